@@ -1,0 +1,68 @@
+# Everything sets itself up: `make demo` and `make test` work on a fresh clone.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PY := .venv/bin/python
+PYTHON ?=
+# Test processes: most tests wait for other processes, so more than there are cores.
+WORKERS ?= 4
+export PYTHON
+
+.PHONY: help
+help: ## Show this list
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}'
+
+.venv/.installed: requirements.txt requirements-dev.txt
+	@if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null; then \
+	  python=$$(scripts/find-python) || exit 1; \
+	  echo "Setting up .venv with $$python (a few minutes the first time: two packages compile)"; \
+	  "$$python" -m venv --clear .venv || exit 1; \
+	fi
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+node_modules/.installed: package.json package-lock.json
+	@command -v npm >/dev/null || { echo "Breakwater needs Node.js with npm for Azurite (local storage) and found no npm on PATH." >&2; exit 1; }
+	@npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: setup
+setup: .venv/.installed node_modules/.installed ## Install everything into this folder (done by the others as needed)
+
+.PHONY: demo
+demo: setup ## Send 100,000 ordered messages through an outage and prove that none was lost
+	@$(PY) -m loadtest run --scenario outage --report out/report.json $(ARGS)
+
+.PHONY: test
+test: setup ## Run every test on real Redis, Azurite and Event Hubs clients
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+.PHONY: lint
+lint: setup ## ruff, mypy --strict, import-linter
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy .
+	@.venv/bin/lint-imports --no-cache
+
+.PHONY: format
+format: setup ## Let ruff mend what it can
+	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
+
+.PHONY: up
+up: setup ## Start the local stack in the background (Redis, Azurite, Event Hubs, Event Grid, ...)
+	@$(PY) -m local up $(ARGS)
+
+.PHONY: host
+host: setup ## Run the function app on the local stack, in the foreground
+	@$(PY) -m local host $(ARGS)
+
+.PHONY: status
+status: setup ## Show the local stack's services
+	@$(PY) -m local status
+
+.PHONY: down
+down: setup ## Stop the local stack
+	@$(PY) -m local down
+
+.PHONY: clean
+clean: ## Remove what set-up and runs have made
+	rm -rf .venv node_modules out .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
