@@ -1,0 +1,224 @@
+"""Operator CLI: what is the circuit doing, and what to do about it.
+
+Reads REDIS_URL, BREAKER_* and EVENT_GRID_TOPIC_* from the environment, or from the "Values" of a
+`local.settings.json`. Ends with 1 if the act was refused or the store did not answer, with 2 if
+the call or a setting was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import getpass
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from breaker.alerts.base import AlertPublisher
+from breaker.circuit import CircuitBreaker
+from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
+from breaker.settings import BreakerSettings
+from breaker.state import Circuit, HistoryEntry
+from breaker.stores.redis import RedisCircuitStore
+
+_PASSING: Mapping[str, Any] = {"as_of": None, "retry_after": None}
+"""What differs between two looks at a circuit that did not change."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument(
+        "--settings",
+        type=Path,
+        metavar="FILE",
+        help="a local.settings.json to read instead of the environment",
+    )
+    top = argparse.ArgumentParser(prog="python -m breaker", description=__doc__.partition("\n")[0])
+    commands = top.add_subparsers(dest="command", required=True)
+
+    status = commands.add_parser("status", parents=[common], help="show the circuit")
+    status.add_argument("--watch", action="store_true", help="go on until interrupted")
+    status.add_argument("--json", action="store_true", help="one JSON object per line")
+
+    history = commands.add_parser("history", parents=[common], help="who changed it, when and why")
+    history.add_argument("--limit", type=_positive, default=20, metavar="N", help="entries (20)")
+    history.add_argument("--json", action="store_true", help="one JSON object per line")
+
+    for name, text in (
+        ("approve", "let probes through: the generation you were asked about goes half-open"),
+        ("close", "close without probes"),
+    ):
+        command = commands.add_parser(name, parents=[common], help=text)
+        command.add_argument("--generation", type=_positive, required=True, metavar="N")
+        _add_by(command)
+        if name == "close":
+            command.add_argument("--reason", default="", metavar="TEXT")
+    isolate = commands.add_parser(
+        "isolate", parents=[common], help="open by hand, until closed by hand"
+    )
+    isolate.add_argument("--reason", default="", metavar="TEXT")
+    _add_by(isolate)
+    return top
+
+
+def _add_by(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--by", default=_user(), metavar="NAME", help="for the history (you)")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "operator"
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def read_settings(path: Path | None) -> Mapping[str, str]:
+    """The environment, or the Values of a local.settings.json.
+
+    Raises:
+        SettingsError: the file cannot be read or is of another form.
+    """
+    if path is None:
+        return os.environ
+    try:
+        values = json.loads(path.read_text("utf-8"))["Values"]
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise SettingsError(f'{path} is not of the form {{"Values": {{...}}}}') from None
+    return {str(name): str(value) for name, value in values.items()}
+
+
+def build(values: Mapping[str, str]) -> CircuitBreaker:
+    """The breaker that the settings describe; connects on first use."""
+    url = values.get("REDIS_URL", "")
+    if not url:
+        raise SettingsError("REDIS_URL is not set: it takes redis://host:port/db or rediss://...")
+    settings = BreakerSettings.from_mapping(values)
+    store = RedisCircuitStore.from_settings(url, settings)
+    return CircuitBreaker(store, settings, publisher=_publisher(values))
+
+
+def _publisher(values: Mapping[str, str]) -> AlertPublisher | None:
+    endpoint = values.get("EVENT_GRID_TOPIC_ENDPOINT", "")
+    if not endpoint:
+        return None
+    from breaker.alerts.event_grid import EventGridPublisher  # noqa: PLC0415 - loads an Azure SDK
+
+    return EventGridPublisher(endpoint, key=values.get("EVENT_GRID_TOPIC_KEY"))
+
+
+async def run(arguments: argparse.Namespace) -> None:
+    """Do what the command line says."""
+    breaker = build(read_settings(arguments.settings))
+    try:
+        match arguments.command:
+            case "status":
+                await _status(breaker, watch=arguments.watch, as_json=arguments.json)
+            case "history":
+                for entry in reversed(await breaker.history(arguments.limit)):
+                    print(json.dumps(asdict(entry)) if arguments.json else _line(entry))
+            case "approve":
+                print(_told(await breaker.approve(arguments.generation, arguments.by)))
+            case "close":
+                circuit = await breaker.close_circuit(
+                    arguments.generation, arguments.by, arguments.reason
+                )
+                print(_told(circuit))
+            case "isolate":
+                print(_told(await breaker.isolate(arguments.by, arguments.reason)))
+    finally:
+        await breaker.aclose()
+
+
+async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> None:
+    circuit = await breaker.refresh()
+    if circuit.degraded and not watch:
+        raise StoreUnavailableError("Redis does not answer")
+    print(_as_json(circuit) if as_json else _table(circuit), flush=True)
+    if watch:
+        await breaker.start()
+    while watch:
+        known = circuit
+        await breaker.wait_for_change(known, timeout=breaker.settings.poll_seconds)
+        circuit = breaker.circuit
+        if replace(circuit, **_PASSING) == replace(known, **_PASSING):
+            continue
+        print(_as_json(circuit) if as_json else _told(circuit), flush=True)
+
+
+def _as_json(circuit: Circuit) -> str:
+    return json.dumps(asdict(circuit))
+
+
+def _table(circuit: Circuit) -> str:
+    rows = {
+        "circuit": circuit.name,
+        "state": f"{circuit.state} (generation {circuit.generation})",
+        "because": circuit.reason or "-",
+        "failures": f"{circuit.failures} of {circuit.failure_threshold} "
+        f"in {circuit.window_seconds:g} s",
+        "opened": _when(circuit.opened_at),
+        "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
+    }
+    if circuit.retry_after is not None:
+        rows["half-open"] = f"in {circuit.retry_after:.0f} s"
+    if circuit.state == "half_open":
+        rows["probes"] = f"{circuit.probe_successes} succeeded"
+    return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
+
+
+def _told(circuit: Circuit) -> str:
+    degraded = " (the store does not answer)" if circuit.degraded else ""
+    return (
+        f"{_when(circuit.as_of)}  {circuit.name}: {circuit.state}{degraded}, "
+        f"generation {circuit.generation}, "
+        f"{circuit.failures}/{circuit.failure_threshold} failures: {circuit.reason or '-'}"
+    )
+
+
+def _line(entry: HistoryEntry) -> str:
+    who = f" by {entry.by}" if entry.by else ""
+    why = f": {entry.reason}" if entry.reason else ""
+    return f"{_when(entry.at)}  {entry.generation:>4}  {entry.event}{who}{why}  [{entry.instance}]"
+
+
+def _when(at: float | None) -> str:
+    if at is None:
+        return "-"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the CLI; the exit code."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("breaker.circuit").setLevel(logging.ERROR)
+    logging.getLogger("breaker.stores.fallback").setLevel(logging.CRITICAL)
+    try:
+        asyncio.run(run(arguments))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone
+    except (BreakerError, ValueError) as error:
+        print(f"breaker: {error}", file=sys.stderr)
+        return 2 if isinstance(error, SettingsError) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

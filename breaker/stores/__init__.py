@@ -1,0 +1,1 @@
+"""Where a circuit lives: in this process or in Redis, by the same rules."""

@@ -1,0 +1,346 @@
+"""The shared store: one Redis (6.2 or newer, Valkey), one script and one round trip each.
+
+The only module of the breaker that imports redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Self
+
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+from redis.commands.core import AsyncScript
+from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+
+from breaker.alerts.base import AlertBatch, OutboxStatus
+from breaker.clock import NowUs
+from breaker.errors import SettingsError, StoreUnavailableError
+from breaker.settings import BreakerSettings, RedisAuth, check_name
+from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
+from breaker.stores import replies
+from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback
+
+type Client = Redis | RedisCluster
+type Argument = str | int | float | bytes
+
+CALLBACK_LIFETIME_MS = 90 * 86_400_000
+PING_SECONDS = 5.0
+CONNECTIONS = 16
+"""How many operations of a store may be under way; the others wait their turn."""
+_SCRIPTS = Path(__file__).parent / "scripts"
+_KEYS = (
+    "circuit",
+    "window",
+    "samples",
+    "successes",
+    "probes",
+    "probed",
+    "outbox",
+    "history",
+    "changes",
+)
+
+
+def connect(url: str, settings: BreakerSettings | None = None) -> Client:
+    """A client for `redis://` or `rediss://`, with what the settings say; connects on first use.
+
+    Raises:
+        SettingsError: an address that is none, or Entra without its package.
+    """
+    settings = settings or BreakerSettings()
+    options: dict[str, Any] = {
+        "socket_timeout": settings.store_timeout_seconds,
+        "socket_connect_timeout": settings.store_timeout_seconds,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries=3),
+    }
+    if settings.redis_auth is RedisAuth.ENTRA:
+        options["credential_provider"] = _entra(settings.redis_client_id)
+    try:
+        if settings.redis_cluster:
+            return RedisCluster.from_url(url, **options)
+        return Redis.from_pool(ConnectionPool.from_url(url, **options))
+    except ValueError:
+        # The parser's own message may quote a part of the password.
+        raise SettingsError(
+            "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or rediss://..."
+        ) from None
+
+
+def _entra(client_id: str | None) -> Any:
+    try:
+        from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
+            ManagedIdentityIdType,
+            ManagedIdentityType,
+            create_from_default_azure_credential,
+            create_from_managed_identity,
+        )
+    except ImportError:
+        raise SettingsError(
+            "BREAKER_REDIS_AUTH is 'entra': it takes the package redis-entraid, not installed here"
+        ) from None
+    if client_id:
+        return create_from_managed_identity(
+            identity_type=ManagedIdentityType.USER_ASSIGNED,
+            resource="https://redis.azure.com/",
+            id_type=ManagedIdentityIdType.CLIENT_ID,
+            id_value=client_id,
+        )
+    return create_from_default_azure_credential(("https://redis.azure.com/.default",))
+
+
+@lru_cache(maxsize=64)
+def _rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
+    numbers = (
+        rules.failure_threshold,
+        rules.window_us,
+        rules.failure_ratio,
+        rules.minimum_throughput,
+        rules.break_us,
+        rules.break_max_us,
+        rules.half_open_permits,
+        rules.permit_us,
+        rules.history_limit,
+        rules.outbox_limit,
+    )
+    return " ".join(map(repr, numbers)).encode(), rules.instance.encode()
+
+
+class RedisCircuitStore:
+    """Keeps one circuit under `breaker:{<name>}:*`, one hash tag, whoever asks.
+
+    Args:
+        client: an address (the store opens and closes its own client) or a client of the
+            caller's, which stays the caller's.
+        name: the circuit.
+        timeout_seconds: an operation that takes longer counts as unavailable.
+        now_us: for tests: a clock instead of the server's.
+    """
+
+    def __init__(
+        self,
+        client: Client | str,
+        name: str = "breakwater",
+        *,
+        timeout_seconds: float = 2.0,
+        now_us: NowUs | None = None,
+    ) -> None:
+        self._name = check_name(name)
+        self._owned = isinstance(client, str)
+        self._client: Client = connect(client) if isinstance(client, str) else client
+        self._timeout = timeout_seconds
+        self._now_us = now_us
+        prefix = f"breaker:{{{name}}}:"
+        keys = [(prefix + key).encode() for key in _KEYS]
+        self._keys = tuple(keys)
+        self._claim_keys = (*keys, f"{prefix}outbox_claim".encode())
+        self._approval_keys = (*keys, f"{prefix}approvals".encode())
+        self._history_key, self._channel = prefix + "history", prefix + "changes"
+        common = (_SCRIPTS / "common.lua").read_text("utf-8")
+        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._scripts: dict[str, AsyncScript] = {
+            path.stem: self._client.register_script(f"{common}\n{path.read_text('utf-8')}")
+            for path in sorted(_SCRIPTS.glob("*.lua"))
+            if path.stem != "common"
+        }
+
+    @classmethod
+    def from_settings(cls, url: str, settings: BreakerSettings) -> Self:
+        """A store with its own client, named and timed by the settings."""
+        store = cls(
+            connect(url, settings), settings.name, timeout_seconds=settings.store_timeout_seconds
+        )
+        store._owned = True
+        return store
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._name
+
+    async def snapshot(self, rules: Rules) -> Change:
+        """See `CircuitStore.snapshot`."""
+        return await self._change("snapshot", rules)
+
+    async def record_failure(
+        self, rules: Rules, failure_id: str, error: str, permit: Permit
+    ) -> Change:
+        """See `CircuitStore.record_failure`."""
+        return await self._change(
+            "record_failure", rules, failure_id, error, permit.generation, permit.probe_id or ""
+        )
+
+    async def record_successes(self, rules: Rules, count: int, permit: Permit) -> Change:
+        """See `CircuitStore.record_successes`."""
+        return await self._change(
+            "record_successes", rules, count, permit.generation, permit.probe_id or ""
+        )
+
+    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+        """See `CircuitStore.acquire`."""
+        reply, wait = await self._run("acquire", rules, self._keys, probe_id)
+        change = replies.change(self._name, rules, reply)
+        wait_us = replies.text(wait)
+        return Admission(
+            Change(change.circuit, change.transitions),
+            granted=change.outcome == "granted",
+            wait=int(wait_us) / 1_000_000 if wait_us else None,
+        )
+
+    async def release(self, rules: Rules, permit: Permit) -> Change:
+        """See `CircuitStore.release`."""
+        return await self._change("release", rules, permit.generation, permit.probe_id or "")
+
+    async def approve(self, rules: Rules, generation: int, by: str) -> Change:
+        """See `CircuitStore.approve`."""
+        return await self._change("approve", rules, generation, by)
+
+    async def close(self, rules: Rules, generation: int, by: str, reason: str) -> Change:
+        """See `CircuitStore.close`."""
+        return await self._change("close", rules, generation, by, reason)
+
+    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+        """See `CircuitStore.isolate`."""
+        return await self._change("isolate", rules, by, reason)
+
+    async def restore(self, rules: Rules, known: Circuit) -> Change:
+        """See `CircuitStore.restore`."""
+        times = (known.opened_at, known.changed_at, known.resume_at)
+        return await self._change(
+            "restore",
+            rules,
+            str(known.state),
+            known.generation,
+            *(round((at or 0) * 1_000_000) for at in times),
+            known.reason,
+            known.by,
+        )
+
+    async def history(self, limit: int) -> list[HistoryEntry]:
+        """See `CircuitStore.history`."""
+        entries = await self._guard(self._client.xrevrange(self._history_key, count=limit))
+        return [replies.history(entry) for entry in entries]
+
+    async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
+        """See `CircuitStore.changes`.
+
+        A connection that answers neither pushes nor pings raises `StoreUnavailableError`.
+        """
+        async with aclosing(self._client.pubsub()) as subscription:
+            await self._guard(subscription.subscribe(self._channel))
+            pinged = False
+            while True:
+                message = await self._guard(
+                    subscription.get_message(timeout=PING_SECONDS), PING_SECONDS + self._timeout
+                )
+                if message is None:
+                    if pinged:
+                        raise StoreUnavailableError("the subscription to Redis went silent")
+                    await self._guard(subscription.ping())
+                    pinged = True
+                    continue
+                pinged = False
+                if message["type"] == "subscribe":
+                    yield None
+                elif message["type"] == "message":
+                    yield replies.change(self._name, rules, message["data"]).circuit
+
+    async def claim_alerts(
+        self, rules: Rules, token: str, lease_seconds: float, limit: int
+    ) -> AlertBatch:
+        """See `CircuitStore.claim_alerts`."""
+        lease = round(lease_seconds * 1_000_000)
+        wait, entries = await self._run(
+            "claim_alerts", rules, self._claim_keys, token, lease, limit
+        )
+        if replies.text(wait):
+            return AlertBatch(wait=int(wait) / 1_000_000)
+        return AlertBatch(tuple(replies.alert(self._name, entry) for entry in entries))
+
+    async def settle_alert(
+        self, rules: Rules, token: str, entry: str, lease_seconds: float
+    ) -> None:
+        """See `CircuitStore.settle_alert`."""
+        lease = round(lease_seconds * 1_000_000)
+        await self._run("settle_alert", rules, self._claim_keys, token, lease, entry)
+
+    async def release_alerts(self, rules: Rules, token: str) -> None:
+        """See `CircuitStore.release_alerts`."""
+        await self._run("release_alerts", rules, self._claim_keys, token)
+
+    async def outbox(self, rules: Rules) -> OutboxStatus:
+        """See `CircuitStore.outbox`."""
+        pending, age = await self._run("outbox", rules, self._keys)
+        return OutboxStatus(int(pending), int(age) / 1_000_000 if replies.text(age) else None)
+
+    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
+        """See `CircuitStore.register_callback`."""
+        arguments = (generation, url, CALLBACK_LIMIT, CALLBACK_LIFETIME_MS)
+        return bool(await self._run("register_callback", rules, self._approval_keys, *arguments))
+
+    async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
+        """See `CircuitStore.claim_callbacks`."""
+        lease = round(lease_seconds * 1_000_000)
+        due = await self._run("claim_callbacks", rules, self._approval_keys, lease)
+        return sorted(
+            (Callback(int(row[0]), replies.text(row[1]), int(row[2])) for row in due),
+            key=lambda callback: (callback.generation, callback.url),
+        )
+
+    async def settle_callback(self, rules: Rules, callback: Callback) -> None:
+        """See `CircuitStore.settle_callback`."""
+        arguments = (callback.generation, callback.url)
+        await self._run("settle_callback", rules, self._approval_keys, *arguments)
+
+    async def postpone_callback(
+        self, rules: Rules, callback: Callback, delay_seconds: float
+    ) -> None:
+        """See `CircuitStore.postpone_callback`."""
+        delay = round(delay_seconds * 1_000_000)
+        arguments = (callback.generation, callback.url, delay, callback.attempts + 1)
+        await self._run("postpone_callback", rules, self._approval_keys, *arguments)
+
+    async def aclose(self) -> None:
+        """Close the client, if the store opened it."""
+        if self._owned:
+            await self._client.aclose()
+
+    async def _change(self, script: str, rules: Rules, *arguments: Argument) -> Change:
+        reply = await self._run(script, rules, self._keys, *arguments)
+        return replies.change(self._name, rules, reply)
+
+    async def _run(
+        self, script: str, rules: Rules, keys: tuple[bytes, ...], *arguments: Argument
+    ) -> Any:
+        now = b"" if self._now_us is None else self._now_us()
+        given = (now, *_rule_arguments(rules), *arguments)
+        async with self._turns:
+            return await self._guard(self._evaluate(self._scripts[script], keys, given))
+
+    async def _evaluate(
+        self, script: AsyncScript, keys: tuple[bytes, ...], given: tuple[Argument, ...]
+    ) -> Any:
+        try:
+            return await self._client.execute_command(
+                "EVALSHA", script.sha, len(keys), *keys, *given
+            )
+        except NoScriptError:
+            # Restarted or failed over: the script object loads itself again.
+            return await script(keys, given)
+
+    async def _guard(self, awaitable: Any, timeout: float | None = None) -> Any:
+        """Await within the timeout; whatever goes wrong becomes `StoreUnavailableError`."""
+        try:
+            async with asyncio.timeout(self._timeout if timeout is None else timeout):
+                return await awaitable
+        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+            detail = str(error) or f"no answer within {timeout or self._timeout:g} s"
+            raise StoreUnavailableError(
+                f"Redis could not be asked about circuit {self._name!r}: "
+                f"{type(error).__name__}: {detail}"
+            ) from error

@@ -1,0 +1,95 @@
+"""Reading what the scripts return; see `scripts/common.lua` for the shapes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from breaker.alerts.base import Alert, alert_of
+from breaker.state import (
+    Change,
+    Circuit,
+    CircuitEvent,
+    CircuitState,
+    HistoryEntry,
+    Rules,
+)
+
+_STATES = {str(state).encode(): state for state in CircuitState}
+_OUTCOMES = {b"done": "done", b"ignored": "ignored"}
+
+
+def text(value: bytes | str | int) -> str:
+    """Text of a reply, whether or not the client decodes replies itself."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def change(name: str, rules: Rules, reply: bytes | str) -> Change:
+    """What a script's `reply` says."""
+    raw = reply if isinstance(reply, bytes) else reply.encode()
+    outcome, transitions, state, generation, opened, changed, resume, *counts = raw.split(b" ", 12)
+    failures, successes, probed, now, reason_bytes, texts = counts
+    now_us, resume_us, reason_end = int(now), int(resume), int(reason_bytes)
+    circuit = Circuit(
+        name=name,
+        state=_STATES[state],
+        generation=int(generation),
+        failures=int(failures),
+        failure_threshold=rules.failure_threshold,
+        window_seconds=rules.window_us / 1_000_000,
+        opened_at=_seconds(opened),
+        changed_at=_seconds(changed),
+        reason=texts[:reason_end].decode("utf-8", "replace"),
+        retry_after=max(0, resume_us - now_us) / 1_000_000 if resume_us else None,
+        by=texts[reason_end:].decode("utf-8", "replace"),
+        successes=int(successes),
+        probe_successes=int(probed),
+        resume_at=_seconds(resume),
+        as_of=now_us / 1_000_000,
+    )
+    return Change(circuit, int(transitions), _OUTCOMES.get(outcome) or outcome.decode())
+
+
+def _seconds(at_us: bytes) -> float | None:
+    return None if at_us == b"0" else int(at_us) / 1_000_000
+
+
+def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
+    """The alert in an entry of the outbox."""
+    values = _mapping(entry[1])
+    return alert_of(
+        name,
+        CircuitEvent(values["event"]),
+        int(values["generation"]),
+        int(values["at_us"]),
+        failures=int(values["failures"]),
+        successes=int(values["successes"]),
+        failure_threshold=int(values["failure_threshold"]),
+        window_us=int(values["window_us"]),
+        errors=json.loads(values["errors"]),
+        reason=values["reason"],
+        by=values["by"],
+        instance=values["instance"],
+        entry=text(entry[0]),
+    )
+
+
+def history(entry: tuple[bytes | str, Any]) -> HistoryEntry:
+    """One entry of the history."""
+    values = _mapping(entry[1])
+    return HistoryEntry(
+        event=values["event"],
+        generation=int(values["generation"]),
+        by=values["by"],
+        at=int(values["at_us"]) / 1_000_000,
+        reason=values["reason"],
+        instance=values["instance"],
+    )
+
+
+def _mapping(values: Any) -> dict[str, str]:
+    """Fields of a stream entry: a flat list from a script, a mapping from the client."""
+    if isinstance(values, Mapping):
+        return {text(key): text(value) for key, value in values.items()}
+    return {text(key): text(value) for key, value in zip(values[::2], values[1::2], strict=True)}

@@ -1,0 +1,22 @@
+-- Take (or keep) the outbox and return its oldest entries; empty, it is let go at once.
+-- KEYS[1..9], ARGV[1..3] see common.lua
+-- KEYS[10] claim     string: "<microseconds at which it ends> <token>"
+-- ARGV[4] token     ARGV[5] lease, microseconds   ARGV[6] entries wanted
+-- Returns {microseconds until another's claim ends or '', entries of the stream}
+
+local claim = redis.call('GET', KEYS[10])
+if claim then
+  local ends, token = string.match(claim, '^(%d+) (.*)$')
+  if token ~= ARGV[4] and tonumber(ends) > now then
+    return { whole(tonumber(ends) - now), {} }
+  end
+end
+local entries = redis.call('XRANGE', KEYS[7], '-', '+', 'COUNT', ARGV[6])
+if #entries == 0 then
+  redis.call('DEL', KEYS[10])
+else
+  local lease = tonumber(ARGV[5])
+  redis.call('SET', KEYS[10], whole(now + lease) .. ' ' .. ARGV[4], 'PX',
+    math.ceil(lease / 1000) + SLACK_MS)
+end
+return { '', entries }

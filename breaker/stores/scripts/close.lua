@@ -1,0 +1,13 @@
+-- Close the named generation by hand, whatever its state.
+-- KEYS[1..9], ARGV[1..3] see common.lua
+-- ARGV[4] generation   ARGV[5] by whom, text   ARGV[6] reason, text
+-- Outcome: done | already | stale
+
+if tonumber(ARGV[4]) ~= circuit.generation then
+  return reply('stale')
+end
+if circuit.state == 'closed' then
+  return reply('already')
+end
+mover().close(ARGV[6], ARGV[5])
+return reply('done')

@@ -1,0 +1,33 @@
+-- Count a batch's successes in its bucket (CLOSED, ratio rule) or one probe (HALF_OPEN).
+-- KEYS[1..9], ARGV[1..3] see common.lua
+-- ARGV[4] successes, events   ARGV[5] generation of the permit
+-- ARGV[6] probe id, empty outside HALF_OPEN
+-- Outcome: done | ignored
+
+if tonumber(ARGV[5]) ~= circuit.generation then
+  return reply('ignored')
+end
+if circuit.state == 'half_open' and ARGV[6] ~= '' then
+  redis.call('ZREM', KEYS[5], ARGV[6])
+  redis.call('SADD', KEYS[6], ARGV[6])
+  redis.call('PEXPIRE', KEYS[6], PROBES_MS)
+  local probed = redis.call('SCARD', KEYS[6])
+  if probed >= rule(7) then
+    mover().close(whole(probed) .. ' probes succeeded', '')
+  end
+  return reply('done')
+end
+if circuit.state == 'closed' and ratio > 0 then
+  redis.call('HINCRBY', KEYS[4], whole(math.floor(now / bucket_us())), ARGV[4])
+  redis.call('PEXPIRE', KEYS[4], window_ttl_ms)
+  if redis.call('HLEN', KEYS[4]) > BUCKETS then
+    local oldest = math.floor(after / bucket_us())
+    for _, bucket in ipairs(redis.call('HKEYS', KEYS[4])) do
+      if tonumber(bucket) <= oldest then
+        redis.call('HDEL', KEYS[4], bucket)
+      end
+    end
+  end
+  return reply('done')
+end
+return reply('ignored')

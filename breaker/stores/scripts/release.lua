@@ -1,0 +1,9 @@
+-- Take a probe's permit back; it counts neither way.
+-- KEYS[1..9], ARGV[1..3] see common.lua
+-- ARGV[4] generation of the permit   ARGV[5] probe id, empty outside HALF_OPEN
+-- Outcome: done
+
+if tonumber(ARGV[4]) == circuit.generation and ARGV[5] ~= '' then
+  redis.call('ZREM', KEYS[5], ARGV[5])
+end
+return reply('done')

@@ -1,0 +1,11 @@
+-- Let the outbox go, if it is still ours.
+-- KEYS[1..9], ARGV[1..3] see common.lua
+-- KEYS[10] claim     string: "<microseconds at which it ends> <token>"
+-- ARGV[4] token
+-- Returns how many claims were let go
+
+local claim = redis.call('GET', KEYS[10])
+if claim and string.match(claim, '^%d+ (.*)$') == ARGV[4] then
+  return redis.call('DEL', KEYS[10])
+end
+return 0

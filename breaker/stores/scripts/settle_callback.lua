@@ -1,0 +1,7 @@
+-- Forget a callback that was called, or is gone for good.
+-- KEYS[1..9], ARGV[1..3] see common.lua
+-- KEYS[10] approvals  hash: "<generation> <url>" -> "<due, microseconds> <failed attempts>"
+-- ARGV[4] generation   ARGV[5] url
+-- Returns how many were removed
+
+return redis.call('HDEL', KEYS[10], ARGV[4] .. ' ' .. ARGV[5])

@@ -1,0 +1,201 @@
+"""Random operations on both stores at once: they agree after every step."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from breaker import (
+    BreakerSettings,
+    Circuit,
+    CircuitState,
+    ManualClock,
+    MemoryCircuitStore,
+    Permit,
+    Recovery,
+)
+from breaker import RedisCircuitStore as RedisStore
+from breaker.stores.base import CircuitStore
+
+GENERATIONS = st.integers(min_value=0, max_value=4)
+PROBES = st.sampled_from(["p", "q", "r", "s"])
+PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES)
+FAILURES = st.sampled_from(["a", "b", "c", "d", "e", "f"])
+SECONDS = st.sampled_from([0.000001, 0.5, 1.0, 2.5, 5.0, 9.999999, 10.0, 20.0, -3.0])
+PEOPLE = st.sampled_from(["ann", "bob"])
+
+
+class TwoStores(RuleBasedStateMachine):
+    """Drives a memory store and a Redis store with the same operations and the same clock."""
+
+    loop: asyncio.AbstractEventLoop
+    shared: RedisStore
+    flush: redis.Redis
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flush.flushdb()
+        self.clock = ManualClock()
+        self.memory = MemoryCircuitStore("c", now_us=self.clock.now_us)
+        self.shared._now_us = self.clock.now_us
+        self.stores: tuple[CircuitStore, ...] = (self.memory, self.shared)
+
+    @initialize(
+        threshold=st.integers(1, 4),
+        permits=st.integers(1, 3),
+        ratio=st.none() | st.sampled_from([0.3, 0.5, 1.0]),
+        recovery=st.sampled_from(Recovery),
+    )
+    def settle(self, threshold: int, permits: int, ratio: float | None, recovery: Recovery) -> None:
+        self.numbers = BreakerSettings(
+            name="c",
+            failure_threshold=threshold,
+            window_seconds=10,
+            failure_ratio=ratio,
+            minimum_throughput=4,
+            recovery=recovery,
+            break_seconds=5,
+            break_seconds_max=12,
+            half_open_permits=permits,
+            permit_seconds=7,
+            history_limit=5,
+        ).rules("here:1")
+
+    def both(self, operation: str, *arguments: Any) -> Any:
+        """Do it on both; they must answer alike."""
+
+        async def one(store: CircuitStore) -> Any:
+            return await getattr(store, operation)(self.numbers, *arguments)
+
+        expected = self.run(one(self.memory))
+        got = self.run(one(self.shared))
+        assert got == expected, f"{operation}{arguments}: redis {got}, memory {expected}"
+        return expected
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    @rule(failure=FAILURES, permit=PERMITS)
+    def record_failure(self, failure: str, permit: Permit) -> None:
+        self.both("record_failure", failure, f"error of {failure}", permit)
+
+    @rule(failure=FAILURES, probe=st.none() | PROBES)
+    def record_current_failure(self, failure: str, probe: str | None) -> None:
+        generation = self.both("snapshot").circuit.generation
+        self.both("record_failure", failure, "boom", Permit(generation, probe))
+
+    @rule(count=st.integers(1, 3), permit=PERMITS)
+    def record_successes(self, count: int, permit: Permit) -> None:
+        self.both("record_successes", count, permit)
+
+    @rule(probe=PROBES)
+    def probe_succeeds(self, probe: str) -> None:
+        generation = self.both("snapshot").circuit.generation
+        self.both("record_successes", 1, Permit(generation, probe))
+
+    @rule(probe=PROBES)
+    def acquire(self, probe: str) -> None:
+        self.both("acquire", probe)
+
+    @rule(permit=PERMITS)
+    def release(self, permit: Permit) -> None:
+        self.both("release", permit)
+
+    @rule(generation=GENERATIONS, by=PEOPLE)
+    def approve(self, generation: int, by: str) -> None:
+        self.both("approve", generation, by)
+
+    @rule(by=PEOPLE)
+    def approve_current(self, by: str) -> None:
+        self.both("approve", self.both("snapshot").circuit.generation, by)
+
+    @rule(generation=GENERATIONS, by=PEOPLE)
+    def close(self, generation: int, by: str) -> None:
+        self.both("close", generation, by, "by hand")
+
+    @rule(by=PEOPLE)
+    def isolate(self, by: str) -> None:
+        self.both("isolate", by, "maintenance")
+
+    @rule(
+        state=st.sampled_from(CircuitState),
+        generation=GENERATIONS,
+        resume=st.none() | st.just(1_700_000_020.0),
+    )
+    def restore(self, state: CircuitState, generation: int, resume: float | None) -> None:
+        resume_at = resume if state is CircuitState.OPEN else None
+        known = Circuit("c", state, generation, opened_at=5.5, changed_at=6.25, resume_at=resume_at)
+        self.both("restore", known)
+
+    @rule(token=st.sampled_from(["one", "two"]), settle=st.booleans())
+    def deliver(self, token: str, settle: bool) -> None:
+        batches = [self.run(store.claim_alerts(self.numbers, token, 4, 2)) for store in self.stores]
+        assert batches[0] == batches[1]
+        if settle and batches[0].alerts:
+            for store, batch in zip(self.stores, batches, strict=True):
+                self.run(store.settle_alert(self.numbers, token, batch.alerts[0].entry, 4))
+
+    @rule(token=st.sampled_from(["one", "two"]))
+    def let_go(self, token: str) -> None:
+        self.both("release_alerts", token)
+
+    @rule(generation=st.integers(1, 4), url=st.sampled_from(["http://a/", "http://b/?x=1 2"]))
+    def register_callback(self, generation: int, url: str) -> None:
+        self.both("register_callback", generation, url)
+
+    @rule(settle=st.booleans())
+    def call_back(self, settle: bool) -> None:
+        for callback in self.both("claim_callbacks", 3):
+            if settle:
+                self.both("settle_callback", callback)
+            else:
+                self.both("postpone_callback", callback, 2)
+
+    @rule(seconds=SECONDS)
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    @invariant()
+    def agree(self) -> None:
+        if not hasattr(self, "numbers"):
+            return
+        circuit = self.both("snapshot").circuit
+        self.both("outbox")
+        assert circuit.failures <= self.numbers.failure_threshold
+        histories = [self.run(store.history(10)) for store in self.stores]
+        assert histories[0] == histories[1]
+
+
+@pytest.mark.timeout(300)
+def test_both_stores_agree_whatever_happens(redis_url: str) -> None:
+    """The pure rules and the scripts are the same machine."""
+    with asyncio.Runner() as runner:
+        TwoStores.loop = runner.get_loop()
+        TwoStores.shared = RedisStore(redis_url, "c", timeout_seconds=30)
+        with redis.Redis.from_url(redis_url) as TwoStores.flush:
+            try:
+                run_state_machine_as_test(
+                    TwoStores,
+                    settings=settings(
+                        max_examples=60,
+                        stateful_step_count=40,
+                        deadline=None,
+                        database=None,
+                        suppress_health_check=list(HealthCheck),
+                    ),
+                )
+            finally:
+                runner.run(TwoStores.shared.aclose())

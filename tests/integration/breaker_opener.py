@@ -1,0 +1,72 @@
+"""One process that opens a circuit and is killed on the way: `python breaker_opener.py < orders`.
+
+Orders: {"url", "endpoint", "key", "die"} where `die` names the moment of the `kill -9`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from breaker import Alert, BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
+from breaker.alerts.event_grid import EventGridPublisher
+from breaker.state import Rules
+
+
+def die() -> None:
+    """As the kernel would: no clean-up of any kind."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class MortalStore(RedisCircuitStore):
+    """Dies where it is told to."""
+
+    moment = ""
+
+    async def claim_alerts(self, *arguments, **options):  # type: ignore[no-untyped-def]
+        if self.moment == "after the script":
+            die()
+        return await super().claim_alerts(*arguments, **options)
+
+    async def settle_alert(
+        self, rules: Rules, token: str, entry: str, lease_seconds: float
+    ) -> None:
+        if self.moment == "after publishing":
+            die()
+        await super().settle_alert(rules, token, entry, lease_seconds)
+
+
+class MortalPublisher(EventGridPublisher):
+    """Dies once the topic has the event but the answer is not back."""
+
+    moment = ""
+
+    async def publish(self, alert: Alert) -> None:
+        if self.moment == "while publishing":
+            asyncio.get_running_loop().call_later(0.3, die)
+        await super().publish(alert)
+
+
+async def main() -> None:
+    """Open the circuit with two failures, then stay."""
+    orders = json.loads(sys.stdin.read())
+    settings = BreakerSettings(name="c", failure_threshold=2, alert_lease_seconds=1)
+    MortalStore.moment = MortalPublisher.moment = orders["die"]
+    publisher = MortalPublisher(orders["endpoint"], key=orders["key"])
+    store = MortalStore(orders["url"], "c")
+    async with CircuitBreaker(store, settings, publisher=publisher) as breaker:
+        await breaker.record_failure("first", "boom", Permit(0))
+        if orders["die"] == "before the script":
+            die()
+        await breaker.record_failure("second", "boom", Permit(0))
+        await asyncio.sleep(30)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

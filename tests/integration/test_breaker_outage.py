@@ -1,0 +1,187 @@
+"""A real Redis that is stopped, restarted, emptied and paused under a running breaker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import subprocess
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import redis
+
+from breaker import BreakerSettings, CircuitBreaker, CircuitState, RedisCircuitStore
+from local.services.ports import free_port
+from local.services.redis import find_redis_server, redis_arguments
+
+SETTINGS = BreakerSettings(
+    name="c",
+    failure_threshold=2,
+    poll_seconds=0.05,
+    store_timeout_seconds=0.3,
+    store_grace_seconds=20,
+)
+
+
+class Server:
+    """A Redis of this test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, *, keep: bool = True) -> None:
+        if not keep:
+            for file in self.directory.rglob("*.aof*"):
+                file.unlink()
+        with (self.directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [find_redis_server(), *redis_arguments(self.port, self.directory)],
+                stdout=log,
+                stderr=log,
+            )
+        with redis.Redis(port=self.port) as client:
+            deadline = time.monotonic() + 10
+            while not _answers(client):
+                assert time.monotonic() < deadline, "Redis did not start"
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.exceptions.RedisError:
+        return False
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    made = Server(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+def breaker_at(server: Server, settings: BreakerSettings = SETTINGS) -> CircuitBreaker:
+    return CircuitBreaker(RedisCircuitStore.from_settings(server.url, settings), settings)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(15):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def open_it(breaker: CircuitBreaker) -> None:
+    permit = await breaker.try_acquire()
+    for number in range(2):
+        await breaker.record_failure(f"{permit.generation}/{number}", "boom", permit)
+
+
+async def test_a_restart_is_a_short_hold(server: Server) -> None:
+    """Holding while it is down, going on when it is up, with its data, and pushes arrive again."""
+    async with breaker_at(server) as one, breaker_at(server) as two:
+        await open_it(one)
+        await one.close_circuit(1, "ann")
+        server.stop()
+        await until(lambda: one.circuit.holding and two.circuit.holding)
+        server.start()
+        await until(lambda: one.circuit.admits and two.circuit.admits)
+        assert one.circuit.generation == 1
+        two._watcher._poll_seconds = 600
+        await asyncio.sleep(0.5)
+        await open_it(one)
+        await until(lambda: two.circuit.state is CircuitState.OPEN)
+        assert two.circuit.generation == 2
+
+
+async def test_a_failure_during_a_restart_is_not_lost(server: Server) -> None:
+    """It waits for the store, and no driver exception comes through."""
+    async with breaker_at(server) as breaker:
+        permit = await breaker.try_acquire()
+        server.stop()
+        recording = [
+            asyncio.create_task(breaker.record_failure(f"{number}", "boom", permit))
+            for number in range(2)
+        ]
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in recording)
+        server.start()
+        circuits = await asyncio.gather(*recording)
+        assert max(circuit.failures for circuit in circuits) == 2
+        assert breaker.circuit.state is CircuitState.OPEN
+
+
+async def test_a_restart_that_lost_everything_is_made_good(server: Server) -> None:
+    """The instance that knows of the opening puts it back: same generation, still stopped."""
+    async with breaker_at(server) as one, breaker_at(server) as two:
+        await open_it(one)
+        await until(lambda: two.circuit.state is CircuitState.OPEN)
+        server.stop()
+        server.start(keep=False)
+        await until(lambda: not one.circuit.degraded and not two.circuit.degraded)
+        with redis.Redis(port=server.port, decode_responses=True) as client:
+            key = "breaker:{c}:circuit"
+            async with asyncio.timeout(10):
+                while client.hmget(key, "state", "generation") != ["open", "1"]:
+                    await asyncio.sleep(0.01)
+            ((_, noted),) = client.xrange("breaker:{c}:history")
+            assert (noted["event"], noted["reason"][:10]) == ("opened", "restored: ")
+            alerts = [fields["event"] for _, fields in client.xrange("breaker:{c}:outbox")]
+            assert alerts == ["opened"]
+        assert (one.circuit.state, two.circuit.state) == (CircuitState.OPEN, CircuitState.OPEN)
+
+
+async def test_a_paused_redis_is_an_outage(server: Server) -> None:
+    """Connections stand, nothing answers: held after the time-out, back when it goes on."""
+    async with breaker_at(server) as breaker:
+        server.send(signal.SIGSTOP)
+        await until(lambda: breaker.circuit.holding)
+        server.send(signal.SIGCONT)
+        await until(lambda: breaker.circuit.admits)
+
+
+async def test_after_the_grace_time_each_instance_goes_on_alone(server: Server) -> None:
+    """Then it opens alone, and the store learns of it when it is back."""
+    settings = BreakerSettings(
+        name="c",
+        failure_threshold=2,
+        poll_seconds=0.05,
+        store_timeout_seconds=0.3,
+        store_grace_seconds=0.3,
+    )
+    async with breaker_at(server, settings) as breaker:
+        server.stop()
+        await until(lambda: breaker.circuit.degraded and breaker.circuit.admits)
+        await open_it(breaker)
+        assert (breaker.circuit.state, breaker.circuit.degraded) == (CircuitState.OPEN, True)
+        server.start()
+        await until(lambda: not breaker.circuit.degraded)
+        with redis.Redis(port=server.port, decode_responses=True) as client:
+            state = client.hmget("breaker:{c}:circuit", "state", "generation")
+        assert state == ["open", "1"]
+        assert (await breaker.approve(1, "ann")).state is CircuitState.HALF_OPEN
+
+
+async def test_starting_before_redis_does(server: Server) -> None:
+    """On hold until it is there."""
+    server.stop()
+    async with breaker_at(server) as breaker:
+        assert breaker.circuit.holding
+        server.start()
+        await until(lambda: breaker.circuit.admits)

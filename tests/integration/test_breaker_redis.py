@@ -1,0 +1,281 @@
+"""What the Redis store does to a real Redis: round trips, keys, errors, ways to connect."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from redis.asyncio import Redis
+
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    CircuitState,
+    ManualClock,
+    Permit,
+    RedisCircuitStore,
+    SettingsError,
+    StoreUnavailableError,
+)
+from breaker.stores.redis import connect
+from local.services.ports import free_port
+from local.services.redis import find_redis_server, redis_arguments
+
+SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
+RULES = SETTINGS.rules("here:1")
+ACL = """
+ACL SETUSER operator on >secret ~breaker:{c}:* resetchannels &breaker:{c}:* -@all
++evalsha +script|load +subscribe +xrevrange +ping +time +client +hello +select +publish
++hmget +hset +hgetall +hget +hlen +hexists +hsetnx +hkeys +hdel +hincrby
++zadd +zcard +zcount +zrem +zremrangebyscore +zremrangebyrank +zrange +zscore
++sadd +scard +hvals +xadd +xrange +xdel +xlen +get +set +del +pexpire
+"""
+BOUNDED = {"circuit", "outbox", "history", "samples"}
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisCircuitStore]:
+    made = RedisCircuitStore(redis_url, "c")
+    yield made
+    await made.aclose()
+
+
+async def through_everything(store: RedisCircuitStore) -> None:
+    """Touch every key that there is."""
+    await store.record_successes(RULES, 5, Permit(0))
+    for number in range(3):
+        await store.record_failure(RULES, f"{number}", "boom", Permit(0))
+    await store.register_callback(RULES, 1, "http://a/")
+    await store.approve(RULES, 1, "ann")
+    await store.acquire(RULES, "p")
+    await store.acquire(RULES, "q")
+    await store.record_successes(RULES, 1, Permit(1, "p"))
+    await store.claim_alerts(RULES, "t", 30, 10)
+
+
+async def test_keys_share_one_hash_tag_and_expire_or_are_bounded(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Cross-slot scripts fail on Azure; a forgotten circuit must not fill the server."""
+    await through_everything(store)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        keys = set(client.scan_iter())
+        assert all(key.startswith("breaker:{c}:") for key in keys)
+        names = {key.removeprefix("breaker:{c}:") for key in keys}
+        assert names >= {"circuit", "window", "samples", "successes", "probes", "probed"}
+        assert names >= {"outbox", "outbox_claim", "history", "approvals"}
+        for_ever = {key.removeprefix("breaker:{c}:") for key in keys if client.pttl(key) == -1}
+        assert for_ever == BOUNDED
+        window_ttl = client.pttl("breaker:{c}:window")
+        assert 30_000 < window_ttl <= 30_000 + 60_000
+
+
+async def test_closing_leaves_nothing_of_the_window(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Old failures cannot open it again."""
+    await through_everything(store)
+    await store.record_successes(RULES, 1, Permit(1, "q"))
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        names = {key.removeprefix("breaker:{c}:") for key in client.scan_iter()}
+    assert names == {"circuit", "history", "outbox", "outbox_claim", "approvals"}
+
+
+async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
+    """Whatever happens and however long nobody delivers."""
+    rules = BreakerSettings(name="c", failure_threshold=50, history_limit=7).rules("here:1")
+    for generation in range(1, 520):
+        await store.isolate(rules, "ann", "x")
+        await store.close(rules, generation, "ann", "y")
+    for number in range(49):
+        await store.record_failure(rules, f"{number}", "e" * 200, Permit(519))
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.xlen("breaker:{c}:history") == 7
+        assert client.xlen("breaker:{c}:outbox") == 1_000
+        assert client.hlen("breaker:{c}:samples") == 5
+        assert client.zcard("breaker:{c}:window") == 49
+
+
+async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
+    """P3, P4: nothing per healthy event, one command per failure, as Redis itself counts."""
+    settings = BreakerSettings(name="c", poll_seconds=300)
+    with redis.Redis.from_url(redis_url) as client:
+        async with CircuitBreaker(RedisCircuitStore(redis_url, "c"), settings) as breaker:
+            await breaker.record_failure("warm", "boom", await breaker.try_acquire())
+            await asyncio.sleep(0.1)
+            client.config_resetstat()
+            for _ in range(1_000):
+                permit = await breaker.try_acquire()
+                await breaker.record_successes(1, permit)
+            assert _commands(client) == {}
+            for number in range(10):
+                await breaker.record_failure(f"{number}", "boom", permit)
+            calls = _commands(client)
+    assert calls.get("evalsha") == 10
+    assert set(calls) <= {"evalsha", "zadd", "zcard", "zcount", "zremrangebyscore", "pexpire",
+                          "hmget", "hset", "time"}  # fmt: skip
+
+
+def _commands(client: redis.Redis) -> dict[str, int]:
+    """Calls per command since the last look; what runs inside a script is counted by itself."""
+    stats = client.info("commandstats")
+    assert isinstance(stats, dict)
+    counted = {name.removeprefix("cmdstat_"): int(row["calls"]) for name, row in stats.items()}
+    client.config_resetstat()
+    return {n: c for n, c in counted.items() if not n.startswith(("config", "info", "ping"))}
+
+
+async def test_scripts_are_loaded_again_after_a_flush(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """A restarted or failed-over server knows no scripts."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
+    with redis.Redis.from_url(redis_url) as client:
+        client.script_flush()
+    assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
+
+
+async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> None:
+    """Opened when the server says it was."""
+    with redis.Redis.from_url(redis_url) as client:
+        before = client.time()
+        await store.isolate(RULES, "ann", "x")
+        after = client.time()
+    circuit = (await store.snapshot(RULES)).circuit
+    assert circuit.opened_at is not None
+    assert before[0] + before[1] / 1e6 <= circuit.opened_at <= after[0] + after[1] / 1e6
+
+
+@pytest.mark.parametrize("decode", [True, False])
+async def test_any_client_will_do(redis_url: str, decode: bool) -> None:
+    """The caller's client, decoding or not, stays the caller's."""
+    async with Redis.from_url(redis_url, decode_responses=decode) as client:
+        store = RedisCircuitStore(client, "c")
+        async with CircuitBreaker(store, SETTINGS) as breaker:
+            await breaker.isolate("ann", "Grüße, мир")
+            assert [entry.reason for entry in await breaker.history()] == ["Grüße, мир"]
+            assert breaker.circuit.reason == "Grüße, мир"
+        assert await client.ping()
+
+
+async def test_driver_errors_become_store_errors(redis_url: str) -> None:
+    """Refused, of the wrong type, without permission, too slow: one exception, with its cause."""
+    refused = RedisCircuitStore(f"redis://127.0.0.1:{free_port()}/0", "c")
+    with pytest.raises(StoreUnavailableError, match="Redis could not be asked") as raised:
+        await refused.snapshot(RULES)
+    assert isinstance(raised.value.__cause__, redis.exceptions.ConnectionError)
+    await refused.aclose()
+
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=0.2)
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("breaker:{c}:circuit", "no hash")
+        with pytest.raises(StoreUnavailableError) as raised:
+            await store.snapshot(RULES)
+        assert isinstance(raised.value.__cause__, redis.exceptions.ResponseError)
+        client.delete("breaker:{c}:circuit")
+        client.client_pause(600)
+        with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
+            await store.snapshot(RULES)
+        client.client_unpause()
+    assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
+    await store.aclose()
+
+
+async def test_an_acl_user_needs_its_own_keys_and_channel_only(redis_url: str) -> None:
+    """User and password come from the address; a wrong password is a store error."""
+    address = redis_url.removeprefix("redis://")
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command(
+            *ACL.split(),
+        )
+        try:
+            url = f"redis://operator:secret@{address}"
+            async with CircuitBreaker(RedisCircuitStore(url, "c"), SETTINGS) as breaker:
+                for number in range(3):
+                    await breaker.record_failure(f"{number}", "boom", Permit(0))
+                await breaker.approve(1, "ann")
+                assert len(await breaker.history()) == 3
+            wrong = RedisCircuitStore(f"redis://operator:wrong@{address}", "c")
+            with pytest.raises(StoreUnavailableError) as raised:
+                await wrong.snapshot(RULES)
+            assert "wrong" not in str(raised.value)
+            await wrong.aclose()
+        finally:
+            client.acl_deluser("operator")
+
+
+@pytest.fixture
+def cluster_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis Cluster of one node that owns every slot."""
+    # Its bus listens 10,000 higher, which must not be a port that outgoing connections get.
+    port = next(port for port in iter(free_port, 0) if port < 22_000)
+    with (tmp_path / "log").open("wb") as log, redis.Redis(port=port) as client:
+        server = subprocess.Popen(
+            [find_redis_server(), *redis_arguments(port, tmp_path), "--cluster-enabled", "yes"],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            for _ in range(200):
+                try:
+                    client.execute_command("CLUSTER ADDSLOTS", *range(16384))
+                    break
+                except redis.exceptions.ConnectionError:
+                    assert server.poll() is None, (tmp_path / "log").read_text()
+                    time.sleep(0.02)
+            while "ok" not in str(client.execute_command("CLUSTER INFO")["cluster_state"]):
+                time.sleep(0.02)
+            yield f"redis://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(10)
+
+
+async def test_a_cluster_takes_every_script(cluster_url: str) -> None:
+    """OSS clustering policy: all keys of a circuit in one slot, pushes arrive."""
+    settings = BreakerSettings(name="c", failure_threshold=3, redis_cluster=True, poll_seconds=60)
+    one = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
+    two = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
+    async with one, two:
+        await asyncio.sleep(0.2)
+        for number in range(3):
+            await one.record_failure(f"{number}", "boom", Permit(0))
+        known = await two.wait_for_change(two.circuit, timeout=5)
+        assert known.state is CircuitState.OPEN
+        await two.approve(1, "ann")
+        assert len(await one.history()) == 3
+        assert await one.approvals.register(1, f"http://127.0.0.1:{free_port()}/")
+
+
+def test_addresses_and_names_that_cannot_be_used() -> None:
+    """Said before anything connects, and without the password."""
+    with pytest.raises(SettingsError, match="REDIS_URL cannot be used") as raised:
+        connect("http://:secret@example.com")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(SettingsError, match="BREAKER_NAME is 'a}b'"):
+        RedisCircuitStore("redis://127.0.0.1:1/0", "a}b")
+
+
+async def test_entra_and_tls_are_settings() -> None:
+    """TLS and a credential provider, without asking anybody yet."""
+    settings = BreakerSettings(redis_auth="entra", redis_client_id="an-id")  # type: ignore[arg-type]
+    client = connect("rediss://cache.example.com:10000", settings)
+    assert isinstance(client, Redis)
+    options = client.connection_pool.connection_kwargs
+    assert type(options["credential_provider"]).__name__ == "EntraIdCredentialsProvider"
+    assert client.connection_pool.connection_class.__name__ == "SSLConnection"
+    await client.aclose()
+
+
+async def test_an_injected_clock_reaches_the_scripts(redis_url: str) -> None:
+    """For tests only: otherwise the server's TIME decides."""
+    clock = ManualClock(start=5.0)
+    store = RedisCircuitStore(redis_url, "c", now_us=clock.now_us)
+    await store.isolate(RULES, "ann", "x")
+    assert (await store.snapshot(RULES)).circuit.opened_at == 5.0
+    await store.aclose()

@@ -1,0 +1,216 @@
+"""Outbox delivery: in order, once, under the same id, whoever is alive."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from breaker import (
+    Alert,
+    AlertDeliveryError,
+    BreakerSettings,
+    CircuitBreaker,
+    ManualClock,
+    MemoryCircuitStore,
+    MemoryPublisher,
+    Permit,
+    SettingsError,
+)
+from breaker.alerts.event_grid import EventGridPublisher, cloud_event
+
+SETTINGS = BreakerSettings(name="c", failure_threshold=1, alert_lease_seconds=30)
+RULES = SETTINGS.rules("elsewhere:1")
+
+
+class StuckPublisher(MemoryPublisher):
+    """Publishes when told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+        self.go_on = asyncio.Event()
+
+    async def publish(self, alert: Alert) -> None:
+        self.asked.set()
+        await self.go_on.wait()
+        await super().publish(alert)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> MemoryCircuitStore:
+    return MemoryCircuitStore("c", now_us=clock.now_us)
+
+
+def ids(publisher: MemoryPublisher) -> list[str]:
+    return [alert.id for alert in publisher.published]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_what_a_dead_opener_left_is_delivered(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """The opening is in the store, its opener is not: anybody delivers, once."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
+    publisher = MemoryPublisher()
+    breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
+    assert await breaker.deliver_alerts() == 1
+    assert await breaker.deliver_alerts() == 0
+    assert ids(publisher) == ["c:1:opened"]
+    await breaker.aclose()
+
+
+async def test_without_a_publisher_the_outbox_is_left_to_others(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """An instance that cannot publish takes nothing."""
+    async with CircuitBreaker(store, SETTINGS, clock=clock) as breaker:
+        await breaker.record_failure("a", "boom", await breaker.try_acquire())
+        assert await breaker.deliver_alerts() == 0
+    assert (await store.outbox(RULES)).pending == 1
+
+
+async def test_a_topic_that_is_down_keeps_order_and_loses_nothing(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """What fails stays first; everything goes out once the topic is back."""
+    publisher = MemoryPublisher()
+    publisher.fail_with = OSError("topic down")
+    async with CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock) as breaker:
+        await breaker.record_failure("a", "boom", await breaker.try_acquire())
+        await breaker.close_circuit(1, "ann")
+        with pytest.raises(AlertDeliveryError) as failed:
+            await breaker.deliver_alerts()
+        assert (failed.value.alert_id, failed.value.delivered) == ("c:1:opened", 0)
+        assert "topic down" in str(failed.value)
+        publisher.fail_with = None
+        for _ in range(40):
+            clock.advance(1)
+            await asyncio.sleep(0)
+        await until(lambda: len(publisher.published) == 2)
+    assert ids(publisher) == ["c:1:opened", "c:1:closed"]
+
+
+async def test_two_deliverers_at_once_publish_nothing_twice(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """The second finds the outbox held and leaves it."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
+    slow, quick = StuckPublisher(), MemoryPublisher()
+    first = CircuitBreaker(store, SETTINGS, publisher=slow, clock=clock)
+    second = CircuitBreaker(store, SETTINGS, publisher=quick, clock=clock)
+    delivering = asyncio.create_task(first.deliver_alerts())
+    await slow.asked.wait()
+    assert await second.deliver_alerts() == 0
+    slow.go_on.set()
+    assert await delivering == 1
+    assert (ids(slow), ids(quick)) == (["c:1:opened"], [])
+    await first.aclose()
+    await second.aclose()
+
+
+async def test_a_deliverer_that_died_is_replaced_after_its_lease(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """Claimed, then silent: not before the lease ends, then at once."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
+    await store.claim_alerts(RULES, "died", 30, 10)
+    publisher = MemoryPublisher()
+    breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
+    assert await breaker.deliver_alerts() == 0
+    clock.advance(30)
+    assert await breaker.deliver_alerts() == 1
+    await breaker.aclose()
+
+
+async def test_the_opener_keeps_trying_while_another_holds_the_outbox(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """Another deliverer died holding the outbox; the opener's alert goes out by itself."""
+    await store.isolate(RULES, "ann", "left by somebody who died delivering")
+    await store.claim_alerts(RULES, "died", 30, 10)
+    publisher = MemoryPublisher()
+    async with CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock) as breaker:
+        await breaker.close_circuit(1, "ann")
+        for _ in range(70):
+            clock.advance(1)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert ids(publisher) == ["c:1:isolated", "c:1:closed"]
+
+
+async def test_closing_waits_for_the_alert_being_published(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """The opener does not go before its alert has."""
+    publisher = StuckPublisher()
+    breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
+    await breaker.record_failure("a", "boom", await breaker.try_acquire())
+    closing = asyncio.create_task(breaker.aclose())
+    await publisher.asked.wait()
+    assert not closing.done()
+    publisher.go_on.set()
+    await closing
+    assert ids(publisher) == ["c:1:opened"]
+
+
+async def test_closing_does_not_wait_for_a_topic_that_is_down(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """Its alert stays in the outbox for others."""
+    publisher = MemoryPublisher()
+    publisher.fail_with = OSError("topic down")
+    breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
+    await breaker.record_failure("a", "boom", await breaker.try_acquire())
+    await until(lambda: clock.sleeping == 1)
+    await asyncio.wait_for(breaker.aclose(), 5)
+    assert (await store.outbox(RULES)).pending == 1
+
+
+async def test_an_alert_becomes_a_cloud_event(
+    store: MemoryCircuitStore,
+) -> None:
+    """CloudEvents 1.0, with the id and time of the alert: a repeat is the same event."""
+    change = await store.record_failure(RULES, "a", "boom", Permit(0))
+    (alert,) = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
+    event = cloud_event(alert)
+    assert (event.specversion, event.id, event.type) == (
+        "1.0",
+        "c:1:opened",
+        "breakwater.circuit.opened",
+    )
+    assert (event.source, event.subject) == ("/breakwater/circuits/c", "c/1")
+    assert change.circuit.opened_at is not None
+    assert event.time == datetime.fromtimestamp(change.circuit.opened_at, UTC)
+    assert event.data is not None
+    assert (event.data["name"], event.data["generation"], event.data["errors"]) == (
+        "c",
+        1,
+        ["boom"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "key", "says"),
+    [
+        ("topic.example.com", "k", "it takes an http"),
+        ("ftp://topic.example.com", "k", "it takes an http"),
+        ("http://127.0.0.1:1/topic", None, "it takes EVENT_GRID_TOPIC_KEY"),
+    ],
+)
+def test_a_topic_that_cannot_be_used_is_named(endpoint: str, key: str | None, says: str) -> None:
+    """No token over plain http, no address that is none."""
+    with pytest.raises(SettingsError, match=says):
+        EventGridPublisher(endpoint, key=key)

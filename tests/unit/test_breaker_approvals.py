@@ -1,0 +1,192 @@
+"""Callbacks: called when their generation has passed, until they took it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from breaker import (
+    BreakerSettings,
+    CallbackRefusedError,
+    CircuitBreaker,
+    ManualClock,
+    MemoryCircuitStore,
+    Permit,
+)
+
+SETTINGS = BreakerSettings(name="c", failure_threshold=1)
+RULES = SETTINGS.rules("elsewhere:1")
+URL = "https://workflow.example.com/callback?sig=secret"
+
+
+class MemoryCaller:
+    """Answers with the next of `answers` (a status or an exception), then with 200."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, object]]] = []
+        self.answers: list[int | Exception] = []
+
+    async def post(self, url: str, body: dict[str, object]) -> int:
+        self.calls.append((url, body))
+        answer = self.answers.pop(0) if self.answers else 200
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def aclose(self) -> None:
+        pass
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> MemoryCircuitStore:
+    return MemoryCircuitStore("c", now_us=clock.now_us)
+
+
+@pytest.fixture
+def caller() -> MemoryCaller:
+    return MemoryCaller()
+
+
+@pytest.fixture
+async def breaker(
+    store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
+) -> AsyncIterator[CircuitBreaker]:
+    async with CircuitBreaker(store, SETTINGS, clock=clock, caller=caller) as made:
+        await made.record_failure("a", "boom", await made.try_acquire())
+        yield made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_approving_calls_back_once(breaker: CircuitBreaker, caller: MemoryCaller) -> None:
+    """Registered twice, approved twice: called once, with what the workflow needs."""
+    assert not await breaker.approvals.register(1, URL)
+    assert not await breaker.approvals.register(1, URL)
+    assert caller.calls == []
+    await breaker.approve(1, "ann")
+    await breaker.approve(1, "bob")
+    assert caller.calls == [
+        (URL, {"circuit": "c", "generation": 1, "state": "half_open", "by": "ann"})
+    ]
+
+
+async def test_registering_after_the_approval_calls_back_at_once(
+    breaker: CircuitBreaker, caller: MemoryCaller
+) -> None:
+    """The operator was quicker than the workflow."""
+    await breaker.approve(1, "ann")
+    assert await breaker.approvals.register(1, URL)
+    assert len(caller.calls) == 1
+
+
+async def test_approving_without_a_callback_works(breaker: CircuitBreaker) -> None:
+    """Nobody has to be called."""
+    assert (await breaker.approve(1, "ann")).state == "half_open"
+
+
+async def test_closing_by_hand_calls_back_as_well(
+    breaker: CircuitBreaker, caller: MemoryCaller
+) -> None:
+    """The generation has passed; the workflow must not wait for ever."""
+    await breaker.approvals.register(1, URL)
+    await breaker.close_circuit(1, "ann")
+    assert len(caller.calls) == 1
+
+
+async def test_a_callback_that_fails_is_called_again(
+    breaker: CircuitBreaker, caller: MemoryCaller, clock: ManualClock
+) -> None:
+    """Refused connections, time-outs and server errors are not the end."""
+    caller.answers = [OSError("refused"), TimeoutError(), 503, 302]
+    await breaker.approvals.register(1, URL)
+    await breaker.approve(1, "ann")
+    assert len(caller.calls) == 1
+    for _ in range(60):
+        clock.advance(1)
+        for _ in range(5):
+            await asyncio.sleep(0)
+    await until(lambda: len(caller.calls) == 5)
+    await breaker.deliver_alerts()
+    assert len(caller.calls) == 5
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_nobody_waits_there_any_more(
+    breaker: CircuitBreaker, caller: MemoryCaller, clock: ManualClock, status: int
+) -> None:
+    """The workflow run is gone: it is not called for ever."""
+    caller.answers = [status]
+    await breaker.approvals.register(1, URL)
+    await breaker.approve(1, "ann")
+    clock.advance(1000)
+    await breaker.deliver_alerts()
+    assert len(caller.calls) == 1
+
+
+async def test_another_process_calls_back_after_the_approver_died(
+    breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
+) -> None:
+    """Approved in the store, never called: whoever delivers next calls."""
+    await breaker.approvals.register(1, URL)
+    await store.approve(RULES, 1, "ann")
+    await store.claim_callbacks(RULES, 30)
+    assert await breaker.deliver_alerts() == 0
+    assert caller.calls == []
+    clock.advance(30)
+    await breaker.deliver_alerts()
+    assert len(caller.calls) == 1
+
+
+async def test_a_stale_approval_calls_nobody(
+    breaker: CircuitBreaker, store: MemoryCircuitStore, caller: MemoryCaller
+) -> None:
+    """C7: the callback of generation 2 is not called by approving 1."""
+    await breaker.approve(1, "ann")
+    probe = await breaker.try_acquire()
+    await breaker.record_failure("b", "boom", probe)
+    await breaker.approvals.register(2, URL)
+    with pytest.raises(Exception, match="generation 1"):
+        await breaker.approve(1, "ann")
+    assert caller.calls == []
+    await store.record_failure(RULES, "x", "boom", Permit(1))
+    assert (await breaker.refresh()).generation == 2
+
+
+@pytest.mark.parametrize(
+    ("generation", "url", "says"),
+    [
+        (0, URL, "generation is 0: it takes a number from 1"),
+        (1, "ftp://example.com/", "not an http"),
+        (1, "https:///path", "not an http"),
+        (1, "https://[::1", "not an http"),
+        (1, "https://example.com:99999/", "not an http"),
+        (1, "https://example.com/a b", "not an http"),
+        (1, "https://example.com/\n", "not an http"),
+        (1, "https://example.com/" + "x" * 5000, "more than 4096 characters"),
+    ],
+)
+async def test_what_cannot_be_called_is_refused(
+    breaker: CircuitBreaker, generation: int, url: str, says: str
+) -> None:
+    """The message says why."""
+    with pytest.raises(CallbackRefusedError, match=says):
+        await breaker.approvals.register(generation, url)
+
+
+async def test_too_many_callbacks_are_refused(breaker: CircuitBreaker) -> None:
+    """Registrations are bounded."""
+    for number in range(100):
+        await breaker.approvals.register(1, f"https://example.com/{number}")
+    with pytest.raises(CallbackRefusedError, match="100 callbacks wait already"):
+        await breaker.approvals.register(1, "https://example.com/more")

@@ -1,0 +1,283 @@
+"""The facade over the memory store, with a clock that tests advance."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    CircuitIsolatedError,
+    CircuitOpenError,
+    CircuitState,
+    ManualClock,
+    MemoryCircuitStore,
+    MemoryPublisher,
+    Permit,
+    StaleGenerationError,
+)
+
+SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2)
+
+
+class CountingStore(MemoryCircuitStore):
+    """Counts the operations asked of it."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__("c", now_us=clock.now_us)
+        self.asked: Counter[str] = Counter()
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"snapshot", "acquire", "release", "record_failure", "record_successes"}:
+            self.asked[name] += 1
+        return super().__getattribute__(name)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> CountingStore:
+    return CountingStore(clock)
+
+
+@pytest.fixture
+def publisher() -> MemoryPublisher:
+    return MemoryPublisher()
+
+
+@pytest.fixture
+async def breaker(
+    store: CountingStore, clock: ManualClock, publisher: MemoryPublisher
+) -> AsyncIterator[CircuitBreaker]:
+    made = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock, instance="here:1")
+    async with made:
+        yield made
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let other tasks run until the condition holds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def open_it(breaker: CircuitBreaker) -> None:
+    permit = await breaker.try_acquire()
+    for number in range(3):
+        await breaker.record_failure(f"{permit.generation}/{number}", "boom", permit)
+
+
+async def test_the_healthy_path_asks_the_store_nothing(
+    breaker: CircuitBreaker, store: CountingStore
+) -> None:
+    """Closed: permits, successes and releases are free."""
+    await until(lambda: store.asked["snapshot"] >= 2)
+    before = store.asked.copy()
+    for _ in range(1000):
+        permit = await breaker.try_acquire()
+        await breaker.record_successes(1, permit)
+        await breaker.release(permit)
+    assert store.asked == before
+    assert permit == Permit(0)
+
+
+async def test_an_open_circuit_refuses_without_asking(
+    breaker: CircuitBreaker, store: CountingStore
+) -> None:
+    """The refusal says what, since when and why."""
+    await open_it(breaker)
+    before = store.asked.copy()
+    with pytest.raises(CircuitOpenError) as refused:
+        await breaker.try_acquire()
+    assert store.asked == before
+    assert refused.value.retry_after is None
+    assert refused.value.circuit is breaker.circuit
+    assert str(refused.value) == (
+        "circuit 'c' is open (generation 1): 3 failures within 30 s (threshold 3)"
+    )
+
+
+async def test_a_failure_is_one_operation(breaker: CircuitBreaker, store: CountingStore) -> None:
+    """Counting, deciding, opening: one round trip each time."""
+    await until(lambda: store.asked["snapshot"] >= 2)
+    before = store.asked.copy()
+    await open_it(breaker)
+    assert store.asked - before == Counter(record_failure=3)
+    assert breaker.circuit.state is CircuitState.OPEN
+
+
+async def test_two_breakers_share_the_store_and_hear_of_each_other(
+    breaker: CircuitBreaker, store: CountingStore, clock: ManualClock
+) -> None:
+    """Pushed, without any time passing."""
+    async with CircuitBreaker(store, SETTINGS, clock=clock, instance="there:2") as other:
+        await open_it(breaker)
+        await until(lambda: other.circuit.state is CircuitState.OPEN)
+        known = other.circuit
+        waiting = asyncio.create_task(other.wait_for_change(known, timeout=60))
+        await breaker.approve(1, "ann")
+        assert (await waiting).state is CircuitState.HALF_OPEN
+
+
+async def test_wait_for_change_ends_with_its_time(breaker: CircuitBreaker) -> None:
+    """Nothing changed: the current state."""
+    assert await breaker.wait_for_change(breaker.circuit, timeout=0) is breaker.circuit
+
+
+async def test_wait_for_change_returns_at_once_if_it_has_changed(breaker: CircuitBreaker) -> None:
+    """What was known is old already."""
+    known = breaker.circuit
+    await open_it(breaker)
+    assert (await breaker.wait_for_change(known, timeout=60)).state is CircuitState.OPEN
+
+
+async def test_polling_finds_what_no_push_told(
+    breaker: CircuitBreaker, store: CountingStore, clock: ManualClock
+) -> None:
+    """A lost push costs one polling interval."""
+    store._watchers.clear()
+    for number in range(3):
+        await store.record_failure(SETTINGS.rules("x"), f"{number}", "boom", Permit(0))
+    assert breaker.circuit.state is CircuitState.CLOSED
+    await until(lambda: clock.sleeping > 0)
+    clock.advance(SETTINGS.poll_seconds)
+    await until(lambda: breaker.circuit.state is CircuitState.OPEN)
+
+
+async def test_half_open_gives_permits_and_closes(
+    breaker: CircuitBreaker, publisher: MemoryPublisher
+) -> None:
+    """Two probes, no third; their successes close; four alerts in order."""
+    await open_it(breaker)
+    await breaker.approve(1, "ann")
+    probes = [await breaker.try_acquire() for _ in range(2)]
+    assert {probe.generation for probe in probes} == {1}
+    assert None not in {probe.probe_id for probe in probes}
+    with pytest.raises(CircuitOpenError) as refused:
+        await breaker.try_acquire()
+    assert refused.value.retry_after == 1.0
+    await breaker.release(probes[0])
+    probes[0] = await breaker.try_acquire()
+    for probe in probes:
+        await breaker.record_successes(1, probe)
+    assert breaker.circuit.state is CircuitState.CLOSED
+    assert breaker.circuit.failures == 0
+    assert await breaker.try_acquire() == Permit(1)
+    await until(lambda: len(publisher.published) == 3)
+    assert [alert.id for alert in publisher.published] == [
+        "c:1:opened",
+        "c:1:half_opened",
+        "c:1:closed",
+    ]
+
+
+async def test_outcomes_and_approvals_of_an_older_generation_change_nothing(
+    breaker: CircuitBreaker,
+) -> None:
+    """C7: approving 1 does nothing to 2, nor do outcomes of 1."""
+    old = await breaker.try_acquire()
+    await open_it(breaker)
+    await breaker.approve(1, "ann")
+    probe = await breaker.try_acquire()
+    await breaker.record_failure("again", "boom", probe)
+    assert (breaker.circuit.state, breaker.circuit.generation) == (CircuitState.OPEN, 2)
+    for stale in (old, probe):
+        assert (await breaker.record_failure("late", "boom", stale)).generation == 2
+        await breaker.release(stale)
+    await breaker.record_successes(1, probe)
+    with pytest.raises(StaleGenerationError) as refused:
+        await breaker.approve(1, "ann")
+    assert "generation 1 of circuit 'c' is not the current one: it is open in generation 2" in str(
+        refused.value
+    )
+    with pytest.raises(StaleGenerationError):
+        await breaker.close_circuit(1, "ann")
+    assert (breaker.circuit.state, breaker.circuit.generation) == (CircuitState.OPEN, 2)
+
+
+async def test_isolation_is_ended_by_closing_only(breaker: CircuitBreaker) -> None:
+    """Approving says so."""
+    assert (await breaker.isolate("ann", "maintenance")).state is CircuitState.ISOLATED
+    with pytest.raises(CircuitIsolatedError, match="close it instead"):
+        await breaker.approve(1, "bob")
+    with pytest.raises(CircuitOpenError, match=r"is isolated \(generation 1\): maintenance"):
+        await breaker.try_acquire()
+    assert (await breaker.close_circuit(1, "bob")).state is CircuitState.CLOSED
+    assert [entry.by for entry in await breaker.history()] == ["bob", "ann"]
+
+
+async def test_automatic_recovery_says_when(clock: ManualClock, store: CountingStore) -> None:
+    """The refusal carries the rest of the break; the poll makes the transition."""
+    settings = BreakerSettings(
+        name="c",
+        failure_threshold=3,
+        recovery="automatic",  # type: ignore[arg-type]
+        break_seconds=5,
+    )
+    async with CircuitBreaker(store, settings, clock=clock) as breaker:
+        await open_it(breaker)
+        with pytest.raises(CircuitOpenError) as refused:
+            await breaker.try_acquire()
+        assert refused.value.retry_after == 5
+        for _ in range(5):
+            await until(lambda: clock.sleeping > 0)
+            clock.advance(1)
+        await until(lambda: breaker.circuit.state is CircuitState.HALF_OPEN)
+        assert breaker.circuit.by == "timer"
+
+
+async def test_with_a_ratio_rule_a_batch_of_successes_is_one_operation(
+    clock: ManualClock, store: CountingStore
+) -> None:
+    """Never one by one."""
+    settings = BreakerSettings(name="c", failure_ratio=0.5)
+    async with CircuitBreaker(store, settings, clock=clock) as breaker:
+        before = store.asked["record_successes"]
+        circuit = await breaker.record_successes(500, await breaker.try_acquire())
+        assert circuit.successes == 500
+        assert store.asked["record_successes"] == before + 1
+
+
+async def test_bad_arguments_are_named(breaker: CircuitBreaker) -> None:
+    """Nothing reaches the store."""
+    permit = await breaker.try_acquire()
+    with pytest.raises(ValueError, match="failure_id is empty"):
+        await breaker.record_failure("", "boom", permit)
+    with pytest.raises(ValueError, match="count is -1"):
+        await breaker.record_successes(-1, permit)
+    with pytest.raises(ValueError, match="by is empty"):
+        await breaker.approve(1, "  ")
+    with pytest.raises(ValueError, match="limit is 0"):
+        await breaker.history(0)
+
+
+async def test_long_ids_and_errors_are_bounded_but_stay_apart(
+    breaker: CircuitBreaker, store: CountingStore
+) -> None:
+    """A key of a megabyte is no megabyte in the window."""
+    permit = await breaker.try_acquire()
+    await breaker.record_failure("x" * 1_000_000 + "1", "e" * 1_000_000, permit)
+    await breaker.record_failure("x" * 1_000_000 + "2", "\ud800", permit)
+    assert breaker.circuit.failures == 2
+    assert all(len(failure_id) <= 200 for _, failure_id in store.failures())
+
+
+async def test_without_a_watcher_every_permit_asks(
+    clock: ManualClock, store: CountingStore
+) -> None:
+    """A breaker that was not started has no pushed state to trust."""
+    breaker = CircuitBreaker(store, SETTINGS, clock=clock)
+    assert await breaker.try_acquire() == Permit(0)
+    for number in range(3):
+        await store.record_failure(SETTINGS.rules("x"), f"{number}", "boom", Permit(0))
+    with pytest.raises(CircuitOpenError):
+        await breaker.try_acquire()
+    await breaker.aclose()

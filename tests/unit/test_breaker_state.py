@@ -1,0 +1,83 @@
+"""The pure rules: what trips, what comes after what."""
+
+from __future__ import annotations
+
+import pytest
+
+from breaker import BreakerSettings, Circuit, CircuitState
+from breaker.state import clip, tripped
+from breaker.window import RollingWindow
+
+
+@pytest.mark.parametrize(
+    ("failures", "successes", "settings", "reason"),
+    [
+        (99, 0, {}, None),
+        (100, 0, {}, "100 failures within 30 s (threshold 100)"),
+        (100, 10**9, {}, "100 failures within 30 s (threshold 100)"),
+        (5, 5, {"failure_ratio": 0.5, "minimum_throughput": 11}, None),
+        (5, 5, {"failure_ratio": 0.5, "minimum_throughput": 10}, "5 of 10 failed within 30 s"),
+        (4, 6, {"failure_ratio": 0.5, "minimum_throughput": 10}, None),
+        (3, 0, {"window_seconds": 0.25, "failure_threshold": 3}, "3 failures within 0.25 s"),
+    ],
+)
+def test_tripped(
+    failures: int, successes: int, settings: dict[str, float], reason: str | None
+) -> None:
+    """The count rule at its threshold, the ratio rule at its share and throughput."""
+    rules = BreakerSettings(**settings).rules("x")  # type: ignore[arg-type]
+    said = tripped(failures, successes, rules)
+    assert said is None if reason is None else said is not None and said.startswith(reason)
+
+
+def test_positions_order_a_circuits_life() -> None:
+    """Open, half-open, closed of a generation, then the next one."""
+    life = [
+        (CircuitState.CLOSED, 0),
+        (CircuitState.OPEN, 1),
+        (CircuitState.HALF_OPEN, 1),
+        (CircuitState.CLOSED, 1),
+        (CircuitState.ISOLATED, 2),
+        (CircuitState.CLOSED, 2),
+    ]
+    positions = [Circuit("c", state, generation).position for state, generation in life]
+    assert positions == sorted(positions)
+    assert len(set(positions)) == len(positions)
+
+
+def test_a_circuit_admits_only_when_closed_and_not_on_hold() -> None:
+    """On hold, closed is not good enough."""
+    assert Circuit("c").admits
+    assert not Circuit("c", holding=True).admits
+    assert not any(
+        Circuit("c", state, 1).admits for state in CircuitState if state != CircuitState.CLOSED
+    )
+
+
+def test_clip_bounds_and_encodes_anything() -> None:
+    """Whatever an exception says fits into the store."""
+    assert clip("x" * 200) == "x" * 200
+    assert clip("x" * 201) == "x" * 199 + "…"
+    assert clip("\ud800 ü").encode() == b"? \xc3\xbc"
+
+
+def test_the_window_counts_ids_not_times() -> None:
+    """Failures of the same microsecond stay apart, repeats do not count."""
+    window = RollingWindow()
+    assert all(window.add(f"{number}", 5, "e") for number in range(10_000))
+    assert not window.add("7", 6, "e")
+    assert (len(window), window.count(4), window.count(5)) == (10_000, 10_000, 0)
+    window.trim(5)
+    assert len(window) == 0
+    assert window.add("7", 6, "e")
+
+
+def test_the_window_keeps_the_newest() -> None:
+    """Limiting drops the oldest; their ids may come again."""
+    window = RollingWindow()
+    for at_us in (3, 1, 2):
+        window.add(f"f{at_us}", at_us, f"e{at_us}")
+    window.limit(2)
+    assert window.failures() == [(2, "f2"), (3, "f3")]
+    assert window.add("f1", 4, "again")
+    assert window.samples(1) == ["again", "e3"]
