@@ -1,0 +1,1 @@
+"""The operator console: approvals API (the page follows)."""

@@ -1,0 +1,95 @@
+"""Reading requests: bounded, and with errors that name what was wrong."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+BODY_BYTES = 16_384
+TEXT_CHARS = 200
+GENERATION_MAX = 2**53
+
+
+async def read_object(request: Request) -> dict[str, Any]:
+    """The JSON object in the body.
+
+    Raises:
+        HTTPException: 413 for more than 16 KiB, 400 for anything that is not a JSON object.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_BYTES:
+            raise HTTPException(413, f"the body has more than {BODY_BYTES} bytes")
+    try:
+        document = json.loads(bytes(body))
+    except (ValueError, RecursionError):
+        raise HTTPException(400, "the body is not JSON") from None
+    if not isinstance(document, dict):
+        raise HTTPException(400, "the body is not a JSON object")
+    return document
+
+
+def generation_in(document: dict[str, Any]) -> int:
+    """The field `generation`.
+
+    Raises:
+        HTTPException: 400 if it is no number from 1.
+    """
+    value = document.get("generation")
+    if type(value) is not int or not 1 <= value <= GENERATION_MAX:
+        raise HTTPException(400, "generation is missing or not a whole number from 1")
+    return value
+
+
+def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str:
+    """A text field.
+
+    Raises:
+        HTTPException: 400 if it is missing, blank, too long or has control characters.
+    """
+    value = document.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise HTTPException(400, f"{name} is missing or not a text")
+    if len(value) > limit:
+        raise HTTPException(400, f"{name} has more than {limit} characters")
+    if not value.isprintable():
+        raise HTTPException(400, f"{name} has characters that cannot be printed")
+    return value.strip()
+
+
+def check_callback_host(url: str, allowed: tuple[str, ...]) -> None:
+    """Refuse to call an address that is not on the list, or in the clear beyond this machine.
+
+    Raises:
+        HTTPException: 400 for what is no address, 403 for one that is not allowed.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError:
+        raise HTTPException(400, "callbackUrl is not an http(s) address") from None
+    if parts.scheme not in {"http", "https"} or not host or "@" in parts.netloc:
+        raise HTTPException(400, "callbackUrl is not an http(s) address")
+    if not any(_matches(host, pattern) for pattern in allowed):
+        raise HTTPException(403, f"callbackUrl: host {host} is not in CONSOLE_CALLBACK_HOSTS")
+    if parts.scheme == "http" and not _is_loopback(host):
+        raise HTTPException(403, "callbackUrl: only this machine may be called over plain http")
+
+
+def _matches(host: str, pattern: str) -> bool:
+    if pattern.startswith("*."):
+        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
+    return host == pattern
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,140 @@
+"""The console's API in this process: who gets in, and what it says to bad input."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from console.app import create_app
+from console.settings import ConsoleSettings, ConsoleSettingsError
+
+TOKEN = "a-token-of-32-characters-for-test"
+
+
+@pytest.fixture
+async def console() -> AsyncIterator[httpx.AsyncClient]:
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+    app = create_app(breaker, ConsoleSettings(token=TOKEN))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with (
+        breaker,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url="http://console", headers=headers
+        ) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer é"],
+)
+async def test_nothing_without_the_token(console: httpx.AsyncClient, header: str | None) -> None:
+    """Neither reading nor writing, not even whether a path exists; health is public."""
+    headers = [] if header is None else [(b"authorization", header.encode())]
+    del console.headers["Authorization"]
+    for method, path in (
+        ("GET", "/api/circuits/c"),
+        ("POST", "/api/approvals"),
+        ("POST", "/api/circuits/c/approve"),
+        ("GET", "/nowhere"),
+    ):
+        answer = await console.request(method, path, headers=headers)
+        assert answer.status_code == 401
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert "Authorization" in answer.json()["error"]
+    assert (await console.get("/healthz")).json() == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        (b"", 400, "the body is not JSON"),
+        (b"\xff\xfe", 400, "the body is not JSON"),
+        (b"[" * 16_000, 400, "the body is not JSON"),
+        (b"[1]", 400, "the body is not a JSON object"),
+        (b"{}", 400, "circuit is missing"),
+        (b'{"circuit": 5}', 400, "circuit is missing or not a text"),
+        (b'{"circuit": "other", "generation": 1}', 404, "there is no circuit 'other' here"),
+        (b'{"circuit": "c"}', 400, "generation is missing or not a whole number from 1"),
+        (b'{"circuit": "c", "generation": true}', 400, "generation is missing or not"),
+        (b'{"circuit": "c", "generation": "1"}', 400, "generation is missing or not"),
+        (b'{"circuit": "c", "generation": 0}', 400, "generation is missing or not"),
+        (b'{"circuit": "c", "generation": 1e3}', 400, "generation is missing or not"),
+        (b'{"circuit": "c", "generation": 1}', 400, "callbackUrl is missing"),
+        (b"x" * 20_000, 413, "the body has more than 16384 bytes"),
+    ],
+)
+async def test_a_bad_registration_is_named(
+    console: httpx.AsyncClient, body: bytes, status: int, says: str
+) -> None:
+    """JSON errors that say what was wrong."""
+    answer = await console.post("/api/approvals", content=body)
+    assert answer.status_code == status
+    assert says in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("http://169.254.169.254/metadata", 403),
+        ("https://example.com/", 403),
+        ("http://127.0.0.1.example.com/", 403),
+        ("http://localhost@example.com/", 400),
+        ("http://user@127.0.0.1/", 400),
+        ("file:///etc/passwd", 400),
+        ("//127.0.0.1/", 400),
+        ("http://[::1", 400),
+        ("http://127.0.0.1:99999/", 409),
+    ],
+)
+async def test_only_listed_hosts_are_called(
+    console: httpx.AsyncClient, url: str, status: int
+) -> None:
+    """The console is no way into the network."""
+    body = {"circuit": "c", "generation": 1, "callbackUrl": url}
+    answer = await console.post("/api/approvals", json=body)
+    assert answer.status_code == status
+    assert "callback" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/nowhere", 404),
+        ("GET", "/api/circuits/other", 404),
+        ("GET", "/api/circuits/c/approve", 405),
+        ("DELETE", "/api/approvals", 405),
+    ],
+)
+async def test_wrong_paths_answer_in_json(
+    console: httpx.AsyncClient, method: str, path: str, status: int
+) -> None:
+    """A GET never approves."""
+    answer = await console.request(method, path)
+    assert (answer.status_code, "error" in answer.json()) == (status, True)
+
+
+@pytest.mark.parametrize("by", ["", "  ", 5, None, "x" * 201, "a\nb"])
+async def test_an_approval_needs_a_name(console: httpx.AsyncClient, by: object) -> None:
+    """It goes into the history, so it is bounded and printable."""
+    answer = await console.post("/api/circuits/c/approve", json={"generation": 1, "by": by})
+    assert (answer.status_code, "by " in answer.json()["error"]) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"CONSOLE_TOKEN": ""}, "CONSOLE_TOKEN has 0 characters"),
+        ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_CALLBACK_HOSTS": " , "}, "HOSTS is empty"),
+        ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "soon"}, "SECONDS is 'soon'"),
+        ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "0"}, "from 0.1 to 3600"),
+    ],
+)
+def test_settings_that_cannot_be_used(settings: dict[str, str], says: str) -> None:
+    """The message names the setting and what it takes."""
+    with pytest.raises(ConsoleSettingsError, match=says):
+        ConsoleSettings.from_mapping(settings)

@@ -1,0 +1,50 @@
+"""Which callbacks the console may call."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from console.requests import check_callback_host
+from console.settings import ConsoleSettings, ConsoleSettingsError
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://prod-01.westeurope.logic.azure.com:443/workflows/x?sig=y",
+        "https://PROD.logic.azure.com/",
+        "http://127.0.0.1:7080/workflows",
+        "http://localhost/",
+    ],
+)
+def test_listed_hosts(url: str) -> None:
+    """Exact names and sub-domains, whatever the case."""
+    check_callback_host(url, ("127.0.0.1", "localhost", "*.logic.azure.com"))
+
+
+@pytest.mark.parametrize(
+    ("url", "status"),
+    [
+        ("https://logic.azure.com/", 403),
+        ("https://evil-logic.azure.com/", 403),
+        ("https://logic.azure.com.evil.example/", 403),
+        ("http://prod.logic.azure.com/", 403),
+        ("https://x@prod.logic.azure.com/", 400),
+    ],
+)
+def test_others(url: str, status: int) -> None:
+    """No look-alikes, and nothing in the clear beyond this machine."""
+    with pytest.raises(HTTPException) as refused:
+        check_callback_host(url, ("*.logic.azure.com",))
+    assert refused.value.status_code == status
+
+
+def test_the_token_is_not_shown() -> None:
+    """Not in a repr, and not in an error."""
+    assert TOKEN not in repr(ConsoleSettings(token=TOKEN))
+    with pytest.raises(ConsoleSettingsError) as raised:
+        ConsoleSettings(token="secret")
+    assert "secret" not in str(raised.value)
