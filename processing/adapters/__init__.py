@@ -1,0 +1,1 @@
+"""Where things are kept: Redis, Storage queues and blobs, and their in-memory twins."""

@@ -1,0 +1,69 @@
+"""Claim checks: poison messages too large for the queue, in a blob named after their event."""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import suppress
+
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob.aio import ContainerClient
+
+from processing.errors import StorageUnavailableError
+from processing.poison import ClaimCheck, PoisonMessage
+
+
+class ClaimCheckBlobs:
+    """Whole poison messages as blobs.
+
+    Args:
+        container: the container's client; made at the first use if it does not exist. Closing it
+            stays the caller's.
+    """
+
+    def __init__(self, container: ContainerClient) -> None:
+        self._container = container
+
+    async def put(self, message: PoisonMessage) -> ClaimCheck:
+        """Store a message; a repeat of the same event overwrites itself.
+
+        Raises:
+            StorageUnavailableError: the container did not take it.
+        """
+        name = _blob_name(message)
+        data = message.to_json().encode()
+        try:
+            try:
+                await self._container.upload_blob(name, data, overwrite=True)
+            except ResourceNotFoundError:
+                with suppress(ResourceExistsError):  # another lane, or instance, was faster
+                    await self._container.create_container()
+                await self._container.upload_blob(name, data, overwrite=True)
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"poison blob {self._container.container_name}/{name}: {error}"
+            ) from error
+        return ClaimCheck(self._container.container_name, name)
+
+    async def get(self, check: ClaimCheck) -> PoisonMessage:
+        """Fetch the message that a claim check stands for.
+
+        Raises:
+            StorageUnavailableError: the blob is gone or can't be reached.
+            ValueError: it holds no poison message.
+        """
+        try:
+            download = await self._container.download_blob(check.blob)
+            return PoisonMessage.from_json(await download.readall())
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"poison blob {check.container}/{check.blob}: {error}"
+            ) from error
+
+
+def _blob_name(message: PoisonMessage) -> str:
+    """The event's name; the hub's and group's part hashed, for they may hold any character."""
+    stream, _, _ = message.id.rpartition(f"/{message.partition}/")
+    return (
+        f"{hashlib.sha256(stream.encode()).hexdigest()[:16]}/{message.partition}/"
+        f"{message.sequence_number}-{message.id.rpartition('/')[2]}.json"
+    )

@@ -1,0 +1,56 @@
+"""The poison queue in Azure Queue Storage, with claim checks for what is too large for it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient
+
+from processing.adapters.blob import ClaimCheckBlobs
+from processing.errors import StorageUnavailableError
+from processing.poison import PoisonMessage
+
+# The service takes 64 KiB; base64, which the Functions queue trigger expects, leaves 48 KiB.
+INLINE_BYTES = 48 * 1024
+NEVER_EXPIRES = -1  # the service's default would drop messages after seven days
+
+
+class StoragePoisonQueue:
+    """Poison messages as base64 JSON in a storage queue.
+
+    Args:
+        queue: a client with `TextBase64EncodePolicy`; the queue is made at the first use if it
+            does not exist. Closing it stays the caller's.
+        blobs: where messages over 48 KiB go; the queue then holds their claim check.
+    """
+
+    def __init__(self, queue: QueueClient, blobs: ClaimCheckBlobs) -> None:
+        self._queue = queue
+        self._blobs = blobs
+
+    async def put(self, message: PoisonMessage) -> None:
+        """See `PoisonQueue.put`."""
+        text = message.to_json()
+        if len(text.encode()) > INLINE_BYTES:
+            check = await self._blobs.put(message)
+            # A key takes 128 bytes and an error's parts are cut: what is left is always small.
+            text = replace(
+                message,
+                body=None,
+                properties={},
+                error=replace(message.error, traceback=""),
+                claim_check=check,
+            ).to_json()
+        try:
+            try:
+                await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
+            except ResourceNotFoundError:
+                with suppress(ResourceExistsError):  # another lane, or instance, was faster
+                    await self._queue.create_queue()
+                await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"poison queue {self._queue.queue_name}: {error}"
+            ) from error

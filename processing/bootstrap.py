@@ -1,0 +1,217 @@
+"""The composition root: app settings in, real objects out. Importing it connects to nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.eventhub.aio import EventHubConsumerClient
+from azure.identity.aio import DefaultAzureCredential
+from azure.storage.blob.aio import ContainerClient
+from azure.storage.queue import TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
+from breaker.alerts.event_grid import EventGridPublisher
+from breaker.stores.redis import connect
+from processing import shutdown
+from processing.adapters.blob import ClaimCheckBlobs
+from processing.adapters.redis import RedisProgressStore
+from processing.adapters.storage_queue import StoragePoisonQueue
+from processing.event import EventBatch
+from processing.handler import load_handler
+from processing.health import Health, HealthReport
+from processing.lag import LagReader
+from processing.poison import PoisonQueue
+from processing.processor import BatchProcessor, BatchResult
+from processing.settings import ConnectionSettings, ProcessingSettings
+
+logger = logging.getLogger(__name__)
+
+
+class Application:
+    """Everything that one instance of the function app needs, built at the first use.
+
+    The triggers of an instance share one event loop; what is built belongs to it.
+
+    Args:
+        settings: the app settings, usually `os.environ`.
+    """
+
+    def __init__(self, settings: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._building = asyncio.Lock()
+        self._parts: Parts | None = None
+
+    async def process(self, batch: EventBatch) -> BatchResult:
+        """See `BatchProcessor.process`."""
+        parts = self._parts or await self._build()
+        return await parts.processor.process(batch)
+
+    async def deliver_alerts(self) -> int:
+        """Publish alerts that whoever opened the circuit did not; how many there were."""
+        parts = self._parts or await self._build()
+        return await parts.breaker.deliver_alerts()
+
+    async def health(self) -> HealthReport:
+        """The circuit, and each partition's watermark and lag."""
+        parts = self._parts or await self._build()
+        return await parts.health.report()
+
+    async def aclose(self) -> None:
+        """End what runs and close every connection."""
+        if self._parts is not None:
+            parts, self._parts = self._parts, None
+            parts.processor.stop()
+            await parts.processor.wait_idle()
+            await parts.closing.aclose()
+
+    async def _build(self) -> Parts:
+        async with self._building:
+            if self._parts is None:
+                self._parts = await Parts.build(self._settings)
+                shutdown.on_terminate(self._parts.processor)
+            return self._parts
+
+
+class Parts:
+    """The objects of one instance, and how to close them."""
+
+    def __init__(
+        self,
+        *,
+        breaker: CircuitBreaker,
+        processor: BatchProcessor,
+        health: Health,
+        closing: AsyncExitStack,
+    ) -> None:
+        self.breaker = breaker
+        self.processor = processor
+        self.health = health
+        self.closing = closing
+
+    @classmethod
+    async def build(cls, settings: Mapping[str, str]) -> Parts:
+        """Build everything; on an error nothing stays open.
+
+        Raises:
+            SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+            HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
+        """
+        connections = ConnectionSettings.from_mapping(settings)
+        processing = ProcessingSettings.from_mapping(settings)
+        breaking = BreakerSettings.from_mapping(settings)
+        async with AsyncExitStack() as opened:
+            handler = load_handler(
+                connections.event_handler, settings, threads=processing.max_lanes
+            )
+            opened.push_async_callback(handler.aclose)
+            credential = await _credential(connections, opened)
+            redis = connect(connections.redis_url, breaking)
+            opened.push_async_callback(redis.aclose)
+            breaker = CircuitBreaker(
+                RedisCircuitStore(redis, breaking.name),
+                breaking,
+                publisher=_publisher(connections, credential),
+                instance=instance_name(),
+            )
+            await opened.enter_async_context(breaker)
+            progress = RedisProgressStore(redis, ttl_seconds=processing.progress_ttl_seconds)
+            hub = await opened.enter_async_context(_hub_client(connections, credential))
+            processor = BatchProcessor(
+                handler,
+                breaker=breaker,
+                progress=progress,
+                poison=await _poison_queue(connections, credential, opened),
+                settings=processing,
+                count_poison=breaking.count_poison,
+                instance=instance_name(),
+            )
+            lag = LagReader(
+                hub,
+                progress,
+                hub=connections.event_hub_name,
+                group=connections.event_hub_consumer_group,
+            )
+            logger.info("Handler %s, circuit %s", handler.name, breaker.name)
+            return cls(
+                breaker=breaker,
+                processor=processor,
+                health=Health(breaker, lag),
+                closing=opened.pop_all(),
+            )
+
+
+def instance_name() -> str:
+    """Who this instance is, in alerts, history and poison messages."""
+    host = os.environ.get("WEBSITE_INSTANCE_ID", "")[:12] or socket.gethostname()
+    return f"{host}:{os.getpid()}"
+
+
+async def _credential(
+    connections: ConnectionSettings, opened: AsyncExitStack
+) -> AsyncTokenCredential | None:
+    """An identity, if any connection is without a key."""
+    if (
+        connections.storage
+        and connections.event_hub
+        and (connections.event_grid_topic_key or not connections.event_grid_topic_endpoint)
+    ):
+        return None
+    options = {"managed_identity_client_id": connections.client_id} if connections.client_id else {}
+    return await opened.enter_async_context(DefaultAzureCredential(**options))
+
+
+def _publisher(
+    connections: ConnectionSettings, credential: AsyncTokenCredential | None
+) -> EventGridPublisher | None:
+    if not connections.event_grid_topic_endpoint:
+        logger.warning("EVENT_GRID_TOPIC_ENDPOINT is not set: the circuit's alerts stay in Redis")
+        return None
+    return EventGridPublisher(
+        connections.event_grid_topic_endpoint,
+        key=connections.event_grid_topic_key or None,
+        credential=credential,
+    )
+
+
+async def _poison_queue(
+    connections: ConnectionSettings,
+    credential: AsyncTokenCredential | None,
+    opened: AsyncExitStack,
+) -> PoisonQueue:
+    name = connections.poison_queue
+    # The SDK's own retries begin with a pause of 15 s; ours, in the run, are quicker to notice.
+    retries: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
+    options = retries | {"message_encode_policy": TextBase64EncodePolicy()}
+    if connections.storage:
+        queue = QueueClient.from_connection_string(connections.storage, name, **options)
+        container = ContainerClient.from_connection_string(connections.storage, name, **retries)
+    else:
+        queue = QueueClient(connections.storage_queue_uri, name, credential, **options)
+        container = ContainerClient(connections.storage_blob_uri, name, credential, **retries)
+    await opened.enter_async_context(queue)
+    await opened.enter_async_context(container)
+    return StoragePoisonQueue(queue, ClaimCheckBlobs(container))
+
+
+def _hub_client(
+    connections: ConnectionSettings, credential: AsyncTokenCredential | None
+) -> EventHubConsumerClient:
+    common: dict[str, Any] = {
+        "consumer_group": connections.event_hub_consumer_group,
+        "eventhub_name": connections.event_hub_name,
+    }
+    if connections.event_hub:
+        return EventHubConsumerClient.from_connection_string(connections.event_hub, **common)
+    return EventHubConsumerClient(
+        connections.event_hub_namespace,
+        credential=credential,  # type: ignore[arg-type]
+        **common,
+    )

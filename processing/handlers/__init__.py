@@ -1,0 +1,1 @@
+"""Handlers that come with Breakwater: the ledger, a sample and the load test's witness."""

@@ -1,0 +1,95 @@
+"""The sample handler: appends each key's counters to a list in Redis, exactly once.
+
+It is what the load test verifies. The append is atomic with the note that it was made, so an event
+that is delivered twice stands in the ledger once: an *atomic sink*. It also shows what a handler
+may raise, on request of the event (application property `simulate`) or of its downstream.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import RedisError
+
+from breaker import BreakerSettings
+from breaker.stores.redis import connect
+from processing.errors import DependencyUnavailableError, PoisonEventError
+from processing.event import Event
+from processing.grouping import Grouping
+
+TTL_SECONDS = 7 * 24 * 3600
+MAX_REFUSED = 1_000_000
+REFUSED = -1
+_APPEND = (Path(__file__).parent / "scripts" / "append.lua").read_text()
+
+
+class LedgerHandler:
+    """Appends events to `ledger:{<run>}:key:<key>`; run is the application property `run`.
+
+    Args:
+        client: a redis.asyncio client; closed with the handler.
+    """
+
+    def __init__(self, client: Redis | RedisCluster) -> None:
+        self._client = client
+        self._append = client.register_script(_APPEND)
+        self._events = Grouping[Event, int](self._append_all)
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        """The ledger in the Redis of the app setting REDIS_URL, reached as the circuit's is."""
+        return cls(connect(settings["REDIS_URL"], BreakerSettings.from_mapping(settings)))
+
+    async def __call__(self, event: Event) -> None:
+        """Append one event.
+
+        Raises:
+            PoisonEventError: the event asks for it (`simulate=poison`).
+            RuntimeError: the event asks for it (`simulate=error`).
+            DependencyUnavailableError: the downstream refuses, or Redis can't be reached.
+        """
+        simulate = event.properties.get("simulate")
+        if simulate == "poison":
+            raise PoisonEventError("the event asked to be poison")
+        if simulate == "error":
+            raise RuntimeError("the event asked to fail")
+        try:
+            outcome = await self._events.ask(event)
+        except (RedisError, OSError) as error:
+            raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
+        if outcome == REFUSED:
+            raise DependencyUnavailableError("the ledger refuses to take anything now")
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._client.aclose()
+
+    async def _append_all(self, events: Sequence[Event]) -> list[int | Exception]:
+        """One call of the script for each run that is among the events: usually one."""
+        replies: list[int | Exception] = [REFUSED] * len(events)
+        runs: dict[str, list[int]] = defaultdict(list)
+        for index, event in enumerate(events):
+            runs[str(event.properties.get("run", "default"))].append(index)
+        for run, indices in runs.items():
+            for index, reply in zip(
+                indices, await self._append_run(run, [events[i] for i in indices]), strict=True
+            ):
+                replies[index] = reply
+        return replies
+
+    async def _append_run(self, run: str, events: Sequence[Event]) -> Sequence[int]:
+        prefix = f"ledger:{{{run}}}:"
+        keys = [f"{prefix}outage", f"{prefix}refused", f"{prefix}suppressed"]
+        args: list[Any] = [TTL_SECONDS, MAX_REFUSED]
+        for event in events:
+            key = event.key or ""
+            keys += (f"{prefix}key:{key}", f"{prefix}seen:{key}")
+            counter = event.properties.get("counter", -1)
+            args += (key, str(counter), event.partition, event.sequence_number, event.enqueued_ms)
+        replies: Sequence[int] = await self._append(keys, args)
+        return replies

@@ -1,0 +1,30 @@
+"""Lanes: the events of one batch that must run one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from processing.event import Event
+
+KeylessOrder = Literal["partition", "none"]
+
+
+def split_into_lanes(events: Iterable[Event], keyless_order: KeylessOrder) -> list[list[Event]]:
+    """Split events into one lane per key, each in the order of arrival.
+
+    Events without a key form one lane together (`partition`) or one lane each (`none`). An empty
+    key is a key. Lanes come in the order of their first event, so that the oldest event starts
+    first.
+    """
+    lanes: dict[object, list[Event]] = {}
+    for event in events:
+        key: object = event.key
+        if key is None and keyless_order == "none":
+            key = event.sequence_number
+        lane = lanes.get(key)
+        if lane is None:
+            lanes[key] = [event]
+        else:
+            lane.append(event)
+    return list(lanes.values())

@@ -1,0 +1,209 @@
+"""BatchProcessor: takes a batch through its handler, in lanes, and answers for every event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
+from tenacity.wait import wait_random_exponential
+
+from breaker import CircuitBreaker, StoreUnavailableError
+from processing.errors import StorageUnavailableError
+from processing.event import EventBatch
+from processing.gate import Gate, Hold
+from processing.handler import LoadedHandler
+from processing.lane import Lane
+from processing.lanes import split_into_lanes
+from processing.poison import PoisonQueue
+from processing.progress import BatchProgress, ProgressStore, load_for
+from processing.retry import RetryPolicy
+from processing.settings import ProcessingSettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of a batch's events; `skipped` were finished before, or came twice."""
+
+    handled: int
+    poisoned: int
+    skipped: int
+    seconds: float
+
+
+class BatchProcessor:
+    """Processes batches; any number of partitions at the same time.
+
+    `process` returns only when every event of the batch is handled or durably poisoned. When it
+    raises, the trigger's retry policy must run the batch again; what was finished is skipped then.
+    """
+
+    def __init__(
+        self,
+        handler: LoadedHandler,
+        *,
+        breaker: CircuitBreaker,
+        progress: ProgressStore,
+        poison: PoisonQueue,
+        settings: ProcessingSettings,
+        count_poison: bool = True,
+        instance: str = "",
+    ) -> None:
+        self.handler = handler
+        self.breaker = breaker
+        self.poison = poison
+        self.settings = settings
+        self.count_poison = count_poison
+        self.instance = instance
+        self.gate = Gate(breaker)
+        self.retry = RetryPolicy(
+            max_attempts=settings.max_attempts,
+            initial_seconds=settings.retry_initial_seconds,
+            max_seconds=settings.retry_max_seconds,
+            dependency_errors=settings.dependency_errors,
+            sleep=self.gate.pause,
+        )
+        self._progress = progress
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def stop(self) -> None:
+        """Start no further event; running invocations end with `ShutdownError`."""
+        self.gate.stop()
+
+    async def wait_idle(self) -> None:
+        """Wait until no invocation runs."""
+        await self._idle.wait()
+
+    async def process(self, batch: EventBatch) -> BatchResult:
+        """Handle a batch.
+
+        Raises:
+            CircuitOpenError: the circuit stayed open for `hold_seconds`.
+            ShutdownError: the instance is stopping.
+            StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
+        """
+        self._running += 1
+        self._idle.clear()
+        try:
+            return await self._process(batch)
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+
+    async def _process(self, batch: EventBatch) -> BatchResult:
+        started = time.perf_counter()
+        run = BatchRun(self, batch)
+        known = await run.persist(lambda: load_for(self._progress, batch))
+        # A client that lost its link may hand over an event twice, even within one batch.
+        events = list({event.sequence_number: event for event in batch.events}.values())
+        finished = [event for event in events if known.is_finished(event)]
+        skipped = {event.sequence_number for event in finished}
+        pending = [event for event in events if event.sequence_number not in skipped]
+        progress = BatchProgress(
+            lambda watermark, marks: run.persist(
+                lambda: self._progress.commit(batch.source, watermark, marks)
+            ),
+            events,
+            finished,
+            self.settings.progress_mode,
+        )
+        lanes = [
+            Lane(run, lane, progress)
+            for lane in split_into_lanes(pending, self.settings.keyless_order)
+        ]
+        await self._run_lanes(lanes, run.hold)
+        handled = sum(lane.handled for lane in lanes)
+        try:
+            await progress.flush()
+        finally:
+            await run.report_successes(handled)
+        if run.hold.halted is not None:
+            raise run.hold.halted
+        result = BatchResult(
+            handled=handled,
+            poisoned=sum(lane.poisoned for lane in lanes),
+            skipped=len(batch.events) - len(pending),
+            seconds=time.perf_counter() - started,
+        )
+        logger.debug("Partition %s: %s", batch.source, result)
+        return result
+
+    async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:
+        """Run lanes, `max_lanes` at once. A lane's error halts the others before their next event
+        and lets what they have in flight finish; cancelling them would tear handlers apart.
+        """
+        waiting = iter(lanes)
+
+        async def work() -> None:
+            for lane in waiting:
+                if hold.halted is not None:
+                    return
+                try:
+                    await lane.run()
+                except Exception as error:
+                    hold.halt(error)
+
+        workers = min(self.settings.max_lanes, len(lanes))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(work())
+
+
+class BatchRun:
+    """What the lanes of one invocation share."""
+
+    def __init__(self, processor: BatchProcessor, batch: EventBatch) -> None:
+        self.processor = processor
+        self.source = batch.source
+        self.hold = Hold(processor.settings.hold_seconds)
+        # Failures are counted once per exhaustion: an event that fails again in a later invocation
+        # has failed again, so the invocation is part of a failure's name.
+        self.nonce = secrets.token_hex(4)
+
+    async def persist[T](self, write: Callable[[], Awaitable[T]]) -> T:
+        """Do a write that must not be lost: again until it succeeds, as long as an invocation may
+        be held.
+
+        Raises:
+            StorageUnavailableError: it did not succeed in that time, or the instance is stopping.
+        """
+        try:
+            return await write()
+        except (StorageUnavailableError, StoreUnavailableError) as error:
+            logger.warning("Partition %s holds: %s", self.source, error)
+        gate = self.processor.gate
+        retrying = AsyncRetrying(
+            retry=retry_if_exception_type((StorageUnavailableError, StoreUnavailableError)),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            stop=lambda state: (
+                gate.stopping or stop_after_delay(self.processor.settings.hold_seconds)(state)
+            ),
+            sleep=gate.pause,
+        )
+
+        async def attempt() -> T:  # tenacity awaits only what is plainly a coroutine function
+            return await write()
+
+        try:
+            return await retrying(attempt)
+        except RetryError as error:
+            cause = error.last_attempt.exception()
+            raise StorageUnavailableError(f"gave up for now: {cause}") from cause
+
+    async def report_successes(self, handled: int) -> None:
+        """Tell the breaker of a batch's successes, for its ratio rule; once per batch."""
+        permit = self.processor.gate.try_admit(self.hold)
+        if handled and permit is not None:
+            try:
+                await self.processor.breaker.record_successes(handled, permit)
+            except StoreUnavailableError as error:
+                logger.warning("Successes of %s are not counted: %s", self.source, error)

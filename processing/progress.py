@@ -1,0 +1,180 @@
+"""Progress: which events of a partition are finished, so that a redelivery skips them.
+
+A *checkpoint* is the host's act and moves a batch at a time; *progress* is ours and moves an
+event at a time: a watermark (every delivered event up to it is finished) and the finished
+sequence numbers above it. Both carry the time the hub took the event: a sequence number counts
+only together with it, because a hub that was deleted and made again counts from zero.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from processing.event import Event, EventBatch, Source
+
+logger = logging.getLogger(__name__)
+
+type ProgressMode = Literal["strict", "relaxed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A finished event: its sequence number and when the hub took it (ms since 1970)."""
+
+    sequence_number: int
+    enqueued_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is known of one partition: the watermark and what is finished above it."""
+
+    watermark: Mark | None = None
+    finished: Mapping[int, int] = field(default_factory=dict)  # sequence number: enqueued_ms
+
+    def is_finished(self, event: Event) -> bool:
+        """Whether the event was finished before."""
+        if self.watermark is not None and event.sequence_number <= self.watermark.sequence_number:
+            return True
+        return self.finished.get(event.sequence_number) == event.enqueued_ms
+
+    def is_of_another_hub(self, event: Event) -> bool:
+        """Whether the event shows that the hub was made again since this was written.
+
+        Within one hub sequence numbers and enqueued times rise together. An event at or below the
+        watermark which was enqueued after it can only come from a hub that counts anew.
+        """
+        return (
+            self.watermark is not None
+            and event.sequence_number <= self.watermark.sequence_number
+            and event.enqueued_ms > self.watermark.enqueued_ms
+        )
+
+
+class ProgressStore(Protocol):
+    """Where progress is kept. Each method raises `StorageUnavailableError` when it is not."""
+
+    async def load(self, source: Source) -> Progress:
+        """What is known of a partition; empty when nothing is."""
+        ...
+
+    async def commit(
+        self, source: Source, watermark: Mark | None, finished: Sequence[Mark]
+    ) -> None:
+        """Add finished events and raise the watermark, never lower it. Repeat-safe."""
+        ...
+
+    async def reset(self, source: Source) -> None:
+        """Forget everything about a partition."""
+        ...
+
+
+async def load_for(store: ProgressStore, batch: EventBatch) -> Progress:
+    """Load a partition's progress for a batch; start anew when the hub was made again."""
+    progress = await store.load(batch.source)
+    if any(progress.is_of_another_hub(event) for event in batch.events):
+        logger.warning(
+            "Partition %s counts anew (the hub was made again): its progress up to %s is dropped",
+            batch.source,
+            progress.watermark,
+        )
+        await store.reset(batch.source)
+        return Progress()
+    return progress
+
+
+class BatchProgress:
+    """Progress of one batch, written by group commit: one write takes along whatever finished
+    while the write before it was under way.
+
+    Args:
+        commit: writes a watermark and finished events; retries are its own affair.
+        events: the batch, in order.
+        finished: the events that were finished before it started.
+        mode: whether `finish` waits until its event is committed (`strict`) or not (`relaxed`).
+    """
+
+    def __init__(
+        self,
+        commit: Callable[[Mark | None, Sequence[Mark]], Awaitable[None]],
+        events: Sequence[Event],
+        finished: Sequence[Event],
+        mode: ProgressMode,
+    ) -> None:
+        self._commit = commit
+        self._events = events
+        self._strict = mode == "strict"
+        self._done = {event.sequence_number for event in finished}
+        self._next = 0  # index of the first unfinished event: the watermark is just before it
+        self._pending: list[Event] = []
+        self._group: asyncio.Future[None] | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self._error: Exception | None = None
+
+    async def finish(self, event: Event) -> None:
+        """Record that an event is finished; what was finished stays so across a crash once this
+        returns (strict mode) or once `flush` returns (relaxed mode).
+        """
+        self._pending.append(event)
+        if self._group is None:
+            self._group = asyncio.get_running_loop().create_future()
+        group = self._group
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        if self._strict:
+            await group
+
+    async def flush(self) -> None:
+        """Wait until everything is written.
+
+        Raises:
+            StorageUnavailableError: it could not be written.
+        """
+        if self._writer is not None:
+            await self._writer
+        if self._error is not None:
+            raise self._error
+
+    async def _write(self) -> None:
+        try:
+            await asyncio.sleep(0)  # let the other lanes that are ready finish their event first
+            while self._pending:
+                group, pending = self._group, self._pending
+                self._group, self._pending = None, []
+                self._done.update(event.sequence_number for event in pending)
+                watermark = self._advance()
+                above = [
+                    Mark(event.sequence_number, event.enqueued_ms)
+                    for event in pending
+                    if watermark is None or event.sequence_number > watermark.sequence_number
+                ]
+                try:
+                    await self._commit(watermark, above)
+                except Exception as error:
+                    self._error = error
+                self._settle(group, self._error)
+        finally:
+            self._writer = None
+
+    def _advance(self) -> Mark | None:
+        events, done = self._events, self._done
+        while self._next < len(events) and events[self._next].sequence_number in done:
+            self._next += 1
+        if self._next == 0:
+            return None
+        last = events[self._next - 1]
+        return Mark(last.sequence_number, last.enqueued_ms)
+
+    @staticmethod
+    def _settle(group: asyncio.Future[None] | None, error: Exception | None) -> None:
+        if group is None or group.done():
+            return
+        if error is None:
+            group.set_result(None)
+        else:
+            group.set_exception(error)
+            group.exception()  # in relaxed mode nobody awaits it; flush reports the error

@@ -1,0 +1,137 @@
+"""How a failed event is tried again, by tenacity, and what its failure means."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+from tenacity.wait import wait_exponential_jitter
+
+from processing.errors import DependencyUnavailableError, PoisonEventError
+from processing.event import Event
+
+# Connection and timeout errors of the usual clients, by dotted name so that none need be
+# installed. Subclasses count as well.
+DEPENDENCY_ERRORS = frozenset(
+    {
+        "builtins.ConnectionError",
+        "builtins.TimeoutError",
+        "aiohttp.client_exceptions.ClientConnectionError",
+        "azure.core.exceptions.ServiceRequestError",
+        "azure.core.exceptions.ServiceResponseError",
+        "httpx.TransportError",
+        "psycopg.OperationalError",
+        "pyodbc.OperationalError",
+        "redis.exceptions.ConnectionError",
+        "redis.exceptions.TimeoutError",
+        "requests.exceptions.ConnectionError",
+        "requests.exceptions.Timeout",
+    }
+)
+
+
+class FailureKind(Enum):
+    """What a failure says."""
+
+    POISON = auto()  # the event can never succeed
+    EXHAUSTED = auto()  # it failed as often as it may
+    DEPENDENCY = auto()  # something it depends on is down; the event is kept
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An event's failure after all its attempts; times in seconds since 1970."""
+
+    kind: FailureKind
+    error: Exception
+    attempts: int
+    first_attempt: float
+    last_attempt: float
+
+
+class RetryPolicy:
+    """Exponential backoff with jitter, a bounded number of attempts.
+
+    Args:
+        max_attempts: all attempts, the first included.
+        initial_seconds: pause after the first failure, doubled after each further one.
+        max_seconds: longest pause.
+        dependency_errors: dotted names of further exception types that mean that a dependency
+            is down.
+        sleep: how to pause; tests pass their own.
+    """
+
+    def __init__(
+        self,
+        *,
+        max_attempts: int,
+        initial_seconds: float,
+        max_seconds: float,
+        dependency_errors: Iterable[str] = (),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._dependency_errors = DEPENDENCY_ERRORS | frozenset(dependency_errors)
+        self._clock = clock
+        self._retrying = AsyncRetrying(
+            stop=stop_after_attempt(max_attempts),
+            wait=wait_exponential_jitter(
+                multiplier=initial_seconds, max=max_seconds, jitter=initial_seconds
+            ),
+            retry=retry_if_exception(_worth_another_try),
+            sleep=sleep,
+            reraise=True,
+        )
+
+    async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
+        """Handle the event, again if need be; None when it succeeded."""
+        started = self._clock()
+        try:
+            await handle(event)
+        except Exception as error:
+            return await self._again(handle, event, error, started)
+        return None
+
+    async def _again(
+        self,
+        handle: Callable[[Event], Awaitable[None]],
+        event: Event,
+        first_error: Exception,
+        started: float,
+    ) -> Failure | None:
+        # tenacity comes in only here: on the healthy path it would cost more than the rest.
+        # It counts the attempt that was made already as its first.
+        attempts, last_attempt = 0, started
+
+        async def attempt() -> None:
+            nonlocal attempts, last_attempt
+            attempts += 1
+            if attempts == 1:
+                raise first_error
+            last_attempt = self._clock()
+            await handle(event)
+
+        try:
+            await self._retrying.copy()(attempt)
+        except Exception as error:
+            return Failure(self.classify(error), error, attempts, started, last_attempt)
+        return None
+
+    def classify(self, error: Exception) -> FailureKind:
+        """What this error, as an event's last, says."""
+        if isinstance(error, PoisonEventError):
+            return FailureKind.POISON
+        if isinstance(error, DependencyUnavailableError):
+            return FailureKind.DEPENDENCY
+        names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+        if names & self._dependency_errors:
+            return FailureKind.DEPENDENCY
+        return FailureKind.EXHAUSTED
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    return isinstance(error, Exception) and not isinstance(error, PoisonEventError)

@@ -1,0 +1,53 @@
+"""A clean end: on SIGTERM lanes stop before their next event, and invocations end unsuccessfully,
+so that the host writes no checkpoint for what is unfinished.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from types import FrameType
+
+from processing.processor import BatchProcessor
+
+logger = logging.getLogger(__name__)
+
+
+def on_terminate(processor: BatchProcessor) -> None:
+    """Stop the processor on SIGTERM, then let the signal do what it did before.
+
+    Signal handlers belong to the main thread; where the worker runs its loop in another one, its
+    host ends the process without us, and what is unfinished is redelivered.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        logger.info("Not the main thread: SIGTERM ends this instance without a hold")
+        return
+    loop = asyncio.get_running_loop()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(processor.stop)
+        if callable(before):
+            before(number, frame)
+        elif before == signal.SIG_DFL:
+            loop.call_soon_threadsafe(_end_when_idle, processor)
+
+    signal.signal(signal.SIGTERM, handler)
+
+
+_ending: set[asyncio.Task[None]] = set()
+
+
+def _end_when_idle(processor: BatchProcessor) -> None:
+    """By default SIGTERM ends the process; it still does, once no event is in flight."""
+
+    async def end() -> None:
+        await processor.wait_idle()
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    task = asyncio.ensure_future(end())
+    _ending.add(task)  # the loop itself keeps no reference

@@ -1,0 +1,114 @@
+"""One suite for every progress store."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from redis.asyncio import Redis
+
+from processing.adapters.memory import MemoryProgressStore
+from processing.adapters.redis import RedisProgressStore
+from processing.errors import StorageUnavailableError
+from processing.event import Source
+from processing.progress import Mark, Progress, ProgressStore
+from tests.conftest import free_port
+
+SOURCE = Source("events", "$Default", "0")
+OTHER = Source("events", "$Default", "1")
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(request: pytest.FixtureRequest) -> AsyncIterator[ProgressStore]:
+    if request.param == "memory":
+        yield MemoryProgressStore()
+        return
+    async with Redis.from_url(request.getfixturevalue("redis_url")) as client:
+        yield RedisProgressStore(client, ttl_seconds=60)
+
+
+async def test_nothing_is_known_at_first(store: ProgressStore) -> None:
+    """An unknown partition has empty progress."""
+    assert await store.load(SOURCE) == Progress()
+
+
+async def test_commit_and_load(store: ProgressStore) -> None:
+    """What is committed is loaded, for its partition only."""
+    await store.commit(SOURCE, Mark(5, 50), [Mark(7, 70), Mark(9, 90)])
+    assert await store.load(SOURCE) == Progress(Mark(5, 50), {7: 70, 9: 90})
+    assert await store.load(OTHER) == Progress()
+
+
+async def test_watermark_never_falls(store: ProgressStore) -> None:
+    """A late write of an earlier owner cannot lower the watermark."""
+    await store.commit(SOURCE, Mark(5, 50), [])
+    await store.commit(SOURCE, Mark(3, 30), [Mark(4, 40), Mark(6, 60)])
+    await store.commit(SOURCE, None, [])
+    assert await store.load(SOURCE) == Progress(Mark(5, 50), {6: 60})
+
+
+async def test_rising_watermark_forgets_what_it_passed(store: ProgressStore) -> None:
+    """Only what is above the watermark is remembered one by one."""
+    await store.commit(SOURCE, None, [Mark(n, n * 10) for n in range(1, 10)])
+    await store.commit(SOURCE, Mark(7, 70), [])
+    assert await store.load(SOURCE) == Progress(Mark(7, 70), {8: 80, 9: 90})
+
+
+async def test_commit_is_repeat_safe(store: ProgressStore) -> None:
+    """A write whose answer was lost may be made again."""
+    for _ in range(2):
+        await store.commit(SOURCE, Mark(1, 10), [Mark(3, 30)])
+    assert await store.load(SOURCE) == Progress(Mark(1, 10), {3: 30})
+
+
+async def test_watermark_zero(store: ProgressStore) -> None:
+    """A hub's first sequence number is 0 and is a watermark like any other."""
+    await store.commit(SOURCE, Mark(0, 0), [])
+    assert (await store.load(SOURCE)).watermark == Mark(0, 0)
+
+
+async def test_many_at_once(store: ProgressStore) -> None:
+    """A large batch's completions fit into one commit."""
+    marks = [Mark(n, n) for n in range(1, 5001)]
+    await store.commit(SOURCE, None, marks)
+    assert len((await store.load(SOURCE)).finished) == 5000
+
+
+async def test_reset(store: ProgressStore) -> None:
+    """Reset forgets a partition and only that one."""
+    await store.commit(SOURCE, Mark(5, 50), [Mark(7, 70)])
+    await store.commit(OTHER, Mark(1, 10), [])
+    await store.reset(SOURCE)
+    assert await store.load(SOURCE) == Progress()
+    assert (await store.load(OTHER)).watermark == Mark(1, 10)
+
+
+async def test_redis_keys_expire(redis_url: str) -> None:
+    """No key stays for ever."""
+    async with Redis.from_url(redis_url) as client:
+        store = RedisProgressStore(client, ttl_seconds=60)
+        await store.commit(SOURCE, Mark(1, 1), [Mark(3, 3)])
+        for key in await client.keys():
+            assert 0 < await client.ttl(key) <= 60
+
+
+async def test_scripts_forgotten_by_the_server(redis_url: str) -> None:
+    """A restarted server forgets scripts; they are loaded again."""
+    async with Redis.from_url(redis_url) as client:
+        store = RedisProgressStore(client, ttl_seconds=60)
+        await store.commit(SOURCE, Mark(1, 1), [])
+        await client.script_flush()
+        await store.commit(SOURCE, Mark(2, 2), [])
+        assert (await store.load(SOURCE)).watermark == Mark(2, 2)
+
+
+async def test_unreachable_redis() -> None:
+    """A driver's exception never reaches the caller as such."""
+    async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as client:
+        store = RedisProgressStore(client, ttl_seconds=60)
+        with pytest.raises(StorageUnavailableError, match="load failed"):
+            await store.load(SOURCE)
+        with pytest.raises(StorageUnavailableError, match="commit failed"):
+            await store.commit(SOURCE, Mark(1, 1), [])
+        with pytest.raises(StorageUnavailableError, match="reset failed"):
+            await store.reset(SOURCE)

@@ -1,0 +1,27 @@
+"""Events and batches for tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from processing.event import Event, EventBatch, Source
+
+SOURCE = Source("events", "$Default", "0")
+
+
+def event(sequence_number: int, key: str | None = "k", **values: Any) -> Event:
+    """An event whose enqueued time rises with its sequence number."""
+    defaults: dict[str, Any] = {
+        "body": b"{}",
+        "properties": {},
+        "partition": "0",
+        "offset": str(sequence_number * 100),
+        "enqueued_ms": 1_700_000_000_000 + sequence_number,
+    }
+    return Event(key=key, sequence_number=sequence_number, **(defaults | values))
+
+
+def batch(events: Sequence[Event], source: Source = SOURCE) -> EventBatch:
+    """A batch of one partition."""
+    return EventBatch(source, events)

@@ -1,0 +1,66 @@
+"""function_app.py declares what the promises need of the host."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def functions() -> dict[str, Any]:
+    """Trigger and settings by function name, as the worker indexes them; without any setting."""
+    listing = (
+        "import json, function_app as f\n"
+        "print(json.dumps({g.get_function_name(): ["
+        "g.get_trigger().get_dict_repr(), g.get_settings_dict('retry_policy')]"
+        " for g in f.app.get_functions()}, default=str))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", listing],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_three_functions(functions: dict[str, Any]) -> None:
+    """Importing needs no setting and no connection, and gives these functions."""
+    assert set(functions) == {"process_events", "deliver_alerts", "health"}
+
+
+def test_event_trigger(functions: dict[str, Any]) -> None:
+    """Every body as it is, in batches, from the hub that the settings name."""
+    trigger, _ = functions["process_events"]
+    assert trigger["type"] == "eventHubTrigger"
+    assert "BINARY" in str(trigger["dataType"]).upper() or trigger["dataType"] == 1
+    assert "MANY" in str(trigger["cardinality"]).upper()
+    assert trigger["connection"] == "EventHubConnection"
+    assert trigger["eventHubName"] == "%EVENT_HUB_NAME%"
+    assert trigger["consumerGroup"] == "%EVENT_HUB_CONSUMER_GROUP%"
+
+
+def test_retry_for_ever(functions: dict[str, Any]) -> None:
+    """Without it the host would checkpoint past unfinished events."""
+    _, retry = functions["process_events"]
+    assert retry["strategy"] == "fixed_delay"
+    assert str(retry["max_retry_count"]) == "-1"
+
+
+def test_hold_fits_into_the_function_timeout() -> None:
+    """An invocation that holds ends by itself, before the host ends it."""
+    host = json.loads((ROOT / "host.json").read_text())
+    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
+    from processing.settings import ProcessingSettings
+
+    assert ProcessingSettings().hold_seconds < hours * 3600 + minutes * 60 + seconds

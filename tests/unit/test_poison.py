@@ -1,0 +1,119 @@
+"""PoisonMessage keeps the whole event and what is known of its failure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processing.poison import ClaimCheck, PoisonMessage
+from processing.retry import Failure, FailureKind
+from tests.unit.events import SOURCE, event
+
+
+def failed(error: Exception) -> Failure:
+    return Failure(FailureKind.EXHAUSTED, error, 4, 1_700_000_000.0, 1_700_000_001.5)
+
+
+def message(body: bytes = b"x", **values: Any) -> PoisonMessage:
+    try:
+        raise LookupError("nothing there")
+    except LookupError as error:
+        return PoisonMessage.from_failure(
+            event(7, body=body, **values),
+            failed(error),
+            source=SOURCE,
+            handler="m:h",
+            circuit_generation=2,
+            instance="host:1",
+        )
+
+
+def test_fields() -> None:
+    """Everything that one needs to understand and replay the event is there."""
+    found = json.loads(message(properties={"n": 1}).to_json())
+    assert "nothing there" in found["error"].pop("traceback")
+    assert found == {
+        "version": 1,
+        "id": "events/$Default/0/7/1700000000007",
+        "key": "k",
+        "body": "eA==",
+        "properties": {"n": 1},
+        "partition": "0",
+        "sequence_number": 7,
+        "offset": "700",
+        "enqueued_time": "2023-11-14T22:13:20.007000+00:00",
+        "error": {"type": "builtins.LookupError", "message": "nothing there"},
+        "attempts": 4,
+        "first_attempt_time": "2023-11-14T22:13:20+00:00",
+        "last_attempt_time": "2023-11-14T22:13:21.500000+00:00",
+        "handler": "m:h",
+        "circuit_generation": 2,
+        "instance": "host:1",
+        "claim_check": None,
+    }
+
+
+@given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=10)))
+def test_round_trip(body: bytes, key: str | None) -> None:
+    """Any body and any key come back as they were."""
+    event_ = event(1, key, body=body)
+    sent = PoisonMessage.from_failure(
+        event_,
+        failed(RuntimeError()),
+        source=SOURCE,
+        handler="h",
+        circuit_generation=0,
+        instance="i",
+    )
+    read = PoisonMessage.from_json(sent.to_json())
+    assert read == sent
+    assert read.payload == body
+    assert read.key == key
+
+
+def test_properties_without_a_json_form() -> None:
+    """A property that JSON can't hold becomes text, and never an error."""
+    text = message(properties={"b": b"\xff", "s": {1}}).to_json()
+    assert json.loads(text)["properties"] == {"b": "\\xff", "s": "{1}"}
+
+
+def test_long_errors_are_cut() -> None:
+    """An error's text is bounded, so that the message stays small."""
+    sent = PoisonMessage.from_failure(
+        event(1),
+        failed(RuntimeError("x" * 100_000)),
+        source=SOURCE,
+        handler="h",
+        circuit_generation=0,
+        instance="i",
+    )
+    assert len(sent.to_json()) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{", "not JSON"),
+        ("[]", "a JSON list"),
+        ('{"version": 9}', "version 9; this reads 1"),
+        ('{"version": 1}', "it lacks .*attempts"),
+    ],
+)
+def test_what_is_no_poison_message(text: str, says: str) -> None:
+    """Something else in the queue is named for what it is."""
+    with pytest.raises(ValueError, match=says):
+        PoisonMessage.from_json(text)
+
+
+def test_claim_check_has_no_payload() -> None:
+    """A claim check says that its body lies elsewhere."""
+    found = json.loads(message().to_json())
+    found |= {"body": None, "claim_check": {"container": "poison", "blob": "b"}}
+    read = PoisonMessage.from_json(json.dumps(found))
+    assert read.claim_check == ClaimCheck("poison", "b")
+    with pytest.raises(ValueError, match="claim check"):
+        _ = read.payload

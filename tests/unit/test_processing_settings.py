@@ -1,0 +1,78 @@
+"""Settings: checked once, with messages that say what they take."""
+
+from __future__ import annotations
+
+import pytest
+
+from processing.errors import SettingsError
+from processing.settings import ConnectionSettings, ProcessingSettings
+
+COMPLETE = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true;AccountKey=hush",
+    "EventHubConnection": "Endpoint=sb://x;SharedAccessKey=hush",
+    "EVENT_HUB_NAME": "events",
+    "REDIS_URL": "redis://:hush@127.0.0.1:1/0",
+    "EVENT_GRID_TOPIC_KEY": "hush",
+}
+
+
+def test_defaults_and_conversion() -> None:
+    """Each field is its app setting, converted to its type."""
+    settings = ProcessingSettings.from_mapping(
+        {
+            "PROCESSING_MAX_LANES": "5",
+            "PROCESSING_HOLD_SECONDS": "1.5",
+            "PROCESSING_DEPENDENCY_ERRORS": "a.B, c.D",
+            "OTHER": "x",
+        }
+    )
+    assert settings == ProcessingSettings(
+        max_lanes=5, hold_seconds=1.5, dependency_errors=("a.B", "c.D")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PROCESSING_MAX_LANE", "5", "did you mean PROCESSING_MAX_LANES"),
+        ("PROCESSING_MAX_LANES", "many", "it takes a whole number"),
+        ("PROCESSING_MAX_LANES", "0", "it takes 1 to"),
+        ("PROCESSING_HOLD_SECONDS", "nan", "it takes 0 to"),
+        ("PROCESSING_PROGRESS_MODE", "loose", "one of strict, relaxed"),
+        ("PROCESSING_KEYLESS_ORDER", "x", "one of partition, none"),
+        ("PROCESSING_", "x", "did you mean|known: PROCESSING_MAX_LANES"),
+    ],
+)
+def test_bad_settings(name: str, value: str, says: str) -> None:
+    """The message names the setting, what it got and what it takes."""
+    with pytest.raises(SettingsError, match=says) as caught:
+        ProcessingSettings.from_mapping({name: value})
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["AzureWebJobsStorage", "EventHubConnection", "REDIS_URL"])
+def test_missing_connection(missing: str) -> None:
+    """A missing connection is named."""
+    with pytest.raises(SettingsError, match=f"app setting {missing} is missing"):
+        ConnectionSettings.from_mapping(COMPLETE | {missing: ""})
+
+
+def test_identity_in_place_of_keys() -> None:
+    """With an identity the endpoints take the connection strings' place."""
+    settings = ConnectionSettings.from_mapping(
+        {
+            "AzureWebJobsStorage__queueServiceUri": "https://q",
+            "AzureWebJobsStorage__blobServiceUri": "https://b",
+            "EventHubConnection__fullyQualifiedNamespace": "n.servicebus.windows.net",
+            "EVENT_HUB_NAME": "events",
+            "REDIS_URL": "rediss://x",
+        }
+    )
+    assert settings.event_hub_namespace == "n.servicebus.windows.net"
+    assert settings.event_hub_consumer_group == "$Default"
+    assert settings.event_handler == "processing.handlers.ledger:LedgerHandler"
+
+
+def test_secrets_stay_out_of_repr() -> None:
+    """Whoever logs the settings logs no secret."""
+    assert "hush" not in repr(ConnectionSettings.from_mapping(COMPLETE))
