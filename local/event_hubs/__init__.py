@@ -1,0 +1,22 @@
+"""An Event Hubs endpoint for one machine: AMQP 1.0 as the stock azure-eventhub client speaks it.
+
+Proton's engine does the protocol, asyncio the sockets; the logs live in memory, bounded by
+retention. In a test:
+
+    async with EventHubsServer(NamespaceConfig.single("events", partitions=4)) as server:
+        EventHubProducerClient.from_connection_string(server.connection_string, ...)
+"""
+
+from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
+from local.event_hubs.errors import AmqpError
+from local.event_hubs.retention import Retention
+from local.event_hubs.server import EventHubsServer
+
+__all__ = [
+    "AmqpError",
+    "ConfigError",
+    "EventHubsServer",
+    "HubConfig",
+    "NamespaceConfig",
+    "Retention",
+]

@@ -1,0 +1,128 @@
+"""`python -m local.event_hubs`: the endpoint as a process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.event_hubs.config import ConfigError, NamespaceConfig
+from local.event_hubs.retention import Retention
+from local.event_hubs.server import EventHubsServer
+
+KEY_VARIABLE = "EVENT_HUBS_KEY"
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Parse the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m local.event_hubs",
+        description="An Event Hubs endpoint over AMQP 1.0 on loopback, in memory.",
+    )
+    defaults = Retention()
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=5672, help="AMQP port, 0 = free (%(default)s)")
+    parser.add_argument("--control-port", type=int, help="HTTP port for health, hubs and faults")
+    parser.add_argument("--config", type=Path, help="the emulator's config.json")
+    parser.add_argument("--hub", help="instead of --config: one event hub of this name")
+    parser.add_argument("--partitions", type=int, default=4, help="its partitions (%(default)s)")
+    parser.add_argument(
+        "--retention-count",
+        type=int,
+        default=defaults.max_events,
+        metavar="N",
+        help="events kept per event hub (%(default)s)",
+    )
+    parser.add_argument(
+        "--retention-bytes",
+        type=int,
+        default=defaults.max_bytes,
+        metavar="N",
+        help="bytes kept per event hub (%(default)s)",
+    )
+    parser.add_argument(
+        "--retention-seconds",
+        type=float,
+        default=defaults.max_age_seconds,
+        metavar="S",
+        help="age up to which events are kept (%(default)s)",
+    )
+    parser.add_argument(
+        "--key",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a shared access key; with any, tokens must be signed with one of them; the "
+        f"{KEY_VARIABLE} environment variable takes one more, out of other users' sight",
+    )
+    parser.add_argument("--verbose", action="store_true", help="log refusals and closings")
+    return parser.parse_args(arguments)
+
+
+def build_server(arguments: argparse.Namespace, environment: Mapping[str, str]) -> EventHubsServer:
+    """Build the endpoint that the command line asks for.
+
+    Raises:
+        ValueError: the configuration or an argument cannot be used.
+    """
+    if (arguments.config is None) == (arguments.hub is None):
+        raise ConfigError("give either --config or --hub")
+    keys: dict[str, str] = {}
+    for item in (*arguments.key, *filter(None, [environment.get(KEY_VARIABLE)])):
+        name, found, value = item.partition("=")
+        if not (name and found and value):
+            raise ValueError(f"--key and {KEY_VARIABLE} take NAME=VALUE")
+        keys[name] = value
+    return EventHubsServer(
+        NamespaceConfig.from_file(arguments.config)
+        if arguments.config is not None
+        else NamespaceConfig.single(arguments.hub, arguments.partitions),
+        host=arguments.host,
+        port=arguments.port,
+        control_port=arguments.control_port,
+        retention=Retention(
+            arguments.retention_count, arguments.retention_bytes, arguments.retention_seconds
+        ),
+        keys=keys,
+    )
+
+
+async def serve(server: EventHubsServer) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopped.set)
+    async with server:
+        hubs = ", ".join(f"{hub.name} ({len(hub.partitions)})" for hub in server.namespace)
+        print(f"ready: AMQP on port {server.port}, event hubs: {hubs}", flush=True)
+        await stopped.wait()
+
+
+def main() -> int:
+    """Run; return the exit code."""
+    arguments = parse_arguments()
+    logging.basicConfig(
+        level=logging.INFO if arguments.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    try:
+        server = build_server(arguments, os.environ)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    try:
+        asyncio.run(serve(server))
+    except OSError as error:
+        print(f"error: {error.strerror or error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

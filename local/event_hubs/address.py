@@ -1,0 +1,56 @@
+"""Link addresses: `amqps://host/hub/ConsumerGroups/cg/Partitions/0` and its shorter kin."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
+
+from local.event_hubs.errors import entity_not_found
+
+CBS = "$cbs"
+MANAGEMENT = "$management"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """What a link address names.
+
+    Attributes:
+        hub: the event hub, or `$cbs` or `$management`.
+        partition: a partition id, or None.
+        group: a consumer group, or None.
+    """
+
+    hub: str
+    partition: str | None = None
+    group: str | None = None
+
+    @property
+    def is_service_node(self) -> bool:
+        """Whether this is one of the nodes that answer requests."""
+        return self.hub in (CBS, MANAGEMENT)
+
+
+def parse_address(address: str | None) -> Address:
+    """Parse a source or target address; scheme and host do not matter.
+
+    Raises:
+        AmqpError: `amqp:not-found`, it has none of the forms that exist.
+    """
+    text = address or ""
+    try:
+        path = urlsplit(text).path if "://" in text else text
+    except ValueError:
+        raise entity_not_found(text) from None
+    parts = [unquote(part) for part in path.strip("/").split("/")]
+    if parts[-1].lower() in (CBS, MANAGEMENT) and len(parts) <= 2:
+        return Address(parts[-1].lower())
+    keywords = [part.lower() for part in parts[1::2]]
+    if parts[0] and all(parts):
+        if len(parts) == 1:
+            return Address(parts[0])
+        if len(parts) == 3 and keywords == ["partitions"]:
+            return Address(parts[0], partition=parts[2])
+        if len(parts) == 5 and keywords == ["consumergroups", "partitions"]:
+            return Address(parts[0], partition=parts[4], group=parts[2])
+    raise entity_not_found(text)

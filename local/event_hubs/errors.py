@@ -1,0 +1,47 @@
+"""The error conditions of the service, and the exception that carries one to the peer.
+
+Every refusal is an `AmqpError`; what is thrown decides only the wording, the link or delivery it
+concerns decides whether a detach or a rejection goes out.
+"""
+
+from __future__ import annotations
+
+NOT_FOUND = "amqp:not-found"
+UNAUTHORIZED = "amqp:unauthorized-access"
+DECODE_ERROR = "amqp:decode-error"
+NOT_ALLOWED = "amqp:not-allowed"
+ILLEGAL_STATE = "amqp:illegal-state"
+INTERNAL_ERROR = "amqp:internal-error"
+RESOURCE_LIMIT_EXCEEDED = "amqp:resource-limit-exceeded"
+CONNECTION_FORCED = "amqp:connection:forced"
+FRAMING_ERROR = "amqp:connection:framing-error"
+DETACH_FORCED = "amqp:link:detach-forced"
+MESSAGE_SIZE_EXCEEDED = "amqp:link:message-size-exceeded"
+LINK_STOLEN = "amqp:link:stolen"
+SERVER_BUSY = "com.microsoft:server-busy"
+ARGUMENT_ERROR = "com.microsoft:argument-error"
+ARGUMENT_OUT_OF_RANGE = "com.microsoft:argument-out-of-range"
+
+
+class AmqpError(Exception):
+    """A refusal to be told to the peer.
+
+    Attributes:
+        condition: the symbol that SDKs decide by, for example `amqp:not-found`.
+        description: the sentence a person reads.
+    """
+
+    def __init__(self, condition: str, description: str) -> None:
+        super().__init__(f"{condition}: {description}")
+        self.condition = condition
+        self.description = description
+
+
+def entity_not_found(path: str) -> AmqpError:
+    """The messaging entity does not exist, in the service's words."""
+    return AmqpError(NOT_FOUND, f"The messaging entity '{path}' could not be found.")
+
+
+def malformed(what: str) -> AmqpError:
+    """The bytes are not the AMQP they claim to be."""
+    return AmqpError(DECODE_ERROR, f"The message cannot be decoded: {what}.")

@@ -1,0 +1,82 @@
+"""What all links have in common: opening, refusing, detaching."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from proton import Condition
+
+from local.event_hubs.errors import AmqpError
+
+
+class Owner(Protocol):
+    """The connection, as its links see it."""
+
+    def schedule_flush(self) -> None:
+        """Write what the engine has to say, soon."""
+
+    def schedule_delivery(self) -> None:
+        """Give the subscriptions a turn, soon."""
+
+    def forget(self, handler: LinkHandler) -> None:
+        """The link is closed on our side."""
+
+
+class LinkHandler:
+    """Handles one link. `link` is Proton's; `owner` the connection it lives on."""
+
+    def __init__(self, owner: Owner, link: Any) -> None:
+        self.owner = owner
+        self.link = link
+        self.closed = False
+
+    def on_flow(self) -> None:
+        """The peer has sent credit."""
+
+    def on_delivery(self, delivery: Any, message_format: int) -> None:
+        """A delivery (a C object) has changed; the format is that of the transfer at hand."""
+
+    def on_closed(self) -> None:
+        """The link is over, by whomever; called once."""
+
+    def attach(self) -> None:
+        """Confirm the link; what else that takes, subclasses add.
+
+        Raises:
+            AmqpError: it cannot be had, after all.
+        """
+        self.accept()
+
+    def accept(self) -> None:
+        """Open our end as the peer asked for it."""
+        self.link.source.copy(self.link.remote_source)
+        self.link.target.copy(self.link.remote_target)
+        self.link.open()
+
+    def detach(self, error: AmqpError) -> None:
+        """Close the link and tell the peer why."""
+        if self.closed:
+            return
+        self.link.condition = Condition(error.condition, error.description)
+        self.link.close()
+        self.finish()
+        self.owner.schedule_flush()
+
+    def finish(self) -> None:
+        """Note that the link is over."""
+        if not self.closed:
+            self.closed = True
+            self.on_closed()
+            self.owner.forget(self)
+
+
+def refuse(link: Any, error: AmqpError) -> None:
+    """Refuse a link: attach, then detach with the reason.
+
+    The standard wants an attach without source and target first. But the asynchronous Python SDK
+    drops the error of a link that was never attached and tries again for ever; so source and
+    target are there, only empty, and the error reaches whoever wants to receive.
+    """
+    link.open()
+    link.condition = Condition(error.condition, error.description)
+    link.close()

@@ -1,0 +1,98 @@
+"""Links that publish: a transfer is acknowledged only after it has been appended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cproton import (
+    PN_ACCEPTED,
+    pn_delivery_aborted,
+    pn_delivery_partial,
+    pn_delivery_pending,
+    pn_delivery_settle,
+    pn_delivery_settled,
+    pn_delivery_update,
+    pn_link_advance,
+    pn_link_credit,
+    pn_link_flow,
+    pn_link_recv,
+)
+from proton import Condition, Delivery
+
+from local.event_hubs.epochs import Receiver
+from local.event_hubs.errors import MESSAGE_SIZE_EXCEEDED, AmqpError
+from local.event_hubs.hub import EventHub
+from local.event_hubs.links import LinkHandler, Owner
+
+MAX_MESSAGE_SIZE = 1024 * 1024
+CREDIT = 300
+
+
+class Publisher(LinkHandler):
+    """A link to a hub, or to one of its partitions."""
+
+    group: str | None = None
+    claim: Receiver | None = None
+
+    def __init__(self, owner: Owner, link: Any, hub: EventHub, partition: int | None) -> None:
+        super().__init__(owner, link)
+        self.hub = hub
+        self.partition = partition
+        self._oversize = 0
+
+    def attach(self) -> None:
+        """Confirm the link and give credit."""
+        self.link.max_message_size = MAX_MESSAGE_SIZE
+        self.accept()
+        self.hub.links.add(self)
+        pn_link_flow(self.link._impl, CREDIT)
+
+    def on_closed(self) -> None:
+        """Leave the hub."""
+        self.hub.links.discard(self)
+
+    def on_delivery(self, delivery: Any, message_format: int) -> None:
+        """Append a complete transfer, then settle it. One that is too large is let run empty."""
+        link = self.link._impl
+        size = pn_delivery_pending(delivery)
+        if pn_delivery_aborted(delivery):
+            pn_delivery_settle(delivery)
+            self._oversize = 0
+            return
+        partial = pn_delivery_partial(delivery)
+        if self._oversize or size > MAX_MESSAGE_SIZE:
+            self._oversize += size
+        if self._oversize or self.closed:
+            pn_link_recv(link, size)
+        if partial:
+            return
+        data = b"" if self._oversize or self.closed else bytes(pn_link_recv(link, size)[1])
+        pn_link_advance(link)
+        if not self.closed:
+            self._settle(delivery, data, message_format)
+            if (missing := CREDIT - pn_link_credit(link)) >= CREDIT // 2:
+                pn_link_flow(link, missing)
+        self._oversize = 0
+        pn_delivery_settle(delivery)
+
+    def _settle(self, delivery: Any, message: bytes, message_format: int) -> None:
+        acknowledge = not pn_delivery_settled(delivery)
+        try:
+            self._require_size()
+            self.hub.publish(message, message_format, self.partition)
+        except AmqpError as error:
+            if acknowledge:
+                rejected = Delivery.wrap(delivery)
+                rejected.local.condition = Condition(error.condition, error.description)
+                rejected.update(Delivery.REJECTED)
+        else:
+            if acknowledge:
+                pn_delivery_update(delivery, PN_ACCEPTED)
+
+    def _require_size(self) -> None:
+        if self._oversize:
+            raise AmqpError(
+                MESSAGE_SIZE_EXCEEDED,
+                f"The received message (size: {self._oversize} bytes) exceeds the limit "
+                f"({MAX_MESSAGE_SIZE} bytes) currently allowed on the link.",
+            )

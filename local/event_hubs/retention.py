@@ -1,0 +1,26 @@
+"""How much a hub remembers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """Limits over all partitions of one hub; the oldest events go first.
+
+    Attributes:
+        max_events: events kept.
+        max_bytes: encoded bytes kept; what keeps a hub of large events within memory.
+        max_age_seconds: an event older than that goes, whatever room there is.
+    """
+
+    max_events: int = 1_000_000
+    max_bytes: int = 1 << 30
+    max_age_seconds: float = 86_400.0
+
+    def __post_init__(self) -> None:
+        for name in ("max_events", "max_bytes", "max_age_seconds"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise ValueError(f"{name} must be greater than 0, got {value!r}")

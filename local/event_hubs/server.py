@@ -1,0 +1,148 @@
+"""The endpoint: listens, and ends what it started."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from local.event_hubs.config import NamespaceConfig
+from local.event_hubs.connection import ClientConnection
+from local.event_hubs.control import ControlServer
+from local.event_hubs.errors import CONNECTION_FORCED, AmqpError
+from local.event_hubs.faults import Faults
+from local.event_hubs.namespace import Namespace
+from local.event_hubs.retention import Retention
+from local.event_hubs.service import Service
+from local.event_hubs.sockets import listen
+
+DEFAULT_KEY_NAME = "RootManageSharedAccessKey"
+DEFAULT_KEY = base64.b64encode(b"breakwater-local-development-key").decode()
+
+
+class EventHubsServer:
+    """An Event Hubs endpoint on loopback, an asynchronous context manager.
+
+    Args:
+        config: the hubs to begin with.
+        host: the address to listen on.
+        port: the AMQP port; 0 takes a free one.
+        control_port: the HTTP port for health, hubs and faults; 0 takes a free one, None: no HTTP.
+        retention: how much each hub remembers.
+        keys: shared access keys by name; without any, every token is accepted.
+        idle_timeout_seconds: the silence that clients are told they may keep.
+        now: seconds since 1970; enqueued times come from it.
+    """
+
+    def __init__(
+        self,
+        config: NamespaceConfig,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        control_port: int | None = None,
+        retention: Retention | None = None,
+        keys: Mapping[str, str] | None = None,
+        idle_timeout_seconds: float = 240.0,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._service = Service(
+            namespace=Namespace(config, retention or Retention(), lambda: int(now() * 1000)),
+            now=now,
+            container=f"{config.name}-{uuid.uuid4().hex[:8]}",
+            keys=dict(keys or {}),
+            idle_timeout_seconds=idle_timeout_seconds,
+        )
+        self._host = host
+        self._port = port
+        self._listener: asyncio.Server | None = None
+        self._control = (
+            None
+            if control_port is None
+            else ControlServer(self._service, self.faults, host, control_port)
+        )
+
+    @property
+    def namespace(self) -> Namespace:
+        """The hubs; they can be created and deleted while clients are connected."""
+        return self._service.namespace
+
+    @property
+    def faults(self) -> Faults:
+        """Faults on request."""
+        return Faults(self._service)
+
+    @property
+    def port(self) -> int:
+        """The AMQP port; known once started."""
+        if self._listener is None:
+            raise RuntimeError("the Event Hubs endpoint has not been started")
+        return int(self._listener.sockets[0].getsockname()[1])
+
+    @property
+    def control_url(self) -> str:
+        """Base URL of the control port, for example `http://127.0.0.1:5300`."""
+        if self._control is None:
+            raise RuntimeError("the Event Hubs endpoint has no control port")
+        return self._control.url
+
+    @property
+    def connection_string(self) -> str:
+        """What the stock clients take; without an event hub's name."""
+        name, key = next(iter(self._service.keys.items()), (DEFAULT_KEY_NAME, DEFAULT_KEY))
+        return (
+            f"Endpoint=sb://{self._host}:{self.port};SharedAccessKeyName={name};"
+            f"SharedAccessKey={key};UseDevelopmentEmulator=true;"
+        )
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: a port is taken.
+        """
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(
+            lambda: ClientConnection(self._service), sock=listen(self._host, self._port)
+        )
+        if self._control is not None:
+            try:
+                await self._control.start()
+            except BaseException:
+                await self.stop()
+                raise
+
+    async def stop(self) -> None:
+        """Tell all clients, close their connections and stop listening."""
+        if self._control is not None:
+            await self._control.stop()
+        if self._listener is None:
+            return
+        self._listener.close()
+        for connection in list(self._service.connections):
+            connection.shut_down(AmqpError(CONNECTION_FORCED, "The endpoint is shutting down."))
+        # Closed sockets still flush; who does not read what we say is cut off.
+        try:
+            async with asyncio.timeout(2):
+                await self._listener.wait_closed()
+        except TimeoutError:
+            for connection in list(self._service.connections):
+                connection.abort()
+            await self._listener.wait_closed()
+        self._listener = None
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.stop()

@@ -1,0 +1,250 @@
+"""A partition's log, and what retention leaves of a hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from azure.eventhub._pyamqp._decode import decode_payload
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.event_hubs.config import HubConfig
+from local.event_hubs.errors import AmqpError
+from local.event_hubs.hub import EventHub
+from local.event_hubs.log import PartitionLog
+from local.event_hubs.messages import Published
+from local.event_hubs.positions import (
+    LATEST,
+    START,
+    Field,
+    Position,
+    first_sequence,
+    parse_selector,
+)
+from local.event_hubs.retention import Retention
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.ms = 1_000_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+def event(body: bytes = b"x") -> Published:
+    return Published(b"", b"", 0, b"\x00\x53\x75\xa0" + bytes((len(body),)) + body)
+
+
+def annotations_of(delivery: bytes) -> dict[str | bytes, Any]:
+    return decode_payload(memoryview(delivery)).message_annotations or {}
+
+
+def filled(count: int, *, first_ms: int = 100) -> PartitionLog:
+    """One event per ms."""
+    log = PartitionLog(0)
+    for number in range(count):
+        log.append([event()], first_ms + number)
+    return log
+
+
+def test_an_empty_log() -> None:
+    log = PartitionLog(0)
+    assert (len(log), log.begin_sequence, log.last_sequence, log.last_offset) == (0, 0, -1, -1)
+    assert log.oldest_enqueued_ms is None
+    assert first_sequence(START, log) == first_sequence(LATEST, log) == 0
+
+
+def test_what_is_read_was_appended() -> None:
+    """Each event is delivered with its own sequence number, offset and time."""
+    log = PartitionLog(0)
+    assert log.append([event(b"a"), event(b"b")], 5) == range(2)
+    assert log.append([event(b"c")], 7) == range(2, 3)
+    deliveries = log.read(0, 10)
+    bodies = [decode_payload(memoryview(data)).data for data in deliveries]
+    assert bodies == [[b"a"], [b"b"], [b"c"]]
+    found = [annotations_of(data) for data in deliveries]
+    offsets = [0, len(deliveries[0]), len(deliveries[0]) + len(deliveries[1])]
+    assert [int(each[b"x-opt-offset"]) for each in found] == offsets
+    assert [(each[b"x-opt-sequence-number"], each[b"x-opt-enqueued-time"]) for each in found] == [
+        (0, 5),
+        (1, 5),
+        (2, 7),
+    ]
+
+
+def test_time_never_goes_back() -> None:
+    """A clock that is set back does not break the order that positions rely on."""
+    log = PartitionLog(0)
+    log.append([event()], 10)
+    log.append([event()], 4)
+    assert log.last_enqueued_ms == 10
+    assert log.sequence_at_time(5) == 0
+
+
+def test_listeners_are_woken() -> None:
+    log = PartitionLog(0)
+    woken: list[str] = []
+    log.listeners["a"] = lambda: woken.append("a")
+    log.append([event(), event()], 1)
+    assert woken == ["a"]
+
+
+@given(st.lists(st.tuples(st.integers(1, 4000), st.integers(0, 5000)), max_size=8))
+def test_trimming_keeps_every_number_in_its_place(steps: list[tuple[int, int]]) -> None:
+    """However appends and trims alternate, an event stays what and where it was."""
+    log = PartitionLog(0)
+    offsets: list[int] = []
+    for append, trim in steps:
+        for _ in range(append):
+            log.append([event()], 1)
+            offsets.append(log.last_offset)
+        log.trim(trim)
+        assert log.last_sequence == len(offsets) - 1
+        assert log.begin_sequence + len(log) == len(offsets)
+        if len(log):
+            begin = log.begin_sequence
+            oldest = annotations_of(log.read(begin, 1)[0])
+            assert oldest[b"x-opt-sequence-number"] == begin
+            assert int(oldest[b"x-opt-offset"]) == offsets[begin]
+            assert log.sequence_at_offset(offsets[-1]) == log.last_sequence
+        assert log.size_bytes == sum(map(len, log.read(log.begin_sequence, len(log))))
+
+
+def test_what_is_trimmed_cannot_be_read() -> None:
+    log = filled(3)
+    log.trim(2)
+    with pytest.raises(LookupError, match="sequence number 1"):
+        log.read(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ("amqp.annotation.x-opt-offset > '-1'", START),
+        ("amqp.annotation.x-opt-offset > '@latest'", LATEST),
+        ("amqp.annotation.x-opt-offset >= '@latest'", LATEST),
+        ("amqp.annotation.x-opt-offset >= 120", Position(Field.OFFSET, 120, True)),
+        ("amqp.annotation.x-opt-offset >= '120'", Position(Field.OFFSET, 120, True)),
+        (
+            "amqp.annotation.x-opt-sequence-number > '7'",
+            Position(Field.SEQUENCE_NUMBER, 7),
+        ),
+        (
+            "amqp.annotation.x-opt-enqueued-time > '1700000000000'",
+            Position(Field.ENQUEUED_TIME, 1_700_000_000_000),
+        ),
+    ],
+)
+def test_selectors(selector: str, expected: Position) -> None:
+    """Quoted as Python sends them and bare as .NET does."""
+    assert parse_selector(selector) == expected
+
+
+@pytest.mark.parametrize(
+    "selector",
+    ["", "1=1", "amqp.annotation.x-opt-offset < '1'", "amqp.annotation.x-opt-offset > 'abc'"],
+)
+def test_other_selectors_are_refused(selector: str) -> None:
+    with pytest.raises(AmqpError, match="argument-error"):
+        parse_selector(selector)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "inclusive", "expected"),
+    [
+        (Field.SEQUENCE_NUMBER, 4, False, 5),
+        (Field.SEQUENCE_NUMBER, 4, True, 4),
+        (Field.SEQUENCE_NUMBER, 9, False, 10),
+        (Field.SEQUENCE_NUMBER, -1, False, 2),
+        (Field.SEQUENCE_NUMBER, 1, True, 2),
+        (Field.ENQUEUED_TIME, 104, False, 5),
+        (Field.ENQUEUED_TIME, 104, True, 4),
+        (Field.ENQUEUED_TIME, 0, False, 2),
+        (Field.ENQUEUED_TIME, 9999, False, 10),
+        (Field.OFFSET, -1, False, 2),
+        (Field.OFFSET, 0, False, 2),
+    ],
+)
+def test_positions_in_a_trimmed_log(
+    field: Field, value: int, inclusive: bool, expected: int
+) -> None:
+    """Ten events at 100 to 109 ms, of which two are gone."""
+    log = filled(10)
+    log.trim(2)
+    assert first_sequence(Position(field, value, inclusive), log) == expected
+
+
+def test_offsets_find_their_event() -> None:
+    log = filled(10)
+    offset = log.last_offset
+    assert first_sequence(Position(Field.OFFSET, offset), log) == 10
+    assert first_sequence(Position(Field.OFFSET, offset, True), log) == 9
+    assert first_sequence(Position(Field.OFFSET, offset - 1), log) == 9
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        Position(Field.OFFSET, 10_000),
+        Position(Field.SEQUENCE_NUMBER, 10),
+        Position(Field.SEQUENCE_NUMBER, 11, True),
+    ],
+)
+def test_beyond_the_end_is_an_error(position: Position) -> None:
+    with pytest.raises(AmqpError, match=r"The last .* in the system is"):
+        first_sequence(position, filled(10))
+
+
+def hub(clock: Clock, partitions: int = 2, **limits: float) -> EventHub:
+    return EventHub(HubConfig("events", partitions), Retention(**limits), clock)  # type: ignore[arg-type]
+
+
+BODY = b"\x00\x53\x75\xa0\x01x"
+
+
+def test_the_count_is_limited_over_all_partitions() -> None:
+    """The oldest goes first, wherever it is; a full partition costs no quiet one its events."""
+    clock = Clock()
+    events = hub(clock, max_events=10)
+    events.publish(BODY, 0, 1)
+    for _ in range(20):
+        clock.ms += 1
+        events.publish(BODY, 0, 0)
+    assert [len(log) for log in events.partitions] == [10, 0]
+    assert events.partitions[0].begin_sequence == 10
+    assert events.partitions[1].begin_sequence == 1
+
+
+def test_bytes_are_limited() -> None:
+    clock = Clock()
+    events = hub(clock, max_bytes=10_000)
+    message = b"\x00\x53\x75\xb0\x00\x00\x03\xe8" + b"x" * 1000
+    for _ in range(50):
+        clock.ms += 1
+        events.publish(message, 0, None)
+    assert 8_000 < sum(log.size_bytes for log in events.partitions) <= 10_000
+
+
+def test_age_is_limited() -> None:
+    clock = Clock()
+    events = hub(clock, max_age_seconds=10)
+    events.publish(BODY, 0, 0)
+    clock.ms += 10_001
+    events.publish(BODY, 0, 1)
+    assert [len(log) for log in events.partitions] == [0, 1]
+
+
+def test_an_event_larger_than_all_retention_is_forgotten_at_once() -> None:
+    """It is acknowledged and gone, as in a hub whose retention has passed; nothing breaks."""
+    events = hub(Clock(), max_bytes=10)
+    events.publish(BODY, 0, 0)
+    assert len(events.partitions[0]) == 0
+    assert events.partitions[0].last_sequence == 0
+
+
+@pytest.mark.parametrize("name", ["max_events", "max_bytes", "max_age_seconds"])
+def test_limits_must_be_positive(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name} must be greater than 0, got 0"):
+        Retention(**{name: 0})
