@@ -1,0 +1,116 @@
+"""App settings: the local settings file, %NAME% in bindings, connections, disabled functions."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, MutableMapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.functions_host.errors import SettingsError, near
+from local.services.azurite import storage_connection_string
+
+_NAME = re.compile(r"%([^%]+)%")
+_TRUE = {"1", "true"}
+
+
+@dataclass(frozen=True)
+class AppSettings:
+    """What the functions see as their environment; `source` names it in error messages."""
+
+    values: Mapping[str, str]
+    source: str = "the environment"
+
+    def expand(self, text: str, where: str) -> str:
+        """Replace each %NAME% by that setting's value.
+
+        Raises:
+            SettingsError: a name that is not set; `where` says which binding asked.
+        """
+
+        def value(match: re.Match[str]) -> str:
+            name = match[1]
+            found = self.values.get(name)
+            if found is None:
+                raise SettingsError(
+                    f"{where}: app setting {name!r} (written %{name}%) is not set in {self.source}"
+                    f"{near(name, self.values)}"
+                )
+            return found
+
+        return _NAME.sub(value, text)
+
+    def connection(self, name: str, where: str) -> str:
+        """Return the connection string that a binding's `connection` names.
+
+        Raises:
+            SettingsError: it is not set, or is an identity-based one, which needs Azure.
+        """
+        for candidate in (f"AzureWebJobs{name}", name):
+            if found := self.values.get(candidate):
+                return found
+        if any(setting.startswith(f"{name}__") for setting in self.values):
+            raise SettingsError(
+                f"{where}: connection {name!r} is identity-based ({name}__...), which needs Azure; "
+                f"for a local run set {name!r} to a connection string"
+            )
+        raise SettingsError(
+            f"{where}: connection {name!r} is not set in {self.source}; "
+            f"set it to a connection string{near(name, self.values)}"
+        )
+
+    def storage(self, name: str, where: str) -> str:
+        """Return a storage connection string; `UseDevelopmentStorage=true` is spelled out.
+
+        Raises:
+            SettingsError: it is not set, or is something else.
+        """
+        text = self.connection(name, where)
+        if text.strip().rstrip(";").lower() == "usedevelopmentstorage=true":
+            return storage_connection_string({"blob": 10000, "queue": 10001, "table": 10002})
+        fields = {part.partition("=")[0].strip() for part in text.split(";")}
+        if "AccountName" not in fields and "BlobEndpoint" not in fields:
+            raise SettingsError(
+                f"{where}: connection {name!r} is no storage connection string; it takes "
+                "AccountName=...;AccountKey=...;... or UseDevelopmentStorage=true"
+            )
+        return text
+
+    def is_disabled(self, function: str) -> bool:
+        """Whether `AzureWebJobs.<function>.Disabled` (dots or underscores) is 1 or true."""
+        names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
+        return any(self.values.get(name, "").strip().lower() in _TRUE for name in names)
+
+
+def load_settings_file(path: Path, environment: MutableMapping[str, str]) -> None:
+    """Put the `Values` of a local.settings.json into `environment`; what is there already wins.
+
+    Raises:
+        SettingsError: the file is missing, is not of the form that `func start` takes, or is
+            encrypted.
+    """
+    for name, value in read_settings_file(path).items():
+        environment.setdefault(name, value)
+
+
+def read_settings_file(path: Path) -> dict[str, str]:
+    """Return the `Values` of a local.settings.json."""
+    try:
+        document = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise SettingsError(
+            f"no settings file {path}; start the local stack first, or name one with --settings"
+        ) from None
+    except ValueError as error:
+        raise SettingsError(f"{path} is not JSON: {error}") from None
+    if not isinstance(document, dict) or not isinstance(document.get("Values", {}), dict):
+        raise SettingsError(f'{path} takes {{"IsEncrypted": false, "Values": {{"NAME": "value"}}}}')
+    if document.get("IsEncrypted"):
+        raise SettingsError(f"{path} is encrypted; decrypt it with `func settings decrypt`")
+    values = {}
+    for name, value in document.get("Values", {}).items():
+        if isinstance(value, dict | list) or value is None:
+            raise SettingsError(f"{path}: value of {name!r} is {value!r}; it takes a string")
+        values[name] = str(value).lower() if isinstance(value, bool) else str(value)
+    return values

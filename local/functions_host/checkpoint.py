@@ -1,0 +1,104 @@
+"""Checkpoints and ownership in blobs, where the Event Hubs extension keeps them.
+
+In container `azure-webjobs-eventhub`, below `<namespace>/<hub>/<consumer group>/`, the blobs
+`checkpoint/<partition>` and `ownership/<partition>`: BlobCheckpointStore writes the same paths and
+metadata.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+from azure.core.exceptions import AzureError, ResourceExistsError
+from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
+from azure.storage.blob.aio import ContainerClient
+
+from local.functions_host.storage import QUICK_RETRIES
+
+CONTAINER = "azure-webjobs-eventhub"
+_log = logging.getLogger("Host.Triggers.EventHubs")
+
+
+class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
+    """BlobCheckpointStore that gives a partition up only after its invocation has ended.
+
+    The SDK gives ownership back as soon as it stops receiving. If a function still runs then, the
+    next owner would start the same events beside it. `before_release` is awaited with the partition
+    id first.
+    """
+
+    before_release: Callable[[str], Awaitable[None]] | None = None
+    _last_claim: dict[str, Any] | None = None
+
+    async def claim_ownership(
+        self, ownership_list: Iterable[dict[str, Any]], **kwargs: Any
+    ) -> Iterable[dict[str, Any]]:
+        """Claim, or with an empty owner id release, the ownerships given."""
+        claims = list(ownership_list)
+        self._last_claim = next((dict(c) for c in claims if c["owner_id"]), self._last_claim)
+        if self.before_release is not None:
+            released = [claim["partition_id"] for claim in claims if not claim["owner_id"]]
+            await asyncio.gather(*(self.before_release(partition) for partition in released))
+        found: Iterable[dict[str, Any]] = await super().claim_ownership(claims, **kwargs)
+        return found
+
+    async def release_all(self) -> None:
+        """Give back whatever this store's owner still holds.
+
+        The SDK's own release misses a partition whose claim was renewed while the SDK was being
+        cancelled: it then knows an outdated etag.
+        """
+        if (claim := self._last_claim) is None:
+            return
+        try:
+            held = await self.list_ownership(
+                claim["fully_qualified_namespace"], claim["eventhub_name"], claim["consumer_group"]
+            )
+        except AzureError as error:
+            _log.warning("ownership not given back, it runs out with its lease: %s", error)
+            return
+        await super().claim_ownership(
+            [{**item, "owner_id": ""} for item in held if item["owner_id"] == claim["owner_id"]]
+        )
+
+
+async def open_checkpoint_store(storage_connection: str) -> CheckpointStore:
+    """Return a store on the account's checkpoint container, which is made if need be."""
+    async with ContainerClient.from_connection_string(
+        storage_connection, CONTAINER, **QUICK_RETRIES
+    ) as container:
+        with suppress(ResourceExistsError):
+            await container.create_container()
+    store: CheckpointStore = CheckpointStore.from_connection_string(
+        storage_connection, CONTAINER, **QUICK_RETRIES
+    )
+    return store
+
+
+class PartitionCheckpoint:
+    """Writes one partition's checkpoint, every `frequency`-th time it is asked to."""
+
+    def __init__(self, update: Callable[[Any], Awaitable[None]], frequency: int) -> None:
+        self._update = update
+        self._frequency = frequency
+        self._batches = 0
+
+    async def advance(self, partition: str, last_event: Any) -> None:
+        """Note that everything up to `last_event` has been handed to the function.
+
+        A storage error loses nothing: the next batch's checkpoint covers this one, and until then
+        events are delivered again after a restart.
+        """
+        self._batches += 1
+        if self._batches < self._frequency:
+            return
+        try:
+            await self._update(last_event)
+        except Exception as error:
+            _log.warning("partition %s: checkpoint not written: %r", partition, error)
+            return
+        self._batches = 0

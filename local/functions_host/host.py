@@ -1,0 +1,94 @@
+"""A running function app: its functions, their listeners, drain and resume."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+
+from local.functions_host.execution import Executor
+from local.functions_host.functions import Function
+from local.functions_host.listeners import ListenerFactory
+from local.functions_host.triggers.listener import Listener
+
+_log = logging.getLogger("Host.General")
+
+
+class Host:
+    """Starts and stops the listeners of an app's enabled functions."""
+
+    def __init__(
+        self, active: Sequence[Function], factory: ListenerFactory, executor: Executor
+    ) -> None:
+        self._active = active
+        self._factory = factory
+        self._executor = executor
+        self._listeners: list[Listener] = []
+        self._completing: asyncio.Task[None] | None = None
+        self.draining = False
+        self.state = "Running"
+
+    async def start(self) -> None:
+        """Start every listener."""
+        self._listeners = self._factory.build(self._active)
+        await asyncio.gather(*(listener.start() for listener in self._listeners))
+
+    async def drain(self) -> None:
+        """Begin drain mode: no new work, and when what runs has ended, listeners stop.
+
+        Nothing is cancelled: batches in flight still write their checkpoints. With a retry pending
+        for ever drain mode never completes.
+        """
+        if self.draining:
+            return
+        self.draining = True
+        _log.info("DrainMode mode enabled")
+        await asyncio.gather(*(listener.drain() for listener in self._listeners))
+        self._completing = asyncio.get_running_loop().create_task(self._complete_drain())
+
+    async def _complete_drain(self) -> None:
+        while await self._executor.wait(3600):
+            pass
+        await self._stop_listeners(0)
+        _log.info("Drain mode completed: the listeners have stopped")
+
+    async def resume(self) -> None:
+        """Leave drain mode: listen again."""
+        if not self.draining:
+            return
+        await self._end_completing()
+        await self._stop_listeners(0)
+        self.draining = False
+        await self.start()
+        _log.info("Drain mode ended: listening again")
+
+    async def stop(self, grace: float) -> int:
+        """Stop listeners (cancelling: no more checkpoints) and wait up to `grace` seconds.
+
+        Returns how many invocations still run.
+        """
+        self.state = "Stopping"
+        await self._end_completing()
+        deadline = asyncio.get_running_loop().time() + grace
+        await self._stop_listeners(grace)
+        left = max(0.0, deadline - asyncio.get_running_loop().time())
+        running = await self._executor.wait(left)
+        await self._factory.close()
+        return running
+
+    async def _stop_listeners(self, grace: float) -> None:
+        listeners, self._listeners = self._listeners, []
+        results = await asyncio.gather(
+            *(listener.stop(grace) for listener in listeners), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, Exception):
+                _log.warning("a listener did not stop cleanly: %r", result)
+
+    async def _end_completing(self) -> None:
+        if self._completing is not None:
+            self._completing.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._completing
+            self._completing = None

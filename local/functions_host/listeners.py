@@ -1,0 +1,148 @@
+"""From the functions of an app to the listeners that run them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from azure.storage.blob.aio import ContainerClient
+
+from local.functions_host.errors import AppLoadError
+from local.functions_host.lease import HOSTS_CONTAINER, SingletonLease
+from local.functions_host.storage import QUICK_RETRIES
+from local.functions_host.triggers.event_hubs import (
+    Balancing,
+    EventHubsListener,
+    EventHubsSource,
+)
+from local.functions_host.triggers.queue import QueueListener
+from local.functions_host.triggers.timer import TimerListener, resolve_schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from local.functions_host.app_settings import AppSettings
+    from local.functions_host.execution import Executor
+    from local.functions_host.functions import Function
+    from local.functions_host.host_options import HostJson
+    from local.functions_host.triggers.listener import Listener
+
+SUPPORTED = (
+    "eventHubTrigger",
+    "timerTrigger",
+    "queueTrigger",
+    "eventGridTrigger",
+    "httpTrigger",
+)
+
+
+def check_supported(functions: Iterable[Function]) -> None:
+    """Refuse an app with a trigger that this host does not have.
+
+    Raises:
+        AppLoadError: names the function and what is supported.
+    """
+    for function in functions:
+        if function.kind not in SUPPORTED:
+            raise AppLoadError(
+                f"function {function.name!r}: the local host has no {function.kind}; "
+                f"it supports {', '.join(SUPPORTED)}"
+            )
+
+
+def host_id(app: Path, settings: AppSettings) -> str:
+    """The id that instances of one app share: `AzureFunctionsWebHost__hostid`, or from its path."""
+    given = settings.values.get("AzureFunctionsWebHost__hostid")
+    return given or hashlib.sha256(os.fsencode(app.resolve())).hexdigest()[:32]
+
+
+@dataclass
+class ListenerFactory:
+    """Builds listeners; `close` releases what they share."""
+
+    settings: AppSettings
+    options: HostJson
+    executor: Executor
+    balancing: Balancing
+    host_id: str
+    _hosts: ContainerClient | None = None
+
+    def check(self, functions: Iterable[Function]) -> None:
+        """Resolve every binding now, so that a missing setting ends the start, not a listener.
+
+        Raises:
+            SettingsError: a setting or connection is not set.
+            AppLoadError: a schedule is malformed.
+        """
+        for function in functions:
+            match function.kind:
+                case "eventHubTrigger":
+                    EventHubsSource.resolve(function, self.settings)
+                case "timerTrigger":
+                    resolve_schedule(function, self.settings)
+                case "queueTrigger":
+                    self._queue(function)
+
+    def build(self, functions: Iterable[Function]) -> list[Listener]:
+        """Return a listener for each function whose trigger listens by itself."""
+        listeners: list[Listener] = []
+        for function in functions:
+            match function.kind:
+                case "eventHubTrigger":
+                    listeners.append(
+                        EventHubsListener(
+                            function,
+                            EventHubsSource.resolve(function, self.settings),
+                            self.options.event_hubs,
+                            self.executor,
+                            self.balancing,
+                        )
+                    )
+                case "timerTrigger":
+                    listeners.append(
+                        TimerListener(
+                            function,
+                            resolve_schedule(function, self.settings),
+                            self.executor,
+                            self._lease(function),
+                        )
+                    )
+                case "queueTrigger":
+                    connection, queue = self._queue(function)
+                    listeners.append(
+                        QueueListener(
+                            function, connection, queue, self.options.queues, self.executor
+                        )
+                    )
+        return listeners
+
+    async def close(self) -> None:
+        """Close the storage client that leases share."""
+        if self._hosts is not None:
+            await self._hosts.close()
+            self._hosts = None
+
+    def _queue(self, function: Function) -> tuple[str, str]:
+        where = f"function {function.name!r}"
+        binding = function.trigger
+        connection = str(binding.get("connection") or "AzureWebJobsStorage")
+        return (
+            self.settings.storage(connection, where),
+            self.settings.expand(str(binding["queueName"]), where).lower(),
+        )
+
+    def _lease(self, function: Function) -> SingletonLease | None:
+        """The timer's lock; without storage every instance is alone, and needs none."""
+        if not self.settings.values.get("AzureWebJobsStorage"):
+            return None
+        if self._hosts is None:
+            storage = self.settings.storage("AzureWebJobsStorage", f"function {function.name!r}")
+            self._hosts = ContainerClient.from_connection_string(
+                storage, HOSTS_CONTAINER, **QUICK_RETRIES
+            )
+        return SingletonLease(
+            self._hosts, f"{self.host_id}/{self.host_id}.{function.name}.Listener"
+        )

@@ -1,0 +1,54 @@
+"""Log lines like those of `func start`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+_QUIET = ("azure", "uamqp", "uvicorn", "asyncio", "urllib3", "aiohttp")
+_CATEGORIES = ("Function", "Host")
+
+
+class _Formatter(logging.Formatter):
+    """`[2026-01-31T12:00:00.000Z] message`, with the instance in front when there are several."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__()
+        self._label = f"{label} " if label else ""
+
+    def format(self, record: logging.LogRecord) -> str:
+        moment = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            text = f"{record.levelname}: {text}"
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        return f"{self._label}[{moment.replace('+00:00', 'Z')}] {text}"
+
+
+def _not_the_workers_own(record: logging.LogRecord) -> bool:
+    """Drop the worker library's report of a failed invocation: the host logs it with its id."""
+    return record.getMessage() not in ("Native invocation failed", "Native sync invocation failed")
+
+
+def configure_logging(label: str = "", *, verbose: bool = False) -> None:
+    """Log to standard output; the Azure SDKs only from warnings up."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter(label))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.DEBUG if verbose else logging.INFO)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("azure.functions").addFilter(_not_the_workers_own)
+
+
+def apply_log_levels(levels: Mapping[str, int]) -> None:
+    """Set host.json's `logging.logLevel`: `default`, and categories such as `Host.Triggers`."""
+    for category, level in levels.items():
+        if category.lower() == "default":
+            logging.getLogger().setLevel(level)
+        elif category.partition(".")[0] in _CATEGORIES:
+            logging.getLogger(category).setLevel(level)

@@ -1,0 +1,71 @@
+"""When to run a failed function again, and after how long. Pure: no clock, no sleep."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from local.functions_host.errors import AppLoadError
+
+FOREVER = -1
+_DEFAULT_MINIMUM = timedelta(seconds=2)
+"""What the host uses for an exponential policy that names no minimum interval."""
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """A function's retry policy.
+
+    `max_retry_count` retries follow the first attempt; -1 means for ever.
+    """
+
+    strategy: Literal["fixed_delay", "exponential_backoff"]
+    max_retry_count: int
+    delay: timedelta = timedelta()
+    minimum: timedelta = timedelta()
+    maximum: timedelta = timedelta()
+
+    def allows(self, retry_count: int) -> bool:
+        """Whether retry number `retry_count` (the first is 1) may run."""
+        return self.max_retry_count == FOREVER or retry_count <= self.max_retry_count
+
+    def delay_seconds(self, retry_count: int) -> float:
+        """Seconds to wait before retry number `retry_count` (the first is 1)."""
+        if self.strategy == "fixed_delay":
+            return self.delay.total_seconds()
+        low, high = self.minimum.total_seconds(), self.maximum.total_seconds()
+        # The exponent is bounded: a policy that retries for ever outgrows every float.
+        return min(high, low * 2.0 ** min(retry_count - 1, 64))
+
+    @classmethod
+    def from_options(cls, function: str, options: object) -> RetryPolicy | None:
+        """Build from the worker's RpcRetryOptions; None stays None.
+
+        Raises:
+            AppLoadError: a strategy, count or interval that the host does not accept.
+        """
+        if options is None:
+            return None
+        strategy = getattr(options, "retry_strategy", None)
+        count = int(getattr(options, "max_retry_count", 0))
+        if strategy not in ("fixed_delay", "exponential_backoff"):
+            raise AppLoadError(
+                f"function {function!r}: retry strategy is {strategy!r}; "
+                "it takes fixed_delay or exponential_backoff"
+            )
+        if count < FOREVER:
+            raise AppLoadError(
+                f"function {function!r}: max_retry_count is {count}; "
+                "it takes a number from 0, or -1 for ever"
+            )
+        if strategy == "fixed_delay":
+            return cls("fixed_delay", count, delay=options.delay_interval)  # type: ignore[attr-defined]
+        minimum = options.minimum_interval or _DEFAULT_MINIMUM  # type: ignore[attr-defined]
+        maximum = options.maximum_interval  # type: ignore[attr-defined]
+        if minimum > maximum:
+            raise AppLoadError(
+                f"function {function!r}: retry minimum_interval {minimum} is above "
+                f"maximum_interval {maximum}"
+            )
+        return cls("exponential_backoff", count, minimum=minimum, maximum=maximum)

@@ -1,0 +1,44 @@
+"""The .NET TimeSpan notation that host.json and timer schedules use."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+_PATTERN = re.compile(
+    r"(?:(?P<days>\d+)\.)?(?P<hours>\d{1,2}):(?P<minutes>\d{1,2})"
+    r"(?::(?P<seconds>\d{1,2})(?:\.(?P<fraction>\d{1,7}))?)?"
+)
+
+
+def parse_timespan(text: str) -> timedelta:
+    """Read `[d.]hh:mm[:ss[.fffffff]]`.
+
+    As in .NET, an hour above 23 counts as days: `24:00:00` is 24 days there, so it is refused here
+    instead of meaning something nobody expects.
+
+    Raises:
+        ValueError: not of this form, or a field out of range.
+    """
+    match = _PATTERN.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is no time span; write [days.]hh:mm:ss, for example 00:05:00")
+    hours, minutes = int(match["hours"]), int(match["minutes"])
+    seconds = int(match["seconds"] or 0)
+    if hours > 23 or minutes > 59 or seconds > 59:
+        raise ValueError(
+            f"{text!r} has a field out of range; write [days.]hh:mm:ss with hours below 24, "
+            "for example 1.00:00:00 for a day"
+        )
+    microseconds = int((match["fraction"] or "").ljust(6, "0")[:6] or 0)
+    return timedelta(int(match["days"] or 0), seconds, microseconds, 0, minutes, hours)
+
+
+def format_timespan(value: timedelta) -> str:
+    """Write a span as .NET would."""
+    seconds, microseconds = divmod(round(value.total_seconds() * 1e6), 1_000_000)
+    days, seconds = divmod(seconds, 86_400)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours:02}:{minutes:02}:{seconds:02}"
+    return (f"{days}." if days else "") + text + (f".{microseconds:06}0" if microseconds else "")

@@ -1,0 +1,1 @@
+"""What starts functions: one module for each kind of trigger."""

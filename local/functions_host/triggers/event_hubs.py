@@ -1,0 +1,249 @@
+"""The Event Hubs trigger: partition ownership and receiving, by Microsoft's own SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, cast
+
+from azure.eventhub import TransportType, parse_connection_string
+
+from local.functions_host.batch import PartitionContext
+from local.functions_host.checkpoint import PartitionCheckpoint, open_checkpoint_store
+from local.functions_host.errors import SettingsError
+from local.functions_host.receiver import ConsumerClient
+from local.functions_host.triggers.partition import PartitionProcessor
+
+if TYPE_CHECKING:
+    from azure.eventhub.aio import PartitionContext as SdkPartitionContext
+
+    from local.functions_host.app_settings import AppSettings
+    from local.functions_host.checkpoint import CheckpointStore
+    from local.functions_host.execution import Executor
+    from local.functions_host.functions import Function
+    from local.functions_host.host_options import EventHubsOptions
+    from local.functions_host.receiver import ReceivedEvent
+
+_log = logging.getLogger("Host.Triggers.EventHubs")
+
+
+@dataclass(frozen=True)
+class Balancing:
+    """How instances share partitions; Azure uses 30 s and 120 s, too long to wait for locally."""
+
+    interval_seconds: float = 1.0
+    lease_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class EventHubsSource:
+    """What a trigger reads, its binding's names resolved."""
+
+    connection: str
+    event_hub: str
+    consumer_group: str
+    storage: str
+
+    @classmethod
+    def resolve(cls, function: Function, settings: AppSettings) -> EventHubsSource:
+        """Resolve the binding.
+
+        Raises:
+            SettingsError: a setting or connection it names is not set, or is malformed.
+        """
+        binding = function.trigger
+        where = f"function {function.name!r}"
+        name = str(binding.get("connection") or "EventHub")
+        connection = settings.connection(name, where)
+        try:
+            parse_connection_string(connection)
+        except ValueError as error:
+            raise SettingsError(
+                f"{where}: connection {name!r} is no Event Hubs connection string ({error}); it "
+                "takes Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
+            ) from None
+        return cls(
+            connection,
+            settings.expand(str(binding["eventHubName"]), where),
+            settings.expand(str(binding.get("consumerGroup") or "$Default"), where),
+            settings.storage("AzureWebJobsStorage", where),
+        )
+
+
+class EventHubsListener:
+    """Owns a share of the partitions and runs the function on their events."""
+
+    def __init__(
+        self,
+        function: Function,
+        source: EventHubsSource,
+        options: EventHubsOptions,
+        executor: Executor,
+        balancing: Balancing,
+    ) -> None:
+        self._function = function
+        self._source = source
+        self._options = options
+        self._executor = executor
+        self._balancing = balancing
+        self._busy: dict[str, asyncio.Lock] = {}
+        self._processors: dict[str, PartitionProcessor] = {}
+        self._draining = asyncio.Event()
+        self._stopping = False
+        self._release_until = 0.0
+        self._store: CheckpointStore | None = None
+        self._client: ConsumerClient | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to claim partitions and to receive, in the background."""
+        self._running = asyncio.get_running_loop().create_task(self._run())
+
+    async def _run(self) -> None:
+        """Receive until stopped; a source that is not there yet, or no longer, is tried again."""
+        while True:
+            try:
+                self._store = self._store or await self._open_store()
+                self._client = self._client or self._new_client(self._store)
+                await self._receive(self._client)
+            except Exception as error:
+                _log.error(
+                    "The listener for function 'Functions.%s' was unable to start, "
+                    "trying again: %r",
+                    self._function.name,
+                    error,
+                )
+            await asyncio.sleep(self._balancing.interval_seconds)
+
+    async def _open_store(self) -> CheckpointStore:
+        store = await open_checkpoint_store(self._source.storage)
+        store.before_release = self._before_release
+        return store
+
+    def _new_client(self, store: CheckpointStore) -> ConsumerClient:
+        client = ConsumerClient.from_connection_string(
+            self._source.connection,
+            self._source.consumer_group,
+            eventhub_name=self._source.event_hub,
+            checkpoint_store=store,
+            load_balancing_interval=self._balancing.interval_seconds,
+            partition_ownership_expiration_interval=self._balancing.lease_seconds,
+            transport_type=TransportType.AmqpOverWebsocket
+            if self._options.transport_type == "amqpWebSockets"
+            else TransportType.Amqp,
+        )
+        return cast("ConsumerClient", client)
+
+    async def _receive(self, client: ConsumerClient) -> None:
+        wait = None
+        if self._options.min_event_batch_size > 1:
+            # Called without events too, so that a batch below the minimum gets its turn in time.
+            wait = min(0.5, self._options.max_wait_time.total_seconds())
+        await client.receive_batch(
+            cast("Any", self._on_batch),
+            max_batch_size=self._options.max_event_batch_size,
+            max_wait_time=wait,
+            prefetch=self._options.prefetch_count,
+            starting_position=self._starting_position(),
+            on_error=self._on_error,
+            on_partition_initialize=self._on_partition_initialize,
+            on_partition_close=self._on_partition_close,
+        )
+
+    async def drain(self) -> None:
+        """Start no more batches; the running ones end, retry and checkpoint as usual."""
+        self._draining.set()
+
+    async def stop(self, grace: float) -> None:
+        """Cancel, stop receiving, give every partition back once its invocation has ended."""
+        self._stopping = True
+        self._release_until = asyncio.get_running_loop().time() + grace
+        for processor in self._processors.values():
+            processor.cancel()
+        if self._running is not None:
+            self._running.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._running
+        if self._client is not None:
+            await self._client.close()
+        if self._store is not None:
+            await self._store.release_all()
+            await self._store.close()
+
+    async def _on_batch(self, context: SdkPartitionContext, events: list[ReceivedEvent]) -> None:
+        processor = self._processors[context.partition_id]
+        if self._draining.is_set():
+            # Held, not returned: the SDK would count the events as handled and go on.
+            await asyncio.Event().wait()
+        work = self._executor.start(processor.process(events))
+        try:
+            # The SDK cancels its task when the partition is lost; the function cannot be cancelled.
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            processor.cancel()
+            raise
+
+    async def _on_partition_initialize(self, context: SdkPartitionContext) -> None:
+        partition = context.partition_id
+        place = PartitionContext(
+            context.fully_qualified_namespace,
+            context.eventhub_name,
+            context.consumer_group,
+            partition,
+        )
+        self._processors[partition] = PartitionProcessor(
+            self._function,
+            self._executor,
+            self._options,
+            partition=partition,
+            context_json=place.to_json(),
+            checkpoint=PartitionCheckpoint(
+                context.update_checkpoint, self._options.batch_checkpoint_frequency
+            ),
+            busy=self._busy.setdefault(partition, asyncio.Lock()),
+        )
+        if self._stopping:
+            self._processors[partition].cancel()
+        _log.info("'Functions.%s': partition %s owned", self._function.name, partition)
+
+    async def _on_partition_close(self, context: SdkPartitionContext, reason: Any) -> None:
+        partition = context.partition_id
+        if processor := self._processors.get(partition):
+            processor.cancel()
+        _log.info(
+            "'Functions.%s': partition %s given up (%s)",
+            self._function.name,
+            partition,
+            getattr(reason, "name", reason),
+        )
+
+    async def _on_error(self, context: SdkPartitionContext | None, error: Exception) -> None:
+        place = "load balancing" if context is None else f"partition {context.partition_id}"
+        _log.warning("'Functions.%s': %s: %s", self._function.name, place, error)
+
+    async def _before_release(self, partition: str) -> None:
+        """Wait for the partition's invocation; in a stop only as long as the grace period."""
+        busy = self._busy.get(partition)
+        if busy is None:
+            return
+        timeout = None
+        if self._stopping:
+            timeout = max(0.0, self._release_until - asyncio.get_running_loop().time())
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout), busy:
+                pass
+
+    def _starting_position(self) -> str | datetime:
+        """Where to start without a checkpoint; the SDK starts behind it."""
+        when = self._options.initial_enqueued_time
+        match self._options.initial_offset:
+            case "fromEnqueuedTime" if when is not None:
+                # Not the SDK's "inclusive" option: that would hold for checkpoints as well.
+                return when - timedelta(milliseconds=1)
+            case "fromEnd":
+                return "@latest"
+            case _:
+                return "-1"

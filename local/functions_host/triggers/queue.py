@@ -1,0 +1,176 @@
+"""The queue trigger: storage queue messages, with the poison queue behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import logging
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from local.functions_host.cancellation import CancellationToken
+from local.functions_host.execution import Executor, Invocation
+from local.functions_host.storage import QUICK_RETRIES
+from local.functions_host.worker import Datum
+
+if TYPE_CHECKING:
+    from azure.storage.queue import QueueMessage
+
+    from local.functions_host.functions import Function
+    from local.functions_host.host_options import QueuesOptions
+
+_log = logging.getLogger("Host.Triggers.Queue")
+_INVISIBLE = timedelta(minutes=10)
+"""How long a message is hidden while its function runs."""
+_FIRST_WAIT = 0.1
+_LAST_POLL = 2.0
+
+
+class QueueListener:
+    """Polls one queue and runs the function once for each message, several at a time.
+
+    A message whose function failed becomes visible again after `visibilityTimeout`; when it has
+    been taken `maxDequeueCount` times it goes to the queue `<name>-poison`.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        connection: str,
+        queue: str,
+        options: QueuesOptions,
+        executor: Executor,
+    ) -> None:
+        self._function = function
+        self._connection = connection
+        self._name = queue
+        self._options = options
+        self._executor = executor
+        self._token = CancellationToken()
+        self._running: set[asyncio.Task[None]] = set()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to poll, in the background."""
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    async def drain(self) -> None:
+        """Take no more messages."""
+        self._token.cancel()
+
+    async def stop(self, grace: float) -> None:
+        """Take no more messages; wait up to `grace` seconds for those that were taken."""
+        self._token.cancel()
+        if self._task is None:
+            return
+        # A poll under way may be taking messages: let it end, so that none stays hidden in vain.
+        await asyncio.wait([self._task], timeout=min(grace, _LAST_POLL))
+        if self._running:
+            await asyncio.wait(self._running, timeout=grace)
+        self._task.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    async def _run(self) -> None:
+        async with QueueServiceClient.from_connection_string(
+            self._connection, **QUICK_RETRIES
+        ) as service:
+            queue = service.get_queue_client(self._name)
+            poison = service.get_queue_client(f"{self._name}-poison")
+            await self._poll(queue, poison)
+            if self._running:  # they delete their messages with these clients
+                await asyncio.wait(self._running)
+
+    async def _poll(self, queue: QueueClient, poison: QueueClient) -> None:
+        wait = _FIRST_WAIT
+        longest = self._options.max_polling_interval.total_seconds()
+        while not self._token.is_cancelled():
+            taken = 0
+            try:
+                async for message in queue.receive_messages(
+                    max_messages=self._options.batch_size,
+                    visibility_timeout=int(_INVISIBLE.total_seconds()),
+                ):
+                    taken += 1
+                    work = self._executor.start(self._handle(queue, poison, message))
+                    self._running.add(work)
+                    work.add_done_callback(self._running.discard)
+                    if taken == self._options.batch_size:
+                        break
+            except ResourceNotFoundError:
+                pass  # nobody has made the queue yet
+            except AzureError as error:
+                _log.warning("queue %s: %s", self._name, error)
+            wait = _FIRST_WAIT if taken else min(wait * 2, longest)
+            while len(self._running) > self._options.new_batch_threshold:
+                await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+            if not taken:
+                await self._token.wait(wait)
+
+    async def _handle(self, queue: QueueClient, poison: QueueClient, message: QueueMessage) -> None:
+        invocation = queue_invocation(
+            self._decode(message.content),
+            message.id,
+            message.dequeue_count or 1,
+            f"New queue message detected on '{self._name}'.",
+            message,
+        )
+        result = await self._executor.execute(self._function, invocation, self._token)
+        try:
+            if result.ok:
+                await queue.delete_message(message)
+            elif (message.dequeue_count or 1) >= self._options.max_dequeue_count:
+                await self._move(queue, poison, message)
+            else:
+                timeout = int(self._options.visibility_timeout.total_seconds())
+                await queue.update_message(message, visibility_timeout=timeout)
+        except AzureError as error:
+            _log.warning("queue %s: message %s: %s", self._name, message.id, error)
+
+    async def _move(self, queue: QueueClient, poison: QueueClient, message: QueueMessage) -> None:
+        """Copy first, then delete: a message may appear twice, never not at all."""
+        with suppress(ResourceExistsError):
+            await poison.create_queue()
+        await poison.send_message(message.content)
+        await queue.delete_message(message)
+        _log.warning(
+            "Message has reached MaxDequeueCount of %d. Moving message to queue '%s-poison'.",
+            self._options.max_dequeue_count,
+            self._name,
+        )
+
+    def _decode(self, content: str) -> bytes:
+        """The body; one that is not base64 although it should be is taken as it is."""
+        if self._options.message_encoding == "base64":
+            with suppress(binascii.Error, ValueError):
+                return base64.b64decode(content, validate=True)
+        return content.encode()
+
+
+def queue_invocation(
+    body: bytes, message_id: str, dequeue_count: int, reason: str, message: Any = None
+) -> Invocation:
+    """Build what a queue function receives."""
+    now = datetime.now(UTC)
+    times = {
+        "InsertionTime": getattr(message, "inserted_on", None) or now,
+        "ExpirationTime": getattr(message, "expires_on", None) or now + timedelta(days=7),
+        "NextVisibleTime": getattr(message, "next_visible_on", None) or now,
+    }
+    metadata = {
+        "Id": Datum(message_id, "string"),
+        "DequeueCount": Datum(str(dequeue_count), "string"),
+        "PopReceipt": Datum(getattr(message, "pop_receipt", None) or "", "string"),
+        **{name: Datum(json.dumps(time.isoformat()), "json") for name, time in times.items()},
+    }
+    try:
+        datum = Datum(body.decode(), "string")
+    except UnicodeDecodeError:
+        datum = Datum(body, "bytes")
+    return Invocation(datum, metadata, reason)

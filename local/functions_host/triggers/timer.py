@@ -1,0 +1,141 @@
+"""The timer trigger: fires on one instance at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from local.functions_host.cancellation import CancellationToken
+from local.functions_host.errors import AppLoadError
+from local.functions_host.execution import Executor, Invocation
+from local.functions_host.triggers.ncrontab import Schedule, parse_schedule
+from local.functions_host.worker import Datum
+
+if TYPE_CHECKING:
+    from local.functions_host.app_settings import AppSettings
+    from local.functions_host.functions import Function
+    from local.functions_host.lease import SingletonLease
+
+_log = logging.getLogger("Host.Triggers.Timer")
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def resolve_schedule(function: Function, settings: AppSettings) -> Schedule:
+    """Read the binding's schedule.
+
+    Raises:
+        SettingsError: it names a setting that is not set.
+        AppLoadError: it is no schedule.
+    """
+    where = f"function {function.name!r}"
+    text = settings.expand(str(function.trigger.get("schedule", "")), where)
+    try:
+        return parse_schedule(text)
+    except ValueError as error:
+        raise AppLoadError(f"{where}: {error}") from None
+
+
+class TimerListener:
+    """Runs the function when its schedule says so, while this instance holds the lock.
+
+    Occurrences do not pile up: one that comes while the function still runs is let go.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        schedule: Schedule,
+        executor: Executor,
+        lease: SingletonLease | None,
+        *,
+        now: Callable[[], datetime] = _utc_now,
+        sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
+    ) -> None:
+        self._function = function
+        self._schedule = schedule
+        self._executor = executor
+        self._lease = lease
+        self._now = now
+        self._sleep = sleep
+        self._token = CancellationToken()
+        self._draining = False
+        self._last: datetime | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to wait for the next occurrence."""
+        if self._lease is not None:
+            self._lease.start()
+        self._task = asyncio.get_running_loop().create_task(self.run())
+
+    async def drain(self) -> None:
+        """Let occurrences go by."""
+        self._draining = True
+
+    async def stop(self, grace: float) -> None:
+        """Stop waiting; an invocation that runs goes on."""
+        self._token.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        if self._lease is not None:
+            await self._executor.wait(grace)
+            await self._lease.stop()
+
+    async def run(self) -> None:
+        """Fire for ever."""
+        if self._lease is not None:
+            await self._lease.wait()
+        if self._function.trigger.get("runOnStartup"):
+            await self._fire(past_due=False)
+        due = self._schedule.after(self._now())
+        _log.info(
+            "The next occurrence of 'Functions.%s' is %s", self._function.name, due.isoformat()
+        )
+        while True:
+            while (wait := (due - self._now()).total_seconds()) > 0:
+                await self._sleep(min(wait, 3600.0))
+            if self._lease is None or self._lease.held:
+                await self._fire(past_due=(self._now() - due).total_seconds() > 1)
+            due = self._schedule.after(max(due, self._now()))
+
+    async def _fire(self, *, past_due: bool) -> None:
+        if self._draining:
+            return
+        work = self._executor.start(
+            self._executor.execute(
+                self._function,
+                timer_invocation(
+                    self._schedule, self._last, self._now(), past_due=past_due, reason="Timer fired"
+                ),
+                self._token,
+            )
+        )
+        self._last = self._now()
+        await asyncio.shield(work)
+
+
+def timer_invocation(
+    schedule: Schedule, last: datetime | None, now: datetime, *, past_due: bool, reason: str
+) -> Invocation:
+    """Build what a timer function receives; `reason` goes to the log."""
+    data = {
+        "Schedule": {"AdjustForDST": True},
+        "ScheduleStatus": {
+            "Last": (last or datetime.min.replace(tzinfo=UTC)).isoformat(),
+            "Next": schedule.after(now).isoformat(),
+            "LastUpdated": now.isoformat(),
+        },
+        "IsPastDue": past_due,
+    }
+    moment = now.isoformat()
+    return Invocation(Datum(json.dumps(data), "json"), {}, f"{reason} at {moment}")

@@ -1,0 +1,6 @@
+"""An app that does not import."""
+
+import azure.functions as func
+import there_is_no_such_module  # type: ignore[import-not-found]  # noqa: F401
+
+app = func.FunctionApp()

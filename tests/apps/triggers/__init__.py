@@ -1,0 +1,1 @@
+"""A function app for the host's tests."""

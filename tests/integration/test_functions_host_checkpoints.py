@@ -1,0 +1,419 @@
+"""The checkpoint rule of the Event Hubs trigger: real host processes, endpoint and blobs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import signal
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+from azure.eventhub import EventData, EventHubProducerClient
+from azure.storage.blob import ContainerClient
+
+from tests.conftest import EventHubsEndpoint
+from tests.integration.functions_host_harness import (
+    APPS,
+    HostProcess,
+    Hosts,
+    Records,
+    host_processes,
+    stays,
+    wait_for_status,
+)
+from tests.processes import wait_for
+
+PARTITIONS = 2
+
+
+@dataclass
+class Trigger:
+    """A hub of its own, the app that reads it, and what is to be seen of both from outside."""
+
+    endpoint: EventHubsEndpoint
+    storage: str
+    hub: str
+    hosts: Hosts
+    records: Records
+    behaviour: Path
+
+    def tell(self, behaviour: str) -> None:
+        """Change what the function does."""
+        fresh = self.behaviour.with_suffix(".new")
+        fresh.write_text(behaviour)
+        fresh.replace(self.behaviour)
+
+    def send(self, *bodies: str, partition: str = "0") -> None:
+        """Send events to one partition."""
+        with EventHubProducerClient.from_connection_string(
+            self.endpoint.connection_string, eventhub_name=self.hub
+        ) as producer:
+            batch = producer.create_batch(partition_id=partition)
+            for body in bodies:
+                batch.add(EventData(body))
+            producer.send_batch(batch)
+
+    def checkpoint(self, partition: str = "0") -> int | None:
+        """The sequence number in the partition's checkpoint blob."""
+        found = self._blobs("checkpoint", "sequencenumber").get(partition)
+        return None if found is None else int(found)
+
+    def owners(self) -> dict[str, str]:
+        """Owner ids by partition; empty ones have been given back."""
+        return self._blobs("ownership", "ownerid")
+
+    def _blobs(self, kind: str, key: str) -> dict[str, str]:
+        with ContainerClient.from_connection_string(
+            self.storage, "azure-webjobs-eventhub"
+        ) as container:
+            if not container.exists():
+                return {}
+            found = {}
+            for blob in container.list_blobs(include=["metadata"]):
+                parts = blob.name.split("/")
+                if parts[1] == self.hub and parts[3] == kind:
+                    found[parts[4]] = blob.metadata.get(key) or ""
+            return found
+
+
+@pytest.fixture
+def trigger(azurite: str, event_hubs: EventHubsEndpoint, tmp_path: Path) -> Iterator[Trigger]:
+    hub = f"hub{uuid.uuid4().hex[:12]}"
+    created = httpx.put(f"{event_hubs.control_url}/hubs/{hub}", json={"partitionCount": PARTITIONS})
+    assert created.is_success, created.text
+    records, behaviour = Records(tmp_path / "records.jsonl"), tmp_path / "behaviour"
+    settings = {
+        "AzureWebJobsStorage": azurite,
+        "EventHubConnection": event_hubs.connection_string,
+        "HUB": hub,
+        "RECORDS": str(records.path),
+        "BEHAVIOUR": str(behaviour),
+    }
+    with host_processes(tmp_path, settings) as hosts:
+        trigger = Trigger(event_hubs, azurite, hub, hosts, records, behaviour)
+        trigger.tell("return")
+        yield trigger
+    httpx.delete(f"{event_hubs.control_url}/hubs/{hub}")
+
+
+def _started(trigger: Trigger, count: int = 1) -> None:
+    wait_for(lambda: len(trigger.records.starts()) >= count, f"{count} invocations")
+
+
+def _sequences(trigger: Trigger, partition: str = "0") -> list[int]:
+    return [
+        number
+        for line in trigger.records.starts()
+        if line["partition"] == partition
+        for number in line["sequences"]
+    ]
+
+
+def test_a_function_that_returns_is_checkpointed_at_the_batchs_last_event(
+    trigger: Trigger,
+) -> None:
+    """And what it receives has the platform's shape: bodies, keys, properties, by index."""
+    with EventHubProducerClient.from_connection_string(
+        trigger.endpoint.connection_string, eventhub_name=trigger.hub
+    ) as producer:
+        batch = producer.create_batch(partition_key="k")
+        for number in range(3):
+            event = EventData(json.dumps({"n": number}) if number else b"")
+            event.properties = {"counter": number, "run": "r"}
+            event.message_id = f"m{number}"
+            batch.add(event)
+        producer.send_batch(batch)
+    trigger.hosts.start("events")
+    _started(trigger)
+    (line,) = trigger.records.starts()
+    partition = line["partition"]
+    wait_for(lambda: trigger.checkpoint(partition) == 2, "the checkpoint")
+    assert line["sequences"] == [0, 1, 2]
+    assert line["keys"] == ["k", "k", "k"]
+    assert line["bodies"] == ["", '{"n": 1}', '{"n": 2}']
+    assert line["properties"] == [{"counter": n, "run": "r"} for n in range(3)]
+    assert [system["SequenceNumber"] for system in line["systems"]] == [0, 1, 2]
+    assert [system["message-id"] for system in line["systems"]] == ["m0", "m1", "m2"]
+    assert all(text.endswith("+00:00") for text in line["enqueued"])
+    assert line["retry"] == 0
+
+
+def test_a_function_that_raises_is_checkpointed_too(trigger: Trigger) -> None:
+    """Without a retry policy a failed batch is passed by: that is how events get lost."""
+    trigger.tell("raise")
+    trigger.send("a", "b")
+    host = trigger.hosts.start("events")
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
+    assert "RuntimeError: told to fail" in host.output()
+    assert len(trigger.records.starts()) == 1
+
+
+def test_a_retry_policy_for_ever_holds_the_checkpoint_of_its_partition_alone(
+    trigger: Trigger,
+) -> None:
+    """Each attempt is an invocation of its own, counted from 0; other partitions go on."""
+    trigger.tell("raise")
+    trigger.send("a", "b")
+    trigger.hosts.start("events", RETRY="forever")
+    _started(trigger, 4)
+    trigger.send("later")
+    attempts = trigger.records.starts()[:4]
+    assert [line["retry"] for line in attempts] == [0, 1, 2, 3]
+    assert len({line["id"] for line in attempts}) == 4
+    assert all(line["sequences"] == [0, 1] for line in attempts)
+    assert trigger.checkpoint() is None
+    trigger.send("elsewhere", partition="1")
+    wait_for(lambda: _sequences(trigger, "1"), "the other partition's event")
+    trigger.tell("return")
+    wait_for(lambda: trigger.checkpoint() == 2, "the checkpoint after all")
+    wait_for(lambda: trigger.checkpoint("1") == 0, "the other partition's checkpoint")
+
+
+def test_a_stop_during_retries_writes_no_checkpoint_and_the_next_host_begins_again(
+    trigger: Trigger,
+) -> None:
+    trigger.tell("raise")
+    trigger.send("a", "b")
+    host = trigger.hosts.start("events", RETRY="forever")
+    _started(trigger, 2)
+    assert host.terminate() == 0
+    assert trigger.checkpoint() is None
+    before = len(trigger.records.starts())
+    trigger.tell("return")
+    trigger.hosts.start("events", RETRY="forever")
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
+    again = trigger.records.starts()[before:]
+    assert [(line["retry"], line["sequences"]) for line in again] == [(0, [0, 1])]
+
+
+def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
+    trigger: Trigger,
+) -> None:
+    """The invocation gets the grace period; its partition is given back only after it ended."""
+    trigger.tell("hang")
+    trigger.send("a")
+    host = trigger.hosts.start("events", "--grace", "20")
+    _started(trigger)
+    owner = trigger.owners()["0"]
+    assert owner
+    host.process.send_signal(signal.SIGTERM)
+    wait_for(lambda: trigger.owners()["1"] == "", "the idle partition given back")
+    assert stays(lambda: trigger.owners()["0"] == owner, 0.5)
+    trigger.tell("return")
+    assert host.process.wait(15) == 0
+    assert len(trigger.records.ends()) == 1
+    assert trigger.owners() == {"0": "", "1": ""}
+    assert trigger.checkpoint() is None
+
+
+def test_a_function_that_does_not_end_is_ended_after_the_grace_period(trigger: Trigger) -> None:
+    trigger.tell("hang")
+    trigger.send("a")
+    host = trigger.hosts.start("events", "--grace", "0.5")
+    _started(trigger)
+    assert host.terminate() == 0
+    assert "1 invocations still ran after 0.5 seconds" in host.output()
+    assert trigger.checkpoint() is None
+    assert trigger.records.ends() == []
+
+
+def test_a_restart_owns_its_partitions_at_once_and_goes_on_behind_the_checkpoint(
+    trigger: Trigger,
+) -> None:
+    trigger.send("a")
+    host = trigger.hosts.start("events", "--lease", "60")
+    wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
+    assert host.terminate() == 0
+    trigger.send("b")
+    # The lease would last a minute: only ownership given back lets the next one start in time.
+    trigger.hosts.start("events", "--lease", "60")
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint of the second host")
+    assert _sequences(trigger) == [0, 1]
+
+
+def test_drain_lets_the_batch_end_and_checkpoints_it(trigger: Trigger) -> None:
+    trigger.tell("hang")
+    trigger.send("a")
+    host = trigger.hosts.start("events").wait_started()
+    _started(trigger)
+    assert httpx.post(f"{host.url}/admin/host/drain").status_code == 202
+    status = f"{host.url}/admin/host/drain/status"
+    found = httpx.get(status).json()
+    assert found == {"state": "InProgress", "outstandingInvocations": 1, "outstandingRetries": 0}
+    trigger.send("b")
+    trigger.tell("return")
+    wait_for_status(status, lambda answer: answer["state"] == "Completed", "the drain")
+    wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
+    wait_for(lambda: trigger.owners() == {"0": "", "1": ""}, "the partitions given back")
+    assert _sequences(trigger) == [0]
+    assert httpx.post(f"{host.url}/admin/host/resume").status_code == 200
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint after resuming")
+
+
+def test_drain_never_completes_while_a_retry_is_outstanding(trigger: Trigger) -> None:
+    trigger.tell("raise")
+    trigger.send("a")
+    host = trigger.hosts.start("events", RETRY="forever").wait_started()
+    _started(trigger, 2)
+    assert httpx.post(f"{host.url}/admin/host/drain").status_code == 202
+    status = f"{host.url}/admin/host/drain/status"
+    assert stays(lambda: httpx.get(status).json()["outstandingRetries"] == 1, 1)
+    assert httpx.get(status).json()["state"] == "InProgress"
+    assert trigger.checkpoint() is None
+    trigger.tell("return")
+    wait_for_status(status, lambda answer: answer["state"] == "Completed", "the drain")
+    wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
+
+
+def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoint(
+    trigger: Trigger,
+) -> None:
+    hosts: list[HostProcess] = [trigger.hosts.start("events") for _ in range(2)]
+    owners = wait_for(
+        lambda: (found := trigger.owners()) and len(set(found.values()) - {""}) == 2 and found,
+        "two owners",
+    )
+    assert len(owners) == PARTITIONS
+    for partition in ("0", "1"):
+        trigger.send("before", partition=partition)
+    wait_for(
+        lambda: trigger.checkpoint("0") == 0 and trigger.checkpoint("1") == 0, "both checkpoints"
+    )
+    pids = {line["partition"]: line["pid"] for line in trigger.records.starts()}
+    assert set(pids.values()) == {host.pid for host in hosts}
+    trigger.tell("hang")
+    trigger.send("in flight")
+    wait_for(lambda: _sequences(trigger)[-1:] == [1], "the event in flight")
+    victim = next(host for host in hosts if host.pid == pids["0"])
+    victim.kill()
+    trigger.tell("return")
+    wait_for(lambda: trigger.checkpoint("0") == 1, "the takeover", timeout=20)
+    # Redelivered from behind the checkpoint, by the other one, and nothing before it.
+    assert _sequences(trigger)[-2:] == [1, 1]
+    assert trigger.records.starts()[-1]["pid"] != victim.pid
+
+
+def test_events_of_a_dropped_connection_are_received_again(trigger: Trigger) -> None:
+    trigger.send("a")
+    trigger.hosts.start("events")
+    wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
+    dropped = httpx.post(
+        f"{trigger.endpoint.control_url}/faults/drop", json={"hub": trigger.hub, "politely": False}
+    )
+    assert dropped.is_success, dropped.text
+    trigger.send("b")
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint after the drop", timeout=40)
+
+
+@pytest.mark.parametrize("fault", ["detach", "drop"])
+def test_events_already_fetched_when_a_link_is_lost_come_once_and_in_order(
+    trigger: Trigger, fault: str
+) -> None:
+    trigger.tell("hang")
+    trigger.send(*(str(number) for number in range(15)))  # ten are a batch, five wait in the host
+    trigger.hosts.start("events")
+    _started(trigger)
+    lost = httpx.post(
+        f"{trigger.endpoint.control_url}/faults/{fault}",
+        json={"hub": trigger.hub, "partition": 0, "consumerGroup": "$Default"},
+    )
+    assert lost.is_success, lost.text
+    wait_for(lambda: _links(trigger) == PARTITIONS, "the new link")
+    trigger.send(*(str(number) for number in range(15, 20)))
+    trigger.tell("return")
+    wait_for(lambda: trigger.checkpoint() == 19, "the last checkpoint")
+    assert _sequences(trigger) == list(range(20))
+
+
+def _links(trigger: Trigger) -> int:
+    return int(httpx.get(f"{trigger.endpoint.control_url}/hubs/{trigger.hub}").json()["links"])
+
+
+def _with_host_json(directory: Path, **event_hubs: object) -> Path:
+    """The events app with options of its own."""
+    app = directory / f"app{len(list(directory.glob('app*')))}"
+    shutil.copytree(APPS / "events", app)
+    document = {"version": "2.0", "extensions": {"eventHubs": event_hubs}}
+    (app / "host.json").write_text(json.dumps(document))
+    return app
+
+
+def test_initial_offset_from_the_end_counts_only_without_a_checkpoint(
+    trigger: Trigger, tmp_path: Path
+) -> None:
+    app = _with_host_json(tmp_path, initialOffsetOptions={"type": "fromEnd"})
+    trigger.send("before")
+    host = trigger.hosts.start(app)
+    wait_for(lambda: _links(trigger) == PARTITIONS, "its links")
+    trigger.send("while it runs")
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
+    assert host.terminate() == 0
+    trigger.send("while it is stopped")
+    trigger.hosts.start(app)
+    wait_for(lambda: trigger.checkpoint() == 2, "the checkpoint of the second host")
+    assert _sequences(trigger) == [1, 2]
+
+
+def test_initial_offset_from_a_time_includes_it_and_a_checkpoint_is_not_repeated(
+    trigger: Trigger, tmp_path: Path
+) -> None:
+    trigger.send("first")
+    moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
+    wait_for(lambda: datetime.now(UTC) > moment, "the next second")
+    trigger.send("second")
+    app = _with_host_json(
+        tmp_path,
+        initialOffsetOptions={"type": "fromEnqueuedTime", "enqueuedTimeUtc": moment.isoformat()},
+    )
+    host = trigger.hosts.start(app)
+    wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
+    assert host.terminate() == 0
+    trigger.send("third")
+    trigger.hosts.start(app)
+    wait_for(lambda: trigger.checkpoint() == 2, "the checkpoint of the second host")
+    assert _sequences(trigger) == [1, 2]
+
+
+def test_batches_below_the_minimum_are_gathered_up_to_the_longest_wait(
+    trigger: Trigger, tmp_path: Path
+) -> None:
+    app = _with_host_json(
+        tmp_path, maxEventBatchSize=4, minEventBatchSize=3, maxWaitTime="00:00:05"
+    )
+    trigger.hosts.start(app)
+    wait_for(lambda: _links(trigger) == PARTITIONS, "its links")
+    with EventHubProducerClient.from_connection_string(
+        trigger.endpoint.connection_string, eventhub_name=trigger.hub
+    ) as producer:
+        producer.send_batch([EventData("alone")], partition_id="1")
+        for number in range(3):
+            producer.send_batch([EventData(str(number))], partition_id="0")
+    wait_for(lambda: trigger.checkpoint() == 2, "the checkpoint of the full batch")
+    wait_for(lambda: trigger.checkpoint("1") == 0, "the checkpoint of the batch that waited")
+    batches = [line["sequences"] for line in trigger.records.starts() if line["partition"] == "0"]
+    assert batches == [[0, 1, 2]]  # one at a time would have been three
+
+
+def test_a_host_waits_for_services_that_are_not_there_yet(trigger: Trigger) -> None:
+    """Storage that is down is logged and tried again; the host stays up."""
+    storage = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;" + (
+        "BlobEndpoint=http://127.0.0.1:1/a;QueueEndpoint=http://127.0.0.1:1/a;"
+    )
+    host = trigger.hosts.start("events", AzureWebJobsStorage=storage).wait_started()
+    wait_for(lambda: "was unable to start, trying again" in host.output(), "the message", 40)
+    assert host.terminate() == 0
+
+
+async def test_the_hosts_loop_serves_http_while_a_batch_is_processed(trigger: Trigger) -> None:
+    trigger.tell("hang")
+    trigger.send("a")
+    host = trigger.hosts.start("events").wait_started()
+    await asyncio.to_thread(_started, trigger)
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"{host.url}/admin/host/status")).status_code == 200

@@ -1,0 +1,189 @@
+"""`python -m local host`: instances as the site state wants them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from local.services.child import REPOSITORY
+from local.site import SiteState, State
+from tests.conftest import free_port
+from tests.integration.functions_host_harness import clean_environment
+from tests.processes import wait_for, wait_until_gone
+
+_APP = """
+import os, sys
+from pathlib import Path
+import azure.functions as func
+if Path(os.environ["BROKEN"]).exists():
+    sys.exit("told to end")
+app = func.FunctionApp()
+@app.route()
+def pid(req: func.HttpRequest) -> str:
+    return str(os.getpid())
+"""
+
+
+@dataclass
+class Running:
+    """A supervisor and where its instances announce themselves."""
+
+    process: subprocess.Popen[bytes]
+    state: Path
+    broken: Path
+    log: Path
+
+    def instances(self) -> dict[int, dict[str, Any]]:
+        """What live instances say of themselves, by index."""
+        found = [json.loads(path.read_text()) for path in (self.state / "hosts").glob("*.json")]
+        return {item["instance"]: item for item in found if psutil.pid_exists(item["pid"])}
+
+    def wait_for_instances(self, count: int) -> dict[int, dict[str, Any]]:
+        found: dict[int, dict[str, Any]] = wait_for(
+            lambda: len(self.instances()) == count and self.instances(),
+            f"{count} instances\n{self.log.read_text()}",
+        )
+        return found
+
+
+@contextmanager
+def supervised(directory: Path, *arguments: str, site: State = "Running") -> Iterator[Running]:
+    app, state, log = directory / "app", directory / "state", directory / "log"
+    app.mkdir()
+    (state / "hosts").mkdir(parents=True)
+    (app / "function_app.py").write_text(_APP)
+    (app / "host.json").write_text('{"version": "2.0"}')
+    SiteState(state).write(site)
+    broken = directory / "broken"
+    settings = {"IsEncrypted": False, "Values": {"BROKEN": str(broken)}}
+    (state / "local.settings.json").write_text(json.dumps(settings))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "local", "host", "--app", str(app), "--port", "0"),
+                *("--state-dir", str(state), "--grace", "2", *arguments),
+            ],
+            cwd=REPOSITORY,
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Running(process, state, broken, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Running]:
+    with supervised(tmp_path, "--instances", "2", "--lifeline") as running:
+        running.wait_for_instances(2)
+        yield running
+
+
+def test_instances_run_the_app_each_on_its_port_and_end_with_the_supervisor(pair: Running) -> None:
+    instances = pair.instances()
+    assert sorted(instances) == [0, 1]
+    for item in instances.values():
+        answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
+        assert answer == str(item["pid"])
+    assert "[1] [" in pair.log.read_text()  # log lines say whose they are
+    pair.process.send_signal(signal.SIGTERM)
+    assert pair.process.wait(15) == 0
+    assert pair.instances() == {}
+    assert not list((pair.state / "hosts").iterdir())
+
+
+def test_a_killed_instance_comes_back(pair: Running) -> None:
+    victim = pair.instances()[1]["pid"]
+    os.kill(victim, signal.SIGKILL)
+    wait_for(lambda: pair.instances().get(1, {}).get("pid") not in (None, victim), "its return")
+    assert not (pair.state / "hosts" / f"{victim}.json").exists()
+    assert len(pair.instances()) == 2
+
+
+def test_the_site_state_stops_and_starts_the_instances(pair: Running) -> None:
+    site = SiteState(pair.state)
+    before = {item["pid"] for item in pair.instances().values()}
+    site.write("Stopped")
+    wait_for(lambda: not pair.instances(), "the instances' end")
+    assert pair.process.poll() is None
+    site.write("Running")
+    after = {item["pid"] for item in pair.wait_for_instances(2).values()}
+    assert before.isdisjoint(after)
+
+
+def test_the_end_of_the_lifeline_ends_everything(pair: Running) -> None:
+    children = psutil.Process(pair.process.pid).children()
+    assert pair.process.stdin is not None
+    pair.process.stdin.close()
+    assert pair.process.wait(15) == 0
+    assert wait_until_gone(children) == []
+
+
+def test_a_killed_supervisor_leaves_no_instance_behind(pair: Running) -> None:
+    children = psutil.Process(pair.process.pid).children()
+    assert len(children) == 2
+    pair.process.kill()
+    pair.process.wait()
+    assert wait_until_gone(children) == []
+
+
+def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    with supervised(tmp_path) as running:
+        assert running.process.wait(20) == 1
+        log = running.log.read_text()
+    assert "told to end" in log
+    assert "instance 0 could not start" in log
+
+
+def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
+    with supervised(tmp_path) as running:
+        first = running.wait_for_instances(1)[0]["pid"]
+        running.broken.touch()
+        os.kill(first, signal.SIGKILL)
+        assert running.process.wait(60) == 1
+        log = running.log.read_text()
+    assert log.count("restarting") == 5
+    assert "instance 0 ended 6 times within 60 seconds (last with code 1): giving up" in log
+
+
+def test_a_site_that_is_stopped_starts_no_instance_until_it_is_started(tmp_path: Path) -> None:
+    with supervised(tmp_path, site="Stopped") as running:
+        wait_for(lambda: "the site is stopped" in running.log.read_text(), "the message")
+        assert running.instances() == {}
+        SiteState(running.state).write("Running")
+        running.wait_for_instances(1)
+
+
+def test_the_first_instance_takes_the_port_given_and_the_next_counts_up(tmp_path: Path) -> None:
+    port = free_port()
+    with supervised(tmp_path, "--instances", "2", "--port", str(port)) as running:
+        instances = running.wait_for_instances(2)
+    assert [instances[index]["port"] for index in (0, 1)] == [port, port + 1]
+
+
+def test_a_taken_port_ends_the_supervisor(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with supervised(tmp_path, "--port", str(port)) as running:
+            assert running.process.wait(20) == 1
+            assert f"port {port} is taken" in running.log.read_text()

@@ -1,0 +1,173 @@
+"""Timer schedules, and the timer listener with its clock in the test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local.functions_host.execution import Executor
+from local.functions_host.functions import Function
+from local.functions_host.triggers.ncrontab import Cron, parse_schedule
+from local.functions_host.triggers.timer import TimerListener
+from local.functions_host.worker import Datum, Result
+
+
+def _at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "after", "expected"),
+    [
+        ("* * * * * *", "2026-01-31T12:00:00", "2026-01-31T12:00:01"),
+        ("0 */5 * * * *", "2026-01-31T12:04:59", "2026-01-31T12:05:00"),
+        ("0 */5 * * * *", "2026-01-31T12:05:00", "2026-01-31T12:10:00"),
+        ("*/5 * * * *", "2026-01-31T12:04:59", "2026-01-31T12:05:00"),  # five fields: second 0
+        ("0 0 * * * *", "2026-12-31T23:30:00", "2027-01-01T00:00:00"),
+        ("0 30 9 * * 1-5", "2026-01-30T09:30:00", "2026-02-02T09:30:00"),  # Friday to Monday
+        ("0 30 9 * Jan Mon", "2026-01-27T00:00:00", "2027-01-04T09:30:00"),
+        ("0 0 0 29 2 *", "2026-03-01T00:00:00", "2028-02-29T00:00:00"),
+        ("0 0 0 31 * *", "2026-04-01T00:00:00", "2026-05-31T00:00:00"),
+        ("0 0 0 13 * Fri", "2026-01-01T00:00:00", "2026-02-13T00:00:00"),  # both must match
+        ("0 0 0 * * 7", "2026-01-01T00:00:00", "2026-01-04T00:00:00"),  # 7 is Sunday too
+        ("10,40 5/20 * * * *", "2026-01-31T12:05:10", "2026-01-31T12:05:40"),
+        ("0 0 8-18/5 * * *", "2026-01-31T13:00:00", "2026-01-31T18:00:00"),
+        ("00:00:30", "2026-01-31T12:00:00", "2026-01-31T12:00:30"),
+        ("1.00:00:00", "2026-01-31T12:00:00", "2026-02-01T12:00:00"),
+    ],
+)
+def test_the_next_occurrence(schedule: str, after: str, expected: str) -> None:
+    assert parse_schedule(schedule).after(_at(after)) == _at(expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ("", "six fields"),
+        ("* * *", "six fields"),
+        ("* * * * * * *", "six fields"),
+        ("60 * * * * *", "'60' is no second; it takes 0 to 59"),
+        ("0 0 0 0 * *", "'0' is no day; it takes 1 to 31"),
+        ("0 0 0 * Foo *", "'Foo' is no month"),
+        ("0 5-3 * * * *", "runs backwards"),
+        ("0 */0 * * * *", "the step takes a number from 1"),
+        ("0 */x * * * *", "the step takes a number from 1"),
+        ("0 , * * * *", "is no minute"),
+        ("0 0 0 30 2 *", "never comes"),
+        ("00:00:00", "above zero"),
+    ],
+)
+def test_what_is_no_schedule(schedule: str, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        parse_schedule(schedule)
+
+
+_moments = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1))
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    minutes=st.sets(st.integers(0, 59), min_size=1, max_size=3),
+    hours=st.sets(st.integers(0, 23), min_size=1, max_size=3),
+    weekdays=st.sets(st.integers(0, 6), min_size=1, max_size=3),
+    moment=_moments,
+)
+def test_the_next_occurrence_matches_and_nothing_lies_between(
+    minutes: set[int], hours: set[int], weekdays: set[int], moment: datetime
+) -> None:
+    """Compared with counting minute by minute."""
+    fields = [",".join(map(str, sorted(values))) for values in (minutes, hours)]
+    days = ",".join(map(str, sorted(weekdays)))
+    found = parse_schedule(f"0 {fields[0]} {fields[1]} * * {days}").after(moment)
+    step = moment.replace(second=0, microsecond=0) + timedelta(minutes=1)
+    while not (step.minute in minutes and step.hour in hours and step.isoweekday() % 7 in weekdays):
+        step += timedelta(minutes=1)
+    assert found == step
+
+
+def test_a_time_with_microseconds_is_before_the_full_second() -> None:
+    schedule = parse_schedule("* * * * * *")
+    assert isinstance(schedule, Cron)
+    assert schedule.after(_at("2026-01-31T12:00:00.999999")) == _at("2026-01-31T12:00:01")
+
+
+class _Recorder:
+    """Stands where the worker stands; remembers what it is given."""
+
+    def __init__(self, takes: Iterator[timedelta], clock: _Clock) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.times: list[datetime] = []
+        self._takes = takes
+        self._clock = clock
+
+    async def invoke(
+        self,
+        function: Function,
+        invocation_id: str,
+        inputs: list[tuple[str, Datum]],
+        metadata: dict[str, Datum],
+        **retry: Any,
+    ) -> Result:
+        self.times.append(self._clock.now())
+        self.requests.append(json.loads(inputs[0][1].value))
+        self._clock.moment += next(self._takes, timedelta())
+        return Result(ok=True, value=None, outputs={})
+
+
+class _Clock:
+    """Time that passes when somebody sleeps; ends the run at its end."""
+
+    def __init__(self, start: datetime, end: datetime) -> None:
+        self.moment, self._end = start, end
+
+    def now(self) -> datetime:
+        return self.moment
+
+    async def sleep(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+        if self.moment > self._end:
+            raise asyncio.CancelledError
+
+
+async def _fired(schedule: str, *, takes: list[timedelta], run_on_startup: bool) -> _Recorder:
+    clock = _Clock(_at("2026-01-31T12:00:00.5"), _at("2026-01-31T12:03:30"))
+    recorder = _Recorder(iter(takes), clock)
+    trigger = {"type": "timerTrigger", "name": "timer", "runOnStartup": run_on_startup}
+    function = Function("tick", "id", trigger, (), None)
+    listener = TimerListener(
+        function,
+        parse_schedule(schedule),
+        Executor(recorder),
+        None,
+        now=clock.now,
+        sleep=clock.sleep,
+    )
+    with pytest.raises(asyncio.CancelledError):
+        await listener.run()
+    return recorder
+
+
+async def test_a_timer_fires_at_each_occurrence() -> None:
+    recorder = await _fired("0 * * * * *", takes=[], run_on_startup=False)
+    assert recorder.times == [_at(f"2026-01-31T12:0{minute}:00") for minute in (1, 2, 3)]
+    assert [request["IsPastDue"] for request in recorder.requests] == [False] * 3
+    assert recorder.requests[0]["ScheduleStatus"]["Next"].startswith("2026-01-31T12:02:00")
+
+
+async def test_run_on_startup_fires_at_once_besides() -> None:
+    recorder = await _fired("0 * * * * *", takes=[], run_on_startup=True)
+    assert recorder.times[0] == _at("2026-01-31T12:00:00.5")
+    assert len(recorder.times) == 4
+
+
+async def test_occurrences_during_a_long_run_are_let_go() -> None:
+    recorder = await _fired("0 * * * * *", takes=[timedelta(seconds=90)], run_on_startup=False)
+    assert recorder.times == [_at("2026-01-31T12:01:00"), _at("2026-01-31T12:03:00")]

@@ -1,0 +1,281 @@
+"""App settings, host.json, retry policies and site state: what is accepted, what is said else."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.functions_host.app_settings import AppSettings, load_settings_file
+from local.functions_host.errors import AppLoadError, HostJsonError, SettingsError
+from local.functions_host.host_json import load_host_json
+from local.functions_host.host_options import HostJson
+from local.functions_host.protos import Message
+from local.functions_host.retry_policy import RetryPolicy
+from local.functions_host.timespan import format_timespan, parse_timespan
+from local.site import SiteState
+
+
+def _load(directory: Path, **options: Any) -> HostJson:
+    path = directory / "host.json"
+    path.write_text(json.dumps({"version": "2.0", **options}))
+    return load_host_json(path)
+
+
+def test_names_in_percent_signs_are_replaced() -> None:
+    settings = AppSettings({"A": "1", "B": "2"})
+    assert settings.expand("%A%-%B%-100", "here") == "1-2-100"
+
+
+def test_a_name_that_is_not_set_is_named_with_its_place_and_a_near_one() -> None:
+    settings = AppSettings({"EVENT_HUB_NAME": "x"}, "file.json")
+    with pytest.raises(SettingsError, match=r"^here: app setting 'EVENT_HUB' .* file\.json") as e:
+        settings.expand("%EVENT_HUB%", "here")
+    assert str(e.value).endswith("did you mean 'EVENT_HUB_NAME'?")
+
+
+def test_a_connection_is_looked_up_with_the_platforms_prefix_first() -> None:
+    assert AppSettings({"C": "a", "AzureWebJobsC": "b"}).connection("C", "here") == "b"
+    assert AppSettings({"C": "a"}).connection("C", "here") == "a"
+
+
+def test_an_identity_based_connection_is_refused_with_the_reason() -> None:
+    settings = AppSettings({"C__fullyQualifiedNamespace": "x.servicebus.windows.net"})
+    with pytest.raises(SettingsError, match="identity-based"):
+        settings.connection("C", "here")
+
+
+def test_development_storage_is_spelled_out() -> None:
+    found = AppSettings({"S": "UseDevelopmentStorage=true;"}).storage("S", "here")
+    assert "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1" in found
+    assert "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1" in found
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "disabled"),
+    [
+        ("AzureWebJobs.tick.Disabled", "true", True),
+        ("AzureWebJobs.tick.Disabled", "1", True),
+        ("AzureWebJobs_tick_Disabled", "TRUE", True),
+        ("AzureWebJobs.tick.Disabled", "false", False),
+        ("AzureWebJobs.tick.Disabled", "0", False),
+        ("AzureWebJobs.other.Disabled", "true", False),
+    ],
+)
+def test_disabled_functions(name: str, value: str, disabled: bool) -> None:
+    assert AppSettings({name: value}).is_disabled("tick") is disabled
+
+
+def test_a_settings_file_fills_what_the_environment_leaves_open(tmp_path: Path) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(json.dumps({"Values": {"A": "file", "B": "file", "N": 5, "T": True}}))
+    environment = {"A": "environment"}
+    load_settings_file(path, environment)
+    assert environment == {"A": "environment", "B": "file", "N": "5", "T": "true"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "it takes {"),
+        ('{"Values": []}', "it takes {"),
+        ('{"IsEncrypted": true, "Values": {}}', "is encrypted"),
+        ('{"Values": {"A": null}}', "value of 'A' is None; it takes a string"),
+        ('{"Values": {"A": {}}}', "value of 'A' is {}; it takes a string"),
+    ],
+)
+def test_a_malformed_settings_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as e:
+        load_settings_file(path, {})
+    assert message.replace("it takes {", "takes {") in str(e.value)
+
+
+def test_host_json_has_the_platforms_defaults(tmp_path: Path) -> None:
+    host = _load(tmp_path)
+    assert host == load_host_json(tmp_path / "not there")
+    assert host.route_prefix == "api"
+    assert host.function_timeout is None
+    assert host.event_hubs.max_event_batch_size == 100
+    assert host.event_hubs.min_event_batch_size == 1
+    assert host.event_hubs.max_wait_time == timedelta(minutes=1)
+    assert host.event_hubs.batch_checkpoint_frequency == 1
+    assert host.event_hubs.prefetch_count == 300
+    assert host.event_hubs.initial_offset == "fromStart"
+    assert host.event_hubs.transport_type == "amqpTcp"
+
+
+def test_host_json_options_are_read_without_regard_to_case(tmp_path: Path) -> None:
+    host = _load(
+        tmp_path,
+        functionTimeout="00:10:00",
+        extensions={
+            "EventHubs": {
+                "maxEventBatchSize": 500,
+                "MinEventBatchSize": 20,
+                "maxWaitTime": "00:00:05",
+                "batchCheckpointFrequency": 2,
+                "prefetchCount": 1000,
+                "initialOffsetOptions": {
+                    "type": "fromEnqueuedTime",
+                    "enqueuedTimeUtc": "2026-01-31T12:00:00Z",
+                },
+                "transportType": "amqpWebSockets",
+                "targetUnprocessedEventThreshold": 75,
+            },
+            "http": {"routePrefix": "/v1/"},
+            "queues": {"batchSize": 4, "messageEncoding": "none"},
+        },
+        logging={"logLevel": {"default": "Warning", "Host.Triggers": "Trace"}},
+    )
+    options = host.event_hubs
+    assert host.function_timeout == timedelta(minutes=10)
+    assert host.route_prefix == "v1"
+    assert (options.max_event_batch_size, options.min_event_batch_size) == (500, 20)
+    assert options.max_wait_time == timedelta(seconds=5)
+    assert options.initial_enqueued_time == datetime(2026, 1, 31, 12, tzinfo=UTC)
+    assert options.transport_type == "amqpWebSockets"
+    assert options.target_unprocessed_event_threshold == 75
+    assert (host.queues.batch_size, host.queues.new_batch_threshold) == (4, 2)
+    assert host.log_levels == {"default": logging.WARNING, "Host.Triggers": logging.DEBUG}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"version": "1.0"}, 'version is "1.0"; it takes "2.0"'),
+        ({"functionTimeout": "5 minutes"}, "functionTimeout is"),
+        ({"extensions": {"eventHubs": {"maxEventBatchSize": 0}}}, "it takes a whole number from 1"),
+        ({"extensions": {"eventHubs": {"prefetchCount": "many"}}}, 'prefetchCount is "many"'),
+        ({"extensions": {"eventHubs": {"prefetchCount": True}}}, "prefetchCount is true"),
+        ({"extensions": {"eventHubs": {"maxWaitTime": "1m"}}}, "it takes a time span"),
+        (
+            {"extensions": {"eventHubs": {"minEventBatchSize": 101}}},
+            "minEventBatchSize is 101; it takes at most maxEventBatchSize (100)",
+        ),
+        (
+            {"extensions": {"eventHubs": {"initialOffsetOptions": {"type": "fromMiddle"}}}},
+            "it takes one of fromStart, fromEnd, fromEnqueuedTime",
+        ),
+        (
+            {"extensions": {"eventHubs": {"initialOffsetOptions": {"type": "fromEnqueuedTime"}}}},
+            "enqueuedTimeUtc is null; it takes an ISO 8601 time",
+        ),
+        ({"extensions": {"eventHubs": 5}}, "extensions.eventHubs is 5; it takes a JSON object"),
+        ({"extensions": {"queues": {"batchSize": 33}}}, "it takes a number from 1 to 32"),
+        ({"logging": {"logLevel": {"default": "Loud"}}}, "logging.logLevel.default"),
+    ],
+)
+def test_host_json_refuses_what_it_does_not_take(
+    tmp_path: Path, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(HostJsonError) as e:
+        _load(tmp_path, **options)
+    assert message in str(e.value)
+    assert str(tmp_path / "host.json") in str(e.value)
+
+
+def test_host_json_warns_of_an_unknown_option_and_names_a_near_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _load(tmp_path, extensions={"eventHubs": {"maxBatchSize": 5}}, extensionBundle={"id": "x"})
+    assert len(caplog.messages) == 1
+    assert "unknown option 'extensions.eventHubs.maxBatchSize' is ignored" in caplog.text
+    assert "did you mean 'maxEventBatchSize'?" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("00:00:05", 5), ("1:02", 3720), ("1.00:00:00", 86_400), ("00:00:00.5", 0.5)],
+)
+def test_time_spans(text: str, seconds: float) -> None:
+    assert parse_timespan(text).total_seconds() == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "24:00:00", "00:60:00", "00:00:61", "-00:00:01", "1h"])
+def test_no_time_spans(text: str) -> None:
+    with pytest.raises(ValueError, match="write"):
+        parse_timespan(text)
+
+
+def test_time_spans_are_written_as_they_are_read() -> None:
+    for text in ("00:00:05", "1.02:03:04", "00:00:00.2500000"):
+        assert format_timespan(parse_timespan(text)) == text
+
+
+def _options(**fields: Any) -> Message:
+    return Message(**fields)
+
+
+def test_a_fixed_delay_for_ever() -> None:
+    policy = RetryPolicy.from_options(
+        "f",
+        _options(
+            retry_strategy="fixed_delay", max_retry_count=-1, delay_interval=timedelta(seconds=5)
+        ),
+    )
+    assert policy is not None
+    assert policy.allows(1)
+    assert policy.allows(1_000_000)
+    assert policy.delay_seconds(1) == policy.delay_seconds(1_000_000) == 5
+
+
+def test_an_exponential_backoff_doubles_up_to_its_maximum() -> None:
+    policy = RetryPolicy(
+        "exponential_backoff", 3, minimum=timedelta(seconds=2), maximum=timedelta(seconds=10)
+    )
+    assert [policy.delay_seconds(n) for n in (1, 2, 3, 4, 5, 100_000)] == [2, 4, 8, 10, 10, 10]
+    assert [policy.allows(n) for n in (1, 3, 4)] == [True, True, False]
+
+
+def test_no_policy_stays_none() -> None:
+    assert RetryPolicy.from_options("f", None) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"retry_strategy": "sometimes", "max_retry_count": 1}, "fixed_delay or exponential"),
+        ({"retry_strategy": "fixed_delay", "max_retry_count": -2}, "-1 for ever"),
+        (
+            {
+                "retry_strategy": "exponential_backoff",
+                "max_retry_count": 1,
+                "minimum_interval": timedelta(seconds=9),
+                "maximum_interval": timedelta(seconds=3),
+            },
+            "is above maximum_interval",
+        ),
+    ],
+)
+def test_a_policy_that_is_not_accepted(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(AppLoadError, match=message):
+        RetryPolicy.from_options("f", _options(**fields))
+
+
+def test_the_site_runs_until_it_is_stopped(tmp_path: Path) -> None:
+    site = SiteState(tmp_path / "state")
+    assert site.read() == "Running"
+    site.write("Stopped")
+    assert SiteState(tmp_path / "state").read() == "Stopped"
+    site.write("Running")
+    assert site.read() == "Running"
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["site.json"]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": "Paused"}'])
+def test_a_site_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "site.json").write_text(text)
+    with pytest.raises(ValueError, match="site"):
+        SiteState(tmp_path).read()
+
+
+def test_only_states_can_be_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Running, Stopped"):
+        SiteState(tmp_path).write("Paused")  # type: ignore[arg-type]
