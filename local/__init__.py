@@ -1,0 +1,1 @@
+"""The embedded stack for one machine: real protocols on loopback, never deployed."""

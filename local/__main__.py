@@ -1,0 +1,205 @@
+"""`python -m local up|down|status|host`: the whole system on one machine."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from local.services.ports import DEFAULT_PORTS, PortChoice
+from local.settings_file import SettingError, parse_settings
+from local.state_directory import DEFAULT_STATE_DIR, StateDirectory
+
+_SETTINGS_NAME = "local.settings.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; its exit code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(with_host="host" in arguments)
+    args = parser.parse_args(arguments)
+    if args.command == "host":
+        from local.functions_host.supervisor import run  # noqa: PLC0415 - slow to load, host only
+
+        return run(args)
+    directory = StateDirectory(args.state_dir.absolute())
+    if directory.path.exists() and not directory.path.is_dir():
+        parser.error(f"--state-dir takes a directory, and {directory.path} is none")
+    try:
+        if args.command == "up":
+            return _up(args, arguments, directory, parser)
+        if args.command == "down":
+            return _down(directory)
+        return _status(directory, as_json=args.json)
+    except OSError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser(*, with_host: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_up(commands.add_parser("up", help="start the stack; returns when everything is healthy"))
+    for name, text in (("down", "end the stack"), ("status", "show the services")):
+        command = commands.add_parser(name, help=text)
+        _add_state_dir(command)
+        if name == "status":
+            command.add_argument("--json", action="store_true", help="print JSON")
+    host = commands.add_parser("host", help="run the function app on the stack")
+    if with_host:
+        from local.functions_host.supervisor import add_arguments  # noqa: PLC0415 - as in main
+
+        add_arguments(host)
+    return parser
+
+
+def _add_up(up: argparse.ArgumentParser) -> None:
+    _add_state_dir(up)
+    up.add_argument("--foreground", action="store_true", help="stay; Ctrl-C ends the stack")
+    up.add_argument(
+        "--lifeline",
+        action="store_true",
+        help="end the stack when standard input (a pipe) is closed",
+    )
+    up.add_argument("--partitions", type=_positive, default=4, help="of the hub (default: 4)")
+    up.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an app setting to add or change; repeatable",
+    )
+    up.add_argument(
+        "--grid-retry-scale",
+        type=_scale,
+        default=1.0,
+        help="multiplies Event Grid's waits between deliveries (default: 1, as on Azure)",
+    )
+    up.add_argument(
+        "--workflow-retry-scale",
+        type=_scale,
+        default=0.1,
+        help="multiplies the workflow's waits between attempts (1: as on Azure; default: 0.1)",
+    )
+    ports = up.add_argument_group("ports (0: any free one)")
+    ports.add_argument(
+        "--ephemeral-ports", action="store_true", help="free ones for everything not given below"
+    )
+    for name, default in DEFAULT_PORTS.items():
+        ports.add_argument(
+            f"--port-{name}", type=_port, metavar="PORT", help=f"(default: {default})"
+        )
+    up.add_argument("--ready-fd", type=int, help=argparse.SUPPRESS)
+
+
+def _add_state_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--state-dir",
+        type=Path,
+        default=DEFAULT_STATE_DIR,
+        help=f"records, logs and data of the stack (default: {DEFAULT_STATE_DIR})",
+    )
+
+
+def _up(
+    args: argparse.Namespace,
+    arguments: Sequence[str],
+    directory: StateDirectory,
+    parser: argparse.ArgumentParser,
+) -> int:
+    from local import up  # noqa: PLC0415 - `down` and `status` do without it
+    from local.stack import StackOptions  # noqa: PLC0415
+
+    try:
+        settings = parse_settings(args.set)
+    except SettingError as error:
+        parser.error(str(error))
+    asked = {name: getattr(args, f"port_{name.replace('-', '_')}") for name in DEFAULT_PORTS}
+    is_default = directory.path == DEFAULT_STATE_DIR.absolute()
+    options = StackOptions(
+        directory=directory,
+        settings_file=(Path.cwd() if is_default else directory.path) / _SETTINGS_NAME,
+        ports=PortChoice(
+            {name: port for name, port in asked.items() if port is not None},
+            ephemeral=args.ephemeral_ports,
+        ),
+        partitions=args.partitions,
+        settings=settings,
+        cloud_arguments=(
+            *("--grid-retry-scale", str(args.grid_retry_scale)),
+            *("--workflow-retry-scale", str(args.workflow_retry_scale)),
+        ),
+    )
+    if args.ready_fd is None and not args.foreground:
+        return up.run_detached(options, arguments, _console(), lifeline=args.lifeline)
+    logging.basicConfig(
+        level=logging.INFO if args.ready_fd is not None else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(message)s",
+    )
+    if args.ready_fd is None:
+        return up.run_foreground(options, _console(), lifeline=args.lifeline)
+    return up.run_reporting(options, args.ready_fd, lifeline=args.lifeline)
+
+
+def _down(directory: StateDirectory) -> int:
+    from local.down import take_down  # noqa: PLC0415 - see _up
+
+    print(asyncio.run(take_down(directory)))
+    if hosts := directory.live_hosts():
+        print(f"Function hosts still run and have lost their stack: {', '.join(map(str, hosts))}.")
+    return 0
+
+
+def _status(directory: StateDirectory, *, as_json: bool) -> int:
+    """Exit code 0 when everything is healthy, else 3, as service managers have it."""
+    from local.status import read_status  # noqa: PLC0415 - see _up
+    from local.table import print_services  # noqa: PLC0415
+
+    status = asyncio.run(read_status(directory))
+    if as_json:
+        print(json.dumps(status, indent=2))
+    elif not status["services"]:
+        print("Nothing is up.")
+    else:
+        if status["supervisor_pid"] is None:
+            print("The supervisor is gone: run `python -m local down`, then `up`.")
+        print_services(_console(), status["services"])
+    return 0 if status["up"] else 3
+
+
+def _console() -> Console:
+    """A console that does not fold addresses when it writes to a file or a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=200)
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"a port is 0 to 65535, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not 1 <= int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"a hub has 1 to 1024 partitions, not {text!r}")
+    return int(text)
+
+
+def _scale(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"a scale is above 0 and at most 1000, not {text!r}")
+    return value
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,222 @@
+"""A topic: takes events, and delivers each to every subscription that wants it."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from local.event_grid.errors import BusyError, NotFoundError
+from local.event_grid.events import GridEvent
+from local.event_grid.schedule import RetrySchedule, is_permanent, is_success
+from local.event_grid.subscription import Subscription
+from local.event_grid.webhook import NoAnswerError, Webhook
+
+_log = logging.getLogger(__name__)
+
+KEPT_EVENTS = 1000
+MAX_PENDING = 10_000
+_MAX_CONNECTIONS = 32
+
+DeliveryStatus = Literal["pending", "delivered", "dead_lettered", "cancelled"]
+
+
+@dataclass
+class Delivery:
+    """What became of one event for one subscription."""
+
+    subscription: str
+    status: DeliveryStatus = "pending"
+    attempts: int = 0
+    last_result: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public form."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """An event in the record."""
+
+    event: GridEvent
+    received_at: float
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public form; `received_at` in ISO 8601, UTC."""
+        return {
+            "id": self.event.id,
+            "type": self.event.type,
+            "time": self.event.time,
+            "data": self.event.data,
+            "received_at": datetime.fromtimestamp(self.received_at, UTC).isoformat(),
+            "deliveries": [delivery.as_dict() for delivery in self.deliveries],
+        }
+
+
+class Topic:
+    """State in memory: a restart forgets what was not delivered yet.
+
+    Args:
+        name: as in its address.
+        key: what publishers must show.
+        webhook: how subscribers are reached.
+        schedule: when failed deliveries are tried again.
+        clock: seconds since 1970.
+        sleep: waits seconds; tests advance time through it.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: str,
+        webhook: Webhook,
+        *,
+        schedule: RetrySchedule | None = None,
+        clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.name = name
+        self._key = key.encode()
+        self._webhook = webhook
+        self._schedule = schedule or RetrySchedule()
+        self._clock = clock
+        self._sleep = sleep
+        self._subscriptions: dict[str, Subscription] = {}
+        self._accepted: deque[Accepted] = deque(maxlen=KEPT_EVENTS)
+        self._dead_letters: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
+        self._tasks: dict[asyncio.Task[None], str] = {}
+        self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
+
+    def takes_key(self, key: str) -> bool:
+        """True for the right key; takes the same time for every wrong one."""
+        return hmac.compare_digest(key.encode(), self._key)
+
+    def publish(self, events: list[GridEvent]) -> None:
+        """Take all events, or none; delivery goes on by itself.
+
+        Raises:
+            BusyError: too many deliveries are pending already.
+        """
+        wanted = [
+            (event, [s for s in self._subscriptions.values() if s.wants(event)]) for event in events
+        ]
+        if len(self._tasks) + sum(len(takers) for _, takers in wanted) > MAX_PENDING:
+            raise BusyError(f"{len(self._tasks)} deliveries are pending; try again later")
+        for event, takers in wanted:
+            accepted = Accepted(event, self._clock())
+            self._accepted.append(accepted)
+            for subscription in takers:
+                delivery = Delivery(subscription.name)
+                accepted.deliveries.append(delivery)
+                task = asyncio.create_task(self._deliver(subscription, accepted, delivery))
+                self._tasks[task] = subscription.name
+                task.add_done_callback(lambda task: self._tasks.pop(task, None))
+
+    async def subscribe(self, subscription: Subscription, *, validated: bool = False) -> None:
+        """Add a subscription, or replace the one of its name, for events from now on.
+
+        Args:
+            subscription: who wants what.
+            validated: the endpoint is known to agree; without it it is asked.
+
+        Raises:
+            ValidationError: it does not agree.
+        """
+        if not validated:
+            await self._webhook.validate(subscription, self.name)
+        self._subscriptions[subscription.name] = subscription
+
+    def unsubscribe(self, name: str) -> None:
+        """Remove a subscription; what is pending for it is cancelled.
+
+        Raises:
+            NotFoundError: there is none of that name.
+        """
+        if self._subscriptions.pop(name, None) is None:
+            raise NotFoundError(f"topic {self.name} has no subscription {name!r}")
+        for task, subscriber in self._tasks.items():
+            if subscriber == name:
+                task.cancel()
+
+    def subscriptions(self) -> list[dict[str, Any]]:
+        """All of them, in their public form."""
+        return [subscription.as_dict() for subscription in self._subscriptions.values()]
+
+    def events(self) -> list[dict[str, Any]]:
+        """The last events, oldest first, with their deliveries."""
+        return [accepted.as_dict() for accepted in self._accepted]
+
+    def dead_letters(self) -> list[dict[str, Any]]:
+        """The last deliveries that were given up, oldest first."""
+        return list(self._dead_letters)
+
+    async def aclose(self) -> None:
+        """Cancel what is pending."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _deliver(
+        self, subscription: Subscription, accepted: Accepted, delivery: Delivery
+    ) -> None:
+        try:
+            while not await self._attempt(subscription, accepted, delivery):
+                age = self._clock() - accepted.received_at
+                wait = self._schedule.wait_after(delivery.attempts, age)
+                if wait is None:
+                    self._give_up(accepted, delivery, "no attempts left")
+                    return
+                await self._sleep(wait)
+        except asyncio.CancelledError:
+            delivery.status = "cancelled"
+            raise
+
+    async def _attempt(
+        self, subscription: Subscription, accepted: Accepted, delivery: Delivery
+    ) -> bool:
+        """Try once; True when there is nothing more to do."""
+        try:
+            async with self._connections:
+                status = await self._webhook.deliver(
+                    subscription, accepted.event, self.name, delivery.attempts
+                )
+        except NoAnswerError as error:
+            delivery.attempts += 1
+            delivery.last_result = str(error)
+            return False
+        delivery.attempts += 1
+        delivery.last_result = str(status)
+        if is_success(status):
+            delivery.status = "delivered"
+            return True
+        if is_permanent(status):
+            self._give_up(accepted, delivery, f"{status} is not retried")
+            return True
+        return False
+
+    def _give_up(self, accepted: Accepted, delivery: Delivery, reason: str) -> None:
+        delivery.status = "dead_lettered"
+        self._dead_letters.append(
+            {
+                "subscription": delivery.subscription,
+                "reason": reason,
+                "last_result": delivery.last_result,
+                "attempts": delivery.attempts,
+                "dead_lettered_at": datetime.fromtimestamp(self._clock(), UTC).isoformat(),
+                "event": dict(accepted.event.payload),
+            }
+        )
+        _log.warning(
+            "event %s for %s is dead-lettered after %d attempts: %s (last result: %s)",
+            *(accepted.event.id, delivery.subscription, delivery.attempts),
+            *(reason, delivery.last_result),
+        )

@@ -1,0 +1,59 @@
+"""Azurite: Blob, Queue and Table storage, from npm."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from local.services.child import REPOSITORY
+from local.services.health import Probe
+from local.services.ports import LOOPBACK
+from local.services.service import Service
+
+ACCOUNT = "devstoreaccount1"
+# Azurite's documented key, the same on every machine: no secret.
+ACCOUNT_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
+
+_PROGRAM = REPOSITORY / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_PRELOAD = Path(__file__).with_name("azurite_preload.cjs")
+_NAMES = ("blob", "queue", "table")
+
+
+def azurite_command(ports: Mapping[str, int], directory: Path) -> tuple[str, ...]:
+    """Program and arguments; `ports` by "blob", "queue", "table".
+
+    Raises:
+        FileNotFoundError: Node.js or Azurite is not installed.
+    """
+    node = shutil.which("node")
+    if node is None:
+        raise FileNotFoundError("no Node.js on PATH: Azurite (local storage) needs it")
+    if not _PROGRAM.is_file():
+        raise FileNotFoundError("Azurite is not installed: run `make setup` (or `npm ci`)")
+    arguments = [node, "--require", str(_PRELOAD), str(_PROGRAM), "--location", str(directory)]
+    for name in _NAMES:
+        arguments += [f"--{name}Host", LOOPBACK, f"--{name}Port", str(ports[name])]
+    return (*arguments, "--silent", "--disableTelemetry", "--skipApiVersionCheck")
+
+
+def azurite_service(ports: Mapping[str, int], directory: Path) -> Service:
+    """The Azurite child; its data go to `directory`."""
+    return Service(
+        name="azurite",
+        command=azurite_command(ports, directory),
+        ports={name: ports[name] for name in _NAMES},
+        probes=tuple(Probe("http-any", ports[name], f"/{ACCOUNT}") for name in _NAMES),
+    )
+
+
+def storage_connection_string(ports: Mapping[str, int]) -> str:
+    """What `AzureWebJobsStorage` is set to."""
+    endpoints = "".join(
+        f"{name.capitalize()}Endpoint=http://{LOOPBACK}:{ports[name]}/{ACCOUNT};" for name in _NAMES
+    )
+    return (
+        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{endpoints}"
+    )

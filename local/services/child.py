@@ -1,0 +1,118 @@
+"""One running child: started, watched for health, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+from local.services.health import all_answer
+from local.services.process import ProcessIdentity, end_with_parent
+from local.services.service import Service
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+_OWN_PREFIXES = ("BREAKER_", "PROCESSING_", "CONSOLE_", "EVENT_HUB", "EVENT_GRID_", "CLOUD_")
+
+
+class EndedAtOnceError(Exception):
+    """The process ended before it could be looked at; the message says how."""
+
+
+class Child:
+    """A started service in a session of its own, so that a terminal's Ctrl-C spares it."""
+
+    def __init__(
+        self, service: Service, process: asyncio.subprocess.Process, identity: ProcessIdentity
+    ) -> None:
+        self.service = service
+        self.identity = identity
+        self._process = process
+
+    @classmethod
+    async def start(cls, service: Service, log: Path) -> Child:
+        """Start the service; what it prints is appended to `log`.
+
+        Raises:
+            OSError: the program cannot be run.
+            EndedAtOnceError: it ran, and is gone already.
+        """
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as output:
+            process = await asyncio.create_subprocess_exec(
+                *service.command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                cwd=REPOSITORY,
+                env=_inherited_environment() | dict(service.environment),
+                start_new_session=True,
+                preexec_fn=end_with_parent(),
+            )
+        try:
+            identity = ProcessIdentity.of(process.pid)
+        except ProcessLookupError:
+            raise EndedAtOnceError(f"ended with {describe_exit(await process.wait())}") from None
+        return cls(service, process, identity)
+
+    async def wait(self) -> int:
+        """Wait for its end; the exit code, negative for a signal."""
+        return await self._process.wait()
+
+    async def wait_healthy(self, timeout: float) -> str | None:
+        """Wait until it answers; None, or why it does not: it exited, or `timeout` passed."""
+        ended = asyncio.ensure_future(self.wait())
+        try:
+            async with asyncio.timeout(timeout):
+                while not await all_answer(self.service.probes):
+                    done, _ = await asyncio.wait([ended], timeout=0.03)
+                    if done:
+                        return f"ended with {describe_exit(ended.result())}"
+        except TimeoutError:
+            return f"did not answer within {timeout:g} s"
+        finally:
+            ended.cancel()
+        # Another program may hold the port and have answered instead.
+        if self._process.returncode is not None:
+            return f"ended with {describe_exit(self._process.returncode)}"
+        return None
+
+    async def stop(self, grace_seconds: float) -> None:
+        """TERM, wait up to `grace_seconds`, then KILL to whatever is left of its group."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_seconds):
+                await self._process.wait()
+        self.sweep()
+        await self._process.wait()
+
+    def sweep(self) -> None:
+        """Kill what is left of its group, such as a helper that outlives its crashed parent."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.identity.pid, signal.SIGKILL)
+
+
+def describe_exit(code: int) -> str:
+    """An exit code for people: "exit code 1", "signal SIGKILL"."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _inherited_environment() -> dict[str, str]:
+    """This environment without the app's settings: a stack takes those from its options only.
+
+    What Python children print reaches their logs at once, so that a crash loses none of it.
+    """
+    names = ("REDIS_URL", "AzureWebJobsStorage", "POISON_QUEUE")
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(_OWN_PREFIXES) and name not in names
+    }
+    return inherited | {"PYTHONUNBUFFERED": "1"}

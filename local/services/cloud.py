@@ -1,0 +1,38 @@
+"""Event Grid, management and workflow (local/cloud.py), as a child."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from local.services.health import Probe
+from local.services.service import Service
+
+TOPIC = "breakwater"
+SITE_PATH = "/subscriptions/local/resourceGroups/local/providers/Microsoft.Web/sites/breakwater"
+"""The function app's resource id, by which management knows it."""
+
+
+def cloud_service(
+    port: int,
+    state_dir: Path,
+    *,
+    topic_key: str,
+    console_url: str,
+    console_token: str,
+    arguments: Sequence[str] = (),
+) -> Service:
+    """One process for all three; `arguments` are further ones of `python -m local.cloud`."""
+    command = (sys.executable, "-m", "local.cloud", "--port", str(port))
+    return Service(
+        name="cloud",
+        command=(*command, "--state-dir", str(state_dir), *arguments),
+        ports={"cloud": port},
+        probes=(Probe("http", port),),
+        environment={
+            "EVENT_GRID_TOPIC_KEY": topic_key,
+            "CONSOLE_URL": console_url,
+            "CONSOLE_TOKEN": console_token,
+        },
+    )

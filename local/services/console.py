@@ -1,0 +1,27 @@
+"""The operator console, a stranger known by its command line, as a child."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from local.services.health import Probe
+from local.services.service import Service
+
+CALLBACK_HOSTS = "127.0.0.1,localhost"
+
+
+def console_service(port: int, *, token: str, app_settings: Mapping[str, str]) -> Service:
+    """The console; it reads the same settings as the function app."""
+    return Service(
+        name="console",
+        command=(sys.executable, "-m", "console", "--port", str(port)),
+        ports={"console": port},
+        probes=(Probe("http", port),),
+        environment={
+            **app_settings,
+            "CONSOLE_TOKEN": token,
+            "CONSOLE_CALLBACK_HOSTS": CALLBACK_HOSTS,
+        },
+        after=("redis",),
+    )

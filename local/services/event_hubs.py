@@ -1,0 +1,38 @@
+"""The Event Hubs endpoint (local/event_hubs), as a child."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from local.files import write_json
+from local.services.health import Probe
+from local.services.ports import LOOPBACK
+from local.services.service import Service
+
+KEY_NAME = "RootManageSharedAccessKey"
+
+
+def event_hubs_service(
+    port: int, control_port: int, config: Path, *, hub: str, partitions: int, key: str
+) -> Service:
+    """The endpoint with one hub; writes `config` in the form of Microsoft's emulator."""
+    entity = {"Name": hub, "PartitionCount": partitions, "ConsumerGroups": []}
+    namespace = {"Type": "EventHub", "Name": "emulatorNs1", "Entities": [entity]}
+    write_json(config, {"UserConfig": {"NamespaceConfig": [namespace]}})
+    command = (sys.executable, "-m", "local.event_hubs", "--port", str(port))
+    return Service(
+        name="event-hubs",
+        command=(*command, "--control-port", str(control_port), "--config", str(config)),
+        ports={"event-hubs": port, "event-hubs-control": control_port},
+        probes=(Probe("http", control_port),),
+        environment={"EVENT_HUBS_KEY": f"{KEY_NAME}={key}"},
+    )
+
+
+def event_hub_connection(port: int, key: str) -> str:
+    """What `EventHubConnection` is set to; the SDK turns TLS off for the emulator flag."""
+    return (
+        f"Endpoint=sb://{LOOPBACK}:{port};SharedAccessKeyName={KEY_NAME};"
+        f"SharedAccessKey={key};UseDevelopmentEmulator=true;"
+    )

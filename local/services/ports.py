@@ -1,0 +1,130 @@
+"""Which loopback ports the stack listens on, and whether they are free."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import secrets
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+LOOPBACK = "127.0.0.1"
+
+DEFAULT_PORTS: Mapping[str, int] = {
+    "redis": 16379,
+    "blob": 10000,
+    "queue": 10001,
+    "table": 10002,
+    "event-hubs": 5672,
+    "event-hubs-control": 5300,
+    "cloud": 7080,
+    "console": 7090,
+}
+"""Port by name; `--port-<name>` changes it. 0 means: any free one."""
+
+_LOCAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+
+class PortError(Exception):
+    """A port cannot be used; the message names it, its service and the way out."""
+
+
+@dataclass(frozen=True)
+class PortChoice:
+    """What was asked for: a port for each name in `DEFAULT_PORTS` that differs from it."""
+
+    asked: Mapping[str, int]
+    ephemeral: bool = False
+
+    def resolve(self) -> dict[str, int]:
+        """A free port for every name.
+
+        Raises:
+            PortError: a port is taken, out of range, or asked for twice.
+        """
+        unknown = set(self.asked) - set(DEFAULT_PORTS)
+        if unknown:
+            raise PortError(f"no such port: {sorted(unknown)}; there are {sorted(DEFAULT_PORTS)}")
+        default = dict.fromkeys(DEFAULT_PORTS, 0) if self.ephemeral else dict(DEFAULT_PORTS)
+        ports = default | dict(self.asked)
+        _refuse_twins(ports)
+        for name, port in ports.items():
+            if port:
+                ensure_free(name, port)
+        for name in (name for name, port in ports.items() if not port):
+            ports[name] = free_port(avoid=ports.values())
+        return ports
+
+
+def _refuse_twins(ports: Mapping[str, int]) -> None:
+    owners: dict[int, str] = {}
+    for name, port in ports.items():
+        if port and (other := owners.setdefault(port, name)) != name:
+            raise PortError(f"port {port} is asked for twice: --port-{other} and --port-{name}")
+
+
+def ensure_free(name: str, port: int) -> None:
+    """Raise PortError unless `port` can be listened on now."""
+    if not 0 < port < 65536:
+        raise PortError(f"--port-{name} takes 1 to 65535 (0: any free one), not {port}")
+    try:
+        _bind(port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortError(
+                f"port {port} for {name} is taken{_by_whom(port)}; choose another with "
+                f"--port-{name} PORT, or free ones for everything with --ephemeral-ports"
+            ) from None
+        raise PortError(
+            f"port {port} for {name} cannot be used: {error.strerror}; choose another with "
+            f"--port-{name} PORT"
+        ) from None
+
+
+def free_port(*, avoid: Iterable[int] = ()) -> int:
+    """A free loopback port outside the range that the kernel gives to outgoing connections.
+
+    A port from that range may be taken by any connection between this call and the child's bind,
+    and again whenever the child restarts.
+    """
+    low, high = _quiet_range()
+    taken = set(avoid)
+    for _ in range(1000):
+        port = low + secrets.randbelow(high - low)
+        if port not in taken:
+            with contextlib.suppress(OSError):
+                _bind(port)
+                return port
+    raise PortError(f"no free port between {low} and {high}")
+
+
+def _quiet_range() -> tuple[int, int]:
+    try:
+        first = int(_LOCAL_RANGE.read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        first = 32768
+    return (20000, min(first, 32768)) if first > 22000 else (61000, 65536)
+
+
+def _bind(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind((LOOPBACK, port))
+
+
+def _by_whom(port: int) -> str:
+    """The holder of `port`, as far as this user may see it: " by process 12 (name)"."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            listening = connection.status == psutil.CONN_LISTEN
+            if listening and connection.pid and _port_of(connection.laddr) == port:
+                return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
+    return ""
+
+
+def _port_of(address: object) -> object:
+    return getattr(address, "port", None)

@@ -1,0 +1,104 @@
+"""Processes that end with their parent, and that are never mistaken for another one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import psutil
+
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: a forked child must not start importing.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process id with its start time: the id alone may long belong to somebody else."""
+
+    pid: int
+    created: float
+
+    @classmethod
+    def of(cls, pid: int) -> Self:
+        """The identity of a running process.
+
+        Raises:
+            ProcessLookupError: there is none.
+        """
+        try:
+            return cls(pid, psutil.Process(pid).create_time())
+        except psutil.Error as error:
+            raise ProcessLookupError(f"no process {pid}") from error
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any] | None) -> Self | None:
+        """Read {"pid", "created"}; None for anything else, such as a service that is not up."""
+        if not isinstance(record, Mapping):
+            return None
+        pid, created = record.get("pid"), record.get("created")
+        if isinstance(pid, int) and isinstance(created, int | float):
+            return cls(pid, float(created))
+        return None
+
+    def alive(self) -> bool:
+        """True while this very process runs; a zombie is dead."""
+        try:
+            process = psutil.Process(self.pid)
+            # Two clocks read the same start time, hence the tolerance; ids are not reused in it.
+            same = abs(process.create_time() - self.created) < 0.5
+            return same and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+    def send(self, number: signal.Signals) -> None:
+        """Signal this process, if it still is this process."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def end_with_parent() -> Callable[[], None] | None:
+    """A `preexec_fn` that has the kernel kill the child when this process dies (Linux).
+
+    The kernel watches the *thread* that forked: call this and start the child from the main
+    thread. Elsewhere than on Linux there is no such promise, and `down` cleans up from the record.
+    """
+    if _LIBC is None:
+        return None
+    libc, parent = _LIBC, os.getpid()
+
+    def prepare() -> None:
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died between the fork and the line above
+            os._exit(1)
+
+    return prepare
+
+
+async def wait_gone(identities: Iterable[ProcessIdentity], timeout: float) -> bool:
+    """Wait until none of them runs; False when some still do after `timeout` seconds."""
+    waiting = list(identities)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(timeout):
+            while any(identity.alive() for identity in waiting):  # noqa: ASYNC110 - not our children
+                await asyncio.sleep(0.02)
+    return not any(identity.alive() for identity in waiting)
+
+
+async def end_all(identities: Iterable[ProcessIdentity], grace_seconds: float) -> None:
+    """TERM to all, wait, KILL to those that remain, wait."""
+    waiting = list(identities)
+    for identity in waiting:
+        identity.send(signal.SIGTERM)
+    if not await wait_gone(waiting, grace_seconds):
+        for identity in waiting:
+            identity.send(signal.SIGKILL)
+        await wait_gone(waiting, grace_seconds)

@@ -1,0 +1,89 @@
+"""local.settings.json in Azure Functions Core Tools' form, and the settings in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from local.files import read_json, write_json
+
+HUB = "events"
+POISON_QUEUE = "poison"
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:-]*")
+
+APP_DEFAULTS: Mapping[str, str] = {
+    "FUNCTIONS_WORKER_RUNTIME": "python",
+    "EVENT_HUB_NAME": HUB,
+    "EVENT_HUB_CONSUMER_GROUP": "$Default",
+    "POISON_QUEUE": POISON_QUEUE,
+    "EVENT_HANDLER": "processing.handlers.ledger:LedgerHandler",
+    "BREAKER_NAME": "breakwater",
+    "BREAKER_FAILURE_THRESHOLD": "100",
+    "BREAKER_WINDOW_SECONDS": "30",
+    "PROCESSING_MAX_LANES": "128",
+    "PROCESSING_MAX_ATTEMPTS": "4",
+    "PROCESSING_HOLD_SECONDS": "60",
+}
+"""Settings that do not depend on where the stack listens."""
+
+
+class SettingError(ValueError):
+    """A `--set` that is not NAME=VALUE."""
+
+
+def app_settings(
+    *,
+    storage: str,
+    event_hub: str,
+    redis_url: str,
+    topic_endpoint: str,
+    topic_key: str,
+    overrides: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """The function app's settings; `overrides` win, and may add names."""
+    return {
+        **APP_DEFAULTS,
+        "AzureWebJobsStorage": storage,
+        "EventHubConnection": event_hub,
+        "REDIS_URL": redis_url,
+        "EVENT_GRID_TOPIC_ENDPOINT": topic_endpoint,
+        "EVENT_GRID_TOPIC_KEY": topic_key,
+        **(overrides or {}),
+    }
+
+
+def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
+    """Read NAME=VALUE assignments; the last one of a name wins, a value may be empty.
+
+    Raises:
+        SettingError: one is not of that form.
+    """
+    settings = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        if not equals or not _NAME.fullmatch(name):
+            raise SettingError(f"--set takes NAME=VALUE, not {assignment!r}")
+        settings[name] = value
+    return settings
+
+
+def write_settings_file(path: Path, values: Mapping[str, str]) -> Path | None:
+    """Write `values` to `path`, readable by its owner only.
+
+    A file that does not point at a local stack is somebody's own work: it is kept beside as
+    `local.settings.backup.json`, whose path is returned.
+    """
+    backup = None
+    if path.exists() and not _points_at_local_stack(path):
+        backup = path.with_suffix(".backup.json")
+        path.replace(backup)
+    write_json(path, {"IsEncrypted": False, "Values": dict(values)})
+    return backup
+
+
+def _points_at_local_stack(path: Path) -> bool:
+    values = (read_json(path) or {}).get("Values")
+    connection = values.get("EventHubConnection") if isinstance(values, dict) else None
+    return isinstance(connection, str) and "UseDevelopmentEmulator=true" in connection

@@ -1,0 +1,125 @@
+"""The composition root of the stack: options to services, endpoints and settings."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from local.services.azurite import azurite_service, storage_connection_string
+from local.services.cloud import SITE_PATH, TOPIC, cloud_service
+from local.services.console import console_service
+from local.services.event_hubs import event_hub_connection, event_hubs_service
+from local.services.ports import LOOPBACK, PortChoice
+from local.services.redis import redis_service, redis_url
+from local.services.service import Service
+from local.settings_file import app_settings
+from local.state_directory import StateDirectory
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What `up` was asked for."""
+
+    directory: StateDirectory
+    settings_file: Path
+    ports: PortChoice
+    partitions: int = 4
+    settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cloud_arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """Made anew for every `up`."""
+
+    topic_key: str = field(repr=False)
+    console_token: str = field(repr=False)
+    event_hub_key: str = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> Secrets:
+        """Unguessable ones; keys in base64 as on Azure."""
+        return cls(
+            topic_key=_key(),
+            console_token=secrets.token_urlsafe(24),
+            event_hub_key=_key(),
+        )
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Everything that runs, and how to reach it."""
+
+    services: tuple[Service, ...]
+    endpoints: dict[str, Any] = field(repr=False)
+    values: dict[str, str] = field(repr=False)
+
+
+def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
+    """Choose ports, lay out directories, describe the children. Nothing is started.
+
+    Raises:
+        PortError: a port is taken.
+        FileNotFoundError: a program of the stack is not installed.
+    """
+    ports = options.ports.resolve()
+    data = options.directory.data
+    (data / "redis").mkdir(parents=True)
+    cloud_url = f"http://{LOOPBACK}:{ports['cloud']}"
+    console_url = f"http://{LOOPBACK}:{ports['console']}"
+    values = app_settings(
+        storage=storage_connection_string(ports),
+        event_hub=event_hub_connection(ports["event-hubs"], keys.event_hub_key),
+        redis_url=redis_url(ports["redis"]),
+        topic_endpoint=f"{cloud_url}/topics/{TOPIC}/api/events",
+        topic_key=keys.topic_key,
+        overrides=options.settings,
+    )
+    services = (
+        azurite_service(ports, data / "azurite"),
+        redis_service(ports["redis"], data / "redis"),
+        console_service(ports["console"], token=keys.console_token, app_settings=values),
+        event_hubs_service(
+            ports["event-hubs"],
+            ports["event-hubs-control"],
+            data / "event-hubs.json",
+            hub=values["EVENT_HUB_NAME"],
+            partitions=options.partitions,
+            key=keys.event_hub_key,
+        ),
+        cloud_service(
+            ports["cloud"],
+            options.directory.path,
+            topic_key=keys.topic_key,
+            console_url=console_url,
+            console_token=keys.console_token,
+            arguments=options.cloud_arguments,
+        ),
+    )
+    endpoints = {
+        "redis_url": redis_url(ports["redis"]),
+        "storage_connection_string": storage_connection_string(ports),
+        "event_hub_connection": event_hub_connection(ports["event-hubs"], keys.event_hub_key),
+        "event_hub_name": values["EVENT_HUB_NAME"],
+        "event_hub_control_url": f"http://{LOOPBACK}:{ports['event-hubs-control']}",
+        "event_grid_topic_endpoint": f"{cloud_url}/topics/{TOPIC}/api/events",
+        "event_grid_topic_key": keys.topic_key,
+        "cloud_url": cloud_url,
+        "management_url": f"{cloud_url}{SITE_PATH}",
+        "workflow_url": f"{cloud_url}/workflows",
+        "console_url": console_url,
+        "console_token": keys.console_token,
+        "poison_queue": values["POISON_QUEUE"],
+        "settings_file": str(options.settings_file),
+        "state_dir": str(options.directory.path),
+        "supervisor_pid": supervisor_pid,
+    }
+    return Stack(services, endpoints, values)
+
+
+def _key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()

@@ -1,0 +1,94 @@
+"""The three calls that the workflow makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import httpx
+
+from local.workflow.retry import is_retried
+
+API_VERSION = "2025-03-01"
+
+
+class ActionError(Exception):
+    """An action did not go through; `retried` when another attempt may."""
+
+    def __init__(self, message: str, *, retried: bool) -> None:
+        super().__init__(message)
+        self.retried = retried
+
+
+@dataclass(frozen=True)
+class Actions:
+    """HTTP calls to management and console, one attempt each.
+
+    Attributes:
+        client: shared; carries the timeouts.
+        management_url: the site's, without /stop and /start.
+        console_url: where approvals are asked for.
+        console_token: its bearer token.
+    """
+
+    client: httpx.AsyncClient
+    management_url: str
+    console_url: str
+    console_token: str = field(repr=False)
+
+    async def stop(self) -> str:
+        """Stop the function app."""
+        return await self._manage("stop")
+
+    async def start(self) -> str:
+        """Start the function app."""
+        return await self._manage("start")
+
+    async def request_approval(self, circuit: str, generation: int, callback_url: str) -> bool:
+        """Ask the operator; False when the circuit has passed that generation already.
+
+        Raises:
+            ActionError: the console did not take it.
+        """
+        response = await self._post(
+            f"{self.console_url}/api/approvals",
+            json={"circuit": circuit, "generation": generation, "callbackUrl": callback_url},
+            headers={"authorization": f"Bearer {self.console_token}"},
+        )
+        _require_success(response)
+        return not _has_passed(response)
+
+    async def _manage(self, operation: str) -> str:
+        url = f"{self.management_url}/{operation}"
+        response = await self._post(url, params={"api-version": API_VERSION})
+        _require_success(response)
+        return f"{operation} answered {response.status_code}"
+
+    async def _post(
+        self,
+        url: str,
+        *,
+        json: dict[str, object] | None = None,
+        params: dict[str, str] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            return await self.client.post(url, json=json, params=params, headers=headers)
+        except httpx.HTTPError as error:
+            raise ActionError(f"{type(error).__name__}: {error}", retried=True) from error
+
+
+def _has_passed(response: httpx.Response) -> bool:
+    """True when the console says so: {"status": "passed"}."""
+    try:
+        answer = response.json()
+    except ValueError:
+        return False
+    return isinstance(answer, dict) and answer.get("status") == "passed"
+
+
+def _require_success(response: httpx.Response) -> None:
+    if not response.is_success:
+        text = " ".join(response.text[:200].split())
+        raise ActionError(
+            f"HTTP {response.status_code}: {text}", retried=is_retried(response.status_code)
+        )

@@ -1,0 +1,222 @@
+"""Runs the workflow: opened → stop the app → ask the operator → start the app."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from local.workflow.actions import ActionError, Actions
+from local.workflow.retry import ExponentialRetry
+from local.workflow.run import Run, RunState, Step
+from local.workflow.store import RunStore
+
+_log = logging.getLogger(__name__)
+
+
+class CallbackRefusedError(Exception):
+    """The signature is missing or not the run's own."""
+
+
+class UnknownRunError(LookupError):
+    """There is no such run, or none any more."""
+
+
+class Workflow:
+    """At most one run for each generation of a circuit; a newer generation ends an older one's.
+
+    Args:
+        actions: the calls it makes.
+        store: the runs; unfinished ones go on with `resume`.
+        callback_base: URL below which callbacks reach this workflow.
+        retry: between attempts of stop and start.
+        patient_retry: between attempts to ask the operator, which are not given up.
+        now: the time, with a time zone.
+        sleep: waits seconds.
+    """
+
+    def __init__(
+        self,
+        actions: Actions,
+        store: RunStore,
+        callback_base: str,
+        *,
+        retry: ExponentialRetry | None = None,
+        patient_retry: ExponentialRetry | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._actions = actions
+        self._store = store
+        self._callback_base = callback_base
+        self._retry = retry or ExponentialRetry()
+        self._patient_retry = patient_retry or ExponentialRetry(retries=None)
+        self._now = now
+        self._sleep = sleep
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._approved: dict[str, asyncio.Event] = {}
+
+    def trigger(self, circuit: str, generation: int) -> Run | None:
+        """Begin the run for an opening.
+
+        Returns:
+            The run; None when the opening is a repeat, or older than one that was handled:
+            Event Grid delivers at least once, and not in order.
+        """
+        earlier = self._store.of_circuit(circuit)
+        if any(run.generation >= generation for run in earlier):
+            return None
+        run = Run(circuit, generation)
+        self._finish(self._begin(run, "triggered"), "Succeeded", f"generation {generation} opened")
+        outdated = [known for known in earlier if not known.state.is_final]
+        self._store.save(run)
+        self._launch(run, outdated)
+        return run
+
+    def resume(self) -> None:
+        """Go on with the runs that a stopped process left unfinished."""
+        for run in self._store.all():
+            if not run.state.is_final and run.id not in self._tasks:
+                for step in run.steps:
+                    if step.status == "Running":
+                        self._finish(step, "Failed", "the process that ran it ended")
+                self._launch(run, [])
+
+    def callback(self, run_id: str, sig: str, by: str | None) -> Run:
+        """The operator approved; a repeat changes nothing.
+
+        Raises:
+            UnknownRunError: there is no such run.
+            CallbackRefusedError: the signature is not its own.
+        """
+        run = self._store.get(run_id)
+        if run is None:
+            raise UnknownRunError(run_id)
+        if not hmac.compare_digest(sig.encode(), run.sig.encode()):
+            raise CallbackRefusedError
+        if run.approved_by is None:
+            run.approved_by = by or "unknown"
+            self._store.save(run)
+        if (approved := self._approved.get(run_id)) is not None:
+            approved.set()
+        return run
+
+    def runs(self) -> list[Run]:
+        """Every known run, oldest first."""
+        return self._store.all()
+
+    async def aclose(self) -> None:
+        """Stop working; unfinished runs stay as they are, for `resume`."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _launch(self, run: Run, outdated: list[Run]) -> None:
+        approved = self._approved[run.id] = asyncio.Event()
+        if run.approved_by is not None:
+            approved.set()
+        task = asyncio.create_task(self._run(run, outdated), name=f"workflow run {run.id}")
+        self._tasks[run.id] = task
+        task.add_done_callback(lambda _: self._forget(run.id))
+
+    def _forget(self, run_id: str) -> None:
+        self._tasks.pop(run_id, None)
+        self._approved.pop(run_id, None)
+
+    async def _run(self, run: Run, outdated: list[Run]) -> None:
+        # Before anything else: an older run must not start the app that this one stops.
+        for old in outdated:
+            await self._supersede(old, run)
+        try:
+            if run.state is RunState.STOPPING:
+                # Should stopping fail, the circuit still holds every event: ask all the same.
+                await self._attempt(run, "stop", self._actions.stop)
+                self._move(run, RunState.WAITING)
+            if run.state is RunState.WAITING:
+                await self._wait_for_approval(run)
+                self._move(run, RunState.STARTING)
+            started = await self._attempt(run, "start", self._actions.start)
+            self._move(run, RunState.SUCCEEDED if started else RunState.FAILED)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            _log.exception("run %s of %s failed", run.id, run.circuit)
+            self._move(run, RunState.FAILED)
+
+    async def _supersede(self, old: Run, by: Run) -> None:
+        if (task := self._tasks.get(old.id)) is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        if not old.state.is_final:
+            step = self._begin(old, "superseded")
+            self._finish(step, "Succeeded", f"generation {by.generation} opened")
+            self._move(old, RunState.CANCELLED)
+
+    async def _wait_for_approval(self, run: Run) -> None:
+        approved = self._approved[run.id]
+        if approved.is_set():
+            return
+        url = f"{self._callback_base}/runs/{run.id}/callback?sig={run.sig}"
+
+        async def ask() -> str:
+            waiting = await self._actions.request_approval(run.circuit, run.generation, url)
+            if not waiting:
+                approved.set()
+            return "waiting for the operator" if waiting else "the circuit has passed it already"
+
+        asking = asyncio.create_task(
+            self._attempt(run, "request_approval", ask, self._patient_retry)
+        )
+        step = self._begin(run, "approval")
+        try:
+            # An operator may approve before the console has taken the request.
+            await approved.wait()
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+        self._finish(step, "Succeeded", f"by {run.approved_by or 'the circuit itself'}")
+
+    async def _attempt(
+        self,
+        run: Run,
+        name: str,
+        action: Callable[[], Awaitable[str]],
+        retry: ExponentialRetry | None = None,
+    ) -> bool:
+        """Do an action, again while its policy allows; True when it went through."""
+        policy = retry or self._retry
+        step = self._begin(run, name)
+        while True:
+            step.attempts += 1
+            try:
+                detail = await action()
+            except ActionError as error:
+                step.detail = str(error)
+                # Patience is for everything: a console set up wrongly may be set right.
+                worthwhile = error.retried or policy.retries is None
+                wait = policy.wait_after(step.attempts) if worthwhile else None
+                if wait is None:
+                    _log.warning("run %s: %s failed: %s", run.id, name, error)
+                    self._finish(step, "Failed", str(error))
+                    return False
+                self._store.save(run)
+                await self._sleep(wait)
+            else:
+                self._finish(step, "Succeeded", detail)
+                self._store.save(run)
+                return True
+
+    def _begin(self, run: Run, name: str) -> Step:
+        step = Step(name, self._now().isoformat(), "Running")
+        run.steps.append(step)
+        return step
+
+    def _finish(self, step: Step, status: str, detail: str) -> None:
+        step.status, step.detail = status, detail
+
+    def _move(self, run: Run, state: RunState) -> None:
+        run.state = state
+        self._store.save(run)

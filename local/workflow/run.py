@@ -1,0 +1,98 @@
+"""One run of the workflow: where it stands, and the steps that led there."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Self
+
+
+class RunState(StrEnum):
+    """Stopping → WaitingForApproval → Starting → Succeeded.
+
+    Failed when an action does not go through, Cancelled when a newer generation took over.
+    """
+
+    STOPPING = "Stopping"
+    WAITING = "WaitingForApproval"
+    STARTING = "Starting"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    CANCELLED = "Cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """True when nothing more happens in the run."""
+        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+
+
+@dataclass
+class Step:
+    """Something that a run did.
+
+    Attributes:
+        name: "triggered", "stop", "request_approval", "approval", "start" or "superseded".
+        at: when it began, ISO 8601, UTC.
+        status: "Running", "Succeeded" or "Failed".
+        detail: what came of it, for people.
+        attempts: made by an action; 0 for what is none.
+    """
+
+    name: str
+    at: str
+    status: str
+    detail: str = ""
+    attempts: int = 0
+
+
+@dataclass
+class Run:
+    """A run for one generation of one circuit.
+
+    Attributes:
+        id: unguessable, but no secret.
+        sig: what a callback must show; never leaves this process but in the callback's URL.
+        approved_by: the callback's word on who approved, once it came.
+    """
+
+    circuit: str
+    generation: int
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    sig: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
+    state: RunState = RunState.STOPPING
+    steps: list[Step] = field(default_factory=list)
+    approved_by: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What there is one run for."""
+        return self.circuit, self.generation
+
+    def as_dict(self) -> dict[str, Any]:
+        """The public form, without the secret."""
+        return {
+            "id": self.id,
+            "circuit": self.circuit,
+            "generation": self.generation,
+            "state": self.state.value,
+            "steps": [dict(vars(step)) for step in self.steps],
+        }
+
+    def as_record(self) -> dict[str, Any]:
+        """The private form, for the store."""
+        return self.as_dict() | {"sig": self.sig, "approved_by": self.approved_by}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read what `as_record` wrote."""
+        return cls(
+            circuit=record["circuit"],
+            generation=record["generation"],
+            id=record["id"],
+            sig=record["sig"],
+            state=RunState(record["state"]),
+            steps=[Step(**step) for step in record["steps"]],
+            approved_by=record["approved_by"],
+        )

@@ -1,0 +1,91 @@
+"""Shared fixtures: real services, one of each per test session, on free loopback ports."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import redis
+
+from local.services import ports
+from local.services.azurite import azurite_service, storage_connection_string
+from local.services.event_hubs import event_hub_connection, event_hubs_service
+from local.services.redis import redis_service
+from local.services.redis import redis_url as url_of_port
+from tests.processes import running_service, running_stack
+
+# A slow machine is no failure: no test here asserts how long something takes.
+hypothesis.settings.register_profile("breakwater", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("breakwater")
+
+
+def free_port() -> int:
+    """A loopback port that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis server for the whole session; its URL without a database number."""
+    directory: Path = tmp_path_factory.mktemp("redis")
+    port = ports.free_port()
+    with running_service(redis_service(port, directory), directory):
+        yield url_of_port(port).removesuffix("/0")
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """The URL of an empty Redis database."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return f"{redis_server}/0"
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The connection string of a real Azurite, shared: use containers and queues of your own."""
+    directory: Path = tmp_path_factory.mktemp("azurite")
+    chosen = ports.PortChoice({}, ephemeral=True).resolve()
+    with running_service(azurite_service(chosen, directory), directory):
+        yield storage_connection_string(chosen)
+
+
+@dataclass(frozen=True)
+class EventHubsEndpoint:
+    """A running Event Hubs endpoint."""
+
+    connection_string: str = field(repr=False)
+    hub: str
+    partitions: int
+    control_url: str
+
+
+@pytest.fixture(scope="session")
+def event_hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHubsEndpoint]:
+    """An Event Hubs endpoint with the hub "events" of 4 partitions, shared by the session."""
+    directory: Path = tmp_path_factory.mktemp("event-hubs")
+    key = base64.b64encode(secrets.token_bytes(32)).decode()
+    port, control = ports.free_port(), ports.free_port()
+    service = event_hubs_service(
+        port, control, directory / "config.json", hub="events", partitions=4, key=key
+    )
+    with running_service(service, directory):
+        yield EventHubsEndpoint(
+            event_hub_connection(port, key), "events", 4, f"http://127.0.0.1:{control}"
+        )
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A whole private stack, shared by the session; what its endpoints.json says."""
+    with running_stack(tmp_path_factory.mktemp("stack")) as endpoints:
+        yield endpoints

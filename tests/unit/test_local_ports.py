@@ -1,0 +1,62 @@
+"""Ports are checked before anything starts, and the message says what to do."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from local.services.ports import DEFAULT_PORTS, PortChoice, PortError, ensure_free, free_port
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        yield holder.getsockname()[1]
+
+
+def test_a_taken_port_is_named_with_its_service_and_the_way_out(taken: int) -> None:
+    with pytest.raises(PortError) as error:
+        PortChoice({"redis": taken}, ephemeral=True).resolve()
+    message = str(error.value)
+    assert f"port {taken} for redis is taken" in message
+    assert "--port-redis" in message
+    assert "--ephemeral-ports" in message
+
+
+def test_ephemeral_ports_are_all_different_and_leave_given_ones_alone() -> None:
+    given = free_port()
+    ports = PortChoice({"cloud": given}, ephemeral=True).resolve()
+    assert ports["cloud"] == given
+    assert set(ports) == set(DEFAULT_PORTS)
+    assert len(set(ports.values())) == len(DEFAULT_PORTS)
+
+
+def test_zero_asks_for_any_free_port() -> None:
+    others = {name: free_port() for name in DEFAULT_PORTS if name != "blob"}
+    assert PortChoice(others | {"blob": 0}).resolve()["blob"] > 0
+
+
+def test_one_port_for_two_services_is_refused() -> None:
+    port = free_port()
+    with pytest.raises(PortError, match=f"port {port} is asked for twice"):
+        PortChoice({"redis": port, "cloud": port}, ephemeral=True).resolve()
+
+
+def test_an_unknown_name_is_refused() -> None:
+    with pytest.raises(PortError, match="no such port"):
+        PortChoice({"mongo": 1}).resolve()
+
+
+@pytest.mark.parametrize("port", [-1, 0, 65536])
+def test_a_port_out_of_range_is_refused(port: int) -> None:
+    with pytest.raises(PortError, match="takes 1 to 65535"):
+        ensure_free("redis", port)
+
+
+def test_free_ports_lie_outside_the_range_of_outgoing_connections() -> None:
+    """A connection of anybody could take such a port while its service restarts."""
+    assert not 32768 <= free_port() <= 60999
