@@ -1,0 +1,89 @@
+"""`python -m loadtest run`: exit code 0 if every promise was kept."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from loadtest.arguments import parse
+from loadtest.errors import LoadTestError, UsageError
+from loadtest.page import write_page
+from loadtest.picture import write_png
+from loadtest.progress import Display
+from loadtest.report import Report, show, write_json
+from loadtest.runner import run
+from loadtest.settings import Settings
+
+_BROKEN, _USAGE = 1, 2
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run and return the exit code."""
+    console, errors = Console(), Console(stderr=True)
+    try:
+        settings = parse(arguments)
+        report, stopped_by = asyncio.run(_run_interruptibly(settings, console))
+    except UsageError as error:
+        errors.print(
+            f"loadtest: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        return _USAGE
+    except LoadTestError as error:
+        errors.print(
+            f"loadtest: {error}", style="red", markup=False, highlight=False, soft_wrap=True
+        )
+        return _BROKEN
+    if report is None:
+        errors.print("loadtest: interrupted; everything that was started is stopped again")
+        return 128 + (stopped_by or signal.SIGINT)
+    show(report, console)
+    page, picture = write_all(report, settings.report)
+    for what, file in (("report", settings.report), ("page", page), ("picture", picture)):
+        console.print(f"{what:<8} {file}", highlight=False)
+    return 0 if report.passed else _BROKEN
+
+
+async def _run_interruptibly(
+    settings: Settings, console: Console
+) -> tuple[Report | None, signal.Signals | None]:
+    """The report, or None and the signal that ended the run.
+
+    The first SIGINT or SIGTERM ends the run in order; more of them change nothing, because the
+    stopping is bounded in time and must not be cut short.
+    """
+    stopped_by: signal.Signals | None = None
+    with Display(console, settings.events) as display:
+        task = asyncio.create_task(run(settings, display))
+
+        def stop(number: signal.Signals) -> None:
+            nonlocal stopped_by
+            if stopped_by is None:
+                stopped_by = number
+                console.print("stopping …")
+                task.cancel()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop, number)
+        with contextlib.suppress(asyncio.CancelledError):
+            return await task, None
+    return None, stopped_by
+
+
+def write_all(report: Report, file: Path) -> tuple[Path, Path]:
+    """Write the JSON, the page and the picture; return the page's and the picture's paths."""
+    page, picture = file.with_suffix(".html"), file.with_suffix(".png")
+    write_json(report, file)
+    write_page(report, page)
+    write_png(report, picture)
+    return page, picture
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

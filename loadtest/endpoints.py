@@ -1,0 +1,90 @@
+"""Where the stack under test listens, as `python -m local up` wrote it down."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from loadtest.errors import UsageError
+
+_REQUIRED = (
+    "redis_url",
+    "storage_connection_string",
+    "event_hub_connection",
+    "event_hub_name",
+    "event_grid_topic_endpoint",
+    "cloud_url",
+    "management_url",
+    "workflow_url",
+    "poison_queue",
+    "settings_file",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The parts of the stack that the load test talks to; secrets stay out of `repr`."""
+
+    redis_url: str = field(repr=False)
+    storage_connection_string: str = field(repr=False)
+    event_hub_connection: str = field(repr=False)
+    event_hub_name: str
+    event_grid_topic_endpoint: str
+    cloud_url: str
+    management_url: str
+    workflow_url: str
+    poison_queue: str
+    settings_file: Path
+    event_grid_topic_key: str = field(default="", repr=False)
+    console_url: str = ""
+    console_token: str = field(default="", repr=False)
+    state_dir: Path = Path()
+
+    @classmethod
+    def read(cls, file: Path) -> Endpoints:
+        """Read `endpoints.json`.
+
+        Raises:
+            UsageError: there is none, or it lacks something; the message names it.
+        """
+        try:
+            values: dict[str, Any] = json.loads(file.read_text())
+        except FileNotFoundError:
+            raise UsageError(
+                f"no stack is running: {file} does not exist (start one with `python -m local up`)"
+            ) from None
+        except ValueError as error:
+            raise UsageError(f"{file} is not JSON: {error}") from None
+        if missing := [name for name in _REQUIRED if not values.get(name)]:
+            raise UsageError(f"{file} lacks {', '.join(missing)}")
+        return cls(
+            **{name: str(values[name]) for name in _REQUIRED if name != "settings_file"},
+            settings_file=Path(values["settings_file"]),
+            event_grid_topic_key=str(values.get("event_grid_topic_key", "")),
+            console_url=str(values.get("console_url", "")),
+            console_token=str(values.get("console_token", "")),
+            state_dir=file.parent,
+        )
+
+    @property
+    def redis_address(self) -> str:
+        """Host and port, without the password that the URL may hold."""
+        url = urlsplit(self.redis_url)
+        return f"{url.hostname}:{url.port or 6379}"
+
+    def app_settings(self) -> dict[str, str]:
+        """The app's settings, from the settings file's `Values`.
+
+        Raises:
+            UsageError: the file is missing or has another form.
+        """
+        try:
+            values = json.loads(self.settings_file.read_text())["Values"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UsageError(
+                f"{self.settings_file} takes JSON with an object Values: {error}"
+            ) from None
+        return {str(name): str(value) for name, value in values.items()}

@@ -1,0 +1,50 @@
+"""The function host's instances, as they register themselves in the state directory."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from loadtest.errors import StackError
+
+
+@dataclass(frozen=True, slots=True)
+class HostInstance:
+    """One living host process."""
+
+    pid: int
+    instance: str
+
+
+def host_instances(state_dir: Path) -> list[HostInstance]:
+    """The instances that are registered and alive, by instance."""
+    found = []
+    for file in (state_dir / "hosts").glob("*.json"):
+        try:
+            values = json.loads(file.read_text())
+            instance = HostInstance(int(values["pid"]), str(values["instance"]))
+        except (OSError, ValueError, KeyError):
+            continue  # being removed at this moment
+        if psutil.pid_exists(instance.pid):
+            found.append(instance)
+    return sorted(found, key=lambda host: host.instance)
+
+
+def kill_one(state_dir: Path) -> HostInstance:
+    """`kill -9` the first instance; it gets no chance to finish or to tell anybody.
+
+    Raises:
+        StackError: none is alive.
+    """
+    for host in host_instances(state_dir):
+        try:
+            os.kill(host.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        return host
+    raise StackError(f"no host instance to kill in {state_dir / 'hosts'}")

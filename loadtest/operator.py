@@ -1,0 +1,169 @@
+"""The person: sees that the app waits, thinks, mends the downstream, approves."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import redis.asyncio
+
+from loadtest.endpoints import Endpoints
+from loadtest.errors import OperatorError
+from loadtest.observer import Keys, Observer
+from loadtest.paths import PROJECT
+from loadtest.settings import ApproveWith
+
+_POLL_SECONDS = 0.1
+_WAITING = "WaitingForApproval"
+
+Approve = Callable[[int], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """One approval given: what the workflow had done until then."""
+
+    generation: int
+    app_stopped_at: str | None
+
+
+class Operator:
+    """Approves each opening once: `await operator.run()` for ever, cancel it at the end.
+
+    Raises:
+        OperatorError: a workflow run failed, or the approval was refused while the circuit was
+            still open.
+    """
+
+    def __init__(
+        self,
+        observer: Observer,
+        workflow_url: str,
+        recover: Callable[[], Awaitable[None]],
+        approve: Approve,
+        *,
+        approve_after_seconds: float,
+        after_generation: int,
+    ) -> None:
+        self._observer = observer
+        self._workflow_url = workflow_url
+        self._recover = recover
+        self._approve = approve
+        self._approve_after_seconds = approve_after_seconds
+        self._generation = after_generation
+        self.waiting = False
+        self.approvals: list[Approval] = []
+
+    async def run(self) -> None:
+        """Wait for openings and approve them."""
+        async with httpx.AsyncClient() as client:
+            while True:
+                opened = await self._observer.until(
+                    lambda sample: sample.state == "open" and sample.generation > self._generation
+                )
+                self._generation = opened.generation
+                run = await self._until_waiting(client, opened.generation)
+                if run is None:
+                    continue
+                self.waiting = True
+                await asyncio.sleep(self._approve_after_seconds)
+                await self._recover()
+                await self._approve_unless_moved_on(opened.generation)
+                self.waiting = False
+                self.approvals.append(Approval(opened.generation, _stopped_at(run)))
+
+    def _still_open(self, generation: int) -> bool:
+        latest = self._observer.latest
+        return latest.state == "open" and latest.generation == generation
+
+    async def _until_waiting(
+        self, client: httpx.AsyncClient, generation: int
+    ) -> dict[str, Any] | None:
+        """The workflow's run for the generation once it waits; None if the circuit moved on."""
+        while self._still_open(generation):
+            run = await self._workflow_run(client, generation)
+            if run is not None and run["state"] == "Failed":
+                raise OperatorError(f"the workflow failed for generation {generation}: {run}")
+            if run is not None and run["state"] == _WAITING:
+                return run
+            await asyncio.sleep(_POLL_SECONDS)
+        return None
+
+    async def _workflow_run(
+        self, client: httpx.AsyncClient, generation: int
+    ) -> dict[str, Any] | None:
+        try:
+            answer = await client.get(f"{self._workflow_url}/runs")
+            answer.raise_for_status()
+        except httpx.HTTPError:
+            return None
+        for run in answer.json()["runs"]:
+            if int(run["generation"]) == generation:
+                return dict(run)
+        return None
+
+    async def _approve_unless_moved_on(self, generation: int) -> None:
+        try:
+            await self._approve(generation)
+        except OperatorError:
+            if self._still_open(generation):
+                raise
+
+
+def _stopped_at(run: dict[str, Any]) -> str | None:
+    """When the workflow stopped the app."""
+    stops = [step.get("at") for step in run.get("steps", ()) if step.get("name") == "stop"]
+    return str(stops[-1]) if stops else None
+
+
+async def end_outage(redis_url: str, keys: Keys) -> None:
+    """Make the downstream take calls again."""
+    async with redis.asyncio.Redis.from_url(redis_url) as client:
+        await client.delete(keys.ledger("outage"))
+
+
+def approve_with(how: ApproveWith, endpoints: Endpoints, circuit_name: str) -> Approve:
+    """The way to approve: the CLI as a process, or the console's API."""
+
+    async def by_cli(generation: int) -> None:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "breaker", "approve"),
+            *("--generation", str(generation), "--by", "loadtest"),
+            cwd=PROJECT,
+            env={**os.environ, **endpoints.app_settings()},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            said, _ = await process.communicate()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+        if process.returncode != 0:
+            raise OperatorError(
+                f"`breaker approve --generation {generation}` ended with code "
+                f"{process.returncode}: {said.decode(errors='replace').strip()}"
+            )
+
+    async def by_console(generation: int) -> None:
+        async with httpx.AsyncClient() as client:
+            answer = await client.post(
+                f"{endpoints.console_url}/api/circuits/{circuit_name}/approve",
+                json={"generation": generation, "by": "loadtest"},
+                headers={"Authorization": f"Bearer {endpoints.console_token}"},
+            )
+        if answer.is_error:
+            raise OperatorError(
+                f"the console refused the approval of generation {generation}: "
+                f"{answer.status_code} {answer.text}"
+            )
+
+    return by_console if how is ApproveWith.CONSOLE else by_cli

@@ -1,0 +1,287 @@
+"""One run from start to report."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime
+from functools import partial
+
+import httpx
+from azure.core.exceptions import AzureError
+from redis.exceptions import RedisError
+
+from loadtest.collector import connect, read_alerts, read_history, read_ledgers, read_refused
+from loadtest.endpoints import Endpoints
+from loadtest.errors import OperatorError, StackError
+from loadtest.evidence import Evidence
+from loadtest.faults import begin_outage, kill_host
+from loadtest.hosts import HostInstance
+from loadtest.metrics import measure
+from loadtest.observer import Keys, Observer
+from loadtest.operator import Operator, approve_with, end_outage
+from loadtest.ownership import read_owners
+from loadtest.poison_queue import read_poison_queue
+from loadtest.producer import Order
+from loadtest.progress import Display, Stage, stage_of
+from loadtest.report import Report
+from loadtest.scenarios import Expectation, Workload
+from loadtest.sending import Sending, SendProgress
+from loadtest.settings import AppLimits, Scenario, Settings, Target
+from loadtest.stack import Stack
+from loadtest.verdict import Verdict
+from loadtest.verifier import verify
+from loadtest.watch import Watch
+
+_TICK_SECONDS = 0.1
+_SETTLE_SECONDS = 1.0
+"""Waited before verifying, so that a late repetition is caught too."""
+
+
+async def run(settings: Settings, display: Display) -> Report:
+    """Start the stack if need be, send, watch, interfere as the scenario says, verify.
+
+    Raises:
+        LoadTestError: no verdict could be reached.
+    """
+    try:
+        return await _run(settings, display)
+    except (RedisError, AzureError, httpx.HTTPError) as error:
+        raise StackError(f"the stack stopped answering: {type(error).__name__}: {error}") from error
+
+
+async def _run(settings: Settings, display: Display) -> Report:
+    began = time.monotonic()
+    if settings.target is Target.RUNNING:
+        endpoints = Endpoints.read(settings.endpoints_file)
+        return await Run(settings, endpoints, lambda: None, display, began).report()
+    display.stage(Stage.STARTING)
+    stack = Stack(settings)
+    async with stack:
+        report = await Run(settings, stack.endpoints, stack.check, display, began).report()
+        display.stage(Stage.STOPPING)
+    if report.passed:
+        stack.discard()
+    else:
+        display.say(f"the stack's logs are in {stack.directory}")
+    return report
+
+
+class Run:
+    """One run against a stack that is up."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        endpoints: Endpoints,
+        check_stack: Callable[[], None],
+        display: Display,
+        began: float,
+    ) -> None:
+        self._settings = settings
+        self._endpoints = endpoints
+        self._check_stack = check_stack
+        self._display = display
+        self._began = began
+        self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+        self._workload = Workload.from_settings(settings)
+        app_settings = endpoints.app_settings()
+        self._limits = AppLimits.from_values(app_settings)
+        self._group = app_settings.get("EVENT_HUB_CONSUMER_GROUP", "$Default")
+        self._keys = Keys(self._name, self._limits.breaker_name, self._workload.key_names)
+        self._killed: list[HostInstance] = []
+        display.failure_threshold = self._limits.failure_threshold
+
+    async def report(self) -> Report:
+        """Run and report."""
+        started = time.monotonic()
+        observer = Observer(self._endpoints, self._keys, self._limits.window_seconds)
+        async with observer:
+            before = await observer.first()
+            operator = self._operator(observer, before.generation)
+            async with self._sending() as sending, self._interference(observer, operator) as tasks:
+                gave_up, verdict = await self._until_over(
+                    observer, operator, sending.progress, tasks, before.generation
+                )
+            owners = await read_owners(
+                self._endpoints.storage_connection_string,
+                self._endpoints.event_hub_name,
+                self._group,
+            )
+            seconds = time.monotonic() - self._began
+        if gave_up is not None:
+            verdict = dataclasses.replace(verdict, broken=(gave_up, *verdict.broken))
+        progress = sending.progress
+        with connect(self._endpoints.redis_url) as client:
+            return Report(
+                run=self._name,
+                scenario=self._settings.scenario.value,
+                keys=self._settings.keys,
+                instances=self._settings.instances,
+                partitions=self._settings.partitions,
+                verdict=verdict,
+                metrics=measure(read_ledgers(client, self._keys)),
+                history=tuple(read_history(client, self._keys, before.generation)),
+                samples=tuple(sample for sample in observer.samples if sample.at_us),
+                approvals=tuple(operator.approvals),
+                owners=owners,
+                kills=len(self._killed),
+                suppressed=observer.latest.suppressed,
+                refused=observer.latest.refused,
+                failure_threshold=self._limits.failure_threshold,
+                window_seconds=self._limits.window_seconds,
+                started_us=before.at_us,
+                start_seconds=started - self._began,
+                send_seconds=progress.seconds,
+                seconds=seconds,
+            )
+
+    def _operator(self, observer: Observer, generation: int) -> Operator:
+        return Operator(
+            observer,
+            self._endpoints.workflow_url,
+            partial(end_outage, self._endpoints.redis_url, self._keys),
+            approve_with(self._settings.approve, self._endpoints, self._limits.breaker_name),
+            approve_after_seconds=self._settings.approve_after_seconds,
+            after_generation=generation,
+        )
+
+    def _sending(self) -> Sending:
+        settings = self._settings
+        return Sending(
+            Order(
+                connection=self._endpoints.event_hub_connection,
+                event_hub=self._endpoints.event_hub_name,
+                run=self._name,
+                events_per_batch=settings.events_per_batch,
+                rate_per_second=settings.rate_per_second,
+                workload=self._workload,
+            )
+        )
+
+    @contextlib.asynccontextmanager
+    async def _interference(
+        self, observer: Observer, operator: Operator
+    ) -> AsyncIterator[list[asyncio.Task[None]]]:
+        """The operator and the faults, in the background."""
+        settings = self._settings
+        tasks = [asyncio.create_task(operator.run())]
+        if settings.scenario is Scenario.OUTAGE:
+            url = self._endpoints.redis_url
+            outage = begin_outage(observer, url, self._keys, settings.outage_after)
+            tasks.append(asyncio.create_task(outage))
+        if settings.kill_after is not None:
+            tasks.append(asyncio.create_task(self._kill(observer, settings.kill_after)))
+        try:
+            yield tasks
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _kill(self, observer: Observer, after: int) -> None:
+        self._killed.append(await kill_host(observer, self._endpoints.state_dir, after))
+
+    async def _until_over(
+        self,
+        observer: Observer,
+        operator: Operator,
+        progress: SendProgress,
+        tasks: list[asyncio.Task[None]],
+        after_generation: int,
+    ) -> tuple[str | None, Verdict]:
+        """Watch until everything is accounted for or nothing more is to be hoped for.
+
+        The watching counts what is there; only the verifier knows which of it are repetitions. If
+        events are lost and others are there twice, the count was reached too early: wait on.
+        """
+        settings = self._settings
+        watch = Watch(
+            settings.events, settings.timeout_seconds, settings.stall_seconds, time.monotonic()
+        )
+        while True:
+            gave_up = await self._watch(watch, observer, operator, progress, tasks)
+            if gave_up is None:
+                await asyncio.sleep(_SETTLE_SECONDS)
+            self._display.stage(Stage.VERIFYING)
+            verdict = await self._verify(observer, progress, after_generation)
+            needed = settings.events + _repetitions(verdict)
+            if gave_up is not None or not verdict.lost or needed <= watch.needed:
+                return gave_up, verdict
+            watch.needed = needed
+
+    async def _watch(
+        self,
+        watch: Watch,
+        observer: Observer,
+        operator: Operator,
+        progress: SendProgress,
+        tasks: list[asyncio.Task[None]],
+    ) -> str | None:
+        while True:
+            self._check_stack()
+            observer.check()
+            for task in tasks:
+                if task.done() and (error := task.exception()):
+                    if not isinstance(error, OperatorError):
+                        raise error
+                    return str(error)
+            sample = observer.latest
+            stage = stage_of(
+                sample,
+                sent=progress.over,
+                waiting=operator.waiting,
+                opened=bool(operator.approvals),
+            )
+            self._display.update(sample, progress.acknowledged, stage)
+            if progress.error is not None:
+                return f"the producer stopped after {progress.acknowledged}: {progress.error}"
+            if watch.complete(sample, time.monotonic(), over=progress.over):
+                return None
+            if reason := watch.given_up(sample, progress.acknowledged, time.monotonic()):
+                return reason
+            await asyncio.sleep(_TICK_SECONDS)
+
+    async def _verify(
+        self, observer: Observer, progress: SendProgress, after_generation: int
+    ) -> Verdict:
+        poison = await read_poison_queue(
+            self._endpoints.storage_connection_string, self._endpoints.poison_queue, self._name
+        )
+        alerts = await read_alerts(self._endpoints, after_generation)
+        workload, size = self._workload, self._settings.events_per_batch
+        acknowledged = progress.acknowledged
+
+        def judge() -> Verdict:
+            with connect(self._endpoints.redis_url) as client:
+                return verify(
+                    Evidence(
+                        workload=workload,
+                        sent=workload.sent_counts(size, acknowledged),
+                        unconfirmed=workload.sent_counts(size, acknowledged + size),
+                        ledgers=read_ledgers(client, self._keys),
+                        expectation=Expectation.of(workload, self._limits.failure_threshold),
+                        circuit_state=observer.latest.state,
+                        refused=read_refused(client, self._keys),
+                        poison=poison,
+                        history=read_history(client, self._keys, after_generation),
+                        alerts=alerts,
+                        max_attempts=self._limits.max_attempts,
+                        kills=len(self._killed),
+                    )
+                )
+
+        return await asyncio.to_thread(judge)
+
+
+def _repetitions(verdict: Verdict) -> int:
+    return (
+        verdict.duplicates
+        + verdict.producer_duplicates
+        + verdict.poison_duplicates
+        + verdict.unexpected_handled
+    )

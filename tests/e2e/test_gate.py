@@ -1,0 +1,36 @@
+"""The check can fail: without the breaker's gate, events start while the circuit is open.
+
+In both runs the topic refuses the app's alerts, so that no workflow stops the app: what holds the
+events is the gate alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.runs import run
+
+SEED = (
+    "--scenario seed --events 4500 --keys 10 --rate 1500 --stall 4 "
+    "--set BREAKER_FAILURE_THRESHOLD=5 --set EVENT_GRID_TOPIC_KEY=d3Jvbmc= "
+    "--set PROCESSING_RETRY_INITIAL_SECONDS=0.01"
+)
+
+
+def test_with_the_gate_no_event_starts_while_open(tmp_path: Path) -> None:
+    report = run(tmp_path, SEED).report
+    assert report["circuit"]["opened"] == 1
+    assert report["circuit"]["started_while_open"] == 0
+    assert report["handled"] < 4500 - 45, "the circuit held the rest"
+    assert report["circuit"]["state"] == "open"
+
+
+def test_without_the_gate_the_verifier_sees_it(tmp_path: Path) -> None:
+    ungated = Path(__file__).parent / "ungated"
+    finished = run(tmp_path, f"{SEED} --app {ungated}")
+    circuit = finished.report["circuit"]
+    assert circuit["opened"] == 1
+    assert circuit["started_while_open"] > 0
+    assert finished.code == 1
+    assert "events started while the circuit was open" in " ".join(finished.report["broken"])
+    assert "started while open: key-" in finished.output

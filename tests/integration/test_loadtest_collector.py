@@ -1,0 +1,97 @@
+"""Gathering the evidence from real Redis and real storage."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from typing import Any
+
+import pytest
+import redis
+from azure.storage.blob.aio import ContainerClient
+from azure.storage.queue import TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from loadtest.collector import connect, read_history, read_ledgers, read_refused
+from loadtest.evidence import LedgerEntry, RefusedCall, Transition
+from loadtest.observer import Keys
+from loadtest.poison_queue import read_poison_queue
+
+KEYS = Keys("run[1]", "circuit-1", ("a", "b"))
+
+
+def test_each_ledger_is_read_in_order_and_strangers_last(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush("ledger:{run[1]}:key:b", "1 0 7 100 200", "2 0 8 100 201")
+        client.rpush("ledger:{run[1]}:key:stranger", "1 0 9 100 202")
+        client.rpush("ledger:{run1}:key:other run", "1 0 9 100 202")
+        client.sadd("ledger:{run[1]}:seen:b", "0/7/100")
+    with connect(redis_url) as client:
+        assert list(read_ledgers(client, KEYS)) == [
+            ("a", []),
+            ("b", [LedgerEntry(1, "0", 7, 100, 200), LedgerEntry(2, "0", 8, 100, 201)]),
+            ("stranger", [LedgerEntry(1, "0", 9, 100, 202)]),
+        ]
+
+
+def test_refused_calls_and_history_of_this_run(redis_url: str) -> None:
+    with redis.Redis.from_url(redis_url) as client:
+        client.rpush("ledger:{run[1]}:refused", "a\t7\t3\t41\t1800")
+        for generation, at_us in ((1, 10), (2, 20)):
+            fields: dict[Any, Any] = {
+                "event": "opened",
+                "generation": generation,
+                "by": "",
+                "at_us": at_us,
+                "reason": "count",
+                "instance": "host:1",
+            }
+            client.xadd("breaker:{circuit-1}:history", fields)
+    with connect(redis_url) as client:
+        assert read_refused(client, KEYS) == [RefusedCall("a", 7, "3", 41, 1800)]
+        assert read_history(client, KEYS, after_generation=1) == [Transition("opened", 2, 20)]
+
+
+def document(run: str, counter: int, **changes: Any) -> dict[str, Any]:
+    return {
+        "properties": {"run": run, "key": "a", "counter": counter},
+        "claim_check": None,
+        **changes,
+    }
+
+
+@pytest.fixture
+def queue_name() -> str:
+    return f"poison-{secrets.token_hex(4)}"
+
+
+async def test_the_queue_is_read_whole_and_given_back(azurite: str, queue_name: str) -> None:
+    async with (
+        QueueClient.from_connection_string(
+            azurite, queue_name, message_encode_policy=TextBase64EncodePolicy()
+        ) as queue,
+        ContainerClient.from_connection_string(azurite, queue_name) as container,
+    ):
+        await queue.create_queue()
+        await container.create_container()
+        for counter in range(70):
+            await queue.send_message(json.dumps(document("mine", counter)))
+        await queue.send_message(json.dumps(document("another's", 1)))
+        await queue.send_message("not JSON")
+        body = base64.b64encode(secrets.token_bytes(100_000)).decode()
+        whole = document("mine", 70, body=body)
+        await container.upload_blob("large/70", json.dumps(whole))
+        claim = {"container": queue_name, "blob": "large/70"}
+        await queue.send_message(json.dumps({"properties": {}, "body": None, "claim_check": claim}))
+        for _ in range(2):
+            found = await read_poison_queue(azurite, queue_name, "mine")
+            counters = [each["properties"]["counter"] for each in found]
+            assert sorted(counters) == list(range(71)), "the second reading finds the same"
+        assert body in [each.get("body") for each in found]
+        peeked = await queue.peek_messages(32)
+        assert len(peeked) == 32, "visible again"
+
+
+async def test_a_queue_that_was_never_made_is_empty(azurite: str, queue_name: str) -> None:
+    assert await read_poison_queue(azurite, queue_name, "mine") == []

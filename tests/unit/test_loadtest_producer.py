@@ -1,0 +1,114 @@
+"""The producer sends the workload: in order, completely, the same each time."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from azure.eventhub import EventData, EventDataBatch
+from azure.eventhub.exceptions import ConnectError
+
+from loadtest.producer import Order, filled_batches, send_all
+from loadtest.scenarios import Workload
+from loadtest.settings import Scenario
+
+Sent = tuple[str, int, str | None]
+
+
+class RecordingClient:
+    """A hub that remembers what it was sent, and fails at one batch if told so."""
+
+    def __init__(self, max_bytes: int = 1_000_000, fails_at: int = 0) -> None:
+        self.sent: list[Sent] = []
+        self.batches = 0
+        self._max_bytes = max_bytes
+        self._fails_at = fails_at
+
+    def create_batch(self, *, partition_key: str) -> EventDataBatch:
+        return EventDataBatch(max_size_in_bytes=self._max_bytes, partition_key=partition_key)
+
+    def send_batch(self, event_data_batch: EventDataBatch) -> None:
+        self.batches += 1
+        if self.batches == self._fails_at:
+            raise ConnectError("no hub")
+        for data in event_data_batch._internal_events:
+            assert isinstance(data, EventData)
+            body, properties = json.loads(data.body_as_str()), data.properties
+            assert properties is not None
+            assert body["key"] == properties["key"] == event_data_batch._partition_key
+            assert body["counter"] == properties["counter"]
+            assert body["run"] == properties["run"] == "run-1"
+            self.sent.append((body["key"], body["counter"], properties.get("simulate")))
+
+
+def order(*, rate_per_second: float = 0.0) -> Order:
+    return Order(
+        connection="Endpoint=sb://127.0.0.1;…",
+        event_hub="events",
+        run="run-1",
+        events_per_batch=4,
+        rate_per_second=rate_per_second,
+        workload=Workload(Scenario.OUTAGE, events=60, keys=5, poison_every=20, seed=3),
+    )
+
+
+def test_the_order_survives_the_pipe() -> None:
+    assert Order.from_json(order().to_json()) == order()
+
+
+def test_everything_is_sent_in_order_with_its_faults() -> None:
+    client, reports = RecordingClient(), list[int]()
+    send_all(order(), client, reports.append)
+    workload = order().workload
+    assert client.sent == [
+        (workload.key_names[batch.key_index], counter, workload.fault(batch.key_index, counter))
+        for batch in workload.batches(4)
+        for counter in range(batch.first, batch.last + 1)
+    ]
+    assert sum(fault == "poison" for _, _, fault in client.sent) == 3
+    assert reports == list(range(4, 61, 4))
+
+
+def test_two_runs_send_the_same() -> None:
+    one, two = RecordingClient(), RecordingClient()
+    for client in (one, two):
+        send_all(order(), client, lambda _: None)
+    assert one.sent == two.sent
+
+
+def test_a_full_batch_goes_out_early_and_keeps_the_order() -> None:
+    whole, small = RecordingClient(), RecordingClient(max_bytes=700)
+    send_all(order(), whole, lambda _: None)
+    send_all(order(), small, lambda _: None)
+    assert small.batches > whole.batches
+    assert small.sent == whole.sent
+
+
+def test_an_event_too_large_for_an_empty_batch_is_an_error() -> None:
+    with pytest.raises(ValueError, match="size limit"):
+        list(filled_batches(order(), RecordingClient(max_bytes=120)))
+
+
+def test_nothing_is_sent_behind_a_batch_that_failed() -> None:
+    client, reports = RecordingClient(fails_at=3), list[int]()
+    with pytest.raises(ConnectError):
+        send_all(order(), client, reports.append)
+    assert reports == [4, 8]
+    assert len(client.sent) == 8
+
+
+def test_the_rate_is_kept() -> None:
+    now = 0.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    send_all(
+        order(rate_per_second=30.0),
+        RecordingClient(),
+        lambda _: None,
+        clock=lambda: now,
+        sleep=sleep,
+    )
+    assert now == pytest.approx(2.0)

@@ -1,0 +1,143 @@
+"""The report: JSON, table, picture and page."""
+
+from __future__ import annotations
+
+import json
+from io import StringIO
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import matplotlib.image
+import pytest
+from rich.console import Console
+
+from loadtest.__main__ import write_all
+from loadtest.metrics import measure, percentile
+from loadtest.page import render
+from loadtest.picture import state_spans, svg
+from loadtest.report import show, stopped_spans
+from tests.unit.loadtest_run import BASE_US, HISTORY, entry, judge, ledgers, outage_workload, report
+
+PROMISED = {
+    "sent": int,
+    "keys": int,
+    "handled": int,
+    "poisoned": int,
+    "parked": int,
+    "lost": int,
+    "duplicates": int,
+    "order_violations": int,
+    "circuit": {
+        "opened": int,
+        "alerts": int,
+        "stop_seconds": float,
+        "started_while_open": int,
+        "resumed": bool,
+    },
+    "seconds": float,
+    "send_seconds": float,
+    "process_seconds": float,
+    "events_per_second": float,
+    "latency_ms": {"p50": float, "p99": float},
+}
+
+
+def check(document: object, promised: object, path: str = "report") -> None:
+    """Each promised field is there with its type."""
+    if isinstance(promised, dict):
+        assert isinstance(document, dict), path
+        for name, kind in promised.items():
+            assert name in document, f"{path}.{name}"
+            check(document[name], kind, f"{path}.{name}")
+    else:
+        assert type(document) is promised, f"{path} is {document!r}"
+
+
+def test_the_json_has_every_promised_field(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "report.json"
+    file.parent.mkdir()
+    write_all(report(), file)
+    document = json.loads(file.read_text())
+    check(document, PROMISED)
+    assert document["passed"] is True
+    assert document["circuit"]["opened"] == 1
+    assert document["circuit"]["history"][1]["by"] == "loadtest"
+    assert document["broken"] == document["diff"] == []
+    names = {path.name for path in file.parent.iterdir()}
+    assert names == {"report.json", "report.html", "report.png"}, "and nothing half-written"
+
+
+def test_a_broken_run_says_so_everywhere() -> None:
+    found = ledgers(outage_workload())
+    found["key-2"].pop(3)
+    broken = report(verdict=judge(found=found))
+    assert broken.to_dict()["passed"] is False
+    assert broken.to_dict()["diff"] == ["lost: key-2 #4"]
+    text = StringIO()
+    show(broken, Console(file=text, width=100))
+    assert "✗ 1 events were lost" in text.getvalue()
+    assert "lost: key-2 #4" in text.getvalue()
+    assert "lost: key-2 #4" in render(broken)
+
+
+def test_the_table_shows_the_figures() -> None:
+    text = StringIO()
+    show(report(kills=1), Console(file=text, width=100))
+    shown = text.getvalue()
+    for part in ("40 events, 4 keys", "40 of 40", "once, alerts: 1", "8.5 s", "Every promise"):
+        assert part in shown
+
+
+def test_the_picture_is_not_empty(tmp_path: Path) -> None:
+    page, picture = write_all(report(), tmp_path / "report.json")
+    assert page.exists()
+    pixels = matplotlib.image.imread(picture)
+    assert pixels.shape[0] > 400
+    assert pixels.shape[1] > 800
+    assert pixels[..., :3].std() > 0.05, "something is drawn"
+
+
+def test_a_run_that_handled_nothing_can_be_drawn() -> None:
+    nothing = report(metrics=measure([]), samples=(), history=(), verdict=judge(found={}))
+    assert "<svg" in svg(nothing)
+    assert nothing.to_dict()["latency_ms"] == {"p50": None, "p99": None}
+
+
+def test_the_svg_is_well_formed_and_shades_the_states() -> None:
+    picture = svg(report())
+    ET.fromstring(picture)  # noqa: S314 - our own output
+    for label in ("circuit open", "half open", "threshold (100)", "function app stopped"):
+        assert label in picture
+
+
+def test_the_page_needs_nothing_besides_itself() -> None:
+    page = render(report(scenario="<outage>"))
+    assert "<outage>" not in page, "names are escaped"
+    assert "&lt;outage&gt;" in page
+    for reference in ("<script", "<link", "src=", "@import"):
+        assert reference not in page
+
+
+def test_the_spans_come_from_the_history() -> None:
+    assert list(state_spans(report(), 12.0)) == [("open", 1.0, 9.0), ("half_open", 9.0, 9.5)]
+    assert list(state_spans(report(history=HISTORY[:1]), 12.0)) == [("open", 1.0, 12.0)]
+    assert list(stopped_spans(report())) == [(1.5, 8.75)]
+
+
+def test_speed_comes_from_the_ledgers_times() -> None:
+    start = BASE_US
+    entries = [entry(0, counter + 1, start + counter * 10_000) for counter in range(101)]
+    metrics = measure([("a", entries), ("b", [])])
+    assert metrics.process_seconds == 1.0
+    assert metrics.events_per_second == 101.0
+    assert metrics.peak_events_per_second == 100.0
+    assert metrics.latency_p50_ms == 500.0
+    assert metrics.latency_p99_ms == 990.0
+    assert sum(metrics.handled_by_bin.values()) == 101
+
+
+@pytest.mark.parametrize(
+    ("percent", "expected"), [(0, 1.0), (50, 2.0), (75, 3.0), (99, 4.0), (100, 4.0)]
+)
+def test_percentiles_are_nearest_rank(percent: int, expected: float) -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], percent) == expected

@@ -1,0 +1,107 @@
+"""The command line and its errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from loadtest.__main__ import main
+from loadtest.arguments import parse
+from loadtest.errors import UsageError
+from loadtest.settings import AppLimits, ApproveWith, Scenario, Settings, Target
+
+
+def test_the_defaults_are_the_demo() -> None:
+    settings = parse(["run"])
+    assert settings == Settings()
+    assert (settings.events, settings.keys, settings.poison_every) == (100_000, 100, 2_000)
+    assert settings.scenario is Scenario.OUTAGE
+
+
+def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
+    (tmp_path / "function_app.py").touch()
+    line = (
+        "run --scenario seed --events 500 --keys 5 --poison-every 50 --outage-after 10 "
+        "--approve-after 0.5 --approve console --report r/x.json --target local "
+        f"--endpoints e.json --instances 3 --partitions 8 --app {tmp_path} --set A=1 --set B=x=y "
+        "--kill-after 100 --rate 1000 --events-per-batch 7 --timeout 9 --stall 8 --seed 4"
+    )
+    assert parse(line.split()) == Settings(
+        scenario=Scenario.SEED,
+        events=500,
+        keys=5,
+        poison_every=50,
+        outage_after=10,
+        approve_after_seconds=0.5,
+        approve=ApproveWith.CONSOLE,
+        report=Path("r/x.json"),
+        target=Target.LOCAL,
+        endpoints_file=Path("e.json"),
+        instances=3,
+        partitions=8,
+        app=tmp_path,
+        app_settings={"A": "1", "B": "x=y"},
+        kill_after=100,
+        rate_per_second=1000.0,
+        events_per_batch=7,
+        timeout_seconds=9.0,
+        stall_seconds=8.0,
+        seed=4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "required: command"),
+        ("run --events many", "argument --events: invalid int value: 'many'"),
+        ("run --events 0", "--events 0 takes 1 or more"),
+        ("run --scenario typhoon", "argument --scenario: invalid Scenario value: 'typhoon'"),
+        ("run --events 10 --keys 20 --outage-after 1", "each key needs an event"),
+        ("run --events 100 --outage-after 100", "the outage would never begin"),
+        ("run --kill-after 100000", "--kill-after 100000 takes 1 to 99999"),
+        ("run --timeout 0", "--timeout 0 takes a number of seconds above 0"),
+        ("run --timeout nan", "--timeout nan takes a number of seconds above 0"),
+        ("run --approve-after nan", "--approve-after nan takes 0 or more"),
+        ("run --report out/report.txt", "takes a file name that ends in .json"),
+        ("run --set FOO", "--set 'FOO' takes NAME=VALUE"),
+        ("run --set =x", "--set '=x' takes NAME=VALUE"),
+        ("run --set a-b=x", "an app setting's name"),
+        ("run --app /nowhere", "takes a directory that holds a function_app.py"),
+        ("run --target running --set A=1", "--set takes --target local"),
+        ("run --target running --instances 2", "--instances takes --target local"),
+    ],
+)
+def test_bad_input_says_what_is_accepted(line: str, message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(line.split())
+    assert message in str(caught.value)
+
+
+def test_a_usage_error_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--events", "0"]) == 2
+    assert "--events 0 takes 1 or more" in capsys.readouterr().err
+
+
+def test_a_running_stack_that_is_not_there_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    endpoints = tmp_path / "endpoints.json"
+    line = ["run", "--target", "running", "--endpoints", str(endpoints)]
+    assert main(line) == 2
+    assert "no stack is running" in "".join(capsys.readouterr().err.split("\n"))
+
+
+def test_the_apps_limits_have_the_apps_defaults() -> None:
+    assert AppLimits.from_values({}) == AppLimits("breakwater", 100, 30.0, 4)
+    assert AppLimits.from_values(
+        {
+            "BREAKER_NAME": "b",
+            "BREAKER_FAILURE_THRESHOLD": "7",
+            "BREAKER_WINDOW_SECONDS": "1.5",
+            "PROCESSING_MAX_ATTEMPTS": "2",
+        }
+    ) == AppLimits("b", 7, 1.5, 2)
+    with pytest.raises(UsageError, match="BREAKER_WINDOW_SECONDS='soon' takes a number above 0"):
+        AppLimits.from_values({"BREAKER_WINDOW_SECONDS": "soon"})

@@ -1,0 +1,103 @@
+"""When a run is over, and which stage it is in."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
+
+from loadtest.observer import Sample
+from loadtest.progress import Display, Stage, stage_of
+from loadtest.watch import IDLE_SECONDS, Watch
+
+
+def watch() -> Watch:
+    return Watch(needed=100, timeout_seconds=600, stall_seconds=60, began=0.0)
+
+
+def test_complete_means_sent_accounted_for_and_closed() -> None:
+    done = Sample(handled=98, poisoned=2)
+    assert watch().complete(done, 0.0, over=True)
+    assert not watch().complete(done, 0.0, over=False)
+    assert not watch().complete(Sample(handled=98, poisoned=1), 0.0, over=True)
+    for state in ("open", "half_open"):
+        assert not watch().complete(Sample(handled=98, poisoned=2, state=state), 0.0, over=True)
+
+
+def test_a_circuit_that_has_nothing_left_to_probe_with_is_complete_after_a_moment() -> None:
+    it = watch()
+    idle = Sample(handled=98, poisoned=2, state="half_open")
+    assert not it.complete(idle, 0.0, over=True)
+    assert not it.complete(idle, IDLE_SECONDS - 0.1, over=True)
+    assert not it.complete(replace(idle, handled=97), IDLE_SECONDS, over=True)
+    assert not it.complete(idle, IDLE_SECONDS + 1, over=True), "counted anew"
+    assert it.complete(idle, 2 * IDLE_SECONDS + 1, over=True)
+
+
+def test_it_gives_up_when_nothing_moves() -> None:
+    it = watch()
+    sample = Sample(handled=40, poisoned=1, state="half_open", app_state="Running")
+    assert it.given_up(sample, 100, 10.0) is None
+    assert it.given_up(sample, 100, 69.0) is None
+    reason = it.given_up(sample, 100, 70.0)
+    assert reason == (
+        "nothing moved for 60 s: 40 handled, 1 poisoned, 59 missing, circuit half_open, "
+        "function app Running"
+    )
+
+
+def test_any_movement_starts_the_patience_anew() -> None:
+    it = watch()
+    for now, handled in ((0.0, 1), (50.0, 2), (100.0, 3)):
+        assert it.given_up(Sample(handled=handled), 100, now) is None
+    assert it.given_up(Sample(handled=3), 101, 150.0) is None
+    assert it.given_up(Sample(handled=3, state="open"), 101, 200.0) is None
+    assert it.given_up(Sample(handled=3, state="open"), 101, 260.0) is not None
+
+
+def test_refused_calls_are_no_movement() -> None:
+    it = watch()
+    it.given_up(Sample(refused=1), 100, 0.0)
+    assert it.given_up(Sample(refused=900), 100, 60.0) is not None
+
+
+def test_it_gives_up_when_time_is_out() -> None:
+    reason = watch().given_up(Sample(handled=99), 100, 600.0)
+    assert reason is not None
+    assert reason.startswith("not finished after 600 s: 99 handled")
+
+
+def test_stages_follow_the_circuit() -> None:
+    def stage(
+        state: str, *, sent: bool = False, waiting: bool = False, opened: bool = False
+    ) -> Stage:
+        return stage_of(Sample(state=state), sent=sent, waiting=waiting, opened=opened)
+
+    assert stage("closed") is Stage.SENDING
+    assert stage("closed", sent=True) is Stage.HANDLING
+    assert stage("open") is Stage.OPEN
+    assert stage("open", waiting=True) is Stage.WAITING
+    assert stage("half_open", opened=True) is Stage.RESUMING
+    assert stage("closed", opened=True) is Stage.RESUMED
+
+
+def test_without_a_terminal_each_stage_is_one_line() -> None:
+    text = StringIO()
+    with Display(Console(file=text, width=100), events=10, failure_threshold=5) as display:
+        for _ in range(3):
+            display.update(Sample(handled=1), 10, Stage.HANDLING)
+        display.update(Sample(handled=7), 10, Stage.OPEN)
+    lines = text.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("handling  (1 handled)")
+    assert lines[1].endswith("circuit open: processing holds  (7 handled)")
+
+
+def test_in_a_terminal_there_are_bars() -> None:
+    text = StringIO()
+    console = Console(file=text, width=120, force_terminal=True, force_interactive=True)
+    with Display(console, events=10, failure_threshold=5) as display:
+        display.update(Sample(handled=7, failures=3, poisoned=1), 10, Stage.HANDLING)
+    for part in ("sent", "10/10", "7/10", "1 poisoned", "3/5", "circuit closed"):
+        assert part in text.getvalue()
