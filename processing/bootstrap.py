@@ -109,7 +109,10 @@ class Parts:
         breaking = BreakerSettings.from_mapping(settings)
         async with AsyncExitStack() as opened:
             handler = load_handler(
-                connections.event_handler, settings, threads=processing.max_lanes
+                connections.event_handler,
+                settings,
+                threads=processing.max_lanes,
+                timeout_seconds=processing.handler_timeout_seconds,
             )
             opened.push_async_callback(handler.aclose)
             credential = await _credential(connections, opened)

@@ -4,6 +4,7 @@ ProcessingError
 ├── PoisonEventError            a handler's verdict: this event can never succeed
 ├── DependencyUnavailableError  a handler's verdict: not the event's fault, keep it
 ├── StorageUnavailableError     progress, poison queue or blob did not take a write
+├── OwnershipLostError          another instance owns the partition now
 ├── ShutdownError               the instance is stopping; the batch is not finished
 ├── MalformedBatchError         the binding did not hand over what it promises
 ├── HandlerLoadError            EVENT_HANDLER names nothing that can handle events
@@ -36,6 +37,10 @@ class DependencyUnavailableError(ProcessingError):
 
 class StorageUnavailableError(ProcessingError):
     """Redis, the poison queue or the blob container did not take a write or answer a read."""
+
+
+class OwnershipLostError(ProcessingError):
+    """Another instance owns the partition now; this one starts no further event of it."""
 
 
 class ShutdownError(ProcessingError):

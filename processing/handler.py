@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import importlib
 import inspect
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
 from processing.errors import HandlerLoadError
 from processing.event import Event
+
+logger = logging.getLogger(__name__)
 
 type Handler = Callable[[Event], Awaitable[None]] | Callable[[Event], None]
 
@@ -23,21 +26,48 @@ class LoadedHandler:
         handler: an async function or a plain one (plain ones run in threads), or an object that
             can be called so.
         threads: how many plain calls run at once.
+        timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
+            that takes longer is cancelled and has failed with `TimeoutError`. A plain one can't
+            be interrupted, and a second call beside it would break the order: it is waited for,
+            with a warning, so give its clients timeouts of their own.
     """
 
-    def __init__(self, name: str, handler: Handler, *, threads: int = 32) -> None:
+    def __init__(
+        self, name: str, handler: Handler, *, threads: int = 32, timeout_seconds: float = 0
+    ) -> None:
         self.name = name
-        self._handler = handler
+        self._handler: Any = handler
+        self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
-        if _is_async(handler):
-            # The handler itself, not a wrapper: this call is made once per event.
-            self.handle: Callable[[Event], Awaitable[None]] = handler  # type: ignore[assignment]
-        else:
+        self.handle: Callable[[Event], Awaitable[None]]
+        if not _is_async(handler):
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="handler")
             self.handle = self._in_thread
+        elif timeout_seconds:
+            self.handle = self._in_time
+        else:
+            self.handle = cast(
+                "Callable[[Event], Awaitable[None]]", handler
+            )  # no wrapper: this call is made once per event
+
+    async def _in_time(self, event: Event) -> None:
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                await self._handler(event)
+        except TimeoutError:
+            if not limit.expired():  # the handler's own
+                raise
+            raise TimeoutError(f"the handler took longer than {self._timeout:g} s") from None
 
     async def _in_thread(self, event: Event) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._pool, self._handler, event)
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(self._pool, self._handler, event)
+        if self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
+            logger.warning(
+                "The plain handler has taken longer than %g s for event %s/%s, and is waited for",
+                *(self._timeout, event.partition, event.sequence_number),
+            )
+        await call
 
     async def aclose(self) -> None:
         """Let go of threads and, if the handler has an `aclose`, of what the handler holds."""
@@ -48,7 +78,9 @@ class LoadedHandler:
             await close()
 
 
-def load_handler(spec: str, settings: Mapping[str, str], *, threads: int = 32) -> LoadedHandler:
+def load_handler(
+    spec: str, settings: Mapping[str, str], *, threads: int = 32, timeout_seconds: float = 0
+) -> LoadedHandler:
     """Load the handler that `module:attribute` names.
 
     The attribute is a function `(event) -> None`, async or plain, or a class whose instances can
@@ -85,7 +117,7 @@ def load_handler(spec: str, settings: Mapping[str, str], *, threads: int = 32) -
             f"EVENT_HANDLER {spec!r} is a {type(found).__name__}; it takes a function of one "
             "event, or a class whose instances can be called with one"
         )
-    return LoadedHandler(spec, found, threads=threads)
+    return LoadedHandler(spec, found, threads=threads, timeout_seconds=timeout_seconds)
 
 
 def _is_async(handler: object) -> bool:

@@ -20,7 +20,7 @@ from processing.handler import LoadedHandler
 from processing.lane import Lane
 from processing.lanes import split_into_lanes
 from processing.poison import PoisonQueue
-from processing.progress import BatchProgress, ProgressStore, load_for
+from processing.progress import BatchProgress, ProgressStore, open_for
 from processing.retry import RetryPolicy
 from processing.settings import ProcessingSettings
 
@@ -87,6 +87,7 @@ class BatchProcessor:
 
         Raises:
             CircuitOpenError: the circuit stayed open for `hold_seconds`.
+            OwnershipLostError: another instance owns the partition now.
             ShutdownError: the instance is stopping.
             StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
         """
@@ -102,7 +103,7 @@ class BatchProcessor:
     async def _process(self, batch: EventBatch) -> BatchResult:
         started = time.perf_counter()
         run = BatchRun(self, batch)
-        known = await run.persist(lambda: load_for(self._progress, batch))
+        known = await run.persist(lambda: open_for(self._progress, batch))
         # A client that lost its link may hand over an event twice, even within one batch.
         events = list({event.sequence_number: event for event in batch.events}.values())
         finished = [event for event in events if known.is_finished(event)]
@@ -110,7 +111,7 @@ class BatchProcessor:
         pending = [event for event in events if event.sequence_number not in skipped]
         progress = BatchProgress(
             lambda watermark, marks: run.persist(
-                lambda: self._progress.commit(batch.source, watermark, marks)
+                lambda: self._progress.commit(batch.source, known.owner, watermark, marks)
             ),
             events,
             finished,

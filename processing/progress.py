@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from processing.errors import OwnershipLostError
 from processing.event import Event, EventBatch, Source
 
 logger = logging.getLogger(__name__)
@@ -31,10 +32,17 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known of one partition: the watermark and what is finished above it."""
+    """What is known of one partition: the watermark and what is finished above it.
+
+    Attributes:
+        watermark: every delivered event up to it is finished; None when none is.
+        finished: those above it, enqueued_ms by sequence number.
+        owner: the token of whoever opened it; a later one makes it stale. 0: only read.
+    """
 
     watermark: Mark | None = None
-    finished: Mapping[int, int] = field(default_factory=dict)  # sequence number: enqueued_ms
+    finished: Mapping[int, int] = field(default_factory=dict)
+    owner: int = 0
 
     def is_finished(self, event: Event) -> bool:
         """Whether the event was finished before."""
@@ -58,32 +66,43 @@ class Progress:
 class ProgressStore(Protocol):
     """Where progress is kept. Each method raises `StorageUnavailableError` when it is not."""
 
+    async def open(self, source: Source) -> Progress:
+        """What is known of a partition, and a token that makes the caller its owner.
+
+        During a rebalance the earlier owner may still have events in flight. It learns from its
+        next commit that it is stale, and starts no more.
+        """
+        ...
+
     async def load(self, source: Source) -> Progress:
-        """What is known of a partition; empty when nothing is."""
+        """What is known of a partition, without becoming its owner; empty when nothing is."""
         ...
 
     async def commit(
-        self, source: Source, watermark: Mark | None, finished: Sequence[Mark]
-    ) -> None:
-        """Add finished events and raise the watermark, never lower it. Repeat-safe."""
+        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+    ) -> bool:
+        """Add finished events and raise the watermark, never lower it. Repeat-safe.
+
+        What a stale owner finished is finished all the same and is added, unless progress was
+        reset since. Returns whether `owner` is still the latest.
+        """
         ...
 
-    async def reset(self, source: Source) -> None:
-        """Forget everything about a partition."""
+    async def reset(self, source: Source) -> Progress:
+        """Forget everything about a partition and become its owner."""
         ...
 
 
-async def load_for(store: ProgressStore, batch: EventBatch) -> Progress:
-    """Load a partition's progress for a batch; start anew when the hub was made again."""
-    progress = await store.load(batch.source)
+async def open_for(store: ProgressStore, batch: EventBatch) -> Progress:
+    """Open a partition's progress for a batch; start anew when the hub was made again."""
+    progress = await store.open(batch.source)
     if any(progress.is_of_another_hub(event) for event in batch.events):
         logger.warning(
             "Partition %s counts anew (the hub was made again): its progress up to %s is dropped",
             batch.source,
             progress.watermark,
         )
-        await store.reset(batch.source)
-        return Progress()
+        return await store.reset(batch.source)
     return progress
 
 
@@ -92,7 +111,8 @@ class BatchProgress:
     while the write before it was under way.
 
     Args:
-        commit: writes a watermark and finished events; retries are its own affair.
+        commit: writes a watermark and finished events and returns whether this instance is still
+            the partition's owner; retries are its own affair.
         events: the batch, in order.
         finished: the events that were finished before it started.
         mode: whether `finish` waits until its event is committed (`strict`) or not (`relaxed`).
@@ -100,7 +120,7 @@ class BatchProgress:
 
     def __init__(
         self,
-        commit: Callable[[Mark | None, Sequence[Mark]], Awaitable[None]],
+        commit: Callable[[Mark | None, Sequence[Mark]], Awaitable[bool]],
         events: Sequence[Event],
         finished: Sequence[Event],
         mode: ProgressMode,
@@ -118,7 +138,13 @@ class BatchProgress:
     async def finish(self, event: Event) -> None:
         """Record that an event is finished; what was finished stays so across a crash once this
         returns (strict mode) or once `flush` returns (relaxed mode).
+
+        Raises:
+            OwnershipLostError: another instance owns the partition now; start no further event.
+            StorageUnavailableError: it could not be written.
         """
+        if self._error is not None:
+            raise self._error
         self._pending.append(event)
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
@@ -132,6 +158,7 @@ class BatchProgress:
         """Wait until everything is written.
 
         Raises:
+            OwnershipLostError: another instance owns the partition now.
             StorageUnavailableError: it could not be written.
         """
         if self._writer is not None:
@@ -153,7 +180,10 @@ class BatchProgress:
                     if watermark is None or event.sequence_number > watermark.sequence_number
                 ]
                 try:
-                    await self._commit(watermark, above)
+                    if not await self._commit(watermark, above):
+                        self._error = OwnershipLostError(
+                            "another instance owns the partition now and goes on with it"
+                        )
                 except Exception as error:
                     self._error = error
                 self._settle(group, self._error)

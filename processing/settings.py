@@ -25,6 +25,8 @@ class ProcessingSettings:
         retry_max_seconds: longest pause between attempts.
         dependency_errors: dotted names of further exceptions that mean that a dependency is down.
         dependency_pause_seconds: pause before a kept event is tried again.
+        handler_timeout_seconds: how long one call of an async handler may take; longer counts as
+            a dependency that is down. 0: as long as it wants.
         hold_seconds: how long an invocation waits for the circuit before it fails.
         keyless_order: whether events without a key keep their order (`partition`) or run freely
             (`none`).
@@ -39,6 +41,7 @@ class ProcessingSettings:
     retry_max_seconds: float = 5.0
     dependency_errors: tuple[str, ...] = ()
     dependency_pause_seconds: float = 1.0
+    handler_timeout_seconds: float = 60.0
     hold_seconds: float = 60.0
     keyless_order: KeylessOrder = "partition"
     progress_mode: ProgressMode = "strict"
@@ -50,6 +53,7 @@ class ProcessingSettings:
         _check("retry_initial_seconds", self.retry_initial_seconds, 0, 3600)
         _check("retry_max_seconds", self.retry_max_seconds, 0, 3600)
         _check("dependency_pause_seconds", self.dependency_pause_seconds, 0, 3600)
+        _check("handler_timeout_seconds", self.handler_timeout_seconds, 0, 3600)
         _check("hold_seconds", self.hold_seconds, 0, 3600)
         _check("progress_ttl_seconds", self.progress_ttl_seconds, 60, 365 * 24 * 3600)
         _choice("keyless_order", self.keyless_order, ("partition", "none"))

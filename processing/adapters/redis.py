@@ -14,7 +14,7 @@ from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.progress import Mark, Progress
 
-_COMMIT = (Path(__file__).parent / "scripts" / "commit_progress.lua").read_text()
+_SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class RedisProgressStore:
@@ -28,7 +28,12 @@ class RedisProgressStore:
     def __init__(self, client: Redis | RedisCluster, *, ttl_seconds: int) -> None:
         self._client = client
         self._ttl = ttl_seconds
-        self._commit = client.register_script(_COMMIT)
+        self._open = client.register_script((_SCRIPTS / "open_progress.lua").read_text())
+        self._commit = client.register_script((_SCRIPTS / "commit_progress.lua").read_text())
+
+    async def open(self, source: Source) -> Progress:
+        """See `ProgressStore.open`."""
+        return await self._claim(source, "open", "")
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
@@ -40,36 +45,48 @@ class RedisProgressStore:
                 (sequence_number, enqueued_ms), members = await pipe.execute()
         except (RedisError, OSError) as error:
             raise _unavailable("load", source, error) from error
-        watermark = (
-            None if sequence_number is None else Mark(int(sequence_number), int(enqueued_ms))
-        )
-        return Progress(watermark, dict(_parse(member) for member in members))
+        return _progress(0, sequence_number, enqueued_ms, members)
 
     async def commit(
-        self, source: Source, watermark: Mark | None, finished: Sequence[Mark]
-    ) -> None:
+        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+    ) -> bool:
         """See `ProgressStore.commit`."""
-        args: list[Any] = [self._ttl, "", ""]
+        args: list[Any] = [self._ttl, owner, "", ""]
         if watermark is not None:
-            args[1:] = [watermark.sequence_number, watermark.enqueued_ms]
+            args[2:] = [watermark.sequence_number, watermark.enqueued_ms]
         for mark in finished:
             args += (mark.sequence_number, mark.enqueued_ms)
         try:
-            await self._commit(_keys(source), args)
+            return bool(await self._commit(_keys(source), args))
         except (RedisError, OSError) as error:
             raise _unavailable("commit", source, error) from error
 
-    async def reset(self, source: Source) -> None:
+    async def reset(self, source: Source) -> Progress:
         """See `ProgressStore.reset`."""
+        return await self._claim(source, "reset", "1")
+
+    async def _claim(self, source: Source, what: str, drop: str) -> Progress:
         try:
-            await self._client.delete(*_keys(source))
+            return _progress(*await self._open(_keys(source), [self._ttl, drop]))
         except (RedisError, OSError) as error:
-            raise _unavailable("reset", source, error) from error
+            raise _unavailable(what, source, error) from error
 
 
 def _keys(source: Source) -> list[str]:
     prefix = f"progress:{{{source}}}"  # one hash tag: the script works on both keys
     return [f"{prefix}:watermark", f"{prefix}:finished"]
+
+
+def _progress(
+    owner: int,
+    sequence_number: bytes | str | None,
+    enqueued_ms: bytes | str | None,
+    members: Sequence[bytes | str],
+) -> Progress:
+    watermark = None
+    if sequence_number is not None and enqueued_ms is not None:
+        watermark = Mark(int(sequence_number), int(enqueued_ms))
+    return Progress(watermark, dict(_parse(member) for member in members), owner)
 
 
 def _parse(member: bytes | str) -> tuple[int, int]:

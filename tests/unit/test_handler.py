@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Mapping
 from typing import Self
@@ -11,10 +12,12 @@ import pytest
 from processing.errors import HandlerLoadError
 from processing.event import Event
 from processing.handler import LoadedHandler, load_handler
+from processing.retry import FailureKind, RetryPolicy
 from tests.unit.events import event
 
 seen: list[tuple[str, int]] = []
 NOT_CALLABLE = 3
+POLICY = RetryPolicy(max_attempts=1, initial_seconds=0, max_seconds=0)
 
 
 async def async_handler(each: Event) -> None:
@@ -96,4 +99,53 @@ async def test_plain_errors_arrive() -> None:
     handler = LoadedHandler("x", failing)
     with pytest.raises(LookupError, match="here"):
         await handler.handle(event(1))
+    await handler.aclose()
+
+
+async def test_an_async_handler_that_hangs_is_cancelled() -> None:
+    """It has failed with TimeoutError, which counts as a dependency that is down."""
+    ended: list[str] = []
+
+    async def hanging(_event: Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    handler = LoadedHandler("x", hanging, timeout_seconds=0.001)
+    with pytest.raises(TimeoutError, match=r"longer than 0\.001 s") as caught:
+        await handler.handle(event(1))
+    assert ended == ["cancelled"]
+    assert POLICY.classify(caught.value) is FailureKind.DEPENDENCY
+
+
+async def test_a_handlers_own_timeout_stays_its_own() -> None:
+    """What the handler raises itself is not dressed up as ours."""
+
+    async def failing(_event: Event) -> None:
+        raise TimeoutError("the bank's")
+
+    handler = LoadedHandler("x", failing, timeout_seconds=60)
+    with pytest.raises(TimeoutError, match="the bank's"):
+        await handler.handle(event(1))
+
+
+async def test_a_plain_handler_that_takes_long_is_waited_for(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A thread can't be interrupted, and a second call beside it would break the order."""
+    release = threading.Event()
+
+    def slow(each: Event) -> None:
+        release.wait(10)
+        seen.append(("slow", each.sequence_number))
+
+    handler = LoadedHandler("x", slow, timeout_seconds=0.001)
+    call = asyncio.ensure_future(handler.handle(event(1)))
+    while "is waited for" not in caplog.text:
+        await asyncio.sleep(0)
+    assert not call.done()
+    release.set()
+    await call
+    assert seen == [("slow", 1)]
     await handler.aclose()

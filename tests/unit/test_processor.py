@@ -22,6 +22,7 @@ from breaker import (
 from processing.adapters.memory import MemoryPoisonQueue, MemoryProgressStore
 from processing.errors import (
     DependencyUnavailableError,
+    OwnershipLostError,
     PoisonEventError,
     ShutdownError,
     StorageUnavailableError,
@@ -100,7 +101,7 @@ async def test_redelivered_events_are_skipped() -> None:
     """An event that finished is not handled again, and the others are."""
     async with parts() as made:
         events = keyed("a", "b", "a", "b")
-        await made.progress.commit(SOURCE, None, [Mark(2, events[2].enqueued_ms)])
+        await made.progress.commit(SOURCE, 0, None, [Mark(2, events[2].enqueued_ms)])
         result = await made.processor.process(batch(events))
         assert sorted(made.handled) == [0, 1, 3]
         assert result.skipped == 1
@@ -295,6 +296,31 @@ async def test_failed_probe_opens_again() -> None:
         assert made.breaker.circuit.generation == 2
         assert made.poisoned == [0, 1, 2, 4]
         assert made.handled == [3]
+
+
+async def test_a_rebalance_in_mid_batch() -> None:
+    """The earlier owner finishes what it has in flight and starts no other event; the new owner
+    goes on behind it, so a key never goes back.
+    """
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(each: Event) -> None:
+        if each.sequence_number == 1 and not started.is_set():
+            started.set()
+            await release.wait()
+
+    async with parts(slow) as made:
+        events = keyed(*"aaaa")
+        earlier = asyncio.create_task(made.processor.process(batch(events)))
+        await started.wait()
+        later = await made.progress.open(SOURCE)  # as the new owner's batch does
+        assert later.watermark == Mark(0, event(0).enqueued_ms)
+        release.set()
+        with pytest.raises(OwnershipLostError):
+            await earlier
+        assert made.handled == [0, 1]
+        await made.processor.process(batch(events))
+        assert made.handled == [0, 1, 2, 3]
 
 
 async def test_shutdown_stops_before_the_next_event() -> None:

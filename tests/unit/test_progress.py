@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import pytest
 
 from processing.adapters.memory import MemoryProgressStore
-from processing.errors import StorageUnavailableError
-from processing.progress import BatchProgress, Mark, Progress, load_for
+from processing.errors import OwnershipLostError, StorageUnavailableError
+from processing.progress import BatchProgress, Mark, Progress, ProgressMode, open_for
 from tests.unit.events import SOURCE, batch, event
 
 
@@ -22,10 +22,13 @@ class Commits(list[tuple[Mark | None, list[Mark]]]):
 
     gate: asyncio.Event | None = None
 
-    async def __call__(self, watermark: Mark | None, finished: Sequence[Mark]) -> None:
+    owner = True
+
+    async def __call__(self, watermark: Mark | None, finished: Sequence[Mark]) -> bool:
         self.append((watermark, list(finished)))
         if self.gate is not None:
             await self.gate.wait()
+        return self.owner
 
 
 def test_is_finished() -> None:
@@ -38,18 +41,18 @@ def test_is_finished() -> None:
 async def test_recreated_hub_starts_anew() -> None:
     """A number at or below the watermark with a later enqueued time resets progress."""
     store = MemoryProgressStore()
-    await store.commit(SOURCE, mark(5), [mark(8)])
+    await store.commit(SOURCE, 0, mark(5), [mark(8)])
     later = event(0, enqueued_ms=mark(5).enqueued_ms + 1)
-    assert await load_for(store, batch([later])) == Progress()
+    assert await open_for(store, batch([later])) == Progress(owner=2)
     assert await store.load(SOURCE) == Progress()
 
 
 async def test_redelivery_is_not_a_recreated_hub() -> None:
     """The same events again, from a checkpoint that lags or was rewound, leave progress alone."""
     store = MemoryProgressStore()
-    await store.commit(SOURCE, mark(5), [])
+    await store.commit(SOURCE, 0, mark(5), [])
     again = batch([event(4), event(5), event(6)])
-    assert (await load_for(store, again)).watermark == mark(5)
+    assert (await open_for(store, again)).watermark == mark(5)
 
 
 async def test_watermark_follows_the_first_unfinished_event() -> None:
@@ -97,10 +100,11 @@ async def test_group_commit() -> None:
 
 async def test_strict_waits_for_the_commit_and_relaxed_does_not() -> None:
     """In strict mode an event's completion is durable when `finish` returns."""
-    for mode, done in (("strict", False), ("relaxed", True)):
+    modes: list[tuple[ProgressMode, bool]] = [("strict", False), ("relaxed", True)]
+    for mode, done in modes:
         commits = Commits()
         commits.gate = asyncio.Event()
-        progress = BatchProgress(commits, [event(0)], [], mode)  # type: ignore[arg-type]
+        progress = BatchProgress(commits, [event(0)], [], mode)
         finishing = asyncio.create_task(progress.finish(event(0)))
         while not commits:
             await asyncio.sleep(0)
@@ -111,13 +115,13 @@ async def test_strict_waits_for_the_commit_and_relaxed_does_not() -> None:
 
 
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
-async def test_a_failed_commit_is_raised(mode: str) -> None:
+async def test_a_failed_commit_is_raised(mode: ProgressMode) -> None:
     """A write that failed for good reaches the batch in either mode."""
 
-    async def failing(_watermark: Mark | None, _finished: Sequence[Mark]) -> None:
+    async def failing(_watermark: Mark | None, _finished: Sequence[Mark]) -> bool:
         raise StorageUnavailableError("gone")
 
-    progress = BatchProgress(failing, [event(0)], [], mode)  # type: ignore[arg-type]
+    progress = BatchProgress(failing, [event(0)], [], mode)
     if mode == "strict":
         with pytest.raises(StorageUnavailableError):
             await progress.finish(event(0))
@@ -125,3 +129,21 @@ async def test_a_failed_commit_is_raised(mode: str) -> None:
         await progress.finish(event(0))
     with pytest.raises(StorageUnavailableError, match="gone"):
         await progress.flush()
+
+
+@pytest.mark.parametrize("mode", ["strict", "relaxed"])
+async def test_a_stale_owner_stops(mode: ProgressMode) -> None:
+    """Once another instance owns the partition, no lane gets past its next completion."""
+    commits = Commits()
+    commits.owner = False
+    events = [event(0), event(1)]
+    progress = BatchProgress(commits, events, [], mode)
+    if mode == "strict":
+        with pytest.raises(OwnershipLostError):
+            await progress.finish(events[0])
+    else:
+        await progress.finish(events[0])
+        with pytest.raises(OwnershipLostError):
+            await progress.flush()
+    with pytest.raises(OwnershipLostError):
+        await progress.finish(events[1])

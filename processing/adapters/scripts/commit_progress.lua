@@ -1,15 +1,23 @@
 -- Adds finished events of a partition and raises its watermark. Repeat-safe and commutative: two
--- owners that overlap for a moment cannot lower the watermark or lose each other's events.
+-- owners that overlap for a moment cannot lower the watermark or lose each other's events, and the
+-- earlier one learns that it is no longer the owner.
 --
--- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark
+-- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
+--          owner; since, the first token that may write (raised when progress is dropped)
 -- KEYS[2]  sorted set of finished events above it: member "<sequence>:<enqueued ms>", score sequence
 -- ARGV[1]  seconds until an idle partition is forgotten
--- ARGV[2]  watermark's sequence number, or "" for none
--- ARGV[3]  watermark's enqueued time, milliseconds since 1970, or ""
--- ARGV[4…] sequence number, enqueued milliseconds of each finished event
--- Returns 1.
+-- ARGV[2]  the writer's token
+-- ARGV[3]  watermark's sequence number, or "" for none
+-- ARGV[4]  watermark's enqueued time, milliseconds since 1970, or ""
+-- ARGV[5…] sequence number, enqueued milliseconds of each finished event
+-- Returns 1 if the writer is the latest owner, else 0.
 local ttl = tonumber(ARGV[1])
-for first = 4, #ARGV, 1000 do
+local token = tonumber(ARGV[2])
+local known = redis.call('HMGET', KEYS[1], 'owner', 'since', 'sequence_number')
+if token < tonumber(known[2] or '0') then
+  return 0  -- what it finished belongs to a hub that is gone
+end
+for first = 5, #ARGV, 1000 do
   local added = {}
   for i = first, math.min(first + 999, #ARGV - 1), 2 do
     added[#added + 1] = ARGV[i]
@@ -17,13 +25,14 @@ for first = 4, #ARGV, 1000 do
   end
   redis.call('ZADD', KEYS[2], unpack(added))
 end
-local known = tonumber(redis.call('HGET', KEYS[1], 'sequence_number') or '-1')
-local proposed = tonumber(ARGV[2])
-if proposed and proposed > known then
-  redis.call('HSET', KEYS[1], 'sequence_number', ARGV[2], 'enqueued_ms', ARGV[3])
-  known = proposed
+local watermark = tonumber(known[3] or '-1')
+local proposed = tonumber(ARGV[3])
+if proposed and proposed > watermark then
+  redis.call('HSET', KEYS[1], 'sequence_number', ARGV[3], 'enqueued_ms', ARGV[4])
+  watermark = proposed
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', known)
+redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', watermark)
 redis.call('EXPIRE', KEYS[1], ttl)
 redis.call('EXPIRE', KEYS[2], ttl)
-return 1
+-- A server that lost its data knows no owner: whoever writes first goes on.
+return (known[1] and tonumber(known[1]) > token) and 0 or 1

@@ -1,0 +1,18 @@
+-- Makes the caller a partition's owner and tells what is known of it.
+--
+-- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
+--          owner; since, the first token that may write (raised when progress is dropped)
+-- KEYS[2]  sorted set of finished events above it: member "<sequence>:<enqueued ms>", score sequence
+-- ARGV[1]  seconds until an idle partition is forgotten
+-- ARGV[2]  "1" to drop what is known, "" to keep it
+-- Returns the caller's token, the watermark's sequence number and enqueued time (false for none),
+-- and the finished members.
+local owner = redis.call('HINCRBY', KEYS[1], 'owner', 1)
+if ARGV[2] == '1' then
+  redis.call('HDEL', KEYS[1], 'sequence_number', 'enqueued_ms')
+  redis.call('HSET', KEYS[1], 'since', owner)
+  redis.call('DEL', KEYS[2])
+end
+redis.call('EXPIRE', KEYS[1], tonumber(ARGV[1]))
+local watermark = redis.call('HMGET', KEYS[1], 'sequence_number', 'enqueued_ms')
+return {owner, watermark[1], watermark[2], redis.call('ZRANGE', KEYS[2], 0, -1)}
