@@ -24,6 +24,7 @@ from breaker.alerts.base import AlertPublisher
 from breaker.circuit import CircuitBreaker
 from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings
+from breaker.settings_file import read_settings
 from breaker.state import Circuit, HistoryEntry
 from breaker.stores.redis import RedisCircuitStore
 
@@ -83,23 +84,6 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
-
-
-def read_settings(path: Path | None) -> Mapping[str, str]:
-    """The environment, or the Values of a local.settings.json.
-
-    Raises:
-        SettingsError: the file cannot be read or is of another form.
-    """
-    if path is None:
-        return os.environ
-    try:
-        values = json.loads(path.read_text("utf-8"))["Values"]
-    except OSError as error:
-        raise SettingsError(f"{path} cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise SettingsError(f'{path} is not of the form {{"Values": {{...}}}}') from None
-    return {str(name): str(value) for name, value in values.items()}
 
 
 def build(values: Mapping[str, str]) -> CircuitBreaker:

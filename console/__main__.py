@@ -15,7 +15,8 @@ from pathlib import Path
 import uvicorn
 
 from breaker import SettingsError
-from breaker.__main__ import build, read_settings
+from breaker.__main__ import build
+from breaker.settings_file import read_settings
 from console.app import create_app
 from console.settings import ConsoleSettings, ConsoleSettingsError
 

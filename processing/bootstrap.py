@@ -8,14 +8,8 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.eventhub.aio import EventHubConsumerClient
-from azure.identity.aio import DefaultAzureCredential
-from azure.storage.blob.aio import ContainerClient
-from azure.storage.queue import TextBase64EncodePolicy
-from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
 from breaker.alerts.event_grid import EventGridPublisher
@@ -24,11 +18,12 @@ from processing import shutdown
 from processing.adapters.blob import ClaimCheckBlobs
 from processing.adapters.redis import RedisProgressStore
 from processing.adapters.storage_queue import StoragePoisonQueue
+from processing.clients import hub_client, open_credential, open_poison_storage, parking_store
 from processing.event import EventBatch
 from processing.handler import load_handler
 from processing.health import Health, HealthReport
 from processing.lag import LagReader
-from processing.poison import PoisonQueue
+from processing.parker import Parking
 from processing.processor import BatchProcessor, BatchResult
 from processing.settings import ConnectionSettings, ProcessingSettings
 
@@ -115,7 +110,7 @@ class Parts:
                 timeout_seconds=processing.handler_timeout_seconds,
             )
             opened.push_async_callback(handler.aclose)
-            credential = await _credential(connections, opened)
+            credential = await open_credential(connections, opened)
             redis = connect(connections.redis_url, breaking)
             opened.push_async_callback(redis.aclose)
             breaker = CircuitBreaker(
@@ -125,13 +120,20 @@ class Parts:
                 instance=instance_name(),
             )
             await opened.enter_async_context(breaker)
-            progress = RedisProgressStore(redis, ttl_seconds=processing.progress_ttl_seconds)
-            hub = await opened.enter_async_context(_hub_client(connections, credential))
+            progress = RedisProgressStore(
+                redis,
+                ttl_seconds=processing.progress_ttl_seconds,
+                namespace=connections.namespace,
+            )
+            hub = await opened.enter_async_context(hub_client(connections, credential))
+            queue, container = await open_poison_storage(connections, credential, opened)
+            claims = ClaimCheckBlobs(container)
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
                 progress=progress,
-                poison=await _poison_queue(connections, credential, opened),
+                poison=StoragePoisonQueue(queue, claims),
+                parking=Parking(parking_store(redis, processing, connections.namespace), claims),
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
@@ -157,20 +159,6 @@ def instance_name() -> str:
     return f"{host}:{os.getpid()}"
 
 
-async def _credential(
-    connections: ConnectionSettings, opened: AsyncExitStack
-) -> AsyncTokenCredential | None:
-    """An identity, if any connection is without a key."""
-    if (
-        connections.storage
-        and connections.event_hub
-        and (connections.event_grid_topic_key or not connections.event_grid_topic_endpoint)
-    ):
-        return None
-    options = {"managed_identity_client_id": connections.client_id} if connections.client_id else {}
-    return await opened.enter_async_context(DefaultAzureCredential(**options))
-
-
 def _publisher(
     connections: ConnectionSettings, credential: AsyncTokenCredential | None
 ) -> EventGridPublisher | None:
@@ -181,40 +169,4 @@ def _publisher(
         connections.event_grid_topic_endpoint,
         key=connections.event_grid_topic_key or None,
         credential=credential,
-    )
-
-
-async def _poison_queue(
-    connections: ConnectionSettings,
-    credential: AsyncTokenCredential | None,
-    opened: AsyncExitStack,
-) -> PoisonQueue:
-    name = connections.poison_queue
-    # The SDK's own retries begin with a pause of 15 s; ours, in the run, are quicker to notice.
-    retries: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
-    options = retries | {"message_encode_policy": TextBase64EncodePolicy()}
-    if connections.storage:
-        queue = QueueClient.from_connection_string(connections.storage, name, **options)
-        container = ContainerClient.from_connection_string(connections.storage, name, **retries)
-    else:
-        queue = QueueClient(connections.storage_queue_uri, name, credential, **options)
-        container = ContainerClient(connections.storage_blob_uri, name, credential, **retries)
-    await opened.enter_async_context(queue)
-    await opened.enter_async_context(container)
-    return StoragePoisonQueue(queue, ClaimCheckBlobs(container))
-
-
-def _hub_client(
-    connections: ConnectionSettings, credential: AsyncTokenCredential | None
-) -> EventHubConsumerClient:
-    common: dict[str, Any] = {
-        "consumer_group": connections.event_hub_consumer_group,
-        "eventhub_name": connections.event_hub_name,
-    }
-    if connections.event_hub:
-        return EventHubConsumerClient.from_connection_string(connections.event_hub, **common)
-    return EventHubConsumerClient(
-        connections.event_hub_namespace,
-        credential=credential,  # type: ignore[arg-type]
-        **common,
     )

@@ -5,6 +5,7 @@ ProcessingError
 ├── DependencyUnavailableError  a handler's verdict: not the event's fault, keep it
 ├── StorageUnavailableError     progress, poison queue or blob did not take a write
 ├── OwnershipLostError          another instance owns the partition now
+├── LeaseLostError              another redrive may replay the key now
 ├── ShutdownError               the instance is stopping; the batch is not finished
 ├── MalformedBatchError         the binding did not hand over what it promises
 ├── HandlerLoadError            EVENT_HANDLER names nothing that can handle events
@@ -41,6 +42,10 @@ class StorageUnavailableError(ProcessingError):
 
 class OwnershipLostError(ProcessingError):
     """Another instance owns the partition now; this one starts no further event of it."""
+
+
+class LeaseLostError(ProcessingError):
+    """A key's replay lease ran out: another redrive may replay the key now."""
 
 
 class ShutdownError(ProcessingError):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from breaker import Circuit, CircuitBreaker, CircuitOpenError, Permit
@@ -22,6 +23,7 @@ class Hold:
         self.seconds = seconds
         self.halted: BaseException | None = None
         self._deadline: float | None = None
+        self._kept_until: float | None = None
 
     def remaining(self) -> float:
         """Seconds of patience left; the first call starts the clock."""
@@ -29,6 +31,17 @@ class Hold:
         if self._deadline is None:
             self._deadline = now + self.seconds
         return self._deadline - now
+
+    def kept_too_long(self) -> bool:
+        """Whether events have been kept since longer than the invocation may be held.
+
+        The first call starts the clock. An invocation that never ended would run into the host's
+        function timeout, which ends the whole instance.
+        """
+        now = asyncio.get_running_loop().time()
+        if self._kept_until is None:
+            self._kept_until = now + self.seconds
+        return now >= self._kept_until
 
     def released(self) -> None:
         """An event was let through: patience is whole again."""
@@ -40,10 +53,18 @@ class Hold:
 
 
 class Gate:
-    """Admits events; shared by all invocations of an instance."""
+    """Admits events; shared by all invocations of an instance.
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    Args:
+        breaker: who decides.
+        held: told of each wait, in seconds, when it is over.
+    """
+
+    def __init__(
+        self, breaker: CircuitBreaker, held: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
         self._breaker = breaker
+        self._held = held
         self._stopping = asyncio.Event()
         self._permit = Permit(generation=-1, probe_id=None)
 
@@ -73,25 +94,35 @@ class Gate:
             ShutdownError: the instance is stopping.
             BaseException: what halted the invocation.
         """
+        started = time.monotonic()
+        try:
+            permit = await self._admitted(hold)
+        finally:
+            self._held(time.monotonic() - started)
+        hold.released()
+        return permit
+
+    async def _admitted(self, hold: Hold) -> Permit:
         while True:
             self._raise_if_halted(hold)
             if permit := self.try_admit(hold):
-                hold.released()
                 return permit
             known = self._breaker.circuit
             try:
-                permit = await self._breaker.try_acquire()
+                return await self._breaker.try_acquire()
             except CircuitOpenError as error:
                 await self._wait(known, error, hold)
-            else:
-                hold.released()
-                return permit
 
     async def pause(self, seconds: float, hold: Hold | None = None) -> None:
-        """Sleep, but no longer than until the instance stops or the invocation is halted."""
+        """Sleep, for as long as the instance is not stopping.
+
+        Raises:
+            ShutdownError: the instance is stopping. Whoever pauses between attempts must not go on
+                at once: it would hurry an event through its attempts into the poison queue.
+            BaseException: what halted the invocation, if `hold` is given.
+        """
         await self._until_stopping(asyncio.sleep(seconds))
-        if hold is not None:
-            self._raise_if_halted(hold)
+        self._raise_if_halted(hold or Hold(0))
 
     async def _wait(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:
         remaining = hold.remaining()

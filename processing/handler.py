@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from processing.errors import HandlerLoadError
 from processing.event import Event
+from processing.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ class LoadedHandler:
             can be called so.
         threads: how many plain calls run at once.
         timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
-            that takes longer is cancelled and has failed with `TimeoutError`. A plain one can't
+            that takes longer is cancelled, at most a tenth late, and has failed with
+            `TimeoutError`. A plain one can't
             be interrupted, and a second call beside it would break the order: it is waited for,
             with a warning, so give its clients timeouts of their own.
     """
@@ -38,6 +40,7 @@ class LoadedHandler:
         self.name = name
         self._handler: Any = handler
         self._timeout = timeout_seconds
+        self._limit = TimeLimit(timeout_seconds)
         self._pool: ThreadPoolExecutor | None = None
         self.handle: Callable[[Event], Awaitable[None]]
         if not _is_async(handler):
@@ -51,13 +54,7 @@ class LoadedHandler:
             )  # no wrapper: this call is made once per event
 
     async def _in_time(self, event: Event) -> None:
-        try:
-            async with asyncio.timeout(self._timeout) as limit:
-                await self._handler(event)
-        except TimeoutError:
-            if not limit.expired():  # the handler's own
-                raise
-            raise TimeoutError(f"the handler took longer than {self._timeout:g} s") from None
+        await self._limit.call(self._handler, event)
 
     async def _in_thread(self, event: Event) -> None:
         loop = asyncio.get_running_loop()
@@ -67,7 +64,9 @@ class LoadedHandler:
                 "The plain handler has taken longer than %g s for event %s/%s, and is waited for",
                 *(self._timeout, event.partition, event.sequence_number),
             )
-        await call
+        result: Any = await call
+        if inspect.isawaitable(result):  # a plain wrapper around an async function
+            await result
 
     async def aclose(self) -> None:
         """Let go of threads and, if the handler has an `aclose`, of what the handler holds."""

@@ -6,14 +6,17 @@ import base64
 import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol, Self
 
 from processing.event import Event, Source
-from processing.retry import Failure
+from processing.retry import Failure, describe
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+ADDED_IN_2 = {"redrives": 0, "parked": False}
+INLINE_BYTES = 48 * 1024  # the service takes 64 KiB; base64, which the trigger expects, leaves 48
 TRACEBACK_CHARACTERS = 4000
 MESSAGE_CHARACTERS = 2000
 
@@ -25,6 +28,16 @@ class ErrorDetail:
     type: str
     message: str
     traceback: str
+
+    @classmethod
+    def of(cls, error: Exception) -> Self:
+        """What is kept of an error."""
+        kind = type(error)
+        return cls(
+            type=f"{kind.__module__}.{kind.__qualname__}",
+            message=describe(error)[:MESSAGE_CHARACTERS],
+            traceback="".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +53,11 @@ class PoisonMessage:
     """One poison event. Times are ISO 8601 in UTC; `body` is base64.
 
     `id` names the event, not the message: a repeat of the same event has the same id.
+
+    Attributes:
+        redrives: how often a redrive tried it again in vain.
+        parked: whether its key was parked with it; its key's parked list is then what counts, and
+            this message tells of it.
     """
 
     id: str
@@ -58,6 +76,8 @@ class PoisonMessage:
     circuit_generation: int
     instance: str
     claim_check: ClaimCheck | None = None
+    redrives: int = 0
+    parked: bool = False
     version: int = field(default=VERSION)
 
     @classmethod
@@ -72,8 +92,6 @@ class PoisonMessage:
         instance: str,
     ) -> Self:
         """The message for an event and its failure."""
-        error = failure.error
-        kind = type(error)
         return cls(
             id=f"{source}/{event.sequence_number}/{event.enqueued_ms}",
             key=event.key,
@@ -83,11 +101,7 @@ class PoisonMessage:
             sequence_number=event.sequence_number,
             offset=event.offset,
             enqueued_time=event.enqueued_time.isoformat(),
-            error=ErrorDetail(
-                type=f"{kind.__module__}.{kind.__qualname__}",
-                message=str(error)[:MESSAGE_CHARACTERS],
-                traceback="".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
-            ),
+            error=ErrorDetail.of(failure.error),
             attempts=failure.attempts,
             first_attempt_time=_time(failure.first_attempt),
             last_attempt_time=_time(failure.last_attempt),
@@ -95,6 +109,68 @@ class PoisonMessage:
             circuit_generation=circuit_generation,
             instance=instance,
         )
+
+    @property
+    def source(self) -> Source:
+        """Where the event came from."""
+        stream, _, _, _ = self.id.rsplit("/", 3)
+        hub, _, group = stream.partition("/")
+        return Source(hub, group, self.partition)
+
+    @property
+    def enqueued_ms(self) -> int:
+        """When the hub took the event, milliseconds since 1970."""
+        return int(self.id.rpartition("/")[2])
+
+    @property
+    def verdict(self) -> str:
+        """Names this poisoning of the event: the same in every copy of the message, another one
+        when the event is poisoned anew.
+        """
+        return f"{self.id}@{self.first_attempt_time}@{self.instance}"
+
+    @property
+    def event(self) -> Event:
+        """The event as the handler had it, but for properties that JSON has no form for.
+
+        Raises:
+            ValueError: this is only a claim check.
+        """
+        return Event(
+            body=self.payload,
+            key=self.key,
+            properties=self.properties,
+            partition=self.partition,
+            sequence_number=self.sequence_number,
+            offset=self.offset,
+            enqueued_ms=self.enqueued_ms,
+        )
+
+    def failed_again(self, failure: Failure) -> Self:
+        """This message after a redrive in vain."""
+        return replace(
+            self,
+            error=ErrorDetail.of(failure.error),
+            attempts=self.attempts + failure.attempts,
+            last_attempt_time=_time(failure.last_attempt),
+            redrives=self.redrives + 1,
+        )
+
+    def whole(self, stored: Self) -> Self:
+        """This claim check with the body and the properties that were stored for it."""
+        return replace(self, body=stored.body, properties=stored.properties)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it takes a claim check to fit into the queue."""
+        return len(self.to_json().encode()) > INLINE_BYTES
+
+    def checked_in(self, check: ClaimCheck) -> Self:
+        """The claim check of this message. A key takes 128 bytes and an error's parts are cut:
+        what is left is always small.
+        """
+        error = replace(self.error, traceback="")
+        return replace(self, body=None, properties={}, error=error, claim_check=check)
 
     @property
     def payload(self) -> bytes:
@@ -124,10 +200,13 @@ class PoisonMessage:
             raise ValueError(f"not a poison message: not JSON ({error})") from None
         if not isinstance(found, dict):
             raise ValueError(f"not a poison message: a JSON {type(found).__name__}, not an object")
-        if found.get("version") != VERSION:
+        if found.get("version") not in READABLE:
             raise ValueError(
-                f"poison message of version {found.get('version')!r}; this reads {VERSION}"
+                f"poison message of version {found.get('version')!r}; this reads "
+                f"{' and '.join(map(str, READABLE))}"
             )
+        if found["version"] == 1:
+            found |= ADDED_IN_2 | {"version": VERSION}
         names = {each.name for each in fields(cls)}
         if missing := names - found.keys():
             raise ValueError(f"not a poison message: it lacks {', '.join(sorted(missing))}")
@@ -147,6 +226,32 @@ class PoisonQueue(Protocol):
         Raises:
             StorageUnavailableError: the queue or the blob container did not take it.
         """
+        ...
+
+
+class ClaimChecks(Protocol):
+    """Where lies what is too large for the queue, or for Redis. Each method raises
+    `StorageUnavailableError` when it is not done.
+    """
+
+    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
+        """The message as it fits into the queue: itself, or its claim check."""
+        ...
+
+    async def get(self, check: ClaimCheck) -> PoisonMessage:
+        """The message that a claim check stands for."""
+        ...
+
+    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
+        """Store bytes under a name; a repeat overwrites itself."""
+        ...
+
+    async def get_bytes(self, check: ClaimCheck) -> bytes:
+        """The bytes that a claim check stands for."""
+        ...
+
+    async def delete(self, check: ClaimCheck) -> None:
+        """Remove what a claim check stands for, if it is there."""
         ...
 
 

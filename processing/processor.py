@@ -13,16 +13,18 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from tenacity.wait import wait_random_exponential
 
 from breaker import CircuitBreaker, StoreUnavailableError
-from processing.errors import StorageUnavailableError
+from processing.errors import ProcessingError, StorageUnavailableError
 from processing.event import EventBatch
 from processing.gate import Gate, Hold
 from processing.handler import LoadedHandler
 from processing.lane import Lane
 from processing.lanes import split_into_lanes
+from processing.parker import BatchParking, Parking
 from processing.poison import PoisonQueue
 from processing.progress import BatchProgress, ProgressStore, open_for
 from processing.retry import RetryPolicy
 from processing.settings import ProcessingSettings
+from processing.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -33,15 +35,27 @@ class BatchResult:
 
     handled: int
     poisoned: int
+    parked: int
     skipped: int
     seconds: float
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many events by what became of them."""
+        return {
+            "handled": self.handled,
+            "poisoned": self.poisoned,
+            "parked": self.parked,
+            "skipped": self.skipped,
+        }
 
 
 class BatchProcessor:
     """Processes batches; any number of partitions at the same time.
 
-    `process` returns only when every event of the batch is handled or durably poisoned. When it
-    raises, the trigger's retry policy must run the batch again; what was finished is skipped then.
+    `process` returns only when every event of the batch is handled, or durably poisoned or parked.
+    When it raises, the trigger's retry policy must run the batch again; what was finished is
+    skipped then.
     """
 
     def __init__(
@@ -51,9 +65,11 @@ class BatchProcessor:
         breaker: CircuitBreaker,
         progress: ProgressStore,
         poison: PoisonQueue,
+        parking: Parking | None = None,
         settings: ProcessingSettings,
         count_poison: bool = True,
         instance: str = "",
+        telemetry: Telemetry | None = None,
     ) -> None:
         self.handler = handler
         self.breaker = breaker
@@ -61,7 +77,9 @@ class BatchProcessor:
         self.settings = settings
         self.count_poison = count_poison
         self.instance = instance
-        self.gate = Gate(breaker)
+        self.telemetry = telemetry or Telemetry()
+        self.handle = self.telemetry.measured(handler.handle)
+        self.gate = Gate(breaker, self.telemetry.held)
         self.retry = RetryPolicy(
             max_attempts=settings.max_attempts,
             initial_seconds=settings.retry_initial_seconds,
@@ -70,6 +88,7 @@ class BatchProcessor:
             sleep=self.gate.pause,
         )
         self._progress = progress
+        self._parking = parking if settings.poison_ordering == "park" else None
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -104,6 +123,11 @@ class BatchProcessor:
         started = time.perf_counter()
         run = BatchRun(self, batch)
         known = await run.persist(lambda: open_for(self._progress, batch))
+        if (parking := self._parking) is not None:
+            claim = await run.persist(lambda: parking.claim(batch.source, known))
+            run.parking = BatchParking(
+                parking, batch.source, claim, run.persist, lambda: self.poison
+            )
         # A client that lost its link may hand over an event twice, even within one batch.
         events = list({event.sequence_number: event for event in batch.events}.values())
         finished = [event for event in events if known.is_finished(event)]
@@ -127,14 +151,20 @@ class BatchProcessor:
             await progress.flush()
         finally:
             await run.report_successes(handled)
+            result = BatchResult(
+                handled=handled,
+                poisoned=sum(lane.poisoned for lane in lanes),
+                parked=sum(lane.parked for lane in lanes),
+                skipped=len(batch.events) - len(pending) + sum(lane.skipped for lane in lanes),
+                seconds=time.perf_counter() - started,
+            )
+            self.telemetry.batch_ended(batch.source, result.seconds, result.outcomes)
         if run.hold.halted is not None:
             raise run.hold.halted
-        result = BatchResult(
-            handled=handled,
-            poisoned=sum(lane.poisoned for lane in lanes),
-            skipped=len(batch.events) - len(pending),
-            seconds=time.perf_counter() - started,
-        )
+        if sum(result.outcomes.values()) != len(batch.events):
+            raise ProcessingError(  # never return, and so never checkpoint, on a guess
+                f"{len(batch.events)} events of {batch.source} came, and only these ended: {result}"
+            )
         logger.debug("Partition %s: %s", batch.source, result)
         return result
 
@@ -166,6 +196,7 @@ class BatchRun:
         self.processor = processor
         self.source = batch.source
         self.hold = Hold(processor.settings.hold_seconds)
+        self.parking: BatchParking | None = None  # None: a key goes on after a poisoned event
         # Failures are counted once per exhaustion: an event that fails again in a later invocation
         # has failed again, so the invocation is part of a failure's name.
         self.nonce = secrets.token_hex(4)

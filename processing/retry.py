@@ -11,7 +11,7 @@ from enum import Enum, auto
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from processing.errors import DependencyUnavailableError, PoisonEventError
+from processing.errors import DependencyUnavailableError, PoisonEventError, ShutdownError
 from processing.event import Event
 
 # Connection and timeout errors of the usual clients, by dotted name so that none need be
@@ -88,12 +88,16 @@ class RetryPolicy:
         )
 
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
-        """Handle the event, again if need be; None when it succeeded."""
+        """Handle the event, again if need be; None when it succeeded.
+
+        Raises:
+            ShutdownError: the instance stops before the next attempt; the event is unfinished.
+        """
         started = self._clock()
         try:
             await handle(event)
-        except Exception as error:
-            return await self._again(handle, event, error, started)
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            return await self._again(handle, event, _failed_with(error), started)
         return None
 
     async def _again(
@@ -113,10 +117,15 @@ class RetryPolicy:
             if attempts == 1:
                 raise first_error
             last_attempt = self._clock()
-            await handle(event)
+            try:
+                await handle(event)
+            except (asyncio.CancelledError, SystemExit) as error:
+                raise _failed_with(error) from error
 
         try:
             await self._retrying.copy()(attempt)
+        except ShutdownError:  # a pause between attempts was cut short; the event has not failed
+            raise
         except Exception as error:
             return Failure(self.classify(error), error, attempts, started, last_attempt)
         return None
@@ -131,6 +140,31 @@ class RetryPolicy:
         if names & self._dependency_errors:
             return FailureKind.DEPENDENCY
         return FailureKind.EXHAUSTED
+
+
+def describe(error: BaseException) -> str:
+    """The error's text; a class of one's own may fail even at that."""
+    try:
+        return str(error)
+    except Exception as broken:
+        return f"(its text can't be had: {type(broken).__name__})"
+
+
+def _failed_with(error: BaseException) -> Exception:
+    """What a handler failed with, as an ordinary error.
+
+    A handler that awaits something that was cancelled, or a library that calls `sys.exit`, has
+    failed like any other; left alone, the one would end its lane without a word and the other the
+    whole instance. The cancellation of this very task is no failure and goes on.
+    """
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        raise error
+    failure = RuntimeError(f"the handler ended with {type(error).__name__}: {describe(error)}")
+    failure.__cause__ = error
+    return failure
 
 
 def _worth_another_try(error: BaseException) -> bool:

@@ -6,9 +6,11 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 from processing.errors import SettingsError
 from processing.lanes import KeylessOrder
+from processing.parking import PoisonOrdering
 from processing.progress import ProgressMode
 
 PREFIX = "PROCESSING_"
@@ -32,6 +34,9 @@ class ProcessingSettings:
             (`none`).
         progress_mode: whether a lane waits for its event's completion to be committed (`strict`)
             or goes on at once (`relaxed`).
+        poison_ordering: whether a key goes on after a poisoned event (`skip`) or what comes behind
+            it waits, in order, for a redrive (`park`).
+        parked_events_max: the most events of one key that wait; then its partition holds.
         progress_ttl_seconds: how long an idle partition's progress is remembered.
     """
 
@@ -45,6 +50,8 @@ class ProcessingSettings:
     hold_seconds: float = 60.0
     keyless_order: KeylessOrder = "partition"
     progress_mode: ProgressMode = "strict"
+    poison_ordering: PoisonOrdering = "skip"
+    parked_events_max: int = 100_000
     progress_ttl_seconds: int = 7 * 24 * 3600
 
     def __post_init__(self) -> None:
@@ -56,8 +63,10 @@ class ProcessingSettings:
         _check("handler_timeout_seconds", self.handler_timeout_seconds, 0, 3600)
         _check("hold_seconds", self.hold_seconds, 0, 3600)
         _check("progress_ttl_seconds", self.progress_ttl_seconds, 60, 365 * 24 * 3600)
+        _check("parked_events_max", self.parked_events_max, 1, 10_000_000)
         _choice("keyless_order", self.keyless_order, ("partition", "none"))
         _choice("progress_mode", self.progress_mode, ("strict", "relaxed"))
+        _choice("poison_ordering", self.poison_ordering, ("skip", "park"))
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, str]) -> Self:
@@ -106,6 +115,21 @@ class ConnectionSettings:
     event_grid_topic_endpoint: str
     event_grid_topic_key: str = field(repr=False)
     client_id: str
+
+    @property
+    def namespace(self) -> str:
+        """The namespace's host name, with its port if it has one of its own.
+
+        Raises:
+            SettingsError: the connection string names none.
+        """
+        if not self.event_hub:
+            return self.event_hub_namespace
+        for part in self.event_hub.split(";"):
+            name, _, value = part.partition("=")
+            if name.strip().lower() == "endpoint" and (host := urlsplit(value.strip()).netloc):
+                return host
+        raise SettingsError("EventHubConnection names no Endpoint; it takes Endpoint=sb://...;...")
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, str]) -> Self:

@@ -23,14 +23,33 @@ class ClaimCheckBlobs:
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
 
+    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
+        """The message as it fits into the queue: itself, or its claim check.
+
+        Raises:
+            StorageUnavailableError: the container did not take a large one.
+        """
+        return message.checked_in(await self.put(message)) if message.is_large else message
+
     async def put(self, message: PoisonMessage) -> ClaimCheck:
         """Store a message; a repeat of the same event overwrites itself.
 
         Raises:
             StorageUnavailableError: the container did not take it.
         """
-        name = _blob_name(message)
-        data = message.to_json().encode()
+        return await self.put_bytes(_blob_name(message), message.to_json().encode())
+
+    async def get(self, check: ClaimCheck) -> PoisonMessage:
+        """Fetch the message that a claim check stands for.
+
+        Raises:
+            StorageUnavailableError: the blob is gone or can't be reached.
+            ValueError: it holds no poison message.
+        """
+        return PoisonMessage.from_json(await self.get_bytes(check))
+
+    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
+        """See `ClaimChecks.put_bytes`."""
         try:
             try:
                 await self._container.upload_blob(name, data, overwrite=True)
@@ -44,16 +63,21 @@ class ClaimCheckBlobs:
             ) from error
         return ClaimCheck(self._container.container_name, name)
 
-    async def get(self, check: ClaimCheck) -> PoisonMessage:
-        """Fetch the message that a claim check stands for.
-
-        Raises:
-            StorageUnavailableError: the blob is gone or can't be reached.
-            ValueError: it holds no poison message.
-        """
+    async def get_bytes(self, check: ClaimCheck) -> bytes:
+        """See `ClaimChecks.get_bytes`."""
         try:
             download = await self._container.download_blob(check.blob)
-            return PoisonMessage.from_json(await download.readall())
+            return await download.readall()
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"poison blob {check.container}/{check.blob}: {error}"
+            ) from error
+
+    async def delete(self, check: ClaimCheck) -> None:
+        """See `ClaimChecks.delete`."""
+        try:
+            with suppress(ResourceNotFoundError):
+                await self._container.delete_blob(check.blob)
         except AzureError as error:
             raise StorageUnavailableError(
                 f"poison blob {check.container}/{check.blob}: {error}"

@@ -23,10 +23,15 @@ class RedisProgressStore:
     Args:
         client: a redis.asyncio client; stays the caller's to close.
         ttl_seconds: how long an idle partition is remembered; longer than the hub keeps events.
+        namespace: host name of the Event Hubs namespace: two namespaces on one Redis may have a hub
+            of the same name, and each counts its own events.
     """
 
-    def __init__(self, client: Redis | RedisCluster, *, ttl_seconds: int) -> None:
+    def __init__(
+        self, client: Redis | RedisCluster, *, ttl_seconds: int, namespace: str = ""
+    ) -> None:
         self._client = client
+        self._namespace = namespace.lower()
         self._ttl = ttl_seconds
         self._open = client.register_script((_SCRIPTS / "open_progress.lua").read_text())
         self._commit = client.register_script((_SCRIPTS / "commit_progress.lua").read_text())
@@ -37,7 +42,7 @@ class RedisProgressStore:
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
-        watermark_key, finished_key = _keys(source)
+        watermark_key, finished_key = self._keys(source)
         try:
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.hmget(watermark_key, "sequence_number", "enqueued_ms")
@@ -54,10 +59,10 @@ class RedisProgressStore:
         args: list[Any] = [self._ttl, owner, "", ""]
         if watermark is not None:
             args[2:] = [watermark.sequence_number, watermark.enqueued_ms]
-        for mark in finished:
-            args += (mark.sequence_number, mark.enqueued_ms)
+        # One text: encoding two arguments for each event would cost more than all the rest.
+        args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
         try:
-            return bool(await self._commit(_keys(source), args))
+            return bool(await self._commit(self._keys(source), args))
         except (RedisError, OSError) as error:
             raise _unavailable("commit", source, error) from error
 
@@ -65,16 +70,15 @@ class RedisProgressStore:
         """See `ProgressStore.reset`."""
         return await self._claim(source, "reset", "1")
 
+    def _keys(self, source: Source) -> list[str]:
+        prefix = f"progress:{{{self._namespace}/{source}}}"  # one hash tag for both keys
+        return [f"{prefix}:watermark", f"{prefix}:finished"]
+
     async def _claim(self, source: Source, what: str, drop: str) -> Progress:
         try:
-            return _progress(*await self._open(_keys(source), [self._ttl, drop]))
+            return _progress(*await self._open(self._keys(source), [self._ttl, drop]))
         except (RedisError, OSError) as error:
             raise _unavailable(what, source, error) from error
-
-
-def _keys(source: Source) -> list[str]:
-    prefix = f"progress:{{{source}}}"  # one hash tag: the script works on both keys
-    return [f"{prefix}:watermark", f"{prefix}:finished"]
 
 
 def _progress(

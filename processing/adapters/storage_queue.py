@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import replace
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
@@ -12,8 +11,6 @@ from processing.adapters.blob import ClaimCheckBlobs
 from processing.errors import StorageUnavailableError
 from processing.poison import PoisonMessage
 
-# The service takes 64 KiB; base64, which the Functions queue trigger expects, leaves 48 KiB.
-INLINE_BYTES = 48 * 1024
 NEVER_EXPIRES = -1  # the service's default would drop messages after seven days
 
 
@@ -32,17 +29,7 @@ class StoragePoisonQueue:
 
     async def put(self, message: PoisonMessage) -> None:
         """See `PoisonQueue.put`."""
-        text = message.to_json()
-        if len(text.encode()) > INLINE_BYTES:
-            check = await self._blobs.put(message)
-            # A key takes 128 bytes and an error's parts are cut: what is left is always small.
-            text = replace(
-                message,
-                body=None,
-                properties={},
-                error=replace(message.error, traceback=""),
-                claim_check=check,
-            ).to_json()
+        text = (await self._blobs.shrink(message)).to_json()
         try:
             try:
                 await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)

@@ -7,6 +7,7 @@ may raise, on request of the event (application property `simulate`) or of its d
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from processing.grouping import Grouping
 
 TTL_SECONDS = 7 * 24 * 3600
 MAX_REFUSED = 1_000_000
+MOST_MILLISECONDS = 20_000
 REFUSED = -1
 _APPEND = (Path(__file__).parent / "scripts" / "append.lua").read_text()
 
@@ -59,11 +61,29 @@ class LedgerHandler:
         if simulate == "error":
             raise RuntimeError("the event asked to fail")
         try:
+            if simulate in {"slow", "hang"}:
+                await self._take_long(event, only_once=simulate == "hang")
             outcome = await self._events.ask(event)
         except (RedisError, OSError) as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
         if outcome == REFUSED:
             raise DependencyUnavailableError("the ledger refuses to take anything now")
+
+    async def _take_long(self, event: Event, *, only_once: bool) -> None:
+        """Take `milliseconds` of the event's properties, or only the first time that it comes.
+
+        Bounded, so that what hangs here is never taken for an instance that is stuck.
+        """
+        if only_once:
+            hung = f"ledger:{{{event.properties.get('run', 'default')}}}:hung"
+            name = f"{event.partition}/{event.sequence_number}/{event.enqueued_ms}"
+            async with self._client.pipeline(transaction=False) as pipe:
+                pipe.sadd(hung, name)
+                pipe.expire(hung, TTL_SECONDS)
+                if not (await pipe.execute())[0]:
+                    return
+        milliseconds = event.properties.get("milliseconds", 0)
+        await asyncio.sleep(min(float(milliseconds), MOST_MILLISECONDS) / 1000)
 
     async def aclose(self) -> None:
         """Close the connection."""

@@ -99,6 +99,21 @@ async def test_faults_hit_only_what_they_are_aimed_at(server: EventHubsServer) -
             server.faults.detach_links("another")
 
 
+async def test_events_can_be_delivered_again(server: EventHubsServer) -> None:
+    """At least once: a live link may get its last events a second time, and then goes on."""
+    append(server, [b"%d" % number for number in range(4)])
+    async with Reader(server) as reader, Reader(server, "1") as other:
+        assert bodies(await reader.take(4)) == [b"0", b"1", b"2", b"3"]
+        await until(lambda: other.attached)
+        assert server.faults.redeliver(HUB, 2) == 2
+        append(server, [b"4"])
+        assert bodies(await reader.take(3)) == [b"2", b"3", b"4"]
+        assert server.faults.redeliver(HUB, 100) == 5, "no more than the link has had"
+        assert bodies(await reader.take(5)) == [b"0", b"1", b"2", b"3", b"4"]
+        assert server.faults.redeliver(HUB, 100, partition=1) == 0
+        assert other.waiting == 0
+
+
 async def test_a_throttled_hub_is_busy(server: EventHubsServer) -> None:
     """Sends are refused with the condition that makes SDKs back off, until it is over."""
     async with producer(server) as client:

@@ -153,6 +153,7 @@ def test_the_control_port() -> None:
         assert [found["name"] for found in http.get("/hubs").json()["hubs"]] == [HUB]
 
         assert http.post("/faults/detach", json={"hub": HUB}).json() == {"detached": 0}
+        assert http.post("/faults/redeliver", json={"hub": HUB}).json() == {"redelivered": 0}
         assert http.post("/faults/throttle", json={"hub": HUB, "seconds": 60}).status_code == 200
         with producer(port) as client, pytest.raises(EventHubError, match="server-busy"):
             client.send_event(EventData(b"x"))

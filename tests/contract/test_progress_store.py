@@ -110,6 +110,17 @@ async def test_partitions_have_owners_of_their_own(store: ProgressStore) -> None
     assert await store.commit(SOURCE, first.owner, Mark(1, 10), [])
 
 
+async def test_namespaces_are_apart(redis_url: str) -> None:
+    """Hubs of the same name in two namespaces on one Redis count their own events."""
+    async with Redis.from_url(redis_url) as client:
+        west = RedisProgressStore(client, ttl_seconds=60, namespace="West.example")
+        await west.commit(SOURCE, 0, Mark(9, 90), [])
+        east = RedisProgressStore(client, ttl_seconds=60, namespace="east.example")
+        assert await east.open(SOURCE) == Progress(owner=1)
+        again = RedisProgressStore(client, ttl_seconds=60, namespace="west.example")
+        assert (await again.load(SOURCE)).watermark == Mark(9, 90)
+
+
 async def test_a_store_that_lost_its_data(redis_url: str) -> None:
     """An emptied Redis knows no owner: whoever writes goes on."""
     async with Redis.from_url(redis_url) as client:

@@ -54,6 +54,29 @@ async def test_twice_is_once(ledger: LedgerHandler, redis: Any) -> None:
     assert await redis.get("ledger:{r}:suppressed") == "2"
 
 
+async def test_a_slow_event_takes_its_time_and_is_appended(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    slow = counted(1, simulate="slow", milliseconds=30)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await ledger(event(1, "k", properties=slow))
+    assert loop.time() - began >= 0.029
+    assert await redis.llen("ledger:{r}:key:k") == 1
+
+
+async def test_an_event_hangs_only_the_first_time(ledger: LedgerHandler, redis: Any) -> None:
+    """What was cut off while it hung has left nothing, and succeeds when it is tried again."""
+    hanging = event(1, "k", properties=counted(1, simulate="hang", milliseconds=20_000))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await ledger(hanging)
+    assert await redis.llen("ledger:{r}:key:k") == 0
+    async with asyncio.timeout(10):
+        await ledger(hanging)
+    assert await redis.llen("ledger:{r}:key:k") == 1
+
+
 async def test_same_number_of_another_hub(ledger: LedgerHandler, redis: Any) -> None:
     """A hub that was made again counts from zero; its events are others."""
     await ledger(event(1, "k", properties=counted(1)))

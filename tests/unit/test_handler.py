@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Self
 
 import pytest
@@ -149,3 +149,15 @@ async def test_a_plain_handler_that_takes_long_is_waited_for(
     await call
     assert seen == [("slow", 1)]
     await handler.aclose()
+
+
+async def test_a_plain_wrapper_around_an_async_handler() -> None:
+    """What a plain callable returns is awaited if it can be, not dropped."""
+
+    def wrapper(each: Event) -> Awaitable[None]:
+        return async_handler(each)
+
+    handler = LoadedHandler("x", wrapper)
+    await handler.handle(event(5))
+    await handler.aclose()
+    assert seen == [(threading.current_thread().name, 5)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -37,7 +38,7 @@ def test_fields() -> None:
     found = json.loads(message(properties={"n": 1}).to_json())
     assert "nothing there" in found["error"].pop("traceback")
     assert found == {
-        "version": 1,
+        "version": 2,
         "id": "events/$Default/0/7/1700000000007",
         "key": "k",
         "body": "eA==",
@@ -54,7 +55,34 @@ def test_fields() -> None:
         "circuit_generation": 2,
         "instance": "host:1",
         "claim_check": None,
+        "redrives": 0,
+        "parked": False,
     }
+
+
+def test_version_1_is_read() -> None:
+    """Messages that were poisoned before redrives were counted are read as not yet redriven."""
+    found = json.loads(message().to_json())
+    del found["redrives"], found["parked"]
+    assert PoisonMessage.from_json(json.dumps(found | {"version": 1})) == message()
+
+
+def test_back_to_the_event() -> None:
+    """The event that is replayed is the event that was poisoned."""
+    sent = event(7, "k/ey", body=b"\xff\x00", properties={"n": 1})
+    read = PoisonMessage.from_json(message(b"\xff\x00", properties={"n": 1}).to_json())
+    assert replace(read, key="k/ey").event == sent
+    assert (read.source, read.enqueued_ms) == (SOURCE, sent.enqueued_ms)
+
+
+def test_failed_again() -> None:
+    """A redrive in vain counts, and is not another poisoning."""
+    sent = message()
+    again = sent.failed_again(failed(ValueError("still")))
+    assert (again.redrives, again.attempts) == (1, 8)
+    assert again.error.message == "still"
+    assert again.verdict == sent.verdict
+    assert again.failed_again(failed(ValueError("still"))).redrives == 2
 
 
 @given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=10)))
@@ -99,7 +127,7 @@ def test_long_errors_are_cut() -> None:
     [
         ("{", "not JSON"),
         ("[]", "a JSON list"),
-        ('{"version": 9}', "version 9; this reads 1"),
+        ('{"version": 9}', "version 9; this reads 1 and 2"),
         ('{"version": 1}', "it lacks .*attempts"),
     ],
 )

@@ -216,6 +216,72 @@ async def test_dependency_failure_keeps_the_event() -> None:
         assert (await made.breaker.refresh()).failures == 2
 
 
+async def test_an_event_that_is_kept_for_too_long_ends_the_invocation() -> None:
+    """The batch fails, to be run again, before the host's function timeout ends the instance."""
+    calls = 0
+
+    async def outage(_each: Event) -> None:
+        nonlocal calls
+        calls += 1
+        raise DependencyUnavailableError("down")
+
+    async with parts(outage, settings={"max_attempts": 1, "hold_seconds": 0.0}) as made:
+        with pytest.raises(DependencyUnavailableError, match="runs again with its batch"):
+            await made.processor.process(batch(keyed("a", "a")))
+        assert (calls, made.handled, made.poisoned) == (1, [], [])
+        assert (await made.breaker.refresh()).failures == 1
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3)])
+async def test_what_is_no_exception_is_a_failure_all_the_same(error: BaseException) -> None:
+    """A handler that awaits something cancelled, or calls sys.exit, loses neither its event nor
+    those behind it.
+    """
+
+    async def fail(each: Event) -> None:
+        if each.sequence_number == 0:
+            raise error
+
+    async with parts(fail, settings={"max_attempts": 2}) as made:
+        result = await made.processor.process(batch(keyed("a", "a")))
+        assert (made.handled, made.poisoned, result.handled) == ([1], [0], 1)
+        assert type(error).__name__ in made.poison.messages[0].error.message
+        assert made.poison.messages[0].attempts == 2
+
+
+async def test_cancelling_the_invocation_is_no_failure() -> None:
+    """When the host cancels the invocation itself, its events have not failed."""
+    started = asyncio.Event()
+
+    async def hang(_each: Event) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with parts(hang) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (made.handled, made.poisoned) == ([], [])
+
+
+async def test_an_error_without_a_text() -> None:
+    """An exception whose own text fails blocks nothing."""
+
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    async def fail(_each: Event) -> None:
+        raise SilentError
+
+    async with parts(fail, settings={"max_attempts": 1}) as made:
+        await made.processor.process(batch(keyed("a")))
+        assert made.poisoned == [0]
+        assert "can't be had" in made.poison.messages[0].error.message
+
+
 async def test_open_circuit_holds_and_then_fails_the_batch() -> None:
     """No event starts while the circuit is open; after hold_seconds the batch fails."""
     async with parts(settings={"hold_seconds": 0.0}) as made:
@@ -257,7 +323,7 @@ async def test_kept_event_waits_for_the_open_circuit() -> None:
 
     async with parts(
         outage,
-        settings={"max_attempts": 1, "hold_seconds": 0.0},
+        settings={"max_attempts": 1, "hold_seconds": 0.05},
         breaker_settings={"failure_threshold": 3},
     ) as made:
         events = keyed(*"abcdeabcde")
@@ -341,6 +407,27 @@ async def test_shutdown_stops_before_the_next_event() -> None:
         assert made.handled == [0]
         assert (await made.progress.load(SOURCE)).watermark == Mark(0, event(0).enqueued_ms)
         await made.processor.wait_idle()
+
+
+async def test_shutdown_hurries_no_event_into_the_poison_queue() -> None:
+    """An event that waits for its next attempt when the instance stops is left unfinished."""
+    failed = asyncio.Event()
+
+    async def fail(_each: Event) -> None:
+        failed.set()
+        raise LookupError("x")
+
+    async with parts(
+        fail, settings={"retry_initial_seconds": 3600, "retry_max_seconds": 3600}
+    ) as m:
+        running = asyncio.create_task(m.processor.process(batch(keyed("a", "a"))))
+        await failed.wait()
+        await asyncio.sleep(0)
+        m.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
+        assert (m.handled, m.poisoned) == ([], [])
+        assert (await m.breaker.refresh()).failures == 0
 
 
 async def test_shutdown_ends_a_hold() -> None:
@@ -468,7 +555,7 @@ async def test_any_batch(
         ended = True
         try:
             await made.processor.process(batch(events))
-        except CircuitOpenError:
+        except (CircuitOpenError, DependencyUnavailableError):
             ended = False
         ends = made.handled + made.poisoned
         assert len(ends) == len(set(ends))

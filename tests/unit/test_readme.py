@@ -17,7 +17,7 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 def documented(prefix: str) -> dict[str, str]:
     """Name and default of every setting in the table that is headed with the prefix."""
     table = README.partition(f"| `{prefix}…` |")[2].partition("\n\n")[0]
-    found = {}
+    found: dict[str, str] = {}
     for row in table.splitlines()[2:]:
         names, _, defaults = row.strip("| ").split(" | ")
         values = [value.strip("` ") for value in defaults.rstrip("| ").split(", ")]

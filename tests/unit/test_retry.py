@@ -116,6 +116,24 @@ async def test_own_dependency_errors() -> None:
 
 
 async def test_cancellation_passes() -> None:
-    """A cancelled handler has not failed; the cancellation goes through."""
+    """Cancelling the task that runs the handler is no failure; the cancellation goes through."""
+    started = asyncio.Event()
+
+    async def hang(_event: Event) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(policy(Sleeps()).run(hang, event(1)))
+    await started.wait()
+    running.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await policy(Sleeps()).run(Failing(asyncio.CancelledError()), event(1))
+        await running
+
+
+async def test_a_cancellation_from_inside_is_a_failure() -> None:
+    """A handler that awaits something that was cancelled has failed like any other."""
+    failure = await policy(Sleeps(), max_attempts=2).run(
+        Failing(asyncio.CancelledError(), asyncio.CancelledError()), event(1)
+    )
+    assert failure is not None
+    assert (failure.kind, failure.attempts) == (FailureKind.EXHAUSTED, 2)

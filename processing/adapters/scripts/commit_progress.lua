@@ -9,7 +9,7 @@
 -- ARGV[2]  the writer's token
 -- ARGV[3]  watermark's sequence number, or "" for none
 -- ARGV[4]  watermark's enqueued time, milliseconds since 1970, or ""
--- ARGV[5…] sequence number, enqueued milliseconds of each finished event
+-- ARGV[5]  finished events, "<sequence>:<enqueued ms>", separated by blanks
 -- Returns 1 if the writer is the latest owner, else 0.
 local ttl = tonumber(ARGV[1])
 local token = tonumber(ARGV[2])
@@ -17,12 +17,16 @@ local known = redis.call('HMGET', KEYS[1], 'owner', 'since', 'sequence_number')
 if token < tonumber(known[2] or '0') then
   return 0  -- what it finished belongs to a hub that is gone
 end
-for first = 5, #ARGV, 1000 do
-  local added = {}
-  for i = first, math.min(first + 999, #ARGV - 1), 2 do
-    added[#added + 1] = ARGV[i]
-    added[#added + 1] = ARGV[i] .. ':' .. ARGV[i + 1]
+local added, size = {}, 0
+for member, sequence in string.gmatch(ARGV[5], '((%d+):%d+)') do
+  added[size + 1], added[size + 2] = sequence, member
+  size = size + 2
+  if size == 1000 then  -- unpack has a limit
+    redis.call('ZADD', KEYS[2], unpack(added))
+    added, size = {}, 0
   end
+end
+if size > 0 then
   redis.call('ZADD', KEYS[2], unpack(added))
 end
 local watermark = tonumber(known[3] or '-1')

@@ -1,0 +1,21 @@
+-- Makes the caller the only one who parks events of a partition, and tells what is parked.
+--
+-- KEYS[1]  string: the latest claim
+-- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
+-- KEYS[3]  hash: label -> position up to which a redrive has replayed the key
+-- ARGV[1]  the claim
+-- ARGV[2]  the watermark's position, or ""; what was replayed up to there progress knows as well
+-- ARGV[3]  seconds until the claim of an idle partition is forgotten
+-- Returns the labels of the parked keys, and label, position, ... of replayed keys.
+redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+local found = redis.call('HGETALL', KEYS[3])
+local replayed = {}
+for i = 1, #found, 2 do
+  if found[i + 1] <= ARGV[2] then
+    redis.call('HDEL', KEYS[3], found[i])
+  else
+    replayed[#replayed + 1] = found[i]
+    replayed[#replayed + 1] = found[i + 1]
+  end
+end
+return {redis.call('HKEYS', KEYS[2]), replayed}

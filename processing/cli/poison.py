@@ -1,0 +1,140 @@
+"""`python -m processing poison list|show` and `parked list`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from processing.cli.output import show_key, table, when
+from processing.operations import open_parking, open_poison
+from processing.parking import Entry, EntryKind
+from processing.poison import PoisonMessage
+from processing.poison_reader import browse
+from processing.redrive import names
+
+
+def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
+    """Add the commands."""
+    poison = commands.add_parser("poison", help="look at the poison queue")
+    acts = poison.add_subparsers(dest="act", required=True)
+    listing = acts.add_parser("list", parents=[common], help="poison messages, oldest first")
+    listing.add_argument("--json", action="store_true", help="one JSON object per line")
+    listing.set_defaults(run=run_list)
+    show = acts.add_parser("show", parents=[common], help="one complete message, as JSON")
+    show.add_argument("id", metavar="ID", help="its id, or the end of it after a '/'")
+    show.add_argument(
+        "--body", type=Path, metavar="FILE", help="write the event's body there, byte for byte"
+    )
+    show.set_defaults(run=run_show)
+    parked = commands.add_parser("parked", help="look at parked keys")
+    parked_acts = parked.add_subparsers(dest="act", required=True)
+    listing = parked_acts.add_parser("list", parents=[common], help="parked keys")
+    listing.add_argument("--json", action="store_true", help="one JSON object per line")
+    listing.set_defaults(run=run_parked)
+
+
+async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """List poison messages, without their bodies."""
+    async with open_poison(settings) as storage:
+        messages = await browse(storage.reader)
+    if arguments.json:
+        for message in messages:
+            print(json.dumps(_without_body(message)))
+        return 0
+    rows = [
+        (
+            message.id,
+            show_key(message.key),
+            message.last_attempt_time[:19],
+            message.attempts,
+            message.redrives,
+            "yes" if message.parked else "no",
+            message.error.type.rpartition(".")[2],
+            message.error.message,
+        )
+        for message in messages
+    ]
+    headings = ("id", "key", "last attempt", "attempts", "redrives", "parked", "error", "message")
+    print(table(headings, rows) if rows else "No poison messages")
+    return 0
+
+
+async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """Show one message whole."""
+    async with open_poison(settings) as storage:
+        messages = await browse(storage.reader)
+        found = [message for message in messages if names(message, arguments.id)]
+        if len(found) != 1:
+            what = "no poison message" if not found else f"{len(found)} poison messages"
+            print(f"processing: {what} with the id {arguments.id!r}", file=sys.stderr)
+            for message in found:
+                print(f"  {message.id}", file=sys.stderr)
+            return 1
+        (message,) = found
+        if message.claim_check is not None:
+            message = message.whole(await storage.claims.get(message.claim_check))
+    if arguments.body is None:
+        print(json.dumps(asdict(message), indent=2))
+        return 0
+    payload = message.payload
+    arguments.body.write_bytes(payload)
+    print(json.dumps(_without_body(message), indent=2))
+    print(f"{len(payload):,} bytes written to {arguments.body}", file=sys.stderr)
+    return 0
+
+
+async def run_parked(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """List parked keys, each with the event that it waits for."""
+    found: list[dict[str, Any]] = []
+    async with open_parking(settings) as store:
+        for parked in await store.keys():
+            head = await store.entries(parked.source, parked.key, most=1)
+            found.append(
+                {
+                    "source": str(parked.source),
+                    "key": parked.key,
+                    "since": parked.since,
+                    "entries": parked.entries,
+                    "waits_for": _head(head[0]) if head else None,
+                }
+            )
+    if arguments.json:
+        for each in found:
+            print(json.dumps(each))
+        return 0
+    rows = [
+        (
+            each["source"],
+            show_key(each["key"]),
+            when(each["since"]),
+            each["entries"],
+            (each["waits_for"] or {}).get("error") or "-",
+        )
+        for each in found
+    ]
+    headings = ("partition", "key", "since", "events", "waits for")
+    print(table(headings, rows) if rows else "No parked keys")
+    return 0
+
+
+def _head(entry: Entry) -> dict[str, Any]:
+    if entry.kind is EntryKind.EVENT:
+        return {"position": entry.position, "id": None, "error": None, "redrives": 0}
+    message = PoisonMessage.from_json(entry.document)
+    return {
+        "position": entry.position,
+        "id": message.id,
+        "error": f"{message.error.type.rpartition('.')[2]}: {message.error.message}",
+        "redrives": message.redrives,
+    }
+
+
+def _without_body(message: PoisonMessage) -> dict[str, Any]:
+    found = asdict(message)
+    del found["body"]
+    return found

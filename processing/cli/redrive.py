@@ -1,0 +1,129 @@
+"""`python -m processing redrive`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+
+from processing.cli.output import Bar, show_key, table
+from processing.operations import open_redrive
+from processing.redrive import Plan, Redrive, RedriveSummary, Selection
+
+SHOWN_FAILURES = 20
+INTERRUPTED = "interrupted"
+
+
+def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
+    """Add the command."""
+    command = commands.add_parser(
+        "redrive",
+        parents=[common],
+        help="replay poisoned events, and what is parked behind them, through the handler",
+    )
+    what = command.add_mutually_exclusive_group()
+    what.add_argument("--key", metavar="KEY", help="events of this key only")
+    what.add_argument(
+        "--id", metavar="ID", help="one poison message, by its id or the end of it after a '/'"
+    )
+    what.add_argument("--all", action="store_true", help="everything (as without --key and --id)")
+    command.add_argument("--dry-run", action="store_true", help="show what would be replayed")
+    command.add_argument("--json", action="store_true", help="the summary as JSON")
+    command.set_defaults(run=run)
+
+
+async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """Redrive; 0: everything selected is handled now, 1: not everything, 130: interrupted."""
+    selection = Selection(key=arguments.key, id=arguments.id)
+    async with open_redrive(settings) as redrive:
+        if arguments.dry_run:
+            plan = await redrive.plan(selection)
+            print(_plan_json(plan) if arguments.json else _plan(plan))
+            return 0
+        bar = Bar("replayed", quiet=arguments.json)
+        try:
+            with _stopping_on_interrupt(redrive):
+                summary = await redrive.run(selection, bar)
+        finally:
+            bar.close()
+    print(json.dumps(asdict(summary)) if arguments.json else _summary(summary))
+    if summary.stopped == INTERRUPTED:
+        return 130
+    return 0 if summary.complete else 1
+
+
+@contextmanager
+def _stopping_on_interrupt(redrive: Redrive) -> Iterator[None]:
+    """The first Ctrl-C lets what is in flight finish; the second breaks it off."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    pressed = False
+
+    def interrupted() -> None:
+        nonlocal pressed
+        if pressed and task is not None:
+            task.cancel()
+        pressed = True
+        redrive.stop(INTERRUPTED)
+        print("Finishing what is in flight; Ctrl-C again breaks it off", file=sys.stderr)
+
+    with suppress(NotImplementedError):  # Windows: Ctrl-C breaks off at once
+        loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        with suppress(NotImplementedError):
+            loop.remove_signal_handler(signal.SIGINT)
+
+
+def _plan(plan: Plan) -> str:
+    rows: list[tuple[object, ...]] = [
+        (message.id, show_key(message.key), message.redrives, message.error.message)
+        for message in plan.messages
+    ]
+    lines = [table(("poison message", "key", "redrives", "error"), rows)] if rows else []
+    if plan.parked:
+        parked = [(source, show_key(key), count) for (source, key), count in plan.parked.items()]
+        lines.append(table(("partition", "parked key", "events"), parked))
+    lines.append(f"{plan.events:,} events would be replayed")
+    return "\n\n".join(lines)
+
+
+def _plan_json(plan: Plan) -> str:
+    return json.dumps(
+        {
+            "events": plan.events,
+            "messages": [message.id for message in plan.messages],
+            "parked": [
+                {"source": str(source), "key": key, "entries": count}
+                for (source, key), count in plan.parked.items()
+            ],
+        }
+    )
+
+
+def _summary(summary: RedriveSummary) -> str:
+    lines = [
+        f"{summary.replayed:,} replayed, {len(summary.failed):,} failed again, "
+        f"{summary.left:,} left, {summary.released:,} keys released, in {summary.seconds:.1f} s"
+    ]
+    if summary.stale:
+        lines.append(f"{summary.stale:,} copies of messages replayed before were removed")
+    if summary.busy:
+        lines.append(f"{summary.busy:,} keys are being replayed by another redrive")
+    if summary.stopped:
+        lines.append(f"Stopped: {summary.stopped}")
+    if summary.failed:
+        rows = [
+            (failure.id, show_key(failure.key), failure.type, failure.message)
+            for failure in summary.failed[:SHOWN_FAILURES]
+        ]
+        lines.append(table(("failed again", "key", "error", "message"), rows))
+        if (more := len(summary.failed) - SHOWN_FAILURES) > 0:
+            lines.append(f"and {more:,} more")
+    return "\n".join(lines)

@@ -1,0 +1,285 @@
+"""Redrive: replays poisoned events, and what is parked behind them, through the same handler.
+
+Keys are replayed side by side, each under a lease of its own, so that two redrives at once never
+replay the same key. The circuit is obeyed, and not told: what an operator tries again says nothing
+new about the dependency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from processing.errors import LeaseLostError, StorageUnavailableError
+from processing.event import Source
+from processing.handler import LoadedHandler
+from processing.parker import Parking
+from processing.poison import PoisonMessage, PoisonQueue
+from processing.poison_reader import PoisonReader, Received
+from processing.replay import KeyReplay, Replaying, Tally
+from processing.retry import RetryPolicy
+
+logger = logging.getLogger(__name__)
+
+type Place = tuple[Source, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to redrive; everything if nothing is given.
+
+    Attributes:
+        key: events of this key.
+        id: one poison message, by its id or what its id ends with after a "/". If its key is
+            parked the whole key is replayed, for its order allows nothing else.
+    """
+
+    key: str | None = None
+    id: str | None = None
+
+    def takes(self, message: PoisonMessage) -> bool:
+        """Whether the message is selected."""
+        if self.key is not None:
+            return message.key == self.key
+        return self.id is None or names(message, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a redrive would replay: poison messages, and how many events wait in parked lists."""
+
+    messages: tuple[PoisonMessage, ...]
+    parked: dict[Place, int]
+
+    @property
+    def events(self) -> int:
+        """All events; those that stand in the queue and in a parked list count once."""
+        return sum(self.parked.values()) + sum(
+            (message.source, message.key) not in self.parked for message in self.messages
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveFailure:
+    """An event that failed again."""
+
+    id: str
+    key: str | None
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveSummary:
+    """What came of a redrive.
+
+    Attributes:
+        replayed: events that are handled now.
+        failed: those that failed again, and stay.
+        stale: copies of messages whose event was replayed before; removed.
+        released: parked keys that are released.
+        busy: keys that another redrive replays.
+        left: events that were selected and not reached.
+        stopped: why it stopped early, or "".
+    """
+
+    replayed: int
+    failed: tuple[RedriveFailure, ...]
+    stale: int
+    released: int
+    busy: int
+    left: int
+    stopped: str
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was selected is handled."""
+        return not (self.failed or self.busy or self.left or self.stopped)
+
+
+class Redrive:
+    """Replays poison messages and parked keys.
+
+    Args:
+        reader: reads the poison queue.
+        poison: takes the messages of parked events that fail in a redrive.
+        admits: whether the circuit lets events through.
+        lease_seconds: for how long a key stays leased to a redrive that died.
+        most_keys: how many keys are replayed at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: PoisonReader,
+        poison: PoisonQueue,
+        parking: Parking,
+        handler: LoadedHandler,
+        retry: RetryPolicy,
+        admits: Callable[[], bool] = lambda: True,
+        instance: str = "",
+        lease_seconds: float = 30.0,
+        most_keys: int = 16,
+    ) -> None:
+        self._reader = reader
+        self._parking = parking
+        self._most_keys = most_keys
+        self._replaying = Replaying(
+            reader=reader,
+            poison=poison,
+            store=parking.store,
+            claims=parking.claims,
+            handler=handler,
+            retry=retry,
+            admits=admits,
+            instance=instance,
+            lease_seconds=lease_seconds,
+            token=secrets.token_hex(8),
+        )
+
+    def stop(self, why: str = "interrupted") -> None:
+        """Start no further event; those in flight finish, and their messages are removed."""
+        self._replaying.stop(why)
+
+    async def plan(self, selection: Selection) -> Plan:
+        """What `run` would replay, without replaying it.
+
+        Raises:
+            StorageUnavailableError: the queue or the parked lists can't be read.
+        """
+        held = await self._collect(selection)
+        try:
+            messages = [each.message for each in held]
+            parked = await self._parked(selection, messages)
+        finally:
+            await self._put_back(held)
+        unique = {message.id: message for message in messages}.values()
+        ordered = sorted(unique, key=lambda each: (each.enqueued_ms, each.sequence_number))
+        return Plan(tuple(ordered), parked)
+
+    async def run(
+        self,
+        selection: Selection = Selection(),
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> RedriveSummary:
+        """Replay what is selected.
+
+        Args:
+            selection: what to replay.
+            progress: told after each event how many are done, and how many there are.
+
+        Raises:
+            StorageUnavailableError: the queue or the parked lists can't be read; nothing was
+                replayed yet. Later on it ends up in the summary's `stopped`.
+        """
+        started = time.perf_counter()
+        held = await self._collect(selection)
+        tally = Tally(progress)
+        renewing = asyncio.create_task(self._renew(held))
+        try:
+            parked = await self._parked(selection, [each.message for each in held])
+            units: dict[Place, list[Received]] = defaultdict(list)
+            for each in held:
+                units[each.message.source, each.message.key].append(each)
+            for place in parked:
+                units.setdefault(place, [])
+            plan = Plan(tuple({each.message.id: each.message for each in held}.values()), parked)
+            tally.total = plan.events
+            await self._replay_all(units, tally)
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+            await self._put_back(held, tally)
+        return RedriveSummary(
+            replayed=tally.replayed,
+            failed=tuple(RedriveFailure(*failure) for failure in tally.failed),
+            stale=tally.stale,
+            released=tally.released,
+            busy=tally.busy,
+            left=max(0, tally.total - tally.done),
+            stopped=self._replaying.stopped,
+            seconds=time.perf_counter() - started,
+        )
+
+    async def _replay_all(self, units: dict[Place, list[Received]], tally: Tally) -> None:
+        waiting = iter(units.items())
+
+        async def work() -> None:
+            for (source, key), received in waiting:
+                if self._replaying.stopped:
+                    return
+                try:
+                    await KeyReplay(self._replaying, source, key, received, tally).run()
+                except LeaseLostError as error:
+                    logger.warning("%s", error)
+                    tally.busy += 1
+                except (StorageUnavailableError, ValueError) as error:
+                    self._replaying.stop(str(error))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._most_keys, len(units))):
+                group.create_task(work())
+
+    async def _collect(self, selection: Selection) -> list[Received]:
+        """Hold what is selected; everything else is put back."""
+        held: list[Received] = []
+        others: list[Received] = []
+        try:
+            while some := await self._reader.receive():
+                for each in some:
+                    (held if selection.takes(each.message) else others).append(each)
+        except BaseException:
+            await self._put_back(held)
+            raise
+        finally:
+            await self._put_back(others)
+        return held
+
+    async def _parked(
+        self, selection: Selection, messages: Sequence[PoisonMessage]
+    ) -> dict[Place, int]:
+        selected = {(message.source, message.key) for message in messages}
+        return {
+            (each.source, each.key): each.entries
+            for each in await self._parking.store.keys()
+            if (each.source, each.key) in selected
+            or (selection.id is None and selection.key in (None, each.key))
+        }
+
+    async def _renew(self, held: Sequence[Received]) -> None:
+        """Keep the messages held for as long as this takes."""
+        while True:
+            await asyncio.sleep(self._reader.hold_seconds / 3)
+            for each in held:
+                with suppress(StorageUnavailableError):  # the next round tries again
+                    await self._reader.renew(each)
+
+    async def _put_back(self, held: Sequence[Received], tally: Tally | None = None) -> None:
+        for each in held:
+            with suppress(StorageUnavailableError):  # its hold runs out
+                if tally is not None and await self._is_stale(each):
+                    tally.stale += 1
+                    await self._reader.remove(each)
+                else:
+                    await self._reader.put_back(each)
+
+    async def _is_stale(self, received: Received) -> bool:
+        """Whether another redrive has replayed the message's key while this one held it."""
+        message = received.message
+        return (
+            message.parked
+            and not received.gone
+            and await self._parking.store.is_stale(message.source, message.verdict)
+        )
+
+
+def names(message: PoisonMessage, text: str) -> bool:
+    """Whether the text is the message's id, or what it ends with after a "/"."""
+    return f"/{message.id}".endswith(f"/{text}")
