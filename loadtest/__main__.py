@@ -1,4 +1,4 @@
-"""`python -m loadtest run`: exit code 0 if every promise was kept."""
+"""`python -m loadtest run|chaos-sweep`: exit code 0 if every promise was kept."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.arguments import parse
+from loadtest.chaos.sweep import Outcome, Sweep, tabulate
 from loadtest.errors import LoadTestError, UsageError
 from loadtest.page import write_page
 from loadtest.picture import write_png
@@ -27,7 +28,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run and return the exit code."""
     console, errors = Console(), Console(stderr=True)
     try:
-        settings = parse(arguments)
+        asked = parse(arguments)
+        if isinstance(asked, Sweep):
+            return _sweep(asked, console)
+        settings = asked
         report, stopped_by = asyncio.run(_run_interruptibly(settings, console))
     except UsageError as error:
         errors.print(
@@ -47,6 +51,34 @@ def main(arguments: Sequence[str]) -> int:
     for what, file in (("report", settings.report), ("page", page), ("picture", picture)):
         console.print(f"{what:<8} {file}", highlight=False)
     return 0 if report.passed else _BROKEN
+
+
+def _sweep(sweep: Sweep, console: Console) -> int:
+    """Run each seed; the exit code, that of an interruption if there was one."""
+    outcomes: list[Outcome] = []
+    for settings in sweep:
+        plan = settings.chaos
+        assert plan is not None  # noqa: S101 - a sweep is of chaos
+        console.rule(f"seed {plan.seed}", align="left")
+        try:
+            report, stopped_by = asyncio.run(_run_interruptibly(settings, console))
+        except UsageError:
+            raise
+        except LoadTestError as error:
+            console.print(f"loadtest: {error}", style="red", markup=False, highlight=False)
+            outcomes.append(Outcome(plan, None, str(error).partition("\n")[0]))
+            continue
+        if report is None:
+            return 128 + (stopped_by or signal.SIGINT)
+        show(report, console)
+        write_all(report, settings.report)
+        outcomes.append(Outcome(plan, report.to_dict()))
+    console.print(tabulate(outcomes))
+    failed = [str(outcome.plan.seed) for outcome in outcomes if not outcome.passed]
+    console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} kept every promise")
+    if failed:
+        console.print(f"failed: {', '.join(failed)} (again with `run --scenario chaos --seed N`)")
+    return _BROKEN if failed else 0
 
 
 async def _run_interruptibly(

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
+from loadtest.chaos.settings import chaos_settings
+from loadtest.chaos.sweep import Sweep, parse_seeds
 from loadtest.errors import UsageError
 from loadtest.settings import ApproveWith, Scenario, Settings, Target
 
@@ -17,22 +19,27 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message} (see `python -m loadtest run --help`)")
 
 
-def parse(arguments: Sequence[str]) -> Settings:
-    """Settings from a command line, without the program's name.
+def parse(arguments: Sequence[str]) -> Settings | Sweep:
+    """What a command line asks for, without the program's name: one run, or a sweep of them.
 
     Raises:
         UsageError: an option is unknown or its value is impossible; the message says which.
         SystemExit: `--help` was asked for and printed.
     """
     values: dict[str, Any] = vars(_parser().parse_args(arguments))
-    values.pop("command")
+    command = values.pop("command")
     chosen = {name: value for name, value in values.items() if value is not None}
-    changes = chosen.pop("set", [])
+    chosen["app_settings"] = MappingProxyType(dict(map(_change, chosen.pop("set", []))))
+    if command == "chaos-sweep":
+        directory = chosen.pop("directory", Path("out/chaos"))
+        return Sweep(parse_seeds(chosen.pop("seeds")), directory, chosen)
     if chosen.get("target") == Target.RUNNING:
         for name in ("instances", "partitions", "app"):
             if name in chosen:
                 raise UsageError(f"--{name} takes --target local: a running stack has its own")
-    return Settings(app_settings=MappingProxyType(dict(map(_change, changes))), **chosen)
+    if chosen.get("scenario") is Scenario.CHAOS:
+        return chaos_settings(chosen)
+    return Settings(**chosen)
 
 
 def _change(text: str) -> tuple[str, str]:
@@ -54,8 +61,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = run.add_argument
     add("--scenario", type=Scenario, choices=list(Scenario), help="default outage")
-    add("--events", type=int, metavar="N", help="how many to send (100000)")
-    add("--keys", type=int, metavar="N", help="partition keys, each with its own counter (100)")
+    add("--events", type=int, metavar="N", help="how many to send (100000; chaos: 20000)")
+    add(
+        "--keys",
+        type=int,
+        metavar="N",
+        help="partition keys, each with its own counter (100; chaos: drawn)",
+    )
     add("--poison-every", type=int, metavar="N", help="outage: one poison event in N (2000)")
     add("--outage-after", type=int, metavar="N", help="outage: begins after N handled (20000)")
     add(
@@ -63,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="approve_after_seconds",
         type=float,
         metavar="S",
-        help="seconds until the operator approves (5)",
+        help="seconds until the operator approves (5; chaos: 1)",
     )
     add("--approve", type=ApproveWith, choices=list(ApproveWith), help="how (cli)")
     add("--report", type=Path, metavar="FILE", help="out/report.json; .html and .png beside it")
@@ -75,8 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="of the running stack (.local/endpoints.json)",
     )
-    add("--instances", type=int, metavar="N", help="function host processes (1)")
-    add("--partitions", type=int, metavar="N", help="of the event hub (4)")
+    add("--instances", type=int, metavar="N", help="function host processes (1; chaos: drawn)")
+    add("--partitions", type=int, metavar="N", help="of the event hub (4; chaos: drawn)")
     add("--app", type=Path, metavar="DIR", help="the function app to host (this repository's)")
     add("--set", action="append", metavar="NAME=VALUE", help="an app setting; may be repeated")
     add("--kill-after", type=int, metavar="N", help="kill -9 one host instance after N handled")
@@ -85,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="rate_per_second",
         type=float,
         metavar="N",
-        help="events sent per second (0: as fast as possible)",
+        help="events sent per second (0: as fast as possible; chaos: 1000)",
     )
     add("--events-per-batch", type=int, metavar="N", help="of one key, sent together (40)")
     add(
@@ -93,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         dest="timeout_seconds",
         type=float,
         metavar="S",
-        help="give up after so many seconds of running (600)",
+        help="give up after so many seconds of running (600; chaos: 240)",
     )
     add(
         "--stall",
@@ -102,5 +114,34 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="give up when nothing moved for so long (60)",
     )
-    add("--seed", type=int, metavar="N", help="draws the places of the poison events (0)")
+    add(
+        "--lease",
+        dest="lease_seconds",
+        type=float,
+        metavar="S",
+        help="until a silent host's partitions are taken over (10; chaos: 5)",
+    )
+    add(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="draws the places of the poison events, and all of chaos (0)",
+    )
+    _add_sweep(commands)
     return parser
+
+
+def _add_sweep(commands: Any) -> None:
+    sweep = commands.add_parser(
+        "chaos-sweep",
+        help="run the scenario chaos with one seed after the other",
+        description="Run the scenario chaos with one seed after the other and print a table. "
+        "Exit code 0: every run kept every promise.",
+    )
+    add = sweep.add_argument
+    add("--seeds", required=True, metavar="A-B", help="such as 1-25, or 3,5,7")
+    add("--reports", dest="directory", type=Path, metavar="DIR", help="for each seed (out/chaos)")
+    add("--events", type=int, metavar="N", help="of each run (20000)")
+    add("--rate", dest="rate_per_second", type=float, metavar="N", help="sent per second (1000)")
+    add("--app", type=Path, metavar="DIR", help="the function app to host (this repository's)")
+    add("--set", action="append", metavar="NAME=VALUE", help="an app setting; may be repeated")

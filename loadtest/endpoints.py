@@ -39,6 +39,7 @@ class Endpoints:
     poison_queue: str
     settings_file: Path
     event_grid_topic_key: str = field(default="", repr=False)
+    event_hub_control_url: str = ""
     console_url: str = ""
     console_token: str = field(default="", repr=False)
     state_dir: Path = Path()
@@ -64,6 +65,7 @@ class Endpoints:
             **{name: str(values[name]) for name in _REQUIRED if name != "settings_file"},
             settings_file=Path(values["settings_file"]),
             event_grid_topic_key=str(values.get("event_grid_topic_key", "")),
+            event_hub_control_url=str(values.get("event_hub_control_url", "")),
             console_url=str(values.get("console_url", "")),
             console_token=str(values.get("console_token", "")),
             state_dir=file.parent,

@@ -94,6 +94,7 @@ class Evidence:
         expectation: what else had to happen.
         max_attempts: attempts after which a failing event is poisoned.
         kills: host processes killed on purpose; a poison message may then be there twice.
+        suppressed: appends that the ledger refused because it had them already.
     """
 
     workload: Workload
@@ -109,3 +110,4 @@ class Evidence:
     alerts: Sequence[Alert] = ()
     max_attempts: int = 4
     kills: int = 0
+    suppressed: int = 0

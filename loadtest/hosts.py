@@ -42,9 +42,15 @@ def kill_one(state_dir: Path) -> HostInstance:
         StackError: none is alive.
     """
     for host in host_instances(state_dir):
-        try:
-            os.kill(host.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-        return host
+        if signal_host(host, signal.SIGKILL):
+            return host
     raise StackError(f"no host instance to kill in {state_dir / 'hosts'}")
+
+
+def signal_host(host: HostInstance, number: signal.Signals) -> bool:
+    """Signal an instance; False if it has ended already."""
+    try:
+        os.kill(host.pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -19,6 +19,7 @@ from loadtest.endpoints import Endpoints
 from loadtest.errors import StackError
 
 _POLL_SECONDS = 0.05
+_MOST_POLL_SECONDS = 1.0
 _SAMPLE_SECONDS = 0.25
 _SLOW_POLL_SECONDS = 0.5
 _SITES_VERSION = "2025-03-01"
@@ -141,7 +142,8 @@ class Observer:
                     sampled = began
                     self.samples.append(self.latest)
                 # With very many keys a poll takes long: leave Redis most of the time to the app.
-                await asyncio.sleep(max(_POLL_SECONDS, 4 * (time.monotonic() - began)))
+                took = time.monotonic() - began
+                await asyncio.sleep(min(_MOST_POLL_SECONDS, max(_POLL_SECONDS, 4 * took)))
 
     async def _read(self, client: redis.asyncio.Redis) -> Sample:
         keys = self._keys
@@ -170,7 +172,7 @@ class Observer:
 
     async def _watch_queue(self) -> None:
         async with QueueClient.from_connection_string(
-            self._endpoints.storage_connection_string, self._endpoints.poison_queue
+            self._endpoints.storage_connection_string, self._endpoints.poison_queue, retry_total=0
         ) as queue:
             while True:
                 with contextlib.suppress(AzureError):

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import redis.asyncio
 
 from loadtest.endpoints import Endpoints
 from loadtest.errors import OperatorError
-from loadtest.observer import Keys, Observer
+from loadtest.observer import Observer
 from loadtest.paths import PROJECT
 from loadtest.settings import ApproveWith
 
@@ -35,6 +35,10 @@ class Approval:
 class Operator:
     """Approves each opening once: `await operator.run()` for ever, cancel it at the end.
 
+    Args:
+        patience_seconds: how long an approval that is refused is tried again, as it has to be
+            while Redis or the console is down.
+
     Raises:
         OperatorError: a workflow run failed, or the approval was refused while the circuit was
             still open.
@@ -49,6 +53,7 @@ class Operator:
         *,
         approve_after_seconds: float,
         after_generation: int,
+        patience_seconds: float = 0.0,
     ) -> None:
         self._observer = observer
         self._workflow_url = workflow_url
@@ -56,6 +61,7 @@ class Operator:
         self._approve = approve
         self._approve_after_seconds = approve_after_seconds
         self._generation = after_generation
+        self._patience_seconds = patience_seconds
         self.waiting = False
         self.approvals: list[Approval] = []
 
@@ -108,23 +114,24 @@ class Operator:
         return None
 
     async def _approve_unless_moved_on(self, generation: int) -> None:
-        try:
-            await self._approve(generation)
-        except OperatorError:
-            if self._still_open(generation):
-                raise
+        give_up_at = time.monotonic() + self._patience_seconds
+        while True:
+            try:
+                await self._approve(generation)
+            except OperatorError:
+                if not self._still_open(generation):
+                    return
+                if time.monotonic() >= give_up_at:
+                    raise
+                await asyncio.sleep(_POLL_SECONDS)
+            else:
+                return
 
 
 def _stopped_at(run: dict[str, Any]) -> str | None:
     """When the workflow stopped the app."""
     stops = [step.get("at") for step in run.get("steps", ()) if step.get("name") == "stop"]
     return str(stops[-1]) if stops else None
-
-
-async def end_outage(redis_url: str, keys: Keys) -> None:
-    """Make the downstream take calls again."""
-    async with redis.asyncio.Redis.from_url(redis_url) as client:
-        await client.delete(keys.ledger("outage"))
 
 
 def approve_with(how: ApproveWith, endpoints: Endpoints, circuit_name: str) -> Approve:

@@ -1,4 +1,4 @@
-"""Which host instance owns which partition, as the host notes it in blob storage."""
+"""The host's own notes in blob storage: who owns which partition, and the checkpoints."""
 
 from __future__ import annotations
 
@@ -21,3 +21,17 @@ async def read_owners(connection_string: str, hub: str, group: str) -> dict[str,
     except AzureError:
         return {}
     return dict(sorted(owners.items()))
+
+
+async def delete_checkpoints(connection_string: str, hub: str, group: str) -> int:
+    """Delete the checkpoints of a consumer group; how many. Its next owner starts at the beginning.
+
+    Raises:
+        AzureError: storage does not answer.
+    """
+    infix = f"/{hub}/{group}/checkpoint/".lower()
+    async with ContainerClient.from_connection_string(connection_string, CONTAINER) as blobs:
+        found = [name async for name in blobs.list_blob_names() if infix in name]
+        for name in found:
+            await blobs.delete_blob(name)
+    return len(found)

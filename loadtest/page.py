@@ -7,7 +7,7 @@ from pathlib import Path
 from string import Template
 
 from loadtest.picture import svg
-from loadtest.report import Report, headline, rows
+from loadtest.report import Report, fault_lines, headline, rows
 
 _PAGE = Template("""\
 <!doctype html>
@@ -49,6 +49,7 @@ $figures
 </table>
 <h2>What the circuit did</h2>
 $history
+$faults
 $diff
 </body>
 </html>
@@ -75,6 +76,7 @@ def render(report: Report) -> str:
             for name, value, kept in rows(report)
         ),
         history=_history(report),
+        faults=_faults(report),
         diff=(
             f"<h2>The events concerned</h2><pre>{escape(chr(10).join(verdict.diff))}</pre>"
             if verdict.diff
@@ -104,3 +106,11 @@ def _history(report: Report) -> str:
         for transition in report.history
     ]
     return "<table>" + "".join(lines) + "</table>"
+
+
+def _faults(report: Report) -> str:
+    if not report.faults:
+        return ""
+    lines = (line.partition(". ")[2] for line in fault_lines(report))
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>What was done to it (seed {report.seed})</h2><ol>{items}</ol>"

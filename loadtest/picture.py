@@ -25,6 +25,7 @@ _ENTERED = {
     "isolated": "isolated",
 }
 _HANDLED, _FAILURES, _THRESHOLD, _STOPPED = "#1f6fb2", "#b3362b", "#7a1e16", "#555555"
+_FAULT = "#6a3d9a"
 
 
 def draw(report: Report) -> Figure:
@@ -34,6 +35,7 @@ def draw(report: Report) -> Figure:
     end = _end(report)
     _draw_throughput(throughput, report)
     _draw_failures(failures, report)
+    _mark_faults(throughput, report)
     for axes in (throughput, failures):
         _shade(axes, report, end, named=axes is throughput)
         axes.set_xlim(0, end)
@@ -133,6 +135,20 @@ def state_spans(report: Report, end: float) -> Iterator[tuple[str, float, float]
         state, since = entered, at
     if state in _STATE_COLORS:
         yield state, since, end
+
+
+def _mark_faults(axes: Axes, report: Report) -> None:
+    """A numbered line for each fault, and a bar for as long as it lasted; the page has the list."""
+    top = axes.get_xaxis_transform()
+    for number, fault in enumerate(report.faults, start=1):
+        began = report.offset(fault.began_us)
+        axes.axvline(began, color=_FAULT, linewidth=0.9, linestyle=":", label="fault")
+        # In turns at three heights: faults that lie close together stay readable.
+        height = 0.93 - 0.07 * (number % 3)
+        if fault.ended_us is not None:
+            ended = report.offset(fault.ended_us)
+            axes.plot([began, ended], [height, height], color=_FAULT, linewidth=3, transform=top)
+        axes.text(began, height, f" {number}", color=_FAULT, fontsize=8, transform=top)
 
 
 def _shade(axes: Axes, report: Report, end: float, *, named: bool) -> None:

@@ -32,11 +32,18 @@ from loadtest.scenarios import Workload
 from loadtest.settings import Scenario
 
 _REPORT_SECONDS = 0.1
+_PAUSE_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to send where; `rate_per_second` 0 is as fast as possible."""
+    """What to send where.
+
+    Attributes:
+        rate_per_second: 0 is as fast as possible.
+        patience_seconds: how long a batch is sent again after the SDK gave it up; it gives up at
+            once when the hub is busy, whatever its retry options say.
+    """
 
     connection: str
     event_hub: str
@@ -44,6 +51,7 @@ class Order:
     events_per_batch: int
     rate_per_second: float
     workload: Workload
+    patience_seconds: float = 0.0
 
     def to_json(self) -> str:
         """One line, read by `from_json`."""
@@ -78,6 +86,9 @@ def event(order: Order, key_index: int, counter: int) -> EventData:
     properties: dict[str | bytes, Any] = {"run": order.run, "key": key, "counter": counter}
     if fault := workload.fault(key_index, counter):
         properties["simulate"] = fault.value
+    elif delay := workload.delay(key_index, counter):
+        kind, milliseconds = delay
+        properties |= {"simulate": kind.value, "milliseconds": milliseconds}
     data.properties = properties
     return data
 
@@ -100,6 +111,17 @@ def filled_batches(order: Order, client: Client) -> Iterator[EventDataBatch]:
         yield batch
 
 
+def _sent(client: Client, batch: EventDataBatch, *, patient: bool) -> bool:
+    """Send a batch; False if that failed and may be tried again."""
+    try:
+        client.send_batch(batch)
+    except EventHubError:
+        if not patient:
+            raise
+        return False
+    return True
+
+
 def send_all(
     order: Order,
     client: Client,
@@ -111,12 +133,15 @@ def send_all(
     """Send everything in order; `report` gets the number of acknowledged events after each batch.
 
     Raises:
-        EventHubError: a batch failed, after the SDK's retries (about ten seconds).
+        EventHubError: a batch failed, after the SDK's retries (about ten seconds) and the order's
+            patience.
     """
     acknowledged = 0
     started = clock()
     for batch in filled_batches(order, client):
-        client.send_batch(batch)
+        give_up_at = clock() + order.patience_seconds
+        while not _sent(client, batch, patient=clock() < give_up_at):
+            sleep(_PAUSE_SECONDS)
         acknowledged += len(batch)
         report(acknowledged)
         if order.rate_per_second:
@@ -154,7 +179,10 @@ def main() -> int:
             tell()
 
     client = EventHubProducerClient.from_connection_string(
-        order.connection, eventhub_name=order.event_hub, retry_total=4, retry_backoff_max=2
+        order.connection,
+        eventhub_name=order.event_hub,
+        retry_total=4,
+        retry_backoff_max=2,
     )
     try:
         with client:

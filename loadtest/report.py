@@ -13,6 +13,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.chaos.faults import FaultDone
 from loadtest.evidence import Transition
 from loadtest.metrics import BIN_US, Metrics
 from loadtest.observer import Sample
@@ -24,7 +25,7 @@ from loadtest.verdict import Verdict
 class Report:
     """Everything that is said about one run; times in seconds, `started_us` on Redis's clock.
 
-    `owners` is partition → host instance at the end.
+    `owners` is partition → host instance at the end; `faults` in the order of their beginnings.
     """
 
     run: str
@@ -39,6 +40,8 @@ class Report:
     approvals: tuple[Approval, ...]
     owners: Mapping[str, str]
     kills: int
+    seed: int
+    faults: tuple[FaultDone, ...]
     suppressed: int
     refused: int
     failure_threshold: int
@@ -75,6 +78,18 @@ class Report:
             "suppressed": self.suppressed,
             "refused": self.refused,
             "kills": self.kills,
+            "seed": self.seed,
+            "faults": [
+                {
+                    "kind": fault.kind.value,
+                    "at_seconds": round(self.offset(fault.began_us), 2),
+                    "until_seconds": None
+                    if fault.ended_us is None
+                    else round(self.offset(fault.ended_us), 2),
+                    "detail": fault.detail,
+                }
+                for fault in self.faults
+            ],
             "circuit": {
                 **circuit,
                 "failure_threshold": self.failure_threshold,
@@ -169,6 +184,9 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
         table.append(("circuit opened", "never", None))
     if report.kills:
         table.append(("hosts killed (-9)", str(report.kills), None))
+    if report.faults:
+        kinds = len({fault.kind for fault in report.faults})
+        table.append((f"faults (seed {report.seed})", f"{len(report.faults)}, {kinds} kinds", None))
     table += [
         ("redelivered, suppressed", f"{report.suppressed:,}", None),
         ("sending took", f"{report.send_seconds:.1f} s", None),
@@ -219,9 +237,21 @@ def summary(report: Report) -> RenderableType:
         table,
         Text(headline(report), "bold green" if report.passed else "bold red"),
     ]
+    parts += [Text(f"  {line}", "dim") for line in fault_lines(report)]
     parts += [Text(f"  ✗ {line}", "red") for line in report.verdict.broken]
     parts += [Text(f"    {line}") for line in report.verdict.diff]
     return Group(*parts)
+
+
+def fault_lines(report: Report) -> list[str]:
+    """What was done to the stack and when, one line each."""
+    lines = []
+    for number, fault in enumerate(report.faults, start=1):
+        at = f"{report.offset(fault.began_us):.1f} s"
+        if fault.ended_us is not None:
+            at = f"{at} to {report.offset(fault.ended_us):.1f} s"
+        lines.append(f"{number}. {at}: {fault.kind} ({fault.detail})")
+    return lines
 
 
 def show(report: Report, console: Console) -> None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from functools import partial
 
@@ -15,15 +13,17 @@ import httpx
 from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
+from loadtest.chaos.faults import Target as FaultTarget
+from loadtest.chaos.plan import FaultKind
 from loadtest.collector import connect, read_alerts, read_history, read_ledgers, read_refused
 from loadtest.endpoints import Endpoints
-from loadtest.errors import OperatorError, StackError
+from loadtest.errors import StackError
 from loadtest.evidence import Evidence
-from loadtest.faults import begin_outage, kill_host
-from loadtest.hosts import HostInstance
+from loadtest.faults import end_outage
+from loadtest.interference import Interference
 from loadtest.metrics import measure
 from loadtest.observer import Keys, Observer
-from loadtest.operator import Operator, approve_with, end_outage
+from loadtest.operator import Operator, approve_with
 from loadtest.ownership import read_owners
 from loadtest.poison_queue import read_poison_queue
 from loadtest.producer import Order
@@ -31,13 +31,16 @@ from loadtest.progress import Display, Stage, stage_of
 from loadtest.report import Report
 from loadtest.scenarios import Expectation, Workload
 from loadtest.sending import Sending, SendProgress
-from loadtest.settings import AppLimits, Scenario, Settings, Target
+from loadtest.settings import AppLimits, Settings, Target
 from loadtest.stack import Stack
 from loadtest.verdict import Verdict
 from loadtest.verifier import verify
 from loadtest.watch import Watch
 
 _TICK_SECONDS = 0.1
+_OPERATOR_SECONDS = 30.0
+"""How long the operator of a chaos run tries to approve while something else is down."""
+_PRODUCER_SECONDS = 60.0
 _SETTLE_SECONDS = 1.0
 """Waited before verifying, so that a late repetition is caught too."""
 
@@ -58,11 +61,11 @@ async def _run(settings: Settings, display: Display) -> Report:
     began = time.monotonic()
     if settings.target is Target.RUNNING:
         endpoints = Endpoints.read(settings.endpoints_file)
-        return await Run(settings, endpoints, lambda: None, display, began).report()
+        return await Run(settings, endpoints, None, display, began).report()
     display.stage(Stage.STARTING)
     stack = Stack(settings)
     async with stack:
-        report = await Run(settings, stack.endpoints, stack.check, display, began).report()
+        report = await Run(settings, stack.endpoints, stack, display, began).report()
         display.stage(Stage.STOPPING)
     if report.passed:
         stack.discard()
@@ -78,13 +81,13 @@ class Run:
         self,
         settings: Settings,
         endpoints: Endpoints,
-        check_stack: Callable[[], None],
+        stack: Stack | None,
         display: Display,
         began: float,
     ) -> None:
         self._settings = settings
         self._endpoints = endpoints
-        self._check_stack = check_stack
+        self._stack = stack
         self._display = display
         self._began = began
         self._name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
@@ -93,7 +96,6 @@ class Run:
         self._limits = AppLimits.from_values(app_settings)
         self._group = app_settings.get("EVENT_HUB_CONSUMER_GROUP", "$Default")
         self._keys = Keys(self._name, self._limits.breaker_name, self._workload.key_names)
-        self._killed: list[HostInstance] = []
         display.failure_threshold = self._limits.failure_threshold
 
     async def report(self) -> Report:
@@ -103,9 +105,10 @@ class Run:
         async with observer:
             before = await observer.first()
             operator = self._operator(observer, before.generation)
-            async with self._sending() as sending, self._interference(observer, operator) as tasks:
+            interference = self._interference(observer, operator)
+            async with self._sending() as sending, interference:
                 gave_up, verdict = await self._until_over(
-                    observer, operator, sending.progress, tasks, before.generation
+                    observer, operator, sending.progress, interference, before.generation
                 )
             owners = await read_owners(
                 self._endpoints.storage_connection_string,
@@ -129,7 +132,9 @@ class Run:
                 samples=tuple(sample for sample in observer.samples if sample.at_us),
                 approvals=tuple(operator.approvals),
                 owners=owners,
-                kills=len(self._killed),
+                kills=interference.kills,
+                seed=self._settings.seed,
+                faults=interference.faults,
                 suppressed=observer.latest.suppressed,
                 refused=observer.latest.refused,
                 failure_threshold=self._limits.failure_threshold,
@@ -148,7 +153,16 @@ class Run:
             approve_with(self._settings.approve, self._endpoints, self._limits.breaker_name),
             approve_after_seconds=self._settings.approve_after_seconds,
             after_generation=generation,
+            patience_seconds=_OPERATOR_SECONDS if self._settings.chaos else 0,
         )
+
+    def _interference(self, observer: Observer, operator: Operator) -> Interference:
+        async def add_host() -> None:
+            if self._stack is not None:
+                await self._stack.add_host()
+
+        target = FaultTarget(self._endpoints, self._keys, self._group, add_host)
+        return Interference(self._settings, observer, operator, target, self._display.say)
 
     def _sending(self) -> Sending:
         settings = self._settings
@@ -160,38 +174,17 @@ class Run:
                 events_per_batch=settings.events_per_batch,
                 rate_per_second=settings.rate_per_second,
                 workload=self._workload,
+                # A producer that gives up would end a run that is meant to break things for longer.
+                patience_seconds=0 if settings.chaos is None else _PRODUCER_SECONDS,
             )
         )
-
-    @contextlib.asynccontextmanager
-    async def _interference(
-        self, observer: Observer, operator: Operator
-    ) -> AsyncIterator[list[asyncio.Task[None]]]:
-        """The operator and the faults, in the background."""
-        settings = self._settings
-        tasks = [asyncio.create_task(operator.run())]
-        if settings.scenario is Scenario.OUTAGE:
-            url = self._endpoints.redis_url
-            outage = begin_outage(observer, url, self._keys, settings.outage_after)
-            tasks.append(asyncio.create_task(outage))
-        if settings.kill_after is not None:
-            tasks.append(asyncio.create_task(self._kill(observer, settings.kill_after)))
-        try:
-            yield tasks
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _kill(self, observer: Observer, after: int) -> None:
-        self._killed.append(await kill_host(observer, self._endpoints.state_dir, after))
 
     async def _until_over(
         self,
         observer: Observer,
         operator: Operator,
         progress: SendProgress,
-        tasks: list[asyncio.Task[None]],
+        interference: Interference,
         after_generation: int,
     ) -> tuple[str | None, Verdict]:
         """Watch until everything is accounted for or nothing more is to be hoped for.
@@ -204,11 +197,11 @@ class Run:
             settings.events, settings.timeout_seconds, settings.stall_seconds, time.monotonic()
         )
         while True:
-            gave_up = await self._watch(watch, observer, operator, progress, tasks)
+            gave_up = await self._watch(watch, observer, operator, progress, interference)
             if gave_up is None:
                 await asyncio.sleep(_SETTLE_SECONDS)
             self._display.stage(Stage.VERIFYING)
-            verdict = await self._verify(observer, progress, after_generation)
+            verdict = await self._verify(observer, progress, interference, after_generation)
             needed = settings.events + _repetitions(verdict)
             if gave_up is not None or not verdict.lost or needed <= watch.needed:
                 return gave_up, verdict
@@ -220,16 +213,14 @@ class Run:
         observer: Observer,
         operator: Operator,
         progress: SendProgress,
-        tasks: list[asyncio.Task[None]],
+        interference: Interference,
     ) -> str | None:
         while True:
-            self._check_stack()
+            if self._stack is not None:
+                self._stack.check()
             observer.check()
-            for task in tasks:
-                if task.done() and (error := task.exception()):
-                    if not isinstance(error, OperatorError):
-                        raise error
-                    return str(error)
+            if failed := interference.check():
+                return failed
             sample = observer.latest
             stage = stage_of(
                 sample,
@@ -240,14 +231,19 @@ class Run:
             self._display.update(sample, progress.acknowledged, stage)
             if progress.error is not None:
                 return f"the producer stopped after {progress.acknowledged}: {progress.error}"
-            if watch.complete(sample, time.monotonic(), over=progress.over):
+            over = progress.over and interference.over
+            if watch.complete(sample, time.monotonic(), over=over):
                 return None
             if reason := watch.given_up(sample, progress.acknowledged, time.monotonic()):
                 return reason
             await asyncio.sleep(_TICK_SECONDS)
 
     async def _verify(
-        self, observer: Observer, progress: SendProgress, after_generation: int
+        self,
+        observer: Observer,
+        progress: SendProgress,
+        interference: Interference,
+        after_generation: int,
     ) -> Verdict:
         poison = await read_poison_queue(
             self._endpoints.storage_connection_string, self._endpoints.poison_queue, self._name
@@ -264,18 +260,31 @@ class Run:
                         sent=workload.sent_counts(size, acknowledged),
                         unconfirmed=workload.sent_counts(size, acknowledged + size),
                         ledgers=read_ledgers(client, self._keys),
-                        expectation=Expectation.of(workload, self._limits.failure_threshold),
+                        expectation=self._expectation(),
                         circuit_state=observer.latest.state,
                         refused=read_refused(client, self._keys),
                         poison=poison,
                         history=read_history(client, self._keys, after_generation),
                         alerts=alerts,
                         max_attempts=self._limits.max_attempts,
-                        kills=len(self._killed),
+                        kills=interference.kills,
+                        suppressed=observer.latest.suppressed,
                     )
                 )
 
         return await asyncio.to_thread(judge)
+
+    def _expectation(self) -> Expectation:
+        plan = self._settings.chaos
+        if plan is None:
+            return Expectation.of(self._workload, self._limits.failure_threshold)
+        most_repeats = plan.most_repeats(self._limits.max_lanes)
+        return Expectation(
+            least_openings=int(FaultKind.OUTAGE in plan.kinds),
+            most_openings=None,
+            most_suppressed=most_repeats,
+            poison_repeats=most_repeats > 0,
+        )
 
 
 def _repetitions(verdict: Verdict) -> int:

@@ -18,11 +18,26 @@ SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th message of each key fails for good, as in the original."""
 
 
+SLOW_MS = (5, 60)
+"""Least and most milliseconds that a slow event's handler takes."""
+
+HANG_MS = 15_000
+"""How long a hanging handler says nothing, if nobody cuts it off."""
+
+
 class Fault(StrEnum):
-    """Value of the application property `simulate`."""
+    """Value of the application property `simulate` for events that are to fail."""
 
     POISON = "poison"
     ERROR = "error"
+
+
+class Delay(StrEnum):
+    """Value of `simulate` for events that take long, `milliseconds` of them, and then succeed."""
+
+    SLOW = "slow"
+    HANG = "hang"
+    """Only the first time: what hung once succeeds when it is tried again."""
 
 
 @dataclass(frozen=True)
@@ -39,19 +54,35 @@ class Batch:
 
 @dataclass(frozen=True)
 class Workload:
-    """All events of a run: `keys` keys, each with counters 1 to n, `events` in all."""
+    """All events of a run: `keys` keys, each with counters 1 to n, `events` in all.
+
+    Attributes:
+        poison_every, slow_every, hang_every: one event in so many, 0 for none.
+        hot_key: whether the first key has half of all events.
+    """
 
     scenario: Scenario
     events: int
     keys: int
     poison_every: int
     seed: int
+    hot_key: bool = False
+    slow_every: int = 0
+    hang_every: int = 0
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
         """The workload that these settings describe."""
+        plan = settings.chaos
         return cls(
-            settings.scenario, settings.events, settings.keys, settings.poison_every, settings.seed
+            settings.scenario,
+            settings.events,
+            settings.keys,
+            settings.poison_every if plan is None else plan.poison_every,
+            settings.seed,
+            hot_key=plan is not None and plan.hot_key,
+            slow_every=0 if plan is None else plan.slow_every,
+            hang_every=0 if plan is None else plan.hang_every,
         )
 
     @cached_property
@@ -62,17 +93,39 @@ class Workload:
 
     def count(self, key_index: int) -> int:
         """How many events a key has; the remainder goes to the first keys."""
+        if self.hot_key and self.keys > 1:
+            if key_index == 0:
+                return self.events // 2
+            each, remainder = divmod(self.events - self.events // 2, self.keys - 1)
+            return each + (key_index - 1 < remainder)
         each, remainder = divmod(self.events, self.keys)
         return each + (key_index < remainder)
 
     def fault(self, key_index: int, counter: int) -> Fault | None:
-        """What the event simulates, if anything."""
+        """How the event is to fail, if at all."""
         if self.scenario is Scenario.SEED:
             return Fault.ERROR if counter % SEED_FAULT_EVERY == 0 else None
         if self.scenario is Scenario.OUTAGE:
             ordinal = (counter - 1) * self.keys + key_index
             return Fault.POISON if ordinal in self._poison_ordinals else None
+        if self.scenario is Scenario.CHAOS:
+            place = f"{key_index}/{counter}"
+            if self._hit("poison", self.poison_every, place):
+                return Fault.ERROR if self._drawn(f"kind/{place}") % 2 else Fault.POISON
         return None
+
+    def delay(self, key_index: int, counter: int) -> tuple[Delay, int] | None:
+        """How the event's handler takes long, and how many milliseconds; None: it does not."""
+        place = f"{key_index}/{counter}"
+        if self._hit("hang", self.hang_every, place):
+            return Delay.HANG, HANG_MS
+        if self._hit("slow", self.slow_every, place):
+            least, most = SLOW_MS
+            return Delay.SLOW, least + self._drawn(f"slow ms/{place}") % (most - least + 1)
+        return None
+
+    def _hit(self, what: str, every: int, place: str) -> bool:
+        return every > 0 and self._drawn(f"{what}/{place}") % every == 0
 
     @cached_property
     def faults(self) -> dict[str, dict[int, Fault]]:
@@ -98,14 +151,28 @@ class Workload:
             for block in range(self.events // self.poison_every)
         )
 
-    def _drawn(self, block: int) -> int:
-        digest = hashlib.blake2b(f"{self.seed}/{block}".encode(), digest_size=8).digest()
+    def _drawn(self, what: int | str) -> int:
+        digest = hashlib.blake2b(f"{self.seed}/{what}".encode(), digest_size=8).digest()
         return int.from_bytes(digest)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The order of sending: rounds over the keys, `size` events of one key at a time."""
-        for start in range(1, self.count(0) + 1, size):
-            for index in range(self.keys):
+        """The order of sending: rounds over the keys, `size` events of one key at a time.
+
+        A hot key has as many sent before each turn of another key.
+        """
+        if not self.hot_key or self.keys == 1:
+            yield from self._rounds(range(self.keys), size)
+            return
+        hot, hot_sent = self.count(0), 0
+        for batch in self._rounds(range(1, self.keys), size):
+            if count := min(len(batch), hot - hot_sent):
+                yield Batch(0, hot_sent + 1, hot_sent + count)
+                hot_sent += count
+            yield batch
+
+    def _rounds(self, indices: range, size: int) -> Iterator[Batch]:
+        for start in range(1, self.count(indices[0]) + 1, size):
+            for index in indices:
                 last = min(start + size - 1, self.count(index))
                 if last >= start:
                     yield Batch(index, start, last)
@@ -124,11 +191,19 @@ class Workload:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What has to happen besides the delivery contract, for the run to have tested anything."""
+    """What has to happen besides the delivery contract, for the run to have tested anything.
+
+    Attributes:
+        most_openings: None for as many as the failures cause.
+        most_suppressed: how many events may have reached the ledger again after they had been
+            handled; None: no limit is known.
+        poison_repeats: whether an event may be in the poison queue twice.
+    """
 
     least_openings: int
     most_openings: int | None
-    """None: as many as the failures cause."""
+    most_suppressed: int | None = None
+    poison_repeats: bool = False
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:

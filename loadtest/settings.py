@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
+from loadtest.chaos.plan import ChaosPlan
 from loadtest.errors import UsageError
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]*\Z")
@@ -20,6 +21,7 @@ class Scenario(StrEnum):
     OUTAGE = "outage"
     SEED = "seed"
     STEADY = "steady"
+    CHAOS = "chaos"
 
 
 class Target(StrEnum):
@@ -60,11 +62,13 @@ class Settings:
     app: Path | None = None
     app_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     kill_after: int | None = None
+    lease_seconds: float | None = None
     rate_per_second: float = 0.0
     events_per_batch: int = 40
     timeout_seconds: float = 600.0
     stall_seconds: float = 60.0
     seed: int = 0
+    chaos: ChaosPlan | None = None
 
     def __post_init__(self) -> None:
         self._at_least("--events", self.events, 1)
@@ -92,8 +96,9 @@ class Settings:
         for option, seconds in (
             ("--timeout", self.timeout_seconds),
             ("--stall", self.stall_seconds),
+            ("--lease", self.lease_seconds),
         ):
-            if not seconds > 0:
+            if seconds is not None and not seconds > 0:
                 raise UsageError(f"{option} {seconds:g} takes a number of seconds above 0")
         if self.report.suffix != ".json":
             raise UsageError(f"--report {self.report} takes a file name that ends in .json")
@@ -102,6 +107,12 @@ class Settings:
         for name in self.app_settings:
             if not _SETTING_NAME.match(name):
                 raise UsageError(f"--set {name!r} takes NAME=VALUE with an app setting's name")
+        if (self.scenario is Scenario.CHAOS) is not (self.chaos is not None):
+            raise UsageError("--scenario chaos takes a plan of faults, and no other scenario does")
+        if self.target is Target.RUNNING and self.scenario is Scenario.CHAOS:
+            raise UsageError(
+                "--scenario chaos takes --target local: it breaks the stack it runs on"
+            )
         if self.target is Target.RUNNING and self.app_settings:
             raise UsageError("--set takes --target local: a running stack has its settings already")
 
@@ -119,6 +130,7 @@ class AppLimits:
     failure_threshold: int
     window_seconds: float
     max_attempts: int
+    max_lanes: int
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> AppLimits:
@@ -143,4 +155,5 @@ class AppLimits:
             failure_threshold=int(number("BREAKER_FAILURE_THRESHOLD", 100)),
             window_seconds=number("BREAKER_WINDOW_SECONDS", 30.0),
             max_attempts=int(number("PROCESSING_MAX_ATTEMPTS", 4)),
+            max_lanes=int(number("PROCESSING_MAX_LANES", 128)),
         )

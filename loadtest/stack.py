@@ -151,21 +151,31 @@ class Stack:
         file = self.state_dir / "endpoints.json"
         await self._until(file.exists, "the stack to write its endpoints")
         self._endpoints = Endpoints.read(file)
-        app = () if settings.app is None else ("--app", str(settings.app.resolve()))
-        await self._child(
-            "host",
-            *("--instances", str(settings.instances), "--lifeline", "--port", "0"),
-            *("--state-dir", str(self.state_dir), *app),
-            *("--settings", str(self._endpoints.settings_file)),
-        )
+        await self._host(settings.instances)
         await self._until(
             lambda: len(host_instances(self.state_dir)) >= settings.instances,
             f"{settings.instances} host instances to start",
         )
 
+    async def add_host(self) -> None:
+        """Start one more host instance, under a supervisor of its own; does not wait for it."""
+        await self._host(1)
+
+    async def _host(self, instances: int) -> None:
+        settings = self._settings
+        app = () if settings.app is None else ("--app", str(settings.app.resolve()))
+        lease = () if settings.lease_seconds is None else ("--lease", str(settings.lease_seconds))
+        await self._child(
+            "host",
+            *("--instances", str(instances), "--lifeline", "--port", "0"),
+            *("--state-dir", str(self.state_dir), *app, *lease),
+            *("--settings", str(self.endpoints.settings_file)),
+        )
+
     async def _child(self, *arguments: str) -> None:
         name = arguments[0]
-        log = self.directory / f"{name}.log"
+        earlier = sum(child.name == name for child in self._children)
+        log = self.directory / (f"{name}-{earlier + 1}.log" if earlier else f"{name}.log")
         self._children.append(await Child.start(name, list(arguments), log))
 
     async def _until(self, condition: Callable[[], bool], what: str) -> None:

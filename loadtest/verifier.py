@@ -2,9 +2,9 @@
 
 - *handled*: distinct events in the ledger; *lost*: sent, but neither handled, poisoned nor parked.
 - *duplicate*: a ledger entry beyond an event's first, by key and counter, whose partition and
-  sequence number are those of the first. Another sequence number means that the producer itself
-  sent the event twice (a retry after a lost acknowledgement): a *producer duplicate*, no fault of
-  the system.
+  sequence number are those of an earlier one. Another sequence number means that the producer
+  itself sent the event twice (a retry after a lost acknowledgement): a *producer duplicate*, no
+  fault of the system. In the poison queue it is the same.
 - *order violation*: the first entry of an event stands behind one with a higher counter of the same
   key. Later entries of an event are duplicates and judged as such.
 """
@@ -32,7 +32,7 @@ class _Verification:
             if known is None or call.at_us < known[0]:
                 self.refused_first[event] = (call.at_us, call.key, call.counter)
         self.handled: dict[str, set[int]] = {key: set() for key in evidence.sent}
-        self.poisoned: set[tuple[str, int]] = set()
+        self.poisoned: dict[tuple[str, int], set[tuple[object, object]]] = {}
 
     def read_poison(self) -> None:
         for message in self.evidence.poison:
@@ -44,14 +44,17 @@ class _Verification:
             fault = self.faults.get(key, {}).get(counter)
             for problem in problems(message, key, counter, fault, self.evidence.max_attempts):
                 self.diff.add("malformed poison", f"{key} #{counter}: {problem}")
-            if event in self.poisoned:
-                self.diff.add("poisoned twice", f"{key} #{counter}")
+            place = (message.get("partition"), message.get("sequence_number"))
+            if (places := self.poisoned.get(event)) is not None:
+                finding = "poisoned twice" if place in places else "producer duplicate"
+                told = f"by {message.get('instance')} at {message.get('last_attempt_time')}"
+                self.diff.add(finding, f"{key} #{counter} {told}")
             elif not 1 <= counter <= self._attempted(key):
                 self.diff.add("unexpected poison", f"{key} #{counter} was never sent")
             elif fault is None:
                 error = message.get("error")
                 self.diff.add("unexpected poison", f"{key} #{counter} was sound: {error}")
-            self.poisoned.add(event)
+            self.poisoned.setdefault(event, set()).add(place)
 
     def _attempted(self, key: str) -> int:
         return self.evidence.unconfirmed.get(key, self.evidence.sent.get(key, 0))
@@ -60,17 +63,18 @@ class _Verification:
         if key not in self.handled:
             self.diff.add("unexpected handled", f"key {key!r} with {len(entries)} events")
             return
-        first_entries: dict[int, tuple[str, int]] = {}
+        found: dict[int, list[tuple[str, int]]] = {}
         highest = 0
         faults = self.faults.get(key, {})
         attempted = self._attempted(key)
         for position, entry in enumerate(entries, start=1):
             counter, place = entry.counter, (entry.partition, entry.sequence)
-            if (first := first_entries.get(counter)) is not None:
-                finding = "duplicate" if place == first else "producer duplicate"
+            if (places := found.get(counter)) is not None:
+                finding = "duplicate" if place in places else "producer duplicate"
                 self.diff.add(finding, f"{key} #{counter} again at position {position}")
+                places.append(place)
                 continue
-            first_entries[counter] = place
+            found[counter] = [place]
             if counter < highest:
                 self.diff.add(
                     "order violation",
@@ -89,7 +93,7 @@ class _Verification:
             )
             self.circuit.started(key, counter, started_us)
             self.circuit.handled(entry.appended_us)
-        self.handled[key] = set(first_entries)
+        self.handled[key] = set(found)
 
     def find_missing(self) -> None:
         for key, count in self.evidence.sent.items():
@@ -146,10 +150,17 @@ class _Verification:
             "unexpected poison": "events are in the poison queue that should not be",
             "malformed poison": "faults in poison messages",
         }
-        if self.evidence.kills == 0:
+        expectation = self.evidence.expectation
+        if self.evidence.kills == 0 and not expectation.poison_repeats:
             said["poisoned twice"] = "events are in the poison queue twice"
         broken += [f"{count(finding)} {text}" for finding, text in said.items() if count(finding)]
-        return broken + broken_by_circuit(circuit, self.evidence.expectation)
+        suppressed, most = self.evidence.suppressed, expectation.most_suppressed
+        if most is not None and suppressed > most:
+            broken.append(
+                f"{suppressed} handled events reached the ledger again, at most {most} can have "
+                "been in flight when something was killed or cut off"
+            )
+        return broken + broken_by_circuit(circuit, expectation)
 
 
 def verify(evidence: Evidence) -> Verdict:

@@ -4,9 +4,10 @@ GET    /healthz
 GET    /hubs, /hubs/{name}
 PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: (re)create, empty
 DELETE /hubs/{name}
-POST   /faults/detach   {"hub": "events", "partition": 0, "consumerGroup": "$Default"}
-POST   /faults/drop     {"hub": "events", "politely": false}; without a hub all connections
-POST   /faults/throttle {"hub": "events", "seconds": 5}
+POST   /faults/detach    {"hub": "events", "partition": 0, "consumerGroup": "$Default"}
+POST   /faults/drop      {"hub": "events", "politely": false}; without a hub all connections
+POST   /faults/redeliver {"hub": "events", "partition": 0, "events": 100}
+POST   /faults/throttle  {"hub": "events", "seconds": 5}
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class ControlApp:
                 Route("/hubs/{name}", self._delete, methods=["DELETE"]),
                 Route("/faults/detach", self._detach, methods=["POST"]),
                 Route("/faults/drop", self._drop, methods=["POST"]),
+                Route("/faults/redeliver", self._redeliver, methods=["POST"]),
                 Route("/faults/throttle", self._throttle, methods=["POST"]),
             ],
             exception_handlers={AmqpError: _amqp_error, ConfigError: _bad_request},
@@ -79,9 +81,10 @@ class ControlApp:
 
     async def _detach(self, request: Request) -> Response:
         body = await _body(request)
-        partition = None if body.get("partition") is None else _number(body, "partition", 0)
         count = self._faults.detach_links(
-            str(body.get("hub", "")), partition=partition, group=body.get("consumerGroup")
+            str(body.get("hub", "")),
+            partition=_partition(body),
+            group=body.get("consumerGroup"),
         )
         return JSONResponse({"detached": count})
 
@@ -91,6 +94,13 @@ class ControlApp:
             body.get("hub"), politely=bool(body.get("politely", False))
         )
         return JSONResponse({"dropped": count})
+
+    async def _redeliver(self, request: Request) -> Response:
+        body = await _body(request)
+        count = self._faults.redeliver(
+            str(body.get("hub", "")), _number(body, "events", 100), partition=_partition(body)
+        )
+        return JSONResponse({"redelivered": count})
 
     async def _throttle(self, request: Request) -> Response:
         body = await _body(request)
@@ -180,6 +190,10 @@ def _number(body: dict[str, Any], name: str, default: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{name} takes a number, got {value!r}")
     return int(value)
+
+
+def _partition(body: dict[str, Any]) -> int | None:
+    return None if body.get("partition") is None else _number(body, "partition", 0)
 
 
 async def _amqp_error(request: Request, error: Exception) -> Response:

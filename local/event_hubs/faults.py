@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from local.event_hubs.errors import CONNECTION_FORCED, DETACH_FORCED, AmqpError
 from local.event_hubs.service import Service
+from local.event_hubs.subscribe import Subscription
 
 
 class Faults:
@@ -61,6 +62,23 @@ class Faults:
                 connection.abort()
             dropped += 1
         return dropped
+
+    def redeliver(self, hub: str, events: int, *, partition: int | None = None) -> int:
+        """Deliver each receiver's last events again, as "at least once" allows; return how many.
+
+        Args:
+            hub: the hub's name.
+            events: how many of the last ones; never more than the link has delivered.
+            partition: only to receivers of this partition.
+
+        Raises:
+            AmqpError: `amqp:not-found`, there is no such hub.
+        """
+        return sum(
+            link.redeliver(events)
+            for link in self._service.namespace.hub(hub).links
+            if isinstance(link, Subscription) and partition in (None, link.partition)
+        )
 
     def throttle(self, hub: str, seconds: float) -> None:
         """Refuse a hub's publications and new links as busy for a while; 0 ends that.

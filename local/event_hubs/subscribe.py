@@ -68,6 +68,7 @@ class Subscription(LinkHandler):
         self._runtime_metric = runtime_metric
         self._now_ms = now_ms
         self._session = link.session
+        self._first = 0
         self._next = 0
         self._sent = 0
 
@@ -78,7 +79,7 @@ class Subscription(LinkHandler):
             AmqpError: the position is invalid, or the receiver may not come in.
         """
         self.hub.trim()
-        self._next = first_sequence(position_of(self.link), self._log)
+        self._first = self._next = first_sequence(position_of(self.link), self._log)
         self.hub.admit(self)
         self.link.snd_settle_mode = Link.SND_SETTLED
         self.accept()
@@ -92,6 +93,15 @@ class Subscription(LinkHandler):
     def on_flow(self) -> None:
         """There may be credit: ask for a turn."""
         self.owner.schedule_delivery()
+
+    def redeliver(self, events: int) -> int:
+        """Go back by so many of the events delivered on this link; return how many that are."""
+        back = min(events, self._next - max(self._first, self._log.begin_sequence))
+        if self.closed or back <= 0:
+            return 0
+        self._next -= back
+        self.owner.schedule_delivery()
+        return back
 
     @property
     def ready(self) -> bool:

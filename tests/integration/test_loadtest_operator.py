@@ -16,9 +16,9 @@ import redis.asyncio
 
 from loadtest.endpoints import Endpoints
 from loadtest.errors import OperatorError, StackError
-from loadtest.faults import begin_outage
+from loadtest.faults import begin_outage, end_outage
 from loadtest.observer import Keys, Observer
-from loadtest.operator import Approve, Operator, approve_with, end_outage
+from loadtest.operator import Approve, Operator, approve_with
 from loadtest.settings import ApproveWith
 
 KEYS = Keys("run-1", "breakwater", ("a", "b"))

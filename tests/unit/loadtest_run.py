@@ -148,6 +148,8 @@ def report(**changes: Any) -> Report:
         "approvals": (Approval(1, "2026-11-21T12:00:02+00:00"),),
         "owners": {"0": "a", "1": "b"},
         "kills": 0,
+        "seed": 0,
+        "faults": (),
         "suppressed": 0,
         "refused": 2,
         "failure_threshold": 100,

@@ -16,20 +16,20 @@ Sent = tuple[str, int, str | None]
 
 
 class RecordingClient:
-    """A hub that remembers what it was sent, and fails at one batch if told so."""
+    """A hub that remembers what it was sent, and fails at some batches if told so."""
 
-    def __init__(self, max_bytes: int = 1_000_000, fails_at: int = 0) -> None:
+    def __init__(self, max_bytes: int = 1_000_000, fails_at: int = 0, fails: int = 1) -> None:
         self.sent: list[Sent] = []
         self.batches = 0
         self._max_bytes = max_bytes
-        self._fails_at = fails_at
+        self._failing = range(fails_at, fails_at + fails) if fails_at else range(0)
 
     def create_batch(self, *, partition_key: str) -> EventDataBatch:
         return EventDataBatch(max_size_in_bytes=self._max_bytes, partition_key=partition_key)
 
     def send_batch(self, event_data_batch: EventDataBatch) -> None:
         self.batches += 1
-        if self.batches == self._fails_at:
+        if self.batches in self._failing:
             raise ConnectError("no hub")
         for data in event_data_batch._internal_events:
             assert isinstance(data, EventData)
@@ -41,13 +41,14 @@ class RecordingClient:
             self.sent.append((body["key"], body["counter"], properties.get("simulate")))
 
 
-def order(*, rate_per_second: float = 0.0) -> Order:
+def order(*, rate_per_second: float = 0.0, patience_seconds: float = 0.0) -> Order:
     return Order(
         connection="Endpoint=sb://127.0.0.1;…",
         event_hub="events",
         run="run-1",
         events_per_batch=4,
         rate_per_second=rate_per_second,
+        patience_seconds=patience_seconds,
         workload=Workload(Scenario.OUTAGE, events=60, keys=5, poison_every=20, seed=3),
     )
 
@@ -97,18 +98,38 @@ def test_nothing_is_sent_behind_a_batch_that_failed() -> None:
     assert len(client.sent) == 8
 
 
+class Clock:
+    """Time that passes only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def send_with_clock(order: Order, client: RecordingClient) -> Clock:
+    clock = Clock()
+    send_all(order, client, lambda _: None, clock=lambda: clock.now, sleep=clock.sleep)
+    return clock
+
+
 def test_the_rate_is_kept() -> None:
-    now = 0.0
+    assert send_with_clock(order(rate_per_second=30.0), RecordingClient()).now == pytest.approx(2.0)
 
-    def sleep(seconds: float) -> None:
-        nonlocal now
-        now += seconds
 
-    send_all(
-        order(rate_per_second=30.0),
-        RecordingClient(),
-        lambda _: None,
-        clock=lambda: now,
-        sleep=sleep,
-    )
-    assert now == pytest.approx(2.0)
+def test_a_patient_producer_sends_a_failed_batch_again_before_the_next() -> None:
+    client = RecordingClient(fails_at=3, fails=4)
+    clock = send_with_clock(order(patience_seconds=10.0), client)
+    assert clock.now == pytest.approx(2.0), "four pauses"
+    healthy = RecordingClient()
+    send_with_clock(order(), healthy)
+    assert client.sent == healthy.sent
+
+
+def test_patience_ends() -> None:
+    client = RecordingClient(fails_at=3, fails=100)
+    with pytest.raises(ConnectError):
+        send_with_clock(order(patience_seconds=10.0), client)
+    assert client.batches == 2 + 21
+    assert len(client.sent) == 8

@@ -12,10 +12,12 @@ import pytest
 from rich.console import Console
 
 from loadtest.__main__ import write_all
+from loadtest.chaos.faults import FaultDone
+from loadtest.chaos.plan import FaultKind
 from loadtest.metrics import measure, percentile
 from loadtest.page import render
 from loadtest.picture import state_spans, svg
-from loadtest.report import show, stopped_spans
+from loadtest.report import fault_lines, show, stopped_spans
 from tests.unit.loadtest_run import BASE_US, HISTORY, entry, judge, ledgers, outage_workload, report
 
 PROMISED = {
@@ -108,6 +110,34 @@ def test_the_svg_is_well_formed_and_shades_the_states() -> None:
     ET.fromstring(picture)  # noqa: S314 - our own output
     for label in ("circuit open", "half open", "threshold (100)", "function app stopped"):
         assert label in picture
+
+
+def test_faults_are_listed_with_their_times_and_marked_in_the_picture() -> None:
+    faults = (
+        FaultDone(FaultKind.HOST_KILLED, BASE_US + 1_000_000, None, "instance 0 (42)"),
+        FaultDone(FaultKind.REDIS_PAUSED, BASE_US + 2_000_000, BASE_US + 4_500_000, "pid 7"),
+    )
+    it = report(faults=faults, seed=7)
+    assert it.to_dict()["seed"] == 7
+    assert it.to_dict()["faults"][1] == {
+        "kind": "Redis paused",
+        "at_seconds": 2.0,
+        "until_seconds": 4.5,
+        "detail": "pid 7",
+    }
+    lines = [
+        "1. 1.0 s: host killed (instance 0 (42))",
+        "2. 2.0 s to 4.5 s: Redis paused (pid 7)",
+    ]
+    assert fault_lines(it) == lines
+    text = StringIO()
+    show(it, Console(file=text, width=100))
+    assert all(line in text.getvalue() for line in lines)
+    assert "faults (seed 7)" in text.getvalue()
+    assert "host killed (instance 0 (42))" in render(it)
+    picture = svg(it)
+    ET.fromstring(picture)  # noqa: S314 - our own output
+    assert "fault" in picture
 
 
 def test_the_page_needs_nothing_besides_itself() -> None:

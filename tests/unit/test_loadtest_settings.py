@@ -14,6 +14,7 @@ from loadtest.settings import AppLimits, ApproveWith, Scenario, Settings, Target
 
 def test_the_defaults_are_the_demo() -> None:
     settings = parse(["run"])
+    assert isinstance(settings, Settings)
     assert settings == Settings()
     assert (settings.events, settings.keys, settings.poison_every) == (100_000, 100, 2_000)
     assert settings.scenario is Scenario.OUTAGE
@@ -25,7 +26,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         "run --scenario seed --events 500 --keys 5 --poison-every 50 --outage-after 10 "
         "--approve-after 0.5 --approve console --report r/x.json --target local "
         f"--endpoints e.json --instances 3 --partitions 8 --app {tmp_path} --set A=1 --set B=x=y "
-        "--kill-after 100 --rate 1000 --events-per-batch 7 --timeout 9 --stall 8 --seed 4"
+        "--kill-after 100 --rate 1000 --events-per-batch 7 --timeout 9 --stall 8 --lease 6 --seed 4"
     )
     assert parse(line.split()) == Settings(
         scenario=Scenario.SEED,
@@ -47,6 +48,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         events_per_batch=7,
         timeout_seconds=9.0,
         stall_seconds=8.0,
+        lease_seconds=6.0,
         seed=4,
     )
 
@@ -61,10 +63,13 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         ("run --events 10 --keys 20 --outage-after 1", "each key needs an event"),
         ("run --events 100 --outage-after 100", "the outage would never begin"),
         ("run --kill-after 100000", "--kill-after 100000 takes 1 to 99999"),
+        ("run --lease 0", "--lease 0 takes a number of seconds above 0"),
         ("run --timeout 0", "--timeout 0 takes a number of seconds above 0"),
         ("run --timeout nan", "--timeout nan takes a number of seconds above 0"),
         ("run --approve-after nan", "--approve-after nan takes 0 or more"),
         ("run --report out/report.txt", "takes a file name that ends in .json"),
+        ("chaos-sweep", "the following arguments are required: --seeds"),
+        ("chaos-sweep --seeds some", "--seeds 'some' takes numbers and ranges"),
         ("run --set FOO", "--set 'FOO' takes NAME=VALUE"),
         ("run --set =x", "--set '=x' takes NAME=VALUE"),
         ("run --set a-b=x", "an app setting's name"),
@@ -94,14 +99,15 @@ def test_a_running_stack_that_is_not_there_is_a_usage_error(
 
 
 def test_the_apps_limits_have_the_apps_defaults() -> None:
-    assert AppLimits.from_values({}) == AppLimits("breakwater", 100, 30.0, 4)
+    assert AppLimits.from_values({}) == AppLimits("breakwater", 100, 30.0, 4, 128)
     assert AppLimits.from_values(
         {
             "BREAKER_NAME": "b",
             "BREAKER_FAILURE_THRESHOLD": "7",
             "BREAKER_WINDOW_SECONDS": "1.5",
             "PROCESSING_MAX_ATTEMPTS": "2",
+            "PROCESSING_MAX_LANES": "9",
         }
-    ) == AppLimits("b", 7, 1.5, 2)
+    ) == AppLimits("b", 7, 1.5, 2, 9)
     with pytest.raises(UsageError, match="BREAKER_WINDOW_SECONDS='soon' takes a number above 0"):
         AppLimits.from_values({"BREAKER_WINDOW_SECONDS": "soon"})

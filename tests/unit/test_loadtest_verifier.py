@@ -8,7 +8,7 @@ import pytest
 
 from loadtest.circuit_check import OPENED_ALERT
 from loadtest.evidence import Alert, LedgerEntry, RefusedCall, Transition
-from loadtest.scenarios import Fault, Workload
+from loadtest.scenarios import Expectation, Fault, Workload
 from loadtest.settings import Scenario
 from tests.unit.loadtest_run import (
     ALERTS,
@@ -147,6 +147,33 @@ def test_a_poison_message_there_twice_is_broken_unless_a_host_was_killed() -> No
     assert after_a_kill.poison_duplicates == 1
     assert after_a_kill.poisoned == 2
     assert after_a_kill.kept
+
+
+def test_a_poison_event_that_the_producer_sent_twice_is_not_the_systems_fault() -> None:
+    messages = poison_messages(outage_workload())
+    messages.append({**messages[0], "sequence_number": 999})
+    verdict = judge(poison=messages)
+    assert (verdict.poison_duplicates, verdict.producer_duplicates) == (0, 1)
+    assert verdict.kept
+
+
+def test_a_second_sending_that_is_handled_twice_is_a_duplicate() -> None:
+    found = ledgers(outage_workload())
+    again = found["key-1"][0]._replace(sequence=999)
+    found["key-1"] += [again, again]
+    verdict = judge(found=found)
+    assert (verdict.duplicates, verdict.producer_duplicates) == (1, 1)
+    assert not verdict.kept
+
+
+def test_more_repeats_than_can_have_been_in_flight_are_broken() -> None:
+    expectation = Expectation(1, 1, most_suppressed=10)
+    assert judge(expectation=expectation, suppressed=10).kept
+    broken = judge(expectation=expectation, suppressed=11).broken
+    assert [line.partition(",")[0] for line in broken] == [
+        "11 handled events reached the ledger again"
+    ]
+    assert judge(suppressed=11).kept, "no limit is known"
 
 
 def test_events_and_keys_that_were_never_sent_are_found() -> None:

@@ -1,0 +1,49 @@
+"""The app's wiring with progress taken out: what is redelivered is handled again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import List  # noqa: UP035 - the worker refuses list[...]
+
+import azure.functions as func
+
+from processing import bootstrap
+from processing.adapters.redis import RedisProgressStore
+from processing.bootstrap import Application
+from processing.event import EventBatch, Source
+from processing.progress import Mark, Progress
+
+
+class ForgetfulStore(RedisProgressStore):
+    """Knows nothing, notes nothing."""
+
+    async def open(self, source: Source) -> Progress:
+        """Nothing is finished."""
+        return Progress()
+
+    async def commit(
+        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+    ) -> bool:
+        """Say that all is well."""
+        return True
+
+
+vars(bootstrap)["RedisProgressStore"] = ForgetfulStore
+
+app = func.FunctionApp()
+breakwater = Application(os.environ)
+
+
+@app.event_hub_message_trigger(
+    arg_name="events",
+    event_hub_name="%EVENT_HUB_NAME%",
+    connection="EventHubConnection",
+    consumer_group="%EVENT_HUB_CONSUMER_GROUP%",
+    cardinality="many",
+    data_type="binary",
+)
+@app.retry(strategy="fixed_delay", max_retry_count="-1", delay_interval="00:00:05")
+async def process_events(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - see above
+    """Handle a batch."""
+    await breakwater.process(EventBatch.from_binding(events))

@@ -1,0 +1,64 @@
+"""A short chaos run keeps every promise; `python -m loadtest chaos-sweep` makes the long ones.
+
+And it can fail: with one thing taken out of the app's wiring the verdict says which promise broke.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from loadtest.chaos.plan import draw
+from tests.e2e.runs import Finished, run
+
+APPS = Path(__file__).parent / "apps"
+SEED, EVENTS = 104, 2500
+"""A seed whose plan is short and has a bit of everything but the outage, which takes long."""
+
+
+def chaos(directory: Path, line: str = "") -> Finished:
+    options = f"--events {EVENTS} --rate 1250 --lease 3 --stall 40"
+    return run(directory, f"--scenario chaos --seed {SEED} {options} {line}")
+
+
+def test_a_seeded_run_with_many_faults_keeps_every_promise(tmp_path: Path) -> None:
+    finished = chaos(tmp_path)
+    report = finished.report
+    assert report["broken"] == [], finished.output
+    assert finished.code == 0
+    assert (report["lost"], report["duplicates"], report["order_violations"]) == (0, 0, 0)
+    assert report["handled"] + report["poisoned"] == report["sent"] == EVENTS
+    plan = draw(SEED, EVENTS)
+    assert len(plan.kinds) >= 5
+    done = sorted(fault["kind"] for fault in report["faults"])
+    assert done == sorted(fault.kind.value for fault in plan.faults)
+    assert report["seed"] == SEED
+    assert "fault: Redis restarted" in finished.output
+
+
+def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> None:
+    """The ledger is atomic and takes them once, but far more than were in flight reach it."""
+    finished = chaos(tmp_path, f"--app {APPS / 'no_progress'}")
+    assert finished.code == 1
+    assert finished.report["duplicates"] == 0
+    assert any("reached the ledger again" in line for line in finished.report["broken"])
+
+
+def test_with_lanes_that_are_not_the_keys_events_overtake_each_other(tmp_path: Path) -> None:
+    line = f"--scenario steady --events 2000 --keys 40 --app {APPS / 'wrong_lanes'}"
+    finished = run(tmp_path, line)
+    assert finished.code == 1
+    assert finished.report["order_violations"] > 0
+    assert "order violation: key-" in finished.output
+
+
+def test_without_the_hold_an_outage_loses_events(tmp_path: Path) -> None:
+    """Nothing runs the invocation again, and the host checkpoints past what it had not handled."""
+    finished = run(
+        tmp_path,
+        "--scenario outage --events 2000 --keys 50 --poison-every 0 --outage-after 500 "
+        "--rate 2000 --approve-after 0.2 --stall 6 --set BREAKER_FAILURE_THRESHOLD=25 "
+        f"--set PROCESSING_RETRY_INITIAL_SECONDS=0.02 --app {APPS / 'no_hold'}",
+    )
+    assert finished.code == 1
+    assert finished.report["lost"] > 0
+    assert "lost: key-" in finished.output

@@ -1,0 +1,24 @@
+"""A downstream that is down: every event waits for it, and none is given up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.e2e.runs import assert_kept, run
+
+
+def test_an_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:
+    """The handler raises DependencyUnavailableError until the operator has mended and approved."""
+    finished = run(
+        tmp_path,
+        "--scenario outage --events 5000 --keys 50 --poison-every 0 --outage-after 1000 "
+        "--approve-after 4 --set BREAKER_FAILURE_THRESHOLD=40",
+    )
+    assert_kept(finished, sent=5000, poisoned=0)
+    report = finished.report
+    assert report["refused"] > 0, "the downstream really was down"
+    circuit = report["circuit"]
+    assert (circuit["opened"], circuit["alerts"]) == (1, 1)
+    assert circuit["started_while_open"] == 0
+    assert circuit["stop_seconds"] > 4
+    assert circuit["state"] == "closed"

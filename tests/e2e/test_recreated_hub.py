@@ -1,0 +1,133 @@
+"""A hub that is deleted and made again under the same name: its events are new ones.
+
+They count from zero again, and the host's checkpoints lie beyond its end. The service refuses to
+deliver from there, and once the new hub has grown past them it delivers from there and skips what
+came before. So whoever makes a hub again rewinds, while the app is stopped, as the runbook says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import redis.asyncio
+
+from loadtest.collector import connect, read_ledgers
+from loadtest.endpoints import Endpoints
+from loadtest.hosts import host_instances
+from loadtest.observer import Keys
+from loadtest.paths import PROJECT
+from loadtest.producer import Order
+from loadtest.scenarios import Workload
+from loadtest.sending import Sending
+from loadtest.settings import Scenario, Settings
+from loadtest.stack import Stack
+
+WORKLOAD = Workload(Scenario.STEADY, events=1000, keys=20, poison_every=0, seed=0)
+PATIENCE = 40.0
+
+
+async def until(condition: Callable[[], bool], stack: Stack, what: str) -> None:
+    """Wait; nothing here takes as long as the patience."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                stack.check()
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        raise AssertionError(f"{what} did not happen within {PATIENCE:g} s") from None
+
+
+async def send(stack: Stack, run: str) -> None:
+    """Send the 1,000 events under a run of their own."""
+    endpoints = stack.endpoints
+    order = Order(
+        connection=endpoints.event_hub_connection,
+        event_hub=endpoints.event_hub_name,
+        run=run,
+        events_per_batch=10,
+        rate_per_second=0,
+        workload=WORKLOAD,
+    )
+    async with Sending(order) as sending:
+        await until(lambda: sending.progress.over, stack, "the sending")
+    assert sending.progress.error is None
+    assert sending.progress.acknowledged == WORKLOAD.events
+
+
+def handled(endpoints: Endpoints, run: str) -> dict[str, list[int]]:
+    """Each key's counters, in the order in which they were handled."""
+    keys = Keys(run, "breakwater", WORKLOAD.key_names)
+    with connect(endpoints.redis_url) as client:
+        return {
+            key: [entry.counter for entry in entries]
+            for key, entries in read_ledgers(client, keys)
+            if entries
+        }
+
+
+async def manage(endpoints: Endpoints, action: str) -> None:
+    """Stop or start the function app, as an operator's `az functionapp` does."""
+    async with httpx.AsyncClient() as client:
+        answer = await client.post(
+            f"{endpoints.management_url}/{action}", params={"api-version": "2025-03-01"}
+        )
+    assert answer.is_success, answer.text
+
+
+async def make_again(endpoints: Endpoints) -> None:
+    """Delete the hub and make it anew."""
+    hub = f"{endpoints.event_hub_control_url}/hubs/{endpoints.event_hub_name}"
+    async with httpx.AsyncClient() as client:
+        assert (await client.delete(hub)).is_success
+        answer = await client.put(hub, json={"partitionCount": 4})
+    assert answer.is_success, answer.text
+
+
+async def rewind(endpoints: Endpoints) -> str:
+    """`python -m processing rewind --all --to-start`; what it said."""
+    finished = await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "processing", "rewind", "--all", "--to-start"),
+            *("--settings", str(endpoints.settings_file)),
+        ],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    return finished.stdout
+
+
+async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> None:
+    settings = Settings(scenario=Scenario.STEADY, report=tmp_path / "report.json")
+    in_order = {
+        key: list(range(1, WORKLOAD.count(index) + 1))
+        for index, key in enumerate(WORKLOAD.key_names)
+    }
+    async with Stack(settings) as stack:
+        endpoints = stack.endpoints
+        await send(stack, "before")
+        await until(
+            lambda: handled(endpoints, "before") == in_order, stack, "the handling of the first"
+        )
+        await manage(endpoints, "stop")
+        await until(lambda: not host_instances(stack.state_dir), stack, "the end of the host")
+        await make_again(endpoints)
+        assert "goes on with" in await rewind(endpoints)
+        await manage(endpoints, "start")
+        await send(stack, "after")
+        await until(
+            lambda: handled(endpoints, "after") == in_order, stack, "the handling of the next"
+        )
+        async with redis.asyncio.Redis.from_url(endpoints.redis_url) as client:
+            assert await client.get("ledger:{after}:suppressed") is None, "none came twice"
+        assert handled(endpoints, "before") == in_order

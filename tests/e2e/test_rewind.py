@@ -1,0 +1,102 @@
+"""`python -m processing rewind`: an operator's replay reprocesses exactly what was asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+from loadtest.collector import connect
+from loadtest.endpoints import Endpoints
+from loadtest.hosts import host_instances
+from loadtest.paths import PROJECT
+from loadtest.settings import Scenario, Settings
+from loadtest.stack import Stack
+from tests.e2e.test_recreated_hub import WORKLOAD, manage, send, until
+
+NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:note"}
+
+
+def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
+    """Partition and sequence number of each event that the handler was given, in that order."""
+    with connect(endpoints.redis_url) as client:
+        lines = client.lrange("noted", 0, -1)
+    found: list[tuple[str, int]] = []
+    for line in lines:
+        text = line.decode() if isinstance(line, bytes) else line
+        partition, sequence_number = text.split()
+        found.append((partition, int(sequence_number)))
+    return found
+
+
+async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return await asyncio.to_thread(
+        subprocess.run,
+        [
+            *(sys.executable, "-m", "processing", "rewind", *arguments),
+            *("--settings", str(endpoints.settings_file)),
+        ],
+        cwd=PROJECT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
+    """From a sequence number of one partition on, then from the start of another; what would lose
+    events or be undone by a running app is refused.
+    """
+    settings = Settings(
+        scenario=Scenario.STEADY, report=tmp_path / "report.json", app_settings=NOTE
+    )
+    async with Stack(settings) as stack:
+        endpoints = stack.endpoints
+        await send(stack, "r")
+        await until(lambda: len(noted(endpoints)) >= WORKLOAD.events, stack, "the handling")
+        assert Counter(noted(endpoints)).most_common(1)[0][1] == 1
+
+        refused = await rewind(endpoints, "--partition", "1", "--to", "0")
+        assert refused.returncode == 1
+        assert "the app is running" in refused.stderr
+
+        await manage(endpoints, "stop")
+        await until(lambda: not host_instances(stack.state_dir), stack, "the end of the host")
+        events: dict[str, list[int]] = defaultdict(list)
+        for partition, sequence_number in noted(endpoints):
+            events[partition].append(sequence_number)
+        last = max(events["1"])
+        beyond = await rewind(endpoints, "--partition", "1", "--to", str(last + 2))
+        assert (beyond.returncode, "is not among them" in beyond.stderr) == (1, True)
+        unknown = await rewind(endpoints, "--partition", "9", "--to-start")
+        assert (unknown.returncode, "has no partition '9'" in unknown.stderr) == (1, True)
+
+        start = last - 30
+        planned = await rewind(endpoints, "--partition", "1", "--to", str(start), "--dry-run")
+        assert "Nothing was changed" in planned.stdout
+        done = await rewind(endpoints, "--partition", "1", "--to", str(start))
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[1].split() == ["1", str(last), str(start), "31"]
+        first = await rewind(endpoints, "--partition", "2", "--to-start")
+        assert first.returncode == 0, first.stderr
+
+        before = len(noted(endpoints))
+        expected = Counter([("1", number) for number in range(start, last + 1)])
+        expected.update(("2", number) for number in events["2"])
+        await manage(endpoints, "start")
+        await until(lambda: len(noted(endpoints)) >= before + expected.total(), stack, "the replay")
+        await send(stack, "s")
+        await until(
+            lambda: len(noted(endpoints)) >= before + expected.total() + WORKLOAD.events,
+            stack,
+            "the handling of what came afterwards",
+        )
+        again = noted(endpoints)[before:]
+        assert len(again) == expected.total() + WORKLOAD.events
+        ends = {partition: max(numbers) for partition, numbers in events.items()}
+        replayed = [each for each in again if each[1] <= ends[each[0]]]
+        assert Counter(replayed) == expected

@@ -1,0 +1,159 @@
+"""The plan of faults: drawn from the seed alone, and always worth a run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from loadtest.arguments import parse
+from loadtest.chaos.plan import LASTING, MOST_KILLS, FaultKind, PlannedFault, draw
+from loadtest.chaos.settings import chaos_settings
+from loadtest.chaos.sweep import Outcome, Sweep, parse_seeds, tabulate
+from loadtest.errors import UsageError
+from loadtest.scenarios import Delay, Workload
+from loadtest.settings import Settings
+
+seeds = st.integers(0, 10_000)
+
+
+@given(seed=seeds)
+def test_a_seed_draws_the_same_plan_again(seed: int) -> None:
+    assert draw(seed, 20_000) == draw(seed, 20_000)
+
+
+def test_the_plan_of_a_seed_stays_what_it_is() -> None:
+    """Whoever notes a failing seed can still reproduce it tomorrow, on another machine."""
+    plan = draw(1, 20_000)
+    assert (plan.partitions, plan.instances, plan.keys, plan.hot_key) == (7, 3, 59, True)
+    assert plan.faults[0] == PlannedFault(FaultKind.HOST_TERMINATED, 3065, choice=0.17)
+    assert plan.faults[1] == PlannedFault(FaultKind.HUB_PAUSED, 3769, seconds=1.2, choice=0.314)
+    assert len(plan.faults) == 9
+
+
+@given(seed=seeds, events=st.integers(1_000, 100_000))
+def test_every_plan_is_within_bounds(seed: int, events: int) -> None:
+    plan = draw(seed, events)
+    assert len(plan.kinds) >= 5, "at least five faults of different kinds"
+    assert 4 <= plan.partitions <= 16
+    assert 1 <= plan.instances <= 3
+    moments = [fault.after_handled for fault in plan.faults]
+    assert moments == sorted(moments)
+    assert all(0 < moment < events for moment in moments)
+    assert plan.kills <= MOST_KILLS, "a supervisor gives up what ends too often"
+    for fault in plan.faults:
+        least, most = LASTING.get(fault.kind, (0, 0))
+        assert least <= fault.seconds <= most
+        assert 0 <= fault.choice <= 1
+    assert sum(fault.kind is FaultKind.OUTAGE for fault in plan.faults) <= 1
+
+
+def test_twenty_five_seeds_bring_every_kind_of_fault() -> None:
+    plans = [draw(seed, 20_000) for seed in range(1, 26)]
+    assert frozenset[FaultKind]().union(*(plan.kinds for plan in plans)) == set(FaultKind)
+    assert {plan.instances for plan in plans} == {1, 2, 3}
+    assert {plan.hot_key for plan in plans} == {True, False}
+    assert any(plan.hang_every for plan in plans)
+    assert any(plan.slow_every for plan in plans)
+
+
+def test_repeats_are_bounded_by_the_lanes_in_flight_at_each_cut() -> None:
+    kill = PlannedFault(FaultKind.HOST_KILLED, 10)
+    plan = replace(draw(1, 20_000), keys=60, partitions=4, faults=(kill,))
+    assert plan.most_repeats(max_lanes=128) == 2 * 60, "one event of each key, there and back"
+    assert plan.most_repeats(max_lanes=10) == 2 * 40, "ten lanes of each partition"
+    twice = replace(plan, faults=(kill, PlannedFault(FaultKind.HUB_BUSY, 20), kill))
+    assert twice.most_repeats(128) == 4 * 60
+    assert replace(plan, faults=()).most_repeats(128) == 0
+
+
+@given(seed=seeds, size=st.integers(1, 50))
+def test_a_hot_key_has_half_of_all_events_all_the_time(seed: int, size: int) -> None:
+    workload = Workload.from_settings(chaos_settings({"seed": seed, "events": 2_001}))
+    counters: dict[int, int] = {}
+    for batch in workload.batches(size):
+        assert batch.first == counters.get(batch.key_index, 0) + 1
+        counters[batch.key_index] = batch.last
+    assert counters == {index: workload.count(index) for index in range(workload.keys)}
+    assert sum(counters.values()) == 2_001
+    if workload.hot_key:
+        assert counters[0] == 1_000
+        first_half = workload.sent_counts(size, 1_000)
+        assert 400 <= first_half[workload.key_names[0]] <= 600 + size
+
+
+def test_slow_and_hanging_handlers_are_drawn_by_event() -> None:
+    plan = replace(draw(1, 20_000), slow_every=50, hang_every=1_000, poison_every=500)
+    settings = replace(chaos_settings({"seed": 1}), chaos=plan)
+    workload = Workload.from_settings(settings)
+    delays = [
+        workload.delay(index, counter)
+        for index in range(workload.keys)
+        for counter in range(1, workload.count(index) + 1)
+    ]
+    slow = [delay for delay in delays if delay is not None and delay[0] is Delay.SLOW]
+    hanging = [delay for delay in delays if delay is not None and delay[0] is Delay.HANG]
+    assert 300 < len(slow) < 500
+    assert 10 < len(hanging) < 35
+    assert all(5 <= milliseconds <= 60 for _, milliseconds in slow)
+    poisoned = sum(map(len, workload.faults.values()))
+    assert 20 < poisoned < 65
+
+
+def test_the_command_line_draws_what_it_is_not_told(tmp_path: Path) -> None:
+    drawn = parse(["run", "--scenario", "chaos", "--seed", "1"])
+    assert isinstance(drawn, Settings)
+    assert drawn.chaos == draw(1, 20_000)
+    assert (drawn.events, drawn.partitions, drawn.instances, drawn.keys) == (20_000, 7, 3, 59)
+    assert drawn.app_settings["BREAKER_FAILURE_THRESHOLD"] == "25"
+    line = "run --scenario chaos --seed 1 --keys 9 --partitions 2 --set BREAKER_FAILURE_THRESHOLD=5"
+    told = parse(line.split())
+    assert isinstance(told, Settings)
+    assert told.chaos == replace(draw(1, 20_000), keys=9, partitions=2)
+    assert told.app_settings["BREAKER_FAILURE_THRESHOLD"] == "5"
+
+
+def test_chaos_takes_a_stack_of_its_own() -> None:
+    with pytest.raises(UsageError, match="it breaks the stack it runs on"):
+        parse(["run", "--scenario", "chaos", "--target", "running"])
+    with pytest.raises(UsageError, match="takes a plan of faults"):
+        Settings(chaos=draw(1, 20_000))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1-4", (1, 2, 3, 4)), ("7", (7,)), ("3,5,10-12", (3, 5, 10, 11, 12))],
+)
+def test_seeds(text: str, expected: tuple[int, ...]) -> None:
+    assert parse_seeds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "a", "1-", "-3", "5-2", "0-5000"])
+def test_bad_seeds_say_what_is_accepted(text: str) -> None:
+    with pytest.raises(UsageError, match="--seeds"):
+        parse_seeds(text)
+
+
+def test_a_sweep_is_one_run_for_each_seed() -> None:
+    sweep = parse(["chaos-sweep", "--seeds", "3-4", "--events", "4000", "--reports", "r"])
+    assert isinstance(sweep, Sweep)
+    three, four = sweep
+    assert (three.seed, four.seed) == (3, 4)
+    assert four.chaos == draw(4, 4_000)
+    assert four.report == Path("r/seed-4.json")
+
+
+def test_the_table_shows_runs_without_a_verdict_too() -> None:
+    report = {
+        **dict.fromkeys(("handled", "poisoned", "lost", "duplicates", "suppressed"), 0),
+        "order_violations": 0,
+        "seconds": 30.0,
+        "circuit": {"opened": 1},
+        "passed": True,
+    }
+    outcomes = [Outcome(draw(1, 100), report), Outcome(draw(2, 100), None, "no Redis")]
+    assert [outcome.passed for outcome in outcomes] == [True, False]
+    assert tabulate(outcomes).row_count == 2
