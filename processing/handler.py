@@ -12,7 +12,6 @@ from typing import Any, cast
 
 from processing.errors import HandlerLoadError
 from processing.event import Event
-from processing.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +27,7 @@ class LoadedHandler:
             can be called so.
         threads: how many plain calls run at once.
         timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
-            that takes longer is cancelled, at most a tenth late, and has failed with
-            `TimeoutError`. A plain one can't
+            that takes longer is cancelled and has failed with `TimeoutError`. A plain one can't
             be interrupted, and a second call beside it would break the order: it is waited for,
             with a warning, so give its clients timeouts of their own.
     """
@@ -40,7 +38,6 @@ class LoadedHandler:
         self.name = name
         self._handler: Any = handler
         self._timeout = timeout_seconds
-        self._limit = TimeLimit(timeout_seconds)
         self._pool: ThreadPoolExecutor | None = None
         self.handle: Callable[[Event], Awaitable[None]]
         if not _is_async(handler):
@@ -54,7 +51,13 @@ class LoadedHandler:
             )  # no wrapper: this call is made once per event
 
     async def _in_time(self, event: Event) -> None:
-        await self._limit.call(self._handler, event)
+        try:
+            async with asyncio.timeout(self._timeout) as limit:
+                await self._handler(event)
+        except TimeoutError:
+            if not limit.expired():  # the handler's own
+                raise
+            raise TimeoutError(f"the handler took longer than {self._timeout:g} s") from None
 
     async def _in_thread(self, event: Event) -> None:
         loop = asyncio.get_running_loop()
