@@ -6,6 +6,8 @@ Definitions, all on the Redis server's clock:
 - It *started while open* if that lies between `opened_at + GRACE_US` and the transition that ends
   the opening (`half_opened` or `closed`). The grace of one second is clause C5's: an instance that
   misses the push learns of the opening by polling, within a second.
+- `calls_while_open` counts every downstream call, not only first ones, after `CALL_GRACE_US`: by
+  then the attempts of events that were in flight at the opening have ended.
 - `last_start_after_open_ms` is the latest start inside the grace, counted from the opening: how
   long the news really took.
 - `stop_seconds` runs from the first opening to the first event handled after it ended.
@@ -25,6 +27,7 @@ from loadtest.scenarios import Expectation
 from loadtest.verdict import CircuitVerdict, Diff
 
 GRACE_US = 1_000_000
+CALL_GRACE_US = 3_000_000
 OPENED_ALERT = "breakwater.circuit.opened"
 
 
@@ -68,8 +71,21 @@ class CircuitCheck:
         self._openings = openings_of(history)
         self._diff = diff
         self._started_while_open = 0
+        self._calls_while_open = 0
         self._last_start_us: int | None = None
         self._first_handled_us: list[int | None] = [None] * len(self._openings)
+
+    def called(self, key: str, counter: int, at_us: int) -> None:
+        """Note any downstream call."""
+        for opening in self._openings:
+            if opening.forbids(at_us - (CALL_GRACE_US - GRACE_US)) and opening.forbids(at_us):
+                self._calls_while_open += 1
+                after = (at_us - opening.opened_us) / 1000
+                self._diff.add(
+                    "called while open",
+                    f"{key} #{counter} reached the downstream {after:,.0f} ms after generation "
+                    f"{opening.generation} opened",
+                )
 
     def started(self, key: str, counter: int, at_us: int) -> None:
         """Note an event's first downstream call."""
@@ -111,6 +127,7 @@ class CircuitCheck:
             opened=len(openings),
             alerts=len({alert.id for alert in alerts if alert.type == OPENED_ALERT}),
             started_while_open=self._started_while_open,
+            calls_while_open=self._calls_while_open,
             last_start_after_open_ms=(
                 None if self._last_start_us is None else self._last_start_us / 1000
             ),
@@ -133,6 +150,8 @@ def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list
         )
     if circuit.started_while_open:
         broken.append(f"{circuit.started_while_open} events started while the circuit was open")
+    if circuit.calls_while_open:
+        broken.append(f"{circuit.calls_while_open} calls reached the downstream while it was open")
     if circuit.resumed is False:
         broken.append("processing did not resume after the last opening")
     if circuit.state != "closed" and not (circuit.state == "half_open" and circuit.resumed):

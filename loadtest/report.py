@@ -175,6 +175,11 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
                 f"{circuit.started_while_open:,}",
                 circuit.started_while_open == 0,
             ),
+            (
+                "downstream called while open",
+                f"{circuit.calls_while_open:,}",
+                circuit.calls_while_open == 0,
+            ),
             ("stopped for", stop, None),
             ("resumed", "yes" if circuit.resumed else "no", circuit.resumed),
         ]

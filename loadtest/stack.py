@@ -25,10 +25,11 @@ from loadtest.endpoints import Endpoints
 from loadtest.errors import StackError, UsageError
 from loadtest.hosts import host_instances
 from loadtest.paths import PROJECT
-from loadtest.settings import Settings
+from loadtest.settings import Scenario, Settings
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
+_SLOW_STOP_SECONDS = 4.5
 _LOG_LINES = 15
 
 
@@ -146,6 +147,11 @@ class Stack:
             "up",
             *("--foreground", "--lifeline", "--ephemeral-ports"),
             *("--state-dir", str(self.state_dir), "--partitions", str(settings.partitions)),
+            # A stop as slow as Azure's: until it has its effect, the gate alone holds events.
+            *(
+                "--stop-seconds",
+                str(_SLOW_STOP_SECONDS if settings.scenario is Scenario.OUTAGE else 0),
+            ),
             *changes,
         )
         file = self.state_dir / "endpoints.json"

@@ -42,6 +42,7 @@ class CircuitVerdict:
     opened: int = 0
     alerts: int = 0
     started_while_open: int = 0
+    calls_while_open: int = 0
     last_start_after_open_ms: float | None = None
     stop_seconds: float | None = None
     resumed: bool | None = None

@@ -27,6 +27,7 @@ class _Verification:
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
+            self.circuit.called(call.key, call.counter, call.at_us)
             event = (call.partition, call.sequence)
             known = self.refused_first.get(event)
             if known is None or call.at_us < known[0]:
@@ -92,6 +93,7 @@ class _Verification:
                 entry.appended_us if refused is None else min(refused[0], entry.appended_us)
             )
             self.circuit.started(key, counter, started_us)
+            self.circuit.called(key, counter, entry.appended_us)
             self.circuit.handled(entry.appended_us)
         self.handled[key] = set(found)
 

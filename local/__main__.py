@@ -87,6 +87,13 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         default=0.1,
         help="multiplies the workflow's waits between attempts (1: as on Azure; default: 0.1)",
     )
+    up.add_argument(
+        "--stop-seconds",
+        type=_seconds,
+        default=0.0,
+        help="how long stopping the app takes to have an effect (default: 0; on Azure it is not "
+        "prompt)",
+    )
     ports = up.add_argument_group("ports (0: any free one)")
     ports.add_argument(
         "--ephemeral-ports", action="store_true", help="free ones for everything not given below"
@@ -134,6 +141,7 @@ def _up(
         cloud_arguments=(
             *("--grid-retry-scale", str(args.grid_retry_scale)),
             *("--workflow-retry-scale", str(args.workflow_retry_scale)),
+            *("--stop-seconds", str(args.stop_seconds)),
         ),
     )
     if args.ready_fd is None and not args.foreground:
@@ -189,6 +197,16 @@ def _positive(text: str) -> int:
     if not text.isdigit() or not 1 <= int(text) <= 1024:
         raise argparse.ArgumentTypeError(f"a hub has 1 to 1024 partitions, not {text!r}")
     return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value <= 600:
+        raise argparse.ArgumentTypeError(f"it takes 0 to 600 seconds, not {text!r}")
+    return value
 
 
 def _scale(text: str) -> float:

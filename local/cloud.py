@@ -47,6 +47,7 @@ class CloudSettings:
     console_token: str = field(repr=False)
     grid_retry_scale: float = 1.0
     workflow_retry_scale: float = 1.0
+    stop_seconds: float = 0.0
 
     @property
     def url(self) -> str:
@@ -72,6 +73,7 @@ def build_app(settings: CloudSettings) -> Starlette:
         retry=ExponentialRetry(scale=scale),
         patient_retry=ExponentialRetry(retries=None, scale=scale),
     )
+    management = Management(settings.directory, stop_seconds=settings.stop_seconds)
     trigger_sig = secrets.token_urlsafe(32)
     subscription = Subscription(
         "circuit-opened", f"{settings.url}{TRIGGER_PATH}?sig={trigger_sig}", frozenset({OPENED})
@@ -86,13 +88,14 @@ def build_app(settings: CloudSettings) -> Starlette:
             yield
             await topic.aclose()
             await workflow.aclose()
+            await management.aclose()
 
     return Starlette(
         routes=[
             Route("/healthz", _healthz),
             *topic_routes(topic),
             *workflow_routes(workflow, trigger_sig),
-            *Management(settings.directory).routes(),
+            *management.routes(),
         ],
         lifespan=lifespan,
     )
@@ -126,6 +129,7 @@ def _settings() -> CloudSettings:
     parser.add_argument("--state-dir", type=Path, required=True)
     parser.add_argument("--grid-retry-scale", type=float, default=1.0)
     parser.add_argument("--workflow-retry-scale", type=float, default=1.0)
+    parser.add_argument("--stop-seconds", type=float, default=0.0)
     args = parser.parse_args()
     if missing := [name for name in _ENVIRONMENT if not os.environ.get(name)]:
         parser.error(f"the environment lacks {', '.join(missing)}")
@@ -137,6 +141,7 @@ def _settings() -> CloudSettings:
         console_token=os.environ["CONSOLE_TOKEN"],
         grid_retry_scale=args.grid_retry_scale,
         workflow_retry_scale=args.workflow_retry_scale,
+        stop_seconds=args.stop_seconds,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -28,16 +29,22 @@ class Management:
     Args:
         directory: of the stack; the site's state and the host instances' records are in it.
         now: the time, with a time zone.
+        stop_seconds: how long a stop takes to have an effect. On Azure it is not prompt, and
+            nothing may depend on it.
     """
 
     def __init__(
         self,
         directory: StateDirectory,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        *,
+        stop_seconds: float = 0.0,
     ) -> None:
         self._directory = directory
         self._site = SiteState(directory.path)
         self._now = now
+        self._stop_seconds = stop_seconds
+        self._stopping: asyncio.Task[None] | None = None
         self._history: deque[dict[str, Any]] = deque(maxlen=KEPT_OPERATIONS)
 
     def routes(self) -> list[Route]:
@@ -62,7 +69,13 @@ class Management:
     def apply(self, operation: str, by: str) -> None:
         """Stop or start the site; repeating one is fine, and recorded as well."""
         before = self._site.read()
-        self._site.write(_TARGETS[operation])
+        if self._stopping is not None:
+            self._stopping.cancel()
+            self._stopping = None
+        if operation == "stop" and self._stop_seconds:
+            self._stopping = asyncio.get_running_loop().create_task(self._stop_later())
+        else:
+            self._site.write(_TARGETS[operation])
         self._history.append(
             {
                 "operation": operation,
@@ -72,6 +85,15 @@ class Management:
                 "to": _TARGETS[operation],
             }
         )
+
+    async def aclose(self) -> None:
+        """Drop a stop that has not had its effect yet."""
+        if self._stopping is not None:
+            self._stopping.cancel()
+
+    async def _stop_later(self) -> None:
+        await asyncio.sleep(self._stop_seconds)
+        self._site.write(_TARGETS["stop"])
 
     async def _dispatch(self, request: Request) -> Response:
         path, _, operation = request.url.path, None, ""

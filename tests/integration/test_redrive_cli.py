@@ -148,9 +148,9 @@ async def test_a_parked_key_stays_in_order(site: Site) -> None:
     during = 0
     while counter < 900 and not ended.done():
         started = await site.ledger(KEY)
-        await arrive()
+        await arrive(5)
         during += len(started) > 9
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)  # slower than the replay, so that it catches up with the arrivals
     summaries = [json.loads(out) for out, _ in await ended]
     assert during, "no event arrived while the key was replayed"
     while counter < 1000:

@@ -113,7 +113,7 @@ def judge(
         "expectation": Expectation.of(workload, 100),
         "refused": [
             RefusedCall("key-0", 6, "0", sequence_of(0, 6), OPENED_US - 100_000),
-            RefusedCall("key-0", 6, "0", sequence_of(0, 6), OPENED_US + 5_000_000),
+            RefusedCall("key-0", 6, "0", sequence_of(0, 6), OPENED_US + 2_000_000),
         ],
         "poison": poison_messages(workload),
         "history": HISTORY,

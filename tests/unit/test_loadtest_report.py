@@ -34,6 +34,7 @@ PROMISED = {
         "alerts": int,
         "stop_seconds": float,
         "started_while_open": int,
+        "calls_while_open": int,
         "resumed": bool,
     },
     "seconds": float,

@@ -251,6 +251,19 @@ def test_a_refused_event_that_is_never_handled_counts_too() -> None:
     assert (verdict.lost, verdict.circuit.started_while_open) == (1, 1)
 
 
+def test_a_downstream_that_is_still_called_while_open_is_found() -> None:
+    """However old the event is: its attempts have long ended, so the gate let it try again."""
+    place = sequence_of(1, 7)
+    before = RefusedCall("key-1", 7, "0", place, OPENED_US - 10)
+    retry = before._replace(at_us=OPENED_US + 2_900_000)
+    late = before._replace(at_us=OPENED_US + 3_000_000)
+    assert judge(refused=[before, retry]).circuit.calls_while_open == 0
+    verdict = judge(refused=[before, retry, late])
+    assert verdict.circuit.calls_while_open == 1
+    assert not verdict.kept
+    assert judge(refused=[before._replace(at_us=HALF_OPEN_US)]).circuit.calls_while_open == 0
+
+
 def test_an_event_in_flight_at_the_opening_did_not_start_while_open() -> None:
     """Its second call, while open, is a retry: only the first one starts an event."""
     assert judge().circuit.started_while_open == 0
