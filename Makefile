@@ -47,6 +47,14 @@ lint: setup ## ruff, mypy --strict, import-linter
 format: setup ## Let ruff mend what it can
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
 
+.venv/.bench-installed: requirements-bench.txt .venv/.installed
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
+.PHONY: bench
+bench: setup .venv/.bench-installed ## Measure against peers and bounds, side by side
+	@$(PY) -m benchmarks --json out/benchmarks.json $(ARGS)
+
 .PHONY: up
 up: setup ## Start the local stack in the background (Redis, Azurite, Event Hubs, Event Grid, ...)
 	@$(PY) -m local up $(ARGS)

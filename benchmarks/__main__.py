@@ -1,0 +1,184 @@
+"""`python -m benchmarks [P1 …]`: run benchmarks, print what they found, write it as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from benchmarks import (
+    p1_processor,
+    p2_lanes,
+    p3_healthy_call,
+    p4_recorded_failure,
+    p5_end_to_end,
+    p6_opening,
+    p7_growth,
+)
+from benchmarks.context import Context
+from benchmarks.machine import BUSY_CORES, CpuClock
+from benchmarks.peers.breakers import PeersMissingError, versions
+from benchmarks.result import Broken, Result, show, write_json
+
+_log = logging.getLogger("benchmarks")
+DEFAULT_JSON = Path("out/benchmarks.json")
+_FAILED, _USAGE, _INTERRUPTED = 1, 2, 130
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """One benchmark.
+
+    Attributes:
+        title: for the progress bar and the list.
+        run: measures.
+        needs_peers: whether requirements-bench.txt must be installed.
+        new_loop: the event loop to run on; None for asyncio's default.
+    """
+
+    title: str
+    run: Callable[[Context], Awaitable[Result]]
+    needs_peers: bool = False
+    new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "P1": Benchmark("processor against the original's loop", p1_processor.run),
+    "P2": Benchmark("lanes against sequential and ideal", p2_lanes.run, new_loop=p2_lanes.new_loop),
+    "P3": Benchmark("breaker, healthy call", p3_healthy_call.run, needs_peers=True),
+    "P4": Benchmark("breaker, recorded failure", p4_recorded_failure.run, needs_peers=True),
+    "P5": Benchmark("end to end against the bare SDK", p5_end_to_end.run),
+    "P6": Benchmark("opening seen by other processes", p6_opening.run),
+    "P7": Benchmark("growth to a million events", p7_growth.run),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what was asked for; the exit code."""
+    args = _parser().parse_args(arguments)
+    # An opened circuit warns, and these circuits are made to open.
+    logging.basicConfig(level=logging.ERROR)
+    console, errors = Console(), Console(stderr=True)
+    if args.list:
+        for name, benchmark in BENCHMARKS.items():
+            console.print(f"{name}  {benchmark.title}", highlight=False)
+        return 0
+    chosen = {name: BENCHMARKS[name] for name in args.names or BENCHMARKS}
+    try:
+        if any(benchmark.needs_peers for benchmark in chosen.values()):
+            versions()
+    except PeersMissingError as error:
+        errors.print(f"benchmarks: {error}", style="red", markup=False, highlight=False)
+        return _USAGE
+    try:
+        results = _run_all(chosen, args.quick, console)
+    except KeyboardInterrupt:
+        errors.print("benchmarks: interrupted; everything that was started is stopped again")
+        return _INTERRUPTED
+    show(results, console)
+    write_json(results, args.json)
+    console.print(f"written to {args.json}", highlight=False)
+    if args.quick:
+        console.print("A quick run: too short for its figures to mean much.", style="yellow")
+    failed = any(isinstance(result, Broken) for result in results.values())
+    missed = any(not result.holds for result in results.values())
+    return _FAILED if failed or (missed and args.fail_if_missed) else 0
+
+
+def _run_all(
+    chosen: dict[str, Benchmark], quick: bool, console: Console
+) -> dict[str, Result | Broken]:
+    results: dict[str, Result | Broken] = {}
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with (
+        tempfile.TemporaryDirectory(prefix="benchmarks-") as scratch,
+        Progress(*columns, console=console, refresh_per_second=4) as progress,
+    ):
+        for name, benchmark in chosen.items():
+            task = progress.add_task(f"{name}  {benchmark.title}", total=None)
+            directory = Path(scratch, name)
+            directory.mkdir()
+            context = Context(
+                quick, directory, partial(_expect, progress, task), partial(progress.advance, task)
+            )
+            before = CpuClock.read()
+            try:
+                with asyncio.Runner(loop_factory=benchmark.new_loop) as runner:
+                    result = runner.run(_as_coroutine(benchmark.run(context)))
+                others = CpuClock.read().others_since(before)
+                results[name] = replace(
+                    result, details={**result.details, "cores_used_by_others": others}
+                )
+                if others >= BUSY_CORES:
+                    progress.console.print(
+                        f"{name}: other programs used {others:.1f} of {os.cpu_count()} cores "
+                        "meanwhile, which distorts its figures",
+                        style="yellow",
+                        highlight=False,
+                    )
+            except Exception as error:  # the others' figures are worth having all the same
+                _log.exception("%s did not run to its end", name)
+                results[name] = Broken(f"{type(error).__name__}: {error}")
+    return results
+
+
+def _expect(progress: Progress, task: TaskID, steps: int) -> None:
+    progress.update(task, total=steps)
+
+
+async def _as_coroutine[T](awaitable: Awaitable[T]) -> T:
+    return await awaitable
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "names",
+        nargs="*",
+        type=_name,
+        metavar="NAME",
+        help=f"which to run: {', '.join(BENCHMARKS)} (default: all)",
+    )
+    parser.add_argument(
+        "--json", type=Path, default=DEFAULT_JSON, help=f"(default: {DEFAULT_JSON})"
+    )
+    parser.add_argument("--quick", action="store_true", help="short runs, to try things out")
+    parser.add_argument(
+        "--fail-if-missed",
+        action="store_true",
+        help="exit code 1 if a goal is missed (always, if a benchmark breaks)",
+    )
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and stop")
+    return parser
+
+
+def _name(text: str) -> str:
+    if text.upper() not in BENCHMARKS:
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BENCHMARKS)}")
+    return text.upper()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Synthetic batches, as the trigger would hand them over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import count
+
+from processing.event import Event, EventBatch, Source
+
+HUB = "benchmark"
+_FIRST_ENQUEUED_MS = 1_700_000_000_000
+_sources = count()
+
+
+def new_source() -> Source:
+    """A partition that nothing is known of yet."""
+    return Source(HUB, "$Default", str(next(_sources)))
+
+
+def batch(source: Source, first: int, events: int, keys: int) -> EventBatch:
+    """`events` events from sequence number `first` on, the keys in turn."""
+    return EventBatch(
+        source,
+        [
+            Event(
+                body=b'{"counter": 1}',
+                key=f"key-{number % keys:04d}",
+                properties={"counter": number // keys + 1},
+                partition=source.partition,
+                sequence_number=number,
+                offset=str(number),
+                enqueued_ms=_FIRST_ENQUEUED_MS + number,
+            )
+            for number in range(first, first + events)
+        ],
+    )
+
+
+def batches(source: Source, events: int, *, size: int, keys: int) -> Iterator[EventBatch]:
+    """`events` events of a partition in batches of `size`, made when they are asked for."""
+    for first in range(0, events, size):
+        yield batch(source, first, min(size, events - first), keys)

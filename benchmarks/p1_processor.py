@@ -1,0 +1,109 @@
+"""P1: what processing itself costs per event, against the original's loop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from redis.asyncio import Redis
+
+from benchmarks import events
+from benchmarks.context import Context
+from benchmarks.handlers import no_op
+from benchmarks.measuring import interleaved, medians, spread
+from benchmarks.peers.original import OriginalLoop
+from benchmarks.result import Check, Result
+from benchmarks.services import redis_server
+from benchmarks.subject import processor
+from breaker import BreakerSettings
+from processing.event import Event, EventBatch
+from processing.settings import ProcessingSettings
+
+KEYS = 100
+BATCH = 1_000
+NEVER = 1_000_000
+FAILING_EVERY = 100
+
+OURS = "breakwater_us_per_event"
+RELAXED = "breakwater_relaxed_us_per_event"
+ORIGINAL = "original_us_per_event"
+ORIGINAL_BARE = "original_without_redis_us_per_event"
+OURS_FAILING = "breakwater_1_in_100_fails_us_per_event"
+ORIGINAL_FAILING = "original_1_in_100_fails_us_per_event"
+
+
+async def run(context: Context) -> Result:
+    """Batches of 1,000 events over 100 keys, a handler that does nothing, real Redis."""
+    async with redis_server(context.directory) as url, _contenders(url, context) as contenders:
+        rounds = context.scaled(9, 2)
+        context.expect(len(contenders) * (rounds + 1))
+        measured = await interleaved(contenders, rounds, context.advance)
+    found = medians(measured)
+    return Result(
+        "P1",
+        "BatchProcessor, no-op handler, batches of 1,000 events over 100 keys",
+        (
+            Check("the original's loop ÷ breakwater", found[ORIGINAL] / found[OURS], "≥", 20, "x"),
+            Check("breakwater, per event", found[OURS], "≤", 10, "µs"),
+        ),
+        found,
+        {
+            "rounds": rounds,
+            "best": {name: min(values) for name, values in measured.items()},
+            "spread": {name: spread(values) for name, values in measured.items()},
+            "progress_mode": "strict (the default)",
+            "original": "one RPUSH and one tenacity policy per event, as in the sample; with "
+            "failures also its transaction on a sorted set",
+        },
+    )
+
+
+@asynccontextmanager
+async def _contenders(
+    url: str, context: Context
+) -> AsyncIterator[dict[str, Callable[[], Awaitable[float]]]]:
+    many, few = context.scaled(20, 2) * BATCH, BATCH
+    # Failures are counted as always, but open no circuit; the sample retries without a pause.
+    patient = BreakerSettings(name="failing", failure_threshold=NEVER)
+    at_once = ProcessingSettings(retry_initial_seconds=0, retry_max_seconds=0)
+    async with AsyncExitStack() as opened:
+        strict = await opened.enter_async_context(processor(url, no_op))
+        relaxed = await opened.enter_async_context(
+            processor(url, no_op, ProcessingSettings(progress_mode="relaxed"))
+        )
+        failing = await opened.enter_async_context(processor(url, _fail_some, at_once, patient))
+        client = await opened.enter_async_context(Redis.from_url(url))
+        original = OriginalLoop(client, no_op)
+        bare = OriginalLoop(client, no_op, pushes=False)
+        original_failing = OriginalLoop(client, _fail_some, threshold=NEVER)
+        yield {
+            OURS: _timed(strict.process, many),
+            RELAXED: _timed(relaxed.process, many),
+            ORIGINAL: _timed(original.process, few),
+            ORIGINAL_BARE: _timed(bare.process, few),
+            OURS_FAILING: _timed(failing.process, few),
+            ORIGINAL_FAILING: _timed(original_failing.process, few),
+        }
+
+
+def _timed(
+    process: Callable[[EventBatch], Awaitable[object]], count: int
+) -> Callable[[], Awaitable[float]]:
+    """Microseconds per event of `count` new events; making them is not part of it."""
+
+    async def measure() -> float:
+        source = events.new_source()
+        batches: Iterable[EventBatch] = list(events.batches(source, count, size=BATCH, keys=KEYS))
+        started = time.perf_counter()
+        for batch in batches:
+            await process(batch)
+        return (time.perf_counter() - started) / count * 1e6
+
+    return measure
+
+
+async def _fail_some(event: Event) -> None:
+    # Not always the same key: 10 of a batch, on ten keys.
+    if (event.sequence_number + event.sequence_number // KEYS) % FAILING_EVERY == 0:
+        raise RuntimeError("the sample's SystemException")

@@ -1,0 +1,181 @@
+"""P5: the whole way, from the endpoint through the host and the app, against the bare SDK."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, cast
+
+from redis.asyncio import Redis
+
+from benchmarks.context import Context
+from benchmarks.measuring import interleaved, medians, spread, steady_rate
+from benchmarks.result import Check, Result
+from benchmarks.services import (
+    HUB,
+    ChildError,
+    Stack,
+    answer,
+    ask,
+    child,
+    functions_host,
+    log_tail,
+    stack,
+    tell,
+)
+from loadtest.producer import Order
+from loadtest.scenarios import Workload
+from loadtest.settings import Scenario
+from processing.adapters.redis import RedisProgressStore
+from processing.event import Source
+
+EVENTS, KEYS = 30_000, 100
+EVENTS_PER_SENT_BATCH = 10
+RUN = "benchmark"
+PREFETCH, BATCH = 2_000, 1_000  # as host.json has it
+TIMEOUT_SECONDS = 20
+LOOK_SECONDS = 0.01
+
+BARE = "bare_sdk_events_per_second"
+LEDGER = "ledger_events_per_second"
+NO_OP = "no_op_events_per_second"
+_HANDLERS = {
+    LEDGER: "processing.handlers.ledger:LedgerHandler",
+    NO_OP: "benchmarks.handlers:no_op",
+}
+
+
+async def run(context: Context) -> Result:
+    """Receive the same events of one partition again and again, by the SDK and by the app."""
+    count = context.scaled(EVENTS, EVENTS // 3)
+    rounds = context.scaled(3, 1)
+    groups = [f"{kind}-{number}" for kind in ("ledger", "no-op") for number in range(rounds)]
+    context.expect(1 + 3 * rounds)
+    async with stack(context.directory, groups) as services:
+        await _send(services, count, context.directory / "producer.log")
+        context.advance()
+        ends = EndToEnd(services, count, context.directory)
+        contenders: dict[str, Callable[[], Awaitable[float]]] = {
+            BARE: ends.bare,
+            LEDGER: lambda: ends.app(LEDGER, "ledger"),
+            NO_OP: lambda: ends.app(NO_OP, "no-op"),
+        }
+        measured = await interleaved(contenders, rounds, context.advance, warm_up=False)
+    found = medians(measured)
+    return Result(
+        "P5",
+        f"end to end, one host process, one partition, {count:,} events, {KEYS} keys",
+        (
+            Check("ledger handler ÷ bare SDK", found[LEDGER] / found[BARE], "≥", 0.6, "x"),
+            Check("no-op handler ÷ bare SDK", found[NO_OP] / found[BARE], "≥", 0.8, "x"),
+            Check("events missing in the ledger", ends.missing, "=", 0, "events"),
+        ),
+        found,
+        {
+            "rounds": rounds,
+            "each_round": measured,
+            "spread": {name: spread(values) for name, values in measured.items()},
+            "steady": "from 10 % to 90 % of the events: starting up and running out are left out",
+            "app_measured_by": "the watermark in Redis: what is durably finished",
+            "prefetch": PREFETCH,
+            "batch": BATCH,
+        },
+    )
+
+
+class EndToEnd:
+    """The ways to take all events, each measured in events per second.
+
+    Attributes:
+        missing: events that the ledger lacked at the end of a round, over all rounds.
+    """
+
+    def __init__(self, services: Stack, count: int, directory: Path) -> None:
+        self._services = services
+        self._count = count
+        self._directory = directory
+        self._rounds: dict[str, int] = {}
+        self.missing = 0
+
+    async def bare(self) -> float:
+        """The stock SDK, counting what it gets."""
+        order = {
+            "connection": self._services.event_hub,
+            "hub": HUB,
+            "group": "$Default",
+            "prefetch": PREFETCH,
+            "batch": BATCH,
+            "total": self._count,
+        }
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            said: Any = await ask(
+                "-m",
+                "benchmarks.children.receiver",
+                order=order,
+                log=self._directory / "receiver.log",
+            )
+        return steady_rate([(at, count) for at, count in said["timeline"]], self._count)
+
+    async def app(self, name: str, kind: str) -> float:
+        """The function app with a handler, in a fresh consumer group and on an empty Redis."""
+        number = self._rounds.get(kind, 0)
+        self._rounds[kind] = number + 1
+        group = f"{kind}-{number}"
+        overrides = {"EVENT_HANDLER": _HANDLERS[name], "EVENT_HUB_CONSUMER_GROUP": group}
+        async with Redis.from_url(self._services.redis_url) as redis:
+            await redis.flushall()
+            async with functions_host(self._directory / group, self._services, overrides) as host:
+                timeline = await self._watch(redis, group, host)
+            if kind == "ledger":
+                self.missing += self._count - await _in_ledger(redis)
+        return steady_rate(timeline, self._count)
+
+    async def _watch(
+        self, redis: Redis, group: str, host: asyncio.subprocess.Process
+    ) -> list[tuple[float, int]]:
+        """(seconds, events durably finished) until all are."""
+        source = Source(HUB, group, "0")
+        store = RedisProgressStore(redis, ttl_seconds=3_600)
+        timeline: list[tuple[float, int]] = []
+        finished = 0
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while finished < self._count:
+            watermark = (await store.load(source)).watermark
+            finished = 0 if watermark is None else watermark.sequence_number + 1
+            timeline.append((time.monotonic(), finished))
+            if host.returncode is not None or time.monotonic() > deadline:
+                what = "ended" if host.returncode is not None else "not got through in time"
+                tail = log_tail(self._directory / group / "host.log")
+                raise ChildError(f"the host has {what}, after {finished:,} events{tail}")
+            await asyncio.sleep(LOOK_SECONDS)
+        return timeline
+
+
+async def _send(services: Stack, count: int, log: Path) -> None:
+    """Send the steady scenario's events, the way the load test does."""
+    order = Order(
+        connection=services.event_hub,
+        event_hub=HUB,
+        run=RUN,
+        events_per_batch=EVENTS_PER_SENT_BATCH,
+        rate_per_second=0,
+        workload=Workload(Scenario.STEADY, count, KEYS, 0, 0),
+    )
+    command = ("-m", "loadtest.producer")
+    async with child(*command, log=log) as process:
+        await tell(process, json.loads(order.to_json()))
+        said: dict[str, Any] = {}
+        while not said.get("done"):
+            said = cast("dict[str, Any]", await answer(process, command, log))
+            if "error" in said:
+                raise ChildError(f"sending failed: {said['error']}")
+
+
+async def _in_ledger(redis: Redis) -> int:
+    total = 0
+    async for key in redis.scan_iter(match=f"ledger:{{{RUN}}}:key:*", count=1_000):
+        total += await cast("Any", redis.llen(key))
+    return total

@@ -1,0 +1,102 @@
+"""P6: how soon other processes see that the circuit has opened, and that they stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from benchmarks.context import Context
+from benchmarks.measuring import percentile
+from benchmarks.result import Check, Result
+from benchmarks.services import answer, child, redis_server, tell
+from benchmarks.subject import circuit_breaker, redis_client
+from breaker import BreakerSettings
+
+PROCESSES = 4
+OPENINGS = 200
+LANES = 8
+HANDLER_SECONDS = 0.005
+CIRCUIT = "opening"
+LIMIT_MS = 20
+AFTERWARDS_SECONDS = 0.02
+_COMMAND = ("-m", "benchmarks.children.observer")
+
+
+class Fleet:
+    """The observing processes."""
+
+    def __init__(self, processes: list[asyncio.subprocess.Process], log: Path) -> None:
+        self._processes = processes
+        self._log = log
+
+    async def answers(self) -> list[dict[str, Any]]:
+        """What each of them says next."""
+        async with asyncio.timeout(30):
+            said: Any = await asyncio.gather(
+                *(answer(process, _COMMAND, self._log) for process in self._processes)
+            )
+        return list(said)
+
+
+async def run(context: Context) -> Result:
+    """200 openings, seen by 4 processes that are busy processing events."""
+    openings = context.scaled(OPENINGS, 20)
+    context.expect(openings)
+    latencies_ms: list[float] = []
+    last_starts_ms: list[float] = []
+    started_late = 0
+    async with AsyncExitStack() as opened:
+        url = await opened.enter_async_context(redis_server(context.directory))
+        settings = BreakerSettings(name=CIRCUIT, failure_threshold=1)
+        client = await opened.enter_async_context(redis_client(url))
+        breaker = await opened.enter_async_context(circuit_breaker(client, settings))
+        log = context.directory / "observers.log"
+        order = {"url": url, "circuit": CIRCUIT, "lanes": LANES, "handler_seconds": HANDLER_SECONDS}
+        processes = [
+            await opened.enter_async_context(child(*_COMMAND, log=log)) for _ in range(PROCESSES)
+        ]
+        for process in processes:
+            await tell(process, order)
+        fleet = Fleet(processes, log)
+        await fleet.answers()
+        for number in range(openings):
+            # At any moment of their work, not in step with it.
+            await asyncio.sleep(random.uniform(0.005, 0.02))  # noqa: S311 - no secret
+            permit = await breaker.try_acquire()
+            circuit = await breaker.record_failure(str(number), "boom", permit)
+            opened_us = round((circuit.opened_at or 0) * 1e6)
+            latencies_ms += [(said["at_us"] - opened_us) / 1e3 for said in await fleet.answers()]
+            await asyncio.sleep(AFTERWARDS_SECONDS)
+            await breaker.close_circuit(circuit.generation, "benchmark")
+            for said in await fleet.answers():
+                started_late += said["started_late"]
+                last_starts_ms.append(max(0.0, (said["last_start_us"] - opened_us) / 1e3))
+            context.advance()
+    p99 = percentile(latencies_ms, 99)
+    return Result(
+        "P6",
+        f"an opening seen by {PROCESSES} other processes, {openings} openings",
+        (
+            Check("p99 ÷ the limit of 20 ms", p99 / LIMIT_MS, "≤", 1, "x"),
+            Check("opening to being seen, p99", p99, "≤", LIMIT_MS, "ms"),
+            Check("events started after seeing it", started_late, "=", 0, "events"),
+        ),
+        {
+            "seen_after_ms_p50": percentile(latencies_ms, 50),
+            "seen_after_ms_p99": p99,
+            "seen_after_ms_max": max(latencies_ms),
+            "last_event_started_ms_p50": percentile(last_starts_ms, 50),
+            "last_event_started_ms_p99": percentile(last_starts_ms, 99),
+            "last_event_started_ms_max": max(last_starts_ms),
+        },
+        {
+            "observations": len(latencies_ms),
+            "clock": "from Redis's own time of the opening to the observer's clock, same machine",
+            "load": f"each process runs {LANES} lanes of a {HANDLER_SECONDS * 1e3:g} ms handler",
+            "last_event_started": "the last start of an event in each process, counted from the "
+            "opening; 0 if before it",
+        },
+    )

@@ -1,0 +1,239 @@
+"""The circuit breakers of other libraries, and ours, behind one face.
+
+Each is used as its documentation shows, with state in Redis. pybreaker, aiobreaker and purgatory
+count consecutive failures in Redis with a client of their own choice (a blocking one; purgatory's
+asynchronous store needs aioredis, which no longer imports). interlock-cb shares only the state:
+its failures are counted by each process alone, so a recorded failure costs it nothing and tells
+nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import itertools
+import sys
+import warnings
+from collections.abc import AsyncIterator
+from importlib.metadata import PackageNotFoundError, distribution, version
+from types import ModuleType
+from typing import Any, Protocol
+
+import redis
+from redis.asyncio import Redis as AsyncRedis
+
+from benchmarks.subject import circuit_breaker, redis_client
+from breaker import BreakerSettings, CircuitBreaker
+
+PACKAGES = ("pybreaker", "aiobreaker", "purgatory-circuitbreaker", "interlock-cb")
+_names = itertools.count()
+
+
+class PeersMissingError(Exception):
+    """Peers are not installed; the message says what to do."""
+
+
+class _BoomError(Exception):
+    """What the guarded call fails with."""
+
+
+class Guard(Protocol):
+    """A circuit breaker around a call that does nothing."""
+
+    async def succeed(self) -> None:
+        """One healthy call."""
+
+    async def fail(self) -> None:
+        """One call that fails, and is counted."""
+
+
+def versions() -> dict[str, str]:
+    """The peers' versions.
+
+    Raises:
+        PeersMissingError: some are not installed.
+    """
+    found = {}
+    for package in PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    if missing := [package for package in PACKAGES if package not in found]:
+        raise PeersMissingError(
+            f"not installed: {', '.join(missing)}; `make bench` installs them, or "
+            "`pip install -r requirements-bench.txt`"
+        )
+    return found
+
+
+@contextlib.asynccontextmanager
+async def guard(name: str, url: str, threshold: int) -> AsyncIterator[Guard]:
+    """A fresh circuit of the library `name` that opens at `threshold` failures.
+
+    Args:
+        name: "breakwater", or one of `PACKAGES`.
+        url: a Redis server.
+        threshold: high enough that it stays closed, or as low as to trip it.
+    """
+    circuit = f"circuit-{next(_names)}"
+    with warnings.catch_warnings():
+        # aiobreaker uses datetime.utcnow; what it costs is part of what it is.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        async with _OPEN[name](circuit, url, threshold) as made:
+            yield made
+
+
+class _Ours:
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self._breaker = breaker
+        self._ids = itertools.count()
+
+    async def succeed(self) -> None:
+        permit = await self._breaker.try_acquire()
+        await self._breaker.record_successes(1, permit)
+
+    async def fail(self) -> None:
+        permit = await self._breaker.try_acquire()
+        await self._breaker.record_failure(f"{next(self._ids)}", "boom", permit)
+
+
+@contextlib.asynccontextmanager
+async def _ours(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
+    # Polling is the same whatever is called, and would be counted as if it were not; how much it
+    # is, is measured apart.
+    settings = BreakerSettings(name=circuit, failure_threshold=threshold, poll_seconds=300)
+    async with redis_client(url) as client, circuit_breaker(client, settings) as breaker:
+        yield _Ours(breaker)
+
+
+class _Blocking:
+    """A breaker whose `call(function)` blocks."""
+
+    def __init__(self, breaker: Any) -> None:
+        self._breaker = breaker
+
+    async def succeed(self) -> None:
+        self._breaker.call(_nothing)
+
+    async def fail(self) -> None:
+        with contextlib.suppress(Exception):
+            self._breaker.call(_raise)
+
+
+@contextlib.asynccontextmanager
+async def _pybreaker(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
+    pybreaker = _import("pybreaker")
+    with redis.Redis.from_url(url) as client:
+        storage = pybreaker.CircuitRedisStorage(pybreaker.STATE_CLOSED, client, namespace=circuit)
+        yield _Blocking(pybreaker.CircuitBreaker(fail_max=threshold, state_storage=storage))
+
+
+@contextlib.asynccontextmanager
+async def _aiobreaker(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
+    aiobreaker, storages = _import("aiobreaker"), _import("aiobreaker.storage.redis")
+    closed = _import("aiobreaker.state").CircuitBreakerState.CLOSED
+    with redis.Redis.from_url(url) as client:
+        storage = storages.CircuitRedisStorage(closed, client, namespace=circuit)
+        breaker = aiobreaker.CircuitBreaker(fail_max=threshold, state_storage=storage)
+        yield _Awaited(breaker.call_async)
+
+
+class _Awaited:
+    """A breaker whose `call(function)` is awaited."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def succeed(self) -> None:
+        await self._call(_nothing_async)
+
+    async def fail(self) -> None:
+        with contextlib.suppress(Exception):
+            await self._call(_raise_async)
+
+
+class _Purgatory:
+    def __init__(self, factory: Any, circuit: str) -> None:
+        self._factory = factory
+        self._circuit = circuit
+
+    async def succeed(self) -> None:
+        with self._factory.get_breaker(self._circuit):
+            pass
+
+    async def fail(self) -> None:
+        with contextlib.suppress(Exception), self._factory.get_breaker(self._circuit):
+            raise _BoomError
+
+
+@contextlib.asynccontextmanager
+async def _purgatory(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
+    purgatory = _import_purgatory()
+    store = purgatory.SyncRedisUnitOfWork(url)
+    try:
+        factory = purgatory.SyncCircuitBreakerFactory(default_threshold=threshold, uow=store)
+        yield _Purgatory(factory, circuit)
+    finally:
+        store.contexts.redis.close()
+
+
+def _import_purgatory() -> Any:
+    """Import it although setuptools no longer has the `pkg_resources` that it asks its version."""
+    stand_in: Any = ModuleType("pkg_resources")
+    stand_in.get_distribution = distribution
+    replaced = sys.modules.setdefault("pkg_resources", stand_in) is stand_in
+    try:
+        return _import("purgatory")
+    finally:
+        if replaced:
+            del sys.modules["pkg_resources"]
+
+
+@contextlib.asynccontextmanager
+async def _interlock(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
+    interlock, storages = _import("interlock"), _import("interlock.integrations.redis")
+    async with AsyncRedis.from_url(url) as client:
+        # Its rule is a share of a number of calls; all calls failing, that is a count.
+        config = interlock.Config(
+            failure_rate_threshold=1.0, minimum_number_of_calls=threshold, window_size=threshold
+        )
+        breaker = interlock.CircuitBreaker(
+            name=circuit,
+            config=config,
+            storage=storages.AsyncRedisStorage(client, poll_interval=300),
+        )
+        try:
+            yield _Awaited(breaker.call)
+        finally:
+            await breaker.aclose()
+
+
+def _import(module: str) -> Any:
+    """A peer's module: untyped here, since it is installed for benchmarks only."""
+    return importlib.import_module(module)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _raise() -> None:
+    raise _BoomError
+
+
+async def _nothing_async() -> None:
+    pass
+
+
+async def _raise_async() -> None:
+    raise _BoomError
+
+
+_OPEN = {
+    "breakwater": _ours,
+    "pybreaker": _pybreaker,
+    "aiobreaker": _aiobreaker,
+    "purgatory-circuitbreaker": _purgatory,
+    "interlock-cb": _interlock,
+}
+BREAKERS = tuple(_OPEN)
+"""Ours, then the peers."""

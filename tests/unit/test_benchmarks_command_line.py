@@ -1,0 +1,140 @@
+"""`python -m benchmarks`: what it takes, and what it answers to what it doesn't."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchmarks.__main__ as command_line
+from benchmarks.commands import without_ours
+from benchmarks.context import Context
+from benchmarks.events import batches, new_source
+from benchmarks.p2_lanes import Sleeper
+from benchmarks.result import Check, Result
+
+
+@pytest.fixture(autouse=True)
+def _root_logger() -> Any:
+    before = logging.getLogger().handlers[:]
+    yield
+    logging.getLogger().handlers[:] = before
+
+
+def test_the_list_names_all_seven(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command_line.main(["--list"]) == 0
+    listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7"]
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        command_line.main(["P9"])
+    assert ended.value.code == 2
+    assert "'P9' is none of P1, P2, P3, P4, P5, P6, P7" in capsys.readouterr().err
+
+
+async def _met(context: Context) -> Result:
+    context.expect(1)
+    context.advance()
+    return Result("P1", "met", (Check("it", 1, "≤", 1),), {"it": 1.0})
+
+
+async def _missed(context: Context) -> Result:
+    return Result("P2", "missed", (Check("it", 2, "≤", 1),), {"it": 2.0})
+
+
+async def _broken(context: Context) -> Result:
+    (context.directory / "made").write_text("a directory of its own")
+    raise OSError("no such server")
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, file: Path, runs: dict[str, Any], *arguments: str
+) -> tuple[int, dict[str, Any]]:
+    made = {name: command_line.Benchmark(name, each) for name, each in runs.items()}
+    monkeypatch.setattr(command_line, "BENCHMARKS", made)
+    code = command_line.main([*arguments, "--json", str(file)])
+    return code, json.loads(file.read_text())
+
+
+def test_a_missed_goal_is_written_as_missed_and_fails_only_on_request(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = {"P1": _met, "P2": _missed}
+    code, written = run(monkeypatch, tmp_path / "out.json", runs)
+    assert code == 0
+    assert {name: each["holds"] for name, each in written.items()} == {"P1": True, "P2": False}
+    assert run(monkeypatch, tmp_path / "out.json", runs, "--fail-if-missed")[0] == 1
+    assert run(monkeypatch, tmp_path / "out.json", {"P1": _met}, "--fail-if-missed")[0] == 0
+
+
+def test_one_that_breaks_spares_the_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    code, written = run(monkeypatch, tmp_path / "out.json", {"P5": _broken, "P1": _met})
+    assert code == 1
+    assert written["P5"]["error"] == "OSError: no such server"
+    assert written["P1"]["holds"] is True
+    assert "P5 did not run to its end" in caplog.text
+
+
+def test_only_those_asked_for_are_run_in_any_case_of_letters(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _, written = run(monkeypatch, tmp_path / "out.json", {"P1": _met, "P2": _missed}, "p2")
+    assert list(written) == ["P2"]
+
+
+def test_a_quick_run_is_smaller(tmp_path: Path) -> None:
+    assert Context(False, tmp_path).scaled(100, 1) == 100
+    assert Context(True, tmp_path).scaled(100, 1) == 1
+
+
+def test_batches_hold_every_event_once_and_keys_in_turn() -> None:
+    source = new_source()
+    made = list(batches(source, 25, size=10, keys=4))
+    events = [event for batch in made for event in batch.events]
+    assert [len(batch.events) for batch in made] == [10, 10, 5]
+    assert [event.sequence_number for event in events] == list(range(25))
+    assert [event.key for event in events[:5]] == [
+        "key-0000",
+        "key-0001",
+        "key-0002",
+        "key-0003",
+        "key-0000",
+    ]
+    of_one_key = [event.properties["counter"] for event in events if event.key == "key-0000"]
+    assert of_one_key == [1, 2, 3, 4, 5, 6, 7]
+    assert new_source() != source
+
+
+def test_what_counting_causes_is_not_counted() -> None:
+    assert without_ours(Counter(get=3, info=2, echo=1, client=4)) == Counter(get=3)
+
+
+async def test_the_sleeping_handler_notices_a_key_out_of_order() -> None:
+    sleeper = Sleeper(4)
+    sleeper.seconds = [0.0] * 4
+    made = next(batches(new_source(), 4, size=4, keys=2))
+    for event in made.events:
+        await sleeper(event)
+    assert (sleeper.handled, sleeper.disordered) == (4, 0)
+    await sleeper(made.events[0])
+    assert sleeper.disordered == 1
+
+
+def test_missing_peers_are_named_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("benchmarks.peers.breakers.PACKAGES", ("redis", "no-such-package"))
+    assert command_line.main(["P3"]) == 2
+    assert "not installed: no-such-package; `make bench` installs" in " ".join(
+        capsys.readouterr().err.split()
+    )
