@@ -177,6 +177,8 @@ class MemoryCircuitStore:
         now, moved = self._begin(rules)
         if known.position <= self._record.position:
             return self._change(rules, now, moved, "ignored")
+        if known.state is CircuitState.CLOSED and self._record.state is not CircuitState.CLOSED:
+            self._empty()  # the closing that was lost did so
         self._move(rules, now, record_of(known, rules), STATE_EVENTS[known.state], restored=True)
         return self._change(rules, now, moved + 1)
 
@@ -291,9 +293,13 @@ class MemoryCircuitStore:
         self._move(rules, now, record, CircuitEvent.HALF_OPENED)
         return now, 1
 
-    def _close(self, rules: Rules, now: int, reason: str, by: str) -> None:
+    def _empty(self) -> None:
+        """Forget the window, so that old failures cannot open the circuit again."""
         self._window.clear()
         self._buckets.clear()
+
+    def _close(self, rules: Rules, now: int, reason: str, by: str) -> None:
+        self._empty()
         self._move(rules, now, closed(self._record, now, reason, by), CircuitEvent.CLOSED)
 
     def _move(

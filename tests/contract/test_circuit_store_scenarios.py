@@ -493,6 +493,18 @@ SCENARIOS = [
             restore("isolated", 4) >> "done isolated 4 0",
         ],
     ),
+    Scenario(
+        "taking back a closing that was lost empties the window, as the closing did",
+        [
+            fail("a"),
+            fail("b"),
+            fail("c") >> "done open 1 3",
+            restore("closed", 1) >> "done closed 1 0",
+            fail("d", 1) >> "done closed 1 1",
+            fail("e", 1) >> "done closed 1 2",
+            restore("closed", 2) >> "done closed 2 2",
+        ],
+    ),
 ]
 
 

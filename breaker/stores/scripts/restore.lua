@@ -16,6 +16,9 @@ end
 local events = { open = 'opened', half_open = 'half_opened', closed = 'closed',
   isolated = 'isolated' }
 local alerts = { open = 'opened', isolated = 'isolated' }
+if state == 'closed' and circuit.state ~= 'closed' then
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])  -- the closing that was lost emptied the window
+end
 mover().move({
   state = state, generation = generation, opened_at_us = ARGV[6], changed_at_us = ARGV[7],
   resume_at_us = ARGV[8], break_us = state == 'open' and whole(rule(5)) or '0',
