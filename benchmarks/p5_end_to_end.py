@@ -31,12 +31,13 @@ from loadtest.scenarios import Workload
 from loadtest.settings import Scenario
 from processing.adapters.redis import RedisProgressStore
 from processing.event import Source
+from processing.settings import ConnectionSettings
 
 EVENTS, KEYS = 30_000, 100
 EVENTS_PER_SENT_BATCH = 10
 RUN = "benchmark"
 PREFETCH, BATCH = 2_000, 1_000  # as host.json has it
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 120
 LOOK_SECONDS = 0.01
 
 BARE = "bare_sdk_events_per_second"
@@ -125,20 +126,22 @@ class EndToEnd:
         self._rounds[kind] = number + 1
         group = f"{kind}-{number}"
         overrides = {"EVENT_HANDLER": _HANDLERS[name], "EVENT_HUB_CONSUMER_GROUP": group}
+        settings = self._services.app_settings(overrides)
         async with Redis.from_url(self._services.redis_url) as redis:
             await redis.flushall()
-            async with functions_host(self._directory / group, self._services, overrides) as host:
-                timeline = await self._watch(redis, group, host)
+            namespace = ConnectionSettings.from_mapping(settings).namespace
+            store = RedisProgressStore(redis, ttl_seconds=3_600, namespace=namespace)
+            async with functions_host(self._directory / group, settings) as host:
+                timeline = await self._watch(store, group, host)
             if kind == "ledger":
                 self.missing += self._count - await _in_ledger(redis)
         return steady_rate(timeline, self._count)
 
     async def _watch(
-        self, redis: Redis, group: str, host: asyncio.subprocess.Process
+        self, store: RedisProgressStore, group: str, host: asyncio.subprocess.Process
     ) -> list[tuple[float, int]]:
         """(seconds, events durably finished) until all are."""
         source = Source(HUB, group, "0")
-        store = RedisProgressStore(redis, ttl_seconds=3_600)
         timeline: list[tuple[float, int]] = []
         finished = 0
         deadline = time.monotonic() + TIMEOUT_SECONDS

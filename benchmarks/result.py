@@ -146,7 +146,8 @@ def show(results: Mapping[str, Result | Broken], console: Console) -> None:
         goals.add_column(heading, justify="right" if heading == "value" else "left")
     for name, result in results.items():
         if isinstance(result, Broken):
-            goals.add_row(name, Text(result.error), "", "", "[red]did not run to its end")
+            first_line = result.error.partition("\n")[0]
+            goals.add_row(name, Text(first_line), "", "", "[red]did not run to its end")
             goals.add_section()
             continue
         for number, check in enumerate(result.checks):

@@ -44,6 +44,17 @@ class Stack:
     storage: str = field(repr=False)
     event_hub: str = field(repr=False)
 
+    def app_settings(self, overrides: Mapping[str, str]) -> dict[str, str]:
+        """What the function app is told; no alerts are published."""
+        return app_settings(
+            storage=self.storage,
+            event_hub=self.event_hub,
+            redis_url=self.redis_url,
+            topic_endpoint="",
+            topic_key="",
+            overrides=overrides,
+        )
+
 
 @asynccontextmanager
 async def stack(directory: Path, consumer_groups: Iterable[str]) -> AsyncIterator[Stack]:
@@ -74,20 +85,12 @@ async def stack(directory: Path, consumer_groups: Iterable[str]) -> AsyncIterato
 
 @asynccontextmanager
 async def functions_host(
-    directory: Path, stack: Stack, overrides: Mapping[str, str]
+    directory: Path, settings: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m local host`: one host process that runs function_app.py on the stack."""
+    """`python -m local host`: one host process that runs function_app.py with these settings."""
     directory.mkdir(parents=True)  # noqa: ASYNC240 - nothing else runs yet
-    settings = app_settings(
-        storage=stack.storage,
-        event_hub=stack.event_hub,
-        redis_url=stack.redis_url,
-        topic_endpoint="",
-        topic_key="",
-        overrides=overrides,
-    )
     file = directory / "local.settings.json"
-    write_json(file, {"IsEncrypted": False, "Values": settings})
+    write_json(file, {"IsEncrypted": False, "Values": dict(settings)})
     command = ("-m", "local", "host", "--state-dir", str(directory), "--settings", str(file))
     log = directory / "host.log"
     async with child(*command, "--port", "0", "--lifeline", log=log, answers=False) as process:

@@ -22,7 +22,7 @@ class Stage(StrEnum):
     SENDING = "sending and handling"
     HANDLING = "handling"
     OPEN = "circuit open: processing holds"
-    WAITING = "app stopped, waiting for the operator's approval"
+    WAITING = "stopping the app, waiting for the operator's approval"
     RESUMING = "approved: starting again"
     RESUMED = "resumed"
     VERIFYING = "verifying from the outside"
