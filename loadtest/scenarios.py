@@ -124,6 +124,18 @@ class Workload:
             return Delay.SLOW, least + self._drawn(f"slow ms/{place}") % (most - least + 1)
         return None
 
+    @cached_property
+    def hanging(self) -> frozenset[tuple[str, int]]:
+        """Key and counter of each event whose handler hangs the first time."""
+        if not self.hang_every:
+            return frozenset()
+        return frozenset(
+            (key, counter)
+            for index, key in enumerate(self.key_names)
+            for counter in range(1, self.count(index) + 1)
+            if self._hit("hang", self.hang_every, f"{index}/{counter}")
+        )
+
     def _hit(self, what: str, every: int, place: str) -> bool:
         return every > 0 and self._drawn(f"{what}/{place}") % every == 0
 

@@ -5,6 +5,8 @@
   sequence number are those of an earlier one. Another sequence number means that the producer
   itself sent the event twice (a retry after a lost acknowledgement): a *producer duplicate*, no
   fault of the system. In the poison queue it is the same.
+- *start*: an event's first call of the downstream. One whose handler hung had started before that,
+  unseen, so that it is left out of the judgement on the circuit.
 - *order violation*: the first entry of an event stands behind one with a higher counter of the same
   key. Later entries of an event are duplicates and judged as such.
 """
@@ -27,13 +29,23 @@ class _Verification:
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
-            self.circuit.called(call.key, call.counter, call.at_us)
+            self.note_call(call.key, call.counter, call.at_us)
             event = (call.partition, call.sequence)
             known = self.refused_first.get(event)
             if known is None or call.at_us < known[0]:
                 self.refused_first[event] = (call.at_us, call.key, call.counter)
         self.handled: dict[str, set[int]] = {key: set() for key in evidence.sent}
         self.poisoned: dict[tuple[str, int], set[tuple[object, object]]] = {}
+
+    def note_start(self, key: str, counter: int, at_us: int) -> None:
+        """Tell the circuit's check of a start that can be seen."""
+        if (key, counter) not in self.evidence.workload.hanging:
+            self.circuit.started(key, counter, at_us)
+
+    def note_call(self, key: str, counter: int, at_us: int) -> None:
+        """Tell it of a call, unless the event's handler had hung before it made the call."""
+        if (key, counter) not in self.evidence.workload.hanging:
+            self.circuit.called(key, counter, at_us)
 
     def read_poison(self) -> None:
         for message in self.evidence.poison:
@@ -92,8 +104,8 @@ class _Verification:
             started_us = (
                 entry.appended_us if refused is None else min(refused[0], entry.appended_us)
             )
-            self.circuit.started(key, counter, started_us)
-            self.circuit.called(key, counter, entry.appended_us)
+            self.note_start(key, counter, started_us)
+            self.note_call(key, counter, entry.appended_us)
             self.circuit.handled(entry.appended_us)
         self.handled[key] = set(found)
 
@@ -111,7 +123,7 @@ class _Verification:
 
     def verdict(self) -> Verdict:
         for at_us, key, counter in self.refused_first.values():
-            self.circuit.started(key, counter, at_us)
+            self.note_start(key, counter, at_us)
         sent = self.evidence.sent
         count = self.diff.count
         circuit = self.circuit.verdict(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -234,6 +235,15 @@ def test_an_event_started_while_open_is_found() -> None:
     assert verdict.diff == (
         f"started while open: key-0 #{late.counter} started 1,500 ms after generation 1 opened",
     )
+
+
+def test_an_event_that_hung_before_its_first_call_is_not_taken_for_a_late_start() -> None:
+    """Its handler may have been at it since before the opening; only the call is seen."""
+    workload = replace(outage_workload(), hang_every=1)
+    found = ledgers(workload)
+    found["key-0"][4] = found["key-0"][4]._replace(appended_us=OPENED_US + 3_500_000)
+    assert judge(found=found).circuit.started_while_open == 1
+    assert judge(workload, found=found).kept
 
 
 def test_a_first_call_that_was_refused_while_open_counts_as_started() -> None:
