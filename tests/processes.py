@@ -19,6 +19,7 @@ import psutil
 from local.services.child import REPOSITORY
 from local.services.health import all_answer
 from local.services.service import Service
+from tests.forked import run_module
 
 
 def local_command(*arguments: str | Path) -> list[str]:
@@ -30,16 +31,8 @@ def run_local(
     *arguments: str | Path, cwd: Path = REPOSITORY, timeout: float = 60
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m local ...` to its end."""
-    return subprocess.run(
-        local_command(*arguments),
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
+    environment = os.environ | {"PYTHONPATH": f"{REPOSITORY}:{os.environ.get('PYTHONPATH', '')}"}
+    return run_module("local", *arguments, timeout=timeout, environment=environment, directory=cwd)
 
 
 @contextlib.contextmanager

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
+import signal
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.paths import PROJECT
 from loadtest.stack import processes_naming
+from tests.forked import Forked
 
 
 @dataclass(frozen=True)
@@ -32,19 +33,17 @@ def run(directory: Path, line: str) -> Finished:
     """Run to the end; nothing of it stays behind."""
     report = directory / "report.json"
     report.unlink(missing_ok=True)
-    process = subprocess.run(
-        command(directory, line),
-        cwd=PROJECT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=110,
-        check=False,
-    )
+    with tempfile.TemporaryDirectory() as temporary:
+        output = Path(temporary, "output")
+        process = Forked(*command(directory, line)[2:], output=output)
+        try:
+            code = process.wait(110)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        printed = output.read_text()
     assert processes_naming(directory) == set(), "a process stayed behind"
-    assert report.exists(), process.stdout
-    return Finished(process.returncode, process.stdout, json.loads(report.read_text()))
+    assert report.exists(), printed
+    return Finished(code, printed, json.loads(report.read_text()))
 
 
 def assert_kept(finished: Finished, *, sent: int, poisoned: int) -> None:

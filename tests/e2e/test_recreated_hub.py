@@ -8,8 +8,6 @@ came before. So whoever makes a hub again rewinds, while the app is stopped, as 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,12 +18,12 @@ from loadtest.collector import connect, read_ledgers
 from loadtest.endpoints import Endpoints
 from loadtest.hosts import host_instances
 from loadtest.observer import Keys
-from loadtest.paths import PROJECT
 from loadtest.producer import Order
 from loadtest.scenarios import Workload
 from loadtest.sending import Sending
 from loadtest.settings import Scenario, Settings
 from loadtest.stack import Stack
+from tests.forked import run_module_async
 
 WORKLOAD = Workload(Scenario.STEADY, events=1000, keys=20, poison_every=0, seed=0)
 PATIENCE = 40.0
@@ -90,18 +88,9 @@ async def make_again(endpoints: Endpoints) -> None:
 
 async def rewind(endpoints: Endpoints) -> str:
     """`python -m processing rewind --all --to-start`; what it said."""
-    finished = await asyncio.to_thread(
-        subprocess.run,
-        [
-            *(sys.executable, "-m", "processing", "rewind", "--all", "--to-start"),
-            *("--settings", str(endpoints.settings_file)),
-        ],
-        cwd=PROJECT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    finished = await run_module_async(
+        *("processing", "rewind", "--all", "--to-start"),
+        *("--settings", endpoints.settings_file),
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout

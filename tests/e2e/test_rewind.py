@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
-import sys
 from collections import Counter, defaultdict
 from pathlib import Path
 
 from loadtest.collector import connect
 from loadtest.endpoints import Endpoints
 from loadtest.hosts import host_instances
-from loadtest.paths import PROJECT
 from loadtest.settings import Scenario, Settings
 from loadtest.stack import Stack
 from tests.e2e.test_recreated_hub import WORKLOAD, manage, send, until
+from tests.forked import run_module_async
 
 NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:note"}
 
@@ -32,18 +30,8 @@ def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
 
 
 async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [
-            *(sys.executable, "-m", "processing", "rewind", *arguments),
-            *("--settings", str(endpoints.settings_file)),
-        ],
-        cwd=PROJECT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+    return await run_module_async(
+        "processing", "rewind", *arguments, "--settings", endpoints.settings_file
     )
 
 

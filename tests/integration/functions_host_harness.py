@@ -6,8 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ from typing import Any
 import httpx
 
 from local.services.child import REPOSITORY
+from tests.forked import Forked
 from tests.processes import wait_for
 
 APPS = REPOSITORY / "tests" / "apps"
@@ -26,7 +25,7 @@ APPS = REPOSITORY / "tests" / "apps"
 class HostProcess:
     """One `python -m local.functions_host`."""
 
-    process: subprocess.Popen[bytes]
+    process: Forked
     log: Path
     hosts: Path
     url: str = ""
@@ -78,27 +77,20 @@ class Hosts:
         values = {**self.settings, **settings}
         file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
         log = self.directory / f"host{number}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "local.functions_host", "--app", str(APPS / app)),
-                    *("--settings", str(file), "--hosts", str(self.hosts_directory)),
-                    *("--port", "0", "--balance-interval", "0.3", "--lease", "4", *arguments),
-                ],
-                cwd=REPOSITORY,
-                env=clean_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
+        process = Forked(
+            *("local.functions_host", "--app", str(APPS / app)),
+            *("--settings", str(file), "--hosts", str(self.hosts_directory)),
+            *("--port", "0", "--balance-interval", "0.3", "--lease", "4", *arguments),
+            output=log,
+            environment=clean_environment(),
+        )
         host = HostProcess(process, log, self.hosts_directory)
         self.running.append(host)
         return host
 
     def stop_all(self) -> None:
         for host in self.running:
-            with contextlib.suppress(ProcessLookupError):
-                host.process.kill()
+            host.process.kill()
             host.process.wait()
 
 

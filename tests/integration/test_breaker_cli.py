@@ -14,23 +14,27 @@ import pytest
 from aiohttp import web
 
 from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
+from tests.forked import run_module_async
 
 ROOT = Path(__file__).parents[2]
 
 
-async def cli(*arguments: str, **settings: str) -> tuple[int | None, str, str]:
+async def cli(*arguments: str, **settings: str) -> tuple[int, str, str]:
     """Run it; exit code, output, errors."""
-    process = await start(*arguments, **settings)
-    out, err = await process.communicate()
-    return process.returncode, out.decode(), err.decode()
+    ended = await run_module_async("breaker", *arguments, environment=environment(settings))
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BREAKER_")}
+    return {**clean, "BREAKER_NAME": "c", **settings}
 
 
 async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("BREAKER_")}
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "breaker", *arguments),
         cwd=ROOT,
-        env={**clean, "BREAKER_NAME": "c", **settings},
+        env=environment(settings),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )

@@ -6,8 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.services.child import REPOSITORY
+from tests.forked import run_module
 from tests.integration.functions_host_harness import (
     APPS,
     Hosts,
@@ -33,24 +31,10 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 def _run(app: Path, *arguments: str, **settings: str) -> tuple[int, str]:
     """Run a host that is expected not to start; its exit code and output."""
-    ended = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "local.functions_host",
-            "--app",
-            str(app),
-            "--port",
-            "0",
-            *arguments,
-        ],
-        cwd=REPOSITORY,
-        env=clean_environment() | settings,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
+    ended = run_module(
+        *("local.functions_host", "--app", str(app), "--port", "0", *arguments),
         timeout=30,
-        check=False,
+        environment=clean_environment() | settings,
     )
     return ended.returncode, ended.stdout + ended.stderr
 

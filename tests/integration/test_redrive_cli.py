@@ -12,6 +12,7 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from local.services.child import REPOSITORY
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
 from processing.processor import BatchResult
+from tests.forked import run_module_async
 from tests.integration.functions_host_harness import clean_environment
 
 KEY = "K"
@@ -80,10 +82,17 @@ class Site:
 
     async def cli(self, *arguments: str, code: int = 0) -> str:
         """Run the command line to its end; what it printed."""
-        process = await self.start(*arguments)
-        out, err = await process.communicate()
-        assert process.returncode == code, f"{out.decode()}\n{err.decode()}"
-        return out.decode()
+        ended = await self.run_to_its_end(*arguments)
+        assert ended.returncode == code, f"{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    async def run_to_its_end(self, *arguments: str) -> CompletedProcess[str]:
+        return await run_module_async(
+            "processing",
+            *arguments,
+            *("--settings", str(self.settings_file)),
+            environment=clean_environment(),
+        )
 
 
 @pytest.fixture
@@ -243,8 +252,7 @@ async def test_wrong_settings(site: Site) -> None:
 
 
 async def _error(site: Site, *arguments: str, code: int = 1) -> str:
-    process = await site.start(*arguments)
-    _, err = await process.communicate()
-    assert process.returncode == code, err.decode()
-    assert "Traceback" not in err.decode()
-    return err.decode()
+    ended = await site.run_to_its_end(*arguments)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr
