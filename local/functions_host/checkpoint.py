@@ -40,29 +40,41 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
         """Claim, or with an empty owner id release, the ownerships given."""
         claims = list(ownership_list)
         self._last_claim = next((dict(c) for c in claims if c["owner_id"]), self._last_claim)
-        if self.before_release is not None:
-            released = [claim["partition_id"] for claim in claims if not claim["owner_id"]]
+        released = [claim["partition_id"] for claim in claims if not claim["owner_id"]]
+        if released and self.before_release is not None:
             await asyncio.gather(*(self.before_release(partition) for partition in released))
-        found: Iterable[dict[str, Any]] = await super().claim_ownership(claims, **kwargs)
-        return found
+        found: list[dict[str, Any]] = list(await super().claim_ownership(claims, **kwargs))
+        missed = set(released) - {claim["partition_id"] for claim in found}
+        return found + await self._release(missed) if missed else found
 
     async def release_all(self) -> None:
-        """Give back whatever this store's owner still holds.
+        """Give back whatever this store's owner still holds."""
+        await self._release(None)
+
+    async def _release(self, partitions: set[str] | None) -> list[dict[str, Any]]:
+        """Give back those of the partitions, or of all, that this store's owner holds.
 
         The SDK's own release misses a partition whose claim was renewed while the SDK was being
         cancelled: it then knows an outdated etag.
         """
         if (claim := self._last_claim) is None:
-            return
+            return []
         try:
             held = await self.list_ownership(
                 claim["fully_qualified_namespace"], claim["eventhub_name"], claim["consumer_group"]
             )
         except AzureError as error:
             _log.warning("ownership not given back, it runs out with its lease: %s", error)
-            return
-        await super().claim_ownership(
-            [{**item, "owner_id": ""} for item in held if item["owner_id"] == claim["owner_id"]]
+            return []
+        return list(
+            await super().claim_ownership(
+                [
+                    {**item, "owner_id": ""}
+                    for item in held
+                    if item["owner_id"] == claim["owner_id"]
+                    and (partitions is None or item["partition_id"] in partitions)
+                ]
+            )
         )
 
 
