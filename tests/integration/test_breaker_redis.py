@@ -7,9 +7,11 @@ import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
+from redis import UsernamePasswordCredentialProvider
 from redis.asyncio import Redis
 
 from breaker import (
@@ -23,6 +25,7 @@ from breaker import (
     StoreUnavailableError,
 )
 from breaker.stores.redis import connect
+from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
 from local.services.redis import find_redis_server, redis_arguments
 
@@ -33,7 +36,7 @@ ACL SETUSER operator on >secret ~breaker:{c}:* resetchannels &breaker:{c}:* -@al
 +evalsha +script|load +subscribe +xrevrange +ping +time +client +hello +select +publish
 +hmget +hset +hgetall +hget +hlen +hexists +hsetnx +hkeys +hdel +hincrby
 +zadd +zcard +zcount +zrem +zremrangebyscore +zremrangebyrank +zrange +zscore
-+sadd +scard +hvals +xadd +xrange +xdel +xlen +get +set +del +pexpire
++sadd +scard +hvals +xadd +xrange +xdel +xlen +get +set +del +pexpire +pttl
 """
 BOUNDED = {"circuit", "outbox", "history", "samples"}
 
@@ -75,6 +78,19 @@ async def test_keys_share_one_hash_tag_and_expire_or_are_bounded(
         assert 30_000 < window_ttl <= 30_000 + 60_000
 
 
+async def test_the_window_outlives_its_youngest_failure(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Its expiry is renewed in time, though not at each failure."""
+    with redis.Redis.from_url(redis_url) as client:
+        for number, left_ms in enumerate((30_001, 59_000, 61_000)):
+            await store.record_failure(RULES, f"a{number}", "boom", Permit(0))
+            client.pexpire("breaker:{c}:window", left_ms)
+            await store.record_failure(RULES, f"b{number}", "boom", Permit(0))
+            assert client.pttl("breaker:{c}:window") >= 60_000 - 1_000
+            client.delete("breaker:{c}:window")
+
+
 async def test_closing_leaves_nothing_of_the_window(
     redis_url: str, store: RedisCircuitStore
 ) -> None:
@@ -101,6 +117,18 @@ async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircu
         assert client.zcard("breaker:{c}:window") == 49
 
 
+async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
+    """Steady work never lets their key expire, so what is outside the window must go by itself."""
+    clock = ManualClock(start=1_000.0)
+    store = RedisCircuitStore(redis_url, "c", now_us=clock.now_us)
+    with redis.Redis.from_url(redis_url) as client:
+        for _ in range(40):
+            clock.advance(SETTINGS.window_seconds / 10)
+            await store.record_successes(RULES, 1, Permit(0))
+            assert client.hlen("breaker:{c}:successes") <= 11
+    await store.aclose()
+
+
 async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
     """P3, P4: nothing per healthy event, one command per failure, as Redis itself counts."""
     settings = BreakerSettings(name="c", poll_seconds=300)
@@ -117,8 +145,8 @@ async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
                 await breaker.record_failure(f"{number}", "boom", permit)
             calls = _commands(client)
     assert calls.get("evalsha") == 10
-    assert set(calls) <= {"evalsha", "zadd", "zcard", "zcount", "zremrangebyscore", "pexpire",
-                          "hmget", "hset", "time"}  # fmt: skip
+    assert set(calls) <= {"evalsha", "zadd", "zcard", "zremrangebyscore", "pexpire",
+                          "hmget", "hset", "pttl", "time"}  # fmt: skip
 
 
 def _commands(client: redis.Redis) -> dict[str, int]:
@@ -140,9 +168,73 @@ async def test_scripts_are_loaded_again_after_a_flush(
     assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
 
 
-async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> None:
-    """Opened when the server says it was."""
+async def test_a_connection_that_was_cut_is_replaced(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Azure closes idle connections; whoever records next must not notice."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
     with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
+
+
+async def test_many_recorders_share_a_few_connections(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """A lane each, and more lanes than Redis should see connections; all are counted."""
+    rules = BreakerSettings(name="c").rules("here:1")
+    for wave in ("a", "b"):
+        await asyncio.gather(
+            *(store.record_failure(rules, f"{wave}{n}", "x", Permit(0)) for n in range(45))
+        )
+    assert (await store.snapshot(rules)).circuit.failures == 90
+    with redis.Redis.from_url(redis_url) as client:
+        recording = [row for row in client.client_list() if row["cmd"] == "evalsha"]
+    assert 1 < len(recording) <= CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_connections": 1},
+        {"credential_provider": UsernamePasswordCredentialProvider("default", "any")},
+    ],
+    ids=["small pool", "tokens"],
+)
+async def test_some_connections_go_back_each_time(redis_url: str, options: dict[str, Any]) -> None:
+    """Of a small pool, since others need them; with tokens, since they are renewed there."""
+    async with Redis.from_url(redis_url, **options) as client:
+        connection = await client.client_id()
+        store = RedisCircuitStore(client, "c")
+        await store.snapshot(RULES)
+        assert await client.client_id() == connection
+        await store.aclose()
+
+
+async def test_circuits_of_one_client_share_its_connections(redis_url: str) -> None:
+    """A circuit per tenant, say: more of them than the pool has connections."""
+    async with Redis.from_url(redis_url, max_connections=2 * CONNECTIONS) as client:
+        stores = [RedisCircuitStore(client, f"c{number}") for number in range(40)]
+        for store in stores:
+            await store.snapshot(RULES)
+        await stores[0].aclose()
+
+
+async def test_a_closed_store_gives_its_connections_back(redis_url: str) -> None:
+    """The caller's client goes on with them."""
+    async with Redis.from_url(redis_url) as client:
+        connection = await client.client_id()
+        store = RedisCircuitStore(client, "c")
+        await store.snapshot(RULES)
+        assert await client.client_id() != connection
+        await store.aclose()
+        assert await client.client_id() == connection
+
+
+async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> None:
+    """Opened when the server says it was; also where a second begins, with few microseconds."""
+    with redis.Redis.from_url(redis_url) as client:
+        await asyncio.sleep(1 - client.time()[1] / 1e6)
         before = client.time()
         await store.isolate(RULES, "ann", "x")
         after = client.time()
@@ -178,10 +270,12 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
             await store.snapshot(RULES)
         assert isinstance(raised.value.__cause__, redis.exceptions.ResponseError)
         client.delete("breaker:{c}:circuit")
+        assert (await store.outbox(RULES)).pending == 0
         client.client_pause(600)
         with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
-            await store.snapshot(RULES)
+            await store.outbox(RULES)
         client.client_unpause()
+    # The late answer is nobody's.
     assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
     await store.aclose()
 

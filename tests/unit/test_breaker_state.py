@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from breaker import BreakerSettings, Circuit, CircuitState
-from breaker.state import clip, tripped
+from breaker.state import clip
+from breaker.transitions import tripped
 from breaker.window import RollingWindow
 
 

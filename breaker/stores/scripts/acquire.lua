@@ -3,6 +3,9 @@
 -- ARGV[4] probe id under which a lease is taken (repeating it is harmless)
 -- Returns {reply, microseconds until a lease ends or ''}; outcome: granted | refused
 
+-- include common
+-- include moves
+
 local function answer(outcome, wait_us)
   return { reply(outcome), wait_us }
 end
@@ -13,7 +16,7 @@ end
 if circuit.state ~= 'half_open' then
   return answer('refused', '')
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', whole(now))
+redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_us)
 local taken = redis.call('ZCARD', KEYS[5]) + redis.call('SCARD', KEYS[6])
 if taken < rule(7) or redis.call('ZSCORE', KEYS[5], ARGV[4]) then
   redis.call('ZADD', KEYS[5], whole(now + rule(8)), ARGV[4])

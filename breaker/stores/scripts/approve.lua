@@ -3,6 +3,9 @@
 -- ARGV[4] generation   ARGV[5] by whom, text
 -- Outcome: done | already (it went past OPEN before) | isolated | stale
 
+-- include common
+-- include moves
+
 local generation = tonumber(ARGV[4])
 if generation ~= circuit.generation or generation == 0 then
   return reply('stale')

@@ -4,6 +4,9 @@
 -- ARGV[4] token     ARGV[5] lease, microseconds   ARGV[6] entries wanted
 -- Returns {microseconds until another's claim ends or '', entries of the stream}
 
+-- include common
+-- include moves
+
 local claim = redis.call('GET', KEYS[10])
 if claim then
   local ends, token = string.match(claim, '^(%d+) (.*)$')

@@ -4,6 +4,9 @@
 -- ARGV[4] lease, microseconds
 -- Returns {{generation, url, failed attempts}, ...}
 
+-- include common
+-- include moves
+
 local passed = circuit.generation
 if circuit.state == 'open' or circuit.state == 'isolated' then
   passed = passed - 1

@@ -3,6 +3,9 @@
 -- ARGV[4] generation   ARGV[5] by whom, text   ARGV[6] reason, text
 -- Outcome: done | already | stale
 
+-- include common
+-- include moves
+
 if tonumber(ARGV[4]) ~= circuit.generation then
   return reply('stale')
 end

@@ -3,11 +3,14 @@
 -- ARGV[4] by whom, text   ARGV[5] reason, text
 -- Outcome: done | already
 
+-- include common
+-- include moves
+
 if circuit.state == 'isolated' then
   return reply('already')
 end
 mover().move({
-  state = 'isolated', generation = circuit.generation + 1, opened_at_us = whole(now),
-  changed_at_us = whole(now), resume_at_us = '0', break_us = '0', reason = ARGV[5], by = ARGV[4],
+  state = 'isolated', generation = circuit.generation + 1, opened_at_us = now_us,
+  changed_at_us = now_us, resume_at_us = '0', break_us = '0', reason = ARGV[5], by = ARGV[4],
 }, 'isolated', 'isolated')
 return reply('done')

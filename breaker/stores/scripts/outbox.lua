@@ -2,6 +2,9 @@
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- Returns {entries, age of the oldest in microseconds or ''}
 
+-- include common
+-- include moves
+
 local oldest = redis.call('XRANGE', KEYS[7], '-', '+', 'COUNT', 1)[1]
 if not oldest then
   return { '0', '' }

@@ -4,6 +4,9 @@
 -- ARGV[4] generation   ARGV[5] url   ARGV[6] delay, microseconds   ARGV[7] failed attempts
 -- Returns 1, or 0 if it is no longer registered
 
+-- include common
+-- include moves
+
 local field = ARGV[4] .. ' ' .. ARGV[5]
 if redis.call('HEXISTS', KEYS[10], field) == 0 then
   return 0

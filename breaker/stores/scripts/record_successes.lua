@@ -4,6 +4,9 @@
 -- ARGV[6] probe id, empty outside HALF_OPEN
 -- Outcome: done | ignored
 
+-- include common
+-- include moves
+
 if tonumber(ARGV[5]) ~= circuit.generation then
   return reply('ignored')
 end
@@ -19,9 +22,9 @@ if circuit.state == 'half_open' and ARGV[6] ~= '' then
 end
 if circuit.state == 'closed' and ratio > 0 then
   redis.call('HINCRBY', KEYS[4], whole(math.floor(now / bucket_us())), ARGV[4])
-  redis.call('PEXPIRE', KEYS[4], window_ttl_ms)
+  redis.call('PEXPIRE', KEYS[4], math.ceil(window_us / 1000) + SLACK_MS)
   if redis.call('HLEN', KEYS[4]) > BUCKETS then
-    local oldest = math.floor(after / bucket_us())
+    local oldest = math.floor(tonumber(after_us) / bucket_us())
     for _, bucket in ipairs(redis.call('HKEYS', KEYS[4])) do
       if tonumber(bucket) <= oldest then
         redis.call('HDEL', KEYS[4], bucket)

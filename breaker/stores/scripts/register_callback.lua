@@ -4,6 +4,9 @@
 -- ARGV[4] generation   ARGV[5] url   ARGV[6] callbacks kept   ARGV[7] lifetime, milliseconds
 -- Returns 1, or 0 if there are too many
 
+-- include common
+-- include moves
+
 local field = ARGV[4] .. ' ' .. ARGV[5]
 if redis.call('HEXISTS', KEYS[10], field) == 0
   and redis.call('HLEN', KEYS[10]) >= tonumber(ARGV[6]) then

@@ -4,6 +4,9 @@
 -- ARGV[4] token
 -- Returns how many claims were let go
 
+-- include common
+-- include moves
+
 local claim = redis.call('GET', KEYS[10])
 if claim and string.match(claim, '^%d+ (.*)$') == ARGV[4] then
   return redis.call('DEL', KEYS[10])

@@ -5,6 +5,9 @@
 -- ARGV[9] reason, text   ARGV[10] by whom, text
 -- Outcome: done | ignored (the store's state is as late or later)
 
+-- include common
+-- include moves
+
 local RANK = { open = 0, isolated = 0, half_open = 1, closed = 2 }
 local state, generation = ARGV[4], tonumber(ARGV[5])
 local later = generation > circuit.generation

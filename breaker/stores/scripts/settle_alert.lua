@@ -4,6 +4,9 @@
 -- ARGV[4] token     ARGV[5] lease, microseconds   ARGV[6] stream entry
 -- Returns how many were removed
 
+-- include common
+-- include moves
+
 local claim = redis.call('GET', KEYS[10])
 if claim and string.match(claim, '^%d+ (.*)$') == ARGV[4] then
   local lease = tonumber(ARGV[5])

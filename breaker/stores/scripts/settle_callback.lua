@@ -4,4 +4,7 @@
 -- ARGV[4] generation   ARGV[5] url
 -- Returns how many were removed
 
+-- include common
+-- include moves
+
 return redis.call('HDEL', KEYS[10], ARGV[4] .. ' ' .. ARGV[5])

@@ -1,39 +1,23 @@
-"""The shared store: one Redis (6.2 or newer, Valkey), one script and one round trip each.
-
-The only module of the breaker that imports redis.
-"""
+"""The shared store: one Redis (6.2 or newer, Valkey), one script and one round trip each."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Self
-
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import ExponentialWithJitterBackoff
-from redis.commands.core import AsyncScript
-from redis.exceptions import NoScriptError, RedisClusterException, RedisError
 
 from breaker.alerts.base import AlertBatch, OutboxStatus
 from breaker.clock import NowUs
-from breaker.errors import SettingsError, StoreUnavailableError
-from breaker.settings import BreakerSettings, RedisAuth, check_name
+from breaker.errors import StoreUnavailableError
+from breaker.settings import BreakerSettings, check_name
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback
-
-type Client = Redis | RedisCluster
-type Argument = str | int | float | bytes
+from breaker.stores.redis.client import Client, connect
+from breaker.stores.redis.runner import Argument, ScriptRunner
 
 CALLBACK_LIFETIME_MS = 90 * 86_400_000
 PING_SECONDS = 5.0
-CONNECTIONS = 16
-"""How many operations of a store may be under way; the others wait their turn."""
-_SCRIPTS = Path(__file__).parent / "scripts"
 _KEYS = (
     "circuit",
     "window",
@@ -45,70 +29,6 @@ _KEYS = (
     "history",
     "changes",
 )
-
-
-def connect(url: str, settings: BreakerSettings | None = None) -> Client:
-    """A client for `redis://` or `rediss://`, with what the settings say; connects on first use.
-
-    Raises:
-        SettingsError: an address that is none, or Entra without its package.
-    """
-    settings = settings or BreakerSettings()
-    options: dict[str, Any] = {
-        "socket_timeout": settings.store_timeout_seconds,
-        "socket_connect_timeout": settings.store_timeout_seconds,
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries=3),
-    }
-    if settings.redis_auth is RedisAuth.ENTRA:
-        options["credential_provider"] = _entra(settings.redis_client_id)
-    try:
-        if settings.redis_cluster:
-            return RedisCluster.from_url(url, **options)
-        return Redis.from_pool(ConnectionPool.from_url(url, **options))
-    except ValueError:
-        # The parser's own message may quote a part of the password.
-        raise SettingsError(
-            "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or rediss://..."
-        ) from None
-
-
-def _entra(client_id: str | None) -> Any:
-    try:
-        from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
-            ManagedIdentityIdType,
-            ManagedIdentityType,
-            create_from_default_azure_credential,
-            create_from_managed_identity,
-        )
-    except ImportError:
-        raise SettingsError(
-            "BREAKER_REDIS_AUTH is 'entra': it takes the package redis-entraid, not installed here"
-        ) from None
-    if client_id:
-        return create_from_managed_identity(
-            identity_type=ManagedIdentityType.USER_ASSIGNED,
-            resource="https://redis.azure.com/",
-            id_type=ManagedIdentityIdType.CLIENT_ID,
-            id_value=client_id,
-        )
-    return create_from_default_azure_credential(("https://redis.azure.com/.default",))
-
-
-@lru_cache(maxsize=64)
-def _rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
-    numbers = (
-        rules.failure_threshold,
-        rules.window_us,
-        rules.failure_ratio,
-        rules.minimum_throughput,
-        rules.break_us,
-        rules.break_max_us,
-        rules.half_open_permits,
-        rules.permit_us,
-        rules.history_limit,
-        rules.outbox_limit,
-    )
-    return " ".join(map(repr, numbers)).encode(), rules.instance.encode()
 
 
 class RedisCircuitStore:
@@ -141,13 +61,7 @@ class RedisCircuitStore:
         self._claim_keys = (*keys, f"{prefix}outbox_claim".encode())
         self._approval_keys = (*keys, f"{prefix}approvals".encode())
         self._history_key, self._channel = prefix + "history", prefix + "changes"
-        common = (_SCRIPTS / "common.lua").read_text("utf-8")
-        self._turns = asyncio.Semaphore(CONNECTIONS)
-        self._scripts: dict[str, AsyncScript] = {
-            path.stem: self._client.register_script(f"{common}\n{path.read_text('utf-8')}")
-            for path in sorted(_SCRIPTS.glob("*.lua"))
-            if path.stem != "common"
-        }
+        self._runner = ScriptRunner(self._client, name, timeout_seconds)
 
     @classmethod
     def from_settings(cls, url: str, settings: BreakerSettings) -> Self:
@@ -223,7 +137,7 @@ class RedisCircuitStore:
 
     async def history(self, limit: int) -> list[HistoryEntry]:
         """See `CircuitStore.history`."""
-        entries = await self._guard(self._client.xrevrange(self._history_key, count=limit))
+        entries = await self._runner.ask(self._client.xrevrange(self._history_key, count=limit))
         return [replies.history(entry) for entry in entries]
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
@@ -232,16 +146,16 @@ class RedisCircuitStore:
         A connection that answers neither pushes nor pings raises `StoreUnavailableError`.
         """
         async with aclosing(self._client.pubsub()) as subscription:
-            await self._guard(subscription.subscribe(self._channel))
+            await self._runner.ask(subscription.subscribe(self._channel))
             pinged = False
             while True:
-                message = await self._guard(
+                message = await self._runner.ask(
                     subscription.get_message(timeout=PING_SECONDS), PING_SECONDS + self._timeout
                 )
                 if message is None:
                     if pinged:
                         raise StoreUnavailableError("the subscription to Redis went silent")
-                    await self._guard(subscription.ping())
+                    await self._runner.ask(subscription.ping())
                     pinged = True
                     continue
                 pinged = False
@@ -306,41 +220,18 @@ class RedisCircuitStore:
         await self._run("postpone_callback", rules, self._approval_keys, *arguments)
 
     async def aclose(self) -> None:
-        """Close the client, if the store opened it."""
+        """Let the client's connections go; close it, if the store opened it."""
+        await self._runner.aclose()
         if self._owned:
             await self._client.aclose()
 
     async def _change(self, script: str, rules: Rules, *arguments: Argument) -> Change:
-        reply = await self._run(script, rules, self._keys, *arguments)
+        now = None if self._now_us is None else self._now_us()
+        reply = await self._runner.run(script, self._keys, now, rules, *arguments)
         return replies.change(self._name, rules, reply)
 
     async def _run(
         self, script: str, rules: Rules, keys: tuple[bytes, ...], *arguments: Argument
     ) -> Any:
-        now = b"" if self._now_us is None else self._now_us()
-        given = (now, *_rule_arguments(rules), *arguments)
-        async with self._turns:
-            return await self._guard(self._evaluate(self._scripts[script], keys, given))
-
-    async def _evaluate(
-        self, script: AsyncScript, keys: tuple[bytes, ...], given: tuple[Argument, ...]
-    ) -> Any:
-        try:
-            return await self._client.execute_command(
-                "EVALSHA", script.sha, len(keys), *keys, *given
-            )
-        except NoScriptError:
-            # Restarted or failed over: the script object loads itself again.
-            return await script(keys, given)
-
-    async def _guard(self, awaitable: Any, timeout: float | None = None) -> Any:
-        """Await within the timeout; whatever goes wrong becomes `StoreUnavailableError`."""
-        try:
-            async with asyncio.timeout(self._timeout if timeout is None else timeout):
-                return await awaitable
-        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-            detail = str(error) or f"no answer within {timeout or self._timeout:g} s"
-            raise StoreUnavailableError(
-                f"Redis could not be asked about circuit {self._name!r}: "
-                f"{type(error).__name__}: {detail}"
-            ) from error
+        now = None if self._now_us is None else self._now_us()
+        return await self._runner.run(script, keys, now, rules, *arguments)

@@ -1,0 +1,22 @@
+"""The scripts as Redis gets them: each file with the parts it includes."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+_DIRECTORY = Path(__file__).parent / "scripts"
+_PARTS = frozenset({"common", "moves"})
+_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+
+
+@cache
+def sources() -> dict[str, str]:
+    """Each operation's script, by name."""
+    texts = {path.stem: path.read_text("utf-8") for path in sorted(_DIRECTORY.glob("*.lua"))}
+    return {
+        name: _INCLUDE.sub(lambda part: texts[part[1]], text)
+        for name, text in texts.items()
+        if name not in _PARTS
+    }

@@ -1,0 +1,9 @@
+"""The shared store: one Redis (6.2 or newer, Valkey), one script and one round trip each.
+
+The only package of the breaker that imports redis.
+"""
+
+from breaker.stores.redis.client import Client, connect
+from breaker.stores.redis.store import RedisCircuitStore
+
+__all__ = ["Client", "RedisCircuitStore", "connect"]

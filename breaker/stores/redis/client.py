@@ -1,0 +1,61 @@
+"""Connecting to Redis as the settings say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from breaker.errors import SettingsError
+from breaker.settings import BreakerSettings, RedisAuth
+
+type Client = Redis | RedisCluster
+
+
+def connect(url: str, settings: BreakerSettings | None = None) -> Client:
+    """A client for `redis://` or `rediss://`, with what the settings say; connects on first use.
+
+    Raises:
+        SettingsError: an address that is none, or Entra without its package.
+    """
+    settings = settings or BreakerSettings()
+    options: dict[str, Any] = {
+        "socket_timeout": settings.store_timeout_seconds,
+        "socket_connect_timeout": settings.store_timeout_seconds,
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries=3),
+    }
+    if settings.redis_auth is RedisAuth.ENTRA:
+        options["credential_provider"] = _entra(settings.redis_client_id)
+    try:
+        if settings.redis_cluster:
+            return RedisCluster.from_url(url, **options)
+        return Redis.from_pool(ConnectionPool.from_url(url, **options))
+    except ValueError:
+        # The parser's own message may quote a part of the password.
+        raise SettingsError(
+            "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or rediss://..."
+        ) from None
+
+
+def _entra(client_id: str | None) -> Any:
+    try:
+        from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
+            ManagedIdentityIdType,
+            ManagedIdentityType,
+            create_from_default_azure_credential,
+            create_from_managed_identity,
+        )
+    except ImportError:
+        raise SettingsError(
+            "BREAKER_REDIS_AUTH is 'entra': it takes the package redis-entraid, not installed here"
+        ) from None
+    if client_id:
+        return create_from_managed_identity(
+            identity_type=ManagedIdentityType.USER_ASSIGNED,
+            resource="https://redis.azure.com/",
+            id_type=ManagedIdentityIdType.CLIENT_ID,
+            id_value=client_id,
+        )
+    return create_from_default_azure_credential(("https://redis.azure.com/.default",))
