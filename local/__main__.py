@@ -46,7 +46,10 @@ def _parser(*, with_host: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     _add_up(commands.add_parser("up", help="start the stack; returns when everything is healthy"))
-    for name, text in (("down", "end the stack"), ("status", "show the services")):
+    for name, text in (
+        ("down", "end the stack"),
+        ("status", "show the services, and who owns which partition"),
+    ):
         command = commands.add_parser(name, help=text)
         _add_state_dir(command)
         if name == "status":
@@ -167,7 +170,7 @@ def _down(directory: StateDirectory) -> int:
 def _status(directory: StateDirectory, *, as_json: bool) -> int:
     """Exit code 0 when everything is healthy, else 3, as service managers have it."""
     from local.status import read_status  # noqa: PLC0415 - see _up
-    from local.table import print_services  # noqa: PLC0415
+    from local.table import print_partitions, print_services  # noqa: PLC0415
 
     status = asyncio.run(read_status(directory))
     if as_json:
@@ -178,6 +181,13 @@ def _status(directory: StateDirectory, *, as_json: bool) -> int:
         if status["supervisor_pid"] is None:
             print("The supervisor is gone: run `python -m local down`, then `up`.")
         print_services(_console(), status["services"])
+        for problem in status["problems"]:
+            print(f"\n{problem}")
+        if status["partitions"]:
+            print()
+            print_partitions(_console(), status["partitions"])
+        elif status["up"] and not status["problems"]:
+            print("\nNo function host has claimed a partition yet.")
     return 0 if status["up"] else 3
 
 

@@ -19,6 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local.event_grid import Topic, topic_routes
+from local.event_grid.journal import Journal
 from local.event_grid.schedule import RetrySchedule
 from local.event_grid.subscription import Subscription
 from local.event_grid.webhook import Webhook
@@ -64,6 +65,7 @@ def build_app(settings: CloudSettings) -> Starlette:
         settings.topic_key,
         Webhook(client),
         schedule=RetrySchedule(scale=settings.grid_retry_scale),
+        journal=Journal(settings.directory.data / "event_grid.jsonl"),
     )
     scale = settings.workflow_retry_scale
     workflow = Workflow(
@@ -83,6 +85,7 @@ def build_app(settings: CloudSettings) -> Starlette:
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         # Its endpoint is this process, which does not listen yet and needs no asking.
         await topic.subscribe(subscription, validated=True)
+        topic.resume()
         workflow.resume()
         async with client:
             yield

@@ -6,26 +6,31 @@ import asyncio
 import time
 from typing import Any
 
+from local.partitions import read_partitions
 from local.services.health import Probe, all_answer
 from local.services.process import ProcessIdentity
 from local.state_directory import StateDirectory
 
 
 async def read_status(directory: StateDirectory) -> dict[str, Any]:
-    """The stack now: {"up", "supervisor_pid", "services": [...], "hosts": [pid, ...]}.
+    """The stack now: {"up", "supervisor_pid", "services", "hosts": [pid, ...], "partitions", ...}.
 
     "up" is true when the supervisor runs and every service is healthy. A service is {"name",
     "health": "healthy"|"starting"|"restarting"|"not answering"|"failed"|"dead", "pid", "ports",
-    "uptime_seconds", "restarts", "problem"}.
+    "uptime_seconds", "restarts", "problem"}. "partitions" and "problems" are those of
+    `local.partitions.read_partitions`.
     """
     supervisor, records = directory.recorded()
     running = supervisor is not None and supervisor.alive()
-    services = await asyncio.gather(*(_service(record) for record in records))
+    partitions, *services = await asyncio.gather(
+        asyncio.to_thread(read_partitions, directory), *(_service(record) for record in records)
+    )
     return {
         "up": running and bool(services) and all(s["health"] == "healthy" for s in services),
         "supervisor_pid": supervisor.pid if supervisor and running else None,
         "services": list(services),
         "hosts": directory.live_hosts(),
+        **partitions,
     }
 
 

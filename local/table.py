@@ -55,6 +55,30 @@ def print_services(console: Console, services: list[dict[str, Any]]) -> None:
     console.print(table)
 
 
+def print_partitions(console: Console, partitions: list[dict[str, Any]]) -> None:
+    """The table of partition ownership, as `local.partitions.read_partitions` returns it."""
+    table = Table(box=None, pad_edge=False)
+    for column in ("Event hub", "Consumer group", "Partition", "Owner", "Lease left"):
+        table.add_column(column)
+    for column in ("Offset", "Sequence number", "Lag"):
+        table.add_column(column, justify="right")
+    for line in partitions:
+        left = line["lease_left_seconds"]
+        table.add_row(
+            *(line["event_hub"], line["consumer_group"], line["partition"]),
+            _text(line["owner"]),
+            "[red]expired[/]" if left is not None and left <= 0 else _text(left, " s"),
+            _text(line["checkpoint_offset"]),
+            _text(line["checkpoint_sequence_number"]),
+            _text(line["lag"]),
+        )
+    console.print(table)
+
+
+def _text(value: object, unit: str = "") -> str:
+    return "-" if value is None else f"{value}{unit}"
+
+
 def _field(connection_string: str, name: str) -> str:
     for part in connection_string.split(";"):
         key, _, value = part.partition("=")

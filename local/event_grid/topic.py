@@ -8,12 +8,13 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
+from local.event_grid.delivery import Accepted, Delivery
 from local.event_grid.errors import BusyError, NotFoundError
 from local.event_grid.events import GridEvent
+from local.event_grid.journal import Journal
 from local.event_grid.schedule import RetrySchedule, is_permanent, is_success
 from local.event_grid.subscription import Subscription
 from local.event_grid.webhook import NoAnswerError, Webhook
@@ -24,51 +25,19 @@ KEPT_EVENTS = 1000
 MAX_PENDING = 10_000
 _MAX_CONNECTIONS = 32
 
-DeliveryStatus = Literal["pending", "delivered", "dead_lettered", "cancelled"]
-
-
-@dataclass
-class Delivery:
-    """What became of one event for one subscription."""
-
-    subscription: str
-    status: DeliveryStatus = "pending"
-    attempts: int = 0
-    last_result: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """The public form."""
-        return dict(vars(self))
-
-
-@dataclass(frozen=True)
-class Accepted:
-    """An event in the record."""
-
-    event: GridEvent
-    received_at: float
-    deliveries: list[Delivery] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        """The public form; `received_at` in ISO 8601, UTC."""
-        return {
-            "id": self.event.id,
-            "type": self.event.type,
-            "time": self.event.time,
-            "data": self.event.data,
-            "received_at": datetime.fromtimestamp(self.received_at, UTC).isoformat(),
-            "deliveries": [delivery.as_dict() for delivery in self.deliveries],
-        }
-
 
 class Topic:
-    """State in memory: a restart forgets what was not delivered yet.
+    """Its record is in memory; what it has promised outlives the process, if there is a journal.
+
+    After a restart, what was not delivered is tried at once: its attempts count from the beginning
+    again, its age does not.
 
     Args:
         name: as in its address.
         key: what publishers must show.
         webhook: how subscribers are reached.
         schedule: when failed deliveries are tried again.
+        journal: keeps subscriptions and pending deliveries.
         clock: seconds since 1970.
         sleep: waits seconds; tests advance time through it.
     """
@@ -80,6 +49,7 @@ class Topic:
         webhook: Webhook,
         *,
         schedule: RetrySchedule | None = None,
+        journal: Journal | None = None,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -87,9 +57,10 @@ class Topic:
         self._key = key.encode()
         self._webhook = webhook
         self._schedule = schedule or RetrySchedule()
+        self._journal = journal or Journal()
         self._clock = clock
         self._sleep = sleep
-        self._subscriptions: dict[str, Subscription] = {}
+        self._subscriptions = {known.name: known for known in self._journal.subscriptions()}
         self._accepted: deque[Accepted] = deque(maxlen=KEPT_EVENTS)
         self._dead_letters: deque[dict[str, Any]] = deque(maxlen=KEPT_EVENTS)
         self._tasks: dict[asyncio.Task[None], str] = {}
@@ -112,13 +83,26 @@ class Topic:
             raise BusyError(f"{len(self._tasks)} deliveries are pending; try again later")
         for event, takers in wanted:
             accepted = Accepted(event, self._clock())
-            self._accepted.append(accepted)
-            for subscription in takers:
-                delivery = Delivery(subscription.name)
-                accepted.deliveries.append(delivery)
-                task = asyncio.create_task(self._deliver(subscription, accepted, delivery))
-                self._tasks[task] = subscription.name
-                task.add_done_callback(lambda task: self._tasks.pop(task, None))
+            names = [subscription.name for subscription in takers]
+            if names:
+                self._journal.accepted(accepted.key, event, accepted.received_at, names)
+            self._start(accepted, takers)
+
+    def resume(self) -> None:
+        """Go on with what an earlier process has not delivered."""
+        for promise in self._journal.promises():
+            accepted = Accepted(promise.event, promise.received_at, key=promise.key)
+            known = [self._subscriptions.get(name) for name in promise.waiting]
+            self._start(accepted, [subscription for subscription in known if subscription])
+
+    def _start(self, accepted: Accepted, takers: list[Subscription]) -> None:
+        self._accepted.append(accepted)
+        for subscription in takers:
+            delivery = Delivery(subscription.name)
+            accepted.deliveries.append(delivery)
+            task = asyncio.create_task(self._deliver(subscription, accepted, delivery))
+            self._tasks[task] = subscription.name
+            task.add_done_callback(lambda task: self._tasks.pop(task, None))
 
     async def subscribe(self, subscription: Subscription, *, validated: bool = False) -> None:
         """Add a subscription, or replace the one of its name, for events from now on.
@@ -133,6 +117,7 @@ class Topic:
         if not validated:
             await self._webhook.validate(subscription, self.name)
         self._subscriptions[subscription.name] = subscription
+        self._journal.subscribed(subscription)
 
     def unsubscribe(self, name: str) -> None:
         """Remove a subscription; what is pending for it is cancelled.
@@ -142,6 +127,7 @@ class Topic:
         """
         if self._subscriptions.pop(name, None) is None:
             raise NotFoundError(f"topic {self.name} has no subscription {name!r}")
+        self._journal.unsubscribed(name)
         for task, subscriber in self._tasks.items():
             if subscriber == name:
                 task.cancel()
@@ -159,11 +145,12 @@ class Topic:
         return list(self._dead_letters)
 
     async def aclose(self) -> None:
-        """Cancel what is pending."""
+        """Cancel what is pending; the journal still has it."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._journal.close()
 
     async def _deliver(
         self, subscription: Subscription, accepted: Accepted, delivery: Delivery
@@ -174,8 +161,9 @@ class Topic:
                 wait = self._schedule.wait_after(delivery.attempts, age)
                 if wait is None:
                     self._give_up(accepted, delivery, "no attempts left")
-                    return
+                    break
                 await self._sleep(wait)
+            self._journal.ended(accepted.key, subscription.name)
         except asyncio.CancelledError:
             delivery.status = "cancelled"
             raise

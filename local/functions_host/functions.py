@@ -11,6 +11,7 @@ from local.functions_host.retry_policy import RetryPolicy
 
 _RETRYABLE = ("eventHubTrigger", "timerTrigger")
 """Triggers for which the host honours a retry policy."""
+_OUTPUTS = ("http", "queue")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class Function:
             )
         outputs = tuple(binding for binding in bindings if binding is not triggers[0])
         for binding in outputs:
-            if str(binding.get("direction", "")).lower() != "out" or binding["type"] != "http":
+            direction = str(binding.get("direction", "")).lower()
+            if direction != "out" or binding["type"] not in _OUTPUTS:
                 raise AppLoadError(
-                    f"function {name!r}: binding {binding['name']!r} of type {binding['type']} "
-                    "is not supported by the local host; besides triggers it supports http outputs"
+                    f"function {name!r}: binding {binding['name']!r} ({binding['type']}, "
+                    f"{direction or 'no direction'}) is not supported by the local host; "
+                    f"besides triggers it supports {' and '.join(_OUTPUTS)} outputs"
                 )
         return cls(name, str(metadata.function_id), triggers[0], outputs, retry)

@@ -16,6 +16,7 @@ from pathlib import Path
 from local.files import write_json
 from local.functions_host.admin import Admin
 from local.functions_host.app_settings import AppSettings, load_settings_file
+from local.functions_host.balancing import Balancing
 from local.functions_host.banner import print_functions
 from local.functions_host.execution import Executor
 from local.functions_host.functions import Function
@@ -24,8 +25,8 @@ from local.functions_host.host_json import load_host_json
 from local.functions_host.host_options import HostJson
 from local.functions_host.listeners import ListenerFactory, check_supported, host_id
 from local.functions_host.logs import apply_log_levels
+from local.functions_host.outputs import OutputWriter
 from local.functions_host.triggers.event_grid import EventGridWebhook
-from local.functions_host.triggers.event_hubs import Balancing
 from local.functions_host.triggers.http import Endpoint, HttpFunctions
 from local.functions_host.web import Server, bind, compose
 from local.functions_host.worker import Worker
@@ -101,8 +102,9 @@ class Instance:
         functions = await worker.load()
         check_supported(functions)
         timeout = host_json.function_timeout
+        outputs = OutputWriter(worker, settings, host_json.queues)
         executor = Executor(
-            worker,
+            outputs,
             timeout=timeout.total_seconds() if timeout else None,
             on_timeout=lambda function: self._give_up(),
         )
@@ -111,6 +113,7 @@ class Instance:
         identity = host_id(self._app, settings)
         factory = ListenerFactory(settings, host_json, executor, self._options.balancing, identity)
         factory.check(active)
+        outputs.check(active)
         host = Host(active, factory, executor)
         http = HttpFunctions([Endpoint.of(f) for f in active if f.kind == "httpTrigger"], executor)
         admin = Admin(
@@ -140,6 +143,7 @@ class Instance:
                 _log.info("Host started (%s)", base_url)
             await self._stop.wait()
             running = await host.stop(self._options.grace)
+            await outputs.close()
             if running:
                 _log.warning(
                     "%d invocations still ran after %g seconds and are ended",
@@ -179,6 +183,7 @@ class Instance:
                 "port": port,
                 "instance": self._options.index,
                 "started_at": datetime.now(UTC).isoformat(),
+                "lease_seconds": self._options.balancing.lease_seconds,
             },
         )
         return path

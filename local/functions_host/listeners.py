@@ -5,19 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azure.storage.blob.aio import ContainerClient
 
+from local.functions_host.balancing import Balancing
 from local.functions_host.errors import AppLoadError
 from local.functions_host.lease import HOSTS_CONTAINER, SingletonLease
-from local.functions_host.storage import QUICK_RETRIES
-from local.functions_host.triggers.event_hubs import (
-    Balancing,
-    EventHubsListener,
-    EventHubsSource,
+from local.functions_host.schedule_monitor import (
+    BlobScheduleMonitor,
+    ScheduleMonitor,
+    is_worth_monitoring,
 )
+from local.functions_host.storage import QUICK_RETRIES, queue_of
+from local.functions_host.triggers.event_hubs import EventHubsListener, EventHubsSource
 from local.functions_host.triggers.queue import QueueListener
 from local.functions_host.triggers.timer import TimerListener, resolve_schedule
 
@@ -84,7 +87,7 @@ class ListenerFactory:
                 case "timerTrigger":
                     resolve_schedule(function, self.settings)
                 case "queueTrigger":
-                    self._queue(function)
+                    queue_of(function.trigger, function.name, self.settings)
 
     def build(self, functions: Iterable[Function]) -> list[Listener]:
         """Return a listener for each function whose trigger listens by itself."""
@@ -108,10 +111,11 @@ class ListenerFactory:
                             resolve_schedule(function, self.settings),
                             self.executor,
                             self._lease(function),
+                            self._monitor(function),
                         )
                     )
                 case "queueTrigger":
-                    connection, queue = self._queue(function)
+                    connection, queue = queue_of(function.trigger, function.name, self.settings)
                     listeners.append(
                         QueueListener(
                             function, connection, queue, self.options.queues, self.executor
@@ -125,17 +129,28 @@ class ListenerFactory:
             await self._hosts.close()
             self._hosts = None
 
-    def _queue(self, function: Function) -> tuple[str, str]:
-        where = f"function {function.name!r}"
-        binding = function.trigger
-        connection = str(binding.get("connection") or "AzureWebJobsStorage")
-        return (
-            self.settings.storage(connection, where),
-            self.settings.expand(str(binding["queueName"]), where).lower(),
-        )
-
     def _lease(self, function: Function) -> SingletonLease | None:
         """The timer's lock; without storage every instance is alone, and needs none."""
+        container = self._hosts_container(function)
+        if container is None:
+            return None
+        name = f"{self.host_id}/{self.host_id}.{function.name}.Listener"
+        return SingletonLease(container, name)
+
+    def _monitor(self, function: Function) -> ScheduleMonitor | None:
+        """What remembers the timer's last run, unless the binding or its frequency rules it out."""
+        container = self._hosts_container(function)
+        schedule = resolve_schedule(function, self.settings)
+        if (
+            container is None
+            or function.trigger.get("useMonitor") is False
+            or not is_worth_monitoring(schedule, datetime.now(UTC))
+        ):
+            return None
+        return BlobScheduleMonitor(container, self.host_id, function.name)
+
+    def _hosts_container(self, function: Function) -> ContainerClient | None:
+        """The container that hosts share; None without storage."""
         if not self.settings.values.get("AzureWebJobsStorage"):
             return None
         if self._hosts is None:
@@ -143,6 +158,4 @@ class ListenerFactory:
             self._hosts = ContainerClient.from_connection_string(
                 storage, HOSTS_CONTAINER, **QUICK_RETRIES
             )
-        return SingletonLease(
-            self._hosts, f"{self.host_id}/{self.host_id}.{function.name}.Listener"
-        )
+        return self._hosts

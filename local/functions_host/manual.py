@@ -11,6 +11,7 @@ from azure.eventhub._pyamqp.message import Message
 from local.functions_host.batch import data_type_of, encode_batch, encode_one
 from local.functions_host.execution import Invocation
 from local.functions_host.receiver import ReceivedEvent
+from local.functions_host.schedule_monitor import NEVER
 from local.functions_host.triggers.http import http_datum
 from local.functions_host.triggers.ncrontab import Constant
 from local.functions_host.triggers.queue import queue_invocation
@@ -37,7 +38,7 @@ def manual_invocation(function: Function, value: Any) -> Invocation:
         case "timerTrigger":
             now = datetime.now(UTC)
             return timer_invocation(
-                Constant(timedelta(days=1)), None, now, past_due=False, reason=_REASON
+                Constant(timedelta(days=1)), NEVER, now, past_due=False, reason=_REASON
             )
         case "eventHubTrigger":
             many = str(function.trigger.get("cardinality", "one")).lower() == "many"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from local.functions_host.app_settings import AppSettings
 
 QUICK_RETRIES: dict[str, Any] = {
     "retry_total": 2,
@@ -14,3 +19,17 @@ QUICK_RETRIES: dict[str, Any] = {
 
 Every caller tries again by itself, so giving up soon is safe.
 """
+
+
+def queue_of(binding: Mapping[str, Any], function: str, settings: AppSettings) -> tuple[str, str]:
+    """Return the connection string and the queue's name that a queue binding names.
+
+    Raises:
+        SettingsError: a setting it names is not set.
+    """
+    where = f"function {function!r}"
+    connection = str(binding.get("connection") or "AzureWebJobsStorage")
+    return (
+        settings.storage(connection, where),
+        settings.expand(str(binding["queueName"]), where).lower(),
+    )

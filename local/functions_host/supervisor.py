@@ -16,11 +16,11 @@ from local.lifeline import LifelineError, watch_stdin
 from local.services.process import end_with_parent
 from local.services.restarts import RestartBudget
 from local.site import SiteState
+from local.state_directory import DEFAULT_STATE_DIR, StateDirectory
 
 _log = logging.getLogger("Host.Supervisor")
 _POLL_SECONDS = 0.1
 _SETTINGS = "local.settings.json"
-_DEFAULT_STATE_DIR = Path(".local")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--state-dir",
         type=Path,
-        default=_DEFAULT_STATE_DIR,
-        help=f"the stack's folder: site state, instances (default: {_DEFAULT_STATE_DIR})",
+        default=DEFAULT_STATE_DIR,
+        help=f"the stack's folder: site state, instances (default: {DEFAULT_STATE_DIR})",
     )
     parser.add_argument(
         "--settings", type=Path, help="a local.settings.json (default: what the stack wrote)"
@@ -94,6 +94,8 @@ class Supervisor:
         except LifelineError as error:
             _log.error("%s", error)
             return 1
+        if hint := self._no_stack():
+            _log.warning("%s", hint)
         try:
             while not self._stop.is_set():
                 await self._follow_site()
@@ -107,6 +109,16 @@ class Supervisor:
             if lifeline is not None:
                 lifeline.close()
         return self._exit_code
+
+    def _no_stack(self) -> str:
+        """What to do when the stack is not up; empty when it is, or other settings were named."""
+        if self._args.settings is not None or StateDirectory(self._state_dir).is_locked():
+            return ""
+        option = "" if self._is_default() else f" --state-dir {self._args.state_dir}"
+        return f"no local stack is up: start it with `python -m local up{option}`"
+
+    def _is_default(self) -> bool:
+        return self._state_dir == DEFAULT_STATE_DIR.absolute()
 
     async def _follow_site(self) -> None:
         try:
@@ -214,8 +226,7 @@ class Supervisor:
         """The file given, or where the stack writes it; None when there is none at all."""
         if self._args.settings is not None:
             return Path(self._args.settings).absolute()
-        is_default = self._state_dir == _DEFAULT_STATE_DIR.absolute()
-        folder = Path.cwd() if is_default else self._state_dir
+        folder = Path.cwd() if self._is_default() else self._state_dir
         candidates = (folder / _SETTINGS, self._args.app.absolute() / _SETTINGS)
         return next((path for path in candidates if path.is_file()), None)
 

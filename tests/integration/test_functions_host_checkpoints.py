@@ -6,100 +6,31 @@ import asyncio
 import json
 import shutil
 import signal
-import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from azure.eventhub import EventData, EventHubProducerClient
-from azure.storage.blob import ContainerClient
 
 from tests.conftest import EventHubsEndpoint
 from tests.integration.functions_host_harness import (
     APPS,
     HostProcess,
-    Hosts,
-    Records,
-    host_processes,
     stays,
     wait_for_status,
 )
+from tests.integration.functions_host_trigger import Trigger, event_hubs_trigger
 from tests.processes import wait_for
 
 PARTITIONS = 2
 
 
-@dataclass
-class Trigger:
-    """A hub of its own, the app that reads it, and what is to be seen of both from outside."""
-
-    endpoint: EventHubsEndpoint
-    storage: str
-    hub: str
-    hosts: Hosts
-    records: Records
-    behaviour: Path
-
-    def tell(self, behaviour: str) -> None:
-        """Change what the function does."""
-        fresh = self.behaviour.with_suffix(".new")
-        fresh.write_text(behaviour)
-        fresh.replace(self.behaviour)
-
-    def send(self, *bodies: str, partition: str = "0") -> None:
-        """Send events to one partition."""
-        with EventHubProducerClient.from_connection_string(
-            self.endpoint.connection_string, eventhub_name=self.hub
-        ) as producer:
-            batch = producer.create_batch(partition_id=partition)
-            for body in bodies:
-                batch.add(EventData(body))
-            producer.send_batch(batch)
-
-    def checkpoint(self, partition: str = "0") -> int | None:
-        """The sequence number in the partition's checkpoint blob."""
-        found = self._blobs("checkpoint", "sequencenumber").get(partition)
-        return None if found is None else int(found)
-
-    def owners(self) -> dict[str, str]:
-        """Owner ids by partition; empty ones have been given back."""
-        return self._blobs("ownership", "ownerid")
-
-    def _blobs(self, kind: str, key: str) -> dict[str, str]:
-        with ContainerClient.from_connection_string(
-            self.storage, "azure-webjobs-eventhub"
-        ) as container:
-            if not container.exists():
-                return {}
-            found = {}
-            for blob in container.list_blobs(include=["metadata"]):
-                parts = blob.name.split("/")
-                if parts[1] == self.hub and parts[3] == kind:
-                    found[parts[4]] = blob.metadata.get(key) or ""
-            return found
-
-
 @pytest.fixture
 def trigger(azurite: str, event_hubs: EventHubsEndpoint, tmp_path: Path) -> Iterator[Trigger]:
-    hub = f"hub{uuid.uuid4().hex[:12]}"
-    created = httpx.put(f"{event_hubs.control_url}/hubs/{hub}", json={"partitionCount": PARTITIONS})
-    assert created.is_success, created.text
-    records, behaviour = Records(tmp_path / "records.jsonl"), tmp_path / "behaviour"
-    settings = {
-        "AzureWebJobsStorage": azurite,
-        "EventHubConnection": event_hubs.connection_string,
-        "HUB": hub,
-        "RECORDS": str(records.path),
-        "BEHAVIOUR": str(behaviour),
-    }
-    with host_processes(tmp_path, settings) as hosts:
-        trigger = Trigger(event_hubs, azurite, hub, hosts, records, behaviour)
-        trigger.tell("return")
+    with event_hubs_trigger(event_hubs, azurite, tmp_path, partitions=PARTITIONS) as trigger:
         yield trigger
-    httpx.delete(f"{event_hubs.control_url}/hubs/{hub}")
 
 
 def _started(trigger: Trigger, count: int = 1) -> None:

@@ -151,6 +151,8 @@ def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path:
         log = running.log.read_text()
     assert "told to end" in log
     assert "instance 0 could not start" in log
+    state = tmp_path / "state"
+    assert f"no local stack is up: start it with `python -m local up --state-dir {state}`" in log
 
 
 def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:

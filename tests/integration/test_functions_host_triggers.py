@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
+from azure.storage.blob import BlobClient
 from azure.storage.queue import QueueClient
 
+from local.event_grid.events import GridEvent, Schema
+from local.event_grid.subscription import Subscription
+from local.event_grid.webhook import Webhook
 from tests.integration.functions_host_harness import (
     HostProcess,
     Records,
@@ -150,6 +155,23 @@ def test_event_grid_takes_an_array_and_an_object(host: HostProcess, records: Rec
     assert seen[0]["subject"] == "s"
 
 
+@pytest.mark.parametrize("schema", list(Schema))
+async def test_our_own_topic_and_the_webhook_agree_in_both_schemas(
+    host: HostProcess, records: Records, schema: Schema
+) -> None:
+    """Handshake and delivery between the two endpoints of the local stack."""
+    url = f"{host.url}/runtime/webhooks/EventGrid?functionName=grid"
+    subscription = Subscription("hook", url, schema=schema)
+    payload = _event(n=7)
+    event = GridEvent(str(payload["id"]), "made", "", payload, Schema.EVENT_GRID)
+    async with httpx.AsyncClient() as client:
+        webhook = Webhook(client)
+        await webhook.validate(subscription, "breakwater")
+        assert await webhook.deliver(subscription, event, "breakwater", 0) == 202
+    (line,) = (line for line in records.of("grid") if line["id"] == event.id)
+    assert (line["subject"], line["data"]) == ("s", {"n": 7})
+
+
 @pytest.mark.parametrize("kind", ["Other", None])
 def test_event_grid_refuses_another_kind(host: HostProcess, kind: str | None) -> None:
     assert _grid(host, [_event()], kind).status_code == 400
@@ -266,3 +288,38 @@ def test_a_timer_fires_on_one_instance_alone_and_moves_when_that_stops(
         next(host for host in pair if host.pid == first).terminate()
         other = next(host.pid for host in pair if host.pid != first)
         wait_for(lambda: records.of("tick")[-1]["pid"] == other, "the other one's tick")
+
+
+def test_a_timer_makes_up_for_an_occurrence_that_nobody_was_there_for(
+    tmp_path: Path, azurite: str
+) -> None:
+    """The platform's status blob says when it was due; the run that makes up is past due."""
+    identity, records = uuid.uuid4().hex, Records(tmp_path / "records.jsonl")
+    settings = {
+        "AzureWebJobsStorage": azurite,
+        "RECORDS": str(records.path),
+        "SCHEDULE": "0 0 0 1 1 *",
+        "QUEUE": f"q{identity[:12]}",
+        "AzureFunctionsWebHost__hostid": identity,
+    }
+    path = f"timers/{identity}/Host.Functions.tick/status"
+    with (
+        BlobClient.from_connection_string(azurite, "azure-webjobs-hosts", path) as blob,
+        host_processes(tmp_path, settings) as hosts,
+    ):
+        first = hosts.start("triggers").wait_started()
+        wait_for(lambda: records.of("tick") and blob.exists(), "the first run and its status")
+        status = wait_for(lambda: _ran(blob), "the note of the first run")
+        assert first.terminate() == 0
+        status |= {"Last": "2020-06-01T00:00:00+00:00", "Next": "2021-01-01T00:00:00+00:00"}
+        blob.upload_blob(json.dumps(status), overwrite=True)
+        hosts.start("triggers")
+        wait_for(lambda: len(records.of("tick")) == 2, "the run that makes up")
+        assert [line["past_due"] for line in records.of("tick")] == [False, True]
+        wait_for(lambda: _ran(blob)["Last"] > status["Next"], "its note")
+
+
+def _ran(blob: BlobClient) -> dict[str, str]:
+    """The status of a timer that has run; else nothing."""
+    status: dict[str, str] = json.loads(blob.download_blob().readall())
+    return status if not status["Last"].startswith("0001") else {}

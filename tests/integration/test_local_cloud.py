@@ -258,3 +258,32 @@ async def test_a_webhook_is_validated_retried_and_reported(running_cloud: Cloud)
         "attempts": 3,
         "last_result": "202",
     }
+
+
+async def test_a_delivery_that_is_pending_outlives_the_process(cloud: Cloud) -> None:
+    received: list[Any] = []
+    status = 503
+
+    async def hook(request: Request) -> Response:
+        if request.method == "OPTIONS":
+            return Response(headers={"webhook-allowed-origin": "*"})
+        received.append(json.loads(await request.body())["id"])
+        return Response(status_code=status)
+
+    app = Starlette(routes=[Route("/hook", hook, methods=["OPTIONS", "POST"])])
+    port = ports.free_port()
+    async with serving(app, port), asyncio.timeout(40):
+        with cloud.running():
+            endpoint = f"http://127.0.0.1:{port}/hook"
+            assert (await cloud.subscribe(name="hook", endpoint=endpoint)).status_code == 201
+            await cloud.publish(CloudEvent(source="/b", type="made", id="e", data=1))
+            while not received:
+                await asyncio.sleep(0.02)
+        status = 200
+        with cloud.running():
+            while not (events := await cloud.events()) or (
+                events[0]["deliveries"][0]["status"] == "pending"
+            ):
+                await asyncio.sleep(0.02)
+    assert events[0]["deliveries"][0]["status"] == "delivered"
+    assert set(received) == {"e"}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from local.functions_host.execution import Executor
 from local.functions_host.functions import Function
+from local.functions_host.schedule_monitor import ScheduleStatus, is_worth_monitoring
 from local.functions_host.triggers.ncrontab import Cron, parse_schedule
 from local.functions_host.triggers.timer import TimerListener
 from local.functions_host.worker import Datum, Result
@@ -137,8 +138,29 @@ class _Clock:
             raise asyncio.CancelledError
 
 
-async def _fired(schedule: str, *, takes: list[timedelta], run_on_startup: bool) -> _Recorder:
-    clock = _Clock(_at("2026-01-31T12:00:00.5"), _at("2026-01-31T12:03:30"))
+class _Memory:
+    """A monitor that outlives its timer, as the blob does."""
+
+    def __init__(self, status: ScheduleStatus | None = None) -> None:
+        self.status = status
+
+    async def read(self) -> ScheduleStatus | None:
+        return self.status
+
+    async def write(self, status: ScheduleStatus) -> None:
+        # Through the stored form: what does not survive it is not remembered.
+        self.status = ScheduleStatus.from_json(status.to_json())
+
+
+async def _fired(
+    schedule: str,
+    *,
+    takes: list[timedelta],
+    run_on_startup: bool,
+    monitor: _Memory | None = None,
+    start: str = "2026-01-31T12:00:00.5",
+) -> _Recorder:
+    clock = _Clock(_at(start), _at("2026-01-31T12:03:30"))
     recorder = _Recorder(iter(takes), clock)
     trigger = {"type": "timerTrigger", "name": "timer", "runOnStartup": run_on_startup}
     function = Function("tick", "id", trigger, (), None)
@@ -147,6 +169,7 @@ async def _fired(schedule: str, *, takes: list[timedelta], run_on_startup: bool)
         parse_schedule(schedule),
         Executor(recorder),
         None,
+        monitor,
         now=clock.now,
         sleep=clock.sleep,
     )
@@ -171,3 +194,66 @@ async def test_run_on_startup_fires_at_once_besides() -> None:
 async def test_occurrences_during_a_long_run_are_let_go() -> None:
     recorder = await _fired("0 * * * * *", takes=[timedelta(seconds=90)], run_on_startup=False)
     assert recorder.times == [_at("2026-01-31T12:01:00"), _at("2026-01-31T12:03:00")]
+
+
+async def test_a_timer_notes_when_it_ran_and_when_it_is_next_due() -> None:
+    memory = _Memory()
+    await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
+    assert memory.status is not None
+    assert memory.status.last == _at("2026-01-31T12:03:00")
+    assert memory.status.next == _at("2026-01-31T12:04:00")
+
+
+async def test_an_occurrence_missed_while_no_host_ran_is_made_up_for_once() -> None:
+    last = _at("2026-01-31T11:40:00")
+    memory = _Memory(ScheduleStatus(last, _at("2026-01-31T11:41:00"), last))
+    recorder = await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
+    assert recorder.times[:2] == [_at("2026-01-31T12:00:00.5"), _at("2026-01-31T12:01:00")]
+    assert [request["IsPastDue"] for request in recorder.requests[:2]] == [True, False]
+    assert recorder.requests[0]["ScheduleStatus"]["Last"] == last.isoformat()
+
+
+async def test_a_timer_that_missed_nothing_waits_for_its_time() -> None:
+    last = _at("2026-01-31T12:00:00")
+    memory = _Memory(ScheduleStatus(last, _at("2026-01-31T12:01:00"), last))
+    recorder = await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
+    assert recorder.times[0] == _at("2026-01-31T12:01:00")
+    assert recorder.requests[0]["IsPastDue"] is False
+
+
+async def test_a_new_timer_that_never_ran_is_due_from_its_first_start() -> None:
+    memory = _Memory()
+    await _fired("0 0 13 * * *", takes=[], run_on_startup=False, monitor=memory)
+    assert memory.status is not None
+    assert memory.status.next == _at("2026-01-31T13:00:00")
+    recorder = await _fired(
+        *("0 0 13 * * *",),
+        takes=[],
+        run_on_startup=False,
+        monitor=memory,
+        start="2026-02-01T12:00:00",
+    )
+    assert [request["IsPastDue"] for request in recorder.requests] == [True]
+
+
+async def test_another_schedule_makes_nothing_overdue() -> None:
+    last = _at("2026-01-31T11:00:00")
+    memory = _Memory(ScheduleStatus(last, _at("2026-01-31T11:30:00"), last))
+    recorder = await _fired("0 2 * * * *", takes=[], run_on_startup=False, monitor=memory)
+    assert recorder.times == [_at("2026-01-31T12:02:00")]
+    assert recorder.requests[0]["IsPastDue"] is False
+
+
+@pytest.mark.parametrize(
+    ("schedule", "worth"),
+    [("0 * * * * *", True), ("*/30 * * * * *", False), ("0 0 9 * * 1", True), ("00:00:30", False)],
+)
+def test_only_timers_of_a_minute_and_more_are_monitored(schedule: str, *, worth: bool) -> None:
+    now = _at("2026-01-31T12:00:00.5")
+    assert is_worth_monitoring(parse_schedule(schedule), now) is worth
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"Last": 1, "Next": 2, "LastUpdated": 3}'])
+def test_what_is_no_status_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no timer status"):
+        ScheduleStatus.from_json(text)

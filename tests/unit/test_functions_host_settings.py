@@ -12,6 +12,7 @@ import pytest
 
 from local.functions_host.app_settings import AppSettings, load_settings_file
 from local.functions_host.errors import AppLoadError, HostJsonError, SettingsError
+from local.functions_host.functions import Function
 from local.functions_host.host_json import load_host_json
 from local.functions_host.host_options import HostJson
 from local.functions_host.protos import Message
@@ -279,3 +280,27 @@ def test_a_site_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None
 def test_only_states_can_be_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Running, Stopped"):
         SiteState(tmp_path).write("Paused")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("kind", "direction"), [("blob", "out"), ("table", "in"), ("eventHub", "out"), ("queue", "in")]
+)
+def test_a_binding_that_the_host_does_not_have_is_refused_by_name(
+    kind: str, direction: str
+) -> None:
+    bindings = [
+        {"type": "timerTrigger", "name": "timer", "direction": "in"},
+        {"type": kind, "name": "extra", "direction": direction},
+    ]
+    metadata = Message(
+        name="tick",
+        function_id="id",
+        raw_bindings=[json.dumps(binding) for binding in bindings],
+        retry_options=None,
+    )
+    with pytest.raises(
+        AppLoadError,
+        match=rf"function 'tick': binding 'extra' \({kind}, {direction}\) is not supported by the "
+        "local host; besides triggers it supports http and queue outputs",
+    ):
+        Function.from_metadata(metadata)

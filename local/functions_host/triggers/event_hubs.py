@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from azure.eventhub import TransportType, parse_connection_string
 
+from local.functions_host.balancing import Balancing, Processor
 from local.functions_host.batch import PartitionContext
 from local.functions_host.checkpoint import PartitionCheckpoint, open_checkpoint_store
 from local.functions_host.errors import SettingsError
@@ -28,14 +29,6 @@ if TYPE_CHECKING:
     from local.functions_host.receiver import ReceivedEvent
 
 _log = logging.getLogger("Host.Triggers.EventHubs")
-
-
-@dataclass(frozen=True)
-class Balancing:
-    """How instances share partitions; Azure uses 30 s and 120 s, too long to wait for locally."""
-
-    interval_seconds: float = 1.0
-    lease_seconds: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -107,8 +100,8 @@ class EventHubsListener:
         while True:
             try:
                 self._store = self._store or await self._open_store()
-                self._client = self._client or self._new_client(self._store)
-                await self._receive(self._client)
+                self._client = self._client or self._new_client()
+                await self._receive(self._client, self._store)
             except Exception as error:
                 _log.error(
                     "The listener for function 'Functions.%s' was unable to start, "
@@ -123,35 +116,37 @@ class EventHubsListener:
         store.before_release = self._before_release
         return store
 
-    def _new_client(self, store: CheckpointStore) -> ConsumerClient:
+    def _new_client(self) -> ConsumerClient:
         client = ConsumerClient.from_connection_string(
             self._source.connection,
             self._source.consumer_group,
             eventhub_name=self._source.event_hub,
-            checkpoint_store=store,
-            load_balancing_interval=self._balancing.interval_seconds,
-            partition_ownership_expiration_interval=self._balancing.lease_seconds,
             transport_type=TransportType.AmqpOverWebsocket
             if self._options.transport_type == "amqpWebSockets"
             else TransportType.Amqp,
         )
         return cast("ConsumerClient", client)
 
-    async def _receive(self, client: ConsumerClient) -> None:
+    async def _receive(self, client: ConsumerClient, store: CheckpointStore) -> None:
         wait = None
         if self._options.min_event_batch_size > 1:
             # Called without events too, so that a batch below the minimum gets its turn in time.
             wait = min(0.5, self._options.max_wait_time.total_seconds())
-        await client.receive_batch(
-            cast("Any", self._on_batch),
+        processor = Processor(
+            client,
+            self._source.consumer_group,
+            self._on_batch,
+            store,
+            self._balancing,
             max_batch_size=self._options.max_event_batch_size,
             max_wait_time=wait,
             prefetch=self._options.prefetch_count,
-            starting_position=self._starting_position(),
-            on_error=self._on_error,
-            on_partition_initialize=self._on_partition_initialize,
-            on_partition_close=self._on_partition_close,
+            initial_event_position=self._starting_position(),
+            error_handler=self._on_error,
+            partition_initialize_handler=self._on_partition_initialize,
+            partition_close_handler=self._on_partition_close,
         )
+        await processor.run()
 
     async def drain(self) -> None:
         """Start no more batches; the running ones end, retry and checkpoint as usual."""

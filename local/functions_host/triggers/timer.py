@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from local.functions_host.cancellation import CancellationToken
 from local.functions_host.errors import AppLoadError
 from local.functions_host.execution import Executor, Invocation
+from local.functions_host.schedule_monitor import ScheduleMonitor, ScheduleStatus
 from local.functions_host.triggers.ncrontab import Schedule, parse_schedule
 from local.functions_host.worker import Datum
 
@@ -46,7 +47,8 @@ def resolve_schedule(function: Function, settings: AppSettings) -> Schedule:
 class TimerListener:
     """Runs the function when its schedule says so, while this instance holds the lock.
 
-    Occurrences do not pile up: one that comes while the function still runs is let go.
+    Occurrences do not pile up: one that comes while the function still runs is let go. One that
+    came while no host ran at all is made up for once, at the start, if there is a monitor.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class TimerListener:
         schedule: Schedule,
         executor: Executor,
         lease: SingletonLease | None,
+        monitor: ScheduleMonitor | None = None,
         *,
         now: Callable[[], datetime] = _utc_now,
         sleep: Callable[[float], Awaitable[Any]] = asyncio.sleep,
@@ -63,11 +66,12 @@ class TimerListener:
         self._schedule = schedule
         self._executor = executor
         self._lease = lease
+        self._monitor = monitor
         self._now = now
         self._sleep = sleep
         self._token = CancellationToken()
         self._draining = False
-        self._last: datetime | None = None
+        self._status = ScheduleStatus.before_the_first_run(schedule, now())
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -95,9 +99,13 @@ class TimerListener:
         """Fire for ever."""
         if self._lease is not None:
             await self._lease.wait()
-        if self._function.trigger.get("runOnStartup"):
+        await self._recall()
+        if self._status.next < self._now():
+            _log.info("Function '%s' is past due on startup. Executing now.", self._function.name)
+            await self._fire(past_due=True)
+        elif self._function.trigger.get("runOnStartup"):
             await self._fire(past_due=False)
-        due = self._schedule.after(self._now())
+        due = max(self._status.next, self._schedule.after(self._now()))
         _log.info(
             "The next occurrence of 'Functions.%s' is %s", self._function.name, due.isoformat()
         )
@@ -108,30 +116,47 @@ class TimerListener:
                 await self._fire(past_due=(self._now() - due).total_seconds() > 1)
             due = self._schedule.after(max(due, self._now()))
 
+    async def _recall(self) -> None:
+        """Take up the status that another process, or an earlier run of this one, has left."""
+        now = self._now()
+        found = await self._monitor.read() if self._monitor is not None else None
+        if found is None:
+            self._status = ScheduleStatus.before_the_first_run(self._schedule, now)
+        else:
+            self._status = found.resumed(self._schedule, now)
+        if self._monitor is not None and self._status != found:
+            await self._monitor.write(self._status)
+
     async def _fire(self, *, past_due: bool) -> None:
         if self._draining:
             return
-        work = self._executor.start(
-            self._executor.execute(
-                self._function,
-                timer_invocation(
-                    self._schedule, self._last, self._now(), past_due=past_due, reason="Timer fired"
-                ),
-                self._token,
-            )
-        )
-        self._last = self._now()
+        started = self._now()
+        work = self._executor.start(self._run_and_note(started, past_due=past_due))
         await asyncio.shield(work)
+
+    async def _run_and_note(self, started: datetime, *, past_due: bool) -> None:
+        """Run the function, then note that it ran: one that is killed in between is due again."""
+        last = self._status.last
+        await self._executor.execute(
+            self._function,
+            timer_invocation(
+                self._schedule, last, started, past_due=past_due, reason="Timer fired"
+            ),
+            self._token,
+        )
+        self._status = ScheduleStatus.after_a_run(self._schedule, started)
+        if self._monitor is not None:
+            await self._monitor.write(self._status)
 
 
 def timer_invocation(
-    schedule: Schedule, last: datetime | None, now: datetime, *, past_due: bool, reason: str
+    schedule: Schedule, last: datetime, now: datetime, *, past_due: bool, reason: str
 ) -> Invocation:
     """Build what a timer function receives; `reason` goes to the log."""
     data = {
         "Schedule": {"AdjustForDST": True},
         "ScheduleStatus": {
-            "Last": (last or datetime.min.replace(tzinfo=UTC)).isoformat(),
+            "Last": last.isoformat(),
             "Next": schedule.after(now).isoformat(),
             "LastUpdated": now.isoformat(),
         },

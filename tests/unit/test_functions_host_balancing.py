@@ -1,0 +1,148 @@
+"""How hosts share partitions, in rounds: the SDK's algorithm with ours on top, without a wire."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from typing import Any, cast
+
+import pytest
+from azure.eventhub import LoadBalancingStrategy
+from azure.eventhub.aio._eventprocessor.in_memory_checkpoint_store import InMemoryCheckpointStore
+
+from local.functions_host.balancing import FairOwnership
+
+PARTITIONS = [str(number) for number in range(16)]
+LEASE = 60.0
+
+
+class _Client:
+    """What the manager asks its client for."""
+
+    eventhub_name = "hub"
+
+    class _address:  # noqa: N801 - the SDK's name
+        hostname = "namespace"
+
+    async def get_partition_ids(self) -> list[str]:
+        return PARTITIONS
+
+
+class _Store(InMemoryCheckpointStore):
+    """Owners come to speak between each other's look and claim, as over a network."""
+
+    async def list_ownership(self, *place: str, **options: Any) -> list[dict[str, Any]]:
+        found = [dict(item) for item in await super().list_ownership(*place, **options)]
+        await asyncio.sleep(0)
+        return found
+
+
+class _Group:
+    """Hosts that share the partitions of one hub."""
+
+    def __init__(self) -> None:
+        self.store: Any = cast("Any", _Store)()
+        self.hosts: dict[str, FairOwnership] = {}
+
+    def join(self, name: str) -> None:
+        self.hosts[name] = FairOwnership(
+            cast("Any", _Client()),
+            *("group", name, self.store, LEASE, LoadBalancingStrategy.GREEDY, None),
+        )
+
+    async def round(self) -> None:
+        """Everybody balances once, in any order and all at the same time."""
+        hosts = list(self.hosts.values())
+        random.shuffle(hosts)
+        await asyncio.gather(*(host.claim_ownership() for host in hosts))
+
+    async def shares(self) -> list[int]:
+        listed = await self.store.list_ownership("namespace", "hub", "group")
+        oldest = time.time() - LEASE
+        return sorted(
+            Counter(
+                item["owner_id"]
+                for item in listed
+                if item["owner_id"] and item["last_modified_time"] >= oldest
+            ).values()
+        )
+
+    async def silence(self, name: str) -> None:
+        """A host is killed, and its lease passes."""
+        del self.hosts[name]
+        for item in await InMemoryCheckpointStore.list_ownership(
+            self.store, "namespace", "hub", "group"
+        ):
+            if item["owner_id"] == name:
+                item["last_modified_time"] -= LEASE + 1
+
+    async def release(self, name: str) -> None:
+        """A host stops and gives back what it has."""
+        host = self.hosts.pop(name)
+        for item in list(host.owned_partitions):
+            await host.release_ownership(item["partition_id"])
+
+
+@pytest.fixture(params=range(20), autouse=True)
+def seed(request: pytest.FixtureRequest) -> None:
+    random.seed(request.param)
+
+
+async def test_five_hosts_at_once_have_three_or_four_each_within_three_rounds() -> None:
+    group = _Group()
+    for number in range(5):
+        group.join(f"host{number}")
+    for _ in range(3):
+        await group.round()
+    assert await group.shares() == [3, 3, 3, 3, 4]
+
+
+async def test_four_that_come_late_get_their_share_within_three_rounds() -> None:
+    group = _Group()
+    group.join("first")
+    await group.round()
+    assert await group.shares() == [16]
+    for number in range(4):
+        group.join(f"late{number}")
+    for _ in range(3):
+        await group.round()
+    assert await group.shares() == [3, 3, 3, 3, 4]
+
+
+async def test_a_sixth_is_made_room_for_and_nobody_keeps_more_than_three() -> None:
+    """The SDK by itself stops at 2, 2, 2, 2, 2, 6 when one has come first."""
+    group = _Group()
+    group.join("first")
+    await group.round()
+    for number in range(5):
+        group.join(f"late{number}")
+    for _ in range(3):
+        await group.round()
+    assert await group.shares() == [2, 2, 3, 3, 3, 3]
+
+
+@pytest.mark.parametrize("leave", [_Group.silence, _Group.release])
+async def test_what_a_host_leaves_behind_is_owned_after_the_next_round(leave: Any) -> None:
+    group = _Group()
+    for number in range(5):
+        group.join(f"host{number}")
+    for _ in range(3):
+        await group.round()
+    await leave(group, "host2")
+    await group.round()
+    assert await group.shares() == [4, 4, 4, 4]
+
+
+async def test_what_is_balanced_stays_where_it_is() -> None:
+    group = _Group()
+    for number in range(5):
+        group.join(f"host{number}")
+    for _ in range(3):
+        await group.round()
+    before = {name: sorted(await host.claim_ownership()) for name, host in group.hosts.items()}
+    for _ in range(5):
+        await group.round()
+    after = {name: sorted(await host.claim_ownership()) for name, host in group.hosts.items()}
+    assert after == before
