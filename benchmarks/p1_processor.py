@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from redis.asyncio import Redis
 
 from benchmarks import events
+from benchmarks.commands import counted
 from benchmarks.context import Context
 from benchmarks.handlers import no_op
 from benchmarks.measuring import interleaved, medians, spread
@@ -18,6 +19,7 @@ from benchmarks.services import redis_server
 from benchmarks.subject import processor
 from breaker import BreakerSettings
 from processing.event import Event, EventBatch
+from processing.processor import BatchProcessor
 from processing.settings import ProcessingSettings
 
 KEYS = 100
@@ -35,10 +37,13 @@ ORIGINAL_FAILING = "original_1_in_100_fails_us_per_event"
 
 async def run(context: Context) -> Result:
     """Batches of 1,000 events over 100 keys, a handler that does nothing, real Redis."""
-    async with redis_server(context.directory) as url, _contenders(url, context) as contenders:
-        rounds = context.scaled(9, 2)
-        context.expect(len(contenders) * (rounds + 1))
-        measured = await interleaved(contenders, rounds, context.advance)
+    rounds = context.scaled(9, 2)
+    async with redis_server(context.directory) as url:
+        async with _contenders(url, context) as contenders:
+            context.expect(len(contenders) * (rounds + 1) + 1)
+            measured = await interleaved(contenders, rounds, context.advance)
+        commands = await _commands(url)
+        context.advance()
     found = medians(measured)
     return Result(
         "P1",
@@ -53,6 +58,7 @@ async def run(context: Context) -> Result:
             "best": {name: min(values) for name, values in measured.items()},
             "spread": {name: spread(values) for name, values in measured.items()},
             "progress_mode": "strict (the default)",
+            "redis_commands": commands,
             "original": "one RPUSH and one tenacity policy per event, as in the sample; with "
             "failures also its transaction on a sorted set",
         },
@@ -85,6 +91,30 @@ async def _contenders(
             OURS_FAILING: _timed(failing.process, few),
             ORIGINAL_FAILING: _timed(original_failing.process, few),
         }
+
+
+async def _commands(url: str) -> dict[str, float]:
+    """What clients send to Redis: per batch, and what a failed event adds to that."""
+    unpolled = BreakerSettings(name="counted", failure_threshold=NEVER, poll_seconds=300)
+    modes = {
+        "strict_batch_of_1000": ProcessingSettings(),
+        "relaxed_batch_of_1000": ProcessingSettings(progress_mode="relaxed"),
+    }
+    at_once = ProcessingSettings(retry_initial_seconds=0, retry_max_seconds=0, max_lanes=KEYS)
+    found: dict[str, float] = {}
+    async with Redis.from_url(url) as admin:
+        for name, settings in modes.items():
+            async with processor(url, no_op, settings, unpolled) as subject:
+                found[name] = (await counted(admin, _one_batch(subject))).total_sent
+        async with processor(url, _fail_some, at_once, unpolled) as subject:
+            more = (await counted(admin, _one_batch(subject))).total_sent
+    found["failed_event"] = (more - found["strict_batch_of_1000"]) / (BATCH / FAILING_EVERY)
+    return found
+
+
+def _one_batch(subject: BatchProcessor) -> Callable[[], Awaitable[object]]:
+    (batch,) = events.batches(events.new_source(), BATCH, size=BATCH, keys=KEYS)
+    return lambda: subject.process(batch)
 
 
 def _timed(

@@ -17,6 +17,7 @@ from breaker.stores.redis import connect
 from processing import shutdown
 from processing.adapters.blob import ClaimCheckBlobs
 from processing.adapters.redis import RedisProgressStore
+from processing.adapters.redis_vitals import RedisVitals
 from processing.adapters.storage_queue import StoragePoisonQueue
 from processing.clients import hub_client, open_credential, open_poison_storage, parking_store
 from processing.event import EventBatch
@@ -26,6 +27,8 @@ from processing.lag import LagReader
 from processing.parker import Parking
 from processing.processor import BatchProcessor, BatchResult
 from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.telemetry import Telemetry
+from processing.vitals import Vitals, write_vitals
 
 logger = logging.getLogger(__name__)
 
@@ -128,6 +131,7 @@ class Parts:
             hub = await opened.enter_async_context(hub_client(connections, credential))
             queue, container = await open_poison_storage(connections, credential, opened)
             claims = ClaimCheckBlobs(container)
+            vitals = Vitals()
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
@@ -137,7 +141,14 @@ class Parts:
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
+                telemetry=Telemetry(vitals=vitals),
             )
+            writer = RedisVitals(redis, breaking.name, instance_name())
+            writing = asyncio.create_task(
+                write_vitals(vitals, writer.write, lambda: not breaker.circuit.admits),
+                name="processing-vitals",
+            )
+            opened.push_async_callback(_end, writing)
             lag = LagReader(
                 hub,
                 progress,
@@ -157,6 +168,11 @@ def instance_name() -> str:
     """Who this instance is, in alerts, history and poison messages."""
     host = os.environ.get("WEBSITE_INSTANCE_ID", "")[:12] or socket.gethostname()
     return f"{host}:{os.getpid()}"
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _publisher(

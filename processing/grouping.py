@@ -38,8 +38,8 @@ class Grouping[Item, Reply]:
     async def _run(self) -> None:
         group: list[tuple[Item, asyncio.Future[Reply]]] = []
         try:
-            await asyncio.sleep(0)  # whoever else is ready comes along
             while self._waiting:
+                await asyncio.sleep(0)  # whoever else is ready comes along
                 group = self._waiting[: self._most]
                 del self._waiting[: self._most]
                 await self._take(group)

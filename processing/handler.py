@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from processing.errors import HandlerLoadError
 from processing.event import Event
+from processing.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
 
@@ -27,9 +28,10 @@ class LoadedHandler:
             can be called so.
         threads: how many plain calls run at once.
         timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
-            that takes longer is cancelled and has failed with `TimeoutError`. A plain one can't
-            be interrupted, and a second call beside it would break the order: it is waited for,
-            with a warning, so give its clients timeouts of their own.
+            that takes longer is cancelled, at most a tenth late, and has failed with
+            `TimeoutError`. A plain one can't be interrupted, and a second call beside it would
+            break the order: it is waited for, with a warning, so give its clients timeouts of
+            their own.
     """
 
     def __init__(
@@ -43,21 +45,10 @@ class LoadedHandler:
         if not _is_async(handler):
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="handler")
             self.handle = self._in_thread
-        elif timeout_seconds:
-            self.handle = self._in_time
         else:
-            self.handle = cast(
-                "Callable[[Event], Awaitable[None]]", handler
-            )  # no wrapper: this call is made once per event
-
-    async def _in_time(self, event: Event) -> None:
-        try:
-            async with asyncio.timeout(self._timeout) as limit:
-                await self._handler(event)
-        except TimeoutError:
-            if not limit.expired():  # the handler's own
-                raise
-            raise TimeoutError(f"the handler took longer than {self._timeout:g} s") from None
+            self.handle = cast("Callable[[Event], Awaitable[None]]", handler)
+            if timeout_seconds:
+                self.handle = TimeLimit(timeout_seconds).limited(self.handle)
 
     async def _in_thread(self, event: Event) -> None:
         loop = asyncio.get_running_loop()

@@ -22,7 +22,8 @@ from processing.clients import (
     open_poison_storage,
     parking_store,
 )
-from processing.handler import load_handler
+from processing.discard import Discard
+from processing.handler import LoadedHandler, load_handler
 from processing.parker import Parking
 from processing.parking import ParkingStore
 from processing.poison import ClaimChecks
@@ -71,8 +72,12 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
 
 
 @asynccontextmanager
-async def open_redrive(settings: Mapping[str, str]) -> AsyncIterator[Redrive]:
+async def open_redrive(
+    settings: Mapping[str, str], *, discard: Discard | None = None
+) -> AsyncIterator[Redrive]:
     """Redrive, with the handler, the retry policy and the circuit that the settings name.
+
+    With `discard` that event is put on record instead of being handled.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
@@ -98,6 +103,8 @@ async def open_redrive(settings: Mapping[str, str]) -> AsyncIterator[Redrive]:
         await opened.enter_async_context(breaker)
         queue, container = await open_poison_storage(connections, credential, opened)
         claims = ClaimCheckBlobs(container)
+        if discard is not None:
+            handler = LoadedHandler(handler.name, discard.around(handler.handle, claims))
         yield Redrive(
             reader=StoragePoisonReader(queue),
             poison=StoragePoisonQueue(queue, claims),

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from processing.errors import ProcessingError
 from processing.poison import PoisonMessage
 
 
@@ -76,3 +77,24 @@ async def browse(reader: PoisonReader) -> list[PoisonMessage]:
             await reader.put_back(each)
     messages = {each.message.id: each.message for each in held}.values()
     return sorted(messages, key=lambda message: (message.enqueued_ms, message.sequence_number))
+
+
+async def find(reader: PoisonReader, text: str) -> PoisonMessage:
+    """The message that a text `names`; its claim check, if it is large.
+
+    Raises:
+        ProcessingError: there is none, or more than one.
+        StorageUnavailableError: the queue can't be read.
+    """
+    found = [message for message in await browse(reader) if names(message, text)]
+    if not found:
+        raise ProcessingError(f"no poison message with the id {text!r}")
+    if len(found) > 1:
+        ids = "".join(f"\n  {message.id}" for message in found)
+        raise ProcessingError(f"{len(found)} poison messages with the id {text!r}{ids}")
+    return found[0]
+
+
+def names(message: PoisonMessage, text: str) -> bool:
+    """Whether the text is the message's id, or what it ends with after a "/"."""
+    return f"/{message.id}".endswith(f"/{text}")

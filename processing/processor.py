@@ -130,7 +130,7 @@ class BatchProcessor:
             )
         # A client that lost its link may hand over an event twice, even within one batch.
         events = list({event.sequence_number: event for event in batch.events}.values())
-        finished = [event for event in events if known.is_finished(event)]
+        finished = known.finished_among(events)
         skipped = {event.sequence_number for event in finished}
         pending = [event for event in events if event.sequence_number not in skipped]
         progress = BatchProgress(

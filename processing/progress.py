@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -44,22 +44,28 @@ class Progress:
     finished: Mapping[int, int] = field(default_factory=dict)
     owner: int = 0
 
-    def is_finished(self, event: Event) -> bool:
-        """Whether the event was finished before."""
-        if self.watermark is not None and event.sequence_number <= self.watermark.sequence_number:
-            return True
-        return self.finished.get(event.sequence_number) == event.enqueued_ms
+    def finished_among(self, events: Iterable[Event]) -> list[Event]:
+        """Those that were finished before."""
+        below = -1 if self.watermark is None else self.watermark.sequence_number
+        enqueued = self.finished.get
+        return [
+            event
+            for event in events
+            if event.sequence_number <= below
+            or enqueued(event.sequence_number) == event.enqueued_ms
+        ]
 
-    def is_of_another_hub(self, event: Event) -> bool:
-        """Whether the event shows that the hub was made again since this was written.
+    def is_of_another_hub(self, events: Iterable[Event]) -> bool:
+        """Whether one of the events shows that the hub was made again since this was written.
 
         Within one hub sequence numbers and enqueued times rise together. An event at or below the
         watermark which was enqueued after it can only come from a hub that counts anew.
         """
-        return (
-            self.watermark is not None
-            and event.sequence_number <= self.watermark.sequence_number
-            and event.enqueued_ms > self.watermark.enqueued_ms
+        watermark = self.watermark
+        return watermark is not None and any(
+            event.sequence_number <= watermark.sequence_number
+            and event.enqueued_ms > watermark.enqueued_ms
+            for event in events
         )
 
 
@@ -96,7 +102,7 @@ class ProgressStore(Protocol):
 async def open_for(store: ProgressStore, batch: EventBatch) -> Progress:
     """Open a partition's progress for a batch; start anew when the hub was made again."""
     progress = await store.open(batch.source)
-    if any(progress.is_of_another_hub(event) for event in batch.events):
+    if progress.is_of_another_hub(batch.events):
         logger.warning(
             "Partition %s counts anew (the hub was made again): its progress up to %s is dropped",
             batch.source,
@@ -168,8 +174,8 @@ class BatchProgress:
 
     async def _write(self) -> None:
         try:
-            await asyncio.sleep(0)  # let the other lanes that are ready finish their event first
             while self._pending:
+                await asyncio.sleep(0)  # let other lanes that are ready finish their event first
                 group, pending = self._group, self._pending
                 self._group, self._pending = None, []
                 self._done.update(event.sequence_number for event in pending)

@@ -21,7 +21,7 @@ from processing.event import Source
 from processing.handler import LoadedHandler
 from processing.parker import Parking
 from processing.poison import PoisonMessage, PoisonQueue
-from processing.poison_reader import PoisonReader, Received
+from processing.poison_reader import PoisonReader, Received, names
 from processing.replay import KeyReplay, Replaying, Tally
 from processing.retry import RetryPolicy
 
@@ -278,8 +278,3 @@ class Redrive:
             and not received.gone
             and await self._parking.store.is_stale(message.source, message.verdict)
         )
-
-
-def names(message: PoisonMessage, text: str) -> bool:
-    """Whether the text is the message's id, or what it ends with after a "/"."""
-    return f"/{message.id}".endswith(f"/{text}")

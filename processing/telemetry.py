@@ -24,6 +24,7 @@ from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind
 
 from processing.event import Event, Source
+from processing.vitals import Vitals
 
 type Handle = Callable[[Event], Awaitable[None]]
 
@@ -36,11 +37,16 @@ class Telemetry:
 
     Args:
         meter, tracer: None for the process's own.
+        vitals: told of each call and each batch as well.
     """
 
     def __init__(
-        self, meter: metrics.Meter | None = None, tracer: trace.Tracer | None = None
+        self,
+        meter: metrics.Meter | None = None,
+        tracer: trace.Tracer | None = None,
+        vitals: Vitals | None = None,
     ) -> None:
+        self._vitals = vitals or Vitals()
         meter = meter or metrics.get_meter("processing")
         self._tracer = tracer or trace.get_tracer("processing")
         self._events = meter.create_counter("processing.events", description="events by outcome")
@@ -51,7 +57,7 @@ class Telemetry:
 
     def measured(self, handle: Handle) -> Handle:
         """The handler, with each call measured, inside a span where the event brings a trace."""
-        record, clock = self._handler.record, time.perf_counter
+        record, clock, called = self._handler.record, time.perf_counter, self._vitals.called
 
         async def call(event: Event) -> None:
             started = clock()
@@ -63,7 +69,9 @@ class Telemetry:
                     await handle(event)
                 outcome = _OK
             finally:
-                record(clock() - started, outcome)
+                seconds = clock() - started
+                record(seconds, outcome)
+                called(seconds, outcome is _ERROR)
 
         return call
 
@@ -78,6 +86,7 @@ class Telemetry:
     def batch_ended(self, source: Source, seconds: float, outcomes: Mapping[str, int]) -> None:
         """An invocation ended, well or not, with so many events by outcome."""
         self._batch.record(seconds, {"partition": source.partition})
+        self._vitals.ended(outcomes)
         for outcome, count in outcomes.items():
             if count:
                 self._events.add(count, {"outcome": outcome, "partition": source.partition})

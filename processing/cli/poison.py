@@ -1,4 +1,4 @@
-"""`python -m processing poison list|show` and `parked list`."""
+"""`python -m processing poison list|show|discard` and `parked list`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from processing.cli import discard
 from processing.cli.output import show_key, table, when
 from processing.operations import open_parking, open_poison
 from processing.parking import Entry, EntryKind
 from processing.poison import PoisonMessage
-from processing.poison_reader import browse
-from processing.redrive import names
+from processing.poison_reader import browse, find
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
     """Add the commands."""
-    poison = commands.add_parser("poison", help="look at the poison queue")
+    poison = commands.add_parser(
+        "poison", help="look at the poison queue, or give up what is in it"
+    )
     acts = poison.add_subparsers(dest="act", required=True)
     listing = acts.add_parser("list", parents=[common], help="poison messages, oldest first")
     listing.add_argument("--json", action="store_true", help="one JSON object per line")
@@ -31,6 +33,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         "--body", type=Path, metavar="FILE", help="write the event's body there, byte for byte"
     )
     show.set_defaults(run=run_show)
+    discard.add(acts, common)
     parked = commands.add_parser("parked", help="look at parked keys")
     parked_acts = parked.add_subparsers(dest="act", required=True)
     listing = parked_acts.add_parser("list", parents=[common], help="parked keys")
@@ -67,15 +70,7 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
 async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """Show one message whole."""
     async with open_poison(settings) as storage:
-        messages = await browse(storage.reader)
-        found = [message for message in messages if names(message, arguments.id)]
-        if len(found) != 1:
-            what = "no poison message" if not found else f"{len(found)} poison messages"
-            print(f"processing: {what} with the id {arguments.id!r}", file=sys.stderr)
-            for message in found:
-                print(f"  {message.id}", file=sys.stderr)
-            return 1
-        (message,) = found
+        message = await find(storage.reader, arguments.id)
         if message.claim_check is not None:
             message = message.whole(await storage.claims.get(message.claim_check))
     if arguments.body is None:

@@ -51,7 +51,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
                 summary = await redrive.run(selection, bar)
         finally:
             bar.close()
-    print(json.dumps(asdict(summary)) if arguments.json else _summary(summary))
+    print(json.dumps(asdict(summary)) if arguments.json else summary_text(summary))
     if summary.stopped == INTERRUPTED:
         return 130
     return 0 if summary.complete else 1
@@ -107,7 +107,8 @@ def _plan_json(plan: Plan) -> str:
     )
 
 
-def _summary(summary: RedriveSummary) -> str:
+def summary_text(summary: RedriveSummary) -> str:
+    """The summary for people."""
     lines = [
         f"{summary.replayed:,} replayed, {len(summary.failed):,} failed again, "
         f"{summary.left:,} left, {summary.released:,} keys released, in {summary.seconds:.1f} s"

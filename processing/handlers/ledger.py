@@ -110,6 +110,6 @@ class LedgerHandler:
             key = event.key or ""
             keys += (f"{prefix}key:{key}", f"{prefix}seen:{key}")
             counter = event.properties.get("counter", -1)
-            args += (key, str(counter), event.partition, event.sequence_number, event.enqueued_ms)
+            args.append(f"{counter} {event.partition} {event.sequence_number} {event.enqueued_ms}")
         replies: Sequence[int] = await self._append(keys, args)
         return replies

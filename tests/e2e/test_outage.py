@@ -8,11 +8,14 @@ from tests.e2e.runs import assert_kept, run
 
 
 def test_an_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:
-    """The handler raises DependencyUnavailableError until the operator has mended and approved."""
+    """The handler raises DependencyUnavailableError until the operator has mended and approved.
+
+    That takes longer than an invocation may be held: batches fail meanwhile, and come again.
+    """
     finished = run(
         tmp_path,
         "--scenario outage --events 5000 --keys 50 --poison-every 0 --outage-after 1000 "
-        "--approve-after 4 --set BREAKER_FAILURE_THRESHOLD=40",
+        "--approve-after 4 --set BREAKER_FAILURE_THRESHOLD=40 --set PROCESSING_HOLD_SECONDS=1",
     )
     assert_kept(finished, sent=5000, poisoned=0)
     report = finished.report

@@ -118,8 +118,8 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig() -> AsyncIterator[Rig]:
-    rules = BreakerSettings(count_poison=False)
+async def rig(**breaker_settings: Any) -> AsyncIterator[Rig]:
+    rules = BreakerSettings(count_poison=False, **breaker_settings)
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
         yield Rig(breaker)
 

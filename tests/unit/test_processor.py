@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from breaker import (
     BreakerSettings,
@@ -505,68 +503,6 @@ async def test_a_short_outage_of_storage_is_waited_out() -> None:
         result = await made.processor.process(batch(keyed("a")))
         assert result.poisoned == 1
         assert len(queue.messages) == 1
-
-
-KEYS = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=30)
-OUTCOMES = st.lists(
-    st.sampled_from(["ok", "ok", "ok", "poison", "fail", "flaky", "outage"]),
-    min_size=30,
-    max_size=30,
-)
-
-
-@given(KEYS, OUTCOMES, st.integers(1, 5), st.integers(1, 8))
-async def test_any_batch(
-    keys: list[str | None], outcomes: list[str], max_lanes: int, threshold: int
-) -> None:
-    """For any keys and failures: calls per key in order, each event handled, poisoned or
-    unfinished, and what is unfinished is the rest of its lane.
-    """
-    events = [event(index, key) for index, key in enumerate(keys)]
-    starts: list[int] = []
-    running: set[str | None] = set()
-
-    async def behave(each: Event) -> None:
-        number = each.sequence_number
-        first = number not in starts
-        if first:
-            starts.append(number)
-        assert each.key not in running
-        running.add(each.key)
-        try:
-            await asyncio.sleep(0)
-            match outcomes[number]:
-                case "poison":
-                    raise PoisonEventError("bad")
-                case "fail":
-                    raise LookupError("x")
-                case "flaky" if first:
-                    raise LookupError("once")
-                case "outage":
-                    raise DependencyUnavailableError("down")
-        finally:
-            running.discard(each.key)
-
-    async with parts(
-        behave,
-        settings={"max_attempts": 2, "hold_seconds": 0.0, "max_lanes": max_lanes},
-        breaker_settings={"failure_threshold": threshold},
-    ) as made:
-        ended = True
-        try:
-            await made.processor.process(batch(events))
-        except (CircuitOpenError, DependencyUnavailableError):
-            ended = False
-        ends = made.handled + made.poisoned
-        assert len(ends) == len(set(ends))
-        assert in_order(events, starts)
-        assert in_order(events, made.handled)
-        for key in set(keys):
-            lane = [each.sequence_number in ends for each in events if each.key == key]
-            assert lane == sorted(lane, reverse=True), "finished events are a prefix of their lane"
-        assert ended == (len(ends) == len(events))
-        known = await made.progress.load(SOURCE)
-        assert [each.sequence_number for each in events if known.is_finished(each)] == sorted(ends)
 
 
 def in_order(events: Sequence[Event], handled: Sequence[int]) -> bool:

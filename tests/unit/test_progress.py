@@ -31,11 +31,13 @@ class Commits(list[tuple[Mark | None, list[Mark]]]):
         return self.owner
 
 
-def test_is_finished() -> None:
+def test_finished_among() -> None:
     """At or below the watermark, or remembered above it with the same enqueued time."""
+    events = [event(n) for n in (4, 5, 6, 7)]
     progress = Progress(mark(5), {7: event(7).enqueued_ms})
-    assert [progress.is_finished(event(n)) for n in (4, 5, 6, 7)] == [True, True, False, True]
-    assert not progress.is_finished(event(7, enqueued_ms=1))
+    assert progress.finished_among(events) == [events[0], events[1], events[3]]
+    assert not progress.finished_among([event(7, enqueued_ms=1)])
+    assert Progress(None, progress.finished).finished_among(events) == [events[3]]
 
 
 async def test_recreated_hub_starts_anew() -> None:

@@ -8,8 +8,8 @@
 --   set: the key's events in it, "<partition>/<sequence>/<enqueued ms>"
 -- ARGV[1]    seconds until an idle ledger is forgotten
 -- ARGV[2]    the most refused appends that are kept
--- ARGV[3…7]  and so on, five for each event: its key or "", counter, partition, sequence number,
---            enqueued time in milliseconds since 1970
+-- ARGV[3]    and so on, one for each event, for encoding more would cost the client more than all
+--            the rest: "<counter> <partition> <sequence> <enqueued ms since 1970>"
 -- Returns, for each event, 1 if it was appended, 0 if it was there already, -1 if refused.
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%06d', time[2])
@@ -17,20 +17,19 @@ local ttl = tonumber(ARGV[1])
 local events = (#KEYS - 3) / 2
 local replies = {}
 local refuse = redis.call('EXISTS', KEYS[1]) == 1
+local before_key = #KEYS[1] - #'outage' + #'key:'  -- the names begin alike
 for n = 1, events do
-  local a = 5 * n - 2
-  local key, counter, partition = ARGV[a], ARGV[a + 1], ARGV[a + 2]
-  local sequence, enqueued = ARGV[a + 3], ARGV[a + 4]
-  local ledger, seen = KEYS[2 * n + 2], KEYS[2 * n + 3]
+  local event, ledger, seen = ARGV[n + 2], KEYS[2 * n + 2], KEYS[2 * n + 3]
+  local counter, partition, sequence, enqueued = string.match(event, '^(.*) (%S+) (%S+) (%S+)$')
   if refuse then
+    local key = string.sub(ledger, before_key + 1)
     redis.call('RPUSH', KEYS[2], table.concat({key, counter, partition, sequence, now}, '\t'))
     replies[n] = -1
   elseif redis.call('SADD', seen, partition .. '/' .. sequence .. '/' .. enqueued) == 0 then
     redis.call('INCR', KEYS[3])
     replies[n] = 0
   else
-    local line = table.concat({counter, partition, sequence, enqueued, now}, ' ')
-    if redis.call('RPUSH', ledger, line) % 1000 == 1 then  -- not each time: it halves the speed
+    if redis.call('RPUSH', ledger, event .. ' ' .. now) % 1000 == 1 then  -- not each time: it halves the speed
       redis.call('EXPIRE', ledger, ttl)
       redis.call('EXPIRE', seen, ttl)
     end
