@@ -30,11 +30,16 @@ class Record:
         return position_of(self.generation, self.state)
 
 
-def tripped(failures: int, successes: int, rules: Rules) -> str | None:
-    """Why this many failures and successes inside the window open the circuit, or None."""
+def tripped(failures: int, successes: int, rules: Rules, error: str = "") -> str | None:
+    """Why this many failures and successes inside the window open the circuit, or None.
+
+    The last error is part of it: whoever is woken by it wants to know what failed.
+    """
     window = rules.window_us / 1_000_000
+    last = f"; the last: {error}" if error else ""
     if failures >= rules.failure_threshold:
-        return f"{failures} failures within {window:g} s (threshold {rules.failure_threshold})"
+        threshold = rules.failure_threshold
+        return f"{failures} failures within {window:g} s (threshold {threshold}){last}"
     total = failures + successes
     if (
         rules.failure_ratio > 0
@@ -42,7 +47,7 @@ def tripped(failures: int, successes: int, rules: Rules) -> str | None:
         and failures >= rules.failure_ratio * total
     ):
         ratio = rules.failure_ratio
-        return f"{failures} of {total} failed within {window:g} s (ratio {ratio:g})"
+        return f"{failures} of {total} failed within {window:g} s (ratio {ratio:g}){last}"
     return None
 
 

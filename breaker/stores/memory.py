@@ -86,7 +86,7 @@ class MemoryCircuitStore:
             self._window.limit(rules.failure_threshold)
             reason: str | None = f"probe failed: {error}"
         else:
-            reason = tripped(len(self._window), self._successes(rules, now), rules)
+            reason = tripped(len(self._window), self._successes(rules, now), rules, error)
         if reason is not None:
             next_record = opened(record, rules, now, reason)
             self._move(rules, now, next_record, CircuitEvent.OPENED)

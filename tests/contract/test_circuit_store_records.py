@@ -70,7 +70,7 @@ async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualC
         ("closed", 1, "", 1002.0, "1 probes succeeded", "here:1"),
         ("half_opened", 1, "ann", 1001.0, "approved by ann", "here:1"),
         ("approved", 1, "ann", 1001.0, "", "here:1"),
-        ("opened", 1, "", 1000.0, "2 failures within 30 s (threshold 2)", "here:1"),
+        ("opened", 1, "", 1000.0, "2 failures within 30 s (threshold 2); the last: boom 1", "here:1"),
     ]
     assert [entry.event for entry in await store.history(2)] == ["closed", "isolated"]
 
@@ -105,7 +105,7 @@ async def test_snapshot_tells_everything(store: CircuitStore, clock: ManualClock
         window_seconds=30.0,
         opened_at=1000.0,
         changed_at=1000.0,
-        reason="1 failures within 30 s (threshold 1)",
+        reason="1 failures within 30 s (threshold 1); the last: boom",
         retry_after=6.0,
         resume_at=1010.0,
         as_of=1004.0,
@@ -134,7 +134,7 @@ async def test_each_transition_is_one_alert_with_a_deterministic_id(store: Circu
         "failure_threshold": 2,
         "window_seconds": 30.0,
         "errors": ["boom 1", "boom 0"],
-        "reason": "2 failures within 30 s (threshold 2)",
+        "reason": "2 failures within 30 s (threshold 2); the last: boom 1",
         "by": "",
         "instance": "here:1",
     }

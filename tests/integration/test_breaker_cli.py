@@ -53,7 +53,7 @@ async def test_an_operators_day(redis_url: str) -> None:
     code, out, _ = await cli("status", REDIS_URL=redis_url)
     assert code == 0
     assert "state      open (generation 1)" in out
-    assert "because    1 failures within 30 s (threshold 1)" in out
+    assert "because    1 failures within 30 s (threshold 1); the last: boom" in out
     code, out, err = await cli("approve", "--generation", "1", "--by", "ann", REDIS_URL=redis_url)
     assert (code, err) == (0, "")
     assert "c: half_open, generation 1" in out
@@ -64,7 +64,7 @@ async def test_an_operators_day(redis_url: str) -> None:
     code, out, _ = await cli("history", "--json", REDIS_URL=redis_url)
     events = [json.loads(line) for line in out.splitlines()]
     assert [(event["event"], event["by"], event["reason"]) for event in events] == [
-        ("opened", "", "1 failures within 30 s (threshold 1)"),
+        ("opened", "", "1 failures within 30 s (threshold 1); the last: boom"),
         ("approved", "ann", ""),
         ("half_opened", "ann", "approved by ann"),
         ("closed", "bob", "mended"),

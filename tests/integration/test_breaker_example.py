@@ -25,7 +25,8 @@ def test_the_breaker_works_alone(redis_url: str, with_redis: bool) -> None:
         timeout=60,
     )
     assert done.stdout == (
-        "circuit 'shop' is open (generation 1): 3 failures within 30 s (threshold 3)\n"
+        "circuit 'shop' is open (generation 1): 3 failures within 30 s (threshold 3); "
+        "the last: no route to the shop\n"
     )
 
 

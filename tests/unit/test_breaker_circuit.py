@@ -101,7 +101,7 @@ async def test_an_open_circuit_refuses_without_asking(
     assert refused.value.retry_after is None
     assert refused.value.circuit is breaker.circuit
     assert str(refused.value) == (
-        "circuit 'c' is open (generation 1): 3 failures within 30 s (threshold 3)"
+        "circuit 'c' is open (generation 1): 3 failures within 30 s (threshold 3); the last: boom"
     )
 
 

@@ -34,14 +34,15 @@ local function seconds()
   return string.format('%g', window_us / 1000000)
 end
 local total = failed + successes()
+local last = ARGV[5] ~= '' and '; the last: ' .. ARGV[5] or ''
 if probing then
   redis.call('ZREMRANGEBYRANK', KEYS[2], 0, -threshold - 1)
   mover().open('probe failed: ' .. ARGV[5])
 elseif failed >= threshold then
   mover().open(whole(failed) .. ' failures within ' .. seconds() .. ' s (threshold '
-    .. whole(threshold) .. ')')
+    .. whole(threshold) .. ')' .. last)
 elseif ratio > 0 and total >= rule(4) and failed >= ratio * total then
   mover().open(whole(failed) .. ' of ' .. whole(total) .. ' failed within ' .. seconds()
-    .. ' s (ratio ' .. string.format('%g', ratio) .. ')')
+    .. ' s (ratio ' .. string.format('%g', ratio) .. ')' .. last)
 end
 return reply('done')
