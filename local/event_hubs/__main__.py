@@ -7,8 +7,10 @@ import asyncio
 import logging
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from local.event_hubs.config import ConfigError, NamespaceConfig
@@ -31,6 +33,14 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, help="the emulator's config.json")
     parser.add_argument("--hub", help="instead of --config: one event hub of this name")
     parser.add_argument("--partitions", type=int, default=4, help="its partitions (%(default)s)")
+    parser.add_argument(
+        "--create",
+        type=int,
+        default=0,
+        metavar="PARTITIONS",
+        help="create an event hub that a client names with so many partitions, and consumer "
+        "groups, too (default: what is not configured is not found)",
+    )
     parser.add_argument(
         "--retention-count",
         type=int,
@@ -60,6 +70,12 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
         help="a shared access key; with any, tokens must be signed with one of them; the "
         f"{KEY_VARIABLE} environment variable takes one more, out of other users' sight",
     )
+    parser.add_argument(
+        "--tls",
+        type=Path,
+        metavar="PEM",
+        help="speak TLS with the certificate and private key in this file",
+    )
     parser.add_argument("--verbose", action="store_true", help="log refusals and closings")
     return parser.parse_args(arguments)
 
@@ -70,7 +86,8 @@ def build_server(arguments: argparse.Namespace, environment: Mapping[str, str]) 
     Raises:
         ValueError: the configuration or an argument cannot be used.
     """
-    if (arguments.config is None) == (arguments.hub is None):
+    given = [name for name in ("config", "hub") if getattr(arguments, name) is not None]
+    if len(given) > 1 or not (given or arguments.create):
         raise ConfigError("give either --config or --hub")
     keys: dict[str, str] = {}
     for item in (*arguments.key, *filter(None, [environment.get(KEY_VARIABLE)])):
@@ -79,9 +96,7 @@ def build_server(arguments: argparse.Namespace, environment: Mapping[str, str]) 
             raise ValueError(f"--key and {KEY_VARIABLE} take NAME=VALUE")
         keys[name] = value
     return EventHubsServer(
-        NamespaceConfig.from_file(arguments.config)
-        if arguments.config is not None
-        else NamespaceConfig.single(arguments.hub, arguments.partitions),
+        replace(_hubs(arguments), create_partitions=arguments.create),
         host=arguments.host,
         port=arguments.port,
         control_port=arguments.control_port,
@@ -89,7 +104,25 @@ def build_server(arguments: argparse.Namespace, environment: Mapping[str, str]) 
             arguments.retention_count, arguments.retention_bytes, arguments.retention_seconds
         ),
         keys=keys,
+        tls=None if arguments.tls is None else _tls_context(arguments.tls),
     )
+
+
+def _tls_context(file: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(file)
+    except OSError as error:
+        raise ValueError(f"--tls {file}: {error.strerror or error}") from error
+    return context
+
+
+def _hubs(arguments: argparse.Namespace) -> NamespaceConfig:
+    if arguments.config is not None:
+        return NamespaceConfig.from_file(arguments.config)
+    if arguments.hub is not None:
+        return NamespaceConfig.single(arguments.hub, arguments.partitions)
+    return NamespaceConfig(())
 
 
 async def serve(server: EventHubsServer) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from proton import Message
+from proton import Message, int32, symbol
 
-from local.event_hubs.errors import NOT_ALLOWED, UNAUTHORIZED, AmqpError
+from local.event_hubs.errors import AUTH_FAILED, NOT_ALLOWED, UNAUTHORIZED, AmqpError
 from local.event_hubs.nodes import text
 from local.event_hubs.tokens import Grant, TokenError, check_token
 
@@ -32,12 +32,21 @@ class Authorization:
             )
         if not self._keys:
             return _status(202, "Accepted")
+        now = self._now()
         try:
-            grant = check_token(str(request.body), self._keys, self._now())
+            grant = check_token(str(request.body), self._keys, now)
         except TokenError as error:
-            return _status(401, str(error))
+            reply = _status(401, str(error))
+            reply.properties["error-condition"] = symbol(AUTH_FAILED)
+            return reply
+        self._grants = {path: old for path, old in self._grants.items() if now < old.expires_at}
         self._grants[grant.path] = grant
         return _status(202, "Accepted")
+
+    def allows(self, hub: str) -> bool:
+        """Whether a token that has not expired opens a hub."""
+        now = self._now()
+        return not self._keys or any(grant.covers(hub, now) for grant in self._grants.values())
 
     def require(self, hub: str) -> None:
         """Check that a token opens a hub.
@@ -45,14 +54,11 @@ class Authorization:
         Raises:
             AmqpError: `amqp:unauthorized-access`.
         """
-        if not self._keys:
-            return
-        now = self._now()
-        if not any(grant.covers(hub, now) for grant in self._grants.values()):
+        if not self.allows(hub):
             raise AmqpError(
                 UNAUTHORIZED, f"Unauthorized access. A token with claims for '{hub}' is required."
             )
 
 
 def _status(code: int, description: str) -> Message:
-    return Message(properties={"status-code": code, "status-description": description})
+    return Message(properties={"status-code": int32(code), "status-description": description})

@@ -53,12 +53,25 @@ class HubConfig:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceConfig:
-    """One namespace with its event hubs."""
+    """One namespace with its event hubs.
+
+    Attributes:
+        hubs: those that are there from the start.
+        name: the namespace's.
+        create_partitions: the partitions of a hub that a client names and that is not there; it
+            is created then, and so are consumer groups. 0: what is not there is not found.
+    """
 
     hubs: tuple[HubConfig, ...]
     name: str = "emulatorNs1"
+    create_partitions: int = 0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.create_partitions <= MAX_PARTITIONS:
+            raise ConfigError(
+                f"partitions of hubs that are created on first use: takes 0 to {MAX_PARTITIONS}, "
+                f"got {self.create_partitions}"
+            )
         seen: set[str] = set()
         for hub in self.hubs:
             if hub.name.lower() in seen:

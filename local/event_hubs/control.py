@@ -4,17 +4,13 @@ GET    /healthz
 GET    /hubs, /hubs/{name}
 PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: (re)create, empty
 DELETE /hubs/{name}
-POST   /faults/detach    {"hub": "events", "partition": 0, "consumerGroup": "$Default"}
-POST   /faults/drop      {"hub": "events", "politely": false}; without a hub all connections
-POST   /faults/redeliver {"hub": "events", "partition": 0, "events": 100}
-POST   /faults/throttle  {"hub": "events", "seconds": 5}
+POST   /faults/...      see `control_faults.py`
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -26,9 +22,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from local.event_hubs.config import ConfigError, HubConfig
+from local.event_hubs.control_faults import FaultRoutes
 from local.event_hubs.errors import NOT_FOUND, AmqpError
 from local.event_hubs.faults import Faults
 from local.event_hubs.hub import EventHub
+from local.event_hubs.json_body import read_body, whole
 from local.event_hubs.service import Service
 from local.event_hubs.sockets import listen
 
@@ -38,7 +36,6 @@ class ControlApp:
 
     def __init__(self, service: Service, faults: Faults) -> None:
         self._service = service
-        self._faults = faults
         self.app = Starlette(
             routes=[
                 Route("/healthz", self._healthz),
@@ -46,10 +43,7 @@ class ControlApp:
                 Route("/hubs/{name}", self._hub),
                 Route("/hubs/{name}", self._create, methods=["PUT"]),
                 Route("/hubs/{name}", self._delete, methods=["DELETE"]),
-                Route("/faults/detach", self._detach, methods=["POST"]),
-                Route("/faults/drop", self._drop, methods=["POST"]),
-                Route("/faults/redeliver", self._redeliver, methods=["POST"]),
-                Route("/faults/throttle", self._throttle, methods=["POST"]),
+                *FaultRoutes(faults).routes,
             ],
             exception_handlers={AmqpError: _amqp_error, ConfigError: _bad_request},
         )
@@ -66,47 +60,18 @@ class ControlApp:
         return JSONResponse(describe(self._service.namespace.hub(request.path_params["name"])))
 
     async def _create(self, request: Request) -> Response:
-        body = await _body(request)
+        body = await read_body(request)
         groups = body.get("consumerGroups", [])
         if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
             raise ConfigError(f"consumerGroups takes a list of names, got {groups!r}")
         config = HubConfig(
-            request.path_params["name"], _number(body, "partitionCount", 4), tuple(groups)
+            request.path_params["name"], whole(body, "partitionCount", 4), tuple(groups)
         )
         return JSONResponse(describe(self._service.namespace.create(config)), status_code=201)
 
     async def _delete(self, request: Request) -> Response:
         self._service.namespace.delete(request.path_params["name"])
         return Response(status_code=204)
-
-    async def _detach(self, request: Request) -> Response:
-        body = await _body(request)
-        count = self._faults.detach_links(
-            str(body.get("hub", "")),
-            partition=_partition(body),
-            group=body.get("consumerGroup"),
-        )
-        return JSONResponse({"detached": count})
-
-    async def _drop(self, request: Request) -> Response:
-        body = await _body(request)
-        count = self._faults.drop_connections(
-            body.get("hub"), politely=bool(body.get("politely", False))
-        )
-        return JSONResponse({"dropped": count})
-
-    async def _redeliver(self, request: Request) -> Response:
-        body = await _body(request)
-        count = self._faults.redeliver(
-            str(body.get("hub", "")), _number(body, "events", 100), partition=_partition(body)
-        )
-        return JSONResponse({"redelivered": count})
-
-    async def _throttle(self, request: Request) -> Response:
-        body = await _body(request)
-        seconds = _number(body, "seconds", 5)
-        self._faults.throttle(str(body.get("hub", "")), seconds)
-        return JSONResponse({"seconds": seconds})
 
 
 def describe(hub: EventHub) -> dict[str, Any]:
@@ -172,28 +137,6 @@ class _Uvicorn(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    raw = await request.body()
-    try:
-        body = json.loads(raw) if raw else {}
-    except ValueError:
-        raise ConfigError("the body is no JSON") from None
-    if not isinstance(body, dict):
-        raise ConfigError(f"the body takes an object, got {body!r}")
-    return body
-
-
-def _number(body: dict[str, Any], name: str, default: int) -> int:
-    value = body.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ConfigError(f"{name} takes a number, got {value!r}")
-    return int(value)
-
-
-def _partition(body: dict[str, Any]) -> int | None:
-    return None if body.get("partition") is None else _number(body, "partition", 0)
 
 
 async def _amqp_error(request: Request, error: Exception) -> Response:

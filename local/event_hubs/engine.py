@@ -25,7 +25,9 @@ from cproton import (
     pn_transport_pop,
     pn_transport_push,
 )
-from proton import Collector, Condition, Connection, ProtonException, Transport
+from proton import Collector, Condition, Connection, Endpoint, ProtonException, Transport
+
+from local.event_hubs.errors import FRAMING_ERROR, AmqpError
 
 MAX_FRAME_SIZE = 65536
 _CHANNEL_MAX = 4999
@@ -63,7 +65,11 @@ class Engine:
         self._transport.bind(self.connection)
 
     def push(self, data: bytes) -> None:
-        """Take in bytes of the peer and handle what comes of them."""
+        """Take in bytes of the peer and handle what comes of them.
+
+        Raises:
+            AmqpError: `amqp:connection:framing-error`, Proton takes them for no frame.
+        """
         impl = self._transport._impl
         view = memoryview(data)
         while view:
@@ -76,6 +82,15 @@ class Engine:
             view = view[taken:]
             self.dispatch()
         self.dispatch()
+        if pn_transport_capacity(impl) < 0 and not self._ended:
+            raise AmqpError(FRAMING_ERROR, "A frame of this kind or form is not known.")
+
+    @property
+    def _ended(self) -> bool:
+        """Whether there is a reason, told or to be told, that nothing more is taken in."""
+        if self.connection.state & Endpoint.REMOTE_CLOSED:
+            return True
+        return self._transport.condition is not None
 
     def dispatch(self) -> None:
         """Handle the events that are waiting; a handler that comes here has its turn already."""

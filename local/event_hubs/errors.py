@@ -20,6 +20,7 @@ MESSAGE_SIZE_EXCEEDED = "amqp:link:message-size-exceeded"
 LINK_STOLEN = "amqp:link:stolen"
 SERVER_BUSY = "com.microsoft:server-busy"
 ARGUMENT_ERROR = "com.microsoft:argument-error"
+AUTH_FAILED = "com.microsoft:auth-failed"
 ARGUMENT_OUT_OF_RANGE = "com.microsoft:argument-out-of-range"
 
 
@@ -40,6 +41,15 @@ class AmqpError(Exception):
 def entity_not_found(path: str) -> AmqpError:
     """The messaging entity does not exist, in the service's words."""
     return AmqpError(NOT_FOUND, f"The messaging entity '{path}' could not be found.")
+
+
+def no_partition(partitions: int) -> AmqpError:
+    """A link names a partition that there is not, in the service's words."""
+    return AmqpError(
+        ARGUMENT_OUT_OF_RANGE,
+        "The specified partition is invalid for an EventHub partition sender or receiver. It "
+        f"should be between 0 and {partitions - 1}.",
+    )
 
 
 def malformed(what: str) -> AmqpError:

@@ -196,6 +196,16 @@ def message_format(frame: Frame) -> tuple[int, int | None]:
     return handle or 0, read_uint(data, position)
 
 
+def link_handle(frame: Frame) -> int:
+    """Read the handle that a detach begins with; 0 if it is missing.
+
+    Raises:
+        AmqpError: `amqp:decode-error`.
+    """
+    count, position, _ = read_compound(frame.data, frame.body)
+    return (read_uint(frame.data, position) if count else None) or 0
+
+
 def reserve_padding_room(frame: Frame) -> bytes:
     """Lower the frame size that a peer's open allows, so that padding never exceeds it.
 

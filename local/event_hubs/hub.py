@@ -7,16 +7,12 @@ from typing import Protocol
 
 from local.event_hubs.config import DEFAULT_GROUP, HubConfig
 from local.event_hubs.epochs import Receiver, admit
-from local.event_hubs.errors import (
-    ARGUMENT_OUT_OF_RANGE,
-    SERVER_BUSY,
-    AmqpError,
-    entity_not_found,
-)
+from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
 from local.event_hubs.log import PartitionLog
 from local.event_hubs.messages import split
 from local.event_hubs.partitioner import RoundRobin, partition_for_key
 from local.event_hubs.retention import Retention
+from local.event_hubs.trouble import Trouble
 
 MAX_KEY_CHARACTERS = 128
 _AGE_CHECK_MS = 1000
@@ -43,7 +39,7 @@ class EventHub:
         self.groups = {name.lower() for name in (DEFAULT_GROUP, *config.consumer_groups)}
         self.created_ms = now_ms()
         self.links: set[AttachedLink] = set()
-        self.busy_until_ms = 0
+        self.trouble = Trouble(now_ms)
         self._retention = retention
         self._now_ms = now_ms
         self._turns = RoundRobin(config.partitions)
@@ -70,19 +66,6 @@ class EventHub:
         if group.lower() not in self.groups:
             raise entity_not_found(f"{self.name}/ConsumerGroups/{group}")
 
-    def require_not_busy(self) -> None:
-        """Refuse while the hub is being throttled.
-
-        Raises:
-            AmqpError: `com.microsoft:server-busy`; SDKs wait 4 seconds and try again.
-        """
-        if self._now_ms() < self.busy_until_ms:
-            raise AmqpError(
-                SERVER_BUSY,
-                "The request was terminated because the entity is being throttled. Error code : "
-                "50009. Please wait 4 seconds and try again.",
-            )
-
     def publish(self, message: bytes, message_format: int, partition: int | None) -> range:
         """Append a message, or all messages of a batch, to one partition.
 
@@ -95,10 +78,10 @@ class EventHub:
             Their sequence numbers.
 
         Raises:
-            AmqpError: throttled, malformed, or the partition key is too long.
+            AmqpError: refused, malformed, or the partition key is too long.
         """
-        self.require_not_busy()
         key, events = split(message, message_format)
+        self.trouble.check_publication(len(events))
         if key is not None and len(key.decode("utf-8", "replace")) > MAX_KEY_CHARACTERS:
             raise AmqpError(
                 ARGUMENT_OUT_OF_RANGE,
@@ -154,8 +137,14 @@ class EventHub:
             horizon = now_ms - int(limits.max_age_seconds * 1000)
             for log in self.partitions:
                 self._forget(log, log.sequence_at_time(horizon) - log.begin_sequence)
-        while self._events > limits.max_events or self._bytes > limits.max_bytes:
-            self._forget(min(self.partitions, key=_age), 1)
+        while (excess := self._events - limits.max_events) > 0 or self._bytes > limits.max_bytes:
+            oldest = min(self.partitions, key=_age)
+            self._forget(oldest, self._older_than_others(oldest, excess) if excess > 1 else 1)
+
+    def _older_than_others(self, oldest: PartitionLog, most: int) -> int:
+        """How many of its events, up to a number, came before all that the others still have."""
+        next_ms = min((_age(log) for log in self.partitions if log is not oldest), default=1 << 62)
+        return max(1, min(most, oldest.sequence_at_time(next_ms) - oldest.begin_sequence))
 
     def _forget(self, log: PartitionLog, count: int) -> None:
         before = log.size_bytes

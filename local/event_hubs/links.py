@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from proton import Condition
@@ -18,6 +19,9 @@ class Owner(Protocol):
     def schedule_delivery(self) -> None:
         """Give the subscriptions a turn, soon."""
 
+    def after_flush(self, work: Callable[[], None]) -> None:
+        """Do something once all that the engine has to say by now has been written."""
+
     def forget(self, handler: LinkHandler) -> None:
         """The link is closed on our side."""
 
@@ -33,8 +37,14 @@ class LinkHandler:
     def on_flow(self) -> None:
         """The peer has sent credit."""
 
-    def on_delivery(self, delivery: Any, message_format: int) -> None:
-        """A delivery (a C object) has changed; the format is that of the transfer at hand."""
+    def on_delivery(self, delivery: Any, message_format: int) -> int:
+        """A delivery (a C object) has changed; the format is that of the transfer at hand.
+
+        Returns:
+            The bytes of it that have to be kept until the rest comes.
+        """
+        del delivery, message_format
+        return 0
 
     def on_closed(self) -> None:
         """The link is over, by whomever; called once."""

@@ -101,9 +101,8 @@ class PartitionLog:
     def trim(self, count: int) -> None:
         """Forget the `count` oldest events."""
         stop = self._trimmed + min(count, len(self))
-        for index in range(self._trimmed, stop):
-            self._bytes -= len(self._deliveries[index])
-            self._deliveries[index] = b""
+        self._bytes -= sum(map(len, self._deliveries[self._trimmed : stop]))
+        self._deliveries[self._trimmed : stop] = [b""] * (stop - self._trimmed)
         self._trimmed = stop
         if stop >= _COMPACT_AT and stop * 2 >= len(self._deliveries):
             self._compact()

@@ -39,10 +39,12 @@ class Management:
             return _reply(400, f"the operation {operation!r} on {kind!r} is not supported", None)
         try:
             self._require(name or "")
-            hub = self._namespace.hub(name or "")
+            hub = self._namespace.open(name or "")
             body = _hub(hub) if kind == HUB else _partition(hub, partition or "")
         except AmqpError as error:
-            return _reply(_STATUS[error.condition], error.description, None, error.condition)
+            return _reply(
+                _STATUS.get(error.condition, 400), error.description, None, error.condition
+            )
         return _reply(200, "OK", body)
 
 

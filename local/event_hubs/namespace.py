@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from local.event_hubs.config import HubConfig, NamespaceConfig
-from local.event_hubs.errors import entity_not_found
+from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
+from local.event_hubs.errors import RESOURCE_LIMIT_EXCEEDED, AmqpError, entity_not_found
 from local.event_hubs.hub import EventHub
 from local.event_hubs.retention import Retention
+
+MAX_HUBS = 1000
+MAX_GROUPS = 1000
 
 
 class Namespace:
@@ -17,6 +20,7 @@ class Namespace:
         self, config: NamespaceConfig, retention: Retention, now_ms: Callable[[], int]
     ) -> None:
         self.name = config.name
+        self._config = config
         self._retention = retention
         self._now_ms = now_ms
         self._hubs: dict[str, EventHub] = {}
@@ -39,6 +43,39 @@ class Namespace:
             return self._hubs[name.lower()]
         except KeyError:
             raise entity_not_found(name) from None
+
+    def open(self, name: str) -> EventHub:
+        """Find an event hub for a client, or create it if the configuration says so.
+
+        Raises:
+            AmqpError: `amqp:not-found`, or there are too many already.
+        """
+        if name in self or not self._config.create_partitions:
+            return self.hub(name)
+        if len(self._hubs) >= MAX_HUBS:
+            raise AmqpError(RESOURCE_LIMIT_EXCEEDED, f"A namespace takes at most {MAX_HUBS} hubs.")
+        try:
+            return self.create(HubConfig(name, self._config.create_partitions))
+        except ConfigError:
+            raise entity_not_found(name) from None
+
+    def open_group(self, hub: EventHub, group: str) -> None:
+        """Check that a consumer group exists, or create it if the configuration says so.
+
+        Raises:
+            AmqpError: `amqp:not-found`, or there are too many already.
+        """
+        if group.lower() not in hub.groups and self._config.create_partitions:
+            if len(hub.groups) >= MAX_GROUPS:
+                raise AmqpError(
+                    RESOURCE_LIMIT_EXCEEDED, f"A hub takes at most {MAX_GROUPS} consumer groups."
+                )
+            try:
+                HubConfig(hub.name, 1, (group,))
+            except ConfigError:
+                raise entity_not_found(f"{hub.name}/ConsumerGroups/{group}") from None
+            hub.groups.add(group.lower())
+        hub.require_group(group)
 
     def create(self, config: HubConfig) -> EventHub:
         """Create an event hub with empty partitions; one of that name is deleted first."""

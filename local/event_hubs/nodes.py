@@ -43,7 +43,7 @@ class ReplyLink(LinkHandler):
 
     def send(self, reply: Message) -> None:
         """Queue a reply; Proton sends it when there is credit. A peer that takes none gets none."""
-        if pn_link_queued(self.link._impl) >= MAX_QUEUED_REPLIES:
+        if self.closed or pn_link_queued(self.link._impl) >= MAX_QUEUED_REPLIES:
             return
         delivery = self.link.delivery(str(next(self._tags)))
         self.link.send(reply.encode())
@@ -69,7 +69,7 @@ class RequestLink(LinkHandler):
         self.accept()
         pn_link_flow(self.link._impl, CREDIT)
 
-    def on_delivery(self, delivery: Any, message_format: int) -> None:
+    def on_delivery(self, delivery: Any, message_format: int) -> int:
         """Answer a complete request."""
         del message_format
         link = self.link._impl
@@ -79,7 +79,7 @@ class RequestLink(LinkHandler):
         if self.closed:
             pn_link_recv(link, size)
         if pn_delivery_partial(delivery):
-            return
+            return 0 if self.closed else size
         data = b""
         if not self.closed:
             _, data = pn_link_recv(link, size)
@@ -89,6 +89,7 @@ class RequestLink(LinkHandler):
             if (missing := CREDIT - pn_link_credit(link)) >= CREDIT // 2:
                 pn_link_flow(link, missing)
         pn_delivery_settle(delivery)
+        return 0
 
     def _respond(self, delivery: Any, data: bytes) -> None:
         try:
@@ -101,7 +102,8 @@ class RequestLink(LinkHandler):
         reply.correlation_id = request.id
         delivery.update(Delivery.ACCEPTED)
         if (reply_link := self._find_reply_link(request.reply_to)) is not None:
-            reply_link.send(reply)
+            # uamqp gives a reply up that comes before the request's acknowledgement.
+            self.owner.after_flush(lambda: reply_link.send(reply))
 
 
 def read_request(data: bytes) -> Message:

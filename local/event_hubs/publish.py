@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from cproton import (
@@ -20,7 +21,7 @@ from cproton import (
 from proton import Condition, Delivery
 
 from local.event_hubs.epochs import Receiver
-from local.event_hubs.errors import MESSAGE_SIZE_EXCEEDED, AmqpError
+from local.event_hubs.errors import DETACH_FORCED, MESSAGE_SIZE_EXCEEDED, AmqpError
 from local.event_hubs.hub import EventHub
 from local.event_hubs.links import LinkHandler, Owner
 
@@ -34,10 +35,19 @@ class Publisher(LinkHandler):
     group: str | None = None
     claim: Receiver | None = None
 
-    def __init__(self, owner: Owner, link: Any, hub: EventHub, partition: int | None) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        link: Any,
+        hub: EventHub,
+        partition: int | None,
+        now: Callable[[], float],
+    ) -> None:
         super().__init__(owner, link)
         self.hub = hub
         self.partition = partition
+        self.used_at = now()
+        self._now = now
         self._oversize = 0
 
     def attach(self) -> None:
@@ -51,31 +61,35 @@ class Publisher(LinkHandler):
         """Leave the hub."""
         self.hub.links.discard(self)
 
-    def on_delivery(self, delivery: Any, message_format: int) -> None:
+    def on_delivery(self, delivery: Any, message_format: int) -> int:
         """Append a complete transfer, then settle it. One that is too large is let run empty."""
         link = self.link._impl
+        self.used_at = self._now()
         size = pn_delivery_pending(delivery)
         if pn_delivery_aborted(delivery):
             pn_delivery_settle(delivery)
             self._oversize = 0
-            return
+            return 0
         partial = pn_delivery_partial(delivery)
         if self._oversize or size > MAX_MESSAGE_SIZE:
             self._oversize += size
         if self._oversize or self.closed:
             pn_link_recv(link, size)
         if partial:
-            return
+            return 0 if self._oversize or self.closed else size
         data = b"" if self._oversize or self.closed else bytes(pn_link_recv(link, size)[1])
         pn_link_advance(link)
         if not self.closed:
-            self._settle(delivery, data, message_format)
+            if not self._settle(delivery, data, message_format):
+                return 0
             if (missing := CREDIT - pn_link_credit(link)) >= CREDIT // 2:
                 pn_link_flow(link, missing)
         self._oversize = 0
         pn_delivery_settle(delivery)
+        return 0
 
-    def _settle(self, delivery: Any, message: bytes, message_format: int) -> None:
+    def _settle(self, delivery: Any, message: bytes, message_format: int) -> bool:
+        """Append and say so; False if the peer is to be left without an answer."""
         acknowledge = not pn_delivery_settled(delivery)
         try:
             self._require_size()
@@ -86,8 +100,12 @@ class Publisher(LinkHandler):
                 rejected.local.condition = Condition(error.condition, error.description)
                 rejected.update(Delivery.REJECTED)
         else:
+            if self.hub.trouble.takes_acknowledgement():
+                self.detach(AmqpError(DETACH_FORCED, "The link was detached before it could say."))
+                return False
             if acknowledge:
                 pn_delivery_update(delivery, PN_ACCEPTED)
+        return True
 
     def _require_size(self) -> None:
         if self._oversize:

@@ -10,8 +10,10 @@ from cproton import pn_link_session
 from local.event_hubs.address import CBS, Address, parse_address
 from local.event_hubs.cbs import Authorization
 from local.event_hubs.engine import identity
-from local.event_hubs.errors import NOT_ALLOWED, AmqpError
+from local.event_hubs.errors import NOT_ALLOWED, AmqpError, no_partition
+from local.event_hubs.hub import EventHub
 from local.event_hubs.links import LinkHandler, Owner
+from local.event_hubs.log import PartitionLog
 from local.event_hubs.management import Management
 from local.event_hubs.nodes import ReplyLink, RequestLink
 from local.event_hubs.publish import Publisher
@@ -32,8 +34,8 @@ class Router:
         self._service = service
         self._owner = owner
         self._links = links
-        self._authorization = Authorization(service.keys, service.now)
-        self._management = Management(service.namespace, self._authorization.require)
+        self.authorization = Authorization(service.keys, service.now)
+        self._management = Management(service.namespace, self.authorization.require)
 
     def handler_for(self, link: Any, attach_frame: bytes) -> LinkHandler:
         """Make the handler that an attach asks for; it is not attached yet.
@@ -46,7 +48,7 @@ class Router:
         address = parse_address(terminus.address)
         if address.is_service_node:
             return self._node_link(link, address)
-        self._authorization.require(address.hub)
+        self.authorization.require(address.hub)
         return (
             self._publisher(link, address)
             if link.is_receiver
@@ -54,27 +56,27 @@ class Router:
         )
 
     def _publisher(self, link: Any, address: Address) -> Publisher:
-        hub = self._service.namespace.hub(address.hub)
-        hub.require_not_busy()
+        hub = self._service.namespace.open(address.hub)
+        hub.trouble.check_link()
         if address.group is not None:
             raise AmqpError(NOT_ALLOWED, "A consumer group takes no events.")
-        partition = None if address.partition is None else hub.log(address.partition).partition
-        return Publisher(self._owner, link, hub, partition)
+        partition = None if address.partition is None else _log(hub, address.partition).partition
+        return Publisher(self._owner, link, hub, partition, self._service.now)
 
     def _subscription(self, link: Any, address: Address, runtime_metric: bool) -> Subscription:
-        hub = self._service.namespace.hub(address.hub)
-        hub.require_not_busy()
+        hub = self._service.namespace.open(address.hub)
+        hub.trouble.check_link()
         if address.group is None or address.partition is None:
             raise AmqpError(
                 NOT_ALLOWED,
                 "Events are received from <hub>/ConsumerGroups/<group>/Partitions/<id>.",
             )
-        hub.require_group(address.group)
+        self._service.namespace.open_group(hub, address.group)
         return Subscription(
             self._owner,
             link,
             hub,
-            hub.log(address.partition),
+            _log(hub, address.partition),
             address.group,
             runtime_metric=runtime_metric,
             now_ms=self._service.now_ms,
@@ -101,5 +103,12 @@ class Router:
                     return handler
             return None
 
-        node = self._authorization if address.hub == CBS else self._management
+        node = self.authorization if address.hub == CBS else self._management
         return RequestLink(self._owner, link, node.answer, find_reply_link)
+
+
+def _log(hub: EventHub, partition: str) -> PartitionLog:
+    try:
+        return hub.log(partition)
+    except AmqpError:
+        raise no_partition(len(hub.partitions)) from None

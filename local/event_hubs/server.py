@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ssl
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from local.event_hubs.connection import ClientConnection
 from local.event_hubs.control import ControlServer
 from local.event_hubs.errors import CONNECTION_FORCED, AmqpError
 from local.event_hubs.faults import Faults
+from local.event_hubs.housekeeping import Housekeeper, IdleLimits
 from local.event_hubs.namespace import Namespace
 from local.event_hubs.retention import Retention
 from local.event_hubs.service import Service
@@ -22,6 +24,7 @@ from local.event_hubs.sockets import listen
 
 DEFAULT_KEY_NAME = "RootManageSharedAccessKey"
 DEFAULT_KEY = base64.b64encode(b"breakwater-local-development-key").decode()
+HOUSEKEEPING_SECONDS = 1.0
 
 
 class EventHubsServer:
@@ -35,6 +38,9 @@ class EventHubsServer:
         retention: how much each hub remembers.
         keys: shared access keys by name; without any, every token is accepted.
         idle_timeout_seconds: the silence that clients are told they may keep.
+        tls: a server's TLS context; clients then connect as they do to the service, without
+            `UseDevelopmentEmulator`.
+        idle_limits: how long what is not used may stay open.
         now: seconds since 1970; enqueued times come from it.
     """
 
@@ -48,6 +54,8 @@ class EventHubsServer:
         retention: Retention | None = None,
         keys: Mapping[str, str] | None = None,
         idle_timeout_seconds: float = 240.0,
+        tls: ssl.SSLContext | None = None,
+        idle_limits: IdleLimits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._service = Service(
@@ -57,6 +65,9 @@ class EventHubsServer:
             keys=dict(keys or {}),
             idle_timeout_seconds=idle_timeout_seconds,
         )
+        self.housekeeper = Housekeeper(self._service, idle_limits or IdleLimits())
+        self._housekeeping: asyncio.TimerHandle | None = None
+        self._tls = tls
         self._host = host
         self._port = port
         self._listener: asyncio.Server | None = None
@@ -94,9 +105,10 @@ class EventHubsServer:
     def connection_string(self) -> str:
         """What the stock clients take; without an event hub's name."""
         name, key = next(iter(self._service.keys.items()), (DEFAULT_KEY_NAME, DEFAULT_KEY))
+        emulator = "" if self._tls is not None else "UseDevelopmentEmulator=true;"
         return (
             f"Endpoint=sb://{self._host}:{self.port};SharedAccessKeyName={name};"
-            f"SharedAccessKey={key};UseDevelopmentEmulator=true;"
+            f"SharedAccessKey={key};{emulator}"
         )
 
     async def start(self) -> None:
@@ -107,8 +119,11 @@ class EventHubsServer:
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
-            lambda: ClientConnection(self._service), sock=listen(self._host, self._port)
+            lambda: ClientConnection(self._service),
+            sock=listen(self._host, self._port),
+            ssl=self._tls,
         )
+        self._keep_house()
         if self._control is not None:
             try:
                 await self._control.start()
@@ -120,6 +135,8 @@ class EventHubsServer:
         """Tell all clients, close their connections and stop listening."""
         if self._control is not None:
             await self._control.stop()
+        if self._housekeeping is not None:
+            self._housekeeping.cancel()
         if self._listener is None:
             return
         self._listener.close()
@@ -134,6 +151,11 @@ class EventHubsServer:
                 connection.abort()
             await self._listener.wait_closed()
         self._listener = None
+
+    def _keep_house(self) -> None:
+        self.housekeeper.sweep()
+        loop = asyncio.get_running_loop()
+        self._housekeeping = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
 
     async def __aenter__(self) -> Self:
         await self.start()

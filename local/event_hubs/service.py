@@ -23,6 +23,10 @@ class Service:
         keys: shared access keys by name; without any, every token is accepted.
         idle_timeout_seconds: the silence that clients are told they may keep.
         connections: those that are open.
+        connections_refused_until: when new connections are let in again, as `now` tells it.
+        latency_ms: by how much everything is written late.
+        latency_until: until when, as `now` tells it.
+        due: what housekeeping is to do, each from a time on, as `now` tells it.
     """
 
     namespace: Namespace
@@ -31,7 +35,21 @@ class Service:
     keys: Mapping[str, str]
     idle_timeout_seconds: float
     connections: set[ClientConnection] = field(default_factory=set)
+    connections_refused_until: float = 0.0
+    latency_ms: float = 0.0
+    latency_until: float = 0.0
+    due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
         return int(self.now() * 1000)
+
+    def refuses_connections(self) -> bool:
+        """Whether new connections are to be cut."""
+        return self.connections_refused_until > 0 and self.now() < self.connections_refused_until
+
+    def latency_seconds(self) -> float:
+        """By how much to write late, now."""
+        if self.latency_ms <= 0 or self.now() >= self.latency_until:
+            return 0.0
+        return self.latency_ms / 1000

@@ -13,14 +13,32 @@ from types import TracebackType
 from typing import Any, Self, cast
 
 from azure.eventhub import EventData, EventDataBatch
+from azure.eventhub._pyamqp.aio import _client_async
 from azure.eventhub._pyamqp.constants import LinkState
-from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient
-from azure.eventhub.exceptions import EventHubError
+from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient, _client_base_async
+from azure.eventhub.aio._transport import _pyamqp_transport_async
 
 from local.event_hubs import EventHubsServer, NamespaceConfig
 
 HUB = "events"
 PATIENCE = 20.0
+NAP_SECONDS = 0.002
+
+
+class _Impatient:
+    """asyncio for modules of the SDK that look every 50 ms whether something has come."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, delay: float, **options: Any) -> None:
+        """Sleep, or only nap."""
+        await asyncio.sleep(min(delay, NAP_SECONDS) if delay <= 0.05 else delay, **options)
+
+
+# Opening a link takes the SDK a dozen of these naps, and there are hundreds of links here.
+for _module in (_client_base_async, _pyamqp_transport_async, _client_async):
+    _module.asyncio = _Impatient()  # type: ignore[attr-defined]
 
 
 def collect_sdk_leaks() -> None:
@@ -64,6 +82,16 @@ class BackgroundServer:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(PATIENCE)
         self.loop.close()
+
+
+class Clock:
+    """Seconds since 1970 that move when told to."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def hub(partitions: int = 4, groups: Sequence[str] = ()) -> NamespaceConfig:
@@ -116,16 +144,19 @@ class Reader:
         partition: str = "0",
         group: str = "$Default",
         position: str | int | datetime = "-1",
+        *,
+        client: Any = None,
         **options: Any,
     ) -> None:
-        self._client = consumer(server, group)
+        self._client = client or consumer(server, group)
         self._consumer: Any = self._client._create_consumer(
             group,
             partition,
             position,
-            self._on_events,  # type: ignore[arg-type] # called with a list in batch mode
+            self._callback(),  # type: ignore[arg-type] # called with a list in batch mode
             **options,
         )
+        self._consumer._keep_alive = None  # closing would wait for it
         self._items: asyncio.Queue[EventData | Exception] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
@@ -182,13 +213,16 @@ class Reader:
         while True:
             try:
                 await self._consumer.receive(batch=True, max_batch_size=300, max_wait_time=0.1)
-            except EventHubError as error:
+            except Exception as error:
                 self._items.put_nowait(error)
                 return
 
-    async def _on_events(self, events: list[EventData]) -> None:
-        for event in events:
-            self._items.put_nowait(event)
+    def _callback(self) -> Callable[[list[EventData]], Any]:
+        async def on_events(events: list[EventData]) -> None:
+            for event in events:
+                self._items.put_nowait(event)
+
+        return on_events
 
 
 async def receive(

@@ -21,6 +21,7 @@ from tests.contract.event_hubs_support import (
     HUB,
     PATIENCE,
     BackgroundServer,
+    Clock,
     Reader,
     append,
     bodies,
@@ -38,16 +39,6 @@ from tests.contract.event_hubs_support import (
 def sdk_leaks() -> Iterator[None]:
     yield
     collect_sdk_leaks()
-
-
-class Clock:
-    """Seconds since 1970 that move when told to."""
-
-    def __init__(self) -> None:
-        self.now = 1_800_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture

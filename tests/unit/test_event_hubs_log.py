@@ -13,7 +13,7 @@ from local.event_hubs.config import HubConfig
 from local.event_hubs.errors import AmqpError
 from local.event_hubs.hub import EventHub
 from local.event_hubs.log import PartitionLog
-from local.event_hubs.messages import Published
+from local.event_hubs.messages import BATCH_FORMAT, Published
 from local.event_hubs.positions import (
     LATEST,
     START,
@@ -217,6 +217,25 @@ def test_the_count_is_limited_over_all_partitions() -> None:
     assert events.partitions[1].begin_sequence == 1
 
 
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), max_size=30))
+def test_batches_push_the_oldest_out_wherever_they_are(batches: list[tuple[int, int]]) -> None:
+    """What is kept are the newest events over all partitions, to the last one."""
+    clock = Clock()
+    events = hub(clock, partitions=3, max_events=10)
+    arrived: list[tuple[int, int]] = []
+    one = b"\x00\x53\x75\xa0" + bytes((len(BODY),)) + BODY
+    for partition, count in batches:
+        clock.ms += 1
+        sequences = events.publish(one * count, BATCH_FORMAT, partition)
+        arrived.extend((partition, sequence) for sequence in sequences)
+    kept = [
+        (log.partition, sequence)
+        for log in events.partitions
+        for sequence in range(log.begin_sequence, log.last_sequence + 1)
+    ]
+    assert kept == sorted(arrived[-10:])
+
+
 def test_bytes_are_limited() -> None:
     clock = Clock()
     events = hub(clock, max_bytes=10_000)
@@ -242,6 +261,23 @@ def test_an_event_larger_than_all_retention_is_forgotten_at_once() -> None:
     events.publish(BODY, 0, 0)
     assert len(events.partitions[0]) == 0
     assert events.partitions[0].last_sequence == 0
+
+
+def test_what_retention_forgets_leaves_nothing_behind() -> None:
+    """Columns and bytes are those of what is kept, however many events have gone through."""
+    clock = Clock()
+    events = hub(clock, max_events=2_000)
+    largest = 0
+    for number in range(40_000):
+        clock.ms += 1
+        events.publish(BODY, 0, number % 2)
+        for log in events.partitions:
+            largest = max(largest, len(log._deliveries), len(log._offsets), len(log._times))
+    assert largest <= 2 * 4096
+    assert sum(len(log) for log in events.partitions) == 2_000
+    kept = [data for log in events.partitions for data in log.read(log.begin_sequence, 2_000)]
+    assert sum(log.size_bytes for log in events.partitions) == sum(map(len, kept))
+    assert [log.begin_sequence for log in events.partitions] == [19_000, 19_000]
 
 
 @pytest.mark.parametrize("name", ["max_events", "max_bytes", "max_age_seconds"])

@@ -1,0 +1,151 @@
+"""The WebSocket layer: what it carries, however it is cut, and what it refuses."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from local.event_hubs.layers import Layers
+from local.event_hubs.sasl import AMQP_HEADER
+from local.event_hubs.websocket import WebSocketServer, is_http
+
+REQUEST = (
+    b"GET /$servicebus/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
+    b"Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+    b"Sec-WebSocket-Protocol: chat, AMQPWSB10\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+BINARY, TEXT, CLOSE, PING = 0x2, 0x1, 0x8, 0x9
+MASK = b"\x01\x02\x03\x04"
+
+
+def masked(data: bytes, opcode: int = BINARY, *, final: bool = True) -> bytes:
+    """A client's frame."""
+    size = len(data)
+    head = bytes((opcode | (0x80 if final else 0),))
+    if size < 126:
+        head += bytes((0x80 | size,))
+    elif size < 65536:
+        head += b"\xfe" + size.to_bytes(2)
+    else:
+        head += b"\xff" + size.to_bytes(8)
+    return head + MASK + bytes(a ^ b for a, b in zip(data, itertools.cycle(MASK)))
+
+
+def opened() -> WebSocketServer:
+    server = WebSocketServer()
+    server.feed(REQUEST)
+    return server
+
+
+def test_the_handshake_is_the_standards() -> None:
+    """The example of RFC 6455 gives its answer, and the subprotocol is the one that was offered."""
+    payload, answer = WebSocketServer().feed(REQUEST + masked(b"early"))
+    assert payload == b"early"
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n" in answer
+    assert b"Sec-WebSocket-Protocol: AMQPWSB10\r\n" in answer
+
+
+@given(st.lists(st.binary(max_size=300), max_size=5), st.data())
+def test_it_does_not_matter_where_the_stream_is_cut(
+    messages: list[bytes], data: st.DataObject
+) -> None:
+    """Nor how messages are fragmented, nor what pings come between."""
+    stream = REQUEST
+    for message in messages:
+        stream += masked(message[:7], final=False) + masked(b"hello", PING)
+        stream += masked(message[7:], 0x0)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    server = WebSocketServer()
+    payload, answer = b"", b""
+    for start, stop in itertools.pairwise([0, *cuts, len(stream)]):
+        found, said = server.feed(stream[start:stop])
+        payload += found
+        answer += said
+    assert payload == b"".join(messages)
+    assert answer.count(b"\x8a\x05hello") == len(messages)
+    assert not server.closed
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536, 200_000])
+def test_every_size(size: int) -> None:
+    data = bytes(range(256)) * (size // 256 + 1)
+    data = data[:size]
+    assert opened().feed(masked(data))[0] == data
+    framed = opened().frame(data)
+    head = len(framed) - size
+    assert framed[head:] == data
+    assert head == (2 if size < 126 else 4 if size < 65536 else 10)
+    assert framed[1] < 0x80, "a server does not mask"
+
+
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (b"\x82\x01x", 1002),
+        (masked(b"x", TEXT), 1003),
+        (masked(b"x", 0x3), 1002),
+        (masked(b"x" * 126, PING), 1002),
+        (b"\xc2" + masked(b"x")[1:], 1002),
+    ],
+)
+def test_a_frame_against_the_rules_ends_it(frame: bytes, code: int) -> None:
+    server = opened()
+    payload, answer = server.feed(frame)
+    assert payload == b""
+    assert server.closed
+    assert answer == b"\x88\x02" + code.to_bytes(2)
+
+
+def test_a_close_is_answered() -> None:
+    server = opened()
+    assert server.feed(masked(b"\x03\xe8bye", CLOSE) + masked(b"late")) == (
+        b"",
+        b"\x88\x02\x03\xe8",
+    )
+    assert server.closed
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "reason"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"no request for a WebSocket"),
+        (REQUEST.replace(b"AMQPWSB10", b"mqtt"), b"amqp is spoken here"),
+        (b"GET /" + b"x" * 9000, b"too long"),
+    ],
+)
+def test_other_requests_are_refused(request_bytes: bytes, reason: bytes) -> None:
+    server = WebSocketServer()
+    _, answer = server.feed(request_bytes)
+    assert server.closed
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert reason in answer
+
+
+@given(st.binary(max_size=60))
+def test_no_bytes_are_worse_than_a_close(data: bytes) -> None:
+    server = opened()
+    payload, _ = server.feed(data)
+    assert len(payload) <= len(data)
+
+
+def test_only_what_begins_like_http_is_taken_for_it() -> None:
+    assert is_http(b"G")
+    assert is_http(b"GET /")
+    assert not is_http(AMQP_HEADER)
+    assert not is_http(b"GEH ")
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_amqp_through_all_layers(step: int) -> None:
+    layers = Layers()
+    stream = REQUEST + masked(AMQP_HEADER + b"fra") + masked(b"mes")
+    found = b"".join(
+        layers.feed(stream[start : start + step])[0] for start in range(0, len(stream), step)
+    )
+    assert layers.amqp
+    assert found == b"frames"
+    assert layers.wrap(b"out") == b"\x82\x03out"
