@@ -92,7 +92,8 @@ def load_handler(
     except Exception as error:
         raise HandlerLoadError(
             f"EVENT_HANDLER {spec!r}: importing {module_name} failed: "
-            f"{type(error).__name__}: {error}"
+            f"{type(error).__name__}: {error}; it takes a module beside function_app.py, or an "
+            "installed one"
         ) from error
     found: Any = module
     for part in attribute.split("."):

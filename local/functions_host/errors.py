@@ -43,5 +43,5 @@ class PortTakenError(HostError):
 def near(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean X?" when a known name looks like `name`, else nothing."""
     by_lower = {item.lower(): item for item in known}
-    matches = get_close_matches(name.lower(), by_lower, n=1)
+    matches = get_close_matches(name.lower(), by_lower, n=1, cutoff=0.75)
     return f"; did you mean {by_lower[matches[0]]!r}?" if matches else ""

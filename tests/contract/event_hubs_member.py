@@ -40,7 +40,7 @@ async def main() -> None:
         eventhub_name=HUB,
         checkpoint_store=store,
         load_balancing_interval=0.3,
-        partition_ownership_expiration_interval=3,
+        partition_ownership_expiration_interval=6,
         load_balancing_strategy="greedy",
         retry_total=0,
     )

@@ -21,7 +21,7 @@ from azure.eventhub.aio._transport import _pyamqp_transport_async
 from local.event_hubs import EventHubsServer, NamespaceConfig
 
 HUB = "events"
-PATIENCE = 20.0
+PATIENCE = 60.0
 NAP_SECONDS = 0.002
 
 

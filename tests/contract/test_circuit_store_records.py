@@ -60,6 +60,7 @@ async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualC
     clock.advance(1)
     await store.isolate(RULES, "bob", "maintenance")
     await store.close(RULES, 2, "bob", "done")
+    opening = "2 failures within 30 s (threshold 2); the last: boom 1"
     entries = [
         (entry.event, entry.generation, entry.by, entry.at, entry.reason, entry.instance)
         for entry in await store.history(10)
@@ -70,7 +71,7 @@ async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualC
         ("closed", 1, "", 1002.0, "1 probes succeeded", "here:1"),
         ("half_opened", 1, "ann", 1001.0, "approved by ann", "here:1"),
         ("approved", 1, "ann", 1001.0, "", "here:1"),
-        ("opened", 1, "", 1000.0, "2 failures within 30 s (threshold 2); the last: boom 1", "here:1"),
+        ("opened", 1, "", 1000.0, opening, "here:1"),
     ]
     assert [entry.event for entry in await store.history(2)] == ["closed", "isolated"]
 

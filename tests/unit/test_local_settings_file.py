@@ -31,7 +31,7 @@ def test_the_file_has_core_tools_form_and_is_private(tmp_path: Path) -> None:
 def test_the_committed_example_has_the_same_names() -> None:
     example = json.loads((REPOSITORY / "local.settings.example.json").read_text())
     assert example["IsEncrypted"] is False
-    assert set(example["Values"]) == set(VALUES)
+    assert set(VALUES) <= set(example["Values"]), "the rest are the app's: tests of the README"
     assert all(isinstance(value, str) for value in example["Values"].values())
 
 

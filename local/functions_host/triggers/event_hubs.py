@@ -217,7 +217,17 @@ class EventHubsListener:
 
     async def _on_error(self, context: SdkPartitionContext | None, error: Exception) -> None:
         place = "load balancing" if context is None else f"partition {context.partition_id}"
-        _log.warning("'Functions.%s': %s: %s", self._function.name, place, error)
+        _log.warning("'Functions.%s': %s: %s", self._function.name, place, self._explained(error))
+
+    def _explained(self, error: Exception) -> str:
+        """The SDK's text, and which setting to look at where the text names none."""
+        text = str(error)
+        if "Status code: 404" in text:
+            return f"there is no event hub {self._source.event_hub!r}, or no such group: {text}"
+        if "Failed to initiate the connection" in text or "Name or service not known" in text:
+            endpoint = parse_connection_string(self._source.connection).fully_qualified_namespace
+            return f"{endpoint} cannot be reached (see Endpoint in the connection): {text}"
+        return text
 
     async def _before_release(self, partition: str) -> None:
         """Wait for the partition's invocation; in a stop only as long as the grace period."""
