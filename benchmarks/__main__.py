@@ -24,6 +24,8 @@ from rich.progress import (
 )
 
 from benchmarks import (
+    endpoint,
+    fanout,
     p1_processor,
     p2_lanes,
     p3_healthy_call,
@@ -67,6 +69,8 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P5": Benchmark("end to end against the bare SDK", p5_end_to_end.run),
     "P6": Benchmark("opening seen by other processes", p6_opening.run),
     "P7": Benchmark("growth to a million events", p7_growth.run),
+    "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),
+    "FANOUT": Benchmark("the console's fan-out to browsers", fanout.run),
 }
 
 

@@ -9,16 +9,41 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import uvicorn
+from starlette.applications import Starlette
 
 from breaker import SettingsError
 from breaker.__main__ import build
 from breaker.settings_file import read_settings
+from breaker.stores.redis import connect
 from console.app import create_app
+from console.redis_backplane import RedisBackplane
+from console.redis_coordination import RedisCoordination
+from console.server import configure
 from console.settings import ConsoleSettings, ConsoleSettingsError
+from console.vitals import RedisVitalSigns
+
+
+def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
+    """The console that the settings describe, over Redis; it connects on first use.
+
+    Raises:
+        SettingsError: a setting of the circuit cannot be used.
+    """
+    breaker = build(values)
+    client = connect(values["REDIS_URL"], breaker.settings)
+    return create_app(
+        breaker,
+        settings,
+        coordination=RedisCoordination(client, breaker.name),
+        backplane=RedisBackplane(client, breaker.name),
+        signs=RedisVitalSigns(client, breaker.name),
+        app_settings=values,
+        close=client.aclose,
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,14 +67,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         values = read_settings(arguments.settings)
-        app = create_app(build(values), ConsoleSettings.from_mapping(values))
+        settings = ConsoleSettings.from_mapping(values)
+        app = compose(values, settings)
     except (SettingsError, ConsoleSettingsError) as error:
         print(f"console: {error}", file=sys.stderr)
         return 2
-    uvicorn.run(
-        app, host=arguments.host, port=arguments.port, log_config=None, timeout_graceful_shutdown=5
-    )
-    return 0
+    server = uvicorn.Server(configure(app, settings, host=arguments.host, port=arguments.port))
+    server.run()
+    return 0 if server.started else 1
 
 
 if __name__ == "__main__":

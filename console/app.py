@@ -1,10 +1,13 @@
-"""The console as an ASGI app."""
+"""The console as an ASGI app: its one composition root."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -14,26 +17,95 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from breaker import CircuitBreaker, StoreUnavailableError
+from console.actions import ActionsApi
 from console.approvals import ApprovalsApi
-from console.auth import BearerAuth
+from console.auth import Auth
+from console.backplane import Backplane, BackplaneError, MemoryBackplane
+from console.circuit_feed import feed_circuit
+from console.coordination import Coordination, CoordinationError, MemoryCoordination
 from console.delivery import deliver_for_ever
+from console.duties import Duties
+from console.fanout import Fanout
+from console.headers import SecurityHeaders
+from console.incident_log import IncidentLog
+from console.leader import Leader
+from console.live import Live
+from console.login import Login
+from console.pages import page_routes
+from console.poison import Catalogue, PoisonApi
+from console.redrive import RedriveApi
+from console.session import Sessions
 from console.settings import ConsoleSettings
+from console.tools import Tools, ToolsError
+from console.vitals import NoVitalSigns, VitalSigns
+from console.watchers import Watchers
 
 
-def create_app(breaker: CircuitBreaker, settings: ConsoleSettings) -> Starlette:
-    """Build the app; its lifespan starts and closes the breaker and delivers alerts meanwhile."""
+def create_app(
+    breaker: CircuitBreaker,
+    settings: ConsoleSettings,
+    *,
+    coordination: Coordination | None = None,
+    backplane: Backplane | None = None,
+    signs: VitalSigns | None = None,
+    app_settings: Mapping[str, str] | None = None,
+    close: Callable[[], Awaitable[None]] | None = None,
+) -> Starlette:
+    """Build the app; its lifespan starts and closes the breaker and everything that runs.
+
+    Args:
+        breaker: the circuit.
+        settings: the console's own.
+        coordination: shared by all instances; by default this one is alone.
+        backplane: likewise.
+        signs: where the function app writes its vitals.
+        app_settings: the function app's own settings, for its hub, its storage and its handler.
+        close: closes what those need, at the end.
+    """
+    coordination = coordination or MemoryCoordination()
+    backplane = backplane or MemoryBackplane(coordination)
+    fanout = Fanout(backplane, instance=instance_name())
+    watchers = Watchers(coordination)
+    sessions = Sessions(settings.token)
+    log = IncidentLog(backplane)
+    tools = Tools(app_settings or {})
+    catalogue = Catalogue(tools.poison, coordination, lambda: fanout.snapshot.redrive_text)
+    redrive = RedriveApi(tools, coordination, backplane, log)
+    duties = Duties(
+        coordination,
+        fanout,
+        signs or NoVitalSigns(),
+        tools,
+        settings,
+        failures=lambda: breaker.circuit.failures,
+    )
+    leader = Leader(
+        coordination,
+        backplane,
+        (duties.vitals, duties.partitions, duties.tail, duties.lost_redrives),
+    )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with breaker:
-            delivering = asyncio.create_task(
-                deliver_for_ever(breaker, settings.delivery_seconds), name="console-delivery"
+            running = _start(
+                delivery=deliver_for_ever(breaker, settings.delivery_seconds),
+                fanout=fanout.run(),
+                beat=fanout.beat(),
+                circuit=feed_circuit(breaker, fanout),
+                watchers=watchers.tell_for_ever(),
+                leader=leader.run(),
             )
             try:
                 yield
             finally:
-                delivering.cancel()
-                await asyncio.gather(delivering, return_exceptions=True)
+                await redrive.aclose()
+                for task in running:
+                    task.cancel()
+                await asyncio.gather(*running, return_exceptions=True)
+                await tools.aclose()
+                if close is not None:
+                    await close()
 
     async def healthz(_: Request) -> JSONResponse:
         degraded = breaker.circuit.degraded
@@ -44,15 +116,36 @@ def create_app(breaker: CircuitBreaker, settings: ConsoleSettings) -> Starlette:
     return Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
+            *Login(settings, sessions, coordination, breaker.name).routes(),
+            *ActionsApi(breaker, log).routes(),
             *ApprovalsApi(breaker, settings).routes(),
+            *PoisonApi(tools, catalogue).routes(),
+            *redrive.routes(),
+            *Live(fanout, watchers, sockets_max=settings.sockets_max).routes(),
+            *page_routes(),
         ],
-        middleware=[Middleware(BearerAuth, token=settings.token)],
+        middleware=[
+            Middleware(SecurityHeaders),
+            Middleware(Auth, settings=settings, sessions=sessions),
+        ],
         exception_handlers={
             HTTPException: _refused,
             StoreUnavailableError: _unavailable,
+            BackplaneError: _unavailable,
+            CoordinationError: _unavailable,
+            ToolsError: _unavailable,
         },
         lifespan=lifespan,
     )
+
+
+def instance_name() -> str:
+    """Which console this is, as the page shows it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _start(**works: Coroutine[Any, Any, None]) -> list[asyncio.Task[None]]:
+    return [asyncio.create_task(work, name=f"console-{name}") for name, work in works.items()]
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -1,21 +1,14 @@
-"""The approvals API: the workflow registers whom to call, an operator approves."""
+"""The approvals API's one call of its own: the workflow registers whom to call back."""
 
 from __future__ import annotations
-
-from dataclasses import asdict
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from breaker import (
-    CallbackRefusedError,
-    Circuit,
-    CircuitBreaker,
-    CircuitIsolatedError,
-    StaleGenerationError,
-)
+from breaker import CallbackRefusedError, CircuitBreaker
+from console.actions import check_name
 from console.requests import check_callback_host, generation_in, read_object, text_in
 from console.settings import ConsoleSettings
 
@@ -36,11 +29,7 @@ class ApprovalsApi:
 
     def routes(self) -> list[Route]:
         """The API's routes."""
-        return [
-            Route("/api/approvals", self.register, methods=["POST"]),
-            Route("/api/circuits/{name}", self.show, methods=["GET"]),
-            Route("/api/circuits/{name}/approve", self.approve, methods=["POST"]),
-        ]
+        return [Route("/api/approvals", self.register, methods=["POST"])]
 
     async def register(self, request: Request) -> JSONResponse:
         """Take {circuit, generation, callbackUrl}: 202 "waiting", or 200 "passed".
@@ -49,7 +38,7 @@ class ApprovalsApi:
         called as well. Repeating a registration is harmless.
         """
         document = await read_object(request)
-        self._check_name(text_in(document, "circuit"))
+        check_name(text_in(document, "circuit"), self._breaker)
         generation = generation_in(document)
         url = text_in(document, "callbackUrl", URL_CHARS)
         check_callback_host(url, self._settings.callback_hosts)
@@ -62,27 +51,3 @@ class ApprovalsApi:
             {"circuit": self._breaker.name, "generation": generation, "status": status},
             status_code=200 if passed else 202,
         )
-
-    async def show(self, request: Request) -> JSONResponse:
-        """The circuit as it is now."""
-        self._check_name(request.path_params["name"])
-        return _answer(await self._breaker.refresh())
-
-    async def approve(self, request: Request) -> JSONResponse:
-        """Take {generation, by} and move that generation half-open; 409 if it is not current."""
-        self._check_name(request.path_params["name"])
-        document = await read_object(request)
-        generation, by = generation_in(document), text_in(document, "by")
-        try:
-            return _answer(await self._breaker.approve(generation, by))
-        except (StaleGenerationError, CircuitIsolatedError) as error:
-            circuit = {"state": error.circuit.state, "generation": error.circuit.generation}
-            return JSONResponse({"error": str(error), **circuit}, status_code=409)
-
-    def _check_name(self, name: str) -> None:
-        if name != self._breaker.name:
-            raise HTTPException(404, f"there is no circuit {name[:64]!r} here")
-
-
-def _answer(circuit: Circuit) -> JSONResponse:
-    return JSONResponse(asdict(circuit))

@@ -1,45 +1,162 @@
-"""Who may talk to the console: whoever shows the bearer token."""
+"""Who may talk to the console: API callers by bearer token, operators by session.
+
+A browser sends its cookie whoever wrote the page, so what comes with a cookie must also show that
+it comes from a page of the console: by its Origin and, for acts, by the session's CSRF token.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import math
+from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
-PUBLIC_PATHS = frozenset({"/healthz"})
+from console.session import COOKIE, Sessions
+from console.settings import ConsoleSettings
+from console.sockets import FOREIGN, UNKNOWN, refuse
+
+PUBLIC_PATHS = frozenset({"/healthz", "/login"})
+PUBLIC_PREFIX = "/static/login."
+PRINCIPAL = "x-ms-client-principal-name"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+NAME_CHARS = 64
 
 
-class BearerAuth:
-    """Middleware: everything but the public paths needs `Authorization: Bearer <token>`.
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls.
 
-    Digests of equal length are compared in constant time, so that neither the token nor its
-    length shows in how long a refusal takes.
+    Attributes:
+        operator: the session's; "" for API callers, who say themselves in whose name they act.
+        csrf: what the page must show with acts; "" for API callers.
+        expires: when the session ends, seconds since 1970.
     """
 
-    def __init__(self, app: ASGIApp, token: str) -> None:
+    operator: str = ""
+    csrf: str = ""
+    expires: float = math.inf
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who was let in."""
+    found = scope["state"]["caller"]
+    assert isinstance(found, Caller)  # noqa: S101 - the middleware below put it there
+    return found
+
+
+class Auth:
+    """Middleware: lets nobody in who is not known, and nothing that a foreign page has sent."""
+
+    def __init__(self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions) -> None:
         self._app = app
-        self._digest = _digest(token.encode())
+        self._digest = _digest(settings.token.encode())
+        self._sessions = sessions
+        self._origins = frozenset(settings.origins)
+        self._easy_auth = settings.easy_auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or answer 401."""
-        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS or self._is_known(scope):
+        """Pass on, or refuse."""
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        response = JSONResponse(
-            {"error": "Authorization is missing or wrong: it takes 'Bearer <CONSOLE_TOKEN>'"},
-            status_code=401,
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        connection = HTTPConnection(scope)
+        public = scope["type"] == "http" and _is_public(scope["path"])
+        caller = self._caller(connection)
+        if caller is None and not public:
+            await self._refuse_unknown(scope, receive, send)
+            return
+        if problem := self._foreign(connection, caller):
+            await _refuse_foreign(problem, scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller or Caller()
+        await self._app(scope, receive, send)
+
+    def _caller(self, connection: HTTPConnection) -> Caller | None:
+        """Who it is; None: nobody known.
+
+        Digests of equal length are compared in constant time, so that neither the token nor its
+        length shows in how long a refusal takes.
+        """
+        if header := connection.headers.get("authorization", ""):
+            kind, _, token = header.partition(" ")
+            shown = _digest(token.strip().encode("utf-8", "replace"))
+            same = hmac.compare_digest(shown, self._digest)
+            return Caller() if same and kind.lower() == "bearer" else None
+        if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
+            return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
+        session = self._sessions.read(connection.cookies.get(COOKIE, ""))
+        if session is None:
+            return None
+        return Caller(session.operator, session.csrf, session.expires)
+
+    def _foreign(self, connection: HTTPConnection, caller: Caller | None) -> str:
+        """Why this cannot come from a page of the console, or ""."""
+        headers, scope = connection.headers, connection.scope
+        upgrade = scope["type"] == "websocket"
+        if not upgrade and scope["method"] in SAFE:
+            return ""
+        origin = headers.get("origin")
+        if origin is not None and not self._is_own(origin, headers.get("host", "")):
+            return f"Origin {origin[:100]!r} is not the console's own"
+        if caller is None or not caller.operator:
+            return ""
+        if origin is None:
+            return "there is no Origin header"
+        shown = headers.get("x-csrf-token", "").encode()
+        if not upgrade and not hmac.compare_digest(shown, caller.csrf.encode()):
+            return "X-CSRF-Token is missing or not this session's: load the page again"
+        return ""
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        origin = origin.lower()
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        own = parts.scheme in {"http", "https"} and bool(host) and parts.netloc == host.lower()
+        return own or origin in self._origins
+
+    async def _refuse_unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await refuse(WebSocket(scope, receive, send), UNKNOWN, "log in first")
+            return
+        response: Response
+        if scope["path"] == "/" and scope["method"] in SAFE:
+            response = RedirectResponse("/login", status_code=303)
+        else:
+            response = JSONResponse(
+                {
+                    "error": "Authorization is missing or wrong: it takes 'Bearer <CONSOLE_TOKEN>',"
+                    " or a session from /login"
+                },
+                status_code=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
         await response(scope, receive, send)
 
-    def _is_known(self, scope: Scope) -> bool:
-        header = Request(scope).headers.get("authorization", "")
-        kind, _, token = header.partition(" ")
-        shown = _digest(token.strip().encode("utf-8", "replace"))
-        return hmac.compare_digest(shown, self._digest) and kind.lower() == "bearer"
+
+async def _refuse_foreign(problem: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await refuse(WebSocket(scope, receive, send), FOREIGN, problem)
+        return
+    await JSONResponse({"error": problem}, status_code=403)(scope, receive, send)
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or (
+        path.startswith(PUBLIC_PREFIX) and "/" not in path.removeprefix(PUBLIC_PREFIX)
+    )
+
+
+def _operator(name: str) -> str:
+    name = name.strip()[:NAME_CHARS]
+    return name if name.isprintable() else ""
 
 
 def _digest(token: bytes) -> bytes:

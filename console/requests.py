@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import json
 from typing import Any
@@ -11,21 +12,28 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 BODY_BYTES = 16_384
+BODY_SECONDS = 10.0
 TEXT_CHARS = 200
 GENERATION_MAX = 2**53
+BETWEEN = "\n\u200d"  # between lines, and between the parts of an emoji
 
 
 async def read_object(request: Request) -> dict[str, Any]:
     """The JSON object in the body.
 
     Raises:
-        HTTPException: 413 for more than 16 KiB, 400 for anything that is not a JSON object.
+        HTTPException: 413 for more than 16 KiB, 408 for what does not come, 400 for anything that
+            is not a JSON object.
     """
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES:
-            raise HTTPException(413, f"the body has more than {BODY_BYTES} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > BODY_BYTES:
+                    raise HTTPException(413, f"the body has more than {BODY_BYTES} bytes")
+    except TimeoutError:
+        raise HTTPException(408, f"the body took more than {BODY_SECONDS:g} s") from None
     try:
         document = json.loads(bytes(body))
     except (ValueError, RecursionError):
@@ -61,6 +69,35 @@ def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
     if not value.isprintable():
         raise HTTPException(400, f"{name} has characters that cannot be printed")
     return value.strip()
+
+
+def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
+    """A text field that may have several lines.
+
+    Raises:
+        HTTPException: 400 if it is missing, blank, too long or has control characters.
+    """
+    value = document.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise HTTPException(400, f"{name} is missing or not a text")
+    if len(value) > limit:
+        raise HTTPException(400, f"{name} has more than {limit} characters")
+    text = "\n".join(value.replace("\t", "    ").splitlines()).strip()
+    if not all(character.isprintable() or character in BETWEEN for character in text):
+        raise HTTPException(400, f"{name} has characters that cannot be printed")
+    return text
+
+
+def number_in(request: Request, name: str, *, default: int, most: int) -> int:
+    """A number from 1 in the query.
+
+    Raises:
+        HTTPException: 400 if it is another.
+    """
+    text = request.query_params.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
+        raise HTTPException(400, f"{name} is not a number from 1 to {most}")
+    return int(text)
 
 
 def check_callback_host(url: str, allowed: tuple[str, ...]) -> None:

@@ -22,6 +22,9 @@ from local.services.child import REPOSITORY
 
 PRELOADED = [
     "breaker",
+    "console.app",
+    "console.redis_backplane",
+    "console.server",
     "local.stack",
     "local.status",
     "local.up",

@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
+from local.services.event_hubs import CONSOLE_GROUP
 from local.services.health import Probe
 from local.services.service import Service
 
 CALLBACK_HOSTS = "127.0.0.1,localhost"
+LEASE_SECONDS = "10"  # the local functions host's own default
 
 
 def console_service(port: int, *, token: str, app_settings: Mapping[str, str]) -> Service:
@@ -22,6 +24,8 @@ def console_service(port: int, *, token: str, app_settings: Mapping[str, str]) -
             **app_settings,
             "CONSOLE_TOKEN": token,
             "CONSOLE_CALLBACK_HOSTS": CALLBACK_HOSTS,
+            "CONSOLE_CONSUMER_GROUP": CONSOLE_GROUP,
+            "CONSOLE_LEASE_SECONDS": LEASE_SECONDS,
         },
         after=("redis",),
     )

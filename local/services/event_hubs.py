@@ -11,13 +11,16 @@ from local.services.ports import LOOPBACK
 from local.services.service import Service
 
 KEY_NAME = "RootManageSharedAccessKey"
+CONSOLE_GROUP = "console"
+"""The live tail's own consumer group: it takes none of the app's five receivers away."""
 
 
 def event_hubs_service(
     port: int, control_port: int, config: Path, *, hub: str, partitions: int, key: str
 ) -> Service:
     """The endpoint with one hub; writes `config` in the form of Microsoft's emulator."""
-    entity = {"Name": hub, "PartitionCount": partitions, "ConsumerGroups": []}
+    groups = [{"Name": CONSOLE_GROUP}]
+    entity = {"Name": hub, "PartitionCount": partitions, "ConsumerGroups": groups}
     namespace = {"Type": "EventHub", "Name": "emulatorNs1", "Entities": [entity]}
     write_json(config, {"UserConfig": {"NamespaceConfig": [namespace]}})
     command = (sys.executable, "-m", "local.event_hubs", "--port", str(port))

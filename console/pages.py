@@ -1,0 +1,46 @@
+"""The page's own files, and the plotting library's, which npm installed."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+STATIC = Path(__file__).parent / "static"
+UPLOT = Path(__file__).parents[1] / "node_modules" / "uplot" / "dist"
+VENDOR = {
+    "/vendor/uplot.js": (UPLOT / "uPlot.iife.min.js", "text/javascript"),
+    "/vendor/uplot.css": (UPLOT / "uPlot.min.css", "text/css"),
+}
+
+
+def page_routes() -> list[BaseRoute]:
+    """The two pages, their files and the vendor's."""
+    return [
+        Route("/", _page("index.html"), methods=["GET"]),
+        Route("/login", _page("login.html"), methods=["GET"]),
+        *(Route(path, _vendor, methods=["GET"]) for path in VENDOR),
+        # Never looked for below another name, and links out of it are not followed.
+        Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
+    ]
+
+
+def _page(name: str) -> Callable[[Request], Awaitable[Response]]:
+    async def page(_: Request) -> Response:
+        return FileResponse(STATIC / name, media_type="text/html")
+
+    return page
+
+
+async def _vendor(request: Request) -> Response:
+    file, kind = VENDOR[request.url.path]
+    if not file.is_file():
+        raise HTTPException(
+            404, f"{file.name} is not installed: run `npm ci` where the console's package.json is"
+        )
+    return FileResponse(file, media_type=kind)

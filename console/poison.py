@@ -1,0 +1,183 @@
+"""Looking at the poison queue and at parked keys: what operators may search and open."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from console.coordination import Coordination
+from console.poison_documents import full, matches, summary
+from console.requests import number_in
+from console.tools import Tools, told
+from processing.errors import ProcessingError, StorageUnavailableError
+
+if TYPE_CHECKING:
+    from processing.operations import PoisonStorage
+    from processing.parking import ParkedKey, ParkingStore
+    from processing.poison import PoisonMessage
+    from processing.poison_reader import PoisonReader, Received
+
+BROWSE = "browse"
+"""Lease of whoever holds the queue's messages: two at once would each see half of them."""
+BROWSE_SECONDS = 30.0
+FRESH_SECONDS = 2.0
+MOST = 1_000
+MOST_KEYS = 500
+AT_ONCE = 32
+QUERY_CHARS = 200
+
+
+class Catalogue:
+    """The messages of the poison queue, as they were a moment ago.
+
+    A queue shows somebody who only looks no more than its first 32 messages, so they are received
+    and put back; by one instance at a time, and not at all while a redrive holds them.
+
+    Args:
+        storage: opens the queue.
+        coordination: says whose turn it is.
+        version: changes when a redrive may have changed the queue.
+    """
+
+    def __init__(
+        self,
+        storage: Callable[[], Awaitable[PoisonStorage]],
+        coordination: Coordination,
+        version: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._storage = storage
+        self._coordination = coordination
+        self._version = version
+        self._read_at: object = None
+        self._turn = asyncio.Lock()
+        self._messages: list[PoisonMessage] = []
+        self._more = False
+        self._until = 0.0
+
+    async def messages(self) -> tuple[list[PoisonMessage], bool]:
+        """The first messages, oldest first, and whether there are more.
+
+        Raises:
+            ToolsError: the queue can't be read.
+        """
+        async with self._turn:
+            if time.monotonic() >= self._until or self._version() != self._read_at:
+                await self._read()
+        return self._messages, self._more
+
+    async def _read(self) -> None:
+        storage = await self._storage()
+        token = secrets.token_hex(8)
+        deadline = time.monotonic() + BROWSE_SECONDS
+        while not await self._coordination.take(BROWSE, token, BROWSE_SECONDS):
+            if time.monotonic() > deadline or self._messages:
+                return  # what was seen last must do while somebody else holds them
+            await asyncio.sleep(0.1)
+        try:
+            self._read_at = self._version()
+            self._messages, self._more = await told(look(storage.reader, MOST))
+            self._until = time.monotonic() + FRESH_SECONDS
+        finally:
+            await self._coordination.give_back(BROWSE, token)
+
+
+async def look(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
+    """Messages that nobody holds, each event's once, oldest first; and whether there are more.
+
+    Raises:
+        StorageUnavailableError: the queue can't be read.
+    """
+    held: list[Received] = []
+    more = False
+    try:
+        while not more and (some := await reader.receive()):
+            held += some
+            more = len(held) >= most
+    finally:
+        for start in range(0, len(held), AT_ONCE):
+            some = held[start : start + AT_ONCE]
+            await asyncio.gather(*(_put_back(reader, each) for each in some))
+    messages = {each.message.id: each.message for each in held}.values()
+    return sorted(messages, key=lambda each: (each.enqueued_ms, each.sequence_number)), more
+
+
+async def _put_back(reader: PoisonReader, received: Received) -> None:
+    with suppress(StorageUnavailableError):  # its hold runs out
+        await reader.put_back(received)
+
+
+class PoisonApi:
+    """Handlers of looking; nothing here changes anything.
+
+    Args:
+        tools: the queue and the parked lists.
+        catalogue: the queue's messages.
+    """
+
+    def __init__(self, tools: Tools, catalogue: Catalogue) -> None:
+        self._tools = tools
+        self._catalogue = catalogue
+
+    def routes(self) -> list[Route]:
+        """The API's routes."""
+        return [
+            Route("/api/poison", self.find, methods=["GET"]),
+            Route("/api/poison/{id:path}", self.show, methods=["GET"]),
+            Route("/api/parked", self.parked, methods=["GET"]),
+        ]
+
+    async def find(self, request: Request) -> JSONResponse:
+        """Messages with a text somewhere in them."""
+        query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
+        limit = number_in(request, "limit", default=100, most=MOST)
+        messages, more = await self._catalogue.messages()
+        found = [message for message in messages if matches(message, query)]
+        return JSONResponse(
+            {
+                "messages": [summary(message) for message in found[:limit]],
+                "more": more or len(found) > limit,
+            }
+        )
+
+    async def show(self, request: Request) -> JSONResponse:
+        """One message with its properties and the beginning of its body."""
+        wanted = request.path_params["id"]
+        messages, _ = await self._catalogue.messages()
+        message = next((each for each in messages if each.id == wanted), None)
+        if message is None:
+            raise HTTPException(404, "this event is not in the poison queue (any more)")
+        if message.claim_check is not None:
+            storage = await self._tools.poison()
+            message = message.whole(await told(storage.claims.get(message.claim_check)))
+        return JSONResponse(full(message))
+
+    async def parked(self, _: Request) -> JSONResponse:
+        """Parked keys, each with the error that parked it."""
+        store = await self._tools.parking()
+        keys = sorted(await told(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
+        return JSONResponse({"keys": [await _parked_key(store, key) for key in keys]})
+
+
+async def _parked_key(store: ParkingStore, parked: ParkedKey) -> dict[str, Any]:
+    error = ""
+    with suppress(ProcessingError, ValueError, KeyError, TypeError):
+        for entry in await store.entries(parked.source, parked.key, most=1):
+            found = json.loads(entry.document).get("error") or {}
+            error = f"{found['type']}: {found['message']}"
+    return {
+        "key": parked.key,
+        "partition": parked.source.partition,
+        "since": round(parked.since * 1000),
+        "count": parked.entries,
+        "error": error,
+    }

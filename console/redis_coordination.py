@@ -1,0 +1,69 @@
+"""Leases, marks and counters in Redis: its clock decides when they run out."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from console.coordination import CoordinationError
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class RedisCoordination:
+    """One key each, under the console's hash tag.
+
+    Args:
+        client: stays the caller's to close.
+        circuit: the circuit's name.
+    """
+
+    def __init__(self, client: Redis | RedisCluster, circuit: str) -> None:
+        self._client: Any = client
+        self._tag = f"console:{{{circuit}}}"
+        self._take, self._give_back, self._count = (
+            client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
+            for name in ("take", "give_back", "count")
+        )
+
+    async def take(self, lease: str, token: str, seconds: float) -> bool:
+        """See `Coordination.take`."""
+        milliseconds = max(1, round(seconds * 1000))
+        return bool(await _answer(self._take([self._key(lease)], [token, milliseconds])))
+
+    async def give_back(self, lease: str, token: str) -> None:
+        """See `Coordination.give_back`."""
+        await _answer(self._give_back([self._key(lease)], [token]))
+
+    async def holder(self, lease: str) -> str:
+        """See `Coordination.holder`."""
+        return bytes(await _answer(self._client.get(self._key(lease))) or b"").decode()
+
+    async def mark(self, name: str, seconds: float) -> None:
+        """See `Coordination.mark`."""
+        milliseconds = max(1, round(seconds * 1000))
+        await _answer(self._client.set(self._key(name), "1", px=milliseconds))
+
+    async def count(self, name: str, seconds: int) -> int:
+        """See `Coordination.count`."""
+        return int(await _answer(self._count([self._key(name)], [seconds])))
+
+    async def counted(self, name: str) -> int:
+        """See `Coordination.counted`."""
+        return int(await _answer(self._client.get(self._key(name))) or 0)
+
+    def _key(self, name: str) -> str:
+        return f"{self._tag}:{name}"
+
+
+async def _answer(awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        raise CoordinationError(
+            f"Redis did not answer the console: {type(error).__name__}: {error}"
+        ) from error

@@ -1,0 +1,147 @@
+// The circuit: its state large, why, since when, how much waits, and what may be pressed.
+
+import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
+import { clock, count, duration, figure, instant, plural, stateName } from "./format.js";
+
+/** What each action does in each state; null: it cannot be pressed. */
+const HINTS = {
+  closed: {
+    approve: null,
+    close: null,
+    isolate: "Stop all work by hand",
+  },
+  open: {
+    approve: "Half-open: a few probe events decide",
+    close: "Go on at once, without probes",
+    isolate: "Keep it open until closed by hand",
+  },
+  half_open: {
+    approve: null,
+    close: "Go on at once, whatever the probes say",
+    isolate: "Stop all work by hand",
+  },
+  isolated: {
+    approve: null,
+    close: "End the isolation, go on with the work",
+    isolate: null,
+  },
+};
+const NOT_NOW = {
+  closed: { approve: "Nothing to approve", close: "It is closed" },
+  half_open: { approve: "Approved: probes run" },
+  isolated: { approve: "Isolated: only closing ends it", isolate: "It is isolated" },
+};
+const FIRST_CHOICE = { open: "approve", isolated: "close" };
+
+/** Keep the circuit's section, the page's title and its icon true. */
+export function showCircuit({ model, actions }) {
+  const nodes = Object.fromEntries(
+    ["state", "since", "since-clock", "reason", "announce", "icon", "waiting", "waiting-note",
+      "failures", "failures-note", "rate", "rate-note", "poison-fact", "poison-note"].map(
+      (id) => [id, byId(id)],
+    ),
+  );
+  const buttons = Object.fromEntries(
+    ["approve", "close", "isolate"].map((id) => [id, [byId(id), byId(`${id}-hint`)]]),
+  );
+  for (const [name, [button]] of Object.entries(buttons)) {
+    button.addEventListener("click", () => actions[name]());
+  }
+  let announced = null;
+
+  function renderState(circuit) {
+    const name = stateName(circuit.state);
+    setAttribute(document.body, "data-state", circuit.state);
+    setText(nodes.state, name);
+    setAttribute(nodes.icon, "href", `/static/icons/${circuit.state}.svg`);
+    const title = circuit.state === "closed" ? name : name.toUpperCase();
+    if (document.title !== `${title} · ${circuit.name}`) document.title = `${title} · ${circuit.name}`;
+    setText(nodes.reason, reasonOf(circuit));
+    const now = `${circuit.state}/${circuit.generation}`;
+    if (announced !== null && announced !== now) {
+      setText(nodes.announce, `The circuit is ${name.toLowerCase()}. ${reasonOf(circuit)}`);
+    }
+    announced = now;
+    for (const [action, [button, hint]] of Object.entries(buttons)) {
+      const may = HINTS[circuit.state]?.[action];
+      setAttribute(button, "disabled", !may);
+      setAttribute(button, "data-first", FIRST_CHOICE[circuit.state] === action);
+      setText(hint, may ?? NOT_NOW[circuit.state]?.[action] ?? "");
+    }
+  }
+
+  function renderSince(circuit) {
+    const since = sinceOf(circuit);
+    if (!since) {
+      setText(nodes.since, "");
+      setText(nodes["since-clock"], "never opened");
+      return;
+    }
+    setText(nodes["since-clock"], `generation ${circuit.generation}, since ${clock(since * 1000)}`);
+    setText(nodes.since, duration(model.now() / 1000 - since));
+    setAttribute(nodes["since-clock"], "title", instant(since * 1000));
+  }
+
+  function renderFacts(circuit) {
+    const last = model.vitals.at(-1);
+    setText(nodes.waiting, count(model.waiting));
+    setText(nodes["waiting-note"], waitingNote(model, last));
+    setText(nodes.failures, count(circuit.failures));
+    setText(
+      nodes["failures-note"],
+      `of ${count(circuit.failure_threshold)} in ${figure(circuit.window_seconds)} s`,
+    );
+    setText(nodes.rate, figure(last?.per_second));
+    setText(nodes["rate-note"], last ? instancesNote(last.instances) : "");
+    setText(nodes["poison-fact"], count(model.poisonCount));
+    setText(nodes["poison-note"], model.parkedKeys ? `${plural(model.parkedKeys, "key")} parked` : "");
+  }
+
+  const render = oncePerFrame(() => {
+    if (!model.circuit) return;
+    renderState(model.circuit);
+    renderSince(model.circuit);
+    renderFacts(model.circuit);
+  });
+  for (const topic of ["circuit", "partitions", "vitals", "poison"]) {
+    model.addEventListener(topic, render);
+  }
+  setInterval(render, 1000);
+}
+
+/** When the state began: an opening counts from its first failure's opening, not from approval. */
+function sinceOf(circuit) {
+  return circuit.state === "open" || circuit.state === "isolated"
+    ? (circuit.opened_at ?? circuit.changed_at)
+    : circuit.changed_at;
+}
+
+function reasonOf(circuit) {
+  if (circuit.degraded) {
+    const work = circuit.holding ? "nothing may start" : "each instance decides alone";
+    return `Redis does not answer: this is the last that was known, and ${work}.`;
+  }
+  if (circuit.state === "half_open") {
+    const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";
+    const by = circuit.by ? `Approved by ${circuit.by}. ` : "";
+    return `${by}${circuit.probe_successes}${goal} probes succeeded.`;
+  }
+  if (circuit.state === "open" && circuit.retry_after) {
+    return `${circuit.reason} (half-open by itself in ${duration(circuit.retry_after)})`;
+  }
+  if (circuit.reason) return circuit.reason;
+  return circuit.state === "closed" ? "Work goes on; failures are counted." : "";
+}
+
+function instancesNote(instances) {
+  return instances ? `on ${plural(instances, "instance")}` : "no instance runs";
+}
+
+function waitingNote(model, last) {
+  if (model.partitions?.problem) return "not known now";
+  const partitions = model.partitions?.rows.length;
+  if (!partitions) return "";
+  const where = `on ${plural(partitions, "partition")}`;
+  if (!model.waiting || !last?.per_second || last.holding >= 1) return where;
+  return `${where} · ${duration(model.waiting / last.per_second)} at this rate`;
+}

@@ -1,0 +1,118 @@
+// The dialog before each action: what will happen, to what, and, if it was refused, why.
+
+import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
+import { stateName } from "./format.js";
+
+export class Confirm {
+  #model;
+  #nodes;
+  #question = null;
+  #answer = null;
+  #asked = "";
+
+  constructor(model) {
+    this.#model = model;
+    this.#nodes = Object.fromEntries(
+      ["form", "title", "what", "facts", "field", "reason", "changed", "refused", "cancel", "go"].map(
+        (name) => [name, byId(`confirm-${name}`)],
+      ),
+    );
+    this.dialog = byId("confirm");
+    this.#nodes.cancel.addEventListener("click", () => this.dialog.close());
+    this.#nodes.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#act();
+    });
+    this.dialog.addEventListener("close", () => this.#finish(null));
+    for (const topic of ["circuit", "partitions", "poison"]) {
+      model.addEventListener(topic, () => this.#refresh());
+    }
+  }
+
+  /**
+   * Ask; what `act` returned, or null when it was cancelled. A refusal is shown and the dialog
+   * stays, so that nobody takes a "no" for a "yes".
+   *
+   * @param question {title, what, facts(), go, danger, reason, act(reason)}
+   */
+  ask(question) {
+    const { title, what, field, reason, refused, go } = this.#nodes;
+    this.#question = question;
+    this.#asked = this.#state();
+    setText(title, question.title);
+    setText(what, question.what);
+    setText(refused, "");
+    setText(go, question.go);
+    go.classList.toggle("danger", Boolean(question.danger));
+    go.disabled = false;
+    field.hidden = !question.reason;
+    reason.required = Boolean(question.reason);
+    reason.value = "";
+    this.#refresh();
+    this.dialog.showModal();
+    if (question.reason) reason.focus();
+    else go.focus();
+    return new Promise((resolve) => {
+      this.#answer = resolve;
+    });
+  }
+
+  async #act() {
+    const question = this.#question;
+    this.#nodes.go.disabled = true;
+    setText(this.#nodes.refused, "");
+    try {
+      const said = await question.act(this.#nodes.reason.value.trim());
+      if (question === this.#question) this.#finish(said);
+      this.dialog.close();
+    } catch (error) {
+      if (question !== this.#question) return;
+      setText(this.#nodes.refused, refusal(error));
+      this.#nodes.go.disabled = false;
+    }
+  }
+
+  #finish(said) {
+    this.#question = null;
+    this.#answer?.(said);
+    this.#answer = null;
+  }
+
+  /** The facts are those of now; a circuit that moved on under the operator's hand is said. */
+  #refresh() {
+    if (!this.#question) return;
+    fillRows(
+      this.#nodes.facts,
+      this.#question.facts(),
+      () => el("div", {}, el("dt"), el("dd")),
+      (row, [name, value]) => {
+        setText(row.children[0], name);
+        setText(row.children[1], value);
+      },
+    );
+    const { circuit } = this.#model;
+    const moved = this.#state() !== this.#asked;
+    const by = circuit.by ? `, by ${circuit.by}` : "";
+    setText(
+      this.#nodes.changed,
+      moved
+        ? `The circuit has changed since you were asked: it is now ` +
+            `${stateName(circuit.state).toLowerCase()}, generation ${circuit.generation}${by}.`
+        : "",
+    );
+    setAttribute(this.dialog, "data-moved", moved);
+  }
+
+  #state() {
+    return `${this.#model.circuit.state}/${this.#model.circuit.generation}`;
+  }
+}
+
+function refusal(error) {
+  if (error.status === 409 && error.body?.state) {
+    const now = `${stateName(error.body.state).toLowerCase()}, generation ${error.body.generation}`;
+    return `Refused, nothing was changed: ${error.message}. It is ${now}.`;
+  }
+  if (error.status) return `Refused: ${error.message}.`;
+  return `${error.message}.`;
+}

@@ -1,0 +1,82 @@
+// One poison event in full: its place, its error, what its body says. All of it as text.
+
+import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
+import { asMilliseconds, bytes, clock, count, shortType } from "./format.js";
+
+/** The dialog; `show(message)` opens it for one row of the list. */
+export function createEventDialog({ api, actions }) {
+  const dialog = byId("event");
+  const nodes = Object.fromEntries(
+    ["title", "facts", "error", "body", "body-title", "properties", "refused", "key", "one"].map(
+      (name) => [name, byId(`event-${name}`)],
+    ),
+  );
+  let shown = null;
+
+  byId("event-cancel").addEventListener("click", () => dialog.close());
+  nodes.one.addEventListener("click", () => {
+    dialog.close();
+    actions.redrive({ id: shown.id, label: placeOf(shown) });
+  });
+  nodes.key.addEventListener("click", () => {
+    dialog.close();
+    actions.redrive({ key: shown.key });
+  });
+
+  function fill(message) {
+    setText(nodes.title, `${shortType(message.error?.type)} on ${message.key ?? "an event without a key"}`);
+    fillRows(
+      nodes.facts,
+      factsOf(message),
+      () => el("div", {}, el("dt"), el("dd")),
+      (row, [name, value]) => {
+        setText(row.children[0], name);
+        setText(row.children[1], value);
+      },
+    );
+    const { error } = message;
+    setText(nodes.error, error?.traceback || `${error?.type}: ${error?.message}`);
+    nodes.error.scrollTop = nodes.error.scrollHeight; // a traceback says at its end what happened
+    const body = message.body;
+    setText(nodes["body-title"], bodyTitle(message, body));
+    setText(nodes.body, body?.preview ?? message.preview);
+    setText(nodes.properties, JSON.stringify(message.properties ?? {}, null, 2));
+    setText(nodes.key, `Redrive key ${message.key}…`);
+    setAttribute(nodes.key, "hidden", message.key === null);
+  }
+
+  return {
+    async show(message) {
+      shown = message;
+      setText(nodes.refused, "");
+      fill(message);
+      dialog.showModal();
+      try {
+        const whole = await api.get(`/api/poison/${encodeURIComponent(message.id)}`);
+        if (shown === message) fill({ ...message, ...whole });
+      } catch (error) {
+        setText(nodes.refused, `Not read: ${error.message}`);
+      }
+    },
+  };
+}
+
+function placeOf(message) {
+  return `event ${message.partition}/${message.sequence_number}`;
+}
+
+function factsOf(message) {
+  return [
+    ["Id", message.id],
+    ["Partition, sequence", `${message.partition} / ${count(message.sequence_number)}`],
+    ["Enqueued", clock(asMilliseconds(message.enqueued_time))],
+    ["Attempts", `${count(message.attempts)}, redriven ${count(message.redrives ?? 0)} times`],
+    ["Its key", message.parked ? "parked: later events wait behind it" : "goes on"],
+  ];
+}
+
+function bodyTitle(message, body) {
+  const size = bytes(body?.bytes ?? message.size);
+  const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";
+  return `Body (${size}${form}${body?.truncated ? ", its beginning" : ""})`;
+}

@@ -1,0 +1,81 @@
+// Openings, newest first: when, why, for how long, and who let it go on.
+
+import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
+import { clock, duration, instant, plural, timeOfDay } from "./format.js";
+import { openings } from "./model.js";
+
+/** Keep the list true. */
+export function showHistory({ model }) {
+  const list = byId("history");
+  const total = byId("history-count");
+  const empty = el("li", { class: "empty" }, "It has not opened yet.");
+
+  const render = oncePerFrame(() => {
+    const found = openings(model.history);
+    setText(total, found.length ? plural(found.length, "generation") : "");
+    empty.remove();
+    fillRows(list, found, make, (item, opening) => fill(item, opening, model));
+    if (!found.length) list.append(empty);
+  });
+  model.addEventListener("history", render);
+  model.addEventListener("circuit", render);
+  setInterval(render, 1000);
+}
+
+function make() {
+  return el(
+    "li",
+    {},
+    el("p", { class: "opening" }, el("b"), el("time"), el("span", { class: "length" })),
+    el("p", { class: "cause" }),
+    el("p", { class: "ending" }),
+  );
+}
+
+function fill(item, opening, model) {
+  const [head, cause, ending] = item.children;
+  const [number, time, length] = head.children;
+  const from = opening.opened?.at;
+  setAttribute(item, "data-kind", kindOf(opening, model));
+  setText(number, `#${opening.generation}`);
+  setText(time, from ? clock(from * 1000) : "");
+  setAttribute(time, "datetime", instant((from ?? 0) * 1000));
+  const to = opening.closed?.at ?? (isCurrent(opening, model) ? model.now() / 1000 : null);
+  setText(length, from && to ? duration(to - from) : "");
+  setText(cause, causeOf(opening));
+  setAttribute(cause, "title", causeOf(opening));
+  setText(ending, endingOf(opening, model));
+}
+
+function isCurrent(opening, model) {
+  return model.circuit?.generation === opening.generation && model.circuit.state !== "closed";
+}
+
+function kindOf(opening, model) {
+  if (isCurrent(opening, model)) return model.circuit.state;
+  return "closed";
+}
+
+function causeOf(opening) {
+  const { opened } = opening;
+  if (!opened) return "";
+  const who = opened.event === "isolated" ? `isolated by ${opened.by}` : "";
+  if (who && (!opened.reason || opened.reason === who)) return who;
+  return [who, opened.reason].filter(Boolean).join(": ");
+}
+
+function endingOf(opening, model) {
+  const parts = [];
+  if (opening.approved) {
+    parts.push(`approved by ${opening.approved.by} at ${timeOfDay(opening.approved.at * 1000)}`);
+  } else if (opening.halfOpened) {
+    parts.push(`half-open${opening.halfOpened.by ? ` by ${opening.halfOpened.by}` : ""}`);
+  }
+  if (opening.closed) {
+    const by = opening.closed.by && !opening.approved ? ` by ${opening.closed.by}` : "";
+    parts.push(`closed${by} at ${timeOfDay(opening.closed.at * 1000)}`);
+  } else if (!isCurrent(opening, model)) {
+    parts.push("opened again");
+  }
+  return parts.join(", ") || "not approved yet";
+}

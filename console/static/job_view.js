@@ -1,0 +1,32 @@
+// The redrive that runs, or the last one's result: whose, of what, and how far.
+
+import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
+import { count } from "./format.js";
+
+/** Keep the line true; `changed` is called when a redrive has changed the queue. */
+export function showJob({ model, changed }) {
+  const line = byId("job");
+  const render = oncePerFrame(() => {
+    const job = model.redrive;
+    setText(line, job ? textOf(job) : "No redrive runs.");
+    setAttribute(line, "data-running", job && !job.done);
+    setAttribute(line, "data-trouble", job && Boolean(job.stopped || job.failed));
+  });
+  render();
+  model.addEventListener("redrive", () => {
+    render();
+    if (model.redrive?.done) changed();
+  });
+}
+
+function textOf(job) {
+  const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
+  if (job.left) parts.push(`${count(job.left)} left`);
+  if (job.stopped) parts.push(`stopped: ${job.stopped}`);
+  return `Redrive of ${selected(job.selection)} by ${job.by} ${job.done ? "is over" : "runs"}: ${parts.join(", ")}.`;
+}
+
+function selected(selection) {
+  if (selection?.key !== undefined && selection.key !== null) return `key ${selection.key}`;
+  return selection?.id ? `event ${selection.id}` : "everything";
+}

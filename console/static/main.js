@@ -1,0 +1,64 @@
+// Composition: the connection feeds the model, the views show it, the actions go to the API.
+
+import { createActions } from "./actions.js";
+import { Api } from "./api.js";
+import { showCircuit } from "./circuit_view.js";
+import { showConnection } from "./connection_view.js";
+import { byId, setText } from "./dom.js";
+import { createEventDialog } from "./event_dialog.js";
+import { showHistory } from "./history_view.js";
+import { Live } from "./live.js";
+import { showLog } from "./log_view.js";
+import { Model } from "./model.js";
+import { showParked } from "./parked_view.js";
+import { showPartitions } from "./partitions_view.js";
+import { showPlots } from "./plots.js";
+import { showPoison } from "./poison_view.js";
+import { showTail } from "./tail_view.js";
+
+function signedOut() {
+  location.assign("/login");
+}
+
+const model = new Model();
+const api = new Api(signedOut);
+const heard =
+  (take) =>
+  (...message) => {
+    model.heard();
+    take(...message);
+  };
+
+const live = new Live({
+  snapshot: heard((message) => model.snapshot(message)),
+  message: heard((kind, data) => model.message(kind, data)),
+  circuit: heard((data, history) => model.circuitIs(data, history)),
+  beat: heard((time) => model.beat(time)),
+  status: () => connection.status(),
+  signedOut,
+  checkSession: () => api.session().catch(() => {}),
+});
+
+const actions = createActions({ api, model });
+const dialog = createEventDialog({ api, actions });
+const connection = showConnection({ model, live });
+showCircuit({ model, actions });
+showPlots({ model });
+showHistory({ model });
+showPartitions({ model });
+showPoison({ model, api, actions, dialog });
+showParked({ model, api, actions });
+showTail({ model, live });
+
+byId("theme").addEventListener("click", () => globalThis.breakwaterTheme.toggle());
+byId("logout").addEventListener("click", async () => {
+  await api.post("/logout").catch(() => {});
+  signedOut();
+});
+
+const session = await api.session();
+setText(byId("operator"), session.operator);
+setText(byId("circuit-name"), session.circuit);
+actions.circuitIs(session.circuit);
+showLog({ model, api, operator: session.operator });
+live.now();

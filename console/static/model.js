@@ -1,0 +1,156 @@
+// What is known, however it came: a snapshot replaces all of it, messages add to it.
+
+const VITALS = 600;
+const LOG = 500;
+const TAIL = 40;
+
+const STATE_AFTER = {
+  opened: "open",
+  approved: "half_open",
+  half_opened: "half_open",
+  closed: "closed",
+  isolated: "isolated",
+};
+
+export class Model extends EventTarget {
+  constructor() {
+    super();
+    this.circuit = null;
+    this.history = [];
+    this.partitions = null;
+    this.vitals = [];
+    this.log = [];
+    this.tail = [];
+    this.redrive = null;
+    this.poisonCount = null;
+    this.parkedKeys = null;
+    this.instance = "";
+    this.heardAt = null;
+    this.skew = 0;
+  }
+
+  /** Milliseconds since 1970 by the server's clock. */
+  now() {
+    return Date.now() + this.skew;
+  }
+
+  /** Events that wait, over all partitions; null when that is not known. */
+  get waiting() {
+    if (!this.partitions?.rows.length) return null;
+    const known = this.partitions.rows.filter((row) => row.lag !== null && row.lag !== undefined);
+    return known.length ? known.reduce((sum, row) => sum + row.lag, 0) : null;
+  }
+
+  /** Replace everything. */
+  snapshot({ instance, data }) {
+    this.instance = instance;
+    this.circuit = data.circuit;
+    this.history = byTime(data.history ?? []);
+    this.partitions = data.partitions ?? null;
+    this.vitals = (data.vitals ?? []).slice(-VITALS);
+    this.log = (data.log ?? []).slice(-LOG);
+    this.poisonCount = data.poison_count ?? null;
+    this.parkedKeys = data.parked_keys ?? null;
+    this.redrive = data.redrive ?? null;
+    this.#tell("circuit", "history", "partitions", "vitals", "log", "poison", "redrive");
+  }
+
+  /** Add one message of the backplane. */
+  message(kind, data) {
+    switch (kind) {
+      case "vitals":
+        push(this.vitals, { window_failures: this.circuit?.failures, ...data }, VITALS);
+        this.#poison(data.poison_count, data.parked_keys);
+        this.#tell("vitals");
+        break;
+      case "partitions":
+        this.partitions = data;
+        this.#tell("partitions");
+        break;
+      case "log":
+        push(this.log, data, LOG);
+        this.#tell("log");
+        break;
+      case "tail":
+        push(this.tail, data, TAIL);
+        this.#tell("tail");
+        break;
+      case "redrive":
+        this.redrive = data;
+        this.#tell("redrive");
+        break;
+    }
+  }
+
+  /** Take the circuit as it is now, with its history. */
+  circuitIs(data, history) {
+    this.circuit = data;
+    if (history) this.history = byTime(history);
+    this.#tell("circuit", "history");
+  }
+
+  /** Take the server's clock. */
+  beat(milliseconds) {
+    this.skew = milliseconds - Date.now();
+  }
+
+  /** Something was heard at all. */
+  heard() {
+    this.heardAt = Date.now();
+  }
+
+  #poison(poisonCount, parkedKeys) {
+    const before = [this.poisonCount, this.parkedKeys];
+    this.poisonCount = poisonCount ?? this.poisonCount;
+    this.parkedKeys = parkedKeys ?? this.parkedKeys;
+    if (before[0] !== this.poisonCount || before[1] !== this.parkedKeys) this.#tell("poison");
+  }
+
+  #tell(...topics) {
+    for (const topic of topics) this.dispatchEvent(new Event(topic));
+  }
+}
+
+/** Spans of time in which the circuit was not closed: [{from, to, state}], milliseconds. */
+export function spans(history, circuit, now) {
+  const found = [];
+  let current = null;
+  for (const entry of history) {
+    const state = STATE_AFTER[entry.event];
+    if (!state || state === current?.state) continue;
+    if (current) found.push({ ...current, to: entry.at * 1000 });
+    current = { state, from: entry.at * 1000 };
+  }
+  if (circuit && circuit.state !== (current?.state ?? "closed")) {
+    const changed = (circuit.changed_at ?? now / 1000) * 1000;
+    if (current) found.push({ ...current, to: changed });
+    current = { state: circuit.state, from: changed };
+  }
+  if (current) found.push({ ...current, to: now });
+  return found.filter((span) => span.state !== "closed" && span.to > span.from);
+}
+
+/** The history by generation, newest first: [{generation, opened, approved, closed, entries}]. */
+export function openings(history) {
+  const found = new Map();
+  for (const entry of history) {
+    if (!entry.generation) continue;
+    const opening = found.get(entry.generation) ?? { generation: entry.generation, entries: [] };
+    opening.entries.push(entry);
+    if (entry.event === "opened" || entry.event === "isolated") opening.opened ??= entry;
+    if (entry.event === "approved") opening.approved ??= entry;
+    if (entry.event === "half_opened") opening.halfOpened ??= entry;
+    if (entry.event === "closed") opening.closed = entry;
+    found.set(entry.generation, opening);
+  }
+  return [...found.values()].sort((a, b) => b.generation - a.generation);
+}
+
+function byTime(history) {
+  return [...history].sort((a, b) => a.at - b.at);
+}
+
+function push(list, item, most) {
+  list.push(item);
+  if (list.length > most) list.splice(0, list.length - most);
+}

@@ -1,0 +1,57 @@
+// Partitions: who owns each, how far it is, and how much waits in it.
+
+import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
+import { clock, count, figure } from "./format.js";
+
+const COLUMNS = [
+  ["Partition", "", (row) => row.partition],
+  ["Lag", "number", (row) => count(row.lag)],
+  ["Owner", "clip", (row) => row.owner || "nobody"],
+  ["Lease", "number", (row) => lease(row.lease_seconds)],
+  ["Checkpoint", "number", (row) => count(row.checkpoint)],
+  ["Watermark", "number", (row) => count(row.watermark)],
+  ["Last in hub", "number", (row) => count(row.last_enqueued)],
+];
+
+/** Keep the table true. */
+export function showPartitions({ model }) {
+  const body = byId("partitions");
+  const note = byId("partitions-note");
+
+  const render = oncePerFrame(() => {
+    const partitions = model.partitions;
+    setText(note, noteOf(partitions));
+    const rows = partitions?.rows ?? [];
+    const most = Math.max(1, ...rows.map((row) => row.lag ?? 0));
+    fillRows(body, rows, make, (line, row) => {
+      COLUMNS.forEach(([, , read], index) => setText(line.children[index], read(row)));
+      setAttribute(line.children[2], "title", row.owner);
+      setAttribute(line, "data-orphan", !row.owner);
+      line.style.setProperty("--share", `${Math.round(((row.lag ?? 0) / most) * 100)}%`);
+    });
+  });
+  model.addEventListener("partitions", render);
+}
+
+function make() {
+  return el(
+    "tr",
+    {},
+    ...COLUMNS.map(([label, kind], index) =>
+      index === 0
+        ? el("th", { scope: "row", "data-label": label })
+        : el("td", { class: kind, "data-label": label }),
+    ),
+  );
+}
+
+function lease(seconds) {
+  if (seconds === null || seconds === undefined) return "–";
+  return seconds > 0 ? `${figure(Math.round(seconds))} s` : "expired";
+}
+
+function noteOf(partitions) {
+  if (!partitions) return "reading…";
+  if (partitions.problem) return partitions.problem;
+  return `as of ${clock(partitions.time)}`;
+}

@@ -1,0 +1,104 @@
+// The poison queue: searchable, each event with its error, and its redrive.
+
+import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
+import { asMilliseconds, bytes, clock, count, shortType } from "./format.js";
+import { showJob } from "./job_view.js";
+import { createTabs } from "./tabs.js";
+
+const SEARCH_PAUSE_MS = 250;
+/** The console may answer with a list that is two seconds old: after a change one more look. */
+const SETTLED_MS = 2_500;
+const LIMIT = 200;
+const COLUMNS = ["Key", "Error", "Attempts", "Enqueued", "Partition / seq.", "Size"];
+
+/** Keep the list, its count and the running redrive true. */
+export function showPoison({ model, api, actions, dialog }) {
+  const body = byId("poison");
+  const empty = byId("poison-empty");
+  const query = byId("poison-query");
+  const all = byId("redrive-all");
+  let asking = null;
+  let shown = [];
+
+  async function load() {
+    asking?.abort();
+    asking = new AbortController();
+    const asked = asking;
+    const parameters = new URLSearchParams({ query: query.value.trim(), limit: LIMIT });
+    try {
+      const found = await api.get(`/api/poison?${parameters}`, asked.signal);
+      if (asked !== asking) return;
+      shown = found.messages;
+      render(found.more);
+    } catch (error) {
+      if (error.name !== "AbortError") setText(empty, `Not read: ${error.message}`);
+    }
+  }
+
+  function render(more) {
+    fillRows(body, shown, () => make(open, redrive), fill);
+    setText(empty, emptyText(shown.length, query.value.trim(), more));
+    setAttribute(all, "disabled", !shown.length && !model.parkedKeys);
+  }
+
+  const open = (index) => dialog.show(shown[index]);
+  const redrive = (index) => actions.redrive({ id: shown[index].id, label: nameOf(shown[index]) });
+
+  createTabs([byId("tab-poison"), byId("tab-parked")]);
+  showJob({ model, changed: load });
+  all.addEventListener("click", () => actions.redrive({ all: true }));
+  let typing = null;
+  query.addEventListener("input", () => {
+    clearTimeout(typing);
+    typing = setTimeout(load, SEARCH_PAUSE_MS);
+  });
+  let again = null;
+  model.addEventListener("poison", () => {
+    setText(byId("poison-count"), count(model.poisonCount));
+    load();
+    clearTimeout(again);
+    again = setTimeout(load, SETTLED_MS);
+  });
+}
+
+function make(open, redrive) {
+  const row = el("tr");
+  const index = () => [...row.parentElement.children].indexOf(row);
+  const key = el("button", { type: "button", class: "link mono clip", onclick: () => open(index()) });
+  const again = el("button", { type: "button", class: "small", onclick: () => redrive(index()) }, "Redrive…");
+  const cells = COLUMNS.map((label, column) =>
+    el("td", { "data-label": label, class: column === 2 || column > 3 ? "number" : "clip" }),
+  );
+  cells[0].append(key);
+  cells[1].append(el("b"), " ", el("span"), el("small", { class: "mono" }));
+  row.append(...cells, el("td", { class: "end" }, again));
+  return row;
+}
+
+function fill(row, message) {
+  const [key, error, attempts, enqueued, place, size] = row.children;
+  setText(key.firstElementChild, message.key ?? "no key");
+  setAttribute(key.firstElementChild, "aria-label", `Show ${nameOf(message)}`);
+  const [type, text, preview] = error.children;
+  setText(type, shortType(message.error?.type));
+  setText(text, message.error?.message);
+  setText(preview, message.preview);
+  setAttribute(error, "title", message.error?.message);
+  setText(attempts, count(message.attempts) + (message.redrives ? ` + ${message.redrives}` : ""));
+  setAttribute(attempts, "title", message.redrives ? `redriven ${message.redrives} times in vain` : null);
+  setText(enqueued, clock(asMilliseconds(message.enqueued_time)));
+  setText(place, `${message.partition} / ${count(message.sequence_number)}`);
+  setText(size, bytes(message.size));
+  setAttribute(row, "data-parked", message.parked);
+}
+
+function nameOf(message) {
+  const key = message.key === null ? "" : ` of key ${message.key}`;
+  return `event ${message.partition}/${message.sequence_number}${key}`;
+}
+
+function emptyText(number, query, more) {
+  if (more) return `The first ${number} are shown: search for others.`;
+  if (number) return "";
+  return query ? `No poison event has “${query}” in it.` : "The poison queue is empty.";
+}

@@ -1,0 +1,86 @@
+"""A real Chromium, driven by Playwright; and what each page is watched for."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+expect.set_options(timeout=30_000)
+
+WATCH = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+  for (const entry of list.getEntries()) {
+    if (entry.hadRecentInput) continue;
+    const what = entry.sources.map(({ node }) => node?.id || node?.className || node?.nodeName);
+    window.shifts.push([entry.value, what.join(" ")]);
+  }
+}).observe({ type: "layout-shift", buffered: true });
+
+window.states = [];
+addEventListener("DOMContentLoaded", () => {
+  const note = () => {
+    const state = document.body.dataset.state;
+    if (state !== window.states.at(-1)?.[0]) {
+      window.states.push([state, Date.now(), performance.now()]);
+    }
+  };
+  note();
+  new MutationObserver(note).observe(document.body, { attributes: true });
+});
+"""
+"""Notes layout shifts that no operator caused, and when the page showed which state."""
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    """One browser; it is gone afterwards."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+class Complaints:
+    """What a page's own console and network said that nobody expected."""
+
+    def __init__(self, page: Page) -> None:
+        self.found: list[str] = []
+        page.on("pageerror", lambda error: self.found.append(f"error: {error}"))
+        page.on(
+            "console",
+            lambda message: (
+                self.found.append(f"{message.type}: {message.text}")
+                if message.type in {"error", "warning"}
+                else None
+            ),
+        )
+        page.on("dialog", lambda dialog: self.found.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.startswith(("http://127.0.0.1:", "data:"))
+                else self.found.append(f"request: {request.url}")
+            ),
+        )
+
+    def forgive(self, *parts: str) -> None:
+        """Forget what says one of these: the test caused it."""
+        self.found = [each for each in self.found if not any(part in each for part in parts)]

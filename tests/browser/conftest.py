@@ -1,0 +1,71 @@
+"""One browser and one stack for all tests of this directory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from loadtest.settings import Scenario, Settings
+from loadtest.stack import Stack
+from local.services.ports import free_port
+from tests.browser.chromium import EXECUTABLE, chromium
+from tests.browser.console_site import Site
+
+THRESHOLD = 20
+
+
+@pytest.fixture(scope="session")
+def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """A stack with a host whose handler can be repaired."""
+    if EXECUTABLE is None:
+        pytest.skip("there is no Chromium here (apt-get install chromium)")
+    settings = Settings(
+        scenario=Scenario.STEADY,
+        report=tmp_path_factory.mktemp("console") / "report.json",
+        app_settings={
+            "BREAKER_FAILURE_THRESHOLD": str(THRESHOLD),
+            "EVENT_HANDLER": "tests.integration.repairable_handler:RepairableLedger",
+        },
+    )
+    stack = Stack(settings)
+    with asyncio.Runner() as runner:
+        runner.run(stack.__aenter__())
+        try:
+            yield stack
+        finally:
+            runner.run(stack.__aexit__(None, None, None))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_site(console_stack: Stack) -> AsyncIterator[Site]:
+    """The stack's console in a browser."""
+    async with chromium() as browser:
+        yield Site(
+            console_stack.endpoints,
+            console_stack.state_dir / "endpoints.json",
+            free_port(),
+            Path(console_stack.directory),
+            browser,
+        )
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def site(running_site: Site) -> AsyncIterator[Site]:
+    """The site with a closed circuit; afterwards no page may have complained of anything."""
+    await running_site.close()
+    try:
+        yield running_site
+        complaints = [
+            complaint
+            for operator in running_site.operators
+            for complaint in operator.complaints.found
+        ]
+    finally:
+        for operator in running_site.operators:
+            await operator.page.context.close()
+        running_site.operators.clear()
+    assert complaints == []

@@ -1,0 +1,144 @@
+"""A stack with a running app and two consoles, and what a test does to it from outside."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from azure.eventhub import EventData
+from azure.eventhub.aio import EventHubProducerClient
+from playwright.async_api import Browser, Page
+from redis.asyncio import Redis
+
+from breaker import CircuitBreaker, CircuitState
+from breaker.__main__ import build
+from loadtest.endpoints import Endpoints
+from local.services.console import console_service
+from tests.browser.chromium import WATCH, Complaints
+from tests.processes import running_service
+
+READY = "body[data-connection=live]:not([data-state=unknown])"
+
+
+@dataclass
+class Operator:
+    """A page that somebody is signed in to."""
+
+    page: Page
+    complaints: Complaints
+
+    async def confirm(self, button: str) -> None:
+        """Press a button and confirm."""
+        await self.page.click(button)
+        await self.page.click("#confirm-go")
+
+    async def until_state(self, *states: str) -> None:
+        """Wait until the page shows one of the states."""
+        await self.page.wait_for_selector(
+            ",".join(f"body[data-state={state}]" for state in states), timeout=90_000
+        )
+
+    async def shifts(self) -> list[tuple[float, str]]:
+        """Layout shifts since the last call, with what moved."""
+        found: list[tuple[float, str]] = await self.page.evaluate("window.shifts.splice(0)")
+        return found
+
+
+@dataclass
+class Site:
+    """The running system.
+
+    Attributes:
+        endpoints: of the stack, its own console among them.
+        second_port: of the second console.
+        directory: for logs and reports.
+    """
+
+    endpoints: Endpoints
+    endpoints_file: Path
+    second_port: int
+    directory: Path
+    browser: Browser
+    operators: list[Operator] = field(default_factory=list)
+
+    @property
+    def second_url(self) -> str:
+        """The second console."""
+        return f"http://127.0.0.1:{self.second_port}"
+
+    def second_console(self) -> AbstractContextManager[None]:
+        """Run the second console."""
+        service = console_service(
+            self.second_port,
+            token=self.endpoints.console_token,
+            app_settings=self.endpoints.app_settings(),
+        )
+        return running_service(service, self.directory)
+
+    async def sign_in(self, name: str, url: str | None = None, **context: Any) -> Operator:
+        """A page of a new browser profile, signed in and live."""
+        url = url or self.endpoints.console_url
+        profile = await self.browser.new_context(**context)
+        await profile.add_init_script(WATCH)
+        answer = await profile.request.post(
+            f"{url}/login",
+            data={"name": name, "token": self.endpoints.console_token},
+            headers={"Origin": url},
+        )
+        assert answer.status == 204, await answer.text()
+        page = await profile.new_page()
+        operator = Operator(page, Complaints(page))
+        self.operators.append(operator)
+        await page.goto(url)
+        await page.wait_for_selector(READY)
+        return operator
+
+    @asynccontextmanager
+    async def breaker(self) -> AsyncIterator[CircuitBreaker]:
+        """The app's circuit, as one more instance of the app has it."""
+        async with build(self.endpoints.app_settings()) as breaker:
+            yield breaker
+
+    async def open(self, error: str = "the ledger is down") -> int:
+        """A real opening, by failures; the generation."""
+        async with self.breaker() as breaker:
+            circuit = await breaker.refresh()
+            number = 0
+            while circuit.state is CircuitState.CLOSED:
+                number += 1
+                permit = await breaker.try_acquire()
+                failure = f"test/{circuit.generation}/{number}"
+                circuit = await breaker.record_failure(failure, error, permit)
+            return circuit.generation
+
+    async def close(self) -> None:
+        """Leave the circuit as the next test expects it."""
+        async with self.breaker() as breaker:
+            circuit = await breaker.refresh()
+            if circuit.state is not CircuitState.CLOSED:
+                await breaker.close_circuit(circuit.generation, "the test")
+
+    async def send(self, run: str, *events: tuple[str, bytes, dict[str, Any]]) -> None:
+        """Send events of (key, body, properties)."""
+        hub = EventHubProducerClient.from_connection_string(
+            self.endpoints.event_hub_connection, eventhub_name=self.endpoints.event_hub_name
+        )
+        async with hub:
+            for key, body, properties in events:
+                event = EventData(body)
+                event.properties = {str(name): value for name, value in properties.items()}
+                event.properties["run"] = run
+                await hub.send_batch([event], partition_key=key)
+
+    def redis(self) -> Redis:
+        """The stack's Redis."""
+        return Redis.from_url(self.endpoints.redis_url)
+
+    def report(self) -> dict[str, Any]:
+        """What the last run of the load test found."""
+        found: dict[str, Any] = json.loads((self.directory / "report.json").read_text())
+        return found

@@ -1,0 +1,136 @@
+"""The page's end of the WebSocket, against a server that does what a real one never should."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from playwright.async_api import WebSocketRoute, expect
+
+from tests.browser.console_site import Operator, Site
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CIRCUIT = {
+    "name": "breakwater",
+    "state": "closed",
+    "generation": 4,
+    "failures": 1,
+    "failure_threshold": 20,
+    "window_seconds": 30,
+    "changed_at": 1_700_000_000,
+    "opened_at": 1_700_000_000,
+    "reason": "",
+}
+
+
+class Server:
+    """Takes the place of `/live` in one page; `heard` holds what the page sent."""
+
+    def __init__(self) -> None:
+        self.heard: list[dict[str, Any]] = []
+        self._sockets: list[WebSocketRoute] = []
+
+    async def take(self, operator: Operator) -> None:
+        """Serve this page from its next load on."""
+        await operator.page.route_web_socket("**/live", self._serve)
+        await operator.page.clock.install()
+        await operator.page.reload()
+
+    def _serve(self, socket: WebSocketRoute) -> None:
+        self._sockets.append(socket)
+
+        def heard(text: str | bytes) -> None:
+            message = json.loads(text)
+            self.heard.append(message)
+            if message["type"] == "resume" and message["cursor"] is None:
+                self.snapshot(f"{len(self._sockets)}-0")
+
+        socket.on_message(heard)
+
+    def snapshot(self, cursor: str) -> None:
+        """Send a snapshot whose log has one line, the cursor."""
+        data: dict[str, Any] = {"circuit": CIRCUIT, "history": [], "vitals": [], "log": []}
+        data["log"].append(line(f"as of {cursor}"))
+        self._send({"type": "snapshot", "cursor": cursor, "instance": "one", "data": data})
+
+    def lines(self, *cursors: str) -> None:
+        """Send a log line for each cursor."""
+        items = [{"cursor": each, "kind": "log", "data": line(f"line {each}")} for each in cursors]
+        self._send({"type": "messages", "items": items})
+
+    async def drop(self) -> None:
+        """Close the connection."""
+        await self._sockets[-1].close()
+
+    async def resumed(self, cursor: str | None, times: int) -> None:
+        """Wait for the page's n-th connection, and look where it goes on."""
+        while len(self.heard) < times:
+            await asyncio.sleep(0.02)
+        assert self.heard[-1] == {"type": "resume", "cursor": cursor}
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._sockets[-1].send(json.dumps(message))
+
+
+def line(text: str) -> dict[str, Any]:
+    return {"time": round(time.time() * 1000), "by": "Grace", "kind": "said", "text": text}
+
+
+async def test_it_resumes_and_a_snapshot_replaces_everything(site: Site) -> None:
+    ada = await site.sign_in("Ada")
+    server = Server()
+    await server.take(ada)
+    log = ada.page.locator("#log .line span")
+    await expect(log).to_have_text(["as of 1-0"])
+    server.lines("1-1", "2-0")
+    server.lines("10-0")
+    await expect(log).to_have_text(["as of 1-0", "line 1-1", "line 2-0", "line 10-0"])
+    await server.drop()
+    await expect(ada.page.locator("#connection")).to_have_text("Disconnected")
+    await ada.page.clock.run_for(5_000)
+    await server.resumed("10-0", 2)
+    server.lines("10-1")
+    await expect(log.last).to_have_text("line 10-1")
+    server.snapshot("20-0")
+    await expect(log).to_have_text(["as of 20-0"])
+
+
+async def test_what_comes_out_of_order_is_not_shown(site: Site) -> None:
+    """The page takes nothing on trust that breaks the promise: it asks for a snapshot."""
+    ada = await site.sign_in("Ada")
+    server = Server()
+    await server.take(ada)
+    log = ada.page.locator("#log .line span")
+    server_said = ["as of 1-0", "line 5-0"]
+    await expect(log).to_have_count(1)
+    server.lines("5-0")
+    await expect(log).to_have_text(server_said)
+    server.lines("4-9")
+    await expect(ada.page.locator("#connection")).to_have_text("Disconnected")
+    await expect(log).to_have_text(server_said)
+    await ada.page.clock.run_for(1_000)
+    await expect(log).to_have_text(["as of 2-0"])
+    await server.resumed(None, 2)
+    ada.complaints.forgive("4-9 came after 5-0")
+
+
+async def test_silence_is_said(site: Site) -> None:
+    """After six seconds the page calls itself stale, later on disconnected, and connects anew."""
+    ada = await site.sign_in("Ada")
+    server = Server()
+    await server.take(ada)
+    await expect(ada.page.locator("#connection")).to_have_text("Live · one")
+    await ada.page.clock.run_for(7_000)
+    await expect(ada.page.locator("#connection")).to_have_text("Stale")
+    await expect(ada.page.locator("#trouble")).to_contain_text("What you see is from")
+    server.lines("1-1")
+    await expect(ada.page.locator("#connection")).to_have_text("Live · one")
+    await expect(ada.page.locator("#trouble")).to_be_empty()
+    await ada.page.clock.run_for(13_000)
+    await expect(ada.page.locator("#connection")).to_have_text("Disconnected")
+    await ada.page.clock.run_for(1_000)
+    await server.resumed("1-1", 2)

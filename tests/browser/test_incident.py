@@ -1,0 +1,131 @@
+"""From the alert to the resumption, as operators live through it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.console_site import Site
+from tests.e2e.runs import command
+from tests.forked import Forked
+from tests.processes import wait_for
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+STILL = 0.001
+"""Layout shift that nobody can see: a digit more in a line of small type. The web's own measure
+calls 0.1 good.
+"""
+
+
+WHOLE = {"width": 1280, "height": 2_200}
+"""Only what is inside the window counts as shifted."""
+
+
+async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
+    """A real run of the load test opens the circuit and waits until somebody approves on the page.
+
+    Meanwhile nothing moves on the page by itself but what it shows.
+    """
+    ada = await site.sign_in("Ada")
+    grace = await site.sign_in("Grace", color_scheme="dark", viewport=WHOLE)
+    await grace.page.check("#tail-on")
+    output = site.directory / "run.log"
+    line = (
+        "--scenario outage --events 2400 --keys 40 --outage-after 900 --poison-every 300 "
+        "--rate 1500 --approve person --approve-after 0.2 "
+        f"--target running --endpoints {site.endpoints_file}"
+    )
+    run = Forked(*command(site.directory, line)[2:], output=output)
+    try:
+        await grace.page.wait_for_selector("#tail tr:first-child:not([data-empty])")
+        await grace.page.wait_for_selector("#partitions tr:nth-child(4)")
+        await grace.shifts()
+        await ada.until_state("open")
+        assert await ada.page.text_content("#state") == "Open"
+        assert "failures within" in (await ada.page.text_content("#reason") or "")
+        await expect(ada.page.locator("#waiting")).to_have_text(re.compile(r"\d"))
+        await asyncio.to_thread(
+            wait_for, lambda: "approve generation" in output.read_text(), "the request to approve"
+        )
+        await ada.page.click("#approve")
+        told = await ada.page.text_content("#confirm")
+        assert told is not None
+        assert "Approve generation 1?" in told
+        assert "generation 2 opens" in told
+        assert "Open, generation 1" in told
+        await ada.page.click("#confirm-go")
+        await grace.until_state("closed")
+        code = await asyncio.to_thread(run.wait, 60)
+    finally:
+        run.kill()
+    assert code == 0, output.read_text()
+    shifts = await grace.shifts()
+    assert sum(value for value, _ in shifts) < STILL, shifts
+    report = site.report()
+    assert (report["lost"], report["duplicates"], report["order_violations"]) == (0, 0, 0)
+    assert report["circuit"]["opened"] == 1
+    assert "approved by Ada" in (await grace.page.text_content("#history li:first-child") or "")
+    assert "Ada approved generation 1" in (await grace.page.text_content("#log") or "")
+    await expect(grace.page.locator("#poison-count")).to_have_text(str(report["poisoned"]))
+
+
+async def test_a_redrive_empties_the_poison_queue(site: Site) -> None:
+    """What stays in the queue of a broken handler leaves it once that is repaired."""
+    ada = await site.sign_in("Ada")
+    grace = await site.sign_in("Grace")
+    run = f"redrive-{secrets.token_hex(3)}"
+    key = f"broken-{run}"
+    await site.send(run, *((key, b'{"amount": 1}', {"broken": True, "counter": n}) for n in (1, 2)))
+    await ada.page.fill("#poison-query", key)
+    rows = ada.page.locator("#poison tr")
+    await expect(rows).to_have_count(2)
+    assert "broken until it is repaired" in (await rows.first.text_content() or "")
+
+    await rows.first.locator("button.link").click()
+    await expect(ada.page.locator("#event-properties")).to_contain_text("broken")
+    assert await ada.page.text_content("#event-body") == '{"amount": 1}'
+    await ada.page.click("#event-key")
+    assert f"Redrive all events of key {key}?" in (await ada.page.text_content("#confirm") or "")
+    await ada.page.click("#confirm-go")
+    await grace.page.wait_for_selector("#job[data-trouble]:not([data-running])")
+    assert "2 failed again" in (await grace.page.text_content("#job") or "")
+
+    async with site.redis() as client:
+        await client.set(f"repaired:{run}", "1", ex=600)
+    await ada.page.fill("#poison-query", "")
+    await ada.page.click("#redrive-all:enabled")
+    assert "Redrive everything?" in (await ada.page.text_content("#confirm") or "")
+    await ada.page.click("#confirm-go")
+    await grace.page.wait_for_selector("#job:not([data-running])")
+    await ada.page.fill("#poison-query", key)
+    await expect(ada.page.locator("#poison-empty")).to_contain_text("No poison event has")
+
+
+async def test_operators_on_different_instances_read_each_other(site: Site) -> None:
+    """Over the backplane, and again after one of the instances was gone for a while."""
+    with site.second_console():
+        ada = await site.sign_in("Ada")
+        grace = await site.sign_in("Grace", site.second_url)
+        for operator, text in ((ada, "who is on it?"), (grace, "I am: <b>failover</b> runs")):
+            await operator.page.fill("#say-text", text)
+            await operator.page.press("#say-text", "Enter")
+        for operator in (ada, grace):
+            await expect(operator.page.locator("#log")).to_contain_text("<b>failover</b> runs")
+            assert "Ada who is on it?" in (await operator.page.text_content("#log") or "")
+            assert await operator.page.locator("#log span b").count() == 0
+    await grace.page.wait_for_selector("body[data-connection=down]")
+    assert "Disconnected" in (await grace.page.text_content("#trouble") or "")
+    await ada.page.fill("#say-text", "are you there?")
+    await ada.page.press("#say-text", "Enter")
+    with site.second_console():
+        await grace.page.wait_for_selector("body[data-connection=live]")
+        await expect(grace.page.locator("#log")).to_contain_text("are you there?")
+        lines = await grace.page.locator("#log .line").all_text_contents()
+        assert sum("who is on it?" in line for line in lines) == 1
+        assert await grace.page.text_content("#trouble") == ""
+        grace.complaints.forgive("WebSocket connection", "Failed to load resource")

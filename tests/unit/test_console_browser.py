@@ -1,0 +1,181 @@
+"""One browser: what it gets when it is slow, when its session ends, when it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import pytest
+from starlette.websockets import WebSocket, WebSocketState
+
+from console import duties as duties_module
+from console import live
+from console.auth import Caller
+from console.backplane import MemoryBackplane
+from console.coordination import MemoryCoordination
+from console.duties import Duties
+from console.fanout import Fanout
+from console.live import Browser
+from console.redrive import REDRIVE
+from console.settings import ConsoleSettings
+from console.tools import Tools
+from console.vitals import NoVitalSigns
+
+
+class Socket:
+    """A connection whose other side takes what it is sent when the test lets it."""
+
+    application_state = WebSocketState.CONNECTED
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.sent: list[dict[str, Any]] = []
+        self.waiting = 0
+        self.code = 0
+
+    async def send_text(self, text: str) -> None:
+        self.waiting += 1
+        await self.open.wait()
+        self.waiting -= 1
+        self.sent.append(json.loads(text))
+
+    async def close(self, code: int, reason: str) -> None:
+        assert reason
+        self.code = code
+
+    @property
+    def numbers(self) -> list[int]:
+        items = [item for each in self.sent for item in each.get("items", [])]
+        return [item["data"]["n"] for item in items]
+
+    @property
+    def types(self) -> list[str]:
+        return [each["type"] for each in self.sent]
+
+
+@pytest.fixture
+def backplane() -> MemoryBackplane:
+    return MemoryBackplane(MemoryCoordination(), wait_seconds=0.02)
+
+
+@asynccontextmanager
+async def running(fanout: Fanout, *browsers: Browser) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(fanout.run())]
+    tasks += [asyncio.create_task(browser.send_for_ever(None)) for browser in browsers]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def browser_of(socket: Socket, fanout: Fanout, caller: Caller | None = None) -> Browser:
+    return Browser(cast("WebSocket", socket), fanout, caller or Caller())
+
+
+async def publish(backplane: MemoryBackplane, *numbers: int) -> None:
+    await backplane.publish([("tail", {"n": n}) for n in numbers])
+
+
+async def test_a_slow_browser_gets_a_snapshot_and_slows_nobody(
+    backplane: MemoryBackplane,
+) -> None:
+    """Nothing is kept for it meanwhile: one frame waits, whatever is published."""
+    fanout = Fanout(backplane, most=100)
+    slow, quick = Socket(), Socket()
+    async with running(fanout, browser_of(slow, fanout), browser_of(quick, fanout)):
+        await until(lambda: slow.types == quick.types == ["snapshot"])
+        slow.open.clear()
+        await publish(backplane, 0)
+        await until(lambda: slow.waiting)
+        for start in range(1, 601, 50):
+            await publish(backplane, *range(start, start + 50))
+            await until(lambda: quick.numbers[-1:] == [start + 49])  # noqa: B023 - awaited here
+        assert slow.waiting == 1
+        assert quick.numbers == list(range(601))
+        slow.open.set()
+        await until(lambda: slow.types.count("snapshot") == 2)
+        assert slow.sent[-1]["cursor"] == fanout.ring.cursor
+        await publish(backplane, 601, 602)
+        await until(lambda: slow.numbers[-1:] == [602])
+        assert slow.numbers == [0, 601, 602]
+        assert quick.types.count("snapshot") == 1
+
+
+async def test_one_that_takes_nothing_is_let_go(
+    backplane: MemoryBackplane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a code that says so."""
+    monkeypatch.setattr(live, "SEND_SECONDS", 0.02)
+    fanout, socket = Fanout(backplane), Socket()
+    socket.open.clear()
+    async with running(fanout, browser_of(socket, fanout)):
+        await until(lambda: socket.code == 4408)
+
+
+async def test_a_session_ends_its_connections(backplane: MemoryBackplane) -> None:
+    """At the next sign of life, though the page never asks for anything."""
+    fanout, socket = Fanout(backplane), Socket()
+    caller = Caller("ann", "csrf", expires=time.time() + 0.2)
+    async with running(fanout, browser_of(socket, fanout, caller)):
+        await until(lambda: socket.types == ["snapshot"])
+        await until(lambda: time.time() > caller.expires)
+        await publish(backplane, 0)
+        await until(lambda: socket.code == 4401)
+
+
+async def test_circuit_and_beat_come_beside_the_messages(backplane: MemoryBackplane) -> None:
+    """The latest circuit only; a browser that is up to date gets a sign of life."""
+    fanout, socket = Fanout(backplane), Socket()
+    async with running(fanout, browser_of(socket, fanout)):
+        await until(lambda: socket.types == ["snapshot"])
+        socket.open.clear()
+        await publish(backplane, 0)
+        await until(lambda: socket.waiting)
+        for state in ("open", "half_open", "closed"):
+            fanout.show_circuit(json.dumps({"state": state}), "[]")
+        socket.open.set()
+        await until(lambda: len(socket.sent) == 3)
+        assert socket.sent[-1] == {"type": "circuit", "data": {"state": "closed"}, "history": []}
+
+
+async def test_a_redrive_whose_instance_died_is_ended(
+    backplane: MemoryBackplane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once its lease is gone for a while; one that runs is left alone."""
+    monkeypatch.setattr(duties_module, "SECONDS", 0.002)
+    coordination, fanout = MemoryCoordination(), Fanout(backplane)
+    settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
+    signs, tools = NoVitalSigns(), Tools({})
+    duties = Duties(coordination, fanout, signs, tools, settings, failures=lambda: 0)
+    said: list[Any] = []
+
+    async def say(kind: str, data: Any) -> None:
+        said.append((kind, data))
+        await backplane.publish([(kind, data)])
+
+    await coordination.take(REDRIVE, "j", 60)
+    await backplane.publish([(REDRIVE, {"job": "j", "done": False, "stopped": ""})])
+    async with running(fanout):
+        duty = asyncio.create_task(duties.lost_redrives(say))
+        await until(lambda: fanout.snapshot.redrive is not None)
+        await asyncio.sleep(0.05)
+        assert said == []
+        await coordination.give_back(REDRIVE, "j")
+        await until(lambda: (fanout.snapshot.redrive or {}).get("done"))
+        duty.cancel()
+        await asyncio.gather(duty, return_exceptions=True)
+    assert [(kind, data["job"], data["done"]) for kind, data in said] == [(REDRIVE, "j", True)]
+    assert "run it again" in said[0][1]["stopped"]

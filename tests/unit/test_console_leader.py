@@ -1,0 +1,116 @@
+"""The elected reader: one at a time, replaced when it dies, silent once it was replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from console import leader as module
+from console.backplane import MemoryBackplane
+from console.coordination import READER, MemoryCoordination
+from console.leader import Leader, Say
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture(autouse=True)
+def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "RENEW_SECONDS", 0.005)
+
+
+@asynccontextmanager
+async def standing(
+    name: str, coordination: MemoryCoordination, backplane: MemoryBackplane
+) -> AsyncIterator[Leader]:
+    """An instance that says its name all the time while it leads."""
+
+    async def duty(say: Say) -> None:
+        while True:
+            await say("tail", {"by": name})
+            await asyncio.sleep(0.001)
+
+    leader = Leader(coordination, backplane, (duty,))
+    running = asyncio.create_task(leader.run())
+    try:
+        yield leader
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def until(condition: object) -> None:
+    assert callable(condition)
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def test_one_reads_and_another_takes_over() -> None:
+    """At once when the first one stops, for it gives the lease back."""
+    coordination = MemoryCoordination(Clock())
+    backplane = MemoryBackplane(coordination)
+    async with standing("one", coordination, backplane) as one:
+        await until(lambda: one.leads)
+        async with standing("two", coordination, backplane) as two:
+            await asyncio.sleep(0.03)
+            assert (one.leads, two.leads) == (True, False)
+    assert await coordination.holder(READER) == ""
+    async with standing("two", coordination, backplane) as two:
+        await until(lambda: two.leads)
+
+
+async def test_the_lease_of_a_dead_one_runs_out() -> None:
+    """And not before: it may only be slow."""
+    clock = Clock()
+    coordination = MemoryCoordination(clock)
+    backplane = MemoryBackplane(coordination)
+    assert await coordination.take(READER, "dead", module.LEASE_SECONDS)
+    async with standing("two", coordination, backplane) as two:
+        clock.now = module.LEASE_SECONDS - 0.1
+        await asyncio.sleep(0.03)
+        assert not two.leads
+        clock.now = module.LEASE_SECONDS
+        await until(lambda: two.leads)
+
+
+async def test_one_that_was_replaced_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was paused for longer than its lease, and goes on before it has asked."""
+    clock = Clock()
+    coordination = MemoryCoordination(clock)
+    backplane = MemoryBackplane(coordination)
+    async with standing("one", coordination, backplane) as one:
+        await until(lambda: one.leads)
+        monkeypatch.setattr(module, "RENEW_SECONDS", 3_600.0)  # from now on it does not ask
+        await asyncio.sleep(0.02)
+        clock.now += module.LEASE_SECONDS
+        assert await coordination.take(READER, "two", module.LEASE_SECONDS)
+        said = len(await backplane.latest(100_000))
+        await asyncio.sleep(0.03)
+        assert len(await backplane.latest(100_000)) == said
+        assert said > 0
+
+
+async def test_a_duty_that_fails_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+    """One bad reply is no reason to stop reading for all."""
+    coordination = MemoryCoordination(Clock())
+    attempts = 0
+
+    async def duty(_: Say) -> None:
+        nonlocal attempts
+        attempts += 1
+        raise ValueError("an answer of another form")
+
+    leader = Leader(coordination, MemoryBackplane(coordination), (duty,))
+    running = asyncio.create_task(leader.run())
+    await until(lambda: attempts >= 3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert "begins anew" in caplog.text

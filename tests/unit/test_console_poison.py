@@ -1,0 +1,171 @@
+"""What operators are shown of poison messages, and what it costs the queue to look."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+
+from console.coordination import MemoryCoordination
+from console.poison import AT_ONCE, BROWSE, Catalogue, look
+from console.poison_documents import full, matches, summary, text_of
+from console.redrive import selection_in
+from processing.adapters.memory import MemoryPoisonQueue
+from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
+from processing.operations import PoisonStorage
+from processing.poison import ClaimCheck, ErrorDetail, PoisonMessage
+
+
+def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> PoisonMessage:
+    values: dict[str, Any] = {
+        "id": f"hub/$Default/0/{number}/{1_700_000_000_000 + number}",
+        "key": "K",
+        "body": None if body is None else base64.b64encode(body).decode(),
+        "properties": {},
+        "partition": "0",
+        "sequence_number": number,
+        "offset": str(number),
+        "enqueued_time": "2026-01-01T00:00:00+00:00",
+        "error": ErrorDetail("builtins.ValueError", "no good", "Traceback ..."),
+        "attempts": 4,
+        "first_attempt_time": "2026-01-01T00:00:00+00:00",
+        "last_attempt_time": "2026-01-01T00:00:01+00:00",
+        "handler": "h",
+        "circuit_generation": 0,
+        "instance": "i",
+    }
+    return PoisonMessage(**values | changes)
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 200, 4_095, 4_096, 4_097, 50_000])
+def test_sizes_are_the_bodys(size: int) -> None:
+    """Though it is not decoded for the list."""
+    found = full(message(body=b"x" * size))
+    assert (found["size"], found["body"]["bytes"]) == (size, size)
+    assert found["body"]["preview"] == "x" * min(size, 4_096)
+    assert found["body"]["truncated"] is (size > 4_096)
+    assert len(found["preview"]) == min(size, 200)
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ("é🚀".encode(), "é🚀"),
+        ("é🚀".encode()[:-1], "é"),
+        (b"\xff\x00", "ff 00"),
+        (b"fine \xff fine", "66 69 6e 65 20 ff 20 66 69 6e 65"),
+        (b"", ""),
+    ],
+)
+def test_text_is_shown_as_text(body: bytes, shown: str) -> None:
+    """A character that the cut goes through is left out; all else is hexadecimal."""
+    assert text_of(body) == shown
+
+
+def test_a_whole_body_that_ends_in_the_middle_of_a_character_is_no_text() -> None:
+    """Nothing was cut there."""
+    found = full(message(body="é".encode()[:1]))["body"]
+    assert (found["encoding"], found["preview"]) == ("hex", "c3")
+    found = full(message(body="é".encode() * 3_000))["body"]
+    assert (found["encoding"], found["preview"]) == ("text", "é" * 2_048)
+    assert full(message(body=b"x" + "é".encode() * 3_000))["body"]["encoding"] == "text"
+
+
+def test_a_large_event_is_listed_without_its_body() -> None:
+    """It lies in a blob, which the list does not fetch."""
+    row = summary(message(body=None, claim_check=ClaimCheck("c", "b")))
+    assert (row["size"], row["preview"]) == (None, "")
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("", True),
+        ("no good", True),
+        ("valueerror", True),
+        ("k", True),
+        ("/0/1/", True),
+        ("größe", True),
+        ("nothing", False),
+    ],
+)
+def test_searching(query: str, found: bool) -> None:
+    """Anything that the list shows, whatever the case."""
+    assert matches(message(body="GRÖSSE Größe".encode()), query.casefold()) is found
+
+
+@pytest.mark.parametrize(
+    ("document", "selection"),
+    [
+        ({"all": True}, {"all": True}),
+        ({"key": " k "}, {"key": " k "}),
+        ({"key": "", "id": None}, {"key": ""}),
+        ({"id": " a/b "}, {"id": "a/b"}),
+        ({}, None),
+        ({"all": "yes"}, None),
+        ({"all": True, "key": "k"}, None),
+        ({"key": "k" * 257}, None),
+        ({"id": 5}, None),
+    ],
+)
+def test_selections(document: dict[str, Any], selection: dict[str, Any] | None) -> None:
+    """One of three; a slip of the pen never becomes "everything"."""
+    if selection is not None:
+        assert selection_in(document) == selection
+        return
+    with pytest.raises(HTTPException) as refused:
+        selection_in(document)
+    assert refused.value.status_code == 400
+
+
+class Queue:
+    """A poison queue, and how often it was opened."""
+
+    def __init__(self, count: int) -> None:
+        self.queue = MemoryPoisonQueue()
+        self.queue.messages += [message(number) for number in range(count)]
+        self.reader = MemoryPoisonReader(self.queue)
+        self.opened = 0
+
+    async def open(self) -> PoisonStorage:
+        self.opened += 1
+        return PoisonStorage(self.reader, MemoryClaimChecks())
+
+
+async def test_looking_holds_nothing() -> None:
+    """However many there are, each is put back; a copy of a message is shown once."""
+    queue = Queue(3 * AT_ONCE)
+    queue.queue.messages.append(message(0))
+    for _ in range(2):
+        messages, more = await look(queue.reader, 1_000)
+        assert [each.sequence_number for each in messages] == list(range(3 * AT_ONCE))
+        assert not more
+    messages, more = await look(queue.reader, AT_ONCE)
+    assert (len(messages), more) == (AT_ONCE, True)
+
+
+async def test_the_queue_is_read_once_for_several_looks() -> None:
+    """Until a redrive has changed it."""
+    queue, redrives = Queue(3), [0]
+    catalogue = Catalogue(queue.open, MemoryCoordination(), lambda: redrives[0])
+    for _ in range(5):
+        assert len((await catalogue.messages())[0]) == 3
+    assert queue.opened == 1
+    queue.queue.messages.pop()
+    redrives[0] += 1
+    assert len((await catalogue.messages())[0]) == 2
+
+
+async def test_what_was_seen_last_must_do_while_a_redrive_holds_the_messages() -> None:
+    """Half a list would look as if the other half were gone."""
+    queue, redrives, coordination = Queue(3), [0], MemoryCoordination()
+    catalogue = Catalogue(queue.open, coordination, lambda: redrives[0])
+    await catalogue.messages()
+    assert await coordination.take(BROWSE, "job", 60)
+    await queue.reader.receive()
+    redrives[0] += 1
+    assert len((await catalogue.messages())[0]) == 3
+    await coordination.give_back(BROWSE, "job")
+    assert len((await catalogue.messages())[0]) == 0
