@@ -30,18 +30,26 @@ setup: .venv/.installed node_modules/.installed ## Install everything into this 
 
 .PHONY: demo
 demo: setup ## Send 100,000 ordered messages through an outage and prove that none was lost
-	@$(PY) -m loadtest run --scenario outage --report out/report.json $(ARGS)
+	@$(PY) -m loadtest run --scenario outage --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
 
 .PHONY: test
 test: setup ## Run every test on real Redis, Azurite and Event Hubs clients
 	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 .PHONY: lint
-lint: setup ## ruff, mypy --strict, import-linter
+lint: setup .venv-infra/.installed package-loads ## ruff, mypy --strict, import-linter, infra, package
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy .
 	@.venv/bin/lint-imports --no-cache
+	@$(PY) -m scripts.check_infra
+	@.venv-infra/bin/checkov -d infra --framework bicep dockerfile --compact --quiet --skip-download
+
+.venv-infra/.installed: requirements-infra.txt | .venv/.installed
+	@echo "Setting up .venv-infra for checkov (about a minute the first time)"
+	@$(PY) -c 'import sys, venv; venv.create(sys.argv[1], clear=True, with_pip=True)' .venv-infra
+	@.venv-infra/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-infra.txt
+	@touch $@
 
 .PHONY: format
 format: setup ## Let ruff mend what it can
@@ -63,6 +71,36 @@ up: setup ## Start the local stack in the background (Redis, Azurite, Event Hubs
 host: setup ## Run the function app on the local stack, in the foreground
 	@$(PY) -m local host $(ARGS)
 
+.PHONY: console
+console: setup ## Start the local stack, if it is not up, and say where the operator's console is
+	@$(PY) -m local up $(ARGS)
+	@$(PY) -c 'import json; at = json.load(open(".local/endpoints.json")); print("\nThe console: ", at["console_url"]); print("Its token:   ", at["console_token"])'
+	@echo "The app:      make host   (in another terminal)"
+
+.PHONY: func
+func: setup ## Start the local stack for Core Tools, and say what to run
+	@$(PY) -m local up $(ARGS)
+	@echo; echo "Settings are in local.settings.json. Now run: func start   (needs Azure Functions Core Tools 4)"
+	@echo "Without Core Tools: make host.   To end the stack: make down"
+
+# The app as Azure builds it: the files that .funcignore leaves, and requirements.txt installed beside.
+APP := .funcpackage/app
+.funcpackage/.installed: requirements.txt | .venv/.installed
+	@rm -rf $(APP)/.python_packages
+	@$(PY) -m pip install --quiet --disable-pip-version-check \
+	  --target $(APP)/.python_packages/lib/site-packages -r requirements.txt
+	@touch $@
+
+.PHONY: package-loads
+package-loads: setup .funcpackage/.installed
+	@$(PY) -m scripts.package_app $(APP)
+	@$(PY) -I -S scripts/load_app.py $(APP)
+
+.PHONY: package
+package: package-loads ## Build the deployed package as Azure does and run the load test on it
+	@$(PY) -m loadtest run --scenario steady --events 10000 --app $(APP) \
+	  --report out/package/report.json $(ARGS)
+
 .PHONY: status
 status: setup ## Show the local stack's services
 	@$(PY) -m local status
@@ -73,4 +111,4 @@ down: setup ## Stop the local stack
 
 .PHONY: clean
 clean: ## Remove what set-up and runs have made
-	rm -rf .venv node_modules out .local .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv .venv-infra .funcpackage node_modules out .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -33,7 +33,9 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
     if command == "chaos-sweep":
         directory = chosen.pop("directory", Path("out/chaos"))
         return Sweep(parse_seeds(chosen.pop("seeds")), directory, chosen)
-    if chosen.get("target") == Target.RUNNING:
+    if chosen.get("target") == Target.AZURE:
+        chosen.setdefault("endpoints_file", Path("out/azure.env"))
+    if chosen.get("target", Target.LOCAL) != Target.LOCAL:
         for name in ("instances", "partitions", "app"):
             if name in chosen:
                 raise UsageError(f"--{name} takes --target local: a running stack has its own")
@@ -77,15 +79,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="seconds until the operator approves (5; chaos: 1)",
     )
-    add("--approve", type=ApproveWith, choices=list(ApproveWith), help="how (cli)")
+    add("--approve", type=ApproveWith, choices=list(ApproveWith), help="who does it (cli)")
     add("--report", type=Path, metavar="FILE", help="out/report.json; .html and .png beside it")
-    add("--target", type=Target, choices=list(Target), help="own stack or a running one (local)")
+    add(
+        "--target",
+        type=Target,
+        choices=list(Target),
+        help="own stack, a running one, Azure (local)",
+    )
     add(
         "--endpoints",
         dest="endpoints_file",
         type=Path,
         metavar="FILE",
-        help="of the running stack (.local/endpoints.json)",
+        help="of the running stack (.local/endpoints.json; azure: out/azure.env)",
     )
     add("--instances", type=int, metavar="N", help="function host processes (1; chaos: drawn)")
     add("--partitions", type=int, metavar="N", help="of the event hub (4; chaos: drawn)")

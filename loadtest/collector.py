@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -9,14 +10,17 @@ from typing import Any
 import httpx
 import redis
 
+from loadtest.circuit_check import OPENED_ALERT
+from loadtest.clients import redis_options
 from loadtest.endpoints import Endpoints
 from loadtest.evidence import Alert, LedgerEntry, RefusedCall, Transition
 from loadtest.observer import Keys
 
 
-def connect(url: str) -> AbstractContextManager[redis.Redis]:
+def connect(endpoints: Endpoints) -> AbstractContextManager[redis.Redis]:
     """A client whose answers are text, closed on leaving."""
-    return redis.Redis.from_url(url, decode_responses=True)
+    options = redis_options(endpoints)
+    return redis.Redis.from_url(endpoints.redis_url, decode_responses=True, **options)
 
 
 def read_ledgers(client: redis.Redis, keys: Keys) -> Iterator[tuple[str, list[LedgerEntry]]]:
@@ -60,12 +64,28 @@ def read_history(client: redis.Redis, keys: Keys, after_generation: int) -> list
     return [transition for transition in transitions if transition.generation > after_generation]
 
 
-async def read_alerts(endpoints: Endpoints, after_generation: int) -> list[Alert]:
-    """What the Event Grid topic received about generations above `after_generation`.
+def read_accepted_alerts(client: redis.Redis, keys: Keys, after_generation: int) -> list[Alert]:
+    """The alerts of openings that Event Grid has accepted, where it cannot be asked for them.
+
+    A transition is written together with its alert, which leaves the outbox once it is accepted.
+    """
+    waiting: Any = client.xrange(keys.circuit("outbox"))
+    unheard = {int(fields["generation"]) for _, fields in waiting if fields["event"] == "opened"}
+    return [
+        Alert(f"{keys.circuit_name}:{each.generation}:opened", OPENED_ALERT, each.generation)
+        for each in read_history(client, keys, after_generation)
+        if each.event == "opened" and each.generation not in unheard
+    ]
+
+
+async def read_alerts(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
+    """What Event Grid received about generations above `after_generation`.
 
     The local topic endpoint lists its events at `…/events` beside the `…/api/events` to which they
-    are published.
+    are published. Azure's cannot be asked; there the outbox tells what was accepted.
     """
+    if endpoints.is_azure:
+        return await asyncio.to_thread(_accepted, endpoints, keys, after_generation)
     url = endpoints.event_grid_topic_endpoint.partition("?")[0].removesuffix("/api/events")
     async with httpx.AsyncClient() as client:
         answer = await client.get(
@@ -77,3 +97,8 @@ async def read_alerts(endpoints: Endpoints, after_generation: int) -> list[Alert
         for event in answer.json()["events"]
     ]
     return [alert for alert in alerts if alert.generation > after_generation]
+
+
+def _accepted(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
+    with connect(endpoints) as client:
+        return read_accepted_alerts(client, keys, after_generation)

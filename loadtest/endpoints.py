@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,14 @@ _REQUIRED = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The parts of the stack that the load test talks to; secrets stay out of `repr`."""
+    """The parts of the stack that the load test talks to; secrets stay out of `repr`.
+
+    Attributes:
+        event_hub_namespace, storage_queue_uri, storage_blob_uri: used with an identity, where there
+            is no connection string.
+        redis_by_identity: whether the URL's user and password are an identity's.
+        deployed_settings: the app's settings, if no settings file has them.
+    """
 
     redis_url: str = field(repr=False)
     storage_connection_string: str = field(repr=False)
@@ -43,6 +51,11 @@ class Endpoints:
     console_url: str = ""
     console_token: str = field(default="", repr=False)
     state_dir: Path = Path()
+    event_hub_namespace: str = ""
+    storage_queue_uri: str = ""
+    storage_blob_uri: str = ""
+    redis_by_identity: bool = False
+    deployed_settings: Mapping[str, str] | None = None
 
     @classmethod
     def read(cls, file: Path) -> Endpoints:
@@ -61,8 +74,11 @@ class Endpoints:
             raise UsageError(f"{file} is not JSON: {error}") from None
         if missing := [name for name in _REQUIRED if not values.get(name)]:
             raise UsageError(f"{file} lacks {', '.join(missing)}")
+        texts: dict[str, Any] = {
+            name: str(values[name]) for name in _REQUIRED if name != "settings_file"
+        }
         return cls(
-            **{name: str(values[name]) for name in _REQUIRED if name != "settings_file"},
+            **texts,
             settings_file=Path(values["settings_file"]),
             event_grid_topic_key=str(values.get("event_grid_topic_key", "")),
             event_hub_control_url=str(values.get("event_hub_control_url", "")),
@@ -72,17 +88,24 @@ class Endpoints:
         )
 
     @property
+    def is_azure(self) -> bool:
+        """Whether this is the deployed system, which has no state directory to look into."""
+        return self.deployed_settings is not None
+
+    @property
     def redis_address(self) -> str:
         """Host and port, without the password that the URL may hold."""
         url = urlsplit(self.redis_url)
         return f"{url.hostname}:{url.port or 6379}"
 
     def app_settings(self) -> dict[str, str]:
-        """The app's settings, from the settings file's `Values`.
+        """The app's settings, as deployed or from the settings file's `Values`.
 
         Raises:
             UsageError: the file is missing or has another form.
         """
+        if self.deployed_settings is not None:
+            return dict(self.deployed_settings)
         try:
             values = json.loads(self.settings_file.read_text())["Values"]
         except (OSError, ValueError, KeyError, TypeError) as error:

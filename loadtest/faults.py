@@ -9,31 +9,33 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
+from loadtest.clients import async_redis
+from loadtest.endpoints import Endpoints
 from loadtest.hosts import HostInstance, kill_one
 from loadtest.observer import Keys, Observer
 
 
-async def begin_outage(observer: Observer, redis_url: str, keys: Keys, after: int) -> None:
+async def begin_outage(observer: Observer, endpoints: Endpoints, keys: Keys, after: int) -> None:
     """Let the downstream fail once `after` events have been handled."""
     await observer.until(lambda sample: sample.handled >= after)
-    await set_outage(redis_url, keys)
+    await set_outage(endpoints, keys)
 
 
-async def set_outage(redis_url: str, keys: Keys) -> None:
+async def set_outage(endpoints: Endpoints, keys: Keys) -> None:
     """Let the downstream refuse every call from now on."""
-    async with patient_client(redis_url) as client:
+    async with patient_client(endpoints) as client:
         await client.set(keys.ledger("outage"), "1")
 
 
-async def end_outage(redis_url: str, keys: Keys) -> None:
+async def end_outage(endpoints: Endpoints, keys: Keys) -> None:
     """Make the downstream take calls again."""
-    async with patient_client(redis_url) as client:
+    async with patient_client(endpoints) as client:
         await client.delete(keys.ledger("outage"))
 
 
-def patient_client(url: str) -> AbstractAsyncContextManager[redis.asyncio.Redis]:
+def patient_client(endpoints: Endpoints) -> AbstractAsyncContextManager[redis.asyncio.Redis]:
     """A client that waits up to half a minute for a Redis that is being restarted."""
-    return redis.asyncio.Redis.from_url(url, retry=Retry(ConstantBackoff(0.2), 150))
+    return async_redis(endpoints, retry=Retry(ConstantBackoff(0.2), 150))
 
 
 async def kill_host(observer: Observer, state_dir: Path, after: int) -> HostInstance:

@@ -73,8 +73,7 @@ class Interference:
         settings, observer, target = self._settings, self._observer, self._target
         self._tasks = [asyncio.create_task(self._operator.run())]
         if settings.scenario is Scenario.OUTAGE:
-            url = target.endpoints.redis_url
-            outage = begin_outage(observer, url, target.keys, settings.outage_after)
+            outage = begin_outage(observer, target.endpoints, target.keys, settings.outage_after)
             self._tasks.append(asyncio.create_task(outage))
         if settings.kill_after is not None:
             self._tasks.append(asyncio.create_task(self._kill(settings.kill_after)))

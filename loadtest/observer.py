@@ -7,14 +7,15 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
 import httpx
 import redis.asyncio
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.queue.aio import QueueClient
 from redis.exceptions import RedisError
 
+from loadtest.clients import async_redis, management_headers, poison_queue
 from loadtest.endpoints import Endpoints
 from loadtest.errors import StackError
 
@@ -22,6 +23,8 @@ _POLL_SECONDS = 0.05
 _MOST_POLL_SECONDS = 1.0
 _SAMPLE_SECONDS = 0.25
 _SLOW_POLL_SECONDS = 0.5
+_AZURE_POLL_SECONDS = 5.0
+"""Azure Resource Manager counts reads."""
 _SITES_VERSION = "2025-03-01"
 _log = logging.getLogger(__name__)
 
@@ -126,7 +129,7 @@ class Observer:
                 raise error
 
     async def _watch_redis(self) -> None:
-        async with redis.asyncio.Redis.from_url(self._endpoints.redis_url) as client:
+        async with async_redis(self._endpoints) as client:
             sampled, silent = 0.0, False
             while True:
                 began = time.monotonic()
@@ -171,9 +174,8 @@ class Observer:
         )
 
     async def _watch_queue(self) -> None:
-        async with QueueClient.from_connection_string(
-            self._endpoints.storage_connection_string, self._endpoints.poison_queue, retry_total=0
-        ) as queue:
+        async with AsyncExitStack() as opened:
+            queue = await poison_queue(self._endpoints, opened, retry_total=0)
             while True:
                 with contextlib.suppress(AzureError):
                     try:
@@ -187,12 +189,16 @@ class Observer:
                 await asyncio.sleep(_SLOW_POLL_SECONDS)
 
     async def _watch_site(self) -> None:
-        async with httpx.AsyncClient() as client:
+        url, pause = self._endpoints.management_url, _SLOW_POLL_SECONDS
+        if self._endpoints.is_azure:
+            pause = _AZURE_POLL_SECONDS
+        async with httpx.AsyncClient() as client, AsyncExitStack() as opened:
             while True:
-                with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
-                    answer = await client.get(
-                        self._endpoints.management_url, params={"api-version": _SITES_VERSION}
-                    )
+                with contextlib.suppress(httpx.HTTPError, AzureError, KeyError, ValueError):
+                    headers = await management_headers(self._endpoints, opened)
+                    params = {"api-version": _SITES_VERSION}
+                    answer = await client.get(url, params=params, headers=headers)
                     site = answer.json()["properties"]
-                    self._app_state, self._instances = str(site["state"]), int(site["instances"])
-                await asyncio.sleep(_SLOW_POLL_SECONDS)
+                    self._app_state = str(site["state"])
+                    self._instances = int(site.get("instances", 0))  # Azure does not tell
+                await asyncio.sleep(pause)

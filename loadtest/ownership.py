@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import AsyncExitStack
+
 from azure.core.exceptions import AzureError
-from azure.storage.blob.aio import ContainerClient
+
+from loadtest.clients import blob_container
+from loadtest.endpoints import Endpoints
 
 CONTAINER = "azure-webjobs-eventhub"
 
 
-async def read_owners(connection_string: str, hub: str, group: str) -> dict[str, str]:
+async def read_owners(endpoints: Endpoints, group: str) -> dict[str, str]:
     """Partition → owner id, for the owned partitions; empty if storage does not tell."""
-    infix = f"/{hub}/{group}/ownership/".lower()
+    infix = f"/{endpoints.event_hub_name}/{group}/ownership/".lower()
     owners: dict[str, str] = {}
     try:
-        async with ContainerClient.from_connection_string(connection_string, CONTAINER) as blobs:
+        async with AsyncExitStack() as opened:
+            blobs = await blob_container(endpoints, CONTAINER, opened)
             async for blob in blobs.list_blobs(include=["metadata"]):
                 _, found, partition = str(blob.name).rpartition(infix)
                 if found and (owner := (blob.metadata or {}).get("ownerid")):
@@ -23,14 +28,15 @@ async def read_owners(connection_string: str, hub: str, group: str) -> dict[str,
     return dict(sorted(owners.items()))
 
 
-async def delete_checkpoints(connection_string: str, hub: str, group: str) -> int:
+async def delete_checkpoints(endpoints: Endpoints, group: str) -> int:
     """Delete the checkpoints of a consumer group; how many. Its next owner starts at the beginning.
 
     Raises:
         AzureError: storage does not answer.
     """
-    infix = f"/{hub}/{group}/checkpoint/".lower()
-    async with ContainerClient.from_connection_string(connection_string, CONTAINER) as blobs:
+    infix = f"/{endpoints.event_hub_name}/{group}/checkpoint/".lower()
+    async with AsyncExitStack() as opened:
+        blobs = await blob_container(endpoints, CONTAINER, opened)
         found = [name async for name in blobs.list_blob_names() if infix in name]
         for name in found:
             await blobs.delete_blob(name)

@@ -15,27 +15,27 @@ from azure.storage.blob.aio import BlobServiceClient
 from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
+from loadtest.clients import blob_service, poison_queue
+from loadtest.endpoints import Endpoints
+
 _HIDDEN_SECONDS = 120
 _GIVEN_BACK_AT_ONCE = 16
+_LOOKS = 50
+_PAUSE_SECONDS = 0.2
 
 
-async def read_poison_queue(
-    connection_string: str, queue_name: str, run: str
-) -> list[Mapping[str, Any]]:
+async def read_poison_queue(endpoints: Endpoints, run: str) -> list[Mapping[str, Any]]:
     """The poison documents of one run, claim-check blobs fetched, in no particular order.
 
     Every message is received, which hides it, and then made visible again, so the queue stays as it
     was (but for the dequeue counts). What is no JSON document in base64 is no message of this run.
     """
     async with AsyncExitStack() as stack:
-        queue = await stack.enter_async_context(
-            QueueClient.from_connection_string(connection_string, queue_name)
-        )
-        blobs = await stack.enter_async_context(
-            BlobServiceClient.from_connection_string(connection_string)
-        )
+        queue = await poison_queue(endpoints, stack)
+        blobs = await blob_service(endpoints, stack)
         messages = await _receive_all(queue)
         try:
+            await _receive_the_rest(queue, messages)
             documents = [await _document(blobs, message.content) for message in messages]
         finally:
             await _give_back(queue, messages)
@@ -52,6 +52,24 @@ async def _receive_all(queue: QueueClient) -> list[QueueMessage]:
         ]
     except ResourceNotFoundError:
         return []
+
+
+async def _receive_the_rest(queue: QueueClient, messages: list[QueueMessage]) -> None:
+    """Wait for what somebody else holds, as a console does for a moment when it shows the queue."""
+    for _ in range(_LOOKS):
+        if len(messages) >= await _count(queue):
+            return
+        await asyncio.sleep(_PAUSE_SECONDS)
+        messages += await _receive_all(queue)
+
+
+async def _count(queue: QueueClient) -> int:
+    """How many there are, whoever holds them."""
+    try:
+        properties = await queue.get_queue_properties()
+    except ResourceNotFoundError:
+        return 0
+    return int(properties.approximate_message_count or 0)
 
 
 async def _give_back(queue: QueueClient, messages: list[QueueMessage]) -> None:

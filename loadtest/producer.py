@@ -25,9 +25,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from azure.eventhub import EventData, EventDataBatch, EventHubProducerClient
+from azure.core.exceptions import AzureError
+from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import EventHubError
 
+from loadtest.clients import event_hub_producer
 from loadtest.scenarios import Workload
 from loadtest.settings import Scenario
 
@@ -41,6 +43,7 @@ class Order:
 
     Attributes:
         rate_per_second: 0 is as fast as possible.
+        namespace: the host to send to by identity, without a connection string.
         patience_seconds: how long a batch is sent again after the SDK gave it up; it gives up at
             once when the hub is busy, whatever its retry options say.
     """
@@ -52,6 +55,7 @@ class Order:
     rate_per_second: float
     workload: Workload
     patience_seconds: float = 0.0
+    namespace: str = ""
 
     def to_json(self) -> str:
         """One line, read by `from_json`."""
@@ -178,16 +182,13 @@ def main() -> int:
             reported = now
             tell()
 
-    client = EventHubProducerClient.from_connection_string(
-        order.connection,
-        eventhub_name=order.event_hub,
-        retry_total=4,
-        retry_backoff_max=2,
+    client = event_hub_producer(
+        order.connection, order.namespace, order.event_hub, retry_total=4, retry_backoff_max=2
     )
     try:
         with client:
             send_all(order, client, report)
-    except (EventHubError, ValueError) as error:
+    except (EventHubError, AzureError, ValueError) as error:
         tell(error=f"{type(error).__name__}: {error}")
         return 1
     tell(done=True)

@@ -13,6 +13,7 @@ import httpx
 from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
+from loadtest.azure import read_azure_endpoints
 from loadtest.chaos.faults import Target as FaultTarget
 from loadtest.chaos.plan import FaultKind
 from loadtest.collector import connect, read_alerts, read_history, read_ledgers, read_refused
@@ -25,13 +26,14 @@ from loadtest.metrics import measure
 from loadtest.observer import Keys, Observer
 from loadtest.operator import Operator, approve_with
 from loadtest.ownership import read_owners
+from loadtest.person import Person
 from loadtest.poison_queue import read_poison_queue
 from loadtest.producer import Order
 from loadtest.progress import Display, Stage, stage_of
 from loadtest.report import Report
 from loadtest.scenarios import Expectation, Workload
 from loadtest.sending import Sending, SendProgress
-from loadtest.settings import AppLimits, Settings, Target
+from loadtest.settings import AppLimits, ApproveWith, Settings, Target
 from loadtest.stack import Stack
 from loadtest.verdict import Verdict
 from loadtest.verifier import verify
@@ -59,8 +61,9 @@ async def run(settings: Settings, display: Display) -> Report:
 
 async def _run(settings: Settings, display: Display) -> Report:
     began = time.monotonic()
-    if settings.target is Target.RUNNING:
-        endpoints = Endpoints.read(settings.endpoints_file)
+    if settings.target is not Target.LOCAL:
+        read = read_azure_endpoints if settings.target is Target.AZURE else Endpoints.read
+        endpoints = read(settings.endpoints_file)
         return await Run(settings, endpoints, None, display, began).report()
     display.stage(Stage.STARTING)
     stack = Stack(settings)
@@ -110,16 +113,12 @@ class Run:
                 gave_up, verdict = await self._until_over(
                     observer, operator, sending.progress, interference, before.generation
                 )
-            owners = await read_owners(
-                self._endpoints.storage_connection_string,
-                self._endpoints.event_hub_name,
-                self._group,
-            )
+            owners = await read_owners(self._endpoints, self._group)
             seconds = time.monotonic() - self._began
         if gave_up is not None:
             verdict = dataclasses.replace(verdict, broken=(gave_up, *verdict.broken))
         progress = sending.progress
-        with connect(self._endpoints.redis_url) as client:
+        with connect(self._endpoints) as client:
             return Report(
                 run=self._name,
                 scenario=self._settings.scenario.value,
@@ -149,8 +148,13 @@ class Run:
         return Operator(
             observer,
             self._endpoints.workflow_url,
-            partial(end_outage, self._endpoints.redis_url, self._keys),
-            approve_with(self._settings.approve, self._endpoints, self._limits.breaker_name),
+            partial(end_outage, self._endpoints, self._keys),
+            approve_with(
+                self._settings.approve,
+                self._endpoints,
+                self._limits.breaker_name,
+                Person(observer, self._endpoints, self._display.say).approve,
+            ),
             approve_after_seconds=self._settings.approve_after_seconds,
             after_generation=generation,
             patience_seconds=_OPERATOR_SECONDS if self._settings.chaos else 0,
@@ -169,6 +173,7 @@ class Run:
         return Sending(
             Order(
                 connection=self._endpoints.event_hub_connection,
+                namespace=self._endpoints.event_hub_namespace,
                 event_hub=self._endpoints.event_hub_name,
                 run=self._name,
                 events_per_batch=settings.events_per_batch,
@@ -234,7 +239,9 @@ class Run:
             over = progress.over and interference.over
             if watch.complete(sample, time.monotonic(), over=over):
                 return None
-            if reason := watch.given_up(sample, progress.acknowledged, time.monotonic()):
+            if operator.waiting and self._settings.approve is ApproveWith.PERSON:
+                watch.pause(time.monotonic())
+            elif reason := watch.given_up(sample, progress.acknowledged, time.monotonic()):
                 return reason
             await asyncio.sleep(_TICK_SECONDS)
 
@@ -245,15 +252,13 @@ class Run:
         interference: Interference,
         after_generation: int,
     ) -> Verdict:
-        poison = await read_poison_queue(
-            self._endpoints.storage_connection_string, self._endpoints.poison_queue, self._name
-        )
-        alerts = await read_alerts(self._endpoints, after_generation)
+        poison = await read_poison_queue(self._endpoints, self._name)
+        alerts = await read_alerts(self._endpoints, self._keys, after_generation)
         workload, size = self._workload, self._settings.events_per_batch
         acknowledged = progress.acknowledged
 
         def judge() -> Verdict:
-            with connect(self._endpoints.redis_url) as client:
+            with connect(self._endpoints) as client:
                 return verify(
                     Evidence(
                         workload=workload,

@@ -25,17 +25,21 @@ class Scenario(StrEnum):
 
 
 class Target(StrEnum):
-    """Whose stack is tested: one of our own, or the one that `python -m local up` started."""
+    """Whose stack is tested: our own, the one that `python -m local up` started, or Azure's."""
 
     LOCAL = "local"
     RUNNING = "running"
+    AZURE = "azure"
 
 
 class ApproveWith(StrEnum):
-    """How the operator approves: `python -m breaker approve`, or the console's API."""
+    """How the operator approves: `python -m breaker approve`, the console's API, or a person does
+    it on the console's page.
+    """
 
     CLI = "cli"
     CONSOLE = "console"
+    PERSON = "person"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,12 +113,14 @@ class Settings:
                 raise UsageError(f"--set {name!r} takes NAME=VALUE with an app setting's name")
         if (self.scenario is Scenario.CHAOS) is not (self.chaos is not None):
             raise UsageError("--scenario chaos takes a plan of faults, and no other scenario does")
-        if self.target is Target.RUNNING and self.scenario is Scenario.CHAOS:
+        if self.target is not Target.LOCAL and self.scenario is Scenario.CHAOS:
             raise UsageError(
                 "--scenario chaos takes --target local: it breaks the stack it runs on"
             )
-        if self.target is Target.RUNNING and self.app_settings:
+        if self.target is not Target.LOCAL and self.app_settings:
             raise UsageError("--set takes --target local: a running stack has its settings already")
+        if self.target is Target.AZURE and self.kill_after is not None:
+            raise UsageError("--kill-after takes --target local or running")
 
     @staticmethod
     def _at_least(option: str, value: float, least: int) -> None:

@@ -25,6 +25,7 @@ class Watch:
     _idle_since: float | None = None
     _moved_at: float = -1.0
     _figures: tuple[object, ...] = ()
+    _looked_at: float | None = None
 
     def complete(self, sample: Sample, now: float, *, over: bool) -> bool:
         """Whether everything was sent and is accounted for and the circuit is closed.
@@ -40,8 +41,15 @@ class Watch:
             self._idle_since = now
         return now - self._idle_since >= IDLE_SECONDS
 
+    def pause(self, now: float) -> None:
+        """Count the time since the last look as none: a person takes as long as they need."""
+        if self._looked_at is not None:
+            self.began += now - self._looked_at
+        self._looked_at = self._moved_at = now
+
     def given_up(self, sample: Sample, acknowledged: int, now: float) -> str | None:
         """Why waiting on makes no sense, or None."""
+        self._looked_at = now
         figures = (
             sample.handled,
             sample.poisoned,

@@ -177,11 +177,7 @@ class Chaos:
         endpoints = self._target.endpoints
         while True:
             try:
-                count = await delete_checkpoints(
-                    endpoints.storage_connection_string,
-                    endpoints.event_hub_name,
-                    self._target.consumer_group,
-                )
+                count = await delete_checkpoints(endpoints, self._target.consumer_group)
             except AzureError:  # storage is hit by another fault
                 await asyncio.sleep(0.2)
             else:
@@ -199,7 +195,7 @@ class Chaos:
         """Kill it: what it had answered is in its append-only file, in the kernel's hands."""
         del fault
         pid = await self._services.end("redis", signal.SIGKILL)
-        async with patient_client(self._target.endpoints.redis_url) as client:
+        async with patient_client(self._target.endpoints) as client:
             await client.time()
         return f"pid {pid} killed, data kept"
 
@@ -214,8 +210,8 @@ class Chaos:
         """Lasts until the operator has mended it and approved."""
         del fault
         target = self._target
-        await set_outage(target.endpoints.redis_url, target.keys)
-        async with patient_client(target.endpoints.redis_url) as client:
+        await set_outage(target.endpoints, target.keys)
+        async with patient_client(target.endpoints) as client:
             while await client.exists(target.keys.ledger("outage")):  # noqa: ASYNC110 - in Redis
                 await asyncio.sleep(0.1)
         return f"until generation {self._observer.latest.generation} was approved"

@@ -98,9 +98,7 @@ async def test_each_arrives_unchanged_or_is_poisoned_whole(tmp_path: Path) -> No
         async with asyncio.timeout(60):
             while True:
                 found = await kept_so_far(endpoints)
-                messages = await read_poison_queue(
-                    endpoints.storage_connection_string, endpoints.poison_queue, RUN
-                )
+                messages = await read_poison_queue(endpoints, RUN)
                 if len(found) >= len(kept) and len(messages) >= len(poisoned):
                     break
                 stack.check()

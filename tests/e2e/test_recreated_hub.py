@@ -60,7 +60,7 @@ async def send(stack: Stack, run: str) -> None:
 def handled(endpoints: Endpoints, run: str) -> dict[str, list[int]]:
     """Each key's counters, in the order in which they were handled."""
     keys = Keys(run, "breakwater", WORKLOAD.key_names)
-    with connect(endpoints.redis_url) as client:
+    with connect(endpoints) as client:
         return {
             key: [entry.counter for entry in entries]
             for key, entries in read_ledgers(client, keys)

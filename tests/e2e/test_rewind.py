@@ -19,7 +19,7 @@ NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:note"}
 
 def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
     """Partition and sequence number of each event that the handler was given, in that order."""
-    with connect(endpoints.redis_url) as client:
+    with connect(endpoints) as client:
         lines = client.lrange("noted", 0, -1)
     found: list[tuple[str, int]] = []
     for line in lines:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import secrets
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +15,34 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from loadtest.collector import connect, read_history, read_ledgers, read_refused
+from loadtest.collector import (
+    connect,
+    read_alerts,
+    read_history,
+    read_ledgers,
+    read_refused,
+)
+from loadtest.endpoints import Endpoints
 from loadtest.evidence import LedgerEntry, RefusedCall, Transition
 from loadtest.observer import Keys
 from loadtest.poison_queue import read_poison_queue
+
+
+def somewhere(*, redis_url: str = "", storage: str = "", queue: str = "") -> Endpoints:
+    """Endpoints of which only some are used."""
+    return Endpoints(
+        redis_url=redis_url,
+        storage_connection_string=storage,
+        event_hub_connection="",
+        event_hub_name="",
+        event_grid_topic_endpoint="",
+        cloud_url="",
+        management_url="",
+        workflow_url="",
+        poison_queue=queue,
+        settings_file=Path(),
+    )
+
 
 KEYS = Keys("run[1]", "circuit-1", ("a", "b"))
 
@@ -27,7 +53,7 @@ def test_each_ledger_is_read_in_order_and_strangers_last(redis_url: str) -> None
         client.rpush("ledger:{run[1]}:key:stranger", "1 0 9 100 202")
         client.rpush("ledger:{run1}:key:other run", "1 0 9 100 202")
         client.sadd("ledger:{run[1]}:seen:b", "0/7/100")
-    with connect(redis_url) as client:
+    with connect(somewhere(redis_url=redis_url)) as client:
         assert list(read_ledgers(client, KEYS)) == [
             ("a", []),
             ("b", [LedgerEntry(1, "0", 7, 100, 200), LedgerEntry(2, "0", 8, 100, 201)]),
@@ -48,7 +74,7 @@ def test_refused_calls_and_history_of_this_run(redis_url: str) -> None:
                 "instance": "host:1",
             }
             client.xadd("breaker:{circuit-1}:history", fields)
-    with connect(redis_url) as client:
+    with connect(somewhere(redis_url=redis_url)) as client:
         assert read_refused(client, KEYS) == [RefusedCall("a", 7, "3", 41, 1800)]
         assert read_history(client, KEYS, after_generation=1) == [Transition("opened", 2, 20)]
 
@@ -85,7 +111,7 @@ async def test_the_queue_is_read_whole_and_given_back(azurite: str, queue_name: 
         claim = {"container": queue_name, "blob": "large/70"}
         await queue.send_message(json.dumps({"properties": {}, "body": None, "claim_check": claim}))
         for _ in range(2):
-            found = await read_poison_queue(azurite, queue_name, "mine")
+            found = await read_poison_queue(somewhere(storage=azurite, queue=queue_name), "mine")
             counters = [each["properties"]["counter"] for each in found]
             assert sorted(counters) == list(range(71)), "the second reading finds the same"
         assert body in [each.get("body") for each in found]
@@ -93,5 +119,33 @@ async def test_the_queue_is_read_whole_and_given_back(azurite: str, queue_name: 
         assert len(peeked) == 32, "visible again"
 
 
+async def test_what_somebody_else_holds_for_a_moment_is_waited_for(
+    azurite: str, queue_name: str
+) -> None:
+    """A console that shows the queue holds its messages meanwhile."""
+    async with QueueClient.from_connection_string(
+        azurite, queue_name, message_encode_policy=TextBase64EncodePolicy()
+    ) as queue:
+        await queue.create_queue()
+        for counter in range(3):
+            await queue.send_message(json.dumps(document("mine", counter)))
+        held = await queue.receive_message(visibility_timeout=1)
+        assert held is not None
+        found = await read_poison_queue(somewhere(storage=azurite, queue=queue_name), "mine")
+    assert sorted(each["properties"]["counter"] for each in found) == [0, 1, 2]
+
+
 async def test_a_queue_that_was_never_made_is_empty(azurite: str, queue_name: str) -> None:
-    assert await read_poison_queue(azurite, queue_name, "mine") == []
+    assert await read_poison_queue(somewhere(storage=azurite, queue=queue_name), "mine") == []
+
+
+async def test_an_alert_has_been_accepted_when_it_has_left_the_outbox(redis_url: str) -> None:
+    """The one of generation 2 still waits there; those of other transitions do not count."""
+    with redis.Redis.from_url(redis_url) as client:
+        for event, generation in (("opened", 1), ("closed", 1), ("opened", 2)):
+            fields = {"event": event, "generation": generation, "at_us": 5}
+            client.xadd("breaker:{circuit-1}:history", fields)
+        client.xadd("breaker:{circuit-1}:outbox", {"event": "opened", "generation": 2})
+    azure = dataclasses.replace(somewhere(redis_url=redis_url), deployed_settings={})
+    assert [alert.id for alert in await read_alerts(azure, KEYS, 0)] == ["circuit-1:1:opened"]
+    assert await read_alerts(azure, KEYS, 1) == []

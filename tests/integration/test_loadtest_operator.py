@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -19,6 +20,7 @@ from loadtest.errors import OperatorError, StackError
 from loadtest.faults import begin_outage, end_outage
 from loadtest.observer import Keys, Observer
 from loadtest.operator import Approve, Operator, approve_with
+from loadtest.person import Person
 from loadtest.settings import ApproveWith
 
 KEYS = Keys("run-1", "breakwater", ("a", "b"))
@@ -31,14 +33,13 @@ class Cloud:
         cloud = self
         self.runs: list[dict[str, Any]] = []
         self.posts: list[tuple[str, dict[str, Any], str | None]] = []
+        self.site: dict[str, Any] = {"state": "Stopped", "instances": 2}
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 routes: dict[str, object] = {
                     "/workflows/runs": {"runs": cloud.runs},
-                    "/site?api-version=2025-03-01": {
-                        "properties": {"state": "Stopped", "instances": 2}
-                    },
+                    "/site?api-version=2025-03-01": {"properties": cloud.site},
                 }
                 self._answer(routes[self.path])
 
@@ -117,7 +118,7 @@ async def set_circuit(client: redis.asyncio.Redis, state: str, generation: int) 
 
 def operator(endpoints: Endpoints, observer: Observer, approve: Approve) -> Operator:
     async def recover() -> None:
-        await end_outage(endpoints.redis_url, KEYS)
+        await end_outage(endpoints, KEYS)
 
     return Operator(
         observer,
@@ -219,6 +220,24 @@ async def test_the_console_is_asked_with_its_token(endpoints: Endpoints, cloud: 
         await approve(9)
 
 
+async def test_a_person_is_told_where_to_approve_and_waited_for(
+    endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis
+) -> None:
+    said: list[str] = []
+    ask = Person(observer, endpoints, said.append).approve
+    await set_circuit(client, "open", 3)
+    await observer.until(lambda sample: sample.state == "open")
+    approving = approve_with(ApproveWith.PERSON, endpoints, "breakwater", ask)(3)
+    waiting = asyncio.ensure_future(approving)
+    asked_at = observer.latest.at_us
+    await observer.until(lambda sample: sample.at_us > asked_at)
+    assert not waiting.done()
+    await set_circuit(client, "half_open", 3)
+    await waiting
+    (line,) = said
+    assert f"approve generation 3 at {endpoints.console_url} with the token secret" in line
+
+
 async def test_the_observer_sees_the_ledger_the_window_and_the_site(
     observer: Observer, client: redis.asyncio.Redis
 ) -> None:
@@ -244,10 +263,33 @@ async def test_a_redis_that_is_not_there_is_an_error(endpoints: Endpoints) -> No
 async def test_the_outage_begins_when_enough_was_handled(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis
 ) -> None:
-    task = asyncio.create_task(begin_outage(observer, endpoints.redis_url, KEYS, after=2))
+    task = asyncio.create_task(begin_outage(observer, endpoints, KEYS, after=2))
     await client.rpush(KEYS.ledger("key:a"), "1 0 1 1 1")
     await observer.until(lambda sample: sample.handled == 1)
     assert not await client.exists(KEYS.ledger("outage"))
     await client.rpush(KEYS.ledger("key:b"), "1 0 1 1 1")
     await task
     assert await client.exists(KEYS.ledger("outage"))
+
+
+async def test_without_a_workflow_to_ask_it_waits_for_the_stop(
+    endpoints: Endpoints, client: redis.asyncio.Redis, cloud: Cloud
+) -> None:
+    """On Azure the stopped app is the sign that the workflow asks."""
+    approved: list[int] = []
+
+    async def approve(generation: int) -> None:
+        approved.append(generation)
+        await set_circuit(client, "closed", generation)
+
+    cloud.site = {"state": "Running", "instances": 1}
+    azure = dataclasses.replace(endpoints, workflow_url="")
+    async with Observer(azure, KEYS, 30.0) as observer:
+        await set_circuit(client, "open", 2)
+        task = asyncio.create_task(operator(azure, observer, approve).run())
+        await observer.until(lambda sample: sample.generation == 2)
+        assert approved == []
+        cloud.site = {"state": "Stopped", "instances": 0}
+        await observer.until(lambda sample: sample.state == "closed")
+        await stopped(task)
+    assert approved == [2]

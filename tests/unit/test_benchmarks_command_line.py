@@ -25,10 +25,10 @@ def _root_logger() -> Any:
     logging.getLogger().handlers[:] = before
 
 
-def test_the_list_names_all_seven(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["--list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7"]
+    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "ENDPOINT", "FANOUT"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(
@@ -37,7 +37,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones(
     with pytest.raises(SystemExit) as ended:
         command_line.main(["P9"])
     assert ended.value.code == 2
-    assert "'P9' is none of P1, P2, P3, P4, P5, P6, P7" in capsys.readouterr().err
+    assert "'P9' is none of P1, P2, P3, P4, P5, P6, P7, ENDPOINT, FANOUT" in capsys.readouterr().err
 
 
 async def _met(context: Context) -> Result:

@@ -35,6 +35,18 @@ def test_a_circuit_that_has_nothing_left_to_probe_with_is_complete_after_a_momen
     assert it.complete(idle, 2 * IDLE_SECONDS + 1, over=True)
 
 
+def test_the_time_that_a_person_takes_is_not_counted() -> None:
+    it = watch()
+    sample = Sample(handled=40, state="open")
+    assert it.given_up(sample, 50, 10.0) is None
+    for now in (11.0, 5_000.0):
+        it.pause(now)
+    assert it.given_up(sample, 50, 5_059.0) is None, "neither as standing still nor as running"
+    reason = it.given_up(sample, 50, 5_061.0)
+    assert reason is not None
+    assert reason.startswith("nothing moved for 60 s")
+
+
 def test_it_gives_up_when_nothing_moves() -> None:
     it = watch()
     sample = Sample(handled=40, poisoned=1, state="half_open", app_state="Running")

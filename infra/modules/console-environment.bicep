@@ -1,0 +1,73 @@
+// Where the console runs and where its image lies. Apart from the console itself, because its
+// address is known from here on and the workflow needs it.
+
+param suffix string
+param location string
+param tags object
+param workspaceName string
+param subnetId string
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' existing = {
+  name: workspaceName
+}
+
+resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' = {
+  // checkov:skip=CKV_AZURE_139:Pushed to from wherever azd runs; pulling takes an identity. Private networking needs Premium
+  // checkov:skip=CKV_AZURE_163:Scanning is Microsoft Defender's, switched on for a whole subscription
+  // checkov:skip=CKV_AZURE_166:Quarantine needs Premium
+  name: 'cr${uniqueString(resourceGroup().id, suffix)}'
+  location: location
+  tags: tags
+  sku: {
+    name: 'Basic'
+  }
+  properties: {
+    adminUserEnabled: false
+    anonymousPullEnabled: false
+  }
+}
+
+resource environment 'Microsoft.App/managedEnvironments@2025-01-01' = {
+  name: 'cae-${suffix}'
+  location: location
+  tags: tags
+  properties: {
+    // By way of the diagnostic setting below: the other way takes the workspace's key.
+    appLogsConfiguration: {
+      destination: 'azure-monitor'
+    }
+    vnetConfiguration: empty(subnetId) ? null : {
+      infrastructureSubnetId: subnetId
+      internal: false
+    }
+    workloadProfiles: [
+      {
+        name: 'Consumption'
+        workloadProfileType: 'Consumption'
+      }
+    ]
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-workspace'
+  scope: environment
+  properties: {
+    workspaceId: workspace.id
+    logs: [
+      {
+        category: 'ContainerAppConsoleLogs'
+        enabled: true
+      }
+      {
+        category: 'ContainerAppSystemLogs'
+        enabled: true
+      }
+    ]
+  }
+}
+
+output registryName string = registry.name
+output registryEndpoint string = registry.properties.loginServer
+output environmentId string = environment.id
+output consoleUrl string = 'https://console.${environment.properties.defaultDomain}'

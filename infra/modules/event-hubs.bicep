@@ -1,0 +1,95 @@
+// The stream, with a consumer group of its own for each reader.
+
+param name string
+param location string
+param tags object
+param throughputUnits int
+param maximumThroughputUnits int
+param partitions int
+param retentionHours int
+param privateNetwork bool
+param workspaceId string
+
+var inflates = maximumThroughputUnits > throughputUnits
+
+resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
+  name: name
+  location: location
+  tags: tags
+  sku: {
+    // Basic has one consumer group only, and the console needs a second.
+    name: 'Standard'
+    tier: 'Standard'
+    capacity: throughputUnits
+  }
+  identity: {
+    type: 'SystemAssigned'
+  }
+  properties: {
+    disableLocalAuth: true
+    minimumTlsVersion: '1.2'
+    isAutoInflateEnabled: inflates
+    maximumThroughputUnits: inflates ? maximumThroughputUnits : 0
+    publicNetworkAccess: privateNetwork ? 'Disabled' : 'Enabled'
+  }
+}
+
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
+  parent: namespace
+  name: 'events'
+  properties: {
+    partitionCount: partitions
+    retentionDescription: {
+      cleanupPolicy: 'Delete'
+      retentionTimeInHours: retentionHours
+    }
+  }
+}
+
+resource appGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
+  parent: hub
+  name: 'app'
+  properties: {
+    userMetadata: 'the function app'
+  }
+}
+
+// The live tail must not count as one of the app's readers.
+resource consoleGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
+  parent: hub
+  name: 'console'
+  properties: {
+    userMetadata: 'the operator console'
+  }
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-workspace'
+  scope: namespace
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'OperationalLogs'
+        enabled: true
+      }
+      {
+        category: 'AutoScaleLogs'
+        enabled: true
+      }
+    ]
+    metrics: [
+      {
+        category: 'AllMetrics'
+        enabled: true
+      }
+    ]
+  }
+}
+
+output namespaceId string = namespace.id
+output namespaceName string = namespace.name
+output hostName string = '${namespace.name}.servicebus.windows.net'
+output hubName string = hub.name
+output consumerGroup string = appGroup.name
+output consoleConsumerGroup string = consoleGroup.name

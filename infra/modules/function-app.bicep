@@ -1,0 +1,168 @@
+// The app on Flex Consumption, its settings, and where its package lies.
+
+param suffix string
+param location string
+param tags object
+param identityId string
+param identityClientId string
+param storageBlobUri string
+param storageQueueUri string
+param packageContainer string
+param poisonQueue string
+param eventHubNamespace string
+param eventHub string
+param consumerGroup string
+param redisUrl string
+param topicEndpoint string
+param eventHandler string
+param insightsConnectionString string
+param workspaceId string
+param instanceMemoryMB int
+param maximumInstances int
+param alwaysReadyInstances int
+param subnetId string
+
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_225:Flex Consumption does not offer zones in every region, and would bill more instances
+  name: 'plan-${suffix}'
+  location: location
+  tags: tags
+  kind: 'functionapp'
+  sku: {
+    name: 'FC1'
+    tier: 'FlexConsumption'
+  }
+  properties: {
+    reserved: true
+  }
+}
+
+resource app 'Microsoft.Web/sites@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_222:The one function that listens, health, takes a function key and holds no secrets
+  // checkov:skip=CKV_AZURE_17:No browser or service calls it with a client certificate
+  // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReady is its minimum
+  // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check path
+  name: 'func-${suffix}'
+  location: location
+  // azd finds the app by this tag.
+  tags: union(tags, { 'azd-service-name': 'api' })
+  kind: 'functionapp,linux'
+  identity: {
+    type: 'UserAssigned'
+    userAssignedIdentities: {
+      '${identityId}': {}
+    }
+  }
+  properties: {
+    serverFarmId: plan.id
+    httpsOnly: true
+    clientAffinityEnabled: false
+    // Empty without a private network; then the app calls out from Azure's addresses.
+    virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
+    functionAppConfig: {
+      runtime: {
+        name: 'python'
+        version: '3.13'
+      }
+      scaleAndConcurrency: {
+        maximumInstanceCount: maximumInstances
+        instanceMemoryMB: instanceMemoryMB
+        alwaysReady: alwaysReadyInstances == 0 ? [] : [
+          {
+            name: 'function:process_events'
+            instanceCount: alwaysReadyInstances
+          }
+        ]
+      }
+      deployment: {
+        storage: {
+          type: 'blobContainer'
+          value: '${storageBlobUri}${packageContainer}'
+          authentication: {
+            type: 'UserAssignedIdentity'
+            userAssignedIdentityResourceId: identityId
+          }
+        }
+      }
+    }
+    siteConfig: {
+      minTlsVersion: '1.2'
+      ftpsState: 'Disabled'
+      http20Enabled: true
+    }
+  }
+}
+
+// Publishing by user name and password is off; azd and the CLI come with Entra tokens.
+resource scmCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: app
+  name: 'scm'
+  properties: {
+    allow: false
+  }
+}
+
+resource ftpCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
+  parent: app
+  name: 'ftp'
+  properties: {
+    allow: false
+  }
+}
+
+// Every setting that the code knows is here or in settings.json, so that this is where to look.
+resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
+  // checkov:skip=CKV_AZURE_13:This config is the app settings, which have no authentication; health takes a function key
+  // checkov:skip=CKV_AZURE_63:This config is the app settings; the diagnostic setting below takes the logs
+  // checkov:skip=CKV_AZURE_65:This config is the app settings; errors are logged, not shown
+  // checkov:skip=CKV_AZURE_66:This config is the app settings; requests are traced by Application Insights
+  // checkov:skip=CKV_AZURE_80:There is no .NET in a Python app
+  // checkov:skip=CKV_AZURE_88:The package comes from a blob container; Azure Files would need an account key
+  // checkov:skip=CKV_AZURE_222:This config is the app settings
+  parent: app
+  name: 'appsettings'
+  properties: union(loadJsonContent('../settings.json'), {
+    AzureWebJobsStorage__blobServiceUri: storageBlobUri
+    AzureWebJobsStorage__queueServiceUri: storageQueueUri
+    AzureWebJobsStorage__credential: 'managedidentity'
+    AzureWebJobsStorage__clientId: identityClientId
+    EventHubConnection__fullyQualifiedNamespace: eventHubNamespace
+    EventHubConnection__credential: 'managedidentity'
+    EventHubConnection__clientId: identityClientId
+    EVENT_HUB_NAME: eventHub
+    EVENT_HUB_CONSUMER_GROUP: consumerGroup
+    REDIS_URL: redisUrl
+    BREAKER_REDIS_AUTH: 'entra'
+    BREAKER_REDIS_CLIENT_ID: identityClientId
+    EVENT_GRID_TOPIC_ENDPOINT: topicEndpoint
+    POISON_QUEUE: poisonQueue
+    EVENT_HANDLER: eventHandler
+    APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
+    // The worker exports the app's OpenTelemetry instruments; the alerts ask for them by name.
+    PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
+  })
+}
+
+resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'to-workspace'
+  scope: app
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'FunctionAppLogs'
+        enabled: true
+      }
+    ]
+    metrics: [
+      {
+        category: 'AllMetrics'
+        enabled: true
+      }
+    ]
+  }
+}
+
+output id string = app.id
+output name string = app.name

@@ -1,0 +1,40 @@
+// Logs, metrics and traces: one workspace, and Application Insights on it.
+
+param suffix string
+param location string
+param tags object
+param retentionDays int
+
+resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
+  name: 'log-${suffix}'
+  location: location
+  tags: tags
+  properties: {
+    sku: {
+      name: 'PerGB2018'
+    }
+    retentionInDays: retentionDays
+    features: {
+      // Readers of one resource see its logs, not everybody's.
+      enableLogAccessUsingOnlyResourcePermissions: true
+    }
+  }
+}
+
+resource insights 'Microsoft.Insights/components@2020-02-02' = {
+  name: 'appi-${suffix}'
+  location: location
+  tags: tags
+  kind: 'web'
+  properties: {
+    Application_Type: 'web'
+    WorkspaceResourceId: workspace.id
+    // The connection string is an address only: telemetry is taken from known identities.
+    DisableLocalAuth: true
+  }
+}
+
+output workspaceId string = workspace.id
+output workspaceName string = workspace.name
+output insightsName string = insights.name
+output insightsConnectionString string = insights.properties.ConnectionString

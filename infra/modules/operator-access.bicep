@@ -1,0 +1,86 @@
+// What an operator may do with the command line and the load test, besides what Azure roles allow.
+
+param principalId string
+param principalType string
+param storageName string
+param namespaceName string
+param hubName string
+param topicName string
+
+var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+var queueDataContributor = '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+var eventHubsDataSender = '2b629674-e913-4c01-ae53-ef4638d8f975'
+var eventHubsDataReceiver = 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'
+var eventGridDataSender = 'd5a91429-5739-47e2-a06b-3470a27159e7'
+
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: storageName
+}
+
+resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
+  name: namespaceName
+}
+
+resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' existing = {
+  parent: namespace
+  name: hubName
+}
+
+resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
+  name: topicName
+}
+
+// `processing rewind` writes checkpoints, whose container the host makes at run time.
+resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, principalId, blobDataContributor)
+  scope: account
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
+  }
+}
+
+// `processing poison`, `processing redrive`.
+resource queueAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, principalId, queueDataContributor)
+  scope: account
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueDataContributor)
+  }
+}
+
+// The load test sends.
+resource sendAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(hub.id, principalId, eventHubsDataSender)
+  scope: hub
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventHubsDataSender)
+  }
+}
+
+// `processing rewind` asks where partitions begin and end.
+resource readAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(hub.id, principalId, eventHubsDataReceiver)
+  scope: hub
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventHubsDataReceiver)
+  }
+}
+
+// `breaker approve` and `breaker close` publish what they did.
+resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(topic.id, principalId, eventGridDataSender)
+  scope: topic
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', eventGridDataSender)
+  }
+}

@@ -1,0 +1,79 @@
+// Starts the workflow when a circuit opens; what cannot be delivered for a day is kept.
+
+param name string
+param topicName string
+param topicPrincipalId string
+param workflowName string
+param storageName string
+param deadLetterContainer string
+
+var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+
+resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
+  name: topicName
+}
+
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: storageName
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+  parent: account
+  name: 'default'
+}
+
+resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+  parent: blobs
+  name: deadLetterContainer
+}
+
+// The topic writes dead letters: into that container, and nowhere else.
+resource deadLetterAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(container.id, topicName, blobDataContributor)
+  scope: container
+  properties: {
+    principalId: topicPrincipalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
+  }
+}
+
+resource opened 'Microsoft.EventGrid/topics/eventSubscriptions@2025-02-15' = {
+  parent: topic
+  name: name
+  properties: {
+    eventDeliverySchema: 'CloudEventSchemaV1_0'
+    destination: {
+      endpointType: 'WebHook'
+      properties: {
+        // Signed, so a secret: it goes from Azure to Azure and is no output of any module.
+        endpointUrl: listCallbackUrl(resourceId('Microsoft.Logic/workflows/triggers', workflowName, 'circuit_opened'), '2019-05-01').value
+        maxEventsPerBatch: 1
+      }
+    }
+    filter: {
+      includedEventTypes: [
+        'breakwater.circuit.opened'
+      ]
+    }
+    retryPolicy: {
+      maxDeliveryAttempts: 30
+      eventTimeToLiveInMinutes: 1440
+    }
+    deadLetterWithResourceIdentity: {
+      identity: {
+        type: 'SystemAssigned'
+      }
+      deadLetterDestination: {
+        endpointType: 'StorageBlob'
+        properties: {
+          resourceId: account.id
+          blobContainerName: deadLetterContainer
+        }
+      }
+    }
+  }
+  dependsOn: [
+    deadLetterAccess
+  ]
+}

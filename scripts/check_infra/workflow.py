@@ -1,0 +1,83 @@
+"""The shape of workflow.json: what its actions refer to exists, and what is declared is used."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+_KEYS = {
+    "Compose": {"inputs"},
+    "Http": {"inputs", "runtimeConfiguration", "limit"},
+    "HttpWebhook": {"inputs", "runtimeConfiguration", "limit"},
+    "If": {"expression", "actions", "else"},
+    "Terminate": {"inputs"},
+}
+_COMMON = {"type", "runAfter", "description"}
+_ENDS = {"Succeeded", "Failed", "Skipped", "TimedOut"}
+_REFERENCE = re.compile(r"\b(outputs|body|actions)\('([^']+)'\)")
+_PARAMETER = re.compile(r"\bparameters\('([^']+)'\)")
+
+
+def workflow_problems(file: Path) -> Iterator[str]:
+    """Everything that is wrong with the definition, one line each."""
+    definition = json.loads(file.read_text())
+    name = file.name
+    for part in ("$schema", "contentVersion", "parameters", "triggers", "actions", "outputs"):
+        if part not in definition:
+            yield f"{name}: {part} is missing"
+    if len(definition["triggers"]) != 1:
+        yield f"{name}: it takes one trigger"
+    text = json.dumps(definition["actions"])
+    actions = dict(_all_actions(definition["actions"]))
+    for kind, target in _REFERENCE.findall(text):
+        if target not in actions:
+            yield f"{name}: {kind}('{target}'): there is no such action"
+    used, declared = set(_PARAMETER.findall(text)), set(definition["parameters"])
+    for missing in sorted(used - declared):
+        yield f"{name}: parameter {missing} is not declared"
+    for unused in sorted(declared - used):
+        yield f"{name}: parameter {unused} is never used"
+    yield from _scope(definition["actions"], name)
+    for label, action in actions.items():
+        yield from _action(label, action, name)
+
+
+def _all_actions(actions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for label, action in actions.items():
+        yield label, action
+        yield from _all_actions(action.get("actions", {}))
+        yield from _all_actions(action.get("else", {}).get("actions", {}))
+
+
+def _scope(actions: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Actions run after others of their own scope; exactly one begins."""
+    if sum(not action.get("runAfter") for action in actions.values()) != 1:
+        yield f"{name}: one action of {sorted(actions)} must be the first"
+    for label, action in actions.items():
+        for before, ends in action.get("runAfter", {}).items():
+            if before not in actions or before == label:
+                yield f"{name}: {label} runs after {before}, which is not beside it"
+            if not ends or not set(ends) <= _ENDS:
+                yield f"{name}: {label} runs after {before} {ends}; it takes {sorted(_ENDS)}"
+        if inner := action.get("actions"):
+            yield from _scope(inner, name)
+
+
+def _action(label: str, action: Mapping[str, Any], name: str) -> Iterator[str]:
+    kind = action.get("type")
+    if kind not in _KEYS:
+        yield f"{name}: {label} has the type {kind!r}; known: {', '.join(_KEYS)}"
+        return
+    for key in sorted(action.keys() - _KEYS[kind] - _COMMON):
+        yield f"{name}: {label} ({kind}) takes no {key}"
+    if kind in {"Http", "HttpWebhook"}:
+        inputs = action["inputs"].get("subscribe", action["inputs"])
+        shown = "consoleToken" in json.dumps(inputs)
+        hidden = action.get("runtimeConfiguration", {}).get("secureData", {}).get("properties", [])
+        if shown and "inputs" not in hidden:
+            yield f"{name}: {label} shows the console's token in the run's history"
+        if not shown and inputs.get("authentication", {}).get("type") != "ManagedServiceIdentity":
+            yield f"{name}: {label} must call with its managed identity"

@@ -1,0 +1,93 @@
+"""`python -I -S scripts/load_app.py DIRECTORY`: load a deployed package as Azure's worker does.
+
+Without site-packages (-S) and without the current directory (-I): whatever is imported comes from
+the package, its `.python_packages`, or Python itself. Exit code 1 says what is missing.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from importlib import import_module
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+EXPECTED = {"process_events", "deliver_alerts", "health"}
+AT_RUN_TIME = (
+    "processing.bootstrap",  # imports what an instance is built from
+    "processing.handlers.ledger",  # the sample; reads its script
+    "redis_entraid.cred_provider",  # with BREAKER_REDIS_AUTH=entra
+    "azure.identity.aio",
+    "azure.monitor.opentelemetry",  # by the worker itself, when told to export
+)
+"""Modules that are imported later than function_app.py."""
+
+_PROTOS = Path(__file__).parents[1] / "local" / "functions_host" / "protos.py"
+
+
+def _protos() -> ModuleType:
+    """The classes that stand in for gRPC's; a file of the local stack that imports nothing else."""
+    loader = SourceFileLoader("protos", str(_PROTOS))
+    module = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
+    loader.exec_module(module)
+    return module
+
+
+async def _functions(app: Path) -> list[dict[str, Any]]:
+    """Index the functions; raises RuntimeError with the worker's words."""
+    import azure_functions_runtime as runtime  # noqa: PLC0415 - only the package's own will do
+
+    protos = _protos()
+    start = protos.Message(
+        request=protos.Message(
+            worker_init_request=protos.Message(function_app_directory=str(app), capabilities={})
+        ),
+        properties={"host": "127.0.0.1", "protos": protos},
+    )
+    response = await runtime.worker_init_request(start)
+    if response.result.status != protos.StatusResult.Success:
+        raise RuntimeError(response.result.exception.message)
+    answer = await runtime.functions_metadata_request(None)
+    return [
+        {"name": item.name, "bindings": [json.loads(each) for each in item.raw_bindings]}
+        for item in answer.function_metadata_results
+    ]
+
+
+def _outside(app: Path) -> list[str]:
+    """Modules that come neither from the package nor from Python itself."""
+    homes = (str(app), os.path.realpath(app / ".python_packages"), sys.base_prefix, str(_PROTOS))
+    files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
+    del files["__main__"]
+    return [name for name, file in files.items() if file and not file.startswith(homes)]
+
+
+def main(arguments: list[str]) -> int:
+    """Load, and compare what was found with what there must be."""
+    app = Path(arguments[0]).resolve()
+    # As Azure's worker: the app, then its libraries.
+    sys.path[:0] = [str(app), str(app / ".python_packages" / "lib" / "site-packages")]
+    os.chdir(app)
+    try:
+        functions = asyncio.run(_functions(app))
+        for name in AT_RUN_TIME:
+            import_module(name)
+    except (ImportError, RuntimeError) as error:
+        print(f"{app.name}: {error}; is it in requirements.txt?", file=sys.stderr)
+        return 1
+    names = {function["name"] for function in functions}
+    if names != EXPECTED:
+        print(f"{app.name}: has {sorted(names)}, expected {sorted(EXPECTED)}", file=sys.stderr)
+        return 1
+    if outside := _outside(app):
+        print(f"{app.name}: imported from elsewhere: {', '.join(outside)}", file=sys.stderr)
+        return 1
+    print(f"{app.name}: {', '.join(sorted(names))} load with requirements.txt alone")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
