@@ -72,12 +72,20 @@ async def test_a_thousand_idle_sockets_change_nothing(
         answer = await browser.client.post("/api/log", json={"text": "here"}, headers=browser.act)
         assert answer.status_code == 201
         async with asyncio.timeout(20):
-            ended = [await reader.read() for reader, _ in idle]
+            ended = [await _rest(reader) for reader, _ in idle]
         assert set(ended) == {b""}
         await hear(live, "beat")  # the operator's own connection is another matter
     for _, writer in idle:
         writer.close()
     assert not caplog.records
+
+
+async def _rest(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the other side hangs up, however it does."""
+    try:
+        return await reader.read()
+    except ConnectionResetError:  # it had hung up before the half request was sent
+        return b""
 
 
 async def test_a_body_that_never_comes_is_not_waited_for(
