@@ -62,10 +62,12 @@ class Watcher:
 
     async def aclose(self) -> None:
         """Stop both tasks."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks, self._tasks = set(self._tasks), []
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # A client may take a cancellation that meets one of its time limits for the limit.
+            _, tasks = await asyncio.wait(tasks, timeout=1.0)
 
     async def _for_ever(self, step: Callable[[], Coroutine[None, None, None]]) -> None:
         """Repeat a step; nothing that it raises may end the watching."""
