@@ -31,13 +31,22 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
-    return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "breaker", *arguments),
-        cwd=ROOT,
-        env=environment(settings),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+    """Start it as a terminal does, which is to say: Ctrl-C is not ignored.
+
+    A shell ignores it for what it runs in the background, and a process inherits that: without
+    this, a suite run with `&` would wait for ever for a child that was told not to listen.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "breaker", *arguments),
+            cwd=ROOT,
+            env=environment(settings),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def open_it(redis_url: str) -> None:
