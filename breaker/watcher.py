@@ -62,15 +62,17 @@ class Watcher:
 
     async def aclose(self) -> None:
         """Stop both tasks."""
-        tasks, self._tasks = set(self._tasks), []
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # A client may take a cancellation that meets one of its time limits for the limit.
-            _, tasks = await asyncio.wait(tasks, timeout=1.0)
+        tasks, self._tasks = self._tasks, []
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _for_ever(self, step: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Repeat a step; nothing that it raises may end the watching."""
+        """Repeat a step; nothing that it raises may end the watching, nor keep it from ending.
+
+        An error raised on the way out, where a subscription is given back, takes the place of the
+        cancellation; the task itself still knows that it was asked to end.
+        """
         while True:
             try:
                 await step()
@@ -78,6 +80,8 @@ class Watcher:
                 logger.debug("not watching just now: %s", error)
             except Exception:
                 logger.exception("watching the circuit failed; going on")
+            if _asked_to_end():
+                return
             await self._clock.sleep(self._poll_seconds)
 
     async def _refresh_once(self) -> None:
@@ -90,3 +94,8 @@ class Watcher:
                     await self._refresh()
                 else:
                     self._learn(circuit)
+
+
+def _asked_to_end() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
