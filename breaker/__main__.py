@@ -191,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("breaker.circuit").setLevel(logging.ERROR)
-    logging.getLogger("breaker.stores.fallback").setLevel(logging.CRITICAL)
+    logging.getLogger("breaker.stores.outage").setLevel(logging.CRITICAL)
     try:
         asyncio.run(run(arguments))
     except KeyboardInterrupt:

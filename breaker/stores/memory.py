@@ -43,9 +43,16 @@ class MemoryCircuitStore:
     Args:
         name: the circuit.
         now_us: the store's clock, microseconds since the epoch.
+        outbox: where alerts go on waiting from an earlier store; default a new one.
     """
 
-    def __init__(self, name: str = "breakwater", *, now_us: NowUs = system_now_us) -> None:
+    def __init__(
+        self,
+        name: str = "breakwater",
+        *,
+        now_us: NowUs = system_now_us,
+        outbox: MemoryOutbox | None = None,
+    ) -> None:
         self._name = check_name(name)
         self._now_us = now_us
         self._record = Record()
@@ -54,7 +61,7 @@ class MemoryCircuitStore:
         self._probes: dict[str, int] = {}
         self._probed: set[str] = set()
         self._history: deque[HistoryEntry] = deque()
-        self._outbox = MemoryOutbox()
+        self._outbox = outbox or MemoryOutbox()
         self._callbacks = MemoryCallbacks()
         self._watchers: set[asyncio.Queue[Circuit | None]] = set()
 
@@ -252,9 +259,10 @@ class MemoryCircuitStore:
         """Start from a state that was announced elsewhere: no history, no alert, no push."""
         self._record = record_of(known, rules)
 
-    def failures(self) -> list[tuple[int, str]]:
-        """The window's (microseconds, failure id), oldest first."""
-        return self._window.failures()
+    def failure_ids(self, rules: Rules) -> list[str]:
+        """The failures inside the window, oldest first."""
+        self._window.trim(self._now_us() - rules.window_us)
+        return [failure_id for _, failure_id in self._window.failures()]
 
     def undelivered(self) -> list[Alert]:
         """The outbox, oldest first."""

@@ -267,7 +267,7 @@ async def test_long_ids_and_errors_are_bounded_but_stay_apart(
     await breaker.record_failure("x" * 1_000_000 + "1", "e" * 1_000_000, permit)
     await breaker.record_failure("x" * 1_000_000 + "2", "\ud800", permit)
     assert breaker.circuit.failures == 2
-    assert all(len(failure_id) <= 200 for _, failure_id in store.failures())
+    assert all(len(failure_id) <= 200 for failure_id in store.failure_ids(SETTINGS.rules("x")))
 
 
 async def test_without_a_watcher_every_permit_asks(

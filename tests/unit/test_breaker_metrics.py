@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -17,7 +18,9 @@ from breaker import (
     ManualClock,
     MemoryCircuitStore,
     MemoryPublisher,
+    Permit,
 )
+from tests.unreliable_store import UnreliableStore, settle
 
 
 class MemoryMeter:
@@ -95,6 +98,32 @@ async def test_an_opening_is_measured(breaker: CircuitBreaker, meter: MemoryMete
     assert (values["state"], values["window.failures"]) == (2, 2)
     await breaker.approve(1, "ann")
     assert meter.read()["state"] == 1
+
+
+async def test_an_opening_that_ends_an_outage_is_measured(
+    meter: MemoryMeter, clock: ManualClock
+) -> None:
+    """The failure that waited for the store opens the circuit; asking again hides it nowhere."""
+    store = UnreliableStore("c", now_us=clock.now_us)
+    settings = BreakerSettings(name="c", failure_threshold=1)
+    breaker = CircuitBreaker(
+        store,
+        settings,
+        clock=clock,
+        meter=meter,  # type: ignore[arg-type]
+    )
+    store.away = True
+    recording = asyncio.create_task(breaker.record_failure("a", "boom", Permit(0)))
+    await settle()
+    store.away = False
+    clock.advance(settings.poll_seconds)
+    assert (await recording).generation == 1
+    await breaker.aclose()
+    assert meter.counts == {
+        "breaker.failures": 1,
+        "breaker.openings": 1,
+        "breaker.store.outages": 1,
+    }
 
 
 async def test_the_age_of_an_undelivered_alert_is_measured(

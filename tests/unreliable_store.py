@@ -1,0 +1,60 @@
+"""A store that goes away and loses things, and time that passes meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+from breaker import Circuit, ManualClock, MemoryCircuitStore, StoreUnavailableError
+from breaker.state import Rules
+
+
+class UnreliableStore(MemoryCircuitStore):
+    """A memory store that can be out of reach, and can lose everything."""
+
+    away = False
+
+    def __getattribute__(self, name: str) -> Any:
+        found = super().__getattribute__(name)
+        if name.startswith("_") or not asyncio.iscoroutinefunction(found) or name == "aclose":
+            return found
+
+        async def unless_away(*arguments: Any) -> Any:
+            if self.away:
+                raise StoreUnavailableError("out of reach")
+            return await found(*arguments)
+
+        return unless_away
+
+    async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
+        if self.away:
+            raise StoreUnavailableError("out of reach")
+        async for circuit in super().changes(rules):
+            if self.away:
+                raise StoreUnavailableError("out of reach")
+            yield circuit
+
+    def lose_everything(self) -> None:
+        watchers = self._watchers
+        MemoryCircuitStore.__init__(self, self.name, now_us=self._now_us)
+        self._watchers = watchers
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def pass_time(clock: ManualClock, seconds: int) -> None:
+    """Second by second, letting the watcher work in between."""
+    for _ in range(seconds):
+        await settle()
+        clock.advance(1)
+    await settle()
+
+
+async def settle() -> None:
+    for _ in range(30):
+        await asyncio.sleep(0)
