@@ -25,6 +25,7 @@ URL_LIMIT = 4_096
 CALL_SECONDS = 10.0
 CLAIM_SECONDS = 30.0
 RETRY_SECONDS_MAX = 60.0
+LOOK_SECONDS = 2.0
 ATTEMPTS = 100
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
@@ -55,8 +56,11 @@ class HttpCaller:
         try:
             async with self._session.post(url, json=body, allow_redirects=False) as response:
                 return response.status
-        except aiohttp.ClientError as error:
+        except aiohttp.ClientConnectionError as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
+        except aiohttp.ClientError as error:
+            # Its text may hold the address, and the address a secret.
+            raise OSError(type(error).__name__) from None
 
     async def aclose(self) -> None:
         """Close the session."""
@@ -175,13 +179,14 @@ class Approvals:
         return True
 
     async def _until_called(self) -> None:
-        """Keep trying while this process lives; the store decides what is due when."""
-        delay = 1.0
-        failed = 1
-        while failed:
-            await self._clock.sleep(delay)
-            delay = min(delay * 2, RETRY_SECONDS_MAX)
+        """Look while anything may still be put off; the store decides what is due when."""
+        idle = 0.0
+        while idle <= RETRY_SECONDS_MAX + CLAIM_SECONDS:
+            await self._clock.sleep(LOOK_SECONDS)
             try:
-                _, failed = await self._call_due()
+                called, failed = await self._call_due()
             except StoreUnavailableError as error:
-                logger.warning("callbacks cannot be read: %s", error)
+                logger.debug("callbacks cannot be read: %s", error)
+                idle = 0.0
+            else:
+                idle = 0.0 if called or failed else idle + LOOK_SECONDS

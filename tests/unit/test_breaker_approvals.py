@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,6 +15,9 @@ from breaker import (
     MemoryCircuitStore,
     Permit,
 )
+from breaker.approvals import HttpCaller
+from breaker.stores.base import Callback
+from tests.unreliable_store import pass_time, until
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=1)
 RULES = SETTINGS.rules("elsewhere:1")
@@ -63,12 +66,6 @@ async def breaker(
         yield made
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
-
-
 async def test_approving_calls_back_once(breaker: CircuitBreaker, caller: MemoryCaller) -> None:
     """Registered twice, approved twice: called once, with what the workflow needs."""
     assert not await breaker.approvals.register(1, URL)
@@ -112,13 +109,56 @@ async def test_a_callback_that_fails_is_called_again(
     await breaker.approvals.register(1, URL)
     await breaker.approve(1, "ann")
     assert len(caller.calls) == 1
-    for _ in range(60):
-        clock.advance(1)
-        for _ in range(5):
-            await asyncio.sleep(0)
+    await pass_time(clock, 60)
     await until(lambda: len(caller.calls) == 5)
     await breaker.deliver_alerts()
     assert len(caller.calls) == 5
+
+
+async def test_a_callback_that_failed_elsewhere_before_is_called_again(
+    breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
+) -> None:
+    """Due later than this process would look first: it looks again."""
+    await breaker.approvals.register(1, URL)
+    await store.approve(RULES, 1, "ann")
+    for attempts in range(4):
+        await store.postpone_callback(RULES, Callback(1, URL, attempts), 0)
+    caller.answers = [503]
+    await breaker.deliver_alerts()
+    assert len(caller.calls) == 1
+    await pass_time(clock, 30)
+    assert len(caller.calls) == 2
+
+
+async def test_nobody_looks_for_callbacks_for_ever(
+    breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
+) -> None:
+    """Once nothing was due for as long as anything is put off, all were called."""
+    await breaker.approvals.register(1, URL)
+    caller.answers = [503]
+    await breaker.approve(1, "ann")
+    await pass_time(clock, 200)
+    assert len(caller.calls) == 2
+    assert not any(task.get_name() == "breaker-callbacks" for task in asyncio.all_tasks())
+
+
+async def test_the_address_of_a_callback_is_not_told() -> None:
+    """Its query is a secret; an answer that is not HTTP would bring it into the log."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"220 ready when you are\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    caller = HttpCaller()
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        for url in (f"http://127.0.0.1:{port}/c?sig=secret", "http://℀.com/?sig=secret"):
+            with pytest.raises(OSError, match="Error") as raised:
+                await caller.post(url, {})
+            assert "secret" not in str(raised.value)
+    await caller.aclose()
 
 
 @pytest.mark.parametrize("status", [404, 410])
