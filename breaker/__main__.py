@@ -131,7 +131,8 @@ async def run(arguments: argparse.Namespace) -> None:
 async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> None:
     circuit = await breaker.refresh()
     if circuit.degraded and not watch:
-        raise StoreUnavailableError("Redis does not answer")
+        await breaker.history(1)  # raises, and says why
+        raise StoreUnavailableError("Redis did not answer at first, but does now: ask again")
     print(_as_json(circuit) if as_json else _table(circuit), flush=True)
     if watch:
         await breaker.start()
@@ -200,7 +201,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone
     except (BreakerError, ValueError) as error:
         print(f"breaker: {error}", file=sys.stderr)
-        return 2 if isinstance(error, SettingsError) else 1
+        refused = isinstance(error, BreakerError) and not isinstance(error, SettingsError)
+        return 1 if refused else 2
     return 0
 
 

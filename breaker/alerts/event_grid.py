@@ -46,12 +46,12 @@ class EventGridPublisher:
         credential: AsyncTokenCredential | None = None,
         client_id: str | None = None,
     ) -> None:
-        parts = urlsplit(endpoint)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
+        scheme = _scheme(endpoint)
+        if scheme not in {"http", "https"}:
             raise SettingsError(
                 f"EVENT_GRID_TOPIC_ENDPOINT is {endpoint!r}: it takes an http(s) address"
             )
-        if parts.scheme == "http" and not key:
+        if scheme == "http" and not key:
             raise SettingsError(
                 "EVENT_GRID_TOPIC_ENDPOINT is an http address: it takes EVENT_GRID_TOPIC_KEY, "
                 "since a token is only sent over https"
@@ -74,3 +74,13 @@ class EventGridPublisher:
         await self._client.close()
         if self._owned is not None:
             await self._owned.close()
+
+
+def _scheme(endpoint: str) -> str:
+    """The scheme of an address that names a host (and, if any, a port that can be); else empty."""
+    try:
+        parts = urlsplit(endpoint)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return ""
+    return parts.scheme if usable else ""

@@ -98,6 +98,13 @@ async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> No
     [
         (["status"], {}, "REDIS_URL is not set"),
         (["status"], {"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"),
+        (["status"], {"REDIS_URL": "redis://x?ssl_ca_cert=f"}, "it has no option 'ssl_ca_cert'"),
+        (["isolate", "--by", " "], {"REDIS_URL": "redis://x"}, "by is empty"),
+        (
+            ["status"],
+            {"REDIS_URL": "redis://x", "EVENT_GRID_TOPIC_ENDPOINT": "http://["},
+            "EVENT_GRID_TOPIC_ENDPOINT is 'http://['",
+        ),
         (["approve"], {"REDIS_URL": "redis://x"}, "--generation"),
         (["approve", "--generation", "x"], {"REDIS_URL": "redis://x"}, "'x' is not a number"),
         (["status"], {"REDIS_URL": "redis://x", "BREAKER_NAMES": "c"}, "did you mean BREAKER_NAME"),
@@ -124,6 +131,15 @@ async def test_a_redis_that_is_not_there_ends_with_one(arguments: list[str]) -> 
     assert code == 1
     assert "Redis" in err
     assert "Traceback" not in err
+
+
+async def test_status_says_why_redis_does_not_answer(redis_url: str) -> None:
+    """A wrong password is not a server that is down; nor is it printed."""
+    address = redis_url.removeprefix("redis://")
+    code, _, err = await cli("status", REDIS_URL=f"redis://nobody:hidden@{address}")
+    assert code == 1
+    assert "invalid username-password pair" in err
+    assert "hidden" not in err
 
 
 async def test_settings_can_come_from_a_file(redis_url: str, tmp_path: Path) -> None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
+from redis.exceptions import RedisError
 
 from breaker.errors import SettingsError
 from breaker.settings import BreakerSettings, RedisAuth
 
 type Client = Redis | RedisCluster
 
+_ARGUMENT = re.compile(r"'\w+'")
+
 
 def connect(url: str, settings: BreakerSettings | None = None) -> Client:
     """A client for `redis://` or `rediss://`, with what the settings say; connects on first use.
 
     Raises:
-        SettingsError: an address that is none, or Entra without its package.
+        SettingsError: an address that is none, an option that it does not have, or Entra without
+            its package.
     """
     settings = settings or BreakerSettings()
     options: dict[str, Any] = {
@@ -31,11 +36,20 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
     try:
         if settings.redis_cluster:
             return RedisCluster.from_url(url, **options)
-        return Redis.from_pool(ConnectionPool.from_url(url, **options))
-    except ValueError:
+        pool = ConnectionPool.from_url(url, **options)
+        # Connects nothing, but refuses the options that the first use would refuse.
+        pool.make_connection()  # type: ignore[no-untyped-call]
+        return Redis.from_pool(pool)
+    except TypeError as error:
+        name = _ARGUMENT.search(str(error))
+        raise SettingsError(
+            f"REDIS_URL cannot be used: it has no option {name[0] if name else 'of that name'}"
+        ) from None
+    except (ValueError, RedisError):
         # The parser's own message may quote a part of the password.
         raise SettingsError(
-            "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or rediss://..."
+            "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or "
+            "rediss://..., with redis-py's options"
         ) from None
 
 
