@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -24,6 +25,7 @@ from breaker import (
     SettingsError,
     StoreUnavailableError,
 )
+from breaker.stores import lua
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
@@ -31,13 +33,7 @@ from local.services.redis import find_redis_server, redis_arguments
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
 RULES = SETTINGS.rules("here:1")
-ACL = """
-ACL SETUSER operator on >secret ~breaker:{c}:* resetchannels &breaker:{c}:* -@all
-+evalsha +script|load +subscribe +xrevrange +ping +time +client +hello +select +publish
-+hmget +hset +hgetall +hget +hlen +hexists +hsetnx +hkeys +hdel +hincrby
-+zadd +zcard +zcount +zrem +zremrangebyscore +zremrangebyrank +zrange +zscore
-+sadd +scard +hvals +xadd +xrange +xdel +xlen +get +set +del +pexpire +pttl
-"""
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 BOUNDED = {"circuit", "outbox", "history", "samples"}
 
 
@@ -280,20 +276,37 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
     await store.aclose()
 
 
-async def test_an_acl_user_needs_its_own_keys_and_channel_only(redis_url: str) -> None:
-    """User and password come from the address; a wrong password is a store error."""
+def documented_acl() -> list[str]:
+    """The user that docs/operations.md shows, for the circuit "c"."""
+    shown = re.search(
+        r"^ +(ACL SETUSER operator .*?)```", OPERATIONS.read_text("utf-8"), re.M | re.S
+    )
+    assert shown
+    return shown[1].replace("NAME", "c").replace("PASSWORD", "secret").split()
+
+
+async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> None:
+    """Keys, channel and commands, none too few; what scripts may call at all is among them."""
+    words = documented_acl()
+    called = set(re.findall(r"redis\.call\('(\w+)'", "".join(lua.sources().values())))
+    assert {f"+{name.lower()}" for name in called} <= set(words)
     address = redis_url.removeprefix("redis://")
     with redis.Redis.from_url(redis_url) as client:
-        client.execute_command(
-            *ACL.split(),
-        )
+        client.execute_command(*words)
+        client.acl_log_reset()
         try:
-            url = f"redis://operator:secret@{address}"
-            async with CircuitBreaker(RedisCircuitStore(url, "c"), SETTINGS) as breaker:
-                for number in range(3):
-                    await breaker.record_failure(f"{number}", "boom", Permit(0))
-                await breaker.approve(1, "ann")
-                assert len(await breaker.history()) == 3
+            store = RedisCircuitStore(f"redis://operator:secret@{address}", "c")
+            await through_everything(store)
+            for callback in await store.claim_callbacks(RULES, 30):
+                await store.settle_callback(RULES, callback)
+            await store.record_failure(RULES, "probe", "boom", Permit(1, "q"))
+            async with CircuitBreaker(store, SETTINGS) as breaker:
+                await breaker.isolate("ann", "enough")
+                await breaker.close_circuit(3, "ann")
+                assert len(await breaker.history()) == 6
+                assert not breaker.circuit.degraded
+            refused = {str(entry["object"]).partition("|")[0] for entry in client.acl_log()}
+            assert refused <= {"client"}  # who the library is; it goes on without having said it
             wrong = RedisCircuitStore(f"redis://operator:wrong@{address}", "c")
             with pytest.raises(StoreUnavailableError) as raised:
                 await wrong.snapshot(RULES)
