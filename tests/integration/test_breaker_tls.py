@@ -130,3 +130,33 @@ async def test_a_certificate_that_nobody_vouches_for_is_refused(tls: TlsEnd) -> 
     with pytest.raises(StoreUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
         await store.snapshot(SETTINGS.rules("here:1"))
     await store.aclose()
+
+
+async def test_a_peer_that_is_gone_does_not_keep_a_store_from_closing(tls: TlsEnd) -> None:
+    """TLS ends with a word from both sides: one that never comes is no error of the one leaving."""
+    host, _, port = tls.address.removesuffix("/0").partition(":")
+    gone = False
+    ends: list[asyncio.StreamWriter] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            if not gone:
+                writer.write(data)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection(host, int(port))
+        ends.extend((writer, to_writer))
+        with contextlib.suppress(OSError):
+            await asyncio.gather(pass_on(reader, to_writer), pass_on(to_reader, writer))
+
+    settings = BreakerSettings(name="c", store_timeout_seconds=0.5)
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
+        relayed = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        url = f"rediss://{relayed}/0?ssl_ca_certs={tls.certificate}"
+        store = RedisCircuitStore.from_settings(url, settings)
+        await store.snapshot(settings.rules("here:1"))
+        gone = True
+        await store.aclose()
+        for end in ends:
+            end.transport.abort()

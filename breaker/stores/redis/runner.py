@@ -10,6 +10,7 @@ client's own way is taken, with its retries. Every script may be repeated.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -31,7 +32,8 @@ CONNECTIONS = 16
 """How many operations of a store may be under way; the others wait their turn."""
 _KEPT: WeakKeyDictionary[Client, list[AbstractConnection]] = WeakKeyDictionary()
 """Connections that stay out of a client's pool between calls; all its circuits share them."""
-_FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
+FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""What the driver raises when something went wrong between it and the server."""
 
 
 class ScriptRunner:
@@ -93,7 +95,7 @@ class ScriptRunner:
                     return await self._short_way(self._pool, connection, b"".join(parts))
                 except (BrokenConnectionError, NoScriptError):
                     pass
-                except _FAILURES as error:
+                except FAILURES as error:
                     raise self._unavailable(error, self._timeout) from error
             given = (now, *self._rule_arguments, *arguments)
             return await self.ask(self._long_way(self._scripts[script], keys, given))
@@ -108,13 +110,15 @@ class ScriptRunner:
         try:
             async with asyncio.timeout(limit):
                 return await awaitable
-        except _FAILURES as error:
+        except FAILURES as error:
             raise self._unavailable(error, limit) from error
 
     async def aclose(self) -> None:
         """Give the client's connections back to it."""
         while self._kept and self._pool is not None:
-            await self._pool.release(self._kept.pop())
+            connection = self._kept.pop()
+            with contextlib.suppress(*FAILURES):
+                await self._pool.release(connection)
 
     async def _connect(self, pool: ConnectionPool) -> AbstractConnection:
         connection: AbstractConnection = await self.ask(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any, Self
@@ -14,7 +15,7 @@ from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback
 from breaker.stores.redis.client import Client, connect
-from breaker.stores.redis.runner import Argument, ScriptRunner
+from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
 
 CALLBACK_LIFETIME_MS = 90 * 86_400_000
 PING_SECONDS = 5.0
@@ -220,10 +221,14 @@ class RedisCircuitStore:
         await self._run("postpone_callback", rules, self._approval_keys, *arguments)
 
     async def aclose(self) -> None:
-        """Let the client's connections go; close it, if the store opened it."""
+        """Let the client's connections go; close it, if the store opened it.
+
+        A server that does not answer is no error here: the connections are gone either way.
+        """
         await self._runner.aclose()
         if self._owned:
-            await self._client.aclose()
+            with contextlib.suppress(*FAILURES):
+                await self._client.aclose()
 
     async def _change(self, script: str, rules: Rules, *arguments: Argument) -> Change:
         now = None if self._now_us is None else self._now_us()
