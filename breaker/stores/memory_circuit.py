@@ -1,0 +1,228 @@
+"""One circuit in this process: its state, what is counted, and how both move."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from breaker.alerts.base import STATE_EVENTS
+from breaker.clock import NowUs
+from breaker.settings import check_name
+from breaker.state import Change, Circuit, CircuitEvent, CircuitState, Permit, Rules
+from breaker.stores.base import Admission
+from breaker.transitions import (
+    Record,
+    break_is_over,
+    closed,
+    half_opened,
+    isolated,
+    opened,
+    record_of,
+    snapshot,
+    tripped,
+)
+from breaker.window import RollingWindow
+
+
+class MemoryCircuit(ABC):
+    """The operations of a `CircuitStore` that move a circuit; whoever keeps one tells of it.
+
+    Each runs without an await, so it is as atomic as a script on Redis.
+
+    Args:
+        name: the circuit.
+        now_us: the store's clock, microseconds since the epoch.
+    """
+
+    def __init__(self, name: str, now_us: NowUs) -> None:
+        self._name = check_name(name)
+        self._now_us = now_us
+        self._record = Record()
+        self._window = RollingWindow()
+        self._buckets: dict[int, int] = {}
+        self._probes: dict[str, int] = {}
+        self._probed: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """The circuit's name."""
+        return self._name
+
+    async def snapshot(self, rules: Rules) -> Change:
+        """See `CircuitStore.snapshot`."""
+        now, moved = self._begin(rules)
+        return self._change(rules, now, moved)
+
+    async def record_failure(
+        self, rules: Rules, failure_id: str, error: str, permit: Permit
+    ) -> Change:
+        """See `CircuitStore.record_failure`."""
+        now, moved = self._begin(rules)
+        record = self._record
+        probing = record.state is CircuitState.HALF_OPEN and permit.probe_id is not None
+        if permit.generation != record.generation or not (
+            probing or record.state is CircuitState.CLOSED
+        ):
+            return self._change(rules, now, moved, "ignored")
+        after = now - rules.window_us
+        self._window.trim(after)
+        self._window.add(failure_id, now, error)
+        if probing:
+            self._window.limit(rules.failure_threshold)
+            reason: str | None = f"probe failed: {error}"
+        else:
+            reason = tripped(len(self._window), self._successes(rules, now), rules, error)
+        if reason is not None:
+            next_record = opened(record, rules, now, reason)
+            self._move(rules, now, next_record, CircuitEvent.OPENED)
+            moved += 1
+        return self._change(rules, now, moved)
+
+    async def record_successes(self, rules: Rules, count: int, permit: Permit) -> Change:
+        """See `CircuitStore.record_successes`."""
+        now, moved = self._begin(rules)
+        record = self._record
+        if permit.generation != record.generation:
+            return self._change(rules, now, moved, "ignored")
+        if record.state is CircuitState.HALF_OPEN and permit.probe_id is not None:
+            self._probes.pop(permit.probe_id, None)
+            self._probed.add(permit.probe_id)
+            if len(self._probed) >= rules.half_open_permits:
+                reason = f"{len(self._probed)} probes succeeded"
+                self._close(rules, now, reason, "")
+                moved += 1
+            return self._change(rules, now, moved)
+        if record.state is CircuitState.CLOSED and rules.failure_ratio > 0:
+            bucket = now // rules.bucket_us
+            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+            oldest = (now - rules.window_us) // rules.bucket_us
+            self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
+            return self._change(rules, now, moved)
+        return self._change(rules, now, moved, "ignored")
+
+    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+        """See `CircuitStore.acquire`."""
+        now, moved = self._begin(rules)
+        state = self._record.state
+        if state is not CircuitState.HALF_OPEN:
+            change = self._change(rules, now, moved)
+            return Admission(change, granted=state is CircuitState.CLOSED)
+        self._probes = {probe: until for probe, until in self._probes.items() if until > now}
+        free = len(self._probes) + len(self._probed) < rules.half_open_permits
+        granted = free or probe_id in self._probes
+        wait = None
+        if granted:
+            self._probes[probe_id] = now + rules.permit_us
+        elif self._probes:
+            wait = (min(self._probes.values()) - now) / 1_000_000
+        return Admission(self._change(rules, now, moved), granted, wait)
+
+    async def release(self, rules: Rules, permit: Permit) -> Change:
+        """See `CircuitStore.release`."""
+        now, moved = self._begin(rules)
+        if permit.generation == self._record.generation and permit.probe_id is not None:
+            self._probes.pop(permit.probe_id, None)
+        return self._change(rules, now, moved)
+
+    async def approve(self, rules: Rules, generation: int, by: str) -> Change:
+        """See `CircuitStore.approve`."""
+        now, moved = self._begin(rules)
+        record = self._record
+        if generation != record.generation or generation == 0:
+            return self._change(rules, now, moved, "stale")
+        if record.state is CircuitState.ISOLATED:
+            return self._change(rules, now, moved, "isolated")
+        if record.state is not CircuitState.OPEN:
+            return self._change(rules, now, moved, "already")
+        self._note(rules, now, CircuitEvent.APPROVED, by=by, reason="")
+        reason = f"approved by {by}"
+        self._move(rules, now, half_opened(record, now, reason, by), CircuitEvent.HALF_OPENED)
+        return self._change(rules, now, moved + 1)
+
+    async def close(self, rules: Rules, generation: int, by: str, reason: str) -> Change:
+        """See `CircuitStore.close`."""
+        now, moved = self._begin(rules)
+        record = self._record
+        if generation != record.generation:
+            return self._change(rules, now, moved, "stale")
+        if record.state is CircuitState.CLOSED:
+            return self._change(rules, now, moved, "already")
+        self._close(rules, now, reason, by)
+        return self._change(rules, now, moved + 1)
+
+    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+        """See `CircuitStore.isolate`."""
+        now, moved = self._begin(rules)
+        record = self._record
+        if record.state is CircuitState.ISOLATED:
+            return self._change(rules, now, moved, "already")
+        self._move(rules, now, isolated(record, now, reason, by), CircuitEvent.ISOLATED)
+        return self._change(rules, now, moved + 1)
+
+    async def restore(self, rules: Rules, known: Circuit) -> Change:
+        """See `CircuitStore.restore`."""
+        now, moved = self._begin(rules)
+        if known.position <= self._record.position:
+            return self._change(rules, now, moved, "ignored")
+        if known.state is CircuitState.CLOSED and self._record.state is not CircuitState.CLOSED:
+            self._empty()  # the closing that was lost did so
+        self._move(rules, now, record_of(known, rules), STATE_EVENTS[known.state], restored=True)
+        return self._change(rules, now, moved + 1)
+
+    def _begin(self, rules: Rules) -> tuple[int, int]:
+        """The time, and how many transitions the timer has just made."""
+        now = self._now_us()
+        if not break_is_over(self._record, now):
+            return now, 0
+        record = half_opened(self._record, now, "the break is over", "timer")
+        self._move(rules, now, record, CircuitEvent.HALF_OPENED)
+        return now, 1
+
+    def _empty(self) -> None:
+        """Forget the window, so that old failures cannot open the circuit again."""
+        self._window.clear()
+        self._buckets.clear()
+
+    def _close(self, rules: Rules, now: int, reason: str, by: str) -> None:
+        self._empty()
+        self._move(rules, now, closed(self._record, now, reason, by), CircuitEvent.CLOSED)
+
+    def _move(
+        self,
+        rules: Rules,
+        now: int,
+        record: Record,
+        event: CircuitEvent,
+        *,
+        restored: bool = False,
+    ) -> None:
+        """Take the new state, and tell of it."""
+        self._record = record
+        self._probes.clear()
+        self._probed.clear()
+        self._announce(rules, now, event, restored=restored)
+
+    @abstractmethod
+    def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:
+        """Tell of the state just taken: history, alert, push."""
+
+    @abstractmethod
+    def _note(self, rules: Rules, now: int, event: CircuitEvent, *, by: str, reason: str) -> None:
+        """Write into the history."""
+
+    def _successes(self, rules: Rules, now: int) -> int:
+        oldest = (now - rules.window_us) // rules.bucket_us
+        return sum(count for bucket, count in self._buckets.items() if bucket > oldest)
+
+    def _circuit(self, rules: Rules, now: int) -> Circuit:
+        return snapshot(
+            self._name,
+            self._record,
+            rules,
+            now,
+            failures=self._window.count(now - rules.window_us),
+            successes=self._successes(rules, now),
+            probe_successes=len(self._probed),
+        )
+
+    def _change(self, rules: Rules, now: int, moved: int, outcome: str = "done") -> Change:
+        return Change(self._circuit(rules, now), moved, outcome)
