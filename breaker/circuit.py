@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import os
@@ -26,6 +25,7 @@ from breaker.settings import BreakerSettings
 from breaker.state import Change, Circuit, CircuitState, HistoryEntry, Permit, clip
 from breaker.stores.base import CircuitStore
 from breaker.stores.fallback import FallbackStore
+from breaker.view import CircuitView
 from breaker.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ FAILURE_ID_CHARS = 200
 REFUSED_WAIT_SECONDS = 1.0
 
 
-class CircuitBreaker:
+class CircuitBreaker(CircuitView):
     """One circuit as one instance of the fleet sees it.
 
     The healthy path costs no I/O: while `circuit.admits` is true, `try_acquire` answers from the
@@ -92,8 +92,7 @@ class CircuitBreaker:
             poll_seconds=self.settings.poll_seconds,
             clock=self._clock,
         )
-        self._changed = asyncio.Event()
-        self.circuit: Circuit = self._store.known
+        super().__init__(self._store.known)
         self._instruments = Instruments(meter or default_meter(), self)
 
     @property
@@ -198,19 +197,6 @@ class CircuitBreaker:
         if permit.probe_id is not None:
             self._take(await self._store.release(self._rules, permit))
 
-    async def wait_for_change(self, known: Circuit, timeout: float) -> Circuit:
-        """Return once the state, generation or health differs from `known`, or after `timeout` s.
-
-        Counts of failures alone are no change.
-        """
-        try:
-            async with asyncio.timeout(timeout):
-                while _same(self.circuit, known):
-                    await self._changed.wait()
-        except TimeoutError:
-            pass
-        return self.circuit
-
     async def approve(self, generation: int, by: str) -> Circuit:
         """Move that generation half-open, then call its callbacks. Repeating it is harmless.
 
@@ -314,33 +300,6 @@ class CircuitBreaker:
         if moved:
             self._alerts.kick()
         return change.circuit
-
-    def _learn(self, circuit: Circuit) -> None:
-        """Take a state, unless a later one is known already."""
-        if circuit.position < self.circuit.position:
-            return
-        before, self.circuit = self.circuit, circuit
-        if not _same(before, circuit):
-            logger.log(
-                logging.INFO if circuit.admits else logging.WARNING,
-                "circuit %s is %s%s, generation %d: %s",
-                circuit.name,
-                circuit.state,
-                " (degraded)" if circuit.degraded else "",
-                circuit.generation,
-                circuit.reason or "-",
-            )
-            changed, self._changed = self._changed, asyncio.Event()
-            changed.set()
-
-
-def _same(one: Circuit, other: Circuit) -> bool:
-    return (one.position, one.state, one.degraded, one.holding) == (
-        other.position,
-        other.state,
-        other.degraded,
-        other.holding,
-    )
 
 
 def _who(by: str) -> str:
