@@ -127,6 +127,10 @@ class AlertDelivery:
         except (AlertDeliveryError, StoreUnavailableError) as error:
             logger.warning("%s; next attempt in %g s", error, delay)
             return self._closing
+        except Exception:
+            # An alert that is not delivered must not be forgotten, whatever it is that failed.
+            logger.exception("alerts could not be delivered; next attempt in %g s", delay)
+            return self._closing
         return self._closing or (self._pending == 0 and not self._again)
 
     async def _rest(self, seconds: float) -> None:

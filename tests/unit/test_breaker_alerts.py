@@ -13,13 +13,16 @@ from breaker import (
     AlertDeliveryError,
     BreakerSettings,
     CircuitBreaker,
+    CircuitEvent,
     ManualClock,
     MemoryCircuitStore,
     MemoryPublisher,
     Permit,
     SettingsError,
 )
+from breaker.alerts.base import AlertBatch
 from breaker.alerts.event_grid import EventGridPublisher, cloud_event
+from breaker.state import Rules
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=1, alert_lease_seconds=30)
 RULES = SETTINGS.rules("elsewhere:1")
@@ -37,6 +40,19 @@ class StuckPublisher(MemoryPublisher):
         self.asked.set()
         await self.go_on.wait()
         await super().publish(alert)
+
+
+class UnreadableStore(MemoryCircuitStore):
+    """Holds what a later version wrote."""
+
+    readable = False
+
+    async def claim_alerts(
+        self, rules: Rules, token: str, lease_seconds: float, limit: int
+    ) -> AlertBatch:
+        if not self.readable:
+            CircuitEvent("unheard of")
+        return await super().claim_alerts(rules, token, lease_seconds, limit)
 
 
 @pytest.fixture
@@ -69,6 +85,22 @@ async def test_what_a_dead_opener_left_is_delivered(
     assert await breaker.deliver_alerts() == 1
     assert await breaker.deliver_alerts() == 0
     assert ids(publisher) == ["c:1:opened"]
+    await breaker.aclose()
+
+
+async def test_what_nobody_foresaw_does_not_end_the_background_delivery(
+    clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An outbox that cannot be read as it is: said once with its trace, and tried again."""
+    store = UnreadableStore("c", now_us=clock.now_us)
+    publisher = MemoryPublisher()
+    breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
+    await breaker.record_failure("a", "boom", Permit(0))
+    await until(lambda: clock.sleeping == 1)
+    assert "'unheard of' is not a valid CircuitEvent" in caplog.text
+    store.readable = True
+    clock.advance(1)
+    await until(lambda: ids(publisher) == ["c:1:opened"])
     await breaker.aclose()
 
 
