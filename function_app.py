@@ -12,6 +12,9 @@ from processing.event import EventBatch
 
 app = func.FunctionApp()
 breakwater = Application(os.environ)
+# Here, so that a wrong setting stops the host from starting, with a message, instead of failing
+# every event (docs/adr/0012-settings-are-checked-first.md).
+breakwater.check()
 
 
 @app.event_hub_message_trigger(

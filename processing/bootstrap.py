@@ -12,16 +12,17 @@ from contextlib import AsyncExitStack
 from azure.core.credentials_async import AsyncTokenCredential
 
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
-from breaker.alerts.event_grid import EventGridPublisher
-from breaker.stores.redis import connect
+from breaker.alerts.event_grid import EventGridPublisher, check_endpoint
+from breaker.stores.redis import check_url, connect
 from processing import shutdown
 from processing.adapters.blob import ClaimCheckBlobs
 from processing.adapters.redis import RedisProgressStore
 from processing.adapters.redis_vitals import RedisVitals
 from processing.adapters.storage_queue import StoragePoisonQueue
 from processing.clients import hub_client, open_credential, open_poison_storage, parking_store
+from processing.errors import SettingsError
 from processing.event import EventBatch
-from processing.handler import load_handler
+from processing.handler import find_handler, load_handler
 from processing.health import Health, HealthReport
 from processing.lag import LagReader
 from processing.parker import Parking
@@ -46,6 +47,24 @@ class Application:
         self._settings = settings
         self._building = asyncio.Lock()
         self._parts: Parts | None = None
+
+    def check(self) -> None:
+        """Read the settings and find the handler, as building will; connects to nothing.
+
+        Raises:
+            SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`.
+        """
+        connections, _, _ = _read(self._settings)
+        if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
+            # The operator's tools go without; the trigger cannot.
+            raise SettingsError(
+                "the app setting EVENT_HUB_CONSUMER_GROUP is missing; it takes the name of a "
+                "consumer group, such as $Default"
+            )
+        check_url(connections.redis_url)
+        if endpoint := connections.event_grid_topic_endpoint:
+            check_endpoint(endpoint, connections.event_grid_topic_key)
+        find_handler(connections.event_handler)
 
     async def process(self, batch: EventBatch) -> BatchResult:
         """See `BatchProcessor.process`."""
@@ -102,9 +121,7 @@ class Parts:
             SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
             HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
         """
-        connections = ConnectionSettings.from_mapping(settings)
-        processing = ProcessingSettings.from_mapping(settings)
-        breaking = BreakerSettings.from_mapping(settings)
+        connections, processing, breaking = _read(settings)
         async with AsyncExitStack() as opened:
             handler = load_handler(
                 connections.event_handler,
@@ -162,6 +179,16 @@ class Parts:
                 health=Health(breaker, lag),
                 closing=opened.pop_all(),
             )
+
+
+def _read(
+    settings: Mapping[str, str],
+) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
+    return (
+        ConnectionSettings.from_mapping(settings),
+        ProcessingSettings.from_mapping(settings),
+        BreakerSettings.from_mapping(settings),
+    )
 
 
 def instance_name() -> str:

@@ -76,7 +76,7 @@ def hub_client(
     if connections.event_hub:
         return EventHubConsumerClient.from_connection_string(connections.event_hub, **common)
     return EventHubConsumerClient(
-        connections.event_hub_namespace,
+        connections.namespace,
         credential=credential,  # type: ignore[arg-type]
         **common,
     )

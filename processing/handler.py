@@ -82,6 +82,21 @@ def load_handler(
     Raises:
         HandlerLoadError: nothing callable is there; the message says what was tried.
     """
+    found = find_handler(spec)
+    if inspect.isclass(found):
+        factory = getattr(found, "from_settings", None)
+        found = factory(settings) if factory else found()
+        if not callable(found):
+            raise _not_callable(spec, found)
+    return LoadedHandler(spec, found, threads=threads, timeout_seconds=timeout_seconds)
+
+
+def find_handler(spec: str) -> Any:
+    """Import what `module:attribute` names, without making an instance of a class.
+
+    Raises:
+        HandlerLoadError: see `load_handler`.
+    """
     module_name, separator, attribute = spec.partition(":")
     if not separator or not module_name or not attribute:
         raise HandlerLoadError(
@@ -103,15 +118,16 @@ def load_handler(
             raise HandlerLoadError(
                 f"EVENT_HANDLER {spec!r}: {module_name} has no {attribute} (it has: {offered})"
             )
-    if inspect.isclass(found):
-        factory = getattr(found, "from_settings", None)
-        found = factory(settings) if factory else found()
     if not callable(found):
-        raise HandlerLoadError(
-            f"EVENT_HANDLER {spec!r} is a {type(found).__name__}; it takes a function of one "
-            "event, or a class whose instances can be called with one"
-        )
-    return LoadedHandler(spec, found, threads=threads, timeout_seconds=timeout_seconds)
+        raise _not_callable(spec, found)
+    return found
+
+
+def _not_callable(spec: str, found: object) -> HandlerLoadError:
+    return HandlerLoadError(
+        f"EVENT_HANDLER {spec!r} is a {type(found).__name__}; it takes a function of one event, or "
+        "a class whose instances can be called with one"
+    )
 
 
 def _is_async(handler: object) -> bool:

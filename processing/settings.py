@@ -98,7 +98,7 @@ class ConnectionSettings:
         storage: connection string of the storage account, or "" with an identity.
         storage_queue_uri, storage_blob_uri: the account's endpoints, used with an identity.
         event_hub: connection string of the namespace, or "" with an identity.
-        event_hub_namespace: host name of the namespace, used with an identity.
+        namespace: host name of the namespace, with its port if it has one of its own.
         client_id: client id of a user-assigned identity, or "" for the system's.
     """
 
@@ -111,32 +111,17 @@ class ConnectionSettings:
     storage_queue_uri: str
     storage_blob_uri: str
     event_hub: str = field(repr=False)
-    event_hub_namespace: str
+    namespace: str
     event_grid_topic_endpoint: str
     event_grid_topic_key: str = field(repr=False)
     client_id: str
-
-    @property
-    def namespace(self) -> str:
-        """The namespace's host name, with its port if it has one of its own.
-
-        Raises:
-            SettingsError: the connection string names none.
-        """
-        if not self.event_hub:
-            return self.event_hub_namespace
-        for part in self.event_hub.split(";"):
-            name, _, value = part.partition("=")
-            if name.strip().lower() == "endpoint" and (host := urlsplit(value.strip()).netloc):
-                return host
-        raise SettingsError("EventHubConnection names no Endpoint; it takes Endpoint=sb://...;...")
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, str]) -> Self:
         """Read the app settings.
 
         Raises:
-            SettingsError: one that is needed is missing; says which and what it takes.
+            SettingsError: one that is needed is missing or unusable; says which, what it takes.
         """
 
         def optional(name: str, default: str = "") -> str:
@@ -174,11 +159,23 @@ class ConnectionSettings:
             storage_queue_uri=queue_uri,
             storage_blob_uri=blob_uri,
             event_hub=hub,
-            event_hub_namespace=namespace,
+            namespace=_endpoint(hub) if hub else namespace,
             event_grid_topic_endpoint=optional("EVENT_GRID_TOPIC_ENDPOINT"),
             event_grid_topic_key=optional("EVENT_GRID_TOPIC_KEY"),
             client_id=optional("AzureWebJobsStorage__clientId"),
         )
+
+
+def _endpoint(connection: str) -> str:
+    """The host that a connection string of Event Hubs names."""
+    for part in connection.split(";"):
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "endpoint" and (host := urlsplit(value.strip()).netloc):
+            return host
+    raise SettingsError(
+        "EventHubConnection names no Endpoint; it takes "
+        "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
+    )
 
 
 def _convert(name: str, text: str, default: object) -> object:

@@ -25,6 +25,16 @@ AT_RUN_TIME = (
 )
 """Modules that are imported later than function_app.py."""
 
+SETTINGS = {
+    "AzureWebJobsStorage__blobServiceUri": "https://blob.invalid",
+    "AzureWebJobsStorage__queueServiceUri": "https://queue.invalid",
+    "EventHubConnection__fullyQualifiedNamespace": "hub.invalid",
+    "EVENT_HUB_NAME": "events",
+    "EVENT_HUB_CONSUMER_GROUP": "app",
+    "REDIS_URL": "rediss://redis.invalid:10000/0",
+}
+"""The least that the app starts with; loading it connects to none of them."""
+
 _PROTOS = Path(__file__).parents[1] / "local" / "functions_host" / "protos.py"
 
 
@@ -71,6 +81,7 @@ def main(arguments: list[str]) -> int:
     # As Azure's worker: the app, then its libraries.
     sys.path[:0] = [str(app), str(app / ".python_packages" / "lib" / "site-packages")]
     os.chdir(app)
+    os.environ |= SETTINGS
     try:
         functions = asyncio.run(_functions(app))
         for name in AT_RUN_TIME:

@@ -27,6 +27,24 @@ def cloud_event(alert: Alert) -> CloudEvent[dict[str, object]]:
     )
 
 
+def check_endpoint(endpoint: str, key: str | None) -> None:
+    """Refuse an address that nothing can be published to; connects to nothing.
+
+    Raises:
+        SettingsError: with what it takes.
+    """
+    scheme = _scheme(endpoint)
+    if scheme not in {"http", "https"}:
+        raise SettingsError(
+            f"EVENT_GRID_TOPIC_ENDPOINT is {endpoint!r}: it takes an http(s) address"
+        )
+    if scheme == "http" and not key:
+        raise SettingsError(
+            "EVENT_GRID_TOPIC_ENDPOINT is an http address: it takes EVENT_GRID_TOPIC_KEY, "
+            "since a token is only sent over https"
+        )
+
+
 class EventGridPublisher:
     """Publishes to one topic, by key, with a given credential, or by managed identity.
 
@@ -46,16 +64,7 @@ class EventGridPublisher:
         credential: AsyncTokenCredential | None = None,
         client_id: str | None = None,
     ) -> None:
-        scheme = _scheme(endpoint)
-        if scheme not in {"http", "https"}:
-            raise SettingsError(
-                f"EVENT_GRID_TOPIC_ENDPOINT is {endpoint!r}: it takes an http(s) address"
-            )
-        if scheme == "http" and not key:
-            raise SettingsError(
-                "EVENT_GRID_TOPIC_ENDPOINT is an http address: it takes EVENT_GRID_TOPIC_KEY, "
-                "since a token is only sent over https"
-            )
+        check_endpoint(endpoint, key)
         self._owned: DefaultAzureCredential | None = None
         if key:
             self._client = EventGridPublisherClient(endpoint, AzureKeyCredential(key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,16 @@ from typing import Any
 
 import pytest
 
+from breaker import SettingsError as BreakerSettingsError
+from processing.errors import HandlerLoadError, SettingsError
+from scripts.load_app import SETTINGS
+
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
-    """Trigger and settings by function name, as the worker indexes them; without any setting."""
+    """Trigger and settings by function name, as the worker indexes them."""
     listing = (
         "import json, function_app as f\n"
         "print(json.dumps({g.get_function_name(): ["
@@ -25,7 +30,7 @@ def functions() -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-c", listing],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin"},
+        env={"PATH": "/usr/bin:/bin"} | SETTINGS,
         capture_output=True,
         check=True,
         text=True,
@@ -35,8 +40,35 @@ def functions() -> dict[str, Any]:
 
 
 def test_three_functions(functions: dict[str, Any]) -> None:
-    """Importing needs no setting and no connection, and gives these functions."""
+    """Importing needs no connection, and gives these functions."""
     assert set(functions) == {"process_events", "deliver_alerts", "health"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "error", "says"),
+    [
+        ("EVENT_HUB_NAME", "", SettingsError, "EVENT_HUB_NAME is missing; it takes the name"),
+        ("EVENT_HUB_CONSUMER_GROUP", "", SettingsError, r"such as \$Default"),
+        ("REDIS_URL", "", SettingsError, "REDIS_URL is missing; it takes a URL"),
+        ("REDIS_URL", "redis.invalid", BreakerSettingsError, "REDIS_URL cannot be used: it takes"),
+        ("EventHubConnection", "hello", SettingsError, "names no Endpoint; it takes Endpoint=sb:"),
+        ("EVENT_GRID_TOPIC_ENDPOINT", "topic", BreakerSettingsError, "it takes an http"),
+        ("EVENT_HANDLER", "my_handler:handle", HandlerLoadError, "No module named 'my_handler'"),
+        ("EVENT_HANDLER", "json:load_it", HandlerLoadError, "json has no load_it"),
+        ("BREAKER_WINDOW_SECONDS", "abc", BreakerSettingsError, "'abc': it takes a number"),
+        ("BREAKER_FAILURE_TRESHOLD", "5", BreakerSettingsError, "BREAKER_FAILURE_THRESHOLD"),
+        ("PROCESSING_MAX_LANE", "5", SettingsError, "did you mean PROCESSING_MAX_LANES"),
+        ("PROCESSING_MAX_LANES", "0", SettingsError, "it takes 1 to"),
+    ],
+)
+def test_a_wrong_setting_keeps_the_app_from_loading(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, error: type[Exception], says: str
+) -> None:
+    """The host then starts nothing, and shows what is wrong before the first event."""
+    for each, given in (SETTINGS | {name: value}).items():
+        monkeypatch.setenv(each, given)
+    with pytest.raises(error, match=says):
+        runpy.run_path(str(ROOT / "function_app.py"))
 
 
 def test_event_trigger(functions: dict[str, Any]) -> None:

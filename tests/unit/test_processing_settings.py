@@ -68,7 +68,7 @@ def test_identity_in_place_of_keys() -> None:
             "REDIS_URL": "rediss://x",
         }
     )
-    assert settings.event_hub_namespace == "n.servicebus.windows.net"
+    assert settings.namespace == "n.servicebus.windows.net"
     assert settings.event_hub_consumer_group == "$Default"
     assert settings.event_handler == "processing.handlers.ledger:LedgerHandler"
 

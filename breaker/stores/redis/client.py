@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
@@ -33,13 +35,33 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
     }
     if settings.redis_auth is RedisAuth.ENTRA:
         options["credential_provider"] = _entra(settings.redis_client_id)
-    try:
+    with _explained():
         if settings.redis_cluster:
             return RedisCluster.from_url(url, **options)
-        pool = ConnectionPool.from_url(url, **options)
-        # Connects nothing, but refuses the options that the first use would refuse.
-        pool.make_connection()  # type: ignore[no-untyped-call]
-        return Redis.from_pool(pool)
+        return Redis.from_pool(_pool(url, **options))
+
+
+def check_url(url: str) -> None:
+    """Refuse an address that `connect` could not use; connects to nothing.
+
+    Raises:
+        SettingsError: with what it takes, and without what it is, which may hold a password.
+    """
+    with _explained():
+        _pool(url)
+
+
+def _pool(url: str, **options: Any) -> ConnectionPool:
+    pool = ConnectionPool.from_url(url, **options)
+    # Connects nothing, but refuses the options that the first use would refuse.
+    pool.make_connection()  # type: ignore[no-untyped-call]
+    return pool
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except TypeError as error:
         name = _ARGUMENT.search(str(error))
         raise SettingsError(
