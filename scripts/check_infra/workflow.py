@@ -10,7 +10,7 @@ from typing import Any
 
 _KEYS = {
     "Compose": {"inputs"},
-    "Http": {"inputs", "runtimeConfiguration", "limit"},
+    "Http": {"inputs", "runtimeConfiguration", "limit", "operationOptions"},
     "HttpWebhook": {"inputs", "runtimeConfiguration", "limit"},
     "If": {"expression", "actions", "else"},
     "Terminate": {"inputs"},
@@ -18,6 +18,7 @@ _KEYS = {
 _COMMON = {"type", "runAfter", "description"}
 _ENDS = {"Succeeded", "Failed", "Skipped", "TimedOut"}
 _REFERENCE = re.compile(r"\b(outputs|body|actions)\('([^']+)'\)")
+_SELECTED_BODY = re.compile(r"\bbody\('([^']+)'\)\??\[")
 _PARAMETER = re.compile(r"\bparameters\('([^']+)'\)")
 
 
@@ -35,6 +36,8 @@ def workflow_problems(file: Path) -> Iterator[str]:
     for kind, target in _REFERENCE.findall(text):
         if target not in actions:
             yield f"{name}: {kind}('{target}'): there is no such action"
+    for target in _SELECTED_BODY.findall(text):
+        yield f"{name}: body('{target}')[…]: fails if the body is text, as a proxy's errors are"
     used, declared = set(_PARAMETER.findall(text)), set(definition["parameters"])
     for missing in sorted(used - declared):
         yield f"{name}: parameter {missing} is not declared"
