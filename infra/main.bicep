@@ -13,10 +13,9 @@ param location string
 @description('Object id of whoever operates: may send test events and use the CLI. Empty: nobody.')
 param operatorPrincipalId string = ''
 
-@description('What kind of principal the operator is.')
+@description('What kind of principal the operator is; a group will not do, Redis knows none.')
 @allowed([
   'User'
-  'Group'
   'ServicePrincipal'
 ])
 param operatorPrincipalType string = 'User'
@@ -107,11 +106,19 @@ param consoleMaximumReplicas int = 2
 @description('Image of the console; azd fills it in once it has built one.')
 param consoleImage string = ''
 
-@description('What the workflow shows the console, and operators log in with. Drawn anew by each deployment unless given.')
+@description('What the workflow shows the console, and operators log in with. azd draws it once for each environment.')
 @secure()
 @minLength(16)
-// checkov:skip=CKV_AZURE_131:Not hard-coded: newGuid() draws it anew in each deployment
-param consoleToken string = newGuid()
+@metadata({
+  azd: {
+    type: 'generate'
+    config: {
+      length: 32
+      noSpecial: true
+    }
+  }
+})
+param consoleToken string
 
 var tags = {
   'azd-env-name': environmentName

@@ -29,7 +29,8 @@ param consoleToken string
 
 // Thirteen characters that no other subscription, environment or region has.
 var token = uniqueString(subscription().id, resourceGroup().id, environmentName, location)
-var suffix = '${environmentName}-${token}'
+// azd's names of environments may have capitals, dots and underscores; not every service's may.
+var suffix = '${toLower(replace(replace(environmentName, '_', '-'), '.', '-'))}-${token}'
 
 var sendMail = deployConsole && !empty(approvalEmail)
 var subscriptionName = 'circuit-opened'

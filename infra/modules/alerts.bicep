@@ -71,7 +71,7 @@ var metricAlerts = union([
 ] : [])
 
 // Counted by the app: its OpenTelemetry instruments, by name. Only histograms have a Max; a gauge's
-// value is in Sum.
+// value is in Sum. The last one, of the hub, is told even if no app is there to count.
 var queryAlerts = [
   {
     name: 'alert-undelivered'
@@ -96,6 +96,12 @@ var queryAlerts = [
     description: 'Instances decide alone: Redis does not answer.'
     severity: 2
     query: 'AppMetrics | where Name == "breaker.store.degraded" and Sum > 0'
+  }
+  {
+    name: 'hub-unread'
+    description: 'Events came in and nobody reads them: the app is stopped, holds, or cannot start.'
+    severity: 2
+    query: 'AzureMetrics | where ResourceProvider == "MICROSOFT.EVENTHUB" | summarize Came = sumif(Total, MetricName =~ "IncomingMessages" and TimeGenerated < ago(5m)), Went = sumif(Total, MetricName =~ "OutgoingMessages") | where Came > 0 and Went == 0'
   }
 ]
 
@@ -167,7 +173,8 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for a
       workspaceId
     ]
     evaluationFrequency: 'PT5M'
-    windowSize: 'PT5M'
+    // Longer than the pause between evaluations: records arrive minutes after their time.
+    windowSize: 'PT15M'
     autoMitigate: true
     // The table is there only once the app has sent its first metric.
     skipQueryValidation: true

@@ -99,6 +99,11 @@ resource console 'Microsoft.App/containerApps@2025-01-01' = {
               name: 'CONSOLE_TOKEN'
               secretRef: 'console-token'
             }
+            {
+              // A changed secret alone restarts nothing: the console would go on with the old one.
+              name: 'TOKEN_FINGERPRINT'
+              value: uniqueString(token)
+            }
           ])
           probes: empty(image) ? [] : [
             {

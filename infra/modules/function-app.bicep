@@ -42,6 +42,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_17:No browser or service calls it with a client certificate
   // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReady is its minimum
   // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check path
+  // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP, and ftpsState is not to be set there
   name: 'func-${suffix}'
   location: location
   // azd finds the app by this tag.
@@ -87,7 +88,6 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     }
     siteConfig: {
       minTlsVersion: '1.2'
-      ftpsState: 'Disabled'
       http20Enabled: true
     }
   }

@@ -29,7 +29,7 @@ resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@20
 
 // The topic writes dead letters: into that container, and nowhere else.
 resource deadLetterAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(container.id, topicName, blobDataContributor)
+  name: guid(container.id, topicPrincipalId, blobDataContributor)
   scope: container
   properties: {
     principalId: topicPrincipalId

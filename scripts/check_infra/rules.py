@@ -208,7 +208,7 @@ def _bounds(main: BicepFile) -> Iterator[str]:
 def _parameters(main: BicepFile, file: Path) -> Iterator[str]:
     given = set(json.loads(file.read_text())["parameters"])
     parameters = main.part("parameters")
-    # The token is drawn by the deployment; naming it here would give it an empty value.
+    # azd draws the token; naming it here would give it an empty value.
     expected = parameters.keys() - {"consoleToken"}
     for missing in sorted(expected - given):
         yield f"{file.name}: {missing} is missing"

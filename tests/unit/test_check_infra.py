@@ -107,6 +107,7 @@ def test_host_json(tmp_path: Path, change: dict[str, Any], problem: str) -> None
         ('"Stop_the_app": ["Succeeded", "F', '"Stop_it": ["Succeeded", "F', "not beside it"),
         ('["Succeeded", "Failed", "TimedOut"]', '["Succeeded", "Done"]', "Done"),
         ("outputs('Opening')", "outputs('Closing')", "no such action"),
+        ("outputs('Circuit_now')", "body('Look_up_the_circuit')", "fails if the body is text"),
         ("parameters('mailTo')", "parameters('mailsTo')", "mailsTo is not declared"),
         ('"mailFrom": { "type": "String" },', '"mailFrom": {}, "more": {},', "more is never used"),
         ('"type": "HttpWebhook"', '"type": "Webhook"', "has the type 'Webhook'"),
@@ -121,6 +122,31 @@ def test_workflow(tmp_path: Path, old: str, new: str, problem: str) -> None:
     file = tmp_path / "workflow.json"
     file.write_text(text.replace(old, new, 1))
     assert any(problem in found for found in workflow_problems(file))
+
+
+def test_operations_say_what_to_do_about_each_alert() -> None:
+    """Whoever is woken up finds its name there."""
+    text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text().partition("actionGroup")[0]
+    signals = (ROOT / "docs" / "operations.md").read_text().partition("## Signals")[2]
+    alerts = set(re.findall(r"^    name: '([a-z-]+)'", text, re.MULTILINE))
+    assert alerts
+    assert set(re.findall(r"\| ([a-z-]+) \|$", signals, re.MULTILINE)) == alerts | {"alert"}
+
+
+def test_log_alerts_look_back_further_than_the_last_time() -> None:
+    """Records arrive minutes late: windows side by side would miss those at the seams."""
+    text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text().partition("queryRules")[2]
+    [pause] = re.findall(r"evaluationFrequency: 'PT(\d+)M'", text)
+    [window] = re.findall(r"windowSize: 'PT(\d+)M'", text)
+    assert int(window) >= 2 * int(pause)
+
+
+def test_a_new_token_restarts_the_console() -> None:
+    """Container Apps makes a new revision for a changed template, not for a changed secret."""
+    text = (ROOT / "infra" / "modules" / "console.bicep").read_text()
+    template = text.partition("    template: {\n")[2]
+    assert "secretRef: 'console-token'" in template
+    assert "value: uniqueString(token)" in template
 
 
 def test_alerts_ask_for_what_the_app_measures() -> None:
