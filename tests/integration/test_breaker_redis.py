@@ -257,6 +257,7 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
     with pytest.raises(StoreUnavailableError, match="Redis could not be asked") as raised:
         await refused.snapshot(RULES)
     assert isinstance(raised.value.__cause__, redis.exceptions.ConnectionError)
+    assert str(raised.value).endswith("; is REDIS_URL right, and is Redis up?")
     await refused.aclose()
 
     store = RedisCircuitStore(redis_url, "c", timeout_seconds=0.2)
@@ -265,6 +266,7 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
         with pytest.raises(StoreUnavailableError) as raised:
             await store.snapshot(RULES)
         assert isinstance(raised.value.__cause__, redis.exceptions.ResponseError)
+        assert "REDIS_URL" not in str(raised.value)
         client.delete("breaker:{c}:circuit")
         assert (await store.outbox(RULES)).pending == 0
         client.client_pause(600)

@@ -20,6 +20,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.commands.core import AsyncScript
 from redis.exceptions import ConnectionError as BrokenConnectionError
 from redis.exceptions import NoScriptError, RedisClusterException, RedisError
+from redis.exceptions import TimeoutError as NoAnswerError
 
 from breaker.errors import StoreUnavailableError
 from breaker.state import Rules
@@ -170,9 +171,12 @@ class ScriptRunner:
 
     def _unavailable(self, error: BaseException, timeout: float) -> StoreUnavailableError:
         detail = str(error) or f"no answer within {timeout:g} s"
+        # Anything else is Redis's own answer, and so the address is right.
+        unheard = isinstance(error, BrokenConnectionError | NoAnswerError | OSError)
+        hint = "; is REDIS_URL right, and is Redis up?" if unheard else ""
         return StoreUnavailableError(
             f"Redis could not be asked about circuit {self._circuit!r}: "
-            f"{type(error).__name__}: {detail}"
+            f"{type(error).__name__}: {detail}{hint}"
         )
 
 
