@@ -149,9 +149,10 @@ class ConnectionSettings:
                 "the app setting EventHubConnection is missing; it takes a connection string, or "
                 "set EventHubConnection__fullyQualifiedNamespace to use an identity"
             )
+        hub_name = required("EVENT_HUB_NAME", "the name of the event hub")
         return cls(
             event_handler=optional("EVENT_HANDLER", "processing.handlers.ledger:LedgerHandler"),
-            event_hub_name=required("EVENT_HUB_NAME", "the name of the event hub"),
+            event_hub_name=hub_name,
             event_hub_consumer_group=optional("EVENT_HUB_CONSUMER_GROUP", "$Default"),
             poison_queue=optional("POISON_QUEUE", "poison"),
             redis_url=required("REDIS_URL", "a URL such as redis://127.0.0.1:6379/0"),
@@ -159,23 +160,30 @@ class ConnectionSettings:
             storage_queue_uri=queue_uri,
             storage_blob_uri=blob_uri,
             event_hub=hub,
-            namespace=_endpoint(hub) if hub else namespace,
+            namespace=_endpoint(hub, hub_name) if hub else namespace,
             event_grid_topic_endpoint=optional("EVENT_GRID_TOPIC_ENDPOINT"),
             event_grid_topic_key=optional("EVENT_GRID_TOPIC_KEY"),
             client_id=optional("AzureWebJobsStorage__clientId"),
         )
 
 
-def _endpoint(connection: str) -> str:
-    """The host that a connection string of Event Hubs names."""
-    for part in connection.split(";"):
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "endpoint" and (host := urlsplit(value.strip()).netloc):
-            return host
-    raise SettingsError(
-        "EventHubConnection names no Endpoint; it takes "
-        "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
-    )
+def _endpoint(connection: str, hub: str) -> str:
+    """The host that a connection string of Event Hubs names; a hub in it must be the given one."""
+    pairs = (part.partition("=") for part in connection.split(";"))
+    fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
+    host = urlsplit(fields.get("endpoint", "")).netloc
+    if not host:
+        raise SettingsError(
+            "EventHubConnection names no Endpoint; it takes "
+            "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
+        )
+    # Azure's host would read that one, and the clients here the other.
+    if fields.get("entitypath", hub) != hub:
+        raise SettingsError(
+            f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection is for the hub "
+            f"{fields['entitypath']!r} (EntityPath); they must be the same"
+        )
+    return host
 
 
 def _convert(name: str, text: str, default: object) -> object:

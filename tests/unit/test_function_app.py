@@ -52,6 +52,7 @@ def test_three_functions(functions: dict[str, Any]) -> None:
         ("REDIS_URL", "", SettingsError, "REDIS_URL is missing; it takes a URL"),
         ("REDIS_URL", "redis.invalid", BreakerSettingsError, "REDIS_URL cannot be used: it takes"),
         ("EventHubConnection", "hello", SettingsError, "names no Endpoint; it takes Endpoint=sb:"),
+        ("EventHubConnection", "Endpoint=sb://x;EntityPath=a", SettingsError, "hub 'a'.*the same"),
         ("EVENT_GRID_TOPIC_ENDPOINT", "topic", BreakerSettingsError, "it takes an http"),
         ("EVENT_HANDLER", "my_handler:handle", HandlerLoadError, "No module named 'my_handler'"),
         ("EVENT_HANDLER", "json:load_it", HandlerLoadError, "json has no load_it"),
