@@ -107,9 +107,11 @@ class Observer:
             async with asyncio.timeout(patience_seconds):
                 return await self.until(lambda sample: sample.at_us > 0)
         except TimeoutError:
+            by_identity = self._endpoints.redis_by_identity
+            question = "are you logged in (az login)?" if by_identity else "is the stack up?"
             raise StackError(
                 f"Redis at {self._endpoints.redis_address} did not answer within "
-                f"{patience_seconds:g} s: is the stack up?"
+                f"{patience_seconds:g} s: {question}"
             ) from None
 
     async def until(self, condition: Callable[[Sample], bool]) -> Sample:
