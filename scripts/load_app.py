@@ -19,7 +19,7 @@ EXPECTED = {"process_events", "deliver_alerts", "health"}
 AT_RUN_TIME = (
     "processing.bootstrap",  # imports what an instance is built from
     "processing.handlers.ledger",  # the sample; reads its script
-    "redis_entraid.cred_provider",  # with BREAKER_REDIS_AUTH=entra
+    "redis_entraid.identity_provider",  # with BREAKER_REDIS_AUTH=entra
     "azure.identity.aio",
     "azure.monitor.opentelemetry",  # by the worker itself, when told to export
 )

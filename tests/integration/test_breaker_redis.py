@@ -376,7 +376,7 @@ async def test_entra_and_tls_are_settings() -> None:
     client = connect("rediss://cache.example.com:10000", settings)
     assert isinstance(client, Redis)
     options = client.connection_pool.connection_kwargs
-    assert type(options["credential_provider"]).__name__ == "EntraIdCredentialsProvider"
+    assert type(options["credential_provider"]).__name__ == "TokenLogin"
     assert client.connection_pool.connection_class.__name__ == "SSLConnection"
     await client.aclose()
 

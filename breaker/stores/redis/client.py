@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from breaker.errors import SettingsError
 from breaker.settings import BreakerSettings, RedisAuth
+from breaker.stores.redis.token_login import TokenLogin
 
 type Client = Redis | RedisCluster
 
@@ -75,23 +76,21 @@ def _explained() -> Iterator[None]:
         ) from None
 
 
-def _entra(client_id: str | None) -> Any:
+def _entra(client_id: str | None) -> TokenLogin:
     try:
-        from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
-            ManagedIdentityIdType,
-            ManagedIdentityType,
-            create_from_default_azure_credential,
-            create_from_managed_identity,
+        from azure.identity import (  # noqa: PLC0415
+            DefaultAzureCredential,
+            ManagedIdentityCredential,
+        )
+        from redis_entraid.identity_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
+            DefaultAzureCredentialProvider,
         )
     except ImportError:
         raise SettingsError(
             "BREAKER_REDIS_AUTH is 'entra': it takes the package redis-entraid, not installed here"
         ) from None
-    if client_id:
-        return create_from_managed_identity(
-            identity_type=ManagedIdentityType.USER_ASSIGNED,
-            resource="https://redis.azure.com/",
-            id_type=ManagedIdentityIdType.CLIENT_ID,
-            id_value=client_id,
-        )
-    return create_from_default_azure_credential(("https://redis.azure.com/.default",))
+    credential = (
+        ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()
+    )
+    provider = DefaultAzureCredentialProvider(credential, ("https://redis.azure.com/.default",))
+    return TokenLogin(provider.request_token)

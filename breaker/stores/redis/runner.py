@@ -26,6 +26,7 @@ from breaker.errors import StoreUnavailableError
 from breaker.state import Rules
 from breaker.stores import lua
 from breaker.stores.redis.client import Client
+from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 
 type Argument = str | int | bytes
 
@@ -122,6 +123,10 @@ class ScriptRunner:
                 await self._pool.release(connection)
 
     async def _connect(self, pool: ConnectionPool) -> AbstractConnection:
+        login = pool.connection_kwargs.get("credential_provider")
+        if isinstance(login, TokenLogin) and not login.ready:
+            # A time of its own: that Entra is slow does not mean that Redis is away.
+            await self.ask(login.refresh(), TOKEN_SECONDS)
         connection: AbstractConnection = await self.ask(
             pool.get_connection()  # type: ignore[no-untyped-call]
         )
@@ -191,8 +196,8 @@ def _plain_pool(client: Client) -> ConnectionPool | None:
 def _may_keep(pool: ConnectionPool | None) -> bool:
     """Whether connections may stay out of the pool between calls.
 
-    Not out of a small pool, which others need as well, nor where tokens are renewed: that happens
-    on the way back into the pool.
+    Not out of a small pool, which others need as well, nor with tokens: a connection that Redis has
+    closed because its token ran out is found on the way out of the pool, and opened anew.
     """
     return (
         pool is not None
