@@ -124,6 +124,16 @@ def test_workflow(tmp_path: Path, old: str, new: str, problem: str) -> None:
     assert any(problem in found for found in workflow_problems(file))
 
 
+def test_the_deployment_guide_names_what_there_is() -> None:
+    """Each BREAKWATER_ variable in it is an output, a parameter, or what the load test reads."""
+    named = set(re.findall(r"BREAKWATER_[A-Z_]*[A-Z]", (ROOT / "docs" / "deploy.md").read_text()))
+    main = (ROOT / "infra" / "main.bicep").read_text()
+    outputs = set(re.findall(r"^output (\w+)", main, re.MULTILINE))
+    parameters = set(re.findall(r"\$\{(\w+)=", PARAMETERS.read_text()))
+    connections = {"BREAKWATER_EVENT_HUB_CONNECTION", "BREAKWATER_STORAGE_CONNECTION"}
+    assert named <= outputs | parameters | connections
+
+
 def test_operations_say_what_to_do_about_each_alert() -> None:
     """Whoever is woken up finds its name there."""
     text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text().partition("actionGroup")[0]
