@@ -14,8 +14,6 @@ from rich.console import Console
 from loadtest.arguments import parse
 from loadtest.chaos.sweep import Outcome, Sweep, tabulate
 from loadtest.errors import LoadTestError, UsageError
-from loadtest.page import write_page
-from loadtest.picture import write_png
 from loadtest.progress import Display
 from loadtest.report import Report, show, write_json
 from loadtest.runner import run
@@ -47,8 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         errors.print("loadtest: interrupted; everything that was started is stopped again")
         return 128 + (stopped_by or signal.SIGINT)
     show(report, console)
-    page, picture = write_all(report, settings.report)
-    for what, file in (("report", settings.report), ("page", page), ("picture", picture)):
+    for what, file in write(report, settings).items():
         console.print(f"{what:<8} {file}", highlight=False)
     return 0 if report.passed else _BROKEN
 
@@ -71,7 +68,7 @@ def _sweep(sweep: Sweep, console: Console) -> int:
         if report is None:
             return 128 + (stopped_by or signal.SIGINT)
         show(report, console)
-        write_all(report, settings.report)
+        write(report, settings)
         outcomes.append(Outcome(plan, report.to_dict()))
     console.print(tabulate(outcomes))
     failed = [str(outcome.plan.seed) for outcome in outcomes if not outcome.passed]
@@ -108,13 +105,19 @@ async def _run_interruptibly(
     return None, stopped_by
 
 
-def write_all(report: Report, file: Path) -> tuple[Path, Path]:
-    """Write the JSON, the page and the picture; return the page's and the picture's paths."""
-    page, picture = file.with_suffix(".html"), file.with_suffix(".png")
+def write(report: Report, settings: Settings) -> dict[str, Path]:
+    """Write the JSON and, unless only that is wanted, a page and a picture; where each is."""
+    file = settings.report
     write_json(report, file)
+    if settings.json_only:
+        return {"report": file}
+    from loadtest.page import write_page  # noqa: PLC0415 - matplotlib is slow to import
+    from loadtest.picture import write_png  # noqa: PLC0415
+
+    page, picture = file.with_suffix(".html"), file.with_suffix(".png")
     write_page(report, page)
     write_png(report, picture)
-    return page, picture
+    return {"report": file, "page": page, "picture": picture}
 
 
 if __name__ == "__main__":

@@ -82,6 +82,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--approve", type=ApproveWith, choices=list(ApproveWith), help="who does it (cli)")
     add("--report", type=Path, metavar="FILE", help="out/report.json; .html and .png beside it")
     add(
+        "--json-only",
+        action="store_true",
+        default=None,
+        help="write the report without its page and its picture",
+    )
+    add(
         "--target",
         type=Target,
         choices=list(Target),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis.asyncio
 from azure.identity.aio import DefaultAzureCredential
@@ -11,9 +11,6 @@ from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient
 
 from loadtest.endpoints import Endpoints
-
-if TYPE_CHECKING:
-    from azure.eventhub import EventHubProducerClient
 
 _MANAGEMENT_SCOPE = "https://management.azure.com/.default"
 _REDIS_SCOPE = "https://redis.azure.com/.default"
@@ -73,17 +70,3 @@ async def management_headers(endpoints: Endpoints, opened: AsyncExitStack) -> di
     credential = await opened.enter_async_context(DefaultAzureCredential())
     token = await credential.get_token(_MANAGEMENT_SCOPE)
     return {"Authorization": f"Bearer {token.token}"}
-
-
-def event_hub_producer(
-    connection: str, namespace: str, event_hub: str, **options: Any
-) -> EventHubProducerClient:
-    """The producer's client; a process of its own uses it, without coroutines."""
-    from azure.eventhub import EventHubProducerClient  # noqa: PLC0415 - slow to import
-    from azure.identity import DefaultAzureCredential as Credential  # noqa: PLC0415
-
-    if connection:
-        return EventHubProducerClient.from_connection_string(
-            connection, eventhub_name=event_hub, **options
-        )
-    return EventHubProducerClient(namespace, event_hub, Credential(), **options)

@@ -29,7 +29,7 @@ from azure.core.exceptions import AzureError
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import EventHubError
 
-from loadtest.clients import event_hub_producer
+from loadtest.producer_client import event_hub_producer
 from loadtest.scenarios import Workload
 from loadtest.settings import Scenario
 

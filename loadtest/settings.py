@@ -59,6 +59,7 @@ class Settings:
     approve_after_seconds: float = 5.0
     approve: ApproveWith = ApproveWith.CLI
     report: Path = Path("out/report.json")
+    json_only: bool = False
     target: Target = Target.LOCAL
     endpoints_file: Path = Path(".local/endpoints.json")
     instances: int = 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+import signal
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,11 @@ from tests.processes import running_service, running_stack
 # A slow machine is no failure: no test here asserts how long something takes.
 hypothesis.settings.register_profile("breakwater", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("breakwater")
+
+# A run in the background of a script ignores Ctrl-C, and every process started here would inherit
+# that: those that a test interrupts would never end.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def free_port() -> int:
@@ -89,3 +95,41 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A whole private stack, shared by the session; what its endpoints.json says."""
     with running_stack(tmp_path_factory.mktemp("stack")) as endpoints:
         yield endpoints
+
+
+_SHARED = {"console_stack": "browser", "stack": "stack", "running": "running"}
+"""Fixtures that start a whole stack, and the group of the tests that share it."""
+_LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
+_SINGLY = (*_LONG, "tests/integration/")
+_SPREAD = 0.8
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Say which tests belong together on one of the processes, and in which order they are dealt.
+
+    Those that share a stack go together, so that it is started once; short ones by file. Long ones
+    are spread over the first part of the run: all at once they would starve each other of the
+    machine, and at the end nothing would be left to run beside them.
+    """
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(_group(item), []).append(item)
+    for name, members in groups.items():
+        for item in members:
+            item.add_marker(pytest.mark.xdist_group(name))
+    long = [name for name, members in groups.items() if members[0].nodeid.startswith(_LONG)]
+    long.sort(key=lambda name: -len(groups[name]))
+    others = [name for name in groups if name not in set(long)]
+    others.sort(key=lambda name: not groups[name][0].nodeid.startswith(_SINGLY))
+    for place, name in enumerate(long):
+        others.insert(round(place * (1 + _SPREAD * len(others) / (len(long) + 1))), name)
+    items[:] = [item for name in others for item in groups[name]]
+
+
+def _group(item: pytest.Item) -> str:
+    for fixture in getattr(item, "fixturenames", ()):
+        if name := _SHARED.get(fixture):
+            return name
+    if item.nodeid.startswith(_SINGLY):
+        return item.nodeid
+    return item.location[0]

@@ -29,7 +29,6 @@ PRELOADED = [
     "local.status",
     "local.up",
     "local.functions_host.instance",
-    "loadtest.page",
     "loadtest.runner",
     "processing.bootstrap",
     "processing.cli.redrive",

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Mapping
+from typing import Self
 
 from redis.asyncio import Redis
 
 from processing.event import Event
 
 
-async def note(event: Event) -> None:
-    """Append the event to the Redis list `noted`."""
-    async with Redis.from_url(os.environ["REDIS_URL"]) as client:
-        await client.rpush("noted", f"{event.partition} {event.sequence_number}")
+class NotingHandler:
+    """Appends each event to the Redis list `noted`."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        return cls(Redis.from_url(settings["REDIS_URL"]))
+
+    async def __call__(self, event: Event) -> None:
+        await self._client.rpush("noted", f"{event.partition} {event.sequence_number}")
+
+    async def aclose(self) -> None:
+        await self._client.aclose()

@@ -13,6 +13,8 @@ from typing import Any
 from loadtest.stack import processes_naming
 from tests.forked import Forked
 
+_RUN = (sys.executable, "-m", "loadtest", "run")
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -26,16 +28,17 @@ class Finished:
 def command(directory: Path, line: str) -> list[str]:
     """`python -m loadtest run …` with its report in the directory."""
     report = directory / "report.json"
-    return [sys.executable, "-m", "loadtest", "run", "--report", str(report), *line.split()]
+    return [*_RUN, "--report", str(report), *line.split()]
 
 
-def run(directory: Path, line: str) -> Finished:
+def run(directory: Path, line: str, *, pictures: bool = False) -> Finished:
     """Run to the end; nothing of it stays behind."""
     report = directory / "report.json"
     report.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
         output = Path(temporary, "output")
-        process = Forked(*command(directory, line)[2:], output=output)
+        options = line if pictures else f"{line} --json-only"
+        process = Forked(*command(directory, options)[2:], output=output)
         try:
             code = process.wait(110)
         finally:

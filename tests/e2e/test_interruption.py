@@ -65,7 +65,7 @@ def test_ctrl_c_stops_everything_and_the_demo_works_afterwards(tmp_path: Path) -
         assert process.wait(60) == 130, output
     assert "everything that was started is stopped again" in output
     assert wait_until_gone(family, timeout=0) == []
-    assert_demo(run(tmp_path, DEMO), tmp_path)
+    assert_demo(run(tmp_path, DEMO, pictures=True), tmp_path)
 
 
 def assert_demo(finished: Finished, directory: Path) -> None:

@@ -35,7 +35,7 @@ async def until(condition: Callable[[], bool], stack: Stack, what: str) -> None:
         async with asyncio.timeout(PATIENCE):
             while not condition():
                 stack.check()
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.2)
     except TimeoutError:
         raise AssertionError(f"{what} did not happen within {PATIENCE:g} s") from None
 

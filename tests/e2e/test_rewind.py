@@ -14,7 +14,7 @@ from loadtest.stack import Stack
 from tests.e2e.test_recreated_hub import WORKLOAD, manage, send, until
 from tests.forked import run_module_async
 
-NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:note"}
+NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:NotingHandler"}
 
 
 def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
@@ -27,6 +27,12 @@ def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
         partition, sequence_number = text.split()
         found.append((partition, int(sequence_number)))
     return found
+
+
+def count(endpoints: Endpoints) -> int:
+    """How many events the handler was given."""
+    with connect(endpoints) as client:
+        return int(client.llen("noted"))
 
 
 async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -45,7 +51,7 @@ async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
     async with Stack(settings) as stack:
         endpoints = stack.endpoints
         await send(stack, "r")
-        await until(lambda: len(noted(endpoints)) >= WORKLOAD.events, stack, "the handling")
+        await until(lambda: count(endpoints) >= WORKLOAD.events, stack, "the handling")
         assert Counter(noted(endpoints)).most_common(1)[0][1] == 1
 
         refused = await rewind(endpoints, "--partition", "1", "--to", "0")
@@ -72,14 +78,14 @@ async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
         first = await rewind(endpoints, "--partition", "2", "--to-start")
         assert first.returncode == 0, first.stderr
 
-        before = len(noted(endpoints))
+        before = count(endpoints)
         expected = Counter([("1", number) for number in range(start, last + 1)])
         expected.update(("2", number) for number in events["2"])
         await manage(endpoints, "start")
-        await until(lambda: len(noted(endpoints)) >= before + expected.total(), stack, "the replay")
+        await until(lambda: count(endpoints) >= before + expected.total(), stack, "the replay")
         await send(stack, "s")
         await until(
-            lambda: len(noted(endpoints)) >= before + expected.total() + WORKLOAD.events,
+            lambda: count(endpoints) >= before + expected.total() + WORKLOAD.events,
             stack,
             "the handling of what came afterwards",
         )

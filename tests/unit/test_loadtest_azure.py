@@ -20,13 +20,13 @@ from loadtest.arguments import parse
 from loadtest.azure import PREFIX, REQUIRED, read_azure_endpoints
 from loadtest.clients import (
     blob_container,
-    event_hub_producer,
     management_headers,
     poison_queue,
     redis_options,
 )
 from loadtest.endpoints import Endpoints
 from loadtest.errors import UsageError
+from loadtest.producer_client import event_hub_producer
 from loadtest.settings import AppLimits, Settings, Target
 
 ROOT = Path(__file__).parents[2]

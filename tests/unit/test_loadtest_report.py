@@ -11,13 +11,15 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from loadtest.__main__ import write_all
+from loadtest.__main__ import write
+from loadtest.arguments import parse
 from loadtest.chaos.faults import FaultDone
 from loadtest.chaos.plan import FaultKind
 from loadtest.metrics import measure, percentile
 from loadtest.page import render
 from loadtest.picture import state_spans, svg
 from loadtest.report import fault_lines, show, stopped_spans
+from loadtest.settings import Settings
 from tests.unit.loadtest_run import BASE_US, HISTORY, entry, judge, ledgers, outage_workload, report
 
 PROMISED = {
@@ -59,7 +61,7 @@ def check(document: object, promised: object, path: str = "report") -> None:
 def test_the_json_has_every_promised_field(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "report.json"
     file.parent.mkdir()
-    write_all(report(), file)
+    write(report(), Settings(report=file))
     document = json.loads(file.read_text())
     check(document, PROMISED)
     assert document["passed"] is True
@@ -68,6 +70,14 @@ def test_the_json_has_every_promised_field(tmp_path: Path) -> None:
     assert document["broken"] == document["diff"] == []
     names = {path.name for path in file.parent.iterdir()}
     assert names == {"report.json", "report.html", "report.png"}, "and nothing half-written"
+
+
+def test_only_the_json_is_written_where_only_that_is_wanted(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    settings = parse(["run", "--report", str(file), "--json-only"])
+    assert isinstance(settings, Settings)
+    assert write(report(), settings) == {"report": file}
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_broken_run_says_so_everywhere() -> None:
@@ -92,9 +102,9 @@ def test_the_table_shows_the_figures() -> None:
 
 
 def test_the_picture_is_not_empty(tmp_path: Path) -> None:
-    page, picture = write_all(report(), tmp_path / "report.json")
-    assert page.exists()
-    pixels = matplotlib.image.imread(picture)
+    written = write(report(), Settings(report=tmp_path / "report.json"))
+    assert written["page"].exists()
+    pixels = matplotlib.image.imread(written["picture"])
     assert pixels.shape[0] > 400
     assert pixels.shape[1] > 800
     assert pixels[..., :3].std() > 0.05, "something is drawn"
