@@ -16,7 +16,6 @@ from typing import Any
 
 import httpx
 import psutil
-import pytest
 
 from local.services.child import REPOSITORY
 from local.site import SiteState, State
@@ -89,59 +88,57 @@ def supervised(directory: Path, *arguments: str, site: State = "Running") -> Ite
         process.communicate()
 
 
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Running]:
-    with supervised(tmp_path, "--instances", "2", "--lifeline") as running:
-        running.wait_for_instances(2)
-        yield running
+def test_a_life_of_two_instances(tmp_path: Path) -> None:
+    """Each serves the app on its port; a killed one comes back; the site's state stops and starts
+    them; SIGTERM ends everything.
+    """
+    with supervised(tmp_path, "--instances", "2", "--lifeline") as pair:
+        instances = pair.wait_for_instances(2)
+        assert sorted(instances) == [0, 1]
+        for item in instances.values():
+            answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
+            assert answer == str(item["pid"])
+        assert "[1] [" in pair.log.read_text()  # log lines say whose they are
+
+        victim = instances[1]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: pair.instances().get(1, {}).get("pid") not in (None, victim), "its return")
+        assert not (pair.state / "hosts" / f"{victim}.json").exists()
+        before = {item["pid"] for item in pair.wait_for_instances(2).values()}
+        assert before == {instances[0]["pid"], pair.instances()[1]["pid"]}
+
+        site = SiteState(pair.state)
+        site.write("Stopped")
+        wait_for(lambda: not pair.instances(), "the instances' end")
+        assert pair.process.poll() is None
+        site.write("Running")
+        after = {item["pid"] for item in pair.wait_for_instances(2).values()}
+        assert before.isdisjoint(after)
+
+        pair.process.send_signal(signal.SIGTERM)
+        assert pair.process.wait(15) == 0
+        assert pair.instances() == {}
+        assert not list((pair.state / "hosts").iterdir())
 
 
-def test_instances_run_the_app_each_on_its_port_and_end_with_the_supervisor(pair: Running) -> None:
-    instances = pair.instances()
-    assert sorted(instances) == [0, 1]
-    for item in instances.values():
-        answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
-        assert answer == str(item["pid"])
-    assert "[1] [" in pair.log.read_text()  # log lines say whose they are
-    pair.process.send_signal(signal.SIGTERM)
-    assert pair.process.wait(15) == 0
-    assert pair.instances() == {}
-    assert not list((pair.state / "hosts").iterdir())
+def test_the_end_of_the_lifeline_ends_everything(tmp_path: Path) -> None:
+    with supervised(tmp_path, "--lifeline") as running:
+        running.wait_for_instances(1)
+        children = psutil.Process(running.process.pid).children()
+        assert running.process.stdin is not None
+        running.process.stdin.close()
+        assert running.process.wait(15) == 0
+        assert wait_until_gone(children) == []
 
 
-def test_a_killed_instance_comes_back(pair: Running) -> None:
-    victim = pair.instances()[1]["pid"]
-    os.kill(victim, signal.SIGKILL)
-    wait_for(lambda: pair.instances().get(1, {}).get("pid") not in (None, victim), "its return")
-    assert not (pair.state / "hosts" / f"{victim}.json").exists()
-    assert len(pair.instances()) == 2
-
-
-def test_the_site_state_stops_and_starts_the_instances(pair: Running) -> None:
-    site = SiteState(pair.state)
-    before = {item["pid"] for item in pair.instances().values()}
-    site.write("Stopped")
-    wait_for(lambda: not pair.instances(), "the instances' end")
-    assert pair.process.poll() is None
-    site.write("Running")
-    after = {item["pid"] for item in pair.wait_for_instances(2).values()}
-    assert before.isdisjoint(after)
-
-
-def test_the_end_of_the_lifeline_ends_everything(pair: Running) -> None:
-    children = psutil.Process(pair.process.pid).children()
-    assert pair.process.stdin is not None
-    pair.process.stdin.close()
-    assert pair.process.wait(15) == 0
-    assert wait_until_gone(children) == []
-
-
-def test_a_killed_supervisor_leaves_no_instance_behind(pair: Running) -> None:
-    children = psutil.Process(pair.process.pid).children()
-    assert len(children) == 2
-    pair.process.kill()
-    pair.process.wait()
-    assert wait_until_gone(children) == []
+def test_a_killed_supervisor_leaves_no_instance_behind(tmp_path: Path) -> None:
+    with supervised(tmp_path) as running:
+        running.wait_for_instances(1)
+        children = psutil.Process(running.process.pid).children()
+        assert len(children) == 1
+        running.process.kill()
+        running.process.wait()
+        assert wait_until_gone(children) == []
 
 
 def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path: Path) -> None:
