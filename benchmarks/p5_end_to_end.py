@@ -52,7 +52,7 @@ _HANDLERS = {
 async def run(context: Context) -> Result:
     """Receive the same events of one partition again and again, by the SDK and by the app."""
     count = context.scaled(EVENTS, EVENTS // 3)
-    rounds = context.scaled(3, 1)
+    rounds = context.scaled(7, 1)
     groups = [f"{kind}-{number}" for kind in ("ledger", "no-op") for number in range(rounds)]
     context.expect(1 + 3 * rounds)
     async with stack(context.directory, groups) as services:
