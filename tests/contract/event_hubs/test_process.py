@@ -19,16 +19,10 @@ import pytest
 from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
-from tests.contract.event_hubs_support import HUB, PATIENCE, collect_sdk_leaks
+from tests.contract.event_hubs.support import HUB, PATIENCE
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 COMMAND = (sys.executable, "-m", "local.event_hubs")
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -13,24 +13,17 @@ from azure.eventhub.exceptions import ConnectionLostError, EventHubError
 
 from local.event_hubs import AmqpError, EventHubsServer
 from local.event_hubs.latency import MAX_HELD
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.support import (
     HUB,
     Clock,
     Reader,
     append,
     bodies,
-    collect_sdk_leaks,
     hub,
     producer,
     receive,
     until,
 )
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
 
 
 @pytest.fixture

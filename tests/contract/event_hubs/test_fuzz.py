@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 
 import pytest
 from azure.eventhub import EventData
@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from local.event_hubs import EventHubsServer, endpoints
 from local.event_hubs.connection import MAX_READ_WHILE_PAUSED, READ_SIZE
 from local.event_hubs.sasl import AMQP_HEADER
-from tests.contract.event_hubs_frames import (
+from tests.contract.event_hubs.frames import (
     BEGINNING,
     BODY,
     CLOSE,
@@ -32,14 +32,13 @@ from tests.contract.event_hubs_frames import (
     transfer,
     uint,
 )
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.support import (
     HUB,
     PATIENCE,
     BackgroundServer,
     Reader,
     append,
     bodies,
-    collect_sdk_leaks,
     hub,
     producer,
     until,
@@ -48,22 +47,11 @@ from tests.contract.event_hubs_support import (
 BEGUN = b"\x00\x53\x11"
 
 
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
-
-
 @pytest.fixture(scope="module")
 def background() -> Iterator[BackgroundServer]:
+    """One for all examples."""
     with BackgroundServer(EventHubsServer(hub(2))) as background:
         yield background
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EventHubsServer]:
-    async with EventHubsServer(hub(2)) as server:
-        yield server
 
 
 def talk(port: int, data: bytes) -> bytes:

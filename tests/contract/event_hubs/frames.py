@@ -7,7 +7,7 @@ import struct
 from hypothesis import strategies as st
 
 from local.event_hubs.sasl import AMQP_HEADER
-from tests.contract.event_hubs_support import HUB
+from tests.contract.event_hubs.support import HUB
 
 NULL, TRUE, FALSE = b"\x40", b"\x41", b"\x42"
 OPEN, BEGIN, ATTACH, FLOW, TRANSFER, DISPOSITION, DETACH, END, CLOSE = range(0x10, 0x19)

@@ -6,7 +6,6 @@ import asyncio
 import logging
 import random
 import struct
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from azure.eventhub import EventData
@@ -18,32 +17,20 @@ from proton.utils import BlockingConnection, LinkDetached
 
 from local.event_hubs import EventHubsServer
 from local.event_hubs.sasl import AMQP_HEADER, SASL_HEADER
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.support import (
     HUB,
     PATIENCE,
     BackgroundServer,
     Reader,
     append,
     bodies,
-    collect_sdk_leaks,
+    exchange,
     hub,
     producer,
     until,
 )
 
 RECEIVE_FROM = f"{HUB}/ConsumerGroups/$Default/Partitions/0"
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EventHubsServer]:
-    async with EventHubsServer(hub(2)) as server:
-        yield server
 
 
 def open_frame(idle_timeout_ms: int | None = None) -> bytes:
@@ -53,19 +40,6 @@ def open_frame(idle_timeout_ms: int | None = None) -> bytes:
     content = b"".join(fields)
     body = b"\x00\x53\x10\xc0" + bytes((len(content) + 1, len(fields))) + content
     return struct.pack(">I", len(body) + 8) + b"\x02\x00\x00\x00" + body
-
-
-async def read_to_end(server: EventHubsServer, data: bytes) -> bytes:
-    """Send bytes and return all that comes until the endpoint hangs up."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(data)
-    try:
-        async with asyncio.timeout(PATIENCE):
-            return await reader.read()
-    except ConnectionResetError:
-        return b""
-    finally:
-        writer.close()
 
 
 async def still_works(server: EventHubsServer) -> None:
@@ -94,14 +68,14 @@ async def test_garbage_closes_the_connection_and_nothing_else(
 ) -> None:
     """The peer is hung up on; the endpoint neither stops nor complains."""
     with caplog.at_level(logging.WARNING):
-        await read_to_end(server, garbage)
+        await exchange(server, garbage)
         await until(lambda: not server._service.connections)
     assert caplog.records == []
 
 
 async def test_a_framing_error_is_told(server: EventHubsServer) -> None:
     """After a valid open the peer gets a close with the reason, in full-length fields."""
-    answer = await read_to_end(server, AMQP_HEADER + open_frame() + b"garbage!" * 4)
+    answer = await exchange(server, AMQP_HEADER + open_frame() + b"garbage!" * 4)
     assert answer.startswith(AMQP_HEADER)
     close = answer[answer.rindex(b"\x00\x53\x18") :]
     _, fields = decode_frame(memoryview(close))
@@ -138,7 +112,7 @@ async def test_a_peer_that_wants_heartbeats_gets_them(server: EventHubsServer) -
 async def test_a_silent_peer_is_dropped() -> None:
     """Whoever does not keep the announced silence is taken for dead, and his place is free."""
     async with EventHubsServer(hub(2), idle_timeout_seconds=0.1) as server:
-        answer = await read_to_end(server, AMQP_HEADER + open_frame())
+        answer = await exchange(server, AMQP_HEADER + open_frame())
         assert b"amqp:resource-limit-exceeded" in answer
         await until(lambda: not server._service.connections)
 
@@ -188,10 +162,12 @@ def test_management_answers_a_foreign_client() -> None:
             found = ask("1", operation="READ", type="com.microsoft:eventhub", name=HUB)
             assert found.properties["status-code"] == 200
             assert list(found.body["partition_ids"].elements) == ["0", "1"]
+            assert found.properties["status-description"] == "OK"
             assert found.body["partition_count"] == 2
             missing = ask("2", operation="READ", type="com.microsoft:eventhub", name="nosuch")
             assert missing.properties["status-code"] == 404
             assert missing.properties["error-condition"] == "amqp:not-found"
+            assert "could not be found. TrackingId:" in missing.properties["status-description"]
             assert ask("3", operation="WRITE", type="x").properties["status-code"] == 400
             assert ask("4").properties["status-code"] == 400
         finally:

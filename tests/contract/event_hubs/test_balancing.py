@@ -15,7 +15,7 @@ from azure.storage.blob import ContainerClient
 
 from local.event_hubs import EventHubsServer
 from local.services.child import REPOSITORY
-from tests.contract.event_hubs_support import append, hub, until
+from tests.contract.event_hubs.support import append, hub, until
 
 PARTITIONS = 6
 
@@ -49,7 +49,7 @@ async def members(
     started = [
         Member(
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.contract.event_hubs_member"),
+                *(sys.executable, "-m", "tests.contract.event_hubs.member"),
                 *(server.connection_string, container, name),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -29,13 +29,12 @@ from azure.eventhub.exceptions import (
 from local.event_hubs import EventHubsServer
 from local.event_hubs.__main__ import build_server, parse_arguments
 from local.event_hubs.partitioner import partition_for_key
-from tests.contract.event_hubs_clients import Clients, Form, parameters, self_signed
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.clients import Clients, Form, parameters, self_signed
+from tests.contract.event_hubs.support import (
     HUB,
     PATIENCE,
     append,
     bodies,
-    collect_sdk_leaks,
     hub,
     until,
 )
@@ -47,12 +46,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:uAMQP legacy support:DeprecationWarning"),
 ]
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
 
 
 @pytest.fixture(params=parameters())

@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 
-import pytest
 from azure.eventhub.exceptions import ConnectionLostError, EventHubError
 
 from local.event_hubs import EventHubsServer
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.support import (
     HUB,
     Reader,
     append,
     bodies,
-    collect_sdk_leaks,
-    hub,
     until,
 )
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EventHubsServer]:
-    async with EventHubsServer(hub(2, ["other"])) as server:
-        yield server
 
 
 async def test_a_higher_owner_level_takes_over(server: EventHubsServer) -> None:

@@ -35,7 +35,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.event_hubs import EventHubsServer
-from tests.contract.event_hubs_support import HUB, NAP_SECONDS, PATIENCE, Reader
+from tests.contract.event_hubs.support import HUB, NAP_SECONDS, PATIENCE, Reader
 
 
 class _Impatient:

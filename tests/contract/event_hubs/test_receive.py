@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,7 +16,7 @@ from azure.eventhub.exceptions import EventHubError
 
 from local.event_hubs import EventHubsServer, Retention
 from local.event_hubs.subscribe import TURN_EVENTS, Subscription
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.support import (
     HUB,
     PATIENCE,
     BackgroundServer,
@@ -25,7 +24,6 @@ from tests.contract.event_hubs_support import (
     Reader,
     append,
     bodies,
-    collect_sdk_leaks,
     consumer,
     hub,
     producer,
@@ -33,18 +31,6 @@ from tests.contract.event_hubs_support import (
     send,
     until,
 )
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EventHubsServer]:
-    async with EventHubsServer(hub()) as server:
-        yield server
 
 
 async def test_events_carry_their_place_and_time() -> None:

@@ -1,4 +1,4 @@
-"""`python -m tests.contract.event_hubs_member CONNECTION CONTAINER NAME`: one member of a group.
+"""`python -m tests.contract.event_hubs.member CONNECTION CONTAINER NAME`: one member of a group.
 
 A stock consumer of all partitions, with ownership and checkpoints in blobs. It prints a line for
 each partition that it takes or gives up, and for each event; it ends at the end of its input.
@@ -15,7 +15,7 @@ from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
-from tests.contract.event_hubs_support import HUB
+from tests.contract.event_hubs.support import HUB
 
 
 async def main() -> None:

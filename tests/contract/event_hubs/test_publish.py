@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 from azure.eventhub import EventData
@@ -13,34 +12,14 @@ from azure.eventhub.exceptions import EventDataSendError, EventHubError
 
 from local.event_hubs import EventHubsServer
 from local.event_hubs.partitioner import partition_for_key
-from tests.contract.event_hubs_support import (
+from tests.contract.event_hubs.support import (
     HUB,
     BackgroundServer,
     bodies,
-    collect_sdk_leaks,
-    hub,
     producer,
     receive,
     send,
 )
-
-
-@pytest.fixture(autouse=True)
-def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
-
-
-@pytest.fixture
-async def server() -> AsyncIterator[EventHubsServer]:
-    async with EventHubsServer(hub()) as server:
-        yield server
-
-
-@pytest.fixture
-def background() -> Iterator[BackgroundServer]:
-    with BackgroundServer(EventHubsServer(hub())) as background:
-        yield background
 
 
 def counts(server: EventHubsServer) -> list[int]:
