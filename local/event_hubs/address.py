@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from local.event_hubs.errors import entity_not_found
@@ -29,6 +30,17 @@ class Address:
     def is_service_node(self) -> bool:
         """Whether this is one of the nodes that answer requests."""
         return self.hub in (CBS, MANAGEMENT)
+
+
+def address_of(link: Any) -> Address:
+    """Parse what a link is attached to.
+
+    Raises:
+        AmqpError: as `parse_address`.
+    """
+    # What we call a receiver is the peer's sender: its target says where events go.
+    terminus = link.remote_target if link.is_receiver else link.remote_source
+    return parse_address(terminus.address)
 
 
 def parse_address(address: str | None) -> Address:

@@ -19,6 +19,7 @@ from local.event_hubs.links import LinkHandler
 from local.event_hubs.sasl import AMQP_HEADER
 from local.event_hubs.service import Service
 from local.event_hubs.subscribe import TURN_EVENTS
+from local.event_hubs.tracking import Tracking
 
 READ_SIZE = 64 * 1024
 HANDSHAKE_SECONDS = 60.0
@@ -37,6 +38,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.tracking = Tracking(service.namespace.name, service.now)
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._socket: asyncio.Transport | None = None
         self._writer: LateWriter | None = None
@@ -123,7 +125,7 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def shut_down(self, error: AmqpError) -> None:
         """Close the connection and tell the peer why."""
-        self._engine.fail(error.condition, error.description)
+        self._engine.fail(self.tracking.condition(error))
         self._flush()
         self._close_socket()
 

@@ -49,6 +49,7 @@ class Endpoints:
     def __init__(self, service: Service, owner: Owner) -> None:
         self.subscriptions: dict[Subscription, None] = {}
         self.links: dict[int, LinkHandler] = {}
+        self._owner = owner
         self.router = Router(service, owner, self.links)
         self.handlers: Mapping[int, EventHandler] = {
             PN_SESSION_REMOTE_OPEN: self._on_session_open,
@@ -133,9 +134,11 @@ class Endpoints:
                 self.subscriptions[handler] = None
 
     def _refuse(self, link: Any, error: AmqpError) -> None:
-        logger.info("refusing a link: %s", error)
-        self.links.pop(identity(link._impl), None)
-        refuse(link, error)
+        if (handler := self.links.pop(identity(link._impl), None)) is not None:
+            handler.finish()
+        refuse(link, error, self._owner.tracking)
+        # As the client is told it: its TrackingId finds this line.
+        logger.info("refusing a link: %s: %s", error.condition, link.condition.description)
 
     def _on_link_close(self, event: Any) -> None:
         impl = pn_event_link(event)

@@ -129,9 +129,9 @@ class Engine:
         self.dispatch()
         return deadline
 
-    def fail(self, condition: str, description: str) -> None:
+    def fail(self, condition: Condition) -> None:
         """Close the connection with an error."""
-        self.connection.condition = Condition(condition, description)
+        self.connection.condition = condition
         self.connection.close()
 
     def close(self) -> None:

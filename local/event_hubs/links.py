@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from proton import Condition
-
 from local.event_hubs.errors import AmqpError
+from local.event_hubs.tracking import Tracking
 
 
 class Owner(Protocol):
-    """The connection, as its links see it."""
+    """The connection, as its links see it.
+
+    Attributes:
+        tracking: how errors are told.
+    """
+
+    tracking: Tracking
 
     def schedule_flush(self) -> None:
         """Write what the engine has to say, soon."""
@@ -67,7 +72,7 @@ class LinkHandler:
         """Close the link and tell the peer why."""
         if self.closed:
             return
-        self.link.condition = Condition(error.condition, error.description)
+        self.link.condition = self.owner.tracking.condition(error, self.link)
         self.link.close()
         self.finish()
         self.owner.schedule_flush()
@@ -80,7 +85,7 @@ class LinkHandler:
             self.owner.forget(self)
 
 
-def refuse(link: Any, error: AmqpError) -> None:
+def refuse(link: Any, error: AmqpError, tracking: Tracking) -> None:
     """Refuse a link: attach, then detach with the reason.
 
     The standard wants an attach without source and target first. But the asynchronous Python SDK
@@ -88,5 +93,5 @@ def refuse(link: Any, error: AmqpError) -> None:
     target are there, only empty, and the error reaches whoever wants to receive.
     """
     link.open()
-    link.condition = Condition(error.condition, error.description)
+    link.condition = tracking.condition(error, link)
     link.close()

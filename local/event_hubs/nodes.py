@@ -20,7 +20,7 @@ from cproton import (
     pn_link_queued,
     pn_link_recv,
 )
-from proton import Condition, Delivery, Message
+from proton import Delivery, Message
 
 from local.event_hubs.engine import UNREADABLE
 from local.event_hubs.errors import MESSAGE_SIZE_EXCEEDED, AmqpError, malformed
@@ -96,10 +96,13 @@ class RequestLink(LinkHandler):
             request = read_request(data)
             reply = self._answer(request)
         except AmqpError as error:
-            delivery.local.condition = Condition(error.condition, error.description)
+            delivery.local.condition = self.owner.tracking.condition(error, self.link)
             delivery.update(Delivery.REJECTED)
             return
         reply.correlation_id = request.id
+        if reply.properties["status-code"] >= 400:
+            told = self.owner.tracking.told(reply.properties["status-description"])
+            reply.properties["status-description"] = told
         delivery.update(Delivery.ACCEPTED)
         if (reply_link := self._find_reply_link(request.reply_to)) is not None:
             # uamqp gives a reply up that comes before the request's acknowledgement.

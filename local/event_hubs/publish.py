@@ -18,7 +18,7 @@ from cproton import (
     pn_link_flow,
     pn_link_recv,
 )
-from proton import Condition, Delivery
+from proton import Delivery
 
 from local.event_hubs.epochs import Receiver
 from local.event_hubs.errors import DETACH_FORCED, MESSAGE_SIZE_EXCEEDED, AmqpError
@@ -97,7 +97,7 @@ class Publisher(LinkHandler):
         except AmqpError as error:
             if acknowledge:
                 rejected = Delivery.wrap(delivery)
-                rejected.local.condition = Condition(error.condition, error.description)
+                rejected.local.condition = self.owner.tracking.condition(error, self.link)
                 rejected.update(Delivery.REJECTED)
         else:
             if self.hub.trouble.takes_acknowledgement():

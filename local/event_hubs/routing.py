@@ -7,7 +7,7 @@ from typing import Any
 
 from cproton import pn_link_session
 
-from local.event_hubs.address import CBS, Address, parse_address
+from local.event_hubs.address import CBS, Address, address_of
 from local.event_hubs.cbs import Authorization
 from local.event_hubs.engine import identity
 from local.event_hubs.errors import NOT_ALLOWED, AmqpError, no_partition
@@ -43,9 +43,7 @@ class Router:
         Raises:
             AmqpError: there is no such address, or the connection may not use it.
         """
-        # What we call a receiver is the peer's sender: its target says where events go.
-        terminus = link.remote_target if link.is_receiver else link.remote_source
-        address = parse_address(terminus.address)
+        address = address_of(link)
         if address.is_service_node:
             return self._node_link(link, address)
         self.authorization.require(address.hub)
