@@ -6,6 +6,8 @@ POST /faults/refuse     {"hub", "seconds": 5, "condition", "description"}: links
                         without a hub new connections
 POST /faults/delay      {"milliseconds": 100, "seconds": 5}: whatever is written, to everybody
 POST /faults/throttle   {"hub", "seconds": 5, "eventsPerSecond": 0}
+POST /faults/slow-down  {"hub", "seconds": 5, "eventsPerSecond": 0}: to each receiver, without an
+                        error, as the service limits what goes out
 POST /faults/lose-acknowledgements  {"hub", "publications": 1}
 POST /faults/redeliver  {"hub", "partition", "events": 100}
 POST /faults/steal      {"hub", "partition", "consumerGroup": "$Default", "seconds": 0}
@@ -40,6 +42,7 @@ class FaultRoutes:
                 ("refuse", self._refuse),
                 ("delay", self._delay),
                 ("throttle", self._throttle),
+                ("slow-down", self._slow_down),
                 ("lose-acknowledgements", self._lose_acknowledgements),
                 ("redeliver", self._redeliver),
                 ("steal", self._steal),
@@ -78,6 +81,12 @@ class FaultRoutes:
         seconds = json_body.number(body, "seconds", 5)
         rate = json_body.number(body, "eventsPerSecond", 0)
         self._faults.throttle(_hub(body), seconds, events_per_second=rate)
+        return {"seconds": seconds}
+
+    def _slow_down(self, body: Body) -> Body:
+        seconds = json_body.number(body, "seconds", 5)
+        rate = json_body.number(body, "eventsPerSecond", 0)
+        self._faults.slow_down(_hub(body), seconds, events_per_second=rate)
         return {"seconds": seconds}
 
     def _lose_acknowledgements(self, body: Body) -> Body:

@@ -86,6 +86,15 @@ class Faults:
         """
         self._service.namespace.hub(hub).trouble.throttle(self._until(seconds), events_per_second)
 
+    def slow_down(self, hub: str, seconds: float, *, events_per_second: float = 0.0) -> None:
+        """Deliver, for a while, no more than a rate to each receiver; at rate 0 nothing.
+
+        Receivers are not told: the service limits what goes out without an error.
+        """
+        trouble = self._service.namespace.hub(hub).trouble
+        trouble.slow_down(self._until(seconds), events_per_second)
+        self._service.wake_receivers()
+
     def refuse(self, hub: str, seconds: float, *, error: AmqpError | None = None) -> None:
         """Refuse a hub's new links and publications for a while; `server-busy` if not told why."""
         reason = error or AmqpError(SERVER_BUSY, "The request was refused, as was asked for.")

@@ -46,7 +46,7 @@ class Housekeeper:
         self._linkless_since: dict[ClientConnection, float] = {}
 
     def sweep(self) -> None:
-        """Do all that is due now."""
+        """Do all that is due now, and go on with what is delivered at a rate."""
         now = self._service.now()
         waiting, self._service.due = self._service.due, []
         for at, work in waiting:
@@ -66,6 +66,7 @@ class Housekeeper:
             self._expire(connection)
             self._detach_idle(connection)
             self._close_idle(connection)
+        self._service.wake_receivers()
 
     def _expire(self, connection: ClientConnection) -> None:
         allows = connection.endpoints.router.authorization.allows

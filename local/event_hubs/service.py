@@ -44,6 +44,12 @@ class Service:
         """Milliseconds since 1970."""
         return int(self.now() * 1000)
 
+    def wake_receivers(self) -> None:
+        """Give all subscriptions a turn: what held one back may be over."""
+        for connection in self.connections:
+            if connection.endpoints.subscriptions:
+                connection.schedule_delivery()
+
     def refuses_connections(self) -> bool:
         """Whether new connections are to be cut."""
         return self.connections_refused_until > 0 and self.now() < self.connections_refused_until

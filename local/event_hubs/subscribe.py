@@ -88,6 +88,7 @@ class Subscription(LinkHandler):
     def on_closed(self) -> None:
         """Leave the hub."""
         self.hub.links.discard(self)
+        self.hub.trouble.forget(self)
         self._log.listeners.pop(self, None)
 
     def on_flow(self) -> None:
@@ -111,6 +112,7 @@ class Subscription(LinkHandler):
             and self._next <= self._log.last_sequence
             and pn_link_credit(self.link._impl) > 0
             and pn_session_outgoing_bytes(self._session._impl) <= MAX_UNSENT_BYTES
+            and self.hub.trouble.deliverable(self, 1) > 0
         )
 
     def deliver(self, limit: int) -> int:
@@ -125,7 +127,8 @@ class Subscription(LinkHandler):
             )
             self._next = log.begin_sequence
         link = self.link._impl
-        sent = self._send(link, min(limit, pn_link_credit(link))) if self.ready else 0
+        limit = self.hub.trouble.deliverable(self, min(limit, pn_link_credit(link)))
+        sent = self._send(link, limit) if self.ready else 0
         if self._next > log.last_sequence and pn_link_get_drain(link):
             pn_link_drained(link)
             self.owner.schedule_flush()
@@ -146,6 +149,7 @@ class Subscription(LinkHandler):
             room -= len(payload)
             if room <= 0:
                 break
+        self.hub.trouble.delivered(self, count)
         self._next += count
         self._sent += count
         return count

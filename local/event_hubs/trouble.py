@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from local.event_hubs.errors import SERVER_BUSY, AmqpError
+from local.event_hubs.pace import Pace
 
 
 class Trouble:
@@ -15,9 +16,10 @@ class Trouble:
         self._refusal: AmqpError | None = None
         self._refusal_until_ms = 0
         self._busy_until_ms = 0
-        self._rate = 0.0
-        self._room = 0.0
-        self._room_at_ms = 0
+        self._pace: Pace | None = None
+        self._slow_until_ms = 0
+        self._slow_rate = 0.0
+        self._receivers: dict[object, Pace] = {}
         self._acknowledgements_to_lose = 0
 
     def refuse(self, error: AmqpError, until_ms: int) -> None:
@@ -27,8 +29,12 @@ class Trouble:
     def throttle(self, until_ms: int, events_per_second: float = 0.0) -> None:
         """Refuse what comes in above a rate as busy; at rate 0 everything, and new links too."""
         self._busy_until_ms = until_ms
-        self._rate = self._room = events_per_second
-        self._room_at_ms = self._now_ms()
+        self._pace = Pace(events_per_second, self._now_ms()) if events_per_second else None
+
+    def slow_down(self, until_ms: int, events_per_second: float = 0.0) -> None:
+        """Deliver no more than that to each receiver; what is above it waits."""
+        self._slow_until_ms, self._slow_rate = until_ms, events_per_second
+        self._receivers.clear()
 
     def lose_acknowledgements(self, count: int) -> None:
         """Let so many of the next publications go unacknowledged; 0 ends that."""
@@ -43,7 +49,7 @@ class Trouble:
         now_ms = self._now_ms()
         if self._refusal is not None and now_ms < self._refusal_until_ms:
             raise self._refusal
-        if not self._rate and now_ms < self._busy_until_ms:
+        if self._pace is None and now_ms < self._busy_until_ms:
             raise busy()
 
     def check_publication(self, events: int) -> None:
@@ -55,14 +61,36 @@ class Trouble:
         if not self._refusal_until_ms and not self._busy_until_ms:
             return
         self.check_link()
-        if not self._rate or (now_ms := self._now_ms()) >= self._busy_until_ms:
+        if self._pace is None or (now_ms := self._now_ms()) >= self._busy_until_ms:
             return
-        # One second's worth may come at once; a batch larger than that waits for a full second.
-        gained = (now_ms - self._room_at_ms) * self._rate / 1000
-        self._room, self._room_at_ms = min(self._rate, self._room + gained), now_ms
-        if self._room < min(events, self._rate):
+        if not self._pace.fits(events, now_ms):
             raise busy()
-        self._room -= events
+        self._pace.take(events)
+
+    def deliverable(self, receiver: object, events: int) -> int:
+        """How many of so many events a receiver may be sent now."""
+        if not self._slow_until_ms:
+            return events
+        now_ms = self._now_ms()
+        if now_ms >= self._slow_until_ms:
+            self._slow_until_ms = 0
+            self._receivers.clear()
+            return events
+        if not self._slow_rate:
+            return 0
+        pace = self._receivers.get(receiver)
+        if pace is None:
+            pace = self._receivers[receiver] = Pace(self._slow_rate, now_ms)
+        return min(events, int(pace.room(now_ms)))
+
+    def delivered(self, receiver: object, events: int) -> None:
+        """Count what a receiver was sent."""
+        if (pace := self._receivers.get(receiver)) is not None:
+            pace.take(events)
+
+    def forget(self, receiver: object) -> None:
+        """A receiver has gone."""
+        self._receivers.pop(receiver, None)
 
     def takes_acknowledgement(self) -> bool:
         """Whether the publication at hand is one whose acknowledgement gets lost."""

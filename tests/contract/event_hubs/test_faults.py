@@ -11,7 +11,7 @@ import pytest
 from azure.eventhub import EventData
 from azure.eventhub.exceptions import ConnectionLostError, EventHubError
 
-from local.event_hubs import AmqpError, EventHubsServer
+from local.event_hubs import AmqpError, EventHubsServer, HubConfig
 from local.event_hubs.latency import MAX_HELD
 from tests.contract.event_hubs.support import (
     HUB,
@@ -19,6 +19,7 @@ from tests.contract.event_hubs.support import (
     Reader,
     append,
     bodies,
+    consumer,
     hub,
     producer,
     receive,
@@ -124,6 +125,57 @@ async def test_throttled_to_a_rate(server: EventHubsServer, clock: Clock) -> Non
         clock.now += 60
         await client.send_batch([EventData(b"x")] * 100, partition_id="0")
     assert len(server.namespace.hub(HUB).partitions[0]) == 140
+
+
+async def test_receivers_are_slowed_down_without_an_error(
+    server: EventHubsServer, clock: Clock
+) -> None:
+    """Each gets a second's worth, then what the time that passes allows, in order, and all of it.
+
+    Other hubs' receivers, and publishers, do not notice.
+    """
+    server.namespace.create(HubConfig("other", 1))
+    async with Reader(server, owner_level=0) as slow, Reader(server, "1") as also:
+        client = consumer(server, eventhub_name="other")
+        async with Reader(server, client=client) as free:
+            await until(lambda: slow.attached and also.attached and free.attached)
+            await ask(server, "slow-down", hub=HUB, seconds=60, eventsPerSecond=10)
+            async with producer(server) as publisher:
+                for partition in ("0", "1"):
+                    batch = [EventData(b"%d" % number) for number in range(40)]
+                    await publisher.send_batch(batch, partition_id=partition)
+            server.namespace.hub("other").publish(b"\x00\x53\x75\xa0\x01x", 0, 0)
+            assert bodies(await free.take(1)) == [b"x"]
+        assert bodies(await slow.take(10)) == [b"%d" % number for number in range(10)]
+        assert len(await also.take(10)) == 10
+        for _ in range(3):
+            server.housekeeper.sweep()
+        clock.now += 0.5
+        server.housekeeper.sweep()
+        assert bodies(await slow.take(5)) == [b"%d" % number for number in range(10, 15)]
+        assert len(await also.take(5)) == 5
+        assert (slow.waiting, also.waiting) == (0, 0)
+        clock.now += 60
+        server.housekeeper.sweep()
+        assert bodies(await slow.take(25)) == [b"%d" % number for number in range(15, 40)]
+        assert slow.attached
+
+
+async def test_receivers_that_get_nothing_for_a_while(
+    server: EventHubsServer, clock: Clock
+) -> None:
+    async with Reader(server) as reader:
+        await until(lambda: reader.attached)
+        server.faults.slow_down(HUB, 60)
+        append(server, [b"a"])
+        clock.now += 59
+        server.housekeeper.sweep()
+        async with Reader(server, "1") as other:
+            append(server, [b"b"], 1)
+            await until(lambda: other.attached)
+            assert (reader.waiting, other.waiting) == (0, 0)
+        server.faults.slow_down(HUB, 0)
+        assert bodies(await reader.take(1)) == [b"a"]
 
 
 async def test_a_lost_acknowledgement_doubles_what_was_sent(server: EventHubsServer) -> None:
