@@ -18,11 +18,12 @@ from local.event_hubs.layers import Layers
 from local.event_hubs.links import LinkHandler
 from local.event_hubs.sasl import AMQP_HEADER
 from local.event_hubs.service import Service
-from local.event_hubs.subscribe import TURN_EVENTS
 from local.event_hubs.tracking import Tracking
 
 READ_SIZE = 64 * 1024
 HANDSHAKE_SECONDS = 60.0
+LINGER_SECONDS = 5.0
+"""How long a peer may take to read the last that it is told."""
 MAX_READ_WHILE_PAUSED = 1024 * 1024
 """What a peer that does not read may still send: answers to it have to wait in the engine."""
 
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 class ClientConnection(asyncio.BufferedProtocol):
     """The server's side of one connection.
 
-    Each turn of the loop does bounded work: at most `READ_SIZE` bytes are taken in or `TURN_EVENTS`
+    Each turn of the loop does bounded work: at most `READ_SIZE` bytes are taken in, or one turn's
     events sent. Nothing is sent while the socket's buffer is full, and little is taken in.
     """
 
@@ -52,7 +53,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             service.idle_timeout_seconds,
             {
                 PN_CONNECTION_REMOTE_OPEN: self._on_connection_open,
-                PN_CONNECTION_REMOTE_CLOSE: self._on_connection_close,
+                PN_CONNECTION_REMOTE_CLOSE: lambda _: self._engine.connection.close(),
                 **self.endpoints.handlers,
             },
         )
@@ -108,7 +109,6 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The socket is gone: end all links."""
-        del exc
         self._closed = True
         self._service.connections.discard(self)
         if self._timer is not None:
@@ -209,26 +209,26 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._guarded(self._give_turns)
 
     def _give_turns(self) -> None:
-        subscriptions = self.endpoints.subscriptions
-        room = TURN_EVENTS
-        for subscription in list(subscriptions):
-            if (sent := subscription.deliver(room)) > 0:
-                # To the back of the queue: in the next turn the others come first.
-                subscriptions[subscription] = subscriptions.pop(subscription)
-                room -= sent
-            self._flush()
-            if room <= 0 or self._paused or self._closed:
-                break
-        if any(subscription.ready for subscription in subscriptions):
+        if self.endpoints.deliver(self._flushed):
             self.schedule_delivery()
+
+    def _flushed(self) -> bool:
+        """Write what there is; whether more may follow."""
+        self._flush()
+        return not (self._paused or self._closed)
 
     def _write(self, data: bytes) -> None:
         if data and self._writer is not None:
             self._writer.write(data)
 
     def _close_socket(self) -> None:
+        """Close once all is written; at once for the links, whose places others may want."""
+        self.endpoints.finish()
         if self._writer is not None:
             self._writer.finish()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_SECONDS, self.abort)
 
     def _tick(self) -> None:
         if self._closed:
@@ -236,7 +236,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         now = self._loop.time()
         deadline = self._engine.tick(now)
         self._flush()
-        if deadline:
+        if self._engine.has_failed:
+            self._close_socket()  # a peer that reads nothing would keep it open for ever
+        elif deadline:
             self._timer = self._loop.call_later(max(0.01, deadline - now), self._tick)
 
     def _on_connection_open(self, event: Any) -> None:
@@ -245,7 +247,3 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_soon(self._tick)
-
-    def _on_connection_close(self, event: Any) -> None:
-        del event
-        self._engine.connection.close()

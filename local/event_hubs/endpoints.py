@@ -6,7 +6,7 @@ A peer may open as much as it likes, in whatever order; what it may cost is boun
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from cproton import (
@@ -32,7 +32,7 @@ from local.event_hubs.links import LinkHandler, Owner, refuse
 from local.event_hubs.publish import Publisher
 from local.event_hubs.routing import Router
 from local.event_hubs.service import Service
-from local.event_hubs.subscribe import Subscription
+from local.event_hubs.subscribe import TURN_EVENTS, Subscription
 
 MAX_LINKS = 5000
 """Links of one connection, those that were refused and not yet closed by the peer among them."""
@@ -90,6 +90,22 @@ class Endpoints:
             raise AmqpError(ILLEGAL_STATE, "The connection is open already.")
         self._opened = True
         return reserve_padding_room(frame)
+
+    def deliver(self, may_go_on: Callable[[], bool]) -> bool:
+        """Give the subscriptions a turn; whether there is more to send.
+
+        Args:
+            may_go_on: called after each one; False ends the turn.
+        """
+        room = TURN_EVENTS
+        for subscription in list(self.subscriptions):
+            if (sent := subscription.deliver(room)) > 0:
+                # To the back of the queue: in the next turn the others come first.
+                self.subscriptions[subscription] = self.subscriptions.pop(subscription)
+                room -= sent
+            if not may_go_on() or room <= 0:
+                break
+        return any(subscription.ready for subscription in self.subscriptions)
 
     def finish(self) -> None:
         """The connection is gone, and all links with it."""

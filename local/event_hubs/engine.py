@@ -86,11 +86,16 @@ class Engine:
             raise AmqpError(FRAMING_ERROR, "A frame of this kind or form is not known.")
 
     @property
+    def has_failed(self) -> bool:
+        """Whether the connection has broken the protocol, or been silent for too long."""
+        return self._transport.condition is not None
+
+    @property
     def _ended(self) -> bool:
         """Whether there is a reason, told or to be told, that nothing more is taken in."""
         if self.connection.state & Endpoint.REMOTE_CLOSED:
             return True
-        return self._transport.condition is not None
+        return self.has_failed
 
     def dispatch(self) -> None:
         """Handle the events that are waiting; a handler that comes here has its turn already."""

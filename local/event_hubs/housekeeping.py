@@ -49,11 +49,10 @@ class Housekeeper:
         """Do all that is due now, and go on with what is delivered at a rate."""
         now = self._service.now()
         waiting, self._service.due = self._service.due, []
+        self._service.due += [(at, work) for at, work in waiting if at > now]
         for at, work in waiting:
             if at <= now:
                 work()
-            else:
-                self._service.due.append((at, work))
         for hub in self._service.namespace:
             hub.trim()
         present = self._service.connections

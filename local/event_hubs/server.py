@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import ssl
 import time
 import uuid
@@ -25,6 +26,8 @@ from local.event_hubs.sockets import listen
 DEFAULT_KEY_NAME = "RootManageSharedAccessKey"
 DEFAULT_KEY = base64.b64encode(b"breakwater-local-development-key").decode()
 HOUSEKEEPING_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class EventHubsServer:
@@ -153,9 +156,12 @@ class EventHubsServer:
         self._listener = None
 
     def _keep_house(self) -> None:
-        self.housekeeper.sweep()
         loop = asyncio.get_running_loop()
         self._housekeeping = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
+        try:
+            self.housekeeper.sweep()
+        except Exception:
+            logger.exception("housekeeping")  # the rest is done the next time
 
     async def __aenter__(self) -> Self:
         await self.start()

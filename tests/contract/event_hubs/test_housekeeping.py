@@ -13,6 +13,7 @@ from proton import Message
 from proton.utils import BlockingConnection
 
 from local.event_hubs import EventHubsServer, NamespaceConfig, Retention, namespace
+from local.event_hubs import server as module_of_server
 from local.event_hubs.__main__ import build_server, parse_arguments
 from tests.contract.event_hubs.frames import BEGINNING
 from tests.contract.event_hubs.support import (
@@ -133,6 +134,20 @@ async def test_retention_goes_on_without_traffic(clock: Clock) -> None:
         clock.now += 61
         server.housekeeper.sweep()
         assert len(server.namespace.hub(HUB).partitions[0]) == 0
+
+
+async def test_housekeeping_outlives_a_failure(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed is in the log, and what else was due is done."""
+    monkeypatch.setattr(module_of_server, "HOUSEKEEPING_SECONDS", 0.001)
+    done: list[int] = []
+    async with EventHubsServer(hub(1)) as server:
+        server._service.due += [(0, lambda: done.append(1 // 0)), (1e12, lambda: None)]
+        await until(lambda: len(server._service.due) == 1)
+        server._service.due.append((0, lambda: done.append(1)))
+        await until(lambda: bool(done))
+    assert "ZeroDivisionError" in caplog.text
 
 
 async def test_hubs_and_groups_are_created_when_first_used() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
+import socket
 import struct
+from collections.abc import AsyncIterator
 
 import pytest
 from azure.eventhub import EventData
@@ -16,7 +19,10 @@ from proton.reactor import Selector
 from proton.utils import BlockingConnection, LinkDetached
 
 from local.event_hubs import EventHubsServer
+from local.event_hubs import connection as module_of_connection
+from local.event_hubs.connection import ClientConnection
 from local.event_hubs.sasl import AMQP_HEADER, SASL_HEADER
+from tests.contract.event_hubs.frames import BEGINNING, FLOW, RECEIVE, described, frame, uint
 from tests.contract.event_hubs.support import (
     HUB,
     PATIENCE,
@@ -114,6 +120,46 @@ async def test_a_silent_peer_is_dropped() -> None:
     async with EventHubsServer(hub(2), idle_timeout_seconds=0.1) as server:
         answer = await exchange(server, AMQP_HEADER + open_frame())
         assert b"amqp:resource-limit-exceeded" in answer
+        await until(lambda: not server._service.connections)
+
+
+@contextlib.asynccontextmanager
+async def stopped_reading(server: EventHubsServer) -> AsyncIterator[ClientConnection]:
+    """The connection of a receiver that has stopped reading, as a paused process does."""
+    loop = asyncio.get_running_loop()
+    with socket.socket() as peer:
+        peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        peer.connect(("127.0.0.1", server.port))
+        peer.setblocking(False)
+        credit = described(
+            *(FLOW, uint(0), uint(2**31 - 1), uint(0), uint(5000)), uint(1), uint(0), uint(1000)
+        )
+        await loop.sock_sendall(peer, BEGINNING + RECEIVE + frame(credit))
+        await until(lambda: bool(server.namespace.hub(HUB).receivers(0, "$Default")))
+        append(server, [b"x" * 900_000] * 20)
+        (connection,) = server._service.connections
+        await until(lambda: connection._paused)
+        yield connection
+
+
+async def test_a_silent_peer_that_does_not_read_is_dropped_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its place is free at once, and soon its socket is gone with all that it did not read."""
+    monkeypatch.setattr(module_of_connection, "LINGER_SECONDS", 0.01)
+    impatient = EventHubsServer(hub(1), idle_timeout_seconds=0.1)
+    async with impatient as server, stopped_reading(server):
+        await until(lambda: not server.namespace.hub(HUB).links)
+        await until(lambda: not server._service.connections)
+
+
+async def test_closing_does_not_wait_for_a_peer_that_does_not_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module_of_connection, "LINGER_SECONDS", 0.01)
+    async with EventHubsServer(hub(1)) as server, stopped_reading(server):
+        server.faults.drop_connections(politely=True)
+        assert not server.namespace.hub(HUB).links
         await until(lambda: not server._service.connections)
 
 
