@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 
@@ -25,3 +26,31 @@ class CancellationToken:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), timeout)
         return self._event.is_set()
+
+
+_LOOK_AGAIN_SECONDS = 0.05
+
+
+class Tenure(CancellationToken):
+    """The token of somebody who owns something: it is cancelled when the ownership is lost.
+
+    A process that was paused does not learn of that until it has asked. So whoever goes on asks
+    whether the ownership is certain, and waits where it is not.
+
+    Args:
+        is_certain: whether nobody else can have become the owner by now.
+    """
+
+    def __init__(self, is_certain: Callable[[], bool]) -> None:
+        super().__init__()
+        self._is_certain = is_certain
+
+    async def lasts(self) -> bool:
+        """Whether the owner may go on; waits until that is certain, one way or the other."""
+        while not self.is_cancelled() and not self._is_certain():
+            await super().wait(_LOOK_AGAIN_SECONDS)
+        return not self.is_cancelled()
+
+    async def wait(self, timeout: float | None = None) -> bool:
+        """Wait at most `timeout` seconds, and then for certainty; whether the end has come."""
+        return await super().wait(timeout) or not await self.lasts()

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
@@ -32,7 +34,19 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
     """
 
     before_release: Callable[[str], Awaitable[None]] | None = None
-    _last_claim: dict[str, Any] | None = None
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._last_claim: dict[str, Any] | None = None
+        self._confirmed: dict[str, float] = {}
+
+    def is_certain(self, partition: str, lease_seconds: float) -> bool:
+        """Whether this owner's last claim is so young that nobody else can have taken it over.
+
+        Blob storage tells times in whole seconds: others may think a claim a second older.
+        """
+        age = time.monotonic() - self._confirmed.get(partition, -math.inf)
+        return age < max(lease_seconds - 1, lease_seconds / 2)
 
     async def claim_ownership(
         self, ownership_list: Iterable[dict[str, Any]], **kwargs: Any
@@ -43,7 +57,9 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
         released = [claim["partition_id"] for claim in claims if not claim["owner_id"]]
         if released and self.before_release is not None:
             await asyncio.gather(*(self.before_release(partition) for partition in released))
+        asked = time.monotonic()
         found: list[dict[str, Any]] = list(await super().claim_ownership(claims, **kwargs))
+        self._confirmed |= {item["partition_id"]: asked for item in found if item["owner_id"]}
         missed = set(released) - {claim["partition_id"] for claim in found}
         return found + await self._release(missed) if missed else found
 

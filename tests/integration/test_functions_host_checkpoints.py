@@ -230,6 +230,37 @@ def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoi
     assert trigger.records.starts()[-1]["pid"] != victim.pid
 
 
+def test_a_paused_host_that_wakes_after_its_lease_was_taken_changes_nothing(
+    trigger: Trigger,
+) -> None:
+    """Neither does it put the checkpoint back to where it was, nor go on with what it had fetched.
+
+    As a suspended machine, or one that swaps, does.
+    """
+    hosts = [trigger.hosts.start("events") for _ in range(2)]
+    wait_for(lambda: len(set(trigger.owners().values()) - {""}) == 2, "two owners")
+    trigger.tell("hang")
+    trigger.send(*(str(number) for number in range(15)))  # ten are a batch, five wait in the host
+    _started(trigger)
+    pid = trigger.records.starts()[0]["pid"]
+    paused = next(host for host in hosts if host.pid == pid)
+    paused.process.send_signal(signal.SIGSTOP)
+    try:
+        trigger.tell("return")
+        wait_for(lambda: trigger.checkpoint() == 14, "the takeover")
+        trigger.send("more")
+        wait_for(lambda: trigger.checkpoint() == 15, "what came after it")
+    finally:
+        paused.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: "partition 0 given up" in paused.output(), "the loss to be noticed")
+    wait_for(
+        lambda: [line for line in trigger.records.ends() if line["pid"] == pid],
+        "the end of what ran when it was paused",
+    )
+    assert trigger.checkpoint() == 15
+    assert len([line for line in trigger.records.starts() if line["pid"] == pid]) == 1
+
+
 def test_events_of_a_dropped_connection_are_received_again(trigger: Trigger) -> None:
     trigger.send("a")
     trigger.hosts.start("events")

@@ -95,6 +95,7 @@ class Partition:
     now: float = 0.0
     checkpoints: list[int] = field(default_factory=list)
     fail_checkpoint: bool = False
+    is_owner: bool = True
 
     def __post_init__(self) -> None:
         self.executor = Executor(self.script)
@@ -106,6 +107,7 @@ class Partition:
             context_json="{}",
             checkpoint=PartitionCheckpoint(self._write, self.options.batch_checkpoint_frequency),
             busy=asyncio.Lock(),
+            is_owner=lambda: self.is_owner,
             clock=lambda: self.now,
         )
 
@@ -235,6 +237,47 @@ async def test_retries_end_when_cancelled_without_a_checkpoint() -> None:
     await partition.processor.process(events(1))
     assert partition.script.retries == [0, 1, 2]
     assert partition.checkpoints == []
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_without_a_certain_ownership_nothing_starts_and_nothing_is_checkpointed(
+    *, lost: bool
+) -> None:
+    """As in a process that was paused in mid-batch; what it was given waits for the answer."""
+    partition = Partition(Script())
+
+    async def pause(number: int) -> None:
+        partition.is_owner = number != 0
+
+    partition.script.before = pause
+    work = asyncio.create_task(partition.processor.process(events(1, 2)))
+    behind = asyncio.create_task(partition.processor.process(events(3)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert partition.script.batches == [[1, 2]]
+    assert partition.checkpoints == []
+    if lost:
+        partition.processor.cancel()
+    partition.is_owner = True
+    await asyncio.gather(work, behind)
+    assert partition.script.batches == ([[1, 2]] if lost else [[1, 2], [3]])
+    assert partition.checkpoints == ([] if lost else [2, 3])
+
+
+async def test_a_retry_waits_for_a_certain_ownership() -> None:
+    partition = Partition(Script(results=[FAILED]), retry=FOREVER)
+
+    async def pause(number: int) -> None:
+        partition.is_owner = number != 0
+
+    partition.script.before = pause
+    work = asyncio.create_task(partition.processor.process(events(1)))
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert partition.script.retries == [0]
+    partition.is_owner = True
+    await work
+    assert (partition.script.retries, partition.checkpoints) == ([0, 1], [1])
 
 
 async def test_every_nth_batch_is_checkpointed() -> None:

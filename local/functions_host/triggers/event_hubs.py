@@ -199,10 +199,15 @@ class EventHubsListener:
                 context.update_checkpoint, self._options.batch_checkpoint_frequency
             ),
             busy=self._busy.setdefault(partition, asyncio.Lock()),
+            is_owner=lambda: self._is_owner(partition),
         )
         if self._stopping:
             self._processors[partition].cancel()
         _log.info("'Functions.%s': partition %s owned", self._function.name, partition)
+
+    def _is_owner(self, partition: str) -> bool:
+        lease = self._balancing.lease_seconds
+        return self._store is not None and self._store.is_certain(partition, lease)
 
     async def _on_partition_close(self, context: SdkPartitionContext, reason: Any) -> None:
         partition = context.partition_id

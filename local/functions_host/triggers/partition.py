@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from local.functions_host.batch import data_type_of, encode_batch, encode_one
-from local.functions_host.cancellation import CancellationToken
+from local.functions_host.cancellation import Tenure
 from local.functions_host.execution import Executor, Invocation
 from local.functions_host.functions import Function
 from local.functions_host.host_options import EventHubsOptions
@@ -38,6 +38,7 @@ class PartitionProcessor:
         context_json: str,
         checkpoint: PartitionCheckpoint,
         busy: asyncio.Lock,
+        is_owner: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._function = function
@@ -48,7 +49,7 @@ class PartitionProcessor:
         self._checkpoint = checkpoint
         self._busy = busy
         self._clock = clock
-        self._token = CancellationToken()
+        self._tenure = Tenure(is_owner)
         self._data_type = data_type_of(function.trigger)
         self._many = str(function.trigger.get("cardinality", "one")).lower() == "many"
         self._waiting: list[ReceivedEvent] = []
@@ -56,23 +57,24 @@ class PartitionProcessor:
 
     def cancel(self) -> None:
         """Stop or ownership lost: end retries, start nothing more, write no more checkpoints."""
-        self._token.cancel()
+        self._tenure.cancel()
 
     async def process(self, events: Sequence[ReceivedEvent]) -> None:
         """Hand events to the function, then checkpoint the last of them.
 
         The checkpoint comes whatever the outcome, unless this was cancelled meanwhile. A retry
-        policy is part of the invocation: until it is through there is no checkpoint.
+        policy is part of the invocation: until it is through there is no checkpoint. Nothing is
+        started or checkpointed while it is not certain that the partition is still owned.
         """
         async with self._busy:
             for batch in self._batches(events):
-                if self._token.is_cancelled():
+                if not await self._tenure.lasts():
                     return
                 if self._many:
                     await self._invoke_many(batch)
                 else:
                     await self._invoke_each(batch)
-                if self._token.is_cancelled():
+                if not await self._tenure.lasts():
                     return
                 await self._checkpoint.advance(self._partition, batch[-1])
 
@@ -97,18 +99,18 @@ class PartitionProcessor:
         await self._executor.execute(
             self._function,
             Invocation(datum, metadata, "(null)", self._details(events), logging.DEBUG),
-            self._token,
+            self._tenure,
         )
 
     async def _invoke_each(self, events: Sequence[ReceivedEvent]) -> None:
         for event in events:
-            if self._token.is_cancelled():
+            if not await self._tenure.lasts():
                 return
             datum, metadata = encode_one(event, self._data_type, self._context_json)
             await self._executor.execute(
                 self._function,
                 Invocation(datum, metadata, "(null)", self._details([event]), logging.DEBUG),
-                self._token,
+                self._tenure,
             )
 
     def _details(self, events: Sequence[ReceivedEvent]) -> Any:

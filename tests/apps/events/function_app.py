@@ -69,4 +69,4 @@ async def process_events(
     if told == "hang":
         while behaviour() == "hang":
             await asyncio.sleep(0.05)
-    record(event="end", id=context.invocation_id, partition=line["partition"])
+    record(event="end", pid=os.getpid(), id=context.invocation_id, partition=line["partition"])
