@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("Host.Triggers.Queue")
 _INVISIBLE = timedelta(minutes=10)
-"""How long a message is hidden while its function runs."""
+"""How long a message is hidden; while its function runs that is renewed."""
+_RENEW_SECONDS = _INVISIBLE.total_seconds() / 2
 _FIRST_WAIT = 0.1
 _LAST_POLL = 2.0
 
@@ -36,7 +37,8 @@ class QueueListener:
     """Polls one queue and runs the function once for each message, several at a time.
 
     A message whose function failed becomes visible again after `visibilityTimeout`; when it has
-    been taken `maxDequeueCount` times it goes to the queue `<name>-poison`.
+    been taken `maxDequeueCount` times it goes to the queue `<name>-poison`; so it does, without
+    another run, when hosts have died over it that often.
     """
 
     def __init__(
@@ -114,6 +116,21 @@ class QueueListener:
                 await self._token.wait(wait)
 
     async def _handle(self, queue: QueueClient, poison: QueueClient, message: QueueMessage) -> None:
+        taken = message.dequeue_count or 1
+        ok = taken <= self._options.max_dequeue_count and await self._run_hidden(queue, message)
+        try:
+            if ok:
+                await queue.delete_message(message)
+            elif taken >= self._options.max_dequeue_count:
+                await self._move(queue, poison, message)
+            else:
+                timeout = int(self._options.visibility_timeout.total_seconds())
+                await queue.update_message(message, visibility_timeout=timeout)
+        except AzureError as error:
+            _log.warning("queue %s: message %s: %s", self._name, message.id, error)
+
+    async def _run_hidden(self, queue: QueueClient, message: QueueMessage) -> bool:
+        """Run the function, and keep the message from others meanwhile; whether it succeeded."""
         invocation = queue_invocation(
             self._decode(message.content),
             message.id,
@@ -121,17 +138,26 @@ class QueueListener:
             f"New queue message detected on '{self._name}'.",
             message,
         )
-        result = await self._executor.execute(self._function, invocation, self._token)
+        ended = CancellationToken()
+        hiding = asyncio.create_task(self._keep_hidden(queue, message, ended))
         try:
-            if result.ok:
-                await queue.delete_message(message)
-            elif (message.dequeue_count or 1) >= self._options.max_dequeue_count:
-                await self._move(queue, poison, message)
-            else:
-                timeout = int(self._options.visibility_timeout.total_seconds())
-                await queue.update_message(message, visibility_timeout=timeout)
-        except AzureError as error:
-            _log.warning("queue %s: message %s: %s", self._name, message.id, error)
+            return (await self._executor.execute(self._function, invocation, self._token)).ok
+        finally:
+            # Not cancelled: a receipt that is under way is the one that will be needed.
+            ended.cancel()
+            await hiding
+
+    async def _keep_hidden(
+        self, queue: QueueClient, message: QueueMessage, ended: CancellationToken
+    ) -> None:
+        while not await ended.wait(_RENEW_SECONDS):
+            try:
+                fresh = await queue.update_message(
+                    message, visibility_timeout=int(_INVISIBLE.total_seconds())
+                )
+                message.pop_receipt = fresh.pop_receipt
+            except AzureError as error:
+                _log.warning("queue %s: message %s: %s", self._name, message.id, error)
 
     async def _move(self, queue: QueueClient, poison: QueueClient, message: QueueMessage) -> None:
         """Copy first, then delete: a message may appear twice, never not at all."""
