@@ -144,8 +144,8 @@ def _collection(bodies: list[bytes], data_type: DataType) -> Datum:
     if not data_type:
         try:
             return Datum(_dumps([json.loads(body) for body in bodies]), "json")
-        except ValueError:
-            pass
+        except (ValueError, RecursionError):
+            pass  # one of them is no JSON, or nested too deeply to be read
     texts = [body.decode("utf-8", "replace") for body in bodies if body]
     return Datum(Collection(string=texts), "collection_string")
 
@@ -196,7 +196,7 @@ def _system_properties(event: ReceivedEvent) -> dict[str, Any]:
 
 def _application_properties(event: ReceivedEvent) -> dict[str, Any]:
     return {
-        name.decode() if isinstance(name, bytes) else str(name): value.decode("utf-8", "replace")
+        _text(name) or "": value.decode("utf-8", "replace")
         if isinstance(value, bytes)
         else _plain(value)
         for name, value in event.application_properties.items()

@@ -20,7 +20,8 @@ from local.functions_host.schedule_monitor import (
     is_worth_monitoring,
 )
 from local.functions_host.storage import QUICK_RETRIES, queue_of
-from local.functions_host.triggers.event_hubs import EventHubsListener, EventHubsSource
+from local.functions_host.triggers.event_hubs import EventHubsListener
+from local.functions_host.triggers.event_hubs_source import EventHubsSource
 from local.functions_host.triggers.queue import QueueListener
 from local.functions_host.triggers.timer import TimerListener, resolve_schedule
 

@@ -162,6 +162,18 @@ def test_bodies_that_other_senders_make_of_amqp_values(form: dict[str, Any], bod
     assert decoded([event(None, **form)])[0].get_body() == body
 
 
+def test_bodies_nested_too_deeply_to_be_json_are_text() -> None:
+    """One such event must not keep its partition for ever."""
+    deep = b"[" * 100_000
+    assert [item.get_body() for item in decoded([event(deep)], "")] == [deep]
+
+
+def test_a_property_whose_name_is_no_text_is_passed_on() -> None:
+    metadata = decoded([event(b"a", properties={b"\xff": 1, b"b": 2})])[0].metadata
+    assert metadata is not None
+    assert metadata["PropertiesArray"] == [{"\ufffd": 1, "b": 2}]
+
+
 def test_properties_that_json_does_not_know_become_text() -> None:
     properties = {
         b"id": UUID(int=1),

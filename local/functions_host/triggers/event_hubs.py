@@ -5,65 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, cast
 
-from azure.eventhub import TransportType, parse_connection_string
+from azure.eventhub import TransportType
 
 from local.functions_host.balancing import Balancing, Processor
 from local.functions_host.batch import PartitionContext
 from local.functions_host.checkpoint import PartitionCheckpoint, open_checkpoint_store
-from local.functions_host.errors import SettingsError
 from local.functions_host.receiver import ConsumerClient
 from local.functions_host.triggers.partition import PartitionProcessor
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import PartitionContext as SdkPartitionContext
 
-    from local.functions_host.app_settings import AppSettings
     from local.functions_host.checkpoint import CheckpointStore
     from local.functions_host.execution import Executor
     from local.functions_host.functions import Function
     from local.functions_host.host_options import EventHubsOptions
     from local.functions_host.receiver import ReceivedEvent
+    from local.functions_host.triggers.event_hubs_source import EventHubsSource
 
 _log = logging.getLogger("Host.Triggers.EventHubs")
-
-
-@dataclass(frozen=True)
-class EventHubsSource:
-    """What a trigger reads, its binding's names resolved."""
-
-    connection: str
-    event_hub: str
-    consumer_group: str
-    storage: str
-
-    @classmethod
-    def resolve(cls, function: Function, settings: AppSettings) -> EventHubsSource:
-        """Resolve the binding.
-
-        Raises:
-            SettingsError: a setting or connection it names is not set, or is malformed.
-        """
-        binding = function.trigger
-        where = f"function {function.name!r}"
-        name = str(binding.get("connection") or "EventHub")
-        connection = settings.connection(name, where)
-        try:
-            parse_connection_string(connection)
-        except ValueError as error:
-            raise SettingsError(
-                f"{where}: connection {name!r} is no Event Hubs connection string ({error}); it "
-                "takes Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
-            ) from None
-        return cls(
-            connection,
-            settings.expand(str(binding["eventHubName"]), where),
-            settings.expand(str(binding.get("consumerGroup") or "$Default"), where),
-            settings.storage("AzureWebJobsStorage", where),
-        )
 
 
 class EventHubsListener:
@@ -222,17 +185,9 @@ class EventHubsListener:
 
     async def _on_error(self, context: SdkPartitionContext | None, error: Exception) -> None:
         place = "load balancing" if context is None else f"partition {context.partition_id}"
-        _log.warning("'Functions.%s': %s: %s", self._function.name, place, self._explained(error))
-
-    def _explained(self, error: Exception) -> str:
-        """The SDK's text, and which setting to look at where the text names none."""
-        text = str(error)
-        if "Status code: 404" in text:
-            return f"there is no event hub {self._source.event_hub!r}, or no such group: {text}"
-        if "Failed to initiate the connection" in text or "Name or service not known" in text:
-            endpoint = parse_connection_string(self._source.connection).fully_qualified_namespace
-            return f"{endpoint} cannot be reached (see Endpoint in the connection): {text}"
-        return text
+        _log.warning(
+            "'Functions.%s': %s: %s", self._function.name, place, self._source.explained(error)
+        )
 
     async def _before_release(self, partition: str) -> None:
         """Wait for the partition's invocation; in a stop only as long as the grace period."""
