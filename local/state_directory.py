@@ -101,15 +101,14 @@ class StateDirectory:
         for file in (self.endpoints_file, self.services_file, self.path / "site.json"):
             file.unlink(missing_ok=True)
         for record in self.hosts.glob("*.json"):
-            if not (record.stem.isdigit() and _exists(int(record.stem))):
+            if not _is_live(record):
                 record.unlink(missing_ok=True)
         for folder in (self.logs, self.data):
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
 
     def live_hosts(self) -> list[int]:
         """Process ids of the function host instances that use this stack."""
-        stems = (record.stem for record in self.hosts.glob("*.json"))
-        return sorted(int(stem) for stem in stems if stem.isdigit() and _exists(int(stem)))
+        return sorted(int(record.stem) for record in self.hosts.glob("*.json") if _is_live(record))
 
     def endpoints(self) -> dict[str, Any] | None:
         """What `endpoints.json` says; None when the stack is not up."""
@@ -143,11 +142,11 @@ def _try_lock(descriptor: int) -> bool:
     return True
 
 
-def _exists(pid: int) -> bool:
+def _is_live(record: Path) -> bool:
+    """Whether its writer runs: a killed host's id may be somebody else's by now."""
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+        process = ProcessIdentity.of(int(record.stem))
+        written = record.stat().st_mtime
+    except (ValueError, OverflowError, OSError):
         return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    return process.created <= written + 1 and process.alive()

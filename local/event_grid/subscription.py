@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import urlsplit
 
+import httpx
+
 from local.event_grid.errors import GridError
 from local.event_grid.events import GridEvent, Schema
 
@@ -76,7 +78,8 @@ def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
         usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port that is none, a broken IPv6 address
+        httpx.URL(text)
+    except (ValueError, httpx.InvalidURL):  # a port, host name or address that is none
         return False
     return usable and parts.scheme in {"http", "https"}
 

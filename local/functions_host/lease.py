@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Protocol
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError
 from azure.storage.blob.aio import BlobLeaseClient, ContainerClient
 
 HOSTS_CONTAINER = "azure-webjobs-hosts"
 _log = logging.getLogger("Host.Singleton")
+
+
+class Lock(Protocol):
+    """What one instance at a time has."""
+
+    @property
+    def held(self) -> bool:
+        """Whether this instance has it now."""
+
+    def start(self) -> None:
+        """Begin to try for it."""
+
+    async def wait(self) -> None:
+        """Wait until this instance has it."""
+
+    async def stop(self) -> None:
+        """Give it back."""
 
 
 class SingletonLease:
@@ -21,24 +41,38 @@ class SingletonLease:
     """
 
     def __init__(
-        self, container: ContainerClient, name: str, *, seconds: int = 15, retry: float = 3.0
+        self,
+        container: ContainerClient,
+        name: str,
+        *,
+        seconds: int = 15,
+        retry: float = 3.0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._container = container
         self._blob = container.get_blob_client(f"locks/{name}")
         self._seconds = seconds
         self._retry = retry
+        self._clock = clock
+        self._until = 0.0
         self._lease: BlobLeaseClient | None = None
         self._task: asyncio.Task[None] | None = None
         self._held = asyncio.Event()
 
     @property
     def held(self) -> bool:
-        """Whether this instance has the lease now."""
+        """Whether this instance has the lease now.
+
+        A process that was paused for longer than a lease has not, though nobody has told it yet.
+        """
+        if self._held.is_set() and self._clock() >= self._until:
+            self._held.clear()
         return self._held.is_set()
 
     async def wait(self) -> None:
         """Wait until this instance has the lease."""
-        await self._held.wait()
+        while not self.held:
+            await self._held.wait()
 
     def start(self) -> None:
         """Begin to acquire and renew."""
@@ -61,7 +95,9 @@ class SingletonLease:
                 if self._lease is None or not self.held:
                     await self._acquire()
                 else:
+                    until = self._clock() + self._seconds
                     await self._lease.renew()
+                    self._until = until
             except HttpResponseError as error:
                 if self.held:
                     _log.warning("lost the lock on %s: %s", self._blob.blob_name, error.reason)
@@ -77,5 +113,7 @@ class SingletonLease:
         with suppress(ResourceExistsError):
             # A blob that is there already, leased or not, stays as it is.
             await self._blob.upload_blob(b"", overwrite=False)
+        until = self._clock() + self._seconds
         self._lease = await self._blob.acquire_lease(self._seconds)
+        self._until = until
         self._held.set()

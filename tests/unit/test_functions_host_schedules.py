@@ -152,6 +152,27 @@ class _Memory:
         self.status = ScheduleStatus.from_json(status.to_json())
 
 
+class _Lock:
+    """A lock that is somebody else's for a while, in which nobody else fires."""
+
+    def __init__(self, clock: _Clock, lost: datetime, regained: datetime) -> None:
+        self._clock, self._lost, self._regained = clock, lost, regained
+
+    @property
+    def held(self) -> bool:
+        return not self._lost <= self._clock.now() < self._regained
+
+    def start(self) -> None:
+        """Nothing has to be done."""
+
+    async def wait(self) -> None:
+        if not self.held:
+            self._clock.moment = self._regained
+
+    async def stop(self) -> None:
+        """Nothing has to be done."""
+
+
 async def _fired(
     schedule: str,
     *,
@@ -159,6 +180,7 @@ async def _fired(
     run_on_startup: bool,
     monitor: _Memory | None = None,
     start: str = "2026-01-31T12:00:00.5",
+    lost: tuple[str, str] | None = None,
 ) -> _Recorder:
     clock = _Clock(_at(start), _at("2026-01-31T12:03:30"))
     recorder = _Recorder(iter(takes), clock)
@@ -168,7 +190,7 @@ async def _fired(
         function,
         parse_schedule(schedule),
         Executor(recorder),
-        None,
+        None if lost is None else _Lock(clock, _at(lost[0]), _at(lost[1])),
         monitor,
         now=clock.now,
         sleep=clock.sleep,
@@ -211,6 +233,17 @@ async def test_an_occurrence_missed_while_no_host_ran_is_made_up_for_once() -> N
     assert recorder.times[:2] == [_at("2026-01-31T12:00:00.5"), _at("2026-01-31T12:01:00")]
     assert [request["IsPastDue"] for request in recorder.requests[:2]] == [True, False]
     assert recorder.requests[0]["ScheduleStatus"]["Last"] == last.isoformat()
+
+
+async def test_an_occurrence_missed_while_nobody_had_the_lock_is_made_up_for() -> None:
+    """It was lost, and whoever had it died before it fired."""
+    lost = ("2026-01-31T12:01:30", "2026-01-31T12:02:20")
+    recorder = await _fired(
+        "0 * * * * *", takes=[], run_on_startup=True, monitor=_Memory(), lost=lost
+    )
+    times = [f"{moment:%H:%M:%S}" for moment in recorder.times]
+    assert times == ["12:00:00", "12:01:00", "12:02:20", "12:03:00"]
+    assert [request["IsPastDue"] for request in recorder.requests] == [False, False, True, False]
 
 
 async def test_a_timer_that_missed_nothing_waits_for_its_time() -> None:

@@ -163,8 +163,14 @@ async def test_live_instances_are_counted(client: httpx.AsyncClient, tmp_path: P
     hosts.mkdir()
     (hosts / f"{os.getpid()}.json").write_text(json.dumps({"pid": os.getpid()}))
     (hosts / "999999999.json").write_text("{}")
+    (hosts / "notes.json").write_text("{}")
+    (hosts / "1.json").write_text("{}")
+    # A host that was killed, whose id went to another process meanwhile.
+    os.utime(hosts / "1.json", (0, 0))
     shown = (await client.get(SITE_PATH, params=VERSION)).json()
     assert shown["properties"]["instances"] == 1
+    StateDirectory(tmp_path).wipe()
+    assert [record.stem for record in hosts.iterdir()] == [str(os.getpid())]
 
 
 async def test_management_wants_an_api_version(client: httpx.AsyncClient) -> None:

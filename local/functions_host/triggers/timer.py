@@ -20,7 +20,7 @@ from local.functions_host.worker import Datum
 if TYPE_CHECKING:
     from local.functions_host.app_settings import AppSettings
     from local.functions_host.functions import Function
-    from local.functions_host.lease import SingletonLease
+    from local.functions_host.lease import Lock
 
 _log = logging.getLogger("Host.Triggers.Timer")
 
@@ -48,7 +48,7 @@ class TimerListener:
     """Runs the function when its schedule says so, while this instance holds the lock.
 
     Occurrences do not pile up: one that comes while the function still runs is let go. One that
-    came while no host ran at all is made up for once, at the start, if there is a monitor.
+    came while no host had the lock is made up for once, when one gets it, if there is a monitor.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class TimerListener:
         function: Function,
         schedule: Schedule,
         executor: Executor,
-        lease: SingletonLease | None,
+        lease: Lock | None,
         monitor: ScheduleMonitor | None = None,
         *,
         now: Callable[[], datetime] = _utc_now,
@@ -96,15 +96,24 @@ class TimerListener:
             await self._lease.stop()
 
     async def run(self) -> None:
-        """Fire for ever."""
-        if self._lease is not None:
-            await self._lease.wait()
-        await self._recall()
-        if self._status.next < self._now():
-            _log.info("Function '%s' is past due on startup. Executing now.", self._function.name)
-            await self._fire(past_due=True)
-        elif self._function.trigger.get("runOnStartup"):
-            await self._fire(past_due=False)
+        """Fire for ever, each time from where whoever had the lock has left it."""
+        on_startup = bool(self._function.trigger.get("runOnStartup"))
+        while True:
+            if self._lease is not None:
+                await self._lease.wait()
+            await self._recall()
+            if self._status.next < self._now():
+                _log.info(
+                    "Function '%s' is past due on startup. Executing now.", self._function.name
+                )
+                await self._fire(past_due=True)
+            elif on_startup:
+                await self._fire(past_due=False)
+            on_startup = False
+            await self._keep_time()
+
+    async def _keep_time(self) -> None:
+        """Fire at each occurrence; ends when the lock is lost."""
         due = max(self._status.next, self._schedule.after(self._now()))
         _log.info(
             "The next occurrence of 'Functions.%s' is %s", self._function.name, due.isoformat()
@@ -112,8 +121,9 @@ class TimerListener:
         while True:
             while (wait := (due - self._now()).total_seconds()) > 0:
                 await self._sleep(min(wait, 3600.0))
-            if self._lease is None or self._lease.held:
-                await self._fire(past_due=(self._now() - due).total_seconds() > 1)
+            if self._lease is not None and not self._lease.held:
+                return
+            await self._fire(past_due=(self._now() - due).total_seconds() > 1)
             due = self._schedule.after(max(due, self._now()))
 
     async def _recall(self) -> None:

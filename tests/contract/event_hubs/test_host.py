@@ -21,9 +21,10 @@ from tests.contract.event_hubs.support import HUB, Reader, append
 
 
 def consumer(connection: str, hub: str = HUB) -> ConsumerClient:
-    client: ConsumerClient = ConsumerClient.from_connection_string(
+    client = ConsumerClient.from_connection_string(
         connection, "$Default", eventhub_name=hub, retry_total=0
     )
+    assert isinstance(client, ConsumerClient)
     return client
 
 

@@ -1,0 +1,29 @@
+"""The lock that makes a timer fire on one instance, on real storage."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from azure.storage.blob.aio import ContainerClient
+
+from local.functions_host.lease import SingletonLease
+
+
+async def test_a_paused_instance_knows_that_its_lease_is_over(azurite: str) -> None:
+    """Before it has asked storage again: another one may have it by then."""
+    now = [0.0]
+    name = f"leases{uuid.uuid4().hex[:8]}"
+    async with ContainerClient.from_connection_string(azurite, name) as container:
+        lease = SingletonLease(container, "timer", clock=lambda: now[0])
+        other = SingletonLease(container, "timer")
+        async with asyncio.timeout(60):
+            lease.start()
+            await lease.wait()
+            other.start()
+            # Once it is over it is not had again before storage has said so.
+            for now[0], held in ((14.9, True), (15.0, False), (14.9, False)):
+                assert lease.held is held
+            assert not other.held
+        await lease.stop()
+        await other.stop()
