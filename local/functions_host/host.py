@@ -26,6 +26,7 @@ class Host:
         self._executor = executor
         self._listeners: list[Listener] = []
         self._completing: asyncio.Task[None] | None = None
+        self._changing = asyncio.Lock()  # requests to drain and to resume may come at once
         self.draining = False
         self.state = "Running"
 
@@ -40,28 +41,31 @@ class Host:
         Nothing is cancelled: batches in flight still write their checkpoints. With a retry pending
         for ever drain mode never completes.
         """
-        if self.draining:
-            return
-        self.draining = True
-        _log.info("DrainMode mode enabled")
-        await asyncio.gather(*(listener.drain() for listener in self._listeners))
-        self._completing = asyncio.get_running_loop().create_task(self._complete_drain())
+        async with self._changing:
+            if self.draining or self.state == "Stopping":
+                return
+            self.draining = True
+            _log.info("DrainMode mode enabled")
+            await asyncio.gather(*(listener.drain() for listener in self._listeners))
+            self._completing = asyncio.get_running_loop().create_task(self._complete_drain())
 
     async def _complete_drain(self) -> None:
         while await self._executor.wait(3600):
             pass
-        await self._stop_listeners(0)
+        async with self._changing:  # nobody cancels this half way
+            await self._stop_listeners(0)
         _log.info("Drain mode completed: the listeners have stopped")
 
     async def resume(self) -> None:
         """Leave drain mode: listen again."""
-        if not self.draining:
-            return
-        await self._end_completing()
-        await self._stop_listeners(0)
-        self.draining = False
-        await self.start()
-        _log.info("Drain mode ended: listening again")
+        async with self._changing:
+            if not self.draining or self.state == "Stopping":
+                return
+            await self._end_completing()
+            await self._stop_listeners(0)
+            self.draining = False
+            await self.start()
+            _log.info("Drain mode ended: listening again")
 
     async def stop(self, grace: float) -> int:
         """Stop listeners (cancelling: no more checkpoints) and wait up to `grace` seconds.
@@ -69,9 +73,10 @@ class Host:
         Returns how many invocations still run.
         """
         self.state = "Stopping"
-        await self._end_completing()
         deadline = asyncio.get_running_loop().time() + grace
-        await self._stop_listeners(grace)
+        async with self._changing:
+            await self._end_completing()
+            await self._stop_listeners(grace)
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         running = await self._executor.wait(left)
         await self._factory.close()

@@ -83,6 +83,7 @@ class Supervisor:
         self._children = [_Child(index) for index in range(args.instances)]
         self._wanted: bool | None = None  # unknown before the first look at the site's state
         self._exit_code = 0
+        self._problem = ""
 
     async def run(self) -> int:
         """Run until a signal, the lifeline's end, or an instance that cannot be kept up."""
@@ -124,8 +125,11 @@ class Supervisor:
         try:
             wanted = self._site.read() == "Running"
         except ValueError as error:
-            _log.error("%s", error)
+            if str(error) != self._problem:  # not at every look
+                _log.error("%s", error)
+            self._problem = str(error)
             return
+        self._problem = ""
         if wanted and not self._wanted:
             self._wanted = True
             await asyncio.gather(*(self._start(child) for child in self._children))

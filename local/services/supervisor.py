@@ -164,7 +164,11 @@ class Supervisor:
         kept.child, kept.state = None, "stopped"
 
     def _changed(self) -> None:
-        self._record([kept.as_dict() for kept in self._kept.values()])
+        try:
+            self._record([kept.as_dict() for kept in self._kept.values()])
+        except OSError as error:
+            # A full disk; a service that has crashed is to come back all the same.
+            _log.error("the record is out of date: %s", error)
 
     def _log_of(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"

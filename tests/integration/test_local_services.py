@@ -1,0 +1,40 @@
+"""The services' supervisor: what it does when something of its own goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from local.services import Supervisor
+from local.services.service import Service
+
+
+async def test_a_crashed_service_comes_back_though_the_record_cannot_be_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk must not end the one who watches over everything, unnoticed."""
+    full = False
+
+    def record(services: list[dict[str, Any]]) -> None:
+        if full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    sleeping = (sys.executable, "-S", "-c", "import time; time.sleep(600)")
+    supervisor = Supervisor([Service("sleeper", sleeping, {}, ())], tmp_path, record)
+    await supervisor.start()
+    try:
+        full = True
+        supervisor._kept["sleeper"].child._process.kill()  # type: ignore[union-attr]
+        async with asyncio.timeout(60):
+            while "is back" not in caplog.text:
+                await asyncio.sleep(0.02)
+    finally:
+        full = False
+        await supervisor.stop()
+    assert "No space left on device" in caplog.text
+    assert supervisor._kept["sleeper"].budget.total == 1

@@ -1,0 +1,88 @@
+"""Draining, resuming and stopping a host, and following the site's state."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from local.functions_host.execution import Executor
+from local.functions_host.functions import Function
+from local.functions_host.host import Host
+from local.functions_host.supervisor import Supervisor
+
+
+@dataclass
+class Listeners:
+    """Builds one listener at a time, which takes a moment for everything, and knows who listens."""
+
+    listening: list[int] = field(default_factory=list)
+    built: int = 0
+    closed: bool = False
+
+    def build(self, functions: Any) -> list[Any]:
+        self.built += 1
+        return [Listener(self, self.built)]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@dataclass
+class Listener:
+    of: Listeners
+    number: int
+
+    async def start(self) -> None:
+        await asyncio.sleep(0)
+        self.of.listening.append(self.number)
+
+    async def drain(self) -> None:
+        await asyncio.sleep(0)
+
+    async def stop(self, grace: float) -> None:
+        await asyncio.sleep(0)
+        self.of.listening.remove(self.number)
+
+
+async def started() -> tuple[Host, Listeners]:
+    listeners = Listeners()
+    no_functions: list[Function] = []
+    host = Host(no_functions, cast("Any", listeners), Executor(cast("Any", None)))
+    await host.start()
+    return host, listeners
+
+
+async def test_two_requests_to_resume_make_one_listener() -> None:
+    """Two would read the same partitions in one process, and only one could be stopped again."""
+    host, listeners = await started()
+    await host.drain()
+    await asyncio.gather(host.resume(), host.resume())
+    assert listeners.listening == [2]
+    assert await host.stop(1) == 0
+    assert listeners.listening == []
+
+
+async def test_what_is_asked_for_during_a_stop_changes_nothing() -> None:
+    host, listeners = await started()
+    await host.drain()
+    await asyncio.gather(host.stop(1), host.resume(), host.drain())
+    assert (listeners.listening, listeners.closed) == ([], True)
+
+
+async def test_an_unreadable_site_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And again when it was readable meanwhile."""
+    supervisor = Supervisor(argparse.Namespace(state_dir=tmp_path, instances=0))
+    site = tmp_path / "site.json"
+    with caplog.at_level(logging.ERROR):
+        for text in ("{", "{", '{"state": "Running"}', "{"):
+            site.write_text(text)
+            await supervisor._follow_site()
+    assert len(caplog.records) == 2
