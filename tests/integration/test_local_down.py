@@ -1,0 +1,116 @@
+"""The end of a stack, however it comes: nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from tests.integration.local_stack import (
+    SERVICES,
+    recorded,
+    starting,
+    status,
+    up,
+)
+from tests.processes import (
+    children_of,
+    run_local,
+    running_stack,
+    wait_for,
+    wait_until_gone,
+)
+
+
+def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
+    first = up(state_directory)
+    processes = [psutil.Process(first["supervisor_pid"]), *children_of(first["supervisor_pid"])]
+    with redis.Redis.from_url(first["redis_url"]) as client:
+        client.set("old", "1")
+    assert "is down" in run_local("down", "--state-dir", state_directory).stdout
+    assert wait_until_gone(processes, timeout=0) == []
+    assert not (state_directory / "endpoints.json").exists()
+    again = run_local("down", "--state-dir", state_directory)
+    assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
+    second = up(state_directory)
+    assert second["event_grid_topic_key"] != first["event_grid_topic_key"]
+    with redis.Redis.from_url(second["redis_url"]) as client:
+        assert not client.exists("old")
+
+
+def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
+    endpoints = up(state_directory)
+    children = children_of(endpoints["supervisor_pid"])
+    assert len(children) == len(SERVICES)
+    os.kill(endpoints["supervisor_pid"], signal.SIGKILL)
+    assert wait_until_gone(children) == []
+    assert {entry["health"] for entry in status(state_directory)["services"]} == {"dead"}
+    assert run_local("down", "--state-dir", state_directory).returncode == 0
+    assert up(state_directory)["supervisor_pid"] != endpoints["supervisor_pid"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal.Signals) -> None:
+    with starting(state_directory, "--foreground") as process:
+        wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
+        processes = recorded(state_directory)
+        process.send_signal(number)
+        assert process.wait(20) == 0
+        assert wait_until_gone(processes) == []
+
+
+@pytest.mark.parametrize("foreground", [["--foreground"], []])
+def test_the_end_of_the_lifeline_ends_the_stack(
+    state_directory: Path, foreground: list[str]
+) -> None:
+    with starting(state_directory, "--lifeline", *foreground) as process:
+        wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
+        processes = recorded(state_directory)
+        assert process.stdin is not None
+        process.stdin.close()
+        assert wait_until_gone(processes) == []
+
+
+def test_a_lifeline_that_is_no_pipe_is_refused(state_directory: Path) -> None:
+    result = run_local("up", "--lifeline", "--ephemeral-ports", "--state-dir", state_directory)
+    assert result.returncode == 1
+    assert "needs a pipe" in result.stdout
+
+
+def test_down_ends_what_a_dead_supervisor_has_left(state_directory: Path) -> None:
+    """Where the kernel does not do it, the record does."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        created = psutil.Process(child.pid).create_time()
+        write_record(state_directory, child.pid, created)
+        result = run_local("down", "--state-dir", state_directory)
+        assert "ended what it had left: redis" in result.stdout
+        assert child.wait(5) == -signal.SIGTERM
+
+
+def test_down_spares_a_stranger_with_a_recorded_pid(state_directory: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        write_record(state_directory, child.pid, psutil.Process(child.pid).create_time() - 60)
+        assert run_local("down", "--state-dir", state_directory).stdout == "Nothing is up.\n"
+        assert child.poll() is None
+        child.kill()
+
+
+def write_record(state_directory: Path, pid: int, created: float) -> None:
+    """What a supervisor that is gone would have left."""
+    state_directory.mkdir(parents=True)
+    child = {"name": "redis", "pid": pid, "created": created}
+    record = {"supervisor": {"pid": 2**22 + 1, "created": 1.0}, "services": [child]}
+    (state_directory / "services.json").write_text(json.dumps(record))
+
+
+def test_the_test_helper_leaves_nothing(tmp_path: Path) -> None:
+    with running_stack(tmp_path / "state") as endpoints:
+        processes = children_of(endpoints["supervisor_pid"])
+    assert wait_until_gone(processes) == []
