@@ -9,12 +9,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
+from typing import TYPE_CHECKING
 
 from local.services.ports import DEFAULT_PORTS, PortChoice
 from local.settings_file import SettingError, parse_settings
 from local.state_directory import DEFAULT_STATE_DIR, StateDirectory
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _SETTINGS_NAME = "local.settings.json"
 
@@ -193,6 +195,8 @@ def _status(directory: StateDirectory, *, as_json: bool) -> int:
 
 def _console() -> Console:
     """A console that does not fold addresses when it writes to a file or a pipe."""
+    from rich.console import Console  # noqa: PLC0415 - the supervisor and `down` do without it
+
     console = Console()
     return console if console.is_terminal else Console(width=200)
 

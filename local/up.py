@@ -11,15 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
-from typing import NoReturn
-
-from rich.console import Console
-from rich.markup import escape
+from typing import TYPE_CHECKING, NoReturn
 
 from local.stack import StackOptions
 from local.state_directory import StateDirectory
 from local.supervise import Outcome, supervise
-from local.table import print_endpoints
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _STOP_SECONDS = 15
 
@@ -101,6 +100,11 @@ def run_detached(
 
 
 def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console) -> int:
+    # The supervisor, which is told to somebody else, does without them.
+    from rich.markup import escape  # noqa: PLC0415
+
+    from local.table import print_endpoints  # noqa: PLC0415
+
     if outcome.error is not None:
         console.print(
             f"[red]Not started:[/] {escape(outcome.error)}", soft_wrap=True, highlight=False

@@ -12,6 +12,7 @@ from local.services.health import all_answer
 from local.services.process import ProcessIdentity, end_with_parent
 from local.services.service import Service
 
+_POLL_SECONDS = 0.05
 REPOSITORY = Path(__file__).resolve().parents[2]
 _OWN_PREFIXES = ("BREAKER_", "PROCESSING_", "CONSOLE_", "EVENT_HUB", "EVENT_GRID_", "CLOUD_")
 
@@ -66,7 +67,7 @@ class Child:
         try:
             async with asyncio.timeout(timeout):
                 while not await all_answer(self.service.probes):
-                    done, _ = await asyncio.wait([ended], timeout=0.03)
+                    done, _ = await asyncio.wait([ended], timeout=_POLL_SECONDS)
                     if done:
                         return f"ended with {describe_exit(ended.result())}"
         except TimeoutError:

@@ -158,7 +158,7 @@ def test_a_file_as_state_directory_is_refused(tmp_path: Path) -> None:
     file.touch()
     result = run_local("status", "--state-dir", file)
     assert result.returncode == 2
-    assert "takes a state_directory" in result.stderr
+    assert "takes a directory" in result.stderr
 
 
 def test_two_at_once_make_one_stack(state_directory: Path) -> None:
