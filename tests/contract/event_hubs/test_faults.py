@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ from azure.eventhub import EventData
 from azure.eventhub.exceptions import ConnectionLostError, EventHubError
 
 from local.event_hubs import AmqpError, EventHubsServer, HubConfig
+from local.event_hubs.control_faults import FaultRoutes
 from local.event_hubs.latency import MAX_HELD
 from tests.contract.event_hubs.support import (
     HUB,
@@ -226,6 +229,14 @@ async def test_a_fault_that_cannot_be_had(
         answer = await http.post(f"{server.control_url}/faults/{fault}", json=options)
     assert answer.status_code == status
     assert message in answer.json()["error"]
+
+
+def test_every_fault_is_in_the_documentation(server: EventHubsServer) -> None:
+    table = (Path(__file__).parents[3] / "docs" / "local.md").read_text()
+    routes = FaultRoutes(server.faults).routes
+    assert {route.path for route in routes} == {
+        f"/faults/{name}" for name in re.findall(r"^\| `([a-z-]+)` \|", table, re.MULTILINE)
+    }
 
 
 async def test_faults_of_a_hub_that_does_not_exist(server: EventHubsServer) -> None:
