@@ -11,8 +11,10 @@ import pytest
 from azure.eventhub._pyamqp.utils import generate_sas_token
 from hypothesis import given
 from hypothesis import strategies as st
+from proton import Message
 
 from local.event_hubs.address import Address, parse_address
+from local.event_hubs.cbs import Authorization
 from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
 from local.event_hubs.errors import AmqpError
 from local.event_hubs.sasl import AMQP_HEADER, SASL_HEADER, SaslServer
@@ -149,6 +151,29 @@ def test_a_signed_token_covers_its_hub_until_it_expires() -> None:
 def test_other_tokens_are_refused(token: str, reason: str) -> None:
     with pytest.raises(TokenError, match=reason):
         check_token(token, KEYS, 1000)
+
+
+def test_a_token_that_is_renewed_keeps_its_hub_open() -> None:
+    """As clients do for links that live longer than a token; what is over is forgotten."""
+    now = [1000.0]
+    authorization = Authorization(KEYS, lambda: now[0])
+
+    def put(hub: str, expiry: int) -> None:
+        token = sas(f"sb://h/{hub}", "root", KEYS["root"], expiry)
+        request = Message(body=token, properties={"operation": "put-token"})
+        assert authorization.answer(request).properties["status-code"] == 202
+
+    put("other", 1500)
+    put("events", 2000)
+    for expiry in range(3000, 9000, 1000):
+        now[0] = expiry - 1001
+        put("events", expiry)
+        now[0] = expiry - 1000
+        assert authorization.allows("events")
+        assert not authorization.allows("other")
+    assert len(authorization._grants) == 1
+    now[0] = 8000
+    assert not authorization.allows("events")
 
 
 def sasl_init(mechanism: bytes) -> bytes:
