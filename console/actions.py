@@ -8,10 +8,10 @@ from collections.abc import Awaitable
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from breaker import Circuit, CircuitBreaker, CircuitIsolatedError, StaleGenerationError
+from console.answers import Answer
 from console.auth import caller_of
 from console.backplane import BackplaneError
 from console.circuit_feed import circuit_document, history_text
@@ -47,18 +47,18 @@ class ActionsApi:
             Route("/api/log", self.say, methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> JSONResponse:
+    async def show(self, request: Request) -> Answer:
         """The circuit as it is now."""
         self._check_name(request)
         return self._answer(await self._breaker.refresh())
 
-    async def history(self, request: Request) -> JSONResponse:
+    async def history(self, request: Request) -> Answer:
         """The latest changes, newest first."""
         self._check_name(request)
         limit = number_in(request, "limit", default=100, most=HISTORY_MOST)
-        return JSONResponse({"history": json.loads(await history_text(self._breaker, limit))})
+        return Answer({"history": json.loads(await history_text(self._breaker, limit))})
 
-    async def approve(self, request: Request) -> JSONResponse:
+    async def approve(self, request: Request) -> Answer:
         """Take {generation, by} and move that generation half-open; 409 if it is not current."""
         self._check_name(request)
         document = await read_object(request)
@@ -66,7 +66,7 @@ class ActionsApi:
         act = self._breaker.approve(generation, by)
         return await self._done(act, "approved", by, f"approved generation {generation}")
 
-    async def close(self, request: Request) -> JSONResponse:
+    async def close(self, request: Request) -> Answer:
         """Take {generation, by} and close that generation without probes; 409 if not current."""
         self._check_name(request)
         document = await read_object(request)
@@ -74,7 +74,7 @@ class ActionsApi:
         act = self._breaker.close_circuit(generation, by)
         return await self._done(act, "closed", by, f"closed generation {generation}")
 
-    async def isolate(self, request: Request) -> JSONResponse:
+    async def isolate(self, request: Request) -> Answer:
         """Take {reason, by} and hold everything until somebody closes the circuit."""
         self._check_name(request)
         document = await read_object(request)
@@ -82,22 +82,20 @@ class ActionsApi:
         act = self._breaker.isolate(by, reason)
         return await self._done(act, "isolated", by, f"isolated: {reason}")
 
-    async def say(self, request: Request) -> JSONResponse:
+    async def say(self, request: Request) -> Answer:
         """Take {text, by}: a line of the incident log."""
         document = await read_object(request)
         text = prose_in(document, "text", TEXT_CHARS)
         cursor = await self._log.write("said", operator_of(request, document), text)
-        return JSONResponse({"cursor": cursor}, status_code=201)
+        return Answer({"cursor": cursor}, status_code=201)
 
-    async def _done(
-        self, act: Awaitable[Circuit], kind: LineKind, by: str, line: str
-    ) -> JSONResponse:
+    async def _done(self, act: Awaitable[Circuit], kind: LineKind, by: str, line: str) -> Answer:
         before = self._breaker.circuit
         try:
             circuit = await act
         except (StaleGenerationError, CircuitIsolatedError) as error:
             now = {"state": error.circuit.state, "generation": error.circuit.generation}
-            return JSONResponse({"error": str(error), **now}, status_code=409)
+            return Answer({"error": str(error), **now}, status_code=409)
         if circuit.position != before.position:  # a repeat is no news
             try:
                 await self._log.write(kind, by, line)
@@ -105,8 +103,8 @@ class ActionsApi:
                 logger.warning("the incident log misses that %s %s: %s", by, line, error)
         return self._answer(circuit)
 
-    def _answer(self, circuit: Circuit) -> JSONResponse:
-        return JSONResponse(circuit_document(circuit, self._breaker.settings))
+    def _answer(self, circuit: Circuit) -> Answer:
+        return Answer(circuit_document(circuit, self._breaker.settings))
 
     def _check_name(self, request: Request) -> None:
         check_name(request.path_params["name"], self._breaker)

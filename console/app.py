@@ -10,19 +10,18 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from breaker import CircuitBreaker, StoreUnavailableError
+from breaker import CircuitBreaker
 from console.actions import ActionsApi
+from console.answers import ERRORS, Answer
 from console.approvals import ApprovalsApi
 from console.auth import Auth
-from console.backplane import Backplane, BackplaneError, MemoryBackplane
+from console.backplane import Backplane, MemoryBackplane
 from console.circuit_feed import feed_circuit
-from console.coordination import Coordination, CoordinationError, MemoryCoordination
+from console.coordination import Coordination, MemoryCoordination
 from console.delivery import deliver_for_ever
 from console.duties import Duties
 from console.fanout import Fanout
@@ -36,7 +35,7 @@ from console.poison import Catalogue, PoisonApi
 from console.redrive import RedriveApi
 from console.session import Sessions
 from console.settings import ConsoleSettings
-from console.tools import Tools, ToolsError
+from console.tools import Tools
 from console.vitals import NoVitalSigns, VitalSigns
 from console.watchers import Watchers
 
@@ -107,9 +106,9 @@ def create_app(
                 if close is not None:
                     await close()
 
-    async def healthz(_: Request) -> JSONResponse:
+    async def healthz(_: Request) -> Answer:
         degraded = breaker.circuit.degraded
-        return JSONResponse(
+        return Answer(
             {"status": "degraded" if degraded else "ok"}, status_code=503 if degraded else 200
         )
 
@@ -128,13 +127,7 @@ def create_app(
             Middleware(SecurityHeaders),
             Middleware(Auth, settings=settings, sessions=sessions),
         ],
-        exception_handlers={
-            HTTPException: _refused,
-            StoreUnavailableError: _unavailable,
-            BackplaneError: _unavailable,
-            CoordinationError: _unavailable,
-            ToolsError: _unavailable,
-        },
+        exception_handlers=ERRORS,
         lifespan=lifespan,
     )
 
@@ -146,14 +139,3 @@ def instance_name() -> str:
 
 def _start(**works: Coroutine[Any, Any, None]) -> list[asyncio.Task[None]]:
     return [asyncio.create_task(work, name=f"console-{name}") for name, work in works.items()]
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
-    return JSONResponse(
-        {"error": error.detail}, status_code=error.status_code, headers=error.headers
-    )
-
-
-async def _unavailable(_: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, status_code=503, headers={"Retry-After": "2"})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from breaker import CallbackRefusedError, CircuitBreaker
 from console.actions import check_name
+from console.answers import Answer
 from console.requests import check_callback_host, generation_in, read_object, text_in
 from console.settings import ConsoleSettings
 
@@ -31,7 +31,7 @@ class ApprovalsApi:
         """The API's routes."""
         return [Route("/api/approvals", self.register, methods=["POST"])]
 
-    async def register(self, request: Request) -> JSONResponse:
+    async def register(self, request: Request) -> Answer:
         """Take {circuit, generation, callbackUrl}: 202 "waiting", or 200 "passed".
 
         "passed" means that nobody needs to approve that generation any more; the callback is then
@@ -47,7 +47,7 @@ class ApprovalsApi:
         except CallbackRefusedError as error:
             raise HTTPException(409, str(error)) from error
         status = "passed" if passed else "waiting"
-        return JSONResponse(
+        return Answer(
             {"circuit": self._breaker.name, "generation": generation, "status": status},
             status_code=200 if passed else 202,
         )

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
+from console.answers import Answer
 from console.session import COOKIE, Sessions
 from console.settings import ConsoleSettings
 from console.sockets import FOREIGN, UNKNOWN, refuse
@@ -130,7 +131,7 @@ class Auth:
         if scope["path"] == "/" and scope["method"] in SAFE:
             response = RedirectResponse("/login", status_code=303)
         else:
-            response = JSONResponse(
+            response = Answer(
                 {
                     "error": "Authorization is missing or wrong: it takes 'Bearer <CONSOLE_TOKEN>',"
                     " or a session from /login"
@@ -145,7 +146,7 @@ async def _refuse_foreign(problem: str, scope: Scope, receive: Receive, send: Se
     if scope["type"] == "websocket":
         await refuse(WebSocket(scope, receive, send), FOREIGN, problem)
         return
-    await JSONResponse({"error": problem}, status_code=403)(scope, receive, send)
+    await Answer({"error": problem}, status_code=403)(scope, receive, send)
 
 
 def _is_public(path: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from console.backplane import BackplaneError
+from console.backplane import BackplaneError, NotReaderError
 from console.coordination import Coordination, CoordinationError
 from console.fanout import Fanout
 from console.leader import Say
@@ -30,6 +30,7 @@ LOST_LOOKS = 5
 GAP_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 END_SECONDS = 5.0
+PROBLEM_CHARS = 500
 
 
 class Duties:
@@ -93,13 +94,19 @@ class Duties:
 
     async def partitions(self, say: Say) -> None:
         """The table and the counters, while somebody has the page open."""
+        problem = ""
         while True:
             if await self._somebody(PAGE):
                 try:
-                    await _try(say, "partitions", await _whole(self._read()))
-                except ToolsError as error:
-                    problem = {"time": _now(), "rows": [], "problem": str(error)}
-                    await _try(say, "partitions", problem)
+                    table, before = await _whole(self._read()), problem
+                    problem = table["problem"] or ""
+                except Exception as error:  # whatever it is, vitals and tail go on
+                    kind = "" if isinstance(error, ToolsError) else f"{type(error).__name__}: "
+                    problem, before = f"{kind}{error}", problem
+                    table = {"time": _now(), "rows": [], "problem": problem}
+                if problem not in ("", before):
+                    logger.warning("partitions cannot be read: %s", problem)
+                await _try(say, "partitions", table)
             await asyncio.sleep(PARTITIONS_SECONDS)
 
     async def tail(self, say: Say) -> None:
@@ -159,18 +166,23 @@ class Duties:
         return await told(partitions.table())
 
     async def _tail(self, say: Say) -> None:
-        hub = await self._tools.module("console.hub")
-        tail = await self._tools.module("console.tail")
-
         async def show(sample: dict[str, Any]) -> None:
             await _try(say, "tail", sample)
 
-        opening = hub.open_hub(self._tools.settings, group=self._settings.consumer_group)
+        async def tell(problem: str) -> None:
+            logger.warning("no live tail just now: %s", problem)
+            await show({"time": _now(), "problem": problem[:PROBLEM_CHARS]})
+
         try:
+            hub = await self._tools.module("console.hub")
+            tail = await self._tools.module("console.tail")
+            opening = hub.open_hub(self._tools.settings, group=self._settings.consumer_group)
             async with opening as client:
-                await tail.Tail(client, show).run()
+                await tail.Tail(client, show, tell).run()
+        except NotReaderError:
+            raise
         except Exception as error:
-            logger.warning("no live tail just now: %s: %s", type(error).__name__, error)
+            await tell(f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _somebody(self, name: str, *, unknown: bool = False) -> bool:

@@ -8,9 +8,10 @@ import logging
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
+from console.answers import Answer
 from console.auth import NAME_CHARS, caller_of
 from console.coordination import Coordination, CoordinationError, MemoryCoordination
 from console.requests import read_object, text_in
@@ -89,12 +90,10 @@ class Login:
         response.delete_cookie(COOKIE, httponly=True, samesite="strict")
         return response
 
-    async def show(self, request: Request) -> JSONResponse:
+    async def show(self, request: Request) -> Answer:
         """Who is logged in, and what acts must show."""
         caller = caller_of(request.scope)
-        return JSONResponse(
-            {"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit}
-        )
+        return Answer({"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit})
 
     async def _wrong_so_far(self, counter: str) -> int:
         try:

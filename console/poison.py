@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from console.answers import Answer
 from console.coordination import Coordination
 from console.poison_documents import full, matches, summary
 from console.requests import number_in
@@ -136,20 +136,20 @@ class PoisonApi:
             Route("/api/parked", self.parked, methods=["GET"]),
         ]
 
-    async def find(self, request: Request) -> JSONResponse:
+    async def find(self, request: Request) -> Answer:
         """Messages with a text somewhere in them."""
         query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
         limit = number_in(request, "limit", default=100, most=MOST)
         messages, more = await self._catalogue.messages()
         found = [message for message in messages if matches(message, query)]
-        return JSONResponse(
+        return Answer(
             {
                 "messages": [summary(message) for message in found[:limit]],
                 "more": more or len(found) > limit,
             }
         )
 
-    async def show(self, request: Request) -> JSONResponse:
+    async def show(self, request: Request) -> Answer:
         """One message with its properties and the beginning of its body."""
         wanted = request.path_params["id"]
         messages, _ = await self._catalogue.messages()
@@ -159,13 +159,13 @@ class PoisonApi:
         if message.claim_check is not None:
             storage = await self._tools.poison()
             message = message.whole(await told(storage.claims.get(message.claim_check)))
-        return JSONResponse(full(message))
+        return Answer(full(message))
 
-    async def parked(self, _: Request) -> JSONResponse:
+    async def parked(self, _: Request) -> Answer:
         """Parked keys, each with the error that parked it."""
         store = await self._tools.parking()
         keys = sorted(await told(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
-        return JSONResponse({"keys": [await _parked_key(store, key) for key in keys]})
+        return Answer({"keys": [await _parked_key(store, key) for key in keys]})
 
 
 async def _parked_key(store: ParkingStore, parked: ParkedKey) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from console.actions import operator_of
+from console.answers import Answer
 from console.backplane import Backplane, BackplaneError
 from console.coordination import Coordination, CoordinationError
 from console.incident_log import IncidentLog
@@ -92,7 +92,7 @@ class RedriveApi:
         """The API's routes."""
         return [Route("/api/redrive", self.start, methods=["POST"])]
 
-    async def start(self, request: Request) -> JSONResponse:
+    async def start(self, request: Request) -> Answer:
         """Take {id | key | all: true, by}: 202 {job}, or 409 while another job runs."""
         document = await read_object(request)
         job = Job(operator_of(request, document), selection_in(document))
@@ -100,7 +100,7 @@ class RedriveApi:
         if not await self._coordination.take(REDRIVE, job.id, LEASE_SECONDS):
             raise HTTPException(409, "another redrive runs: wait for its end")
         self._running = asyncio.create_task(self._run(job), name="console-redrive")
-        return JSONResponse({"job": job.id}, status_code=202)
+        return Answer({"job": job.id}, status_code=202)
 
     async def aclose(self) -> None:
         """Let what is in flight finish and start no more."""

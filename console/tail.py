@@ -6,7 +6,6 @@ Loads Microsoft's SDKs: imported by `Tools.module`, when somebody looks.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -18,8 +17,6 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from console.poison_documents import PREVIEW_CHARS, text_of
-
-logger = logging.getLogger(__name__)
 
 PER_SECOND = 10
 BEHIND_SECONDS = 2.0
@@ -37,13 +34,18 @@ class Tail:
     Args:
         client: of a consumer group that nobody else reads.
         show: takes one sample.
+        tell: takes why a partition cannot be read just now.
     """
 
     def __init__(
-        self, client: EventHubConsumerClient, show: Callable[[dict[str, Any]], Awaitable[None]]
+        self,
+        client: EventHubConsumerClient,
+        show: Callable[[dict[str, Any]], Awaitable[None]],
+        tell: Callable[[str], Awaitable[None]],
     ) -> None:
         self._client = client
         self._show = show
+        self._tell = tell
 
     async def run(self) -> None:
         """Sample for ever."""
@@ -57,7 +59,7 @@ class Tail:
             try:
                 await self._from_now_on(partition, every_seconds)
             except EventHubError as error:
-                logger.warning("the tail of partition %s is interrupted: %s", partition, error)
+                await self._tell(f"partition {partition}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _from_now_on(self, partition: str, every_seconds: float) -> None:

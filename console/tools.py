@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
+from breaker import BreakerError
 from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
@@ -75,12 +76,26 @@ class Tools:
         return opening
 
     async def module(self, name: str) -> Any:
-        """A module, imported aside."""
-        return await asyncio.to_thread(importlib.import_module, name)
+        """A module, imported aside.
+
+        Raises:
+            ToolsError: a library that it needs is not installed.
+        """
+        try:
+            return await asyncio.to_thread(importlib.import_module, name)
+        except ImportError as error:
+            raise ToolsError(f"{name} cannot be loaded here: {error}") from error
 
     async def enter[T](self, opening: AbstractAsyncContextManager[T]) -> T:
-        """Open something until the console ends."""
-        return await told(self._opened.enter_async_context(opening))
+        """Open something until the console ends.
+
+        Raises:
+            ToolsError: it can't be opened with these settings.
+        """
+        try:
+            return await told(self._opened.enter_async_context(opening))
+        except ValueError as error:  # what the SDKs say to a connection string of another form
+            raise ToolsError(f"a setting cannot be used: {error}") from error
 
     async def aclose(self) -> None:
         """Close what was opened."""
@@ -95,5 +110,5 @@ async def told[T](awaitable: Awaitable[T]) -> T:
     """
     try:
         return await awaitable
-    except ProcessingError as error:
+    except (ProcessingError, BreakerError) as error:
         raise ToolsError(str(error)) from error

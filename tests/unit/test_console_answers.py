@@ -1,0 +1,91 @@
+"""What the console answers when something is odd: never a bare 500, never half a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from console.answers import Answer
+from console.app import create_app
+from console.headers import HEADERS
+from console.poison_documents import full, summary
+from console.settings import ConsoleSettings
+from processing.poison import ErrorDetail
+from tests.unit.test_console_poison import message
+
+TOKEN = "a-token-of-32-characters-for-test"
+REAL = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "EventHubConnection": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=k",
+    "EVENT_HUB_NAME": "h",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+}
+
+
+@asynccontextmanager
+async def asking(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+    made = create_app(breaker, ConsoleSettings(token=TOKEN), **app)
+    transport = httpx.ASGITransport(made, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://console", headers=headers
+    ) as client:
+        yield client
+
+
+def test_half_a_character_hides_no_event() -> None:
+    """A handler's error quotes what the event brought; JSON has a form for that, UTF-8 has none."""
+    odd = message(key="k\ud800", error=ErrorDetail("builtins.ValueError", "no \ud800", "t\udfff"))
+    found = json.loads(bytes(Answer({"messages": [summary(odd), full(odd)]}).body))["messages"]
+    assert [(each["key"], each["error"]["message"]) for each in found] == [
+        ("k\ud800", "no \ud800")
+    ] * 2
+
+
+def test_what_is_no_number_is_shown_as_text() -> None:
+    """A property may be one; a browser refuses the whole answer for it."""
+    odd = message(properties={"rate": float("nan"), "more": [{"least": float("-inf")}], "n": 1.5})
+    shown = json.loads(bytes(Answer(full(odd)).body))["properties"]
+    assert shown == {"rate": "nan", "more": [{"least": "-inf"}], "n": 1.5}
+
+
+class BrokenCoordination:
+    """One whose fault nobody foresaw."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(f"secret in {name}")
+
+
+async def test_a_fault_of_the_console_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """In JSON and with all headers; what it was stands in the log alone."""
+    async with asking(coordination=BrokenCoordination()) as client:
+        answer = await client.post("/login", json={"token": "x", "name": "ann"})
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error": "the console failed with ZeroDivisionError: its log says more"
+    }
+    assert all(answer.headers[name] == value for name, value in HEADERS.items())
+    assert answer.headers["cache-control"] == "no-store"
+    assert "POST /login failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        REAL | {"BREAKER_WINDOW_SECONDS": "no"},
+        REAL | {"REDIS_URL": "http://nowhere"},
+    ],
+)
+async def test_settings_that_do_not_work_are_told(settings: dict[str, str]) -> None:
+    """Whoever looks reads why there is nothing to see."""
+    async with asking(app_settings=settings) as client:
+        answer = await client.get("/api/parked")
+        assert (answer.status_code, "its log" in answer.text) == (503, False), answer.text

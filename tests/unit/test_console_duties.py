@@ -1,0 +1,111 @@
+"""What the elected reader says when there is something that it cannot read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from console import duties as module
+from console.backplane import MemoryBackplane, NotReaderError
+from console.coordination import MemoryCoordination
+from console.duties import Duties
+from console.fanout import Fanout
+from console.settings import ConsoleSettings
+from console.tools import Tools
+from console.vitals import NoVitalSigns
+from console.watchers import PAGE, TAIL
+
+REAL = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "EventHubConnection": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=k",
+    "EVENT_HUB_NAME": "h",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+}
+
+
+class BrokenTools(Tools):
+    """Whose hub fails in a way that nobody foresaw."""
+
+    async def module(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+@asynccontextmanager
+async def doing(duty: str, tools: Tools) -> AsyncIterator[asyncio.Queue[tuple[str, Any]]]:
+    """A duty, and what it says, while somebody looks at everything."""
+    coordination = MemoryCoordination()
+    for name in (PAGE, TAIL):
+        await coordination.mark(name, 60)
+    fanout = Fanout(MemoryBackplane(coordination))
+    settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
+    duties = Duties(coordination, fanout, NoVitalSigns(), tools, settings, failures=lambda: 0)
+    said: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+
+    async def say(kind: str, data: Mapping[str, Any]) -> None:
+        said.put_nowait((kind, data))
+
+    task = asyncio.create_task(getattr(duties, duty)(say))
+    try:
+        yield said
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await tools.aclose()
+
+
+async def heard(said: asyncio.Queue[tuple[str, Any]]) -> tuple[str, Any]:
+    async with asyncio.timeout(10):
+        return await said.get()
+
+
+@pytest.mark.parametrize(
+    ("tools", "problem"),
+    [
+        (Tools({}), "AzureWebJobsStorage is missing"),
+        (Tools(REAL | {"EventHubConnection": "nonsense"}), "a setting cannot be used"),
+        (Tools(REAL | {"BREAKER_WINDOW_SECONDS": "no"}), "BREAKER_WINDOW_SECONDS"),
+        (BrokenTools({}), "ZeroDivisionError: console.hub"),
+    ],
+)
+async def test_a_table_that_cannot_be_read_says_why(
+    monkeypatch: pytest.MonkeyPatch, tools: Tools, problem: str
+) -> None:
+    """And it is tried again; what else the reader does is not disturbed."""
+    monkeypatch.setattr(module, "PARTITIONS_SECONDS", 0.002)
+    async with doing("partitions", tools) as said:
+        for _ in range(2):
+            kind, data = await heard(said)
+            assert (kind, data["rows"]) == ("partitions", [])
+            assert problem in data["problem"]
+
+
+@pytest.mark.parametrize("tools", [Tools({}), BrokenTools({})])
+async def test_a_tail_that_cannot_be_read_says_why(
+    monkeypatch: pytest.MonkeyPatch, tools: Tools
+) -> None:
+    """Instead of letting an operator wait for events."""
+    monkeypatch.setattr(module, "SECONDS", 0.002)
+    async with doing("tail", tools) as said:
+        kind, data = await heard(said)
+        assert (kind, set(data)) == ("tail", {"time", "problem"})
+        assert "Error: " in data["problem"]
+
+
+async def test_one_that_was_replaced_ends() -> None:
+    """Though its table was read: the lease is somebody else's."""
+    coordination = MemoryCoordination()
+    await coordination.mark(PAGE, 60)
+    settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
+    fanout = Fanout(MemoryBackplane(coordination))
+    duties = Duties(coordination, fanout, NoVitalSigns(), Tools({}), settings, failures=lambda: 0)
+
+    async def say(_kind: str, _data: Mapping[str, Any]) -> None:
+        raise NotReaderError
+
+    async with asyncio.timeout(10):
+        with pytest.raises(NotReaderError):
+            await duties.partitions(say)
