@@ -24,6 +24,7 @@ from console.circuit_feed import feed_circuit
 from console.coordination import Coordination, MemoryCoordination
 from console.delivery import deliver_for_ever
 from console.duties import Duties
+from console.ended import EndedSessions
 from console.fanout import Fanout
 from console.headers import SecurityHeaders
 from console.incident_log import IncidentLog
@@ -65,7 +66,7 @@ def create_app(
     backplane = backplane or MemoryBackplane(coordination)
     fanout = Fanout(backplane, instance=instance_name())
     watchers = Watchers(coordination)
-    sessions = Sessions(settings.token)
+    sessions, ended = Sessions(settings.token), EndedSessions(coordination)
     log = IncidentLog(backplane)
     tools = Tools(app_settings or {})
     catalogue = Catalogue(tools.poison, coordination, lambda: fanout.snapshot.redrive_text)
@@ -87,7 +88,9 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with breaker:
+            await ended.load()
             running = _start(
+                ended=ended.follow(),
                 delivery=deliver_for_ever(breaker, settings.delivery_seconds),
                 fanout=fanout.run(),
                 beat=fanout.beat(),
@@ -115,17 +118,17 @@ def create_app(
     return Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
-            *Login(settings, sessions, coordination, breaker.name).routes(),
+            *Login(settings, sessions, ended, coordination, breaker.name).routes(),
             *ActionsApi(breaker, log).routes(),
             *ApprovalsApi(breaker, settings).routes(),
             *PoisonApi(tools, catalogue).routes(),
             *redrive.routes(),
-            *Live(fanout, watchers, sockets_max=settings.sockets_max).routes(),
+            *Live(fanout, watchers, ended, sockets_max=settings.sockets_max).routes(),
             *page_routes(),
         ],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(Auth, settings=settings, sessions=sessions),
+            Middleware(Auth, settings=settings, sessions=sessions, ended=ended),
         ],
         exception_handlers=ERRORS,
         lifespan=lifespan,

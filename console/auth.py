@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from console.answers import Answer
+from console.ended import EndedSessions
 from console.session import COOKIE, Sessions
 from console.settings import ConsoleSettings
 from console.sockets import FOREIGN, UNKNOWN, refuse
@@ -37,11 +38,13 @@ class Caller:
         operator: the session's; "" for API callers, who say themselves in whose name they act.
         csrf: what the page must show with acts; "" for API callers.
         expires: when the session ends, seconds since 1970.
+        session: the session's id; "" for those who have none of the console's own.
     """
 
     operator: str = ""
     csrf: str = ""
     expires: float = math.inf
+    session: str = ""
 
 
 def caller_of(scope: Scope) -> Caller:
@@ -54,8 +57,11 @@ def caller_of(scope: Scope) -> Caller:
 class Auth:
     """Middleware: lets nobody in who is not known, and nothing that a foreign page has sent."""
 
-    def __init__(self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions) -> None:
+    def __init__(
+        self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions, ended: EndedSessions
+    ) -> None:
         self._app = app
+        self._ended = ended
         self._digest = _digest(settings.token.encode())
         self._sessions = sessions
         self._origins = frozenset(settings.origins)
@@ -72,7 +78,8 @@ class Auth:
         if caller is None and not public:
             await self._refuse_unknown(scope, receive, send)
             return
-        if problem := self._foreign(connection, caller):
+        # Who signs in shows the token itself, whatever session the browser had before.
+        if problem := self._foreign(connection, None if public else caller):
             await _refuse_foreign(problem, scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller or Caller()
@@ -92,9 +99,9 @@ class Auth:
         if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
             return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
         session = self._sessions.read(connection.cookies.get(COOKIE, ""))
-        if session is None:
+        if session is None or session.id in self._ended:
             return None
-        return Caller(session.operator, session.csrf, session.expires)
+        return Caller(session.operator, session.csrf, session.expires, session.id)
 
     def _foreign(self, connection: HTTPConnection, caller: Caller | None) -> str:
         """Why this cannot come from a page of the console, or ""."""
@@ -103,7 +110,8 @@ class Auth:
         if not upgrade and scope["method"] in SAFE:
             return ""
         origin = headers.get("origin")
-        if origin is not None and not self._is_own(origin, headers.get("host", "")):
+        secure = scope.get("scheme") in {"https", "wss"}
+        if origin is not None and not self._is_own(origin, headers.get("host", ""), secure):
             return f"Origin {origin[:100]!r} is not the console's own"
         if caller is None or not caller.operator:
             return ""
@@ -114,13 +122,17 @@ class Auth:
             return "X-CSRF-Token is missing or not this session's: load the page again"
         return ""
 
-    def _is_own(self, origin: str, host: str) -> bool:
+    def _is_own(self, origin: str, host: str, secure: bool) -> bool:
+        """Whether a page of that origin is the console's; one that anybody on the way could have
+        changed is not, where the console is reached over https.
+        """
         origin = origin.lower()
         try:
             parts = urlsplit(origin)
         except ValueError:
             return False
-        own = parts.scheme in {"http", "https"} and bool(host) and parts.netloc == host.lower()
+        schemes = {"https"} if secure else {"http", "https"}
+        own = parts.scheme in schemes and bool(host) and parts.netloc == host.lower()
         return own or origin in self._origins
 
     async def _refuse_unknown(self, scope: Scope, receive: Receive, send: Send) -> None:

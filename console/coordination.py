@@ -10,6 +10,9 @@ READER = "reader"
 """Lease of the one instance that reads the hub, the checkpoints and the app's vitals for all."""
 
 
+NOTED_MOST = 10_000
+
+
 class CoordinationError(Exception):
     """Whoever keeps the leases did not answer."""
 
@@ -40,8 +43,16 @@ class Coordination(Protocol):
         """Count one more, in a time that began with the first; the count."""
         ...
 
-    async def counted(self, name: str) -> int:
-        """The count so far."""
+    async def forget(self, name: str) -> None:
+        """Let a counter begin anew."""
+        ...
+
+    async def note(self, name: str, item: str, until: float) -> None:
+        """Put an item into a set until a time (seconds since 1970); `NOTED_MOST` stay at most."""
+        ...
+
+    async def noted(self, name: str) -> dict[str, float]:
+        """The set's items, and until when."""
         ...
 
 
@@ -56,6 +67,8 @@ class MemoryCoordination:
         self._clock = clock
         self._kept: dict[str, tuple[str, float]] = {}
         self._counts: dict[str, tuple[int, float]] = {}
+        self._full = 1_000
+        self._sets: dict[str, dict[str, float]] = {}
 
     async def take(self, lease: str, token: str, seconds: float) -> bool:
         """See `Coordination.take`."""
@@ -81,12 +94,26 @@ class MemoryCoordination:
     async def count(self, name: str, seconds: int) -> int:
         """See `Coordination.count`."""
         now = self._clock()
-        self._counts = {key: value for key, value in self._counts.items() if now < value[1]}
-        count, until = self._counts.get(name, (0, now + seconds))
+        if len(self._counts) >= self._full:  # now and then, so that many names cost little
+            self._counts = {key: value for key, value in self._counts.items() if now < value[1]}
+            self._full = max(1_000, 2 * len(self._counts))
+        count, until = self._counts.get(name, (0, 0.0))
+        if now >= until:
+            count, until = 0, now + seconds
         self._counts[name] = (count + 1, until)
         return count + 1
 
-    async def counted(self, name: str) -> int:
-        """See `Coordination.counted`."""
-        count, until = self._counts.get(name, (0, 0.0))
-        return count if self._clock() < until else 0
+    async def forget(self, name: str) -> None:
+        """See `Coordination.forget`."""
+        self._counts.pop(name, None)
+
+    async def note(self, name: str, item: str, until: float) -> None:
+        """See `Coordination.note`."""
+        items = await self.noted(name) | {item: until}
+        self._sets[name] = dict(sorted(items.items(), key=lambda each: each[1])[-NOTED_MOST:])
+
+    async def noted(self, name: str) -> dict[str, float]:
+        """See `Coordination.noted`."""
+        now = time.time()
+        found = self._sets.get(name, {})
+        return {item: until for item, until in found.items() if now < until}

@@ -36,6 +36,8 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value
+                if scope.get("scheme") == "https":
+                    headers["Strict-Transport-Security"] = "max-age=31536000"
                 # Pages may be kept, if the browser asks each time whether they are still so.
                 headers.setdefault("Cache-Control", _caching(scope["path"]))
             await send(message)

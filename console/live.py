@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Container
 
 from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from console.auth import Caller, caller_of
+from console.ended import EndedSessions
 from console.fanout import Fanout
 from console.sockets import BAD_MESSAGE, TOO_MANY, TOO_SLOW, UNKNOWN, close, refuse
 from console.watchers import Watchers
@@ -24,10 +26,14 @@ class Live:
     Args:
         fanout: what they get.
         watchers: told who looks at what.
+        ended: sessions that are over before their time.
         sockets_max: how many at a time.
     """
 
-    def __init__(self, fanout: Fanout, watchers: Watchers, *, sockets_max: int) -> None:
+    def __init__(
+        self, fanout: Fanout, watchers: Watchers, ended: EndedSessions, *, sockets_max: int
+    ) -> None:
+        self._ended = ended
         self._fanout = fanout
         self._watchers = watchers
         self._most = sockets_max
@@ -57,7 +63,7 @@ class Live:
         except (TimeoutError, ValueError) as error:
             await close(websocket, BAD_MESSAGE, str(error) or "no first message")
             return
-        browser = Browser(websocket, self._fanout, caller_of(websocket.scope))
+        browser = Browser(websocket, self._fanout, caller_of(websocket.scope), self._ended)
         sending = asyncio.create_task(browser.send_for_ever(cursor))
         receiving = asyncio.create_task(self._receive_for_ever(websocket))
         try:
@@ -86,7 +92,14 @@ class Live:
 class Browser:
     """What one browser has seen, and what it gets next."""
 
-    def __init__(self, websocket: WebSocket, fanout: Fanout, caller: Caller) -> None:
+    def __init__(
+        self,
+        websocket: WebSocket,
+        fanout: Fanout,
+        caller: Caller,
+        ended: Container[str] = frozenset(),
+    ) -> None:
+        self._ended = ended
         self._websocket = websocket
         self._fanout = fanout
         self._caller = caller
@@ -99,7 +112,7 @@ class Browser:
         fanout = self._fanout
         self._position = await fanout.resume(cursor)
         self._epoch = fanout.epoch
-        while time.time() < self._caller.expires:
+        while time.time() < self._caller.expires and self._caller.session not in self._ended:
             wake = fanout.wake
             if not (text := self._next()):
                 await wake.wait()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import logging
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,7 @@ from starlette.routing import Route
 from console.answers import Answer
 from console.auth import NAME_CHARS, caller_of
 from console.coordination import Coordination, CoordinationError, MemoryCoordination
+from console.ended import EndedSessions
 from console.requests import read_object, text_in
 from console.session import COOKIE, SECONDS, Sessions
 from console.settings import ConsoleSettings
@@ -22,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 WRONG_MOST = 10
 WRONG_SECONDS = 60
+LOGIN = "/login"
+EASY_AUTH_LOGOUT = "/.auth/logout"
+NETWORK_BITS = 64
+"""How much of an IPv6 address counts: whoever has one has all that begin with the same."""
 
 
 class Login:
@@ -30,7 +36,8 @@ class Login:
     Args:
         settings: the token.
         sessions: makes the cookies.
-        coordination: counts wrong tries over all instances; without it each counts its own.
+        ended: takes the sessions of those who log out.
+        coordination: counts tries over all instances; without it each counts its own.
         circuit: the circuit's name, for the page.
     """
 
@@ -38,11 +45,14 @@ class Login:
         self,
         settings: ConsoleSettings,
         sessions: Sessions,
+        ended: EndedSessions,
         coordination: Coordination,
         circuit: str,
     ) -> None:
         self._token = settings.token.encode()
+        self._proxies = settings.proxies
         self._sessions = sessions
+        self._ended = ended
         self._shared = coordination
         self._own = MemoryCoordination()
         self._circuit = circuit
@@ -50,7 +60,7 @@ class Login:
     def routes(self) -> list[Route]:
         """The routes."""
         return [
-            Route("/login", self.log_in, methods=["POST"]),
+            Route(LOGIN, self.log_in, methods=["POST"]),
             Route("/logout", self.log_out, methods=["POST"]),
             Route("/api/session", self.show, methods=["GET"]),
         ]
@@ -60,8 +70,10 @@ class Login:
         document = await read_object(request)
         name = text_in(document, "name", NAME_CHARS)
         token = document.get("token")
-        counter = f"login:{_hashed(request.client.host if request.client else '')}"
-        if await self._wrong_so_far(counter) >= WRONG_MOST:
+        address = address_of(request, self._proxies)
+        counter = f"login:{_hashed(address)}"
+        # Counted before it is looked at: of many at once no more than these get an answer.
+        if await self._count(counter) > WRONG_MOST:
             raise HTTPException(
                 429,
                 f"{WRONG_MOST} wrong tries: wait a minute",
@@ -69,9 +81,10 @@ class Login:
             )
         shown = token.encode("utf-8", "replace") if isinstance(token, str) else b""
         if not hmac.compare_digest(_digest(shown), _digest(self._token)):
-            await self._count_wrong(counter)
-            logger.warning("a login with a wrong token was refused")
+            logger.warning("a login of %r from %s with a wrong token was refused", name, address)
             raise HTTPException(401, "that is not the console's token")
+        await self._forget(counter)
+        await self._end(request)
         response = Response(status_code=204)
         response.set_cookie(
             COOKIE,
@@ -79,15 +92,20 @@ class Login:
             max_age=SECONDS,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            secure=_is_secure(request),
         )
-        logger.info("%r logged in", name)
+        logger.info("%r logged in from %s", name, address)
         return response
 
-    async def log_out(self, _: Request) -> Response:
-        """Take the browser's cookie away."""
-        response = Response(status_code=204)
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict")
+    async def log_out(self, request: Request) -> Response:
+        """End the session, on all instances, and say where the page goes `next`."""
+        caller = caller_of(request.scope)
+        await self._end(request)
+        # A name that Azure's own login gave comes with every request until that is left as well.
+        azures = bool(caller.operator) and not caller.session
+        response = Answer({"next": EASY_AUTH_LOGOUT if azures else LOGIN})
+        response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=_is_secure(request))
+        logger.info("%r logged out", caller.operator)
         return response
 
     async def show(self, request: Request) -> Answer:
@@ -95,22 +113,53 @@ class Login:
         caller = caller_of(request.scope)
         return Answer({"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit})
 
-    async def _wrong_so_far(self, counter: str) -> int:
-        try:
-            shared = await self._shared.counted(counter)
-        except CoordinationError:
-            shared = 0
-        return max(shared, await self._own.counted(counter))
+    async def _end(self, request: Request) -> None:
+        caller = caller_of(request.scope)
+        if caller.session:
+            await self._ended.end(caller.session, caller.expires)
 
-    async def _count_wrong(self, counter: str) -> None:
-        await self._own.count(counter, WRONG_SECONDS)
+    async def _count(self, counter: str) -> int:
+        own = await self._own.count(counter, WRONG_SECONDS)
         try:
-            await self._shared.count(counter, WRONG_SECONDS)
+            return max(own, await self._shared.count(counter, WRONG_SECONDS))
         except CoordinationError as error:
-            logger.debug("wrong tries are counted by this instance alone: %s", error)
+            logger.debug("tries are counted by this instance alone: %s", error)
+            return own
+
+    async def _forget(self, counter: str) -> None:
+        await self._own.forget(counter)
+        try:
+            await self._shared.forget(counter)
+        except CoordinationError as error:
+            logger.debug("%s", error)
+
+
+def address_of(request: Request, proxies: tuple[str, ...]) -> str:
+    """Where somebody who logs in comes from, or "".
+
+    Where any balancer is believed, the one that is nearest has written the last address; what
+    stands before it may be the caller's own invention.
+    """
+    forwarded = request.headers.getlist("x-forwarded-for")
+    if "*" in proxies and forwarded:
+        return forwarded[-1].rpartition(",")[2].strip()
+    return request.client.host if request.client else ""
+
+
+def _is_secure(request: Request) -> bool:
+    """Whether the browser came over https, also to a balancer that does not say so."""
+    origin = request.headers.get("origin", "")
+    return request.url.scheme == "https" or origin.startswith("https://")
 
 
 def _hashed(address: str) -> str:
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        pass
+    else:
+        if found.version == 6:
+            address = str(ipaddress.ip_network((found, NETWORK_BITS), strict=False))
     return hashlib.sha256(address.encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from console.coordination import CoordinationError
+from console.coordination import NOTED_MOST, CoordinationError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -25,9 +26,9 @@ class RedisCoordination:
     def __init__(self, client: Redis | RedisCluster, circuit: str) -> None:
         self._client: Any = client
         self._tag = f"console:{{{circuit}}}"
-        self._take, self._give_back, self._count = (
+        self._take, self._give_back, self._count, self._note = (
             client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
-            for name in ("take", "give_back", "count")
+            for name in ("take", "give_back", "count", "note")
         )
 
     async def take(self, lease: str, token: str, seconds: float) -> bool:
@@ -52,9 +53,21 @@ class RedisCoordination:
         """See `Coordination.count`."""
         return int(await _answer(self._count([self._key(name)], [seconds])))
 
-    async def counted(self, name: str) -> int:
-        """See `Coordination.counted`."""
-        return int(await _answer(self._client.get(self._key(name))) or 0)
+    async def forget(self, name: str) -> None:
+        """See `Coordination.forget`."""
+        await _answer(self._client.delete(self._key(name)))
+
+    async def note(self, name: str, item: str, until: float) -> None:
+        """See `Coordination.note`."""
+        await _answer(self._note([self._key(name)], [item, until, NOTED_MOST]))
+
+    async def noted(self, name: str) -> dict[str, float]:
+        """See `Coordination.noted`."""
+        least = f"({time.time()}"
+        found = await _answer(
+            self._client.zrangebyscore(self._key(name), least, "+inf", withscores=True)
+        )
+        return {bytes(item).decode(): float(until) for item, until in found}
 
     def _key(self, name: str) -> str:
         return f"{self._tag}:{name}"

@@ -1,7 +1,8 @@
 """Browser sessions: a cookie that any instance can check, and nothing kept on a server.
 
 The cookie is `<payload>.<signature>`, signed with a key that is derived from the console's token: a
-new token ends every session. The page's CSRF token is derived from the cookie.
+new token ends every session. The page's CSRF token is derived from the cookie. What is kept is only
+which sessions were ended before their time: see `console.ended`.
 """
 
 from __future__ import annotations
@@ -23,11 +24,15 @@ COOKIE_CHARS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is logged in, until when (seconds since 1970), and what the page must show with acts."""
+    """Who is logged in, until when (seconds since 1970), and what the page must show with acts.
+
+    `id` names the session; it is no secret, and lets nobody in.
+    """
 
     operator: str
     expires: float
     csrf: str
+    id: str
 
 
 class Sessions:
@@ -57,7 +62,8 @@ class Sessions:
             return None
         try:
             claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-            session = Session(str(claims["by"]), float(claims["until"]), self.csrf(cookie))
+            operator, identity = str(claims["by"]), str(claims["id"])
+            session = Session(operator, float(claims["until"]), self.csrf(cookie), identity)
         except (binascii.Error, ValueError, KeyError, TypeError):  # signed by an older version
             return None
         return session if self._clock() < session.expires else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -105,19 +106,43 @@ async def test_leases_are_one_holders(pair: Pair) -> None:
 
 
 async def test_marks_and_counts(pair: Pair) -> None:
-    """A mark is anybody's; a count rises until its time is over."""
+    """A mark is anybody's; a count rises until its time is over, or somebody forgets it."""
     _, coordination = pair
     await coordination.mark("viewers", 60)
     await coordination.mark("viewers", 60)
     assert await coordination.holder("viewers")
-    assert await coordination.counted("login:x") == 0
     assert [await coordination.count("login:x", 60) for _ in range(3)] == [1, 2, 3]
-    assert await coordination.counted("login:x") == 3
-    assert await coordination.counted("login:y") == 0
+    assert await coordination.count("login:y", 60) == 1
+    await coordination.forget("login:x")
+    assert await coordination.count("login:x", 60) == 1
     await coordination.count("brief", 1)
     async with asyncio.timeout(5):
-        while await coordination.counted("brief"):
+        while await coordination.count("brief", 1) > 1:
             await asyncio.sleep(0.05)
+
+
+async def test_what_is_noted_stays_until_its_time(pair: Pair) -> None:
+    """Each item until its own."""
+    _, coordination = pair
+    assert await coordination.noted("ended") == {}
+    later, soon = round(time.time()) + 3_600.5, time.time() + 0.3
+    for item, until in (("a", later), ("b", soon), ("c", time.time() - 5), ("d", later + 1)):
+        await coordination.note("ended", item, until)
+    assert (await coordination.noted("ended")).keys() - {"b"} == {"a", "d"}
+    async with asyncio.timeout(5):
+        while "b" in await coordination.noted("ended"):
+            await asyncio.sleep(0.05)
+    assert await coordination.noted("ended") == {"a": later, "d": later + 1}
+
+
+async def test_many_names_cost_little() -> None:
+    """Tries from many addresses: what is over goes, now and then."""
+    now = [0.0]
+    coordination = MemoryCoordination(lambda: now[0])
+    for address in range(5_000):
+        now[0] += 0.1
+        await coordination.count(f"login:{address}", 60)
+    assert len(coordination._counts) <= 1_300
 
 
 async def test_a_backplane_that_is_away_says_so() -> None:
