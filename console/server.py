@@ -7,26 +7,30 @@ import asyncio
 import h11
 import uvicorn
 from starlette.applications import Starlette
+from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from console.settings import ConsoleSettings
 
 REQUEST_SECONDS = 10.0
 FRAME_BYTES = 4_096
 HEADER_BYTES = 16_384
+CLOSE_SECONDS = 10.0
 STOP_SECONDS = 5
 
 
 class Impatient(H11Protocol):
-    """Closes a connection on which no whole request head came for a while.
+    """Closes a connection on which no whole request head came for a while, or nothing was taken.
 
     uvicorn waits for ever for a first request, so that connecting and saying nothing would be
-    enough to use up an instance's sockets. Once a WebSocket has taken the connection over, that
-    one's pings look after it.
+    enough to use up an instance's sockets; and for ever until an answer is taken. Once a WebSocket
+    has taken the connection over, that one looks after it.
     """
 
     _clock: asyncio.TimerHandle | None = None
     _seen: object = None
+    _untaken = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -45,9 +49,13 @@ class Impatient(H11Protocol):
 
     def _watch(self) -> None:
         self._seen = self.cycle
+        self._untaken = self.transport.get_write_buffer_size()
         self._clock = self.loop.call_later(REQUEST_SECONDS, self._look)
 
     def _look(self) -> None:
+        if self._untaken and self._untaken == self.transport.get_write_buffer_size():
+            self.transport.abort()  # closing would wait until it is taken
+            return
         waits = self.conn.their_state is h11.IDLE
         if waits and self.cycle is self._seen and not self.transport.is_closing():
             self.transport.close()
@@ -60,6 +68,47 @@ class Impatient(H11Protocol):
             self._clock = None
 
 
+class Unmoved(WebSocketsSansIOProtocol):
+    """Waits for nobody who takes nothing, and hears nothing more of him.
+
+    uvicorn closes when everything was sent, which may be never, and answers pings without looking
+    whether the answers are taken: memory would be the caller's to fill.
+    """
+
+    def data_received(self, data: bytes) -> None:
+        """Take no more while what was answered is not taken."""
+        super().data_received(data)
+        self._hold()
+
+    def resume_writing(self) -> None:
+        """Listen again."""
+        super().resume_writing()
+        if not self.read_paused:
+            self.transport.resume_reading()
+
+    async def receive(self) -> ASGIReceiveEvent:
+        """See `data_received`."""
+        message = await super().receive()
+        self._hold()
+        return message
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """Send; what closes is not waited with."""
+        if message["type"] == "websocket.close" and not self.writable.is_set():
+            self.transport.abort()
+            return
+        await super().send(message)
+
+    async def run_asgi(self) -> None:
+        """Serve, and let no connection outlive that for long."""
+        await super().run_asgi()
+        self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
+
+    def _hold(self) -> None:
+        if not self.writable.is_set():
+            self.transport.pause_reading()
+
+
 def configure(
     app: Starlette, settings: ConsoleSettings, *, host: str = "127.0.0.1", port: int = 0
 ) -> uvicorn.Config:
@@ -69,7 +118,7 @@ def configure(
         host=host,
         port=port,
         http=Impatient,
-        ws="websockets-sansio",
+        ws=Unmoved,
         ws_max_size=FRAME_BYTES,
         # Frames are small and shared by all; compressing would make each a browser's own.
         ws_per_message_deflate=False,
