@@ -10,7 +10,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import Circuit, CircuitBreaker, CircuitIsolatedError, StaleGenerationError
+from breaker import (
+    Circuit,
+    CircuitBreaker,
+    CircuitIsolatedError,
+    StaleGenerationError,
+    StoreUnavailableError,
+)
 from console.answers import Answer
 from console.auth import caller_of
 from console.backplane import BackplaneError
@@ -64,7 +70,7 @@ class ActionsApi:
         document = await read_object(request)
         generation, by = generation_in(document), operator_of(request, document)
         act = self._breaker.approve(generation, by)
-        return await self._done(act, "approved", by, f"approved generation {generation}")
+        return await self._done(act, "approved", by, "approve", f" generation {generation}")
 
     async def close(self, request: Request) -> Answer:
         """Take {generation, by} and close that generation without probes; 409 if not current."""
@@ -72,7 +78,7 @@ class ActionsApi:
         document = await read_object(request)
         generation, by = generation_in(document), operator_of(request, document)
         act = self._breaker.close_circuit(generation, by)
-        return await self._done(act, "closed", by, f"closed generation {generation}")
+        return await self._done(act, "closed", by, "close", f" generation {generation}")
 
     async def isolate(self, request: Request) -> Answer:
         """Take {reason, by} and hold everything until somebody closes the circuit."""
@@ -80,7 +86,7 @@ class ActionsApi:
         document = await read_object(request)
         reason, by = text_in(document, "reason"), operator_of(request, document)
         act = self._breaker.isolate(by, reason)
-        return await self._done(act, "isolated", by, f"isolated: {reason}")
+        return await self._done(act, "isolated", by, "isolate", f": {reason}")
 
     async def say(self, request: Request) -> Answer:
         """Take {text, by}: a line of the incident log."""
@@ -89,19 +95,35 @@ class ActionsApi:
         cursor = await self._log.write("said", operator_of(request, document), text)
         return Answer({"cursor": cursor}, status_code=201)
 
-    async def _done(self, act: Awaitable[Circuit], kind: LineKind, by: str, line: str) -> Answer:
+    async def _done(
+        self, act: Awaitable[Circuit], kind: LineKind, by: str, verb: str, what: str
+    ) -> Answer:
+        wanted = f"{verb}{what}"
         before = self._breaker.circuit
         try:
             circuit = await act
         except (StaleGenerationError, CircuitIsolatedError) as error:
-            now = {"state": error.circuit.state, "generation": error.circuit.generation}
+            found = error.circuit
+            is_now = f"it is {found.state} in generation {found.generation}"
+            await self._put_down("refused", by, f"{wanted}: refused, {is_now}")
+            now = {"state": found.state, "generation": found.generation}
             return Answer({"error": str(error), **now}, status_code=409)
-        if circuit.position != before.position:  # a repeat is no news
-            try:
-                await self._log.write(kind, by, line)
-            except BackplaneError as error:  # it is done, and in the circuit's own history
-                logger.warning("the incident log misses that %s %s: %s", by, line, error)
+        except StoreUnavailableError as error:
+            logger.warning("%r %s: not known to be done: %s", by, wanted, error)
+            raise
+        # A repeat is no news; and what another operator did first is that one's.
+        if circuit.position != before.position and circuit.by == by:
+            await self._put_down(kind, by, f"{kind}{what}")
+        else:
+            logger.info("%r %s: that was done before, by %r", by, wanted, circuit.by)
         return self._answer(circuit)
+
+    async def _put_down(self, kind: LineKind, by: str, line: str) -> None:
+        logger.info("%r %s", by, line)
+        try:
+            await self._log.write(kind, by, line)
+        except BackplaneError as error:  # what is done stands in the circuit's own history as well
+            logger.warning("the incident log misses that %r %s: %s", by, line, error)
 
     def _answer(self, circuit: Circuit) -> Answer:
         return Answer(circuit_document(circuit, self._breaker.settings))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -37,6 +36,7 @@ from console.redrive import RedriveApi
 from console.session import Sessions
 from console.settings import ConsoleSettings
 from console.tools import Tools
+from console.upkeep import start
 from console.vitals import NoVitalSigns, VitalSigns
 from console.watchers import Watchers
 
@@ -89,14 +89,14 @@ def create_app(
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with breaker:
             await ended.load()
-            running = _start(
-                ended=ended.follow(),
-                delivery=deliver_for_ever(breaker, settings.delivery_seconds),
-                fanout=fanout.run(),
-                beat=fanout.beat(),
-                circuit=feed_circuit(breaker, fanout),
-                watchers=watchers.tell_for_ever(),
-                leader=leader.run(),
+            running = start(
+                ended=ended.follow,
+                delivery=lambda: deliver_for_ever(breaker, settings.delivery_seconds),
+                fanout=fanout.run,
+                beat=fanout.beat,
+                circuit=lambda: feed_circuit(breaker, fanout),
+                watchers=watchers.tell_for_ever,
+                leader=leader.run,
             )
             try:
                 yield
@@ -138,7 +138,3 @@ def create_app(
 def instance_name() -> str:
     """Which console this is, as the page shows it."""
     return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def _start(**works: Coroutine[Any, Any, None]) -> list[asyncio.Task[None]]:
-    return [asyncio.create_task(work, name=f"console-{name}") for name, work in works.items()]

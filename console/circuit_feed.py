@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 from dataclasses import asdict
@@ -14,6 +15,8 @@ logger = logging.getLogger(__name__)
 
 ENTRIES = 50
 SECONDS = 1.0
+HISTORY_SECONDS = 0.5
+"""How long a new state may wait to be shown until it is known who brought it about."""
 _PASSING = ("as_of", "retry_after")
 """What differs between two looks at a circuit that did not change."""
 
@@ -26,13 +29,14 @@ async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
         circuit = breaker.circuit
         document = circuit_document(circuit, breaker.settings)
         told = {name: value for name, value in document.items() if name not in _PASSING}
-        if told != shown:
+        if told != shown or circuit.position != position:
             # Who approved and who closed is in the history as soon as it is in the circuit.
             if circuit.position != position:
                 try:
-                    history = await history_text(breaker)
+                    async with asyncio.timeout(HISTORY_SECONDS):
+                        history = await history_text(breaker)
                     position = circuit.position
-                except BreakerError as error:
+                except (BreakerError, TimeoutError) as error:
                     logger.debug("the history cannot be read just now: %s", error)
             fanout.show_circuit(json.dumps(document, separators=(",", ":")), history)
             shown = told

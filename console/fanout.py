@@ -67,7 +67,7 @@ class Fanout:
                     # Lets what comes close together go out in one frame: with many browsers a
                     # frame each for every message would be all that an instance does.
                     await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_EACH * self.pages)
-                logger.warning("messages were trimmed before they were read: snapshots for all")
+                logger.warning("the backplane lost what was read last: snapshots for all")
             except BackplaneError as error:
                 logger.warning("%s; trying again", error)
                 await asyncio.sleep(RETRY_SECONDS)
@@ -151,11 +151,13 @@ class Fanout:
         self._notify()
 
     async def _read(self) -> bool:
-        """Take in what comes next; False when something before it was trimmed already."""
+        """Take in what comes next; False when something before it is gone already."""
         here = self.ring.cursor or "0-0"
         messages = await self._backplane.read(here, READ)
-        # Only a stream that has far more than this can have trimmed what was not read yet.
-        if len(messages) == READ and not await self._backplane.has(here):
+        # Only a stream that has far more than this can have trimmed what was not read yet. One in
+        # which nothing comes may be another: a Redis that lost its last messages, or all of them,
+        # may count on from a place before this one.
+        if len(messages) in {0, READ} and not await self._backplane.has(here):
             return False
         if messages:
             for message in messages:

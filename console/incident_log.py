@@ -7,7 +7,7 @@ from typing import Literal
 
 from console.backplane import LOG, Backplane
 
-type LineKind = Literal["said", "approved", "closed", "isolated", "redrive", "discard"]
+type LineKind = Literal["said", "approved", "closed", "isolated", "refused", "redrive", "discard"]
 
 TEXT_CHARS = 2_000
 

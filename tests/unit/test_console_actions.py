@@ -11,7 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore, Permit
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    MemoryCircuitStore,
+    Permit,
+    StoreUnavailableError,
+)
 from console.app import create_app
 from console.backplane import Document, MemoryBackplane
 from console.circuit_feed import feed_circuit
@@ -27,6 +33,7 @@ class Page:
     """A page of Ann's, and what is behind it."""
 
     client: httpx.AsyncClient
+    store: MemoryCircuitStore
     breaker: CircuitBreaker
     backplane: MemoryBackplane
 
@@ -45,7 +52,8 @@ class Page:
 @pytest.fixture
 async def page() -> AsyncIterator[Page]:
     settings = BreakerSettings(name="c", failure_threshold=1)
-    breaker = CircuitBreaker(MemoryCircuitStore("c"), settings)
+    store = MemoryCircuitStore("c")
+    breaker = CircuitBreaker(store, settings)
     backplane = MemoryBackplane(MemoryCoordination())
     app = create_app(breaker, ConsoleSettings(token=TOKEN), backplane=backplane)
     transport = httpx.ASGITransport(app)
@@ -54,7 +62,7 @@ async def page() -> AsyncIterator[Page]:
         assert answer.status_code == 204
         csrf = (await client.get("/api/session")).json()["csrf"]
         client.headers.update({"Origin": "http://c", "X-CSRF-Token": csrf})
-        yield Page(client, breaker, backplane)
+        yield Page(client, store, breaker, backplane)
 
 
 async def test_approve_then_close(page: Page) -> None:
@@ -80,14 +88,58 @@ async def test_approve_then_close(page: Page) -> None:
 
 
 async def test_what_comes_too_late_is_refused(page: Page) -> None:
-    """With the circuit as it is now; nothing is changed and nothing put down."""
+    """With the circuit as it is now; nothing is changed, and who tried it is put down."""
     await page.open()
     for act in ("approve", "close"):
         answer = await page.act(f"circuits/c/{act}", generation=7)
         assert answer.status_code == 409
         assert (answer.json()["state"], answer.json()["generation"]) == ("open", 1)
         assert "generation 7" in answer.json()["error"]
-    assert await page.lines() == []
+    assert await page.lines() == [
+        ("refused", "ann", f"{done} generation 7: refused, it is open in generation 1")
+        for done in ("approve", "close")
+    ]
+
+
+async def test_two_operators_at_once(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    """Who came second is told who came first, and is not on record for it."""
+    caplog.set_level("INFO")
+    await page.open()
+    second = CircuitBreaker(page.store, page.breaker.settings)  # has not heard of anything yet
+    app = create_app(second, ConsoleSettings(token=TOKEN), backplane=page.backplane)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://c", headers=headers
+    ) as bob:
+        assert (await page.act("circuits/c/approve", generation=1)).status_code == 200
+        body = {"generation": 1, "by": "bob"}
+        answer = await bob.post("/api/circuits/c/approve", json=body)
+        assert (answer.status_code, answer.json()["by"]) == (200, "ann")
+    await second.aclose()
+    assert await page.lines() == [("approved", "ann", "approved generation 1")]
+    assert "'bob' approve generation 1: that was done before, by 'ann'" in caplog.text
+
+
+async def test_an_act_whose_fate_is_unknown_is_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It may have been done: who tried it, and what, must not be lost with the answer."""
+
+    class Lost(MemoryCircuitStore):
+        async def isolate(self, *_: Any) -> Any:
+            raise StoreUnavailableError("the answer was lost")
+
+    breaker = CircuitBreaker(Lost("c"), BreakerSettings(name="c"))
+    app = create_app(breaker, ConsoleSettings(token=TOKEN))
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://c", headers=headers
+    ) as client:
+        body = {"reason": "r", "by": "ann"}
+        answer = await client.post("/api/circuits/c/isolate", json=body)
+    await breaker.aclose()
+    assert (answer.status_code, "lost" in answer.json()["error"]) == (503, True)
+    assert "'ann' isolate: r: not known to be done" in caplog.text
 
 
 async def test_isolating_needs_a_reason(page: Page) -> None:
