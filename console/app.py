@@ -70,7 +70,7 @@ def create_app(
     log = IncidentLog(backplane)
     tools = Tools(app_settings or {})
     catalogue = Catalogue(tools.poison, coordination, lambda: fanout.snapshot.redrive_text)
-    redrive = RedriveApi(tools, coordination, backplane, log)
+    redrive = RedriveApi(tools, coordination, backplane, log, catalogue)
     duties = Duties(
         coordination,
         fanout,

@@ -18,7 +18,7 @@ from console.answers import Answer
 from console.coordination import Coordination
 from console.poison_documents import full, matches, summary
 from console.requests import number_in
-from console.tools import Tools, told
+from console.tools import Tools, ToolsError, told
 from processing.errors import ProcessingError, StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 BROWSE = "browse"
 """Lease of whoever holds the queue's messages: two at once would each see half of them."""
 BROWSE_SECONDS = 30.0
+WAIT_SECONDS = 5.0
 FRESH_SECONDS = 2.0
 MOST = 1_000
 MOST_KEYS = 500
@@ -47,6 +48,9 @@ class Catalogue:
         storage: opens the queue.
         coordination: says whose turn it is.
         version: changes when a redrive may have changed the queue.
+
+    Attributes:
+        read_at: when the messages were read, seconds since 1970; 0: not yet.
     """
 
     def __init__(
@@ -58,34 +62,40 @@ class Catalogue:
         self._storage = storage
         self._coordination = coordination
         self._version = version
-        self._read_at: object = None
+        self._read_for: object = None
         self._turn = asyncio.Lock()
         self._messages: list[PoisonMessage] = []
         self._more = False
-        self._until = 0.0
+        self._until = self.read_at = 0.0
 
-    async def messages(self) -> tuple[list[PoisonMessage], bool]:
+    async def messages(self, *, fresh: bool = False) -> tuple[list[PoisonMessage], bool]:
         """The first messages, oldest first, and whether there are more.
 
+        Args:
+            fresh: whether to read them anew, if nobody else holds them.
+
         Raises:
-            ToolsError: the queue can't be read.
+            ToolsError: the queue can't be read, or is held by others and was never read before.
         """
         async with self._turn:
-            if time.monotonic() >= self._until or self._version() != self._read_at:
+            if fresh or time.monotonic() >= self._until or self._version() != self._read_for:
                 await self._read()
         return self._messages, self._more
 
     async def _read(self) -> None:
         storage = await self._storage()
         token = secrets.token_hex(8)
-        deadline = time.monotonic() + BROWSE_SECONDS
+        deadline = time.monotonic() + WAIT_SECONDS
         while not await self._coordination.take(BROWSE, token, BROWSE_SECONDS):
-            if time.monotonic() > deadline or self._messages:
+            if self.read_at:
                 return  # what was seen last must do while somebody else holds them
+            if time.monotonic() > deadline:
+                raise ToolsError("a redrive, or somebody else who looks, holds the poison queue")
             await asyncio.sleep(0.1)
         try:
-            self._read_at = self._version()
+            version, now = self._version(), time.time()
             self._messages, self._more = await told(look(storage.reader, MOST))
+            self._read_for, self.read_at = version, now
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
             await self._coordination.give_back(BROWSE, token)
@@ -146,6 +156,7 @@ class PoisonApi:
             {
                 "messages": [summary(message) for message in found[:limit]],
                 "more": more or len(found) > limit,
+                "as_of": round(self._catalogue.read_at * 1000),
             }
         )
 

@@ -1,12 +1,13 @@
-"""Redrive from the page: one job at a time for the deployment, its progress shown to everybody."""
+"""Redrive and discard from the page: one job at a time for the deployment, its progress shown to
+everybody.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
-from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -18,12 +19,13 @@ from console.answers import Answer
 from console.backplane import Backplane, BackplaneError
 from console.coordination import Coordination, CoordinationError
 from console.incident_log import IncidentLog
-from console.poison import BROWSE
+from console.jobs import GONE, ID_CHARS, Job, selection_in
+from console.poison import BROWSE, Catalogue
 from console.requests import read_object, text_in
 from console.tools import Tools
 
 if TYPE_CHECKING:
-    from processing.redrive import Redrive, RedriveSummary, Selection
+    from processing.discard import Discard
 
 logger = logging.getLogger(__name__)
 
@@ -32,40 +34,6 @@ REDRIVE = "redrive"
 LEASE_SECONDS = 15.0
 SAY_SECONDS = 0.25
 QUEUE_SECONDS = 30.0
-ID_CHARS = 1_024
-KEY_CHARS = 256
-
-
-@dataclass(slots=True)
-class Job:
-    """A redrive; `selection` as the page sent it."""
-
-    by: str
-    selection: dict[str, Any]
-    id: str = field(default_factory=lambda: secrets.token_hex(8))
-    done: int = 0
-    total: int = 0
-
-    def document(self, **result: Any) -> dict[str, Any]:
-        """What browsers are told."""
-        return {
-            "job": self.id,
-            "by": self.by,
-            "selection": self.selection,
-            "time": time.time_ns() // 1_000_000,
-            "replayed": self.done,
-            "left": max(0, self.total - self.done),
-            "failed": 0,
-            "stopped": "",
-            "done": False,
-        } | result
-
-    @property
-    def what(self) -> str:
-        """The selection for people."""
-        if "id" in self.selection:
-            return f"event {self.selection['id']}"
-        return f"key {self.selection['key']}" if "key" in self.selection else "everything"
 
 
 class RedriveApi:
@@ -76,58 +44,99 @@ class RedriveApi:
         coordination: keeps the lease.
         backplane: carries the progress.
         log: gets a line for the beginning and one for the end.
+        catalogue: knows what is in the poison queue.
     """
 
     def __init__(
-        self, tools: Tools, coordination: Coordination, backplane: Backplane, log: IncidentLog
+        self,
+        tools: Tools,
+        coordination: Coordination,
+        backplane: Backplane,
+        log: IncidentLog,
+        catalogue: Catalogue,
     ) -> None:
         self._tools = tools
         self._coordination = coordination
         self._backplane = backplane
         self._log = log
-        self._running: asyncio.Task[None] | None = None
-        self._redrive: Redrive | None = None
+        self._catalogue = catalogue
+        self._running: dict[Job, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
         """The API's routes."""
-        return [Route("/api/redrive", self.start, methods=["POST"])]
+        return [
+            Route("/api/redrive", self.redrive, methods=["POST"]),
+            Route("/api/discard", self.discard, methods=["POST"]),
+        ]
 
-    async def start(self, request: Request) -> Answer:
-        """Take {id | key | all: true, by}: 202 {job}, or 409 while another job runs."""
+    async def redrive(self, request: Request) -> Answer:
+        """Take {id | key | all: true, by}: 202 {job}; 409 while another job runs, or when the
+        event has left the queue.
+        """
         document = await read_object(request)
-        job = Job(operator_of(request, document), selection_in(document))
-        await self._tools.module("processing.operations")
-        if not await self._coordination.take(REDRIVE, job.id, LEASE_SECONDS):
-            raise HTTPException(409, "another redrive runs: wait for its end")
-        self._running = asyncio.create_task(self._run(job), name="console-redrive")
-        return Answer({"job": job.id}, status_code=202)
+        return await self._start(Job(operator_of(request, document), selection_in(document)))
+
+    async def discard(self, request: Request) -> Answer:
+        """Take {id, reason, by}: as `redrive`, but that event is put on record, not handled."""
+        document = await read_object(request)
+        selection = {"id": text_in(document, "id", ID_CHARS)}
+        reason = text_in(document, "reason")
+        return await self._start(Job(operator_of(request, document), selection, reason))
 
     async def aclose(self) -> None:
         """Let what is in flight finish and start no more."""
-        if self._running is not None:
-            if self._redrive is not None:
-                self._redrive.stop("this instance of the console ends")
-            await asyncio.gather(self._running, return_exceptions=True)
+        for job in self._running:
+            job.stop("this instance of the console ends")
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    async def _start(self, job: Job) -> Answer:
+        await self._tools.module("processing.operations")
+        if not await self._coordination.take(REDRIVE, job.id, LEASE_SECONDS):
+            raise HTTPException(409, "another redrive runs: wait for its end")
+        try:
+            await self._check(job)
+        except BaseException:
+            await self._give_back(REDRIVE, job)
+            raise
+        task = asyncio.create_task(self._run(job), name="console-redrive")
+        self._running[job] = task
+        task.add_done_callback(lambda _: self._running.pop(job))
+        return Answer({"job": job.id}, status_code=202)
+
+    async def _check(self, job: Job) -> None:
+        """Refuse what somebody else has done already.
+
+        Raises:
+            HTTPException: 409.
+            ToolsError: the queue can't be read.
+        """
+        if (wanted := job.selection.get("id")) is None:
+            return
+        names = (await self._tools.module("processing.poison_reader")).names
+        asked = time.time()
+        for fresh in (False, True):  # it may have come after the queue was read last
+            messages, more = await self._catalogue.messages(fresh=fresh)
+            if more or any(names(message, wanted) for message in messages):
+                return
+        if self._catalogue.read_at >= asked:
+            logger.info("%r %s: refused, %s", job.by, job.beginning, GONE)
+            raise HTTPException(409, f"event {wanted}: {GONE}; nothing was changed")
 
     async def _run(self, job: Job) -> None:
         keeping = asyncio.create_task(self._keep_lease(job))
         showing = asyncio.create_task(self._show_progress(job))
-        await self._tell(job, f"redrives {job.what}", job.document())
+        await self._tell(job, job.beginning, job.document())
         try:
             result = await self._replay(job)
         except Exception as error:
-            logger.exception("redrive %s failed", job.id)
+            logger.exception("%r %s: failed", job.by, job.beginning)
             result = job.document(stopped=f"{type(error).__name__}: {error}"[:500], done=True)
         for task in (showing, keeping):
             task.cancel()
         await asyncio.gather(showing, keeping, return_exceptions=True)
         # First: a page that hears of the end asks for what is left.
         await self._give_back(BROWSE, job)
-        why = f"; stopped: {result['stopped']}" if result["stopped"] else ""
-        text = (
-            f"redrive of {job.what}: {result['replayed']} handled, {result['failed']} failed again"
-        )
-        await self._tell(job, f"{text}, {result['left']} left{why}", result)
+        await self._tell(job, job.ending(result), result)
         await self._give_back(REDRIVE, job)
 
     async def _give_back(self, lease: str, job: Job) -> None:
@@ -143,19 +152,42 @@ class RedriveApi:
         deadline = time.monotonic() + QUEUE_SECONDS
         while not await self._coordination.take(BROWSE, job.id, LEASE_SECONDS):
             if time.monotonic() > deadline:
-                return job.document(stopped="the queue is held by somebody who looks", done=True)
+                job.stop("the queue is held by somebody who looks")
+            if job.stopping:
+                break
             await asyncio.sleep(0.1)
 
         def progress(done: int, total: int) -> None:
             job.done, job.total = done, total
 
-        selection: Selection = Selection(key=job.selection.get("key"), id=job.selection.get("id"))
-        async with await self._tools.redrive() as redrive:
-            self._redrive = redrive
+        decision = None
+        if job.reason and not job.stopping:
+            decision = await self._decision(job)
+        selection = Selection(key=job.selection.get("key"), id=job.selection.get("id"))
+        async with await self._tools.redrive(decision) as redrive:
+            job.redrive = redrive
             try:
-                return _result(job, await redrive.run(selection, progress))
+                if job.stopping:
+                    return job.document(stopped=job.stopping, done=True)
+                return job.result(await redrive.run(selection, progress), decision)
             finally:
-                self._redrive = None
+                job.redrive = None
+
+    async def _decision(self, job: Job) -> Discard:
+        """What is put on record: the event whole, as it stands in the queue.
+
+        Raises:
+            ProcessingError: it is not there (any more), or can't be read.
+        """
+        from processing.discard import Discard  # noqa: PLC0415 - loaded by now
+        from processing.poison_reader import find  # noqa: PLC0415
+
+        storage = await self._tools.poison()
+        message = await find(storage.reader, job.selection["id"])
+        if message.claim_check is not None:
+            message = message.whole(await storage.claims.get(message.claim_check))
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        return Discard(message, job.by, now, job.reason)
 
     async def _keep_lease(self, job: Job) -> None:
         while True:
@@ -168,8 +200,8 @@ class RedriveApi:
             except CoordinationError as error:
                 logger.warning("%s", error)
                 continue
-            if not all(held) and self._redrive is not None:
-                self._redrive.stop("another redrive has begun")
+            if not all(held) and job.redrive is not None:
+                job.stop("another redrive has begun")
 
     async def _show_progress(self, job: Job) -> None:
         shown = 0
@@ -183,41 +215,9 @@ class RedriveApi:
                     logger.debug("progress is not shown: %s", error)
 
     async def _tell(self, job: Job, line: str, message: dict[str, Any]) -> None:
+        logger.info("%r %s", job.by, line)
         try:
             await self._backplane.publish([(REDRIVE, message)])
-            await self._log.write("redrive", job.by, line)
+            await self._log.write("discard" if job.reason else "redrive", job.by, line)
         except BackplaneError as error:
-            logger.warning("the page misses that %s %s: %s", job.by, line, error)
-
-
-def selection_in(document: dict[str, Any]) -> dict[str, Any]:
-    """The one of `id`, `key` and `all` that is there.
-
-    Raises:
-        HTTPException: 400 for none, several, or one of another form.
-    """
-    given = [name for name in ("id", "key", "all") if document.get(name) is not None]
-    if len(given) != 1 or (given == ["all"] and document["all"] is not True):
-        raise HTTPException(400, 'it takes one of {"id": ...}, {"key": ...} and {"all": true}')
-    if given == ["all"]:
-        return {"all": True}
-    if given == ["id"]:
-        return {"id": text_in(document, "id", ID_CHARS)}
-    key = document["key"]
-    if not isinstance(key, str) or len(key) > KEY_CHARS:
-        raise HTTPException(400, f"key is not a text of at most {KEY_CHARS} characters")
-    return {"key": key}  # as it is: a key may be empty, or have spaces around it
-
-
-def _result(job: Job, summary: RedriveSummary) -> dict[str, Any]:
-    stopped = summary.stopped
-    if summary.busy and not stopped:
-        stopped = f"{summary.busy} keys are being replayed elsewhere"
-    return job.document(
-        replayed=summary.replayed,
-        left=summary.left,
-        failed=len(summary.failed),
-        stopped=stopped,
-        done=True,
-        seconds=round(summary.seconds, 3),
-    )
+            logger.warning("the page misses that %r %s: %s", job.by, line, error)

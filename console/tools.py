@@ -16,6 +16,7 @@ from breaker import BreakerError
 from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
+    from processing.discard import Discard
     from processing.operations import PoisonStorage
     from processing.parking import ParkingStore
     from processing.redrive import Redrive
@@ -69,10 +70,12 @@ class Tools:
                 self._parking = await self.enter(opening)
         return self._parking
 
-    async def redrive(self) -> AbstractAsyncContextManager[Redrive]:
-        """A redrive, opened and closed by the caller."""
+    async def redrive(self, discard: Discard | None = None) -> AbstractAsyncContextManager[Redrive]:
+        """A redrive, opened and closed by the caller; see `open_redrive`."""
         operations = await self.module("processing.operations")
-        opening: AbstractAsyncContextManager[Redrive] = operations.open_redrive(self.settings)
+        opening: AbstractAsyncContextManager[Redrive] = operations.open_redrive(
+            self.settings, discard=discard
+        )
         return opening
 
     async def module(self, name: str) -> Any:

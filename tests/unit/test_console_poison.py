@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from console.coordination import MemoryCoordination
 from console.poison import AT_ONCE, BROWSE, Catalogue, look
 from console.poison_documents import full, matches, summary, text_of
-from console.redrive import selection_in
+from console.jobs import selection_in
 from processing.adapters.memory import MemoryPoisonQueue
 from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
 from processing.operations import PoisonStorage
