@@ -4,10 +4,11 @@ import { Confirm } from "./confirm.js";
 import { clock, count, plural, stateName } from "./format.js";
 import { toast } from "./toast.js";
 
-/** The actions; `circuitIs(name)` has to be called before the first. */
+/** The actions; `sessionIs(session)` has to be called before the first. */
 export function createActions({ api, model }) {
   const confirm = new Confirm(model);
   let circuitName = "";
+  let operator = "";
 
   function path(action) {
     return `/api/circuits/${encodeURIComponent(circuitName)}/${action}`;
@@ -29,9 +30,15 @@ export function createActions({ api, model }) {
     if (said) toast(said);
   }
 
+  /** What was done, and by whom if somebody else was quicker. */
+  function done({ by }, what) {
+    return by && by !== operator ? `${what}; ${by} was quicker.` : `${what}.`;
+  }
+
   return {
-    circuitIs(name) {
-      circuitName = name;
+    sessionIs(session) {
+      circuitName = session.circuit;
+      operator = session.operator;
     },
 
     approve() {
@@ -46,8 +53,7 @@ export function createActions({ api, model }) {
         facts: circuitFacts,
         go: `Approve generation ${generation}`,
         act: async () => {
-          await api.post(path("approve"), { generation });
-          return `Generation ${generation} is approved.`;
+          return done(await api.post(path("approve"), { generation }), `Generation ${generation} is approved`);
         },
       });
     },
@@ -63,8 +69,7 @@ export function createActions({ api, model }) {
         facts: circuitFacts,
         go: `Close generation ${generation}`,
         act: async () => {
-          await api.post(path("close"), { generation });
-          return `Generation ${generation} is closed.`;
+          return done(await api.post(path("close"), { generation }), `Generation ${generation} is closed`);
         },
       });
     },
@@ -81,8 +86,7 @@ export function createActions({ api, model }) {
         go: "Isolate",
         danger: true,
         act: async (reason) => {
-          await api.post(path("isolate"), { reason });
-          return "The circuit is isolated.";
+          return done(await api.post(path("isolate"), { reason }), "The circuit is isolated");
         },
       });
     },
@@ -104,6 +108,33 @@ export function createActions({ api, model }) {
         act: async () => {
           await api.post("/api/redrive", selection);
           return "The redrive has started.";
+        },
+      });
+    },
+
+    /** @param event {id, label, key, error, parked}. */
+    discard({ id, label, key, error, parked }) {
+      return ask({
+        title: `Discard ${label}?`,
+        what:
+          "The handler will never see this event. It leaves the poison queue and is kept whole, " +
+          "with your name and your reason, among the discarded ones next to it in the storage. " +
+          (parked
+            ? "Its key is released: what is parked behind it is handled now, in order. "
+            : "Its key goes on. ") +
+          "There is no button that brings it back.",
+        facts: () => [
+          ["Event", id],
+          ["Key", key ?? "no key"],
+          ["Error", error],
+          ["Circuit", `${stateName(model.circuit.state)}, generation ${model.circuit.generation}`],
+        ],
+        reason: true,
+        go: "Discard",
+        danger: true,
+        act: async (reason) => {
+          await api.post("/api/discard", { id, reason });
+          return "The event is being discarded.";
         },
       });
     },

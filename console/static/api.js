@@ -10,10 +10,13 @@ export class Refused extends Error {
   }
 }
 
+/** Longer than the console itself waits for anything. */
+const PATIENCE_MS = 45_000;
+
 /** The server could not be asked. */
 export class Unreachable extends Error {
   constructor(cause) {
-    super("the console does not answer; nothing is known to have happened", { cause });
+    super("the console does not answer; it is not known whether it has happened", { cause });
     this.name = "Unreachable";
   }
 }
@@ -53,7 +56,7 @@ export class Api {
         body: body === undefined ? undefined : JSON.stringify(body),
         credentials: "same-origin",
         cache: "no-store",
-        signal,
+        signal: AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])]),
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;

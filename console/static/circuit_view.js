@@ -64,6 +64,8 @@ export function showCircuit({ model, actions }) {
     announced = now;
     for (const [action, [button, hint]] of Object.entries(buttons)) {
       const may = HINTS[circuit.state]?.[action];
+      // Who stood on a button that may not be pressed any more is taken to the circuit itself.
+      if (!may && button === document.activeElement) byId("circuit").focus({ preventScroll: true });
       setAttribute(button, "disabled", !may);
       setAttribute(button, "data-first", FIRST_CHOICE[circuit.state] === action);
       setText(hint, may ?? NOT_NOW[circuit.state]?.[action] ?? "");
@@ -83,7 +85,7 @@ export function showCircuit({ model, actions }) {
   }
 
   function renderFacts(circuit) {
-    const last = model.vitals.at(-1);
+    const last = model.vital;
     setText(nodes.waiting, count(model.waiting));
     setText(nodes["waiting-note"], waitingNote(model, last));
     setText(nodes.failures, count(circuit.failures));
@@ -92,7 +94,7 @@ export function showCircuit({ model, actions }) {
       `of ${count(circuit.failure_threshold)} in ${figure(circuit.window_seconds)} s`,
     );
     setText(nodes.rate, figure(last?.per_second));
-    setText(nodes["rate-note"], last ? instancesNote(last.instances) : "");
+    setText(nodes["rate-note"], last ? instancesNote(last.instances) : oldNote(model.vitals.at(-1)));
     setText(nodes["poison-fact"], count(model.poisonCount));
     setText(nodes["poison-note"], model.parkedKeys ? `${plural(model.parkedKeys, "key")} parked` : "");
   }
@@ -137,8 +139,16 @@ function instancesNote(instances) {
   return instances ? `on ${plural(instances, "instance")}` : "no instance runs";
 }
 
+/** Since when something is not known. */
+function oldNote(last) {
+  return last ? `not known since ${clock(last.time)}` : "";
+}
+
 function waitingNote(model, last) {
-  if (model.partitions?.problem) return "not known now";
+  if (model.waiting === null && model.partitions) {
+    if (model.isOld(model.partitions)) return oldNote(model.partitions);
+    if (model.partitions.problem) return "not known now";
+  }
   const partitions = model.partitions?.rows.length;
   if (!partitions) return "";
   const where = `on ${plural(partitions, "partition")}`;

@@ -2,6 +2,7 @@
 
 import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
 import { stateName } from "./format.js";
+import { toast } from "./toast.js";
 
 export class Confirm {
   #model;
@@ -24,6 +25,10 @@ export class Confirm {
       this.#act();
     });
     this.dialog.addEventListener("close", () => this.#finish(null));
+    // A key that is held down on the button that asks must not answer as well.
+    this.dialog.addEventListener("keydown", (event) => {
+      if (event.repeat && event.key === "Enter") event.preventDefault();
+    });
     for (const topic of ["circuit", "partitions", "poison"]) {
       model.addEventListener(topic, () => this.#refresh());
     }
@@ -36,7 +41,7 @@ export class Confirm {
    * @param question {title, what, facts(), go, danger, reason, act(reason)}
    */
   ask(question) {
-    const { title, what, field, reason, refused, go } = this.#nodes;
+    const { title, what, field, reason, refused, cancel, go } = this.#nodes;
     this.#question = question;
     this.#asked = this.#state();
     setText(title, question.title);
@@ -51,6 +56,7 @@ export class Confirm {
     this.#refresh();
     this.dialog.showModal();
     if (question.reason) reason.focus();
+    else if (question.danger) cancel.focus();
     else go.focus();
     return new Promise((resolve) => {
       this.#answer = resolve;
@@ -63,10 +69,15 @@ export class Confirm {
     setText(this.#nodes.refused, "");
     try {
       const said = await question.act(this.#nodes.reason.value.trim());
-      if (question === this.#question) this.#finish(said);
-      this.dialog.close();
+      if (question === this.#question) {
+        this.#finish(said);
+        this.dialog.close();
+      } else toast(said); // closed meanwhile: it is done all the same
     } catch (error) {
-      if (question !== this.#question) return;
+      if (question !== this.#question) {
+        toast(refusal(error));
+        return;
+      }
       setText(this.#nodes.refused, refusal(error));
       this.#nodes.go.disabled = false;
     }

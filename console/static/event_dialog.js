@@ -7,7 +7,7 @@ import { asMilliseconds, bytes, clock, count, shortType } from "./format.js";
 export function createEventDialog({ api, actions }) {
   const dialog = byId("event");
   const nodes = Object.fromEntries(
-    ["title", "facts", "error", "body", "body-title", "properties", "refused", "key", "one"].map(
+    ["title", "facts", "error", "body", "body-title", "properties", "refused", "key", "one", "discard"].map(
       (name) => [name, byId(`event-${name}`)],
     ),
   );
@@ -17,6 +17,16 @@ export function createEventDialog({ api, actions }) {
   nodes.one.addEventListener("click", () => {
     dialog.close();
     actions.redrive({ id: shown.id, label: placeOf(shown) });
+  });
+  nodes.discard.addEventListener("click", () => {
+    dialog.close();
+    actions.discard({
+      id: shown.id,
+      label: placeOf(shown),
+      key: shown.key,
+      error: `${shortType(shown.error?.type)}: ${shown.error?.message}`,
+      parked: shown.parked,
+    });
   });
   nodes.key.addEventListener("click", () => {
     dialog.close();
@@ -62,7 +72,8 @@ export function createEventDialog({ api, actions }) {
 }
 
 function placeOf(message) {
-  return `event ${message.partition}/${message.sequence_number}`;
+  const key = message.key === null ? "" : ` of key ${message.key}`;
+  return `event ${message.partition}/${message.sequence_number}${key}`;
 }
 
 function factsOf(message) {

@@ -20,10 +20,20 @@ export function showJob({ model, changed }) {
 }
 
 function textOf(job) {
+  if (job.reason) return discardText(job);
   const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
   if (job.left) parts.push(`${count(job.left)} left`);
   if (job.stopped) parts.push(`stopped: ${job.stopped}`);
   return `Redrive of ${selected(job.selection)} by ${job.by} ${job.done ? "is over" : "runs"}: ${parts.join(", ")}.`;
+}
+
+function discardText(job) {
+  const what = selected(job.selection);
+  if (!job.done) return `${job.by} discards ${what} (“${job.reason}”).`;
+  const behind = [job.replayed && `${count(job.replayed)} handled`, job.failed && `${count(job.failed)} failed again`, job.left && `${count(job.left)} left`];
+  const rest = behind.filter(Boolean).join(", ");
+  const verdict = job.discarded ? `${job.by} has discarded ${what} (“${job.reason}”)` : `Not discarded: ${what}`;
+  return [verdict, rest && `behind it ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
 }
 
 function selected(selection) {

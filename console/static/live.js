@@ -54,6 +54,12 @@ export class Live {
     this.#connect();
   }
 
+  /** Show that there is no connection yet, and why. */
+  waits(why) {
+    this.why = why;
+    this.#become("down");
+  }
+
   /** Ask for the live tail, now and after each reconnection. */
   tail(on) {
     this.#wantsTail = on;

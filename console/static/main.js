@@ -7,7 +7,7 @@ import { showConnection } from "./connection_view.js";
 import { byId, setText } from "./dom.js";
 import { createEventDialog } from "./event_dialog.js";
 import { showHistory } from "./history_view.js";
-import { Live } from "./live.js";
+import { Live, pause } from "./live.js";
 import { showLog } from "./log_view.js";
 import { Model } from "./model.js";
 import { showParked } from "./parked_view.js";
@@ -15,6 +15,7 @@ import { showPartitions } from "./partitions_view.js";
 import { showPlots } from "./plots.js";
 import { showPoison } from "./poison_view.js";
 import { showTail } from "./tail_view.js";
+import { toast } from "./toast.js";
 
 function signedOut() {
   location.assign("/login");
@@ -52,13 +53,28 @@ showTail({ model, live });
 
 byId("theme").addEventListener("click", () => globalThis.breakwaterTheme.toggle());
 byId("logout").addEventListener("click", async () => {
-  await api.post("/logout").catch(() => {});
-  signedOut();
+  try {
+    location.assign((await api.post("/logout")).next);
+  } catch (error) {
+    toast(`You are still signed in: ${error.message}.`);
+  }
 });
 
-const session = await api.session();
+/** Ask until there is an answer: the console may be restarted while the page loads. */
+async function begin() {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return await api.session();
+    } catch (error) {
+      live.waits(`${error.message}`);
+      await new Promise((resolve) => setTimeout(resolve, pause(attempt)));
+    }
+  }
+}
+
+const session = await begin();
 setText(byId("operator"), session.operator);
 setText(byId("circuit-name"), session.circuit);
-actions.circuitIs(session.circuit);
+actions.sessionIs(session);
 showLog({ model, api, operator: session.operator });
 live.now();

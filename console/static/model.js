@@ -3,6 +3,8 @@
 const VITALS = 600;
 const LOG = 500;
 const TAIL = 40;
+/** What has not been said anew for so long is not shown as if it were so now. */
+const OLD_MS = 15_000;
 
 const STATE_AFTER = {
   opened: "open",
@@ -21,6 +23,7 @@ export class Model extends EventTarget {
     this.vitals = [];
     this.log = [];
     this.tail = [];
+    this.tailProblem = "";
     this.redrive = null;
     this.poisonCount = null;
     this.parkedKeys = null;
@@ -36,9 +39,20 @@ export class Model extends EventTarget {
 
   /** Events that wait, over all partitions; null when that is not known. */
   get waiting() {
-    if (!this.partitions?.rows.length) return null;
+    if (!this.partitions?.rows.length || this.isOld(this.partitions)) return null;
     const known = this.partitions.rows.filter((row) => row.lag !== null && row.lag !== undefined);
     return known.length ? known.reduce((sum, row) => sum + row.lag, 0) : null;
+  }
+
+  /** Whether a table or a row is from so long ago that nobody seems to read it any more. */
+  isOld({ time }) {
+    return this.now() - time > OLD_MS;
+  }
+
+  /** The last row of vitals, if it is of now. */
+  get vital() {
+    const last = this.vitals.at(-1);
+    return last && !this.isOld(last) ? last : undefined;
   }
 
   /** Replace everything. */
@@ -72,7 +86,8 @@ export class Model extends EventTarget {
         this.#tell("log");
         break;
       case "tail":
-        push(this.tail, data, TAIL);
+        this.tailProblem = data.problem ?? "";
+        if (!data.problem) push(this.tail, data, TAIL);
         this.#tell("tail");
         break;
       case "redrive":

@@ -20,7 +20,7 @@ export function showPartitions({ model }) {
 
   const render = oncePerFrame(() => {
     const partitions = model.partitions;
-    setText(note, noteOf(partitions));
+    setText(note, noteOf(partitions, model));
     const rows = partitions?.rows ?? [];
     const most = Math.max(1, ...rows.map((row) => row.lag ?? 0));
     fillRows(body, rows, make, (line, row) => {
@@ -31,6 +31,7 @@ export function showPartitions({ model }) {
     });
   });
   model.addEventListener("partitions", render);
+  setInterval(render, 1000);
 }
 
 function make() {
@@ -50,8 +51,9 @@ function lease(seconds) {
   return seconds > 0 ? `${figure(Math.round(seconds))} s` : "expired";
 }
 
-function noteOf(partitions) {
+function noteOf(partitions, model) {
   if (!partitions) return "reading…";
   if (partitions.problem) return partitions.problem;
+  if (model.isOld(partitions)) return `not read since ${clock(partitions.time)}`;
   return `as of ${clock(partitions.time)}`;
 }

@@ -8,6 +8,8 @@ import { createTabs } from "./tabs.js";
 const SEARCH_PAUSE_MS = 250;
 /** The console may answer with a list that is two seconds old: after a change one more look. */
 const SETTLED_MS = 2_500;
+/** A list that is older was not read anew, for a redrive has the messages. */
+const HELD_MS = 10_000;
 const LIMIT = 200;
 const COLUMNS = ["Key", "Error", "Attempts", "Enqueued", "Partition / seq.", "Size"];
 
@@ -29,15 +31,16 @@ export function showPoison({ model, api, actions, dialog }) {
       const found = await api.get(`/api/poison?${parameters}`, asked.signal);
       if (asked !== asking) return;
       shown = found.messages;
-      render(found.more);
+      render(found.more, found.as_of);
     } catch (error) {
       if (error.name !== "AbortError") setText(empty, `Not read: ${error.message}`);
     }
   }
 
-  function render(more) {
+  function render(more, asOf) {
     fillRows(body, shown, () => make(open, redrive), fill);
-    setText(empty, emptyText(shown.length, query.value.trim(), more));
+    const held = model.now() - asOf > HELD_MS ? `As it was at ${clock(asOf)}: somebody holds the queue.` : "";
+    setText(empty, [held, emptyText(shown.length, query.value.trim(), more)].filter(Boolean).join(" "));
     setAttribute(all, "disabled", !shown.length && !model.parkedKeys);
   }
 

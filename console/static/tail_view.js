@@ -27,7 +27,7 @@ export function showTail({ model, live }) {
       COLUMNS.forEach(([, , read], index) => setText(line.children[index], row ? read(row) : ""));
       setAttribute(line.children[5], "title", row?.preview);
     });
-    setText(note, noteOf(toggle.checked, newest.length));
+    setText(note, noteOf(toggle.checked, newest.length, model.tailProblem));
   });
 
   toggle.addEventListener("change", () => {
@@ -46,7 +46,8 @@ function make() {
   );
 }
 
-function noteOf(on, some) {
+function noteOf(on, some, problem) {
   if (!on) return some ? "paused" : "a sample of what flows through the hub";
+  if (problem) return `cannot be read: ${problem}`;
   return some ? "newest first, a sample" : "waiting for events";
 }

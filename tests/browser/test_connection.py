@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from typing import Any
 
@@ -59,8 +60,12 @@ class Server:
 
     def lines(self, *cursors: str) -> None:
         """Send a log line for each cursor."""
-        items = [{"cursor": each, "kind": "log", "data": line(f"line {each}")} for each in cursors]
-        self._send({"type": "messages", "items": items})
+        self.items(*((each, "log", line(f"line {each}")) for each in cursors))
+
+    def items(self, *items: tuple[str, str, dict[str, Any]]) -> None:
+        """Send messages of the backplane: cursor, kind and data of each."""
+        named = [dict(zip(("cursor", "kind", "data"), each, strict=True)) for each in items]
+        self._send({"type": "messages", "items": named})
 
     async def drop(self) -> None:
         """Close the connection."""
@@ -134,3 +139,35 @@ async def test_silence_is_said(site: Site) -> None:
     await expect(ada.page.locator("#connection")).to_have_text("Disconnected")
     await ada.page.clock.run_for(1_000)
     await server.resumed("1-1", 2)
+
+
+async def test_old_figures_are_not_shown_as_those_of_now(site: Site) -> None:
+    """The console answers, but nobody reads the hub for it any more."""
+    ada = await site.sign_in("Ada")
+    server = Server()
+    await server.take(ada)
+    waiting = ada.page.locator("#waiting")
+    await expect(ada.page.locator("#connection")).to_have_text("Live · one")
+    now = await ada.page.evaluate("Date.now()")
+    row = {"partition": "0", "lag": 70, "owner": "a", "lease_seconds": 9, "last_enqueued": 99}
+    vital = {"handled": 5, "per_second": 5.0, "instances": 1, "holding": 0, "signs": "1-1"}
+    server.items(
+        ("1-1", "partitions", {"time": now, "rows": [row], "problem": None}),
+        ("1-2", "vitals", vital | {"time": now, "poison_count": 0, "parked_keys": 0}),
+        ("1-3", "tail", {"time": now, "problem": "partition 0: no such consumer group"}),
+    )
+    await ada.page.clock.run_for(1_000)
+    await expect(waiting).to_have_text("70")
+    await expect(ada.page.locator("#rate")).to_have_text("5")
+    await ada.page.check("#tail-on")
+    await ada.page.clock.run_for(1_000)
+    await expect(ada.page.locator("#tail-note")).to_contain_text("no such consumer group")
+    for number in range(4):
+        await ada.page.clock.run_for(4_000)
+        server.lines(f"2-{number}")
+    await ada.page.clock.run_for(1_000)
+    await expect(waiting).not_to_have_text(re.compile(r"\d"))
+    await expect(ada.page.locator("#waiting-note")).to_contain_text("not known since")
+    await expect(ada.page.locator("#rate")).not_to_have_text(re.compile(r"\d"))
+    await expect(ada.page.locator("#partitions-note")).to_contain_text("not read since")
+    await expect(ada.page.locator("#connection")).to_have_text("Live · one")

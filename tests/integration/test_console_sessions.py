@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 import pytest
-from starlette.requests import Request
 from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
@@ -21,7 +20,6 @@ from console.app import create_app
 from console.backplane import MemoryBackplane
 from console.coordination import CoordinationError, MemoryCoordination
 from console.ended import ENDED, EndedSessions
-from console.login import address_of
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,
@@ -188,27 +186,6 @@ async def test_a_right_token_is_no_wrong_try() -> None:
     async with serving_memory() as served:
         for number in range(21):
             await served.browser(f"operator {number}")
-
-
-def request(client: str, *forwarded: str) -> Request:
-    headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
-    return Request({"type": "http", "headers": headers, "client": (client, 1)})
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "proxies", "address"),
-    [
-        ((), ("*",), "10.0.0.1"),
-        (("203.0.113.9",), (), "10.0.0.1"),
-        (("203.0.113.9",), ("*",), "203.0.113.9"),
-        (("made-up, 198.51.100.7", "made-up, 203.0.113.9"), ("*",), "203.0.113.9"),
-    ],
-)
-def test_nobody_chooses_the_address_that_is_counted(
-    forwarded: tuple[str, ...], proxies: tuple[str, ...], address: str
-) -> None:
-    """The nearest balancer writes last."""
-    assert address_of(request("10.0.0.1", *forwarded), proxies) == address
 
 
 async def test_addresses_that_one_caller_has_count_as_one() -> None:

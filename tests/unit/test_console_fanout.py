@@ -10,14 +10,6 @@ from typing import Any
 
 import pytest
 
-from breaker import (
-    BreakerSettings,
-    CircuitBreaker,
-    HistoryEntry,
-    MemoryCircuitStore,
-    StoreUnavailableError,
-)
-from console import circuit_feed, upkeep
 from console.backplane import BackplaneError, Document, MemoryBackplane, Message
 from console.coordination import MemoryCoordination
 from console.fanout import READ, Fanout
@@ -234,59 +226,3 @@ async def test_a_stream_that_goes_back_is_noticed(backplane: FaultyBackplane) ->
         assert fanout.epoch == epoch + 1
         assert json.loads(fanout.snapshot_text)["cursor"] == "1-2"
         assert await fanout.resume("1-1") == fanout.ring.end - 1
-
-
-async def test_a_work_that_fails_begins_anew(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Whatever it was: the page would say "live" over what stands still."""
-    monkeypatch.setattr(upkeep, "AGAIN_SECONDS", 0.001)
-    backplane = BrokenBackplane(MemoryCoordination())
-    fanout = Fanout(backplane)
-    (task,) = upkeep.start(reading=fanout.run)
-    (cursor,) = await backplane.publish([("log", {"n": 0})])
-    await reached(fanout, cursor)
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-    assert "reading failed; it begins anew" in caplog.text
-
-
-class BrokenBackplane(MemoryBackplane):
-    """One whose driver has a fault of its own, twice."""
-
-    faults = 2
-
-    async def latest(self, count: int) -> list[Message]:
-        if self.faults:
-            self.faults -= 1
-            raise KeyError("kind")
-        return await super().latest(count)
-
-
-class ForgetfulBreaker(CircuitBreaker):
-    """One whose history cannot be read at first."""
-
-    refusals = 2
-
-    async def history(self, limit: int = 100) -> list[HistoryEntry]:
-        if self.refusals:
-            self.refusals -= 1
-            raise StoreUnavailableError("away")
-        return await super().history(limit)
-
-
-async def test_a_history_that_could_not_be_read_is_read_later(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Though nothing else changes: who approved must not stay unknown."""
-    monkeypatch.setattr(circuit_feed, "SECONDS", 0.002)
-    breaker = ForgetfulBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
-    fanout = Fanout(MemoryBackplane(MemoryCoordination()))
-    async with breaker:
-        await breaker.isolate("ann", "because")
-        feeding = asyncio.create_task(circuit_feed.feed_circuit(breaker, fanout))
-        async with asyncio.timeout(5):
-            while "ann" not in fanout.history:
-                await fanout.wake.wait()
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)

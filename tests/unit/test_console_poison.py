@@ -9,9 +9,9 @@ import pytest
 from starlette.exceptions import HTTPException
 
 from console.coordination import MemoryCoordination
+from console.jobs import selection_in
 from console.poison import AT_ONCE, BROWSE, Catalogue, look
 from console.poison_documents import full, matches, summary, text_of
-from console.jobs import selection_in
 from processing.adapters.memory import MemoryPoisonQueue
 from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
 from processing.operations import PoisonStorage

@@ -1,0 +1,29 @@
+"""Whose wrong tries are counted together."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.requests import Request
+
+from console.login import address_of
+
+
+def request(client: str, *forwarded: str) -> Request:
+    headers = [(b"x-forwarded-for", each.encode()) for each in forwarded]
+    return Request({"type": "http", "headers": headers, "client": (client, 1)})
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "proxies", "address"),
+    [
+        ((), ("*",), "10.0.0.1"),
+        (("203.0.113.9",), (), "10.0.0.1"),
+        (("203.0.113.9",), ("*",), "203.0.113.9"),
+        (("made-up, 198.51.100.7", "made-up, 203.0.113.9"), ("*",), "203.0.113.9"),
+    ],
+)
+def test_nobody_chooses_the_address_that_is_counted(
+    forwarded: tuple[str, ...], proxies: tuple[str, ...], address: str
+) -> None:
+    """The nearest balancer writes last."""
+    assert address_of(request("10.0.0.1", *forwarded), proxies) == address
