@@ -10,6 +10,7 @@ export class Confirm {
   #question = null;
   #answer = null;
   #asked = "";
+  #home = null;
 
   constructor(model) {
     this.#model = model;
@@ -24,7 +25,10 @@ export class Confirm {
       event.preventDefault();
       this.#act();
     });
-    this.dialog.addEventListener("close", () => this.#finish(null));
+    this.dialog.addEventListener("close", () => {
+      this.#finish(null);
+      this.#goHome();
+    });
     // A key that is held down on the button that asks must not answer as well.
     this.dialog.addEventListener("keydown", (event) => {
       if (event.repeat && event.key === "Enter") event.preventDefault();
@@ -44,6 +48,7 @@ export class Confirm {
     const { title, what, field, reason, refused, cancel, go } = this.#nodes;
     this.#question = question;
     this.#asked = this.#state();
+    this.#home = document.activeElement?.closest("section");
     setText(title, question.title);
     setText(what, question.what);
     setText(refused, "");
@@ -87,6 +92,15 @@ export class Confirm {
     this.#question = null;
     this.#answer?.(said);
     this.#answer = null;
+  }
+
+  /** What was pressed may be gone or closed to a hand by now: the keyboard stays in its section. */
+  #goHome() {
+    if (document.activeElement !== document.body) return;
+    const home = this.#home?.hasAttribute("tabindex")
+      ? this.#home
+      : this.#home?.querySelector("[tabindex='0']:not([hidden])");
+    (home ?? byId("circuit")).focus({ preventScroll: true });
   }
 
   /** The facts are those of now; a circuit that moved on under the operator's hand is said. */

@@ -44,7 +44,12 @@ export function setAttribute(node, name, value) {
  * @param fill called as fill(child, item, index) for each.
  */
 export function fillRows(parent, items, make, fill) {
-  while (parent.children.length > items.length) parent.lastElementChild.remove();
+  while (parent.children.length > items.length) {
+    const last = parent.lastElementChild;
+    // The keyboard stays with the list whose row it was on.
+    if (last.contains(document.activeElement)) parent.closest("[tabindex='0']")?.focus({ preventScroll: true });
+    last.remove();
+  }
   while (parent.children.length < items.length) parent.append(make());
   items.forEach((item, index) => fill(parent.children[index], item, index));
 }

@@ -39,6 +39,7 @@ async def test_an_event_is_discarded_on_record(site: Site) -> None:
         log = operator.page.locator("#log .line", has_text="discarded event").last
         await expect(log).to_contain_text("a test of June")
     await expect(ada.page.locator("#poison tr")).to_have_count(0)
+    await expect(ada.page.locator("#pane-poison")).to_be_focused()
 
     await grace.page.fill("#confirm-reason", "a test of June")
     await grace.page.click("#confirm-go")
