@@ -15,7 +15,7 @@ from console.coordination import MemoryCoordination
 from console.duties import Duties
 from console.fanout import Fanout
 from console.settings import ConsoleSettings
-from console.tools import Tools
+from console.tools import Tools, ToolsError
 from console.vitals import NoVitalSigns
 from console.watchers import PAGE, TAIL
 
@@ -66,7 +66,7 @@ async def heard(said: asyncio.Queue[tuple[str, Any]]) -> tuple[str, Any]:
     ("tools", "problem"),
     [
         (Tools({}), "AzureWebJobsStorage is missing"),
-        (Tools(REAL | {"EventHubConnection": "nonsense"}), "a setting cannot be used"),
+        (Tools(REAL | {"EventHubConnection": "nonsense"}), "EventHubConnection"),
         (Tools(REAL | {"BREAKER_WINDOW_SECONDS": "no"}), "BREAKER_WINDOW_SECONDS"),
         (BrokenTools({}), "ZeroDivisionError: console.hub"),
     ],
@@ -93,6 +93,19 @@ async def test_a_tail_that_cannot_be_read_says_why(
         kind, data = await heard(said)
         assert (kind, set(data)) == ("tail", {"time", "problem"})
         assert "Error: " in data["problem"]
+
+
+async def test_what_an_sdk_says_to_a_setting_is_told() -> None:
+    """It raises no error of ours."""
+
+    @asynccontextmanager
+    async def opening(connection: str) -> AsyncIterator[str]:
+        if not connection:
+            raise ValueError("Connection string is either blank or malformed.")
+        yield connection
+
+    with pytest.raises(ToolsError, match="a setting cannot be used: Connection string is either"):
+        await Tools({}).enter(opening(""))
 
 
 async def test_one_that_was_replaced_ends() -> None:
