@@ -42,7 +42,7 @@ class MemoryProgressStore:
         above = dict(known.finished) | {mark.sequence_number: mark.enqueued_ms for mark in finished}
         if highest is not None:
             above = {seq: ms for seq, ms in above.items() if seq > highest.sequence_number}
-        self._known[source] = Progress(highest, above, known.owner)
+        self._known[source] = Progress(highest, above, max(known.owner, owner))
         return known.owner <= owner
 
     async def reset(self, source: Source) -> Progress:

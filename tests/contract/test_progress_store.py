@@ -116,7 +116,7 @@ async def test_namespaces_are_apart(redis_url: str) -> None:
         west = RedisProgressStore(client, ttl_seconds=60, namespace="West.example")
         await west.commit(SOURCE, 0, Mark(9, 90), [])
         east = RedisProgressStore(client, ttl_seconds=60, namespace="east.example")
-        assert await east.open(SOURCE) == Progress(owner=1)
+        assert (await east.open(SOURCE)).watermark is None
         again = RedisProgressStore(client, ttl_seconds=60, namespace="west.example")
         assert (await again.load(SOURCE)).watermark == Mark(9, 90)
 
@@ -131,6 +131,22 @@ async def test_a_store_that_lost_its_data(redis_url: str) -> None:
         assert await store.commit(SOURCE, owner, Mark(1, 10), [])
 
 
+async def test_an_earlier_owner_of_a_store_that_lost_its_data(redis_url: str) -> None:
+    """However often the partition was opened before, whoever opens it afterwards is the later one,
+    and so is, of two that go on without opening it, the one that did so last.
+    """
+    async with Redis.from_url(redis_url) as client:
+        store = RedisProgressStore(client, ttl_seconds=60)
+        owners = [(await store.open(SOURCE)).owner for _ in range(5)]
+        await client.flushall()
+        assert await store.commit(SOURCE, owners[-1], Mark(1, 10), [])
+        assert not await store.commit(SOURCE, owners[-2], Mark(2, 20), [])
+        await client.flushall()
+        fresh = (await store.open(SOURCE)).owner
+        assert not await store.commit(SOURCE, owners[-1], Mark(3, 30), [])
+        assert await store.commit(SOURCE, fresh, None, [])
+
+
 async def test_redis_keys_expire(redis_url: str) -> None:
     """No key stays for ever."""
     async with Redis.from_url(redis_url) as client:
@@ -138,6 +154,19 @@ async def test_redis_keys_expire(redis_url: str) -> None:
         await store.commit(SOURCE, 0, Mark(1, 1), [Mark(3, 3)])
         for key in await client.keys():
             assert 0 < await client.ttl(key) <= 60
+
+
+async def test_a_held_batch_keeps_its_progress(redis_url: str) -> None:
+    """A batch that is opened again and again without a completion, for days, forgets nothing."""
+    async with Redis.from_url(redis_url) as client:
+        store = RedisProgressStore(client, ttl_seconds=60)
+        await store.commit(SOURCE, 0, Mark(1, 1), [Mark(3, 3)])
+        keys = await client.keys()
+        for key in keys:
+            await client.expire(key, 30)
+        await store.open(SOURCE)
+        assert len(keys) == 2
+        assert all([await client.ttl(key) > 30 for key in keys])
 
 
 async def test_scripts_forgotten_by_the_server(redis_url: str) -> None:

@@ -36,7 +36,11 @@ if proposed and proposed > watermark then
   watermark = proposed
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', watermark)
+-- A server that lost its data knows no owner: whoever writes goes on, until a later one does.
+local latest = tonumber(known[1] or '-1')
+if token > latest then
+  redis.call('HSET', KEYS[1], 'owner', ARGV[2])
+end
 redis.call('EXPIRE', KEYS[1], ttl)
 redis.call('EXPIRE', KEYS[2], ttl)
--- A server that lost its data knows no owner: whoever writes first goes on.
-return (known[1] and tonumber(known[1]) > token) and 0 or 1
+return token < latest and 0 or 1

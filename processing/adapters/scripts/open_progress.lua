@@ -1,18 +1,24 @@
 -- Makes the caller a partition's owner and tells what is known of it.
 --
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
---          owner; since, the first token that may write (raised when progress is dropped)
+--          owner, microseconds since 1970 or more; since, the first token that may write (raised when progress is dropped)
 -- KEYS[2]  sorted set of finished events above it: member "<sequence>:<enqueued ms>", score sequence
 -- ARGV[1]  seconds until an idle partition is forgotten
 -- ARGV[2]  "1" to drop what is known, "" to keep it
 -- Returns the caller's token, the watermark's sequence number and enqueued time (false for none),
 -- and the finished members.
-local owner = redis.call('HINCRBY', KEYS[1], 'owner', 1)
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+-- From the clock, so that a token of before the server lost its data is older than any after it.
+local latest = tonumber(redis.call('HGET', KEYS[1], 'owner') or '0')
+local owner = string.format('%.0f', math.max(now, latest + 1))
+redis.call('HSET', KEYS[1], 'owner', owner)
 if ARGV[2] == '1' then
   redis.call('HDEL', KEYS[1], 'sequence_number', 'enqueued_ms')
   redis.call('HSET', KEYS[1], 'since', owner)
   redis.call('DEL', KEYS[2])
 end
 redis.call('EXPIRE', KEYS[1], tonumber(ARGV[1]))
+redis.call('EXPIRE', KEYS[2], tonumber(ARGV[1]))  -- a batch may be held for longer than that
 local watermark = redis.call('HMGET', KEYS[1], 'sequence_number', 'enqueued_ms')
 return {owner, watermark[1], watermark[2], redis.call('ZRANGE', KEYS[2], 0, -1)}
