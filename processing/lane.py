@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from breaker import Permit
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
-from processing.parked_event import Position, position_of
+from processing.parked_event import Position, is_reached, position_of
 from processing.parking import ParkState
 from processing.poison import PoisonMessage
 from processing.progress import BatchProgress
@@ -93,10 +93,10 @@ class Lane:
         """Skip what a redrive has replayed already."""
         if not replayed:
             return events
-        skipped = [event for event in events if position_of(event) <= replayed]
+        skipped = [event for event in events if is_reached(position_of(event), replayed)]
         self.skipped += len(skipped)
         await self._finish_all(skipped)
-        return [event for event in events if position_of(event) > replayed]
+        return [event for event in events if not is_reached(position_of(event), replayed)]
 
     async def _finish_all(self, events: Sequence[Event]) -> None:
         await asyncio.gather(*map(self._progress.finish, events))  # they share a commit

@@ -24,6 +24,15 @@ def position_of(event: Event | PoisonMessage) -> Position:
     return f"{event.enqueued_ms:015d}:{event.sequence_number:020d}"
 
 
+def is_reached(position: Position, replayed: Position) -> bool:
+    """Whether a replay up to `replayed` took this event along.
+
+    Both its time and its number must say so. The number alone would take in events of a hub that
+    was made again; the time alone one that came later, should the hub's clock have gone back.
+    """
+    return position <= replayed and position[16:] <= replayed[16:]
+
+
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
     """An event and where it came from; without its body while it is only a claim check."""

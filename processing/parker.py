@@ -98,8 +98,9 @@ class BatchParking:
         document = await self._persist(
             lambda: self._store.poison(self._claim, *place, small.to_json())
         )
-        self._parked.add(message.key)
-        await self._announce(message.key, position_of(message), document)
+        if document is not None:
+            self._parked.add(message.key)
+            await self._announce(message.key, position_of(message), document)
 
     async def park(self, events: Sequence[Event]) -> ParkReply:
         """Park the first events of a parked key's lane: as many as the reply has states.

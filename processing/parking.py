@@ -95,11 +95,12 @@ class ParkingStore(Protocol):
 
     async def poison(
         self, claim: Claim, source: Source, key: str | None, position: Position, document: str
-    ) -> str:
+    ) -> str | None:
         """Park a key, with the poisoned event as an entry. A repeat keeps the first document.
 
         Returns:
-            The document that stands in the list.
+            The document that stands in the list; None: a redrive has replayed the event since this
+            was first asked for (the answer was lost), and nothing is parked.
 
         Raises:
             OwnershipLostError: another owner has claimed the partition.

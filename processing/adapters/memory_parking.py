@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
-from processing.parked_event import Position
+from processing.parked_event import Position, is_reached
 from processing.parking import Claim, Entry, EntryKind, ParkedKey, ParkReply, ParkState
 
 type Place = tuple[Source, str | None]
@@ -58,14 +58,17 @@ class MemoryParkingStore:
 
     async def poison(
         self, claim: Claim, source: Source, key: str | None, position: Position, document: str
-    ) -> str:
+    ) -> str | None:
         """See `ParkingStore.poison`."""
         await asyncio.sleep(0)
         self._check_owner(source, claim)
-        parked = self._parked.setdefault((source, key), _Parked(self._clock()))
-        known = parked.entries.get(position)
-        if known is not None and known.kind is not EntryKind.EVENT:
+        parked = self._parked.get((source, key))
+        known = parked and parked.entries.get(position)
+        if known and known.kind is not EntryKind.EVENT:
             return known.document
+        if is_reached(position, self._replayed.get((source, key), "")):
+            return None
+        parked = self._parked.setdefault((source, key), _Parked(self._clock()))
         parked.entries[position] = Entry(position, EntryKind.UNANNOUNCED, document)
         return document
 
@@ -95,7 +98,7 @@ class MemoryParkingStore:
         for position, document in events:
             if position in parked.entries:
                 states.append(_STATES[parked.entries[position].kind])
-            elif position <= replayed:
+            elif is_reached(position, replayed):
                 states.append(ParkState.REPLAYED)
             elif len(parked.entries) >= self._most:
                 raise StorageUnavailableError(

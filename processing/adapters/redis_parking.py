@@ -80,16 +80,16 @@ class RedisParkingStore:
 
     async def poison(
         self, claim: Claim, source: Source, key: str | None, position: Position, document: str
-    ) -> str:
+    ) -> str | None:
         """See `ParkingStore.poison`."""
         label = _label(key)
         # Before anything is parked: a set with a partition too many does no harm.
         await _asked(self._client.sadd(self._sources, str(source)))
-        keys = self._keys(source, "owner", "keys", f"entries:{label}", f"documents:{label}")
+        names = ("owner", "keys", f"entries:{label}", f"documents:{label}", "replayed")
         args = [claim.owner, label, position, EntryKind.UNANNOUNCED + document]
-        if (known := await _asked(self._poison(keys, args))) is None:
+        if (known := await _asked(self._poison(self._keys(source, *names), args))) is None:
             raise _taken(source)
-        return _text(known)[1:]
+        return _text(known)[1:] or None
 
     async def announced(self, source: Source, key: str | None, position: Position) -> None:
         """See `ParkingStore.announced`."""

@@ -159,6 +159,29 @@ async def test_replayed_events_are_known(store: ParkingStore) -> None:
     assert (await store.claim(SOURCE, "you", at(11))).replayed == {}  # progress knows it now
 
 
+async def test_a_poisoned_event_that_was_replayed(store: ParkingStore) -> None:
+    """If the answer to parking it was lost and a redrive was faster than the repeat, it is not
+    parked again; the next one of its key is.
+    """
+    claim = await parked(store)
+    await store.lease(SOURCE, "k", "t", LEASE_MS)
+    await store.finish(SOURCE, "k", "t", at(10))
+    assert await store.poison(claim, SOURCE, "k", at(10), "poison") is None
+    assert await store.keys() == []
+    assert await store.poison(claim, SOURCE, "k", at(11), "next") == "next"
+
+
+async def test_a_later_event_with_an_earlier_time(store: ParkingStore) -> None:
+    """Should the hub's clock have gone back, an event behind a replayed one is not taken for it."""
+    claim = await parked(store, "k", 13)
+    await store.lease(SOURCE, "k", "t", LEASE_MS)
+    await store.finish(SOURCE, "k", "t", at(10))
+    early = at(11, enqueued_ms=1_600_000_000_000)
+    reply = await store.park(claim, SOURCE, "k", [(early, "e")])
+    assert reply.states == (ParkState.PARKED,)
+    assert await store.poison(claim, SOURCE, "k", at(12, 1_600_000_000_000), "poison") == "poison"
+
+
 async def test_rewound_events_are_not_known(store: ParkingStore) -> None:
     """What an operator rewinds to is processed again although it was replayed."""
     await parked(store)
@@ -230,6 +253,19 @@ async def test_lease_runs_out(redis_url: str) -> None:
         assert 0 < await client.pttl(name) <= LEASE_MS
         await client.delete(name)
         assert not await store.renew(SOURCE, "k", "a", LEASE_MS)
+
+
+async def test_a_held_batch_keeps_what_was_replayed(redis_url: str) -> None:
+    """A batch that is claimed again and again without going on, for days, forgets nothing."""
+    async with Redis.from_url(redis_url) as client:
+        store = RedisParkingStore(client, most=10, ttl_seconds=60)
+        await parked(store)
+        await store.lease(SOURCE, "k", "t", LEASE_MS)
+        await store.finish(SOURCE, "k", "t", at(10))
+        (name,) = [key async for key in client.scan_iter("*replayed")]
+        await client.expire(name, 30)
+        await store.claim(SOURCE, "me", "")
+        assert await client.ttl(name) > 30
 
 
 async def test_parked_events_never_expire(redis_url: str) -> None:

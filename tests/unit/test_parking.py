@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from breaker import CircuitOpenError
-from processing.errors import OwnershipLostError, StorageUnavailableError
+from processing.errors import (
+    DependencyUnavailableError,
+    OwnershipLostError,
+    StorageUnavailableError,
+)
 from processing.event import Event
 from processing.parking import EntryKind
 from processing.poison import PoisonMessage
@@ -77,6 +82,47 @@ async def test_large_events() -> None:
         assert (await made.redrive().run()).replayed == 3
         assert [made.events[n] for n in range(3)] == large
         assert made.claims.blobs == {}
+
+
+async def test_a_lost_answer_and_a_quick_redrive() -> None:
+    """An event whose parking is repeated after a redrive has replayed it is not parked again."""
+    async with rig() as made:
+        made.bad = {0}
+        poison = made.store.poison
+
+        async def lost(*args: Any) -> str | None:
+            made.store.poison = poison  # type: ignore[method-assign]
+            await poison(*args)
+            made.bad.clear()
+            assert (await made.redrive().run()).released == 1
+            raise StorageUnavailableError("the answer is lost")
+
+        made.store.poison = lost  # type: ignore[method-assign]
+        result = await made.processor(hold_seconds=60.0).process(batch(keyed("a", "a")))
+        assert (result.poisoned, result.handled) == (1, 1)
+        assert (made.handled, made.poisoned, await made.parked()) == ([0, 1], [], [])
+
+
+async def test_a_hub_whose_clock_went_back() -> None:
+    """An event behind a replayed one is handled even if the hub says that it came before it."""
+    async with rig() as made:
+        made.bad = {1}
+        early = event(2, "a", enqueued_ms=event(1).enqueued_ms - 5)
+        events = [event(0, "b"), event(1, "a")]
+
+        async def down(each: Event) -> None:
+            if each.key == "b":
+                await turns(20)
+                raise DependencyUnavailableError("down")
+
+        made.before = down
+        with pytest.raises(DependencyUnavailableError):
+            await made.processor().process(batch(events))
+        made.before = None
+        made.bad.clear()
+        assert (await made.redrive().run()).released == 1
+        await made.processor().process(batch([*events, early]))
+        assert sorted(made.handled) == [0, 1, 2]
 
 
 async def test_crash_before_the_poison_queue() -> None:

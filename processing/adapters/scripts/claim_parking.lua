@@ -5,9 +5,10 @@
 -- KEYS[3]  hash: label -> position up to which a redrive has replayed the key
 -- ARGV[1]  the claim
 -- ARGV[2]  the watermark's position, or ""; what was replayed up to there progress knows as well
--- ARGV[3]  seconds until the claim of an idle partition is forgotten
+-- ARGV[3]  seconds until an idle partition's claim and replayed positions are forgotten
 -- Returns the labels of the parked keys, and label, position, ... of replayed keys.
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
+redis.call('EXPIRE', KEYS[3], ARGV[3])  -- a batch may be held for longer than that
 local found = redis.call('HGETALL', KEYS[3])
 local replayed = {}
 for i = 1, #found, 2 do

@@ -28,7 +28,7 @@ for i = 4, #ARGV - 1, 2 do
   if known then
     local kind = known:sub(1, 1)
     state = kind == 'P' and 2 or kind == 'U' and 3 or 1
-  elseif ARGV[i] <= replayed then
+  elseif ARGV[i] <= replayed and ARGV[i]:sub(17) <= replayed:sub(17) then  -- time and number
     state = 0
   elseif entries >= most then
     return {'full'}

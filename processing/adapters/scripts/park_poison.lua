@@ -1,20 +1,27 @@
--- Parks a key, with its poisoned event as an entry; a repeat keeps what stands there.
+-- Parks a key, with its poisoned event as an entry; a repeat keeps what stands there, and parks
+-- nothing once a redrive has replayed the event.
 --
 -- KEYS[1]  string: the latest claim
 -- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
 -- KEYS[3]  sorted set of the key's entries: member position, score 0
 -- KEYS[4]  hash: position -> kind and document
+-- KEYS[5]  hash: label -> position up to which a redrive has replayed the key
 -- ARGV[1]  the caller's claim
 -- ARGV[2]  the key's label
 -- ARGV[3]  position
 -- ARGV[4]  kind and document
--- Returns the document that stands there, or false if another claim is the latest.
+-- Returns the kind and document that stand there, "" if the event was replayed before, or false if
+-- another claim is the latest.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return false
 end
 local known = redis.call('HGET', KEYS[4], ARGV[3])
 if known and known:sub(1, 1) ~= 'E' then
   return known
+end
+local replayed = redis.call('HGET', KEYS[5], ARGV[2]) or ''
+if ARGV[3] <= replayed and ARGV[3]:sub(17) <= replayed:sub(17) then
+  return ''
 end
 local time = redis.call('TIME')
 redis.call('HSETNX', KEYS[2], ARGV[2], time[1] .. string.format('%06d', time[2]))
