@@ -20,6 +20,7 @@ DEPENDENCY_ERRORS = frozenset(
     {
         "builtins.ConnectionError",
         "builtins.TimeoutError",
+        "socket.gaierror",
         "aiohttp.client_exceptions.ClientConnectionError",
         "azure.core.exceptions.ServiceRequestError",
         "azure.core.exceptions.ServiceResponseError",
@@ -96,7 +97,7 @@ class RetryPolicy:
         started = self._clock()
         try:
             await handle(event)
-        except (Exception, asyncio.CancelledError, SystemExit) as error:
+        except BaseException as error:
             return await self._again(handle, event, _failed_with(error), started)
         return None
 
@@ -119,7 +120,9 @@ class RetryPolicy:
             last_attempt = self._clock()
             try:
                 await handle(event)
-            except (asyncio.CancelledError, SystemExit) as error:
+            except Exception:
+                raise
+            except BaseException as error:
                 raise _failed_with(error) from error
 
         try:
@@ -131,7 +134,14 @@ class RetryPolicy:
         return None
 
     def classify(self, error: Exception) -> FailureKind:
-        """What this error, as an event's last, says."""
+        """What this error, as an event's last, says.
+
+        Of a group, as a handler's `asyncio.TaskGroup` raises it, a verdict counts first. Else one
+        dependency that is down is enough: what the others say may be its doing.
+        """
+        if isinstance(error, ExceptionGroup):
+            kinds = {self.classify(each) for each in error.exceptions}
+            return min(kinds, key=(FailureKind.POISON, FailureKind.DEPENDENCY, *kinds).index)
         if isinstance(error, PoisonEventError):
             return FailureKind.POISON
         if isinstance(error, DependencyUnavailableError):
@@ -153,12 +163,16 @@ def describe(error: BaseException) -> str:
 def _failed_with(error: BaseException) -> Exception:
     """What a handler failed with, as an ordinary error.
 
-    A handler that awaits something that was cancelled, or a library that calls `sys.exit`, has
-    failed like any other; left alone, the one would end its lane without a word and the other the
-    whole instance. The cancellation of this very task is no failure and goes on.
+    A handler that awaits something that was cancelled, a library that calls `sys.exit` or has an
+    exception of its own kind beside `Exception`, has failed like any other; left alone, the first
+    would end its lane without a word, the second the whole instance, and the third would tear the
+    other lanes apart, each time anew. The cancellation of this very task is no failure and goes on,
+    and so does Ctrl-C.
     """
     if isinstance(error, Exception):
         return error
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        raise error
     task = asyncio.current_task()
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         raise error
@@ -168,4 +182,6 @@ def _failed_with(error: BaseException) -> Exception:
 
 
 def _worth_another_try(error: BaseException) -> bool:
+    if isinstance(error, ExceptionGroup):
+        return all(map(_worth_another_try, error.exceptions))
     return isinstance(error, Exception) and not isinstance(error, PoisonEventError)

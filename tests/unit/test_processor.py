@@ -230,7 +230,11 @@ async def test_an_event_that_is_kept_for_too_long_ends_the_invocation() -> None:
         assert (await made.breaker.refresh()).failures == 1
 
 
-@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3)])
+class OddError(BaseException):
+    """As some libraries have them, so that `except Exception` lets them through."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), OddError("odd")])
 async def test_what_is_no_exception_is_a_failure_all_the_same(error: BaseException) -> None:
     """A handler that awaits something cancelled, or calls sys.exit, loses neither its event nor
     those behind it.

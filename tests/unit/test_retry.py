@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 import redis
@@ -91,6 +92,9 @@ async def test_poison_is_not_retried() -> None:
         TimeoutError(),
         redis.exceptions.ConnectionError(),
         redis.exceptions.BusyLoadingError(),
+        socket.gaierror(),
+        ExceptionGroup("group", [DependencyUnavailableError("down")]),
+        ExceptionGroup("group", [LookupError(), ExceptionGroup("inner", [TimeoutError()])]),
     ],
 )
 async def test_dependency_errors(error: Exception) -> None:
@@ -98,6 +102,29 @@ async def test_dependency_errors(error: Exception) -> None:
     failure = await policy(Sleeps(), max_attempts=1).run(Failing(error), event(1))
     assert failure is not None
     assert failure.kind is FailureKind.DEPENDENCY
+
+
+async def test_a_group_with_a_verdict() -> None:
+    """A handler's task group is poison, and not retried, if one of its tasks says so."""
+    error = ExceptionGroup("group", [TimeoutError(), PoisonEventError("bad"), LookupError()])
+    failure = await policy(Sleeps()).run(Failing(error), event(1))
+    assert failure is not None
+    assert (failure.kind, failure.attempts) == (FailureKind.POISON, 1)
+    failure = await policy(Sleeps()).run(
+        Failing(*[ExceptionGroup("g", [LookupError()])] * 4), event(1)
+    )
+    assert failure is not None
+    assert (failure.kind, failure.attempts) == (FailureKind.EXHAUSTED, 4)
+
+
+async def test_ctrl_c_goes_through() -> None:
+    """Whoever ends the process on purpose is not held up by the attempts."""
+    handler = Failing(KeyboardInterrupt(), KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        await policy(Sleeps()).run(handler, event(1))
+    with pytest.raises(KeyboardInterrupt):
+        await policy(Sleeps()).run(Failing(LookupError(), KeyboardInterrupt()), event(1))
+    assert handler.calls == 1
 
 
 async def test_own_dependency_errors() -> None:
