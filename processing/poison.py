@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from types import UnionType
 from typing import Any, Protocol, Self
 
 from processing.event import Event, Source
@@ -211,10 +212,15 @@ class PoisonMessage:
         if missing := names - found.keys():
             raise ValueError(f"not a poison message: it lacks {', '.join(sorted(missing))}")
         values = {name: found[name] for name in names}
-        values["error"] = ErrorDetail(**values["error"])
-        if values["claim_check"] is not None:
-            values["claim_check"] = ClaimCheck(**values["claim_check"])
-        return cls(**values)
+        try:
+            values["error"] = ErrorDetail(**values["error"])
+            if values["claim_check"] is not None:
+                values["claim_check"] = ClaimCheck(**values["claim_check"])
+            message = cls(**values)
+            _check(message)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"not a poison message: {error}") from None
+        return message
 
 
 class PoisonQueue(Protocol):
@@ -253,6 +259,49 @@ class ClaimChecks(Protocol):
     async def delete(self, check: ClaimCheck) -> None:
         """Remove what a claim check stands for, if it is there."""
         ...
+
+
+_TYPES: Mapping[str, type | UnionType] = {
+    "id": str,
+    "key": str | None,
+    "body": str | None,
+    "properties": dict,
+    "partition": str,
+    "sequence_number": int,
+    "offset": str,
+    "enqueued_time": str,
+    "attempts": int,
+    "first_attempt_time": str,
+    "last_attempt_time": str,
+    "handler": str,
+    "circuit_generation": int,
+    "instance": str,
+    "redrives": int,
+    "parked": bool,
+}
+
+
+def _check(message: PoisonMessage) -> None:
+    """Whoever replays the message relies on each of these.
+
+    Raises:
+        ValueError: says what is wrong.
+    """
+    found = asdict(message)
+    for name, kind in _TYPES.items():
+        if not isinstance(found[name], kind):
+            raise ValueError(f"its {name} is {found[name]!r:.60}")
+    for name in ("error", "claim_check"):
+        if not all(isinstance(text, str) for text in (found[name] or {}).values()):
+            raise ValueError(f"its {name} is {found[name]!r:.60}")
+    place = f"/{message.partition}/{message.sequence_number}/"
+    stream, there, enqueued = message.id.rpartition(place)
+    if not there or "/" not in stream or not enqueued.isdecimal():
+        raise ValueError(f"its id is {message.id!r}; it takes hub/group{place}milliseconds")
+    if message.body is not None:
+        base64.b64decode(message.body, validate=True)
+    elif message.claim_check is None:
+        raise ValueError("it has neither a body nor a claim check")
 
 
 def _time(seconds: float) -> str:

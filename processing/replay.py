@@ -132,7 +132,7 @@ class KeyReplay:
             if message.parked and await self._store.is_stale(self._place[0], message.verdict):
                 await self._remove(copies)
                 self._tally.count(stale=len(copies))
-            elif not await self._replay_message(copies):
+            elif (held := await self._still_held(copies)) and not await self._replay_message(held):
                 return
 
     async def _replay_message(self, copies: Sequence[Received]) -> bool:
@@ -156,7 +156,7 @@ class KeyReplay:
         if failure.kind is FailureKind.DEPENDENCY:
             self._stop_for(failure)
             return False
-        failed = message.failed_again(failure)
+        failed = await self._shared.claims.shrink(message.failed_again(failure))
         await self._shared.reader.update(copies[0], failed)
         await self._remove(copies[1:])
         self._tally.fail(failed)
@@ -204,7 +204,7 @@ class KeyReplay:
     ) -> None:
         """Keep the entry, as a poisoned one, and have the poison queue say so."""
         if message is not None:
-            failed = message.failed_again(failure)
+            failed = await self._shared.claims.shrink(message.failed_again(failure))
             new = entry.kind is EntryKind.UNANNOUNCED
         else:
             failed = PoisonMessage.from_failure(
@@ -241,6 +241,14 @@ class KeyReplay:
         if (check := message.claim_check) is not None:
             whole = message.whole(await claims.get(check))
         return whole.event, message, check
+
+    async def _still_held(self, copies: Sequence[Received]) -> list[Received]:
+        """Those that are still ours, now that the lease is: a hold that ran out while this was held
+        up may have let another redrive replay the message.
+        """
+        for copy in copies:
+            await self._shared.reader.renew(copy)
+        return [copy for copy in copies if not copy.gone]
 
     async def _is_parked(self, position: Position) -> bool:
         entry = await self._store.document(*self._place, position)

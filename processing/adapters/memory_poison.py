@@ -34,6 +34,8 @@ class MemoryPoisonReader:
 
     async def renew(self, received: Received) -> None:
         """See `PoisonReader.renew`."""
+        await asyncio.sleep(0)
+        self._index(received)
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
@@ -43,6 +45,10 @@ class MemoryPoisonReader:
             self._release(received)
             self._held.append(message)
             received.message = message
+
+    def let_go(self) -> None:
+        """As if all holds had run out."""
+        self._held.clear()
 
     async def put_back(self, received: Received) -> None:
         """See `PoisonReader.put_back`."""

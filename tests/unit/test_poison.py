@@ -137,6 +137,34 @@ def test_what_is_no_poison_message(text: str, says: str) -> None:
         PoisonMessage.from_json(text)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "7"},
+        {"id": 7},
+        {"id": "events/$Default/0/8/1700000000007"},
+        {"id": "events/0/7/1700000000007"},
+        {"id": "events/$Default/0/7/soon"},
+        {"sequence_number": "7"},
+        {"key": 7},
+        {"properties": None},
+        {"body": "not base64"},
+        {"body": None},
+        {"error": None},
+        {"error": "text"},
+        {"error": {"type": "x", "message": "y"}},
+        {"error": {"type": "x", "message": None, "traceback": ""}},
+        {"claim_check": {"container": "poison"}},
+        {"claim_check": {"container": "poison", "blob": None}},
+    ],
+)
+def test_what_is_like_a_poison_message(change: dict[str, Any]) -> None:
+    """One that somebody edited is named for what it lacks, and stops no redrive of the others."""
+    found = json.loads(message().to_json()) | change
+    with pytest.raises(ValueError, match="not a poison message"):
+        PoisonMessage.from_json(json.dumps(found))
+
+
 def test_claim_check_has_no_payload() -> None:
     """A claim check says that its body lies elsewhere."""
     found = json.loads(message().to_json())

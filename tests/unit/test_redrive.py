@@ -299,6 +299,54 @@ async def test_parked_lists_lost_with_redis() -> None:
         assert (made.handled, made.poison.messages) == ([0], [])
 
 
+@pytest.mark.parametrize("ordering", ["skip", "park"])
+async def test_an_error_that_makes_a_message_large(ordering: str) -> None:
+    """A message that fitted into the queue goes to a blob when its new error is too long for it."""
+    large = event(0, "a", body=bytes(35_000))
+
+    async def fail(_each: Event) -> None:
+        raise LookupError("\u20ac" * 2000)
+
+    async with rig() as made:
+        await poisoned(made, [large], 0, ordering=ordering)
+        (message,) = made.poison.messages
+        assert not message.is_large
+        assert message.claim_check is None
+        made.before = fail
+        for redrives in (1, 2):
+            await made.redrive().run()
+            (message,) = made.poison.messages
+            assert not message.is_large
+            assert message.redrives == redrives
+        made.before = None
+        made.bad.clear()
+        assert (await made.redrive().run()).replayed == 1
+        assert (made.events[0], made.poison.messages, made.claims.blobs) == (large, [], {})
+
+
+async def test_holds_that_ran_out() -> None:
+    """A redrive that was stopped for a while leaves what another one has replayed meanwhile."""
+    async with rig() as made:
+        await poisoned(made, keyed("a", "b"), 0, 1, ordering="skip")
+        made.bad.clear()
+        at_a, go_on = asyncio.Event(), asyncio.Event()
+
+        async def stall(each: Event) -> None:
+            if each.key == "a":
+                at_a.set()
+                await go_on.wait()
+
+        made.before = stall
+        stopped = asyncio.create_task(made.redrive(most_keys=1).run())
+        await at_a.wait()
+        made.reader.let_go()
+        assert (await made.redrive().run(Selection(key="b"))).replayed == 1
+        go_on.set()
+        summary = await stopped
+        assert (summary.replayed, summary.left) == (1, 1)
+        assert (made.handled, made.poison.messages) == ([1, 0], [])
+
+
 async def test_a_lost_blob_stops_nobody_else() -> None:
     """A message that can't be read is reported and stays."""
     async with rig() as made:
