@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
-from breaker import Circuit, CircuitBreaker, CircuitOpenError, Permit
+from breaker import Circuit, CircuitBreaker, CircuitOpenError, Permit, StoreUnavailableError
 from processing.errors import ShutdownError
 
 
@@ -109,9 +110,18 @@ class Gate:
                 return permit
             known = self._breaker.circuit
             try:
-                return await self._breaker.try_acquire()
+                permit = await self._breaker.try_acquire()
             except CircuitOpenError as error:
                 await self._wait(known, error, hold)
+                continue
+            if hold.halted is None and not self.stopping:
+                return permit
+            await self.give_back(permit)  # it was asked for before the end was known
+
+    async def give_back(self, permit: Permit) -> None:
+        """Nothing came of what was admitted: let others probe without waiting for the lease."""
+        with suppress(StoreUnavailableError):  # it runs out
+            await self._breaker.release(permit)
 
     async def pause(self, seconds: float, hold: Hold | None = None) -> None:
         """Sleep, for as long as the instance is not stopping.

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from breaker import Permit
-from processing.errors import DependencyUnavailableError
+from processing.errors import DependencyUnavailableError, ShutdownError
 from processing.event import Event
 from processing.parked_event import Position, is_reached, position_of
 from processing.parking import ParkState
@@ -58,7 +58,11 @@ class Lane:
         finished = self._processor.telemetry.event_finished
         for number, event in enumerate(events, 1):
             permit = gate.try_admit(hold) or await gate.admit(hold)
-            failure = await retry.run(handle, event)
+            try:
+                failure = await retry.run(handle, event)
+            except ShutdownError:
+                await gate.give_back(permit)
+                raise
             if failure is None and permit.probe_id is None:
                 self.handled += 1
                 await finish(event)
@@ -150,7 +154,11 @@ class Lane:
                 pause = failure.error.retry_after or pause
             await gate.pause(pause, hold)
         permit = gate.try_admit(hold) or await gate.admit(hold)
-        return await self._processor.retry.run(self._processor.handle, event), permit
+        try:
+            return await self._processor.retry.run(self._processor.handle, event), permit
+        except ShutdownError:
+            await gate.give_back(permit)
+            raise
 
     async def _count(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:
         if failure.kind is FailureKind.EXHAUSTED:

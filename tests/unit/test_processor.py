@@ -16,6 +16,7 @@ from breaker import (
     CircuitOpenError,
     CircuitState,
     MemoryCircuitStore,
+    Permit,
 )
 from processing.adapters.memory import MemoryPoisonQueue, MemoryProgressStore
 from processing.errors import (
@@ -430,6 +431,49 @@ async def test_shutdown_hurries_no_event_into_the_poison_queue() -> None:
             await running
         assert (m.handled, m.poisoned) == ([], [])
         assert (await m.breaker.refresh()).failures == 0
+
+
+async def test_shutdown_gives_a_probe_back() -> None:
+    """Recovery does not wait until the lease of an instance that was stopped runs out."""
+    failed = asyncio.Event()
+
+    async def fail(_each: Event) -> None:
+        failed.set()
+        raise LookupError("x")
+
+    async with parts(
+        fail,
+        settings={"retry_initial_seconds": 3600, "retry_max_seconds": 3600},
+        breaker_settings={"half_open_permits": 1},
+    ) as made:
+        await trip(made.breaker)
+        await made.breaker.approve(1, "op")
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await failed.wait()
+        await asyncio.sleep(0)
+        made.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
+        assert (await made.breaker.try_acquire()).probe_id
+
+
+async def test_shutdown_while_a_permit_is_asked_for() -> None:
+    """The permit that comes too late starts no event, and is given back."""
+    async with parts(breaker_settings={"half_open_permits": 1}) as made:
+        await trip(made.breaker)
+        await made.breaker.approve(1, "op")
+        try_acquire = made.breaker.try_acquire
+
+        async def late() -> Permit:
+            permit = await try_acquire()
+            made.processor.stop()
+            return permit
+
+        made.breaker.try_acquire = late  # type: ignore[method-assign]
+        with pytest.raises(ShutdownError):
+            await made.processor.process(batch(keyed("a")))
+        assert made.handled == []
+        assert (await try_acquire()).probe_id
 
 
 async def test_shutdown_ends_a_hold() -> None:
