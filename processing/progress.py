@@ -137,6 +137,7 @@ class BatchProgress:
         self._done = {event.sequence_number for event in finished}
         self._next = 0  # index of the first unfinished event: the watermark is just before it
         self._pending: list[Event] = []
+        self._unwritten: list[Event] = []  # what a failed write had
         self._group: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._error: Exception | None = None
@@ -149,14 +150,14 @@ class BatchProgress:
             OwnershipLostError: another instance owns the partition now; start no further event.
             StorageUnavailableError: it could not be written.
         """
-        if self._error is not None:
-            raise self._error
-        self._pending.append(event)
+        self._pending.append(event)  # whatever came before: it is finished
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
         group = self._group
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
+        if self._error is not None:
+            raise self._error
         if self._strict:
             await group
 
@@ -176,8 +177,8 @@ class BatchProgress:
         try:
             while self._pending:
                 await asyncio.sleep(0)  # let other lanes that are ready finish their event first
-                group, pending = self._group, self._pending
-                self._group, self._pending = None, []
+                group, pending = self._group, self._unwritten + self._pending
+                self._group, self._pending, self._unwritten = None, [], []
                 self._done.update(event.sequence_number for event in pending)
                 watermark = self._advance()
                 above = [
@@ -187,11 +188,12 @@ class BatchProgress:
                 ]
                 try:
                     if not await self._commit(watermark, above):
-                        self._error = OwnershipLostError(
+                        self._error = self._error or OwnershipLostError(
                             "another instance owns the partition now and goes on with it"
                         )
                 except Exception as error:
-                    self._error = error
+                    self._error = self._error or error
+                    self._unwritten = pending  # the next write, if there is one, takes them along
                 self._settle(group, self._error)
         finally:
             self._writer = None

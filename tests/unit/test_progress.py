@@ -134,6 +134,33 @@ async def test_a_failed_commit_is_raised(mode: ProgressMode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
+async def test_what_was_in_flight_when_a_commit_failed(mode: ProgressMode) -> None:
+    """Its completion is written all the same, with those of the failed write, so that a store that
+    is back by then knows them when the batch comes again.
+    """
+    written: set[int] = set()
+    down = True
+
+    async def commit(_watermark: Mark | None, finished: Sequence[Mark]) -> bool:
+        if down:
+            raise StorageUnavailableError("gone")
+        written.update(each.sequence_number for each in finished)
+        return True
+
+    events = [event(n) for n in range(4)]
+    progress = BatchProgress(commit, events, [], mode)
+    await asyncio.gather(progress.finish(events[2]), return_exceptions=True)
+    with pytest.raises(StorageUnavailableError):
+        await progress.flush()
+    down = False
+    with pytest.raises(StorageUnavailableError):
+        await progress.finish(events[3])
+    with pytest.raises(StorageUnavailableError):
+        await progress.flush()
+    assert written == {2, 3}
+
+
+@pytest.mark.parametrize("mode", ["strict", "relaxed"])
 async def test_a_stale_owner_stops(mode: ProgressMode) -> None:
     """Once another instance owns the partition, no lane gets past its next completion."""
     commits = Commits()
