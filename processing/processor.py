@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_random_exponential
@@ -129,7 +130,9 @@ class BatchProcessor:
                 parking, batch.source, claim, run.persist, lambda: self.poison
             )
         # A client that lost its link may hand over an event twice, even within one batch.
-        events = list({event.sequence_number: event for event in batch.events}.values())
+        unique = {event.sequence_number: event for event in batch.events}.values()
+        # The watermark would pass over one that came late, so nothing is left to the sender's care.
+        events = sorted(unique, key=attrgetter("sequence_number"))
         finished = known.finished_among(events)
         skipped = {event.sequence_number for event in finished}
         pending = [event for event in events if event.sequence_number not in skipped]

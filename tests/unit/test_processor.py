@@ -119,6 +119,24 @@ async def test_an_event_twice_in_one_batch() -> None:
         assert (await made.progress.load(SOURCE)).watermark == Mark(3, event(3).enqueued_ms)
 
 
+async def test_a_batch_out_of_order() -> None:
+    """Whatever a client did when it lost its link, a key's earlier event comes first, and the
+    watermark passes nothing that is not finished.
+    """
+
+    async def down(each: Event) -> None:
+        if each.sequence_number == 6:
+            raise DependencyUnavailableError("down")
+
+    async with parts(down, settings={"hold_seconds": 0.0}) as made:
+        events = [event(number, "a") for number in (8, 9, 5, 6, 7)]
+        with pytest.raises(DependencyUnavailableError):
+            await made.processor.process(batch(events))
+        assert made.handled == [5]
+        known = await made.progress.load(SOURCE)
+        assert known.finished_among(events) == [event(5, "a")]
+
+
 async def test_a_key_waits_for_its_own_events_only() -> None:
     """One slow event delays its key and no other."""
     release = asyncio.Event()
