@@ -71,6 +71,11 @@ def _rich_bar(what: str) -> Any:
     return bar
 
 
+def _visible(character: str) -> str:
+    # An error may quote its event, and whoever sent that must not write on an operator's terminal.
+    return character if character.isprintable() else ascii(character)[1:-1]
+
+
 def _cell(value: object) -> str:
-    text = " ".join(str(value).split())
+    text = "".join(map(_visible, " ".join(str(value).split())))
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

@@ -75,7 +75,7 @@ class LedgerHandler:
         Bounded, so that what hangs here is never taken for an instance that is stuck.
         """
         if only_once:
-            hung = f"ledger:{{{event.properties.get('run', 'default')}}}:hung"
+            hung = f"ledger:{{{_run(event)}}}:hung"
             name = f"{event.partition}/{event.sequence_number}/{event.enqueued_ms}"
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.sadd(hung, name)
@@ -94,7 +94,7 @@ class LedgerHandler:
         replies: list[int | Exception] = [REFUSED] * len(events)
         runs: dict[str, list[int]] = defaultdict(list)
         for index, event in enumerate(events):
-            runs[str(event.properties.get("run", "default"))].append(index)
+            runs[_run(event)].append(index)
         for run, indices in runs.items():
             for index, reply in zip(
                 indices, await self._append_run(run, [events[i] for i in indices]), strict=True
@@ -113,3 +113,8 @@ class LedgerHandler:
             args.append(f"{counter} {event.partition} {event.sequence_number} {event.enqueued_ms}")
         replies: Sequence[int] = await self._append(keys, args)
         return replies
+
+
+def _run(event: Event) -> str:
+    """An empty one would be no hash tag, and a cluster refuses a script without."""
+    return str(event.properties.get("run") or "default")

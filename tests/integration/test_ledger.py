@@ -54,6 +54,13 @@ async def test_twice_is_once(ledger: LedgerHandler, redis: Any) -> None:
     assert await redis.get("ledger:{r}:suppressed") == "2"
 
 
+async def test_every_event_has_a_run(ledger: LedgerHandler, redis: Any) -> None:
+    """Without one, or with an empty one, it is the default: its name holds the keys together."""
+    await ledger(event(1, "k", properties={"counter": 1}))
+    await ledger(event(2, "k", properties={"counter": 2, "run": ""}))
+    assert await redis.llen("ledger:{default}:key:k") == 2
+
+
 async def test_a_slow_event_takes_its_time_and_is_appended(
     ledger: LedgerHandler, redis: Any
 ) -> None:

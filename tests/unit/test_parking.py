@@ -97,7 +97,7 @@ async def test_a_lost_answer_and_a_quick_redrive() -> None:
             assert (await made.redrive().run()).released == 1
             raise StorageUnavailableError("the answer is lost")
 
-        made.store.poison = lost  # type: ignore[method-assign]
+        made.store.poison = lost  # type: ignore[method-assign, assignment]
         result = await made.processor(hold_seconds=60.0).process(batch(keyed("a", "a")))
         assert (result.poisoned, result.handled) == (1, 1)
         assert (made.handled, made.poisoned, await made.parked()) == ([0, 1], [], [])
