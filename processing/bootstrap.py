@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from azure.core.credentials_async import AsyncTokenCredential
 
-from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
+from breaker import CircuitBreaker
 from breaker.alerts.event_grid import EventGridPublisher, check_endpoint
-from breaker.stores.redis import check_url, connect
+from breaker.stores.redis import check_url
 from processing import shutdown
-from processing.adapters.blob import ClaimCheckBlobs
-from processing.adapters.redis import RedisProgressStore
 from processing.adapters.redis_vitals import RedisVitals
 from processing.adapters.storage_queue import StoragePoisonQueue
-from processing.clients import hub_client, open_credential, open_poison_storage, parking_store
 from processing.errors import SettingsError
 from processing.event import EventBatch
-from processing.handler import find_handler, load_handler
+from processing.handler import find_handler
 from processing.health import Health, HealthReport
 from processing.lag import LagReader
 from processing.parker import Parking
 from processing.processor import BatchProcessor, BatchResult
-from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.settings import ConnectionSettings
 from processing.telemetry import Telemetry
 from processing.vitals import Vitals, write_vitals
+from processing.wiring import Wiring, instance_name
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +50,7 @@ class Application:
         Raises:
             SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`.
         """
-        connections, _, _ = _read(self._settings)
+        connections, _, _ = Wiring(self._settings, AsyncExitStack()).read()
         if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
             # The operator's tools go without; the trigger cannot.
             raise SettingsError(
@@ -121,57 +117,37 @@ class Parts:
             SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
             HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
         """
-        connections, processing, breaking = _read(settings)
         async with AsyncExitStack() as opened:
-            handler = load_handler(
-                connections.event_handler,
-                settings,
-                threads=processing.max_lanes,
-                timeout_seconds=processing.handler_timeout_seconds,
+            wiring = Wiring(settings, opened)
+            connections, processing, breaking = wiring.read()
+            handler = wiring.handler()
+            breaker = await wiring.breaker(_publisher(connections, wiring.credential))
+            progress = wiring.progress()
+            lag = LagReader(
+                await wiring.hub(),
+                progress,
+                hub=connections.event_hub_name,
+                group=connections.event_hub_consumer_group,
             )
-            opened.push_async_callback(handler.aclose)
-            credential = await open_credential(connections, opened)
-            redis = connect(connections.redis_url, breaking)
-            opened.push_async_callback(redis.aclose)
-            breaker = CircuitBreaker(
-                RedisCircuitStore(redis, breaking.name),
-                breaking,
-                publisher=_publisher(connections, credential),
-                instance=instance_name(),
-            )
-            await opened.enter_async_context(breaker)
-            progress = RedisProgressStore(
-                redis,
-                ttl_seconds=processing.progress_ttl_seconds,
-                namespace=connections.namespace,
-            )
-            hub = await opened.enter_async_context(hub_client(connections, credential))
-            queue, container = await open_poison_storage(connections, credential, opened)
-            claims = ClaimCheckBlobs(container)
+            queue, claims = await wiring.poison()
             vitals = Vitals()
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
                 progress=progress,
                 poison=StoragePoisonQueue(queue, claims),
-                parking=Parking(parking_store(redis, processing, connections.namespace), claims),
+                parking=Parking(wiring.parking(), claims),
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=Telemetry(vitals=vitals),
             )
-            writer = RedisVitals(redis, breaking.name, instance_name())
+            writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
                 write_vitals(vitals, writer.write, lambda: not breaker.circuit.admits),
                 name="processing-vitals",
             )
             opened.push_async_callback(_end, writing)
-            lag = LagReader(
-                hub,
-                progress,
-                hub=connections.event_hub_name,
-                group=connections.event_hub_consumer_group,
-            )
             logger.info("Handler %s, circuit %s", handler.name, breaker.name)
             return cls(
                 breaker=breaker,
@@ -179,22 +155,6 @@ class Parts:
                 health=Health(breaker, lag),
                 closing=opened.pop_all(),
             )
-
-
-def _read(
-    settings: Mapping[str, str],
-) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
-    return (
-        ConnectionSettings.from_mapping(settings),
-        ProcessingSettings.from_mapping(settings),
-        BreakerSettings.from_mapping(settings),
-    )
-
-
-def instance_name() -> str:
-    """Who this instance is, in alerts, history and poison messages."""
-    host = os.environ.get("WEBSITE_INSTANCE_ID", "")[:12] or socket.gethostname()
-    return f"{host}:{os.getpid()}"
 
 
 async def _end(task: asyncio.Task[None]) -> None:

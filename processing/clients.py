@@ -11,11 +11,8 @@ from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
 
-from processing.adapters.redis_parking import RedisParkingStore
-from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.settings import ConnectionSettings
 
 # The SDK's own retries begin with a pause of 15 s; ours, in the run, are quicker to notice.
 RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
@@ -24,7 +21,13 @@ RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_tot
 async def open_credential(
     connections: ConnectionSettings, opened: AsyncExitStack
 ) -> AsyncTokenCredential | None:
-    """An identity, if any connection is without a key."""
+    """See `credential_for`; closed with the rest."""
+    credential = credential_for(connections)
+    return None if credential is None else await opened.enter_async_context(credential)
+
+
+def credential_for(connections: ConnectionSettings) -> DefaultAzureCredential | None:
+    """An identity, if any connection is without a key; it connects at its first use."""
     if (
         connections.storage
         and connections.event_hub
@@ -32,7 +35,7 @@ async def open_credential(
     ):
         return None
     options = {"managed_identity_client_id": connections.client_id} if connections.client_id else {}
-    return await opened.enter_async_context(DefaultAzureCredential(**options))
+    return DefaultAzureCredential(**options)
 
 
 async def open_poison_storage(
@@ -79,16 +82,4 @@ def hub_client(
         connections.namespace,
         credential=credential,  # type: ignore[arg-type]
         **common,
-    )
-
-
-def parking_store(
-    redis: Redis | RedisCluster, settings: ProcessingSettings, namespace: str
-) -> RedisParkingStore:
-    """Where parked events are."""
-    return RedisParkingStore(
-        redis,
-        most=settings.parked_events_max,
-        ttl_seconds=settings.progress_ttl_seconds,
-        namespace=namespace,
     )

@@ -6,24 +6,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
-from breaker.stores.redis import connect
-from processing.adapters.blob import ClaimCheckBlobs
-from processing.adapters.checkpoint import CONTAINER, HostCheckpoints
 from processing.adapters.hub_positions import HubPositions
-from processing.adapters.redis import RedisProgressStore
 from processing.adapters.storage_queue import StoragePoisonQueue
 from processing.adapters.storage_queue_reader import StoragePoisonReader
-from processing.bootstrap import instance_name
-from processing.clients import (
-    hub_client,
-    open_container,
-    open_credential,
-    open_poison_storage,
-    parking_store,
-)
 from processing.discard import Discard
-from processing.handler import LoadedHandler, load_handler
+from processing.handler import LoadedHandler
 from processing.parker import Parking
 from processing.parking import ParkingStore
 from processing.poison import ClaimChecks
@@ -31,7 +18,7 @@ from processing.poison_reader import PoisonReader
 from processing.redrive import Redrive
 from processing.retry import RetryPolicy
 from processing.rewind import Rewind
-from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.wiring import Wiring, instance_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +36,9 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
     Raises:
         SettingsError: a setting is missing, unknown or out of bounds.
     """
-    connections = ConnectionSettings.from_mapping(settings)
     async with AsyncExitStack() as opened:
-        credential = await open_credential(connections, opened)
-        queue, container = await open_poison_storage(connections, credential, opened)
-        yield PoisonStorage(StoragePoisonReader(queue), ClaimCheckBlobs(container))
+        queue, claims = await Wiring(settings, opened).poison()
+        yield PoisonStorage(StoragePoisonReader(queue), claims)
 
 
 @asynccontextmanager
@@ -63,12 +48,8 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
-    connections = ConnectionSettings.from_mapping(settings)
-    redis = connect(connections.redis_url, BreakerSettings.from_mapping(settings))
-    try:
-        yield parking_store(redis, ProcessingSettings.from_mapping(settings), connections.namespace)
-    finally:
-        await redis.aclose()
+    async with AsyncExitStack() as opened:
+        yield Wiring(settings, opened).parking()
 
 
 @asynccontextmanager
@@ -83,32 +64,18 @@ async def open_redrive(
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
         HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
     """
-    connections = ConnectionSettings.from_mapping(settings)
-    processing = ProcessingSettings.from_mapping(settings)
-    breaking = BreakerSettings.from_mapping(settings)
     async with AsyncExitStack() as opened:
-        handler = load_handler(
-            connections.event_handler,
-            settings,
-            threads=processing.max_lanes,
-            timeout_seconds=processing.handler_timeout_seconds,
-        )
-        opened.push_async_callback(handler.aclose)
-        credential = await open_credential(connections, opened)
-        redis = connect(connections.redis_url, breaking)
-        opened.push_async_callback(redis.aclose)
-        breaker = CircuitBreaker(
-            RedisCircuitStore(redis, breaking.name), breaking, instance=instance_name()
-        )
-        await opened.enter_async_context(breaker)
-        queue, container = await open_poison_storage(connections, credential, opened)
-        claims = ClaimCheckBlobs(container)
+        wiring = Wiring(settings, opened)
+        processing = wiring.processing
+        handler = wiring.handler()
+        breaker = await wiring.breaker()
+        queue, claims = await wiring.poison()
         if discard is not None:
             handler = LoadedHandler(handler.name, discard.around(handler.handle, claims))
         yield Redrive(
             reader=StoragePoisonReader(queue),
             poison=StoragePoisonQueue(queue, claims),
-            parking=Parking(parking_store(redis, processing, connections.namespace), claims),
+            parking=Parking(wiring.parking(), claims),
             handler=handler,
             retry=RetryPolicy(
                 max_attempts=processing.max_attempts,
@@ -128,28 +95,13 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
-    connections = ConnectionSettings.from_mapping(settings)
-    processing = ProcessingSettings.from_mapping(settings)
     async with AsyncExitStack() as opened:
-        credential = await open_credential(connections, opened)
-        redis = connect(connections.redis_url, BreakerSettings.from_mapping(settings))
-        opened.push_async_callback(redis.aclose)
-        hub = await opened.enter_async_context(hub_client(connections, credential))
-        container = await open_container(connections, credential, opened, CONTAINER)
+        wiring = Wiring(settings, opened)
         yield Rewind(
-            checkpoints=HostCheckpoints(
-                container,
-                namespace=connections.namespace,
-                hub=connections.event_hub_name,
-                group=connections.event_hub_consumer_group,
-            ),
-            positions=HubPositions(hub),
-            progress=RedisProgressStore(
-                redis,
-                ttl_seconds=processing.progress_ttl_seconds,
-                namespace=connections.namespace,
-            ),
-            parking=parking_store(redis, processing, connections.namespace),
-            hub=connections.event_hub_name,
-            group=connections.event_hub_consumer_group,
+            checkpoints=await wiring.checkpoints(),
+            positions=HubPositions(await wiring.hub()),
+            progress=wiring.progress(),
+            parking=wiring.parking(),
+            hub=wiring.connections.event_hub_name,
+            group=wiring.connections.event_hub_consumer_group,
         )

@@ -22,6 +22,7 @@ class OpenGate(Gate):
         return Permit(generation=self._breaker.circuit.generation, probe_id=None)
 
 
+assert vars(processor)["Gate"] is Gate, "it must be what is replaced"
 vars(processor)["Gate"] = OpenGate
 
 app = func.FunctionApp()

@@ -8,7 +8,7 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 
 import azure.functions as func
 
-from processing import bootstrap
+from processing import wiring
 from processing.adapters.redis import RedisProgressStore
 from processing.bootstrap import Application
 from processing.event import EventBatch, Source
@@ -29,7 +29,8 @@ class ForgetfulStore(RedisProgressStore):
         return True
 
 
-vars(bootstrap)["RedisProgressStore"] = ForgetfulStore
+assert vars(wiring)["RedisProgressStore"] is RedisProgressStore, "it must be what is replaced"
+vars(wiring)["RedisProgressStore"] = ForgetfulStore
 
 app = func.FunctionApp()
 breakwater = Application(os.environ)

@@ -1,0 +1,148 @@
+"""The parts that the app settings name. The app and its operator's tools are both put together from
+these, so that a setting means the same to either.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import cached_property
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.eventhub.aio import EventHubConsumerClient
+from azure.storage.queue.aio import QueueClient
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+
+from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
+from breaker.alerts.event_grid import EventGridPublisher
+from breaker.stores.redis import connect
+from processing.adapters.blob import ClaimCheckBlobs
+from processing.adapters.checkpoint import CONTAINER, HostCheckpoints
+from processing.adapters.redis import RedisProgressStore
+from processing.adapters.redis_parking import RedisParkingStore
+from processing.clients import credential_for, hub_client, open_container, open_poison_storage
+from processing.handler import LoadedHandler, load_handler
+from processing.settings import ConnectionSettings, ProcessingSettings
+
+
+class Wiring:
+    """Builds parts; what has to be closed is, with `opened`, in the opposite order.
+
+    Settings are read when the first part needs them, and each read may raise `SettingsError` or
+    `breaker.SettingsError`: one is missing, unknown or out of bounds.
+
+    Args:
+        settings: the app settings.
+        opened: the caller's to close.
+    """
+
+    def __init__(self, settings: Mapping[str, str], opened: AsyncExitStack) -> None:
+        self._settings = settings
+        self._opened = opened
+
+    @cached_property
+    def connections(self) -> ConnectionSettings:
+        """Where everything is."""
+        return ConnectionSettings.from_mapping(self._settings)
+
+    @cached_property
+    def processing(self) -> ProcessingSettings:
+        """How events are processed."""
+        return ProcessingSettings.from_mapping(self._settings)
+
+    @cached_property
+    def breaking(self) -> BreakerSettings:
+        """When the circuit opens, and how Redis is reached."""
+        return BreakerSettings.from_mapping(self._settings)
+
+    def read(self) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
+        """All of them now, so that a wrong one is told of before anything is opened."""
+        return self.connections, self.processing, self.breaking
+
+    def handler(self) -> LoadedHandler:
+        """The handler.
+
+        Raises:
+            HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
+        """
+        handler = load_handler(
+            self.connections.event_handler,
+            self._settings,
+            threads=self.processing.max_lanes,
+            timeout_seconds=self.processing.handler_timeout_seconds,
+        )
+        self._opened.push_async_callback(handler.aclose)
+        return handler
+
+    @cached_property
+    def credential(self) -> AsyncTokenCredential | None:
+        """An identity, if any connection is without a key; one for all."""
+        credential = credential_for(self.connections)
+        if credential is not None:
+            self._opened.push_async_callback(credential.close)
+        return credential
+
+    @cached_property
+    def redis(self) -> Redis | RedisCluster:
+        """The one connection pool for everything that is kept in Redis."""
+        client = connect(self.connections.redis_url, self.breaking)
+        self._opened.push_async_callback(client.aclose)
+        return client
+
+    async def breaker(self, publisher: EventGridPublisher | None = None) -> CircuitBreaker:
+        """The circuit, watched; without a publisher its alerts are left to others."""
+        breaker = CircuitBreaker(
+            RedisCircuitStore(self.redis, self.breaking.name),
+            self.breaking,
+            publisher=publisher,
+            instance=instance_name(),
+        )
+        return await self._opened.enter_async_context(breaker)
+
+    def progress(self) -> RedisProgressStore:
+        """Which events are finished."""
+        return RedisProgressStore(
+            self.redis,
+            ttl_seconds=self.processing.progress_ttl_seconds,
+            namespace=self.connections.namespace,
+        )
+
+    def parking(self) -> RedisParkingStore:
+        """Where parked events are."""
+        return RedisParkingStore(
+            self.redis,
+            most=self.processing.parked_events_max,
+            ttl_seconds=self.processing.progress_ttl_seconds,
+            namespace=self.connections.namespace,
+        )
+
+    async def poison(self) -> tuple[QueueClient, ClaimCheckBlobs]:
+        """The poison queue, and its claim checks."""
+        queue, container = await open_poison_storage(
+            self.connections, self.credential, self._opened
+        )
+        return queue, ClaimCheckBlobs(container)
+
+    async def hub(self) -> EventHubConsumerClient:
+        """The event hub, as the app's consumer group reads it."""
+        client = hub_client(self.connections, self.credential)
+        return await self._opened.enter_async_context(client)
+
+    async def checkpoints(self) -> HostCheckpoints:
+        """The host's checkpoints of that hub."""
+        connections = self.connections
+        return HostCheckpoints(
+            await open_container(connections, self.credential, self._opened, CONTAINER),
+            namespace=connections.namespace,
+            hub=connections.event_hub_name,
+            group=connections.event_hub_consumer_group,
+        )
+
+
+def instance_name() -> str:
+    """Who this instance is, in alerts, history and poison messages."""
+    host = os.environ.get("WEBSITE_INSTANCE_ID", "")[:12] or socket.gethostname()
+    return f"{host}:{os.getpid()}"
