@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Literal, Protocol
 
+from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
 from processing.parked_event import Position
 
@@ -183,3 +184,21 @@ class ParkingStore(Protocol):
     async def forget(self, source: Source, after: Position) -> None:
         """Forget that events behind a position were replayed: they shall be processed again."""
         ...
+
+
+def claim_lost(source: Source) -> OwnershipLostError:
+    """The error for a claim that is not the latest."""
+    return OwnershipLostError(f"another instance owns partition {source} now")
+
+
+def lease_lost(source: Source) -> LeaseLostError:
+    """The error for a lease that ran out."""
+    return LeaseLostError(f"partition {source}: the key's replay lease ran out")
+
+
+def parked_list_full(source: Source, most: int) -> StorageUnavailableError:
+    """The error for a list that takes no more."""
+    return StorageUnavailableError(
+        f"partition {source}: {most} events of one key are parked, PROCESSING_PARKED_EVENTS_MAX "
+        "takes no more; redrive the key"
+    )

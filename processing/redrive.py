@@ -22,8 +22,9 @@ from processing.handler import LoadedHandler
 from processing.parker import Parking
 from processing.poison import PoisonMessage, PoisonQueue
 from processing.poison_reader import PoisonReader, Received, names
-from processing.replay import KeyReplay, Replaying, Tally
+from processing.replay import KeyReplay, Replaying
 from processing.retry import RetryPolicy
+from processing.tally import Tally
 
 logger = logging.getLogger(__name__)
 

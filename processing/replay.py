@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from processing.errors import LeaseLostError, StorageUnavailableError
+from processing.errors import StorageUnavailableError
 from processing.event import Event, Source
 from processing.handler import LoadedHandler
+from processing.key_lease import KeyLease
 from processing.parked_event import ParkedEvent, Position, position_of
 from processing.parking import Entry, EntryKind, ParkingStore
 from processing.poison import ClaimCheck, ClaimChecks, PoisonMessage, PoisonQueue
 from processing.poison_reader import PoisonReader, Received
 from processing.retry import Failure, FailureKind, RetryPolicy
+from processing.tally import Tally
 
 
 @dataclass(slots=True)
@@ -45,41 +45,6 @@ class Replaying:
         return not self.stopped
 
 
-@dataclass(slots=True)
-class Tally:
-    """What has come of a redrive up to now; `failed` holds id, key, error type and message."""
-
-    progress: Callable[[int, int], None]
-    total: int = 0
-    done: int = 0
-    replayed: int = 0
-    stale: int = 0
-    released: int = 0
-    busy: int = 0
-    failed: list[tuple[str, str | None, str, str]] = field(default_factory=list)
-
-    def count(self, *, replayed: int = 0, stale: int = 0) -> None:
-        """Some events are done."""
-        self.replayed += replayed
-        self.stale += stale
-        self.done += replayed + (stale > 0)
-        self.total = max(self.total, self.done)
-        self.progress(self.done, self.total)
-
-    def fail(self, message: PoisonMessage) -> None:
-        """An event failed again."""
-        self._fail(message.id, message.key, message.error.type, message.error.message)
-
-    def unreadable(self, name: str, key: str | None, error: Exception) -> None:
-        """An event can't be read: its blob is gone, for example."""
-        self._fail(name, key, type(error).__name__, str(error))
-
-    def _fail(self, name: str, key: str | None, kind: str, text: str) -> None:
-        self.failed.append((name, key, kind, text))
-        self.done += 1
-        self.progress(self.done, self.total)
-
-
 class KeyReplay:
     """The replay of one key.
 
@@ -102,11 +67,10 @@ class KeyReplay:
         self._store = shared.store
         self._place = (source, key)
         self._tally = tally
-        self._milliseconds = int(shared.lease_seconds * 1000)
+        self._lease = KeyLease(shared.store, source, key, shared.token, shared.lease_seconds)
         self._received: dict[Position, list[Received]] = defaultdict(list)
         for each in received:
             self._received[position_of(each.message)].append(each)
-        self._leased_until = 0.0
 
     async def run(self) -> None:
         """Replay the key, or count it as busy if another redrive has it.
@@ -115,10 +79,10 @@ class KeyReplay:
             LeaseLostError: the lease ran out, and another redrive may have the key.
             StorageUnavailableError: a store did not answer; what is not replayed stays.
         """
-        if not await self._take_lease():
+        if not await self._lease.take():
             self._tally.busy += 1
             return
-        async with self._renewed():
+        async with self._lease.held():
             await self._replay_loose()
             await self._replay_parked()
 
@@ -255,8 +219,7 @@ class KeyReplay:
         return entry is not None
 
     def _may_start(self) -> bool:
-        if asyncio.get_running_loop().time() >= self._leased_until:
-            raise LeaseLostError(f"partition {self._place[0]}: the key's replay lease ran out")
+        self._lease.check()
         return self._shared.may_start()
 
     def _stop_for(self, failure: Failure) -> None:
@@ -270,34 +233,3 @@ class KeyReplay:
     async def _remove_blob(self, check: ClaimCheck | None) -> None:
         if check is not None:
             await self._shared.claims.delete(check)
-
-    async def _take_lease(self) -> bool:
-        asked = asyncio.get_running_loop().time()
-        taken = await self._store.lease(*self._place, self._shared.token, self._milliseconds)
-        self._leased_until = asked + self._shared.lease_seconds
-        return taken
-
-    @asynccontextmanager
-    async def _renewed(self) -> AsyncIterator[None]:
-        """Hold the lease, also while a handler takes its time, and give it back."""
-        renewing = asyncio.create_task(self._renew())
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            with suppress(StorageUnavailableError):  # it runs out
-                await self._store.give_back(*self._place, self._shared.token)
-
-    async def _renew(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._shared.lease_seconds / 3)
-            asked = loop.time()
-            with suppress(StorageUnavailableError):  # the next round tries again
-                if not await self._store.renew(
-                    *self._place, self._shared.token, self._milliseconds
-                ):
-                    self._leased_until = asked
-                    return
-                self._leased_until = asked + self._shared.lease_seconds

@@ -7,10 +7,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
 from processing.parked_event import Position, is_reached
-from processing.parking import Claim, Entry, EntryKind, ParkedKey, ParkReply, ParkState
+from processing.parking import (
+    Claim,
+    Entry,
+    EntryKind,
+    ParkedKey,
+    ParkReply,
+    ParkState,
+    claim_lost,
+    lease_lost,
+    parked_list_full,
+)
 
 type Place = tuple[Source, str | None]
 
@@ -101,10 +110,7 @@ class MemoryParkingStore:
             elif is_reached(position, replayed):
                 states.append(ParkState.REPLAYED)
             elif len(parked.entries) >= self._most:
-                raise StorageUnavailableError(
-                    f"partition {source}: {self._most} events of one key are parked, "
-                    "PROCESSING_PARKED_EVENTS_MAX takes no more; redrive the key"
-                )
+                raise parked_list_full(source, self._most)
             else:
                 parked.entries[position] = Entry(position, EntryKind.EVENT, document)
                 states.append(ParkState.PARKED)
@@ -196,7 +202,7 @@ class MemoryParkingStore:
 
     def _check_owner(self, source: Source, claim: Claim) -> None:
         if self._owners.get(source) != claim.owner:
-            raise OwnershipLostError(f"another instance owns partition {source} now")
+            raise claim_lost(source)
 
     def _holder(self, source: Source, key: str | None) -> str | None:
         token, until = self._leases.get((source, key), (None, 0.0))
@@ -204,4 +210,4 @@ class MemoryParkingStore:
 
     def _check_lease(self, source: Source, key: str | None, token: str) -> None:
         if self._holder(source, key) != token:
-            raise LeaseLostError(f"partition {source}: the key's replay lease ran out")
+            raise lease_lost(source)

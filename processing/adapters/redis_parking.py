@@ -18,10 +18,20 @@ from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 from redis.exceptions import RedisError
 
-from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
+from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.parked_event import Position
-from processing.parking import Claim, Entry, EntryKind, ParkedKey, ParkReply, ParkState
+from processing.parking import (
+    Claim,
+    Entry,
+    EntryKind,
+    ParkedKey,
+    ParkReply,
+    ParkState,
+    claim_lost,
+    lease_lost,
+    parked_list_full,
+)
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -88,7 +98,7 @@ class RedisParkingStore:
         names = ("owner", "keys", f"entries:{label}", f"documents:{label}", "replayed")
         args = [claim.owner, label, position, EntryKind.UNANNOUNCED + document]
         if (known := await _asked(self._poison(self._keys(source, *names), args))) is None:
-            raise _taken(source)
+            raise claim_lost(source)
         return _text(known)[1:] or None
 
     async def announced(self, source: Source, key: str | None, position: Position) -> None:
@@ -115,9 +125,9 @@ class RedisParkingStore:
             case "released":
                 return ParkReply(released=True, replayed=_text(details[0]))
             case "full":
-                raise full(source, self._most)
+                raise parked_list_full(source, self._most)
             case _:
-                raise _taken(source)
+                raise claim_lost(source)
 
     async def document(self, source: Source, key: str | None, position: Position) -> Entry | None:
         """See `ParkingStore.document`."""
@@ -234,20 +244,3 @@ def _text(value: bytes | str) -> str:
 def _entry(position: Position, document: bytes | str) -> Entry:
     text = _text(document)
     return Entry(position, EntryKind(text[0]), text[1:])
-
-
-def _taken(source: Source) -> OwnershipLostError:
-    return OwnershipLostError(f"another instance owns partition {source} now")
-
-
-def lease_lost(source: Source) -> LeaseLostError:
-    """The error for a lease that ran out."""
-    return LeaseLostError(f"partition {source}: the key's replay lease ran out")
-
-
-def full(source: Source, most: int) -> StorageUnavailableError:
-    """The error for a full list."""
-    return StorageUnavailableError(
-        f"partition {source}: {most} events of one key are parked, PROCESSING_PARKED_EVENTS_MAX "
-        "takes no more; redrive the key"
-    )

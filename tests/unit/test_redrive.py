@@ -154,6 +154,16 @@ async def test_lease_lost() -> None:
         assert await made.parked() == [0, 1, 2]
 
 
+async def test_a_lease_that_ran_out_between_events() -> None:
+    """Where a redrive was held up it starts nothing: the key may be another's by now."""
+    async with rig() as made:
+        await poisoned(made, keyed("a", "a"), 0)
+        await poisoned(made, keyed("b", first=2), 2, ordering="skip")
+        made.bad.clear()
+        summary = await made.redrive(lease_seconds=0.0).run()
+        assert (summary.replayed, summary.busy, made.handled) == (0, 2, [])
+
+
 async def test_interrupted() -> None:
     """What is in flight finishes and is removed; what was not started stays, for everyone."""
     async with rig() as made:
