@@ -13,12 +13,12 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.event import Source
 from processing.handler import LoadedHandler
+from processing.held_messages import HeldMessages
 from processing.parker import Parking
 from processing.poison import PoisonMessage, PoisonQueue
 from processing.poison_reader import PoisonReader, Received, names
@@ -155,12 +155,13 @@ class Redrive:
         Raises:
             StorageUnavailableError: the queue or the parked lists can't be read.
         """
-        held = await self._collect(selection)
+        held = HeldMessages(self._reader, self._parking.store)
+        await held.collect(selection.takes)
         try:
-            messages = [each.message for each in held]
+            messages = [each.message for each in held.received]
             parked = await self._parked(selection, messages)
         finally:
-            await self._put_back(held)
+            await held.put_back()
         unique = {message.id: message for message in messages}.values()
         ordered = sorted(unique, key=lambda each: (each.enqueued_ms, each.sequence_number))
         return Plan(tuple(ordered), parked)
@@ -181,23 +182,23 @@ class Redrive:
                 replayed yet. Later on it ends up in the summary's `stopped`.
         """
         started = time.perf_counter()
-        held = await self._collect(selection)
+        held = HeldMessages(self._reader, self._parking.store)
+        await held.collect(selection.takes)
         tally = Tally(progress)
-        renewing = asyncio.create_task(self._renew(held))
         try:
-            parked = await self._parked(selection, [each.message for each in held])
-            units: dict[Place, list[Received]] = defaultdict(list)
-            for each in held:
-                units[each.message.source, each.message.key].append(each)
-            for place in parked:
-                units.setdefault(place, [])
-            plan = Plan(tuple({each.message.id: each.message for each in held}.values()), parked)
-            tally.total = plan.events
-            await self._replay_all(units, tally)
+            async with held.renewed():
+                messages = [each.message for each in held.received]
+                parked = await self._parked(selection, messages)
+                units: dict[Place, list[Received]] = defaultdict(list)
+                for each in held.received:
+                    units[each.message.source, each.message.key].append(each)
+                for place in parked:
+                    units.setdefault(place, [])
+                plan = Plan(tuple({message.id: message for message in messages}.values()), parked)
+                tally.total = plan.events
+                await self._replay_all(units, tally)
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
-            await self._put_back(held, tally)
+            tally.stale += await held.put_back_or_drop()
         return RedriveSummary(
             replayed=tally.replayed,
             failed=tuple(RedriveFailure(*failure) for failure in tally.failed),
@@ -228,21 +229,6 @@ class Redrive:
             for _ in range(min(self._most_keys, len(units))):
                 group.create_task(work())
 
-    async def _collect(self, selection: Selection) -> list[Received]:
-        """Hold what is selected; everything else is put back."""
-        held: list[Received] = []
-        others: list[Received] = []
-        try:
-            while some := await self._reader.receive():
-                for each in some:
-                    (held if selection.takes(each.message) else others).append(each)
-        except BaseException:
-            await self._put_back(held)
-            raise
-        finally:
-            await self._put_back(others)
-        return held
-
     async def _parked(
         self, selection: Selection, messages: Sequence[PoisonMessage]
     ) -> dict[Place, int]:
@@ -253,29 +239,3 @@ class Redrive:
             if (each.source, each.key) in selected
             or (selection.id is None and selection.key in (None, each.key))
         }
-
-    async def _renew(self, held: Sequence[Received]) -> None:
-        """Keep the messages held for as long as this takes."""
-        while True:
-            await asyncio.sleep(self._reader.hold_seconds / 3)
-            for each in held:
-                with suppress(StorageUnavailableError):  # the next round tries again
-                    await self._reader.renew(each)
-
-    async def _put_back(self, held: Sequence[Received], tally: Tally | None = None) -> None:
-        for each in held:
-            with suppress(StorageUnavailableError):  # its hold runs out
-                if tally is not None and await self._is_stale(each):
-                    tally.stale += 1
-                    await self._reader.remove(each)
-                else:
-                    await self._reader.put_back(each)
-
-    async def _is_stale(self, received: Received) -> bool:
-        """Whether another redrive has replayed the message's key while this one held it."""
-        message = received.message
-        return (
-            message.parked
-            and not received.gone
-            and await self._parking.store.is_stale(message.source, message.verdict)
-        )
