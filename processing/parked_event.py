@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from processing.event import Event, Source
 from processing.poison import ClaimCheck, PoisonMessage
+from processing.poison_json import plain
 
 VERSION = 1
 
@@ -66,7 +67,7 @@ class ParkedEvent:
             "properties": dict(self.event.properties),
             "claim_check": self.claim_check and asdict(self.claim_check),
         }
-        return json.dumps(found, default=_plain, separators=(",", ":"))
+        return json.dumps(found, default=plain, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -95,9 +96,3 @@ class ParkedEvent:
             )
         except KeyError as error:
             raise ValueError(f"not a parked event: it lacks {error}") from None
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import base64
-import json
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from types import UnionType
 from typing import Any, Protocol, Self
 
+from processing import poison_json
 from processing.event import Event, Source
 from processing.retry import Failure, describe
 
-VERSION = 2
-READABLE = (1, 2)
-ADDED_IN_2 = {"redrives": 0, "parked": False}
 INLINE_BYTES = 48 * 1024  # the service takes 64 KiB; base64, which the trigger expects, leaves 48
 TRACEBACK_CHARACTERS = 4000
 MESSAGE_CHARACTERS = 2000
@@ -79,7 +75,7 @@ class PoisonMessage:
     claim_check: ClaimCheck | None = None
     redrives: int = 0
     parked: bool = False
-    version: int = field(default=VERSION)
+    version: int = poison_json.VERSION
 
     @classmethod
     def from_failure(
@@ -186,7 +182,7 @@ class PoisonMessage:
 
     def to_json(self) -> str:
         """The message as JSON; properties that JSON has no form for become text."""
-        return json.dumps(asdict(self), default=_plain, separators=(",", ":"))
+        return poison_json.write(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
@@ -195,32 +191,11 @@ class PoisonMessage:
         Raises:
             ValueError: it is no poison message of a version known here; says what is wrong.
         """
-        try:
-            found = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"not a poison message: not JSON ({error})") from None
-        if not isinstance(found, dict):
-            raise ValueError(f"not a poison message: a JSON {type(found).__name__}, not an object")
-        if found.get("version") not in READABLE:
-            raise ValueError(
-                f"poison message of version {found.get('version')!r}; this reads "
-                f"{' and '.join(map(str, READABLE))}"
-            )
-        if found["version"] == 1:
-            found |= ADDED_IN_2 | {"version": VERSION}
-        names = {each.name for each in fields(cls)}
-        if missing := names - found.keys():
-            raise ValueError(f"not a poison message: it lacks {', '.join(sorted(missing))}")
-        values = {name: found[name] for name in names}
-        try:
-            values["error"] = ErrorDetail(**values["error"])
-            if values["claim_check"] is not None:
-                values["claim_check"] = ClaimCheck(**values["claim_check"])
-            message = cls(**values)
-            _check(message)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"not a poison message: {error}") from None
-        return message
+        values = poison_json.read(text)
+        values["error"] = ErrorDetail(**values["error"])
+        if values["claim_check"] is not None:
+            values["claim_check"] = ClaimCheck(**values["claim_check"])
+        return cls(**values)
 
 
 class PoisonQueue(Protocol):
@@ -261,54 +236,5 @@ class ClaimChecks(Protocol):
         ...
 
 
-_TYPES: Mapping[str, type | UnionType] = {
-    "id": str,
-    "key": str | None,
-    "body": str | None,
-    "properties": dict,
-    "partition": str,
-    "sequence_number": int,
-    "offset": str,
-    "enqueued_time": str,
-    "attempts": int,
-    "first_attempt_time": str,
-    "last_attempt_time": str,
-    "handler": str,
-    "circuit_generation": int,
-    "instance": str,
-    "redrives": int,
-    "parked": bool,
-}
-
-
-def _check(message: PoisonMessage) -> None:
-    """Whoever replays the message relies on each of these.
-
-    Raises:
-        ValueError: says what is wrong.
-    """
-    found = asdict(message)
-    for name, kind in _TYPES.items():
-        if not isinstance(found[name], kind):
-            raise ValueError(f"its {name} is {found[name]!r:.60}")
-    for name in ("error", "claim_check"):
-        if not all(isinstance(text, str) for text in (found[name] or {}).values()):
-            raise ValueError(f"its {name} is {found[name]!r:.60}")
-    place = f"/{message.partition}/{message.sequence_number}/"
-    stream, there, enqueued = message.id.rpartition(place)
-    if not there or "/" not in stream or not enqueued.isdecimal():
-        raise ValueError(f"its id is {message.id!r}; it takes hub/group{place}milliseconds")
-    if message.body is not None:
-        base64.b64decode(message.body, validate=True)
-    elif message.claim_check is None:
-        raise ValueError("it has neither a body nor a claim check")
-
-
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)
