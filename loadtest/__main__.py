@@ -15,9 +15,10 @@ from loadtest.arguments import parse
 from loadtest.chaos.sweep import Outcome, Sweep, tabulate
 from loadtest.errors import LoadTestError, UsageError
 from loadtest.progress import Display
-from loadtest.report import Report, show, write_json
+from loadtest.report import Report, write_json
 from loadtest.runner import run
 from loadtest.settings import Settings
+from loadtest.summary import show
 
 _BROKEN, _USAGE = 1, 2
 

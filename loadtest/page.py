@@ -7,7 +7,8 @@ from pathlib import Path
 from string import Template
 
 from loadtest.picture import svg
-from loadtest.report import Report, fault_lines, headline, rows
+from loadtest.report import Report
+from loadtest.summary import fault_lines, headline, rows
 
 _PAGE = Template("""\
 <!doctype html>

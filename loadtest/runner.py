@@ -15,28 +15,25 @@ from redis.exceptions import RedisError
 
 from loadtest.azure import read_azure_endpoints
 from loadtest.chaos.faults import Target as FaultTarget
-from loadtest.chaos.plan import FaultKind
-from loadtest.collector import connect, read_alerts, read_history, read_ledgers, read_refused
+from loadtest.collector import connect, read_history, read_ledgers
 from loadtest.endpoints import Endpoints
 from loadtest.errors import StackError
-from loadtest.evidence import Evidence
 from loadtest.faults import end_outage
 from loadtest.interference import Interference
+from loadtest.judge import Judge, repetitions
 from loadtest.metrics import measure
 from loadtest.observer import Keys, Observer
 from loadtest.operator import Operator, approve_with
 from loadtest.ownership import read_owners
 from loadtest.person import Person
-from loadtest.poison_queue import read_poison_queue
 from loadtest.producer import Order
 from loadtest.progress import Display, Stage, stage_of
 from loadtest.report import Report
-from loadtest.scenarios import Expectation, Workload
+from loadtest.scenarios import Workload
 from loadtest.sending import Sending, SendProgress
 from loadtest.settings import AppLimits, ApproveWith, Settings, Target
 from loadtest.stack import Stack
 from loadtest.verdict import Verdict
-from loadtest.verifier import verify
 from loadtest.watch import Watch
 
 _TICK_SECONDS = 0.1
@@ -99,6 +96,7 @@ class Run:
         self._limits = AppLimits.from_values(app_settings)
         self._group = app_settings.get("EVENT_HUB_CONSUMER_GROUP", "$Default")
         self._keys = Keys(self._name, self._limits.breaker_name, self._workload.key_names)
+        self._judge = Judge(settings, endpoints, self._keys, self._workload, self._limits)
         display.failure_threshold = self._limits.failure_threshold
 
     async def report(self) -> Report:
@@ -206,8 +204,8 @@ class Run:
             if gave_up is None:
                 await asyncio.sleep(_SETTLE_SECONDS)
             self._display.stage(Stage.VERIFYING)
-            verdict = await self._verify(observer, progress, interference, after_generation)
-            needed = settings.events + _repetitions(verdict)
+            verdict = await self._judge.verdict(observer, progress, interference, after_generation)
+            needed = settings.events + repetitions(verdict)
             if gave_up is not None or not verdict.lost or needed <= watch.needed:
                 return gave_up, verdict
             watch.needed = needed
@@ -244,58 +242,3 @@ class Run:
             elif reason := watch.given_up(sample, progress.acknowledged, time.monotonic()):
                 return reason
             await asyncio.sleep(_TICK_SECONDS)
-
-    async def _verify(
-        self,
-        observer: Observer,
-        progress: SendProgress,
-        interference: Interference,
-        after_generation: int,
-    ) -> Verdict:
-        poison = await read_poison_queue(self._endpoints, self._name)
-        alerts = await read_alerts(self._endpoints, self._keys, after_generation)
-        workload, size = self._workload, self._settings.events_per_batch
-        acknowledged = progress.acknowledged
-
-        def judge() -> Verdict:
-            with connect(self._endpoints) as client:
-                return verify(
-                    Evidence(
-                        workload=workload,
-                        sent=workload.sent_counts(size, acknowledged),
-                        unconfirmed=workload.sent_counts(size, acknowledged + size),
-                        ledgers=read_ledgers(client, self._keys),
-                        expectation=self._expectation(),
-                        circuit_state=observer.latest.state,
-                        refused=read_refused(client, self._keys),
-                        poison=poison,
-                        history=read_history(client, self._keys, after_generation),
-                        alerts=alerts,
-                        max_attempts=self._limits.max_attempts,
-                        kills=interference.kills,
-                        suppressed=observer.latest.suppressed,
-                    )
-                )
-
-        return await asyncio.to_thread(judge)
-
-    def _expectation(self) -> Expectation:
-        plan = self._settings.chaos
-        if plan is None:
-            return Expectation.of(self._workload, self._limits.failure_threshold)
-        most_repeats = plan.most_repeats(self._limits.max_lanes)
-        return Expectation(
-            least_openings=int(FaultKind.OUTAGE in plan.kinds),
-            most_openings=None,
-            most_suppressed=most_repeats,
-            poison_repeats=most_repeats > 0,
-        )
-
-
-def _repetitions(verdict: Verdict) -> int:
-    return (
-        verdict.duplicates
-        + verdict.producer_duplicates
-        + verdict.poison_duplicates
-        + verdict.unexpected_handled
-    )

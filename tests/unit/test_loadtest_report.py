@@ -18,8 +18,9 @@ from loadtest.chaos.plan import FaultKind
 from loadtest.metrics import measure, percentile
 from loadtest.page import render
 from loadtest.picture import state_spans, svg
-from loadtest.report import fault_lines, show, stopped_spans
+from loadtest.report import stopped_spans
 from loadtest.settings import Settings
+from loadtest.summary import fault_lines, show
 from tests.unit.loadtest_run import BASE_US, HISTORY, entry, judge, ledgers, outage_workload, report
 
 PROMISED = {
