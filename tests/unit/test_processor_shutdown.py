@@ -1,0 +1,114 @@
+"""BatchProcessor when its instance is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from breaker import (
+    Permit,
+)
+from processing.errors import (
+    ShutdownError,
+)
+from processing.event import Event
+from processing.progress import Mark
+from tests.unit.events import SOURCE, batch, event
+from tests.unit.processor_rig import keyed, parts, trip
+
+
+async def test_shutdown_stops_before_the_next_event() -> None:
+    """After stop() what is in flight finishes, nothing starts, and the batch is not done."""
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_each: Event) -> None:
+        started.set()
+        await release.wait()
+
+    async with parts(slow) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
+        await started.wait()
+        made.processor.stop()
+        release.set()
+        with pytest.raises(ShutdownError):
+            await running
+        assert made.handled == [0]
+        assert (await made.progress.load(SOURCE)).watermark == Mark(0, event(0).enqueued_ms)
+        await made.processor.wait_idle()
+
+
+async def test_shutdown_hurries_no_event_into_the_poison_queue() -> None:
+    """An event that waits for its next attempt when the instance stops is left unfinished."""
+    failed = asyncio.Event()
+
+    async def fail(_each: Event) -> None:
+        failed.set()
+        raise LookupError("x")
+
+    async with parts(
+        fail, settings={"retry_initial_seconds": 3600, "retry_max_seconds": 3600}
+    ) as m:
+        running = asyncio.create_task(m.processor.process(batch(keyed("a", "a"))))
+        await failed.wait()
+        await asyncio.sleep(0)
+        m.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
+        assert (m.handled, m.poisoned) == ([], [])
+        assert (await m.breaker.refresh()).failures == 0
+
+
+async def test_shutdown_gives_a_probe_back() -> None:
+    """Recovery does not wait until the lease of an instance that was stopped runs out."""
+    failed = asyncio.Event()
+
+    async def fail(_each: Event) -> None:
+        failed.set()
+        raise LookupError("x")
+
+    async with parts(
+        fail,
+        settings={"retry_initial_seconds": 3600, "retry_max_seconds": 3600},
+        breaker_settings={"half_open_permits": 1},
+    ) as made:
+        await trip(made.breaker)
+        await made.breaker.approve(1, "op")
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await failed.wait()
+        await asyncio.sleep(0)
+        made.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
+        assert (await made.breaker.try_acquire()).probe_id
+
+
+async def test_shutdown_while_a_permit_is_asked_for() -> None:
+    """The permit that comes too late starts no event, and is given back."""
+    async with parts(breaker_settings={"half_open_permits": 1}) as made:
+        await trip(made.breaker)
+        await made.breaker.approve(1, "op")
+        try_acquire = made.breaker.try_acquire
+
+        async def late() -> Permit:
+            permit = await try_acquire()
+            made.processor.stop()
+            return permit
+
+        made.breaker.try_acquire = late  # type: ignore[method-assign]
+        with pytest.raises(ShutdownError):
+            await made.processor.process(batch(keyed("a")))
+        assert made.handled == []
+        assert (await try_acquire()).probe_id
+
+
+async def test_shutdown_ends_a_hold() -> None:
+    """A held batch does not keep an instance from stopping."""
+    async with parts(settings={"hold_seconds": 3600.0}) as made:
+        await trip(made.breaker)
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        made.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
