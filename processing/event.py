@@ -132,7 +132,7 @@ def _event(bound: BoundEvent, properties: Any, partition: str) -> Event:
     if enqueued.tzinfo is None:  # the host leaves the Z out at times; it always means UTC
         enqueued = enqueued.replace(tzinfo=UTC)
     return Event(
-        body=bound.get_body() or b"",
+        body=bound.get_body(),
         key=bound.partition_key,
         properties=properties or {},
         partition=partition,

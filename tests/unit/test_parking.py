@@ -69,6 +69,17 @@ async def test_events_without_a_key() -> None:
         assert (result.handled, result.poisoned, result.parked) == (1, 1, 0)
 
 
+async def test_properties_without_a_json_form() -> None:
+    """They become text in the parked list, as in the poison queue; the event waits all the same."""
+    async with rig() as made:
+        made.bad = {0}
+        odd = event(1, "a", properties={"bytes": b"\xff", "set": {1}})
+        await made.processor().process(batch([event(0, "a"), odd]))
+        made.bad.clear()
+        assert (await made.redrive().run()).replayed == 2
+        assert made.events[1].properties == {"bytes": "\\xff", "set": "{1}"}
+
+
 async def test_large_events() -> None:
     """What is too large for the lists lies in blobs, and comes back as it was."""
     async with rig() as made:
