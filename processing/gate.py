@@ -78,6 +78,15 @@ class Gate:
         """Admit nothing any more and end every wait."""
         self._stopping.set()
 
+    def check(self, hold: Hold) -> None:
+        """Raise what halted the invocation, or `ShutdownError` if the instance is stopping."""
+        if hold.halted is not None:
+            raise hold.halted
+        if self._stopping.is_set():
+            error = ShutdownError("the instance is stopping; unfinished events run again")
+            hold.halt(error)
+            raise error
+
     def try_admit(self, hold: Hold) -> Permit | None:
         """The healthy path, without I/O or suspension: a permit if the circuit is closed."""
         circuit = self._breaker.circuit
@@ -105,7 +114,7 @@ class Gate:
 
     async def _admitted(self, hold: Hold) -> Permit:
         while True:
-            self._raise_if_halted(hold)
+            self.check(hold)
             if permit := self.try_admit(hold):
                 return permit
             known = self._breaker.circuit
@@ -132,7 +141,7 @@ class Gate:
             BaseException: what halted the invocation, if `hold` is given.
         """
         await self._until_stopping(asyncio.sleep(seconds))
-        self._raise_if_halted(hold or Hold(0))
+        self.check(hold or Hold(0))
 
     async def _wait(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:
         remaining = hold.remaining()
@@ -154,11 +163,3 @@ class Gate:
             for task in (waiting, stop):
                 task.cancel()
             await asyncio.gather(waiting, stop, return_exceptions=True)
-
-    def _raise_if_halted(self, hold: Hold) -> None:
-        if hold.halted is not None:
-            raise hold.halted
-        if self._stopping.is_set():
-            error = ShutdownError("the instance is stopping; unfinished events run again")
-            hold.halt(error)
-            raise error

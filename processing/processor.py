@@ -123,6 +123,7 @@ class BatchProcessor:
     async def _process(self, batch: EventBatch) -> BatchResult:
         started = time.perf_counter()
         run = BatchRun(self, batch)
+        self.gate.check(run.hold)  # before the partition is taken from whoever has it by now
         known = await run.persist(lambda: open_for(self._progress, batch))
         if (parking := self._parking) is not None:
             claim = await run.persist(lambda: parking.claim(batch.source, known))

@@ -102,6 +102,17 @@ async def test_shutdown_while_a_permit_is_asked_for() -> None:
         assert (await try_acquire()).probe_id
 
 
+async def test_an_instance_that_stops_takes_no_partition() -> None:
+    """A batch that is run again there does not end the ownership of the instance that goes on."""
+    async with parts() as made:
+        owner = (await made.progress.open(SOURCE)).owner
+        made.processor.stop()
+        with pytest.raises(ShutdownError):
+            await made.processor.process(batch(keyed("a")))
+        assert await made.progress.commit(SOURCE, owner, None, [])
+        await made.processor.wait_idle()
+
+
 async def test_shutdown_ends_a_hold() -> None:
     """A held batch does not keep an instance from stopping."""
     async with parts(settings={"hold_seconds": 3600.0}) as made:
