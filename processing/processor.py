@@ -210,7 +210,8 @@ class BatchRun:
         be held.
 
         Raises:
-            StorageUnavailableError: it did not succeed in that time, or the instance is stopping.
+            StorageUnavailableError: it did not succeed in that time.
+            ShutdownError: it did not succeed at once, and the instance is stopping.
         """
         try:
             return await write()
@@ -220,9 +221,7 @@ class BatchRun:
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((StorageUnavailableError, StoreUnavailableError)),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=lambda state: (
-                gate.stopping or stop_after_delay(self.processor.settings.hold_seconds)(state)
-            ),
+            stop=stop_after_delay(self.processor.settings.hold_seconds),
             sleep=gate.pause,
         )
 

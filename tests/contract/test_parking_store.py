@@ -244,6 +244,18 @@ async def test_a_full_list_refuses(store: ParkingStore) -> None:
     assert len(await store.entries(SOURCE, "k", most=5000)) == 1000
 
 
+async def test_namespaces_are_apart(redis_url: str) -> None:
+    """Hubs of the same name in two namespaces on one Redis park their own events."""
+    async with Redis.from_url(redis_url) as client:
+        west = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="West.example")
+        await parked(west)
+        east = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="east.example")
+        assert (await east.claim(SOURCE, "me", "")).parked == frozenset()
+        assert await east.keys() == []
+        again = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="west.example")
+        assert (await again.claim(SOURCE, "me", "")).parked == {"k"}
+
+
 async def test_lease_runs_out(redis_url: str) -> None:
     """A redrive that died lets go of its key."""
     async with Redis.from_url(redis_url) as client:

@@ -7,6 +7,7 @@ import base64
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
 import pytest
 from azure.storage.blob.aio import ContainerClient
@@ -16,7 +17,7 @@ from azure.storage.queue.aio import QueueClient
 from processing.adapters.blob import ClaimCheckBlobs
 from processing.adapters.storage_queue import StoragePoisonQueue
 from processing.errors import StorageUnavailableError
-from processing.event import Event
+from processing.event import Event, Source
 from processing.poison import PoisonMessage
 from processing.retry import Failure, FailureKind
 from tests.unit.events import SOURCE, event
@@ -54,11 +55,11 @@ async def rig(azurite: str) -> AsyncIterator[Rig]:
         )
 
 
-def poisoned(each: Event) -> PoisonMessage:
+def poisoned(each: Event, source: Source = SOURCE) -> PoisonMessage:
     return PoisonMessage.from_failure(
         each,
         Failure(FailureKind.EXHAUSTED, RuntimeError("why"), 4, 1.0, 2.0),
-        source=SOURCE,
+        source=source,
         handler="h",
         circuit_generation=0,
         instance="i",
@@ -85,6 +86,22 @@ async def test_claim_check(rig: Rig) -> None:
     whole = await rig.blobs.get(claim.claim_check)
     assert whole == message
     assert whole.payload == body
+
+
+async def test_each_event_has_its_own_blob(rig: Rig) -> None:
+    """However alike two events are, neither's body is written over the other's."""
+    body = bytes(100_000)
+    alike = [
+        poisoned(event(1, body=b"0" + body)),
+        poisoned(event(1, body=b"1" + body, enqueued_ms=1)),
+        poisoned(event(1, body=b"2" + body, partition="1"), replace(SOURCE, partition="1")),
+        poisoned(event(1, body=b"3" + body), replace(SOURCE, consumer_group="other")),
+        poisoned(event(1, body=b"4" + body), replace(SOURCE, hub="other")),
+    ]
+    small = [await rig.blobs.shrink(message) for message in alike]
+    for message, check in zip(alike, small, strict=True):
+        assert check.claim_check is not None
+        assert check.whole(await rig.blobs.get(check.claim_check)).payload == message.payload
 
 
 async def test_repeat_overwrites_its_blob(rig: Rig) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
+from processing.parked_event import ParkedEvent
 from processing.parking import EntryKind
 from processing.poison import PoisonMessage
 from processing.progress import Mark
@@ -67,6 +69,32 @@ async def test_events_without_a_key() -> None:
         made.bad = {10}
         result = await free.process(batch(keyed(None, None, first=10)))
         assert (result.handled, result.poisoned, result.parked) == (1, 1, 0)
+
+
+def test_each_parked_event_has_its_own_blob() -> None:
+    """However alike two events are, neither is written over the other."""
+    alike = [
+        ParkedEvent(SOURCE, event(1)),
+        ParkedEvent(SOURCE, event(2)),
+        ParkedEvent(SOURCE, event(1, enqueued_ms=1)),
+        ParkedEvent(replace(SOURCE, partition="1"), event(1, partition="1")),
+        ParkedEvent(replace(SOURCE, consumer_group="other"), event(1)),
+        ParkedEvent(replace(SOURCE, hub="other"), event(1)),
+    ]
+    assert len({each.blob_name for each in alike}) == len(alike)
+
+
+async def test_parking_gives_probes_back() -> None:
+    """In HALF_OPEN an event that is parked says nothing about the dependency."""
+    async with rig(half_open_permits=1, failure_threshold=1) as made:
+        made.bad = {0}
+        await made.processor().process(batch(keyed("a")))
+        permit = await made.breaker.try_acquire()
+        await made.breaker.record_failure("1", "test", permit)
+        await made.breaker.approve(1, "op")
+        result = await made.processor(max_lanes=1).process(batch(keyed("a", "b", first=1)))
+        assert (result.parked, result.handled) == (1, 1)
+        assert made.breaker.circuit.admits
 
 
 async def test_properties_without_a_json_form() -> None:

@@ -93,6 +93,9 @@ async def test_an_event_that_is_kept_for_too_long_ends_the_invocation() -> None:
             await made.processor.process(batch(keyed("a", "a")))
         assert (calls, made.handled, made.poisoned) == (1, [], [])
         assert (await made.breaker.refresh()).failures == 1
+        with pytest.raises(DependencyUnavailableError):
+            await made.processor.process(batch(keyed("a", "a")))
+        assert (await made.breaker.refresh()).failures == 2, "it has failed again"
 
 
 class OddError(BaseException):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,22 @@ async def test_poison_queue_down_holds_the_batch() -> None:
             await made.processor.process(batch(keyed("ok", "bad", "bad")))
         progress = await made.progress.load(SOURCE)
         assert progress.watermark == Mark(0, event(0).enqueued_ms)
+
+
+async def test_relaxed_returns_when_everything_is_written() -> None:
+    """Lanes do not wait for their completions; the checkpoint does."""
+    async with parts(settings={"progress_mode": "relaxed"}) as made:
+        commit = made.progress.commit
+
+        async def slow(*args: Any) -> bool:
+            for _ in range(50):
+                await asyncio.sleep(0)
+            return await commit(*args)
+
+        made.progress.commit = slow  # type: ignore[method-assign, assignment]
+        await made.processor.process(batch(keyed("a", "b", "a")))
+        known = await made.progress.load(SOURCE)
+        assert known.watermark == Mark(2, event(2).enqueued_ms)
 
 
 async def test_a_failed_lane_halts_the_others() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
+from processing.held_messages import HeldMessages
 from processing.parking import EntryKind
 from processing.poison_reader import browse
 from processing.redrive import Redrive, Selection
@@ -299,6 +300,19 @@ async def test_a_late_copy_is_stale() -> None:
         assert (made.handled, made.poison.messages) == ([0, 1], [])
 
 
+async def test_held_while_another_replays_the_key() -> None:
+    """Whoever held the message then removes it: nobody else can see that it is stale."""
+    async with rig() as made:
+        await poisoned(made, keyed("a", "a", "b"), 0, 2)
+        held = HeldMessages(made.reader, made.store)
+        await held.collect(lambda _message: True)
+        made.bad = {2}
+        assert (await made.redrive().run(Selection(key="a"))).replayed == 2
+        assert made.poisoned == [0, 2]
+        assert await held.put_back_or_drop() == 1
+        assert made.poisoned == [2]
+
+
 async def test_parked_lists_lost_with_redis() -> None:
     """The poison messages are still whole: they are replayed rather than thrown away."""
     async with rig() as made:
@@ -375,7 +389,8 @@ async def test_a_lost_blob_stops_nobody_else() -> None:
 async def test_the_store_fails_in_between() -> None:
     """A redrive that can't go on says why, and gives back what it held."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "a"), 0)
+        large = [event(n, "a", body=bytes([n]) * 100_000) for n in (0, 1)]
+        await poisoned(made, large, 0)
         made.bad.clear()
         finish = made.store.finish
 
@@ -389,3 +404,5 @@ async def test_the_store_fails_in_between() -> None:
         assert isinstance(made.redrive(), Redrive)
         assert (await made.redrive().run()).replayed == 2
         assert made.handled == [0, 0, 1]  # the one that was in flight, as with any crash
+        assert [made.events[n] for n in (0, 1)] == large
+        assert made.claims.blobs == {}

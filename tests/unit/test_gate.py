@@ -1,0 +1,24 @@
+"""The gate's patience with one invocation."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from processing.gate import Gate, Hold
+
+
+async def test_patience_is_whole_again_after_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits add up only while nothing is let through in between."""
+    now = 100.0
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
+    rules = BreakerSettings()
+    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
+        hold = Hold(60.0)
+        assert hold.remaining() == 60
+        now += 50
+        assert hold.remaining() == 10
+        await Gate(breaker).admit(hold)
+        assert hold.remaining() == 60
