@@ -86,8 +86,6 @@ class ClaimCheckBlobs:
 
 def _blob_name(message: PoisonMessage) -> str:
     """The event's name; the hub's and group's part hashed, for they may hold any character."""
-    stream, _, _ = message.id.rpartition(f"/{message.partition}/")
-    return (
-        f"{hashlib.sha256(stream.encode()).hexdigest()[:16]}/{message.partition}/"
-        f"{message.sequence_number}-{message.id.rpartition('/')[2]}.json"
-    )
+    source = message.source
+    stream = hashlib.sha256(f"{source.hub}/{source.consumer_group}".encode()).hexdigest()[:16]
+    return f"{stream}/{source.partition}/{message.sequence_number}-{message.enqueued_ms}.json"

@@ -92,11 +92,11 @@ async def test_each_event_has_its_own_blob(rig: Rig) -> None:
     """However alike two events are, neither's body is written over the other's."""
     body = bytes(100_000)
     alike = [
-        poisoned(event(1, body=b"0" + body)),
-        poisoned(event(1, body=b"1" + body, enqueued_ms=1)),
-        poisoned(event(1, body=b"2" + body, partition="1"), replace(SOURCE, partition="1")),
-        poisoned(event(1, body=b"3" + body), replace(SOURCE, consumer_group="other")),
-        poisoned(event(1, body=b"4" + body), replace(SOURCE, hub="other")),
+        poisoned(event(7, body=b"0" + body)),
+        poisoned(event(7, body=b"1" + body, enqueued_ms=1)),
+        poisoned(event(7, body=b"2" + body, partition="1"), replace(SOURCE, partition="1")),
+        poisoned(event(7, body=b"3" + body), replace(SOURCE, consumer_group="other")),
+        poisoned(event(7, body=b"4" + body), replace(SOURCE, hub="other")),
     ]
     small = [await rig.blobs.shrink(message) for message in alike]
     for message, check in zip(alike, small, strict=True):
