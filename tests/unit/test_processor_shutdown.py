@@ -10,10 +10,12 @@ from breaker import (
     Permit,
 )
 from processing.errors import (
+    DependencyUnavailableError,
     ShutdownError,
 )
 from processing.event import Event
 from processing.progress import Mark
+from processing.retry import RetryPolicy
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import keyed, parts, trip
 
@@ -78,6 +80,37 @@ async def test_shutdown_gives_a_probe_back() -> None:
         await failed.wait()
         await asyncio.sleep(0)
         made.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
+        assert (await made.breaker.try_acquire()).probe_id
+
+
+async def test_shutdown_gives_the_probe_of_a_kept_event_back() -> None:
+    """The same for one that is tried again after its first probe has opened the circuit anew."""
+    pauses = 0
+
+    async def down(_each: Event) -> None:
+        raise DependencyUnavailableError("down")
+
+    async def pause(seconds: float) -> None:
+        nonlocal pauses
+        pauses += 1
+        if pauses == 2:
+            made.processor.stop()
+        await made.processor.gate.pause(seconds)
+
+    async with parts(
+        down, settings={"hold_seconds": 60.0}, breaker_settings={"half_open_permits": 1}
+    ) as made:
+        made.processor.retry = RetryPolicy(
+            max_attempts=2, initial_seconds=0, max_seconds=0, sleep=pause
+        )
+        await trip(made.breaker)
+        await made.breaker.approve(1, "op")
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        while made.breaker.circuit.generation < 2:
+            await asyncio.sleep(0)
+        await made.breaker.approve(2, "op")
         with pytest.raises(ShutdownError):
             await running
         assert (await made.breaker.try_acquire()).probe_id
