@@ -75,6 +75,24 @@ async def open_it(breaker: CircuitBreaker) -> None:
         await breaker.record_failure(f"{permit.generation}/{number}", "boom", permit)
 
 
+async def test_an_answer_that_comes_late(breaker: CircuitBreaker, store: CountingStore) -> None:
+    """A state that was read before the opening and arrives after it lets nothing through."""
+    snapshot = store.snapshot
+    before: list[Any] = []
+
+    async def late(rules: Any) -> Any:
+        before.append(await snapshot(rules))
+        if len(before) == 1:
+            await open_it(breaker)
+        return before[0]
+
+    store.snapshot = late  # type: ignore[method-assign]
+    await breaker.refresh()
+    assert before
+    assert breaker.circuit.state is CircuitState.OPEN
+    store.snapshot = snapshot  # type: ignore[method-assign]
+
+
 async def test_the_healthy_path_asks_the_store_nothing(
     breaker: CircuitBreaker, store: CountingStore
 ) -> None:
