@@ -34,7 +34,7 @@ demo: setup ## Send 100,000 ordered messages through an outage and prove that no
 
 .PHONY: test
 test: setup ## Run every test on real Redis, Azurite and Event Hubs clients
-	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: lint
 lint: setup .venv-infra/.installed package-loads ## ruff, mypy --strict, import-linter, infra, package

@@ -21,6 +21,10 @@ from local.services.event_hubs import event_hub_connection, event_hubs_service
 from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
 from tests.processes import running_service, running_stack
+from tests.scheduling import (  # noqa: F401 - pytest looks for its hooks here
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 
 # A slow machine is no failure: no test here asserts how long something takes.
 hypothesis.settings.register_profile("breakwater", deadline=None, print_blob=True)
@@ -95,41 +99,3 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """A whole private stack, shared by the session; what its endpoints.json says."""
     with running_stack(tmp_path_factory.mktemp("stack")) as endpoints:
         yield endpoints
-
-
-_SHARED = {"console_stack": "browser", "stack": "stack", "running": "running"}
-"""Fixtures that start a whole stack, and the group of the tests that share it."""
-_LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
-_SINGLY = (*_LONG, "tests/integration/")
-_SPREAD = 0.8
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say which tests belong together on one of the processes, and in which order they are dealt.
-
-    Those that share a stack go together, so that it is started once; short ones by file. Long ones
-    are spread over the first part of the run: all at once they would starve each other of the
-    machine, and at the end nothing would be left to run beside them.
-    """
-    groups: dict[str, list[pytest.Item]] = {}
-    for item in items:
-        groups.setdefault(_group(item), []).append(item)
-    for name, members in groups.items():
-        for item in members:
-            item.add_marker(pytest.mark.xdist_group(name))
-    long = [name for name, members in groups.items() if members[0].nodeid.startswith(_LONG)]
-    long.sort(key=lambda name: -len(groups[name]))
-    others = [name for name in groups if name not in set(long)]
-    others.sort(key=lambda name: not groups[name][0].nodeid.startswith(_SINGLY))
-    for place, name in enumerate(long):
-        others.insert(round(place * (1 + _SPREAD * len(others) / (len(long) + 1))), name)
-    items[:] = [item for name in others for item in groups[name]]
-
-
-def _group(item: pytest.Item) -> str:
-    for fixture in getattr(item, "fixturenames", ()):
-        if name := _SHARED.get(fixture):
-            return name
-    if item.nodeid.startswith(_SINGLY):
-        return item.nodeid
-    return item.location[0]

@@ -38,12 +38,22 @@ class Balancing:
 
 
 class FairOwnership(OwnershipManager):
-    """Claims in each round until this owner has its share, no less and not much more."""
+    """Claims in each round until this owner has its share, no less and not much more.
+
+    A partition that somebody else has taken meanwhile is not taken back in the same round: the SDK
+    would not notice that it was away, and go on behind what it had fetched before.
+    """
 
     _took = False
+    _held: frozenset[str] = frozenset()
 
     async def claim_ownership(self) -> list[str]:
         """One round; the partitions that are owned now."""
+        self._held = frozenset(
+            item["partition_id"]
+            for item in self.owned_partitions
+            if item["owner_id"] == self.owner_id
+        )
         for _ in range(_MOST_CYCLES):
             self._took = False
             owned = await super().claim_ownership()
@@ -60,12 +70,15 @@ class FairOwnership(OwnershipManager):
         for item in listed:
             if item["owner_id"] and item["last_modified_time"] >= oldest:
                 held[item["owner_id"]].append(item)
+        kept = {item["partition_id"] for item in listed if item["owner_id"] == self.owner_id}
+        lost = self._held - kept
         own = len(held[self.owner_id])
         most = math.ceil(len(all_partition_ids) / len(held))
         claims = super()._balance_ownership(listed, all_partition_ids)
         fullest = max(held.values(), key=len)
         if len(claims) == own < most < len(fullest):
             claims.append({**random.choice(fullest), "owner_id": self.owner_id})  # noqa: S311
+        claims = [claim for claim in claims if claim["partition_id"] not in lost]
         self._took = len(claims) > own
         return claims
 

@@ -146,3 +146,22 @@ async def test_what_is_balanced_stays_where_it_is() -> None:
         await group.round()
     after = {name: sorted(await host.claim_ownership()) for name, host in group.hosts.items()}
     assert after == before
+
+
+async def test_what_was_taken_while_a_host_was_paused_is_not_taken_back_unnoticed() -> None:
+    """The round in which it learns of the loss ends without it, so that it begins afresh later."""
+    group = _Group()
+    group.join("paused")
+    await group.round()
+    paused = group.hosts["paused"]
+    # What it remembers is its own, not the store's.
+    paused.owned_partitions = [dict(item) for item in paused.owned_partitions]
+    await group.silence("paused")
+    group.join("other")
+    await group.round()
+    group.hosts["paused"] = paused
+    before = {item["partition_id"] for item in paused.owned_partitions}
+    assert before.isdisjoint(await paused.claim_ownership())
+    for _ in range(3):
+        await group.round()
+    assert await group.shares() == [8, 8]
