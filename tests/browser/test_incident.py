@@ -101,7 +101,8 @@ async def test_a_redrive_empties_the_poison_queue(site: Site) -> None:
     await ada.page.click("#redrive-all:enabled")
     assert "Redrive everything?" in (await ada.page.text_content("#confirm") or "")
     await ada.page.click("#confirm-go")
-    await grace.page.wait_for_selector("#job:not([data-running])")
+    await ada.page.wait_for_selector("#confirm", state="hidden")  # nothing behind it takes keys
+    await expect(grace.page.locator("#job")).to_contain_text("of everything by Ada is over")
     await ada.page.fill("#poison-query", key)
     await expect(ada.page.locator("#poison-empty")).to_contain_text("No poison event has")
 

@@ -11,7 +11,7 @@ from loadtest.chaos.plan import draw
 from tests.e2e.runs import Finished, run
 
 APPS = Path(__file__).parent / "apps"
-SEED, EVENTS = 104, 2500
+SEED, EVENTS = 104, 2000
 """A seed whose plan is short and has a bit of everything but the outage, which takes long."""
 
 
@@ -56,7 +56,7 @@ def test_without_the_hold_an_outage_loses_events(tmp_path: Path) -> None:
     finished = run(
         tmp_path,
         "--scenario outage --events 2000 --keys 50 --poison-every 0 --outage-after 500 "
-        "--rate 2000 --approve-after 0.2 --stall 15 --set BREAKER_FAILURE_THRESHOLD=25 "
+        "--rate 2000 --approve-after 0.2 --stall 10 --set BREAKER_FAILURE_THRESHOLD=25 "
         f"--set PROCESSING_RETRY_INITIAL_SECONDS=0.02 --app {APPS / 'no_hold'}",
     )
     assert finished.code == 1
