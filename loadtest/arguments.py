@@ -36,9 +36,10 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
     if chosen.get("target") == Target.AZURE:
         chosen.setdefault("endpoints_file", Path("out/azure.env"))
     if chosen.get("target", Target.LOCAL) != Target.LOCAL:
-        for name in ("instances", "partitions", "app"):
+        for name in ("instances", "partitions", "app", "console"):
             if name in chosen:
-                raise UsageError(f"--{name} takes --target local: a running stack has its own")
+                option = "no-console" if name == "console" else name
+                raise UsageError(f"--{option} takes --target local: a running stack has its own")
     if chosen.get("scenario") is Scenario.CHAOS:
         return chaos_settings(chosen)
     return Settings(**chosen)
@@ -80,6 +81,13 @@ def _parser() -> argparse.ArgumentParser:
         help="seconds until the operator approves (5; chaos: 1)",
     )
     add("--approve", type=ApproveWith, choices=list(ApproveWith), help="who does it (cli)")
+    add(
+        "--no-console",
+        dest="console",
+        action="store_const",
+        const=False,
+        help="own stack without the operator's console: for runs that open no circuit",
+    )
     add("--report", type=Path, metavar="FILE", help="out/report.json; .html and .png beside it")
     add(
         "--json-only",

@@ -58,6 +58,7 @@ class Settings:
     outage_after: int = 20_000
     approve_after_seconds: float = 5.0
     approve: ApproveWith = ApproveWith.CLI
+    console: bool = True
     report: Path = Path("out/report.json")
     json_only: bool = False
     target: Target = Target.LOCAL
@@ -120,6 +121,8 @@ class Settings:
             )
         if self.target is not Target.LOCAL and self.app_settings:
             raise UsageError("--set takes --target local: a running stack has its settings already")
+        if not self.console and self.approve is not ApproveWith.CLI:
+            raise UsageError(f"--no-console takes no --approve {self.approve}: that needs it")
         if self.target is Target.AZURE and self.kill_after is not None:
             raise UsageError("--kill-after takes --target local or running")
 

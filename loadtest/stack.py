@@ -152,6 +152,7 @@ class Stack:
                 "--stop-seconds",
                 str(_SLOW_STOP_SECONDS if settings.scenario is Scenario.OUTAGE else 0),
             ),
+            *(() if settings.console else ("--no-console",)),
             *changes,
         )
         file = self.state_dir / "endpoints.json"

@@ -81,6 +81,12 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         help="an app setting to add or change; repeatable",
     )
     up.add_argument(
+        "--no-console",
+        dest="console",
+        action="store_false",
+        help="leave the operator's console out: the workflow then has nobody to ask",
+    )
+    up.add_argument(
         "--grid-retry-scale",
         type=_scale,
         default=1.0,
@@ -143,6 +149,7 @@ def _up(
         ),
         partitions=args.partitions,
         settings=settings,
+        console=args.console,
         cloud_arguments=(
             *("--grid-retry-scale", str(args.grid_retry_scale)),
             *("--workflow-retry-scale", str(args.workflow_retry_scale)),

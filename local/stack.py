@@ -29,6 +29,7 @@ class StackOptions:
     ports: PortChoice
     partitions: int = 4
     settings: Mapping[str, str] = field(default_factory=dict, repr=False)
+    console: bool = True
     cloud_arguments: tuple[str, ...] = ()
 
 
@@ -79,10 +80,11 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
         topic_key=keys.topic_key,
         overrides=options.settings,
     )
+    console = console_service(ports["console"], token=keys.console_token, app_settings=values)
     services = (
         azurite_service(ports, data / "azurite"),
         redis_service(ports["redis"], data / "redis"),
-        console_service(ports["console"], token=keys.console_token, app_settings=values),
+        *((console,) if options.console else ()),
         event_hubs_service(
             ports["event-hubs"],
             ports["event-hubs-control"],
@@ -111,8 +113,8 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
         "cloud_url": cloud_url,
         "management_url": f"{cloud_url}{SITE_PATH}",
         "workflow_url": f"{cloud_url}/workflows",
-        "console_url": console_url,
-        "console_token": keys.console_token,
+        "console_url": console_url if options.console else "",
+        "console_token": keys.console_token if options.console else "",
         "poison_queue": values["POISON_QUEUE"],
         "settings_file": str(options.settings_file),
         "state_dir": str(options.directory.path),

@@ -32,7 +32,8 @@ def print_endpoints(console: Console, endpoints: Mapping[str, Any]) -> None:
         "Settings": endpoints["settings_file"],
     }
     for name, value in rows.items():
-        table.add_row(name, value)
+        if value:
+            table.add_row(name, value)
     console.print(table)
 
 

@@ -44,7 +44,7 @@ def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> Non
 
 
 def test_with_lanes_that_are_not_the_keys_events_overtake_each_other(tmp_path: Path) -> None:
-    line = f"--scenario steady --events 2000 --keys 40 --app {APPS / 'wrong_lanes'}"
+    line = f"--scenario steady --events 2000 --keys 40 --no-console --app {APPS / 'wrong_lanes'}"
     finished = run(tmp_path, line)
     assert finished.code == 1
     assert finished.report["order_violations"] > 0

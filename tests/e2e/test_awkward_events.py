@@ -89,6 +89,7 @@ async def kept_so_far(endpoints: Endpoints) -> list[Mapping[str, Any]]:
 async def test_each_arrives_unchanged_or_is_poisoned_whole(tmp_path: Path) -> None:
     settings = Settings(
         scenario=Scenario.STEADY,
+        console=False,
         report=tmp_path / "report.json",
         app_settings={"EVENT_HANDLER": "tests.e2e.keeping_handler:keep"},
     )

@@ -16,7 +16,7 @@ from loadtest.stack import processes_naming
 from tests.e2e.runs import Finished, assert_kept, command, run
 from tests.processes import children_of, wait_for, wait_until_gone
 
-LONG = "--scenario steady --events 100000 --rate 500"
+LONG = "--scenario steady --events 100000 --rate 500 --no-console"
 DEMO = (
     "--scenario outage --events 6000 --keys 60 --poison-every 600 --outage-after 1000 "
     "--approve-after 0.5 --set BREAKER_FAILURE_THRESHOLD=60"
@@ -113,7 +113,7 @@ def test_an_app_that_cannot_start_is_reported_and_the_stack_stopped(tmp_path: Pa
     (app / "function_app.py").write_text("raise RuntimeError('no app today')\n")
     (app / "host.json").write_text('{"version": "2.0"}\n')
     finished = subprocess.run(
-        command(tmp_path, f"--scenario steady --events 100 --app {app}"),
+        command(tmp_path, f"--scenario steady --events 100 --no-console --app {app}"),
         cwd=PROJECT,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -97,7 +97,7 @@ async def rewind(endpoints: Endpoints) -> str:
 
 
 async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> None:
-    settings = Settings(scenario=Scenario.STEADY, report=tmp_path / "report.json")
+    settings = Settings(scenario=Scenario.STEADY, console=False, report=tmp_path / "report.json")
     in_order = {
         key: list(range(1, WORKLOAD.count(index) + 1))
         for index, key in enumerate(WORKLOAD.key_names)

@@ -46,7 +46,7 @@ async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
     events or be undone by a running app is refused.
     """
     settings = Settings(
-        scenario=Scenario.STEADY, report=tmp_path / "report.json", app_settings=NOTE
+        scenario=Scenario.STEADY, console=False, report=tmp_path / "report.json", app_settings=NOTE
     )
     async with Stack(settings) as stack:
         endpoints = stack.endpoints

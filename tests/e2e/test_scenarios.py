@@ -58,7 +58,7 @@ def test_kill_9_of_a_host_loses_nothing_and_repeats_nothing(tmp_path: Path, runn
 
 
 def test_three_instances_share_the_partitions(tmp_path: Path) -> None:
-    line = "--scenario steady --events 6000 --keys 40 --rate 2000 --instances 3"
+    line = "--scenario steady --events 6000 --keys 40 --rate 2000 --instances 3 --no-console"
     finished = run(tmp_path, line)
     assert_kept(finished, sent=6000, poisoned=0)
     assert finished.report["circuit"]["opened"] == 0

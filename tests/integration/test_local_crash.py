@@ -19,7 +19,7 @@ from tests.processes import (
 
 
 def test_a_crashed_service_comes_back_with_its_data(state_directory: Path) -> None:
-    endpoints = up(state_directory)
+    endpoints = up(state_directory, "--no-console")
     before = service(state_directory, "redis")
     with redis.Redis.from_url(endpoints["redis_url"]) as client:
         client.set("key", "value")
@@ -40,7 +40,7 @@ def test_a_crashed_service_comes_back_with_its_data(state_directory: Path) -> No
 
 
 def test_restarts_are_bounded_and_the_end_of_them_is_reported(state_directory: Path) -> None:
-    up(state_directory)
+    up(state_directory, "--no-console")
     for restarts in range(6):
         pid = wait_for(
             lambda: (

@@ -39,7 +39,7 @@ def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
     assert not (state_directory / "endpoints.json").exists()
     again = run_local("down", "--state-dir", state_directory)
     assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
-    second = up(state_directory)
+    second = up(state_directory, "--no-console")
     assert second["event_grid_topic_key"] != first["event_grid_topic_key"]
     with redis.Redis.from_url(second["redis_url"]) as client:
         assert not client.exists("old")
@@ -53,12 +53,13 @@ def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
     assert wait_until_gone(children) == []
     assert {entry["health"] for entry in status(state_directory)["services"]} == {"dead"}
     assert run_local("down", "--state-dir", state_directory).returncode == 0
-    assert up(state_directory)["supervisor_pid"] != endpoints["supervisor_pid"]
+    again = up(state_directory, "--no-console")
+    assert again["supervisor_pid"] != endpoints["supervisor_pid"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal.Signals) -> None:
-    with starting(state_directory, "--foreground") as process:
+    with starting(state_directory, "--foreground", "--no-console") as process:
         wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
         processes = recorded(state_directory)
         process.send_signal(number)
@@ -70,7 +71,7 @@ def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal
 def test_the_end_of_the_lifeline_ends_the_stack(
     state_directory: Path, foreground: list[str]
 ) -> None:
-    with starting(state_directory, "--lifeline", *foreground) as process:
+    with starting(state_directory, "--lifeline", "--no-console", *foreground) as process:
         wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
         processes = recorded(state_directory)
         assert process.stdin is not None
@@ -111,6 +112,6 @@ def write_record(state_directory: Path, pid: int, created: float) -> None:
 
 
 def test_the_test_helper_leaves_nothing(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "state") as endpoints:
+    with running_stack(tmp_path / "state", "--no-console") as endpoints:
         processes = children_of(endpoints["supervisor_pid"])
     assert wait_until_gone(processes) == []

@@ -115,9 +115,13 @@ def test_keys_are_not_printed(stack: dict[str, Any]) -> None:
 
 
 def test_two_stacks_live_side_by_side(stack: dict[str, Any], state_directory: Path) -> None:
-    other = up(state_directory, "--partitions", "2", "--set", "BREAKER_FAILURE_THRESHOLD=7")
+    """The other one has settings of its own, and does without a console."""
+    changes = ("--partitions", "2", "--set", "BREAKER_FAILURE_THRESHOLD=7", "--no-console")
+    other = up(state_directory, *changes)
     assert other["redis_url"] != stack["redis_url"]
-    assert other["console_token"] != stack["console_token"]
+    assert (other["console_url"], other["console_token"]) == ("", "")
+    names = {entry["name"] for entry in status(state_directory)["services"]}
+    assert names == SERVICES - {"console"}
     values = json.loads(Path(other["settings_file"]).read_text())["Values"]
     assert values["BREAKER_FAILURE_THRESHOLD"] == "7"
     with EventHubProducerClient.from_connection_string(
@@ -128,7 +132,7 @@ def test_two_stacks_live_side_by_side(stack: dict[str, Any], state_directory: Pa
 
 def test_the_default_directory_puts_the_settings_where_func_start_looks(tmp_path: Path) -> None:
     try:
-        result = run_local("up", "--ephemeral-ports", cwd=tmp_path)
+        result = run_local("up", "--ephemeral-ports", "--no-console", cwd=tmp_path)
         assert result.returncode == 0, result.stdout + result.stderr
         assert (tmp_path / "local.settings.json").is_file()
         assert (tmp_path / ".local" / "endpoints.json").is_file()

@@ -76,6 +76,8 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         ("run --app /nowhere", "takes a directory that holds a function_app.py"),
         ("run --target running --set A=1", "--set takes --target local"),
         ("run --target running --instances 2", "--instances takes --target local"),
+        ("run --target running --no-console", "--no-console takes --target local"),
+        ("run --no-console --approve console", "--no-console takes no --approve console"),
     ],
 )
 def test_bad_input_says_what_is_accepted(line: str, message: str) -> None:
