@@ -22,7 +22,7 @@ _TOGETHER = {
 }
 """Tests whose fixtures start a whole stack, by the beginning of their names."""
 _LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
-_SINGLY = (*_LONG, "tests/integration/")
+_SINGLY = (*_LONG, "tests/integration/", "tests/contract/event_hubs/")
 _SPREAD = 0.8
 
 
@@ -46,7 +46,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     long = [name for name, members in groups.items() if members[0].nodeid.startswith(_LONG)]
     long.sort(key=lambda name: -len(groups[name]))
     others = [name for name in groups if name not in set(long)]
-    others.sort(key=lambda name: (name != "stack", not name.startswith(_SINGLY)))
+    others.sort(key=lambda name: (name != "stack", name.startswith("tests/unit/")))
     step = 1 + _SPREAD * len(others) / (len(long) + 1)
     for place, name in enumerate(long):
         others.insert(round(place * step), name)

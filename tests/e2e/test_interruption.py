@@ -49,10 +49,14 @@ def in_full_swing(process: subprocess.Popen[str]) -> list[psutil.Process]:
     for line in process.stdout:
         if "sending and handling" in line:
             break
-    family = children_of(process.pid)
-    names = " ".join(" ".join(each.cmdline()) for each in family)
-    for part in ("redis-server", "azurite", "event_hubs", "functions_host", "loadtest.producer"):
-        assert part in names
+    parts = ("redis-server", "azurite", "event_hubs", "functions_host", "loadtest.producer")
+
+    def everything() -> list[psutil.Process]:
+        family = children_of(process.pid)
+        names = " ".join(" ".join(each.cmdline()) for each in family)
+        return family if all(part in names for part in parts) else []
+
+    family: list[psutil.Process] = wait_for(everything, f"{', '.join(parts)}")
     return family
 
 
