@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,18 @@ def wait_until_gone(processes: Sequence[psutil.Process], timeout: float = 15) ->
     return [str(process) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
-def wait_for(condition: Any, what: str, timeout: float = 20) -> Any:
-    """Poll `condition` until it returns something true, which is returned."""
+def wait_for(condition: Any, what: str | Callable[[], str], timeout: float = 40) -> Any:
+    """Poll `condition` until it returns something true, which is returned.
+
+    Args:
+        condition: is called until it does.
+        what: is waited for, for the failure's message; called for it, it may show a log's end.
+        timeout: seconds; more than anything here takes, for a machine may be busy.
+    """
     deadline = time.monotonic() + timeout
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"{what} did not happen within {timeout:g} s"
+        if time.monotonic() >= deadline:
+            what = what if isinstance(what, str) else what()
+            raise AssertionError(f"{what} did not happen within {timeout:g} s")
         time.sleep(0.05)
     return value

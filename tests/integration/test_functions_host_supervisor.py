@@ -18,8 +18,8 @@ import httpx
 import psutil
 
 from local.services.child import REPOSITORY
+from local.services.ports import free_port
 from local.site import SiteState, State
-from tests.conftest import free_port
 from tests.integration.functions_host_harness import clean_environment
 from tests.processes import wait_for, wait_until_gone
 
@@ -53,7 +53,7 @@ class Running:
     def wait_for_instances(self, count: int) -> dict[int, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = wait_for(
             lambda: len(self.instances()) == count and self.instances(),
-            f"{count} instances\n{self.log.read_text()}",
+            lambda: f"{count} instances\n{self.log.read_text()}",
         )
         return found
 

@@ -75,6 +75,8 @@ async def test_refused_links_and_publications(server: EventHubsServer, clock: Cl
         assert bodies(await reader.take(1)) == [b"2"]
 
 
+# The SDK forgets the socket of a connection that was cut while it was opened.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_refused_connections(server: EventHubsServer, clock: Clock) -> None:
     """New ones are cut as soon as they are made; those that are there go on."""
     async with Reader(server) as reader:
