@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 import secrets
 
 import pytest
 from playwright.async_api import expect
 
-from tests.browser.console_site import Site
+from tests.browser.console_site import Operator, Site
 from tests.e2e.runs import command
 from tests.forked import Forked
 from tests.processes import wait_for
@@ -33,7 +34,7 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     """
     ada = await site.sign_in("Ada")
     grace = await site.sign_in("Grace", color_scheme="dark", viewport=WHOLE)
-    await grace.page.check("#tail-on")
+    await tail_begins(site, grace)
     output = site.directory / "run.log"
     line = (
         "--scenario outage --events 2400 --keys 40 --outage-after 900 --poison-every 300 "
@@ -42,7 +43,6 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     )
     run = Forked(*command(site.directory, line)[2:], output=output)
     try:
-        await grace.page.wait_for_selector("#tail tr:first-child:not([data-empty])")
         await grace.page.wait_for_selector("#partitions tr:nth-child(4)")
         await grace.shifts()
         await ada.until_state("open")
@@ -72,6 +72,17 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     assert "approved by Ada" in (await grace.page.text_content("#history li:first-child") or "")
     assert "Ada approved generation 1" in (await grace.page.text_content("#log") or "")
     await expect(grace.page.locator("#poison-count")).to_have_text(str(report["poisoned"]))
+
+
+async def tail_begins(site: Site, operator: Operator) -> None:
+    """Switch the live tail on. It shows what comes after it began: send until it has."""
+    await operator.page.check("#tail-on")
+    row = operator.page.locator("#tail tr:first-child:not([data-empty])")
+    for counter in range(1, 61):
+        await site.send("tail", ("key", b"{}", {"counter": counter}))
+        with contextlib.suppress(AssertionError):
+            return await expect(row).to_be_visible(timeout=1_000)
+    raise AssertionError("the tail shows nothing")
 
 
 async def test_a_redrive_empties_the_poison_queue(site: Site) -> None:
