@@ -7,7 +7,15 @@ from abc import ABC, abstractmethod
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
 from breaker.settings import check_name
-from breaker.state import Change, Circuit, CircuitEvent, CircuitState, Permit, Rules
+from breaker.state import (
+    SUCCESS_BUCKETS,
+    Change,
+    Circuit,
+    CircuitEvent,
+    CircuitState,
+    Permit,
+    Rules,
+)
 from breaker.stores.base import Admission
 from breaker.transitions import (
     Record,
@@ -94,8 +102,11 @@ class MemoryCircuit(ABC):
         if record.state is CircuitState.CLOSED and rules.failure_ratio > 0:
             bucket = now // rules.bucket_us
             self._buckets[bucket] = self._buckets.get(bucket, 0) + count
-            oldest = (now - rules.window_us) // rules.bucket_us
-            self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
+            if (
+                len(self._buckets) > SUCCESS_BUCKETS
+            ):  # before that a clock that goes back finds them
+                oldest = (now - rules.window_us) // rules.bucket_us
+                self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
             return self._change(rules, now, moved)
         return self._change(rules, now, moved, "ignored")
 

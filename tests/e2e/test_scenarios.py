@@ -36,9 +36,9 @@ def test_seed_poisons_every_hundredth_message_after_four_attempts(
     """The verifier checks the attempts; the approvals go through the console here."""
     finished = run(
         tmp_path,
-        f"--scenario seed --events 4000 --keys 20 --approve-after 0.2 --approve console {running}",
+        f"--scenario seed --events 6000 --keys 30 --approve-after 0.2 --approve console {running}",
     )
-    assert_kept(finished, sent=4000, poisoned=40)
+    assert_kept(finished, sent=6000, poisoned=60)
     circuit = finished.report["circuit"]
     assert circuit["opened"] >= 1
     assert circuit["alerts"] == circuit["opened"] == len(circuit["approvals"])
