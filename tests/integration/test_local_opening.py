@@ -53,7 +53,12 @@ async def test_from_the_first_failure_to_the_restart(small_stack: dict[str, Any]
                     await asyncio.sleep(0.05)
 
         generation = await fail(breaker, "first")
-        await run_of(generation, "WaitingForApproval")
+        asked: list[str] = []
+        async with asyncio.timeout(20):  # whoever approves before that is not asked for a name
+            while "Succeeded" not in asked:
+                run = await run_of(generation, "WaitingForApproval")
+                asked = [s["status"] for s in run["steps"] if s["name"] == "request_approval"]
+                await asyncio.sleep(0.05)
         assert site.read() == "Stopped"
 
         approved = await client.post(
