@@ -4,7 +4,7 @@ SHELL := /bin/bash
 PY := .venv/bin/python
 PYTHON ?=
 # Test processes: most tests wait for other processes, so more than there are cores.
-WORKERS ?= 5
+WORKERS ?= 4
 export PYTHON
 
 .PHONY: help
