@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import signal
 import socket
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import certifi
 import hypothesis
 import pytest
 import redis
@@ -34,6 +37,19 @@ hypothesis.settings.load_profile("breakwater")
 # that: those that a test interrupts would never end.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have this process and its children trust one authority instead of all of the world's.
+
+    Nothing here leaves the machine, but every HTTP client reads the whole list, for 20 to 40 ms.
+    """
+    first, end, _ = certifi.contents().partition("-----END CERTIFICATE-----\n")
+    directory = tempfile.TemporaryDirectory()
+    config.add_cleanup(directory.cleanup)
+    authority = Path(directory.name, "authority.pem")
+    authority.write_text(first + end)
+    os.environ["SSL_CERT_FILE"] = str(authority)
 
 
 def free_port() -> int:

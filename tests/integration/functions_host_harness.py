@@ -106,7 +106,7 @@ def host_processes(directory: Path, settings: dict[str, str]) -> Iterator[Hosts]
 
 def clean_environment() -> dict[str, str]:
     """This environment without app settings, so that the settings file decides."""
-    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV")
+    kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
