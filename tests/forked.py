@@ -33,6 +33,7 @@ PRELOADED = [
     "processing.bootstrap",
     "processing.cli.redrive",
     "processing.cli.rewind",
+    "tests.impatient_sdk",
 ]
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(PRELOADED)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import tests.impatient_sdk  # noqa: F401 - what it does when it is imported
 from tests.processes import run_local
 
 
