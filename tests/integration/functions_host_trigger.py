@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from azure.eventhub import EventData, EventHubProducerClient
+from azure.core.exceptions import ResourceNotFoundError
+from azure.eventhub import EventData, EventHubProducerClient, parse_connection_string
 from azure.storage.blob import ContainerClient
 
 from tests.conftest import EventHubsEndpoint
@@ -26,6 +27,7 @@ class Trigger:
     hosts: Hosts
     records: Records
     behaviour: Path
+    container: ContainerClient
 
     def tell(self, behaviour: str) -> None:
         """Change what the function does."""
@@ -61,18 +63,18 @@ class Trigger:
         """Owner ids by partition; empty ones have been given back."""
         return self._blobs("ownership", "ownerid")
 
+    @property
+    def folder(self) -> str:
+        """Where the hub's blobs are in the container."""
+        namespace = parse_connection_string(self.endpoint.connection_string)
+        return f"{namespace.fully_qualified_namespace}/{self.hub}/$default"
+
     def _blobs(self, kind: str, key: str) -> dict[str, str]:
-        with ContainerClient.from_connection_string(
-            self.storage, "azure-webjobs-eventhub"
-        ) as container:
-            if not container.exists():
-                return {}
-            found = {}
-            for blob in container.list_blobs(include=["metadata"]):
-                parts = blob.name.split("/")
-                if parts[1] == self.hub and parts[3] == kind:
-                    found[parts[4]] = blob.metadata.get(key) or ""
-            return found
+        prefix = f"{self.folder}/{kind}/"
+        with contextlib.suppress(ResourceNotFoundError):  # before the first host has made it
+            blobs = list(self.container.list_blobs(prefix, include=["metadata"]))
+            return {blob.name.removeprefix(prefix): blob.metadata.get(key) or "" for blob in blobs}
+        return {}
 
 
 @contextlib.contextmanager
@@ -92,8 +94,11 @@ def event_hubs_trigger(
         "RECORDS": str(records.path),
         "BEHAVIOUR": str(behaviour),
     }
-    with host_processes(directory, settings) as hosts:
-        trigger = Trigger(endpoint, storage, hub, hosts, records, behaviour)
+    with (
+        ContainerClient.from_connection_string(storage, "azure-webjobs-eventhub") as container,
+        host_processes(directory, settings) as hosts,
+    ):
+        trigger = Trigger(endpoint, storage, hub, hosts, records, behaviour, container)
         trigger.tell("return")
         yield trigger
     httpx.delete(url)

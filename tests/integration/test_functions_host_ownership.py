@@ -76,7 +76,7 @@ class Watcher:
         return rounds
 
     def run(self, end: threading.Event) -> None:
-        prefix = f"/{self.trigger.hub}/$default/ownership/"
+        prefix = f"{self.trigger.folder}/ownership/"
         with ContainerClient.from_connection_string(
             self.trigger.storage, "azure-webjobs-eventhub"
         ) as container:
@@ -84,9 +84,8 @@ class Watcher:
                 moment = time.monotonic()
                 with contextlib.suppress(AzureError):  # before the first host has made it
                     blobs = {
-                        blob.name.rpartition("/")[2]: (blob.metadata["ownerid"] or "", blob.etag)
-                        for blob in container.list_blobs(include=["metadata"])
-                        if prefix in blob.name
+                        blob.name.removeprefix(prefix): (blob.metadata["ownerid"] or "", blob.etag)
+                        for blob in container.list_blobs(prefix, include=["metadata"])
                     }
                     self.seen.append(Seen(moment, blobs))
 
