@@ -9,7 +9,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from local.functions_host.cancellation import CancellationToken
-from local.functions_host.manual import manual_invocation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -121,6 +120,8 @@ class Admin:
         function = self._functions.get(request.path_params["name"].lower())
         if function is None:
             return Response(status_code=404)
+        from local.functions_host.manual import manual_invocation  # noqa: PLC0415 - every SDK
+
         body = await request.body()
         try:
             document = json.loads(body) if body else {}

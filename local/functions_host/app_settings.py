@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
@@ -114,3 +116,9 @@ def read_settings_file(path: Path) -> dict[str, str]:
             raise SettingsError(f"{path}: value of {name!r} is {value!r}; it takes a string")
         values[name] = str(value).lower() if isinstance(value, bool) else str(value)
     return values
+
+
+def host_id(app: Path, settings: AppSettings) -> str:
+    """The id that instances of one app share: `AzureFunctionsWebHost__hostid`, or from its path."""
+    given = settings.values.get("AzureFunctionsWebHost__hostid")
+    return given or hashlib.sha256(os.fsencode(app.resolve())).hexdigest()[:32]

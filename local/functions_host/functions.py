@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from local.functions_host.errors import AppLoadError
 from local.functions_host.retry_policy import RetryPolicy
 
+LISTENING = ("eventHubTrigger", "timerTrigger", "queueTrigger")
+WAITING = ("eventGridTrigger", "httpTrigger")
+"""Triggers whose functions are called over HTTP."""
 _RETRYABLE = ("eventHubTrigger", "timerTrigger")
 """Triggers for which the host honours a retry policy."""
 _OUTPUTS = ("http", "queue")
@@ -73,3 +77,18 @@ class Function:
                     f"besides triggers it supports {' and '.join(_OUTPUTS)} outputs"
                 )
         return cls(name, str(metadata.function_id), triggers[0], outputs, retry)
+
+
+def check_supported(functions: Iterable[Function]) -> None:
+    """Refuse an app with a trigger that this host does not have.
+
+    Raises:
+        AppLoadError: names the function and what is supported.
+    """
+    supported = LISTENING + WAITING
+    for function in functions:
+        if function.kind not in supported:
+            raise AppLoadError(
+                f"function {function.name!r}: the local host has no {function.kind}; "
+                f"it supports {', '.join(supported)}"
+            )

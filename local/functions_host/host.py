@@ -6,11 +6,14 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from local.functions_host.execution import Executor
 from local.functions_host.functions import Function
-from local.functions_host.listeners import ListenerFactory
 from local.functions_host.triggers.listener import Listener
+
+if TYPE_CHECKING:
+    from local.functions_host.listeners import ListenerFactory
 
 _log = logging.getLogger("Host.General")
 
@@ -19,8 +22,9 @@ class Host:
     """Starts and stops the listeners of an app's enabled functions."""
 
     def __init__(
-        self, active: Sequence[Function], factory: ListenerFactory, executor: Executor
+        self, active: Sequence[Function], factory: ListenerFactory | None, executor: Executor
     ) -> None:
+        """Without a factory nothing listens: every function waits to be called."""
         self._active = active
         self._factory = factory
         self._executor = executor
@@ -32,7 +36,7 @@ class Host:
 
     async def start(self) -> None:
         """Start every listener."""
-        self._listeners = self._factory.build(self._active)
+        self._listeners = self._factory.build(self._active) if self._factory else []
         await asyncio.gather(*(listener.start() for listener in self._listeners))
 
     async def drain(self) -> None:
@@ -79,7 +83,8 @@ class Host:
             await self._stop_listeners(grace)
         left = max(0.0, deadline - asyncio.get_running_loop().time())
         running = await self._executor.wait(left)
-        await self._factory.close()
+        if self._factory is not None:
+            await self._factory.close()
         return running
 
     async def _stop_listeners(self, grace: float) -> None:

@@ -12,25 +12,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from local.files import write_json
 from local.functions_host.admin import Admin
-from local.functions_host.app_settings import AppSettings, load_settings_file
+from local.functions_host.app_settings import AppSettings, host_id, load_settings_file
 from local.functions_host.balancing import Balancing
 from local.functions_host.banner import print_functions
 from local.functions_host.execution import Executor
-from local.functions_host.functions import Function
+from local.functions_host.functions import WAITING, Function, check_supported
 from local.functions_host.host import Host
 from local.functions_host.host_json import load_host_json
 from local.functions_host.host_options import HostJson
-from local.functions_host.listeners import ListenerFactory, check_supported, host_id
 from local.functions_host.logs import apply_log_levels
-from local.functions_host.outputs import OutputWriter
 from local.functions_host.triggers.event_grid import EventGridWebhook
 from local.functions_host.triggers.http import Endpoint, HttpFunctions
 from local.functions_host.web import Server, bind, compose
 from local.functions_host.worker import Worker
 from local.lifeline import watch_stdin
+
+if TYPE_CHECKING:
+    from local.functions_host.listeners import ListenerFactory
+    from local.functions_host.outputs import OutputWriter
 
 _log = logging.getLogger("Host.Startup")
 _SECOND_SIGNAL_EXIT = 130
@@ -102,18 +105,25 @@ class Instance:
         functions = await worker.load()
         check_supported(functions)
         timeout = host_json.function_timeout
-        outputs = OutputWriter(worker, settings, host_json.queues)
+        disabled = frozenset(f.name for f in functions if settings.is_disabled(f.name))
+        active = [function for function in functions if function.name not in disabled]
+        outputs = _outputs(functions, worker, settings, host_json)
         executor = Executor(
-            outputs,
+            outputs or worker,
             timeout=timeout.total_seconds() if timeout else None,
             on_timeout=lambda function: self._give_up(),
         )
-        disabled = frozenset(f.name for f in functions if settings.is_disabled(f.name))
-        active = [function for function in functions if function.name not in disabled]
         identity = host_id(self._app, settings)
-        factory = ListenerFactory(settings, host_json, executor, self._options.balancing, identity)
-        factory.check(active)
-        outputs.check(active)
+        factory = _listeners(
+            active,
+            settings,
+            host_json,
+            executor=executor,
+            balancing=self._options.balancing,
+            identity=identity,
+        )
+        if outputs is not None:
+            outputs.check(active)
         host = Host(active, factory, executor)
         http = HttpFunctions([Endpoint.of(f) for f in active if f.kind == "httpTrigger"], executor)
         admin = Admin(
@@ -143,7 +153,8 @@ class Instance:
                 _log.info("Host started (%s)", base_url)
             await self._stop.wait()
             running = await host.stop(self._options.grace)
-            await outputs.close()
+            if outputs is not None:
+                await outputs.close()
             if running:
                 _log.warning(
                     "%d invocations still ran after %g seconds and are ended",
@@ -187,6 +198,40 @@ class Instance:
             },
         )
         return path
+
+
+# An app that cannot be loaded, and one that waits to be called, do without the SDKs that these two
+# load: they take longer than all the rest of a start.
+
+
+def _outputs(
+    functions: Sequence[Function], worker: Worker, settings: AppSettings, host_json: HostJson
+) -> OutputWriter | None:
+    """What writes into queues; None when no function does."""
+    if not any(binding["type"] == "queue" for f in functions for binding in f.outputs):
+        return None
+    from local.functions_host.outputs import OutputWriter  # noqa: PLC0415
+
+    return OutputWriter(worker, settings, host_json.queues)
+
+
+def _listeners(
+    active: Sequence[Function],
+    settings: AppSettings,
+    host_json: HostJson,
+    *,
+    executor: Executor,
+    balancing: Balancing,
+    identity: str,
+) -> ListenerFactory | None:
+    """What listens, its settings checked; None when every function waits to be called."""
+    if all(function.kind in WAITING for function in active):
+        return None
+    from local.functions_host.listeners import ListenerFactory  # noqa: PLC0415
+
+    factory = ListenerFactory(settings, host_json, executor, balancing, identity)
+    factory.check(active)
+    return factory
 
 
 def settle_garbage_collection() -> None:

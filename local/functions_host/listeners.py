@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from azure.storage.blob.aio import ContainerClient
 
 from local.functions_host.balancing import Balancing
-from local.functions_host.errors import AppLoadError
 from local.functions_host.lease import HOSTS_CONTAINER, SingletonLease
 from local.functions_host.schedule_monitor import (
     BlobScheduleMonitor,
@@ -33,34 +29,6 @@ if TYPE_CHECKING:
     from local.functions_host.functions import Function
     from local.functions_host.host_options import HostJson
     from local.functions_host.triggers.listener import Listener
-
-SUPPORTED = (
-    "eventHubTrigger",
-    "timerTrigger",
-    "queueTrigger",
-    "eventGridTrigger",
-    "httpTrigger",
-)
-
-
-def check_supported(functions: Iterable[Function]) -> None:
-    """Refuse an app with a trigger that this host does not have.
-
-    Raises:
-        AppLoadError: names the function and what is supported.
-    """
-    for function in functions:
-        if function.kind not in SUPPORTED:
-            raise AppLoadError(
-                f"function {function.name!r}: the local host has no {function.kind}; "
-                f"it supports {', '.join(SUPPORTED)}"
-            )
-
-
-def host_id(app: Path, settings: AppSettings) -> str:
-    """The id that instances of one app share: `AzureFunctionsWebHost__hostid`, or from its path."""
-    given = settings.values.get("AzureFunctionsWebHost__hostid")
-    return given or hashlib.sha256(os.fsencode(app.resolve())).hexdigest()[:32]
 
 
 @dataclass

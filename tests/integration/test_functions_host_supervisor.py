@@ -33,6 +33,9 @@ app = func.FunctionApp()
 @app.route()
 def pid(req: func.HttpRequest) -> str:
     return str(os.getpid())
+@app.route()
+def sdks(req: func.HttpRequest) -> str:
+    return " ".join({"azure.eventhub", "azure.storage", "aiohttp"} & set(sys.modules))
 """
 
 
@@ -98,6 +101,8 @@ def test_a_life_of_two_instances(tmp_path: Path) -> None:
         for item in instances.values():
             answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
             assert answer == str(item["pid"])
+        # Slower to load than all the rest, and this app needs none of them.
+        assert httpx.get(f"http://127.0.0.1:{instances[0]['port']}/api/sdks").text == ""
         assert "[1] [" in pair.log.read_text()  # log lines say whose they are
 
         victim = instances[1]["pid"]

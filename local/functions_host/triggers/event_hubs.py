@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from azure.eventhub import TransportType
 
-from local.functions_host.balancing import Balancing, Processor
 from local.functions_host.batch import PartitionContext
 from local.functions_host.checkpoint import PartitionCheckpoint, open_checkpoint_store
+from local.functions_host.ownership import Processor
 from local.functions_host.receiver import ConsumerClient
 from local.functions_host.triggers.partition import PartitionProcessor
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import PartitionContext as SdkPartitionContext
 
+    from local.functions_host.balancing import Balancing
     from local.functions_host.checkpoint import CheckpointStore
     from local.functions_host.execution import Executor
     from local.functions_host.functions import Function

@@ -13,8 +13,8 @@ from azure.eventhub.aio._eventprocessor.event_processor import EventProcessor
 from azure.eventhub.exceptions import EventHubError
 
 from local.event_hubs import EventHubsServer
-from local.functions_host.balancing import FairOwnership, Processor
 from local.functions_host.checkpoint import CheckpointStore
+from local.functions_host.ownership import FairOwnership, Processor
 from local.functions_host.receiver import ConsumerClient, ReceivedEvent, _Consumer
 from local.functions_host.triggers.event_hubs_source import EventHubsSource
 from tests.contract.event_hubs.support import HUB, Reader, append
