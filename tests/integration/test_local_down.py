@@ -39,22 +39,26 @@ def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
     assert not (state_directory / "endpoints.json").exists()
     again = run_local("down", "--state-dir", state_directory)
     assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
-    second = up(state_directory, "--no-console")
-    assert second["event_grid_topic_key"] != first["event_grid_topic_key"]
-    with redis.Redis.from_url(second["redis_url"]) as client:
-        assert not client.exists("old")
+    # The helper of other tests, which is to leave nothing either.
+    with running_stack(state_directory, "--no-console") as second:
+        processes = children_of(second["supervisor_pid"])
+        assert second["event_grid_topic_key"] != first["event_grid_topic_key"]
+        with redis.Redis.from_url(second["redis_url"]) as client:
+            assert not client.exists("old")
+    assert wait_until_gone(processes) == []
 
 
 def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
-    endpoints = up(state_directory)
+    """And `up` works again, this time until its lifeline ends."""
+    endpoints = up(state_directory, "--no-console")
     children = children_of(endpoints["supervisor_pid"])
-    assert len(children) == len(SERVICES)
+    assert len(children) == len(SERVICES - {"console"})
     os.kill(endpoints["supervisor_pid"], signal.SIGKILL)
     assert wait_until_gone(children) == []
     assert {entry["health"] for entry in status(state_directory)["services"]} == {"dead"}
     assert run_local("down", "--state-dir", state_directory).returncode == 0
-    again = up(state_directory, "--no-console")
-    assert again["supervisor_pid"] != endpoints["supervisor_pid"]
+    with starting(state_directory, "--lifeline", "--no-console") as process:
+        _end_lifeline(state_directory, process)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -67,16 +71,17 @@ def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal
         assert wait_until_gone(processes) == []
 
 
-@pytest.mark.parametrize("foreground", [["--foreground"], []])
-def test_the_end_of_the_lifeline_ends_the_stack(
-    state_directory: Path, foreground: list[str]
-) -> None:
-    with starting(state_directory, "--lifeline", "--no-console", *foreground) as process:
-        wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
-        processes = recorded(state_directory)
-        assert process.stdin is not None
-        process.stdin.close()
-        assert wait_until_gone(processes) == []
+def test_the_end_of_the_lifeline_ends_the_foreground(state_directory: Path) -> None:
+    with starting(state_directory, "--lifeline", "--no-console", "--foreground") as process:
+        _end_lifeline(state_directory, process)
+
+
+def _end_lifeline(state_directory: Path, process: subprocess.Popen[str]) -> None:
+    wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
+    processes = recorded(state_directory)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert wait_until_gone(processes) == []
 
 
 def test_a_lifeline_that_is_no_pipe_is_refused(state_directory: Path) -> None:
@@ -109,9 +114,3 @@ def write_record(state_directory: Path, pid: int, created: float) -> None:
     child = {"name": "redis", "pid": pid, "created": created}
     record = {"supervisor": {"pid": 2**22 + 1, "created": 1.0}, "services": [child]}
     (state_directory / "services.json").write_text(json.dumps(record))
-
-
-def test_the_test_helper_leaves_nothing(tmp_path: Path) -> None:
-    with running_stack(tmp_path / "state", "--no-console") as endpoints:
-        processes = children_of(endpoints["supervisor_pid"])
-    assert wait_until_gone(processes) == []

@@ -69,7 +69,7 @@ def test_a_missing_program_is_named(state_directory: Path) -> None:
 
 
 def test_down_ends_a_stack_that_is_still_starting(state_directory: Path) -> None:
-    with starting(state_directory) as process:
+    with starting(state_directory, "--no-console") as process:
         processes = recorded(state_directory)
         assert run_local("down", "--state-dir", state_directory).returncode == 0
         assert wait_until_gone(processes, timeout=0) == []
@@ -89,7 +89,7 @@ def test_a_state_directory_that_cannot_be_made_is_named() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_up_leaves_nothing(state_directory: Path, number: signal.Signals) -> None:
-    with starting(state_directory) as process:
+    with starting(state_directory, "--no-console") as process:
         processes = recorded(state_directory)
         process.send_signal(number)
         output, _ = process.communicate(timeout=20)
@@ -99,7 +99,7 @@ def test_an_interrupted_up_leaves_nothing(state_directory: Path, number: signal.
 
 
 def test_a_killed_up_takes_its_supervisor_along(state_directory: Path) -> None:
-    with starting(state_directory) as process:
+    with starting(state_directory, "--no-console") as process:
         processes = recorded(state_directory)
         process.kill()
         assert wait_until_gone(processes) == []

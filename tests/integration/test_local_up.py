@@ -22,7 +22,6 @@ from tests.integration.local_stack import (
     SERVICES,
     starting,
     status,
-    up,
 )
 from tests.processes import (
     children_of,
@@ -114,10 +113,23 @@ def test_keys_are_not_printed(stack: dict[str, Any]) -> None:
     assert stack["console_token"] in printed
 
 
-def test_two_stacks_live_side_by_side(stack: dict[str, Any], state_directory: Path) -> None:
-    """The other one has settings of its own, and does without a console."""
+def test_two_stacks_live_side_by_side(stack: dict[str, Any], tmp_path: Path) -> None:
+    """The other one is in the default directory, has settings of its own, where `func start` looks
+    for them, and does without a console.
+    """
+    state_directory = tmp_path / ".local"
     changes = ("--partitions", "2", "--set", "BREAKER_FAILURE_THRESHOLD=7", "--no-console")
-    other = up(state_directory, *changes)
+    try:
+        result = run_local("up", "--ephemeral-ports", *changes, cwd=tmp_path)
+        assert result.returncode == 0, result.stdout + result.stderr
+        other = json.loads((state_directory / "endpoints.json").read_text())
+        _is_apart(stack, other, state_directory)
+        assert Path(other["settings_file"]) == tmp_path / "local.settings.json"
+    finally:
+        assert run_local("down", cwd=tmp_path).returncode == 0
+
+
+def _is_apart(stack: dict[str, Any], other: dict[str, Any], state_directory: Path) -> None:
     assert other["redis_url"] != stack["redis_url"]
     assert (other["console_url"], other["console_token"]) == ("", "")
     names = {entry["name"] for entry in status(state_directory)["services"]}
@@ -128,16 +140,6 @@ def test_two_stacks_live_side_by_side(stack: dict[str, Any], state_directory: Pa
         other["event_hub_connection"], eventhub_name=other["event_hub_name"]
     ) as producer:
         assert len(producer.get_partition_ids()) == 2
-
-
-def test_the_default_directory_puts_the_settings_where_func_start_looks(tmp_path: Path) -> None:
-    try:
-        result = run_local("up", "--ephemeral-ports", "--no-console", cwd=tmp_path)
-        assert result.returncode == 0, result.stdout + result.stderr
-        assert (tmp_path / "local.settings.json").is_file()
-        assert (tmp_path / ".local" / "endpoints.json").is_file()
-    finally:
-        assert run_local("down", cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.parametrize(
