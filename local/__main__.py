@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _up(args, arguments, directory, parser)
         if args.command == "down":
             return _down(directory)
-        return _status(directory, as_json=args.json)
+        return _status(directory, partitions=not args.services, as_json=args.json)
     except OSError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return 1
@@ -56,6 +56,11 @@ def _parser(*, with_host: bool) -> argparse.ArgumentParser:
         _add_state_dir(command)
         if name == "status":
             command.add_argument("--json", action="store_true", help="print JSON")
+            command.add_argument(
+                "--services",
+                action="store_true",
+                help="the services only: ask neither storage nor the hub for the partitions",
+            )
     host = commands.add_parser("host", help="run the function app on the stack")
     if with_host:
         from local.functions_host.supervisor import add_arguments  # noqa: PLC0415 - as in main
@@ -176,12 +181,12 @@ def _down(directory: StateDirectory) -> int:
     return 0
 
 
-def _status(directory: StateDirectory, *, as_json: bool) -> int:
+def _status(directory: StateDirectory, *, partitions: bool, as_json: bool) -> int:
     """Exit code 0 when everything is healthy, else 3, as service managers have it."""
     from local.status import read_status  # noqa: PLC0415 - see _up
     from local.table import print_partitions, print_services  # noqa: PLC0415
 
-    status = asyncio.run(read_status(directory))
+    status = asyncio.run(read_status(directory, partitions=partitions))
     if as_json:
         print(json.dumps(status, indent=2))
     elif not status["services"]:
@@ -195,7 +200,7 @@ def _status(directory: StateDirectory, *, as_json: bool) -> int:
         if status["partitions"]:
             print()
             print_partitions(_console(), status["partitions"])
-        elif status["up"] and not status["problems"]:
+        elif partitions and status["up"] and not status["problems"]:
             print("\nNo function host has claimed a partition yet.")
     return 0 if status["up"] else 3
 

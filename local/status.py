@@ -12,26 +12,33 @@ from local.services.process import ProcessIdentity
 from local.state_directory import StateDirectory
 
 
-async def read_status(directory: StateDirectory) -> dict[str, Any]:
+async def read_status(directory: StateDirectory, *, partitions: bool = True) -> dict[str, Any]:
     """The stack now: {"up", "supervisor_pid", "services", "hosts": [pid, ...], "partitions", ...}.
 
     "up" is true when the supervisor runs and every service is healthy. A service is {"name",
     "health": "healthy"|"starting"|"restarting"|"not answering"|"failed"|"dead", "pid", "ports",
     "uptime_seconds", "restarts", "problem"}. "partitions" and "problems" are those of
-    `local.partitions.read_partitions`.
+    `local.partitions.read_partitions`, which asks storage and the hub; both are empty if
+    `partitions` is false.
     """
     supervisor, records = directory.recorded()
     running = supervisor is not None and supervisor.alive()
-    partitions, *services = await asyncio.gather(
-        asyncio.to_thread(read_partitions, directory), *(_service(record) for record in records)
+    owned, *services = await asyncio.gather(
+        _partitions(directory, wanted=partitions), *(_service(record) for record in records)
     )
     return {
         "up": running and bool(services) and all(s["health"] == "healthy" for s in services),
         "supervisor_pid": supervisor.pid if supervisor and running else None,
         "services": list(services),
         "hosts": directory.live_hosts(),
-        **partitions,
+        **owned,
     }
+
+
+async def _partitions(directory: StateDirectory, *, wanted: bool) -> dict[str, Any]:
+    if not wanted:
+        return {"partitions": [], "problems": []}
+    return await asyncio.to_thread(read_partitions, directory)
 
 
 async def _service(record: dict[str, Any]) -> dict[str, Any]:

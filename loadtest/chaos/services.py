@@ -71,7 +71,8 @@ class Services:
 
     async def _pid_now(self, name: str) -> int | None:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "local", "status", "--json"),
+            # without the partitions: storage may be what is paused
+            *(sys.executable, "-m", "local", "status", "--json", "--services"),
             *("--state-dir", str(self._state_dir)),
             cwd=PROJECT,
             stdin=asyncio.subprocess.DEVNULL,

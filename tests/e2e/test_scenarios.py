@@ -2,66 +2,86 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from loadtest.settings import Scenario, Settings
-from loadtest.stack import Stack
+from scripts.package_app import ROOT, build
+from tests.e2e.conftest import Hosts
 from tests.e2e.runs import assert_kept, run
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The options with which a run uses a stack that is up; shared, as an operator's would be."""
-    settings = Settings(
-        scenario=Scenario.STEADY,
-        report=tmp_path_factory.mktemp("shared") / "report.json",
-        app_settings={"BREAKER_FAILURE_THRESHOLD": "30"},
-    )
-    stack = Stack(settings)
-    with asyncio.Runner() as runner:
-        runner.run(stack.__aenter__())
-        try:
-            yield f"--target running --endpoints {stack.state_dir / 'endpoints.json'}"
-        finally:
-            runner.run(stack.__aexit__(None, None, None))
+WRONG_LANES = Path(__file__).parents[1] / "chaos" / "apps" / "wrong_lanes"
 
 
-def test_seed_poisons_every_hundredth_message_after_four_attempts(
-    tmp_path: Path, running: str
+@pytest.fixture(scope="class")
+def running(hosts: Hosts) -> Iterator[str]:
+    """The options of a run on one host; shared, as an operator's would be."""
+    with hosts("--lease", "3") as options:
+        yield options
+
+
+class TestTheApp:
+    """What is deployed."""
+
+    def test_seed_poisons_every_hundredth_message_after_four_attempts(
+        self, tmp_path: Path, running: str
+    ) -> None:
+        """The verifier checks the attempts; the approvals go through the console here.
+
+        Each key has events behind its poisoned one: with them the circuit is probed.
+        """
+        finished = run(
+            tmp_path,
+            "--scenario seed --events 4500 --keys 30 --approve-after 0.2 --approve console "
+            f"{running}",
+        )
+        assert_kept(finished, sent=4500, poisoned=30)
+        circuit = finished.report["circuit"]
+        assert circuit["opened"] >= 1
+        assert circuit["alerts"] == circuit["opened"] == len(circuit["approvals"])
+        assert circuit["started_while_open"] == 0
+        assert circuit["resumed"] is True
+
+    def test_kill_9_of_a_host_loses_nothing_and_repeats_nothing(
+        self, tmp_path: Path, running: str
+    ) -> None:
+        """The ledger is an atomic sink: what was in flight is suppressed there, not doubled."""
+        finished = run(
+            tmp_path,
+            f"--scenario steady --events 4000 --keys 40 --rate 2000 --kill-after 1500 {running}",
+        )
+        assert_kept(finished, sent=4000, poisoned=0)
+        assert finished.report["kills"] == 1
+        assert finished.report["suppressed"] <= 40, "at most one event in flight per key"
+
+    def test_three_instances_share_the_partitions(
+        self, tmp_path: Path, running: str, hosts: Hosts
+    ) -> None:
+        with hosts(instances=2):
+            line = f"--scenario steady --events 4000 --keys 40 --rate 1300 {running}"
+            finished = run(tmp_path, line)
+        assert_kept(finished, sent=4000, poisoned=0)
+        assert finished.report["circuit"]["opened"] == 0
+        owners = finished.report["owners"]
+        assert set(owners) == {"0", "1", "2", "3"}
+        assert len(set(owners.values())) == 3
+
+
+def test_the_package_runs_the_steady_scenario(tmp_path: Path, hosts: Hosts) -> None:
+    """Nothing that .funcignore leaves out is needed to work."""
+    app, reports = tmp_path / "app", tmp_path / "reports"
+    build(ROOT, app)
+    with hosts("--app", app) as options:
+        finished = run(reports, f"--scenario steady --events 2000 --keys 20 {options}")
+    assert_kept(finished, sent=2000, poisoned=0)
+
+
+def test_with_lanes_that_are_not_the_keys_events_overtake_each_other(
+    tmp_path: Path, hosts: Hosts
 ) -> None:
-    """The verifier checks the attempts; the approvals go through the console here."""
-    finished = run(
-        tmp_path,
-        f"--scenario seed --events 6000 --keys 30 --approve-after 0.2 --approve console {running}",
-    )
-    assert_kept(finished, sent=6000, poisoned=60)
-    circuit = finished.report["circuit"]
-    assert circuit["opened"] >= 1
-    assert circuit["alerts"] == circuit["opened"] == len(circuit["approvals"])
-    assert circuit["started_while_open"] == 0
-    assert circuit["resumed"] is True
-
-
-def test_kill_9_of_a_host_loses_nothing_and_repeats_nothing(tmp_path: Path, running: str) -> None:
-    """The ledger is an atomic sink: what was in flight is suppressed there, not doubled."""
-    finished = run(
-        tmp_path,
-        f"--scenario steady --events 6000 --keys 40 --rate 2000 --kill-after 2000 {running}",
-    )
-    assert_kept(finished, sent=6000, poisoned=0)
-    assert finished.report["kills"] == 1
-    assert finished.report["suppressed"] <= 40, "at most one event in flight per key"
-
-
-def test_three_instances_share_the_partitions(tmp_path: Path) -> None:
-    line = "--scenario steady --events 6000 --keys 40 --rate 2000 --instances 3 --no-console"
-    finished = run(tmp_path, line)
-    assert_kept(finished, sent=6000, poisoned=0)
-    assert finished.report["circuit"]["opened"] == 0
-    owners = finished.report["owners"]
-    assert set(owners) == {"0", "1", "2", "3"}
-    assert len(set(owners.values())) == 3
+    with hosts("--app", WRONG_LANES) as options:
+        finished = run(tmp_path, f"--scenario steady --events 2000 --keys 40 {options}")
+    assert finished.code == 1
+    assert finished.report["order_violations"] > 0
+    assert "order violation: key-" in finished.output

@@ -125,3 +125,5 @@ def test_what_does_not_answer_is_named_and_the_rest_is_shown(
     assert [problem.partition(":")[0] for problem in found["problems"]] == [
         "storage did not answer, no partitions can be shown"
     ]
+    unasked = run_local("status", "--json", "--services", "--state-dir", directory.path)
+    assert json.loads(unasked.stdout)["problems"] == [], "it was not asked for partitions"
