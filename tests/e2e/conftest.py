@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from loadtest.hosts import host_instances
-from tests.processes import REPOSITORY, local_command, running_stack, wait_for
+from local.services.child import REPOSITORY
+from tests.processes import local_command, running_stack, wait_for
 
 type Hosts = Callable[..., AbstractContextManager[str]]
 
