@@ -25,9 +25,7 @@ from azure.eventhub import (
     EventHubConsumerClient,
     EventHubProducerClient,
     TransportType,
-    _client_base,
 )
-from azure.eventhub._pyamqp import client as _pyamqp_client
 from azure.eventhub.aio import EventHubConsumerClient as AsyncConsumerClient
 from azure.eventhub.aio import EventHubProducerClient as AsyncProducerClient
 from cryptography import x509
@@ -35,22 +33,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.event_hubs import EventHubsServer
-from tests.contract.event_hubs.support import HUB, NAP_SECONDS, PATIENCE, Reader
-
-
-class _Impatient:
-    """The module `time` for modules of the SDK that look every 50 ms whether something has come."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, or only nap."""
-        time.sleep(min(seconds, NAP_SECONDS) if seconds <= 0.05 else seconds)
-
-
-for _module in (_client_base, _pyamqp_client):
-    _module.time = _Impatient()  # type: ignore[attr-defined]
+from tests.contract.event_hubs.impatience import NAP_SECONDS, PROMPT, PROMPT_RECEIVER
+from tests.contract.event_hubs.support import HUB, PATIENCE, Reader
 
 
 def _mend_uamqp() -> None:
@@ -88,8 +72,9 @@ class Form:
 
     def settings(self, server: EventHubsServer, certificate: Path) -> dict[str, Any]:
         """The keyword arguments that lead a client of this form to the endpoint."""
-        settings: dict[str, Any] = {"eventhub_name": HUB, "retry_total": 0, **self.options}
+        settings: dict[str, Any] = PROMPT | {"eventhub_name": HUB} | dict(self.options)
         if self.tls:
+            del settings["ssl_context"]
             settings["connection_verify"] = str(certificate)
         if self.tls or "transport_type" in self.options:
             settings["custom_endpoint_address"] = f"sb://127.0.0.1:{server.port}"
@@ -161,14 +146,15 @@ class Clients:
         """A producer."""
         kind = EventHubProducerClient if self.form.synchronous else AsyncProducerClient
         connection = options.pop("connection_string", self.server.connection_string)
-        made = kind.from_connection_string(connection, **{**self._settings, **options})
+        made = kind.from_connection_string(connection, **(self._settings | options))
         return Producer(made, self.form.synchronous)
 
     def consumer(self, group: str = "$Default", **options: Any) -> Any:
         """A consumer client, as the SDK has it."""
         kind = EventHubConsumerClient if self.form.synchronous else AsyncConsumerClient
+        settings = self._settings | PROMPT_RECEIVER | options
         return kind.from_connection_string(
-            self.server.connection_string, consumer_group=group, **{**self._settings, **options}
+            self.server.connection_string, consumer_group=group, **settings
         )
 
     def reader(
@@ -244,7 +230,8 @@ class SyncReader(Reader):
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._consumer.receive(batch=True, max_batch_size=300, max_wait_time=0.05)
+                self._consumer.receive(batch=True, max_batch_size=300)
+                time.sleep(NAP_SECONDS)  # the older transport does not wait by itself
             except Exception as error:
                 self._put(error)
                 return

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from local.event_hubs import EventHubsServer
-from tests.contract.event_hubs.support import BackgroundServer, collect_sdk_leaks, hub
+from tests.contract.event_hubs.impatience import sdk_leaks_collected
+from tests.contract.event_hubs.support import BackgroundServer, hub
 
 
 @pytest.fixture(autouse=True)
 def sdk_leaks() -> Iterator[None]:
-    yield
-    collect_sdk_leaks()
+    with sdk_leaks_collected():
+        yield
 
 
 @pytest.fixture

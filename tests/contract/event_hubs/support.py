@@ -3,52 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import struct
 import threading
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self, cast
 
 from azure.eventhub import EventData, EventDataBatch
-from azure.eventhub._pyamqp.aio import _client_async
 from azure.eventhub._pyamqp.constants import LinkState
-from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient, _client_base_async
-from azure.eventhub.aio._transport import _pyamqp_transport_async
+from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient
 
 from local.event_hubs import EventHubsServer, NamespaceConfig
+from tests.contract.event_hubs.impatience import PROMPT, PROMPT_RECEIVER
 
 HUB = "events"
 PATIENCE = 60.0
-NAP_SECONDS = 0.002
-
-
-class _Impatient:
-    """asyncio for modules of the SDK that look every 50 ms whether something has come."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    async def sleep(self, delay: float, **options: Any) -> None:
-        """Sleep, or only nap."""
-        await asyncio.sleep(min(delay, NAP_SECONDS) if delay <= 0.05 else delay, **options)
-
-
-# Opening a link takes the SDK a dozen of these naps, and there are hundreds of links here.
-for _module in (_client_base_async, _pyamqp_transport_async, _client_async):
-    _module.asyncio = _Impatient()  # type: ignore[attr-defined]
-
-
-def collect_sdk_leaks() -> None:
-    """Let go of the sockets that the SDK forgets when a connection or link is taken from it.
-
-    They would be reported as unclosed in whatever test the garbage collector runs next.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class BackgroundServer:
@@ -101,7 +71,7 @@ def hub(partitions: int = 4, groups: Sequence[str] = ()) -> NamespaceConfig:
 
 def producer(server: EventHubsServer, **options: Any) -> EventHubProducerClient:
     """An asynchronous producer that reports an error at once instead of retrying."""
-    settings: dict[str, Any] = {"eventhub_name": HUB, "retry_total": 0} | options
+    settings: dict[str, Any] = PROMPT | {"eventhub_name": HUB} | options
     return EventHubProducerClient.from_connection_string(server.connection_string, **settings)
 
 
@@ -109,7 +79,7 @@ def consumer(
     server: EventHubsServer, group: str = "$Default", **options: Any
 ) -> EventHubConsumerClient:
     """An asynchronous consumer that reports an error at once instead of retrying."""
-    settings: dict[str, Any] = {"eventhub_name": HUB, "retry_total": 0} | options
+    settings: dict[str, Any] = PROMPT | PROMPT_RECEIVER | {"eventhub_name": HUB} | options
     return EventHubConsumerClient.from_connection_string(
         server.connection_string, consumer_group=group, **settings
     )

@@ -1,0 +1,98 @@
+"""The stock client without its waiting: what it does with an endpoint in the same process is done
+in milliseconds, and there are hundreds of clients in these tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import ssl
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+from azure.eventhub import _client_base
+from azure.eventhub._pyamqp import client as _pyamqp_client
+from azure.eventhub._pyamqp.aio import _client_async
+from azure.eventhub.aio import _client_base_async
+from azure.eventhub.aio._eventprocessor import event_processor as _event_processor_async
+from azure.eventhub.aio._transport import _pyamqp_transport_async
+
+NAP_SECONDS = 0.002
+_NAPS = {0.05: NAP_SECONDS, 1: 0.02}
+"""For each of the SDK's fixed sleeps, by its length: what is slept instead. It looks every 50 ms
+whether something has come, and every second whether its client has been closed."""
+
+PROMPT: dict[str, Any] = {
+    "retry_total": 0,
+    "retry_backoff_factor": 0.001,  # it waits before it gives up, too
+    "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # else it reads every root there is
+}
+"""Settings of a client that reports an error at once, of an endpoint without TLS."""
+PROMPT_RECEIVER: dict[str, Any] = {
+    "socket_timeout": 0.05,  # closing waits for the read that is under way
+    "load_balancing_interval": 1,  # the thread that does it sleeps once more when all is closed
+}
+"""Further settings of a client that receives."""
+
+
+class _ImpatientTime:
+    """The module `time` for modules of the SDK."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, or only nap."""
+        time.sleep(_NAPS.get(seconds, seconds))
+
+
+class _ImpatientLoop:
+    """The module `asyncio` for modules of the SDK."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    async def sleep(self, delay: float, **options: Any) -> None:
+        """Sleep, or only nap."""
+        await asyncio.sleep(_NAPS.get(delay, delay), **options)
+
+
+def _sleepers() -> list[ModuleType]:
+    modules = [_client_base, _pyamqp_client]
+    if find_spec("uamqp") is not None:
+        modules.append(import_module("uamqp.client"))
+    return modules
+
+
+for _module in _sleepers():
+    _module.time = _ImpatientTime()  # type: ignore[attr-defined]
+for _module in (
+    _client_base_async,
+    _client_async,
+    _event_processor_async,
+    _pyamqp_transport_async,
+):
+    _module.asyncio = _ImpatientLoop()  # type: ignore[attr-defined]
+
+
+@contextmanager
+def sdk_leaks_collected() -> Iterator[None]:
+    """Let go of the sockets that the SDK forgets when a connection or link is taken from it.
+
+    They would be reported as unclosed in whatever test the garbage collector runs next. Only what
+    came meanwhile is looked through: all else in a test process is large and takes long.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
+        gc.unfreeze()
