@@ -13,6 +13,7 @@ from azure.eventhub import EventData
 from azure.eventhub._pyamqp._decode import decode_frame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from proton import Message
 
 from local.event_hubs import EventHubsServer, endpoints
 from local.event_hubs.connection import MAX_READ_WHILE_PAUSED, READ_SIZE
@@ -124,7 +125,11 @@ def test_after_all_that_the_endpoint_works(background: BackgroundServer) -> None
 
 
 async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsServer) -> None:
-    """Nothing more is taken in from it once the answers to it pile up; others go on."""
+    """Nothing more is taken in from it once the answers to it pile up; others go on.
+
+    An answer repeats the request's long id, so that few of them fill the sockets between them.
+    """
+    request = Message(id="x" * 10_000).encode()
     asks = frame(attach(0, "$management")) + frame(attach(1, "$management", receives=True))
     credit = described(
         *(FLOW, uint(0), uint(2**31 - 1), uint(0), uint(5000)), uint(1), uint(0), uint(2**31)
@@ -140,14 +145,14 @@ async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsS
         await until(lambda: len(connection.endpoints.links) == 2)
 
         async def ask_on() -> None:
-            for number in range(0, 1_000_000, 50):
-                asking = [frame(transfer(0, number + n, BODY)) for n in range(50)]
-                await loop.sock_sendall(peer, b"".join(asking))
+            for number in range(5_000):
+                await loop.sock_sendall(peer, frame(transfer(0, number, request)))
 
         asking = asyncio.create_task(ask_on())
         transport = connection._socket
         assert transport is not None
-        await until(lambda: not transport.is_reading())
+        await until(lambda: not transport.is_reading() or asking.done())
+        assert not asking.done(), "all was taken in"
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         assert connection._paused
