@@ -137,9 +137,9 @@ async def serve(server: EventHubsServer) -> None:
         await stopped.wait()
 
 
-def main() -> int:
+def main(command_line: list[str] | None = None) -> int:
     """Run; return the exit code."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(command_line)
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.WARNING,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -19,6 +19,9 @@ import pytest
 from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
+from local.event_hubs.__main__ import build_server, main, parse_arguments
+from tests.contract.event_hubs import support
+from tests.contract.event_hubs.impatience import PROMPT
 from tests.contract.event_hubs.support import HUB, PATIENCE
 
 ROOT = Path(__file__).parents[3]
@@ -47,17 +50,6 @@ def endpoint(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.P
             process.kill()
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -69,7 +61,7 @@ def producer(port: int, key: str = "a2V5") -> EventHubProducerClient:
         f"Endpoint=sb://127.0.0.1:{port};SharedAccessKeyName=root;SharedAccessKey={key};"
         "UseDevelopmentEmulator=true;",
         eventhub_name=HUB,
-        retry_total=0,
+        **PROMPT,
     )
 
 
@@ -95,7 +87,14 @@ def test_a_taken_port_is_a_clear_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments in (("--port", port), ("--port", "0", "--control-port", port)):
-            result = run("--hub", HUB, *arguments)
+            result = subprocess.run(
+                [*COMMAND, "--hub", HUB, *arguments],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
             assert result.returncode == 1
             assert result.stdout == ""
             assert result.stderr.count("\n") == 1
@@ -114,11 +113,14 @@ def test_a_taken_port_is_a_clear_error() -> None:
         (("--hub", "a", "--key", "novalue"), "NAME=VALUE"),
     ],
 )
-def test_bad_arguments_are_clear_errors(arguments: tuple[str, ...], message: str) -> None:
-    result = run(*arguments)
-    assert result.returncode == 1
-    assert result.stderr.startswith("error: ")
-    assert message in result.stderr
+def test_bad_arguments_are_clear_errors(
+    arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*arguments]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert message in err
 
 
 def test_a_key_may_come_from_the_environment() -> None:
@@ -184,10 +186,13 @@ def test_the_control_port() -> None:
         assert http.post("/faults/detach", json={"hub": "nosuch"}).status_code == 404
 
 
-def test_retention_on_the_command_line() -> None:
-    arguments = ("--hub", HUB, "--partitions", "1", "--retention-count", "5")
-    with endpoint(*arguments) as (_, port), producer(port) as client:
-        client.send_batch([EventData(b"x") for _ in range(12)])
-        properties = client.get_partition_properties("0")
+async def test_retention_on_the_command_line() -> None:
+    arguments = ["--hub", HUB, "--port", "0", "--partitions", "1", "--retention-count", "5"]
+    async with (
+        build_server(parse_arguments(arguments), {}) as server,
+        support.producer(server) as client,
+    ):
+        await client.send_batch([EventData(b"x") for _ in range(12)])
+        properties = await client.get_partition_properties("0")
     assert properties["beginning_sequence_number"] == 7
     assert properties["last_enqueued_sequence_number"] == 11
