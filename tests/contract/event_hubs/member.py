@@ -1,4 +1,4 @@
-"""`python -m tests.contract.event_hubs.member CONNECTION CONTAINER NAME`: one member of a group.
+"""`python -m tests.contract.event_hubs.member CONNECTION HUB CONTAINER NAME`: one group's member.
 
 A stock consumer of all partitions, with ownership and checkpoints in blobs. It prints a line for
 each partition that it takes or gives up, and for each event; it ends at the end of its input.
@@ -15,12 +15,10 @@ from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
-from tests.contract.event_hubs.support import HUB
-
 
 async def main() -> None:
     """Receive until told to stop."""
-    connection, container, name = sys.argv[1:]
+    connection, hub, container, name = sys.argv[1:]
     store = BlobCheckpointStore.from_connection_string(os.environ["STORAGE"], container)
 
     async def on_event(context: Any, event: EventData) -> None:
@@ -37,7 +35,7 @@ async def main() -> None:
     client = EventHubConsumerClient.from_connection_string(
         connection,
         "$Default",
-        eventhub_name=HUB,
+        eventhub_name=hub,
         checkpoint_store=store,
         load_balancing_interval=0.3,
         partition_ownership_expiration_interval=6,

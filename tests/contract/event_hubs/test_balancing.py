@@ -15,7 +15,7 @@ from azure.storage.blob import ContainerClient
 
 from local.event_hubs import EventHubsServer
 from local.services.child import REPOSITORY
-from tests.contract.event_hubs.support import append, hub, until
+from tests.contract.event_hubs.support import HUB, append, hub, until
 
 PARTITIONS = 6
 
@@ -50,7 +50,7 @@ async def members(
         Member(
             await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "tests.contract.event_hubs.member"),
-                *(server.connection_string, container, name),
+                *(server.connection_string, HUB, container, name),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 cwd=REPOSITORY,

@@ -10,6 +10,7 @@ from azure.eventhub.aio import EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventDataSendError, EventHubError
 
 from local.event_hubs import AmqpError, EventHubsServer, HubConfig
+from tests.contract.event_hubs.impatience import PROMPT
 from tests.contract.event_hubs.support import (
     HUB,
     Reader,
@@ -153,7 +154,7 @@ async def test_with_a_key_only_its_signature_opens() -> None:
         right = server.connection_string
         for wrong in (right.replace("c2VjcmV0", "d3Jvbmc="), right.replace("sender", "other")):
             client = EventHubProducerClient.from_connection_string(
-                wrong, eventhub_name=HUB, retry_total=0
+                wrong, eventhub_name=HUB, **PROMPT
             )
             async with client:
                 with pytest.raises(AuthenticationError, match="CBS Token"):

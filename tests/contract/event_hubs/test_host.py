@@ -17,12 +17,13 @@ from local.functions_host.checkpoint import CheckpointStore
 from local.functions_host.ownership import FairOwnership, Processor
 from local.functions_host.receiver import ConsumerClient, ReceivedEvent, _Consumer
 from local.functions_host.triggers.event_hubs_source import EventHubsSource
+from tests.contract.event_hubs.impatience import PROMPT
 from tests.contract.event_hubs.support import HUB, Reader, append
 
 
 def consumer(connection: str, hub: str = HUB) -> ConsumerClient:
     client = ConsumerClient.from_connection_string(
-        connection, "$Default", eventhub_name=hub, retry_total=0
+        connection, "$Default", eventhub_name=hub, **PROMPT
     )
     assert isinstance(client, ConsumerClient)
     return client
