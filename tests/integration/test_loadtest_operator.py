@@ -70,7 +70,7 @@ class Cloud:
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
     it = Cloud()
-    thread = threading.Thread(target=it.server.serve_forever)
+    thread = threading.Thread(target=it.server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
         yield it
