@@ -44,6 +44,7 @@ class Order:
     Attributes:
         rate_per_second: 0 is as fast as possible.
         namespace: the host to send to by identity, without a connection string.
+        retry_total: how often the SDK tries a batch again before it gives it up.
         patience_seconds: how long a batch is sent again after the SDK gave it up; it gives up at
             once when the hub is busy, whatever its retry options say.
     """
@@ -56,6 +57,7 @@ class Order:
     workload: Workload
     patience_seconds: float = 0.0
     namespace: str = ""
+    retry_total: int = 4
 
     def to_json(self) -> str:
         """One line, read by `from_json`."""
@@ -183,7 +185,11 @@ def main() -> int:
             tell()
 
     client = event_hub_producer(
-        order.connection, order.namespace, order.event_hub, retry_total=4, retry_backoff_max=2
+        order.connection,
+        order.namespace,
+        order.event_hub,
+        retry_total=order.retry_total,
+        retry_backoff_max=2,
     )
     try:
         with client:

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 from azure.eventhub import EventData
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WORKLOAD = Workload(Scenario.SEED, events=1_210, keys=11, poison_every=0, seed=0)
 
 
-def order(endpoint: EventHubsEndpoint, run: str, hub: str = "") -> Order:
+def order(endpoint: EventHubsEndpoint, run: str, hub: str = "", **options: Any) -> Order:
     return Order(
         connection=endpoint.connection_string,
         event_hub=hub or endpoint.hub,
@@ -32,6 +32,7 @@ def order(endpoint: EventHubsEndpoint, run: str, hub: str = "") -> Order:
         events_per_batch=20,
         rate_per_second=0.0,
         workload=WORKLOAD,
+        **options,
     )
 
 
@@ -85,11 +86,12 @@ async def test_all_events_arrive_in_order_per_key(event_hubs: EventHubsEndpoint)
 
 
 async def test_a_hub_that_is_not_there_is_reported(event_hubs: EventHubsEndpoint) -> None:
-    async with Sending(order(event_hubs, "sending-2", hub="nowhere")) as sending:
+    async with Sending(order(event_hubs, "sending-2", hub="nowhere", retry_total=0)) as sending:
         async with asyncio.timeout(60):
             while not sending.progress.over:
                 await asyncio.sleep(0.05)
     assert sending.progress.error is not None
+    assert "NotFound" in sending.progress.error
     assert sending.progress.acknowledged == 0
 
 
