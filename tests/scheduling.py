@@ -14,13 +14,14 @@ from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 _TOGETHER = {
     "tests/browser/": "browser",
+    "tests/contract/event_hubs/test_fuzz.py": "fuzz",
     "tests/e2e/test_scenarios.py": "scenarios",
     "tests/integration/test_console_stack.py": "stack",
     "tests/integration/test_local_partitions.py": "stack",
     "tests/integration/test_local_up.py": "stack",
     "tests/integration/test_redrive_cli.py": "stack",
 }
-"""Tests whose fixtures start a whole stack, by the beginning of their names."""
+"""Tests that share a stack, or of which one follows up another, by the beginning of their names."""
 _LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
 _SINGLY = (*_LONG, "tests/integration/", "tests/contract/event_hubs/")
 _SPREAD = 0.8
