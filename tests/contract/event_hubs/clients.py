@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -50,8 +51,21 @@ def _mend_uamqp() -> None:
     UamqpTransport.create_send_client = staticmethod(without_capabilities)  # type: ignore[method-assign]
 
 
+def _calm_uamqp() -> None:
+    """Let it nap while it waits: its spinning takes the interpreter from the endpoint."""
+    connection = import_module("uamqp.connection").Connection
+    work = connection.work
+
+    def work_and_nap(self: Any) -> None:
+        work(self)
+        time.sleep(NAP_SECONDS / 4)
+
+    connection.work = work_and_nap
+
+
 if find_spec("uamqp") is not None:
     _mend_uamqp()
+    _calm_uamqp()
 
 
 @dataclass(frozen=True)
@@ -231,7 +245,6 @@ class SyncReader(Reader):
         while not self._stopping.is_set():
             try:
                 self._consumer.receive(batch=True, max_batch_size=300)
-                time.sleep(NAP_SECONDS)  # the older transport does not wait by itself
             except Exception as error:
                 self._put(error)
                 return
