@@ -10,10 +10,8 @@ import datetime
 import ipaddress
 import ssl
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +32,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.event_hubs import EventHubsServer
-from tests.contract.event_hubs.impatience import NAP_SECONDS, PROMPT, PROMPT_RECEIVER
+from tests.contract.event_hubs.impatience import PROMPT, PROMPT_RECEIVER
 from tests.contract.event_hubs.support import HUB, PATIENCE, Reader
 
 
@@ -51,21 +49,8 @@ def _mend_uamqp() -> None:
     UamqpTransport.create_send_client = staticmethod(without_capabilities)  # type: ignore[method-assign]
 
 
-def _calm_uamqp() -> None:
-    """Let it nap while it waits: its spinning takes the interpreter from the endpoint."""
-    connection = import_module("uamqp.connection").Connection
-    work = connection.work
-
-    def work_and_nap(self: Any) -> None:
-        work(self)
-        time.sleep(NAP_SECONDS / 4)
-
-    connection.work = work_and_nap
-
-
 if find_spec("uamqp") is not None:
     _mend_uamqp()
-    _calm_uamqp()
 
 
 @dataclass(frozen=True)

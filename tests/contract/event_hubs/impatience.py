@@ -81,6 +81,22 @@ for _module in (
     _module.asyncio = _ImpatientLoop()  # type: ignore[attr-defined]
 
 
+def _calm_uamqp() -> None:
+    """Let the older transport nap while it waits: its spinning keeps the interpreter busy."""
+    connection = import_module("uamqp.connection").Connection
+    work = connection.work
+
+    def work_and_nap(self: Any) -> None:
+        work(self)
+        time.sleep(NAP_SECONDS / 4)
+
+    connection.work = work_and_nap
+
+
+if find_spec("uamqp") is not None:
+    _calm_uamqp()
+
+
 @contextmanager
 def sdk_leaks_collected() -> Iterator[None]:
     """Let go of the sockets that the SDK forgets when a connection or link is taken from it.
