@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
@@ -16,24 +17,39 @@ from azure.eventhub._pyamqp import client
 from azure.eventhub._pyamqp.aio import _client_async
 from azure.eventhub.aio import _client_base_async
 
-_NAP_SECONDS = 0.004
-_SDKS_SECONDS = 0.05
-
 
 class _Impatient:
-    """A module whose `sleep` turns the SDK's naps into shorter ones."""
+    """A module whose `sleep` turns some naps into shorter ones."""
 
-    def __init__(self, module: ModuleType) -> None:
+    def __init__(self, module: ModuleType, naps: Mapping[float, float]) -> None:
         self._module = module
+        self._naps = naps
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
     def sleep(self, delay: float, **options: Any) -> Any:
-        return self._module.sleep(_NAP_SECONDS if delay == _SDKS_SECONDS else delay, **options)
+        return self._module.sleep(self._naps.get(delay, delay), **options)
 
 
-for _module in (_client_base, client):
-    _module.time = _Impatient(time)  # type: ignore[attr-defined]
-for _module in (_client_base_async, _client_async):
-    _module.asyncio = _Impatient(asyncio)  # type: ignore[attr-defined]
+def hurry(
+    naps: Mapping[float, float], *, blocking: list[ModuleType], asynchronous: list[ModuleType]
+) -> None:
+    """Shorten fixed sleeps of modules.
+
+    Args:
+        naps: seconds slept, and seconds to sleep instead.
+        blocking: modules that call `time.sleep`.
+        asynchronous: modules that call `asyncio.sleep`.
+    """
+    for module in blocking:
+        vars(module)["time"] = _Impatient(time, naps)
+    for module in asynchronous:
+        vars(module)["asyncio"] = _Impatient(asyncio, naps)
+
+
+hurry(
+    {0.05: 0.004},
+    blocking=[_client_base, client],
+    asynchronous=[_client_base_async, _client_async],
+)

@@ -4,7 +4,6 @@ in milliseconds, and there are hundreds of clients in these tests.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import ssl
 import time
@@ -13,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
 
 from azure.eventhub import _client_base
@@ -22,6 +20,8 @@ from azure.eventhub._pyamqp.aio import _client_async
 from azure.eventhub.aio import _client_base_async
 from azure.eventhub.aio._eventprocessor import event_processor as _event_processor_async
 from azure.eventhub.aio._transport import _pyamqp_transport_async
+
+from tests.impatient_sdk import hurry
 
 NAP_SECONDS = 0.002
 _NAPS = {0.05: NAP_SECONDS, 1: 0.02}
@@ -41,44 +41,16 @@ PROMPT_RECEIVER: dict[str, Any] = {
 """Further settings of a client that receives."""
 
 
-class _ImpatientTime:
-    """The module `time` for modules of the SDK."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, or only nap."""
-        time.sleep(_NAPS.get(seconds, seconds))
-
-
-class _ImpatientLoop:
-    """The module `asyncio` for modules of the SDK."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(asyncio, name)
-
-    async def sleep(self, delay: float, **options: Any) -> None:
-        """Sleep, or only nap."""
-        await asyncio.sleep(_NAPS.get(delay, delay), **options)
-
-
-def _sleepers() -> list[ModuleType]:
-    modules = [_client_base, _pyamqp_client]
-    if find_spec("uamqp") is not None:
-        modules.append(import_module("uamqp.client"))
-    return modules
-
-
-for _module in _sleepers():
-    _module.time = _ImpatientTime()  # type: ignore[attr-defined]
-for _module in (
-    _client_base_async,
-    _client_async,
-    _event_processor_async,
-    _pyamqp_transport_async,
-):
-    _module.asyncio = _ImpatientLoop()  # type: ignore[attr-defined]
+hurry(
+    _NAPS,
+    blocking=[_client_base, _pyamqp_client],
+    asynchronous=[
+        _client_base_async,
+        _client_async,
+        _event_processor_async,
+        _pyamqp_transport_async,
+    ],
+)
 
 
 def _calm_uamqp() -> None:
@@ -94,6 +66,7 @@ def _calm_uamqp() -> None:
 
 
 if find_spec("uamqp") is not None:
+    hurry(_NAPS, blocking=[import_module("uamqp.client")], asynchronous=[])
     _calm_uamqp()
 
 
