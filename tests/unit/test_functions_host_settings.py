@@ -18,6 +18,7 @@ from local.functions_host.host_options import HostJson
 from local.functions_host.protos import Message
 from local.functions_host.retry_policy import RetryPolicy
 from local.functions_host.timespan import format_timespan, parse_timespan
+from local.functions_host.triggers.event_hubs_source import EventHubsSource
 from local.site import SiteState
 
 
@@ -48,6 +49,15 @@ def test_an_identity_based_connection_is_refused_with_the_reason() -> None:
     settings = AppSettings({"C__fullyQualifiedNamespace": "x.servicebus.windows.net"})
     with pytest.raises(SettingsError, match="identity-based"):
         settings.connection("C", "here")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "tls"),
+    [("", True), (";UseDevelopmentEmulator=true", False), (";UseDevelopmentEmulator=false", True)],
+)
+def test_only_an_emulator_goes_without_tls(suffix: str, tls: bool) -> None:
+    connection = "Endpoint=sb://a.invalid;SharedAccessKeyName=a;SharedAccessKey=YQ==" + suffix
+    assert EventHubsSource(connection, "events", "$Default", "").uses_tls is tls
 
 
 def test_development_storage_is_spelled_out() -> None:

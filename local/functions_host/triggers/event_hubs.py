@@ -6,6 +6,7 @@ import asyncio
 import logging
 from contextlib import suppress
 from datetime import datetime, timedelta
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from typing import TYPE_CHECKING, Any, cast
 
 from azure.eventhub import TransportType
@@ -88,6 +89,8 @@ class EventHubsListener:
             transport_type=TransportType.AmqpOverWebsocket
             if self._options.transport_type == "amqpWebSockets"
             else TransportType.Amqp,
+            # Without TLS too, the SDK would read every root certificate for each partition.
+            ssl_context=None if self._source.uses_tls else SSLContext(PROTOCOL_TLS_CLIENT),
         )
         return cast("ConsumerClient", client)
 

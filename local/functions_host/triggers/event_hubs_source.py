@@ -48,6 +48,11 @@ class EventHubsSource:
             settings.storage("AzureWebJobsStorage", where),
         )
 
+    @property
+    def uses_tls(self) -> bool:
+        """False for an emulator, such as this stack's endpoint, as the SDK takes it."""
+        return "usedevelopmentemulator=true" not in self.connection.lower().replace(" ", "")
+
     def explained(self, error: Exception) -> str:
         """The SDK's text, and which setting to look at where the text names none."""
         text = str(error)
