@@ -65,7 +65,5 @@ async def site(running_site: Site) -> AsyncIterator[Site]:
             for complaint in operator.complaints.found
         ]
     finally:
-        for operator in running_site.operators:
-            await operator.page.context.close()
-        running_site.operators.clear()
+        await running_site.leave()
     assert complaints == []

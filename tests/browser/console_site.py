@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubProducerClient
-from playwright.async_api import Browser, Page
+from playwright.async_api import Browser, Page, ViewportSize
 from redis.asyncio import Redis
 
 from breaker import CircuitBreaker, CircuitState
@@ -22,14 +22,20 @@ from tests.browser.chromium import WATCH, Complaints
 from tests.processes import running_service
 
 READY = "body[data-connection=live]:not([data-state=unknown])"
+DESK: ViewportSize = {"width": 1280, "height": 720}
 
 
 @dataclass
 class Operator:
-    """A page that somebody is signed in to."""
+    """A page that somebody is signed in to.
+
+    Attributes:
+        kept: for what others the browser's profile is kept; "": for nobody.
+    """
 
     page: Page
     complaints: Complaints
+    kept: str
 
     async def confirm(self, button: str) -> None:
         """Press a button and confirm."""
@@ -56,6 +62,9 @@ class Site:
         endpoints: of the stack, its own console among them.
         second_port: of the second console.
         directory: for logs and reports.
+        operators: who is there now.
+        idle: profiles that nobody uses now. A new one costs Chromium some processes, more than
+            all that most tests do on their page.
     """
 
     endpoints: Endpoints
@@ -64,6 +73,7 @@ class Site:
     directory: Path
     browser: Browser
     operators: list[Operator] = field(default_factory=list)
+    idle: list[Operator] = field(default_factory=list)
 
     @property
     def second_url(self) -> str:
@@ -79,23 +89,76 @@ class Site:
         )
         return running_service(service, self.directory)
 
-    async def sign_in(self, name: str, url: str | None = None, **context: Any) -> Operator:
-        """A page of a new browser profile, signed in and live."""
+    async def sign_in(
+        self,
+        name: str,
+        url: str | None = None,
+        *,
+        viewport: ViewportSize = DESK,
+        color_scheme: Literal["light", "dark"] = "light",
+        **device: Any,
+    ) -> Operator:
+        """A page that somebody is signed in to, and live.
+
+        Args:
+            name: whose.
+            url: of another console than the stack's own.
+            viewport: the page's size.
+            color_scheme: what the operator's desktop prefers.
+            device: what else is asked of a browser profile, which is then a new one.
+        """
+        operator = await self.come(name, url, keep="" if device else "plain", **device)
+        await operator.page.set_viewport_size(viewport)
+        await operator.page.emulate_media(color_scheme=color_scheme)
+        await operator.page.goto(url or self.endpoints.console_url)
+        await operator.page.wait_for_selector(READY)
+        return operator
+
+    async def come(
+        self, name: str, url: str | None = None, *, keep: str, **device: Any
+    ) -> Operator:
+        """Somebody with a session, before a page that is not the console's yet.
+
+        Args:
+            name: whose.
+            url: as above.
+            keep: what others the profile is kept for: what one of them did to the browser itself,
+                such as its clock, stays done. "": for nobody.
+            device: as above.
+        """
         url = url or self.endpoints.console_url
-        profile = await self.browser.new_context(**context)
-        await profile.add_init_script(WATCH)
-        answer = await profile.request.post(
+        operator = next((each for each in self.idle if each.kept == keep), None)
+        if operator is not None:
+            self.idle.remove(operator)
+            operator.complaints.found.clear()
+        else:
+            profile = await self.browser.new_context(**device)
+            await profile.add_init_script(WATCH)
+            page = await profile.new_page()
+            operator = Operator(page, Complaints(page), keep)
+        self.operators.append(operator)
+        answer = await operator.page.context.request.post(
             f"{url}/login",
             data={"name": name, "token": self.endpoints.console_token},
             headers={"Origin": url},
         )
         assert answer.status == 204, await answer.text()
-        page = await profile.new_page()
-        operator = Operator(page, Complaints(page))
-        self.operators.append(operator)
-        await page.goto(url)
-        await page.wait_for_selector(READY)
         return operator
+
+    async def leave(self) -> None:
+        """All go, and leave nothing for whoever comes next: no cookie, no choice, no page."""
+        while self.operators:
+            operator = self.operators.pop()
+            page, profile = operator.page, operator.page.context
+            if not operator.kept:
+                await profile.close()
+                continue
+            await page.unroute_all()
+            await page.evaluate("localStorage.clear()")
+            # Not about:blank: that, and what comes after it, each get a process of their own.
+            await page.goto(f"{self.endpoints.console_url}/login")
+            await profile.clear_cookies()
+            self.idle.append(operator)
 
     @asynccontextmanager
     async def breaker(self) -> AsyncIterator[CircuitBreaker]:

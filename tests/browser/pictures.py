@@ -10,7 +10,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from playwright.async_api import Page
+from playwright.async_api import Page, ViewportSize
 
 from loadtest.settings import Scenario, Settings
 from loadtest.stack import Stack
@@ -22,8 +22,8 @@ from tests.e2e.runs import command
 from tests.forked import Forked
 
 IMAGES = REPOSITORY / "docs" / "images"
-DESK = {"width": 1440, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1440, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 RUN = (
     "--scenario outage --events 46000 --outage-after 20000 --poison-every 1500 --rate 800 "
     "--approve person --approve-after 0 --target running --endpoints"

@@ -35,11 +35,13 @@ class Server:
         self.heard: list[dict[str, Any]] = []
         self._sockets: list[WebSocketRoute] = []
 
-    async def take(self, operator: Operator) -> None:
-        """Serve this page from its next load on."""
+    async def take(self, site: Site) -> Operator:
+        """Somebody whose page this serves, with a clock that the test moves."""
+        operator = await site.come("Ada", keep="served by a test")
         await operator.page.route_web_socket("**/live", self._serve)
         await operator.page.clock.install()
-        await operator.page.reload()
+        await operator.page.goto(site.endpoints.console_url)
+        return operator
 
     def _serve(self, socket: WebSocketRoute) -> None:
         self._sockets.append(socket)
@@ -86,9 +88,8 @@ def line(text: str) -> dict[str, Any]:
 
 
 async def test_it_resumes_and_a_snapshot_replaces_everything(site: Site) -> None:
-    ada = await site.sign_in("Ada")
     server = Server()
-    await server.take(ada)
+    ada = await server.take(site)
     log = ada.page.locator("#log .line span")
     await expect(log).to_have_text(["as of 1-0"])
     server.lines("1-1", "2-0")
@@ -106,9 +107,8 @@ async def test_it_resumes_and_a_snapshot_replaces_everything(site: Site) -> None
 
 async def test_what_comes_out_of_order_is_not_shown(site: Site) -> None:
     """The page takes nothing on trust that breaks the promise: it asks for a snapshot."""
-    ada = await site.sign_in("Ada")
     server = Server()
-    await server.take(ada)
+    ada = await server.take(site)
     log = ada.page.locator("#log .line span")
     server_said = ["as of 1-0", "line 5-0"]
     await expect(log).to_have_count(1)
@@ -125,9 +125,8 @@ async def test_what_comes_out_of_order_is_not_shown(site: Site) -> None:
 
 async def test_silence_is_said(site: Site) -> None:
     """After six seconds the page calls itself stale, later on disconnected, and connects anew."""
-    ada = await site.sign_in("Ada")
     server = Server()
-    await server.take(ada)
+    ada = await server.take(site)
     await expect(ada.page.locator("#connection")).to_have_text("Live · one")
     await ada.page.clock.run_for(7_000)
     await expect(ada.page.locator("#connection")).to_have_text("Stale")
@@ -143,9 +142,8 @@ async def test_silence_is_said(site: Site) -> None:
 
 async def test_old_figures_are_not_shown_as_those_of_now(site: Site) -> None:
     """The console answers, but nobody reads the hub for it any more."""
-    ada = await site.sign_in("Ada")
     server = Server()
-    await server.take(ada)
+    ada = await server.take(site)
     waiting = ada.page.locator("#waiting")
     await expect(ada.page.locator("#connection")).to_have_text("Live · one")
     now = await ada.page.evaluate("Date.now()")

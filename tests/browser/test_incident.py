@@ -8,7 +8,7 @@ import re
 import secrets
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import ViewportSize, expect
 
 from tests.browser.console_site import Operator, Site
 from tests.e2e.runs import command
@@ -23,7 +23,7 @@ calls 0.1 good.
 """
 
 
-WHOLE = {"width": 1280, "height": 2_200}
+WHOLE: ViewportSize = {"width": 1280, "height": 2_200}
 """Only what is inside the window counts as shifted."""
 
 
