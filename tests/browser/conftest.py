@@ -28,6 +28,7 @@ def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         report=tmp_path_factory.mktemp("console") / "report.json",
         app_settings={
             "BREAKER_FAILURE_THRESHOLD": str(THRESHOLD),
+            "PROCESSING_RETRY_INITIAL_SECONDS": "0.01",
             "EVENT_HANDLER": "tests.integration.repairable_handler:RepairableLedger",
         },
     )

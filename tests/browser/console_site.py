@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import httpx
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubProducerClient
 from playwright.async_api import Browser, Page, ViewportSize
@@ -19,7 +22,8 @@ from breaker.__main__ import build
 from loadtest.endpoints import Endpoints
 from local.services.console import console_service
 from tests.browser.chromium import WATCH, Complaints
-from tests.processes import running_service
+from tests.forked import Forked
+from tests.processes import wait_for
 
 READY = "body[data-connection=live]:not([data-state=unknown])"
 DESK: ViewportSize = {"width": 1280, "height": 720}
@@ -80,14 +84,30 @@ class Site:
         """The second console."""
         return f"http://127.0.0.1:{self.second_port}"
 
-    def second_console(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def second_console(self) -> Iterator[None]:
         """Run the second console."""
         service = console_service(
             self.second_port,
             token=self.endpoints.console_token,
             app_settings=self.endpoints.app_settings(),
         )
-        return running_service(service, self.directory)
+        log = self.directory / "second-console.log"
+        environment = os.environ | dict(service.environment)
+        process = Forked(*service.command[2:], output=log, environment=environment)
+        try:
+            wait_for(self._second_answers, f"the second console: see {log}")
+            yield
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+        finally:
+            process.kill()
+
+    def _second_answers(self) -> bool:
+        try:
+            return httpx.get(f"{self.second_url}/healthz").is_success
+        except httpx.TransportError:
+            return False
 
     async def sign_in(
         self,

@@ -37,8 +37,8 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     await tail_begins(site, grace)
     output = site.directory / "run.log"
     line = (
-        "--scenario outage --events 2400 --keys 40 --outage-after 900 --poison-every 300 "
-        "--rate 1500 --approve person --approve-after 0.2 "
+        "--scenario outage --events 1200 --keys 40 --outage-after 450 --poison-every 150 "
+        "--rate 1500 --approve person --approve-after 0.2 --json-only "
         f"--target running --endpoints {site.endpoints_file}"
     )
     run = Forked(*command(site.directory, line)[2:], output=output)
