@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 
 from console.answers import Answer
 from console.ended import EndedSessions
-from console.session import COOKIE, Sessions
+from console.session import Sessions
 from console.settings import ConsoleSettings
 from console.sockets import FOREIGN, UNKNOWN, refuse
 
@@ -98,7 +98,7 @@ class Auth:
             return Caller() if same and kind.lower() == "bearer" else None
         if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
             return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
-        session = self._sessions.read(connection.cookies.get(COOKIE, ""))
+        session = self._sessions.read(connection.cookies.get(self._sessions.cookie, ""))
         if session is None or session.id in self._ended:
             return None
         return Caller(session.operator, session.csrf, session.expires, session.id)

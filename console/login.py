@@ -17,7 +17,7 @@ from console.auth import NAME_CHARS, caller_of
 from console.coordination import Coordination, CoordinationError, MemoryCoordination
 from console.ended import EndedSessions
 from console.requests import read_object, text_in
-from console.session import COOKIE, SECONDS, Sessions
+from console.session import SECONDS, Sessions
 from console.settings import ConsoleSettings
 
 logger = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class Login:
         await self._end(request)
         response = Response(status_code=204)
         response.set_cookie(
-            COOKIE,
+            self._sessions.cookie,
             self._sessions.make(name),
             max_age=SECONDS,
             httponly=True,
@@ -104,7 +104,9 @@ class Login:
         # A name that Azure's own login gave comes with every request until that is left as well.
         azures = bool(caller.operator) and not caller.session
         response = Answer({"next": EASY_AUTH_LOGOUT if azures else LOGIN})
-        response.delete_cookie(COOKIE, httponly=True, samesite="strict", secure=_is_secure(request))
+        response.delete_cookie(
+            self._sessions.cookie, httponly=True, samesite="strict", secure=_is_secure(request)
+        )
         logger.info("%r logged out", caller.operator)
         return response
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 COOKIE = "breakwater_session"
+NAME_CHARS = 8
 SECONDS = 12 * 3600
 COOKIE_CHARS = 1_024
 
@@ -41,11 +42,17 @@ class Sessions:
     Args:
         token: the console's.
         clock: the time, in seconds since 1970.
+
+    Attributes:
+        cookie: the cookie's name. Browsers keep one jar for all ports of a host, so each token has
+            a name of its own: consoles side by side would take each other's place in it, while all
+            instances of one console read the same cookie behind whatever balancer.
     """
 
     def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
         self._key = hmac.digest(token.encode(), b"breakwater console session", "sha256")
         self._clock = clock
+        self.cookie = f"{COOKIE}_{self._sign('name', '')[:NAME_CHARS]}"
 
     def make(self, operator: str) -> str:
         """A new cookie's value."""

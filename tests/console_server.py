@@ -59,6 +59,7 @@ class Served:
     """A running console."""
 
     url: str
+    token: str = field(repr=False)
     clients: contextlib.AsyncExitStack = field(repr=False)
 
     async def api(self) -> httpx.AsyncClient:
@@ -88,7 +89,7 @@ async def serving(app: Starlette, settings: ConsoleSettings) -> AsyncIterator[Se
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         async with contextlib.AsyncExitStack() as clients:
-            yield Served(f"http://127.0.0.1:{port}", clients)
+            yield Served(f"http://127.0.0.1:{port}", settings.token, clients)
     finally:
         server.should_exit = True
         await running
@@ -98,7 +99,7 @@ async def serving(app: Starlette, settings: ConsoleSettings) -> AsyncIterator[Se
 async def serving_memory(**settings: Any) -> AsyncIterator[Served]:
     """Serve a console that shares nothing with anybody."""
     breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
-    own = ConsoleSettings(token=TOKEN, **settings)
+    own = ConsoleSettings(**{"token": TOKEN, **settings})
     async with serving(create_app(breaker, own), own) as served:
         yield served
 

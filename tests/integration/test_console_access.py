@@ -11,6 +11,7 @@ from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.app import create_app
+from console.session import Sessions
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,
@@ -57,7 +58,7 @@ async def test_nothing_without_a_session(console: Served) -> None:
         for path in ("/login", "/static/login.js", "/healthz"):
             assert (await client.get(path)).status_code == 200, path
     live = f"{console.url.replace('http', 'ws')}/live"
-    for headers in ({}, {"Cookie": "breakwater_session=x.y"}, {"Authorization": "Bearer x"}):
+    for headers in ({}, {"Cookie": f"{Sessions(TOKEN).cookie}=x.y"}, {"Authorization": "Bearer x"}):
         async with connect(live, additional_headers=headers) as socket:
             assert await closed_with(socket) == 4401
 

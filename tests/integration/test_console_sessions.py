@@ -20,6 +20,7 @@ from console.app import create_app
 from console.backplane import MemoryBackplane
 from console.coordination import CoordinationError, MemoryCoordination
 from console.ended import ENDED, EndedSessions
+from console.session import Sessions
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,
@@ -64,7 +65,7 @@ async def test_who_logs_out_is_out_everywhere(monkeypatch: pytest.MonkeyPatch) -
             assert (await thief.get("/api/session")).status_code == 200
             answer = await browser.client.post("/logout", headers=browser.act)
             assert (answer.status_code, answer.json()) == (200, {"next": "/login"})
-            assert 'breakwater_session=""' in answer.headers["set-cookie"]
+            assert f'{Sessions(TOKEN).cookie}=""' in answer.headers["set-cookie"]
             assert await closed_with(socket) == 4401
             assert (await thief.get("/api/session")).status_code == 401
             here = await other.client.get(f"{one.url}/api/session", headers=headers)
@@ -145,6 +146,29 @@ async def test_one_session_after_another() -> None:
         assert (await browser.client.get("/api/session")).json()["operator"] == "bob"
         async with httpx.AsyncClient(base_url=served.url, headers={"Cookie": before}) as client:
             assert (await client.get("/api/session")).status_code == 401
+
+
+async def test_consoles_on_one_host_do_not_sign_each_other_out() -> None:
+    """A browser's cookies know the host, and no port: each console's has a name of its own."""
+    jar = httpx.Cookies()
+    async with serving_memory() as one, serving_memory(token=f"{TOKEN}-another") as two:
+        for served, name in ((one, "ann"), (two, "bob")):
+            await sign_in(served, name, jar)
+        assert [await operator(served, jar) for served in (one, two)] == ["ann", "bob"]
+
+
+async def sign_in(served: Served, name: str, jar: httpx.Cookies) -> None:
+    async with httpx.AsyncClient(base_url=served.url, cookies=jar) as client:
+        answer = await client.post("/login", json={"token": served.token, "name": name})
+        assert answer.status_code == 204, answer.text
+        jar.update(client.cookies)
+
+
+async def operator(served: Served, jar: httpx.Cookies) -> object:
+    """Who is signed in there, if anybody."""
+    async with httpx.AsyncClient(base_url=served.url, cookies=jar) as client:
+        document: dict[str, object] = (await client.get("/api/session")).json()
+        return document.get("operator")
 
 
 async def test_azures_own_login_is_left_there() -> None:
