@@ -43,13 +43,15 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
 
 @asynccontextmanager
 async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStore]:
-    """The parked lists that the settings name.
+    """The parked lists that the settings name, to be looked at.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
     async with AsyncExitStack() as opened:
-        yield Wiring(settings, opened).parking()
+        wiring = Wiring(settings, opened)
+        # Somebody waits for the answer, which is worth nothing after the client's fourth try.
+        yield wiring.parking(look_seconds=wiring.breaking.store_timeout_seconds)
 
 
 @asynccontextmanager

@@ -110,13 +110,14 @@ class Wiring:
             namespace=self.connections.namespace,
         )
 
-    def parking(self) -> RedisParkingStore:
-        """Where parked events are."""
+    def parking(self, *, look_seconds: float | None = None) -> RedisParkingStore:
+        """Where parked events are; who looks may wait for no more than `look_seconds`."""
         return RedisParkingStore(
             self.redis,
             most=self.processing.parked_events_max,
             ttl_seconds=self.processing.progress_ttl_seconds,
             namespace=self.connections.namespace,
+            look_seconds=look_seconds,
         )
 
     async def poison(self) -> tuple[QueueClient, ClaimCheckBlobs]:

@@ -10,6 +10,7 @@ never expires.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Sequence
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class RedisParkingStore:
             events.
         namespace: host name of the Event Hubs namespace: two namespaces on one Redis may have a hub
             of the same name, and each parks its own events.
+        look_seconds: how long who looks waits for each reply; None: for all the client's tries.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class RedisParkingStore:
         most: int,
         ttl_seconds: int,
         namespace: str = "",
+        look_seconds: float | None = None,
     ) -> None:
         self._client = client
+        self._look = look_seconds
         self._prefix = f"parking:{namespace.lower()}"
         self._sources = f"{self._prefix}:sources"
         self._most = most
@@ -138,16 +142,16 @@ class RedisParkingStore:
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
         found: list[ParkedKey] = []
-        for name in sorted(
-            _text(each) for each in await _asked(self._client.smembers(self._sources))
-        ):
+        names = await _asked(self._client.smembers(self._sources), self._look)
+        for name in sorted(map(_text, names)):
             stream, _, partition = name.rpartition("/")
             hub, _, group = stream.partition("/")
             source = Source(hub, group, partition)
-            parked = await _asked(self._client.hgetall(self._keys(source, "keys")[0]))
+            (keys,) = self._keys(source, "keys")
+            parked = await _asked(self._client.hgetall(keys), self._look)
             for label, since in parked.items():
                 (entries,) = self._keys(source, f"entries:{_text(label)}")
-                count = await _asked(self._client.zcard(entries))
+                count = await _asked(self._client.zcard(entries), self._look)
                 found.append(
                     ParkedKey(source, _key(_text(label)), int(since) / 1_000_000, int(count))
                 )
@@ -160,13 +164,10 @@ class RedisParkingStore:
         label = _label(key)
         entries, documents = self._keys(source, f"entries:{label}", f"documents:{label}")
         start = f"({after}" if after else "-"
-        positions = [
-            _text(each)
-            for each in await _asked(self._client.zrangebylex(entries, start, "+", 0, most))
-        ]
-        if not positions:
+        names = await _asked(self._client.zrangebylex(entries, start, "+", 0, most), self._look)
+        if not (positions := [_text(each) for each in names]):
             return []
-        found = await _asked(self._client.hmget(documents, positions))
+        found = await _asked(self._client.hmget(documents, positions), self._look)
         return [
             _entry(position, document)
             for position, document in zip(positions, found, strict=True)
@@ -222,11 +223,13 @@ class RedisParkingStore:
         return bool(await _asked(self._lease(keys, [act, token, milliseconds])))
 
 
-async def _asked(command: Awaitable[Any]) -> Any:
+async def _asked(command: Awaitable[Any], seconds: float | None = None) -> Any:
     try:
-        return await command
+        async with asyncio.timeout(seconds):
+            return await command
     except (RedisError, OSError) as error:
-        raise StorageUnavailableError(f"parking: {type(error).__name__}: {error}") from error
+        what = str(error) or "no answer in time"
+        raise StorageUnavailableError(f"parking: {type(error).__name__}: {what}") from error
 
 
 def _label(key: str | None) -> str:
