@@ -38,7 +38,9 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     return create_app(
         breaker,
         settings,
-        coordination=RedisCoordination(client, breaker.name),
+        coordination=RedisCoordination(
+            client, breaker.name, timeout_seconds=breaker.settings.store_timeout_seconds
+        ),
         backplane=RedisBackplane(client, breaker.name),
         signs=RedisVitalSigns(client, breaker.name),
         app_settings=values,

@@ -150,25 +150,17 @@ async def test_one_session_after_another() -> None:
 
 async def test_consoles_on_one_host_do_not_sign_each_other_out() -> None:
     """A browser's cookies know the host, and no port: each console's has a name of its own."""
-    jar = httpx.Cookies()
-    async with serving_memory() as one, serving_memory(token=f"{TOKEN}-another") as two:
+    async with (
+        serving_memory() as one,
+        serving_memory(token=f"{TOKEN}-another") as two,
+        httpx.AsyncClient() as client,
+    ):
         for served, name in ((one, "ann"), (two, "bob")):
-            await sign_in(served, name, jar)
-        assert [await operator(served, jar) for served in (one, two)] == ["ann", "bob"]
-
-
-async def sign_in(served: Served, name: str, jar: httpx.Cookies) -> None:
-    async with httpx.AsyncClient(base_url=served.url, cookies=jar) as client:
-        answer = await client.post("/login", json={"token": served.token, "name": name})
-        assert answer.status_code == 204, answer.text
-        jar.update(client.cookies)
-
-
-async def operator(served: Served, jar: httpx.Cookies) -> object:
-    """Who is signed in there, if anybody."""
-    async with httpx.AsyncClient(base_url=served.url, cookies=jar) as client:
-        document: dict[str, object] = (await client.get("/api/session")).json()
-        return document.get("operator")
+            body = {"token": served.token, "name": name}
+            assert (await client.post(f"{served.url}/login", json=body)).status_code == 204
+        for served, name in ((one, "ann"), (two, "bob")):
+            session = (await client.get(f"{served.url}/api/session")).json()
+            assert session.get("operator") == name, session
 
 
 async def test_azures_own_login_is_left_there() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
 import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from breaker.stores.redis import connect
 from console.answers import Answer
 from console.app import create_app
 from console.headers import HEADERS
 from console.poison_documents import full, summary
+from console.redis_coordination import RedisCoordination
 from console.settings import ConsoleSettings
 from processing.poison import ErrorDetail
 from tests.unit.test_console_poison import message
@@ -74,6 +77,41 @@ async def test_a_fault_of_the_console_says_so(caplog: pytest.LogCaptureFixture) 
     assert all(answer.headers[name] == value for name, value in HEADERS.items())
     assert answer.headers["cache-control"] == "no-store"
     assert "POST /login failed" in caplog.text
+
+
+class SilentServer:
+    """Takes connections and says nothing, as a Redis does whose machine is gone."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.tries += 1
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[str]:
+        """Its address, as Redis' addresses are written."""
+        async with await asyncio.start_server(self._take, "127.0.0.1", 0) as server:
+            host, port = server.sockets[0].getsockname()
+            yield f"redis://{host}:{port}/0"
+
+
+@pytest.mark.parametrize("path", ["/api/parked", "/api/poison"])
+async def test_a_silent_redis_is_not_asked_again_and_again(path: str) -> None:
+    """The client tries four times, each as long as the store's answer is waited for."""
+    silent = SilentServer()
+    async with silent.running() as url:
+        client = connect(url, BreakerSettings(store_timeout_seconds=0.2))
+        settings = REAL | {"REDIS_URL": url, "BREAKER_STORE_TIMEOUT_SECONDS": "0.2"}
+        coordination = RedisCoordination(client, "c", timeout_seconds=0.2)
+        async with asking(app_settings=settings, coordination=coordination) as browser:
+            answer = await browser.get(path)
+        await client.aclose()
+    assert (answer.status_code, "no answer in time" in answer.text) == (503, True), answer.text
+    assert silent.tries <= 2  # when time is up the second may just have begun
 
 
 @pytest.mark.parametrize(
