@@ -19,7 +19,7 @@ from console.coordination import Coordination
 from console.poison_documents import full, matches, summary
 from console.requests import number_in
 from console.tools import Tools, ToolsError, told
-from processing.errors import ProcessingError, StorageUnavailableError
+from processing.errors import BodyLostError, ProcessingError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from processing.operations import PoisonStorage
@@ -161,16 +161,23 @@ class PoisonApi:
         )
 
     async def show(self, request: Request) -> Answer:
-        """One message with its properties and the beginning of its body."""
+        """One message with its properties and the beginning of its body, or why that is lost."""
         wanted = request.path_params["id"]
         messages, _ = await self._catalogue.messages()
         message = next((each for each in messages if each.id == wanted), None)
         if message is None:
             raise HTTPException(404, "this event is not in the poison queue (any more)")
-        if message.claim_check is not None:
-            storage = await self._tools.poison()
-            message = message.whole(await told(storage.claims.get(message.claim_check)))
-        return Answer(full(message))
+        if message.claim_check is None:
+            return Answer(full(message))
+        from processing.bodies import whole  # noqa: PLC0415 - loaded by now
+
+        storage = await self._tools.poison()
+        try:
+            return Answer(full(await whole(message, storage.claims)))
+        except BodyLostError as error:
+            return Answer(full(message, lost=str(error)))
+        except ProcessingError as error:
+            raise ToolsError(str(error)) from error
 
     async def parked(self, _: Request) -> Answer:
         """Parked keys, each with the error that parked it."""

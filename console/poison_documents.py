@@ -30,8 +30,8 @@ def summary(message: PoisonMessage) -> dict[str, Any]:
     }
 
 
-def full(message: PoisonMessage) -> dict[str, Any]:
-    """Everything that is known, with the beginning of the body."""
+def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
+    """Everything that is known, with the beginning of the body; or why the body is `lost`."""
     beginning = _beginning(message, BODY_BYTES)
     size = _size(message) or 0
     is_text = _decoded(beginning, cut=len(beginning) < size) is not None
@@ -43,6 +43,7 @@ def full(message: PoisonMessage) -> dict[str, Any]:
             "encoding": "text" if is_text else "hex",
             "bytes": size,
             "truncated": len(beginning) < size,
+            "lost": lost,
         },
         "handler": message.handler,
         "first_attempt_time": message.first_attempt_time,

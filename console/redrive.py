@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -180,14 +179,11 @@ class RedriveApi:
             ProcessingError: it is not there (any more), or can't be read.
         """
         from processing.discard import Discard  # noqa: PLC0415 - loaded by now
-        from processing.poison_reader import find  # noqa: PLC0415
 
         storage = await self._tools.poison()
-        message = await find(storage.reader, job.selection["id"])
-        if message.claim_check is not None:
-            message = message.whole(await storage.claims.get(message.claim_check))
-        now = datetime.now(UTC).isoformat(timespec="seconds")
-        return Discard(message, job.by, now, job.reason)
+        return await Discard.of(
+            *(storage.reader, storage.claims, job.selection["id"]), by=job.by, reason=job.reason
+        )
 
     async def _keep_lease(self, job: Job) -> None:
         while True:

@@ -4,6 +4,7 @@ ProcessingError
 ├── PoisonEventError            a handler's verdict: this event can never succeed
 ├── DependencyUnavailableError  a handler's verdict: not the event's fault, keep it
 ├── StorageUnavailableError     progress, poison queue or blob did not take a write
+├── BodyLostError               the blob that held an event's body is gone
 ├── OwnershipLostError          another instance owns the partition now
 ├── LeaseLostError              another redrive may replay the key now
 ├── ShutdownError               the instance is stopping; the batch is not finished
@@ -38,6 +39,10 @@ class DependencyUnavailableError(ProcessingError):
 
 class StorageUnavailableError(ProcessingError):
     """Redis, the poison queue or the blob container did not take a write or answer a read."""
+
+
+class BodyLostError(ProcessingError):
+    """The blob that held an event's body is gone, or holds something else: no retry helps."""
 
 
 class OwnershipLostError(ProcessingError):

@@ -10,7 +10,6 @@ from processing.adapters.hub_positions import HubPositions
 from processing.adapters.storage_queue import StoragePoisonQueue
 from processing.adapters.storage_queue_reader import StoragePoisonReader
 from processing.discard import Discard
-from processing.handler import LoadedHandler
 from processing.parker import Parking
 from processing.parking import ParkingStore
 from processing.poison import ClaimChecks
@@ -72,8 +71,6 @@ async def open_redrive(
         handler = wiring.handler()
         breaker = await wiring.breaker()
         queue, claims = await wiring.poison()
-        if discard is not None:
-            handler = LoadedHandler(handler.name, discard.around(handler.handle, claims))
         yield Redrive(
             reader=StoragePoisonReader(queue),
             poison=StoragePoisonQueue(queue, claims),
@@ -87,6 +84,7 @@ async def open_redrive(
             ),
             admits=lambda: breaker.circuit.admits,
             instance=instance_name(),
+            discard=discard,
         )
 
 

@@ -219,16 +219,16 @@ class ClaimChecks(Protocol):
         """The message as it fits into the queue: itself, or its claim check."""
         ...
 
-    async def get(self, check: ClaimCheck) -> PoisonMessage:
-        """The message that a claim check stands for."""
-        ...
-
     async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
         """Store bytes under a name; a repeat overwrites itself."""
         ...
 
     async def get_bytes(self, check: ClaimCheck) -> bytes:
-        """The bytes that a claim check stands for."""
+        """The bytes that a claim check stands for; raises `BodyLostError` if they are gone."""
+        ...
+
+    async def has(self, check: ClaimCheck) -> bool:
+        """Whether what a claim check stands for is there."""
         ...
 
     async def delete(self, check: ClaimCheck) -> None:

@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from processing.discard import Discard
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.event import Source
 from processing.handler import LoadedHandler
@@ -22,7 +23,8 @@ from processing.held_messages import HeldMessages
 from processing.parker import Parking
 from processing.poison import PoisonMessage, PoisonQueue
 from processing.poison_reader import PoisonReader, Received, names
-from processing.replay import KeyReplay, Replaying
+from processing.replay import KeyReplay
+from processing.replaying import Replaying
 from processing.retry import RetryPolicy
 from processing.tally import Tally
 
@@ -114,6 +116,7 @@ class Redrive:
         admits: whether the circuit lets events through.
         lease_seconds: for how long a key stays leased to a redrive that died.
         most_keys: how many keys are replayed at the same time.
+        discard: an event that is put on record instead of being handled.
     """
 
     def __init__(
@@ -128,7 +131,11 @@ class Redrive:
         instance: str = "",
         lease_seconds: float = 30.0,
         most_keys: int = 16,
+        discard: Discard | None = None,
     ) -> None:
+        if discard is not None:
+            around = discard.around(handler.handle, parking.claims)
+            handler = LoadedHandler(handler.name, around)
         self._reader = reader
         self._parking = parking
         self._most_keys = most_keys
@@ -143,6 +150,7 @@ class Redrive:
             instance=instance,
             lease_seconds=lease_seconds,
             token=secrets.token_hex(8),
+            discard=discard,
         )
 
     def stop(self, why: str = "interrupted") -> None:

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
-from processing.errors import StorageUnavailableError
+from processing.bodies import parked_whole
+from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event, Source
-from processing.handler import LoadedHandler
 from processing.key_lease import KeyLease
 from processing.parked_event import ParkedEvent, Position, position_of
-from processing.parking import Entry, EntryKind, ParkingStore
-from processing.poison import ClaimCheck, ClaimChecks, PoisonMessage, PoisonQueue
-from processing.poison_reader import PoisonReader, Received
-from processing.retry import Failure, FailureKind, RetryPolicy
+from processing.parking import Entry, EntryKind
+from processing.poison import ClaimCheck, PoisonMessage
+from processing.poison_reader import Received
+from processing.replaying import Replaying
+from processing.retry import Failure, FailureKind
 from processing.tally import Tally
-
-
-@dataclass(slots=True)
-class Replaying:
-    """What the keys of one redrive share. `stopped` says why no further event is started."""
-
-    reader: PoisonReader
-    poison: PoisonQueue
-    store: ParkingStore
-    claims: ClaimChecks
-    handler: LoadedHandler
-    retry: RetryPolicy
-    admits: Callable[[], bool]
-    instance: str
-    lease_seconds: float
-    token: str
-    stopped: str = ""
-
-    def stop(self, why: str) -> None:
-        """Start no further event; the first reason counts."""
-        self.stopped = self.stopped or why
-
-    def may_start(self) -> bool:
-        """Whether another event may start."""
-        if not self.admits():
-            self.stop("the circuit is not closed: approve it first")
-        return not self.stopped
 
 
 class KeyReplay:
@@ -102,19 +77,17 @@ class KeyReplay:
     async def _replay_message(self, copies: Sequence[Received]) -> bool:
         """Replay one loose message; whether to go on."""
         message, *_ = (each.message for each in copies)
-        whole = message
-        if message.claim_check is not None:
-            try:
-                whole = message.whole(await self._shared.claims.get(message.claim_check))
-            except (StorageUnavailableError, ValueError) as error:
-                self._tally.unreadable(message.id, message.key, error)
-                return True
+        try:
+            event = await self._shared.event_of(message)
+        except (BodyLostError, StorageUnavailableError, ValueError) as error:
+            self._tally.unreadable(message.id, message.key, error)
+            return True
         if not self._may_start():
             return False
-        failure = await self._shared.retry.run(self._shared.handler.handle, whole.event)
+        failure = await self._shared.retry.run(self._shared.handler.handle, event)
         if failure is None:
             await self._remove(copies)
-            await self._remove_blob(message.claim_check)
+            await self._shared.remove_blob(message.claim_check)
             self._tally.count(replayed=1)
             return True
         if failure.kind is FailureKind.DEPENDENCY:
@@ -137,6 +110,9 @@ class KeyReplay:
         """Replay one entry; whether to go on."""
         try:
             event, message, check = await self._resolve(entry)
+        except BodyLostError as error:
+            await self._lose(entry, error)
+            return False
         except (StorageUnavailableError, ValueError) as error:
             self._tally.unreadable(f"{self._place[0]} {entry.position}", self._place[1], error)
             return False
@@ -153,7 +129,7 @@ class KeyReplay:
         # First the list: from here on copies of the message are known to be stale.
         left = await self._store.finish(*self._place, self._shared.token, entry.position, verdict)
         await self._remove(self._received.pop(entry.position, []))
-        await self._remove_blob(check)
+        await self._shared.remove_blob(check)
         self._tally.released += left == 0
         self._tally.count(replayed=1)
         return left > 0
@@ -166,45 +142,67 @@ class KeyReplay:
         check: ClaimCheck | None,
         failure: Failure,
     ) -> None:
-        """Keep the entry, as a poisoned one, and have the poison queue say so."""
+        """Keep an entry that failed, as a poisoned one."""
         if message is not None:
             failed = await self._shared.claims.shrink(message.failed_again(failure))
             new = entry.kind is EntryKind.UNANNOUNCED
         else:
-            failed = PoisonMessage.from_failure(
-                event,
-                failure,
-                source=self._place[0],
-                handler=self._shared.handler.name,
-                circuit_generation=0,
-                instance=self._shared.instance,
-            )
-            failed = await self._shared.claims.shrink(replace(failed, redrives=1, parked=True))
+            failed = await self._shared.claims.shrink(self._poisoned(event, failure))
             new = True
-        kind = EntryKind.UNANNOUNCED if new else EntryKind.POISON
-        at = entry.position
-        await self._store.replace(*self._place, self._shared.token, at, kind + failed.to_json())
-        if new:
-            await self._shared.poison.put(failed)
-            await self._store.announced(*self._place, at)
-        for copy in self._received.get(at, []):
+        await self._keep(entry.position, failed, new=new)
+        for copy in self._received.get(entry.position, []):
             await self._shared.reader.update(copy, failed)
         if message is None:
-            await self._remove_blob(check)
+            await self._shared.remove_blob(check)
         self._tally.fail(failed)
+
+    async def _lose(self, entry: Entry, error: BodyLostError) -> None:
+        """Keep an entry whose body is lost, as a poisoned one: the poison queue has to say so, for
+        what is not there can't be discarded.
+        """
+        if entry.kind is EntryKind.EVENT:
+            parked = ParkedEvent.from_json(entry.document)
+            now = time.time()
+            failure = Failure(FailureKind.POISON, error, 0, now, now)
+            message = self._poisoned(parked.event, failure)
+            if parked.claim_check is not None:
+                message = message.checked_in(parked.claim_check)
+        else:
+            message = PoisonMessage.from_json(entry.document)
+        if entry.kind is not EntryKind.POISON:
+            await self._keep(entry.position, message, new=True)
+        self._tally.unreadable(message.id, message.key, error)
+
+    def _poisoned(self, event: Event, failure: Failure) -> PoisonMessage:
+        message = PoisonMessage.from_failure(
+            event,
+            failure,
+            source=self._place[0],
+            handler=self._shared.handler.name,
+            circuit_generation=0,
+            instance=self._shared.instance,
+        )
+        return replace(message, redrives=1, parked=True)
+
+    async def _keep(self, position: Position, message: PoisonMessage, *, new: bool) -> None:
+        """Change an entry into this poisoned one, and have the poison queue hold it if it is new
+        there.
+        """
+        kind = EntryKind.UNANNOUNCED if new else EntryKind.POISON
+        document = kind + message.to_json()
+        await self._store.replace(*self._place, self._shared.token, position, document)
+        if new:
+            await self._shared.poison.put(message)
+            await self._store.announced(*self._place, position)
 
     async def _resolve(self, entry: Entry) -> tuple[Event, PoisonMessage | None, ClaimCheck | None]:
         """The entry's event, its poison message if it is a poisoned one, and its claim check."""
-        claims = self._shared.claims
         if entry.kind is EntryKind.EVENT:
             parked = ParkedEvent.from_json(entry.document)
-            if (check := parked.claim_check) is not None:
-                parked = ParkedEvent.from_json(await claims.get_bytes(check))
-            return parked.event, None, check
-        message = whole = PoisonMessage.from_json(entry.document)
-        if (check := message.claim_check) is not None:
-            whole = message.whole(await claims.get(check))
-        return whole.event, message, check
+            event = (await parked_whole(parked, self._shared.claims)).event
+            return event, None, parked.claim_check
+        message = PoisonMessage.from_json(entry.document)
+        return await self._shared.event_of(message), message, message.claim_check
 
     async def _still_held(self, copies: Sequence[Received]) -> list[Received]:
         """Those that are still ours, now that the lease is: a hold that ran out while this was held
@@ -229,7 +227,3 @@ class KeyReplay:
     async def _remove(self, copies: Sequence[Received]) -> None:
         for copy in copies:
             await self._shared.reader.remove(copy)
-
-    async def _remove_blob(self, check: ClaimCheck | None) -> None:
-        if check is not None:
-            await self._shared.claims.delete(check)

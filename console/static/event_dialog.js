@@ -87,6 +87,7 @@ function factsOf(message) {
 }
 
 function bodyTitle(message, body) {
+  if (body?.lost) return `Body lost: ${body.lost}`;
   const size = bytes(body?.bytes ?? message.size);
   const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";
   return `Body (${size}${form}${body?.truncated ? ", its beginning" : ""})`;

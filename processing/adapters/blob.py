@@ -8,6 +8,7 @@ from contextlib import suppress
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import ContainerClient
 
+from processing.bodies import lost
 from processing.errors import StorageUnavailableError
 from processing.poison import ClaimCheck, PoisonMessage
 
@@ -39,15 +40,6 @@ class ClaimCheckBlobs:
         """
         return await self.put_bytes(_blob_name(message), message.to_json().encode())
 
-    async def get(self, check: ClaimCheck) -> PoisonMessage:
-        """Fetch the message that a claim check stands for.
-
-        Raises:
-            StorageUnavailableError: the blob is gone or can't be reached.
-            ValueError: it holds no poison message.
-        """
-        return PoisonMessage.from_json(await self.get_bytes(check))
-
     async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
         """See `ClaimChecks.put_bytes`."""
         try:
@@ -68,6 +60,17 @@ class ClaimCheckBlobs:
         try:
             download = await self._container.download_blob(check.blob)
             return await download.readall()
+        except ResourceNotFoundError:
+            raise lost(check) from None
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"poison blob {check.container}/{check.blob}: {error}"
+            ) from error
+
+    async def has(self, check: ClaimCheck) -> bool:
+        """See `ClaimChecks.has`."""
+        try:
+            return await self._container.get_blob_client(check.blob).exists()
         except AzureError as error:
             raise StorageUnavailableError(
                 f"poison blob {check.container}/{check.blob}: {error}"

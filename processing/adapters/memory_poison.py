@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from processing.adapters.memory import MemoryPoisonQueue
-from processing.errors import StorageUnavailableError
+from processing.bodies import lost
 from processing.poison import ClaimCheck, PoisonMessage
 from processing.poison_reader import Received
 
@@ -86,10 +86,6 @@ class MemoryClaimChecks:
             return message
         return message.checked_in(await self.put_bytes(message.id, message.to_json().encode()))
 
-    async def get(self, check: ClaimCheck) -> PoisonMessage:
-        """See `ClaimChecks.get`."""
-        return PoisonMessage.from_json(await self.get_bytes(check))
-
     async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
         """See `ClaimChecks.put_bytes`."""
         self.blobs[name] = data
@@ -98,8 +94,12 @@ class MemoryClaimChecks:
     async def get_bytes(self, check: ClaimCheck) -> bytes:
         """See `ClaimChecks.get_bytes`."""
         if check.blob not in self.blobs:
-            raise StorageUnavailableError(f"poison blob {check.blob} is gone")
+            raise lost(check)
         return self.blobs[check.blob]
+
+    async def has(self, check: ClaimCheck) -> bool:
+        """See `ClaimChecks.has`."""
+        return check.blob in self.blobs
 
     async def delete(self, check: ClaimCheck) -> None:
         """See `ClaimChecks.delete`."""

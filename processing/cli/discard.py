@@ -6,13 +6,11 @@ import argparse
 import getpass
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from processing.cli.output import Bar, show_key
 from processing.cli.redrive import summary_text
 from processing.discard import Discard
 from processing.operations import open_poison, open_redrive
-from processing.poison_reader import find
 from processing.redrive import Selection
 
 
@@ -32,11 +30,12 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """Discard; 0: the event is, and everything behind it is handled; 1: not everything."""
     async with open_poison(settings) as storage:
-        message = await find(storage.reader, arguments.id)
-        if message.claim_check is not None:
-            message = message.whole(await storage.claims.get(message.claim_check))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    decision = Discard(message, arguments.by, now, arguments.reason)
+        decision = await Discard.of(
+            *(storage.reader, storage.claims, arguments.id),
+            by=arguments.by,
+            reason=arguments.reason,
+        )
+    message = decision.message
     bar = Bar("replayed")
     async with open_redrive(settings, discard=decision) as redrive:
         try:
@@ -52,6 +51,8 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         f"Discarded: {message.id} of key {show_key(message.key)}; on record as {decision.blob}; "
         f"events behind it replayed: {behind:,}"
     )
+    if decision.lost:
+        print(f"The record does not have its body: {decision.lost}")
     if not summary.complete:
         print(summary_text(summary))
     return 0 if summary.complete else 1

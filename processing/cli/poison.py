@@ -10,8 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from processing.bodies import BodyState, states, whole
 from processing.cli import discard
 from processing.cli.output import show_key, table, when
+from processing.errors import BodyLostError
 from processing.operations import open_parking, open_poison
 from processing.parking import Entry, EntryKind
 from processing.poison import PoisonMessage
@@ -45,9 +47,10 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
     """List poison messages, without their bodies."""
     async with open_poison(settings) as storage:
         messages = await browse(storage.reader)
+        bodies = await states(messages, storage.claims)
     if arguments.json:
-        for message in messages:
-            print(json.dumps(_without_body(message)))
+        for message, state in zip(messages, bodies, strict=True):
+            print(json.dumps(_without_body(message) | {"body_state": state}))
         return 0
     rows = [
         (
@@ -57,22 +60,31 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
             message.attempts,
             message.redrives,
             "yes" if message.parked else "no",
+            state,
             message.error.type.rpartition(".")[2],
             message.error.message,
         )
-        for message in messages
+        for message, state in zip(messages, bodies, strict=True)
     ]
-    headings = ("id", "key", "last attempt", "attempts", "redrives", "parked", "error", "message")
+    headings = (
+        *("id", "key", "last attempt", "attempts", "redrives", "parked", "body"),
+        *("error", "message"),
+    )
     print(table(headings, rows) if rows else "No poison messages")
     return 0
 
 
 async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Show one message whole."""
+    """Show one message whole; 1: its body is lost."""
     async with open_poison(settings) as storage:
         message = await find(storage.reader, arguments.id)
-        if message.claim_check is not None:
-            message = message.whole(await storage.claims.get(message.claim_check))
+        try:
+            message = await whole(message, storage.claims)
+        except BodyLostError as error:
+            lost = {"body": None, "body_state": BodyState.LOST}
+            print(json.dumps(asdict(message) | lost, indent=2))
+            print(f"processing: its body is lost: {error}", file=sys.stderr)
+            return 1
     if arguments.body is None:
         print(json.dumps(asdict(message), indent=2))
         return 0

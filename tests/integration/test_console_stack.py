@@ -121,6 +121,7 @@ async def test_an_operator_looks_and_redrives(site: Site) -> None:
                 "encoding": "hex",
                 "bytes": 10,
                 "truncated": False,
+                "lost": "",
             }
             assert "broken until it is repaired" in whole["error"]["traceback"]
             assert whole["properties"]["broken"] is True

@@ -17,6 +17,7 @@ from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
+from azure.storage.blob.aio import ContainerClient
 from redis.asyncio import Redis
 
 from local.services.child import REPOSITORY
@@ -40,6 +41,7 @@ class Site:
     redis: Any
     run: str
     settings_file: Path
+    storage: str
     next: int = 0
 
     async def process(
@@ -113,7 +115,7 @@ async def site(
     file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
     parts = await Parts.build(values)
     async with Redis.from_url(values["REDIS_URL"], decode_responses=True) as client:
-        yield Site(parts, client, run, file)
+        yield Site(parts, client, run, file, values["AzureWebJobsStorage"])
         parts.processor.stop()
         await parts.closing.aclose()
 
@@ -210,6 +212,33 @@ async def test_discard(site: Site) -> None:
     assert "No parked keys" in await site.cli("parked", "list")
     again = await _error(site, "poison", "discard", "0/1/1700000000001", *why)
     assert "no poison message with the id" in again
+
+
+async def test_a_lost_body(site: Site, tmp_path: Path) -> None:
+    """Its blob deleted, an event is seen as lost, kept by a redrive, and given up on demand."""
+    broken: dict[str, Any] = {"counter": 2, "broken": True}
+    await site.process((KEY, {"counter": 1}), (KEY, broken), body=bytes(100_000))
+    await site.process((KEY, {"counter": 3}))
+    place = "0/1/1700000000001"
+    (found,) = map(json.loads, (await site.cli("poison", "list", "--json")).splitlines())
+    assert found["body_state"] == "blob"
+    container = f"poison-{site.run}"
+    async with ContainerClient.from_connection_string(site.storage, container) as blobs:
+        await blobs.delete_blob(found["claim_check"]["blob"])
+    (found,) = map(json.loads, (await site.cli("poison", "list", "--json")).splitlines())
+    assert found["body_state"] == "lost"
+    file = tmp_path / "body.bin"
+    shown = json.loads(await site.cli("poison", "show", place, "--body", str(file), code=1))
+    assert (shown["id"], shown["body"], shown["body_state"]) == (found["id"], None, "lost")
+    assert not file.exists()
+    await site.repair()
+    assert "BodyLostError" in await site.cli("redrive", code=1)
+    assert await site.ledger(KEY) == [1]
+    said = await site.cli("poison", "discard", place, "--reason", "its blob is gone")
+    assert "The record does not have its body" in said
+    assert await site.ledger(KEY) == [1, 3]
+    assert "No poison messages" in await site.cli("poison", "list")
+    assert "No parked keys" in await site.cli("parked", "list")
 
 
 async def test_interrupted_redrive(site: Site) -> None:

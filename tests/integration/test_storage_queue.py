@@ -16,9 +16,10 @@ from azure.storage.queue.aio import QueueClient
 
 from processing.adapters.blob import ClaimCheckBlobs
 from processing.adapters.storage_queue import StoragePoisonQueue
-from processing.errors import StorageUnavailableError
+from processing.bodies import whole
+from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event, Source
-from processing.poison import PoisonMessage
+from processing.poison import ClaimCheck, PoisonMessage
 from processing.retry import Failure, FailureKind
 from tests.unit.events import SOURCE, event
 
@@ -83,9 +84,24 @@ async def test_claim_check(rig: Rig) -> None:
     assert claim.body is None
     assert (claim.id, claim.key, claim.attempts) == (message.id, message.key, 4)
     assert claim.claim_check is not None
-    whole = await rig.blobs.get(claim.claim_check)
-    assert whole == message
-    assert whole.payload == body
+    stored = await rig.blobs.get_bytes(claim.claim_check)
+    assert PoisonMessage.from_json(stored) == message
+    assert (await whole(claim, rig.blobs)).payload == body
+
+
+async def test_a_blob_that_is_gone(rig: Rig) -> None:
+    """Told apart from storage that does not answer, also if its whole container is gone."""
+    await rig.poison.put(poisoned(event(1, body=bytes(100_000))))
+    (claim,) = await rig.messages()
+    assert claim.claim_check is not None
+    assert await rig.blobs.has(claim.claim_check)
+    await rig.blobs.delete(claim.claim_check)
+    for _ in range(2):
+        assert not await rig.blobs.has(claim.claim_check)
+        with pytest.raises(BodyLostError, match="is gone"):
+            await whole(claim, rig.blobs)
+        if await rig.container.exists():
+            await rig.container.delete_container()
 
 
 async def test_each_event_has_its_own_blob(rig: Rig) -> None:
@@ -101,7 +117,7 @@ async def test_each_event_has_its_own_blob(rig: Rig) -> None:
     small = [await rig.blobs.shrink(message) for message in alike]
     for message, check in zip(alike, small, strict=True):
         assert check.claim_check is not None
-        assert check.whole(await rig.blobs.get(check.claim_check)).payload == message.payload
+        assert (await whole(check, rig.blobs)).payload == message.payload
 
 
 async def test_repeat_overwrites_its_blob(rig: Rig) -> None:
@@ -171,3 +187,7 @@ async def test_queue_down() -> None:
             await poison.put(poisoned(event(1)))
         with pytest.raises(StorageUnavailableError, match="poison blob poison/"):
             await poison.put(poisoned(event(1, body=bytes(100_000))))
+        blobs, check = ClaimCheckBlobs(container), ClaimCheck("poison", "b")
+        for asked in (blobs.has(check), blobs.get_bytes(check)):
+            with pytest.raises(StorageUnavailableError, match="poison blob poison/b"):
+                await asked

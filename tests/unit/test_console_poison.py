@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import base64
+import json
 from typing import Any
 
 import pytest
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from console.coordination import MemoryCoordination
 from console.jobs import selection_in
-from console.poison import AT_ONCE, BROWSE, Catalogue, look
+from console.poison import AT_ONCE, BROWSE, Catalogue, PoisonApi, look
 from console.poison_documents import full, matches, summary, text_of
+from console.tools import Tools, ToolsError
 from processing.adapters.memory import MemoryPoisonQueue
 from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
+from processing.errors import StorageUnavailableError
 from processing.operations import PoisonStorage
 from processing.poison import ClaimCheck, ErrorDetail, PoisonMessage
 
@@ -127,11 +131,12 @@ class Queue:
         self.queue = MemoryPoisonQueue()
         self.queue.messages += [message(number) for number in range(count)]
         self.reader = MemoryPoisonReader(self.queue)
+        self.claims = MemoryClaimChecks()
         self.opened = 0
 
     async def open(self) -> PoisonStorage:
         self.opened += 1
-        return PoisonStorage(self.reader, MemoryClaimChecks())
+        return PoisonStorage(self.reader, self.claims)
 
 
 async def test_looking_holds_nothing() -> None:
@@ -169,3 +174,42 @@ async def test_what_was_seen_last_must_do_while_a_redrive_holds_the_messages() -
     assert len((await catalogue.messages())[0]) == 3
     await coordination.give_back(BROWSE, "job")
     assert len((await catalogue.messages())[0]) == 0
+
+
+class QueueTools(Tools):
+    """Opens a queue that is there already."""
+
+    def __init__(self, queue: Queue) -> None:
+        super().__init__({})
+        self._queue = queue
+
+    async def poison(self) -> PoisonStorage:
+        return await self._queue.open()
+
+
+async def test_a_lost_body_is_shown_as_lost() -> None:
+    """With all else that is known: an operator decides by it, and discards from there."""
+    queue = Queue(0)
+    large = message(body=bytes(100_000))
+    queue.queue.messages.append(await queue.claims.shrink(large))
+    api = PoisonApi(QueueTools(queue), Catalogue(queue.open, MemoryCoordination()))
+
+    async def shown() -> dict[str, Any]:
+        scope = {"type": "http", "path_params": {"id": large.id}}
+        found: dict[str, Any] = json.loads(bytes((await api.show(Request(scope))).body))
+        return found
+
+    assert ((await shown())["body"]["bytes"], (await shown())["body"]["lost"]) == (100_000, "")
+    held = dict(queue.claims.blobs)
+    queue.claims.blobs.clear()
+    found = await shown()
+    assert "is gone" in found["body"]["lost"]
+    assert (found["error"]["message"], found["key"]) == ("no good", "K")
+    queue.claims.blobs.update(held)
+
+    async def down(_check: ClaimCheck) -> bytes:
+        raise StorageUnavailableError("no answer")
+
+    queue.claims.get_bytes = down  # type: ignore[method-assign, assignment]
+    with pytest.raises(ToolsError, match="no answer"):
+        await shown()

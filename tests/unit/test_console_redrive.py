@@ -60,9 +60,8 @@ class MemoryTools(Tools):
                 reader=(await self.poison()).reader,
                 poison=self.queue,
                 parking=Parking(MemoryParkingStore(), self.claims),
-                handler=LoadedHandler(
-                    "h", discard.around(handle, self.claims) if discard else handle
-                ),
+                handler=LoadedHandler("h", handle),
+                discard=discard,
                 retry=RetryPolicy(max_attempts=1, initial_seconds=0.01, max_seconds=0.01),
             )
 

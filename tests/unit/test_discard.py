@@ -8,24 +8,23 @@ import json
 from processing.adapters.memory_poison import MemoryClaimChecks
 from processing.discard import Discard
 from processing.errors import StorageUnavailableError
-from processing.handler import LoadedHandler
+from processing.parker import Parking
 from processing.poison import ClaimCheck
-from processing.poison_reader import find
 from processing.redrive import RedriveSummary, Selection
 from tests.unit.events import batch
 from tests.unit.parking_rig import Rig, keyed, rig
 
 
 async def decide(made: Rig, sequence_number: int) -> Discard:
-    message = await find(made.reader, f"{sequence_number}/{1_700_000_000_000 + sequence_number}")
-    return Discard(message, by="ann", at="2026-11-01T12:00:00+00:00", reason="can never be")
+    name = f"{sequence_number}/{1_700_000_000_000 + sequence_number}"
+    return await Discard.of(made.reader, made.claims, name, by="ann", reason="can never be")
 
 
 async def carry_out(
     made: Rig, decision: Discard, claims: MemoryClaimChecks | None = None
 ) -> RedriveSummary:
-    discarding = decision.around(made.handler.handle, claims or made.claims)
-    redrive = made.redrive(handler=LoadedHandler("tests:handler", discarding))
+    parking = Parking(made.store, claims or made.claims)
+    redrive = made.redrive(parking=parking, discard=decision)
     return await redrive.run(Selection(id=decision.message.id))
 
 
