@@ -1,8 +1,10 @@
-"""The three calls that the workflow makes."""
+"""The calls that the workflow makes."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -43,6 +45,23 @@ class Actions:
         """Start the function app."""
         return await self._manage("start")
 
+    async def has_passed(self, circuit: str, generation: int) -> bool:
+        """Whether this opening is not the circuit's current one.
+
+        Raises:
+            ActionError: the console does not say.
+        """
+        url = f"{self.console_url}/api/circuits/{quote(circuit, safe='')}"
+        try:
+            response = await self.client.get(url, headers=self._authorization)
+        except httpx.HTTPError as error:
+            raise ActionError(f"{type(error).__name__}: {error}", retried=True) from error
+        _require_success(response)
+        found = _document(response)
+        if "generation" not in found or "state" not in found:
+            raise ActionError("the answer is no circuit", retried=False)
+        return (found["generation"], found["state"]) != (generation, "open")
+
     async def request_approval(self, circuit: str, generation: int, callback_url: str) -> bool:
         """Ask the operator; False when the circuit has passed that generation already.
 
@@ -52,10 +71,14 @@ class Actions:
         response = await self._post(
             f"{self.console_url}/api/approvals",
             json={"circuit": circuit, "generation": generation, "callbackUrl": callback_url},
-            headers={"authorization": f"Bearer {self.console_token}"},
+            headers=self._authorization,
         )
         _require_success(response)
-        return not _has_passed(response)
+        return _document(response).get("status") != "passed"
+
+    @property
+    def _authorization(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.console_token}"}
 
     async def _manage(self, operation: str) -> str:
         url = f"{self.management_url}/{operation}"
@@ -77,13 +100,13 @@ class Actions:
             raise ActionError(f"{type(error).__name__}: {error}", retried=True) from error
 
 
-def _has_passed(response: httpx.Response) -> bool:
-    """True when the console says so: {"status": "passed"}."""
+def _document(response: httpx.Response) -> dict[str, Any]:
+    """The JSON object that was answered; an empty one if it was something else."""
     try:
         answer = response.json()
     except ValueError:
-        return False
-    return isinstance(answer, dict) and answer.get("status") == "passed"
+        return {}
+    return answer if isinstance(answer, dict) else {}
 
 
 def _require_success(response: httpx.Response) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 from local.workflow.actions import ActionError, Actions
 from local.workflow.retry import ExponentialRetry
-from local.workflow.run import Run, RunState, Step
+from local.workflow.run import Opening, Run, RunState, Step
 from local.workflow.store import RunStore
 
 _log = logging.getLogger(__name__)
@@ -25,7 +25,7 @@ class UnknownRunError(LookupError):
 
 
 class Workflow:
-    """At most one run for each generation of a circuit; a newer generation ends an older one's.
+    """At most one run for each opening of a circuit; a newer opening ends an older one's.
 
     Args:
         actions: the calls it makes.
@@ -58,21 +58,27 @@ class Workflow:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._approved: dict[str, asyncio.Event] = {}
 
-    def trigger(self, circuit: str, generation: int) -> Run | None:
+    def trigger(self, opening: Opening) -> Run | None:
         """Begin the run for an opening.
+
+        If generation and time do not agree on which opening is the later one, as after the
+        circuit's store was emptied, the console is asked whether it is the current one.
 
         Returns:
             The run; None when the opening is a repeat, or older than one that was handled:
             Event Grid delivers at least once, and not in order.
         """
-        earlier = self._store.of_circuit(circuit)
-        if any(run.generation >= generation for run in earlier):
+        earlier = self._store.of_circuit(opening.circuit)
+        handled = [run.opening for run in earlier if run.state is not RunState.SKIPPED]
+        if any(opening.is_covered_by(known) for known in handled):
             return None
-        run = Run(circuit, generation)
-        self._finish(self._begin(run, "triggered"), "Succeeded", f"generation {generation} opened")
+        run = Run(opening.circuit, opening.generation, at=opening.at)
+        what = f"generation {opening.generation} opened"
+        self._finish(self._begin(run, "triggered"), "Succeeded", what)
         outdated = [known for known in earlier if not known.state.is_final]
         self._store.save(run)
-        self._launch(run, outdated)
+        doubtful = not all(opening.is_after(known) for known in handled)
+        self._launch(run, outdated, doubtful=doubtful)
         return run
 
     def resume(self) -> None:
@@ -114,11 +120,12 @@ class Workflow:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _launch(self, run: Run, outdated: list[Run]) -> None:
+    def _launch(self, run: Run, outdated: list[Run], *, doubtful: bool = False) -> None:
         approved = self._approved[run.id] = asyncio.Event()
         if run.approved_by is not None:
             approved.set()
-        task = asyncio.create_task(self._run(run, outdated), name=f"workflow run {run.id}")
+        working = self._run(run, outdated, doubtful=doubtful)
+        task = asyncio.create_task(working, name=f"workflow run {run.id}")
         self._tasks[run.id] = task
         task.add_done_callback(lambda _: self._forget(run.id))
 
@@ -126,7 +133,10 @@ class Workflow:
         self._tasks.pop(run_id, None)
         self._approved.pop(run_id, None)
 
-    async def _run(self, run: Run, outdated: list[Run]) -> None:
+    async def _run(self, run: Run, outdated: list[Run], *, doubtful: bool) -> None:
+        if doubtful and await self._has_passed(run):
+            self._move(run, RunState.SKIPPED)
+            return
         # Before anything else: an older run must not start the app that this one stops.
         for old in outdated:
             await self._supersede(old, run)
@@ -145,6 +155,16 @@ class Workflow:
         except Exception:
             _log.exception("run %s of %s failed", run.id, run.circuit)
             self._move(run, RunState.FAILED)
+
+    async def _has_passed(self, run: Run) -> bool:
+        step = self._begin(run, "look_up")
+        try:
+            passed = await self._actions.has_passed(run.circuit, run.generation)
+        except ActionError as error:  # no reason to leave the app running
+            self._finish(step, "Failed", str(error))
+            return False
+        self._finish(step, "Succeeded", "the circuit has passed it" if passed else "it is current")
+        return passed
 
     async def _supersede(self, old: Run, by: Run) -> None:
         if (task := self._tasks.get(old.id)) is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import json
+from datetime import datetime
 from typing import Any
 
 from starlette.requests import Request
@@ -12,6 +13,7 @@ from starlette.routing import Route
 
 from local.web import BodyTooLargeError, error_response, read_body
 from local.workflow.engine import CallbackRefusedError, UnknownRunError, Workflow
+from local.workflow.run import Opening
 
 TRIGGER_PATH = "/workflows/circuit-opened/trigger"
 OPENED = "breakwater.circuit.opened"
@@ -46,7 +48,7 @@ def workflow_routes(workflow: Workflow, trigger_sig: str) -> list[Route]:
             return error_response(413, "RequestEntityTooLarge", f"at most {_MAX_BYTES} bytes")
         except TriggerError as error:
             return error_response(400, "InvalidTriggerInput", str(error))
-        runs = [workflow.trigger(circuit, generation) for circuit, generation in openings]
+        runs = [workflow.trigger(opening) for opening in openings]
         begun = [run.id for run in runs if run is not None]
         headers = {"x-ms-workflow-run-id": begun[0]} if begun else {}
         return JSONResponse({"runs": begun}, status_code=202 if begun else 200, headers=headers)
@@ -75,8 +77,8 @@ def workflow_routes(workflow: Workflow, trigger_sig: str) -> list[Route]:
     ]
 
 
-def parse_openings(body: bytes) -> list[tuple[str, int]]:
-    """Circuit and generation of the openings in a delivered CloudEvent, or an array of them.
+def parse_openings(body: bytes) -> list[Opening]:
+    """The openings in a delivered CloudEvent, or an array of them.
 
     Events of other types are left out: a filter may be missing.
 
@@ -93,7 +95,7 @@ def parse_openings(body: bytes) -> list[tuple[str, int]]:
     return [_opening(event) for event in events if event.get("type") == OPENED]
 
 
-def _opening(event: dict[str, Any]) -> tuple[str, int]:
+def _opening(event: dict[str, Any]) -> Opening:
     data = event.get("data")
     if not isinstance(data, dict):
         raise TriggerError("the opening has no data object")
@@ -102,7 +104,15 @@ def _opening(event: dict[str, Any]) -> tuple[str, int]:
         raise TriggerError(f"data.name is {name!r}; it takes the circuit's name")
     if not isinstance(generation, int) or isinstance(generation, bool) or generation < 1:
         raise TriggerError(f"data.generation is {generation!r}; it takes a number from 1")
-    return name, generation
+    return Opening(name, generation, _seconds(event.get("time")))
+
+
+def _seconds(time: object) -> float | None:
+    try:
+        moment = datetime.fromisoformat(time) if isinstance(time, str) else None
+    except ValueError:
+        return None
+    return moment.timestamp() if moment is not None and moment.tzinfo is not None else None
 
 
 def _approver(body: bytes) -> str | None:

@@ -12,7 +12,8 @@ from typing import Any, Self
 class RunState(StrEnum):
     """Stopping → WaitingForApproval → Starting → Succeeded.
 
-    Failed when an action does not go through, Cancelled when a newer generation took over.
+    Failed when an action does not go through, Cancelled when a newer opening took over, Skipped
+    when the circuit had passed the opening before anything was done.
     """
 
     STOPPING = "Stopping"
@@ -21,11 +22,12 @@ class RunState(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     CANCELLED = "Cancelled"
+    SKIPPED = "Skipped"
 
     @property
     def is_final(self) -> bool:
         """True when nothing more happens in the run."""
-        return self in {RunState.SUCCEEDED, RunState.FAILED, RunState.CANCELLED}
+        return self not in {RunState.STOPPING, RunState.WAITING, RunState.STARTING}
 
 
 @dataclass
@@ -33,7 +35,8 @@ class Step:
     """Something that a run did.
 
     Attributes:
-        name: "triggered", "stop", "request_approval", "approval", "start" or "superseded".
+        name: "triggered", "look_up", "stop", "request_approval", "approval", "start" or
+            "superseded".
         at: when it began, ISO 8601, UTC.
         status: "Running", "Succeeded" or "Failed".
         detail: what came of it, for people.
@@ -47,11 +50,39 @@ class Step:
     attempts: int = 0
 
 
-@dataclass
-class Run:
-    """A run for one generation of one circuit.
+@dataclass(frozen=True)
+class Opening:
+    """An opening of a circuit.
+
+    A circuit whose store was emptied counts its generations anew: it takes the time as well to
+    tell one opening from another.
 
     Attributes:
+        at: when it happened, by the circuit's clock, seconds since 1970; None: not known.
+    """
+
+    circuit: str
+    generation: int
+    at: float | None = None
+
+    def is_covered_by(self, other: Opening) -> bool:
+        """Whether it is the other one, or came before it by all that is known."""
+        return self.generation <= other.generation and self._compared(other) <= 0
+
+    def is_after(self, other: Opening) -> bool:
+        """Whether it came after the other one by all that is known."""
+        return self.generation > other.generation and self._compared(other) >= 0
+
+    def _compared(self, other: Opening) -> float:
+        return 0 if self.at is None or other.at is None else self.at - other.at
+
+
+@dataclass
+class Run:
+    """A run for one opening of one circuit.
+
+    Attributes:
+        at: when it opened; see `Opening`.
         id: unguessable, but no secret.
         sig: what a callback must show; never leaves this process but in the callback's URL.
         approved_by: the callback's word on who approved, once it came.
@@ -64,11 +95,12 @@ class Run:
     state: RunState = RunState.STOPPING
     steps: list[Step] = field(default_factory=list)
     approved_by: str | None = None
+    at: float | None = None
 
     @property
-    def key(self) -> tuple[str, int]:
-        """What there is one run for."""
-        return self.circuit, self.generation
+    def opening(self) -> Opening:
+        """What it is for."""
+        return Opening(self.circuit, self.generation, self.at)
 
     def as_dict(self) -> dict[str, Any]:
         """The public form, without the secret."""
@@ -82,7 +114,7 @@ class Run:
 
     def as_record(self) -> dict[str, Any]:
         """The private form, for the store."""
-        return self.as_dict() | {"sig": self.sig, "approved_by": self.approved_by}
+        return self.as_dict() | {"sig": self.sig, "approved_by": self.approved_by, "at": self.at}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
@@ -95,4 +127,5 @@ class Run:
             state=RunState(record["state"]),
             steps=[Step(**step) for step in record["steps"]],
             approved_by=record["approved_by"],
+            at=record.get("at"),
         )

@@ -19,7 +19,7 @@ from breaker.alerts.event_grid import cloud_event
 from console.app import create_app
 from console.settings import ConsoleSettings
 from local.workflow import Workflow
-from local.workflow.actions import Actions
+from local.workflow.actions import ActionError, Actions
 from local.workflow.routes import OPENED, parse_openings
 from local.workflow.run import RunState
 from local.workflow.store import RunStore
@@ -118,8 +118,8 @@ async def local_calls() -> list[Call]:
         PARAMETERS["consoleToken"],
     )
     workflow = Workflow(actions, RunStore(), "http://base", now=time.now, sleep=time.sleep)
-    [(circuit, generation)] = parse_openings(json.dumps(EVENT).encode())
-    run = workflow.trigger(circuit, generation)
+    [opening] = parse_openings(json.dumps(EVENT).encode())
+    run = workflow.trigger(opening)
     assert run is not None
     await until(lambda: len(receiver.requests) == 2)
     workflow.callback(run.id, run.sig, "alice")
@@ -146,6 +146,60 @@ def test_the_cloud_asks_where_the_local_one_remembers() -> None:
     actions = DEFINITION["actions"]
     assert actions["Stop_the_app"]["runAfter"].keys() == {"Check_generation"}
     assert actions["Start_the_app"]["runAfter"].keys() == {"Check_generation_again"}
+
+
+def operand(text: str, circuit: dict[str, Any]) -> Any:
+    """The value of one side of a comparison, when the console says this of the circuit."""
+    if match := re.fullmatch(r"int\((.+)\)", text):
+        return int(operand(match[1], circuit))
+    if match := re.fullmatch(r"coalesce\((.+?), (.+)\)", text):
+        first = operand(match[1], circuit)
+        return operand(match[2], circuit) if first is None else first
+    if match := re.fullmatch(r"outputs\('Circuit_now'\)\?\['(\w+)'\]", text):
+        return circuit.get(match[1])
+    if match := re.fullmatch(r"'(\w+)'", text):
+        return match[1]
+    return evaluate(text)
+
+
+def holds(condition: dict[str, Any], circuit: dict[str, Any]) -> bool:
+    [(name, parts)] = condition.items()
+    if name == "not":
+        return not holds(parts, circuit)
+    if name == "or":
+        return any(holds(part, circuit) for part in parts)
+    assert name == "equals", name
+    one, other = (operand(part[1:], circuit) if part.startswith("@") else part for part in parts)
+    return bool(one == other)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "passed"),
+    [
+        ({"generation": 3, "state": "open"}, False),
+        ({"generation": 3, "state": "half_open"}, True),
+        ({"generation": 3, "state": "closed"}, True),
+        ({"generation": 4, "state": "open"}, True),
+        ({"generation": 1, "state": "open"}, True),
+        ({}, False),
+    ],
+)
+async def test_both_agree_on_which_opening_has_passed(
+    circuit: dict[str, Any], passed: bool
+) -> None:
+    """A lower generation says that the store was emptied since; no answer, that one must act."""
+
+    def answer(_request: Request, _body: bytes) -> Response:
+        return JSONResponse(circuit)
+
+    check = DEFINITION["actions"]["Check_generation"]
+    assert holds(check["expression"], circuit) is passed
+    assert check["actions"].keys() == {"Opening_has_passed"}
+    actions = Actions(Receiver(answer).client(), "https://arm", "https://console", "token")
+    try:
+        assert await actions.has_passed("breakwater", 3) is passed
+    except ActionError:
+        assert not circuit
 
 
 def test_the_console_serves_what_the_workflow_asks() -> None:

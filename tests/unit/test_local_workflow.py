@@ -15,7 +15,7 @@ from local.workflow.actions import Actions
 from local.workflow.engine import CallbackRefusedError, UnknownRunError, Workflow
 from local.workflow.retry import ExponentialRetry, is_retried
 from local.workflow.routes import TriggerError, parse_openings
-from local.workflow.run import Run, RunState
+from local.workflow.run import Opening, Run, RunState
 from local.workflow.store import KEPT_RUNS, RunStore
 from tests.unit.local_fakes import Answer, FakeTime, Receiver, until
 
@@ -41,8 +41,8 @@ class World:
     def calls(self) -> list[str]:
         return [urlsplit(url).path.rpartition("/")[2] for _, url, _, _ in self.receiver.requests]
 
-    def begin(self, generation: int = 1) -> Run:
-        run = self.workflow.trigger("breakwater", generation)
+    def begin(self, generation: int = 1, at: float | None = None) -> Run:
+        run = self.workflow.trigger(Opening("breakwater", generation, at))
         assert run is not None
         return run
 
@@ -104,17 +104,110 @@ async def test_repeats_and_older_generations_are_ignored() -> None:
     """Event Grid delivers at least once, and not in order."""
     world = World()
     world.begin(2)
-    assert world.workflow.trigger("breakwater", 2) is None
-    assert world.workflow.trigger("breakwater", 1) is None
+    assert world.workflow.trigger(Opening("breakwater", 2)) is None
+    assert world.workflow.trigger(Opening("breakwater", 1)) is None
     await world.asked()
     assert world.calls == ["stop", "approvals"]
     await world.workflow.aclose()
 
 
+def console_that_knows(generation: int, state: str = "open", status: int = 200) -> Answer:
+    def answer(request: Request, _body: bytes) -> Response:
+        if request.url.path != "/api/circuits/breakwater":
+            return accept(request, _body)
+        circuit = {"generation": generation, "state": state}
+        return JSONResponse(circuit, status_code=status)
+
+    return answer
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+async def test_an_opening_after_the_store_was_emptied(generation: int) -> None:
+    """Generations are counted anew then; it is later all the same, and begins a run, once."""
+    world = World(console_that_knows(generation))
+    old = world.begin(2, at=100.0)
+    await world.asked()
+    new = world.begin(generation, at=200.0)
+    await world.asked(2)
+    assert (old.state, new.state) == (RunState.CANCELLED, RunState.WAITING)
+    assert world.workflow.trigger(Opening("breakwater", generation, 200.0)) is None
+    assert world.workflow.trigger(Opening("breakwater", 2, 100.0)) is None
+    world.approve(old)
+    world.approve(new)
+    await world.reaches(new, RunState.SUCCEEDED)
+    assert world.calls == ["stop", "approvals", "breakwater", "stop", "approvals", "start"]
+
+
+async def test_an_opening_from_before_the_store_was_emptied_may_come_late() -> None:
+    """Its generation is higher, but not the circuit's: the run that waits goes on waiting."""
+    world = World(console_that_knows(1))
+    run = world.begin(1, at=200.0)
+    await world.asked()
+    late = world.begin(5, at=100.0)
+    await world.reaches(late, RunState.SKIPPED)
+    world.approve(run)
+    await world.reaches(run, RunState.SUCCEEDED)
+    assert world.calls == ["stop", "approvals", "breakwater", "start"]
+
+
+async def test_what_was_skipped_may_come_again() -> None:
+    """The console had not seen the opening yet, for its store was away; now it has."""
+    seen = [("closed", 1), ("open", 1)]
+
+    def answer(request: Request, body: bytes) -> Response:
+        if request.method == "GET":
+            state, generation = seen.pop(0)
+            return console_that_knows(generation, state)(request, body)
+        return accept(request, body)
+
+    world = World(answer)
+    first = world.begin(3, at=100.0)
+    await world.asked()
+    await world.reaches(world.begin(1, at=200.0), RunState.SKIPPED)
+    assert first.state is RunState.WAITING
+    again = world.begin(1, at=200.0)
+    await world.asked(2)
+    assert (first.state, again.state) == (RunState.CANCELLED, RunState.WAITING)
+    await world.workflow.aclose()
+
+
+@pytest.mark.parametrize("status", [200, 503])
+async def test_a_console_that_does_not_say_is_no_reason_not_to_stop(status: int) -> None:
+    """As in the cloud."""
+
+    def answer(request: Request, body: bytes) -> Response:
+        return Response("?", status) if request.method == "GET" else accept(request, body)
+
+    world = World(answer)
+    world.begin(3, at=100.0)
+    await world.asked()
+    run = world.begin(1, at=200.0)
+    await world.asked(2)
+    assert step(run, "look_up").status == "Failed"
+    assert world.calls[-2:] == ["stop", "approvals"]
+    await world.workflow.aclose()
+
+
+async def test_when_it_opened_outlives_the_process(tmp_path: Path) -> None:
+    """Also in a file of an earlier version, which does not say: there the generation decides."""
+    path = tmp_path / "workflow.json"
+    store = RunStore(path)
+    store.save(Run("breakwater", 1, state=RunState.SUCCEEDED, at=100.0))
+    world = World(store=RunStore(path))
+    assert world.workflow.trigger(Opening("breakwater", 1, 100.0)) is None
+    assert world.workflow.trigger(Opening("breakwater", 1, 200.0)) is not None
+    await world.workflow.aclose()
+    text = path.read_text()
+    path.write_text(text.replace('"at": 100.0', '"was": 0').replace('"at": 200.0', '"was": 0'))
+    assert [run.at for run in RunStore(path).all()] == [None, None]
+    world = World(store=RunStore(path))
+    assert world.workflow.trigger(Opening("breakwater", 1, 300.0)) is None
+
+
 async def test_another_circuit_has_generations_of_its_own() -> None:
     world = World()
     world.begin(5)
-    assert world.workflow.trigger("other", 1) is not None
+    assert world.workflow.trigger(Opening("other", 1)) is not None
     await world.asked(2)
     await world.workflow.aclose()
 
@@ -231,7 +324,7 @@ async def test_a_callback_may_come_twice_and_late() -> None:
 async def test_a_callback_needs_the_runs_own_secret() -> None:
     world = World()
     run = world.begin()
-    other = world.workflow.trigger("other", 1)
+    other = world.workflow.trigger(Opening("other", 1))
     assert other is not None
     for sig in ("", other.sig, "ü"):
         with pytest.raises(CallbackRefusedError):
@@ -316,8 +409,24 @@ def opening(**data: object) -> dict[str, object]:
 
 def test_openings_are_read_from_one_event_or_an_array() -> None:
     other = {"type": "breakwater.circuit.closed"}
-    assert parse_openings(json.dumps(opening()).encode()) == [("b", 1)]
-    assert parse_openings(json.dumps([other, opening(generation=7)]).encode()) == [("b", 7)]
+    assert parse_openings(json.dumps(opening()).encode()) == [Opening("b", 1)]
+    found = parse_openings(json.dumps([other, opening(generation=7)]).encode())
+    assert found == [Opening("b", 7)]
+
+
+@pytest.mark.parametrize(
+    ("time", "at"),
+    [
+        ("2026-11-01T12:00:00.000001Z", 1_793_534_400.000001),
+        ("2026-11-01T13:00:00+01:00", 1_793_534_400.0),
+        ("2026-11-01T12:00:00", None),
+        ("yesterday", None),
+        (5, None),
+    ],
+)
+def test_when_it_opened_is_read_if_it_is_a_time(time: object, at: float | None) -> None:
+    """An event may lack it: then the generation alone decides."""
+    assert parse_openings(json.dumps(opening() | {"time": time}).encode()) == [Opening("b", 1, at)]
 
 
 @pytest.mark.parametrize(
