@@ -183,6 +183,9 @@ class CircuitBreaker(CircuitView):
     async def record_successes(self, count: int, permit: Permit) -> Circuit:
         """Report successes: a probe's, or a batch's for the ratio rule; otherwise no I/O.
 
+        A repeat that the store's client makes after a lost answer counts nothing twice; calling
+        this again does, but for a probe's permit.
+
         Raises:
             ValueError: a negative count.
         """
@@ -190,7 +193,9 @@ class CircuitBreaker(CircuitView):
             raise ValueError(f"count is {count}: it takes a number from 0")
         if count == 0 or (permit.probe_id is None and self.settings.failure_ratio is None):
             return self.circuit
-        return self._take(await self._store.record_successes(self._rules, count, permit))
+        report_id = uuid.uuid4().hex
+        change = await self._store.record_successes(self._rules, report_id, count, permit)
+        return self._take(change)
 
     async def release(self, permit: Permit) -> None:
         """Give a probe's permit back; it counts neither way. Other permits cost nothing."""

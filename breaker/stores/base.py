@@ -62,8 +62,12 @@ class CircuitStore(Protocol):
         """
         ...
 
-    async def record_successes(self, rules: Rules, count: int, permit: Permit) -> Change:
-        """Count successes (CLOSED, with a ratio rule) or one successful probe (HALF_OPEN)."""
+    async def record_successes(
+        self, rules: Rules, report_id: str, count: int, permit: Permit
+    ) -> Change:
+        """Count successes (CLOSED, with a ratio rule; once per report id inside the window) or one
+        successful probe (HALF_OPEN).
+        """
         ...
 
     async def acquire(self, rules: Rules, probe_id: str) -> Admission:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -71,21 +71,23 @@ class FallbackStore:
             rules, lambda store: store.record_failure(rules, failure_id, error, permit)
         )
 
-    async def record_successes(self, rules: Rules, count: int, permit: Permit) -> Change:
+    async def record_successes(
+        self, rules: Rules, report_id: str, count: int, permit: Permit
+    ) -> Change:
         """See `CircuitStore.record_successes`; a probe's success waits as a failure does."""
+
+        def record(store: CircuitStore) -> Awaitable[Change]:
+            return store.record_successes(rules, report_id, count, permit)
+
         if permit.probe_id is not None:
-            return await self._outage.insist(
-                rules, lambda store: store.record_successes(rules, count, permit)
-            )
+            return await self._outage.insist(rules, record)
         if self._outage.local is None:
             try:
-                return await self._outage.ask(
-                    rules, lambda store: store.record_successes(rules, count, permit)
-                )
+                return await self._outage.ask(rules, record)
             except StoreUnavailableError as error:
                 self._outage.lost(error)
                 return self._outage.held()
-        return degraded(await self._outage.local.record_successes(rules, count, permit))
+        return degraded(await record(self._outage.local))
 
     async def acquire(self, rules: Rules, probe_id: str) -> Admission:
         """See `CircuitStore.acquire`; refuses during the grace time."""

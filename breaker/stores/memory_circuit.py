@@ -47,6 +47,7 @@ class MemoryCircuit(ABC):
         self._record = Record()
         self._window = RollingWindow()
         self._buckets: dict[int, int] = {}
+        self._reports: dict[str, int] = {}
         self._probes: dict[str, int] = {}
         self._probed: set[str] = set()
 
@@ -85,7 +86,9 @@ class MemoryCircuit(ABC):
             moved += 1
         return self._change(rules, now, moved)
 
-    async def record_successes(self, rules: Rules, count: int, permit: Permit) -> Change:
+    async def record_successes(
+        self, rules: Rules, report_id: str, count: int, permit: Permit
+    ) -> Change:
         """See `CircuitStore.record_successes`."""
         now, moved = self._begin(rules)
         record = self._record
@@ -100,15 +103,21 @@ class MemoryCircuit(ABC):
                 moved += 1
             return self._change(rules, now, moved)
         if record.state is CircuitState.CLOSED and rules.failure_ratio > 0:
-            bucket = now // rules.bucket_us
-            self._buckets[bucket] = self._buckets.get(bucket, 0) + count
-            if (
-                len(self._buckets) > SUCCESS_BUCKETS
-            ):  # before that a clock that goes back finds them
-                oldest = (now - rules.window_us) // rules.bucket_us
-                self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
+            self._add_successes(rules, now, report_id, count)
             return self._change(rules, now, moved)
         return self._change(rules, now, moved, "ignored")
+
+    def _add_successes(self, rules: Rules, now: int, report_id: str, count: int) -> None:
+        after = now - rules.window_us
+        self._reports = {name: at for name, at in self._reports.items() if at > after}
+        if report_id in self._reports:
+            return
+        self._reports[report_id] = now
+        bucket = now // rules.bucket_us
+        self._buckets[bucket] = self._buckets.get(bucket, 0) + count
+        if len(self._buckets) > SUCCESS_BUCKETS:  # before that a clock that goes back finds them
+            oldest = after // rules.bucket_us
+            self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
 
     async def acquire(self, rules: Rules, probe_id: str) -> Admission:
         """See `CircuitStore.acquire`."""

@@ -34,6 +34,7 @@ GENERATIONS = st.integers(min_value=0, max_value=4)
 PROBES = st.sampled_from(["p", "q", "r", "s"])
 PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES)
 FAILURES = st.sampled_from(["a", "b", "c", "d", "e", "f"])
+REPORTS = st.sampled_from(["r", "s", "t"])
 SECONDS = st.sampled_from([0.000001, 0.5, 1.0, 2.5, 5.0, 9.999999, 10.0, 20.0, -3.0])
 PEOPLE = st.sampled_from(["ann", "bob"])
 
@@ -97,14 +98,19 @@ class TwoStores(RuleBasedStateMachine):
         generation = self.both("snapshot").circuit.generation
         self.both("record_failure", failure, "boom", Permit(generation, probe))
 
-    @rule(count=st.integers(1, 3), permit=PERMITS)
-    def record_successes(self, count: int, permit: Permit) -> None:
-        self.both("record_successes", count, permit)
+    @rule(report=REPORTS, count=st.integers(1, 3), permit=PERMITS)
+    def record_successes(self, report: str, count: int, permit: Permit) -> None:
+        self.both("record_successes", report, count, permit)
+
+    @rule(report=REPORTS, count=st.integers(1, 3))
+    def record_current_successes(self, report: str, count: int) -> None:
+        generation = self.both("snapshot").circuit.generation
+        self.both("record_successes", report, count, Permit(generation))
 
     @rule(probe=PROBES)
     def probe_succeeds(self, probe: str) -> None:
         generation = self.both("snapshot").circuit.generation
-        self.both("record_successes", 1, Permit(generation, probe))
+        self.both("record_successes", "", 1, Permit(generation, probe))
 
     @rule(probe=PROBES)
     def acquire(self, probe: str) -> None:

@@ -56,7 +56,7 @@ async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualC
     await store.approve(RULES, 1, "ann")
     clock.advance(1)
     await store.acquire(RULES, "p")
-    await store.record_successes(RULES, 1, Permit(1, "p"))
+    await store.record_successes(RULES, "r", 1, Permit(1, "p"))
     clock.advance(1)
     await store.isolate(RULES, "bob", "maintenance")
     await store.close(RULES, 2, "bob", "done")

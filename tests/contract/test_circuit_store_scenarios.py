@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from breaker import BreakerSettings, CircuitStore, ManualClock, MemoryCircuitSto
 from breaker import RedisCircuitStore as RedisStore
 from breaker.state import Circuit, CircuitState, Rules
 from breaker.stores.base import Admission
+
+_reports = itertools.count()
 
 AUTOMATIC = {"recovery": "automatic", "break_seconds": 10.0, "break_seconds_max": 25.0}
 
@@ -32,8 +35,13 @@ def fail(failure_id: str, generation: int = 0, probe: str | None = None) -> Step
     return Step("fail", {"failure_id": failure_id, "permit": Permit(generation, probe)})
 
 
-def succeed(generation: int, probe: str | None = None, count: int = 1) -> Step:
-    return Step("succeed", {"count": count, "permit": Permit(generation, probe)})
+def succeed(
+    generation: int, probe: str | None = None, count: int = 1, report: str | None = None
+) -> Step:
+    """Each is a report of its own unless it is named."""
+    report_id = report or f"report {next(_reports)}"
+    arguments = {"report_id": report_id, "count": count, "permit": Permit(generation, probe)}
+    return Step("succeed", arguments)
 
 
 def acquire(probe: str) -> Step:
@@ -469,6 +477,54 @@ SCENARIOS = [
             fail("d") >> "done open 1 3",
         ],
         {"failure_threshold": 100, "failure_ratio": 0.6, "minimum_throughput": 5},
+    ),
+    Scenario(
+        "ratio rule: the same report of successes twice counts once",
+        [
+            succeed(0, count=2, report="r") >> "done closed 0 0",
+            succeed(0, count=2, report="r") >> "done closed 0 0",
+            after(20),
+            succeed(0, count=2, report="r") >> "done closed 0 0",
+            fail("a") >> "done closed 0 1",
+            fail("b") >> "done open 1 2",
+        ],
+        {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
+    ),
+    Scenario(
+        "ratio rule: each report counts, however many come at the same moment",
+        [
+            succeed(0, count=2, report="r"),
+            succeed(0, count=2, report="s"),
+            fail("a"),
+            fail("b") >> "done closed 0 2",
+            fail("c") >> "done closed 0 3",
+            fail("d") >> "done open 1 4",
+        ],
+        {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
+    ),
+    Scenario(
+        "ratio rule: a report that repeats after the window counts again",
+        [
+            succeed(0, count=2, report="r"),
+            after(30),
+            succeed(0, count=2, report="r"),
+            fail("a"),
+            fail("b") >> "done open 1 2",
+        ],
+        {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
+    ),
+    Scenario(
+        "ratio rule: a clock that steps back finds the successes of then again",
+        [
+            succeed(0, count=10),
+            after(40),
+            succeed(0, count=1),
+            after(-40),
+            fail("a"),
+            fail("b"),
+            fail("c") >> "done closed 0 3",
+        ],
+        {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
     ),
     Scenario(
         "without a ratio rule successes are not even counted",

@@ -46,14 +46,14 @@ async def store(redis_url: str) -> AsyncIterator[RedisCircuitStore]:
 
 async def through_everything(store: RedisCircuitStore) -> None:
     """Touch every key that there is."""
-    await store.record_successes(RULES, 5, Permit(0))
+    await store.record_successes(RULES, "r", 5, Permit(0))
     for number in range(3):
         await store.record_failure(RULES, f"{number}", "boom", Permit(0))
     await store.register_callback(RULES, 1, "http://a/")
     await store.approve(RULES, 1, "ann")
     await store.acquire(RULES, "p")
     await store.acquire(RULES, "q")
-    await store.record_successes(RULES, 1, Permit(1, "p"))
+    await store.record_successes(RULES, "r", 1, Permit(1, "p"))
     await store.claim_alerts(RULES, "t", 30, 10)
 
 
@@ -67,7 +67,7 @@ async def test_keys_share_one_hash_tag_and_expire_or_are_bounded(
         assert all(key.startswith("breaker:{c}:") for key in keys)
         names = {key.removeprefix("breaker:{c}:") for key in keys}
         assert names >= {"circuit", "window", "samples", "successes", "probes", "probed"}
-        assert names >= {"outbox", "outbox_claim", "history", "approvals"}
+        assert names >= {"outbox", "outbox_claim", "history", "approvals", "reports"}
         for_ever = {key.removeprefix("breaker:{c}:") for key in keys if client.pttl(key) == -1}
         assert for_ever == BOUNDED
         window_ttl = client.pttl("breaker:{c}:window")
@@ -92,10 +92,10 @@ async def test_closing_leaves_nothing_of_the_window(
 ) -> None:
     """Old failures cannot open it again."""
     await through_everything(store)
-    await store.record_successes(RULES, 1, Permit(1, "q"))
+    await store.record_successes(RULES, "r", 1, Permit(1, "q"))
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         names = {key.removeprefix("breaker:{c}:") for key in client.scan_iter()}
-    assert names == {"circuit", "history", "outbox", "outbox_claim", "approvals"}
+    assert names == {"circuit", "history", "outbox", "outbox_claim", "approvals", "reports"}
 
 
 async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
@@ -118,10 +118,11 @@ async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
     clock = ManualClock(start=1_000.0)
     store = RedisCircuitStore(redis_url, "c", now_us=clock.now_us)
     with redis.Redis.from_url(redis_url) as client:
-        for _ in range(40):
+        for number in range(40):
             clock.advance(SETTINGS.window_seconds / 10)
-            await store.record_successes(RULES, 1, Permit(0))
+            await store.record_successes(RULES, f"{number}", 1, Permit(0))
             assert client.hlen("breaker:{c}:successes") <= 11
+            assert client.zcard("breaker:{c}:reports") <= 10
     await store.aclose()
 
 

@@ -60,6 +60,7 @@ class RedisCircuitStore:
         keys = [(prefix + key).encode() for key in _KEYS]
         self._keys = tuple(keys)
         self._claim_keys = (*keys, f"{prefix}outbox_claim".encode())
+        self._report_keys = (*keys, f"{prefix}reports".encode())
         self._approval_keys = (*keys, f"{prefix}approvals".encode())
         self._history_key, self._channel = prefix + "history", prefix + "changes"
         self._runner = ScriptRunner(self._client, name, timeout_seconds)
@@ -90,11 +91,13 @@ class RedisCircuitStore:
             "record_failure", rules, failure_id, error, permit.generation, permit.probe_id or ""
         )
 
-    async def record_successes(self, rules: Rules, count: int, permit: Permit) -> Change:
+    async def record_successes(
+        self, rules: Rules, report_id: str, count: int, permit: Permit
+    ) -> Change:
         """See `CircuitStore.record_successes`."""
-        return await self._change(
-            "record_successes", rules, count, permit.generation, permit.probe_id or ""
-        )
+        outcome = (count, permit.generation, permit.probe_id or "", report_id)
+        reply = await self._run("record_successes", rules, self._report_keys, *outcome)
+        return replies.change(self._name, rules, reply)
 
     async def acquire(self, rules: Rules, probe_id: str) -> Admission:
         """See `CircuitStore.acquire`."""

@@ -1,7 +1,8 @@
 -- Count a batch's successes in its bucket (CLOSED, ratio rule) or one probe (HALF_OPEN).
 -- KEYS[1..9], ARGV[1..3] see common.lua
+-- KEYS[10] reports  sorted set: report id -> microseconds of its recording
 -- ARGV[4] successes, events   ARGV[5] generation of the permit
--- ARGV[6] probe id, empty outside HALF_OPEN
+-- ARGV[6] probe id, empty outside HALF_OPEN   ARGV[7] report id: a repeat counts nothing
 -- Outcome: done | ignored
 
 -- include common
@@ -21,6 +22,11 @@ if circuit.state == 'half_open' and ARGV[6] ~= '' then
   return reply('done')
 end
 if circuit.state == 'closed' and ratio > 0 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', after_us)
+  if redis.call('ZADD', KEYS[10], 'NX', now_us, ARGV[7]) == 0 then
+    return reply('done')
+  end
+  redis.call('PEXPIRE', KEYS[10], math.ceil(window_us / 1000) + SLACK_MS)
   redis.call('HINCRBY', KEYS[4], whole(math.floor(now / bucket_us())), ARGV[4])
   redis.call('PEXPIRE', KEYS[4], math.ceil(window_us / 1000) + SLACK_MS)
   if redis.call('HLEN', KEYS[4]) > BUCKETS then
