@@ -82,7 +82,7 @@ class Application:
         if self._parts is not None:
             parts, self._parts = self._parts, None
             parts.processor.stop()
-            await parts.processor.wait_idle()
+            await shutdown.wait_idle(parts.processor)
             await parts.closing.aclose()
 
     async def _build(self) -> Parts:
@@ -120,7 +120,9 @@ class Parts:
         async with AsyncExitStack() as opened:
             wiring = Wiring(settings, opened)
             connections, processing, breaking = wiring.read()
-            handler = wiring.handler()
+            vitals = Vitals()
+            telemetry = Telemetry(vitals=vitals)
+            handler = wiring.handler(telemetry.handler_late)
             breaker = await wiring.breaker(_publisher(connections, wiring.credential))
             progress = wiring.progress()
             lag = LagReader(
@@ -130,7 +132,6 @@ class Parts:
                 group=connections.event_hub_consumer_group,
             )
             queue, claims = await wiring.poison()
-            vitals = Vitals()
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
@@ -140,7 +141,7 @@ class Parts:
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
-                telemetry=Telemetry(vitals=vitals),
+                telemetry=telemetry,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(

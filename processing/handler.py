@@ -29,15 +29,24 @@ class LoadedHandler:
         threads: how many plain calls run at once.
         timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
             that takes longer is cancelled, at most a tenth late, and has failed with
-            `TimeoutError`. A plain one can't be interrupted, and a second call beside it would
-            break the order: it is waited for, with a warning, so give its clients timeouts of
-            their own.
+            `TimeoutError`. A plain one can't be interrupted, and an async one may not end when it
+            is cancelled. A second call beside it would break the order: it is waited for, with an
+            error in the log for each further limit that it takes, so give its clients timeouts of
+            their own. One that ends without an error, though it was cancelled, has succeeded.
+        late: told each time that the log is.
     """
 
     def __init__(
-        self, name: str, handler: Handler, *, threads: int = 32, timeout_seconds: float = 0
+        self,
+        name: str,
+        handler: Handler,
+        *,
+        threads: int = 32,
+        timeout_seconds: float = 0,
+        late: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
+        self._told = late
         self._handler: Any = handler
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
@@ -48,19 +57,28 @@ class LoadedHandler:
         else:
             self.handle = cast("Callable[[Event], Awaitable[None]]", handler)
             if timeout_seconds:
-                self.handle = TimeLimit(timeout_seconds).limited(self.handle)
+                self.handle = TimeLimit(timeout_seconds, self._late).limited(self.handle)
 
     async def _in_thread(self, event: Event) -> None:
         loop = asyncio.get_running_loop()
+        began = loop.time()
         call = loop.run_in_executor(self._pool, self._handler, event)
-        if self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
-            logger.warning(
-                "The plain handler has taken longer than %g s for event %s/%s, and is waited for",
-                *(self._timeout, event.partition, event.sequence_number),
-            )
+        while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
+            self._late(event, loop.time() - began)
         result: Any = await call
         if inspect.isawaitable(result):  # a plain wrapper around an async function
             await result
+
+    def _late(self, event: Event, seconds: float, ended: bool = False) -> None:
+        if ended:
+            what = "was cancelled and ended without an error: the event counts as handled"
+        elif self._pool is None:
+            what = "was cancelled and goes on: it is waited for, its key and its batch with it"
+        else:
+            what = "goes on: a thread is waited for, its key and its batch with it"
+        place = f"{event.partition}/{event.sequence_number}"
+        logger.error("Handler %s, event %s, after %.3g s, %s", self.name, place, seconds, what)
+        self._told()
 
     async def aclose(self) -> None:
         """Let go of threads and, if the handler has an `aclose`, of what the handler holds."""
@@ -72,7 +90,12 @@ class LoadedHandler:
 
 
 def load_handler(
-    spec: str, settings: Mapping[str, str], *, threads: int = 32, timeout_seconds: float = 0
+    spec: str,
+    settings: Mapping[str, str],
+    *,
+    threads: int = 32,
+    timeout_seconds: float = 0,
+    late: Callable[[], None] = lambda: None,
 ) -> LoadedHandler:
     """Load the handler that `module:attribute` names.
 
@@ -88,7 +111,7 @@ def load_handler(
         found = factory(settings) if factory else found()
         if not callable(found):
             raise _not_callable(spec, found)
-    return LoadedHandler(spec, found, threads=threads, timeout_seconds=timeout_seconds)
+    return LoadedHandler(spec, found, threads=threads, timeout_seconds=timeout_seconds, late=late)
 
 
 def find_handler(spec: str) -> Any:

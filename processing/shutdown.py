@@ -38,6 +38,23 @@ def on_terminate(processor: BatchProcessor) -> None:
     signal.signal(signal.SIGTERM, handler)
 
 
+async def wait_idle(processor: BatchProcessor) -> None:
+    """Wait until no invocation runs; at most twice as long as one call of the handler may take.
+
+    A handler that does not end when it is cancelled would keep the instance for ever. What is
+    unfinished is redelivered, as after a crash.
+    """
+    patience = 2 * processor.settings.handler_timeout_seconds
+    idle = asyncio.ensure_future(processor.wait_idle())
+    done, _ = await asyncio.wait({idle}, timeout=patience or None)
+    if not done:
+        idle.cancel()
+        logger.error(
+            "Handler %s has not ended within %g s: the instance ends without it",
+            *(processor.handler.name, patience),
+        )
+
+
 _ending: set[asyncio.Task[None]] = set()
 
 
@@ -45,7 +62,7 @@ def _end_when_idle(processor: BatchProcessor) -> None:
     """By default SIGTERM ends the process; it still does, once no event is in flight."""
 
     async def end() -> None:
-        await processor.wait_idle()
+        await wait_idle(processor)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | processing.events | counter | events by `outcome`: handled, poisoned, parked, skipped |
 | processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
+| processing.handler.overdue | counter | a call did not end when it was to; once per further limit |
 | processing.lag | histogram, s | from the hub taking an event to its being finished |
 | processing.hold.duration | histogram, s | how long the gate kept a lane waiting |
 | processing.batch.duration | histogram, s | one invocation |
@@ -51,6 +52,7 @@ class Telemetry:
         self._tracer = tracer or trace.get_tracer("processing")
         self._events = meter.create_counter("processing.events", description="events by outcome")
         self._handler = meter.create_histogram("processing.handler.duration", unit="s")
+        self._overdue = meter.create_counter("processing.handler.overdue")
         self._lag = meter.create_histogram("processing.lag", unit="s")
         self._hold = meter.create_histogram("processing.hold.duration", unit="s")
         self._batch = meter.create_histogram("processing.batch.duration", unit="s")
@@ -78,6 +80,10 @@ class Telemetry:
     def event_finished(self, event: Event) -> None:
         """An event is handled, poisoned or parked, and that is written."""
         self._lag.record(max(0.0, time.time() - event.enqueued_ms / 1000))
+
+    def handler_late(self) -> None:
+        """A call of the handler did not end when it was to, or still has not."""
+        self._overdue.add(1)
 
     def held(self, seconds: float) -> None:
         """The gate kept a lane waiting."""

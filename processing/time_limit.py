@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from asyncio import CancelledError, Task, current_task
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 _STEPS = 10
-_OVERDUE = -1
 
 
 class TimeLimit:
@@ -16,13 +16,26 @@ class TimeLimit:
     `asyncio.timeout` makes and drops a timer for each call, which costs as much as everything else
     on an event's healthy path together. Here one timer looks at all calls that are under way.
 
+    A call that does not end when it is cancelled goes on: cancelling it again would tear apart what
+    it does in order to end.
+
     Args:
         seconds: the limit, above 0.
+        late: told, once for each further limit, of a call that goes on: what it was called with,
+            the seconds since it began, and False; with True of one that was cancelled and ended as
+            if it had not been.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(
+        self,
+        seconds: float,
+        late: Callable[[Any, float, bool], None] = lambda _item, _seconds, _ended: None,
+    ) -> None:
         self._seconds = seconds
-        self._running: dict[Task[object], int] = {}  # the tick at which each one's call began
+        self._late = late
+        # The tick at which each one's call began, and what it was called with.
+        self._running: dict[Task[object], tuple[int, object]] = {}
+        self._overdue: set[Task[object]] = set()
         self._tick = 0
         self._loop: asyncio.AbstractEventLoop | None = None  # where the timer runs, if it does
 
@@ -34,22 +47,26 @@ class TimeLimit:
         A call that took longer raises `TimeoutError`, unless it finished all the same or somebody
         else cancelled its task as well.
         """
-        running = self._running
+        running, overdue = self._running, self._overdue
 
         async def call(item: Item) -> None:
             task = current_task()
             assert task is not None  # noqa: S101 - what awaits this is a task
             if self._loop is None or self._loop is not task.get_loop():
                 self._watch(task.get_loop())
-            running[task] = self._tick
+            running[task] = (self._tick, item)
             try:
                 await function(item)
+                if overdue and task in overdue:
+                    self._tell(running[task], ended=True)
             except CancelledError:
-                if running[task] != _OVERDUE or task.cancelling() > 1:
+                if task not in overdue or task.cancelling() > 1:
                     raise
                 raise TimeoutError(f"the handler took longer than {self._seconds:g} s") from None
             finally:
-                if running.pop(task) == _OVERDUE:
+                del running[task]
+                if overdue and task in overdue:
+                    overdue.discard(task)
                     task.uncancel()
 
         return call
@@ -60,11 +77,18 @@ class TimeLimit:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._tick += 1
-        for task, began in self._running.items():
-            if began != _OVERDUE and self._tick - began > _STEPS:
-                self._running[task] = _OVERDUE
+        for task, call in self._running.items():
+            ticks = self._tick - call[0]
+            if ticks > _STEPS and task not in self._overdue:
+                self._overdue.add(task)
                 task.cancel()
+            elif ticks > _STEPS and ticks % _STEPS == 0:
+                self._tell(call, ended=False)
         if self._running:
             self._watch(loop)
         else:
             self._loop = None
+
+    def _tell(self, call: tuple[int, object], *, ended: bool) -> None:
+        began, item = call
+        self._late(item, (self._tick - began) / _STEPS * self._seconds, ended)

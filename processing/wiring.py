@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import cached_property
 
@@ -62,8 +62,8 @@ class Wiring:
         """All of them now, so that a wrong one is told of before anything is opened."""
         return self.connections, self.processing, self.breaking
 
-    def handler(self) -> LoadedHandler:
-        """The handler.
+    def handler(self, late: Callable[[], None] = lambda: None) -> LoadedHandler:
+        """The handler; `late` is told of calls that do not end in time.
 
         Raises:
             HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
@@ -73,6 +73,7 @@ class Wiring:
             self._settings,
             threads=self.processing.max_lanes,
             timeout_seconds=self.processing.handler_timeout_seconds,
+            late=late,
         )
         self._opened.push_async_callback(handler.aclose)
         return handler

@@ -140,15 +140,45 @@ async def test_a_plain_handler_that_takes_long_is_waited_for(
         release.wait(10)
         seen.append(("slow", each.sequence_number))
 
-    handler = LoadedHandler("x", slow, timeout_seconds=0.001)
+    late: list[None] = []
+    handler = LoadedHandler("my:slow", slow, timeout_seconds=0.001, late=lambda: late.append(None))
     call = asyncio.ensure_future(handler.handle(event(1)))
-    while "is waited for" not in caplog.text:
-        await asyncio.sleep(0)
+    async with asyncio.timeout(10):
+        while caplog.text.count("a thread is waited for") < 2:
+            await asyncio.sleep(0)
+    assert "Handler my:slow, event 0/1, after" in caplog.text
+    assert len(late) >= 2
     assert not call.done()
     release.set()
     await call
     assert seen == [("slow", 1)]
     await handler.aclose()
+
+
+async def test_an_async_handler_that_swallows_its_cancellation_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """While it goes on, and when it ends as if nothing had been: its effect may be half done."""
+    release = asyncio.Event()
+
+    async def deaf(_event: Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await release.wait()
+
+    late: list[None] = []
+    handler = LoadedHandler("my:deaf", deaf, timeout_seconds=0.001, late=lambda: late.append(None))
+    call = asyncio.ensure_future(handler.handle(event(1)))
+    async with asyncio.timeout(10):
+        while "was cancelled and goes on" not in caplog.text:
+            await asyncio.sleep(0)
+    assert not call.done()
+    release.set()
+    await call
+    assert caplog.messages[0].startswith("Handler my:deaf, event 0/1, after")
+    assert "the event counts as handled" in caplog.messages[-1]
+    assert len(late) == len(caplog.messages)
 
 
 async def test_a_plain_wrapper_around_an_async_handler() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
@@ -16,6 +17,8 @@ from processing.errors import (
 from processing.event import Event
 from processing.progress import Mark
 from processing.retry import RetryPolicy
+from processing.shutdown import wait_idle
+from processing.time_limit import TimeLimit
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import keyed, parts, trip
 
@@ -144,6 +147,57 @@ async def test_an_instance_that_stops_takes_no_partition() -> None:
             await made.processor.process(batch(keyed("a")))
         assert await made.progress.commit(SOURCE, owner, None, [])
         await made.processor.wait_idle()
+
+
+async def test_a_handler_that_does_not_end_keeps_no_instance(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its key waits for it for as long as the instance lives; the end of the instance does not."""
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def deaf(_each: Event) -> None:
+        started.set()
+        with suppress(asyncio.CancelledError):
+            await release.wait()
+        await release.wait()
+
+    async with parts(deaf, settings={"handler_timeout_seconds": 0.001}) as made:
+        made.processor.handle = TimeLimit(0.001).limited(made.processor.handle)
+        running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
+        await started.wait()
+        made.processor.stop()
+        async with asyncio.timeout(10):
+            await wait_idle(made.processor)
+        assert "Handler tests:handler has not ended within 0.002 s" in caplog.text
+        assert not running.done()
+        release.set()
+        with pytest.raises(ShutdownError):
+            await running
+        assert made.handled == [0]
+        caplog.clear()
+        await wait_idle(made.processor)
+        assert caplog.text == ""
+
+
+async def test_a_handler_without_a_limit_is_waited_for() -> None:
+    """It takes as long as it wants."""
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def slow(_each: Event) -> None:
+        started.set()
+        await release.wait()
+
+    async with parts(slow, settings={"handler_timeout_seconds": 0}) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await started.wait()
+        made.processor.stop()
+        ending = asyncio.create_task(wait_idle(made.processor))
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert not ending.done()
+        release.set()
+        await asyncio.gather(running, ending)
+        assert made.handled == [0]
 
 
 async def test_shutdown_ends_a_hold() -> None:

@@ -86,6 +86,8 @@ async def test_events_by_outcome(rig: Rig) -> None:
 async def test_durations_and_lag(rig: Rig) -> None:
     """Every call of the handler is measured, every finished event has its lag."""
     await rig.process(event(0, "a"), event(1, "secret-key"))
+    rig.telemetry.handler_late()
+    assert [p.value for p in rig.points("processing.handler.overdue")] == [1]
     calls = {p.attributes["outcome"]: p.count for p in rig.points("processing.handler.duration")}
     assert calls == {"ok": 1, "error": 1}
     (lag,) = rig.points("processing.lag")

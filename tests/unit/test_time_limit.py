@@ -100,6 +100,51 @@ async def test_a_call_that_finishes_in_spite_of_the_limit_has_succeeded() -> Non
     assert task.cancelling() == 0
 
 
+async def test_a_call_that_goes_on_is_told_of_again_and_again() -> None:
+    """It is cancelled once only, so that what it does in order to end is not torn apart."""
+    told: list[tuple[str, float, bool]] = []
+    release = asyncio.Event()
+    cancelled = 0
+    limit = TimeLimit(0.001, lambda *late: told.append(late))
+
+    async def deaf(_item: str) -> None:
+        nonlocal cancelled
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                cancelled += 1
+                if cancelled > 2:
+                    raise
+
+    call = asyncio.ensure_future(limit.limited(deaf)("a"))
+    try:
+        async with asyncio.timeout(10):
+            while len(told) < 3:
+                await asyncio.sleep(0)
+        assert not call.done()
+    finally:
+        release.set()
+    await call
+    assert cancelled == 1
+    assert [(item, round(seconds, 6), ended) for item, seconds, ended in told[:3]] == [
+        ("a", 0.002, False),
+        ("a", 0.003, False),
+        ("a", 0.004, False),
+    ]
+    assert (told[-1][0], told[-1][2]) == ("a", True)
+    assert call.cancelling() == 0
+
+
+async def test_who_ends_in_time_or_as_it_is_told_is_not_told_of() -> None:
+    told: list[object] = []
+    limit = TimeLimit(0.001, lambda *late: told.append(late))
+    await limit.limited(at_once)("a")
+    await _ended(limit)
+    await asyncio.sleep(0.01)
+    assert told == []
+
+
 async def test_what_the_call_raises_itself_is_passed_on() -> None:
     limit = TimeLimit(60)
 
