@@ -69,16 +69,13 @@ class Workflow:
             Event Grid delivers at least once, and not in order.
         """
         earlier = self._store.of_circuit(opening.circuit)
-        handled = [run.opening for run in earlier if run.state is not RunState.SKIPPED]
-        if any(opening.is_covered_by(known) for known in handled):
+        if any(opening.is_covered_by(known) for known in _handled(earlier)):
             return None
         run = Run(opening.circuit, opening.generation, at=opening.at)
         what = f"generation {opening.generation} opened"
         self._finish(self._begin(run, "triggered"), "Succeeded", what)
-        outdated = [known for known in earlier if not known.state.is_final]
         self._store.save(run)
-        doubtful = not all(opening.is_after(known) for known in handled)
-        self._launch(run, outdated, doubtful=doubtful)
+        self._launch(run, earlier)
         return run
 
     def resume(self) -> None:
@@ -88,7 +85,8 @@ class Workflow:
                 for step in run.steps:
                     if step.status == "Running":
                         self._finish(step, "Failed", "the process that ran it ended")
-                self._launch(run, [])
+                known = self._store.of_circuit(run.circuit)
+                self._launch(run, known[: known.index(run)])
 
     def callback(self, run_id: str, sig: str, by: str | None) -> Run:
         """The operator approved; a repeat changes nothing.
@@ -120,10 +118,13 @@ class Workflow:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _launch(self, run: Run, outdated: list[Run], *, doubtful: bool = False) -> None:
+    def _launch(self, run: Run, earlier: list[Run]) -> None:
         approved = self._approved[run.id] = asyncio.Event()
         if run.approved_by is not None:
             approved.set()
+        outdated = [known for known in earlier if not known.state.is_final]
+        sure = all(run.opening.is_after(known) for known in _handled(earlier))
+        doubtful = run.state is RunState.STOPPING and not sure
         working = self._run(run, outdated, doubtful=doubtful)
         task = asyncio.create_task(working, name=f"workflow run {run.id}")
         self._tasks[run.id] = task
@@ -240,3 +241,7 @@ class Workflow:
     def _move(self, run: Run, state: RunState) -> None:
         run.state = state
         self._store.save(run)
+
+
+def _handled(runs: list[Run]) -> list[Opening]:
+    return [run.opening for run in runs if run.state is not RunState.SKIPPED]

@@ -353,6 +353,27 @@ async def test_a_run_outlives_its_process(tmp_path: Path) -> None:
     assert second.calls == ["approvals", "start"]
 
 
+@pytest.mark.parametrize("skipped", [False, True])
+async def test_a_crash_before_the_older_run_was_ended(skipped: bool) -> None:
+    """One of the two goes on: else the older one's approval would start what the newer stopped."""
+    store = RunStore()
+    old = Run("breakwater", 1, state=RunState.WAITING, at=200.0)
+    new = Run("breakwater", 2, at=100.0 if skipped else 300.0)
+    store.save(old)
+    store.save(new)
+    world = World(console_that_knows(1), store)
+    world.workflow.resume()
+    goes_on, ended = (old, new) if skipped else (new, old)
+    await until(lambda: ended.state in {RunState.SKIPPED, RunState.CANCELLED})
+    await until(lambda: "approvals" in world.calls)
+    world.approve(ended)
+    await until(lambda: goes_on.state is RunState.WAITING)
+    assert "start" not in world.calls
+    world.approve(goes_on)
+    await world.reaches(goes_on, RunState.SUCCEEDED)
+    assert world.calls.count("start") == 1
+
+
 async def test_an_approval_is_remembered_across_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "workflow.json"
     store = RunStore(path)
