@@ -22,7 +22,7 @@ THRESHOLD = 20
 def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with a host whose handler can be repaired."""
     if EXECUTABLE is None:
-        pytest.skip("there is no Chromium here (apt-get install chromium)")
+        pytest.skip("there is no Chromium here (apt-get install chromium-headless-shell)")
     settings = Settings(
         scenario=Scenario.STEADY,
         report=tmp_path_factory.mktemp("console") / "report.json",
