@@ -151,7 +151,8 @@ def opened(generation: int = 1) -> CloudEvent[dict[str, Any]]:
 async def test_from_the_alert_to_the_restart(running_cloud: Cloud) -> None:
     """The console is down at first and refuses after that: the workflow asks until it is taken."""
     cloud, approvals = running_cloud, Approvals(refusals=2)
-    await cloud.publish(opened(), opened())
+    alert = opened()
+    await cloud.publish(alert, alert)
     await cloud.run_reaches("WaitingForApproval")
     assert cloud.site() == "Stopped"
     async with serving(approvals.app(), cloud.console_port):
