@@ -38,7 +38,7 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     output = site.directory / "run.log"
     line = (
         "--scenario outage --events 1200 --keys 40 --outage-after 450 --poison-every 150 "
-        "--rate 1500 --approve person --approve-after 0.2 --json-only "
+        "--rate 400 --approve person --approve-after 0.2 --json-only "
         f"--target running --endpoints {site.endpoints_file}"
     )
     run = Forked(*command(site.directory, line)[2:], output=output)
