@@ -9,6 +9,8 @@ from enum import StrEnum
 MAX_ERROR_CHARS = 200
 MAX_SAMPLES = 5
 SUCCESS_BUCKETS = 10
+SUCCESS_REPORTS = 10_000
+"""How many ids of reports are remembered; a repeat comes at once, or not at all."""
 
 
 class CircuitState(StrEnum):

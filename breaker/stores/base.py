@@ -65,8 +65,8 @@ class CircuitStore(Protocol):
     async def record_successes(
         self, rules: Rules, report_id: str, count: int, permit: Permit
     ) -> Change:
-        """Count successes (CLOSED, with a ratio rule; once per report id inside the window) or one
-        successful probe (HALF_OPEN).
+        """Count successes (CLOSED, with a ratio rule; once per report id inside the window, for the
+        latest `SUCCESS_REPORTS` ids) or one successful probe (HALF_OPEN).
         """
         ...
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import OrderedDict
 
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
 from breaker.settings import check_name
 from breaker.state import (
     SUCCESS_BUCKETS,
+    SUCCESS_REPORTS,
     Change,
     Circuit,
     CircuitEvent,
@@ -47,7 +49,7 @@ class MemoryCircuit(ABC):
         self._record = Record()
         self._window = RollingWindow()
         self._buckets: dict[int, int] = {}
-        self._reports: dict[str, int] = {}
+        self._reports: OrderedDict[str, int] = OrderedDict()
         self._probes: dict[str, int] = {}
         self._probed: set[str] = set()
 
@@ -109,10 +111,13 @@ class MemoryCircuit(ABC):
 
     def _add_successes(self, rules: Rules, now: int, report_id: str, count: int) -> None:
         after = now - rules.window_us
-        self._reports = {name: at for name, at in self._reports.items() if at > after}
-        if report_id in self._reports:
+        reports = self._reports
+        if reports.get(report_id, after) > after:
             return
-        self._reports[report_id] = now
+        reports[report_id] = now
+        reports.move_to_end(report_id)
+        while len(reports) > SUCCESS_REPORTS or next(iter(reports.values())) <= after:
+            reports.popitem(last=False)
         bucket = now // rules.bucket_us
         self._buckets[bucket] = self._buckets.get(bucket, 0) + count
         if len(self._buckets) > SUCCESS_BUCKETS:  # before that a clock that goes back finds them

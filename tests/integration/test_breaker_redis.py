@@ -25,6 +25,7 @@ from breaker import (
     SettingsError,
     StoreUnavailableError,
 )
+from breaker.state import SUCCESS_REPORTS
 from breaker.stores import lua
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
@@ -124,6 +125,21 @@ async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
             assert client.hlen("breaker:{c}:successes") <= 11
             assert client.zcard("breaker:{c}:reports") <= 10
     await store.aclose()
+
+
+async def test_reports_of_successes_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
+    """However many come inside a window that may be a week long, and the newest are known."""
+    rules = BreakerSettings(name="c", failure_ratio=0.9, window_seconds=86_400).rules("here:1")
+    await store.record_successes(rules, "first", 1, Permit(0))
+    with redis.Redis.from_url(redis_url) as client:
+        at: Any = client.zscore("breaker:{c}:reports", "first")
+        many = {f"{number}": at + number for number in range(SUCCESS_REPORTS)}
+        client.zadd("breaker:{c}:reports", many)
+        await store.record_successes(rules, "last", 1, Permit(0))
+        assert client.zcard("breaker:{c}:reports") == SUCCESS_REPORTS
+        assert client.zscore("breaker:{c}:reports", "first") is None
+    circuit = (await store.record_successes(rules, "last", 1, Permit(0))).circuit
+    assert circuit.successes == 2
 
 
 async def test_round_trips_are_what_is_promised(redis_url: str) -> None:

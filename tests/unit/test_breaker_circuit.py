@@ -21,6 +21,7 @@ from breaker import (
     Permit,
     StaleGenerationError,
 )
+from breaker.stores import memory_circuit
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2)
 
@@ -262,6 +263,19 @@ async def test_with_a_ratio_rule_a_batch_of_successes_is_one_operation(
         circuit = await breaker.record_successes(500, await breaker.try_acquire())
         assert circuit.successes == 500
         assert store.asked["record_successes"] == before + 1
+
+
+async def test_reports_of_successes_are_bounded(
+    monkeypatch: pytest.MonkeyPatch, store: CountingStore
+) -> None:
+    """However many come inside the window; the newest are known."""
+    monkeypatch.setattr(memory_circuit, "SUCCESS_REPORTS", 3)
+    rules = BreakerSettings(name="c", failure_ratio=0.5).rules("here:1")
+    counts = [
+        (await store.record_successes(rules, report, 1, Permit(0))).circuit.successes
+        for report in "abcdba"
+    ]
+    assert counts == [1, 2, 3, 4, 4, 5]
 
 
 async def test_bad_arguments_are_named(breaker: CircuitBreaker) -> None:

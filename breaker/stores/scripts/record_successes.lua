@@ -1,12 +1,14 @@
 -- Count a batch's successes in its bucket (CLOSED, ratio rule) or one probe (HALF_OPEN).
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- KEYS[10] reports  sorted set: report id -> microseconds of its recording
+-- KEYS[10] reports  sorted set of at most 10,000: report id -> microseconds of its recording
 -- ARGV[4] successes, events   ARGV[5] generation of the permit
 -- ARGV[6] probe id, empty outside HALF_OPEN   ARGV[7] report id: a repeat counts nothing
 -- Outcome: done | ignored
 
 -- include common
 -- include moves
+
+local REPORTS = 10000
 
 if tonumber(ARGV[5]) ~= circuit.generation then
   return reply('ignored')
@@ -26,6 +28,7 @@ if circuit.state == 'closed' and ratio > 0 then
   if redis.call('ZADD', KEYS[10], 'NX', now_us, ARGV[7]) == 0 then
     return reply('done')
   end
+  redis.call('ZREMRANGEBYRANK', KEYS[10], 0, -REPORTS - 1)
   redis.call('PEXPIRE', KEYS[10], math.ceil(window_us / 1000) + SLACK_MS)
   redis.call('HINCRBY', KEYS[4], whole(math.floor(now / bucket_us())), ARGV[4])
   redis.call('PEXPIRE', KEYS[4], math.ceil(window_us / 1000) + SLACK_MS)
