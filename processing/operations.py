@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from breaker.stores.redis import log_in
 from processing.adapters.hub_positions import HubPositions
 from processing.adapters.storage_queue import StoragePoisonQueue
 from processing.adapters.storage_queue_reader import StoragePoisonReader
@@ -46,9 +47,11 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+        StoreUnavailableError: there is no token that Redis would take.
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
+        await log_in(wiring.redis)
         # Somebody waits for the answer, which is worth nothing after the client's fourth try.
         yield wiring.parking(look_seconds=wiring.breaking.store_timeout_seconds)
 

@@ -16,6 +16,7 @@ import redis
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUnavailableError
 from breaker.settings import RedisAuth
 from breaker.stores.redis import connect
+from processing.operations import open_parking
 
 IDENTITY = "11111111-2222-3333-4444-555555555555"
 SETTINGS = BreakerSettings(
@@ -106,6 +107,29 @@ async def test_a_slow_token_is_not_a_redis_that_is_away(
     rules = SETTINGS.rules("here")
     assert (await store.snapshot(rules)).circuit.generation == 0
     await store.aclose()
+
+
+async def test_who_looks_at_what_is_parked_waits_for_the_token_first(
+    endpoint: Endpoint, admin: redis.Redis, redis_url: str
+) -> None:
+    """However short the time is that Redis may take for an answer."""
+    settings = {
+        "REDIS_URL": redis_url,
+        "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+        "EventHubConnection": "Endpoint=sb://a.invalid;SharedAccessKeyName=a;SharedAccessKey=YQ==",
+        "EVENT_HUB_NAME": "events",
+        "BREAKER_REDIS_AUTH": "entra",
+        "BREAKER_REDIS_CLIENT_ID": "an-id",
+        "BREAKER_STORE_TIMEOUT_SECONDS": f"{SETTINGS.store_timeout_seconds}",
+    }
+    endpoint.seconds = 2 * SETTINGS.store_timeout_seconds
+    async with open_parking(settings) as store:
+        assert await store.keys() == []
+    assert len(endpoint.asked) == 1
+    endpoint.refuses = True
+    with pytest.raises(StoreUnavailableError, match="no token for Redis"):
+        async with open_parking(settings):
+            pass
 
 
 async def test_a_token_that_ran_out_is_noticed_by_nobody(

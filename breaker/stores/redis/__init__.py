@@ -3,7 +3,7 @@
 The only package of the breaker that imports redis.
 """
 
-from breaker.stores.redis.client import Client, check_url, connect
+from breaker.stores.redis.client import Client, check_url, connect, log_in
 from breaker.stores.redis.store import RedisCircuitStore
 
-__all__ = ["Client", "RedisCircuitStore", "check_url", "connect"]
+__all__ = ["Client", "RedisCircuitStore", "check_url", "connect", "log_in"]

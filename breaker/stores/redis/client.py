@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
 
-from breaker.errors import SettingsError
+from breaker.errors import SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
-from breaker.stores.redis.token_login import TokenLogin
+from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 
 type Client = Redis | RedisCluster
 
@@ -40,6 +41,25 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
         if settings.redis_cluster:
             return RedisCluster.from_url(url, **options)
         return Redis.from_pool(_pool(url, **options))
+
+
+async def log_in(client: Client) -> None:
+    """Have a token for the client's connections, if they need one, before Redis's time runs: that
+    Entra is slow does not mean that Redis is away.
+
+    Raises:
+        StoreUnavailableError: there is none.
+    """
+    holder = client if isinstance(client, RedisCluster) else client.connection_pool
+    login = holder.connection_kwargs.get("credential_provider")
+    if not isinstance(login, TokenLogin):
+        return
+    try:
+        async with asyncio.timeout(TOKEN_SECONDS):
+            await login.refresh()
+    except (RedisError, TimeoutError) as error:
+        reason = str(error) or f"no token for Redis within {TOKEN_SECONDS:g} s"
+        raise StoreUnavailableError(reason) from error
 
 
 def check_url(url: str) -> None:
