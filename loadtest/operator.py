@@ -114,7 +114,8 @@ class Operator:
             answer.raise_for_status()
         except httpx.HTTPError:
             return None
-        for run in answer.json()["runs"]:
+        # The newest: one that was skipped may come again, and an emptied store counts anew.
+        for run in reversed(answer.json()["runs"]):
             if int(run["generation"]) == generation:
                 return dict(run)
         return None

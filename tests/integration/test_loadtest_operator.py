@@ -59,11 +59,13 @@ class Cloud:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
-    def run(self, generation: int, state: str) -> None:
+    def run(self, generation: int, *states: str) -> None:
+        """The runs for a generation, the oldest first."""
         stop = {"name": "stop", "at": "2026-11-21T12:00:00Z", "status": "Succeeded", "detail": ""}
         self.runs = [
             {"id": "r", "circuit": "breakwater", "generation": generation, "state": state}
             | {"steps": [stop]}
+            for state in states
         ]
 
 
@@ -177,6 +179,30 @@ async def test_a_failed_workflow_is_an_error(
     await set_circuit(client, "open", 2)
     with pytest.raises(OperatorError, match="the workflow failed for generation 2"):
         await operator(endpoints, observer, approve).run()
+
+
+@pytest.mark.parametrize("earlier", ["Skipped", "Failed", "Succeeded"])
+async def test_of_several_runs_for_a_generation_the_newest_counts(
+    endpoints: Endpoints,
+    observer: Observer,
+    client: redis.asyncio.Redis,
+    cloud: Cloud,
+    earlier: str,
+) -> None:
+    """An opening that was skipped may come again, and an emptied store counts anew."""
+
+    async def approve(generation: int) -> None:
+        await set_circuit(client, "closed", generation)
+
+    cloud.run(2, earlier, "WaitingForApproval")
+    await set_circuit(client, "open", 2)
+    it = operator(endpoints, observer, approve)
+    task = asyncio.create_task(it.run())
+    async with asyncio.timeout(10):
+        while not (it.approvals or task.done()):
+            await asyncio.sleep(0)
+    await stopped(task)
+    assert [approval.generation for approval in it.approvals] == [2]
 
 
 async def test_a_refused_approval_is_an_error_while_the_circuit_is_open(
