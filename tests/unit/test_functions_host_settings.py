@@ -53,9 +53,16 @@ def test_an_identity_based_connection_is_refused_with_the_reason() -> None:
 
 @pytest.mark.parametrize(
     ("suffix", "tls"),
-    [("", True), (";UseDevelopmentEmulator=true", False), (";UseDevelopmentEmulator=false", True)],
+    [
+        ("", True),
+        (";UseDevelopmentEmulator=true", False),
+        (";usedevelopmentemulator=true;", False),
+        (";UseDevelopmentEmulator=false", True),
+        (";UseDevelopmentEmulator=True", True),
+    ],
 )
 def test_only_an_emulator_goes_without_tls(suffix: str, tls: bool) -> None:
+    """As the SDK reads it, which goes over TLS for any other spelling of the value."""
     connection = "Endpoint=sb://a.invalid;SharedAccessKeyName=a;SharedAccessKey=YQ==" + suffix
     assert EventHubsSource(connection, "events", "$Default", "").uses_tls is tls
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from azure.core.utils import parse_connection_string as parse_settings
 from azure.eventhub import parse_connection_string
 
 from local.functions_host.errors import SettingsError
@@ -51,7 +52,7 @@ class EventHubsSource:
     @property
     def uses_tls(self) -> bool:
         """False for an emulator, such as this stack's endpoint, as the SDK takes it."""
-        return "usedevelopmentemulator=true" not in self.connection.lower().replace(" ", "")
+        return parse_settings(self.connection).get("usedevelopmentemulator") != "true"
 
     def explained(self, error: Exception) -> str:
         """The SDK's text, and which setting to look at where the text names none."""
