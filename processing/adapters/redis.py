@@ -8,8 +8,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
 
+from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.progress import Mark, Progress
@@ -48,7 +48,7 @@ class RedisProgressStore:
                 pipe.hmget(watermark_key, "sequence_number", "enqueued_ms")
                 pipe.zrange(finished_key, 0, -1)
                 (sequence_number, enqueued_ms), members = await pipe.execute()
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise _unavailable("load", source, error) from error
         return _progress(0, sequence_number, enqueued_ms, members)
 
@@ -63,7 +63,7 @@ class RedisProgressStore:
         args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
         try:
             return bool(await self._commit(self._keys(source), args))
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise _unavailable("commit", source, error) from error
 
     async def reset(self, source: Source) -> Progress:
@@ -77,7 +77,7 @@ class RedisProgressStore:
     async def _claim(self, source: Source, what: str, drop: str) -> Progress:
         try:
             return _progress(*await self._open(self._keys(source), [self._ttl, drop]))
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise _unavailable(what, source, error) from error
 
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
 
+from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.parked_event import Position
@@ -227,7 +227,7 @@ async def _asked(command: Awaitable[Any], seconds: float | None = None) -> Any:
     try:
         async with asyncio.timeout(seconds):
             return await command
-    except (RedisError, OSError) as error:
+    except FAILURES as error:
         what = str(error) or "no answer in time"
         raise StorageUnavailableError(f"parking: {type(error).__name__}: {what}") from error
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
 
+from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
 from processing.vitals import vitals_key
 
@@ -43,5 +43,5 @@ class RedisVitals:
                 )
                 pipe.expire(self._key, LIFETIME_SECONDS)
                 await pipe.execute()
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error

@@ -15,10 +15,9 @@ from typing import Any, Self
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import RedisError
 
 from breaker import BreakerSettings
-from breaker.stores.redis import connect
+from breaker.stores.redis import FAILURES, connect
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from processing.grouping import Grouping
@@ -64,7 +63,7 @@ class LedgerHandler:
             if simulate in {"slow", "hang"}:
                 await self._take_long(event, only_once=simulate == "hang")
             outcome = await self._events.ask(event)
-        except (RedisError, OSError) as error:
+        except FAILURES as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
         if outcome == REFUSED:
             raise DependencyUnavailableError("the ledger refuses to take anything now")
