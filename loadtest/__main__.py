@@ -21,6 +21,8 @@ from loadtest.settings import Settings
 from loadtest.summary import show
 
 _BROKEN, _USAGE = 1, 2
+_TABLE_COLUMNS = 120
+"""Of a sweep's table, at least: in fewer its figures would be cut."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -71,6 +73,7 @@ def _sweep(sweep: Sweep, console: Console) -> int:
         show(report, console)
         write(report, settings)
         outcomes.append(Outcome(plan, report.to_dict()))
+    console.width = max(console.width, _TABLE_COLUMNS)
     console.print(tabulate(outcomes))
     failed = [str(outcome.plan.seed) for outcome in outcomes if not outcome.passed]
     console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} kept every promise")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from loadtest.chaos.plan import ChaosPlan
@@ -64,16 +65,17 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 def tabulate(outcomes: Iterable[Outcome]) -> Table:
     """One line for each seed."""
-    table = Table(title="Chaos", title_justify="left")
-    for name in ("seed", "shape", "faults"):
-        table.add_column(name)
+    table = Table(title="Chaos", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     figures = ("handled", "poisoned", "lost", "duplicates", "order_violations", "suppressed")
-    for name in (*figures, "opened", "seconds", ""):
+    for name in ("seed", "partitions", "hosts", "keys", "faults", "kinds", *figures):
         table.add_column(name.replace("_", " "), justify="right")
+    for name in ("opened", "seconds"):
+        table.add_column(name, justify="right")
+    table.add_column()
     for outcome in outcomes:
         plan, report = outcome.plan, outcome.report
-        shape = f"{plan.partitions} partitions, {plan.instances} hosts, {plan.keys} keys"
-        row = [str(plan.seed), shape, ", ".join(sorted(kind.value for kind in plan.kinds))]
+        shape = (plan.seed, plan.partitions, plan.instances, plan.keys)
+        row = [str(number) for number in (*shape, len(plan.faults), len(plan.kinds))]
         if report is None:
             table.add_row(*row, *["-"] * (len(figures) + 2), f"✗ {outcome.error}")
             continue

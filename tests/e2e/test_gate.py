@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.e2e.runs import run
 
 SEED = (
-    "--scenario seed --events 4500 --keys 10 --rate 1500 --stall 5 --no-console "
+    "--scenario seed --events 4500 --keys 10 --rate 1500 --stall 7 --no-console "
     "--set BREAKER_FAILURE_THRESHOLD=5 --set EVENT_GRID_TOPIC_KEY=d3Jvbmc= "
     "--set PROCESSING_RETRY_INITIAL_SECONDS=0.01"
 )
