@@ -19,7 +19,7 @@ from console.backplane import LOG, MemoryBackplane
 from console.coordination import MemoryCoordination
 from console.incident_log import IncidentLog
 from console.poison import BROWSE, Catalogue
-from console.redrive import REDRIVE, RedriveApi
+from console.redrive import LEASE_SECONDS, REDRIVE, RedriveApi
 from console.tools import Tools, ToolsError
 from processing.adapters.memory import MemoryPoisonQueue
 from processing.adapters.memory_parking import MemoryParkingStore
@@ -201,18 +201,27 @@ async def test_a_console_that_ends_begins_nothing(desk: Desk) -> None:
 
 async def test_a_job_stops_itself_and_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """One whose lease is somebody else's; that one goes on."""
-    monkeypatch.setattr("console.redrive.LEASE_SECONDS", 0.03)
     now = [0.0]
     desk.coordination._clock = lambda: now[0]
     desk.tools.gate.clear()
-    assert await desk.ask("redrive", key="K0") == 202
-    await asyncio.sleep(0.005)
-    monkeypatch.setattr("console.redrive.LEASE_SECONDS", 60.0)  # asks a last time, then no more
-    now[0] += 30  # Redis was away
-    assert await desk.ask("redrive", key="K1") == 202
-    await asyncio.sleep(0.05)
-    first, second = desk.api._running
+    async with asyncio.timeout(5):
+        assert await desk.ask("redrive", key="K0") == 202
+        [first] = desk.api._running
+        while first.redrive is None:
+            await asyncio.sleep(0)
+        now[0] += 2 * LEASE_SECONDS  # Redis was away
+        assert await desk.ask("redrive", key="K1") == 202
+        _, second = desk.api._running
+        while second.redrive is None:
+            await asyncio.sleep(0)
+        monkeypatch.setattr("console.redrive.LEASE_SECONDS", 0.03)
+        # Their own ask every five seconds.
+        keeping = [asyncio.create_task(desk.api._keep_lease(job)) for job in (second, first)]
+        while not first.stopping:
+            await asyncio.sleep(0)
     assert (first.stopping, second.stopping) == ("another redrive has begun", "")
+    for task in keeping:
+        task.cancel()
     desk.tools.gate.set()
     await asyncio.gather(*desk.api._running.values())
     assert desk.tools.handled == [0, 1]

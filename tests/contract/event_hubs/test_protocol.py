@@ -147,7 +147,8 @@ async def test_a_silent_peer_that_does_not_read_is_dropped_too(
 ) -> None:
     """Its place is free at once, and soon its socket is gone with all that it did not read."""
     monkeypatch.setattr(module_of_connection, "LINGER_SECONDS", 0.01)
-    impatient = EventHubsServer(hub(1), idle_timeout_seconds=0.1)
+    # Long enough for the peer to be seen to have stopped reading, on a busy machine too.
+    impatient = EventHubsServer(hub(1), idle_timeout_seconds=1)
     async with impatient as server, stopped_reading(server):
         await until(lambda: not server.namespace.hub(HUB).links)
         await until(lambda: not server._service.connections)
