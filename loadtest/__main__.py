@@ -21,7 +21,7 @@ from loadtest.settings import Settings
 from loadtest.summary import show
 
 _BROKEN, _USAGE = 1, 2
-_TABLE_COLUMNS = 120
+_TABLE_COLUMNS = 132
 """Of a sweep's table, at least: in fewer its figures would be cut."""
 
 
