@@ -29,7 +29,7 @@ def standing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
 
 @pytest.fixture(scope="session")
 def hosts(standing_stack: dict[str, Any]) -> Hosts:
-    """`hosts("--instances", "2")` runs `python -m local host` on the stack.
+    """`hosts("--lease", "3", instances=2)` runs `python -m local host` on the stack.
 
     The context manager gives the options with which a load test uses what is running, and leaving
     it ends the hosts.
