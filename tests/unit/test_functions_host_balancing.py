@@ -6,6 +6,7 @@ import asyncio
 import random
 import time
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any, cast
 
 import pytest
@@ -31,12 +32,28 @@ class _Client:
 
 
 class _Store(InMemoryCheckpointStore):
-    """Owners come to speak between each other's look and claim, as over a network."""
+    """Owners come to speak between each other's look and claims, as over a network."""
 
     async def list_ownership(self, *place: str, **options: Any) -> list[dict[str, Any]]:
+        await _others()
         found = [dict(item) for item in await super().list_ownership(*place, **options)]
-        await asyncio.sleep(0)
+        await _others()
         return found
+
+    async def claim_ownership(
+        self, ownership_list: Iterable[dict[str, Any]], **options: Any
+    ) -> list[dict[str, Any]]:
+        claimed: list[dict[str, Any]] = []
+        for item in ownership_list:  # each is a blob of its own
+            await _others()
+            claimed += await super().claim_ownership([item], **options)
+        return claimed
+
+
+async def _others() -> None:
+    """Let the others do some of what they are about."""
+    for _ in range(random.randrange(5)):  # noqa: S311
+        await asyncio.sleep(0)
 
 
 class _Group:
