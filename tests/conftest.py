@@ -6,7 +6,6 @@ import base64
 import os
 import secrets
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -50,13 +49,6 @@ def pytest_configure(config: pytest.Config) -> None:
     authority = Path(directory.name, "authority.pem")
     authority.write_text(first + end)
     os.environ["SSL_CERT_FILE"] = str(authority)
-
-
-def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")

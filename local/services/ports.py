@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+from local.services.port_reservation import reserve
+
 LOOPBACK = "127.0.0.1"
 
 DEFAULT_PORTS: Mapping[str, int] = {
@@ -89,13 +91,14 @@ def free_port(*, avoid: Iterable[int] = ()) -> int:
     """A free loopback port outside the range that the kernel gives to outgoing connections.
 
     A port from that range may be taken by any connection between this call and the child's bind,
-    and again whenever the child restarts.
+    and again whenever the child restarts. For the same reason no other process of this user is
+    given the port by this function, for as long as this process lives.
     """
     low, high = _quiet_range()
     taken = set(avoid)
     for _ in range(1000):
         port = low + secrets.randbelow(high - low)
-        if port not in taken:
+        if port not in taken and reserve(port):
             with contextlib.suppress(OSError):
                 _bind(port)
                 return port

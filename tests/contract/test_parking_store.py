@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from local.services.ports import free_port
 from processing.adapters.memory_parking import MemoryParkingStore
 from processing.adapters.redis_parking import RedisParkingStore
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
 from processing.parking import Claim, Entry, EntryKind, ParkingStore, ParkReply, ParkState
-from tests.conftest import free_port
 
 SOURCE = Source("events", "$Default", "0")
 OTHER = Source("events", "$Default", "1")

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
+from local.services.ports import free_port
 from processing.adapters.memory import MemoryProgressStore
 from processing.adapters.redis import RedisProgressStore
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.progress import Mark, Progress, ProgressStore
-from tests.conftest import free_port
 
 SOURCE = Source("events", "$Default", "0")
 OTHER = Source("events", "$Default", "1")

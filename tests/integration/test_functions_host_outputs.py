@@ -17,7 +17,7 @@ from local.functions_host.functions import Function
 from local.functions_host.host_options import QueuesOptions
 from local.functions_host.outputs import OutputWriter
 from local.functions_host.worker import Datum, Result
-from tests.conftest import free_port
+from local.services.ports import free_port
 
 
 class _Worker:

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from local.services.ports import free_port
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.handlers.ledger import LedgerHandler
-from tests.conftest import free_port
 from tests.unit.events import event
 
 

@@ -17,8 +17,8 @@ from azure.storage.blob import ContainerClient
 
 from local.files import write_json
 from local.partitions import read_partitions
+from local.services.ports import free_port
 from local.state_directory import StateDirectory
-from tests.conftest import free_port
 from tests.integration.functions_host_harness import Hosts, host_processes
 from tests.processes import run_local, wait_for
 

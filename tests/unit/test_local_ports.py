@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from local.services.port_reservation import reserve
 from local.services.ports import DEFAULT_PORTS, PortChoice, PortError, ensure_free, free_port
 
 
@@ -60,3 +62,19 @@ def test_a_port_out_of_range_is_refused(port: int) -> None:
 def test_free_ports_lie_outside_the_range_of_outgoing_connections() -> None:
     """A connection of anybody could take such a port while its service restarts."""
     assert not 32768 <= free_port() <= 60999
+
+
+def test_a_port_is_given_out_once() -> None:
+    """Two services of one process must not be told the same, though neither has bound it yet."""
+    port = free_port()
+    assert not reserve(port)
+
+
+def test_other_processes_are_not_given_a_port_before_who_chose_it_has_ended() -> None:
+    """It cannot be bound yet, and may not be bound for a while when its service restarts."""
+    with multiprocessing.get_context("spawn").Pool(1) as other:
+        port = other.apply(free_port)
+        assert not reserve(port)
+        other.close()
+        other.join()
+    assert reserve(port)

@@ -20,6 +20,7 @@ from azure.eventhub import EventData, EventHubProducerClient
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
 from local.event_hubs.__main__ import build_server, main, parse_arguments
+from local.services.ports import free_port
 from tests.contract.event_hubs import support
 from tests.contract.event_hubs.impatience import PROMPT
 from tests.contract.event_hubs.support import HUB, PATIENCE
@@ -48,12 +49,6 @@ def endpoint(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.P
             yield process, int(match[1])
         finally:
             process.kill()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def producer(port: int, key: str = "a2V5") -> EventHubProducerClient:
