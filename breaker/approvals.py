@@ -119,12 +119,14 @@ class Approvals:
 
         Raises:
             CallbackRefusedError: not an address, no generation, or too many waiting.
-            StoreUnavailableError: it was not remembered.
+            StoreUnavailableError: it was not remembered, or nobody knows whether it has passed.
         """
         check_callback(generation, callback_url)
         if not await self._store.register_callback(self._rules, generation, callback_url):
             raise CallbackRefusedError(f"{CALLBACK_LIMIT} callbacks wait already")
         circuit = (await self._store.snapshot(self._rules)).circuit
+        if circuit.degraded:  # what this process knows by itself decides nothing
+            raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
         if not has_passed(circuit, generation):
             return False
         await self.call_due()

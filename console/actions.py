@@ -54,9 +54,12 @@ class ActionsApi:
         ]
 
     async def show(self, request: Request) -> Answer:
-        """The circuit as it is now."""
+        """The circuit as it is now; 503 while nobody knows, since workflows act on what it says."""
         self._check_name(request)
-        return self._answer(await self._breaker.refresh())
+        circuit = await self._breaker.refresh()
+        if circuit.degraded:
+            raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
+        return self._answer(circuit)
 
     async def history(self, request: Request) -> Answer:
         """The latest changes, newest first."""

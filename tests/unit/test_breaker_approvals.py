@@ -14,8 +14,10 @@ from breaker import (
     ManualClock,
     MemoryCircuitStore,
     Permit,
+    StoreUnavailableError,
 )
 from breaker.approvals import HttpCaller
+from breaker.state import Change, Rules
 from breaker.stores.base import Callback
 from tests.unreliable_store import pass_time, until
 
@@ -201,6 +203,36 @@ async def test_a_stale_approval_calls_nobody(
     assert caller.calls == []
     await store.record_failure(RULES, "x", "boom", Permit(1))
     assert (await breaker.refresh()).generation == 2
+
+
+class LeavingStore(MemoryCircuitStore):
+    """Goes away once it has taken a callback."""
+
+    left = False
+
+    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
+        self.left = True
+        return await super().register_callback(rules, generation, url)
+
+    async def snapshot(self, rules: Rules) -> Change:
+        if self.left:
+            raise StoreUnavailableError("out of reach")
+        return await super().snapshot(rules)
+
+
+async def test_without_the_store_nobody_says_that_an_opening_has_passed(
+    clock: ManualClock, caller: MemoryCaller
+) -> None:
+    """What this process believes by itself starts no app."""
+    store = LeavingStore("c", now_us=clock.now_us)
+    async with CircuitBreaker(store, SETTINGS, clock=clock, caller=caller) as breaker:
+        for number in range(2):
+            await breaker.record_failure(f"{number}", "boom", await breaker.try_acquire())
+            await breaker.close_circuit(number + 1, "ann")
+        for generation in (1, 2, 3):
+            with pytest.raises(StoreUnavailableError):
+                await breaker.approvals.register(generation, URL)
+        assert caller.calls == []
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import httpx
 import pytest
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -24,6 +25,7 @@ from local.workflow.routes import OPENED, parse_openings
 from local.workflow.run import RunState
 from local.workflow.store import RunStore
 from tests.unit.local_fakes import FakeTime, Receiver, until
+from tests.unreliable_store import UnreliableStore
 
 INFRA = Path(__file__).parents[2] / "infra"
 DEFINITION: dict[str, Any] = json.loads((INFRA / "workflow.json").read_text())
@@ -200,6 +202,33 @@ async def test_both_agree_on_which_opening_has_passed(
         assert await actions.has_passed("breakwater", 3) is passed
     except ActionError:
         assert not circuit
+
+
+async def test_a_console_that_cannot_read_its_store_says_that_nothing_has_passed() -> None:
+    """It knows the opening before: to both workflows that is no answer, so that they stop the app.
+
+    Asked for approval it takes none until it can: 503 is what both try again.
+    """
+    store = UnreliableStore("breakwater")
+    breaker = CircuitBreaker(store, BreakerSettings(store_grace_seconds=0))
+    await breaker.refresh()
+    store.away = True
+    app = create_app(breaker, ConsoleSettings(token="t" * 16))
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        actions = Actions(client, "https://arm", "https://console", "t" * 16)
+        for asking in (
+            actions.has_passed("breakwater", 1),
+            actions.request_approval("breakwater", 1, "http://localhost/"),
+        ):
+            with pytest.raises(ActionError, match="HTTP 503") as raised:
+                await asking
+            assert raised.value.retried
+        answer = await client.get(
+            "https://console/api/circuits/breakwater",
+            headers={"Authorization": "Bearer " + "t" * 16},
+        )
+    assert int(answer.headers["retry-after"]) > 0
+    await breaker.aclose()
 
 
 def test_the_console_serves_what_the_workflow_asks() -> None:
