@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -27,6 +28,7 @@ CLAIM_SECONDS = 30.0
 RETRY_SECONDS_MAX = 60.0
 LOOK_SECONDS = 2.0
 ATTEMPTS = 100
+NOT_KNOWN = "opened by an instance that could not tell the store; its alert says why"
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
@@ -112,10 +114,21 @@ class Approvals:
         self._clock = clock
         self._retry: asyncio.Task[None] | None = None
 
-    async def register(self, generation: int, callback_url: str) -> bool:
+    async def register(
+        self, generation: int, callback_url: str, opened_at: float | None = None
+    ) -> bool:
         """Remember a callback; True if the generation has passed already, and it was called now.
 
-        Repeating a registration is harmless.
+        An instance may have opened alone, without the store, and be stopped before anybody else
+        knew. Whoever asks for approval of that opening makes it everybody's: with `opened_at`, a
+        generation that the store has not come to is put into it, open. Repeating a registration is
+        harmless.
+
+        Args:
+            generation: the one that the caller waits for.
+            callback_url: is called once that one needs no approval any more.
+            opened_at: when it opened, as its alert says, seconds since the epoch; None: the caller
+                knows of no opening.
 
         Raises:
             CallbackRefusedError: not an address, no generation, or too many waiting.
@@ -127,6 +140,8 @@ class Approvals:
         circuit = (await self._store.snapshot(self._rules)).circuit
         if circuit.degraded:  # what this process knows by itself decides nothing
             raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
+        if circuit.generation < generation and opened_at is not None:
+            circuit = await self._put_in(generation, opened_at, circuit)
         if not has_passed(circuit, generation):
             return False
         await self.call_due()
@@ -145,6 +160,28 @@ class Approvals:
             self._retry.cancel()
             await asyncio.gather(self._retry, return_exceptions=True)
         await self._caller.aclose()
+
+    async def _put_in(self, generation: int, opened_at: float, found: Circuit) -> Circuit:
+        """Put an opening into the store that has not heard of it; the circuit after that."""
+        logger.warning(
+            "generation %d of circuit %s is not known to its store, which is in %d: putting it in",
+            generation,
+            found.name,
+            found.generation,
+        )
+        at = min(opened_at, found.as_of or opened_at)
+        recovery_us = self._rules.break_us
+        opening = replace(
+            found,
+            state=CircuitState.OPEN,
+            generation=generation,
+            opened_at=at,
+            changed_at=at,
+            resume_at=at + recovery_us / 1_000_000 if recovery_us else None,
+            reason=NOT_KNOWN,
+            by="",
+        )
+        return (await self._store.restore(self._rules, opening)).circuit
 
     async def _call_due(self) -> tuple[int, int]:
         due = await self._store.claim_callbacks(self._rules, CLAIM_SECONDS)

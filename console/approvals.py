@@ -9,7 +9,7 @@ from starlette.routing import Route
 from breaker import CallbackRefusedError, CircuitBreaker
 from console.actions import check_name
 from console.answers import Answer
-from console.requests import check_callback_host, generation_in, read_object, text_in
+from console.requests import check_callback_host, generation_in, read_object, text_in, time_in
 from console.settings import ConsoleSettings
 
 URL_CHARS = 4_096
@@ -32,18 +32,19 @@ class ApprovalsApi:
         return [Route("/api/approvals", self.register, methods=["POST"])]
 
     async def register(self, request: Request) -> Answer:
-        """Take {circuit, generation, callbackUrl}: 202 "waiting", or 200 "passed".
+        """Take {circuit, generation, openedAt, callbackUrl}: 202 "waiting", or 200 "passed".
 
         "passed" means that nobody needs to approve that generation any more; the callback is then
-        called as well. Repeating a registration is harmless.
+        called as well. openedAt, the time of the alert, is for an opening that the store has not
+        heard of (see `Approvals.register`). Repeating a registration is harmless.
         """
         document = await read_object(request)
         check_name(text_in(document, "circuit"), self._breaker)
-        generation = generation_in(document)
+        generation, opened_at = generation_in(document), time_in(document, "openedAt")
         url = text_in(document, "callbackUrl", URL_CHARS)
         check_callback_host(url, self._settings.callback_hosts)
         try:
-            passed = await self._breaker.approvals.register(generation, url)
+            passed = await self._breaker.approvals.register(generation, url, opened_at)
         except CallbackRefusedError as error:
             raise HTTPException(409, str(error)) from error
         status = "passed" if passed else "waiting"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -53,6 +54,24 @@ def generation_in(document: dict[str, Any]) -> int:
     if type(value) is not int or not 1 <= value <= GENERATION_MAX:
         raise HTTPException(400, "generation is missing or not a whole number from 1")
     return value
+
+
+def time_in(document: dict[str, Any], name: str) -> float | None:
+    """A time, in seconds since the epoch; None if it is null or missing.
+
+    Raises:
+        HTTPException: 400 if it is no time in ISO 8601 with its zone.
+    """
+    value = document.get(name)
+    if value is None:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        moment = None
+    if moment is None or moment.tzinfo is None or moment.timestamp() < 0:
+        raise HTTPException(400, f"{name} is not a time in ISO 8601 with its zone")
+    return moment.timestamp()
 
 
 def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str:

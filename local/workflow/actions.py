@@ -9,6 +9,7 @@ from urllib.parse import quote
 import httpx
 
 from local.workflow.retry import is_retried
+from local.workflow.run import Opening
 
 API_VERSION = "2025-03-01"
 
@@ -62,15 +63,22 @@ class Actions:
             raise ActionError("the answer is no circuit", retried=False)
         return (found["generation"], found["state"]) != (generation, "open")
 
-    async def request_approval(self, circuit: str, generation: int, callback_url: str) -> bool:
+    async def request_approval(self, opening: Opening, callback_url: str) -> bool:
         """Ask the operator; False when the circuit has passed that generation already.
+
+        The opening's time lets the console take one that its circuit has not heard of.
 
         Raises:
             ActionError: the console did not take it.
         """
         response = await self._post(
             f"{self.console_url}/api/approvals",
-            json={"circuit": circuit, "generation": generation, "callbackUrl": callback_url},
+            json={
+                "circuit": opening.circuit,
+                "generation": opening.generation,
+                "openedAt": opening.at_text,
+                "callbackUrl": callback_url,
+            },
             headers=self._authorization,
         )
         _require_success(response)

@@ -183,7 +183,7 @@ class Workflow:
         url = f"{self._callback_base}/runs/{run.id}/callback?sig={run.sig}"
 
         async def ask() -> str:
-            waiting = await self._actions.request_approval(run.circuit, run.generation, url)
+            waiting = await self._actions.request_approval(run.opening, url)
             if not waiting:
                 approved.set()
             return "waiting for the operator" if waiting else "the circuit has passed it already"

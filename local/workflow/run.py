@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Self
 
@@ -64,6 +65,11 @@ class Opening:
     circuit: str
     generation: int
     at: float | None = None
+
+    @property
+    def at_text(self) -> str | None:
+        """When it happened, as CloudEvents write it."""
+        return None if self.at is None else datetime.fromtimestamp(self.at, UTC).isoformat()
 
     def is_covered_by(self, other: Opening) -> bool:
         """Whether it is the other one, or came before it by all that is known."""

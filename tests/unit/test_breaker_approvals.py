@@ -11,9 +11,12 @@ from breaker import (
     BreakerSettings,
     CallbackRefusedError,
     CircuitBreaker,
+    CircuitState,
     ManualClock,
     MemoryCircuitStore,
     Permit,
+    Recovery,
+    StaleGenerationError,
     StoreUnavailableError,
 )
 from breaker.approvals import HttpCaller
@@ -205,6 +208,72 @@ async def test_a_stale_approval_calls_nobody(
     assert (await breaker.refresh()).generation == 2
 
 
+async def test_an_opening_that_the_store_does_not_know_is_put_into_it(
+    breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
+) -> None:
+    """Made alone by an instance that is gone: once it is there, approving goes the normal way."""
+    await breaker.close_circuit(1, "ann")
+    opened_at = clock.monotonic() - 60
+    for _ in range(2):
+        assert not await breaker.approvals.register(4, URL, opened_at)
+    circuit = await breaker.refresh()
+    assert (circuit.state, circuit.generation) == (CircuitState.OPEN, 4)
+    assert (circuit.opened_at, circuit.resume_at) == (opened_at, None)
+    alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
+    assert [(each.id, each.at) for each in alerts][-1] == ("c:4:opened", opened_at)
+    assert [each.id for each in alerts].count("c:4:opened") == 1
+    for stale in (1, 3):
+        with pytest.raises(StaleGenerationError):
+            await breaker.approve(stale, "ann")
+    assert caller.calls == []
+    await breaker.approve(4, "ann")
+    assert [body["generation"] for _, body in caller.calls] == [4]
+
+
+@pytest.mark.parametrize("approved", [True, False])
+async def test_an_opening_that_the_store_knows_stays_as_it_is(
+    breaker: CircuitBreaker, clock: ManualClock, approved: bool
+) -> None:
+    """The current one, or an older one: nothing opens again, and nothing starts by itself."""
+    await breaker.close_circuit(1, "ann")
+    await breaker.record_failure("b", "boom", await breaker.try_acquire())
+    if approved:
+        await breaker.approve(2, "ann")
+    before = await breaker.refresh()
+    assert await breaker.approvals.register(1, URL, clock.monotonic())
+    assert await breaker.approvals.register(2, URL, clock.monotonic()) is approved
+    assert (await breaker.refresh()).position == before.position
+
+
+async def test_who_knows_of_no_opening_makes_none(breaker: CircuitBreaker) -> None:
+    """A generation is no proof: without the time of an alert the callback waits for it."""
+    await breaker.close_circuit(1, "ann")
+    assert not await breaker.approvals.register(2, URL)
+    assert (await breaker.refresh()).state is CircuitState.CLOSED
+
+
+async def test_an_opening_from_the_future_is_one_from_now(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
+    """The clock of an instance that was alone went fast; the store's own counts."""
+    await breaker.approvals.register(2, URL, clock.monotonic() + 1e9)
+    assert (await breaker.refresh()).opened_at == clock.monotonic()
+
+
+async def test_with_automatic_recovery_its_break_began_when_it_opened(
+    store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
+) -> None:
+    """Nobody has to approve: the timer half-opens it, and the workflow is called."""
+    settings = BreakerSettings(name="c", recovery=Recovery.AUTOMATIC, break_seconds=30)
+    async with CircuitBreaker(store, settings, clock=clock, caller=caller) as breaker:
+        assert not await breaker.approvals.register(1, URL, clock.monotonic() - 20)
+        assert (await breaker.refresh()).state is CircuitState.OPEN
+        clock.advance(10)
+        await breaker.deliver_alerts()
+        assert (await breaker.refresh()).state is CircuitState.HALF_OPEN
+        assert len(caller.calls) == 1
+
+
 class LeavingStore(MemoryCircuitStore):
     """Goes away once it has taken a callback."""
 
@@ -231,7 +300,7 @@ async def test_without_the_store_nobody_says_that_an_opening_has_passed(
             await breaker.close_circuit(number + 1, "ann")
         for generation in (1, 2, 3):
             with pytest.raises(StoreUnavailableError):
-                await breaker.approvals.register(generation, URL)
+                await breaker.approvals.register(generation, URL, clock.monotonic())
         assert caller.calls == []
 
 

@@ -65,6 +65,10 @@ async def test_nothing_without_the_token(console: httpx.AsyncClient, header: str
         (b'{"circuit": "c", "generation": 0}', 400, "generation is missing or not"),
         (b'{"circuit": "c", "generation": 1e3}', 400, "generation is missing or not"),
         (b'{"circuit": "c", "generation": 1}', 400, "callbackUrl is missing"),
+        (b'{"circuit": "c", "generation": 1, "openedAt": 5}', 400, "openedAt is not a time"),
+        (b'{"circuit": "c", "generation": 1, "openedAt": "now"}', 400, "openedAt is not a time"),
+        (b'{"circuit": "c", "generation": 1, "openedAt": "2026-01-01T00:00"}', 400, "its zone"),
+        (b'{"circuit": "c", "generation": 1, "openedAt": "0001-01-01T00:00+23:59"}', 400, "zone"),
         (b"x" * 20_000, 413, "the body has more than 16384 bytes"),
     ],
 )

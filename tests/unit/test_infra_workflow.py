@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -22,7 +23,7 @@ from console.settings import ConsoleSettings
 from local.workflow import Workflow
 from local.workflow.actions import ActionError, Actions
 from local.workflow.routes import OPENED, parse_openings
-from local.workflow.run import RunState
+from local.workflow.run import Opening, RunState
 from local.workflow.store import RunStore
 from tests.unit.local_fakes import FakeTime, Receiver, until
 from tests.unreliable_store import UnreliableStore
@@ -44,11 +45,18 @@ ALERT = Alert(
     type=OPENED,
     name="breakwater",
     generation=3,
-    at=1_800_000_000.0,
+    at=1_800_000_000.123456,
     data={"name": "breakwater", "generation": 3},
 )
 EVENT: dict[str, Any] = json.loads(
-    json.dumps({"id": ALERT.id, "type": ALERT.type, "data": cloud_event(ALERT).data})
+    json.dumps(
+        {
+            "id": ALERT.id,
+            "type": ALERT.type,
+            "time": "2027-01-15T08:00:00.123456Z",
+            "data": cloud_event(ALERT).data,
+        }
+    )
 )
 
 type Call = tuple[str, str, dict[str, Any] | None, str]
@@ -60,7 +68,7 @@ def evaluate(expression: str) -> Any:
         return PARAMETERS[match[1]]
     if match := re.fullmatch(r"encodeUriComponent\((.+)\)", expression):
         return quote(str(evaluate(match[1])), safe="")
-    if match := re.fullmatch(r"outputs\('Opening'\)((?:\['\w+'\])+)", expression):
+    if match := re.fullmatch(r"outputs\('Opening'\)\??((?:\['\w+'\])+)", expression):
         value: Any = EVENT
         for name in re.findall(r"'(\w+)'", match[1]):
             value = value[name]
@@ -138,7 +146,14 @@ async def local_calls() -> list[Call]:
 
 async def test_both_workflows_make_the_same_calls() -> None:
     """Stop, ask, start: order, methods, addresses, bodies, and what is shown to the console."""
-    assert calls("POST") == await local_calls()
+    clouds, locals_ = calls("POST"), await local_calls()
+    times = [
+        datetime.fromisoformat(body.pop("openedAt"))
+        for _, _, body, _ in clouds + locals_
+        if body is not None
+    ]
+    assert clouds == locals_
+    assert times == [datetime.fromtimestamp(ALERT.at, UTC)] * 2
 
 
 def test_the_cloud_asks_where_the_local_one_remembers() -> None:
@@ -216,9 +231,10 @@ async def test_a_console_that_cannot_read_its_store_says_that_nothing_has_passed
     app = create_app(breaker, ConsoleSettings(token="t" * 16))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
         actions = Actions(client, "https://arm", "https://console", "t" * 16)
+        opening = Opening("breakwater", 1, ALERT.at)
         for asking in (
             actions.has_passed("breakwater", 1),
-            actions.request_approval("breakwater", 1, "http://localhost/"),
+            actions.request_approval(opening, "http://localhost/"),
         ):
             with pytest.raises(ActionError, match="HTTP 503") as raised:
                 await asking
