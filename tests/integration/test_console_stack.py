@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from processing.adapters.redis_vitals import RedisVitals
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
 from tests.console_server import TOKEN, Browser, Served, hear_items, resume, serving
+from tests.sdk_leaks import sdk_leaks_collected
 
 XSS = "<script>alert(1)</script>"
 RECORD = json.dumps({"handled": 10, "latency": {"10": 10}, "holding": 0.5})
@@ -70,6 +71,13 @@ class Site:
         own = ConsoleSettings(token=TOKEN, lease_seconds=10, **settings)
         async with serving(compose(self.values, own), own) as served:
             yield served
+
+
+@pytest.fixture(autouse=True)
+def sdk_leaks() -> Iterator[None]:
+    """Who looks away may do so while the tail is just connecting."""
+    with sdk_leaks_collected():
+        yield
 
 
 @pytest.fixture

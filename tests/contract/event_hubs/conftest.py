@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from local.event_hubs import EventHubsServer
-from tests.contract.event_hubs.impatience import sdk_leaks_collected
 from tests.contract.event_hubs.support import BackgroundServer, hub
+from tests.sdk_leaks import sdk_leaks_collected
 
 
 @pytest.fixture(autouse=True)

@@ -4,12 +4,8 @@ in milliseconds, and there are hundreds of clients in these tests.
 
 from __future__ import annotations
 
-import gc
 import ssl
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -68,20 +64,3 @@ def _calm_uamqp() -> None:
 if find_spec("uamqp") is not None:
     hurry(_NAPS, blocking=[import_module("uamqp.client")], asynchronous=[])
     _calm_uamqp()
-
-
-@contextmanager
-def sdk_leaks_collected() -> Iterator[None]:
-    """Let go of the sockets that the SDK forgets when a connection or link is taken from it.
-
-    They would be reported as unclosed in whatever test the garbage collector runs next. Only what
-    came meanwhile is looked through: all else in a test process is large and takes long.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.collect()
-        gc.unfreeze()
