@@ -35,13 +35,12 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     """
     breaker = build(values)
     client = connect(values["REDIS_URL"], breaker.settings)
+    seconds = breaker.settings.store_timeout_seconds
     return create_app(
         breaker,
         settings,
-        coordination=RedisCoordination(
-            client, breaker.name, timeout_seconds=breaker.settings.store_timeout_seconds
-        ),
-        backplane=RedisBackplane(client, breaker.name),
+        coordination=RedisCoordination(client, breaker.name, timeout_seconds=seconds),
+        backplane=RedisBackplane(client, breaker.name, timeout_seconds=seconds),
         signs=RedisVitalSigns(client, breaker.name),
         app_settings=values,
         close=client.aclose,

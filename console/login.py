@@ -73,7 +73,8 @@ class Login:
         address = address_of(request, self._proxies)
         counter = f"login:{_hashed(address)}"
         # Counted before it is looked at: of many at once no more than these get an answer.
-        if await self._count(counter) > WRONG_MOST:
+        count, by_all = await self._count(counter)
+        if count > WRONG_MOST:
             raise HTTPException(
                 429,
                 f"{WRONG_MOST} wrong tries: wait a minute",
@@ -83,7 +84,7 @@ class Login:
         if not hmac.compare_digest(_digest(shown), _digest(self._token)):
             logger.warning("a login of %r from %s with a wrong token was refused", name, address)
             raise HTTPException(401, "that is not the console's token")
-        await self._forget(counter)
+        await self._forget(counter, by_all)
         await self._end(request)
         response = Response(status_code=204)
         response.set_cookie(
@@ -120,16 +121,19 @@ class Login:
         if caller.session:
             await self._ended.end(caller.session, caller.expires)
 
-    async def _count(self, counter: str) -> int:
+    async def _count(self, counter: str) -> tuple[int, bool]:
+        """How many tries there were, and whether it is all instances' count."""
         own = await self._own.count(counter, WRONG_SECONDS)
         try:
-            return max(own, await self._shared.count(counter, WRONG_SECONDS))
+            return max(own, await self._shared.count(counter, WRONG_SECONDS)), True
         except CoordinationError as error:
             logger.debug("tries are counted by this instance alone: %s", error)
-            return own
+            return own, False
 
-    async def _forget(self, counter: str) -> None:
+    async def _forget(self, counter: str, by_all: bool) -> None:
         await self._own.forget(counter)
+        if not by_all:  # who did not answer a moment ago would be waited for as long again
+            return
         try:
             await self._shared.forget(counter)
         except CoordinationError as error:

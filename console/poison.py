@@ -183,12 +183,13 @@ class PoisonApi:
         """Parked keys, each with the error that parked it."""
         store = await self._tools.parking()
         keys = sorted(await told(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
-        return Answer({"keys": [await _parked_key(store, key) for key in keys]})
+        # One after the other: a store that falls silent is waited for once, not once for each key.
+        return Answer({"keys": [await told(_parked_key(store, key)) for key in keys]})
 
 
 async def _parked_key(store: ParkingStore, parked: ParkedKey) -> dict[str, Any]:
     error = ""
-    with suppress(ProcessingError, ValueError, KeyError, TypeError):
+    with suppress(ValueError, KeyError, TypeError):
         for entry in await store.entries(parked.source, parked.key, most=1):
             found = json.loads(entry.document).get("error") or {}
             error = f"{found['type']}: {found['message']}"

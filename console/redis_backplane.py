@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ class RedisBackplane:
         circuit: the circuit's name.
         most: messages that are kept, about.
         most_lines: log lines that are kept, about.
+        timeout_seconds: how long who publishes waits, however often the client tries. Reading has
+            no such limit: all that a stream keeps may take long, and nobody waits for it.
     """
 
     def __init__(
@@ -35,12 +38,14 @@ class RedisBackplane:
         *,
         most: int = 20_000,
         most_lines: int = 1_000,
+        timeout_seconds: float = 2.0,
     ) -> None:
         self._client: Any = client  # redis-py's annotations know no stream replies
         tag = f"console:{{{circuit}}}"
         self._live, self._lines = f"{tag}:live", f"{tag}:log"
         self._keys = [self._live, self._lines, f"{tag}:{READER}"]
         self._limits = [most, most_lines, LIFETIME_SECONDS]
+        self._timeout = timeout_seconds
         self._publish = client.register_script((_SCRIPTS / "publish.lua").read_text("utf-8"))
 
     async def publish(
@@ -51,7 +56,8 @@ class RedisBackplane:
         for kind, data in messages:
             arguments += [kind, encode(data), "1" if kind == LOG else "0"]
         try:
-            ids = await self._publish(self._keys, arguments)
+            async with asyncio.timeout(self._timeout):
+                ids = await self._publish(self._keys, arguments)
         except _ERRORS as error:
             raise _failed("publish", error) from error
         if ids is None:
@@ -103,4 +109,5 @@ def _text(value: bytes | str) -> str:
 
 
 def _failed(what: str, error: Exception) -> BackplaneError:
-    return BackplaneError(f"the backplane did not {what}: {type(error).__name__}: {error}")
+    why = str(error) or "no answer in time"
+    return BackplaneError(f"the backplane did not {what}: {type(error).__name__}: {why}")

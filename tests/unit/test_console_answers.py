@@ -15,8 +15,10 @@ from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from breaker.stores.redis import connect
 from console.answers import Answer
 from console.app import create_app
+from console.coordination import CoordinationError, MemoryCoordination
 from console.headers import HEADERS
 from console.poison_documents import full, summary
+from console.redis_backplane import RedisBackplane
 from console.redis_coordination import RedisCoordination
 from console.settings import ConsoleSettings
 from processing.poison import ErrorDetail
@@ -99,19 +101,57 @@ class SilentServer:
             yield f"redis://{host}:{port}/0"
 
 
-@pytest.mark.parametrize("path", ["/api/parked", "/api/poison"])
-async def test_a_silent_redis_is_not_asked_again_and_again(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/parked", None),
+        ("/api/poison", None),
+        ("/api/log", {"text": "looking into it", "by": "ann"}),
+        ("/api/redrive", {"all": True, "by": "ann"}),
+    ],
+)
+async def test_a_silent_redis_is_not_asked_again_and_again(
+    path: str, body: dict[str, Any] | None
+) -> None:
     """The client tries four times, each as long as the store's answer is waited for."""
     silent = SilentServer()
     async with silent.running() as url:
         client = connect(url, BreakerSettings(store_timeout_seconds=0.2))
-        settings = REAL | {"REDIS_URL": url, "BREAKER_STORE_TIMEOUT_SECONDS": "0.2"}
-        coordination = RedisCoordination(client, "c", timeout_seconds=0.2)
-        async with asking(app_settings=settings, coordination=coordination) as browser:
-            answer = await browser.get(path)
+        parts = {
+            "app_settings": REAL | {"REDIS_URL": url, "BREAKER_STORE_TIMEOUT_SECONDS": "0.2"},
+            "coordination": RedisCoordination(client, "c", timeout_seconds=0.2),
+            "backplane": RedisBackplane(client, "c", timeout_seconds=0.2),
+        }
+        async with asking(**parts) as browser:
+            answer = await browser.request("POST" if body else "GET", path, json=body)
         await client.aclose()
     assert (answer.status_code, "no answer in time" in answer.text) == (503, True), answer.text
     assert silent.tries <= 2  # when time is up the second may just have begun
+
+
+class AwayCoordination(MemoryCoordination):
+    """Counts nothing, after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def count(self, name: str, seconds: int) -> int:
+        self.asked.append("count")
+        raise CoordinationError("no answer in time")
+
+    async def forget(self, name: str) -> None:
+        self.asked.append("forget")
+        raise CoordinationError("no answer in time")
+
+
+async def test_signing_in_does_not_wait_for_a_silent_redis_twice() -> None:
+    """Who did not count the try has nothing to forget."""
+    coordination = AwayCoordination()
+    async with asking(coordination=coordination) as browser:
+        answer = await browser.post("/login", json={"token": TOKEN, "name": "ann"})
+    assert answer.status_code == 204, answer.text
+    assert coordination.asked == ["count"]
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,13 @@ from console.poison import AT_ONCE, BROWSE, Catalogue, PoisonApi, look
 from console.poison_documents import full, matches, summary, text_of
 from console.tools import Tools, ToolsError
 from processing.adapters.memory import MemoryPoisonQueue
+from processing.adapters.memory_parking import MemoryParkingStore
 from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
 from processing.errors import StorageUnavailableError
+from processing.event import Source
 from processing.operations import PoisonStorage
+from processing.parked_event import Position, position_of
+from processing.parking import Entry
 from processing.poison import ClaimCheck, ErrorDetail, PoisonMessage
 
 
@@ -213,3 +217,41 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
     queue.claims.get_bytes = down  # type: ignore[method-assign, assignment]
     with pytest.raises(ToolsError, match="no answer"):
         await shown()
+
+
+class SilentParking(MemoryParkingStore):
+    """Lists its keys, and then says nothing any more."""
+
+    asked = 0
+
+    async def entries(
+        self, source: Source, key: str | None, *, after: Position = "", most: int = 100
+    ) -> list[Entry]:
+        self.asked += 1
+        raise StorageUnavailableError("no answer in time")
+
+
+async def test_a_store_that_falls_silent_is_asked_once() -> None:
+    """Not once for each parked key: each time lasts as long as an answer is waited for."""
+    store = SilentParking()
+    source = Source("events", "$Default", "0")
+    claim = await store.claim(source, "owner", "")
+    for number in range(3):
+        await store.poison(claim, source, f"{number}", position_of(message(number)), "{}")
+    tools = ParkingTools(store)
+    with pytest.raises(ToolsError, match="no answer in time"):
+        await PoisonApi(tools, Catalogue(tools.poison, MemoryCoordination())).parked(
+            Request({"type": "http"})
+        )
+    assert store.asked == 1
+
+
+class ParkingTools(Tools):
+    """Opens parked lists that are there already."""
+
+    def __init__(self, store: MemoryParkingStore) -> None:
+        super().__init__({})
+        self._store = store
+
+    async def parking(self) -> MemoryParkingStore:
+        return self._store
