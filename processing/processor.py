@@ -90,7 +90,7 @@ class BatchProcessor:
         )
         self._progress = progress
         self._parking = parking if settings.poison_ordering == "park" else None
-        self._running = 0
+        self._runs: set[BatchRun] = set()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -102,6 +102,11 @@ class BatchProcessor:
         """Wait until no invocation runs."""
         await self._idle.wait()
 
+    @property
+    def writing(self) -> bool:
+        """Whether anything is being written of what became of events."""
+        return any(run.writing for run in self._runs)
+
     async def process(self, batch: EventBatch) -> BatchResult:
         """Handle a batch.
 
@@ -111,18 +116,18 @@ class BatchProcessor:
             ShutdownError: the instance is stopping.
             StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
         """
-        self._running += 1
+        run = BatchRun(self, batch)
+        self._runs.add(run)
         self._idle.clear()
         try:
-            return await self._process(batch)
+            return await self._process(run, batch)
         finally:
-            self._running -= 1
-            if not self._running:
+            self._runs.discard(run)
+            if not self._runs:
                 self._idle.set()
 
-    async def _process(self, batch: EventBatch) -> BatchResult:
+    async def _process(self, run: BatchRun, batch: EventBatch) -> BatchResult:
         started = time.perf_counter()
-        run = BatchRun(self, batch)
         self.gate.check(run.hold)  # before the partition is taken from whoever has it by now
         known = await run.persist(lambda: open_for(self._progress, batch))
         if (parking := self._parking) is not None:
@@ -137,7 +142,7 @@ class BatchProcessor:
         finished = known.finished_among(events)
         skipped = {event.sequence_number for event in finished}
         pending = [event for event in events if event.sequence_number not in skipped]
-        progress = BatchProgress(
+        run.progress = progress = BatchProgress(
             lambda watermark, marks: run.persist(
                 lambda: self._progress.commit(batch.source, known.owner, watermark, marks)
             ),
@@ -201,9 +206,16 @@ class BatchRun:
         self.source = batch.source
         self.hold = Hold(processor.settings.hold_seconds)
         self.parking: BatchParking | None = None  # None: a key goes on after a poisoned event
+        self.progress: BatchProgress | None = None  # None: it is not opened yet
+        self._writes = 0
         # Failures are counted once per exhaustion: an event that fails again in a later invocation
         # has failed again, so the invocation is part of a failure's name.
         self.nonce = secrets.token_hex(4)
+
+    @property
+    def writing(self) -> bool:
+        """Whether a write that must not be lost is under way, or about to be."""
+        return self._writes > 0 or (self.progress is not None and self.progress.writing)
 
     async def persist[T](self, write: Callable[[], Awaitable[T]]) -> T:
         """Do a write that must not be lost: again until it succeeds, as long as an invocation may
@@ -213,6 +225,13 @@ class BatchRun:
             StorageUnavailableError: it did not succeed in that time.
             ShutdownError: it did not succeed at once, and the instance is stopping.
         """
+        self._writes += 1
+        try:
+            return await self._persist(write)
+        finally:
+            self._writes -= 1
+
+    async def _persist[T](self, write: Callable[[], Awaitable[T]]) -> T:
         try:
             return await write()
         except (StorageUnavailableError, StoreUnavailableError) as error:

@@ -142,6 +142,11 @@ class BatchProgress:
         self._writer: asyncio.Task[None] | None = None
         self._error: Exception | None = None
 
+    @property
+    def writing(self) -> bool:
+        """Whether there are finished events that are not written yet, and may still be."""
+        return self._writer is not None
+
     async def finish(self, event: Event) -> None:
         """Record that an event is finished; what was finished stays so across a crash once this
         returns (strict mode) or once `flush` returns (relaxed mode).

@@ -15,6 +15,11 @@ from processing.processor import BatchProcessor
 
 logger = logging.getLogger(__name__)
 
+WRITE_SECONDS = 20.0
+"""How long a stopping instance waits for what its handlers have done to be written: Redis's client
+tries four times, two seconds each, and what is finished may have to wait for the write before it.
+"""
+
 
 def on_terminate(processor: BatchProcessor) -> None:
     """Stop the processor on SIGTERM, then let the signal do what it did before.
@@ -39,20 +44,25 @@ def on_terminate(processor: BatchProcessor) -> None:
 
 
 async def wait_idle(processor: BatchProcessor) -> None:
-    """Wait until no invocation runs; at most twice as long as one call of the handler may take.
+    """Wait until no invocation runs; at most twice as long as one call of the handler may take,
+    and then for writes that are under way, `WRITE_SECONDS` at most.
 
     A handler that does not end when it is cancelled would keep the instance for ever. What is
-    unfinished is redelivered, as after a crash.
+    unfinished is redelivered, as after a crash. What is finished would be, too, if the instance
+    ended before that is written; so that has a time of its own, however short the handler's is.
     """
     patience = 2 * processor.settings.handler_timeout_seconds
     idle = asyncio.ensure_future(processor.wait_idle())
     done, _ = await asyncio.wait({idle}, timeout=patience or None)
+    if not done and processor.writing:
+        done, _ = await asyncio.wait({idle}, timeout=WRITE_SECONDS)
+        patience += WRITE_SECONDS
     if not done:
         idle.cancel()
-        logger.error(
-            "Handler %s has not ended within %g s: the instance ends without it",
-            *(processor.handler.name, patience),
-        )
+        what = f"Handler {processor.handler.name} has not ended"
+        if processor.writing:
+            what = "What is finished is not written"
+        logger.error("%s within %g s: the instance ends without it", what, patience)
 
 
 _ending: set[asyncio.Task[None]] = set()

@@ -26,10 +26,10 @@ FAST = {"retry_initial_seconds": 0.0, "retry_max_seconds": 0.0, "dependency_paus
 class Parts:
     """A processor on in-memory parts, and what came of it."""
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, progress: MemoryProgressStore) -> None:
         self.breaker = breaker
         self.poison = MemoryPoisonQueue()
-        self.progress = MemoryProgressStore()
+        self.progress = progress
         self.handled: list[int] = []
         self.processor: BatchProcessor
 
@@ -47,10 +47,11 @@ async def parts(
     *,
     settings: dict[str, Any] | None = None,
     breaker_settings: dict[str, Any] | None = None,
+    progress: MemoryProgressStore | None = None,
 ) -> AsyncIterator[Parts]:
     rules = BreakerSettings(**({"half_open_permits": 2} | (breaker_settings or {})))
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
-        made = Parts(breaker)
+        made = Parts(breaker, progress or MemoryProgressStore())
 
         async def handler(each: Event) -> None:
             if behaviour is not None:

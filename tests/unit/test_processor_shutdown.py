@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import suppress
 
 import pytest
@@ -10,11 +11,15 @@ import pytest
 from breaker import (
     Permit,
 )
+from processing import shutdown
+from processing.adapters.memory import MemoryProgressStore
 from processing.errors import (
     DependencyUnavailableError,
+    PoisonEventError,
     ShutdownError,
 )
-from processing.event import Event
+from processing.event import Event, Source
+from processing.poison import PoisonMessage
 from processing.progress import Mark
 from processing.retry import RetryPolicy
 from processing.shutdown import wait_idle
@@ -198,6 +203,100 @@ async def test_a_handler_without_a_limit_is_waited_for() -> None:
         release.set()
         await asyncio.gather(running, ending)
         assert made.handled == [0]
+
+
+class SlowProgress(MemoryProgressStore):
+    """Commits when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.release = asyncio.Event(), asyncio.Event()
+
+    async def commit(
+        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+    ) -> bool:
+        self.begun.set()
+        await self.release.wait()
+        return await super().commit(source, owner, watermark, finished)
+
+
+@pytest.mark.parametrize("mode", ["strict", "relaxed"])
+async def test_a_stop_waits_for_what_is_finished_to_be_written(mode: str) -> None:
+    """However short a call of the handler may take: it would be handled again elsewhere."""
+    slow = SlowProgress()
+    settings = {"handler_timeout_seconds": 0.001, "progress_mode": mode}
+    async with parts(settings=settings, progress=slow) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
+        await slow.begun.wait()
+        made.processor.stop()
+        ending = asyncio.create_task(wait_idle(made.processor))
+        await asyncio.sleep(0.02)  # ten times what a handler is waited for
+        assert not ending.done()
+        slow.release.set()
+        async with asyncio.timeout(10):
+            await ending
+        with suppress(ShutdownError):
+            await running
+        known = await slow.load(SOURCE)
+        assert known.finished_among(keyed("a", "a")) == keyed("a", "a")[: len(made.handled)]
+
+
+async def test_what_is_finished_counts_as_being_written_at_once() -> None:
+    """Not only once the write has begun: others may finish first and be taken along."""
+    writing: list[bool] = []
+
+    async def note(_each: Event) -> None:
+        writing.append(made.processor.writing)
+
+    async with parts(note, settings={"progress_mode": "relaxed"}) as made:
+        await made.processor.process(batch(keyed("a", "a")))
+        assert writing == [False, True]
+        assert not made.processor.writing
+
+
+async def test_a_stop_waits_for_a_poisoned_event_to_be_stored() -> None:
+    """Its attempts would all be made again."""
+    begun, release = asyncio.Event(), asyncio.Event()
+
+    async def poison(_each: Event) -> None:
+        raise PoisonEventError("bad")
+
+    async with parts(poison, settings={"handler_timeout_seconds": 0.001}) as made:
+        put = made.poison.put
+
+        async def slow(message: PoisonMessage) -> None:
+            begun.set()
+            await release.wait()
+            await put(message)
+
+        made.poison.put = slow  # type: ignore[method-assign]
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await begun.wait()
+        made.processor.stop()
+        ending = asyncio.create_task(wait_idle(made.processor))
+        await asyncio.sleep(0.02)  # ten times what a handler is waited for
+        assert not ending.done()
+        release.set()
+        async with asyncio.timeout(10):
+            await ending
+        assert (await running).poisoned == 1
+
+
+async def test_a_stop_does_not_wait_for_ever_for_a_write(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a store that never answers; the end says what was not written."""
+    monkeypatch.setattr(shutdown, "WRITE_SECONDS", 0.001)
+    slow = SlowProgress()
+    async with parts(settings={"handler_timeout_seconds": 0.001}, progress=slow) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await slow.begun.wait()
+        made.processor.stop()
+        async with asyncio.timeout(10):
+            await wait_idle(made.processor)
+        assert "What is finished is not written within 0.003 s" in caplog.text
+        slow.release.set()
+        await running
 
 
 async def test_shutdown_ends_a_hold() -> None:
