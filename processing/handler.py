@@ -29,10 +29,11 @@ class LoadedHandler:
         threads: how many plain calls run at once.
         timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
             that takes longer is cancelled, at most a tenth late, and has failed with
-            `TimeoutError`. A plain one can't be interrupted, and an async one may not end when it
-            is cancelled. A second call beside it would break the order: it is waited for, with an
-            error in the log for each further limit that it takes, so give its clients timeouts of
-            their own. One that ends without an error, though it was cancelled, has succeeded.
+            `TimeoutError`; so has an awaitable that a plain one returns, with as long a limit of
+            its own. A thread can't be interrupted, and what is cancelled may not end. A second
+            call beside it would break the order: it is waited for, with an error in the log for
+            each further limit that it takes, so give its clients timeouts of their own. One that
+            ends without an error, though it was cancelled, has succeeded.
         late: told each time that the log is.
     """
 
@@ -50,32 +51,38 @@ class LoadedHandler:
         self._handler: Any = handler
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
+        self._limit = TimeLimit(timeout_seconds, self._late) if timeout_seconds else None
         self.handle: Callable[[Event], Awaitable[None]]
         if not _is_async(handler):
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="handler")
             self.handle = self._in_thread
         else:
             self.handle = cast("Callable[[Event], Awaitable[None]]", handler)
-            if timeout_seconds:
-                self.handle = TimeLimit(timeout_seconds, self._late).limited(self.handle)
+            if self._limit is not None:
+                self.handle = self._limit.limited(self.handle)
 
     async def _in_thread(self, event: Event) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
         call = loop.run_in_executor(self._pool, self._handler, event)
         while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
-            self._late(event, loop.time() - began)
+            what = "goes on: a thread is waited for, its key and its batch with it"
+            self._tell(event, loop.time() - began, what)
         result: Any = await call
         if inspect.isawaitable(result):  # a plain wrapper around an async function
-            await result
+            if self._limit is not None:
+                await self._limit.limited(lambda _event: result)(event)
+            else:
+                await result
 
-    def _late(self, event: Event, seconds: float, ended: bool = False) -> None:
+    def _late(self, event: Event, seconds: float, ended: bool) -> None:
         if ended:
             what = "was cancelled and ended without an error: the event counts as handled"
-        elif self._pool is None:
-            what = "was cancelled and goes on: it is waited for, its key and its batch with it"
         else:
-            what = "goes on: a thread is waited for, its key and its batch with it"
+            what = "was cancelled and goes on: it is waited for, its key and its batch with it"
+        self._tell(event, seconds, what)
+
+    def _tell(self, event: Event, seconds: float, what: str) -> None:
         place = f"{event.partition}/{event.sequence_number}"
         logger.error("Handler %s, event %s, after %.3g s, %s", self.name, place, seconds, what)
         self._told()

@@ -27,8 +27,9 @@ class ProcessingSettings:
         retry_max_seconds: longest pause between attempts.
         dependency_errors: dotted names of further exceptions that mean that a dependency is down.
         dependency_pause_seconds: pause before a kept event is tried again.
-        handler_timeout_seconds: how long one call of an async handler may take; longer counts as
-            a dependency that is down. 0: as long as it wants.
+        handler_timeout_seconds: how long one call of an async handler (or what a plain one returns
+            to be awaited) may take; longer counts as a dependency that is down. 0: as long as it
+            wants.
         hold_seconds: how long an invocation waits for the circuit before it fails.
         keyless_order: whether events without a key keep their order (`partition`) or run freely
             (`none`).

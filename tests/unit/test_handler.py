@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
 import pytest
@@ -191,3 +191,58 @@ async def test_a_plain_wrapper_around_an_async_handler() -> None:
     await handler.handle(event(5))
     await handler.aclose()
     assert seen == [(threading.current_thread().name, 5)]
+
+
+def plain(function: Callable[[Event], Awaitable[None]]) -> Callable[[Event], Awaitable[None]]:
+    """What looks like a plain function from outside, as a decorator may leave it."""
+    return lambda each: function(each)  # noqa: PLW0108 - the function itself does not look so
+
+
+async def test_what_a_plain_wrapper_returns_is_cancelled_when_it_hangs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """It is no thread: as an async handler it fails with TimeoutError, and no second call begins
+    beside it.
+    """
+    ended: list[str] = []
+
+    async def hanging(_event: Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("cancelled")
+
+    handler = LoadedHandler("x", plain(hanging), timeout_seconds=0.001)
+    with pytest.raises(TimeoutError, match=r"the handler took longer than 0\.001 s") as caught:
+        async with asyncio.timeout(10):
+            await handler.handle(event(1))
+    assert ended == ["cancelled"]
+    assert POLICY.classify(caught.value) is FailureKind.DEPENDENCY
+    assert "was cancelled" not in caplog.text
+    await handler.aclose()
+
+
+async def test_what_a_plain_wrapper_returns_is_named_if_it_swallows_its_cancellation(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """As an async handler is; the log speaks of no thread."""
+    release = asyncio.Event()
+
+    async def deaf(_event: Event) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await release.wait()
+
+    handler = LoadedHandler("my:deaf", plain(deaf), timeout_seconds=0.001)
+    call = asyncio.ensure_future(handler.handle(event(1)))
+    try:
+        async with asyncio.timeout(10):
+            while "was cancelled and goes on" not in caplog.text:
+                await asyncio.sleep(0)
+    finally:
+        release.set()
+    await call
+    assert "Handler my:deaf, event 0/1, after" in caplog.text
+    assert "the event counts as handled" in caplog.messages[-1]
+    await handler.aclose()
