@@ -15,22 +15,39 @@ from processing.errors import DependencyUnavailableError, PoisonEventError, Shut
 from processing.event import Event
 
 # Connection and timeout errors of the usual clients, by dotted name so that none need be
-# installed. Subclasses count as well.
+# installed. Subclasses count as well. Some names say a little more than that: a client that has one
+# name for a server that is away and for a call that it refuses (redis-py on a cluster, drivers with
+# an OperationalError) is taken to mean the first, for an event that is kept is not lost.
 DEPENDENCY_ERRORS = frozenset(
     {
         "builtins.ConnectionError",
         "builtins.TimeoutError",
         "socket.gaierror",
         "aiohttp.client_exceptions.ClientConnectionError",
+        "aiohttp.client_exceptions.ClientPayloadError",
+        "asyncpg.exceptions.InsufficientResourcesError",
+        "asyncpg.exceptions.OperatorInterventionError",
+        "asyncpg.exceptions.PostgresConnectionError",
+        "azure.core.exceptions.IncompleteReadError",
         "azure.core.exceptions.ServiceRequestError",
         "azure.core.exceptions.ServiceResponseError",
+        "botocore.exceptions.ConnectionError",
+        "botocore.exceptions.HTTPClientError",
         "httpx.TransportError",
         "psycopg.OperationalError",
+        "psycopg2.OperationalError",
+        "pymongo.errors.ConnectionFailure",
         "pyodbc.OperationalError",
+        "redis.exceptions.ClusterError",
         "redis.exceptions.ConnectionError",
+        "redis.exceptions.RedisClusterException",
         "redis.exceptions.TimeoutError",
+        "requests.exceptions.ChunkedEncodingError",
         "requests.exceptions.ConnectionError",
         "requests.exceptions.Timeout",
+        "sqlalchemy.exc.DisconnectionError",
+        "sqlalchemy.exc.OperationalError",
+        "sqlalchemy.exc.TimeoutError",
     }
 )
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import aiohttp
+import azure.core.exceptions
+import httpx
 import pytest
 import redis
+import requests
 
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
@@ -92,6 +96,21 @@ async def test_poison_is_not_retried() -> None:
         TimeoutError(),
         redis.exceptions.ConnectionError(),
         redis.exceptions.BusyLoadingError(),
+        redis.exceptions.RedisClusterException(),
+        redis.exceptions.SlotNotCoveredError(),
+        redis.exceptions.ClusterDownError("CLUSTERDOWN The cluster is down"),
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout("silent"),
+        httpx.RemoteProtocolError("hung up"),
+        requests.exceptions.ConnectionError(),
+        requests.exceptions.ReadTimeout(),
+        requests.exceptions.ChunkedEncodingError(),
+        aiohttp.ServerDisconnectedError(),
+        aiohttp.ClientOSError(),
+        aiohttp.ClientPayloadError(),
+        azure.core.exceptions.ServiceRequestError("refused"),
+        azure.core.exceptions.ServiceResponseTimeoutError("silent"),
+        azure.core.exceptions.IncompleteReadError("hung up"),
         socket.gaierror(),
         ExceptionGroup("group", [DependencyUnavailableError("down")]),
         ExceptionGroup("group", [LookupError(), ExceptionGroup("inner", [TimeoutError()])]),
@@ -102,6 +121,131 @@ async def test_dependency_errors(error: Exception) -> None:
     failure = await policy(Sleeps(), max_attempts=1).run(Failing(error), event(1))
     assert failure is not None
     assert failure.kind is FailureKind.DEPENDENCY
+
+
+# The classes of what clients that are not installed here raised, their own first, with these
+# versions: asyncpg 0.32.0, botocore 1.44.8, psycopg 3.3.9, psycopg2 2.9.13, pymongo 4.20.1,
+# SQLAlchemy 2.1.9.
+AWAY = {
+    "asyncpg, the server hung up": (
+        "asyncpg.exceptions.ConnectionDoesNotExistError",
+        "asyncpg.exceptions.PostgresConnectionError",
+        "asyncpg.exceptions._base.PostgresError",
+    ),
+    "asyncpg, the server starts": (
+        "asyncpg.exceptions.CannotConnectNowError",
+        "asyncpg.exceptions.OperatorInterventionError",
+        "asyncpg.exceptions._base.PostgresError",
+    ),
+    "asyncpg, the server is full": (
+        "asyncpg.exceptions.TooManyConnectionsError",
+        "asyncpg.exceptions.InsufficientResourcesError",
+        "asyncpg.exceptions._base.PostgresError",
+    ),
+    "botocore, refused": (
+        "botocore.exceptions.EndpointConnectionError",
+        "botocore.exceptions.ConnectionError",
+        "botocore.exceptions.BotoCoreError",
+    ),
+    "botocore, silent": (
+        "botocore.exceptions.ReadTimeoutError",
+        "botocore.exceptions.HTTPClientError",
+        "botocore.exceptions.BotoCoreError",
+    ),
+    "botocore, hung up": (
+        "botocore.exceptions.ConnectionClosedError",
+        "botocore.exceptions.HTTPClientError",
+        "botocore.exceptions.BotoCoreError",
+    ),
+    "psycopg, silent": (
+        "psycopg.errors.ConnectionTimeout",
+        "psycopg.OperationalError",
+        "psycopg.DatabaseError",
+        "psycopg.Error",
+    ),
+    "psycopg2, refused": (
+        "psycopg2.OperationalError",
+        "psycopg2.DatabaseError",
+        "psycopg2.Error",
+    ),
+    "pymongo, refused": (
+        "pymongo.errors.ServerSelectionTimeoutError",
+        "pymongo.errors.AutoReconnect",
+        "pymongo.errors.ConnectionFailure",
+        "pymongo.errors.PyMongoError",
+    ),
+    "pymongo, the pool is empty": (
+        "pymongo.errors.WaitQueueTimeoutError",
+        "pymongo.errors.ConnectionFailure",
+        "pymongo.errors.PyMongoError",
+    ),
+    "SQLAlchemy, refused": (
+        "sqlalchemy.exc.OperationalError",
+        "sqlalchemy.exc.DatabaseError",
+        "sqlalchemy.exc.DBAPIError",
+        "sqlalchemy.exc.SQLAlchemyError",
+    ),
+    "SQLAlchemy, the pool is empty": (
+        "sqlalchemy.exc.TimeoutError",
+        "sqlalchemy.exc.SQLAlchemyError",
+    ),
+    "SQLAlchemy, a connection that is dead": (
+        "sqlalchemy.exc.DisconnectionError",
+        "sqlalchemy.exc.SQLAlchemyError",
+    ),
+}
+REFUSED = {
+    "asyncpg": (
+        "asyncpg.exceptions.UniqueViolationError",
+        "asyncpg.exceptions.IntegrityConstraintViolationError",
+        "asyncpg.exceptions._base.PostgresError",
+    ),
+    "botocore": ("botocore.exceptions.ClientError",),
+    "psycopg": ("psycopg.errors.UniqueViolation", "psycopg.IntegrityError", "psycopg.Error"),
+    "psycopg2": ("psycopg2.errors.UniqueViolation", "psycopg2.IntegrityError", "psycopg2.Error"),
+    "pymongo": (
+        "pymongo.errors.DuplicateKeyError",
+        "pymongo.errors.OperationFailure",
+        "pymongo.errors.PyMongoError",
+    ),
+    "SQLAlchemy": (
+        "sqlalchemy.exc.IntegrityError",
+        "sqlalchemy.exc.DatabaseError",
+        "sqlalchemy.exc.DBAPIError",
+        "sqlalchemy.exc.SQLAlchemyError",
+    ),
+}
+
+
+def raised(names: tuple[str, ...]) -> Exception:
+    """An error whose classes have these names, each the next one's subclass."""
+    kind: type[Exception] = Exception
+    for name in reversed(names):
+        module, _, qualified = name.rpartition(".")
+        kind = type(qualified, (kind,), {"__module__": module})
+    return kind()
+
+
+@pytest.mark.parametrize("client", AWAY)
+def test_dependency_errors_of_clients_that_are_not_installed(client: str) -> None:
+    """They are known by name; a server that is away fills no poison queue."""
+    assert policy(Sleeps()).classify(raised(AWAY[client])) is FailureKind.DEPENDENCY
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *map(raised, REFUSED.values()),
+        redis.exceptions.ResponseError("WRONGTYPE"),
+        httpx.HTTPStatusError("404", request=httpx.Request("GET", "/"), response=None),  # type: ignore[arg-type]
+        requests.exceptions.HTTPError(),
+        azure.core.exceptions.ResourceNotFoundError(),
+    ],
+    ids=lambda error: f"{type(error).__module__}.{type(error).__qualname__}",
+)
+def test_what_a_server_refuses_is_no_dependency_that_is_down(error: Exception) -> None:
+    """It was there and has answered: the event would be refused for ever, and hold up its key."""
+    assert policy(Sleeps()).classify(error) is FailureKind.EXHAUSTED
 
 
 async def test_a_group_with_a_verdict() -> None:
