@@ -23,8 +23,8 @@ from processing.held_messages import HeldMessages
 from processing.parker import Parking
 from processing.poison import PoisonMessage, PoisonQueue
 from processing.poison_reader import PoisonReader, Received, names
+from processing.redrive_run import RedriveRun
 from processing.replay import KeyReplay
-from processing.replaying import Replaying
 from processing.retry import RetryPolicy
 from processing.tally import Tally
 
@@ -139,7 +139,7 @@ class Redrive:
         self._reader = reader
         self._parking = parking
         self._most_keys = most_keys
-        self._replaying = Replaying(
+        self._run = RedriveRun(
             reader=reader,
             poison=poison,
             store=parking.store,
@@ -155,7 +155,7 @@ class Redrive:
 
     def stop(self, why: str = "interrupted") -> None:
         """Start no further event; those in flight finish, and their messages are removed."""
-        self._replaying.stop(why)
+        self._run.stop(why)
 
     async def plan(self, selection: Selection) -> Plan:
         """What `run` would replay, without replaying it.
@@ -214,7 +214,7 @@ class Redrive:
             released=tally.released,
             busy=tally.busy,
             left=max(0, tally.total - tally.done),
-            stopped=self._replaying.stopped,
+            stopped=self._run.stopped,
             seconds=time.perf_counter() - started,
         )
 
@@ -223,15 +223,15 @@ class Redrive:
 
         async def work() -> None:
             for (source, key), received in waiting:
-                if self._replaying.stopped:
+                if self._run.stopped:
                     return
                 try:
-                    await KeyReplay(self._replaying, source, key, received, tally).run()
+                    await KeyReplay(self._run, source, key, received, tally).run()
                 except LeaseLostError as error:
                     logger.warning("%s", error)
                     tally.busy += 1
                 except (StorageUnavailableError, ValueError) as error:
-                    self._replaying.stop(str(error))
+                    self._run.stop(str(error))
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._most_keys, len(units))):

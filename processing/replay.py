@@ -15,7 +15,7 @@ from processing.parked_event import ParkedEvent, Position, position_of
 from processing.parking import Entry, EntryKind
 from processing.poison import ClaimCheck, PoisonMessage
 from processing.poison_reader import Received
-from processing.replaying import Replaying
+from processing.redrive_run import RedriveRun
 from processing.retry import Failure, FailureKind
 from processing.tally import Tally
 
@@ -24,7 +24,7 @@ class KeyReplay:
     """The replay of one key.
 
     Args:
-        shared: what the keys of the redrive share.
+        run: what the keys of the redrive share.
         source, key: whose events.
         received: its poison messages, held.
         tally: where to count.
@@ -32,17 +32,17 @@ class KeyReplay:
 
     def __init__(
         self,
-        shared: Replaying,
+        run: RedriveRun,
         source: Source,
         key: str | None,
         received: Sequence[Received],
         tally: Tally,
     ) -> None:
-        self._shared = shared
-        self._store = shared.store
+        self._run = run
+        self._store = run.store
         self._place = (source, key)
         self._tally = tally
-        self._lease = KeyLease(shared.store, source, key, shared.token, shared.lease_seconds)
+        self._lease = KeyLease(run.store, source, key, run.token, run.lease_seconds)
         self._received: dict[Position, list[Received]] = defaultdict(list)
         for each in received:
             self._received[position_of(each.message)].append(each)
@@ -78,23 +78,23 @@ class KeyReplay:
         """Replay one loose message; whether to go on."""
         message, *_ = (each.message for each in copies)
         try:
-            event = await self._shared.event_of(message)
+            event = await self._run.event_of(message)
         except (BodyLostError, StorageUnavailableError, ValueError) as error:
             self._tally.unreadable(message.id, message.key, error)
             return True
         if not self._may_start():
             return False
-        failure = await self._shared.retry.run(self._shared.handler.handle, event)
+        failure = await self._run.retry.run(self._run.handler.handle, event)
         if failure is None:
             await self._remove(copies)
-            await self._shared.remove_blob(message.claim_check)
+            await self._run.remove_blob(message.claim_check)
             self._tally.count(replayed=1)
             return True
         if failure.kind is FailureKind.DEPENDENCY:
             self._stop_for(failure)
             return False
-        failed = await self._shared.claims.shrink(message.failed_again(failure))
-        await self._shared.reader.update(copies[0], failed)
+        failed = await self._run.claims.shrink(message.failed_again(failure))
+        await self._run.reader.update(copies[0], failed)
         await self._remove(copies[1:])
         self._tally.fail(failed)
         return True
@@ -118,7 +118,7 @@ class KeyReplay:
             return False
         if not self._may_start():
             return False
-        failure = await self._shared.retry.run(self._shared.handler.handle, event)
+        failure = await self._run.retry.run(self._run.handler.handle, event)
         if failure is not None:
             if failure.kind is FailureKind.DEPENDENCY:
                 self._stop_for(failure)
@@ -127,9 +127,9 @@ class KeyReplay:
             return False
         verdict = "" if message is None else message.verdict
         # First the list: from here on copies of the message are known to be stale.
-        left = await self._store.finish(*self._place, self._shared.token, entry.position, verdict)
+        left = await self._store.finish(*self._place, self._run.token, entry.position, verdict)
         await self._remove(self._received.pop(entry.position, []))
-        await self._shared.remove_blob(check)
+        await self._run.remove_blob(check)
         self._tally.released += left == 0
         self._tally.count(replayed=1)
         return left > 0
@@ -144,16 +144,16 @@ class KeyReplay:
     ) -> None:
         """Keep an entry that failed, as a poisoned one."""
         if message is not None:
-            failed = await self._shared.claims.shrink(message.failed_again(failure))
+            failed = await self._run.claims.shrink(message.failed_again(failure))
             new = entry.kind is EntryKind.UNANNOUNCED
         else:
-            failed = await self._shared.claims.shrink(self._poisoned(event, failure))
+            failed = await self._run.claims.shrink(self._poisoned(event, failure))
             new = True
         await self._keep(entry.position, failed, new=new)
         for copy in self._received.get(entry.position, []):
-            await self._shared.reader.update(copy, failed)
+            await self._run.reader.update(copy, failed)
         if message is None:
-            await self._shared.remove_blob(check)
+            await self._run.remove_blob(check)
         self._tally.fail(failed)
 
     async def _lose(self, entry: Entry, error: BodyLostError) -> None:
@@ -178,9 +178,9 @@ class KeyReplay:
             event,
             failure,
             source=self._place[0],
-            handler=self._shared.handler.name,
+            handler=self._run.handler.name,
             circuit_generation=0,
-            instance=self._shared.instance,
+            instance=self._run.instance,
         )
         return replace(message, redrives=1, parked=True)
 
@@ -190,26 +190,26 @@ class KeyReplay:
         """
         kind = EntryKind.UNANNOUNCED if new else EntryKind.POISON
         document = kind + message.to_json()
-        await self._store.replace(*self._place, self._shared.token, position, document)
+        await self._store.replace(*self._place, self._run.token, position, document)
         if new:
-            await self._shared.poison.put(message)
+            await self._run.poison.put(message)
             await self._store.announced(*self._place, position)
 
     async def _resolve(self, entry: Entry) -> tuple[Event, PoisonMessage | None, ClaimCheck | None]:
         """The entry's event, its poison message if it is a poisoned one, and its claim check."""
         if entry.kind is EntryKind.EVENT:
             parked = ParkedEvent.from_json(entry.document)
-            event = (await parked_whole(parked, self._shared.claims)).event
+            event = (await parked_whole(parked, self._run.claims)).event
             return event, None, parked.claim_check
         message = PoisonMessage.from_json(entry.document)
-        return await self._shared.event_of(message), message, message.claim_check
+        return await self._run.event_of(message), message, message.claim_check
 
     async def _still_held(self, copies: Sequence[Received]) -> list[Received]:
         """Those that are still ours, now that the lease is: a hold that ran out while this was held
         up may have let another redrive replay the message.
         """
         for copy in copies:
-            await self._shared.reader.renew(copy)
+            await self._run.reader.renew(copy)
         return [copy for copy in copies if not copy.gone]
 
     async def _is_parked(self, position: Position) -> bool:
@@ -218,12 +218,12 @@ class KeyReplay:
 
     def _may_start(self) -> bool:
         self._lease.check()
-        return self._shared.may_start()
+        return self._run.may_start()
 
     def _stop_for(self, failure: Failure) -> None:
         error = failure.error
-        self._shared.stop(f"a dependency is down: {type(error).__name__}: {error}")
+        self._run.stop(f"a dependency is down: {type(error).__name__}: {error}")
 
     async def _remove(self, copies: Sequence[Received]) -> None:
         for copy in copies:
-            await self._shared.reader.remove(copy)
+            await self._run.reader.remove(copy)

@@ -16,7 +16,7 @@ from processing.retry import RetryPolicy
 
 
 @dataclass(slots=True)
-class Replaying:
+class RedriveRun:
     """What the keys of one redrive share. `stopped` says why no further event is started."""
 
     reader: PoisonReader
