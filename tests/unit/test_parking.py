@@ -164,6 +164,20 @@ async def test_a_hub_whose_clock_went_back() -> None:
         assert sorted(made.handled) == [0, 1, 2]
 
 
+async def test_a_hub_whose_clock_went_back_while_events_were_parked() -> None:
+    """The list goes by time, so their order is not promised; each is handled, and once only."""
+    async with rig() as made:
+        made.bad = {0}
+        events = [event(n, "a", enqueued_ms=1_700_000_000_000 + n - 3 * (n > 2)) for n in range(6)]
+        await made.processor().process(batch(events))
+        await made.processor().process(batch(events))  # not checkpointed yet
+        made.bad.clear()
+        summary = await made.redrive().run()
+        assert (summary.replayed, summary.released, summary.left) == (6, 1, 0)
+        assert sorted(made.handled) == list(range(6))
+        assert (made.poisoned, await made.parked()) == ([], [])
+
+
 async def test_crash_before_the_poison_queue() -> None:
     """If the instance dies with the key parked and no message sent, the next delivery sends the
     message that was written down, without asking the handler again.
