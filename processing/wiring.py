@@ -96,7 +96,11 @@ class Wiring:
     async def breaker(self, publisher: EventGridPublisher | None = None) -> CircuitBreaker:
         """The circuit, watched; without a publisher its alerts are left to others."""
         breaker = CircuitBreaker(
-            RedisCircuitStore(self.redis, self.breaking.name),
+            RedisCircuitStore(
+                self.redis,
+                self.breaking.name,
+                timeout_seconds=self.breaking.store_timeout_seconds,
+            ),
             self.breaking,
             publisher=publisher,
             instance=instance_name(),

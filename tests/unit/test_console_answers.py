@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
@@ -22,6 +21,7 @@ from console.redis_backplane import RedisBackplane
 from console.redis_coordination import RedisCoordination
 from console.settings import ConsoleSettings
 from processing.poison import ErrorDetail
+from tests.silent_server import SilentServer
 from tests.unit.test_console_poison import message
 
 TOKEN = "a-token-of-32-characters-for-test"
@@ -79,26 +79,6 @@ async def test_a_fault_of_the_console_says_so(caplog: pytest.LogCaptureFixture) 
     assert all(answer.headers[name] == value for name, value in HEADERS.items())
     assert answer.headers["cache-control"] == "no-store"
     assert "POST /login failed" in caplog.text
-
-
-class SilentServer:
-    """Takes connections and says nothing, as a Redis does whose machine is gone."""
-
-    def __init__(self) -> None:
-        self.tries = 0
-
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.tries += 1
-        with suppress(ConnectionError):
-            await reader.read()
-        writer.close()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[str]:
-        """Its address, as Redis' addresses are written."""
-        async with await asyncio.start_server(self._take, "127.0.0.1", 0) as server:
-            host, port = server.sockets[0].getsockname()
-            yield f"redis://{host}:{port}/0"
 
 
 @pytest.mark.parametrize(
