@@ -19,7 +19,7 @@ from processing.retry import Failure, FailureKind, describe
 from processing.telemetry import log_fields
 
 if TYPE_CHECKING:
-    from processing.processor import BatchRun
+    from processing.batch_run import BatchRun
 
 logger = logging.getLogger(__name__)
 
