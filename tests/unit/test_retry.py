@@ -7,6 +7,7 @@ import socket
 
 import aiohttp
 import azure.core.exceptions
+import azure.eventhub.exceptions
 import httpx
 import pytest
 import redis
@@ -111,6 +112,9 @@ async def test_poison_is_not_retried() -> None:
         azure.core.exceptions.ServiceRequestError("refused"),
         azure.core.exceptions.ServiceResponseTimeoutError("silent"),
         azure.core.exceptions.IncompleteReadError("hung up"),
+        azure.eventhub.exceptions.ConnectError("refused"),
+        azure.eventhub.exceptions.ConnectionLostError("hung up"),
+        azure.eventhub.exceptions.OperationTimeoutError("silent"),
         socket.gaierror(),
         ExceptionGroup("group", [DependencyUnavailableError("down")]),
         ExceptionGroup("group", [LookupError(), ExceptionGroup("inner", [TimeoutError()])]),
@@ -123,9 +127,10 @@ async def test_dependency_errors(error: Exception) -> None:
     assert failure.kind is FailureKind.DEPENDENCY
 
 
-# The classes of what clients that are not installed here raised, their own first, with these
-# versions: asyncpg 0.32.0, botocore 1.44.8, psycopg 3.3.9, psycopg2 2.9.13, pymongo 4.20.1,
-# SQLAlchemy 2.1.9.
+# The classes of what clients that are not installed here raise, an error's own first: tried with
+# nobody listening, silence and a server that hangs up, the rest as their modules have it, in
+# asyncpg 0.32.0, azure-cosmos 4.17.1, azure-servicebus 7.15.0, botocore 1.44.8, psycopg 3.3.9,
+# psycopg2 2.9.13, pymongo 4.20.1, SQLAlchemy 2.1.9.
 AWAY = {
     "asyncpg, the server hung up": (
         "asyncpg.exceptions.ConnectionDoesNotExistError",
@@ -141,6 +146,25 @@ AWAY = {
         "asyncpg.exceptions.TooManyConnectionsError",
         "asyncpg.exceptions.InsufficientResourcesError",
         "asyncpg.exceptions._base.PostgresError",
+    ),
+    "Cosmos, silent": (
+        "azure.cosmos.exceptions.CosmosClientTimeoutError",
+        "azure.core.exceptions.AzureError",
+    ),
+    "Service Bus, refused": (
+        "azure.servicebus.exceptions.ServiceBusConnectionError",
+        "azure.servicebus.exceptions.ServiceBusError",
+        "azure.core.exceptions.AzureError",
+    ),
+    "Service Bus, a link broke": (
+        "azure.servicebus.exceptions.ServiceBusCommunicationError",
+        "azure.servicebus.exceptions.ServiceBusError",
+        "azure.core.exceptions.AzureError",
+    ),
+    "Service Bus, silent": (
+        "azure.servicebus.exceptions.OperationTimeoutError",
+        "azure.servicebus.exceptions.ServiceBusError",
+        "azure.core.exceptions.AzureError",
     ),
     "botocore, refused": (
         "botocore.exceptions.EndpointConnectionError",
@@ -200,6 +224,11 @@ REFUSED = {
         "asyncpg.exceptions.IntegrityConstraintViolationError",
         "asyncpg.exceptions._base.PostgresError",
     ),
+    "Service Bus": (
+        "azure.servicebus.exceptions.MessageSizeExceededError",
+        "azure.servicebus.exceptions.ServiceBusError",
+        "azure.core.exceptions.AzureError",
+    ),
     "botocore": ("botocore.exceptions.ClientError",),
     "psycopg": ("psycopg.errors.UniqueViolation", "psycopg.IntegrityError", "psycopg.Error"),
     "psycopg2": ("psycopg2.errors.UniqueViolation", "psycopg2.IntegrityError", "psycopg2.Error"),
@@ -240,6 +269,7 @@ def test_dependency_errors_of_clients_that_are_not_installed(client: str) -> Non
         httpx.HTTPStatusError("404", request=httpx.Request("GET", "/"), response=None),  # type: ignore[arg-type]
         requests.exceptions.HTTPError(),
         azure.core.exceptions.ResourceNotFoundError(),
+        azure.eventhub.exceptions.EventDataSendError("too large"),
     ],
     ids=lambda error: f"{type(error).__module__}.{type(error).__qualname__}",
 )
