@@ -39,9 +39,17 @@ class EndedSessions:
     def __contains__(self, session: object) -> bool:
         return session in self._known
 
-    async def end(self, session: str, expires: float) -> None:
-        """End a session that would last until `expires` (seconds since 1970), here at once."""
+    async def end(self, session: str, expires: float, *, wait: bool = True) -> None:
+        """End a session that would last until `expires` (seconds since 1970), here at once.
+
+        Args:
+            session: its id.
+            expires: when it would have ended.
+            wait: whether to tell the others now; False: they learn of it while this one follows.
+        """
         self._known[session] = expires
+        if not wait:
+            return
         try:
             await self._coordination.note(ENDED, session, expires)
         except CoordinationError as error:

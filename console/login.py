@@ -84,8 +84,11 @@ class Login:
         if not hmac.compare_digest(_digest(shown), _digest(self._token)):
             logger.warning("a login of %r from %s with a wrong token was refused", name, address)
             raise HTTPException(401, "that is not the console's token")
-        await self._forget(counter, by_all)
-        await self._end(request)
+        await self._own.forget(counter)
+        # Who did not answer a moment ago would be waited for as long again, each time.
+        if by_all:
+            await self._forget(counter)
+        await self._end(request, wait=by_all)
         response = Response(status_code=204)
         response.set_cookie(
             self._sessions.cookie,
@@ -116,10 +119,10 @@ class Login:
         caller = caller_of(request.scope)
         return Answer({"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit})
 
-    async def _end(self, request: Request) -> None:
+    async def _end(self, request: Request, *, wait: bool = True) -> None:
         caller = caller_of(request.scope)
         if caller.session:
-            await self._ended.end(caller.session, caller.expires)
+            await self._ended.end(caller.session, caller.expires, wait=wait)
 
     async def _count(self, counter: str) -> tuple[int, bool]:
         """How many tries there were, and whether it is all instances' count."""
@@ -130,10 +133,7 @@ class Login:
             logger.debug("tries are counted by this instance alone: %s", error)
             return own, False
 
-    async def _forget(self, counter: str, by_all: bool) -> None:
-        await self._own.forget(counter)
-        if not by_all:  # who did not answer a moment ago would be waited for as long again
-            return
+    async def _forget(self, counter: str) -> None:
         try:
             await self._shared.forget(counter)
         except CoordinationError as error:

@@ -124,14 +124,27 @@ class AwayCoordination(MemoryCoordination):
         self.asked.append("forget")
         raise CoordinationError("no answer in time")
 
+    async def note(self, name: str, item: str, until: float) -> None:
+        self.asked.append("note")
+        raise CoordinationError("no answer in time")
+
 
 async def test_signing_in_does_not_wait_for_a_silent_redis_twice() -> None:
-    """Who did not count the try has nothing to forget."""
+    """Who did not count the try has nothing to forget, and hears later of a session's end: the one
+    that the browser had is over here all the same.
+    """
     coordination = AwayCoordination()
     async with asking(coordination=coordination) as browser:
-        answer = await browser.post("/login", json={"token": TOKEN, "name": "ann"})
-    assert answer.status_code == 204, answer.text
-    assert coordination.asked == ["count"]
+        del browser.headers["Authorization"]
+        for count in (1, 2):
+            before = dict(browser.cookies)
+            answer = await browser.post("/login", json={"token": TOKEN, "name": "ann"})
+            assert answer.status_code == 204, answer.text
+            assert coordination.asked == ["count"] * count
+        assert (await browser.get("/api/circuits/c/history")).status_code == 200
+        browser.cookies.clear()
+        browser.cookies.update(before)
+        assert (await browser.get("/api/circuits/c/history")).status_code == 401
 
 
 @pytest.mark.parametrize(
