@@ -107,7 +107,15 @@ def children_of(pid: int) -> list[psutil.Process]:
 def wait_until_gone(processes: Sequence[psutil.Process], timeout: float = 15) -> list[str]:
     """Wait for the processes to end; those that have not, for the failure's message."""
     _, alive = psutil.wait_procs(processes, timeout=timeout)
-    return [str(process) for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+    return [str(process) for process in alive if _runs(process)]
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it has neither ended nor, as a zombie may do at any moment, gone altogether."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_for(condition: Any, what: str | Callable[[], str], timeout: float = 40) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ import httpx
 import psutil
 
 from local.services.child import REPOSITORY
-from local.services.ports import free_port
+from local.services.port_reservation import reserve
+from local.services.ports import PortError, ensure_free, free_port
 from local.site import SiteState, State
 from tests.integration.functions_host_harness import clean_environment
 from tests.processes import wait_for, wait_until_gone
@@ -50,18 +51,21 @@ class Running:
 
     def instances(self) -> dict[int, dict[str, Any]]:
         """What live instances say of themselves, by index."""
-        found = [json.loads(path.read_text()) for path in (self.state / "hosts").glob("*.json")]
+        found: list[dict[str, Any]] = []
+        for path in (self.state / "hosts").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):  # it has ended since they were listed
+                found.append(json.loads(path.read_text()))
         return {item["instance"]: item for item in found if psutil.pid_exists(item["pid"])}
 
     def wait_for_instances(self, count: int) -> dict[int, dict[str, Any]]:
         found: dict[int, dict[str, Any]] = wait_for(
-            lambda: len(self.instances()) == count and self.instances(),
+            lambda: len(now := self.instances()) == count and now,
             lambda: f"{count} instances\n{self.log.read_text()}",
         )
         return found
 
 
-@contextmanager
+@contextlib.contextmanager
 def supervised(directory: Path, *arguments: str, site: State = "Running") -> Iterator[Running]:
     app, state, log = directory / "app", directory / "state", directory / "log"
     app.mkdir()
@@ -177,10 +181,17 @@ def test_a_site_that_is_stopped_starts_no_instance_until_it_is_started(tmp_path:
 
 
 def test_the_first_instance_takes_the_port_given_and_the_next_counts_up(tmp_path: Path) -> None:
-    port = free_port()
+    port = next(port for port in iter(free_port, 0) if _is_free(port + 1))
     with supervised(tmp_path, "--instances", "2", "--port", str(port)) as running:
         instances = running.wait_for_instances(2)
     assert [instances[index]["port"] for index in (0, 1)] == [port, port + 1]
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(PortError):
+        ensure_free("the next instance", port)
+        return reserve(port)
+    return False
 
 
 def test_a_taken_port_ends_the_supervisor(tmp_path: Path) -> None:
