@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import psutil
 
 from local.services.child import REPOSITORY
+from local.services.redis import find_redis_server
 from tests.processes import (
     local_command,
     run_local,
@@ -41,12 +43,40 @@ def service(directory: Path, name: str) -> dict[str, Any]:
     return next(entry for entry in services if entry["name"] == name)
 
 
+class HeldRedis:
+    """A Redis server that waits to be released: until then no start comes to its end."""
+
+    def __init__(self, directory: Path) -> None:
+        self.server = directory / "held-redis"
+        self._gate = directory / "gate"
+        os.mkfifo(self._gate)
+        self.server.write_text(
+            f'#!/bin/sh\nread _ < "{self._gate}"\nexec "{find_redis_server()}" "$@"\n'
+        )
+        self.server.chmod(0o700)
+
+    def release(self) -> None:
+        """Let it go on, once it waits."""
+        self._gate.write_text("\n")
+
+
 @contextlib.contextmanager
-def starting(directory: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """An `up` whose children have been started but need not be healthy yet."""
+def starting(
+    directory: Path, *arguments: str, redis: HeldRedis | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """An `up` whose children have been started but need not be healthy yet.
+
+    With a `redis` that is not released they will not be: whatever a test does meets a start.
+    """
     command = local_command("up", "--ephemeral-ports", "--state-dir", directory, *arguments)
+    environment = os.environ | ({"REDIS_SERVER": str(redis.server)} if redis else {})
     with subprocess.Popen(
-        command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=REPOSITORY,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     ) as process:
         try:
             yield process
