@@ -152,6 +152,20 @@ class _Memory:
         self.status = ScheduleStatus.from_json(status.to_json())
 
 
+class _SlowMemory(_Memory):
+    """As storage on a busy machine."""
+
+    clock: _Clock
+
+    async def read(self) -> ScheduleStatus | None:
+        self.clock.moment += timedelta(seconds=0.4)
+        return await super().read()
+
+    async def write(self, status: ScheduleStatus) -> None:
+        self.clock.moment += timedelta(seconds=0.4)
+        await super().write(status)
+
+
 class _Lock:
     """A lock that is somebody else's for a while, in which nobody else fires."""
 
@@ -183,6 +197,8 @@ async def _fired(
     lost: tuple[str, str] | None = None,
 ) -> _Recorder:
     clock = _Clock(_at(start), _at("2026-01-31T12:03:30"))
+    if isinstance(monitor, _SlowMemory):
+        monitor.clock = clock
     recorder = _Recorder(iter(takes), clock)
     trigger = {"type": "timerTrigger", "name": "timer", "runOnStartup": run_on_startup}
     function = Function("tick", "id", trigger, (), None)
@@ -252,6 +268,22 @@ async def test_a_timer_that_missed_nothing_waits_for_its_time() -> None:
     recorder = await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
     assert recorder.times[0] == _at("2026-01-31T12:01:00")
     assert recorder.requests[0]["IsPastDue"] is False
+
+
+@pytest.mark.parametrize("run_on_startup", [False, True])
+async def test_an_occurrence_while_storage_is_asked_is_neither_missed_nor_overdue(
+    *, run_on_startup: bool
+) -> None:
+    recorder = await _fired(
+        *("0 * * * * *",),
+        takes=[],
+        run_on_startup=run_on_startup,
+        monitor=_SlowMemory(),
+        start="2026-01-31T11:59:59.5",
+    )
+    times = [f"{moment:%H:%M:%S}" for moment in recorder.times]
+    assert times == ["12:00:00", "12:01:00", "12:02:00", "12:03:00"]
+    assert [request["IsPastDue"] for request in recorder.requests] == [False] * 4
 
 
 async def test_a_new_timer_that_never_ran_is_due_from_its_first_start() -> None:

@@ -101,20 +101,24 @@ class TimerListener:
         while True:
             if self._lease is not None:
                 await self._lease.wait()
-            await self._recall()
-            if self._status.next < self._now():
+            began = self._now()
+            await self._recall(began)
+            # One that comes while storage is asked has not been missed: its time is kept below.
+            missed = self._status.next < began
+            if missed:
                 _log.info(
                     "Function '%s' is past due on startup. Executing now.", self._function.name
                 )
-                await self._fire(past_due=True)
-            elif on_startup:
-                await self._fire(past_due=False)
+            if missed or on_startup:
+                await self._fire(past_due=missed)
+                due = max(self._status.next, self._schedule.after(self._now()))
+            else:
+                due = self._status.next
             on_startup = False
-            await self._keep_time()
+            await self._keep_time(due)
 
-    async def _keep_time(self) -> None:
-        """Fire at each occurrence; ends when the lock is lost."""
-        due = max(self._status.next, self._schedule.after(self._now()))
+    async def _keep_time(self, due: datetime) -> None:
+        """Fire at each occurrence from `due` on; ends when the lock is lost."""
         _log.info(
             "The next occurrence of 'Functions.%s' is %s", self._function.name, due.isoformat()
         )
@@ -126,9 +130,8 @@ class TimerListener:
             await self._fire(past_due=(self._now() - due).total_seconds() > 1)
             due = self._schedule.after(max(due, self._now()))
 
-    async def _recall(self) -> None:
+    async def _recall(self, now: datetime) -> None:
         """Take up the status that another process, or an earlier run of this one, has left."""
-        now = self._now()
         found = await self._monitor.read() if self._monitor is not None else None
         if found is None:
             self._status = ScheduleStatus.before_the_first_run(self._schedule, now)
