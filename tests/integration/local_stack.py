@@ -43,6 +43,14 @@ def service(directory: Path, name: str) -> dict[str, Any]:
     return next(entry for entry in services if entry["name"] == name)
 
 
+def wait_for_health(directory: Path, name: str, health: str) -> dict[str, Any]:
+    """What `status` says of a service once that is its health: a busy one may answer too late."""
+    found: dict[str, Any] = wait_for(
+        lambda: (now := service(directory, name))["health"] == health and now, f"{name} {health}"
+    )
+    return found
+
+
 class HeldRedis:
     """A Redis server that waits to be released: until then no start comes to its end."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -58,14 +59,14 @@ def test_status_shows_owners_leases_checkpoints_and_lag(
 ) -> None:
     directory = StateDirectory(Path(stack["state_dir"]))
 
-    def lines() -> list[dict[str, Any]]:
-        found = read_partitions(directory)
-        assert found["problems"] == []
-        return [line for line in found["partitions"] if line["event_hub"] == hub]
+    def lines(found: dict[str, Any]) -> list[dict[str, Any]]:
+        # A service that is slow to answer, on a busy machine, is a problem until it is asked again.
+        ours = [line for line in found["partitions"] if line["event_hub"] == hub]
+        return [] if found["problems"] else ours
 
     def wait_for_lines(expected: Any, what: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = wait_for(
-            lambda: (now := lines()) and expected(*now) and now, what
+            lambda: (now := lines(read_partitions(directory))) and expected(*now) and now, what
         )
         return found
 
@@ -83,18 +84,19 @@ def test_status_shows_owners_leases_checkpoints_and_lag(
     (tmp_path / "behaviour").write_text("hang")
     _send(stack, hub, 5)
     wait_for_lines(lambda zero, one: zero["lag"] == 5, "the lag")
-    printed = run_local("status", "--state-dir", directory.path)
-    assert printed.returncode == 0
-    assert f"instance 7 (pid {host.pid})" in printed.stdout
+    wait_for(
+        lambda: f"instance 7 (pid {host.pid})" in _status(directory).stdout, "the table with it"
+    )
 
     host.kill()
-    found = json.loads(run_local("status", "--json", "--state-dir", directory.path).stdout)[
-        "partitions"
-    ]
-    zero, _ = (line for line in found if line["event_hub"] == hub)
+    zero, _ = wait_for(lambda: lines(json.loads(_status(directory, "--json").stdout)), "the table")
     assert zero["owner"] == f"pid {host.pid} (gone)"
     assert (zero["checkpoint_sequence_number"], zero["lag"]) == (2, 5)
     (directory.hosts / f"{host.pid}.json").unlink()
+
+
+def _status(directory: StateDirectory, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return run_local("status", *arguments, "--state-dir", directory.path)
 
 
 def test_what_does_not_answer_is_named_and_the_rest_is_shown(
@@ -113,7 +115,10 @@ def test_what_does_not_answer_is_named_and_the_rest_is_shown(
             container.create_container()
         name = f"127.0.0.1/{uuid.uuid4().hex}/$default/ownership/0"
         container.upload_blob(name, b"", metadata={"ownerid": "somebody"})
-    found = read_partitions(directory)
+    # Storage answers, if not at once on a busy machine; the hub never does.
+    found = wait_for(
+        lambda: (now := read_partitions(directory))["partitions"] and now, "storage's answer"
+    )
     assert [problem.partition(":")[0] for problem in found["problems"]] == [
         "Event Hubs did not answer, the lag is unknown"
     ]
