@@ -74,7 +74,7 @@ async def test_a_message_over_which_hosts_have_died_is_moved_without_another_run
     """Else one that kills its host would kill every host, for ever."""
     await queue.send_message("deadly")
     for _ in range(2):
-        message = await queue.receive_message(visibility_timeout=1)
+        message = await queue.receive_message(visibility_timeout=60)
         assert message is not None
         await queue.update_message(message, visibility_timeout=0)
     runs = Runs()
