@@ -36,7 +36,7 @@ def run_local(
 
 
 @contextlib.contextmanager
-def running_service(service: Service, directory: Path, *, timeout: float = 20) -> Iterator[None]:
+def running_service(service: Service, directory: Path, *, timeout: float = 60) -> Iterator[None]:
     """A service of the stack alone, without the supervisor; its log is in `directory`."""
     log = directory / f"{service.name}.log"
     with log.open("wb") as output:
@@ -104,16 +104,20 @@ def children_of(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def wait_until_gone(processes: Sequence[psutil.Process], timeout: float = 15) -> list[str]:
+def wait_until_gone(processes: Sequence[psutil.Process], timeout: float = 60) -> list[str]:
     """Wait for the processes to end; those that have not, for the failure's message."""
-    _, alive = psutil.wait_procs(processes, timeout=timeout)
-    return [str(process) for process in alive if _runs(process)]
+    deadline = time.monotonic() + timeout
+    while (alive := [process for process in processes if _runs(process)]) and (
+        time.monotonic() < deadline
+    ):
+        time.sleep(0.02)
+    return [str(process) for process in alive]
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it has neither ended nor, as a zombie may do at any moment, gone altogether."""
+    """Whether it has not ended; a zombie has, and may be reaped while it is looked at."""
     try:
-        return process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 

@@ -37,18 +37,18 @@ class HostProcess:
     def output(self) -> str:
         return self.log.read_text()
 
-    def wait_started(self, timeout: float = 20) -> HostProcess:
+    def wait_started(self, timeout: float = 60) -> HostProcess:
         announcement = self.hosts / f"{self.pid}.json"
 
         def started() -> bool:
             assert self.process.poll() is None, f"the host ended:\n{self.output()}"
             return announcement.exists() and "Host started" in self.output()
 
-        wait_for(started, f"start of the host\n{self.output()}", timeout)
+        wait_for(started, lambda: f"start of the host\n{self.output()}", timeout)
         self.url = f"http://127.0.0.1:{json.loads(announcement.read_text())['port']}"
         return self
 
-    def terminate(self, timeout: float = 20) -> int:
+    def terminate(self, timeout: float = 60) -> int:
         """SIGTERM, and wait for the end; the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)

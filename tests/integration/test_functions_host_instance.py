@@ -33,7 +33,7 @@ def _run(app: Path, *arguments: str, **settings: str) -> tuple[int, str]:
     """Run a host that is expected not to start; its exit code and output."""
     ended = run_module(
         *("local.functions_host", "--app", str(app), "--port", "0", *arguments),
-        timeout=30,
+        timeout=60,
         environment=clean_environment() | settings,
     )
     return ended.returncode, ended.stdout + ended.stderr
@@ -205,11 +205,11 @@ def test_function_code_may_chain_a_sigterm_handler_of_its_own(hosts: Hosts, tmp_
     """Both see the signal: the function ends early, and the host stops in good order."""
     app = _app(tmp_path, _SIGNALLED)
     started = tmp_path / "started"
-    host = hosts.start(app, "--grace", "15", STARTED=str(started)).wait_started()
+    host = hosts.start(app, "--grace", "100", STARTED=str(started)).wait_started()
     with ThreadPoolExecutor() as pool:
-        request = pool.submit(httpx.get, f"{host.url}/api/waits", timeout=30)
+        request = pool.submit(httpx.get, f"{host.url}/api/waits", timeout=60)
         wait_for(started.exists, "the invocation")
-        assert host.terminate(10) == 0
+        assert host.terminate() == 0
         assert request.result().text == "ended early"
     assert "Executed 'Functions.waits' (Succeeded" in host.output()
     assert "Host stopped" in host.output()
@@ -226,7 +226,7 @@ def test_an_idle_host_stops_on_a_signal_and_withdraws_its_announcement(
     assert announced["port"] > 0
     assert "started_at" in announced
     os.kill(host.pid, number)
-    assert host.process.wait(10) == 0
+    assert host.process.wait(60) == 0
     assert not list(hosts.hosts_directory.iterdir())
 
 
@@ -238,7 +238,7 @@ def test_a_function_that_exceeds_the_function_timeout_ends_the_host(
     app = _app(tmp_path, code, '{"version": "2.0", "functionTimeout": "00:00:01"}')
     host = hosts.start(app, "--grace", "0.2", STARTED=str(tmp_path / "s")).wait_started()
     with ThreadPoolExecutor() as pool:
-        request = pool.submit(httpx.get, f"{host.url}/api/waits", timeout=30)
-        assert host.process.wait(15) == 1
+        request = pool.submit(httpx.get, f"{host.url}/api/waits", timeout=60)
+        assert host.process.wait(60) == 1
         assert request.result().status_code == 500
     assert "Timeout value of 1s exceeded by function 'Functions.waits'" in host.output()

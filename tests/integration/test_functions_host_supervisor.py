@@ -125,7 +125,7 @@ def test_a_life_of_two_instances(tmp_path: Path) -> None:
         assert before.isdisjoint(after)
 
         pair.process.send_signal(signal.SIGTERM)
-        assert pair.process.wait(15) == 0
+        assert pair.process.wait(60) == 0
         assert pair.instances() == {}
         assert not list((pair.state / "hosts").iterdir())
 
@@ -136,7 +136,7 @@ def test_the_end_of_the_lifeline_ends_everything(tmp_path: Path) -> None:
         children = psutil.Process(running.process.pid).children()
         assert running.process.stdin is not None
         running.process.stdin.close()
-        assert running.process.wait(15) == 0
+        assert running.process.wait(60) == 0
         assert wait_until_gone(children) == []
 
 
@@ -153,7 +153,7 @@ def test_a_killed_supervisor_leaves_no_instance_behind(tmp_path: Path) -> None:
 def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path: Path) -> None:
     (tmp_path / "broken").touch()
     with supervised(tmp_path) as running:
-        assert running.process.wait(20) == 1
+        assert running.process.wait(60) == 1
         log = running.log.read_text()
     assert "told to end" in log
     assert "instance 0 could not start" in log
@@ -200,5 +200,5 @@ def test_a_taken_port_ends_the_supervisor(tmp_path: Path) -> None:
         holder.listen()
         port = holder.getsockname()[1]
         with supervised(tmp_path, "--port", str(port)) as running:
-            assert running.process.wait(20) == 1
+            assert running.process.wait(60) == 1
             assert f"port {port} is taken" in running.log.read_text()

@@ -41,7 +41,7 @@ def test_what_is_set_on_the_queue_output_comes_out_of_the_queue_trigger(host: Ho
     name = uuid.uuid4().hex
     assert httpx.get(f"{host.url}/api/HttpExample", params={"name": name}).status_code == 200
     line = f"Python Queue trigger processed a message: {name}"
-    wait_for(lambda: line in host.output(), f"{line}\n{host.output()}")
+    wait_for(lambda: line in host.output(), lambda: f"{line}\n{host.output()}")
 
 
 def test_a_queue_message_goes_on_to_the_next_queue(host: HostProcess, azurite: str) -> None:
@@ -52,7 +52,7 @@ def test_a_queue_message_goes_on_to_the_next_queue(host: HostProcess, azurite: s
     start = "Python Queue trigger processed a message: "
     wait_for(
         lambda: [line for line in host.output().splitlines() if start in line and body in line],
-        f"the second message\n{host.output()}",
+        lambda: f"the second message\n{host.output()}",
     )
 
 

@@ -118,7 +118,7 @@ class Cloud:
             return await client.post(f"{self.topic}/subscriptions", json=subscription)
 
     async def run_reaches(self, state: str) -> dict[str, Any]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not (runs := await self.runs()) or runs[-1]["state"] != state:
                 await asyncio.sleep(0.03)
         return runs[-1]
@@ -156,7 +156,7 @@ async def test_from_the_alert_to_the_restart(running_cloud: Cloud) -> None:
     await cloud.run_reaches("WaitingForApproval")
     assert cloud.site() == "Stopped"
     async with serving(approvals.app(), cloud.console_port):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not approvals.asked:
                 await asyncio.sleep(0.03)
         [request] = approvals.asked
@@ -183,7 +183,7 @@ async def test_a_run_survives_its_process(cloud: Cloud) -> None:
     async with serving(approvals.app(), cloud.console_port):
         with cloud.running():
             await cloud.publish(opened())
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not approvals.asked:
                     await asyncio.sleep(0.03)
         with cloud.running():
@@ -246,7 +246,7 @@ async def test_a_webhook_is_validated_retried_and_reported(running_cloud: Cloud)
         assert (await running_cloud.subscribe(**wanted)).status_code == 201
         closed = CloudEvent(source="/b", type="breakwater.circuit.closed", id="c", data="x")
         await running_cloud.publish(closed)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(received) < 3:
                 await asyncio.sleep(0.02)
             while (await running_cloud.events())[0]["deliveries"][0]["status"] == "pending":
@@ -273,7 +273,7 @@ async def test_a_delivery_that_is_pending_outlives_the_process(cloud: Cloud) -> 
 
     app = Starlette(routes=[Route("/hook", hook, methods=["OPTIONS", "POST"])])
     port = ports.free_port()
-    async with serving(app, port), asyncio.timeout(40):
+    async with serving(app, port), asyncio.timeout(60):
         with cloud.running():
             endpoint = f"http://127.0.0.1:{port}/hook"
             assert (await cloud.subscribe(name="hook", endpoint=endpoint)).status_code == 201

@@ -64,10 +64,10 @@ def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal.Signals) -> None:
     with starting(state_directory, "--foreground", "--no-console") as process:
-        wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
+        wait_for((state_directory / "endpoints.json").exists, "endpoints.json", timeout=90)
         processes = recorded(state_directory)
         process.send_signal(number)
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
         assert wait_until_gone(processes) == []
 
 
@@ -77,7 +77,7 @@ def test_the_end_of_the_lifeline_ends_the_foreground(state_directory: Path) -> N
 
 
 def _end_lifeline(state_directory: Path, process: subprocess.Popen[str]) -> None:
-    wait_for((state_directory / "endpoints.json").exists, "endpoints.json")
+    wait_for((state_directory / "endpoints.json").exists, "endpoints.json", timeout=90)
     processes = recorded(state_directory)
     assert process.stdin is not None
     process.stdin.close()
@@ -97,7 +97,7 @@ def test_down_ends_what_a_dead_supervisor_has_left(state_directory: Path) -> Non
         write_record(state_directory, child.pid, created)
         result = run_local("down", "--state-dir", state_directory)
         assert "ended what it had left: redis" in result.stdout
-        assert child.wait(5) == -signal.SIGTERM
+        assert child.wait(60) == -signal.SIGTERM
 
 
 def test_down_spares_a_stranger_with_a_recorded_pid(state_directory: Path) -> None:

@@ -107,4 +107,4 @@ def test_a_killed_up_takes_its_supervisor_along(state_directory: Path, tmp_path:
         process.kill()
         process.wait()
         redis.release()
-        assert wait_until_gone(processes, timeout=60) == []
+        assert wait_until_gone(processes) == []
