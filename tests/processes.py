@@ -130,10 +130,11 @@ def wait_for(condition: Any, what: str | Callable[[], str], timeout: float = 40)
         what: is waited for, for the failure's message; called for it, it may show a log's end.
         timeout: seconds; more than anything here takes, for a machine may be busy.
     """
-    deadline = time.monotonic() + timeout
+    deadline, late = time.monotonic() + timeout, False
     while not (value := condition()):
-        if time.monotonic() >= deadline:
+        if late:
             what = what if isinstance(what, str) else what()
             raise AssertionError(f"{what} did not happen within {timeout:g} s")
         time.sleep(0.05)
+        late = time.monotonic() >= deadline  # one that was held up until then looks once more
     return value
