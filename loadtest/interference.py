@@ -43,8 +43,8 @@ class Interference:
 
     @property
     def over(self) -> bool:
-        """Whether the faults of a chaos run are all over; always, if it is none."""
-        return self._chaos is None or self._chaos.over
+        """Whether the faults of a chaos run are all over, and no approval is under way."""
+        return (self._chaos is None or self._chaos.over) and not self._operator.waiting
 
     @property
     def kills(self) -> int:

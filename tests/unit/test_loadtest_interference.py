@@ -1,0 +1,49 @@
+"""When a run may end, as far as what goes on beside the sending has a say in it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from loadtest.interference import Interference
+from loadtest.observer import Keys, Observer, Sample
+from loadtest.operator import Operator
+from loadtest.settings import Scenario, Settings
+
+NOWHERE = cast("Any", None)
+"""Endpoints and what faults hit: nothing of them is reached for here."""
+
+
+async def test_a_run_is_not_over_before_the_operator_has_approved() -> None:
+    """The app goes on as soon as the circuit lets it, and may be done with everything before the
+    approval has returned: the report would lack it.
+    """
+    observer = Observer(NOWHERE, Keys("run", "c", ()), window_seconds=30)
+    observer.latest = Sample(state="open", generation=2, app_state="Stopped")
+    answered = asyncio.Event()
+
+    async def recover() -> None:
+        pass
+
+    async def approve(generation: int) -> None:
+        observer.latest = Sample(state="closed", generation=generation)
+        await answered.wait()
+
+    operator = Operator(
+        observer, "", recover, approve, approve_after_seconds=0.0, after_generation=1
+    )
+    settings = Settings(scenario=Scenario.STEADY)
+    interference = Interference(settings, observer, operator, NOWHERE, print)
+
+    def over() -> bool:
+        return interference.over
+
+    assert over()
+    async with asyncio.timeout(30), interference:
+        while observer.latest.state != "closed":
+            await asyncio.sleep(0)
+        assert not over()
+        answered.set()
+        while not over():
+            await asyncio.sleep(0)
+        assert [approval.generation for approval in operator.approvals] == [2]
