@@ -11,17 +11,21 @@ from pathlib import Path
 from tests.e2e.runs import run
 
 SEED = (
-    "--scenario seed --events 4500 --keys 10 --rate 1500 --stall 7 --no-console "
+    "--scenario seed --events 2500 --keys 10 --rate 1500 --stall 7 --no-console "
     "--set BREAKER_FAILURE_THRESHOLD=5 --set EVENT_GRID_TOPIC_KEY=d3Jvbmc= "
-    "--set PROCESSING_RETRY_INITIAL_SECONDS=0.01"
+    "--set PROCESSING_RETRY_INITIAL_SECONDS=0.2"
 )
+"""Each key has two events that fail, its 100th and its 200th. The first five failures open the
+circuit, so that five keys have both before them; and each takes 0.2 + 0.4 + 0.8 s of pauses. What
+stands behind the second would start later than the verifier's second of grace, on any machine.
+"""
 
 
 def test_with_the_gate_no_event_starts_while_open(tmp_path: Path) -> None:
     report = run(tmp_path, SEED).report
     assert report["circuit"]["opened"] == 1
     assert report["circuit"]["started_while_open"] == 0
-    assert report["handled"] < 4500 - 45, "the circuit held the rest"
+    assert report["handled"] < 2500 - 20, "the circuit held the rest"
     assert report["circuit"]["state"] == "open"
 
 
