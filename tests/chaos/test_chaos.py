@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from loadtest.chaos.plan import FaultKind, draw
 from tests.e2e.runs import Finished, run
 
@@ -53,6 +55,7 @@ def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> Non
     assert any("reached the ledger again" in line for line in finished.report["broken"])
 
 
+@pytest.mark.timeout(360)  # up to three runs
 def test_without_the_hold_an_outage_loses_events(tmp_path: Path) -> None:
     """Nothing runs the invocation again, and the host checkpoints past what it had not handled.
 
