@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from collections import Counter, defaultdict
+from contextlib import AsyncExitStack
 from pathlib import Path
 
+from loadtest.clients import blob_container
 from loadtest.collector import connect
 from loadtest.endpoints import Endpoints
 from loadtest.hosts import host_instances
+from loadtest.ownership import CONTAINER
 from loadtest.settings import Scenario, Settings
 from loadtest.stack import Stack
-from tests.e2e.test_recreated_hub import WORKLOAD, manage, send, until
+from tests.e2e.test_recreated_hub import PATIENCE, WORKLOAD, manage, send, until
 from tests.forked import run_module_async
 
 NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:NotingHandler"}
@@ -33,6 +37,17 @@ def count(endpoints: Endpoints) -> int:
     """How many events the handler was given."""
     with connect(endpoints) as client:
         return int(client.llen("noted"))
+
+
+async def checkpoints(endpoints: Endpoints) -> dict[str, int]:
+    """The sequence number in each partition's checkpoint."""
+    async with AsyncExitStack() as opened:
+        blobs = await blob_container(endpoints, CONTAINER, opened)
+        return {
+            blob.name.rpartition("/")[2]: int(blob.metadata["sequencenumber"])
+            async for blob in blobs.list_blobs(include=["metadata"])
+            if "/checkpoint/" in blob.name
+        }
 
 
 async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -58,12 +73,17 @@ async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
         assert refused.returncode == 1
         assert "the app is running" in refused.stderr
 
-        await manage(endpoints, "stop")
-        await until(lambda: not host_instances(stack.state_dir), stack, "the end of the host")
         events: dict[str, list[int]] = defaultdict(list)
         for partition, sequence_number in noted(endpoints):
             events[partition].append(sequence_number)
-        last = max(events["1"])
+        ends = {partition: max(numbers) for partition, numbers in events.items()}
+        # A host that is stopped before it has written a checkpoint does not write it any more.
+        async with asyncio.timeout(PATIENCE):
+            while await checkpoints(endpoints) != ends:
+                await asyncio.sleep(0.1)
+        await manage(endpoints, "stop")
+        await until(lambda: not host_instances(stack.state_dir), stack, "the end of the host")
+        last = ends["1"]
         beyond = await rewind(endpoints, "--partition", "1", "--to", str(last + 2))
         assert (beyond.returncode, "is not among them" in beyond.stderr) == (1, True)
         unknown = await rewind(endpoints, "--partition", "9", "--to-start")
@@ -91,6 +111,5 @@ async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
         )
         again = noted(endpoints)[before:]
         assert len(again) == expected.total() + WORKLOAD.events
-        ends = {partition: max(numbers) for partition, numbers in events.items()}
         replayed = [each for each in again if each[1] <= ends[each[0]]]
         assert Counter(replayed) == expected
