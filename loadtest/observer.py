@@ -22,6 +22,7 @@ from loadtest.errors import StackError
 _POLL_SECONDS = 0.05
 _MOST_POLL_SECONDS = 1.0
 _SAMPLE_SECONDS = 0.25
+_QUEUE_SECONDS = 30.0
 _SLOW_POLL_SECONDS = 0.5
 _AZURE_POLL_SECONDS = 5.0
 """Azure Resource Manager counts reads."""
@@ -98,20 +99,29 @@ class Observer:
                 await task
 
     async def first(self, patience_seconds: float = 10.0) -> Sample:
-        """Wait for the first sample.
+        """Wait for the first sample, and for the first look into the poison queue: what comes into
+        it from then on is this run's.
 
         Raises:
-            StackError: Redis does not answer.
+            StackError: Redis or the queue does not answer.
         """
         try:
             async with asyncio.timeout(patience_seconds):
-                return await self.until(lambda sample: sample.at_us > 0)
+                await self.until(lambda sample: sample.at_us > 0)
         except TimeoutError:
             by_identity = self._endpoints.redis_by_identity
             question = "are you logged in (az login)?" if by_identity else "is the stack up?"
             raise StackError(
                 f"Redis at {self._endpoints.redis_address} did not answer within "
                 f"{patience_seconds:g} s: {question}"
+            ) from None
+        try:
+            async with asyncio.timeout(_QUEUE_SECONDS):
+                return await self.until(lambda _: self._poisoned_before is not None)
+        except TimeoutError:
+            raise StackError(
+                f"the poison queue {self._endpoints.poison_queue} did not answer within "
+                f"{_QUEUE_SECONDS:g} s"
             ) from None
 
     async def until(self, condition: Callable[[Sample], bool]) -> Sample:
