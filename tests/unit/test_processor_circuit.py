@@ -50,9 +50,11 @@ async def test_held_batch_goes_on_when_the_circuit_closes() -> None:
         assert made.breaker.circuit.admits
 
 
-async def test_kept_event_waits_for_the_open_circuit() -> None:
+async def test_kept_event_waits_for_the_open_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failing dependency opens the circuit; its events are neither lost nor poisoned."""
-    down = True
+    loop, down, ahead = asyncio.get_running_loop(), True, 0.0
+    clock = loop.time
+    monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
 
     async def outage(_each: Event) -> None:
         if down:
@@ -60,12 +62,18 @@ async def test_kept_event_waits_for_the_open_circuit() -> None:
 
     async with parts(
         outage,
-        settings={"max_attempts": 1, "hold_seconds": 0.05},
+        settings={"max_attempts": 1, "hold_seconds": 60.0},
         breaker_settings={"failure_threshold": 3},
     ) as made:
         events = keyed(*"abcdeabcde")
+        running = asyncio.create_task(made.processor.process(batch(events)))
+        while made.breaker.circuit.admits:
+            await asyncio.sleep(0)
+        while not running.done():  # the hold begins when the lanes come to the gate
+            ahead += 60
+            await asyncio.sleep(0)
         with pytest.raises(CircuitOpenError):
-            await made.processor.process(batch(events))
+            await running
         assert made.breaker.circuit.generation == 1
         assert (made.handled, made.poisoned) == ([], [])
         down = False
