@@ -155,7 +155,9 @@ async def test_circuit_and_beat_come_beside_the_messages(backplane: MemoryBackpl
 async def test_a_redrive_whose_instance_died_is_ended(
     backplane: MemoryBackplane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once its lease is gone for a while; one that runs is left alone."""
+    """Once its lease is gone for a while; one that runs is left alone. It is said until it has come
+    back from the backplane, and no more then.
+    """
     monkeypatch.setattr(duties_module, "SECONDS", 0.002)
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
@@ -176,7 +178,10 @@ async def test_a_redrive_whose_instance_died_is_ended(
         assert said == []
         await coordination.give_back(REDRIVE, "j")
         await until(lambda: (fanout.snapshot.redrive or {}).get("done"))
+        heard = len(said)
+        await asyncio.sleep(0.05)
+        assert len(said) == heard
         duty.cancel()
         await asyncio.gather(duty, return_exceptions=True)
-    assert [(kind, data["job"], data["done"]) for kind, data in said] == [(REDRIVE, "j", True)]
+    assert {(kind, data["job"], data["done"]) for kind, data in said} == {(REDRIVE, "j", True)}
     assert "run it again" in said[0][1]["stopped"]
