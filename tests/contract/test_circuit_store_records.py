@@ -21,6 +21,7 @@ from breaker import RedisCircuitStore as RedisStore
 from breaker.alerts.base import AlertBatch
 from breaker.state import CircuitState
 from breaker.stores.base import CALLBACK_LIMIT, Callback
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 RULES = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1).rules("here:1")
 
@@ -38,7 +39,7 @@ async def store(
     if request.param == "memory":
         tested = MemoryCircuitStore("c", now_us=clock.now_us)
     else:
-        tested = RedisStore(redis_url, "c", now_us=clock.now_us)
+        tested = RedisStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
     yield tested
     await tested.aclose()
 
@@ -336,12 +337,12 @@ async def test_changes_are_pushed(store: CircuitStore) -> None:
     async with aclosing(store.changes(RULES)) as changes:
         assert await anext(changes) is None
         await open_it(store)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             pushed = await anext(changes)
         assert pushed is not None
         assert (pushed.state, pushed.generation, pushed.failures) == (CircuitState.OPEN, 1, 2)
         await store.approve(RULES, 1, "ann")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             pushed = await anext(changes)
         assert pushed is not None
         assert (pushed.state, pushed.by) == (CircuitState.HALF_OPEN, "ann")

@@ -13,6 +13,7 @@ from breaker import BreakerSettings, CircuitStore, ManualClock, MemoryCircuitSto
 from breaker import RedisCircuitStore as RedisStore
 from breaker.state import Circuit, CircuitState, Rules
 from breaker.stores.base import Admission
+from tests.patience import STORE_SECONDS
 
 _reports = itertools.count()
 
@@ -577,7 +578,7 @@ async def store(
     if request.param == "memory":
         tested = MemoryCircuitStore("c", now_us=clock.now_us)
     else:
-        tested = RedisStore(redis_url, "c", now_us=clock.now_us)
+        tested = RedisStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
     yield tested
     await tested.aclose()
 

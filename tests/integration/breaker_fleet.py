@@ -26,6 +26,9 @@ from breaker import (
 )
 from breaker.stores.redis import connect
 
+PATIENCE = 60.0
+"""Seconds: fifty processes that begin at the same moment may wait long for an answer each."""
+
 
 def shift_clock(seconds: float) -> None:
     """Make this process believe in another time."""
@@ -40,11 +43,11 @@ class Child:
     def __init__(self, orders: dict[str, Any], index: int) -> None:
         self.orders = orders
         self.index = index
-        self.client = connect(orders["url"])
+        self.client = connect(orders["url"], BreakerSettings(store_timeout_seconds=PATIENCE))
 
     def breaker(self, number: int) -> CircuitBreaker:
         settings = BreakerSettings(name=f"round-{number}", **self.orders["settings"])
-        store = RedisCircuitStore(self.client, settings.name)
+        store = RedisCircuitStore(self.client, settings.name, timeout_seconds=PATIENCE)
         return CircuitBreaker(store, settings, instance=f"child:{self.index}")
 
     async def prepare(self) -> None:

@@ -1,6 +1,7 @@
 """One process that opens a circuit and is killed on the way: `python breaker_opener.py < orders`.
 
-Orders: {"url", "endpoint", "key", "die"} where `die` names the moment of the `kill -9`.
+Orders: {"url", "endpoint", "key", "die"} where `die` names the moment of the `kill -9`; at any
+other word it stays, to be killed from outside.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from breaker import Alert, BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
+from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
 from breaker.alerts.event_grid import EventGridPublisher
 from breaker.state import Rules
 
@@ -42,30 +43,19 @@ class MortalStore(RedisCircuitStore):
         await super().settle_alert(rules, token, entry, lease_seconds)
 
 
-class MortalPublisher(EventGridPublisher):
-    """Dies once the topic has the event but the answer is not back."""
-
-    moment = ""
-
-    async def publish(self, alert: Alert) -> None:
-        if self.moment == "while publishing":
-            asyncio.get_running_loop().call_later(0.3, die)
-        await super().publish(alert)
-
-
 async def main() -> None:
     """Open the circuit with two failures, then stay."""
     orders = json.loads(sys.stdin.read())
-    settings = BreakerSettings(name="c", failure_threshold=2, alert_lease_seconds=1)
-    MortalStore.moment = MortalPublisher.moment = orders["die"]
-    publisher = MortalPublisher(orders["endpoint"], key=orders["key"])
-    store = MortalStore(orders["url"], "c")
+    settings = BreakerSettings(name="c", failure_threshold=2, window_seconds=600)
+    MortalStore.moment = orders["die"]
+    publisher = EventGridPublisher(orders["endpoint"], key=orders["key"])
+    store = MortalStore(orders["url"], "c", timeout_seconds=30)
     async with CircuitBreaker(store, settings, publisher=publisher) as breaker:
         await breaker.record_failure("first", "boom", Permit(0))
         if orders["die"] == "before the script":
             die()
         await breaker.record_failure("second", "boom", Permit(0))
-        await asyncio.sleep(30)
+        await asyncio.sleep(120)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import redis
 
 from local.services.ports import free_port
 from local.services.redis import find_redis_server, redis_arguments
+from tests.patience import HANG_SECONDS
 
 
 class Server:
@@ -33,7 +34,7 @@ class Server:
                 stderr=log,
             )
         with redis.Redis(port=self.port) as client:
-            deadline = time.monotonic() + 10
+            deadline = time.monotonic() + HANG_SECONDS
             while not _answers(client):
                 assert time.monotonic() < deadline, "Redis did not start"
                 time.sleep(0.02)
@@ -42,7 +43,7 @@ class Server:
         if self.process is not None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-            self.process.wait(10)
+            self.process.wait(HANG_SECONDS)
             self.process = None
 
     def send(self, number: signal.Signals) -> None:

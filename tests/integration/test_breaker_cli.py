@@ -15,6 +15,7 @@ from aiohttp import web
 
 from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
 from tests.forked import run_module_async
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +28,8 @@ async def cli(*arguments: str, **settings: str) -> tuple[int, str, str]:
 
 def environment(settings: dict[str, str]) -> dict[str, str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BREAKER_")}
-    return {**clean, "BREAKER_NAME": "c", **settings}
+    patient = {"BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}"}
+    return {**clean, "BREAKER_NAME": "c", **patient, **settings}
 
 
 async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
@@ -51,7 +53,8 @@ async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
 
 async def open_it(redis_url: str) -> None:
     settings = BreakerSettings(name="c", failure_threshold=1)
-    breaker = CircuitBreaker(RedisCircuitStore(redis_url, "c"), settings, instance="app:1")
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    breaker = CircuitBreaker(store, settings, instance="app:1")
     await breaker.record_failure("a", "boom", Permit(0))
     await breaker.aclose()
 
@@ -156,7 +159,7 @@ async def test_watching_shows_changes_until_interrupted(redis_url: str) -> None:
     """One JSON object per change."""
     process = await start("status", "--watch", "--json", REDIS_URL=redis_url)
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(HANG_SECONDS):
         assert json.loads(await process.stdout.readline())["state"] == "closed"
         await open_it(redis_url)
         told = {"state": "closed"}
@@ -184,7 +187,8 @@ async def test_approving_calls_the_workflow_back(redis_url: str) -> None:
     await site.start()
     try:
         await open_it(redis_url)
-        breaker = CircuitBreaker(RedisCircuitStore(redis_url, "c"))
+        store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+        breaker = CircuitBreaker(store)
         assert not await breaker.approvals.register(1, f"{site.name}/callback?sig=s")
         await breaker.aclose()
         for _ in range(2):

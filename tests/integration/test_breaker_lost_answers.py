@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from breaker import BreakerSettings, Permit, RedisCircuitStore
 from breaker.state import Circuit
+from tests.patience import STORE_SECONDS
 
 RULES = BreakerSettings(name="c", failure_ratio=0.9, failure_threshold=100).rules("here:1")
 
@@ -55,7 +56,8 @@ async def relayed(redis_url: str) -> AsyncIterator[tuple[Relay, RedisCircuitStor
     relay = Relay(parts.hostname or "", parts.port or 0)
     server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    store = RedisCircuitStore(parts._replace(netloc=f"127.0.0.1:{port}").geturl(), "c")
+    url = parts._replace(netloc=f"127.0.0.1:{port}").geturl()
+    store = RedisCircuitStore(url, "c", timeout_seconds=STORE_SECONDS)
     try:
         yield relay, store
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,18 @@ import redis
 
 from breaker import BreakerSettings, CircuitBreaker, CircuitState, RedisCircuitStore
 from tests.integration.own_redis import Server
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 SETTINGS = BreakerSettings(
     name="c",
     failure_threshold=2,
     poll_seconds=0.05,
-    store_timeout_seconds=0.3,
-    store_grace_seconds=20,
+    store_timeout_seconds=STORE_SECONDS,
+    store_grace_seconds=600,
 )
+CHANNEL = b"breaker:{c}:changes"
+POLLING = 1
+"""Which of a watcher's tasks asks: the other one listens."""
 
 
 @pytest.fixture
@@ -35,7 +40,7 @@ def breaker_at(server: Server, settings: BreakerSettings = SETTINGS) -> CircuitB
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():
             await asyncio.sleep(0.01)
 
@@ -56,8 +61,9 @@ async def test_a_restart_is_a_short_hold(server: Server) -> None:
         server.start()
         await until(lambda: one.circuit.admits and two.circuit.admits)
         assert one.circuit.generation == 1
-        two._watcher._poll_seconds = 600
-        await asyncio.sleep(0.5)
+        with redis.Redis(port=server.port) as client:
+            await until(lambda: dict(client.pubsub_numsub(CHANNEL))[CHANNEL] == 2)
+        two._watcher._tasks[POLLING].cancel()
         await open_it(one)
         await until(lambda: two.circuit.state is CircuitState.OPEN)
         assert two.circuit.generation == 2
@@ -90,7 +96,7 @@ async def test_a_restart_that_lost_everything_is_made_good(server: Server) -> No
         await until(lambda: not one.circuit.degraded and not two.circuit.degraded)
         with redis.Redis(port=server.port, decode_responses=True) as client:
             key = "breaker:{c}:circuit"
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(HANG_SECONDS):
                 while client.hmget(key, "state", "generation") != ["open", "1"]:
                     await asyncio.sleep(0.01)
             ((_, noted),) = client.xrange("breaker:{c}:history")
@@ -102,7 +108,7 @@ async def test_a_restart_that_lost_everything_is_made_good(server: Server) -> No
 
 async def test_a_paused_redis_is_an_outage(server: Server) -> None:
     """Connections stand, nothing answers: held after the time-out, back when it goes on."""
-    async with breaker_at(server) as breaker:
+    async with breaker_at(server, replace(SETTINGS, store_timeout_seconds=0.3)) as breaker:
         server.send(signal.SIGSTOP)
         await until(lambda: breaker.circuit.holding)
         server.send(signal.SIGCONT)
@@ -111,14 +117,7 @@ async def test_a_paused_redis_is_an_outage(server: Server) -> None:
 
 async def test_after_the_grace_time_each_instance_goes_on_alone(server: Server) -> None:
     """Then it opens alone, and the store learns of it when it is back."""
-    settings = BreakerSettings(
-        name="c",
-        failure_threshold=2,
-        poll_seconds=0.05,
-        store_timeout_seconds=0.3,
-        store_grace_seconds=0.3,
-    )
-    async with breaker_at(server, settings) as breaker:
+    async with breaker_at(server, replace(SETTINGS, store_grace_seconds=0.3)) as breaker:
         server.stop()
         await until(lambda: breaker.circuit.degraded and breaker.circuit.admits)
         await open_it(breaker)

@@ -25,12 +25,13 @@ from breaker import (
     SettingsError,
     StoreUnavailableError,
 )
-from breaker.state import SUCCESS_REPORTS
+from breaker.state import SUCCESS_REPORTS, Change, Rules
 from breaker.stores import lua
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
 from local.services.redis import find_redis_server, redis_arguments
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
 RULES = SETTINGS.rules("here:1")
@@ -40,9 +41,26 @@ BOUNDED = {"circuit", "outbox", "history", "samples"}
 
 @pytest.fixture
 async def store(redis_url: str) -> AsyncIterator[RedisCircuitStore]:
-    made = RedisCircuitStore(redis_url, "c")
+    made = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
     yield made
     await made.aclose()
+
+
+class CountingStore(RedisCircuitStore):
+    """Counts the snapshots that it has given: by them one knows how far a watcher is."""
+
+    snapshots = 0
+
+    async def snapshot(self, rules: Rules) -> Change:
+        found = await super().snapshot(rules)
+        self.snapshots += 1
+        return found
+
+    async def watched(self) -> None:
+        """Wait until whoever watches has nothing more to do than to listen, and to poll one day."""
+        async with asyncio.timeout(HANG_SECONDS):
+            while self.snapshots < 3:  # at the start, of the polling, and once it listens
+                await asyncio.sleep(0.01)
 
 
 async def through_everything(store: RedisCircuitStore) -> None:
@@ -82,9 +100,11 @@ async def test_the_window_outlives_its_youngest_failure(
     with redis.Redis.from_url(redis_url) as client:
         for number, left_ms in enumerate((30_001, 59_000, 61_000)):
             await store.record_failure(RULES, f"a{number}", "boom", Permit(0))
+            began = time.monotonic()
             client.pexpire("breaker:{c}:window", left_ms)
             await store.record_failure(RULES, f"b{number}", "boom", Permit(0))
-            assert client.pttl("breaker:{c}:window") >= 60_000 - 1_000
+            left: Any = client.pttl("breaker:{c}:window")
+            assert left >= 60_000 - 1_000 * (time.monotonic() - began)
             client.delete("breaker:{c}:window")
 
 
@@ -117,7 +137,7 @@ async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircu
 async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
     """Steady work never lets their key expire, so what is outside the window must go by itself."""
     clock = ManualClock(start=1_000.0)
-    store = RedisCircuitStore(redis_url, "c", now_us=clock.now_us)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
     with redis.Redis.from_url(redis_url) as client:
         for number in range(40):
             clock.advance(SETTINGS.window_seconds / 10)
@@ -146,9 +166,10 @@ async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
     """P3, P4: nothing per healthy event, one command per failure, as Redis itself counts."""
     settings = BreakerSettings(name="c", poll_seconds=300)
     with redis.Redis.from_url(redis_url) as client:
-        async with CircuitBreaker(RedisCircuitStore(redis_url, "c"), settings) as breaker:
+        store = CountingStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+        async with CircuitBreaker(store, settings) as breaker:
             await breaker.record_failure("warm", "boom", await breaker.try_acquire())
-            await asyncio.sleep(0.1)
+            await store.watched()
             client.config_resetstat()
             for _ in range(1_000):
                 permit = await breaker.try_acquire()
@@ -218,7 +239,7 @@ async def test_some_connections_go_back_each_time(redis_url: str, options: dict[
     """Of a small pool, since others need them; with tokens, since they are renewed there."""
     async with Redis.from_url(redis_url, **options) as client:
         connection = await client.client_id()
-        store = RedisCircuitStore(client, "c")
+        store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
         await store.snapshot(RULES)
         assert await client.client_id() == connection
         await store.aclose()
@@ -227,7 +248,10 @@ async def test_some_connections_go_back_each_time(redis_url: str, options: dict[
 async def test_circuits_of_one_client_share_its_connections(redis_url: str) -> None:
     """A circuit per tenant, say: more of them than the pool has connections."""
     async with Redis.from_url(redis_url, max_connections=2 * CONNECTIONS) as client:
-        stores = [RedisCircuitStore(client, f"c{number}") for number in range(40)]
+        stores = [
+            RedisCircuitStore(client, f"c{number}", timeout_seconds=STORE_SECONDS)
+            for number in range(40)
+        ]
         for store in stores:
             await store.snapshot(RULES)
         await stores[0].aclose()
@@ -237,7 +261,7 @@ async def test_a_closed_store_gives_its_connections_back(redis_url: str) -> None
     """The caller's client goes on with them."""
     async with Redis.from_url(redis_url) as client:
         connection = await client.client_id()
-        store = RedisCircuitStore(client, "c")
+        store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
         await store.snapshot(RULES)
         assert await client.client_id() != connection
         await store.aclose()
@@ -260,7 +284,7 @@ async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> 
 async def test_any_client_will_do(redis_url: str, decode: bool) -> None:
     """The caller's client, decoding or not, stays the caller's."""
     async with Redis.from_url(redis_url, decode_responses=decode) as client:
-        store = RedisCircuitStore(client, "c")
+        store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
         async with CircuitBreaker(store, SETTINGS) as breaker:
             await breaker.isolate("ann", "Grüße, мир")
             assert [entry.reason for entry in await breaker.history()] == ["Grüße, мир"]
@@ -277,7 +301,7 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
     assert str(raised.value).endswith("; is REDIS_URL right, and is Redis up?")
     await refused.aclose()
 
-    store = RedisCircuitStore(redis_url, "c", timeout_seconds=0.2)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
     with redis.Redis.from_url(redis_url) as client:
         client.set("breaker:{c}:circuit", "no hash")
         with pytest.raises(StoreUnavailableError) as raised:
@@ -286,9 +310,11 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
         assert "REDIS_URL" not in str(raised.value)
         client.delete("breaker:{c}:circuit")
         assert (await store.outbox(RULES)).pending == 0
-        client.client_pause(600)
+        store._runner._timeout = 0.2
+        client.client_pause(600_000, all=False)  # what may write: a script, and not the end of it
         with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
             await store.outbox(RULES)
+        store._runner._timeout = STORE_SECONDS
         client.client_unpause()
     # The late answer is nobody's.
     assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
@@ -314,7 +340,8 @@ async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> 
         client.execute_command(*words)
         client.acl_log_reset()
         try:
-            store = RedisCircuitStore(f"redis://operator:secret@{address}", "c")
+            url = f"redis://operator:secret@{address}"
+            store = RedisCircuitStore(url, "c", timeout_seconds=STORE_SECONDS)
             await through_everything(store)
             for callback in await store.claim_callbacks(RULES, 30):
                 await store.settle_callback(RULES, callback)
@@ -347,7 +374,7 @@ def cluster_url(tmp_path: Path) -> Iterator[str]:
             stderr=log,
         )
         try:
-            for _ in range(200):
+            while True:
                 try:
                     client.execute_command("CLUSTER ADDSLOTS", *range(16384))
                     break
@@ -359,19 +386,27 @@ def cluster_url(tmp_path: Path) -> Iterator[str]:
             yield f"redis://127.0.0.1:{port}"
         finally:
             server.terminate()
-            server.wait(10)
+            server.wait(HANG_SECONDS)
 
 
 async def test_a_cluster_takes_every_script(cluster_url: str) -> None:
     """OSS clustering policy: all keys of a circuit in one slot, pushes arrive."""
-    settings = BreakerSettings(name="c", failure_threshold=3, redis_cluster=True, poll_seconds=60)
+    settings = BreakerSettings(
+        name="c",
+        failure_threshold=3,
+        redis_cluster=True,
+        poll_seconds=300,
+        store_timeout_seconds=STORE_SECONDS,
+    )
+    store = CountingStore.from_settings(cluster_url, settings)
     one = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
-    two = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
+    two = CircuitBreaker(store, settings)
     async with one, two:
-        await asyncio.sleep(0.2)
+        await store.watched()
+        closed = two.circuit
         for number in range(3):
             await one.record_failure(f"{number}", "boom", Permit(0))
-        known = await two.wait_for_change(two.circuit, timeout=5)
+        known = await two.wait_for_change(closed, timeout=HANG_SECONDS)
         assert known.state is CircuitState.OPEN
         await two.approve(1, "ann")
         assert len(await one.history()) == 3
@@ -401,7 +436,7 @@ async def test_entra_and_tls_are_settings() -> None:
 async def test_an_injected_clock_reaches_the_scripts(redis_url: str) -> None:
     """For tests only: otherwise the server's TIME decides."""
     clock = ManualClock(start=5.0)
-    store = RedisCircuitStore(redis_url, "c", now_us=clock.now_us)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
     await store.isolate(RULES, "ann", "x")
     assert (await store.snapshot(RULES)).circuit.opened_at == 5.0
     await store.aclose()

@@ -30,8 +30,9 @@ from breaker import (
     RedisCircuitStore,
     StoreUnavailableError,
 )
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
-SETTINGS = BreakerSettings(name="c", failure_threshold=1, store_timeout_seconds=5)
+SETTINGS = BreakerSettings(name="c", failure_threshold=1, store_timeout_seconds=STORE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -115,8 +116,9 @@ async def test_a_breaker_over_tls_with_an_acl_user(redis_url: str, tls: TlsEnd) 
             one = CircuitBreaker(RedisCircuitStore.from_settings(url, SETTINGS), SETTINGS)
             two = CircuitBreaker(RedisCircuitStore.from_settings(url, SETTINGS), SETTINGS)
             async with one, two:
+                closed = two.circuit
                 await one.record_failure("a", "boom", Permit(0))
-                known = await two.wait_for_change(two.circuit, timeout=10)
+                known = await two.wait_for_change(closed, timeout=HANG_SECONDS)
                 assert (known.state, known.degraded) == (CircuitState.OPEN, False)
                 users = {row["user"] for row in admin.client_list() if row["cmd"] != "client|list"}
                 assert "operator" in users
@@ -150,12 +152,13 @@ async def test_a_peer_that_is_gone_does_not_keep_a_store_from_closing(tls: TlsEn
         with contextlib.suppress(OSError):
             await asyncio.gather(pass_on(reader, to_writer), pass_on(to_reader, writer))
 
-    settings = BreakerSettings(name="c", store_timeout_seconds=0.5)
     async with await asyncio.start_server(relay, "127.0.0.1", 0) as server:
         relayed = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         url = f"rediss://{relayed}/0?ssl_ca_certs={tls.certificate}"
-        store = RedisCircuitStore.from_settings(url, settings)
-        await store.snapshot(settings.rules("here:1"))
+        store = RedisCircuitStore.from_settings(url, SETTINGS)
+        await store.snapshot(SETTINGS.rules("here:1"))
+        for connection in store._runner._kept:
+            connection.socket_connect_timeout = 0.1  # how long it waits for the other side's word
         gone = True
         await store.aclose()
         for end in ends:

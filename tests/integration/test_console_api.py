@@ -16,6 +16,7 @@ from aiohttp import web
 
 from breaker import BreakerSettings, CircuitBreaker, CircuitState, Permit, RedisCircuitStore
 from local.services.ports import free_port
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 ROOT = Path(__file__).parents[2]
 TOKEN = "a-token-of-32-characters-for-test"
@@ -59,6 +60,7 @@ def console_environment(redis_url: str, outside: Outside, **settings: str) -> di
         **os.environ,
         "REDIS_URL": redis_url,
         "BREAKER_NAME": "c",
+        "BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}",
         "CONSOLE_TOKEN": TOKEN,
         "CONSOLE_DELIVERY_SECONDS": "0.2",
         "EVENT_GRID_TOPIC_ENDPOINT": f"{outside.url}/topic",
@@ -79,13 +81,13 @@ async def console(redis_url: str, outside: Outside) -> AsyncIterator[httpx.Async
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers) as client:
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(HANG_SECONDS):
                 while not await _healthy(client):
                     await asyncio.sleep(0.05)
             yield client
         finally:
             process.terminate()
-            assert await asyncio.wait_for(process.wait(), 15) in {0, -15}
+            assert await asyncio.wait_for(process.wait(), HANG_SECONDS) in {0, -15}
 
 
 async def _healthy(client: httpx.AsyncClient) -> bool:
@@ -98,13 +100,14 @@ async def _healthy(client: httpx.AsyncClient) -> bool:
 @pytest.fixture
 async def breaker(redis_url: str) -> AsyncIterator[CircuitBreaker]:
     """An instance of the app, with a circuit that is open in generation 1; it publishes nothing."""
-    async with CircuitBreaker(RedisCircuitStore(redis_url, "c"), SETTINGS) as made:
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    async with CircuitBreaker(store, SETTINGS) as made:
         await made.record_failure("a", "boom", Permit(0))
         yield made
 
 
 async def until(condition: Any) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(HANG_SECONDS):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -176,7 +179,7 @@ async def test_settings_that_cannot_be_used_end_it_at_once(
         env=console_environment(redis_url, outside, **settings),
         stderr=asyncio.subprocess.PIPE,
     )
-    _, err = await asyncio.wait_for(process.communicate(), 30)
+    _, err = await asyncio.wait_for(process.communicate(), HANG_SECONDS)
     assert process.returncode == 2
     assert says in err.decode()
     assert TOKEN not in err.decode()
