@@ -20,6 +20,7 @@ from websockets.exceptions import WebSocketException
 from local.services.ports import free_port
 from tests.console_server import BEARER, TOKEN
 from tests.forked import Forked
+from tests.patience import HANG_SECONDS
 
 KIND = "test"
 
@@ -54,13 +55,13 @@ class Fleet:
         process = self.running[port]
         process.kill()
         self.kills += 1
-        await asyncio.to_thread(process.wait, 10)
+        await asyncio.to_thread(process.wait, HANG_SECONDS)
         await asyncio.sleep(chance.uniform(0, 0.5))
         self.start(port)
 
     async def healthy(self) -> None:
         """Wait until all of them answer."""
-        async with httpx.AsyncClient() as client, asyncio.timeout(30):
+        async with httpx.AsyncClient() as client, asyncio.timeout(HANG_SECONDS):
             for port in self.ports:
                 while True:
                     try:
@@ -74,7 +75,10 @@ class Fleet:
 @contextmanager
 def fleet(redis_url: str, directory: Path, instances: int) -> Iterator[Fleet]:
     """Start consoles; end them all."""
-    made = Fleet(redis_url, directory, [free_port() for _ in range(instances)])
+    ports: list[int] = []
+    while len(ports) < instances:
+        ports.append(free_port(avoid=ports))
+    made = Fleet(redis_url, directory, ports)
     try:
         for port in made.ports:
             made.start(port)
@@ -82,7 +86,7 @@ def fleet(redis_url: str, directory: Path, instances: int) -> Iterator[Fleet]:
     finally:
         for process in made.running.values():
             process.kill()
-            process.wait(10)
+            process.wait(HANG_SECONDS)
 
 
 @dataclass
@@ -102,7 +106,7 @@ class Page:
         while True:
             try:
                 async with connect(
-                    self.url, additional_headers=BEARER, compression=None, open_timeout=10
+                    self.url, additional_headers=BEARER, compression=None, open_timeout=HANG_SECONDS
                 ) as live:
                     self.connections += 1
                     await live.send(json.dumps({"type": "resume", "cursor": self.cursor}))
@@ -132,7 +136,7 @@ async def pages(url: str, number: int, chance: random.Random) -> AsyncIterator[l
     made = [Page(url) for _ in range(number)]
     tasks = [asyncio.create_task(page.run(chance)) for page in made]
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(HANG_SECONDS):
             for page in made:
                 await page.ready.wait()
         yield made

@@ -20,6 +20,7 @@ from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.app import create_app
 from console.server import configure
 from console.settings import ConsoleSettings
+from tests.patience import HANG_SECONDS
 
 TOKEN = "a-token-of-32-characters-for-test"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -83,7 +84,7 @@ async def serving(app: Starlette, settings: ConsoleSettings) -> AsyncIterator[Se
     """Serve an app for a while, as `python -m console` does."""
     server = _Server(configure(app, settings))
     running = asyncio.create_task(server.serve())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not server.started:
             await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
@@ -111,7 +112,7 @@ async def resume(live: ClientConnection, cursor: str | None = None) -> None:
 
 async def hear(live: ClientConnection, *kinds: str) -> dict[str, Any]:
     """The next message of these types."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(HANG_SECONDS):
         while True:
             message: dict[str, Any] = json.loads(await live.recv())
             if message["type"] in kinds:
@@ -129,7 +130,7 @@ async def hear_items(live: ClientConnection, kind: str, count: int) -> list[dict
 
 async def closed_with(live: ClientConnection) -> int:
     """The code that the console closes with, whatever it says before."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         try:
             while True:
                 await live.recv()

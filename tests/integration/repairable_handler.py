@@ -1,5 +1,6 @@
 """The ledger behind a fault that can be repaired: events with the property `broken` are poison
-until the Redis key `repaired` exists, and take `pause_ms` milliseconds.
+until the Redis key `repaired` exists, take `pause_ms` milliseconds, and with the property `held`
+as long as the key `released` does not exist.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class RepairableLedger:
         ):
             raise PoisonEventError("broken until it is repaired")
         await asyncio.sleep(event.properties.get("pause_ms", 0) / 1000)
+        if event.properties.get("held"):
+            while not await self._client.exists(f"released:{event.properties['run']}"):
+                await asyncio.sleep(0.02)
         await self._ledger(event)
 
     async def aclose(self) -> None:

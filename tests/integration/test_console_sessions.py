@@ -31,6 +31,7 @@ from tests.console_server import (
     serving,
     serving_memory,
 )
+from tests.patience import HANG_SECONDS
 
 
 @asynccontextmanager
@@ -112,7 +113,7 @@ async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> Non
     await asyncio.sleep(0.02)
     assert "s" not in there
     coordination.away = False
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while "s" not in there:
             await asyncio.sleep(0.002)
         coordination._sets.clear()

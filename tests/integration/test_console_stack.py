@@ -23,6 +23,7 @@ from processing.adapters.redis_vitals import RedisVitals
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
 from tests.console_server import TOKEN, Browser, Served, hear_items, resume, serving
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 from tests.sdk_leaks import sdk_leaks_collected
 
 XSS = "<script>alert(1)</script>"
@@ -65,6 +66,11 @@ class Site:
         async with Redis.from_url(self.values["REDIS_URL"]) as client:
             await client.set(f"repaired:{self.run}", "1", ex=600)
 
+    async def release(self) -> None:
+        """From now on the handler lets go of what it holds."""
+        async with Redis.from_url(self.values["REDIS_URL"]) as client:
+            await client.set(f"released:{self.run}", "1", ex=600)
+
     @asynccontextmanager
     async def console(self, **settings: Any) -> AsyncIterator[Served]:
         """One instance of the console."""
@@ -93,6 +99,7 @@ def site(stack: dict[str, Any]) -> Site:
             "PROCESSING_MAX_ATTEMPTS": "1",
             "BREAKER_NAME": f"c{run}",
             "BREAKER_COUNT_POISON": "false",
+            "BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}",
         },
         run,
     )
@@ -170,7 +177,7 @@ async def keys(browser: Browser) -> list[str]:
 async def test_one_redrive_at_a_time(site: Site) -> None:
     """Over all instances; what is no selection is refused."""
     key = f"K-{site.run}"
-    await site.process((key, b"x", {"broken": True, "pause_ms": 700}))
+    await site.process((key, b"x", {"broken": True, "held": True}))
     await site.repair()
     async with site.console() as here, site.console() as there:
         ann, bob = await here.browser("ann"), await there.browser("bob")
@@ -186,6 +193,7 @@ async def test_one_redrive_at_a_time(site: Site) -> None:
                 409,
                 {"error": "another redrive runs: wait for its end"},
             )
+            await site.release()
             lines = [item["data"] for item in await hear_items(live, "log", 2)]
             assert [(line["kind"], line["by"]) for line in lines] == [("redrive", "ann")] * 2
             assert lines[0]["text"] == f"redrives key {key}"
@@ -238,7 +246,7 @@ async def vital_row(live: ClientConnection, vitals: RedisVitals) -> dict[str, An
 
 async def elected(client: Any, name: str) -> bytes:
     """Who reads for all."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while (reader := await client.get(f"console:{{{name}}}:reader")) is None:
             await asyncio.sleep(0.05)
     return bytes(reader)
