@@ -22,6 +22,7 @@ from loadtest.observer import Keys, Observer
 from loadtest.operator import Approve, Operator, approve_with
 from loadtest.person import Person
 from loadtest.settings import ApproveWith
+from tests.patience import HANG_SECONDS
 
 KEYS = Keys("run-1", "breakwater", ("a", "b"))
 
@@ -160,7 +161,7 @@ async def test_each_opening_is_approved_once_after_the_downstream_recovered(
     cloud.run(3, "WaitingForApproval")
     await set_circuit(client, "open", 3)
     await observer.until(lambda sample: sample.state == "closed" and sample.generation == 3)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while len(it.approvals) < 2:
             await asyncio.sleep(0)
     await stopped(task)
@@ -198,7 +199,7 @@ async def test_of_several_runs_for_a_generation_the_newest_counts(
     await set_circuit(client, "open", 2)
     it = operator(endpoints, observer, approve)
     task = asyncio.create_task(it.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not (it.approvals or task.done()):
             await asyncio.sleep(0)
     await stopped(task)
@@ -229,7 +230,7 @@ async def test_a_refusal_does_not_matter_when_somebody_else_was_faster(
     await set_circuit(client, "open", 2)
     it = operator(endpoints, observer, approve)
     task = asyncio.create_task(it.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(HANG_SECONDS):
         while not it.approvals:
             await asyncio.sleep(0)
     await stopped(task)
