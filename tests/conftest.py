@@ -92,7 +92,8 @@ def event_hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHubsEn
     """An Event Hubs endpoint with the hub "events" of 4 partitions, shared by the session."""
     directory: Path = tmp_path_factory.mktemp("event-hubs")
     key = base64.b64encode(secrets.token_bytes(32)).decode()
-    port, control = ports.free_port(), ports.free_port()
+    port = ports.free_port()
+    control = ports.free_port(avoid=[port])
     service = event_hubs_service(
         port, control, directory / "config.json", hub="events", partitions=4, key=key
     )

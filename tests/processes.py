@@ -20,6 +20,7 @@ from local.services.child import REPOSITORY
 from local.services.health import all_answer
 from local.services.service import Service
 from tests.forked import run_module
+from tests.patience import HANG_SECONDS
 
 
 def local_command(*arguments: str | Path) -> list[str]:
@@ -36,7 +37,9 @@ def run_local(
 
 
 @contextlib.contextmanager
-def running_service(service: Service, directory: Path, *, timeout: float = 60) -> Iterator[None]:
+def running_service(
+    service: Service, directory: Path, *, timeout: float = HANG_SECONDS
+) -> Iterator[None]:
     """A service of the stack alone, without the supervisor; its log is in `directory`."""
     log = directory / f"{service.name}.log"
     with log.open("wb") as output:
