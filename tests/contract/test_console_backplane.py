@@ -8,11 +8,14 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from breaker import BreakerSettings
 from breaker.stores.redis import connect
+from console import redis_backplane
 from console.backplane import Backplane, BackplaneError, MemoryBackplane, NotReaderError, order
 from console.coordination import READER, Coordination, MemoryCoordination
 from console.redis_backplane import RedisBackplane
 from console.redis_coordination import RedisCoordination
+from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 type Pair = tuple[Backplane, Coordination]
 
@@ -23,8 +26,12 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
         coordination = MemoryCoordination()
         yield MemoryBackplane(coordination, most=200, wait_seconds=0.05), coordination
         return
-    client = connect(request.getfixturevalue("redis_url"))
-    yield RedisBackplane(client, "c", most=200, most_lines=50), RedisCoordination(client, "c")
+    settings = BreakerSettings(store_timeout_seconds=STORE_SECONDS)
+    client = connect(request.getfixturevalue("redis_url"), settings)
+    yield (
+        RedisBackplane(client, "c", most=200, most_lines=50),
+        RedisCoordination(client, "c", timeout_seconds=STORE_SECONDS),
+    )
     await client.aclose()
 
 
@@ -42,9 +49,14 @@ async def test_messages_come_back_in_order_behind_a_cursor(pair: Pair) -> None:
     assert await backplane.latest(2) == everything[3:]
 
 
-async def test_a_reader_that_waits_gets_what_comes(pair: Pair) -> None:
+async def test_a_reader_that_waits_gets_what_comes(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Without asking again."""
     backplane, _ = pair
+    monkeypatch.setattr(redis_backplane, "WAIT_MS", round(500 * STORE_SECONDS))
+    if isinstance(backplane, MemoryBackplane):
+        backplane._wait = STORE_SECONDS / 2
     (first,) = await backplane.publish([("log", {"n": 0})])
     reading = asyncio.create_task(backplane.read(first, 10))
     await asyncio.sleep(0)
@@ -100,7 +112,7 @@ async def test_leases_are_one_holders(pair: Pair) -> None:
     assert await coordination.holder("job") == "one"
     await coordination.give_back("job", "one")
     assert await coordination.take("job", "two", 0.001)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while not await coordination.take("job", "one", 60):
             await asyncio.sleep(0.01)
 
@@ -116,7 +128,7 @@ async def test_marks_and_counts(pair: Pair) -> None:
     await coordination.forget("login:x")
     assert await coordination.count("login:x", 60) == 1
     await coordination.count("brief", 1)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while await coordination.count("brief", 1) > 1:
             await asyncio.sleep(0.05)
 
@@ -129,7 +141,7 @@ async def test_what_is_noted_stays_until_its_time(pair: Pair) -> None:
     for item, until in (("a", later), ("b", soon), ("c", time.time() - 5), ("d", later + 1)):
         await coordination.note("ended", item, until)
     assert (await coordination.noted("ended")).keys() - {"b"} == {"a", "d"}
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(HANG_SECONDS):
         while "b" in await coordination.noted("ended"):
             await asyncio.sleep(0.05)
     assert await coordination.noted("ended") == {"a": later, "d": later + 1}
