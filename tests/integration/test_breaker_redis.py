@@ -312,10 +312,12 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
         assert (await store.outbox(RULES)).pending == 0
         store._runner._timeout = 0.2
         client.client_pause(600_000, all=False)  # what may write: a script, and not the end of it
-        with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
-            await store.outbox(RULES)
+        try:
+            with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
+                await store.outbox(RULES)
+        finally:
+            client.client_unpause()
         store._runner._timeout = STORE_SECONDS
-        client.client_unpause()
     # The late answer is nobody's.
     assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
     await store.aclose()
