@@ -23,6 +23,7 @@ from loadtest.endpoints import Endpoints
 from local.services.console import console_service
 from tests.browser.chromium import WATCH, Complaints
 from tests.forked import Forked
+from tests.patience import HANG_SECONDS
 from tests.processes import wait_for
 
 READY = "body[data-connection=live]:not([data-state=unknown])"
@@ -99,7 +100,7 @@ class Site:
             wait_for(self._second_answers, f"the second console: see {log}")
             yield
             process.send_signal(signal.SIGTERM)
-            process.wait(10)
+            process.wait(HANG_SECONDS)
         finally:
             process.kill()
 

@@ -13,6 +13,7 @@ from playwright.async_api import ViewportSize, expect
 from tests.browser.console_site import Operator, Site
 from tests.e2e.runs import command
 from tests.forked import Forked
+from tests.patience import HANG_SECONDS
 from tests.processes import wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -60,7 +61,7 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
         assert "Open, generation 1" in told
         await ada.page.click("#confirm-go")
         await grace.until_state("closed")
-        code = await asyncio.to_thread(run.wait, 60)
+        code = await asyncio.to_thread(run.wait, HANG_SECONDS)
     finally:
         run.kill()
     assert code == 0, output.read_text()
@@ -69,8 +70,8 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     report = site.report()
     assert (report["lost"], report["duplicates"], report["order_violations"]) == (0, 0, 0)
     assert report["circuit"]["opened"] == 1
-    assert "approved by Ada" in (await grace.page.text_content("#history li:first-child") or "")
-    assert "Ada approved generation 1" in (await grace.page.text_content("#log") or "")
+    await expect(grace.page.locator("#history li:first-child")).to_contain_text("approved by Ada")
+    await expect(grace.page.locator("#log")).to_contain_text("Ada approved generation 1")
     await expect(grace.page.locator("#poison-count")).to_have_text(str(report["poisoned"]))
 
 
@@ -94,7 +95,7 @@ async def test_a_redrive_empties_the_poison_queue(site: Site) -> None:
     await site.send(run, *((key, b'{"amount": 1}', {"broken": True, "counter": n}) for n in (1, 2)))
     await ada.page.fill("#poison-query", key)
     rows = ada.page.locator("#poison tr")
-    await expect(rows).to_have_count(2)
+    await expect(rows).to_contain_text([key, key])
     assert "broken until it is repaired" in (await rows.first.text_content() or "")
 
     await rows.first.locator("button.link").click()
@@ -128,7 +129,7 @@ async def test_operators_on_different_instances_read_each_other(site: Site) -> N
             await operator.page.press("#say-text", "Enter")
         for operator in (ada, grace):
             await expect(operator.page.locator("#log")).to_contain_text("<b>failover</b> runs")
-            assert "Ada who is on it?" in (await operator.page.text_content("#log") or "")
+            await expect(operator.page.locator("#log")).to_contain_text("Ada who is on it?")
             assert await operator.page.locator("#log span b").count() == 0
     await grace.page.wait_for_selector("body[data-connection=down]")
     assert "Disconnected" in (await grace.page.text_content("#trouble") or "")
