@@ -98,8 +98,8 @@ async def test_a_hub_that_is_not_there_is_reported(event_hubs: EventHubsEndpoint
 
 async def test_leaving_early_ends_the_process(event_hubs: EventHubsEndpoint) -> None:
     async with Sending(order(event_hubs, "sending-3")) as sending:
-        children = psutil.Process().children()
-        (process,) = (each for each in children if "loadtest.producer" in each.cmdline())
+        assert sending._process is not None
+        process = psutil.Process(sending._process.pid)
     assert not process.is_running()
     assert sending.progress.over
 
