@@ -147,7 +147,7 @@ class PoisonApi:
         ]
 
     async def find(self, request: Request) -> Answer:
-        """Messages with a text somewhere in them."""
+        """Messages with a text somewhere in them, and how many were seen in all."""
         query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
         limit = number_in(request, "limit", default=100, most=MOST)
         messages, more = await self._catalogue.messages()
@@ -156,6 +156,7 @@ class PoisonApi:
             {
                 "messages": [summary(message) for message in found[:limit]],
                 "more": more or len(found) > limit,
+                "seen": len(messages),
                 "as_of": round(self._catalogue.read_at * 1000),
             }
         )

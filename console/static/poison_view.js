@@ -8,6 +8,9 @@ import { createTabs } from "./tabs.js";
 const SEARCH_PAUSE_MS = 250;
 /** The console may answer with a list that is two seconds old: after a change one more look. */
 const SETTLED_MS = 2_500;
+/** The queue has more than was seen: somebody else holds it, for two minutes at the most. Looks are
+ * ever further apart, for what is no poison message stays unseen. */
+const HIDDEN_MOST_MS = 90_000;
 /** A list that is older was not read anew, for a redrive has the messages. */
 const HELD_MS = 10_000;
 const LIMIT = 200;
@@ -20,6 +23,8 @@ export function showPoison({ model, api, actions, dialog }) {
   const query = byId("poison-query");
   const all = byId("redrive-all");
   let asking = null;
+  let again = null;
+  let pause = SETTLED_MS;
   let shown = [];
 
   async function load() {
@@ -32,9 +37,23 @@ export function showPoison({ model, api, actions, dialog }) {
       if (asked !== asking) return;
       shown = found.messages;
       render(found.more, found.as_of);
+      lookForHidden(!found.more && found.seen < model.poisonCount);
     } catch (error) {
       if (error.name !== "AbortError") setText(empty, `Not read: ${error.message}`);
     }
+  }
+
+  function lookForHidden(some) {
+    if (!some) pause = SETTLED_MS;
+    else if (pause <= HIDDEN_MOST_MS) {
+      loadIn(pause);
+      pause *= 2;
+    }
+  }
+
+  function loadIn(milliseconds) {
+    clearTimeout(again);
+    again = setTimeout(load, milliseconds);
   }
 
   function render(more, asOf) {
@@ -55,12 +74,11 @@ export function showPoison({ model, api, actions, dialog }) {
     clearTimeout(typing);
     typing = setTimeout(load, SEARCH_PAUSE_MS);
   });
-  let again = null;
   model.addEventListener("poison", () => {
     setText(byId("poison-count"), count(model.poisonCount));
+    pause = SETTLED_MS;
     load();
-    clearTimeout(again);
-    again = setTimeout(load, SETTLED_MS);
+    loadIn(SETTLED_MS);
   });
 }
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
+from azure.storage.queue import QueueMessage
 from playwright.async_api import expect
 
+from loadtest.clients import poison_queue
 from tests.browser.chromium import Complaints
 from tests.browser.console_site import READY, Site
 from tests.patience import HANG_SECONDS
@@ -136,6 +139,28 @@ async def test_a_hostile_event_is_text(site: Site) -> None:
     await ada.page.press("#say-text", "Enter")
     await expect(ada.page.locator("#log")).to_contain_text("onerror")
     assert await ada.page.locator("img, main script, dialog script").count() == 0
+
+
+async def test_a_poison_event_that_somebody_held_shows_again(site: Site) -> None:
+    """Without anything happening: nobody tells the page that the hold has ended."""
+    run = f"held-{secrets.token_hex(3)}"
+    ada = await site.sign_in("Ada")
+    rows, none = ada.page.locator("#poison tr"), ada.page.locator("#poison-empty")
+    await site.send(run, (run, b"x", {"simulate": "poison"}))
+    await ada.page.fill("#poison-query", run)
+    await expect(rows).to_contain_text([run])
+    async with AsyncExitStack() as opened:
+        queue = await poison_queue(site.endpoints, opened)
+        held: list[QueueMessage] = []
+        while await rows.count():  # the console remembers its list for a moment, or looks just now
+            held += [each async for each in queue.receive_messages(visibility_timeout=600)]
+            await ada.page.fill("#poison-query", f" {run}")
+            await ada.page.fill("#poison-query", run)
+            await ada.page.wait_for_timeout(500)
+        await expect(none).to_contain_text("No poison event has")
+        for message in held:
+            await queue.update_message(message, content=message.content, visibility_timeout=0)
+    await expect(rows).to_contain_text([run], timeout=HANG_SECONDS * 1_000)
 
 
 async def test_a_phone_and_a_keyboard_suffice(site: Site) -> None:
