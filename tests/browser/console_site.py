@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import httpx
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubProducerClient
-from playwright.async_api import Browser, Page, ViewportSize
+from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 from redis.asyncio import Redis
 
 from breaker import CircuitBreaker, CircuitState
@@ -46,6 +47,15 @@ class Operator:
         """Press a button and confirm."""
         await self.page.click(button)
         await self.page.click("#confirm-go")
+
+    async def poison_rows(self, key: str, count: int = 1) -> Locator:
+        """The poison queue's rows once they are those of that key, so many, and no others: until
+        the page has looked, what it showed before stays, and ours may be among that.
+        """
+        await self.page.fill("#poison-query", key)
+        rows = self.page.locator("#poison tr")
+        await expect(rows).to_have_text([re.compile(re.escape(key))] * count)
+        return rows
 
     async def until_state(self, *states: str) -> None:
         """Wait until the page shows one of the states."""

@@ -125,9 +125,7 @@ async def test_a_hostile_event_is_text(site: Site) -> None:
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     ada = await site.sign_in("Ada")
     await site.send(run, (f"{run}{evil}", evil.encode(), {"simulate": "poison", "evil": evil}))
-    await ada.page.fill("#poison-query", run)
-    rows = ada.page.locator("#poison tr")
-    await expect(rows).to_contain_text([run])
+    rows = await ada.poison_rows(run)
     assert evil in (await rows.first.text_content() or "")
     await rows.first.locator("button.link").click()
     await expect(ada.page.locator("#event-properties")).to_contain_text("onerror")
@@ -145,10 +143,8 @@ async def test_a_poison_event_that_somebody_held_shows_again(site: Site) -> None
     """Without anything happening: nobody tells the page that the hold has ended."""
     run = f"held-{secrets.token_hex(3)}"
     ada = await site.sign_in("Ada")
-    rows, none = ada.page.locator("#poison tr"), ada.page.locator("#poison-empty")
     await site.send(run, (run, b"x", {"simulate": "poison"}))
-    await ada.page.fill("#poison-query", run)
-    await expect(rows).to_contain_text([run])
+    rows, none = await ada.poison_rows(run), ada.page.locator("#poison-empty")
     async with AsyncExitStack() as opened:
         queue = await poison_queue(site.endpoints, opened)
         held: list[QueueMessage] = []
