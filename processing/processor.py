@@ -119,6 +119,7 @@ class BatchProcessor:
             return await self._process(run, batch)
         finally:
             self._runs.discard(run)
+            run.progress = None  # knows the run: its events would wait for the garbage collector
             if not self._runs:
                 self._idle.set()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 
 import pytest
 
@@ -123,3 +125,22 @@ async def test_a_rebalance_in_mid_batch() -> None:
         assert made.handled == [0, 1]
         await made.processor.process(batch(events))
         assert made.handled == [0, 1, 2, 3]
+
+
+class Properties(dict[str, object]):
+    """Properties of which one can tell when they are gone."""
+
+
+async def test_an_ended_batch_is_let_go_at_once() -> None:
+    """Its bodies may be large, and the garbage collector counts objects, not bytes."""
+    properties = Properties()
+    gone = weakref.ref(properties)
+    async with parts() as made:
+        gc.disable()
+        try:
+            await made.processor.process(batch([event(0, "a", properties=properties)]))
+            del properties
+            await asyncio.sleep(0)
+            assert gone() is None
+        finally:
+            gc.enable()
