@@ -19,15 +19,24 @@ _reserved: set[int] = set()
 
 def reserve(port: int) -> bool:
     """Reserve a port until this process ends; False if it is reserved, by whomever."""
-    if port in _reserved:
+    if port in _reserved or not _lock(port):
         return False
+    _reserved.add(port)
+    return True
+
+
+def _lock(port: int) -> bool:
+    """Whether no other process has it; without the file, or locks, nobody knows of another."""
     try:
-        fcntl.lockf(_file(), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+        file = _file()
+    except OSError:
+        return True
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
     except (BlockingIOError, PermissionError):  # which of them, POSIX leaves open
         return False
     except OSError:
-        return True  # no such file, or none with locks, can be had: as good as it gets
-    _reserved.add(port)
+        return True
     return True
 
 

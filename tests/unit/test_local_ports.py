@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
 from collections.abc import Iterator
 
 import pytest
 
+from local.services import port_reservation
 from local.services.port_reservation import reserve
 from local.services.ports import DEFAULT_PORTS, PortChoice, PortError, ensure_free, free_port
 
@@ -78,3 +80,17 @@ def test_other_processes_are_not_given_a_port_before_who_chose_it_has_ended() ->
         other.close()
         other.join()
     assert reserve(port)
+
+
+def test_without_the_file_of_reservations_ports_are_chosen_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A temporary directory may be closed to this user, or hold a stranger's file of that name."""
+
+    def refuse(*_: object) -> int:
+        raise PermissionError
+
+    port_reservation._file.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        assert not reserve(free_port())
