@@ -119,6 +119,7 @@ class TimerListener:
 
     async def _keep_time(self, due: datetime) -> None:
         """Fire at each occurrence from `due` on; ends when the lock is lost."""
+        began = self._now()
         _log.info(
             "The next occurrence of 'Functions.%s' is %s", self._function.name, due.isoformat()
         )
@@ -127,7 +128,9 @@ class TimerListener:
                 await self._sleep(min(wait, 3600.0))
             if self._lease is not None and not self._lease.held:
                 return
-            await self._fire(past_due=(self._now() - due).total_seconds() > 1)
+            # What came due before, while storage was asked, nobody could have fired sooner.
+            late = self._now() - max(due, began)
+            await self._fire(past_due=late.total_seconds() > 1)
             due = self._schedule.after(max(due, self._now()))
 
     async def _recall(self, now: datetime) -> None:
