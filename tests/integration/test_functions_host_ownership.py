@@ -82,12 +82,13 @@ class Watcher:
         )
         return found
 
-    def last_renewal(self, host: HostProcess) -> float:
-        """A moment shortly before the one at which `host` renewed for the last time."""
+    def last_renewal(self, host: HostProcess, partition: str) -> float:
+        """A moment shortly before the one at which `host` renewed this one for the last time."""
         return max(
             earlier.moment
             for earlier, seen in itertools.pairwise(list(self.seen))
-            if any(seen.blobs[p] != earlier.blobs.get(p) for p in seen.owned_by(host))
+            if partition in seen.owned_by(host)
+            and seen.blobs[partition] != earlier.blobs.get(partition)
         )
 
     def run(self, end: threading.Event) -> None:
@@ -158,8 +159,10 @@ def test_sixteen_partitions_over_five_hosts_through_a_crash_a_newcomer_and_a_sto
     killed, before = time.monotonic(), len(_handled(trigger))
     trigger.tell("return")
     watcher.balance(hosts, FOUR)
-    taken = next(seen for seen in watcher.since(killed) if sum(seen.shares(hosts)) > 16 - len(left))
-    assert taken.moment >= watcher.last_renewal(victim) + LEASE - 1
+    looks = watcher.since(killed)
+    for partition in left:
+        taken = next(seen for seen in looks if partition not in seen.owned_by(victim))
+        assert taken.moment >= watcher.last_renewal(victim, partition) + LEASE - 1
     wait_for(lambda: trigger.checkpoints() == dict.fromkeys(left, 1), "the resume")
     assert Counter(_handled(trigger)[before:]) == dict.fromkeys(((p, 1) for p in left), 1)
 
