@@ -70,7 +70,7 @@ class Site:
                     for delivery in event["deliveries"]
                     if delivery["status"] == "delivered"
                 ]
-                if len(told) == count:
+                if len(told) >= count:  # at least once
                     return set(told)
                 await asyncio.sleep(0.05)
 
