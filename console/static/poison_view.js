@@ -45,15 +45,15 @@ export function showPoison({ model, api, actions, dialog }) {
 
   function lookForHidden(some) {
     if (!some) pause = SETTLED_MS;
-    else if (pause <= HIDDEN_MOST_MS) {
-      loadIn(pause);
-      pause *= 2;
-    }
+    else if (pause <= HIDDEN_MOST_MS) loadIn(pause);
   }
 
   function loadIn(milliseconds) {
     clearTimeout(again);
-    again = setTimeout(load, milliseconds);
+    again = setTimeout(() => {
+      pause *= 2; // only by what was waited: a search is a look that costs none
+      load();
+    }, milliseconds);
   }
 
   function render(more, asOf) {

@@ -140,7 +140,9 @@ async def test_a_hostile_event_is_text(site: Site) -> None:
 
 
 async def test_a_poison_event_that_somebody_held_shows_again(site: Site) -> None:
-    """Without anything happening: nobody tells the page that the hold has ended."""
+    """Without anything happening: nobody tells the page that the hold has ended. Nor does it matter
+    how often the operator searched meanwhile.
+    """
     run = f"held-{secrets.token_hex(3)}"
     ada = await site.sign_in("Ada")
     await site.send(run, (run, b"x", {"simulate": "poison"}))
@@ -154,6 +156,9 @@ async def test_a_poison_event_that_somebody_held_shows_again(site: Site) -> None
             await ada.page.fill("#poison-query", run)
             await ada.page.wait_for_timeout(500)
         await expect(none).to_contain_text("No poison event has")
+        for number in range(8):
+            await ada.page.fill("#poison-query", run + " " * (number % 2))
+            await ada.page.wait_for_timeout(400)
         for message in held:
             await queue.update_message(message, content=message.content, visibility_timeout=0)
     await expect(rows).to_contain_text([run], timeout=HANG_SECONDS * 1_000)
