@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import threading
+from contextlib import suppress
 from types import FrameType
 
 from processing.processor import BatchProcessor
@@ -19,6 +20,8 @@ WRITE_SECONDS = 20.0
 """How long a stopping instance waits for what its handlers have done to be written: Redis's client
 tries four times, two seconds each, and what is finished may have to wait for the write before it.
 """
+LOOK_SECONDS = 0.05
+"""How often it looks whether that is done, if a handler keeps its invocation from ending."""
 
 
 def on_terminate(processor: BatchProcessor) -> None:
@@ -53,16 +56,26 @@ async def wait_idle(processor: BatchProcessor) -> None:
     """
     patience = 2 * processor.settings.handler_timeout_seconds
     idle = asyncio.ensure_future(processor.wait_idle())
-    done, _ = await asyncio.wait({idle}, timeout=patience or None)
-    if not done and processor.writing:
-        done, _ = await asyncio.wait({idle}, timeout=WRITE_SECONDS)
-        patience += WRITE_SECONDS
-    if not done:
+    await asyncio.wait({idle}, timeout=patience or None)
+    if not idle.done() and processor.writing:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(WRITE_SECONDS):
+                await _until_written(processor, idle)
+    if not idle.done():
         idle.cancel()
         what = f"Handler {processor.handler.name} has not ended"
         if processor.writing:
             what = "What is finished is not written"
+            patience += WRITE_SECONDS
         logger.error("%s within %g s: the instance ends without it", what, patience)
+
+
+async def _until_written(processor: BatchProcessor, idle: asyncio.Future[None]) -> None:
+    """Wait until nothing is being written: for two looks, since one may fall between two writes."""
+    quiet = 0
+    while quiet < 2 and not idle.done():
+        quiet = 0 if processor.writing else quiet + 1
+        await asyncio.wait({idle}, timeout=LOOK_SECONDS)
 
 
 _ending: set[asyncio.Task[None]] = set()

@@ -299,6 +299,36 @@ async def test_a_stop_does_not_wait_for_ever_for_a_write(
         await running
 
 
+async def test_once_all_is_written_a_stop_waits_no_longer_for_a_handler(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """One that does not end keeps its invocation from ending; the writes beside it were waited for,
+    not that.
+    """
+    slow, release = SlowProgress(), asyncio.Event()
+
+    async def deaf(each: Event) -> None:
+        while each.key == "b" and not release.is_set():
+            with suppress(asyncio.CancelledError):
+                await release.wait()
+
+    async with parts(deaf, settings={"handler_timeout_seconds": 0.001}, progress=slow) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a", "b"))))
+        await slow.begun.wait()
+        made.processor.stop()
+        ending = asyncio.create_task(wait_idle(made.processor))
+        await asyncio.sleep(0.02)  # ten times what a handler is waited for
+        assert not ending.done()
+        slow.release.set()
+        try:
+            async with asyncio.timeout(10):
+                await ending
+        finally:
+            release.set()
+            await asyncio.gather(running, return_exceptions=True)
+        assert "Handler tests:handler has not ended within 0.002 s" in caplog.text
+
+
 async def test_shutdown_ends_a_hold() -> None:
     """A held batch does not keep an instance from stopping."""
     async with parts(settings={"hold_seconds": 3600.0}) as made:
