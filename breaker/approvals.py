@@ -28,7 +28,7 @@ CLAIM_SECONDS = 30.0
 RETRY_SECONDS_MAX = 60.0
 LOOK_SECONDS = 2.0
 ATTEMPTS = 100
-NOT_KNOWN = "opened by an instance that could not tell the store; its alert says why"
+NOT_KNOWN = "opened by an instance that could not tell the store; its first alert says why"
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 

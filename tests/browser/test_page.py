@@ -150,17 +150,20 @@ async def test_a_poison_event_that_somebody_held_shows_again(site: Site) -> None
     async with AsyncExitStack() as opened:
         queue = await poison_queue(site.endpoints, opened)
         held: list[QueueMessage] = []
-        while await rows.count():  # the console remembers its list for a moment, or looks just now
-            held += [each async for each in queue.receive_messages(visibility_timeout=600)]
-            await ada.page.fill("#poison-query", f" {run}")
-            await ada.page.fill("#poison-query", run)
-            await ada.page.wait_for_timeout(500)
-        await expect(none).to_contain_text("No poison event has")
-        for number in range(8):
-            await ada.page.fill("#poison-query", run + " " * (number % 2))
-            await ada.page.wait_for_timeout(400)
-        for message in held:
-            await queue.update_message(message, content=message.content, visibility_timeout=0)
+        try:
+            # The console remembers its list for a moment, or looks just now.
+            while await rows.count():
+                held += [each async for each in queue.receive_messages(visibility_timeout=600)]
+                await ada.page.fill("#poison-query", f" {run}")
+                await ada.page.fill("#poison-query", run)
+                await ada.page.wait_for_timeout(500)
+            await expect(none).to_contain_text("No poison event has")
+            for number in range(8):
+                await ada.page.fill("#poison-query", run + " " * (number % 2))
+                await ada.page.wait_for_timeout(400)
+        finally:
+            for message in held:
+                await queue.update_message(message, content=message.content, visibility_timeout=0)
     await expect(rows).to_contain_text([run], timeout=HANG_SECONDS * 1_000)
 
 
