@@ -50,6 +50,7 @@ export function createEventDialog({ api, actions }) {
     const body = message.body;
     setText(nodes["body-title"], bodyTitle(message, body));
     setText(nodes.body, body?.preview ?? message.preview);
+    setAttribute(nodes.body, "hidden", Boolean(body?.lost));
     setText(nodes.properties, JSON.stringify(message.properties ?? {}, null, 2));
     setText(nodes.key, `Redrive key ${message.key}…`);
     setAttribute(nodes.key, "hidden", message.key === null);
