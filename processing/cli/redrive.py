@@ -45,7 +45,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
             plan = await redrive.plan(selection)
             print(_plan_json(plan) if arguments.json else _plan(plan))
             return 0
-        bar = Bar("replayed", quiet=arguments.json)
+        bar = Bar("tried", quiet=arguments.json)
         try:
             with _stopping_on_interrupt(redrive):
                 summary = await redrive.run(selection, bar)
