@@ -270,11 +270,12 @@ async def test_the_observer_sees_the_ledger_the_window_and_the_site(
 ) -> None:
     await client.rpush(KEYS.ledger("key:a"), "1 0 1 1 1", "2 0 2 1 1")
     await client.rpush(KEYS.ledger("key:b"), "1 0 3 1 1")
-    await client.set(KEYS.ledger("suppressed"), 4)
     seconds, micros = await client.time()
     now_us = seconds * 1_000_000 + micros
     await client.zadd(KEYS.circuit("window"), {"old": now_us - 31_000_000, "new": now_us})
-    seen = await observer.until(lambda sample: sample.suppressed == 4)
+    await client.set(KEYS.ledger("suppressed"), 4)
+    last = await observer.until(lambda sample: sample.suppressed == 4)
+    seen = await observer.until(lambda sample: sample.at_us > last.at_us)  # begun after all of it
     assert (seen.handled, seen.failures) == (3, 1)
     seen = await observer.until(lambda sample: sample.app_state == "Stopped")
     assert seen.instances == 2
