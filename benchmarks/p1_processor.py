@@ -19,7 +19,7 @@ from benchmarks.services import redis_server
 from benchmarks.subject import processor
 from breaker import BreakerSettings
 from processing.event import Event, EventBatch
-from processing.processor import BatchProcessor
+from processing.batch.processor import BatchProcessor
 from processing.settings import ProcessingSettings
 
 KEYS = 100

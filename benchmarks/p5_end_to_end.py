@@ -26,10 +26,10 @@ from benchmarks.services import (
     stack,
     tell,
 )
-from loadtest.producer import Order
-from loadtest.scenarios import Workload
-from loadtest.settings import Scenario
-from processing.adapters.redis import RedisProgressStore
+from loadtest.send.producer import Order
+from loadtest.plan.workload import Workload
+from loadtest.plan.settings import Scenario
+from processing.progress.redis import RedisProgressStore
 from processing.event import Source
 from processing.settings import ConnectionSettings
 
@@ -167,7 +167,7 @@ async def _send(services: Stack, count: int, log: Path) -> None:
         rate_per_second=0,
         workload=Workload(Scenario.STEADY, count, KEYS, 0, 0),
     )
-    command = ("-m", "loadtest.producer")
+    command = ("-m", "loadtest.send.producer")
     async with child(*command, log=log) as process:
         await tell(process, json.loads(order.to_json()))
         said: dict[str, Any] = {}

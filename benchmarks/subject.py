@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
 from breaker.stores.redis import Client, connect
-from processing.adapters.memory import MemoryPoisonQueue
-from processing.adapters.redis import RedisProgressStore
+from processing.progress.memory import MemoryPoisonQueue
+from processing.progress.redis import RedisProgressStore
 from processing.event import Event
-from processing.handler import LoadedHandler
-from processing.processor import BatchProcessor
+from processing.handlers.loading import LoadedHandler
+from processing.batch.processor import BatchProcessor
 from processing.settings import ProcessingSettings
 
 

@@ -14,31 +14,31 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from breaker import CircuitBreaker
-from console.actions import ActionsApi
-from console.answers import ERRORS, Answer
-from console.approvals import ApprovalsApi
-from console.auth import Auth
-from console.backplane import Backplane, MemoryBackplane
-from console.circuit_feed import feed_circuit
-from console.coordination import Coordination, MemoryCoordination
-from console.delivery import deliver_for_ever
-from console.duties import Duties
-from console.ended import EndedSessions
-from console.fanout import Fanout
-from console.headers import SecurityHeaders
-from console.incident_log import IncidentLog
-from console.leader import Leader
-from console.live import Live
-from console.login import Login
-from console.pages import page_routes
-from console.poison import Catalogue, PoisonApi
-from console.redrive import RedriveApi
-from console.session import Sessions
+from console.circuit.actions import ActionsApi
+from console.web.responses import ERRORS, Answer
+from console.circuit.approvals import ApprovalsApi
+from console.access.auth import Auth
+from console.backplane.stream import Backplane, MemoryBackplane
+from console.live.circuit_feed import feed_circuit
+from console.backplane.coordination import Coordination, MemoryCoordination
+from console.circuit.alert_delivery import deliver_for_ever
+from console.reader.duties import Duties
+from console.access.revoked_sessions import EndedSessions
+from console.live.fanout import Fanout
+from console.web.headers import SecurityHeaders
+from console.live.incident_log import IncidentLog
+from console.reader.election import Leader
+from console.live.websocket import Live
+from console.access.login import Login
+from console.web.pages import page_routes
+from console.poison.api import Catalogue, PoisonApi
+from console.poison.redrive import RedriveApi
+from console.access.session import Sessions
 from console.settings import ConsoleSettings
-from console.tools import Tools
-from console.upkeep import start
-from console.vitals import NoVitalSigns, VitalSigns
-from console.watchers import Watchers
+from console.poison.lazy_operations import Tools
+from console.background import start
+from console.reader.vitals import NoVitalSigns, VitalSigns
+from console.live.presence import Watchers
 
 
 def create_app(

@@ -12,13 +12,13 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.arguments import parse
-from loadtest.chaos.sweep import Outcome, Sweep, tabulate
+from loadtest.sweep import Outcome, Sweep, tabulate
 from loadtest.errors import LoadTestError, UsageError
-from loadtest.progress import Display
-from loadtest.report import Report, write_json
+from loadtest.observe.display import Display
+from loadtest.report.report import Report, write_json
 from loadtest.runner import run
-from loadtest.settings import Settings
-from loadtest.summary import show
+from loadtest.plan.settings import Settings
+from loadtest.report.summary import show
 
 _BROKEN, _USAGE = 1, 2
 _TABLE_COLUMNS = 132
@@ -115,8 +115,8 @@ def write(report: Report, settings: Settings) -> dict[str, Path]:
     write_json(report, file)
     if settings.json_only:
         return {"report": file}
-    from loadtest.page import write_page  # noqa: PLC0415 - matplotlib is slow to import
-    from loadtest.picture import write_png  # noqa: PLC0415
+    from loadtest.report.page import write_page  # noqa: PLC0415 - matplotlib is slow to import
+    from loadtest.report.timeline import write_png  # noqa: PLC0415
 
     page, picture = file.with_suffix(".html"), file.with_suffix(".png")
     write_page(report, page)

@@ -8,10 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from loadtest.chaos.settings import chaos_settings
-from loadtest.chaos.sweep import Sweep, parse_seeds
+from loadtest.plan.chaos_settings import chaos_settings
+from loadtest.sweep import Sweep, parse_seeds
 from loadtest.errors import UsageError
-from loadtest.settings import ApproveWith, Scenario, Settings, Target
+from loadtest.plan.settings import ApproveWith, Scenario, Settings, Target
 
 
 class _Parser(argparse.ArgumentParser):

@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 
-from loadtest.endpoints import Endpoints
+from loadtest.target.endpoints import Endpoints
 from loadtest.errors import OperatorError
-from loadtest.observer import Observer
+from loadtest.observe.observer import Observer
 from loadtest.paths import PROJECT
-from loadtest.settings import ApproveWith
+from loadtest.plan.settings import ApproveWith
 
 _POLL_SECONDS = 0.1
 _WAITING = "WaitingForApproval"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from loadtest.endpoints import Endpoints
-from loadtest.observer import Observer
+from loadtest.target.endpoints import Endpoints
+from loadtest.observe.observer import Observer
 
 
 class Person:

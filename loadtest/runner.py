@@ -13,28 +13,28 @@ import httpx
 from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
-from loadtest.azure import read_azure_endpoints
-from loadtest.chaos.faults import Target as FaultTarget
-from loadtest.collector import connect, read_history, read_ledgers
-from loadtest.endpoints import Endpoints
+from loadtest.target.azure import read_azure_endpoints
+from loadtest.faults.chaos import Target as FaultTarget
+from loadtest.verify.collector import connect, read_history, read_ledgers
+from loadtest.target.endpoints import Endpoints
 from loadtest.errors import StackError
-from loadtest.faults import end_outage
-from loadtest.interference import Interference
-from loadtest.judge import Judge, repetitions
-from loadtest.metrics import measure
-from loadtest.observer import Keys, Observer
+from loadtest.faults.outage import end_outage
+from loadtest.faults.injection import Interference
+from loadtest.verify.judge import Judge, repetitions
+from loadtest.verify.metrics import measure
+from loadtest.observe.observer import Keys, Observer
 from loadtest.operator import Operator, approve_with
-from loadtest.ownership import read_owners
+from loadtest.target.ownership import read_owners
 from loadtest.person import Person
-from loadtest.producer import Order
-from loadtest.progress import Display, Stage, stage_of
-from loadtest.report import Report
-from loadtest.scenarios import Workload
-from loadtest.sending import Sending, SendProgress
-from loadtest.settings import AppLimits, ApproveWith, Settings, Target
-from loadtest.stack import Stack
-from loadtest.verdict import Verdict
-from loadtest.watch import Watch
+from loadtest.send.producer import Order
+from loadtest.observe.display import Display, Stage, stage_of
+from loadtest.report.report import Report
+from loadtest.plan.workload import Workload
+from loadtest.send.process import Sending, SendProgress
+from loadtest.plan.settings import AppLimits, ApproveWith, Settings, Target
+from loadtest.target.stack import Stack
+from loadtest.verify.verdict import Verdict
+from loadtest.observe.completion import Watch
 
 _TICK_SECONDS = 0.1
 _OPERATOR_SECONDS = 30.0

@@ -136,8 +136,8 @@ def _up(
     directory: StateDirectory,
     parser: argparse.ArgumentParser,
 ) -> int:
-    from local import up  # noqa: PLC0415 - `down` and `status` do without it
-    from local.stack import StackOptions  # noqa: PLC0415
+    from local.stack import up  # noqa: PLC0415 - `down` and `status` do without it
+    from local.stack.stack import StackOptions  # noqa: PLC0415
 
     try:
         settings = parse_settings(args.set)
@@ -173,7 +173,7 @@ def _up(
 
 
 def _down(directory: StateDirectory) -> int:
-    from local.down import take_down  # noqa: PLC0415 - see _up
+    from local.stack.down import take_down  # noqa: PLC0415 - see _up
 
     print(asyncio.run(take_down(directory)))
     if hosts := directory.live_hosts():
@@ -183,8 +183,8 @@ def _down(directory: StateDirectory) -> int:
 
 def _status(directory: StateDirectory, *, partitions: bool, as_json: bool) -> int:
     """Exit code 0 when everything is healthy, else 3, as service managers have it."""
-    from local.status import read_status  # noqa: PLC0415 - see _up
-    from local.table import print_partitions, print_services  # noqa: PLC0415
+    from local.stack.status import read_status  # noqa: PLC0415 - see _up
+    from local.stack.table import print_partitions, print_services  # noqa: PLC0415
 
     status = asyncio.run(read_status(directory, partitions=partitions))
     if as_json:

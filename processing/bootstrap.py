@@ -12,19 +12,19 @@ from azure.core.credentials_async import AsyncTokenCredential
 from breaker import CircuitBreaker
 from breaker.alerts.event_grid import EventGridPublisher, check_endpoint
 from breaker.stores.redis import check_url
-from processing import shutdown
-from processing.adapters.redis_vitals import RedisVitals
-from processing.adapters.storage_queue import StoragePoisonQueue
+from processing.batch import shutdown
+from processing.monitoring.redis_vitals import RedisVitals
+from processing.poison.storage_queue import StoragePoisonQueue
 from processing.errors import SettingsError
 from processing.event import EventBatch
-from processing.handler import find_handler
-from processing.health import Health, HealthReport
-from processing.lag import LagReader
-from processing.parker import Parking
-from processing.processor import BatchProcessor, BatchResult
+from processing.handlers.loading import find_handler
+from processing.monitoring.health import Health, HealthReport
+from processing.partitions.lag import LagReader
+from processing.parking.batch import Parking
+from processing.batch.processor import BatchProcessor, BatchResult
 from processing.settings import ConnectionSettings
-from processing.telemetry import Telemetry
-from processing.vitals import Vitals, write_vitals
+from processing.monitoring.telemetry import Telemetry
+from processing.monitoring.vitals import Vitals, write_vitals
 from processing.wiring import Wiring, instance_name
 
 logger = logging.getLogger(__name__)

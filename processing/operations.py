@@ -7,17 +7,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from breaker.stores.redis import log_in
-from processing.adapters.hub_positions import HubPositions
-from processing.adapters.storage_queue import StoragePoisonQueue
+from processing.partitions.positions import HubPositions
+from processing.poison.storage_queue import StoragePoisonQueue
 from processing.adapters.storage_queue_reader import StoragePoisonReader
-from processing.discard import Discard
-from processing.parker import Parking
-from processing.parking import ParkingStore
-from processing.poison import ClaimChecks
-from processing.poison_reader import PoisonReader
-from processing.redrive import Redrive
-from processing.retry import RetryPolicy
-from processing.rewind import Rewind
+from processing.redrive.discard import Discard
+from processing.parking.batch import Parking
+from processing.parking.store import ParkingStore
+from processing.poison.message import ClaimChecks
+from processing.poison.queue import PoisonReader
+from processing.redrive.redrive import Redrive
+from processing.handlers.retry import RetryPolicy
+from processing.partitions.rewind import Rewind
 from processing.wiring import Wiring, instance_name
 
 

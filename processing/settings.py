@@ -9,9 +9,9 @@ from typing import Any, Self
 from urllib.parse import urlsplit
 
 from processing.errors import SettingsError
-from processing.lanes import KeylessOrder
-from processing.parking import PoisonOrdering
-from processing.progress import ProgressMode
+from processing.batch.split import KeylessOrder
+from processing.parking.store import PoisonOrdering
+from processing.progress.store import ProgressMode
 
 PREFIX = "PROCESSING_"
 

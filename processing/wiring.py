@@ -19,12 +19,12 @@ from redis.asyncio.cluster import RedisCluster
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
 from breaker.alerts.event_grid import EventGridPublisher
 from breaker.stores.redis import connect
-from processing.adapters.blob import ClaimCheckBlobs
-from processing.adapters.checkpoint import CONTAINER, HostCheckpoints
-from processing.adapters.redis import RedisProgressStore
-from processing.adapters.redis_parking import RedisParkingStore
+from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
+from processing.progress.redis import RedisProgressStore
+from processing.parking.redis import RedisParkingStore
 from processing.clients import credential_for, hub_client, open_container, open_poison_storage
-from processing.handler import LoadedHandler, load_handler
+from processing.handlers.loading import LoadedHandler, load_handler
 from processing.settings import ConnectionSettings, ProcessingSettings
 
 

@@ -23,7 +23,7 @@ from benchmarks import events
 from benchmarks.handlers import no_op
 from benchmarks.subject import processor
 from processing.event import EventBatch
-from processing.processor import BatchProcessor
+from processing.batch.processor import BatchProcessor
 
 BATCH, KEYS = 1_000, 100
 

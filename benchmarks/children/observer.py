@@ -18,10 +18,10 @@ from benchmarks import events
 from benchmarks.subject import circuit_breaker, redis_client
 from breaker import BreakerSettings, Circuit, CircuitBreaker
 from local.lifeline import watch_stdin
-from processing.adapters.memory import MemoryPoisonQueue, MemoryProgressStore
+from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
 from processing.event import Event
-from processing.handler import LoadedHandler
-from processing.processor import BatchProcessor
+from processing.handlers.loading import LoadedHandler
+from processing.batch.processor import BatchProcessor
 from processing.settings import ProcessingSettings
 
 _BATCH = 200

@@ -10,7 +10,7 @@ retention. In a test:
 from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
 from local.event_hubs.errors import AmqpError
 from local.event_hubs.housekeeping import IdleLimits
-from local.event_hubs.retention import Retention
+from local.event_hubs.hub.retention import Retention
 from local.event_hubs.server import EventHubsServer
 
 __all__ = [

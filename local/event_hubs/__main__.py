@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from local.event_hubs.config import ConfigError, NamespaceConfig
-from local.event_hubs.retention import Retention
+from local.event_hubs.hub.retention import Retention
 from local.event_hubs.server import EventHubsServer
 
 KEY_VARIABLE = "EVENT_HUBS_KEY"

@@ -11,11 +11,11 @@ from local.event_hubs.errors import (
     UNAUTHORIZED,
     AmqpError,
 )
-from local.event_hubs.publish import Publisher
+from local.event_hubs.connection.publisher import Publisher
 from local.event_hubs.service import Service
 
 if TYPE_CHECKING:
-    from local.event_hubs.connection import ClientConnection
+    from local.event_hubs.connection.connection import ClientConnection
 
 
 @dataclass(frozen=True, slots=True)

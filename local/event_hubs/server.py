@@ -13,13 +13,13 @@ from types import TracebackType
 from typing import Self
 
 from local.event_hubs.config import NamespaceConfig
-from local.event_hubs.connection import ClientConnection
-from local.event_hubs.control import ControlServer
+from local.event_hubs.connection.connection import ClientConnection
+from local.event_hubs.control.server import ControlServer
 from local.event_hubs.errors import CONNECTION_FORCED, AmqpError
-from local.event_hubs.faults import Faults
+from local.event_hubs.control.faults import Faults
 from local.event_hubs.housekeeping import Housekeeper, IdleLimits
-from local.event_hubs.namespace import Namespace
-from local.event_hubs.retention import Retention
+from local.event_hubs.hub.namespace import Namespace
+from local.event_hubs.hub.retention import Retention
 from local.event_hubs.service import Service
 from local.event_hubs.sockets import listen
 

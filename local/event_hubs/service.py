@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from local.event_hubs.namespace import Namespace
+from local.event_hubs.hub.namespace import Namespace
 
 if TYPE_CHECKING:
-    from local.event_hubs.connection import ClientConnection
+    from local.event_hubs.connection.connection import ClientConnection
 
 
 @dataclass

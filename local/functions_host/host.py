@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from local.functions_host.execution import Executor
-from local.functions_host.functions import Function
+from local.functions_host.worker.execution import Executor
+from local.functions_host.worker.functions import Function
 from local.functions_host.triggers.listener import Listener
 
 if TYPE_CHECKING:
-    from local.functions_host.listeners import ListenerFactory
+    from local.functions_host.site.listeners import ListenerFactory
 
 _log = logging.getLogger("Host.General")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from local.functions_host.balancing import Balancing
+from local.functions_host.triggers.event_hubs.balancing import Balancing
 
 
 def add_grace(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Event Grid, management and workflow (local/cloud.py), as a child."""
+"""Event Grid, management and workflow (local/stack/cloud.py), as a child."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def cloud_service(
     console_token: str,
     arguments: Sequence[str] = (),
 ) -> Service:
-    """One process for all three; `arguments` are further ones of `python -m local.cloud`."""
-    command = (sys.executable, "-m", "local.cloud", "--port", str(port))
+    """One process for all three; `arguments` are further ones of `python -m local.stack.cloud`."""
+    command = (sys.executable, "-m", "local.stack.cloud", "--port", str(port))
     return Service(
         name="cloud",
         command=(*command, "--state-dir", str(state_dir), *arguments),

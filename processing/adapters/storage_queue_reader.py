@@ -11,8 +11,8 @@ from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
-from processing.poison import PoisonMessage
-from processing.poison_reader import Received
+from processing.poison.message import PoisonMessage
+from processing.poison.queue import Received
 
 logger = logging.getLogger(__name__)
 

@@ -10,14 +10,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from processing.bodies import BodyState, states, whole
+from processing.poison.claim_checks import BodyState, states, whole
 from processing.cli import discard
 from processing.cli.output import show_key, table, when
 from processing.errors import BodyLostError
 from processing.operations import open_parking, open_poison
-from processing.parking import Entry, EntryKind
-from processing.poison import PoisonMessage
-from processing.poison_reader import browse, find
+from processing.parking.store import Entry, EntryKind
+from processing.poison.message import PoisonMessage
+from processing.poison.queue import browse, find
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]

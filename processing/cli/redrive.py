@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from processing.cli.output import Bar, show_key, table
 from processing.operations import open_redrive
-from processing.redrive import Plan, Redrive, RedriveSummary, Selection
+from processing.redrive.redrive import Plan, Redrive, RedriveSummary, Selection
 
 SHOWN_FAILURES = 20
 INTERRUPTED = "interrupted"

@@ -20,7 +20,7 @@ from breaker import BreakerSettings
 from breaker.stores.redis import FAILURES, connect
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
-from processing.grouping import Grouping
+from processing.handlers.group_calls import Grouping
 
 TTL_SECONDS = 7 * 24 * 3600
 MAX_REFUSED = 1_000_000

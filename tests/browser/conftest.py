@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from loadtest.settings import Scenario, Settings
-from loadtest.stack import Stack
+from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.stack import Stack
 from local.services.ports import free_port
 from tests.browser.chromium import EXECUTABLE, chromium
 from tests.browser.console_site import Site

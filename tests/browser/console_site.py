@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 from breaker import CircuitBreaker, CircuitState
 from breaker.__main__ import build
-from loadtest.endpoints import Endpoints
+from loadtest.target.endpoints import Endpoints
 from local.services.console import console_service
 from tests.browser.chromium import WATCH, Complaints
 from tests.forked import Forked

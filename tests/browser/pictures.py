@@ -12,8 +12,8 @@ from pathlib import Path
 
 from playwright.async_api import Page, ViewportSize
 
-from loadtest.settings import Scenario, Settings
-from loadtest.stack import Stack
+from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.stack import Stack
 from local.services.child import REPOSITORY
 from local.services.ports import free_port
 from tests.browser.chromium import chromium

@@ -11,7 +11,7 @@ import pytest
 from azure.storage.queue import QueueMessage
 from playwright.async_api import expect
 
-from loadtest.clients import poison_queue
+from loadtest.target.clients import poison_queue
 from tests.browser.chromium import Complaints
 from tests.browser.console_site import READY, Site
 from tests.patience import HANG_SECONDS

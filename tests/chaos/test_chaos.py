@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.chaos.plan import FaultKind, draw
+from loadtest.plan.chaos import FaultKind, draw
 from tests.e2e.runs import Finished, run
 
 APPS = Path(__file__).parent / "apps"

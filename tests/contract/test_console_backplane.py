@@ -11,10 +11,10 @@ import pytest
 from breaker import BreakerSettings
 from breaker.stores.redis import connect
 from console import redis_backplane
-from console.backplane import Backplane, BackplaneError, MemoryBackplane, NotReaderError, order
-from console.coordination import READER, Coordination, MemoryCoordination
-from console.redis_backplane import RedisBackplane
-from console.redis_coordination import RedisCoordination
+from console.backplane.stream import Backplane, BackplaneError, MemoryBackplane, NotReaderError, order
+from console.backplane.coordination import READER, Coordination, MemoryCoordination
+from console.backplane.redis_stream import RedisBackplane
+from console.backplane.redis_coordination import RedisCoordination
 from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 type Pair = tuple[Backplane, Coordination]

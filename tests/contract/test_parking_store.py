@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
-from processing.adapters.memory_parking import MemoryParkingStore
-from processing.adapters.redis_parking import RedisParkingStore
+from processing.parking.memory import MemoryParkingStore
+from processing.parking.redis import RedisParkingStore
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
-from processing.parking import Claim, Entry, EntryKind, ParkingStore, ParkReply, ParkState
+from processing.parking.store import Claim, Entry, EntryKind, ParkingStore, ParkReply, ParkState
 
 SOURCE = Source("events", "$Default", "0")
 OTHER = Source("events", "$Default", "1")

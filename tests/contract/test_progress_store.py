@@ -8,11 +8,11 @@ import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
-from processing.adapters.memory import MemoryProgressStore
-from processing.adapters.redis import RedisProgressStore
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.redis import RedisProgressStore
 from processing.errors import StorageUnavailableError
 from processing.event import Source
-from processing.progress import Mark, Progress, ProgressStore
+from processing.progress.store import Mark, Progress, ProgressStore
 
 SOURCE = Source("events", "$Default", "0")
 OTHER = Source("events", "$Default", "1")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.hosts import host_instances
+from loadtest.target.hosts import host_instances
 from local.services.child import REPOSITORY
 from tests.processes import local_command, running_stack, wait_for
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from loadtest.stack import processes_naming
+from loadtest.target.stack import processes_naming
 from tests.forked import Forked
 
 _RUN = (sys.executable, "-m", "loadtest", "run")

@@ -14,10 +14,10 @@ import redis.asyncio
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.aio import EventHubProducerClient
 
-from loadtest.endpoints import Endpoints
-from loadtest.poison_queue import read_poison_queue
-from loadtest.settings import Scenario, Settings
-from loadtest.stack import Stack
+from loadtest.target.endpoints import Endpoints
+from loadtest.verify.poison_queue import read_poison_queue
+from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.stack import Stack
 
 RUN = "awkward"
 KEYS: dict[str, str | None] = {"keyless": None, "non-ascii": "schlüssel-鍵-🔑", "128": "k" * 128}

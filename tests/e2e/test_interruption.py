@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from loadtest.paths import PROJECT
-from loadtest.stack import processes_naming
+from loadtest.target.stack import processes_naming
 from tests.e2e.runs import Finished, assert_kept, command, run
 from tests.processes import children_of, wait_for, wait_until_gone
 
@@ -58,7 +58,7 @@ def in_full_swing(process: subprocess.Popen[str]) -> list[psutil.Process]:
     for line in process.stdout:
         if "sending and handling" in line:
             break
-    parts = ("redis-server", "azurite", "event_hubs", "functions_host", "loadtest.producer")
+    parts = ("redis-server", "azurite", "event_hubs", "functions_host", "loadtest.send.producer")
 
     def everything() -> list[psutil.Process]:
         family = children_of(process.pid)

@@ -14,15 +14,15 @@ from pathlib import Path
 import httpx
 import redis.asyncio
 
-from loadtest.collector import connect, read_ledgers
-from loadtest.endpoints import Endpoints
-from loadtest.hosts import host_instances
-from loadtest.observer import Keys
-from loadtest.producer import Order
-from loadtest.scenarios import Workload
-from loadtest.sending import Sending
-from loadtest.settings import Scenario, Settings
-from loadtest.stack import Stack
+from loadtest.verify.collector import connect, read_ledgers
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.hosts import host_instances
+from loadtest.observe.observer import Keys
+from loadtest.send.producer import Order
+from loadtest.plan.workload import Workload
+from loadtest.send.process import Sending
+from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.stack import Stack
 from tests.forked import run_module_async
 
 WORKLOAD = Workload(Scenario.STEADY, events=1000, keys=20, poison_every=0, seed=0)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from loadtest.endpoints import Endpoints
-from loadtest.hosts import host_instances
-from loadtest.ownership import read_owners
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.hosts import host_instances
+from loadtest.target.ownership import read_owners
 from scripts.package_app import ROOT, build
 from tests.e2e.conftest import Hosts
 from tests.e2e.runs import assert_kept, run

@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.app import create_app
-from console.session import Sessions
+from console.access.session import Sessions
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,

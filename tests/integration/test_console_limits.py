@@ -101,7 +101,7 @@ async def test_a_body_that_never_comes_is_not_waited_for(
         "Content-Length: 50\r\n\r\n{".encode()
     )
     with monkeypatch.context() as patch:
-        patch.setattr("console.requests.BODY_SECONDS", 0.05)
+        patch.setattr("console.web.requests.BODY_SECONDS", 0.05)
         assert b" 408 " in await reader.readline()
     writer.close()
     client = await console.api()

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from breaker.stores.redis import connect
-from console.redis_backplane import RedisBackplane
+from console.backplane.redis_stream import RedisBackplane
 from tests.console_fleet import KIND, Fleet, fleet, pages
 from tests.patience import HANG_SECONDS
 from tests.round_robin import round_robin

@@ -14,13 +14,13 @@ import pytest
 from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from console import ended as module
-from console import fanout
+from console.access import revoked_sessions as module
+from console.live import fanout
 from console.app import create_app
-from console.backplane import MemoryBackplane
-from console.coordination import CoordinationError, MemoryCoordination
-from console.ended import ENDED, EndedSessions
-from console.session import Sessions
+from console.backplane.stream import MemoryBackplane
+from console.backplane.coordination import CoordinationError, MemoryCoordination
+from console.access.revoked_sessions import ENDED, EndedSessions
+from console.access.session import Sessions
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,

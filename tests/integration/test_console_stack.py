@@ -19,7 +19,7 @@ from websockets.asyncio.client import ClientConnection
 
 from console.__main__ import compose
 from console.settings import ConsoleSettings
-from processing.adapters.redis_vitals import RedisVitals
+from processing.monitoring.redis_vitals import RedisVitals
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
 from tests.console_server import TOKEN, Browser, Served, hear_items, resume, serving

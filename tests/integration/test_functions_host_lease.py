@@ -7,7 +7,7 @@ import uuid
 
 from azure.storage.blob.aio import ContainerClient
 
-from local.functions_host.lease import SingletonLease
+from local.functions_host.triggers.timer.lease import SingletonLease
 
 
 async def test_a_paused_instance_knows_that_its_lease_is_over(azurite: str) -> None:

@@ -15,17 +15,11 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from loadtest.collector import (
-    connect,
-    read_alerts,
-    read_history,
-    read_ledgers,
-    read_refused,
-)
-from loadtest.endpoints import Endpoints
-from loadtest.evidence import LedgerEntry, RefusedCall, Transition
-from loadtest.observer import Keys
-from loadtest.poison_queue import read_poison_queue
+from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
+from loadtest.target.endpoints import Endpoints
+from loadtest.verify.evidence import LedgerEntry, RefusedCall, Transition
+from loadtest.observe.observer import Keys
+from loadtest.verify.poison_queue import read_poison_queue
 
 
 def somewhere(*, redis_url: str = "", storage: str = "", queue: str = "") -> Endpoints:

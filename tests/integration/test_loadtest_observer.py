@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from loadtest.endpoints import Endpoints
-from loadtest.observer import Keys, Observer
+from loadtest.target.endpoints import Endpoints
+from loadtest.observe.observer import Keys, Observer
 
 
 async def test_what_is_poisoned_is_counted_from_the_first_event_on(redis_url: str) -> None:

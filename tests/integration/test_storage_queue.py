@@ -14,13 +14,13 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64DecodePolicy, TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from processing.adapters.blob import ClaimCheckBlobs
-from processing.adapters.storage_queue import StoragePoisonQueue
-from processing.bodies import whole
+from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.poison.storage_queue import StoragePoisonQueue
+from processing.poison.claim_checks import whole
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event, Source
-from processing.poison import ClaimCheck, PoisonMessage
-from processing.retry import Failure, FailureKind
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.handlers.retry import Failure, FailureKind
 from tests.unit.events import SOURCE, event
 
 

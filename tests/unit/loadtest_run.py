@@ -7,16 +7,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from loadtest.circuit_check import OPENED_ALERT
-from loadtest.evidence import Alert, Evidence, LedgerEntry, RefusedCall, Transition
-from loadtest.metrics import measure
-from loadtest.observer import Sample
+from loadtest.verify.circuit_check import OPENED_ALERT
+from loadtest.verify.evidence import Alert, Evidence, LedgerEntry, RefusedCall, Transition
+from loadtest.verify.metrics import measure
+from loadtest.observe.observer import Sample
 from loadtest.operator import Approval
-from loadtest.report import Report
-from loadtest.scenarios import Expectation, Fault, Workload
-from loadtest.settings import Scenario
-from loadtest.verdict import Verdict
-from loadtest.verifier import verify
+from loadtest.report.report import Report
+from loadtest.plan.workload import Expectation, Fault, Workload
+from loadtest.plan.settings import Scenario
+from loadtest.verify.verdict import Verdict
+from loadtest.verify.verifier import verify
 
 BASE_US = 1_800_000_000_000_000
 OPENED_US = BASE_US + 1_000_000

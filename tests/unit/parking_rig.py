@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from processing.adapters.memory import MemoryPoisonQueue, MemoryProgressStore
-from processing.adapters.memory_parking import MemoryParkingStore
-from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
+from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
 from processing.errors import PoisonEventError
 from processing.event import Event
-from processing.handler import LoadedHandler
-from processing.parker import Parking
-from processing.parking import EntryKind
-from processing.processor import BatchProcessor
-from processing.redrive import Redrive
-from processing.retry import RetryPolicy
+from processing.handlers.loading import LoadedHandler
+from processing.parking.batch import Parking
+from processing.parking.store import EntryKind
+from processing.batch.processor import BatchProcessor
+from processing.redrive.redrive import Redrive
+from processing.handlers.retry import RetryPolicy
 from processing.settings import ProcessingSettings
 from tests.unit.events import SOURCE, event
 

@@ -13,10 +13,10 @@ from breaker import (
     CircuitState,
     MemoryCircuitStore,
 )
-from processing.adapters.memory import MemoryPoisonQueue, MemoryProgressStore
+from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
 from processing.event import Event
-from processing.handler import LoadedHandler
-from processing.processor import BatchProcessor
+from processing.handlers.loading import LoadedHandler
+from processing.batch.processor import BatchProcessor
 from processing.settings import ProcessingSettings
 from tests.unit.events import event
 

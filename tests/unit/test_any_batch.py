@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from breaker import CircuitOpenError, CircuitState
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
-from processing.handler import LoadedHandler
-from processing.parking import EntryKind
+from processing.handlers.loading import LoadedHandler
+from processing.parking.store import EntryKind
 from tests.unit.events import SOURCE, batch
 from tests.unit.parking_rig import Rig, keyed, rig
 

@@ -19,10 +19,10 @@ from breaker import (
     StoreUnavailableError,
 )
 from console.app import create_app
-from console.backplane import Document, MemoryBackplane
-from console.circuit_feed import feed_circuit
-from console.coordination import MemoryCoordination
-from console.fanout import Fanout
+from console.backplane.stream import Document, MemoryBackplane
+from console.live.circuit_feed import feed_circuit
+from console.backplane.coordination import MemoryCoordination
+from console.live.fanout import Fanout
 from console.settings import ConsoleSettings
 
 TOKEN = "a-token-of-32-characters-for-test"
@@ -197,7 +197,7 @@ async def test_without_the_apps_settings_the_circuit_works_all_the_same(page: Pa
 
 class Away(MemoryBackplane):
     async def publish(self, *_: Any, **__: Any) -> list[str]:
-        from console.backplane import BackplaneError
+        from console.backplane.stream import BackplaneError
 
         raise BackplaneError("away")
 

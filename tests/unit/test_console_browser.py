@@ -13,18 +13,18 @@ from typing import Any, cast
 import pytest
 from starlette.websockets import WebSocket, WebSocketState
 
-from console import duties as duties_module
-from console import live
-from console.auth import Caller
-from console.backplane import MemoryBackplane
-from console.coordination import MemoryCoordination
-from console.duties import Duties
-from console.fanout import Fanout
-from console.live import Browser
-from console.redrive import REDRIVE
+from console.reader import duties as duties_module
+from console.live import websocket as live
+from console.access.auth import Caller
+from console.backplane.stream import MemoryBackplane
+from console.backplane.coordination import MemoryCoordination
+from console.reader.duties import Duties
+from console.live.fanout import Fanout
+from console.live.websocket import Browser
+from console.poison.redrive import REDRIVE
 from console.settings import ConsoleSettings
-from console.tools import Tools
-from console.vitals import NoVitalSigns
+from console.poison.lazy_operations import Tools
+from console.reader.vitals import NoVitalSigns
 
 
 class Socket:

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from console import duties as module
-from console.backplane import MemoryBackplane, NotReaderError
-from console.coordination import MemoryCoordination
-from console.duties import Duties
-from console.fanout import Fanout
+from console.reader import duties as module
+from console.backplane.stream import MemoryBackplane, NotReaderError
+from console.backplane.coordination import MemoryCoordination
+from console.reader.duties import Duties
+from console.live.fanout import Fanout
 from console.settings import ConsoleSettings
-from console.tools import Tools, ToolsError
-from console.vitals import NoVitalSigns
-from console.watchers import PAGE, TAIL
+from console.poison.lazy_operations import Tools, ToolsError
+from console.reader.vitals import NoVitalSigns
+from console.live.presence import PAGE, TAIL
 
 REAL = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -68,7 +68,7 @@ async def heard(said: asyncio.Queue[tuple[str, Any]]) -> tuple[str, Any]:
         (Tools({}), "AzureWebJobsStorage is missing"),
         (Tools(REAL | {"EventHubConnection": "nonsense"}), "EventHubConnection"),
         (Tools(REAL | {"BREAKER_WINDOW_SECONDS": "no"}), "BREAKER_WINDOW_SECONDS"),
-        (BrokenTools({}), "ZeroDivisionError: console.hub"),
+        (BrokenTools({}), "ZeroDivisionError: processing.partitions.overview"),
     ],
 )
 async def test_a_table_that_cannot_be_read_says_why(

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from console.backplane import BackplaneError, Document, MemoryBackplane, Message
-from console.coordination import MemoryCoordination
-from console.fanout import READ, Fanout
-from console.ring import FRAME_ITEMS, Ring
-from console.snapshot import LINES, Snapshot
+from console.backplane.stream import BackplaneError, Document, MemoryBackplane, Message
+from console.backplane.coordination import MemoryCoordination
+from console.live.fanout import READ, Fanout
+from console.live.ring import FRAME_ITEMS, Ring
+from console.live.snapshot import LINES, Snapshot
 
 
 def message(number: int, kind: str = "log") -> Message:

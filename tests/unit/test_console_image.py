@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
-from console.pages import UPLOT
+from console.web.pages import UPLOT
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "infra" / "console.Dockerfile").read_text()

@@ -8,10 +8,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from console import leader as module
-from console.backplane import MemoryBackplane
-from console.coordination import READER, MemoryCoordination
-from console.leader import Leader, Say
+from console.reader import election as module
+from console.backplane.stream import MemoryBackplane
+from console.backplane.coordination import READER, MemoryCoordination
+from console.reader.election import Leader, Say
 
 
 class Clock:

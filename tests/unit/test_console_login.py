@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.requests import Request
 
-from console.login import address_of
+from console.access.login import address_of
 
 
 def request(client: str, *forwarded: str) -> Request:

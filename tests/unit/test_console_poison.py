@@ -10,20 +10,20 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from console.coordination import MemoryCoordination
-from console.jobs import selection_in
-from console.poison import AT_ONCE, BROWSE, Catalogue, PoisonApi, look
-from console.poison_documents import full, matches, summary, text_of
-from console.tools import Tools, ToolsError
-from processing.adapters.memory import MemoryPoisonQueue
-from processing.adapters.memory_parking import MemoryParkingStore
-from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
+from console.backplane.coordination import MemoryCoordination
+from console.poison.jobs import selection_in
+from console.poison.api import AT_ONCE, BROWSE, Catalogue, PoisonApi, look
+from console.poison.documents import full, matches, summary, text_of
+from console.poison.lazy_operations import Tools, ToolsError
+from processing.progress.memory import MemoryPoisonQueue
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.operations import PoisonStorage
-from processing.parked_event import Position, position_of
-from processing.parking import Entry
-from processing.poison import ClaimCheck, ErrorDetail, PoisonMessage
+from processing.parking.event import Position, position_of
+from processing.parking.store import Entry
+from processing.poison.message import ClaimCheck, ErrorDetail, PoisonMessage
 
 
 def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> PoisonMessage:

@@ -13,24 +13,24 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from console import poison as poison_module
-from console.auth import Caller
-from console.backplane import LOG, MemoryBackplane
-from console.coordination import MemoryCoordination
-from console.incident_log import IncidentLog
-from console.poison import BROWSE, Catalogue
-from console.redrive import LEASE_SECONDS, REDRIVE, RedriveApi
-from console.tools import Tools, ToolsError
-from processing.adapters.memory import MemoryPoisonQueue
-from processing.adapters.memory_parking import MemoryParkingStore
-from processing.adapters.memory_poison import MemoryClaimChecks, MemoryPoisonReader
-from processing.discard import Discard
+from console.poison import api as poison_module
+from console.access.auth import Caller
+from console.backplane.stream import LOG, MemoryBackplane
+from console.backplane.coordination import MemoryCoordination
+from console.live.incident_log import IncidentLog
+from console.poison.api import BROWSE, Catalogue
+from console.poison.redrive import LEASE_SECONDS, REDRIVE, RedriveApi
+from console.poison.lazy_operations import Tools, ToolsError
+from processing.progress.memory import MemoryPoisonQueue
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
+from processing.redrive.discard import Discard
 from processing.event import Event
-from processing.handler import LoadedHandler
+from processing.handlers.loading import LoadedHandler
 from processing.operations import PoisonStorage
-from processing.parker import Parking
-from processing.redrive import Redrive
-from processing.retry import RetryPolicy
+from processing.parking.batch import Parking
+from processing.redrive.redrive import Redrive
+from processing.handlers.retry import RetryPolicy
 from tests.unit.test_console_poison import message
 
 
@@ -216,7 +216,7 @@ async def test_a_job_stops_itself_and_no_other(desk: Desk, monkeypatch: pytest.M
         _, second = desk.api._running
         while desk.tools.begun != [0, 1]:
             await asyncio.sleep(0)
-        monkeypatch.setattr("console.redrive.LEASE_SECONDS", 0.03)
+        monkeypatch.setattr("console.poison.redrive.LEASE_SECONDS", 0.03)
         # Their own ask every five seconds.
         keeping = [asyncio.create_task(desk.api._keep_lease(job)) for job in (second, first)]
         while not first.stopping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from starlette.exceptions import HTTPException
 
-from console.requests import check_callback_host
+from console.web.requests import check_callback_host
 from console.settings import ConsoleSettings, ConsoleSettingsError
 
 TOKEN = "0123456789abcdef"

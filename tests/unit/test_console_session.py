@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from console.session import SECONDS, Sessions
+from console.access.session import SECONDS, Sessions
 
 TOKEN = "a-token-of-32-characters-for-test"
 

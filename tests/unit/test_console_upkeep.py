@@ -13,10 +13,11 @@ from breaker import (
     MemoryCircuitStore,
     StoreUnavailableError,
 )
-from console import circuit_feed, upkeep
-from console.backplane import MemoryBackplane, Message
-from console.coordination import MemoryCoordination
-from console.fanout import Fanout
+from console.live import circuit_feed
+from console import background as upkeep
+from console.backplane.stream import MemoryBackplane, Message
+from console.backplane.coordination import MemoryCoordination
+from console.live.fanout import Fanout
 
 
 async def test_a_work_that_fails_begins_anew(

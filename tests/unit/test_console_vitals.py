@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from console.vitals import Sign, merge, quantile
+from console.reader.vitals import Sign, merge, quantile
 
 
 def sign(instance: str, **numbers: object) -> Sign:

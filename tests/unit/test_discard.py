@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 
-from processing.adapters.memory_poison import MemoryClaimChecks
-from processing.discard import Discard
+from processing.poison.memory import MemoryClaimChecks
+from processing.redrive.discard import Discard
 from processing.errors import StorageUnavailableError
-from processing.parker import Parking
-from processing.poison import ClaimCheck
-from processing.redrive import RedriveSummary, Selection
+from processing.parking.batch import Parking
+from processing.poison.message import ClaimCheck
+from processing.redrive.redrive import RedriveSummary, Selection
 from tests.unit.events import batch
 from tests.unit.parking_rig import Rig, keyed, rig
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.event_hubs.epochs import MAX_RECEIVERS, Admission, Receiver, admit
+from local.event_hubs.hub.epochs import MAX_RECEIVERS, Admission, Receiver, admit
 from local.event_hubs.errors import LINK_STOLEN, RESOURCE_LIMIT_EXCEEDED
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local.event_hubs.errors import AmqpError
-from local.event_hubs.frames import (
+from local.event_hubs.protocol.frames import (
     FIELD_COUNTS,
     Frame,
     FramePadder,

@@ -13,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from proton import Message as ProtonMessage
 
-from local.event_hubs.encoding import skip_value
+from local.event_hubs.protocol.encoding import skip_value
 from local.event_hubs.errors import AmqpError
-from local.event_hubs.messages import (
+from local.event_hubs.hub.messages import (
     BATCH_FORMAT,
     deliverable,
     split,

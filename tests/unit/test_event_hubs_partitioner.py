@@ -7,7 +7,7 @@ from azure.eventhub._buffered_producer._partition_resolver import generate_hash_
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.event_hubs.partitioner import RoundRobin, hash_key, partition_for_key
+from local.event_hubs.hub.partitioner import RoundRobin, hash_key, partition_for_key
 
 
 @pytest.mark.parametrize(

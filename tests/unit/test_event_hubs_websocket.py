@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.event_hubs.layers import Layers
-from local.event_hubs.sasl import AMQP_HEADER
-from local.event_hubs.websocket import WebSocketServer, is_http
+from local.event_hubs.protocol.handshake import Layers
+from local.event_hubs.protocol.sasl import AMQP_HEADER
+from local.event_hubs.protocol.websocket import WebSocketServer, is_http
 
 REQUEST = (
     b"GET /$servicebus/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"

@@ -13,7 +13,7 @@ import pytest
 from azure.eventhub import LoadBalancingStrategy
 from azure.eventhub.aio._eventprocessor.in_memory_checkpoint_store import InMemoryCheckpointStore
 
-from local.functions_host.ownership import FairOwnership
+from local.functions_host.triggers.event_hubs.ownership import FairOwnership
 
 PARTITIONS = [str(number) for number in range(16)]
 LEASE = 60.0

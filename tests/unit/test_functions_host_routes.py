@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from local.functions_host.triggers.routes import parse_route
+from local.functions_host.triggers.http.routes import parse_route
 
 
 @pytest.mark.parametrize(

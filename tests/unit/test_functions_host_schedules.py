@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.functions_host.execution import Executor
-from local.functions_host.functions import Function
-from local.functions_host.schedule_monitor import ScheduleStatus, is_worth_monitoring
-from local.functions_host.triggers.ncrontab import Cron, parse_schedule
-from local.functions_host.triggers.timer import TimerListener
-from local.functions_host.worker import Datum, Result
+from local.functions_host.worker.execution import Executor
+from local.functions_host.worker.functions import Function
+from local.functions_host.triggers.timer.schedule_monitor import ScheduleStatus, is_worth_monitoring
+from local.functions_host.triggers.timer.ncrontab import Cron, parse_schedule
+from local.functions_host.triggers.timer.listener import TimerListener
+from local.functions_host.worker.worker import Datum, Result
 
 
 def _at(text: str) -> datetime:

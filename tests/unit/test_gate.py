@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from processing.gate import Gate, Hold
+from processing.batch.gate import Gate, Hold
 
 
 async def test_patience_is_whole_again_after_an_event(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from processing.grouping import Grouping
+from processing.handlers.group_calls import Grouping
 
 
 class Calls(list[list[int]]):

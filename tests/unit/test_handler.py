@@ -11,8 +11,8 @@ import pytest
 
 from processing.errors import HandlerLoadError
 from processing.event import Event
-from processing.handler import LoadedHandler, load_handler
-from processing.retry import FailureKind, RetryPolicy
+from processing.handlers.loading import LoadedHandler, load_handler
+from processing.handlers.retry import FailureKind, RetryPolicy
 from tests.unit.events import event
 
 seen: list[tuple[str, int]] = []

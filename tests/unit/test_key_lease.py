@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from processing.adapters.memory_parking import MemoryParkingStore
+from processing.parking.memory import MemoryParkingStore
 from processing.errors import LeaseLostError
-from processing.key_lease import KeyLease
+from processing.redrive.key_lease import KeyLease
 from tests.unit.events import SOURCE
 from tests.unit.parking_rig import turns
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.lanes import KeylessOrder, split_into_lanes
+from processing.batch.split import KeylessOrder, split_into_lanes
 from tests.unit.events import event
 
 keys = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "ключ", "0"])), max_size=40)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from loadtest.interference import Interference
-from loadtest.observer import Keys, Observer, Sample
+from loadtest.faults.injection import Interference
+from loadtest.observe.observer import Keys, Observer, Sample
 from loadtest.operator import Operator
-from loadtest.settings import Scenario, Settings
+from loadtest.plan.settings import Scenario, Settings
 
 NOWHERE = cast("Any", None)
 """Endpoints and what faults hit: nothing of them is reached for here."""

@@ -8,9 +8,9 @@ import pytest
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import ConnectError
 
-from loadtest.producer import Order, filled_batches, send_all
-from loadtest.scenarios import Workload
-from loadtest.settings import Scenario
+from loadtest.send.producer import Order, filled_batches, send_all
+from loadtest.plan.workload import Workload
+from loadtest.plan.settings import Scenario
 
 Sent = tuple[str, int, str | None]
 

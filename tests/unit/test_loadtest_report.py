@@ -13,14 +13,14 @@ from rich.console import Console
 
 from loadtest.__main__ import write
 from loadtest.arguments import parse
-from loadtest.chaos.faults import FaultDone
-from loadtest.chaos.plan import FaultKind
-from loadtest.metrics import measure, percentile
-from loadtest.page import render
-from loadtest.picture import state_spans, svg
-from loadtest.report import stopped_spans
-from loadtest.settings import Settings
-from loadtest.summary import fault_lines, show
+from loadtest.faults.chaos import FaultDone
+from loadtest.plan.chaos import FaultKind
+from loadtest.verify.metrics import measure, percentile
+from loadtest.report.page import render
+from loadtest.report.timeline import state_spans, svg
+from loadtest.report.report import stopped_spans
+from loadtest.plan.settings import Settings
+from loadtest.report.summary import fault_lines, show
 from tests.unit.loadtest_run import BASE_US, HISTORY, entry, judge, ledgers, outage_workload, report
 
 PROMISED = {

@@ -9,7 +9,7 @@ import pytest
 from loadtest.__main__ import main
 from loadtest.arguments import parse
 from loadtest.errors import UsageError
-from loadtest.settings import AppLimits, ApproveWith, Scenario, Settings, Target
+from loadtest.plan.settings import AppLimits, ApproveWith, Scenario, Settings, Target
 
 
 def test_the_defaults_are_the_demo() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.cloud import CloudSettings, build_app
+from local.stack.cloud import CloudSettings, build_app
 from local.services.cloud import SITE_PATH
 from local.site import SiteState
 from local.state_directory import StateDirectory

@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from processing.bodies import BodyState, states, whole
-from processing.discard import Discard
+from processing.poison.claim_checks import BodyState, states, whole
+from processing.redrive.discard import Discard
 from processing.errors import BodyLostError, StorageUnavailableError
-from processing.parking import EntryKind
-from processing.poison import ClaimCheck, PoisonMessage
-from processing.redrive import RedriveSummary, Selection
+from processing.parking.store import EntryKind
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.redrive.redrive import RedriveSummary, Selection
 from tests.unit.events import batch, event
 from tests.unit.parking_rig import Rig, rig
 

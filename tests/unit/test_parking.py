@@ -15,10 +15,10 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
-from processing.parked_event import ParkedEvent
-from processing.parking import EntryKind
-from processing.poison import PoisonMessage
-from processing.progress import Mark
+from processing.parking.event import ParkedEvent
+from processing.parking.store import EntryKind
+from processing.poison.message import PoisonMessage
+from processing.progress.store import Mark
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.parking_rig import keyed, of_key, rig, turns
 

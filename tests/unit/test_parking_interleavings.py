@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from processing.errors import OwnershipLostError
 from processing.event import Event
-from processing.parking import EntryKind
+from processing.parking.store import EntryKind
 from tests.unit.events import SOURCE, batch
 from tests.unit.parking_rig import Rig, keyed, rig, turns
 

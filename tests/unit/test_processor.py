@@ -13,7 +13,7 @@ from processing.errors import (
     OwnershipLostError,
 )
 from processing.event import Event
-from processing.progress import Mark
+from processing.progress.store import Mark
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import in_order, keyed, parts
 

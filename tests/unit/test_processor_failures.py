@@ -12,7 +12,7 @@ from processing.errors import (
     PoisonEventError,
 )
 from processing.event import Event
-from processing.progress import Mark
+from processing.progress.store import Mark
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import keyed, parts
 

@@ -11,19 +11,19 @@ import pytest
 from breaker import (
     Permit,
 )
-from processing import shutdown
-from processing.adapters.memory import MemoryProgressStore
+from processing.batch import shutdown
+from processing.progress.memory import MemoryProgressStore
 from processing.errors import (
     DependencyUnavailableError,
     PoisonEventError,
     ShutdownError,
 )
 from processing.event import Event, Source
-from processing.poison import PoisonMessage
-from processing.progress import Mark
-from processing.retry import RetryPolicy
-from processing.shutdown import wait_idle
-from processing.time_limit import TimeLimit
+from processing.poison.message import PoisonMessage
+from processing.progress.store import Mark
+from processing.handlers.retry import RetryPolicy
+from processing.batch.shutdown import wait_idle
+from processing.handlers.time_limit import TimeLimit
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import keyed, parts, trip
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from processing.adapters.memory import MemoryPoisonQueue
+from processing.progress.memory import MemoryPoisonQueue
 from processing.errors import (
     PoisonEventError,
     StorageUnavailableError,
 )
 from processing.event import Event
-from processing.poison import PoisonMessage
-from processing.progress import Mark
+from processing.poison.message import PoisonMessage
+from processing.progress.store import Mark
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import keyed, parts
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from processing.adapters.memory import MemoryProgressStore
+from processing.progress.memory import MemoryProgressStore
 from processing.errors import OwnershipLostError, StorageUnavailableError
-from processing.progress import BatchProgress, Mark, Progress, ProgressMode, open_for
+from processing.progress.store import BatchProgress, Mark, Progress, ProgressMode, open_for
 from tests.unit.events import SOURCE, batch, event
 
 

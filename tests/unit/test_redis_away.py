@@ -8,12 +8,12 @@ import pytest
 
 from breaker import BreakerSettings
 from breaker.stores.redis import Client, connect
-from processing.adapters.redis import RedisProgressStore
-from processing.adapters.redis_parking import RedisParkingStore
-from processing.adapters.redis_vitals import RedisVitals
+from processing.progress.redis import RedisProgressStore
+from processing.parking.redis import RedisParkingStore
+from processing.monitoring.redis_vitals import RedisVitals
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.handlers.ledger import LedgerHandler
-from processing.progress import Mark
+from processing.progress.store import Mark
 from tests.unit.events import SOURCE, event
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from processing.event import Event
-from processing.parker import Parking
+from processing.parking.batch import Parking
 from tests.unit.events import batch, event
 from tests.unit.parking_rig import Rig, of_key, rig
 

@@ -15,7 +15,7 @@ import requests
 
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
-from processing.retry import Failure, FailureKind, RetryPolicy
+from processing.handlers.retry import Failure, FailureKind, RetryPolicy
 from tests.unit.events import event
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from processing.time_limit import TimeLimit
+from processing.handlers.time_limit import TimeLimit
 
 
 async def for_ever(item: str) -> None:

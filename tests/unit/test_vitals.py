@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from breaker.stores.redis import connect
-from processing.adapters.redis_vitals import RECORDS, RedisVitals
+from processing.monitoring.redis_vitals import RECORDS, RedisVitals
 from processing.errors import StorageUnavailableError
 from processing.event import Event, Source
-from processing.telemetry import Telemetry
-from processing.vitals import LOOKS_A_SECOND, Vitals, vitals_key, write_vitals
+from processing.monitoring.telemetry import Telemetry
+from processing.monitoring.vitals import LOOKS_A_SECOND, Vitals, vitals_key, write_vitals
 
 
 async def test_calls_and_batches_are_counted() -> None:

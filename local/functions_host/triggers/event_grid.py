@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-from local.functions_host.cancellation import CancellationToken
-from local.functions_host.execution import Executor, Invocation
-from local.functions_host.worker import Datum
+from local.functions_host.worker.cancellation import CancellationToken
+from local.functions_host.worker.execution import Executor, Invocation
+from local.functions_host.worker.worker import Datum
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from starlette.requests import Request
 
-    from local.functions_host.functions import Function
+    from local.functions_host.worker.functions import Function
 
 PATH = "/runtime/webhooks/EventGrid"
 

@@ -6,7 +6,7 @@ import struct
 
 from hypothesis import strategies as st
 
-from local.event_hubs.sasl import AMQP_HEADER
+from local.event_hubs.protocol.sasl import AMQP_HEADER
 from tests.contract.event_hubs.support import HUB
 
 NULL, TRUE, FALSE = b"\x40", b"\x41", b"\x42"

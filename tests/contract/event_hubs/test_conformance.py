@@ -28,7 +28,7 @@ from azure.eventhub.exceptions import (
 
 from local.event_hubs import EventHubsServer
 from local.event_hubs.__main__ import build_server, parse_arguments
-from local.event_hubs.partitioner import partition_for_key
+from local.event_hubs.hub.partitioner import partition_for_key
 from tests.contract.event_hubs.clients import Clients, Form, parameters, self_signed
 from tests.contract.event_hubs.support import (
     HUB,

@@ -14,8 +14,8 @@ from azure.eventhub import EventData
 from azure.eventhub.exceptions import ConnectionLostError, EventHubError
 
 from local.event_hubs import AmqpError, EventHubsServer, HubConfig
-from local.event_hubs.control_faults import FaultRoutes
-from local.event_hubs.latency import MAX_HELD
+from local.event_hubs.control.fault_routes import FaultRoutes
+from local.event_hubs.protocol.late_writer import MAX_HELD
 from tests.contract.event_hubs.support import (
     HUB,
     Clock,

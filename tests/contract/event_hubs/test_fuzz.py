@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from proton import Message
 
-from local.event_hubs import EventHubsServer, endpoints
-from local.event_hubs.connection import MAX_READ_WHILE_PAUSED, READ_SIZE
-from local.event_hubs.sasl import AMQP_HEADER
+from local.event_hubs import EventHubsServer
+from local.event_hubs.connection import endpoints
+from local.event_hubs.connection.connection import MAX_READ_WHILE_PAUSED, READ_SIZE
+from local.event_hubs.protocol.sasl import AMQP_HEADER
 from tests.contract.event_hubs.frames import (
     BEGINNING,
     BODY,

@@ -13,10 +13,14 @@ from azure.eventhub.aio._eventprocessor.event_processor import EventProcessor
 from azure.eventhub.exceptions import EventHubError
 
 from local.event_hubs import EventHubsServer
-from local.functions_host.checkpoint import CheckpointStore
-from local.functions_host.ownership import FairOwnership, Processor
-from local.functions_host.receiver import ConsumerClient, ReceivedEvent, _Consumer
-from local.functions_host.triggers.event_hubs_source import EventHubsSource
+from local.functions_host.triggers.event_hubs.checkpoint import CheckpointStore
+from local.functions_host.triggers.event_hubs.ownership import FairOwnership, Processor
+from local.functions_host.triggers.event_hubs.receiver import (
+    ConsumerClient,
+    ReceivedEvent,
+    _Consumer,
+)
+from local.functions_host.triggers.event_hubs.source import EventHubsSource
 from tests.contract.event_hubs.impatience import PROMPT
 from tests.contract.event_hubs.support import HUB, Reader, append
 

@@ -12,7 +12,8 @@ from azure.eventhub.exceptions import EventHubError
 from proton import Message
 from proton.utils import BlockingConnection
 
-from local.event_hubs import EventHubsServer, NamespaceConfig, Retention, namespace
+from local.event_hubs import EventHubsServer, NamespaceConfig, Retention
+from local.event_hubs.hub import namespace
 from local.event_hubs import server as module_of_server
 from local.event_hubs.__main__ import build_server, parse_arguments
 from tests.contract.event_hubs.frames import BEGINNING

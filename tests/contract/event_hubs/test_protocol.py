@@ -19,9 +19,9 @@ from proton.reactor import Selector
 from proton.utils import BlockingConnection, LinkDetached
 
 from local.event_hubs import EventHubsServer
-from local.event_hubs import connection as module_of_connection
-from local.event_hubs.connection import ClientConnection
-from local.event_hubs.sasl import AMQP_HEADER, SASL_HEADER
+from local.event_hubs.connection import connection as module_of_connection
+from local.event_hubs.connection.connection import ClientConnection
+from local.event_hubs.protocol.sasl import AMQP_HEADER, SASL_HEADER
 from tests.contract.event_hubs.frames import BEGINNING, FLOW, RECEIVE, described, frame, uint
 from tests.contract.event_hubs.support import (
     HUB,

@@ -11,7 +11,7 @@ from azure.eventhub.amqp import AmqpAnnotatedMessage
 from azure.eventhub.exceptions import EventDataSendError, EventHubError
 
 from local.event_hubs import EventHubsServer
-from local.event_hubs.partitioner import partition_for_key
+from local.event_hubs.hub.partitioner import partition_for_key
 from tests.contract.event_hubs.support import (
     HUB,
     BackgroundServer,

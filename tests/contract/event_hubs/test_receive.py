@@ -15,7 +15,7 @@ from azure.eventhub.aio import PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from local.event_hubs import EventHubsServer, Retention
-from local.event_hubs.subscribe import TURN_EVENTS, Subscription
+from local.event_hubs.connection.subscription import TURN_EVENTS, Subscription
 from tests.contract.event_hubs.support import (
     HUB,
     PATIENCE,

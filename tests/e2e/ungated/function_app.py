@@ -8,10 +8,10 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 import azure.functions as func
 
 from breaker import Permit
-from processing import processor
+from processing.batch import processor
 from processing.bootstrap import Application
 from processing.event import EventBatch
-from processing.gate import Gate, Hold
+from processing.batch.gate import Gate, Hold
 
 
 class OpenGate(Gate):

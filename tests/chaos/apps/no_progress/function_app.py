@@ -9,10 +9,10 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 import azure.functions as func
 
 from processing import wiring
-from processing.adapters.redis import RedisProgressStore
+from processing.progress.redis import RedisProgressStore
 from processing.bootstrap import Application
 from processing.event import EventBatch, Source
-from processing.progress import Mark, Progress
+from processing.progress.store import Mark, Progress
 
 
 class ForgetfulStore(RedisProgressStore):

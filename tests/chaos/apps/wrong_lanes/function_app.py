@@ -8,7 +8,7 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 
 import azure.functions as func
 
-from processing import processor
+from processing.batch import processor
 from processing.bootstrap import Application
 from processing.event import Event, EventBatch
 

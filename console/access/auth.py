@@ -1,0 +1,176 @@
+"""Who may talk to the console: API callers by bearer token, operators by session.
+
+A browser sends its cookie whoever wrote the page, so what comes with a cookie must also show that
+it comes from a page of the console: by its Origin and, for acts, by the session's CSRF token.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from console.web.responses import Answer
+from console.access.revoked_sessions import EndedSessions
+from console.access.session import Sessions
+from console.settings import ConsoleSettings
+from console.web.websocket_close import FOREIGN, UNKNOWN, refuse
+
+PUBLIC_PATHS = frozenset({"/healthz", "/login"})
+PUBLIC_PREFIX = "/static/login."
+PRINCIPAL = "x-ms-client-principal-name"
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+NAME_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls.
+
+    Attributes:
+        operator: the session's; "" for API callers, who say themselves in whose name they act.
+        csrf: what the page must show with acts; "" for API callers.
+        expires: when the session ends, seconds since 1970.
+        session: the session's id; "" for those who have none of the console's own.
+    """
+
+    operator: str = ""
+    csrf: str = ""
+    expires: float = math.inf
+    session: str = ""
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who was let in."""
+    found = scope["state"]["caller"]
+    assert isinstance(found, Caller)  # noqa: S101 - the middleware below put it there
+    return found
+
+
+class Auth:
+    """Middleware: lets nobody in who is not known, and nothing that a foreign page has sent."""
+
+    def __init__(
+        self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions, ended: EndedSessions
+    ) -> None:
+        self._app = app
+        self._ended = ended
+        self._digest = _digest(settings.token.encode())
+        self._sessions = sessions
+        self._origins = frozenset(settings.origins)
+        self._easy_auth = settings.easy_auth
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or refuse."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        connection = HTTPConnection(scope)
+        public = scope["type"] == "http" and _is_public(scope["path"])
+        caller = self._caller(connection)
+        if caller is None and not public:
+            await self._refuse_unknown(scope, receive, send)
+            return
+        # Who signs in shows the token itself, whatever session the browser had before.
+        if problem := self._foreign(connection, None if public else caller):
+            await _refuse_foreign(problem, scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller or Caller()
+        await self._app(scope, receive, send)
+
+    def _caller(self, connection: HTTPConnection) -> Caller | None:
+        """Who it is; None: nobody known.
+
+        Digests of equal length are compared in constant time, so that neither the token nor its
+        length shows in how long a refusal takes.
+        """
+        if header := connection.headers.get("authorization", ""):
+            kind, _, token = header.partition(" ")
+            shown = _digest(token.strip().encode("utf-8", "replace"))
+            same = hmac.compare_digest(shown, self._digest)
+            return Caller() if same and kind.lower() == "bearer" else None
+        if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
+            return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
+        session = self._sessions.read(connection.cookies.get(self._sessions.cookie, ""))
+        if session is None or session.id in self._ended:
+            return None
+        return Caller(session.operator, session.csrf, session.expires, session.id)
+
+    def _foreign(self, connection: HTTPConnection, caller: Caller | None) -> str:
+        """Why this cannot come from a page of the console, or ""."""
+        headers, scope = connection.headers, connection.scope
+        upgrade = scope["type"] == "websocket"
+        if not upgrade and scope["method"] in SAFE:
+            return ""
+        origin = headers.get("origin")
+        secure = scope.get("scheme") in {"https", "wss"}
+        if origin is not None and not self._is_own(origin, headers.get("host", ""), secure):
+            return f"Origin {origin[:100]!r} is not the console's own"
+        if caller is None or not caller.operator:
+            return ""
+        if origin is None:
+            return "there is no Origin header"
+        shown = headers.get("x-csrf-token", "").encode()
+        if not upgrade and not hmac.compare_digest(shown, caller.csrf.encode()):
+            return "X-CSRF-Token is missing or not this session's: load the page again"
+        return ""
+
+    def _is_own(self, origin: str, host: str, secure: bool) -> bool:
+        """Whether a page of that origin is the console's; one that anybody on the way could have
+        changed is not, where the console is reached over https.
+        """
+        origin = origin.lower()
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        schemes = {"https"} if secure else {"http", "https"}
+        own = parts.scheme in schemes and bool(host) and parts.netloc == host.lower()
+        return own or origin in self._origins
+
+    async def _refuse_unknown(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await refuse(WebSocket(scope, receive, send), UNKNOWN, "log in first")
+            return
+        response: Response
+        if scope["path"] == "/" and scope["method"] in SAFE:
+            response = RedirectResponse("/login", status_code=303)
+        else:
+            response = Answer(
+                {
+                    "error": "Authorization is missing or wrong: it takes 'Bearer <CONSOLE_TOKEN>',"
+                    " or a session from /login"
+                },
+                status_code=401,
+                headers={"WWW-Authenticate": "Bearer"},
+            )
+        await response(scope, receive, send)
+
+
+async def _refuse_foreign(problem: str, scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["type"] == "websocket":
+        await refuse(WebSocket(scope, receive, send), FOREIGN, problem)
+        return
+    await Answer({"error": problem}, status_code=403)(scope, receive, send)
+
+
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or (
+        path.startswith(PUBLIC_PREFIX) and "/" not in path.removeprefix(PUBLIC_PREFIX)
+    )
+
+
+def _operator(name: str) -> str:
+    name = name.strip()[:NAME_CHARS]
+    return name if name.isprintable() else ""
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()

@@ -1,0 +1,88 @@
+"""Leases, marks and counters in Redis: its clock decides when they run out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from console.backplane.coordination import NOTED_MOST, CoordinationError
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class RedisCoordination:
+    """One key each, under the console's hash tag.
+
+    Args:
+        client: stays the caller's to close.
+        circuit: the circuit's name.
+        timeout_seconds: how long an answer is waited for, however often the client tries.
+    """
+
+    def __init__(
+        self, client: Redis | RedisCluster, circuit: str, *, timeout_seconds: float = 2.0
+    ) -> None:
+        self._client: Any = client
+        self._timeout = timeout_seconds
+        self._tag = f"console:{{{circuit}}}"
+        self._take, self._give_back, self._count, self._note = (
+            client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
+            for name in ("take", "give_back", "count", "note")
+        )
+
+    async def take(self, lease: str, token: str, seconds: float) -> bool:
+        """See `Coordination.take`."""
+        milliseconds = max(1, round(seconds * 1000))
+        return bool(await self._answer(self._take([self._key(lease)], [token, milliseconds])))
+
+    async def give_back(self, lease: str, token: str) -> None:
+        """See `Coordination.give_back`."""
+        await self._answer(self._give_back([self._key(lease)], [token]))
+
+    async def holder(self, lease: str) -> str:
+        """See `Coordination.holder`."""
+        return bytes(await self._answer(self._client.get(self._key(lease))) or b"").decode()
+
+    async def mark(self, name: str, seconds: float) -> None:
+        """See `Coordination.mark`."""
+        milliseconds = max(1, round(seconds * 1000))
+        await self._answer(self._client.set(self._key(name), "1", px=milliseconds))
+
+    async def count(self, name: str, seconds: int) -> int:
+        """See `Coordination.count`."""
+        return int(await self._answer(self._count([self._key(name)], [seconds])))
+
+    async def forget(self, name: str) -> None:
+        """See `Coordination.forget`."""
+        await self._answer(self._client.delete(self._key(name)))
+
+    async def note(self, name: str, item: str, until: float) -> None:
+        """See `Coordination.note`."""
+        await self._answer(self._note([self._key(name)], [item, until, NOTED_MOST]))
+
+    async def noted(self, name: str) -> dict[str, float]:
+        """See `Coordination.noted`."""
+        least = f"({time.time()}"
+        found = await self._answer(
+            self._client.zrangebyscore(self._key(name), least, "+inf", withscores=True)
+        )
+        return {bytes(item).decode(): float(until) for item, until in found}
+
+    def _key(self, name: str) -> str:
+        return f"{self._tag}:{name}"
+
+    async def _answer(self, awaitable: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await awaitable
+        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+            what = str(error) or "no answer in time"
+            raise CoordinationError(
+                f"Redis did not answer the console: {type(error).__name__}: {what}"
+            ) from error

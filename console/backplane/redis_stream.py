@@ -1,0 +1,113 @@
+"""The backplane as a Redis stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from console.backplane.stream import LOG, BackplaneError, Document, Message, NotReaderError, encode
+from console.backplane.coordination import READER
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
+WAIT_MS = 1_000  # less than what the client lets a command take
+LIFETIME_SECONDS = 30 * 86_400
+
+
+class RedisBackplane:
+    """Two streams under one hash tag: all messages, and the log's lines once more.
+
+    Args:
+        client: stays the caller's to close.
+        circuit: the circuit's name.
+        most: messages that are kept, about.
+        most_lines: log lines that are kept, about.
+        timeout_seconds: how long who publishes waits, however often the client tries. Reading has
+            no such limit: all that a stream keeps may take long, and nobody waits for it.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        circuit: str,
+        *,
+        most: int = 20_000,
+        most_lines: int = 1_000,
+        timeout_seconds: float = 2.0,
+    ) -> None:
+        self._client: Any = client  # redis-py's annotations know no stream replies
+        tag = f"console:{{{circuit}}}"
+        self._live, self._lines = f"{tag}:live", f"{tag}:log"
+        self._keys = [self._live, self._lines, f"{tag}:{READER}"]
+        self._limits = [most, most_lines, LIFETIME_SECONDS]
+        self._timeout = timeout_seconds
+        self._publish = client.register_script((_SCRIPTS / "publish.lua").read_text("utf-8"))
+
+    async def publish(
+        self, messages: Sequence[tuple[str, Document]], *, reader: str = ""
+    ) -> list[str]:
+        """See `Backplane.publish`."""
+        arguments: list[str | int] = [reader, *self._limits]
+        for kind, data in messages:
+            arguments += [kind, encode(data), "1" if kind == LOG else "0"]
+        try:
+            async with asyncio.timeout(self._timeout):
+                ids = await self._publish(self._keys, arguments)
+        except _ERRORS as error:
+            raise _failed("publish", error) from error
+        if ids is None:
+            raise NotReaderError
+        return [_text(each) for each in ids]
+
+    async def read(self, after: str, count: int) -> list[Message]:
+        """See `Backplane.read`."""
+        try:
+            found = await self._client.xread({self._live: after}, count=count, block=WAIT_MS)
+        except _ERRORS as error:
+            raise _failed("read", error) from error
+        if not found:
+            return []
+        # RESP2 answers with a list of streams, RESP3 with a map; each entry's form is the same.
+        entries = next(iter(found.values()))[0] if isinstance(found, dict) else found[0][1]
+        return [_message(entry) for entry in entries]
+
+    async def has(self, cursor: str) -> bool:
+        """See `Backplane.has`."""
+        try:
+            return bool(await self._client.xrange(self._live, cursor, cursor))
+        except _ERRORS as error:
+            raise _failed("read", error) from error
+
+    async def latest(self, count: int) -> list[Message]:
+        """See `Backplane.latest`."""
+        return await self._backwards(self._live, "+", count)
+
+    async def log(self, before: str, count: int) -> list[Message]:
+        """See `Backplane.log`."""
+        return await self._backwards(self._lines, f"({before}", count)
+
+    async def _backwards(self, key: str, end: str, count: int) -> list[Message]:
+        try:
+            found = await self._client.xrevrange(key, max=end, count=count)
+        except _ERRORS as error:
+            raise _failed("read", error) from error
+        return [_message(entry) for entry in reversed(found)]
+
+
+def _message(entry: tuple[Any, dict[Any, Any]]) -> Message:
+    cursor, fields = entry
+    return Message(_text(cursor), _text(fields[b"kind"]), _text(fields[b"data"]))
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+
+
+def _failed(what: str, error: Exception) -> BackplaneError:
+    why = str(error) or "no answer in time"
+    return BackplaneError(f"the backplane did not {what}: {type(error).__name__}: {why}")

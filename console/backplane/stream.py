@@ -1,0 +1,162 @@
+"""The backplane: one ordered stream of messages that every instance of the console reads.
+
+A message's cursor is its place in the stream. Whoever has seen a cursor can be given exactly what
+came after it, by any instance, as long as the stream still has it. docs/adr/0010-backplane.md says
+why this is a Redis stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from console.backplane.coordination import READER, Coordination
+
+START = "start"
+"""Kind of the message that an empty stream begins with: it gives the stream a first cursor."""
+LOG = "log"
+"""Kind of the incident log's lines; they are kept beyond what the stream keeps."""
+
+type Document = Mapping[str, Any]
+
+
+class BackplaneError(Exception):
+    """The backplane did not answer."""
+
+
+class NotReaderError(Exception):
+    """The reader's lease is somebody else's: what it wanted to publish is published by that one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message; `data` is JSON."""
+
+    cursor: str
+    kind: str
+    data: str
+
+
+class Backplane(Protocol):
+    """Each method raises `BackplaneError` when it is not done."""
+
+    async def publish(
+        self, messages: Sequence[tuple[str, Document]], *, reader: str = ""
+    ) -> list[str]:
+        """Append messages, all or none; their cursors.
+
+        Args:
+            messages: kinds and data.
+            reader: the elected reader's token, if only that one may say this.
+
+        Raises:
+            NotReaderError: the lease is not that token's.
+        """
+        ...
+
+    async def read(self, after: str, count: int) -> list[Message]:
+        """The next messages behind a cursor; waits for them, a second at most."""
+        ...
+
+    async def has(self, cursor: str) -> bool:
+        """Whether the message is still there, and so everything that came behind it."""
+        ...
+
+    async def latest(self, count: int) -> list[Message]:
+        """The last messages, oldest first."""
+        ...
+
+    async def log(self, before: str, count: int) -> list[Message]:
+        """The last log lines before a cursor, oldest first."""
+        ...
+
+
+def order(cursor: str) -> tuple[int, int]:
+    """A cursor as what its order goes by.
+
+    Raises:
+        ValueError: it is none.
+    """
+    milliseconds, dash, number = cursor.partition("-")
+    if not (dash and milliseconds.isdecimal() and number.isdecimal() and len(cursor) <= 41):
+        raise ValueError(f"{cursor[:50]!r} is no cursor")
+    return int(milliseconds), int(number)
+
+
+def encode(data: Document) -> str:
+    """Data as a message carries it."""
+    return json.dumps(data, separators=(",", ":"))
+
+
+class MemoryBackplane:
+    """A backplane within this process: for tests, and for one instance without Redis.
+
+    Args:
+        coordination: who knows the reader's lease.
+        most: messages that are kept.
+        wait_seconds: how long `read` waits.
+    """
+
+    def __init__(
+        self, coordination: Coordination, *, most: int = 20_000, wait_seconds: float = 1.0
+    ) -> None:
+        self._coordination = coordination
+        self._most = most
+        self._wait = wait_seconds
+        self._messages: list[Message] = []
+        self._log: list[Message] = []
+        self._last = (0, 0)
+        self._grown = asyncio.Event()
+
+    async def publish(
+        self, messages: Sequence[tuple[str, Document]], *, reader: str = ""
+    ) -> list[str]:
+        """See `Backplane.publish`."""
+        if reader and await self._coordination.holder(READER) != reader:
+            raise NotReaderError
+        cursors = []
+        for kind, data in messages:
+            now = time.time_ns() // 1_000_000
+            milliseconds, number = self._last
+            self._last = (now, 0) if now > milliseconds else (milliseconds, number + 1)
+            message = Message("{}-{}".format(*self._last), kind, encode(data))
+            self._messages.append(message)
+            if kind == LOG:
+                self._log.append(message)
+            cursors.append(message.cursor)
+        del self._messages[: -self._most]
+        self._grown.set()
+        self._grown = asyncio.Event()
+        return cursors
+
+    async def read(self, after: str, count: int) -> list[Message]:
+        """See `Backplane.read`."""
+        grown = self._grown
+        if not (found := self._behind(after, count)):
+            try:
+                await asyncio.wait_for(grown.wait(), self._wait)
+            except TimeoutError:
+                return []
+            found = self._behind(after, count)
+        return found
+
+    async def has(self, cursor: str) -> bool:
+        """See `Backplane.has`."""
+        return any(each.cursor == cursor for each in self._messages)
+
+    async def latest(self, count: int) -> list[Message]:
+        """See `Backplane.latest`."""
+        return self._messages[-count:]
+
+    async def log(self, before: str, count: int) -> list[Message]:
+        """See `Backplane.log`."""
+        place = order(before)
+        return [each for each in self._log if order(each.cursor) < place][-count:]
+
+    def _behind(self, after: str, count: int) -> list[Message]:
+        place = order(after)
+        return [each for each in self._messages if order(each.cursor) > place][:count]

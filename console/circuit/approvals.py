@@ -1,0 +1,54 @@
+"""The approvals API's one call of its own: the workflow registers whom to call back."""
+
+from __future__ import annotations
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.routing import Route
+
+from breaker import CallbackRefusedError, CircuitBreaker
+from console.circuit.actions import check_name
+from console.web.responses import Answer
+from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
+from console.settings import ConsoleSettings
+
+URL_CHARS = 4_096
+
+
+class ApprovalsApi:
+    """Handlers over one circuit.
+
+    Args:
+        breaker: the circuit, watched.
+        settings: whose callback hosts may be called.
+    """
+
+    def __init__(self, breaker: CircuitBreaker, settings: ConsoleSettings) -> None:
+        self._breaker = breaker
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        """The API's routes."""
+        return [Route("/api/approvals", self.register, methods=["POST"])]
+
+    async def register(self, request: Request) -> Answer:
+        """Take {circuit, generation, openedAt, callbackUrl}: 202 "waiting", or 200 "passed".
+
+        "passed" means that nobody needs to approve that generation any more; the callback is then
+        called as well. openedAt, the time of the alert, is for an opening that the store has not
+        heard of (see `Approvals.register`). Repeating a registration is harmless.
+        """
+        document = await read_object(request)
+        check_name(text_in(document, "circuit"), self._breaker)
+        generation, opened_at = generation_in(document), time_in(document, "openedAt")
+        url = text_in(document, "callbackUrl", URL_CHARS)
+        check_callback_host(url, self._settings.callback_hosts)
+        try:
+            passed = await self._breaker.approvals.register(generation, url, opened_at)
+        except CallbackRefusedError as error:
+            raise HTTPException(409, str(error)) from error
+        status = "passed" if passed else "waiting"
+        return Answer(
+            {"circuit": self._breaker.name, "generation": generation, "status": status},
+            status_code=200 if passed else 202,
+        )

@@ -1,0 +1,71 @@
+"""What a browser gets that has seen nothing yet: the state as the messages so far have made it."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from console.backplane.stream import LOG, Message
+
+LINES = 200
+VITALS = 600
+
+
+class Snapshot:
+    """Follows the messages, so that it is always the state at the last one's cursor.
+
+    Data stay as JSON: nothing here is looked into but the counters.
+    """
+
+    def __init__(self) -> None:
+        self._log: deque[str] = deque(maxlen=LINES)
+        self._vitals: deque[str] = deque(maxlen=VITALS)
+        self._partitions = "null"
+        self._redrive = "null"
+
+    def apply(self, message: Message) -> None:
+        """Take a message in."""
+        match message.kind:
+            case "log":
+                self._log.append(message.data)
+            case "vitals":
+                self._vitals.append(message.data)
+            case "partitions":
+                self._partitions = message.data
+            case "redrive":
+                self._redrive = message.data
+
+    def log_before(self, lines: Sequence[Message]) -> None:
+        """Take in log lines that are older than the messages."""
+        room = LINES - len(self._log)  # a full deque would drop the newest
+        older = [message.data for message in lines if message.kind == LOG]
+        self._log.extendleft(older[::-1][:room])
+
+    @property
+    def last_vitals(self) -> dict[str, Any] | None:
+        """The last row of vitals."""
+        return json.loads(self._vitals[-1]) if self._vitals else None
+
+    @property
+    def redrive_text(self) -> str:
+        """The last message about a redrive, as JSON."""
+        return self._redrive
+
+    @property
+    def redrive(self) -> dict[str, Any] | None:
+        """The last message about a redrive."""
+        found: dict[str, Any] | None = json.loads(self._redrive)
+        return found
+
+    def encoded(self, *, cursor: str | None, instance: str, circuit: str, history: str) -> str:
+        """The message to a browser; `circuit` and `history` are JSON."""
+        counters: dict[str, Any] = json.loads(self._vitals[-1]) if self._vitals else {}
+        names = json.dumps({"cursor": cursor, "instance": instance})[1:-1]
+        counts = json.dumps({name: counters.get(name) for name in ("poison_count", "parked_keys")})
+        return (
+            f'{{"type":"snapshot",{names},"data":{{"circuit":{circuit},"history":{history},'
+            f'"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
+            f'"log":[{",".join(self._log)}],"redrive":{self._redrive},{counts[1:-1]}}}}}'
+        )

@@ -1,0 +1,168 @@
+"""The WebSocket: snapshot or resume, then every message once and in order."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Container
+
+from starlette.routing import WebSocketRoute
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from console.access.auth import Caller, caller_of
+from console.access.revoked_sessions import EndedSessions
+from console.live.fanout import Fanout
+from console.web.websocket_close import BAD_MESSAGE, TOO_MANY, TOO_SLOW, UNKNOWN, close, refuse
+from console.live.presence import Watchers
+
+FIRST_SECONDS = 10.0
+SEND_SECONDS = 30.0
+
+
+class Live:
+    """Serves browsers from this instance's fan-out.
+
+    Args:
+        fanout: what they get.
+        watchers: told who looks at what.
+        ended: sessions that are over before their time.
+        sockets_max: how many at a time.
+    """
+
+    def __init__(
+        self, fanout: Fanout, watchers: Watchers, ended: EndedSessions, *, sockets_max: int
+    ) -> None:
+        self._ended = ended
+        self._fanout = fanout
+        self._watchers = watchers
+        self._most = sockets_max
+
+    def routes(self) -> list[WebSocketRoute]:
+        """The route."""
+        return [WebSocketRoute("/live", self.serve)]
+
+    async def serve(self, websocket: WebSocket) -> None:
+        """One connection, from its first message to its end."""
+        if self._fanout.pages >= self._most:
+            await refuse(websocket, TOO_MANY, "this instance has too many connections")
+            return
+        self._fanout.pages += 1
+        try:
+            await websocket.accept()
+            await self._serve(websocket)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self._fanout.pages -= 1
+
+    async def _serve(self, websocket: WebSocket) -> None:
+        try:
+            async with asyncio.timeout(FIRST_SECONDS):
+                cursor = _cursor_in(await _receive(websocket))
+        except (TimeoutError, ValueError) as error:
+            await close(websocket, BAD_MESSAGE, str(error) or "no first message")
+            return
+        browser = Browser(websocket, self._fanout, caller_of(websocket.scope), self._ended)
+        sending = asyncio.create_task(browser.send_for_ever(cursor))
+        receiving = asyncio.create_task(self._receive_for_ever(websocket))
+        try:
+            await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (sending, receiving):
+                task.cancel()
+            ended = await asyncio.gather(sending, receiving, return_exceptions=True)
+        for result in ended:
+            if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
+                raise result
+
+    async def _receive_for_ever(self, websocket: WebSocket) -> None:
+        with self._watchers.watching() as watching:
+            while True:
+                try:
+                    message = json.loads(await _receive(websocket))
+                    if not isinstance(message, dict) or message.get("type") != "tail":
+                        raise ValueError('it takes {"type":"tail","on":true|false}')  # noqa: TRY301
+                except (ValueError, RecursionError) as error:
+                    await close(websocket, BAD_MESSAGE, str(error))
+                    return
+                watching.tail(message.get("on") is True)
+
+
+class Browser:
+    """What one browser has seen, and what it gets next."""
+
+    def __init__(
+        self,
+        websocket: WebSocket,
+        fanout: Fanout,
+        caller: Caller,
+        ended: Container[str] = frozenset(),
+    ) -> None:
+        self._ended = ended
+        self._websocket = websocket
+        self._fanout = fanout
+        self._caller = caller
+        self._position: int | None = None
+        self._epoch = self._circuit = -1
+        self._beat = fanout.beats
+
+    async def send_for_ever(self, cursor: str | None) -> None:
+        """Send until the connection or the session ends."""
+        fanout = self._fanout
+        self._position = await fanout.resume(cursor)
+        self._epoch = fanout.epoch
+        while time.time() < self._caller.expires and self._caller.session not in self._ended:
+            wake = fanout.wake
+            if not (text := self._next()):
+                await wake.wait()
+                continue
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._websocket.send_text(text)
+            except TimeoutError:
+                await close(self._websocket, TOO_SLOW, "nothing was taken for too long")
+                return
+        await close(self._websocket, UNKNOWN, "the session has ended")
+
+    def _next(self) -> str:
+        fanout, position = self._fanout, self._position
+        ring = fanout.ring
+        if position is None or self._epoch != fanout.epoch or position < ring.first:
+            self._position, self._epoch = ring.end, fanout.epoch
+            self._circuit = fanout.circuit_version
+            return fanout.snapshot_text
+        if self._circuit != fanout.circuit_version:
+            self._circuit = fanout.circuit_version
+            return fanout.circuit_text
+        while position < ring.end:
+            text, position = ring.frame(position)
+            self._position = position
+            if text:
+                return text
+        if self._beat != fanout.beats:
+            self._beat = fanout.beats
+            return fanout.beat_text
+        return ""
+
+
+async def _receive(websocket: WebSocket) -> str:
+    message = await websocket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(message.get("code", 1005))
+    text = message.get("text")
+    if not isinstance(text, str):
+        raise ValueError("it takes text")
+    return text
+
+
+def _cursor_in(text: str) -> str | None:
+    try:
+        message = json.loads(text)
+    except RecursionError:
+        raise ValueError("it takes JSON") from None
+    if isinstance(message, dict) and message.get("type") == "resume":
+        cursor = message.get("cursor")
+        if cursor is None or isinstance(cursor, str):
+            return cursor
+    raise ValueError('it begins with {"type":"resume","cursor":"..."|null}')

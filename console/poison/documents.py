@@ -1,0 +1,90 @@
+"""Poison messages as the page gets them: data only; the page shows them as text."""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from processing.poison.message import PoisonMessage
+
+PREVIEW_CHARS = 200
+BODY_BYTES = 4_096
+
+
+def summary(message: PoisonMessage) -> dict[str, Any]:
+    """One row of the list. A large event's body lies elsewhere: no size, no preview."""
+    return {
+        "id": message.id,
+        "key": message.key,
+        "partition": message.partition,
+        "sequence_number": message.sequence_number,
+        "enqueued_time": message.enqueued_time,
+        "error": {"type": message.error.type, "message": message.error.message},
+        "attempts": message.attempts,
+        "parked": message.parked,
+        "redrives": message.redrives,
+        "size": _size(message),
+        "preview": text_of(_beginning(message, PREVIEW_CHARS * 4))[:PREVIEW_CHARS],
+    }
+
+
+def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
+    """Everything that is known, with the beginning of the body; or why the body is `lost`."""
+    beginning = _beginning(message, BODY_BYTES)
+    size = _size(message) or 0
+    is_text = _decoded(beginning, cut=len(beginning) < size) is not None
+    return summary(message) | {
+        "error": asdict(message.error),
+        "properties": dict(message.properties),
+        "body": {
+            "preview": text_of(beginning, cut=len(beginning) < size),
+            "encoding": "text" if is_text else "hex",
+            "bytes": size,
+            "truncated": len(beginning) < size,
+            "lost": lost,
+        },
+        "handler": message.handler,
+        "first_attempt_time": message.first_attempt_time,
+        "last_attempt_time": message.last_attempt_time,
+        "circuit_generation": message.circuit_generation,
+        "instance": message.instance,
+    }
+
+
+def matches(message: PoisonMessage, query: str) -> bool:
+    """Whether a text (in casefold) is in what the list shows of a message."""
+    if not query:
+        return True
+    shown = (
+        *(message.id, message.key or "", message.error.type, message.error.message),
+        text_of(_beginning(message, BODY_BYTES)),
+    )
+    return any(query in each.casefold() for each in shown)
+
+
+def text_of(body: bytes, *, cut: bool = True) -> str:
+    """Bytes as text: UTF-8, else hexadecimal digits; `cut`: a last character may be in parts."""
+    text = _decoded(body, cut=cut)
+    return body.hex(" ") if text is None else text
+
+
+def _decoded(body: bytes, *, cut: bool) -> str | None:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        if cut and error.start >= len(body) - 3 and error.reason == "unexpected end of data":
+            return body[: error.start].decode()
+        return None
+
+
+def _beginning(message: PoisonMessage, size: int) -> bytes:
+    """The body's first bytes, without decoding all of it."""
+    return base64.b64decode((message.body or "")[: (size + 2) // 3 * 4])[:size]
+
+
+def _size(message: PoisonMessage) -> int | None:
+    if message.body is None:
+        return None
+    return len(message.body) * 3 // 4 - message.body[-2:].count("=")

@@ -1,0 +1,155 @@
+"""The app's vital signs: what each of its instances writes once a second, made one row of all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from redis.asyncio import Redis, RedisCluster
+from redis.exceptions import RedisClusterException, RedisError
+
+from console.backplane.stream import BackplaneError
+from processing.monitoring.vitals import vitals_key
+
+GONE_SECONDS = 12.0
+"""An instance that has written nothing for so long is not counted any more."""
+READ = 1_000
+
+type Numbers = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """What one instance wrote; see processing/monitoring/vitals.py for the form.
+
+    Attributes:
+        cursor: where it stands in the stream.
+        instance: whose.
+        numbers: handled, poisoned, parked, failures, holding, and `latency`: how many calls took
+            less than 2^k microseconds, by k.
+    """
+
+    cursor: str
+    instance: str
+    numbers: Numbers
+
+
+class VitalSigns(Protocol):
+    """Where the app's instances write."""
+
+    async def behind(self, cursor: str) -> list[Sign]:
+        """What was written behind a cursor.
+
+        Raises:
+            BackplaneError: it can't be read.
+        """
+        ...
+
+    async def end(self) -> str:
+        """The cursor of what was written last.
+
+        Raises:
+            BackplaneError: it can't be read.
+        """
+        ...
+
+
+class NoVitalSigns:
+    """Of an app that writes none."""
+
+    async def behind(self, cursor: str) -> list[Sign]:
+        """See `VitalSigns.behind`."""
+        return []
+
+    async def end(self) -> str:
+        """See `VitalSigns.end`."""
+        return "0-0"
+
+
+class RedisVitalSigns:
+    """The stream that the function app's instances write to.
+
+    Args:
+        client: stays the caller's to close.
+        circuit: the circuit's name.
+    """
+
+    def __init__(self, client: Redis | RedisCluster, circuit: str) -> None:
+        self._client: Any = client
+        self._key = vitals_key(circuit)
+
+    async def behind(self, cursor: str) -> list[Sign]:
+        """See `VitalSigns.behind`."""
+        found = await _answer(self._client.xrange(self._key, f"({cursor}", count=READ))
+        return [
+            Sign(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
+            for id_, fields in found
+        ]
+
+    async def end(self) -> str:
+        """See `VitalSigns.end`."""
+        found = await _answer(self._client.xrevrange(self._key, count=1))
+        return bytes(found[0][0]).decode() if found else "0-0"
+
+
+async def _answer(awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        raise BackplaneError(f"the app's vitals can't be read: {error}") from error
+
+
+def _numbers(fields: Mapping[bytes, bytes]) -> Numbers:
+    found = json.loads(fields[b"data"])
+    return found if isinstance(found, dict) else {}
+
+
+def merge(
+    signs: Iterable[Sign], *, seconds: float, instances: int, holding: Iterable[float]
+) -> Numbers:
+    """One row from what was written in `seconds`.
+
+    Args:
+        signs: all instances'.
+        seconds: since the row before.
+        instances: how many are alive.
+        holding: the share of its time that each of them was holding, as it last said.
+    """
+    sums: dict[str, int] = dict.fromkeys(("handled", "poisoned", "parked", "failures"), 0)
+    latency: dict[int, int] = {}
+    for sign in signs:
+        for name in sums:
+            sums[name] += int(sign.numbers.get(name, 0))
+        for power, count in sign.numbers.get("latency", {}).items():
+            latency[int(power)] = latency.get(int(power), 0) + int(count)
+    shares = list(holding)
+    return {
+        **sums,
+        "per_second": round(sums["handled"] / seconds, 1) if seconds > 0 else 0.0,
+        "p50_ms": quantile(latency, 0.50),
+        "p99_ms": quantile(latency, 0.99),
+        "holding": round(sum(shares) / len(shares), 3) if shares else 0.0,
+        "instances": instances,
+    }
+
+
+def quantile(latency: dict[int, int], share: float) -> float | None:
+    """Milliseconds that a share of the calls did not exceed; None without calls.
+
+    A bucket k holds what took from 2^(k-1) and less than 2^k microseconds; within it calls are
+    taken to be spread evenly.
+    """
+    total = sum(latency.values())
+    if not total:
+        return None
+    wanted = share * total
+    below = 0
+    for power in sorted(latency):
+        count = latency[power]
+        if below + count >= wanted:
+            low, high = (0.0 if power <= 0 else 2.0 ** (power - 1)), 2.0**power
+            return round((low + (high - low) * (wanted - below) / count) / 1000, 3)
+        below += count
+    return round(2.0 ** max(latency) / 1000, 3)

@@ -1,0 +1,77 @@
+"""How the console answers: JSON that any browser can read, also when something went wrong."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from breaker import StoreUnavailableError
+from console.backplane.stream import BackplaneError
+from console.backplane.coordination import CoordinationError
+from console.web.headers import HEADERS
+from console.poison.lazy_operations import ToolsError
+
+logger = logging.getLogger(__name__)
+
+
+class Answer(JSONResponse):
+    """JSON in ASCII: an event's key, its properties and the text of its error may hold what UTF-8
+    has no form for, and one such event must not hide all the others.
+    """
+
+    def render(self, content: Any) -> bytes:
+        """See `JSONResponse.render`."""
+        try:
+            text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+        except ValueError:  # what Python calls NaN or Infinity is no JSON to anybody else
+            text = json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
+        return text.encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
+    return Answer({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+
+
+async def _unavailable(_: Request, error: Exception) -> Response:
+    return Answer({"error": str(error)}, status_code=503, headers={"Retry-After": "2"})
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A fault of the console's own. The traceback goes to the log, the page is told where to look.
+
+    Made outside of all middleware, so it brings the headers that those would add.
+    """
+    logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
+    said = f"the console failed with {type(error).__name__}: its log says more"
+    return Answer(
+        {"error": said}, status_code=500, headers={**HEADERS, "Cache-Control": "no-store"}
+    )
+
+
+type Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+ERRORS: dict[Any, Handler] = {
+    HTTPException: _refused,
+    StoreUnavailableError: _unavailable,
+    BackplaneError: _unavailable,
+    CoordinationError: _unavailable,
+    ToolsError: _unavailable,
+    Exception: _failed,
+}
+"""What becomes of the errors that handlers raise."""

@@ -1,0 +1,225 @@
+"""Does what the plan says, each fault at its moment, and notes when it really was."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+import httpx
+from azure.core.exceptions import AzureError
+from redis.exceptions import RedisError
+
+from loadtest.faults.hub import HubControl
+from loadtest.plan.chaos import KILLS, LASTING, ChaosPlan, FaultKind, PlannedFault
+from loadtest.faults.services import Services
+from loadtest.target.endpoints import Endpoints
+from loadtest.errors import LoadTestError, StackError
+from loadtest.faults.outage import patient_client, set_outage
+from loadtest.target.hosts import HostInstance, host_instances, signal_host
+from loadtest.observe.observer import Keys, Observer
+from loadtest.target.ownership import delete_checkpoints
+
+_TAKING_TIME = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.STORAGE_RESTARTED, FaultKind.OUTAGE})
+_MOST_REDELIVERED = 500
+_HOST_SECONDS = 60.0
+"""An instance to hit may be long in coming: the site may be stopped for an approval."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultDone:
+    """A fault as it happened; times on this machine's clock, which is the local Redis's, too.
+
+    Attributes:
+        ended_us: None for what was over at once.
+        detail: what was hit.
+    """
+
+    kind: FaultKind
+    began_us: int
+    ended_us: int | None
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The stack, as far as the faults reach it; `add_host` starts another host instance."""
+
+    endpoints: Endpoints
+    keys: Keys
+    consumer_group: str
+    add_host: Callable[[], Awaitable[None]]
+
+
+class Chaos:
+    """`await chaos.run()` returns when every fault is over and the stack is whole again.
+
+    Attributes:
+        done: the faults that are over, in the order of their ends.
+        over: whether all are.
+    """
+
+    def __init__(
+        self, plan: ChaosPlan, observer: Observer, target: Target, say: Callable[[str], None]
+    ) -> None:
+        self.done: list[FaultDone] = []
+        self.over = False
+        self._plan = plan
+        self._observer = observer
+        self._target = target
+        self._say = say
+        self._services = Services(target.endpoints.state_dir)
+        self._hub = HubControl(
+            target.endpoints.event_hub_control_url, target.endpoints.event_hub_name
+        )
+        self._actions: Mapping[FaultKind, Callable[[PlannedFault], Awaitable[str]]] = {
+            FaultKind.HOST_KILLED: self._kill_host,
+            FaultKind.HOST_TERMINATED: self._terminate_host,
+            FaultKind.HOST_ADDED: self._add_host,
+            FaultKind.LINKS_DETACHED: self._detach,
+            FaultKind.CONNECTIONS_CUT: self._cut,
+            FaultKind.HUB_BUSY: self._throttle,
+            FaultKind.HUB_PAUSED: self._pausing("event-hubs"),
+            FaultKind.EVENTS_REDELIVERED: self._redeliver,
+            FaultKind.CHECKPOINTS_LOST: self._lose_checkpoints,
+            FaultKind.REDIS_RESTARTED: self._restart_redis,
+            FaultKind.REDIS_PAUSED: self._pausing("redis"),
+            FaultKind.STORAGE_RESTARTED: self._restart_storage,
+            FaultKind.STORAGE_PAUSED: self._pausing("azurite"),
+            FaultKind.TOPIC_DOWN: self._pausing("cloud"),
+            FaultKind.OUTAGE: self._outage,
+        }
+
+    @property
+    def faults(self) -> tuple[FaultDone, ...]:
+        """What was done so far, in the order of the beginnings."""
+        return tuple(sorted(self.done, key=lambda fault: fault.began_us))
+
+    @property
+    def kills(self) -> int:
+        """Hosts killed with -9 so far."""
+        return sum(fault.kind in KILLS for fault in self.done)
+
+    async def run(self) -> None:
+        """Do it all; faults whose moments lie close together overlap.
+
+        Raises:
+            LoadTestError: a fault could not be done: the run would prove nothing.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for fault in self._plan.faults:
+                    group.create_task(self._do(fault))
+        except* LoadTestError as errors:
+            raise errors.exceptions[0] from None
+        self.over = True
+
+    async def _do(self, fault: PlannedFault) -> None:
+        await self._observer.until(lambda sample: sample.handled >= fault.after_handled)
+        lasting = f" for {fault.seconds:g} s" if fault.seconds else ""
+        self._say(f"fault: {fault.kind}{lasting}")
+        began_us = _now_us()
+        try:
+            detail = await self._actions[fault.kind](fault)
+        except (httpx.HTTPError, RedisError, OSError) as error:
+            raise StackError(
+                f"the fault {fault.kind} could not be done: {type(error).__name__}: {error}"
+            ) from error
+        ended_us = _now_us() if fault.kind in LASTING or fault.kind in _TAKING_TIME else None
+        self.done.append(FaultDone(fault.kind, began_us, ended_us, detail))
+
+    async def _kill_host(self, fault: PlannedFault) -> str:
+        return _named(await self._signal_host(fault, signal.SIGKILL))
+
+    async def _terminate_host(self, fault: PlannedFault) -> str:
+        return _named(await self._signal_host(fault, signal.SIGTERM))
+
+    async def _signal_host(self, fault: PlannedFault, number: signal.Signals) -> HostInstance:
+        try:
+            async with asyncio.timeout(_HOST_SECONDS):
+                while True:
+                    hosts = host_instances(self._target.endpoints.state_dir)
+                    if hosts:
+                        host = hosts[int(fault.choice * len(hosts))]
+                        if signal_host(host, number):
+                            return host
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise StackError("no host instance came up to be hit by a fault") from None
+
+    async def _add_host(self, fault: PlannedFault) -> str:
+        del fault
+        await self._target.add_host()
+        return "one more instance"
+
+    async def _detach(self, fault: PlannedFault) -> str:
+        del fault
+        return f"{await self._hub.detach(self._target.consumer_group)} links"
+
+    async def _cut(self, fault: PlannedFault) -> str:
+        politely = fault.choice < 0.5
+        count = await self._hub.drop(politely=politely)
+        return f"{count} connections, {'with a close' if politely else 'without a word'}"
+
+    async def _throttle(self, fault: PlannedFault) -> str:
+        await self._hub.throttle(fault.seconds)
+        await asyncio.sleep(fault.seconds)
+        return f"refuses as busy for {fault.seconds:g} s"
+
+    async def _redeliver(self, fault: PlannedFault) -> str:
+        events = 1 + int(fault.choice * _MOST_REDELIVERED)
+        return f"{await self._hub.redeliver(events)} events"
+
+    async def _lose_checkpoints(self, fault: PlannedFault) -> str:
+        host = await self._signal_host(fault, signal.SIGKILL)
+        endpoints = self._target.endpoints
+        while True:
+            try:
+                count = await delete_checkpoints(endpoints, self._target.consumer_group)
+            except AzureError:  # storage is hit by another fault
+                await asyncio.sleep(0.2)
+            else:
+                return f"{count} checkpoints; {_named(host)} killed"
+
+    def _pausing(self, service: str) -> Callable[[PlannedFault], Awaitable[str]]:
+        async def pause(fault: PlannedFault) -> str:
+            async with self._services.paused(service) as pid:
+                await asyncio.sleep(fault.seconds)
+            return f"pid {pid} answers nothing for {fault.seconds:g} s"
+
+        return pause
+
+    async def _restart_redis(self, fault: PlannedFault) -> str:
+        """Kill it: what it had answered is in its append-only file, in the kernel's hands."""
+        del fault
+        pid = await self._services.end("redis", signal.SIGKILL)
+        async with patient_client(self._target.endpoints) as client:
+            await client.time()
+        return f"pid {pid} killed, data kept"
+
+    async def _restart_storage(self, fault: PlannedFault) -> str:
+        """End it in order: Azurite saves every five seconds only, Azure loses nothing."""
+        del fault
+        before = await self._services.end("azurite", signal.SIGTERM)
+        await self._services.pid("azurite")
+        return f"pid {before} ended, data kept"
+
+    async def _outage(self, fault: PlannedFault) -> str:
+        """Lasts until the operator has mended it and approved."""
+        del fault
+        target = self._target
+        await set_outage(target.endpoints, target.keys)
+        async with patient_client(target.endpoints) as client:
+            while await client.exists(target.keys.ledger("outage")):  # noqa: ASYNC110 - in Redis
+                await asyncio.sleep(0.1)
+        return f"until generation {self._observer.latest.generation} was approved"
+
+
+def _named(host: HostInstance) -> str:
+    return f"instance {host.instance} ({host.pid})"
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

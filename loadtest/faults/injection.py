@@ -1,0 +1,96 @@
+"""What goes on beside the sending: the operator, and the faults that the settings ask for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from loadtest.faults.chaos import Chaos, FaultDone, Target
+from loadtest.errors import OperatorError
+from loadtest.faults.outage import begin_outage, kill_host
+from loadtest.target.hosts import HostInstance
+from loadtest.observe.observer import Observer
+from loadtest.operator import Operator
+from loadtest.plan.settings import Scenario, Settings
+
+
+class Interference:
+    """Runs in the background; leaving the context manager ends it.
+
+    Args:
+        target: what the faults hit; `add_host` is used by chaos alone.
+        say: told of each fault of a chaos run.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        operator: Operator,
+        target: Target,
+        say: Callable[[str], None],
+    ) -> None:
+        self._settings = settings
+        self._observer = observer
+        self._operator = operator
+        self._target = target
+        self._killed: list[HostInstance] = []
+        plan = settings.chaos
+        self._chaos = None if plan is None else Chaos(plan, observer, target, say)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether the faults of a chaos run are all over, and no approval is under way."""
+        return (self._chaos is None or self._chaos.over) and not self._operator.waiting
+
+    @property
+    def kills(self) -> int:
+        """Host processes killed with -9 so far."""
+        return len(self._killed) + (0 if self._chaos is None else self._chaos.kills)
+
+    @property
+    def faults(self) -> tuple[FaultDone, ...]:
+        """The faults of a chaos run so far."""
+        return () if self._chaos is None else self._chaos.faults
+
+    def check(self) -> str | None:
+        """What the operator could not do, or None.
+
+        Raises:
+            LoadTestError: a fault could not be done.
+        """
+        for task in self._tasks:
+            if task.done() and (error := task.exception()):
+                if not isinstance(error, OperatorError):
+                    raise error
+                return str(error)
+        return None
+
+    async def __aenter__(self) -> Self:
+        settings, observer, target = self._settings, self._observer, self._target
+        self._tasks = [asyncio.create_task(self._operator.run())]
+        if settings.scenario is Scenario.OUTAGE:
+            outage = begin_outage(observer, target.endpoints, target.keys, settings.outage_after)
+            self._tasks.append(asyncio.create_task(outage))
+        if settings.kill_after is not None:
+            self._tasks.append(asyncio.create_task(self._kill(settings.kill_after)))
+        if self._chaos is not None:
+            self._tasks.append(asyncio.create_task(self._chaos.run()))
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _kill(self, after: int) -> None:
+        state_dir = self._target.endpoints.state_dir
+        self._killed.append(await kill_host(self._observer, state_dir, after))

@@ -1,0 +1,122 @@
+"""Shows the stages live: bars in a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+
+from loadtest.observe.observer import Sample
+
+_LINE_SECONDS = 5.0
+
+
+class Stage(StrEnum):
+    """Where the run is."""
+
+    STARTING = "starting the stack"
+    SENDING = "sending and handling"
+    HANDLING = "handling"
+    OPEN = "circuit open: processing holds"
+    WAITING = "stopping the app, waiting for the operator's approval"
+    RESUMING = "approved: starting again"
+    RESUMED = "resumed"
+    VERIFYING = "verifying from the outside"
+    STOPPING = "stopping the stack"
+
+
+def stage_of(sample: Sample, *, sent: bool, waiting: bool, opened: bool) -> Stage:
+    """The stage that this sample shows; `opened`: the circuit was open before."""
+    if sample.state == "open":
+        return Stage.WAITING if waiting else Stage.OPEN
+    if sample.state == "half_open":
+        return Stage.RESUMING
+    if opened:
+        return Stage.RESUMED
+    return Stage.HANDLING if sent else Stage.SENDING
+
+
+class Display:
+    """A context manager around a run; `update` is cheap and may be called often."""
+
+    def __init__(self, console: Console, events: int, failure_threshold: int = 0) -> None:
+        self._console = console
+        self._events = events
+        self._stage: Stage | None = None
+        self._line_at = 0.0
+        self._began = time.monotonic()
+        self._handled = 0
+        self._acknowledged = 0
+        self.failure_threshold = failure_threshold
+        self._progress = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
+        self._bars: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    def stage(self, stage: Stage) -> None:
+        """Say that a new stage began, once."""
+        if stage is self._stage:
+            return
+        self._stage = stage
+        self._line_at = time.monotonic()
+        handled = f"  ({self._handled:,} handled)" if self._handled else ""
+        self.say(f"{stage.value}{handled}")
+
+    def say(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._progress.console.print(
+            f"{self._elapsed()}  {text}", highlight=False, markup=False, soft_wrap=True
+        )
+
+    def update(self, sample: Sample, acknowledged: int, stage: Stage) -> None:
+        """Show the latest figures."""
+        self._handled, self._acknowledged = sample.handled, acknowledged
+        self.stage(stage)
+        if self._progress.disable:
+            self._print_now_and_then(sample)
+            return
+        notes = {
+            "sent": "",
+            "handled": f"{sample.poisoned} poisoned" if sample.poisoned else "",
+            "failures": f"in the window; circuit {sample.state.replace('_', '-')}",
+        }
+        values = {"sent": acknowledged, "handled": sample.handled, "failures": sample.failures}
+        for name, note in notes.items():
+            if name not in self._bars:
+                total = self.failure_threshold if name == "failures" else self._events
+                self._bars[name] = self._progress.add_task(name, total=total, note="")
+            self._progress.update(self._bars[name], completed=values[name], note=note)
+
+    def _print_now_and_then(self, sample: Sample) -> None:
+        if (now := time.monotonic()) - self._line_at >= _LINE_SECONDS:
+            self._line_at = now
+            self.say(
+                f"  {self._acknowledged:,} sent, {sample.handled:,} handled, "
+                f"{sample.poisoned} poisoned, {sample.failures} failures in the window, "
+                f"circuit {sample.state}"
+            )
+
+    def _elapsed(self) -> str:
+        return f"{time.monotonic() - self._began:6.1f} s"

@@ -1,0 +1,216 @@
+"""Watches the system from outside while it runs: Redis, the poison queue, the site's state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import httpx
+import redis.asyncio
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from redis.exceptions import RedisError
+
+from loadtest.target.clients import async_redis, management_headers, poison_queue
+from loadtest.target.endpoints import Endpoints
+from loadtest.errors import StackError
+
+_POLL_SECONDS = 0.05
+_MOST_POLL_SECONDS = 1.0
+_SAMPLE_SECONDS = 0.25
+_QUEUE_SECONDS = 30.0
+_SLOW_POLL_SECONDS = 0.5
+_AZURE_POLL_SECONDS = 5.0
+"""Azure Resource Manager counts reads."""
+_SITES_VERSION = "2025-03-01"
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What was seen at one moment; `at_us` is the Redis server's clock."""
+
+    at_us: int = 0
+    handled: int = 0
+    refused: int = 0
+    suppressed: int = 0
+    poisoned: int = 0
+    failures: int = 0
+    state: str = "closed"
+    generation: int = 0
+    app_state: str = "Running"
+    instances: int = 0
+
+
+@dataclass(slots=True)
+class Keys:
+    """Names of the Redis keys of one run and one circuit."""
+
+    run: str
+    circuit_name: str
+    event_keys: Sequence[str] = field(repr=False)
+
+    def ledger(self, name: str) -> str:
+        """A key of this run's ledger."""
+        return f"ledger:{{{self.run}}}:{name}"
+
+    def circuit(self, name: str) -> str:
+        """A key of the circuit."""
+        return f"breaker:{{{self.circuit_name}}}:{name}"
+
+
+class Observer:
+    """Polls in the background; an async context manager.
+
+    `latest` is at most a few dozen milliseconds old (Redis) or half a second (queue, site);
+    `samples` is the timeline at four a second.
+    """
+
+    def __init__(self, endpoints: Endpoints, keys: Keys, window_seconds: float) -> None:
+        self._endpoints = endpoints
+        self._keys = keys
+        self._window_us = int(window_seconds * 1e6)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._changed = asyncio.Event()
+        self._poisoned_before: int | None = None
+        self._poisoned = 0
+        self._app_state = "Running"
+        self._instances = 0
+        self.latest = Sample()
+        self.samples: list[Sample] = []
+
+    async def __aenter__(self) -> Observer:
+        self._tasks = [
+            asyncio.create_task(self._watch_redis()),
+            asyncio.create_task(self._watch_queue()),
+            asyncio.create_task(self._watch_site()),
+        ]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def first(self, patience_seconds: float = 10.0) -> Sample:
+        """Wait for the first sample, and for the first look into the poison queue: what comes into
+        it from then on is this run's.
+
+        Raises:
+            StackError: Redis or the queue does not answer.
+        """
+        try:
+            async with asyncio.timeout(patience_seconds):
+                await self.until(lambda sample: sample.at_us > 0)
+        except TimeoutError:
+            by_identity = self._endpoints.redis_by_identity
+            question = "are you logged in (az login)?" if by_identity else "is the stack up?"
+            raise StackError(
+                f"Redis at {self._endpoints.redis_address} did not answer within "
+                f"{patience_seconds:g} s: {question}"
+            ) from None
+        try:
+            async with asyncio.timeout(_QUEUE_SECONDS):
+                return await self.until(lambda _: self._poisoned_before is not None)
+        except TimeoutError:
+            raise StackError(
+                f"the poison queue {self._endpoints.poison_queue} did not answer within "
+                f"{_QUEUE_SECONDS:g} s"
+            ) from None
+
+    async def until(self, condition: Callable[[Sample], bool]) -> Sample:
+        """Wait for a sample that meets the condition; raises what stopped the watching."""
+        while not condition(self.latest):
+            self.check()
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._changed.wait()
+        return self.latest
+
+    def check(self) -> None:
+        """Raise what stopped the watching, if anything did."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error
+
+    async def _watch_redis(self) -> None:
+        async with async_redis(self._endpoints) as client:
+            sampled, silent = 0.0, False
+            while True:
+                began = time.monotonic()
+                try:
+                    self.latest = await self._read(client)
+                    self._changed.set()
+                    silent = False
+                except RedisError as error:
+                    if not silent:
+                        _log.warning("Redis does not answer the observer: %s", error)
+                    silent = True
+                if began - sampled >= _SAMPLE_SECONDS:
+                    sampled = began
+                    self.samples.append(self.latest)
+                # With very many keys a poll takes long: leave Redis most of the time to the app.
+                took = time.monotonic() - began
+                await asyncio.sleep(min(_MOST_POLL_SECONDS, max(_POLL_SECONDS, 4 * took)))
+
+    async def _read(self, client: redis.asyncio.Redis) -> Sample:
+        keys = self._keys
+        pipeline = client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.hgetall(keys.circuit("circuit"))
+        pipeline.zrange(keys.circuit("window"), 0, -1, withscores=True)
+        pipeline.llen(keys.ledger("refused"))
+        pipeline.get(keys.ledger("suppressed"))
+        for key in keys.event_keys:
+            pipeline.llen(keys.ledger(f"key:{key}"))
+        (seconds, micros), circuit, window, refused, suppressed, *lengths = await pipeline.execute()
+        now_us = seconds * 1_000_000 + micros
+        return Sample(
+            at_us=now_us,
+            handled=sum(lengths),
+            refused=refused,
+            suppressed=int(suppressed or 0),
+            poisoned=self._poisoned,
+            failures=sum(score > now_us - self._window_us for _, score in window),
+            state=circuit.get(b"state", b"closed").decode(),
+            generation=int(circuit.get(b"generation", 0)),
+            app_state=self._app_state,
+            instances=self._instances,
+        )
+
+    async def _watch_queue(self) -> None:
+        async with AsyncExitStack() as opened:
+            queue = await poison_queue(self._endpoints, opened, retry_total=0)
+            while True:
+                with contextlib.suppress(AzureError):
+                    try:
+                        properties = await queue.get_queue_properties()
+                        count = properties.approximate_message_count or 0
+                    except ResourceNotFoundError:
+                        count = 0  # the first poison event creates the queue
+                    if self._poisoned_before is None:
+                        self._poisoned_before = count
+                    self._poisoned = count - self._poisoned_before
+                await asyncio.sleep(_SLOW_POLL_SECONDS)
+
+    async def _watch_site(self) -> None:
+        url, pause = self._endpoints.management_url, _SLOW_POLL_SECONDS
+        if self._endpoints.is_azure:
+            pause = _AZURE_POLL_SECONDS
+        async with httpx.AsyncClient() as client, AsyncExitStack() as opened:
+            while True:
+                with contextlib.suppress(httpx.HTTPError, AzureError, KeyError, ValueError):
+                    headers = await management_headers(self._endpoints, opened)
+                    params = {"api-version": _SITES_VERSION}
+                    answer = await client.get(url, params=params, headers=headers)
+                    site = answer.json()["properties"]
+                    self._app_state = str(site["state"])
+                    self._instances = int(site.get("instances", 0))  # Azure does not tell
+                await asyncio.sleep(pause)

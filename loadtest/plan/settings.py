@@ -1,0 +1,169 @@
+"""What a run is told, validated once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from types import MappingProxyType
+
+from loadtest.plan.chaos import ChaosPlan
+from loadtest.errors import UsageError
+
+_SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]*\Z")
+
+
+class Scenario(StrEnum):
+    """What goes wrong during the run."""
+
+    OUTAGE = "outage"
+    SEED = "seed"
+    STEADY = "steady"
+    CHAOS = "chaos"
+
+
+class Target(StrEnum):
+    """Whose stack is tested: our own, the one that `python -m local up` started, or Azure's."""
+
+    LOCAL = "local"
+    RUNNING = "running"
+    AZURE = "azure"
+
+
+class ApproveWith(StrEnum):
+    """How the operator approves: `python -m breaker approve`, the console's API, or a person does
+    it on the console's page.
+    """
+
+    CLI = "cli"
+    CONSOLE = "console"
+    PERSON = "person"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """One run's settings; units are in the names.
+
+    Raises:
+        UsageError: a value is out of range or two options contradict each other; the message
+            names the option, what it got and what it takes.
+    """
+
+    scenario: Scenario = Scenario.OUTAGE
+    events: int = 100_000
+    keys: int = 100
+    poison_every: int = 2_000
+    outage_after: int = 20_000
+    approve_after_seconds: float = 5.0
+    approve: ApproveWith = ApproveWith.CLI
+    console: bool = True
+    report: Path = Path("out/report.json")
+    json_only: bool = False
+    target: Target = Target.LOCAL
+    endpoints_file: Path = Path(".local/endpoints.json")
+    instances: int = 1
+    partitions: int = 4
+    app: Path | None = None
+    app_settings: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    kill_after: int | None = None
+    lease_seconds: float | None = None
+    rate_per_second: float = 0.0
+    events_per_batch: int = 40
+    timeout_seconds: float = 600.0
+    stall_seconds: float = 60.0
+    seed: int = 0
+    chaos: ChaosPlan | None = None
+
+    def __post_init__(self) -> None:
+        self._at_least("--events", self.events, 1)
+        self._at_least("--keys", self.keys, 1)
+        self._at_least("--poison-every", self.poison_every, 0)
+        self._at_least("--outage-after", self.outage_after, 0)
+        self._at_least("--approve-after", self.approve_after_seconds, 0)
+        self._at_least("--instances", self.instances, 1)
+        self._at_least("--partitions", self.partitions, 1)
+        self._at_least("--rate", self.rate_per_second, 0)
+        self._at_least("--events-per-batch", self.events_per_batch, 1)
+        if self.keys > self.events:
+            raise UsageError(
+                f"--keys {self.keys} is more than --events {self.events}: each key needs an event"
+            )
+        if self.scenario is Scenario.OUTAGE and self.outage_after >= self.events:
+            raise UsageError(
+                f"--outage-after {self.outage_after} takes less than --events {self.events}: "
+                "the outage would never begin"
+            )
+        if self.kill_after is not None and not 1 <= self.kill_after < self.events:
+            raise UsageError(
+                f"--kill-after {self.kill_after} takes 1 to {self.events - 1} (below --events)"
+            )
+        for option, seconds in (
+            ("--timeout", self.timeout_seconds),
+            ("--stall", self.stall_seconds),
+            ("--lease", self.lease_seconds),
+        ):
+            if seconds is not None and not seconds > 0:
+                raise UsageError(f"{option} {seconds:g} takes a number of seconds above 0")
+        if self.report.suffix != ".json":
+            raise UsageError(f"--report {self.report} takes a file name that ends in .json")
+        if self.app is not None and not (self.app / "function_app.py").is_file():
+            raise UsageError(f"--app {self.app} takes a directory that holds a function_app.py")
+        for name in self.app_settings:
+            if not _SETTING_NAME.match(name):
+                raise UsageError(f"--set {name!r} takes NAME=VALUE with an app setting's name")
+        if (self.scenario is Scenario.CHAOS) is not (self.chaos is not None):
+            raise UsageError("--scenario chaos takes a plan of faults, and no other scenario does")
+        if self.target is not Target.LOCAL and self.scenario is Scenario.CHAOS:
+            raise UsageError(
+                "--scenario chaos takes --target local: it breaks the stack it runs on"
+            )
+        if self.target is not Target.LOCAL and self.app_settings:
+            raise UsageError("--set takes --target local: a running stack has its settings already")
+        if not self.console and self.approve is not ApproveWith.CLI:
+            raise UsageError(f"--no-console takes no --approve {self.approve}: that needs it")
+        if self.target is Target.AZURE and self.kill_after is not None:
+            raise UsageError("--kill-after takes --target local or running")
+
+    @staticmethod
+    def _at_least(option: str, value: float, least: int) -> None:
+        if not value >= least:
+            raise UsageError(f"{option} {value} takes {least} or more")
+
+
+@dataclass(frozen=True, slots=True)
+class AppLimits:
+    """The app's settings that the verdict depends on, with the app's own defaults."""
+
+    breaker_name: str
+    failure_threshold: int
+    window_seconds: float
+    max_attempts: int
+    max_lanes: int
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, str]) -> AppLimits:
+        """Read them from the app's settings.
+
+        Raises:
+            UsageError: one is not a number above 0.
+        """
+
+        def number(name: str, default: float) -> float:
+            text = values.get(name, str(default))
+            try:
+                value = float(text)
+            except ValueError:
+                value = 0.0
+            if not value > 0:
+                raise UsageError(f"app setting {name}={text!r} takes a number above 0")
+            return value
+
+        return cls(
+            breaker_name=values.get("BREAKER_NAME", "breakwater"),
+            failure_threshold=int(number("BREAKER_FAILURE_THRESHOLD", 100)),
+            window_seconds=number("BREAKER_WINDOW_SECONDS", 30.0),
+            max_attempts=int(number("PROCESSING_MAX_ATTEMPTS", 4)),
+            max_lanes=int(number("PROCESSING_MAX_LANES", 128)),
+        )

@@ -1,0 +1,117 @@
+"""The report as one HTML file that needs nothing besides itself."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from string import Template
+
+from loadtest.report.timeline import svg
+from loadtest.report.report import Report
+from loadtest.report.summary import fault_lines, headline, rows
+
+_PAGE = Template("""\
+<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light">
+<title>Breakwater load test: $scenario</title>
+<style>
+body { font: 16px/1.5 system-ui, sans-serif; color: #1c1c1c; background: #fff;
+       max-width: 62rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0; }
+h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; }
+.run { color: #555; margin: 0 0 1rem; }
+.verdict { font-weight: 600; }
+.kept { color: #17692b; }
+.broken { color: #a3231a; }
+figure { margin: 1rem 0; overflow-x: auto; }
+figure svg { width: 100%; height: auto; }
+table { border-collapse: collapse; }
+th, td { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #e3e3e3; text-align: left;
+         font-weight: 400; }
+td.value { text-align: right; font-variant-numeric: tabular-nums; }
+pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; }
+</style>
+</head>
+<body>
+<h1>Breakwater load test: $scenario</h1>
+<p class="run">run $run, $instances, $partitions partitions</p>
+<p class="verdict $mood">$headline</p>
+$broken
+<figure role="img" aria-label="Timeline of throughput, failures and the circuit's state">
+$picture
+</figure>
+<h2>Figures</h2>
+<table>
+$figures
+</table>
+<h2>What the circuit did</h2>
+$history
+$faults
+$diff
+</body>
+</html>
+""")
+
+_MARKS = {True: "✓", False: "✗", None: ""}
+
+
+def render(report: Report) -> str:
+    """The page."""
+    verdict = report.verdict
+    return _PAGE.substitute(
+        scenario=escape(report.scenario),
+        run=escape(report.run),
+        instances=f"{report.instances} host process{'es' if report.instances != 1 else ''}",
+        partitions=report.partitions,
+        mood="kept" if report.passed else "broken",
+        headline=escape(headline(report)),
+        broken=_list(verdict.broken),
+        picture=svg(report),
+        figures="\n".join(
+            f'<tr><th scope="row">{escape(name)}</th><td class="value">{escape(value)}</td>'
+            f"<td>{_MARKS[kept]}</td></tr>"
+            for name, value, kept in rows(report)
+        ),
+        history=_history(report),
+        faults=_faults(report),
+        diff=(
+            f"<h2>The events concerned</h2><pre>{escape(chr(10).join(verdict.diff))}</pre>"
+            if verdict.diff
+            else ""
+        ),
+    )
+
+
+def write_page(report: Report, file: Path) -> None:
+    """Write the page."""
+    file.write_text(render(report))
+
+
+def _list(lines: tuple[str, ...]) -> str:
+    if not lines:
+        return ""
+    return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _history(report: Report) -> str:
+    if not report.history:
+        return "<p>It stayed closed.</p>"
+    lines = [
+        f'<tr><td class="value">{report.offset(transition.at_us):.2f} s</td>'
+        f"<td>{escape(transition.event)}</td><td>generation {transition.generation}</td>"
+        f"<td>{escape(transition.by)}</td></tr>"
+        for transition in report.history
+    ]
+    return "<table>" + "".join(lines) + "</table>"
+
+
+def _faults(report: Report) -> str:
+    if not report.faults:
+        return ""
+    lines = (line.partition(". ")[2] for line in fault_lines(report))
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
+    return f"<h2>What was done to it (seed {report.seed})</h2><ol>{items}</ol>"

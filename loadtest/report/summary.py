@@ -1,0 +1,121 @@
+"""The report for people: rows with what was promised, a table for the terminal, the faults."""
+
+from __future__ import annotations
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from loadtest.report.report import Report
+
+
+def rows(report: Report) -> list[tuple[str, str, bool | None]]:
+    """Name, value and whether it is as promised (None: a figure without a promise)."""
+    verdict, circuit, metrics = report.verdict, report.verdict.circuit, report.metrics
+    accounted = verdict.handled + verdict.poisoned + verdict.parked
+    table: list[tuple[str, str, bool | None]] = [
+        ("sent", f"{verdict.sent:,} events, {report.keys:,} keys", None),
+        ("handled", f"{verdict.handled:,}", None),
+        ("poisoned", f"{verdict.poisoned:,}", None),
+        ("parked", f"{verdict.parked:,}", None),
+        ("accounted for", f"{accounted:,} of {verdict.sent:,}", accounted == verdict.sent),
+        ("lost", f"{verdict.lost:,}", verdict.lost == 0),
+        ("duplicates", f"{verdict.duplicates:,}", verdict.duplicates == 0),
+        ("order violations", f"{verdict.order_violations:,}", verdict.order_violations == 0),
+    ]
+    if circuit.opened:
+        stop = "never ended" if circuit.stop_seconds is None else f"{circuit.stop_seconds:.1f} s"
+        table += [
+            ("circuit opened", f"{_times(circuit.opened)}, alerts: {circuit.alerts}", None),
+            (
+                "started while open",
+                f"{circuit.started_while_open:,}",
+                circuit.started_while_open == 0,
+            ),
+            (
+                "downstream called while open",
+                f"{circuit.calls_while_open:,}",
+                circuit.calls_while_open == 0,
+            ),
+            ("stopped for", stop, None),
+            ("resumed", "yes" if circuit.resumed else "no", circuit.resumed),
+        ]
+        if circuit.state == "half_open" and circuit.resumed:
+            table.append(("circuit at the end", "half-open: nothing left to probe with", None))
+    else:
+        table.append(("circuit opened", "never", None))
+    if report.kills:
+        table.append(("hosts killed (-9)", str(report.kills), None))
+    if report.faults:
+        kinds = len({fault.kind for fault in report.faults})
+        table.append((f"faults (seed {report.seed})", f"{len(report.faults)}, {kinds} kinds", None))
+    table += [
+        ("redelivered, suppressed", f"{report.suppressed:,}", None),
+        ("sending took", f"{report.send_seconds:.1f} s", None),
+        ("processing took", f"{metrics.process_seconds:.1f} s", None),
+        (
+            "events per second",
+            f"{metrics.events_per_second:,.0f} (best second {metrics.peak_events_per_second:,.0f})",
+            None,
+        ),
+        (
+            "latency",
+            f"p50 {_milliseconds(metrics.latency_p50_ms)}, "
+            f"p99 {_milliseconds(metrics.latency_p99_ms)}",
+            None,
+        ),
+        ("whole run", f"{report.seconds:.1f} s", None),
+    ]
+    return table
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def _milliseconds(value: float | None) -> str:
+    if value is None:
+        return "none"
+    return f"{value:,.0f} ms" if value < 10_000 else f"{value / 1000:,.1f} s"
+
+
+def headline(report: Report) -> str:
+    """The verdict in one line."""
+    if report.passed:
+        return "Every promise was kept."
+    return f"{len(report.verdict.broken)} promises or expectations were broken:"
+
+
+def summary(report: Report) -> RenderableType:
+    """The table for the terminal, with the diff below if something broke."""
+    table = Table(show_header=False, title=f"Scenario {report.scenario}", title_justify="left")
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column()
+    marks = {True: Text("✓", "green"), False: Text("✗", "bold red"), None: Text("")}
+    for name, value, kept in rows(report):
+        table.add_row(name, value, marks[kept])
+    parts: list[RenderableType] = [
+        table,
+        Text(headline(report), "bold green" if report.passed else "bold red"),
+    ]
+    parts += [Text(f"  {line}", "dim") for line in fault_lines(report)]
+    parts += [Text(f"  ✗ {line}", "red") for line in report.verdict.broken]
+    parts += [Text(f"    {line}") for line in report.verdict.diff]
+    return Group(*parts)
+
+
+def fault_lines(report: Report) -> list[str]:
+    """What was done to the stack and when, one line each."""
+    lines = []
+    for number, fault in enumerate(report.faults, start=1):
+        at = f"{report.offset(fault.began_us):.1f} s"
+        if fault.ended_us is not None:
+            at = f"{at} to {report.offset(fault.ended_us):.1f} s"
+        lines.append(f"{number}. {at}: {fault.kind} ({fault.detail})")
+    return lines
+
+
+def show(report: Report, console: Console) -> None:
+    """Print the table."""
+    console.print(summary(report), soft_wrap=True)

@@ -1,0 +1,72 @@
+"""The SDKs' clients, by connection string or by identity: the same for a local stack and Azure."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import redis.asyncio
+from azure.identity.aio import DefaultAzureCredential
+from azure.storage.blob.aio import BlobServiceClient, ContainerClient
+from azure.storage.queue.aio import QueueClient
+
+from loadtest.target.endpoints import Endpoints
+
+_MANAGEMENT_SCOPE = "https://management.azure.com/.default"
+_REDIS_SCOPE = "https://redis.azure.com/.default"
+
+
+async def poison_queue(endpoints: Endpoints, opened: AsyncExitStack, **options: Any) -> QueueClient:
+    """The poison queue."""
+    name = endpoints.poison_queue
+    if endpoints.storage_connection_string:
+        client = QueueClient.from_connection_string(
+            endpoints.storage_connection_string, name, **options
+        )
+    else:
+        credential = await opened.enter_async_context(DefaultAzureCredential())
+        client = QueueClient(endpoints.storage_queue_uri, name, credential, **options)
+    return await opened.enter_async_context(client)
+
+
+async def blob_service(endpoints: Endpoints, opened: AsyncExitStack) -> BlobServiceClient:
+    """The storage account's blobs."""
+    if endpoints.storage_connection_string:
+        client = BlobServiceClient.from_connection_string(endpoints.storage_connection_string)
+    else:
+        credential = await opened.enter_async_context(DefaultAzureCredential())
+        client = BlobServiceClient(endpoints.storage_blob_uri, credential)
+    return await opened.enter_async_context(client)
+
+
+async def blob_container(
+    endpoints: Endpoints, name: str, opened: AsyncExitStack
+) -> ContainerClient:
+    """One container."""
+    service = await blob_service(endpoints, opened)
+    return service.get_container_client(name)
+
+
+def redis_options(endpoints: Endpoints) -> dict[str, Any]:
+    """What a Redis client takes besides the URL: who we are, if that is by identity."""
+    if not endpoints.redis_by_identity:
+        return {}
+    from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
+        create_from_default_azure_credential,
+    )
+
+    return {"credential_provider": create_from_default_azure_credential((_REDIS_SCOPE,))}
+
+
+def async_redis(endpoints: Endpoints, **options: Any) -> redis.asyncio.Redis:
+    """A client for coroutines."""
+    return redis.asyncio.Redis.from_url(endpoints.redis_url, **redis_options(endpoints), **options)
+
+
+async def management_headers(endpoints: Endpoints, opened: AsyncExitStack) -> dict[str, str]:
+    """What Azure Resource Manager wants to see; a local stack wants nothing."""
+    if not endpoints.is_azure:
+        return {}
+    credential = await opened.enter_async_context(DefaultAzureCredential())
+    token = await credential.get_token(_MANAGEMENT_SCOPE)
+    return {"Authorization": f"Bearer {token.token}"}

@@ -1,0 +1,43 @@
+"""The host's own notes in blob storage: who owns which partition, and the checkpoints."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from azure.core.exceptions import AzureError
+
+from loadtest.target.clients import blob_container
+from loadtest.target.endpoints import Endpoints
+
+CONTAINER = "azure-webjobs-eventhub"
+
+
+async def read_owners(endpoints: Endpoints, group: str) -> dict[str, str]:
+    """Partition → owner id, for the owned partitions; empty if storage does not tell."""
+    infix = f"/{endpoints.event_hub_name}/{group}/ownership/".lower()
+    owners: dict[str, str] = {}
+    try:
+        async with AsyncExitStack() as opened:
+            blobs = await blob_container(endpoints, CONTAINER, opened)
+            async for blob in blobs.list_blobs(include=["metadata"]):
+                _, found, partition = str(blob.name).rpartition(infix)
+                if found and (owner := (blob.metadata or {}).get("ownerid")):
+                    owners[partition] = owner
+    except AzureError:
+        return {}
+    return dict(sorted(owners.items()))
+
+
+async def delete_checkpoints(endpoints: Endpoints, group: str) -> int:
+    """Delete the checkpoints of a consumer group; how many. Its next owner starts at the beginning.
+
+    Raises:
+        AzureError: storage does not answer.
+    """
+    infix = f"/{endpoints.event_hub_name}/{group}/checkpoint/".lower()
+    async with AsyncExitStack() as opened:
+        blobs = await blob_container(endpoints, CONTAINER, opened)
+        found = [name async for name in blobs.list_blob_names() if infix in name]
+        for name in found:
+            await blobs.delete_blob(name)
+    return len(found)

@@ -1,0 +1,237 @@
+"""A private local stack for one run, started and stopped by command line as a stranger would.
+
+Two children, each in a session of its own so that Ctrl-C reaches only us: `python -m local up`
+(Redis, Azurite, Event Hubs, cloud, console) and `python -m local host` (the function app). Both
+hold the other end of a pipe on their standard input (`--lifeline`), so that they end even when we
+are killed. Stopping goes in the opposite order and proves that no process is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+from loadtest.target.endpoints import Endpoints
+from loadtest.errors import StackError, UsageError
+from loadtest.target.hosts import host_instances
+from loadtest.paths import PROJECT
+from loadtest.plan.settings import Scenario, Settings
+
+_START_SECONDS = 90.0
+_STOP_SECONDS = 30.0
+_SLOW_STOP_SECONDS = 4.5
+_LOG_LINES = 15
+
+
+class Child:
+    """One supervisor process, its log file and everything that it started."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name = name
+        self.process = process
+        self.log = log
+
+    @classmethod
+    async def start(cls, name: str, arguments: list[str], log: Path) -> Child:
+        """Start `python -m local <arguments>` with its output in `log`."""
+        with log.open("wb") as output:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "local", *arguments),
+                cwd=PROJECT,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        return cls(name, process, log)
+
+    def check(self) -> None:
+        """Raise StackError with the end of the log if the process has ended."""
+        if self.process.returncode is not None:
+            raise StackError(
+                f"`local {self.name}` ended with code {self.process.returncode}; {self.tail()}"
+            )
+
+    def tail(self) -> str:
+        """The end of the log, for an error message."""
+        lines = self.log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
+        return f"the end of {self.log}:\n" + "\n".join(f"  {line}" for line in lines)
+
+    def family(self) -> set[psutil.Process]:
+        """This process and its living descendants."""
+        try:
+            parent = psutil.Process(self.process.pid)
+            return {parent, *parent.children(recursive=True)}
+        except psutil.NoSuchProcess:
+            return set()
+
+    async def stop(self) -> None:
+        """End the process: politely, and after half a minute not so."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.terminate()
+        try:
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self.process.wait()
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+
+
+class Stack:
+    """An async context manager: entering starts the stack, leaving stops it.
+
+    Raises:
+        StackError: something did not start (after 90 s), died, or stayed behind.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._children: list[Child] = []
+        self._endpoints: Endpoints | None = None
+        self.directory = _fresh_directory(settings.report.parent / ".stack")
+        self.state_dir = self.directory / "state"
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """Where the stack listens, once it was entered."""
+        if self._endpoints is None:
+            raise StackError("the stack is not started")
+        return self._endpoints
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stop()
+
+    def check(self) -> None:
+        """Raise StackError if a part has died."""
+        for child in self._children:
+            child.check()
+
+    def discard(self) -> None:
+        """Remove the directory with the logs and data."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    async def _start(self) -> None:
+        settings = self._settings
+        changes = [
+            argument
+            for name, value in settings.app_settings.items()
+            for argument in ("--set", f"{name}={value}")
+        ]
+        await self._child(
+            "up",
+            *("--foreground", "--lifeline", "--ephemeral-ports"),
+            *("--state-dir", str(self.state_dir), "--partitions", str(settings.partitions)),
+            # A stop as slow as Azure's: until it has its effect, the gate alone holds events.
+            *(
+                "--stop-seconds",
+                str(_SLOW_STOP_SECONDS if settings.scenario is Scenario.OUTAGE else 0),
+            ),
+            *(() if settings.console else ("--no-console",)),
+            *changes,
+        )
+        file = self.state_dir / "endpoints.json"
+        await self._until(file.exists, "the stack to write its endpoints")
+        self._endpoints = Endpoints.read(file)
+        await self._host(settings.instances)
+        await self._until(
+            lambda: len(host_instances(self.state_dir)) >= settings.instances,
+            f"{settings.instances} host instances to start",
+        )
+
+    async def add_host(self) -> None:
+        """Start one more host instance, under a supervisor of its own; does not wait for it."""
+        await self._host(1)
+
+    async def _host(self, instances: int) -> None:
+        settings = self._settings
+        app = () if settings.app is None else ("--app", str(settings.app.resolve()))
+        lease = () if settings.lease_seconds is None else ("--lease", str(settings.lease_seconds))
+        await self._child(
+            "host",
+            *("--instances", str(instances), "--lifeline", "--port", "0"),
+            *("--state-dir", str(self.state_dir), *app, *lease),
+            *("--settings", str(self.endpoints.settings_file)),
+        )
+
+    async def _child(self, *arguments: str) -> None:
+        name = arguments[0]
+        earlier = sum(child.name == name for child in self._children)
+        log = self.directory / (f"{name}-{earlier + 1}.log" if earlier else f"{name}.log")
+        self._children.append(await Child.start(name, list(arguments), log))
+
+    async def _until(self, condition: Callable[[], bool], what: str) -> None:
+        try:
+            async with asyncio.timeout(_START_SECONDS):
+                while not condition():
+                    self.check()
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise StackError(
+                f"waited {_START_SECONDS:g} s for {what}; {self._children[-1].tail()}"
+            ) from None
+
+    async def _stop(self) -> None:
+        family = set[psutil.Process]().union(*(child.family() for child in self._children))
+        for child in reversed(self._children):
+            await child.stop()
+        self._children.clear()
+        family |= processes_naming(self.state_dir)
+        _, alive = await asyncio.to_thread(psutil.wait_procs, list(family), 5)
+        for process in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if alive:
+            names = ", ".join(f"{process.pid} ({process.name()})" for process in alive)
+            raise StackError(f"processes were left behind and had to be killed: {names}")
+
+
+def processes_naming(directory: Path) -> set[psutil.Process]:
+    """Processes whose command line names this directory; not this process itself."""
+    found = set()
+    for process in psutil.process_iter(["cmdline"]):
+        if process.pid == os.getpid():
+            continue
+        if any(str(directory) in argument for argument in process.info["cmdline"] or ()):
+            found.add(process)
+    return found
+
+
+def _fresh_directory(parent: Path) -> Path:
+    """A new directory named after this process; those of processes long gone are removed."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"--report takes a file in a directory that can be written: {error}"
+        ) from None
+    for old in parent.iterdir():
+        owner = old.name.partition("-")[0]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)).resolve()

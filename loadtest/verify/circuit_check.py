@@ -1,0 +1,159 @@
+"""What the circuit did, from its history, its alerts and the times of the first downstream calls.
+
+Definitions, all on the Redis server's clock:
+
+- An event *starts* with its first downstream call: an entry in the ledger or a refused call.
+- It *started while open* if that lies between `opened_at + GRACE_US` and the transition that ends
+  the opening (`half_opened` or `closed`). The grace of one second is clause C5's: an instance that
+  misses the push learns of the opening by polling, within a second.
+- `calls_while_open` counts every downstream call, not only first ones, after `CALL_GRACE_US`: by
+  then the attempts of events that were in flight at the opening have ended.
+- `last_start_after_open_ms` is the latest start inside the grace, counted from the opening: how
+  long the news really took.
+- `stop_seconds` runs from the first opening to the first event handled after it ended.
+- `resumed`: the circuit is closed at the end and events were handled after the last opening ended.
+  An opening that was caused by the last events of all leaves nothing to resume with: if no event is
+  missing, it is enough that events were handled after the first one, and the circuit may be
+  half-open at the end. None if it never opened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from loadtest.verify.evidence import Alert, Transition
+from loadtest.plan.workload import Expectation
+from loadtest.verify.verdict import CircuitVerdict, Diff
+
+GRACE_US = 1_000_000
+CALL_GRACE_US = 3_000_000
+OPENED_ALERT = "breakwater.circuit.opened"
+
+
+@dataclass(slots=True)
+class Opening:
+    """One opening of the circuit; `ended_us` is None while it lasts."""
+
+    generation: int
+    opened_us: int
+    ended_us: int | None = None
+
+    def forbids(self, at_us: int) -> bool:
+        """Whether no event may start at this time."""
+        return at_us >= self.opened_us + GRACE_US and (
+            self.ended_us is None or at_us < self.ended_us
+        )
+
+    def within_grace(self, at_us: int) -> bool:
+        """Whether this time lies after the opening and before the grace ran out."""
+        end = self.opened_us + GRACE_US
+        return self.opened_us < at_us < (end if self.ended_us is None else min(end, self.ended_us))
+
+
+def openings_of(history: Iterable[Transition]) -> list[Opening]:
+    """The openings in a history, oldest first."""
+    openings: list[Opening] = []
+    for transition in history:
+        if transition.event == "opened":
+            openings.append(Opening(transition.generation, transition.at_us))
+        elif transition.event in {"half_opened", "closed"} and openings:
+            latest = openings[-1]
+            if latest.ended_us is None:
+                latest.ended_us = transition.at_us
+    return openings
+
+
+class CircuitCheck:
+    """Takes every start and every handled event once, then gives its verdict."""
+
+    def __init__(self, history: Sequence[Transition], diff: Diff) -> None:
+        self._openings = openings_of(history)
+        self._diff = diff
+        self._started_while_open = 0
+        self._calls_while_open = 0
+        self._last_start_us: int | None = None
+        self._first_handled_us: list[int | None] = [None] * len(self._openings)
+
+    def called(self, key: str, counter: int, at_us: int) -> None:
+        """Note any downstream call."""
+        for opening in self._openings:
+            if opening.forbids(at_us - (CALL_GRACE_US - GRACE_US)) and opening.forbids(at_us):
+                self._calls_while_open += 1
+                after = (at_us - opening.opened_us) / 1000
+                self._diff.add(
+                    "called while open",
+                    f"{key} #{counter} reached the downstream {after:,.0f} ms after generation "
+                    f"{opening.generation} opened",
+                )
+
+    def started(self, key: str, counter: int, at_us: int) -> None:
+        """Note an event's first downstream call."""
+        for opening in self._openings:
+            if opening.forbids(at_us):
+                self._started_while_open += 1
+                after = (at_us - opening.opened_us) / 1000
+                self._diff.add(
+                    "started while open",
+                    f"{key} #{counter} started {after:,.0f} ms after generation "
+                    f"{opening.generation} opened",
+                )
+            elif opening.within_grace(at_us):
+                late_us = at_us - opening.opened_us
+                if self._last_start_us is None or late_us > self._last_start_us:
+                    self._last_start_us = late_us
+
+    def handled(self, at_us: int) -> None:
+        """Note when an event was handled."""
+        for index, opening in enumerate(self._openings):
+            if opening.ended_us is not None and at_us > opening.ended_us:
+                first = self._first_handled_us[index]
+                if first is None or at_us < first:
+                    self._first_handled_us[index] = at_us
+
+    def verdict(self, alerts: Sequence[Alert], state: str, *, missing: bool) -> CircuitVerdict:
+        """The circuit's figures; `missing`: some events are neither handled nor poisoned."""
+        openings = self._openings
+        stop_seconds = None
+        resumed = None
+        if openings:
+            if (first := self._first_handled_us[0]) is not None:
+                stop_seconds = (first - openings[0].opened_us) / 1e6
+            if missing:
+                resumed = state == "closed" and self._first_handled_us[-1] is not None
+            else:
+                resumed = state in {"closed", "half_open"} and stop_seconds is not None
+        return CircuitVerdict(
+            opened=len(openings),
+            alerts=len({alert.id for alert in alerts if alert.type == OPENED_ALERT}),
+            started_while_open=self._started_while_open,
+            calls_while_open=self._calls_while_open,
+            last_start_after_open_ms=(
+                None if self._last_start_us is None else self._last_start_us / 1000
+            ),
+            stop_seconds=stop_seconds,
+            resumed=resumed,
+            state=state,
+        )
+
+
+def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list[str]:
+    """What the circuit did not keep to, one line each."""
+    broken: list[str] = []
+    least, most = expectation.least_openings, expectation.most_openings
+    if circuit.opened < least or (most is not None and circuit.opened > most):
+        wanted = str(least) if least == most else f"at least {least}"
+        broken.append(f"the circuit opened {circuit.opened} times, expected {wanted}")
+    if circuit.alerts != circuit.opened:
+        broken.append(
+            f"{circuit.alerts} alerts for {circuit.opened} openings: exactly one id per opening"
+        )
+    if circuit.started_while_open:
+        broken.append(f"{circuit.started_while_open} events started while the circuit was open")
+    if circuit.calls_while_open:
+        broken.append(f"{circuit.calls_while_open} calls reached the downstream while it was open")
+    if circuit.resumed is False:
+        broken.append("processing did not resume after the last opening")
+    if circuit.state != "closed" and not (circuit.state == "half_open" and circuit.resumed):
+        broken.append(f"the circuit is {circuit.state} at the end, expected closed")
+    return broken

@@ -1,0 +1,104 @@
+"""Gathers the evidence after a run: from Redis, the poison queue and the Event Grid topic."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
+
+import httpx
+import redis
+
+from loadtest.verify.circuit_check import OPENED_ALERT
+from loadtest.target.clients import redis_options
+from loadtest.target.endpoints import Endpoints
+from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
+from loadtest.observe.observer import Keys
+
+
+def connect(endpoints: Endpoints) -> AbstractContextManager[redis.Redis]:
+    """A client whose answers are text, closed on leaving."""
+    options = redis_options(endpoints)
+    return redis.Redis.from_url(endpoints.redis_url, decode_responses=True, **options)
+
+
+def read_ledgers(client: redis.Redis, keys: Keys) -> Iterator[tuple[str, list[LedgerEntry]]]:
+    """Every ledger of the run, one key in memory at a time; keys never sent come last."""
+    expected = set(keys.event_keys)
+    prefix = keys.ledger("key:")
+    for key in keys.event_keys:
+        yield key, _entries(client, prefix + key)
+    for name in client.scan_iter(match=_literal(prefix) + "*", count=1000):
+        key = str(name).removeprefix(prefix)
+        if key not in expected:
+            yield key, _entries(client, str(name))
+
+
+def _literal(prefix: str) -> str:
+    """The prefix with the characters escaped that mean something in a Redis pattern."""
+    return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in prefix)
+
+
+def _entries(client: redis.Redis, name: str) -> list[LedgerEntry]:
+    return [LedgerEntry.parse(str(text)) for text in client.lrange(name, 0, -1)]
+
+
+def read_refused(client: redis.Redis, keys: Keys) -> list[RefusedCall]:
+    """The calls that the outage refused."""
+    return [RefusedCall.parse(str(text)) for text in client.lrange(keys.ledger("refused"), 0, -1)]
+
+
+def read_history(client: redis.Redis, keys: Keys, after_generation: int) -> list[Transition]:
+    """The circuit's transitions of generations above `after_generation`, oldest first."""
+    entries: Any = client.xrange(keys.circuit("history"))
+    transitions = [
+        Transition(
+            fields["event"],
+            int(fields["generation"]),
+            int(fields["at_us"]),
+            fields.get("by", ""),
+        )
+        for _, fields in entries
+    ]
+    return [transition for transition in transitions if transition.generation > after_generation]
+
+
+def read_accepted_alerts(client: redis.Redis, keys: Keys, after_generation: int) -> list[Alert]:
+    """The alerts of openings that Event Grid has accepted, where it cannot be asked for them.
+
+    A transition is written together with its alert, which leaves the outbox once it is accepted.
+    """
+    waiting: Any = client.xrange(keys.circuit("outbox"))
+    unheard = {int(fields["generation"]) for _, fields in waiting if fields["event"] == "opened"}
+    return [
+        Alert(f"{keys.circuit_name}:{each.generation}:opened", OPENED_ALERT, each.generation)
+        for each in read_history(client, keys, after_generation)
+        if each.event == "opened" and each.generation not in unheard
+    ]
+
+
+async def read_alerts(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
+    """What Event Grid received about generations above `after_generation`.
+
+    The local topic endpoint lists its events at `…/events` beside the `…/api/events` to which they
+    are published. Azure's cannot be asked; there the outbox tells what was accepted.
+    """
+    if endpoints.is_azure:
+        return await asyncio.to_thread(_accepted, endpoints, keys, after_generation)
+    url = endpoints.event_grid_topic_endpoint.partition("?")[0].removesuffix("/api/events")
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(
+            f"{url}/events", headers={"aeg-sas-key": endpoints.event_grid_topic_key}
+        )
+        answer.raise_for_status()
+    alerts = [
+        Alert(event["id"], event["type"], int((event.get("data") or {}).get("generation", 0)))
+        for event in answer.json()["events"]
+    ]
+    return [alert for alert in alerts if alert.generation > after_generation]
+
+
+def _accepted(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
+    with connect(endpoints) as client:
+        return read_accepted_alerts(client, keys, after_generation)

@@ -1,0 +1,113 @@
+"""What was found outside the system, as plain values: the verifier's whole input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from loadtest.plan.workload import Expectation, Workload
+
+
+class LedgerEntry(NamedTuple):
+    """One handled event, in the order of its key's ledger.
+
+    `enqueued_ms` is the event hub's clock, `appended_us` Redis's.
+    """
+
+    counter: int
+    partition: str
+    sequence: int
+    enqueued_ms: int
+    appended_us: int
+
+    @classmethod
+    def parse(cls, text: str) -> LedgerEntry:
+        """Read `<counter> <partition> <sequence> <enqueued_ms> <appended_us>`.
+
+        Raises:
+            ValueError: the text has another form.
+        """
+        try:
+            counter, partition, sequence, enqueued_ms, appended_us = text.split(" ")
+            return cls(int(counter), partition, int(sequence), int(enqueued_ms), int(appended_us))
+        except ValueError as error:
+            raise ValueError(f"not a ledger entry: {text!r}") from error
+
+
+class RefusedCall(NamedTuple):
+    """A call that the downstream refused during an outage; `at_us` is Redis's clock."""
+
+    key: str
+    counter: int
+    partition: str
+    sequence: int
+    at_us: int
+
+    @classmethod
+    def parse(cls, text: str) -> RefusedCall:
+        r"""Read `<key>\t<counter>\t<partition>\t<sequence>\t<us>`.
+
+        Raises:
+            ValueError: the text has another form.
+        """
+        try:
+            key, counter, partition, sequence, at_us = text.rsplit("\t", 4)
+            return cls(key, int(counter), partition, int(sequence), int(at_us))
+        except ValueError as error:
+            raise ValueError(f"not a refused call: {text!r}") from error
+
+
+class Transition(NamedTuple):
+    """One entry of the circuit's history stream; `at_us` is Redis's clock."""
+
+    event: str
+    generation: int
+    at_us: int
+    by: str = ""
+
+
+class Alert(NamedTuple):
+    """An event that reached the Event Grid topic."""
+
+    id: str
+    type: str
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything the verdict rests on.
+
+    Attributes:
+        workload: what was to be sent.
+        sent: events acknowledged to the producer: key → n, meaning counters 1 to n.
+        unconfirmed: key → m > n: counters n + 1 to m were sent but never acknowledged, so they may
+            be there or not.
+        ledgers: key → entries in order; read once, one key at a time.
+        refused: the calls an outage refused.
+        poison: the poison messages of this run, as parsed JSON documents.
+        parked: parked events as (key, counter).
+        history: the circuit's transitions of this run, oldest first.
+        alerts: what reached the Event Grid topic during this run.
+        circuit_state: the state at the end.
+        expectation: what else had to happen.
+        max_attempts: attempts after which a failing event is poisoned.
+        kills: host processes killed on purpose; a poison message may then be there twice.
+        suppressed: appends that the ledger refused because it had them already.
+    """
+
+    workload: Workload
+    sent: Mapping[str, int]
+    ledgers: Iterable[tuple[str, Sequence[LedgerEntry]]]
+    expectation: Expectation
+    circuit_state: str = "closed"
+    unconfirmed: Mapping[str, int] = field(default_factory=dict)
+    refused: Sequence[RefusedCall] = ()
+    poison: Sequence[Mapping[str, Any]] = ()
+    parked: frozenset[tuple[str, int]] = frozenset()
+    history: Sequence[Transition] = ()
+    alerts: Sequence[Alert] = ()
+    max_attempts: int = 4
+    kills: int = 0
+    suppressed: int = 0

@@ -1,0 +1,93 @@
+"""Gathers the evidence of a run from outside, and has it verified."""
+
+from __future__ import annotations
+
+import asyncio
+
+from loadtest.plan.chaos import FaultKind
+from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
+from loadtest.target.endpoints import Endpoints
+from loadtest.verify.evidence import Evidence
+from loadtest.faults.injection import Interference
+from loadtest.observe.observer import Keys, Observer
+from loadtest.verify.poison_queue import read_poison_queue
+from loadtest.plan.workload import Expectation, Workload
+from loadtest.send.process import SendProgress
+from loadtest.plan.settings import AppLimits, Settings
+from loadtest.verify.verdict import Verdict
+from loadtest.verify.verifier import verify
+
+
+class Judge:
+    """Comes to verdicts on one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        endpoints: Endpoints,
+        keys: Keys,
+        workload: Workload,
+        limits: AppLimits,
+    ) -> None:
+        self._settings = settings
+        self._endpoints = endpoints
+        self._keys = keys
+        self._workload = workload
+        self._limits = limits
+
+    async def verdict(
+        self,
+        observer: Observer,
+        progress: SendProgress,
+        interference: Interference,
+        after_generation: int,
+    ) -> Verdict:
+        """What can be said now; of the circuit only what came after that generation counts."""
+        poison = await read_poison_queue(self._endpoints, self._keys.run)
+        alerts = await read_alerts(self._endpoints, self._keys, after_generation)
+        workload, size = self._workload, self._settings.events_per_batch
+        acknowledged = progress.acknowledged
+
+        def judge() -> Verdict:
+            with connect(self._endpoints) as client:
+                return verify(
+                    Evidence(
+                        workload=workload,
+                        sent=workload.sent_counts(size, acknowledged),
+                        unconfirmed=workload.sent_counts(size, acknowledged + size),
+                        ledgers=read_ledgers(client, self._keys),
+                        expectation=self._expectation(),
+                        circuit_state=observer.latest.state,
+                        refused=read_refused(client, self._keys),
+                        poison=poison,
+                        history=read_history(client, self._keys, after_generation),
+                        alerts=alerts,
+                        max_attempts=self._limits.max_attempts,
+                        kills=interference.kills,
+                        suppressed=observer.latest.suppressed,
+                    )
+                )
+
+        return await asyncio.to_thread(judge)
+
+    def _expectation(self) -> Expectation:
+        plan = self._settings.chaos
+        if plan is None:
+            return Expectation.of(self._workload, self._limits.failure_threshold)
+        most_repeats = plan.most_repeats(self._limits.max_lanes)
+        return Expectation(
+            least_openings=int(FaultKind.OUTAGE in plan.kinds),
+            most_openings=None,
+            most_suppressed=most_repeats,
+            poison_repeats=most_repeats > 0,
+        )
+
+
+def repetitions(verdict: Verdict) -> int:
+    """How many of what the watching counted are repetitions."""
+    return (
+        verdict.duplicates
+        + verdict.producer_duplicates
+        + verdict.poison_duplicates
+        + verdict.unexpected_handled
+    )

@@ -1,0 +1,187 @@
+"""Compares what was sent with what is there now and says which promises were kept: pure.
+
+- *handled*: distinct events in the ledger; *lost*: sent, but neither handled, poisoned nor parked.
+- *duplicate*: a ledger entry beyond an event's first, by key and counter, whose partition and
+  sequence number are those of an earlier one. Another sequence number means that the producer
+  itself sent the event twice (a retry after a lost acknowledgement): a *producer duplicate*, no
+  fault of the system. In the poison queue it is the same.
+- *start*: an event's first call of the downstream. One whose handler hung had started before that,
+  unseen, so that it is left out of the judgement on the circuit.
+- *order violation*: the first entry of an event stands behind one with a higher counter of the same
+  key. Later entries of an event are duplicates and judged as such.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from loadtest.verify.circuit_check import CircuitCheck, broken_by_circuit
+from loadtest.verify.evidence import Evidence, LedgerEntry
+from loadtest.verify.poison_check import identify, problems
+from loadtest.verify.verdict import CircuitVerdict, Diff, Verdict
+
+
+class _Verification:
+    def __init__(self, evidence: Evidence) -> None:
+        self.evidence = evidence
+        self.diff = Diff()
+        self.circuit = CircuitCheck(evidence.history, self.diff)
+        self.faults = evidence.workload.faults
+        self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
+        for call in evidence.refused:
+            self.note_call(call.key, call.counter, call.at_us)
+            event = (call.partition, call.sequence)
+            known = self.refused_first.get(event)
+            if known is None or call.at_us < known[0]:
+                self.refused_first[event] = (call.at_us, call.key, call.counter)
+        self.handled: dict[str, set[int]] = {key: set() for key in evidence.sent}
+        self.poisoned: dict[tuple[str, int], set[tuple[object, object]]] = {}
+
+    def note_start(self, key: str, counter: int, at_us: int) -> None:
+        """Tell the circuit's check of a start that can be seen."""
+        if (key, counter) not in self.evidence.workload.hanging:
+            self.circuit.started(key, counter, at_us)
+
+    def note_call(self, key: str, counter: int, at_us: int) -> None:
+        """Tell it of a call, unless the event's handler had hung before it made the call."""
+        if (key, counter) not in self.evidence.workload.hanging:
+            self.circuit.called(key, counter, at_us)
+
+    def read_poison(self) -> None:
+        for message in self.evidence.poison:
+            event = identify(message)
+            if event is None:
+                self.diff.add("malformed poison", f"{message.get('id')} names no key and counter")
+                continue
+            key, counter = event
+            fault = self.faults.get(key, {}).get(counter)
+            for problem in problems(message, key, counter, fault, self.evidence.max_attempts):
+                self.diff.add("malformed poison", f"{key} #{counter}: {problem}")
+            place = (message.get("partition"), message.get("sequence_number"))
+            if (places := self.poisoned.get(event)) is not None:
+                finding = "poisoned twice" if place in places else "producer duplicate"
+                told = f"by {message.get('instance')} at {message.get('last_attempt_time')}"
+                self.diff.add(finding, f"{key} #{counter} {told}")
+            elif not 1 <= counter <= self._attempted(key):
+                self.diff.add("unexpected poison", f"{key} #{counter} was never sent")
+            elif fault is None:
+                error = message.get("error")
+                self.diff.add("unexpected poison", f"{key} #{counter} was sound: {error}")
+            self.poisoned.setdefault(event, set()).add(place)
+
+    def _attempted(self, key: str) -> int:
+        return self.evidence.unconfirmed.get(key, self.evidence.sent.get(key, 0))
+
+    def read_ledger(self, key: str, entries: Sequence[LedgerEntry]) -> None:
+        if key not in self.handled:
+            self.diff.add("unexpected handled", f"key {key!r} with {len(entries)} events")
+            return
+        found: dict[int, list[tuple[str, int]]] = {}
+        highest = 0
+        faults = self.faults.get(key, {})
+        attempted = self._attempted(key)
+        for position, entry in enumerate(entries, start=1):
+            counter, place = entry.counter, (entry.partition, entry.sequence)
+            if (places := found.get(counter)) is not None:
+                finding = "duplicate" if place in places else "producer duplicate"
+                self.diff.add(finding, f"{key} #{counter} again at position {position}")
+                places.append(place)
+                continue
+            found[counter] = [place]
+            if counter < highest:
+                self.diff.add(
+                    "order violation",
+                    f"{key} #{counter} at position {position} came after #{highest}",
+                )
+            highest = max(highest, counter)
+            if not 1 <= counter <= attempted:
+                self.diff.add("unexpected handled", f"{key} #{counter} was never sent")
+            elif counter in faults:
+                self.diff.add("unexpected handled", f"{key} #{counter} was sent to fail")
+            elif (key, counter) in self.poisoned:
+                self.diff.add("unexpected handled", f"{key} #{counter} is in the poison queue too")
+            refused = self.refused_first.pop(place, None)
+            started_us = (
+                entry.appended_us if refused is None else min(refused[0], entry.appended_us)
+            )
+            self.note_start(key, counter, started_us)
+            self.note_call(key, counter, entry.appended_us)
+            self.circuit.handled(entry.appended_us)
+        self.handled[key] = set(found)
+
+    def find_missing(self) -> None:
+        for key, count in self.evidence.sent.items():
+            handled = self.handled[key]
+            faults = self.faults.get(key, {})
+            for counter in range(1, count + 1):
+                event = (key, counter)
+                poisoned, parked = event in self.poisoned, event in self.evidence.parked
+                if counter in faults and not poisoned:
+                    self.diff.add("missing poison", f"{key} #{counter} is not in the poison queue")
+                if counter not in handled and not poisoned and not parked:
+                    self.diff.add("lost", f"{key} #{counter}")
+
+    def verdict(self) -> Verdict:
+        for at_us, key, counter in self.refused_first.values():
+            self.note_start(key, counter, at_us)
+        sent = self.evidence.sent
+        count = self.diff.count
+        circuit = self.circuit.verdict(
+            self.evidence.alerts, self.evidence.circuit_state, missing=count("lost") > 0
+        )
+        return Verdict(
+            sent=sum(sent.values()),
+            handled=sum(
+                sum(1 <= counter <= sent[key] for counter in counters)
+                for key, counters in self.handled.items()
+            ),
+            poisoned=sum(1 <= counter <= sent.get(key, 0) for key, counter in self.poisoned),
+            parked=len(self.evidence.parked),
+            lost=count("lost"),
+            duplicates=count("duplicate"),
+            producer_duplicates=count("producer duplicate"),
+            order_violations=count("order violation"),
+            missing_poison=count("missing poison"),
+            unexpected_handled=count("unexpected handled"),
+            unexpected_poison=count("unexpected poison"),
+            poison_duplicates=count("poisoned twice"),
+            malformed_poison=count("malformed poison"),
+            circuit=circuit,
+            broken=tuple(self._broken(circuit)),
+            diff=self.diff.lines(),
+        )
+
+    def _broken(self, circuit: CircuitVerdict) -> list[str]:
+        count = self.diff.count
+        sent, wanted = sum(self.evidence.sent.values()), self.evidence.workload.events
+        broken = [] if sent == wanted else [f"{sent} events were sent, expected {wanted}"]
+        said = {
+            "lost": "events were lost",
+            "duplicate": "events were handled twice",
+            "order violation": "events were handled out of order",
+            "missing poison": "faulty events are missing from the poison queue",
+            "unexpected handled": "events or keys are in the ledger that should not be",
+            "unexpected poison": "events are in the poison queue that should not be",
+            "malformed poison": "faults in poison messages",
+        }
+        expectation = self.evidence.expectation
+        if self.evidence.kills == 0 and not expectation.poison_repeats:
+            said["poisoned twice"] = "events are in the poison queue twice"
+        broken += [f"{count(finding)} {text}" for finding, text in said.items() if count(finding)]
+        suppressed, most = self.evidence.suppressed, expectation.most_suppressed
+        if most is not None and suppressed > most:
+            broken.append(
+                f"{suppressed} handled events reached the ledger again, at most {most} can have "
+                "been in flight when something was killed or cut off"
+            )
+        return broken + broken_by_circuit(circuit, expectation)
+
+
+def verify(evidence: Evidence) -> Verdict:
+    """Judge a run by what was found outside the system; reads each ledger once."""
+    verification = _Verification(evidence)
+    verification.read_poison()
+    for key, entries in evidence.ledgers:
+        verification.read_ledger(key, entries)
+    verification.find_missing()
+    return verification.verdict()

@@ -1,0 +1,249 @@
+"""One client: moves bytes between its socket and the engine, and gives its links their turns."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from cproton import PN_CONNECTION_REMOTE_CLOSE, PN_CONNECTION_REMOTE_OPEN
+
+from local.event_hubs.protocol import frames
+from local.event_hubs.connection.endpoints import Endpoints
+from local.event_hubs.protocol.engine import MAX_FRAME_SIZE, Engine
+from local.event_hubs.errors import INTERNAL_ERROR, AmqpError
+from local.event_hubs.protocol.late_writer import LateWriter
+from local.event_hubs.protocol.handshake import Layers
+from local.event_hubs.connection.links import LinkHandler
+from local.event_hubs.protocol.sasl import AMQP_HEADER
+from local.event_hubs.service import Service
+from local.event_hubs.connection.tracking_id import Tracking
+
+READ_SIZE = 64 * 1024
+HANDSHAKE_SECONDS = 60.0
+LINGER_SECONDS = 5.0
+"""How long a peer may take to read the last that it is told."""
+MAX_READ_WHILE_PAUSED = 1024 * 1024
+"""What a peer that does not read may still send: answers to it have to wait in the engine."""
+
+logger = logging.getLogger(__name__)
+
+
+class ClientConnection(asyncio.BufferedProtocol):
+    """The server's side of one connection.
+
+    Each turn of the loop does bounded work: at most `READ_SIZE` bytes are taken in, or one turn's
+    events sent. Nothing is sent while the socket's buffer is full, and little is taken in.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.tracking = Tracking(service.namespace.name, service.now)
+        self._buffer = memoryview(bytearray(READ_SIZE))
+        self._socket: asyncio.Transport | None = None
+        self._writer: LateWriter | None = None
+        self._loop = asyncio.get_running_loop()
+        self._layers = Layers()
+        self._reader = frames.FrameReader(MAX_FRAME_SIZE)
+        self._padder = frames.FramePadder()
+        self.endpoints = Endpoints(service, self)
+        self._engine = Engine(
+            service.container,
+            service.idle_timeout_seconds,
+            {
+                PN_CONNECTION_REMOTE_OPEN: self._on_connection_open,
+                PN_CONNECTION_REMOTE_CLOSE: lambda _: self._engine.connection.close(),
+                **self.endpoints.handlers,
+            },
+        )
+        self._socket_full = False
+        self._read_while_paused = 0
+        self._flush_scheduled = False
+        self._after_flush: list[Callable[[], None]] = []
+        self._delivery_scheduled = False
+        self._timer: asyncio.Handle | None = None
+        self._closed = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the handshake's clock."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError("a stream transport is needed")
+        self._socket = transport
+        if self._service.refuses_connections():
+            transport.abort()
+            return
+        self._writer = LateWriter(
+            transport, self._loop, self._service.latency_seconds, self._resume
+        )
+        self._service.connections.add(self)
+        self._timer = self._loop.call_later(HANDSHAKE_SECONDS, self.abort)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Where the next bytes are to be put."""
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Bytes have come in."""
+        if self._paused and self._socket is not None:
+            self._read_while_paused += nbytes
+            if self._read_while_paused > MAX_READ_WHILE_PAUSED:
+                self._socket.pause_reading()
+        self._guarded(lambda: self._receive(bytes(self._buffer[:nbytes])))
+        if self.endpoints.subscriptions:
+            self.schedule_delivery()
+
+    def eof_received(self) -> bool:
+        """The peer will send no more: nothing can be delivered to it reliably either."""
+        return False
+
+    def pause_writing(self) -> None:
+        """The socket's buffer is full."""
+        self._socket_full = True
+
+    def resume_writing(self) -> None:
+        """The socket's buffer has drained."""
+        self._socket_full = False
+        self._resume()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The socket is gone: end all links."""
+        self._closed = True
+        self._service.connections.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._writer is not None:
+            self._writer.discard()
+        self.endpoints.finish()
+        self._engine.close()
+
+    def abort(self) -> None:
+        """Cut the connection without a word, as a broken network does."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def shut_down(self, error: AmqpError) -> None:
+        """Close the connection and tell the peer why."""
+        self._engine.fail(self.tracking.condition(error))
+        self._flush()
+        self._close_socket()
+
+    def schedule_flush(self) -> None:
+        """Write what the engine has to say, in the next turn of the loop."""
+        if not self._flush_scheduled and not self._closed:
+            self._flush_scheduled = True
+            self._loop.call_soon(self._flush)
+
+    def after_flush(self, work: Callable[[], None]) -> None:
+        """Do something once all that the engine has to say by now has been written."""
+        self._after_flush.append(work)
+        self.schedule_flush()
+
+    def schedule_delivery(self) -> None:
+        """Give the subscriptions a turn, in the next turn of the loop."""
+        if not self._delivery_scheduled and not self._closed and not self._paused:
+            self._delivery_scheduled = True
+            self._loop.call_soon(self._deliver)
+
+    def forget(self, handler: LinkHandler) -> None:
+        """A link is closed on our side; it gets no more turns."""
+        self.endpoints.forget(handler)
+
+    @property
+    def _paused(self) -> bool:
+        return self._socket_full or (self._writer is not None and self._writer.full)
+
+    def _resume(self) -> None:
+        if self._paused or self._closed:
+            return
+        if self._read_while_paused > MAX_READ_WHILE_PAUSED and self._socket is not None:
+            self._socket.resume_reading()
+        self._read_while_paused = 0
+        self._flush()
+        self.schedule_delivery()
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do the work and write what comes of it; whatever goes wrong ends this connection only."""
+        try:
+            work()
+        except AmqpError as error:
+            logger.info("closing a connection: %s", error)
+            self.shut_down(error)
+        except Exception:
+            logger.exception("closing a connection")
+            self.shut_down(AmqpError(INTERNAL_ERROR, "The endpoint has run into an error."))
+        else:
+            self._flush()
+
+    def _receive(self, data: bytes) -> None:
+        began = self._layers.amqp
+        data, answer = self._layers.feed(data)
+        self._write(answer)
+        if self._layers.closed:
+            self._close_socket()
+        if self._layers.amqp and not began:
+            self._engine.push(AMQP_HEADER)
+        for frame in self._reader.feed(data):
+            self._engine.push(self.endpoints.take(frame))
+
+    def _flush(self) -> None:
+        self._flush_scheduled = False
+        while not self._paused and not self._closed:
+            output = self._engine.output()
+            if output is None:
+                self._close_socket()
+                return
+            if not output:
+                if not self._after_flush:
+                    return
+                work, self._after_flush = self._after_flush, []
+                for each in work:
+                    each()
+                continue
+            self._write(self._layers.wrap(self._padder.feed(output)))
+
+    def _deliver(self) -> None:
+        self._delivery_scheduled = False
+        if not self._paused and not self._closed:
+            self._guarded(self._give_turns)
+
+    def _give_turns(self) -> None:
+        if self.endpoints.deliver(self._flushed):
+            self.schedule_delivery()
+
+    def _flushed(self) -> bool:
+        """Write what there is; whether more may follow."""
+        self._flush()
+        return not (self._paused or self._closed)
+
+    def _write(self, data: bytes) -> None:
+        if data and self._writer is not None:
+            self._writer.write(data)
+
+    def _close_socket(self) -> None:
+        """Close once all is written; at once for the links, whose places others may want."""
+        self.endpoints.finish()
+        if self._writer is not None:
+            self._writer.finish()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_later(LINGER_SECONDS, self.abort)
+
+    def _tick(self) -> None:
+        if self._closed:
+            return
+        now = self._loop.time()
+        deadline = self._engine.tick(now)
+        self._flush()
+        if self._engine.has_failed:
+            self._close_socket()  # a peer that reads nothing would keep it open for ever
+        elif deadline:
+            self._timer = self._loop.call_later(max(0.01, deadline - now), self._tick)
+
+    def _on_connection_open(self, event: Any) -> None:
+        del event
+        self._engine.connection.open()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_soon(self._tick)

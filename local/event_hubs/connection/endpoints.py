@@ -1,0 +1,189 @@
+"""What a peer has opened on one connection: its sessions and links, as the engine reports them.
+
+A peer may open as much as it likes, in whatever order; what it may cost is bounded here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from cproton import (
+    PN_DELIVERY,
+    PN_LINK_FLOW,
+    PN_LINK_REMOTE_CLOSE,
+    PN_LINK_REMOTE_DETACH,
+    PN_LINK_REMOTE_OPEN,
+    PN_SESSION_REMOTE_CLOSE,
+    PN_SESSION_REMOTE_OPEN,
+    pn_event_delivery,
+    pn_event_link,
+    pn_event_session,
+    pn_link_session,
+)
+from proton import Link, Session
+
+from local.event_hubs.protocol.engine import UNREADABLE, EventHandler, identity
+from local.event_hubs.errors import ILLEGAL_STATE, RESOURCE_LIMIT_EXCEEDED, AmqpError, malformed
+from local.event_hubs.protocol.message_formats import MessageFormats
+from local.event_hubs.protocol.frames import OPEN, Frame, reserve_padding_room
+from local.event_hubs.connection.links import LinkHandler, Owner, refuse
+from local.event_hubs.connection.publisher import Publisher
+from local.event_hubs.connection.routing import Router
+from local.event_hubs.service import Service
+from local.event_hubs.connection.subscription import TURN_EVENTS, Subscription
+
+MAX_LINKS = 5000
+"""Links of one connection, those that were refused and not yet closed by the peer among them."""
+
+MAX_UNFINISHED_BYTES = 128 * 1024 * 1024
+"""Of deliveries whose last frame has not come, over all links of a connection."""
+
+logger = logging.getLogger(__name__)
+
+
+class Endpoints:
+    """The sessions and links of one connection."""
+
+    def __init__(self, service: Service, owner: Owner) -> None:
+        self.subscriptions: dict[Subscription, None] = {}
+        self.links: dict[int, LinkHandler] = {}
+        self._owner = owner
+        self.router = Router(service, owner, self.links)
+        self.handlers: Mapping[int, EventHandler] = {
+            PN_SESSION_REMOTE_OPEN: self._on_session_open,
+            PN_SESSION_REMOTE_CLOSE: self._on_session_close,
+            PN_LINK_REMOTE_OPEN: self._on_link_open,
+            PN_LINK_REMOTE_CLOSE: self._on_link_close,
+            PN_LINK_REMOTE_DETACH: self._on_link_close,
+            PN_LINK_FLOW: self._on_link_flow,
+            PN_DELIVERY: self._on_delivery,
+        }
+        self._formats = MessageFormats()
+        self._frame = b""
+        self._opened = False
+        self._sessions_of_open_links: dict[int, int] = {}
+        self._unfinished: dict[int, int] = {}
+
+    @property
+    def hub_links(self) -> list[Publisher | Subscription]:
+        """The links that publish to a hub or receive from one."""
+        return [link for link in self.links.values() if isinstance(link, Publisher | Subscription)]
+
+    @property
+    def hubs(self) -> set[str]:
+        """Names of the hubs that the links use, in lower case."""
+        return {link.hub.name.lower() for link in self.hub_links}
+
+    def take(self, frame: Frame) -> bytes:
+        """Remember what Proton does not tell of a frame; return what it is to be given.
+
+        Raises:
+            AmqpError: `amqp:decode-error`, or it opens a connection that is open.
+        """
+        self._frame = frame.data
+        self._formats.note(frame)
+        if frame.code != OPEN:
+            return frame.data
+        if self._opened:
+            raise AmqpError(ILLEGAL_STATE, "The connection is open already.")
+        self._opened = True
+        return reserve_padding_room(frame)
+
+    def deliver(self, may_go_on: Callable[[], bool]) -> bool:
+        """Give the subscriptions a turn; whether there is more to send.
+
+        Args:
+            may_go_on: called after each one; False ends the turn.
+        """
+        room = TURN_EVENTS
+        for subscription in list(self.subscriptions):
+            if (sent := subscription.deliver(room)) > 0:
+                # To the back of the queue: in the next turn the others come first.
+                self.subscriptions[subscription] = self.subscriptions.pop(subscription)
+                room -= sent
+            if not may_go_on() or room <= 0:
+                break
+        return any(subscription.ready for subscription in self.subscriptions)
+
+    def finish(self) -> None:
+        """The connection is gone, and all links with it."""
+        for handler in list(self.links.values()):
+            handler.finish()
+
+    def forget(self, handler: LinkHandler) -> None:
+        """A link is closed on our side; it gets no more turns."""
+        if isinstance(handler, Subscription):
+            self.subscriptions.pop(handler, None)
+
+    def _on_session_open(self, event: Any) -> None:
+        Session.wrap(pn_event_session(event)).open()
+
+    def _on_session_close(self, event: Any) -> None:
+        session = Session.wrap(pn_event_session(event))
+        ended = identity(session._impl)
+        for key, owner in list(self._sessions_of_open_links.items()):
+            if owner == ended:
+                self._finish(key)
+        session.close()
+        session.free()
+
+    def _on_link_open(self, event: Any) -> None:
+        link = Link.wrap(pn_event_link(event))
+        key = identity(link._impl)
+        self._sessions_of_open_links[key] = identity(pn_link_session(link._impl))
+        if len(self._sessions_of_open_links) > MAX_LINKS:
+            raise AmqpError(
+                RESOURCE_LIMIT_EXCEEDED, f"A connection takes at most {MAX_LINKS} links."
+            )
+        try:
+            handler = self.router.handler_for(link, self._frame)
+            self.links[key] = handler
+            handler.attach()
+        except AmqpError as error:
+            self._refuse(link, error)
+        except UNREADABLE as error:
+            self._refuse(link, malformed(str(error)))
+        else:
+            if isinstance(handler, Subscription):
+                self.subscriptions[handler] = None
+
+    def _refuse(self, link: Any, error: AmqpError) -> None:
+        if (handler := self.links.pop(identity(link._impl), None)) is not None:
+            handler.finish()
+        refuse(link, error, self._owner.tracking)
+        # As the client is told it: its TrackingId finds this line.
+        logger.info("refusing a link: %s: %s", error.condition, link.condition.description)
+
+    def _on_link_close(self, event: Any) -> None:
+        impl = pn_event_link(event)
+        link = Link.wrap(impl)
+        self._finish(identity(impl))
+        link.close()
+        link.free()
+
+    def _finish(self, key: int) -> None:
+        self._sessions_of_open_links.pop(key, None)
+        self._unfinished.pop(key, None)
+        handler = self.links.pop(key, None)
+        if handler is not None:
+            handler.finish()
+
+    def _on_link_flow(self, event: Any) -> None:
+        handler = self.links.get(identity(pn_event_link(event)))
+        if handler is not None:
+            handler.on_flow()
+
+    def _on_delivery(self, event: Any) -> None:
+        key = identity(pn_event_link(event))
+        handler = self.links.get(key)
+        if handler is None:
+            return
+        unfinished = handler.on_delivery(pn_event_delivery(event), self._formats.current)
+        if unfinished:
+            self._unfinished[key] = unfinished
+            if sum(self._unfinished.values()) > MAX_UNFINISHED_BYTES:
+                raise AmqpError(RESOURCE_LIMIT_EXCEEDED, "Too many unfinished transfers at once.")
+        elif self._unfinished:
+            self._unfinished.pop(key, None)

@@ -1,0 +1,150 @@
+"""The control port: health, the hubs' logs, and faults, over HTTP on loopback.
+
+GET    /healthz
+GET    /hubs, /hubs/{name}
+PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: (re)create, empty
+DELETE /hubs/{name}
+POST   /faults/...      see `control_faults.py`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from local.event_hubs.config import ConfigError, HubConfig
+from local.event_hubs.control.fault_routes import FaultRoutes
+from local.event_hubs.errors import NOT_FOUND, AmqpError
+from local.event_hubs.control.faults import Faults
+from local.event_hubs.hub.hub import EventHub
+from local.event_hubs.control.json_body import read_body, whole
+from local.event_hubs.service import Service
+from local.event_hubs.sockets import listen
+
+
+class ControlApp:
+    """The routes, over a running endpoint's service."""
+
+    def __init__(self, service: Service, faults: Faults) -> None:
+        self._service = service
+        self.app = Starlette(
+            routes=[
+                Route("/healthz", self._healthz),
+                Route("/hubs", self._hubs),
+                Route("/hubs/{name}", self._hub),
+                Route("/hubs/{name}", self._create, methods=["PUT"]),
+                Route("/hubs/{name}", self._delete, methods=["DELETE"]),
+                *FaultRoutes(faults).routes,
+            ],
+            exception_handlers={AmqpError: _amqp_error, ConfigError: _bad_request},
+        )
+
+    async def _healthz(self, request: Request) -> Response:
+        del request
+        return JSONResponse({"status": "ok", "connections": len(self._service.connections)})
+
+    async def _hubs(self, request: Request) -> Response:
+        del request
+        return JSONResponse({"hubs": [describe(hub) for hub in self._service.namespace]})
+
+    async def _hub(self, request: Request) -> Response:
+        return JSONResponse(describe(self._service.namespace.hub(request.path_params["name"])))
+
+    async def _create(self, request: Request) -> Response:
+        body = await read_body(request)
+        groups = body.get("consumerGroups", [])
+        if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
+            raise ConfigError(f"consumerGroups takes a list of names, got {groups!r}")
+        config = HubConfig(
+            request.path_params["name"], whole(body, "partitionCount", 4), tuple(groups)
+        )
+        return JSONResponse(describe(self._service.namespace.create(config)), status_code=201)
+
+    async def _delete(self, request: Request) -> Response:
+        self._service.namespace.delete(request.path_params["name"])
+        return Response(status_code=204)
+
+
+def describe(hub: EventHub) -> dict[str, Any]:
+    """A hub's logs as JSON: per partition what is kept and how far it has come."""
+    return {
+        "name": hub.name,
+        "partitions": [
+            {
+                "partition": str(log.partition),
+                "begin_sequence_number": log.begin_sequence,
+                "last_sequence_number": log.last_sequence,
+                "last_offset": str(log.last_offset),
+                "count": len(log),
+                "bytes": log.size_bytes,
+            }
+            for log in hub.partitions
+        ],
+        "links": len(hub.links),
+    }
+
+
+class ControlServer:
+    """Serves the control port in the endpoint's own event loop."""
+
+    def __init__(self, service: Service, faults: Faults, host: str, port: int) -> None:
+        self._app = ControlApp(service, faults).app
+        self._host = host
+        self._port = port
+        self._socket: socket.socket | None = None
+        self._server: _Uvicorn | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Base URL; known once started."""
+        if self._socket is None:
+            raise RuntimeError("the control port has not been opened")
+        return f"http://{self._host}:{self._socket.getsockname()[1]}"
+
+    async def start(self) -> None:
+        """Listen.
+
+        Raises:
+            OSError: the port is taken.
+        """
+        self._socket = listen(self._host, self._port)
+        config = uvicorn.Config(self._app, log_level="warning", lifespan="off", access_log=False)
+        self._server = _Uvicorn(config)
+        self._task = asyncio.create_task(self._server.serve([self._socket]))
+
+    async def stop(self) -> None:
+        """Stop listening and wait for the requests at hand."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+        if self._socket is not None:
+            self._socket.close()
+
+
+class _Uvicorn(uvicorn.Server):
+    """A guest in somebody's event loop: signals are the host's business."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _amqp_error(request: Request, error: Exception) -> Response:
+    del request
+    status = 404 if isinstance(error, AmqpError) and error.condition == NOT_FOUND else 400
+    return JSONResponse({"error": str(error)}, status_code=status)
+
+
+async def _bad_request(request: Request, error: Exception) -> Response:
+    del request
+    return JSONResponse({"error": str(error)}, status_code=400)

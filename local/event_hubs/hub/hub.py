@@ -1,0 +1,158 @@
+"""One event hub: partitions, consumer groups, who is attached, and what retention leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from local.event_hubs.config import DEFAULT_GROUP, HubConfig
+from local.event_hubs.hub.epochs import Receiver, admit
+from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
+from local.event_hubs.hub.partition_log import PartitionLog
+from local.event_hubs.hub.messages import split
+from local.event_hubs.hub.partitioner import RoundRobin, partition_for_key
+from local.event_hubs.hub.retention import Retention
+from local.event_hubs.hub.injected_faults import Trouble
+
+MAX_KEY_CHARACTERS = 128
+_AGE_CHECK_MS = 1000
+
+
+class AttachedLink(Protocol):
+    """What a hub knows of a link that publishes to it or receives from it."""
+
+    hub: EventHub
+    partition: int | None
+    group: str | None
+    claim: Receiver | None
+
+    def detach(self, error: AmqpError) -> None:
+        """Close the link and tell the peer why."""
+
+
+class EventHub:
+    """The logs of one hub and the rules about them. Times come from `now_ms` (since 1970)."""
+
+    def __init__(self, config: HubConfig, retention: Retention, now_ms: Callable[[], int]) -> None:
+        self.name = config.name
+        self.partitions = tuple(PartitionLog(index) for index in range(config.partitions))
+        self.groups = {name.lower() for name in (DEFAULT_GROUP, *config.consumer_groups)}
+        self.created_ms = now_ms()
+        self.links: set[AttachedLink] = set()
+        self.trouble = Trouble(now_ms)
+        self._retention = retention
+        self._now_ms = now_ms
+        self._turns = RoundRobin(config.partitions)
+        self._events = 0
+        self._bytes = 0
+        self._next_age_check_ms = 0
+
+    def log(self, partition: str) -> PartitionLog:
+        """Find a partition by its id.
+
+        Raises:
+            AmqpError: `amqp:not-found`.
+        """
+        if partition.isascii() and partition.isdecimal() and int(partition) < len(self.partitions):
+            return self.partitions[int(partition)]
+        raise entity_not_found(f"{self.name}/Partitions/{partition}")
+
+    def require_group(self, group: str) -> None:
+        """Check that a consumer group exists.
+
+        Raises:
+            AmqpError: `amqp:not-found`.
+        """
+        if group.lower() not in self.groups:
+            raise entity_not_found(f"{self.name}/ConsumerGroups/{group}")
+
+    def publish(self, message: bytes, message_format: int, partition: int | None) -> range:
+        """Append a message, or all messages of a batch, to one partition.
+
+        Args:
+            message: the bytes of the transfer.
+            message_format: 0, or `messages.BATCH_FORMAT`.
+            partition: where the link points to; None lets the key or the turn decide.
+
+        Returns:
+            Their sequence numbers.
+
+        Raises:
+            AmqpError: refused, malformed, or the partition key is too long.
+        """
+        key, events = split(message, message_format)
+        self.trouble.check_publication(len(events))
+        if key is not None and len(key.decode("utf-8", "replace")) > MAX_KEY_CHARACTERS:
+            raise AmqpError(
+                ARGUMENT_OUT_OF_RANGE,
+                f"The partition key exceeds the limit of {MAX_KEY_CHARACTERS} characters.",
+            )
+        if partition is None:
+            partition = (
+                self._turns.take() if key is None else partition_for_key(key, len(self.partitions))
+            )
+        log = self.partitions[partition]
+        before = log.size_bytes
+        sequences = log.append(events, self._now_ms())
+        self._events += len(events)
+        self._bytes += log.size_bytes - before
+        self.trim()
+        return sequences
+
+    def receivers(self, partition: int, group: str) -> list[AttachedLink]:
+        """The receivers of one partition and consumer group."""
+        return [
+            link
+            for link in self.links
+            if link.claim is not None
+            and link.partition == partition
+            and link.group is not None
+            and link.group.lower() == group.lower()
+        ]
+
+    def admit(self, newcomer: AttachedLink) -> None:
+        """Take a receiver in by the ownership rules; detach those whom it displaces.
+
+        Raises:
+            AmqpError: it may not come in.
+        """
+        claim, partition, group = newcomer.claim, newcomer.partition, newcomer.group
+        if claim is None or partition is None or group is None:
+            raise TypeError("only receivers are admitted")
+        present = self.receivers(partition, group)
+        admission = admit([link.claim for link in present if link.claim is not None], claim)
+        if admission.refusal is not None:
+            raise admission.refusal
+        reasons = {id(receiver): error for receiver, error in admission.displaced}
+        for link in present:
+            if (error := reasons.get(id(link.claim))) is not None:
+                link.detach(error)
+        self.links.add(newcomer)
+
+    def trim(self) -> None:
+        """Forget what retention does not keep; called after each append."""
+        limits, now_ms = self._retention, self._now_ms()
+        if now_ms >= self._next_age_check_ms:
+            self._next_age_check_ms = now_ms + _AGE_CHECK_MS
+            horizon = now_ms - int(limits.max_age_seconds * 1000)
+            for log in self.partitions:
+                self._forget(log, log.sequence_at_time(horizon) - log.begin_sequence)
+        while (excess := self._events - limits.max_events) > 0 or self._bytes > limits.max_bytes:
+            oldest = min(self.partitions, key=_age)
+            self._forget(oldest, self._older_than_others(oldest, excess) if excess > 1 else 1)
+
+    def _older_than_others(self, oldest: PartitionLog, most: int) -> int:
+        """How many of its events, up to a number, came before all that the others still have."""
+        next_ms = min((_age(log) for log in self.partitions if log is not oldest), default=1 << 62)
+        return max(1, min(most, oldest.sequence_at_time(next_ms) - oldest.begin_sequence))
+
+    def _forget(self, log: PartitionLog, count: int) -> None:
+        before = log.size_bytes
+        log.trim(count)
+        self._events -= count
+        self._bytes -= before - log.size_bytes
+
+
+def _age(log: PartitionLog) -> int:
+    oldest = log.oldest_enqueued_ms
+    return oldest if oldest is not None else 1 << 63

@@ -1,0 +1,52 @@
+"""The kinds of values that host.json's options take; what is none raises ValueError saying so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from local.functions_host.host_json.timespan import parse_timespan
+
+
+def count(value: Any) -> int:
+    """A whole number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError("a whole number from 1")
+    return value
+
+
+def text(value: Any) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        raise ValueError("a string")
+    return value
+
+
+def span(value: Any) -> timedelta:
+    """A time span."""
+    try:
+        return parse_timespan(text(value))
+    except ValueError:
+        raise ValueError('a time span such as "00:00:30" (hh:mm:ss)') from None
+
+
+def utc(value: Any) -> datetime:
+    """A moment; one without a zone is UTC."""
+    try:
+        moment = datetime.fromisoformat(text(value))
+    except ValueError:
+        raise ValueError('an ISO 8601 time such as "2026-01-31T12:00:00Z"') from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def one_of[T: str](*accepted: T) -> Callable[[Any], T]:
+    """One of the strings given, whatever its case."""
+
+    def convert(value: Any) -> T:
+        for item in accepted:
+            if str(value).lower() == item.lower():
+                return item
+        raise ValueError(f"one of {', '.join(accepted)}")
+
+    return convert

@@ -1,0 +1,125 @@
+"""One partition of an Event Hubs trigger: batches in, invocations and checkpoints out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from local.functions_host.triggers.event_hubs.encoding import data_type_of, encode_batch, encode_one
+from local.functions_host.worker.cancellation import Tenure
+from local.functions_host.worker.execution import Executor, Invocation
+from local.functions_host.worker.functions import Function
+from local.functions_host.host_json.options import EventHubsOptions
+
+if TYPE_CHECKING:
+    from local.functions_host.triggers.event_hubs.checkpoint import PartitionCheckpoint
+    from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
+
+_log = logging.getLogger("Host.Triggers.EventHubs")
+
+
+class PartitionProcessor:
+    """Processes one partition for as long as this instance owns it.
+
+    `busy` belongs to the partition, not to the ownership: when a partition comes back while an
+    invocation of the earlier ownership still runs, its first batch waits for that.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        executor: Executor,
+        options: EventHubsOptions,
+        *,
+        partition: str,
+        context_json: str,
+        checkpoint: PartitionCheckpoint,
+        busy: asyncio.Lock,
+        is_owner: Callable[[], bool] = lambda: True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._function = function
+        self._executor = executor
+        self._options = options
+        self._partition = partition
+        self._context_json = context_json
+        self._checkpoint = checkpoint
+        self._busy = busy
+        self._clock = clock
+        self._tenure = Tenure(is_owner)
+        self._data_type = data_type_of(function.trigger)
+        self._many = str(function.trigger.get("cardinality", "one")).lower() == "many"
+        self._waiting: list[ReceivedEvent] = []
+        self._waiting_since = 0.0
+
+    def cancel(self) -> None:
+        """Stop or ownership lost: end retries, start nothing more, write no more checkpoints."""
+        self._tenure.cancel()
+
+    async def process(self, events: Sequence[ReceivedEvent]) -> None:
+        """Hand events to the function, then checkpoint the last of them.
+
+        The checkpoint comes whatever the outcome, unless this was cancelled meanwhile. A retry
+        policy is part of the invocation: until it is through there is no checkpoint. Nothing is
+        started or checkpointed while it is not certain that the partition is still owned.
+        """
+        async with self._busy:
+            for batch in self._batches(events):
+                if not await self._tenure.lasts():
+                    return
+                if self._many:
+                    await self._invoke_many(batch)
+                else:
+                    await self._invoke_each(batch)
+                if not await self._tenure.lasts():
+                    return
+                await self._checkpoint.advance(self._partition, batch[-1])
+
+    def _batches(self, events: Sequence[ReceivedEvent]) -> list[Sequence[ReceivedEvent]]:
+        """Collect up to the minimum size for up to the longest wait; split at the maximum."""
+        options = self._options
+        if options.min_event_batch_size <= 1 or not self._many:
+            return [events] if events else []
+        if events and not self._waiting:
+            self._waiting_since = self._clock()
+        self._waiting.extend(events)
+        overdue = self._clock() - self._waiting_since >= options.max_wait_time.total_seconds()
+        batches: list[Sequence[ReceivedEvent]] = []
+        while self._waiting and (overdue or len(self._waiting) >= options.min_event_batch_size):
+            batches.append(self._waiting[: options.max_event_batch_size])
+            del self._waiting[: options.max_event_batch_size]
+            self._waiting_since = self._clock()
+        return batches
+
+    async def _invoke_many(self, events: Sequence[ReceivedEvent]) -> None:
+        datum, metadata = encode_batch(events, self._data_type, self._context_json)
+        await self._executor.execute(
+            self._function,
+            Invocation(datum, metadata, "(null)", self._details(events), logging.DEBUG),
+            self._tenure,
+        )
+
+    async def _invoke_each(self, events: Sequence[ReceivedEvent]) -> None:
+        for event in events:
+            if not await self._tenure.lasts():
+                return
+            datum, metadata = encode_one(event, self._data_type, self._context_json)
+            await self._executor.execute(
+                self._function,
+                Invocation(datum, metadata, "(null)", self._details([event]), logging.DEBUG),
+                self._tenure,
+            )
+
+    def _details(self, events: Sequence[ReceivedEvent]) -> Any:
+        if not _log.isEnabledFor(logging.DEBUG):
+            return ""
+        first, last = events[0], events[-1]
+        return (
+            f"PartitionId: {self._partition}, Offset: {first.offset}-{last.offset}, "
+            f"EnqueueTimeUtc: {first.enqueued_time}-{last.enqueued_time}, "
+            f"SequenceNumber: {first.sequence_number}-{last.sequence_number}, "
+            f"Count: {len(events)}"
+        )

@@ -1,0 +1,181 @@
+"""Running a function: its attempts under the retry policy, its log lines, what is outstanding."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from local.functions_host.worker.cancellation import CancellationToken
+from local.functions_host.worker.functions import Function
+from local.functions_host.worker.retry_policy import RetryPolicy
+from local.functions_host.worker.worker import Datum, Result
+
+_log = logging.getLogger("Host.Executor")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What a trigger hands to a function.
+
+    Attributes:
+        datum: the trigger's data.
+        metadata: the trigger's metadata, by name.
+        reason: why it runs, for the log.
+        details: the log's second line, for triggers that have something to tell.
+        level: log level of the start and end lines.
+    """
+
+    datum: Datum
+    metadata: dict[str, Datum]
+    reason: str
+    details: str = ""
+    level: int = logging.INFO
+
+
+class Invoker(Protocol):
+    """Runs one attempt; the worker does."""
+
+    async def invoke(
+        self,
+        function: Function,
+        invocation_id: str,
+        inputs: list[tuple[str, Datum]],
+        metadata: dict[str, Datum],
+        *,
+        retry: RetryPolicy | None = None,
+        retry_count: int = 0,
+    ) -> Result:
+        """Run the function; what it raises comes back in the result."""
+
+
+class Executor:
+    """Runs functions on the worker and counts what is outstanding, for the drain status."""
+
+    def __init__(
+        self,
+        worker: Invoker,
+        *,
+        timeout: float | None = None,
+        on_timeout: Callable[[Function], None] = lambda function: None,
+    ) -> None:
+        self._worker = worker
+        self._timeout = timeout
+        self._on_timeout = on_timeout
+        self._running: set[asyncio.Task[Any]] = set()
+        self.outstanding_invocations = 0
+        self.outstanding_retries = 0
+
+    def start[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run `work` in a task of its own, so that whoever waits for it can be cancelled alone."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return task
+
+    async def wait(self, timeout: float) -> int:
+        """Wait until nothing runs, at most `timeout` seconds; return how much still does."""
+        if self._running:
+            await asyncio.wait(set(self._running), timeout=timeout)
+        return len(self._running)
+
+    async def execute(
+        self, function: Function, invocation: Invocation, token: CancellationToken
+    ) -> Result:
+        """Run `function` until it succeeds, its retries are used up, or `token` is cancelled.
+
+        Each attempt is an invocation with an id of its own. The policy's state is in memory: after
+        a restart it begins at 0, as on Azure. Returns the last attempt's result.
+        """
+        policy = function.retry
+        result = await self._attempt(function, invocation, 0)
+        if result.ok or policy is None:
+            return result
+        retry_count = 1
+        self.outstanding_retries += 1
+        try:
+            while not result.ok and policy.allows(retry_count):
+                delay = policy.delay_seconds(retry_count)
+                _log.info(
+                    "Waiting for %.3fs before retrying function 'Functions.%s' (retry %d of %s)",
+                    delay,
+                    function.name,
+                    retry_count,
+                    "infinite" if policy.max_retry_count < 0 else policy.max_retry_count,
+                )
+                if await token.wait(delay):
+                    break
+                result = await self._attempt(function, invocation, retry_count)
+                retry_count += 1
+        finally:
+            self.outstanding_retries -= 1
+        return result
+
+    async def _attempt(self, function: Function, invocation: Invocation, retry: int) -> Result:
+        invocation_id = str(uuid.uuid4())
+        level = invocation.level
+        if _log.isEnabledFor(level):
+            _log.log(
+                level,
+                "Executing 'Functions.%s' (Reason='%s', Id=%s)",
+                function.name,
+                invocation.reason,
+                invocation_id,
+            )
+            if invocation.details:
+                _log.log(level, "Trigger Details: %s", invocation.details)
+        self.outstanding_invocations += 1
+        timer = None
+        if self._timeout is not None:
+            timer = asyncio.get_running_loop().call_later(
+                self._timeout, self._timed_out, function, invocation_id
+            )
+        started = time.perf_counter()
+        try:
+            result = await self._worker.invoke(
+                function,
+                invocation_id,
+                [(function.parameter, invocation.datum)],
+                invocation.metadata,
+                retry=function.retry,
+                retry_count=retry,
+            )
+        finally:
+            self.outstanding_invocations -= 1
+            if timer is not None:
+                timer.cancel()
+        milliseconds = (time.perf_counter() - started) * 1000
+        if result.ok:
+            _log.log(
+                level,
+                "Executed 'Functions.%s' (Succeeded, Id=%s, Duration=%dms)",
+                function.name,
+                invocation_id,
+                milliseconds,
+            )
+        else:
+            _log.error(
+                "Executed 'Functions.%s' (Failed, Id=%s, Duration=%dms)\n"
+                "Exception while executing function: Functions.%s. %s\n%s",
+                function.name,
+                invocation_id,
+                milliseconds,
+                function.name,
+                result.error,
+                result.traceback.rstrip(),
+            )
+        return result
+
+    def _timed_out(self, function: Function, invocation_id: str) -> None:
+        _log.error(
+            "Timeout value of %gs exceeded by function 'Functions.%s' (Id: '%s'); a running "
+            "function cannot be interrupted, so this host ends",
+            self._timeout,
+            function.name,
+            invocation_id,
+        )
+        self._on_timeout(function)

@@ -1,0 +1,94 @@
+"""The functions of an app, as the worker indexed them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from local.functions_host.errors import AppLoadError
+from local.functions_host.worker.retry_policy import RetryPolicy
+
+LISTENING = ("eventHubTrigger", "timerTrigger", "queueTrigger")
+WAITING = ("eventGridTrigger", "httpTrigger")
+"""Triggers whose functions are called over HTTP."""
+_RETRYABLE = ("eventHubTrigger", "timerTrigger")
+"""Triggers for which the host honours a retry policy."""
+_OUTPUTS = ("http", "queue")
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function: its trigger, its other bindings, its retry policy.
+
+    Attributes:
+        trigger: the trigger's binding as in function.json (`type`, `name`, ...).
+        outputs: the output bindings.
+        retry: None where a failed invocation is not run again.
+    """
+
+    name: str
+    function_id: str
+    trigger: dict[str, Any]
+    outputs: tuple[dict[str, Any], ...]
+    retry: RetryPolicy | None
+
+    @property
+    def kind(self) -> str:
+        """The trigger's type, such as `eventHubTrigger`."""
+        return str(self.trigger["type"])
+
+    @property
+    def parameter(self) -> str:
+        """The function's parameter that takes the trigger's data."""
+        return str(self.trigger["name"])
+
+    @property
+    def bindings(self) -> list[dict[str, Any]]:
+        """Every binding, the trigger first."""
+        return [self.trigger, *self.outputs]
+
+    @classmethod
+    def from_metadata(cls, metadata: Any) -> Function:
+        """Build from the worker's RpcFunctionMetadata.
+
+        Raises:
+            AppLoadError: no trigger, an unsupported binding, or a retry policy out of place.
+        """
+        name = str(metadata.name)
+        bindings = [json.loads(raw) for raw in metadata.raw_bindings]
+        triggers = [binding for binding in bindings if binding["type"].endswith("Trigger")]
+        if len(triggers) != 1:
+            raise AppLoadError(f"function {name!r} has {len(triggers)} triggers; it takes one")
+        retry = RetryPolicy.from_options(name, metadata.retry_options)
+        if retry is not None and triggers[0]["type"] not in _RETRYABLE:
+            raise AppLoadError(
+                f"function {name!r}: a retry policy works only with {' and '.join(_RETRYABLE)}, "
+                f"not with {triggers[0]['type']}"
+            )
+        outputs = tuple(binding for binding in bindings if binding is not triggers[0])
+        for binding in outputs:
+            direction = str(binding.get("direction", "")).lower()
+            if direction != "out" or binding["type"] not in _OUTPUTS:
+                raise AppLoadError(
+                    f"function {name!r}: binding {binding['name']!r} ({binding['type']}, "
+                    f"{direction or 'no direction'}) is not supported by the local host; "
+                    f"besides triggers it supports {' and '.join(_OUTPUTS)} outputs"
+                )
+        return cls(name, str(metadata.function_id), triggers[0], outputs, retry)
+
+
+def check_supported(functions: Iterable[Function]) -> None:
+    """Refuse an app with a trigger that this host does not have.
+
+    Raises:
+        AppLoadError: names the function and what is supported.
+    """
+    supported = LISTENING + WAITING
+    for function in functions:
+        if function.kind not in supported:
+            raise AppLoadError(
+                f"function {function.name!r}: the local host has no {function.kind}; "
+                f"it supports {', '.join(supported)}"
+            )

@@ -1,0 +1,144 @@
+"""The supervisor process: brings the stack up, keeps it up, takes it down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from local.files import write_json
+from local.lifeline import LifelineError, watch_stdin
+from local.services import StartError, Supervisor
+from local.services.ports import PortError
+from local.services.process import ProcessIdentity, end_all
+from local.settings_file import write_settings_file
+from local.stack.stack import Secrets, Stack, StackOptions, compose
+from local.state_directory import AlreadyUpError, StateDirectory
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of the start: up, already up (by another supervisor), or an error."""
+
+    error: str | None = None
+    already_up: bool = False
+    note: str | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """True when there is a stack to use."""
+        return self.error is None
+
+
+async def supervise(
+    options: StackOptions, report: Callable[[Outcome], bool], *, lifeline: bool = False
+) -> int:
+    """Run the stack until a signal or the end of the lifeline; the exit code.
+
+    Args:
+        options: what to run, where.
+        report: told once how the start went; False when nobody waits for this stack any more: it
+            is taken down again.
+        lifeline: stop when standard input reaches its end.
+    """
+    directory = options.directory
+    try:
+        with directory.lock(attempts=4):
+            await end_leftovers(directory)
+            directory.wipe()
+            try:
+                return await _run(options, report, lifeline=lifeline)
+            finally:
+                directory.forget()
+    except AlreadyUpError:
+        report(Outcome(already_up=True))
+        return 0
+    except (PortError, StartError, FileNotFoundError, LifelineError) as error:
+        _log.error("not started: %s", error)
+        report(Outcome(error=str(error)))
+        return 1
+
+
+async def _run(options: StackOptions, report: Callable[[Outcome], bool], *, lifeline: bool) -> int:
+    directory = options.directory
+    me = ProcessIdentity.of(os.getpid())
+
+    def record(services: list[dict[str, Any]]) -> None:
+        directory.record(me, services)
+
+    record([])
+    async with _stop_requested(lifeline=lifeline) as stop:
+        stack = compose(options, Secrets.generate(), me.pid)
+        supervisor = Supervisor(stack.services, directory.logs, record)
+        try:
+            if not await _start_unless(stop, supervisor):
+                report(Outcome(error="stopped before everything was up"))
+                return 1
+            if not report(Outcome(note=_write_files(options, stack))):
+                _log.warning("nobody waits for this stack any more: stopping")
+                return 1
+            _log.info("everything is up")
+            await stop.wait()
+            _log.info("stopping")
+        finally:
+            directory.endpoints_file.unlink(missing_ok=True)
+            await supervisor.stop()
+    return 0
+
+
+async def end_leftovers(directory: StateDirectory) -> list[str]:
+    """End children that outlived their supervisor; the names of those that did.
+
+    The kernel sees to it on Linux; elsewhere, and should a child have shaken off its death
+    signal, the record does. Call with the directory locked or its supervisor dead.
+    """
+    _, services = directory.recorded()
+    found = [(record, ProcessIdentity.from_record(record)) for record in services]
+    alive = [(record["name"], identity) for record, identity in found if identity]
+    alive = [(name, identity) for name, identity in alive if identity.alive()]
+    await end_all([identity for _, identity in alive], grace_seconds=3)
+    return [name for name, _ in alive]
+
+
+async def _start_unless(stop: asyncio.Event, supervisor: Supervisor) -> bool:
+    """Start everything; False when `stop` was set first."""
+    starting = asyncio.create_task(supervisor.start())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError, StartError):
+            await starting
+        return False
+    await starting
+    return True
+
+
+def _write_files(options: StackOptions, stack: Stack) -> str | None:
+    """Write settings, then endpoints: who sees endpoints.json finds a stack that is ready."""
+    backup = write_settings_file(options.settings_file, stack.values)
+    write_json(options.directory.endpoints_file, stack.endpoints)
+    return f"kept your own {options.settings_file.name} as {backup}" if backup else None
+
+
+@contextlib.asynccontextmanager
+async def _stop_requested(*, lifeline: bool) -> AsyncIterator[asyncio.Event]:
+    """An event that SIGTERM, SIGINT, SIGHUP and the lifeline's end set."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    transport = await watch_stdin(stop.set) if lifeline else None
+    try:
+        yield stop
+    finally:
+        if transport is not None:
+            transport.close()

@@ -1,0 +1,149 @@
+"""`python -m local up`: in the foreground, or as a supervisor that stays when this ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
+
+from local.stack.stack import StackOptions
+from local.state_directory import StateDirectory
+from local.stack.supervise import Outcome, supervise
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_STOP_SECONDS = 15
+
+
+class _TerminatedError(Exception):
+    """SIGTERM or SIGHUP came while waiting."""
+
+
+def run_foreground(options: StackOptions, console: Console, *, lifeline: bool) -> int:
+    """Bring the stack up and keep it until Ctrl-C, SIGTERM or the lifeline's end."""
+
+    def report(outcome: Outcome) -> bool:
+        _print_outcome(outcome, options.directory, console)
+        return True
+
+    return asyncio.run(supervise(options, report, lifeline=lifeline))
+
+
+def run_reporting(options: StackOptions, ready_fd: int, *, lifeline: bool) -> int:
+    """The detached supervisor: the outcome goes to the process that waits at `ready_fd`."""
+
+    def report(outcome: Outcome) -> bool:
+        try:
+            os.write(ready_fd, json.dumps(vars(outcome)).encode() + b"\n")
+        except OSError:
+            return False
+        finally:
+            os.close(ready_fd)
+        return True
+
+    return asyncio.run(supervise(options, report, lifeline=lifeline))
+
+
+def run_detached(
+    options: StackOptions, arguments: Sequence[str], console: Console, *, lifeline: bool
+) -> int:
+    """Start the supervisor in a session of its own and wait until all is healthy.
+
+    Args:
+        options: parsed from `arguments`.
+        arguments: those of this command, for the supervisor to read again.
+        console: gets the table, or the error.
+        lifeline: let the supervisor watch this process's standard input.
+    """
+    directory = options.directory
+    if _other_is_up(directory):
+        return _print_outcome(Outcome(already_up=True), directory, console)
+    directory.logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    read_end, write_end = os.pipe()
+    with directory.supervisor_log.open("ab") as log:
+        supervisor = subprocess.Popen(
+            [sys.executable, "-m", "local", *arguments, "--ready-fd", str(write_end)],
+            stdin=None if lifeline else subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write_end,),
+            start_new_session=True,
+        )
+    os.close(write_end)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _raise_terminated)
+    try:
+        with os.fdopen(read_end, "rb") as answers:
+            answer = answers.readline()
+    except (KeyboardInterrupt, _TerminatedError):
+        _stop(supervisor)
+        console.print("Interrupted: nothing is left running.")
+        return 130
+    if not answer:
+        code = supervisor.wait()
+        outcome = Outcome(error=f"the supervisor ended with {code}; see {directory.supervisor_log}")
+    else:
+        outcome = Outcome(**json.loads(answer))
+        if not outcome.is_up:
+            _stop(supervisor)
+    # The supervisor goes on without us; this process is about to end and need not reap it.
+    supervisor.returncode = 0
+    return _print_outcome(outcome, directory, console)
+
+
+def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console) -> int:
+    # The supervisor, which is told to somebody else, does without them.
+    from rich.markup import escape  # noqa: PLC0415
+
+    from local.stack.table import print_endpoints  # noqa: PLC0415
+
+    if outcome.error is not None:
+        console.print(
+            f"[red]Not started:[/] {escape(outcome.error)}", soft_wrap=True, highlight=False
+        )
+        return 1
+    # One `up` may have overtaken another between its look at the lock and its attempt to take it.
+    if outcome.already_up and not _other_is_up(directory):
+        console.print("[red]Not started:[/] another `up` was under way, and did not succeed.")
+        return 1
+    endpoints = directory.endpoints()
+    if endpoints is None:
+        console.print("[red]The stack went down meanwhile.[/]")
+        return 1
+    if outcome.already_up:
+        console.print("The stack is already up (to change it: `python -m local down` first).")
+    if outcome.note:
+        console.print(escape(outcome.note), soft_wrap=True, highlight=False)
+    print_endpoints(console, endpoints)
+    return 0
+
+
+def _other_is_up(directory: StateDirectory, timeout: float = 40) -> bool:
+    """True when a stack is up here; one that is just starting or ending is waited for."""
+    deadline = time.monotonic() + timeout
+    while directory.is_locked() and time.monotonic() < deadline:
+        if directory.endpoints() is not None:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _stop(supervisor: subprocess.Popen[bytes]) -> None:
+    supervisor.terminate()
+    try:
+        supervisor.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        supervisor.kill()
+        supervisor.wait()
+
+
+def _raise_terminated(_number: int, _frame: FrameType | None) -> NoReturn:
+    raise _TerminatedError

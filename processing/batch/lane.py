@@ -1,0 +1,198 @@
+"""One lane: its events strictly one after another, each to its end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from breaker import Permit
+from processing.errors import DependencyUnavailableError, ShutdownError
+from processing.event import Event
+from processing.parking.event import Position, is_reached, position_of
+from processing.parking.store import ParkState
+from processing.poison.message import PoisonMessage
+from processing.progress.store import BatchProgress
+from processing.handlers.retry import Failure, FailureKind, describe
+from processing.monitoring.telemetry import log_fields
+
+if TYPE_CHECKING:
+    from processing.batch.run import BatchRun
+
+logger = logging.getLogger(__name__)
+
+
+class Lane:
+    """The events of one key in one batch, in order.
+
+    Attributes:
+        handled, poisoned, parked: events that ended so, up to now.
+        skipped: events that a redrive had replayed already.
+    """
+
+    def __init__(self, run: BatchRun, events: Sequence[Event], progress: BatchProgress) -> None:
+        self._run = run
+        self._processor = run.processor
+        self._events = events
+        self._progress = progress
+        self._key = key = events[0].key
+        ordered = key is not None or self._processor.settings.keyless_order == "partition"
+        self._parking = run.parking if ordered else None
+        self.handled = 0
+        self.poisoned = 0
+        self.parked = 0
+        self.skipped = 0
+
+    async def run(self) -> None:
+        """Bring every event to its end, or raise before the first that can't be."""
+        events = self._events
+        while events:
+            events = await self._handle(await self._park(events))
+
+    async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Handle events; if one parks their key, those behind it are left."""
+        gate, hold, finish = self._processor.gate, self._run.hold, self._progress.finish
+        handle, retry = self._processor.handle, self._processor.retry
+        finished = self._processor.telemetry.event_finished
+        for number, event in enumerate(events, 1):
+            permit = gate.try_admit(hold) or await gate.admit(hold)
+            try:
+                failure = await retry.run(handle, event)
+            except ShutdownError:
+                await gate.give_back(permit)
+                raise
+            if failure is None and permit.probe_id is None:
+                self.handled += 1
+                await finish(event)
+                finished(event)
+                continue
+            await self._settle(event, permit, failure)
+            await finish(event)
+            finished(event)
+            if self._parking is not None and self._parking.is_parked(self._key):
+                return events[number:]
+        return ()
+
+    async def _park(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Park events as long as their key is parked; those that are left may be handled."""
+        if self._parking is None:
+            return events
+        events = await self._pass_over(events, self._parking.replayed(self._key))
+        while events and self._parking.is_parked(self._key):
+            await self._admit_parking()
+            reply = await self._parking.park(events)
+            settled, events = events[: len(reply.states)], events[len(reply.states) :]
+            states = Counter(reply.states)
+            self.parked += states.pop(ParkState.PARKED, 0)
+            self.skipped += states.pop(ParkState.REPLAYED, 0)
+            self.poisoned += states.total()
+            await self._finish_all(settled)
+            if reply.released:
+                events = await self._pass_over(events, reply.replayed)
+        return events
+
+    async def _pass_over(self, events: Sequence[Event], replayed: Position) -> Sequence[Event]:
+        """Skip what a redrive has replayed already."""
+        if not replayed:
+            return events
+        skipped = [event for event in events if is_reached(position_of(event), replayed)]
+        self.skipped += len(skipped)
+        await self._finish_all(skipped)
+        return [event for event in events if not is_reached(position_of(event), replayed)]
+
+    async def _finish_all(self, events: Sequence[Event]) -> None:
+        await asyncio.gather(*map(self._progress.finish, events))  # they share a commit
+
+    async def _admit_parking(self) -> None:
+        """Parking waits for the circuit as handling does: an open one holds the checkpoint."""
+        gate, hold = self._processor.gate, self._run.hold
+        permit = gate.try_admit(hold) or await gate.admit(hold)
+        if permit.probe_id is not None:
+            await self._run.persist(lambda: self._processor.breaker.release(permit))
+
+    async def _settle(self, event: Event, permit: Permit, failure: Failure | None) -> None:
+        """Everything but the plain success: probes, poison, exhaustion, kept events."""
+        round_ = 0
+        while failure is not None and failure.kind is FailureKind.DEPENDENCY:
+            failure, permit = await self._keep(event, permit, failure, round_)
+            round_ += 1
+        breaker = self._processor.breaker
+        if failure is None:
+            if permit.probe_id is not None:
+                await self._run.persist(lambda: breaker.record_successes(1, permit))
+            self.handled += 1
+            return
+        await self._count(event, permit, failure, round_)
+        await self._poison(event, permit, failure)
+        self.poisoned += 1
+
+    async def _keep(
+        self, event: Event, permit: Permit, failure: Failure, round_: int
+    ) -> tuple[Failure | None, Permit]:
+        """Not the event's fault: count the failure, wait, and try the same event again. Nothing
+        behind it on its key runs meanwhile, and the circuit decides when to stop altogether.
+        """
+        # The error's type only: its text may quote the event.
+        logger.warning(
+            "Event %s/%s is kept after %s attempts: %s",
+            *(self._run.source, event.sequence_number, failure.attempts),
+            type(failure.error).__name__,
+            extra=log_fields(self._run.source, event),
+        )
+        await self._record(event, permit, failure, round_)
+        gate, hold = self._processor.gate, self._run.hold
+        if gate.try_admit(hold):
+            if hold.kept_too_long():
+                raise DependencyUnavailableError(
+                    f"event {self._run.source}/{event.sequence_number} was kept for "
+                    f"{hold.seconds:g} s; it runs again with its batch"
+                ) from failure.error
+            pause = self._processor.settings.dependency_pause_seconds
+            if isinstance(failure.error, DependencyUnavailableError):
+                pause = failure.error.retry_after or pause
+            await gate.pause(pause, hold)
+        permit = gate.try_admit(hold) or await gate.admit(hold)
+        try:
+            return await self._processor.retry.run(self._processor.handle, event), permit
+        except ShutdownError:
+            await gate.give_back(permit)
+            raise
+
+    async def _count(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:
+        if failure.kind is FailureKind.EXHAUSTED:
+            await self._record(event, permit, failure, round_)
+        elif permit.probe_id is not None:  # poison says nothing about the dependency
+            await self._run.persist(lambda: self._processor.breaker.release(permit))
+        elif self._processor.count_poison:
+            await self._record(event, permit, failure, round_)
+
+    async def _record(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:
+        failure_id = (
+            f"{self._run.source}/{event.sequence_number}/{event.enqueued_ms}"
+            f"#{self._run.nonce}.{round_}"
+        )
+        error = f"{type(failure.error).__name__}: {describe(failure.error)}"
+        await self._run.persist(
+            lambda: self._processor.breaker.record_failure(failure_id, error, permit)
+        )
+
+    async def _poison(self, event: Event, permit: Permit, failure: Failure) -> None:
+        message = PoisonMessage.from_failure(
+            event,
+            failure,
+            source=self._run.source,
+            handler=self._processor.handler.name,
+            circuit_generation=permit.generation,
+            instance=self._processor.instance,
+        )
+        if self._parking is not None:
+            await self._parking.poison(message)
+        else:
+            await self._run.persist(lambda: self._processor.poison.put(message))
+        logger.warning(
+            "Event %s/%s went to the poison queue after %s attempts: %s",
+            *(self._run.source, event.sequence_number, failure.attempts, message.error.type),
+            extra=log_fields(self._run.source, event),
+        )

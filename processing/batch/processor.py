@@ -1,0 +1,195 @@
+"""BatchProcessor: takes a batch through its handler, in lanes, and answers for every event."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import dataclass
+from operator import attrgetter
+
+from breaker import CircuitBreaker
+from processing.batch.run import BatchRun
+from processing.errors import ProcessingError
+from processing.event import EventBatch
+from processing.batch.gate import Gate, Hold
+from processing.handlers.loading import LoadedHandler
+from processing.batch.lane import Lane
+from processing.batch.split import split_into_lanes
+from processing.parking.batch import BatchParking, Parking
+from processing.poison.message import PoisonQueue
+from processing.progress.store import BatchProgress, ProgressStore, open_for
+from processing.handlers.retry import RetryPolicy
+from processing.settings import ProcessingSettings
+from processing.monitoring.telemetry import Telemetry
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """What became of a batch's events; `skipped` were finished before, or came twice."""
+
+    handled: int
+    poisoned: int
+    parked: int
+    skipped: int
+    seconds: float
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """How many events by what became of them."""
+        return {
+            "handled": self.handled,
+            "poisoned": self.poisoned,
+            "parked": self.parked,
+            "skipped": self.skipped,
+        }
+
+
+class BatchProcessor:
+    """Processes batches; any number of partitions at the same time.
+
+    `process` returns only when every event of the batch is handled, or durably poisoned or parked.
+    When it raises, the trigger's retry policy must run the batch again; what was finished is
+    skipped then.
+    """
+
+    def __init__(
+        self,
+        handler: LoadedHandler,
+        *,
+        breaker: CircuitBreaker,
+        progress: ProgressStore,
+        poison: PoisonQueue,
+        parking: Parking | None = None,
+        settings: ProcessingSettings,
+        count_poison: bool = True,
+        instance: str = "",
+        telemetry: Telemetry | None = None,
+    ) -> None:
+        self.handler = handler
+        self.breaker = breaker
+        self.poison = poison
+        self.settings = settings
+        self.count_poison = count_poison
+        self.instance = instance
+        self.telemetry = telemetry or Telemetry()
+        self.handle = self.telemetry.measured(handler.handle)
+        self.gate = Gate(breaker, self.telemetry.held)
+        self.retry = RetryPolicy(
+            max_attempts=settings.max_attempts,
+            initial_seconds=settings.retry_initial_seconds,
+            max_seconds=settings.retry_max_seconds,
+            dependency_errors=settings.dependency_errors,
+            sleep=self.gate.pause,
+        )
+        self._progress = progress
+        self._parking = parking if settings.poison_ordering == "park" else None
+        self._runs: set[BatchRun] = set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def stop(self) -> None:
+        """Start no further event; running invocations end with `ShutdownError`."""
+        self.gate.stop()
+
+    async def wait_idle(self) -> None:
+        """Wait until no invocation runs."""
+        await self._idle.wait()
+
+    @property
+    def writing(self) -> bool:
+        """Whether anything is being written of what became of events."""
+        return any(run.writing for run in self._runs)
+
+    async def process(self, batch: EventBatch) -> BatchResult:
+        """Handle a batch.
+
+        Raises:
+            CircuitOpenError: the circuit stayed open for `hold_seconds`.
+            OwnershipLostError: another instance owns the partition now.
+            ShutdownError: the instance is stopping.
+            StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
+        """
+        run = BatchRun(self, batch)
+        self._runs.add(run)
+        self._idle.clear()
+        try:
+            return await self._process(run, batch)
+        finally:
+            self._runs.discard(run)
+            run.progress = None  # knows the run: its events would wait for the garbage collector
+            if not self._runs:
+                self._idle.set()
+
+    async def _process(self, run: BatchRun, batch: EventBatch) -> BatchResult:
+        started = time.perf_counter()
+        self.gate.check(run.hold)  # before the partition is taken from whoever has it by now
+        known = await run.persist(lambda: open_for(self._progress, batch))
+        if (parking := self._parking) is not None:
+            claim = await run.persist(lambda: parking.claim(batch.source, known))
+            run.parking = BatchParking(
+                parking, batch.source, claim, run.persist, lambda: self.poison
+            )
+        # A client that lost its link may hand over an event twice, even within one batch.
+        unique = {event.sequence_number: event for event in batch.events}.values()
+        # The watermark would pass over one that came late, so nothing is left to the sender's care.
+        events = sorted(unique, key=attrgetter("sequence_number"))
+        finished = known.finished_among(events)
+        skipped = {event.sequence_number for event in finished}
+        pending = [event for event in events if event.sequence_number not in skipped]
+        run.progress = progress = BatchProgress(
+            lambda watermark, marks: run.persist(
+                lambda: self._progress.commit(batch.source, known.owner, watermark, marks)
+            ),
+            events,
+            finished,
+            self.settings.progress_mode,
+        )
+        lanes = [
+            Lane(run, lane, progress)
+            for lane in split_into_lanes(pending, self.settings.keyless_order)
+        ]
+        await self._run_lanes(lanes, run.hold)
+        handled = sum(lane.handled for lane in lanes)
+        try:
+            await progress.flush()
+        finally:
+            await run.report_successes(handled)
+            result = BatchResult(
+                handled=handled,
+                poisoned=sum(lane.poisoned for lane in lanes),
+                parked=sum(lane.parked for lane in lanes),
+                skipped=len(batch.events) - len(pending) + sum(lane.skipped for lane in lanes),
+                seconds=time.perf_counter() - started,
+            )
+            self.telemetry.batch_ended(batch.source, result.seconds, result.outcomes)
+        if run.hold.halted is not None:
+            raise run.hold.halted
+        if sum(result.outcomes.values()) != len(batch.events):
+            raise ProcessingError(  # never return, and so never checkpoint, on a guess
+                f"{len(batch.events)} events of {batch.source} came, and only these ended: {result}"
+            )
+        logger.debug("Partition %s: %s", batch.source, result)
+        return result
+
+    async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:
+        """Run lanes, `max_lanes` at once. A lane's error halts the others before their next event
+        and lets what they have in flight finish; cancelling them would tear handlers apart.
+        """
+        waiting = iter(lanes)
+
+        async def work() -> None:
+            for lane in waiting:
+                if hold.halted is not None:
+                    return
+                try:
+                    await lane.run()
+                except Exception as error:
+                    hold.halt(error)
+
+        workers = min(self.settings.max_lanes, len(lanes))
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(work())

@@ -1,0 +1,69 @@
+"""Lag: how far a partition's progress is behind what its hub has."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from azure.eventhub.aio import EventHubConsumerClient
+from azure.eventhub.exceptions import EventHubError
+
+from processing.errors import StorageUnavailableError
+from processing.event import Source
+from processing.progress.store import ProgressStore
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionLag:
+    """One partition; sequence numbers, None where nothing is known.
+
+    `lag` counts events that the hub has and that are not below the watermark.
+    """
+
+    partition: str
+    watermark: int | None
+    last_enqueued: int | None
+    lag: int
+
+
+class LagReader:
+    """Reads the lag of every partition, as one consumer group sees it.
+
+    Args:
+        client: closed by the caller.
+    """
+
+    def __init__(
+        self, client: EventHubConsumerClient, progress: ProgressStore, *, hub: str, group: str
+    ) -> None:
+        self._client = client
+        self._progress = progress
+        self._hub = hub
+        self._group = group
+
+    async def read(self) -> list[PartitionLag]:
+        """All partitions in the order of their ids.
+
+        Raises:
+            StorageUnavailableError: the hub or Redis did not answer.
+        """
+        try:
+            partitions = await self._client.get_partition_ids()
+        except EventHubError as error:
+            raise StorageUnavailableError(f"event hub {self._hub}: {error}") from error
+        return list(await asyncio.gather(*(self._partition(each) for each in partitions)))
+
+    async def _partition(self, partition: str) -> PartitionLag:
+        try:
+            hub = await self._client.get_partition_properties(partition)
+        except EventHubError as error:
+            raise StorageUnavailableError(f"event hub {self._hub}: {error}") from error
+        progress = await self._progress.load(Source(self._hub, self._group, partition))
+        watermark = progress.watermark.sequence_number if progress.watermark else None
+        if hub["is_empty"]:
+            return PartitionLag(partition, watermark, None, 0)
+        last = int(hub["last_enqueued_sequence_number"])
+        first_unfinished = (
+            int(hub["beginning_sequence_number"]) if watermark is None else watermark + 1
+        )
+        return PartitionLag(partition, watermark, last, max(0, last + 1 - first_unfinished))

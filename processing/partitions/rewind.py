@@ -1,0 +1,158 @@
+"""Rewind: an operator's replay on purpose. The host's checkpoint goes back, and progress forgets
+that the events behind it were finished, so that they are processed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from processing.partitions.checkpoints import (
+    START_OF_STREAM,
+    Checkpoint,
+    HostCheckpoints,
+    Ownership,
+)
+from processing.partitions.positions import HubPositions
+from processing.errors import ProcessingError
+from processing.event import Source
+from processing.parking.store import ParkingStore
+from processing.progress.store import ProgressStore
+
+LEASE_SECONDS = 120.0
+"""How long the Event Hubs extension's ownership of a partition lasts without a sign of life."""
+
+
+class RewindRefusedError(ProcessingError):
+    """What was asked for would lose events or be undone at once; says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewindStep:
+    """One partition's rewind.
+
+    Attributes:
+        first: sequence number of the first event that is processed again.
+        before: sequence number of the checkpoint until now, or None.
+        events: how many checkpointed events are processed again.
+        checkpoint: the new checkpoint.
+        enqueued_ms: when the hub took the event just before `first`; None: `first` is its first.
+    """
+
+    partition: str
+    first: int
+    before: int | None
+    events: int
+    checkpoint: Checkpoint
+    enqueued_ms: int | None
+
+
+class Rewind:
+    """Rewinds partitions of one hub, as one consumer group reads it."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: HostCheckpoints,
+        positions: HubPositions,
+        progress: ProgressStore,
+        parking: ParkingStore,
+        hub: str,
+        group: str,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._positions = positions
+        self._progress = progress
+        self._parking = parking
+        self._hub = hub
+        self._group = group
+
+    async def plan(
+        self, partitions: Sequence[str] | None, sequence_number: int | None
+    ) -> list[RewindStep]:
+        """What a rewind would do.
+
+        Args:
+            partitions: their ids; None: all.
+            sequence_number: of the first event to process again; None: the hub's first.
+
+        Raises:
+            RewindRefusedError: a partition is unknown or the number is out of place.
+            StorageUnavailableError: the hub or the checkpoints can't be read.
+        """
+        known = await self._positions.partitions()
+        for partition in partitions or ():
+            if partition not in known:
+                raise RewindRefusedError(
+                    f"the hub {self._hub} has no partition {partition!r} (it has: "
+                    f"{', '.join(known)})"
+                )
+        return [await self._step(each, sequence_number) for each in partitions or known]
+
+    async def run(self, steps: Sequence[RewindStep], *, force: bool = False) -> None:
+        """Do it. If this ends half-way, it is done again from the start.
+
+        Raises:
+            RewindRefusedError: the app runs: it would write its checkpoint over this one.
+            StorageUnavailableError: a store did not answer.
+        """
+        if not force:
+            await self._refuse_while_owned({step.partition for step in steps})
+        for step in steps:
+            # The checkpoint first: without it, forgotten progress would only make duplicates.
+            await self._checkpoints.write(step.partition, step.checkpoint)
+            source = Source(self._hub, self._group, step.partition)
+            await self._progress.reset(source)
+            after = (
+                "" if step.enqueued_ms is None else f"{step.enqueued_ms:015d}:{step.first - 1:020d}"
+            )
+            await self._parking.forget(source, after)
+
+    async def _step(self, partition: str, sequence_number: int | None) -> RewindStep:
+        kept = await self._positions.range(partition)
+        before = await self._checkpoints.read(partition)
+        checkpointed = kept.first if before is None else before.sequence_number + 1
+        first = kept.first if sequence_number is None else sequence_number
+        if not kept.first <= first <= kept.end:
+            raise RewindRefusedError(
+                f"partition {partition} keeps the events {kept.first} to {kept.end - 1}; "
+                f"{first} is not among them"
+            )
+        if first > checkpointed:
+            raise RewindRefusedError(
+                f"partition {partition} is checkpointed up to {checkpointed - 1}: going on with "
+                f"{first} would skip {first - checkpointed} events; it takes {checkpointed} at most"
+            )
+        if first == kept.first:
+            checkpoint, enqueued_ms = Checkpoint(first - 1, START_OF_STREAM), None
+        else:
+            place = await self._positions.find(partition, first - 1)
+            checkpoint = Checkpoint(place.sequence_number, place.offset)
+            enqueued_ms = place.enqueued_ms
+        return RewindStep(
+            partition=partition,
+            first=first,
+            before=None if before is None else before.sequence_number,
+            events=max(0, min(checkpointed, kept.end) - first),
+            checkpoint=checkpoint,
+            enqueued_ms=enqueued_ms,
+        )
+
+    async def _refuse_while_owned(self, partitions: set[str]) -> None:
+        fresh = [
+            owned
+            for owned in await self._checkpoints.owners()
+            if owned.partition in partitions and owned.age_seconds < LEASE_SECONDS
+        ]
+        if fresh:
+            raise RewindRefusedError(_running(fresh))
+
+
+def _running(fresh: Sequence[Ownership]) -> str:
+    latest = min(fresh, key=lambda owned: owned.age_seconds)
+    partitions = ", ".join(owned.partition for owned in fresh)
+    return (
+        f"the app is running, or was {max(0.0, latest.age_seconds):.0f} s ago: it owns partition "
+        f"{partitions}. Stop it, and wait up to {LEASE_SECONDS:.0f} s until its ownership has run "
+        "out; --force if you know that it is dead"
+    )

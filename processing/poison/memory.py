@@ -1,0 +1,106 @@
+"""In-memory twins of the poison queue's reader and of the claim checks."""
+
+from __future__ import annotations
+
+import asyncio
+
+from processing.progress.memory import MemoryPoisonQueue
+from processing.poison.claim_checks import lost
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.queue import Received
+
+
+class MemoryPoisonReader:
+    """Reads a `MemoryPoisonQueue`; holds do not run out. Each method lets other tasks run first,
+    as a round trip would.
+    """
+
+    hold_seconds = 3600.0
+
+    def __init__(self, queue: MemoryPoisonQueue) -> None:
+        self._queue = queue
+        self._held: list[PoisonMessage] = []
+
+    async def receive(self) -> list[Received]:
+        """See `PoisonReader.receive`."""
+        await asyncio.sleep(0)
+        free = [
+            message
+            for message in self._queue.messages
+            if not any(message is held for held in self._held)
+        ]
+        self._held += free[:32]
+        return [Received(message, message.id, "") for message in free[:32]]
+
+    async def renew(self, received: Received) -> None:
+        """See `PoisonReader.renew`."""
+        await asyncio.sleep(0)
+        self._index(received)
+
+    async def update(self, received: Received, message: PoisonMessage) -> None:
+        """See `PoisonReader.update`."""
+        await asyncio.sleep(0)
+        if (index := self._index(received)) is not None:
+            self._queue.messages[index] = message
+            self._release(received)
+            self._held.append(message)
+            received.message = message
+
+    def let_go(self) -> None:
+        """As if all holds had run out."""
+        self._held.clear()
+
+    async def put_back(self, received: Received) -> None:
+        """See `PoisonReader.put_back`."""
+        await asyncio.sleep(0)
+        self._release(received)
+
+    async def remove(self, received: Received) -> None:
+        """See `PoisonReader.remove`."""
+        await asyncio.sleep(0)
+        if (index := self._index(received)) is not None:
+            del self._queue.messages[index]
+            self._release(received)
+            received.gone = True
+
+    def _index(self, received: Received) -> int | None:
+        for index, message in enumerate(self._queue.messages):
+            if message is received.message:
+                return index
+        received.gone = True
+        return None
+
+    def _release(self, received: Received) -> None:
+        self._held = [held for held in self._held if held is not received.message]
+
+
+class MemoryClaimChecks:
+    """Claim checks in a dictionary."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+
+    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
+        """See `ClaimChecks.shrink`."""
+        if not message.is_large:
+            return message
+        return message.checked_in(await self.put_bytes(message.id, message.to_json().encode()))
+
+    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
+        """See `ClaimChecks.put_bytes`."""
+        self.blobs[name] = data
+        return ClaimCheck("memory", name)
+
+    async def get_bytes(self, check: ClaimCheck) -> bytes:
+        """See `ClaimChecks.get_bytes`."""
+        if check.blob not in self.blobs:
+            raise lost(check)
+        return self.blobs[check.blob]
+
+    async def has(self, check: ClaimCheck) -> bool:
+        """See `ClaimChecks.has`."""
+        return check.blob in self.blobs
+
+    async def delete(self, check: ClaimCheck) -> None:
+        """See `ClaimChecks.delete`."""
+        self.blobs.pop(check.blob, None)

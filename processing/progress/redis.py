@@ -1,0 +1,105 @@
+"""Progress in Redis: one load per batch, completions by group commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+
+from breaker.stores.redis import FAILURES
+from processing.errors import StorageUnavailableError
+from processing.event import Source
+from processing.progress.store import Mark, Progress
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class RedisProgressStore:
+    """A hash and a sorted set per partition, both with an expiry.
+
+    Args:
+        client: a redis.asyncio client; stays the caller's to close.
+        ttl_seconds: how long an idle partition is remembered; longer than the hub keeps events.
+        namespace: host name of the Event Hubs namespace: two namespaces on one Redis may have a hub
+            of the same name, and each counts its own events.
+    """
+
+    def __init__(
+        self, client: Redis | RedisCluster, *, ttl_seconds: int, namespace: str = ""
+    ) -> None:
+        self._client = client
+        self._namespace = namespace.lower()
+        self._ttl = ttl_seconds
+        self._open = client.register_script((_SCRIPTS / "open_progress.lua").read_text())
+        self._commit = client.register_script((_SCRIPTS / "commit_progress.lua").read_text())
+
+    async def open(self, source: Source) -> Progress:
+        """See `ProgressStore.open`."""
+        return await self._claim(source, "open", "")
+
+    async def load(self, source: Source) -> Progress:
+        """See `ProgressStore.load`."""
+        watermark_key, finished_key = self._keys(source)
+        try:
+            async with self._client.pipeline(transaction=True) as pipe:
+                pipe.hmget(watermark_key, "sequence_number", "enqueued_ms")
+                pipe.zrange(finished_key, 0, -1)
+                (sequence_number, enqueued_ms), members = await pipe.execute()
+        except FAILURES as error:
+            raise _unavailable("load", source, error) from error
+        return _progress(0, sequence_number, enqueued_ms, members)
+
+    async def commit(
+        self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
+    ) -> bool:
+        """See `ProgressStore.commit`."""
+        args: list[Any] = [self._ttl, owner, "", ""]
+        if watermark is not None:
+            args[2:] = [watermark.sequence_number, watermark.enqueued_ms]
+        # One text: encoding two arguments for each event would cost more than all the rest.
+        args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
+        try:
+            return bool(await self._commit(self._keys(source), args))
+        except FAILURES as error:
+            raise _unavailable("commit", source, error) from error
+
+    async def reset(self, source: Source) -> Progress:
+        """See `ProgressStore.reset`."""
+        return await self._claim(source, "reset", "1")
+
+    def _keys(self, source: Source) -> list[str]:
+        prefix = f"progress:{{{self._namespace}/{source}}}"  # one hash tag for both keys
+        return [f"{prefix}:watermark", f"{prefix}:finished"]
+
+    async def _claim(self, source: Source, what: str, drop: str) -> Progress:
+        try:
+            return _progress(*await self._open(self._keys(source), [self._ttl, drop]))
+        except FAILURES as error:
+            raise _unavailable(what, source, error) from error
+
+
+def _progress(
+    owner: int,
+    sequence_number: bytes | str | None,
+    enqueued_ms: bytes | str | None,
+    members: Sequence[bytes | str],
+) -> Progress:
+    watermark = None
+    if sequence_number is not None and enqueued_ms is not None:
+        watermark = Mark(int(sequence_number), int(enqueued_ms))
+    return Progress(watermark, dict(_parse(member) for member in members), owner)
+
+
+def _parse(member: bytes | str) -> tuple[int, int]:
+    text = member.decode() if isinstance(member, bytes) else member
+    sequence_number, _, enqueued_ms = text.partition(":")
+    return int(sequence_number), int(enqueued_ms)
+
+
+def _unavailable(what: str, source: Source, error: Exception) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"progress of {source}: {what} failed: {type(error).__name__}: {error}"
+    )

@@ -1,0 +1,229 @@
+"""Replaying one key: its loose poison messages, then, in order, everything in its parked list."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from processing.poison.claim_checks import parked_whole
+from processing.errors import BodyLostError, StorageUnavailableError
+from processing.event import Event, Source
+from processing.redrive.key_lease import KeyLease
+from processing.parking.event import ParkedEvent, Position, position_of
+from processing.parking.store import Entry, EntryKind
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.queue import Received
+from processing.redrive.context import RedriveRun
+from processing.handlers.retry import Failure, FailureKind
+from processing.redrive.summary import Tally
+
+
+class KeyReplay:
+    """The replay of one key.
+
+    Args:
+        run: what the keys of the redrive share.
+        source, key: whose events.
+        received: its poison messages, held.
+        tally: where to count.
+    """
+
+    def __init__(
+        self,
+        run: RedriveRun,
+        source: Source,
+        key: str | None,
+        received: Sequence[Received],
+        tally: Tally,
+    ) -> None:
+        self._run = run
+        self._store = run.store
+        self._place = (source, key)
+        self._tally = tally
+        self._lease = KeyLease(run.store, source, key, run.token, run.lease_seconds)
+        self._received: dict[Position, list[Received]] = defaultdict(list)
+        for each in received:
+            self._received[position_of(each.message)].append(each)
+
+    async def run(self) -> None:
+        """Replay the key, or count it as busy if another redrive has it.
+
+        Raises:
+            LeaseLostError: the lease ran out, and another redrive may have the key.
+            StorageUnavailableError: a store did not answer; what is not replayed stays.
+        """
+        if not await self._lease.take():
+            self._tally.busy += 1
+            return
+        async with self._lease.held():
+            await self._replay_loose()
+            await self._replay_parked()
+
+    async def _replay_loose(self) -> None:
+        """Messages that no parked list has: their keys went on without them."""
+        for position in sorted(self._received):
+            copies = self._received[position]
+            if await self._is_parked(position):
+                continue
+            message = copies[0].message
+            if message.parked and await self._store.is_stale(self._place[0], message.verdict):
+                await self._remove(copies)
+                self._tally.count(stale=len(copies))
+            elif (held := await self._still_held(copies)) and not await self._replay_message(held):
+                return
+
+    async def _replay_message(self, copies: Sequence[Received]) -> bool:
+        """Replay one loose message; whether to go on."""
+        message, *_ = (each.message for each in copies)
+        try:
+            event = await self._run.event_of(message)
+        except (BodyLostError, StorageUnavailableError, ValueError) as error:
+            self._tally.unreadable(message.id, message.key, error)
+            return True
+        if not self._may_start():
+            return False
+        failure = await self._run.retry.run(self._run.handler.handle, event)
+        if failure is None:
+            await self._remove(copies)
+            await self._run.remove_blob(message.claim_check)
+            self._tally.count(replayed=1)
+            return True
+        if failure.kind is FailureKind.DEPENDENCY:
+            self._stop_for(failure)
+            return False
+        failed = await self._run.claims.shrink(message.failed_again(failure))
+        await self._run.reader.update(copies[0], failed)
+        await self._remove(copies[1:])
+        self._tally.fail(failed)
+        return True
+
+    async def _replay_parked(self) -> None:
+        """The parked list, from its first entry on, until it is empty and the key released."""
+        while entries := await self._store.entries(*self._place):
+            for entry in entries:
+                if not await self._replay_entry(entry):
+                    return
+
+    async def _replay_entry(self, entry: Entry) -> bool:
+        """Replay one entry; whether to go on."""
+        try:
+            event, message, check = await self._resolve(entry)
+        except BodyLostError as error:
+            await self._lose(entry, error)
+            return False
+        except (StorageUnavailableError, ValueError) as error:
+            self._tally.unreadable(f"{self._place[0]} {entry.position}", self._place[1], error)
+            return False
+        if not self._may_start():
+            return False
+        failure = await self._run.retry.run(self._run.handler.handle, event)
+        if failure is not None:
+            if failure.kind is FailureKind.DEPENDENCY:
+                self._stop_for(failure)
+            else:
+                await self._fail(entry, event, message, check, failure)
+            return False
+        verdict = "" if message is None else message.verdict
+        # First the list: from here on copies of the message are known to be stale.
+        left = await self._store.finish(*self._place, self._run.token, entry.position, verdict)
+        await self._remove(self._received.pop(entry.position, []))
+        await self._run.remove_blob(check)
+        self._tally.released += left == 0
+        self._tally.count(replayed=1)
+        return left > 0
+
+    async def _fail(
+        self,
+        entry: Entry,
+        event: Event,
+        message: PoisonMessage | None,
+        check: ClaimCheck | None,
+        failure: Failure,
+    ) -> None:
+        """Keep an entry that failed, as a poisoned one."""
+        if message is not None:
+            failed = await self._run.claims.shrink(message.failed_again(failure))
+            new = entry.kind is EntryKind.UNANNOUNCED
+        else:
+            failed = await self._run.claims.shrink(self._poisoned(event, failure))
+            new = True
+        await self._keep(entry.position, failed, new=new)
+        for copy in self._received.get(entry.position, []):
+            await self._run.reader.update(copy, failed)
+        if message is None:
+            await self._run.remove_blob(check)
+        self._tally.fail(failed)
+
+    async def _lose(self, entry: Entry, error: BodyLostError) -> None:
+        """Keep an entry whose body is lost, as a poisoned one: the poison queue has to say so, for
+        what is not there can't be discarded.
+        """
+        if entry.kind is EntryKind.EVENT:
+            parked = ParkedEvent.from_json(entry.document)
+            now = time.time()
+            failure = Failure(FailureKind.POISON, error, 0, now, now)
+            message = self._poisoned(parked.event, failure)
+            if parked.claim_check is not None:
+                message = message.checked_in(parked.claim_check)
+        else:
+            message = PoisonMessage.from_json(entry.document)
+        if entry.kind is not EntryKind.POISON:
+            await self._keep(entry.position, message, new=True)
+        self._tally.unreadable(message.id, message.key, error)
+
+    def _poisoned(self, event: Event, failure: Failure) -> PoisonMessage:
+        message = PoisonMessage.from_failure(
+            event,
+            failure,
+            source=self._place[0],
+            handler=self._run.handler.name,
+            circuit_generation=0,
+            instance=self._run.instance,
+        )
+        return replace(message, redrives=1, parked=True)
+
+    async def _keep(self, position: Position, message: PoisonMessage, *, new: bool) -> None:
+        """Change an entry into this poisoned one, and have the poison queue hold it if it is new
+        there.
+        """
+        kind = EntryKind.UNANNOUNCED if new else EntryKind.POISON
+        document = kind + message.to_json()
+        await self._store.replace(*self._place, self._run.token, position, document)
+        if new:
+            await self._run.poison.put(message)
+            await self._store.announced(*self._place, position)
+
+    async def _resolve(self, entry: Entry) -> tuple[Event, PoisonMessage | None, ClaimCheck | None]:
+        """The entry's event, its poison message if it is a poisoned one, and its claim check."""
+        if entry.kind is EntryKind.EVENT:
+            parked = ParkedEvent.from_json(entry.document)
+            event = (await parked_whole(parked, self._run.claims)).event
+            return event, None, parked.claim_check
+        message = PoisonMessage.from_json(entry.document)
+        return await self._run.event_of(message), message, message.claim_check
+
+    async def _still_held(self, copies: Sequence[Received]) -> list[Received]:
+        """Those that are still ours, now that the lease is: a hold that ran out while this was held
+        up may have let another redrive replay the message.
+        """
+        for copy in copies:
+            await self._run.reader.renew(copy)
+        return [copy for copy in copies if not copy.gone]
+
+    async def _is_parked(self, position: Position) -> bool:
+        entry = await self._store.document(*self._place, position)
+        return entry is not None
+
+    def _may_start(self) -> bool:
+        self._lease.check()
+        return self._run.may_start()
+
+    def _stop_for(self, failure: Failure) -> None:
+        error = failure.error
+        self._run.stop(f"a dependency is down: {type(error).__name__}: {error}")
+
+    async def _remove(self, copies: Sequence[Received]) -> None:
+        for copy in copies:
+            await self._run.reader.remove(copy)

@@ -1,0 +1,249 @@
+"""Redrive: replays poisoned events, and what is parked behind them, through the same handler.
+
+Keys are replayed side by side, each under a lease of its own, so that two redrives at once never
+replay the same key. The circuit is obeyed, and not told: what an operator tries again says nothing
+new about the dependency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from processing.redrive.discard import Discard
+from processing.errors import LeaseLostError, StorageUnavailableError
+from processing.event import Source
+from processing.handlers.loading import LoadedHandler
+from processing.redrive.held_messages import HeldMessages
+from processing.parking.batch import Parking
+from processing.poison.message import PoisonMessage, PoisonQueue
+from processing.poison.queue import PoisonReader, Received, names
+from processing.redrive.context import RedriveRun
+from processing.redrive.key_replay import KeyReplay
+from processing.handlers.retry import RetryPolicy
+from processing.redrive.summary import Tally
+
+logger = logging.getLogger(__name__)
+
+type Place = tuple[Source, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to redrive; everything if nothing is given.
+
+    Attributes:
+        key: events of this key.
+        id: one poison message, by its id or what its id ends with after a "/". If its key is
+            parked the whole key is replayed, for its order allows nothing else.
+    """
+
+    key: str | None = None
+    id: str | None = None
+
+    def takes(self, message: PoisonMessage) -> bool:
+        """Whether the message is selected."""
+        if self.key is not None:
+            return message.key == self.key
+        return self.id is None or names(message, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a redrive would replay: poison messages, and how many events wait in parked lists."""
+
+    messages: tuple[PoisonMessage, ...]
+    parked: dict[Place, int]
+
+    @property
+    def events(self) -> int:
+        """All events; those that stand in the queue and in a parked list count once."""
+        return sum(self.parked.values()) + sum(
+            (message.source, message.key) not in self.parked for message in self.messages
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveFailure:
+    """An event that failed again."""
+
+    id: str
+    key: str | None
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveSummary:
+    """What came of a redrive.
+
+    Attributes:
+        replayed: events that are handled now.
+        failed: those that failed again, and stay.
+        stale: copies of messages whose event was replayed before; removed.
+        released: parked keys that are released.
+        busy: keys that another redrive replays.
+        left: events that were selected and not reached.
+        stopped: why it stopped early, or "".
+    """
+
+    replayed: int
+    failed: tuple[RedriveFailure, ...]
+    stale: int
+    released: int
+    busy: int
+    left: int
+    stopped: str
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was selected is handled."""
+        return not (self.failed or self.busy or self.left or self.stopped)
+
+
+class Redrive:
+    """Replays poison messages and parked keys.
+
+    Args:
+        reader: reads the poison queue.
+        poison: takes the messages of parked events that fail in a redrive.
+        admits: whether the circuit lets events through.
+        lease_seconds: for how long a key stays leased to a redrive that died.
+        most_keys: how many keys are replayed at the same time.
+        discard: an event that is put on record instead of being handled.
+    """
+
+    def __init__(
+        self,
+        *,
+        reader: PoisonReader,
+        poison: PoisonQueue,
+        parking: Parking,
+        handler: LoadedHandler,
+        retry: RetryPolicy,
+        admits: Callable[[], bool] = lambda: True,
+        instance: str = "",
+        lease_seconds: float = 30.0,
+        most_keys: int = 16,
+        discard: Discard | None = None,
+    ) -> None:
+        if discard is not None:
+            around = discard.around(handler.handle, parking.claims)
+            handler = LoadedHandler(handler.name, around)
+        self._reader = reader
+        self._parking = parking
+        self._most_keys = most_keys
+        self._run = RedriveRun(
+            reader=reader,
+            poison=poison,
+            store=parking.store,
+            claims=parking.claims,
+            handler=handler,
+            retry=retry,
+            admits=admits,
+            instance=instance,
+            lease_seconds=lease_seconds,
+            token=secrets.token_hex(8),
+            discard=discard,
+        )
+
+    def stop(self, why: str = "interrupted") -> None:
+        """Start no further event; those in flight finish, and their messages are removed."""
+        self._run.stop(why)
+
+    async def plan(self, selection: Selection) -> Plan:
+        """What `run` would replay, without replaying it.
+
+        Raises:
+            StorageUnavailableError: the queue or the parked lists can't be read.
+        """
+        held = HeldMessages(self._reader, self._parking.store)
+        await held.collect(selection.takes)
+        try:
+            messages = [each.message for each in held.received]
+            parked = await self._parked(selection, messages)
+        finally:
+            await held.put_back()
+        unique = {message.id: message for message in messages}.values()
+        ordered = sorted(unique, key=lambda each: (each.enqueued_ms, each.sequence_number))
+        return Plan(tuple(ordered), parked)
+
+    async def run(
+        self,
+        selection: Selection = Selection(),
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> RedriveSummary:
+        """Replay what is selected.
+
+        Args:
+            selection: what to replay.
+            progress: told after each event how many are done, and how many there are.
+
+        Raises:
+            StorageUnavailableError: the queue or the parked lists can't be read; nothing was
+                replayed yet. Later on it ends up in the summary's `stopped`.
+        """
+        started = time.perf_counter()
+        held = HeldMessages(self._reader, self._parking.store)
+        await held.collect(selection.takes)
+        tally = Tally(progress)
+        try:
+            async with held.renewed():
+                messages = [each.message for each in held.received]
+                parked = await self._parked(selection, messages)
+                units: dict[Place, list[Received]] = defaultdict(list)
+                for each in held.received:
+                    units[each.message.source, each.message.key].append(each)
+                for place in parked:
+                    units.setdefault(place, [])
+                plan = Plan(tuple({message.id: message for message in messages}.values()), parked)
+                tally.total = plan.events
+                await self._replay_all(units, tally)
+        finally:
+            tally.stale += await held.put_back_or_drop()
+        return RedriveSummary(
+            replayed=tally.replayed,
+            failed=tuple(RedriveFailure(*failure) for failure in tally.failed),
+            stale=tally.stale,
+            released=tally.released,
+            busy=tally.busy,
+            left=max(0, tally.total - tally.done),
+            stopped=self._run.stopped,
+            seconds=time.perf_counter() - started,
+        )
+
+    async def _replay_all(self, units: dict[Place, list[Received]], tally: Tally) -> None:
+        waiting = iter(units.items())
+
+        async def work() -> None:
+            for (source, key), received in waiting:
+                if self._run.stopped:
+                    return
+                try:
+                    await KeyReplay(self._run, source, key, received, tally).run()
+                except LeaseLostError as error:
+                    logger.warning("%s", error)
+                    tally.busy += 1
+                except (StorageUnavailableError, ValueError) as error:
+                    self._run.stop(str(error))
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(self._most_keys, len(units))):
+                group.create_task(work())
+
+    async def _parked(
+        self, selection: Selection, messages: Sequence[PoisonMessage]
+    ) -> dict[Place, int]:
+        selected = {(message.source, message.key) for message in messages}
+        return {
+            (each.source, each.key): each.entries
+            for each in await self._parking.store.keys()
+            if (each.source, each.key) in selected
+            or (selection.id is None and selection.key in (None, each.key))
+        }
