@@ -18,8 +18,8 @@ from benchmarks.result import Check, Result
 from benchmarks.services import redis_server
 from benchmarks.subject import processor
 from breaker import BreakerSettings
-from processing.event import Event, EventBatch
 from processing.batch.processor import BatchProcessor
+from processing.event import Event, EventBatch
 from processing.settings import ProcessingSettings
 
 KEYS = 100

@@ -26,11 +26,11 @@ from benchmarks.services import (
     stack,
     tell,
 )
-from loadtest.send.producer import Order
-from loadtest.plan.workload import Workload
 from loadtest.plan.settings import Scenario
-from processing.progress.redis import RedisProgressStore
+from loadtest.plan.workload import Workload
+from loadtest.send.producer import Order
 from processing.event import Source
+from processing.progress.redis import RedisProgressStore
 from processing.settings import ConnectionSettings
 
 EVENTS, KEYS = 30_000, 100

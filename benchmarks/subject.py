@@ -9,11 +9,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
 from breaker.stores.redis import Client, connect
-from processing.progress.memory import MemoryPoisonQueue
-from processing.progress.redis import RedisProgressStore
+from processing.batch.processor import BatchProcessor
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.batch.processor import BatchProcessor
+from processing.poison.memory import MemoryPoisonQueue
+from processing.progress.redis import RedisProgressStore
 from processing.settings import ProcessingSettings
 
 

@@ -20,11 +20,12 @@ from breaker.__main__ import build
 from breaker.settings_file import read_settings
 from breaker.stores.redis import connect
 from console.app import create_app
-from console.backplane.redis_stream import RedisBackplane
 from console.backplane.redis_coordination import RedisCoordination
-from console.server import configure
-from console.settings import ConsoleSettings, ConsoleSettingsError
+from console.backplane.redis_stream import RedisBackplane
+from console.errors import ConsoleSettingsError
 from console.reader.vitals import RedisVitalSigns
+from console.server import configure
+from console.settings import ConsoleSettings
 
 
 def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:

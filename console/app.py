@@ -14,31 +14,32 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from breaker import CircuitBreaker
-from console.circuit.actions import ActionsApi
-from console.web.responses import ERRORS, Answer
-from console.circuit.approvals import ApprovalsApi
 from console.access.auth import Auth
-from console.backplane.stream import Backplane, MemoryBackplane
-from console.live.circuit_feed import feed_circuit
-from console.backplane.coordination import Coordination, MemoryCoordination
-from console.circuit.alert_delivery import deliver_for_ever
-from console.reader.duties import Duties
-from console.access.revoked_sessions import EndedSessions
-from console.live.fanout import Fanout
-from console.web.headers import SecurityHeaders
-from console.live.incident_log import IncidentLog
-from console.reader.election import Leader
-from console.live.websocket import Live
 from console.access.login import Login
-from console.web.pages import page_routes
-from console.poison.api import Catalogue, PoisonApi
-from console.poison.redrive import RedriveApi
+from console.access.revoked_sessions import EndedSessions
 from console.access.session import Sessions
-from console.settings import ConsoleSettings
-from console.poison.lazy_operations import Tools
 from console.background import start
-from console.reader.vitals import NoVitalSigns, VitalSigns
+from console.backplane.coordination import Coordination, MemoryCoordination
+from console.backplane.stream import Backplane, MemoryBackplane
+from console.circuit.actions import ActionsApi
+from console.circuit.alert_delivery import deliver_for_ever
+from console.circuit.approvals import ApprovalsApi
+from console.live.circuit_feed import feed_circuit
+from console.live.fanout import Fanout
+from console.live.incident_log import IncidentLog
 from console.live.presence import Watchers
+from console.live.websocket import Live
+from console.poison.api import PoisonApi
+from console.poison.catalogue import Catalogue
+from console.poison.lazy_operations import Tools
+from console.poison.redrive import RedriveApi
+from console.reader.duties import Duties
+from console.reader.election import Leader
+from console.reader.vitals import NoVitalSigns, VitalSigns
+from console.settings import ConsoleSettings
+from console.web.headers import SecurityHeaders
+from console.web.pages import page_routes
+from console.web.responses import ERRORS, Answer
 
 
 def create_app(

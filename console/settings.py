@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Self
 from urllib.parse import urlsplit
 
+from console.errors import ConsoleSettingsError
+
 TOKEN_CHARS = 16
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
-
-
-class ConsoleSettingsError(ValueError):
-    """A setting of the console that cannot be used; the message says what it takes."""
 
 
 @dataclass(frozen=True, slots=True)

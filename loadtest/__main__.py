@@ -12,13 +12,13 @@ from pathlib import Path
 from rich.console import Console
 
 from loadtest.arguments import parse
-from loadtest.sweep import Outcome, Sweep, tabulate
 from loadtest.errors import LoadTestError, UsageError
 from loadtest.observe.display import Display
-from loadtest.report.report import Report, write_json
-from loadtest.runner import run
 from loadtest.plan.settings import Settings
+from loadtest.report.report import Report, write_json
 from loadtest.report.summary import show
+from loadtest.runner import run
+from loadtest.sweep import Outcome, Sweep, tabulate
 
 _BROKEN, _USAGE = 1, 2
 _TABLE_COLUMNS = 132

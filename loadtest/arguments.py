@@ -8,10 +8,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
 
-from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.sweep import Sweep, parse_seeds
 from loadtest.errors import UsageError
+from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.settings import ApproveWith, Scenario, Settings, Target
+from loadtest.sweep import Sweep, parse_seeds
 
 
 class _Parser(argparse.ArgumentParser):

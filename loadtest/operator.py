@@ -12,11 +12,11 @@ from typing import Any
 
 import httpx
 
-from loadtest.target.endpoints import Endpoints
 from loadtest.errors import OperatorError
 from loadtest.observe.observer import Observer
-from loadtest.paths import PROJECT
 from loadtest.plan.settings import ApproveWith
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.stack import PROJECT
 
 _POLL_SECONDS = 0.1
 _WAITING = "WaitingForApproval"
@@ -195,3 +195,28 @@ def approve_with(
             )
 
     return by_console if how is ApproveWith.CONSOLE else by_cli
+
+
+class Person:
+    """Asks whoever watches the run.
+
+    Args:
+        say: prints a line.
+    """
+
+    def __init__(
+        self, observer: Observer, endpoints: Endpoints, say: Callable[[str], None]
+    ) -> None:
+        self._observer = observer
+        self._endpoints = endpoints
+        self._say = say
+
+    async def approve(self, generation: int) -> None:
+        """Return once that generation is no longer open."""
+        self._say(
+            f"the downstream is mended: approve generation {generation} at "
+            f"{self._endpoints.console_url} with the token {self._endpoints.console_token}"
+        )
+        await self._observer.until(
+            lambda sample: sample.state != "open" or sample.generation != generation
+        )

@@ -13,28 +13,28 @@ import httpx
 from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
-from loadtest.target.azure import read_azure_endpoints
-from loadtest.faults.chaos import Target as FaultTarget
-from loadtest.verify.collector import connect, read_history, read_ledgers
-from loadtest.target.endpoints import Endpoints
 from loadtest.errors import StackError
-from loadtest.faults.outage import end_outage
+from loadtest.faults.chaos import Target as FaultTarget
 from loadtest.faults.injection import Interference
+from loadtest.faults.outage import end_outage
+from loadtest.observe.completion import Watch
+from loadtest.observe.display import Display, Stage, stage_of
+from loadtest.observe.observer import Observer
+from loadtest.operator import Operator, Person, approve_with
+from loadtest.plan.settings import AppLimits, ApproveWith, Settings, Target
+from loadtest.plan.workload import Workload
+from loadtest.report.report import Report
+from loadtest.send.process import Sending, SendProgress
+from loadtest.send.producer import Order
+from loadtest.target.azure import read_azure_endpoints
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.keys import Keys
+from loadtest.target.ownership import read_owners
+from loadtest.target.stack import Stack
+from loadtest.verify.collector import connect, read_history, read_ledgers
 from loadtest.verify.judge import Judge, repetitions
 from loadtest.verify.metrics import measure
-from loadtest.observe.observer import Keys, Observer
-from loadtest.operator import Operator, approve_with
-from loadtest.target.ownership import read_owners
-from loadtest.person import Person
-from loadtest.send.producer import Order
-from loadtest.observe.display import Display, Stage, stage_of
-from loadtest.report.report import Report
-from loadtest.plan.workload import Workload
-from loadtest.send.process import Sending, SendProgress
-from loadtest.plan.settings import AppLimits, ApproveWith, Settings, Target
-from loadtest.target.stack import Stack
 from loadtest.verify.verdict import Verdict
-from loadtest.observe.completion import Watch
 
 _TICK_SECONDS = 0.1
 _OPERATOR_SECONDS = 30.0

@@ -10,9 +10,9 @@ from typing import Any
 from rich import box
 from rich.table import Table
 
+from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.errors import UsageError
 from loadtest.plan.settings import Settings
 
 MOST_SEEDS = 1000

@@ -13,18 +13,18 @@ from breaker import CircuitBreaker
 from breaker.alerts.event_grid import EventGridPublisher, check_endpoint
 from breaker.stores.redis import check_url
 from processing.batch import shutdown
-from processing.monitoring.redis_vitals import RedisVitals
-from processing.poison.storage_queue import StoragePoisonQueue
+from processing.batch.processor import BatchProcessor, BatchResult
 from processing.errors import SettingsError
 from processing.event import EventBatch
 from processing.handlers.loading import find_handler
 from processing.monitoring.health import Health, HealthReport
-from processing.partitions.lag import LagReader
-from processing.parking.batch import Parking
-from processing.batch.processor import BatchProcessor, BatchResult
-from processing.settings import ConnectionSettings
+from processing.monitoring.redis_vitals import RedisVitals
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import Vitals, write_vitals
+from processing.parking.batch import Parking
+from processing.partitions.lag import LagReader
+from processing.poison.storage_queue import StoragePoisonQueue
+from processing.settings import ConnectionSettings
 from processing.wiring import Wiring, instance_name
 
 logger = logging.getLogger(__name__)

@@ -4,21 +4,35 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from breaker.stores.redis import log_in
-from processing.partitions.positions import HubPositions
-from processing.poison.storage_queue import StoragePoisonQueue
-from processing.adapters.storage_queue_reader import StoragePoisonReader
-from processing.redrive.discard import Discard
+from azure.eventhub.aio import EventHubConsumerClient
+
+from breaker import BreakerSettings
+from breaker.stores.redis import connect, log_in
+from processing.handlers.retry import RetryPolicy
 from processing.parking.batch import Parking
 from processing.parking.store import ParkingStore
-from processing.poison.message import ClaimChecks
-from processing.poison.queue import PoisonReader
-from processing.redrive.redrive import Redrive
-from processing.handlers.retry import RetryPolicy
+from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
+from processing.partitions.lag import LagReader
+from processing.partitions.overview import Partitions
+from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
-from processing.wiring import Wiring, instance_name
+from processing.poison.claim_checks import ClaimChecks
+from processing.poison.queue import PoisonReader
+from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
+from processing.progress.redis import RedisProgressStore
+from processing.redrive.discard import Discard
+from processing.redrive.redrive import Redrive
+from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.wiring import (
+    Wiring,
+    hub_client,
+    instance_name,
+    open_container,
+    open_credential,
+    open_poison_storage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +122,50 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             hub=wiring.connections.event_hub_name,
             group=wiring.connections.event_hub_consumer_group,
         )
+
+
+@asynccontextmanager
+async def open_partitions(
+    settings: Mapping[str, str], *, lease_seconds: float
+) -> AsyncIterator[Partitions]:
+    """What the function app's settings name.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    connections = ConnectionSettings.from_mapping(settings)
+    processing = ProcessingSettings.from_mapping(settings)
+    async with AsyncExitStack() as opened:
+        credential = await open_credential(connections, opened)
+        redis = connect(connections.redis_url, BreakerSettings.from_mapping(settings))
+        opened.push_async_callback(redis.aclose)
+        hub = await opened.enter_async_context(hub_client(connections, credential))
+        container = await open_container(connections, credential, opened, CONTAINER)
+        queue, _ = await open_poison_storage(connections, credential, opened)
+        name, group = connections.event_hub_name, connections.event_hub_consumer_group
+        progress = RedisProgressStore(
+            redis,
+            ttl_seconds=processing.progress_ttl_seconds,
+            namespace=connections.namespace,
+        )
+        yield Partitions(
+            LagReader(hub, progress, hub=name, group=group),
+            HostCheckpoints(container, namespace=connections.namespace, hub=name, group=group),
+            queue,
+            lease_seconds,
+        )
+
+
+@asynccontextmanager
+async def open_hub(
+    settings: Mapping[str, str], *, group: str
+) -> AsyncIterator[EventHubConsumerClient]:
+    """The hub, as a consumer group of the console's own reads it.
+
+    Raises:
+        SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    connections = replace(ConnectionSettings.from_mapping(settings), event_hub_consumer_group=group)
+    async with AsyncExitStack() as opened:
+        credential = await open_credential(connections, opened)
+        yield await opened.enter_async_context(hub_client(connections, credential))

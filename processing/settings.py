@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
 from processing.errors import SettingsError
-from processing.batch.split import KeylessOrder
-from processing.parking.store import PoisonOrdering
-from processing.progress.store import ProgressMode
 
 PREFIX = "PROCESSING_"
+
+type KeylessOrder = Literal["partition", "none"]
+type PoisonOrdering = Literal["skip", "park"]
+type ProgressMode = Literal["strict", "relaxed"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,8 +22,8 @@ import psutil
 from benchmarks import events
 from benchmarks.handlers import no_op
 from benchmarks.subject import processor
-from processing.event import EventBatch
 from processing.batch.processor import BatchProcessor
+from processing.event import EventBatch
 
 BATCH, KEYS = 1_000, 100
 

@@ -18,10 +18,11 @@ from benchmarks import events
 from benchmarks.subject import circuit_breaker, redis_client
 from breaker import BreakerSettings, Circuit, CircuitBreaker
 from local.lifeline import watch_stdin
-from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
+from processing.batch.processor import BatchProcessor
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.batch.processor import BatchProcessor
+from processing.poison.memory import MemoryPoisonQueue
+from processing.progress.memory import MemoryProgressStore
 from processing.settings import ProcessingSettings
 
 _BATCH = 200

@@ -12,15 +12,16 @@ import math
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from starlette.requests import HTTPConnection
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from console.web.responses import Answer
 from console.access.revoked_sessions import EndedSessions
 from console.access.session import Sessions
 from console.settings import ConsoleSettings
+from console.web.requests import text_in
+from console.web.responses import Answer
 from console.web.websocket_close import FOREIGN, UNKNOWN, refuse
 
 PUBLIC_PATHS = frozenset({"/healthz", "/login"})
@@ -174,3 +175,12 @@ def _operator(name: str) -> str:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
+
+
+def operator_of(request: Request, document: dict[str, object]) -> str:
+    """In whose name: the session's operator; API callers say it themselves.
+
+    Raises:
+        HTTPException: 400 if they don't.
+    """
+    return caller_of(request.scope).operator or text_in(document, "by")

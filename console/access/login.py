@@ -12,13 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.web.responses import Answer
 from console.access.auth import NAME_CHARS, caller_of
-from console.backplane.coordination import Coordination, CoordinationError, MemoryCoordination
 from console.access.revoked_sessions import EndedSessions
-from console.web.requests import read_object, text_in
 from console.access.session import SECONDS, Sessions
+from console.backplane.coordination import Coordination, MemoryCoordination
+from console.errors import CoordinationError
 from console.settings import ConsoleSettings
+from console.web.requests import read_object, text_in
+from console.web.responses import Answer
 
 logger = logging.getLogger(__name__)
 

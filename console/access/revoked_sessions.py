@@ -11,7 +11,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from console.backplane.coordination import Coordination, CoordinationError
+from console.backplane.coordination import Coordination
+from console.errors import CoordinationError
 
 logger = logging.getLogger(__name__)
 

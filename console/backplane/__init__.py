@@ -1,0 +1,1 @@
+"""The ordered stream of messages that all console instances read, and the leases they share."""

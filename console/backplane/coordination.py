@@ -13,10 +13,6 @@ READER = "reader"
 NOTED_MOST = 10_000
 
 
-class CoordinationError(Exception):
-    """Whoever keeps the leases did not answer."""
-
-
 class Coordination(Protocol):
     """Leases, marks and counters that run out by themselves. Names are the caller's.
 

@@ -11,7 +11,8 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from console.backplane.coordination import NOTED_MOST, CoordinationError
+from console.backplane.coordination import NOTED_MOST
+from console.errors import CoordinationError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 

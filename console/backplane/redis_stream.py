@@ -10,8 +10,9 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from console.backplane.stream import LOG, BackplaneError, Document, Message, NotReaderError, encode
 from console.backplane.coordination import READER
+from console.backplane.stream import LOG, Document, Message, encode
+from console.errors import BackplaneError, NotReaderError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from console.backplane.coordination import READER, Coordination
+from console.errors import NotReaderError
 
 START = "start"
 """Kind of the message that an empty stream begins with: it gives the stream a first cursor."""
@@ -22,14 +23,6 @@ LOG = "log"
 """Kind of the incident log's lines; they are kept beyond what the stream keeps."""
 
 type Document = Mapping[str, Any]
-
-
-class BackplaneError(Exception):
-    """The backplane did not answer."""
-
-
-class NotReaderError(Exception):
-    """The reader's lease is somebody else's: what it wanted to publish is published by that one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Operators' acts on the circuit: approvals, closing, isolating, alert delivery."""

@@ -17,12 +17,12 @@ from breaker import (
     StaleGenerationError,
     StoreUnavailableError,
 )
-from console.web.responses import Answer
-from console.access.auth import caller_of
-from console.backplane.stream import BackplaneError
+from console.access.auth import operator_of
+from console.errors import BackplaneError
 from console.live.circuit_feed import circuit_document, history_text
 from console.live.incident_log import TEXT_CHARS, IncidentLog, LineKind
 from console.web.requests import generation_in, number_in, prose_in, read_object, text_in
+from console.web.responses import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -143,12 +143,3 @@ def check_name(name: str, breaker: CircuitBreaker) -> None:
     """
     if name != breaker.name:
         raise HTTPException(404, f"there is no circuit {name[:64]!r} here")
-
-
-def operator_of(request: Request, document: dict[str, object]) -> str:
-    """In whose name: the session's operator; API callers say it themselves.
-
-    Raises:
-        HTTPException: 400 if they don't.
-    """
-    return caller_of(request.scope).operator or text_in(document, "by")

@@ -8,9 +8,9 @@ from starlette.routing import Route
 
 from breaker import CallbackRefusedError, CircuitBreaker
 from console.circuit.actions import check_name
-from console.web.responses import Answer
-from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
 from console.settings import ConsoleSettings
+from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
+from console.web.responses import Answer
 
 URL_CHARS = 4_096
 

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 
-from console.backplane.stream import START, Backplane, BackplaneError, order
+from console.backplane.stream import START, Backplane, order
+from console.errors import BackplaneError
 from console.live.ring import Ring
 from console.live.snapshot import LINES, Snapshot
 

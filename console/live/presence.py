@@ -7,7 +7,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from console.backplane.coordination import Coordination, CoordinationError
+from console.backplane.coordination import Coordination
+from console.errors import CoordinationError
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from console.access.auth import Caller, caller_of
 from console.access.revoked_sessions import EndedSessions
 from console.live.fanout import Fanout
-from console.web.websocket_close import BAD_MESSAGE, TOO_MANY, TOO_SLOW, UNKNOWN, close, refuse
 from console.live.presence import Watchers
+from console.web.websocket_close import BAD_MESSAGE, TOO_MANY, TOO_SLOW, UNKNOWN, close, refuse
 
 FIRST_SECONDS = 10.0
 SEND_SECONDS = 30.0

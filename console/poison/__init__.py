@@ -1,0 +1,1 @@
+"""The poison queue and parked events: list, search, redrive, discard."""

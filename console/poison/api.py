@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import secrets
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,116 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from console.web.responses import Answer
-from console.backplane.coordination import Coordination
+from console.errors import ToolsError
+from console.poison.catalogue import MOST, Catalogue
 from console.poison.documents import full, matches, summary
+from console.poison.lazy_operations import Tools, told
 from console.web.requests import number_in
-from console.poison.lazy_operations import Tools, ToolsError, told
-from processing.errors import BodyLostError, ProcessingError, StorageUnavailableError
+from console.web.responses import Answer
+from processing.errors import BodyLostError, ProcessingError
 
 if TYPE_CHECKING:
-    from processing.operations import PoisonStorage
     from processing.parking.store import ParkedKey, ParkingStore
-    from processing.poison.message import PoisonMessage
-    from processing.poison.queue import PoisonReader, Received
 
-BROWSE = "browse"
-"""Lease of whoever holds the queue's messages: two at once would each see half of them."""
-BROWSE_SECONDS = 30.0
-WAIT_SECONDS = 5.0
-FRESH_SECONDS = 2.0
-MOST = 1_000
 MOST_KEYS = 500
-AT_ONCE = 32
 QUERY_CHARS = 200
-
-
-class Catalogue:
-    """The messages of the poison queue, as they were a moment ago.
-
-    A queue shows somebody who only looks no more than its first 32 messages, so they are received
-    and put back; by one instance at a time, and not at all while a redrive holds them.
-
-    Args:
-        storage: opens the queue.
-        coordination: says whose turn it is.
-        version: changes when a redrive may have changed the queue.
-
-    Attributes:
-        read_at: when the messages were read, seconds since 1970; 0: not yet.
-    """
-
-    def __init__(
-        self,
-        storage: Callable[[], Awaitable[PoisonStorage]],
-        coordination: Coordination,
-        version: Callable[[], object] = lambda: None,
-    ) -> None:
-        self._storage = storage
-        self._coordination = coordination
-        self._version = version
-        self._read_for: object = None
-        self._turn = asyncio.Lock()
-        self._messages: list[PoisonMessage] = []
-        self._more = False
-        self._until = self.read_at = 0.0
-
-    async def messages(self, *, fresh: bool = False) -> tuple[list[PoisonMessage], bool]:
-        """The first messages, oldest first, and whether there are more.
-
-        Args:
-            fresh: whether to read them anew, if nobody else holds them.
-
-        Raises:
-            ToolsError: the queue can't be read, or is held by others and was never read before.
-        """
-        async with self._turn:
-            if fresh or time.monotonic() >= self._until or self._version() != self._read_for:
-                await self._read()
-        return self._messages, self._more
-
-    async def _read(self) -> None:
-        storage = await self._storage()
-        token = secrets.token_hex(8)
-        deadline = time.monotonic() + WAIT_SECONDS
-        while not await self._coordination.take(BROWSE, token, BROWSE_SECONDS):
-            if self.read_at:
-                return  # what was seen last must do while somebody else holds them
-            if time.monotonic() > deadline:
-                raise ToolsError("a redrive, or somebody else who looks, holds the poison queue")
-            await asyncio.sleep(0.1)
-        try:
-            version, now = self._version(), time.time()
-            self._messages, self._more = await told(look(storage.reader, MOST))
-            self._read_for, self.read_at = version, now
-            self._until = time.monotonic() + FRESH_SECONDS
-        finally:
-            await self._coordination.give_back(BROWSE, token)
-
-
-async def look(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
-    """Messages that nobody holds, each event's once, oldest first; and whether there are more.
-
-    Raises:
-        StorageUnavailableError: the queue can't be read.
-    """
-    held: list[Received] = []
-    more = False
-    try:
-        while not more and (some := await reader.receive()):
-            held += some
-            more = len(held) >= most
-    finally:
-        for start in range(0, len(held), AT_ONCE):
-            some = held[start : start + AT_ONCE]
-            await asyncio.gather(*(_put_back(reader, each) for each in some))
-    messages = {each.message.id: each.message for each in held}.values()
-    return sorted(messages, key=lambda each: (each.enqueued_ms, each.sequence_number)), more
-
-
-async def _put_back(reader: PoisonReader, received: Received) -> None:
-    with suppress(StorageUnavailableError):  # its hold runs out
-        await reader.put_back(received)
 
 
 class PoisonApi:
@@ -170,11 +69,11 @@ class PoisonApi:
             raise HTTPException(404, "this event is not in the poison queue (any more)")
         if message.claim_check is None:
             return Answer(full(message))
-        from processing.poison.claim_checks import whole  # noqa: PLC0415 - loaded by now
+        from processing.poison.claim_checks import with_body  # noqa: PLC0415 - loaded by now
 
         storage = await self._tools.poison()
         try:
-            return Answer(full(await whole(message, storage.claims)))
+            return Answer(full(await with_body(message, storage.claims)))
         except BodyLostError as error:
             return Answer(full(message, lost=str(error)))
         except ProcessingError as error:

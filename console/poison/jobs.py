@@ -13,7 +13,8 @@ from console.web.requests import text_in
 
 if TYPE_CHECKING:
     from processing.redrive.discard import Discard
-    from processing.redrive.redrive import Redrive, RedriveSummary
+    from processing.redrive.redrive import Redrive
+    from processing.redrive.summary import RedriveSummary
 
 ID_CHARS = 1_024
 KEY_CHARS = 256

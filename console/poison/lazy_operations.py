@@ -13,17 +13,14 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from breaker import BreakerError
+from console.errors import ToolsError
 from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
-    from processing.redrive.discard import Discard
     from processing.operations import PoisonStorage
     from processing.parking.store import ParkingStore
+    from processing.redrive.discard import Discard
     from processing.redrive.redrive import Redrive
-
-
-class ToolsError(Exception):
-    """The poison queue, the parked lists or the hub can't be used; says why."""
 
 
 class Tools:

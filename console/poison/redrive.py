@@ -13,15 +13,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from console.circuit.actions import operator_of
-from console.web.responses import Answer
-from console.backplane.stream import Backplane, BackplaneError
-from console.backplane.coordination import Coordination, CoordinationError
+from console.access.auth import operator_of
+from console.backplane.coordination import Coordination
+from console.backplane.stream import Backplane
+from console.errors import BackplaneError, CoordinationError
 from console.live.incident_log import IncidentLog
+from console.poison.catalogue import BROWSE, Catalogue
 from console.poison.jobs import GONE, ID_CHARS, Job, selection_in
-from console.poison.api import BROWSE, Catalogue
-from console.web.requests import read_object, text_in
 from console.poison.lazy_operations import Tools
+from console.web.requests import read_object, text_in
+from console.web.responses import Answer
 
 if TYPE_CHECKING:
     from processing.redrive.discard import Discard
@@ -145,7 +146,7 @@ class RedriveApi:
             logger.warning("the redrive's lease runs out by itself: %s", error)
 
     async def _replay(self, job: Job) -> dict[str, Any]:
-        from processing.redrive.redrive import Selection  # noqa: PLC0415 - loaded by now
+        from processing.redrive.selection import Selection  # noqa: PLC0415 - loaded by now
 
         # Whoever looks at the queue holds its messages, and a redrive would miss them.
         deadline = time.monotonic() + QUEUE_SECONDS

@@ -9,15 +9,15 @@ from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
-from console.backplane.stream import BackplaneError, NotReaderError
-from console.backplane.coordination import Coordination, CoordinationError
+from console.backplane.coordination import Coordination
+from console.errors import BackplaneError, CoordinationError, NotReaderError, ToolsError
 from console.live.fanout import Fanout
-from console.reader.election import Say
-from console.poison.redrive import REDRIVE
-from console.settings import ConsoleSettings
-from console.poison.lazy_operations import Tools, ToolsError, told
-from console.reader.vitals import GONE_SECONDS, VitalSigns, merge
 from console.live.presence import PAGE, TAIL
+from console.poison.lazy_operations import Tools, told
+from console.poison.redrive import REDRIVE
+from console.reader.election import Say
+from console.reader.vitals import GONE_SECONDS, VitalSigns, merge
+from console.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from processing.partitions.overview import Partitions

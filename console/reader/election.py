@@ -12,8 +12,9 @@ import secrets
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-from console.backplane.stream import Backplane, Document, NotReaderError
-from console.backplane.coordination import READER, Coordination, CoordinationError
+from console.backplane.coordination import READER, Coordination
+from console.backplane.stream import Backplane, Document
+from console.errors import CoordinationError, NotReaderError
 
 logger = logging.getLogger(__name__)
 

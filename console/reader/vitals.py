@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from console.backplane.stream import BackplaneError
+from console.errors import BackplaneError
 from processing.monitoring.vitals import vitals_key
 
 GONE_SECONDS = 12.0

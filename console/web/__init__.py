@@ -1,0 +1,1 @@
+"""HTTP plumbing: requests, responses, security headers, pages."""

@@ -13,10 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from breaker import StoreUnavailableError
-from console.backplane.stream import BackplaneError
-from console.backplane.coordination import CoordinationError
+from console.errors import BackplaneError, CoordinationError, ToolsError
 from console.web.headers import HEADERS
-from console.poison.lazy_operations import ToolsError
 
 logger = logging.getLogger(__name__)
 

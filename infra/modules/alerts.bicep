@@ -89,7 +89,7 @@ var queryAlerts = [
     name: 'lag-growing'
     description: 'Events are finished later than the limit after they entered the hub.'
     severity: 2
-    query: 'AppMetrics | where Name == "processing.partitions.lag" and Max > ${lagSeconds}'
+    query: 'AppMetrics | where Name == "processing.lag" and Max > ${lagSeconds}'
   }
   {
     name: 'redis-degraded'

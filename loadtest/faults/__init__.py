@@ -1,0 +1,1 @@
+"""Faults that a load test injects: outages, kills, dropped links, storage errors."""

@@ -12,14 +12,15 @@ import httpx
 from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
-from loadtest.faults.hub import HubControl
-from loadtest.plan.chaos import KILLS, LASTING, ChaosPlan, FaultKind, PlannedFault
-from loadtest.faults.services import Services
-from loadtest.target.endpoints import Endpoints
 from loadtest.errors import LoadTestError, StackError
+from loadtest.faults.hub import HubControl
 from loadtest.faults.outage import patient_client, set_outage
+from loadtest.faults.services import Services
+from loadtest.observe.observer import Observer
+from loadtest.plan.chaos import KILLS, LASTING, ChaosPlan, FaultKind, PlannedFault
+from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import HostInstance, host_instances, signal_host
-from loadtest.observe.observer import Keys, Observer
+from loadtest.target.keys import Keys
 from loadtest.target.ownership import delete_checkpoints
 
 _TAKING_TIME = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.STORAGE_RESTARTED, FaultKind.OUTAGE})

@@ -7,13 +7,13 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from loadtest.faults.chaos import Chaos, FaultDone, Target
 from loadtest.errors import OperatorError
+from loadtest.faults.chaos import Chaos, FaultDone, Target
 from loadtest.faults.outage import begin_outage, kill_host
-from loadtest.target.hosts import HostInstance
 from loadtest.observe.observer import Observer
 from loadtest.operator import Operator
 from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.hosts import HostInstance
 
 
 class Interference:

@@ -9,10 +9,11 @@ import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
+from loadtest.observe.observer import Observer
 from loadtest.target.clients import async_redis
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import HostInstance, kill_one
-from loadtest.observe.observer import Keys, Observer
+from loadtest.target.keys import Keys
 
 
 async def begin_outage(observer: Observer, endpoints: Endpoints, keys: Keys, after: int) -> None:

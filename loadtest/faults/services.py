@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 
 from loadtest.errors import StackError
-from loadtest.paths import PROJECT
+from loadtest.target.stack import PROJECT
 
 _POLL_SECONDS = 0.05
 _END_SECONDS = 20.0

@@ -1,0 +1,1 @@
+"""What a running load test watches: samples, completion, the progress display."""

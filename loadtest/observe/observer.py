@@ -6,18 +6,19 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import httpx
 import redis.asyncio
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from redis.exceptions import RedisError
 
+from loadtest.errors import StackError
 from loadtest.target.clients import async_redis, management_headers, poison_queue
 from loadtest.target.endpoints import Endpoints
-from loadtest.errors import StackError
+from loadtest.target.keys import Keys
 
 _POLL_SECONDS = 0.05
 _MOST_POLL_SECONDS = 1.0
@@ -44,23 +45,6 @@ class Sample:
     generation: int = 0
     app_state: str = "Running"
     instances: int = 0
-
-
-@dataclass(slots=True)
-class Keys:
-    """Names of the Redis keys of one run and one circuit."""
-
-    run: str
-    circuit_name: str
-    event_keys: Sequence[str] = field(repr=False)
-
-    def ledger(self, name: str) -> str:
-        """A key of this run's ledger."""
-        return f"ledger:{{{self.run}}}:{name}"
-
-    def circuit(self, name: str) -> str:
-        """A key of the circuit."""
-        return f"breaker:{{{self.circuit_name}}}:{name}"
 
 
 class Observer:

@@ -1,0 +1,1 @@
+"""What a load test will do: settings, workload, chaos plan."""

@@ -9,8 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from types import MappingProxyType
 
-from loadtest.plan.chaos import ChaosPlan
 from loadtest.errors import UsageError
+from loadtest.plan.chaos import ChaosPlan
 
 _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]*\Z")
 

@@ -1,0 +1,1 @@
+"""The report of a load test: JSON, summary, page and timeline picture."""

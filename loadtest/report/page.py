@@ -6,9 +6,9 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from loadtest.report.timeline import svg
 from loadtest.report.report import Report
 from loadtest.report.summary import fault_lines, headline, rows
+from loadtest.report.timeline import svg
 
 _PAGE = Template("""\
 <!doctype html>

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.faults.chaos import FaultDone
-from loadtest.verify.evidence import Transition
-from loadtest.verify.metrics import BIN_US, Metrics
 from loadtest.observe.observer import Sample
 from loadtest.operator import Approval
+from loadtest.verify.evidence import Transition
+from loadtest.verify.metrics import BIN_US, Metrics
 from loadtest.verify.verdict import Verdict
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from loadtest.verify.metrics import BIN_US
 from loadtest.report.report import Report, stopped_spans
+from loadtest.verify.metrics import BIN_US
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from loadtest.paths import PROJECT
 from loadtest.send.producer import Order
+from loadtest.target.stack import PROJECT
 
 
 @dataclass(slots=True)

@@ -29,9 +29,9 @@ from azure.core.exceptions import AzureError
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import EventHubError
 
-from loadtest.send.producer_client import event_hub_producer
-from loadtest.plan.workload import Workload
 from loadtest.plan.settings import Scenario
+from loadtest.plan.workload import Workload
+from loadtest.send.producer_client import event_hub_producer
 
 _REPORT_SECONDS = 0.1
 _PAUSE_SECONDS = 0.5

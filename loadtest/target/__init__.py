@@ -1,0 +1,1 @@
+"""The system under test: its endpoints, clients, hosts and private stack."""

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from loadtest.target.endpoints import Endpoints
 from loadtest.errors import UsageError
-from loadtest.paths import PROJECT
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.stack import PROJECT
 
 PREFIX = "BREAKWATER_"
 REQUIRED = (

@@ -21,11 +21,10 @@ from typing import Self
 
 import psutil
 
-from loadtest.target.endpoints import Endpoints
 from loadtest.errors import StackError, UsageError
-from loadtest.target.hosts import host_instances
-from loadtest.paths import PROJECT
 from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.hosts import host_instances
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
@@ -235,3 +234,6 @@ def _fresh_directory(parent: Path) -> Path:
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)).resolve()
+
+
+PROJECT = Path(__file__).resolve().parent.parent

@@ -1,0 +1,1 @@
+"""The verdict of a load test, from evidence collected outside the app."""

@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import redis
 
-from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.target.clients import redis_options
 from loadtest.target.endpoints import Endpoints
+from loadtest.target.keys import Keys
+from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
-from loadtest.observe.observer import Keys
 
 
 def connect(endpoints: Endpoints) -> AbstractContextManager[redis.Redis]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
-from loadtest.plan.chaos import FaultKind
-from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
-from loadtest.target.endpoints import Endpoints
-from loadtest.verify.evidence import Evidence
 from loadtest.faults.injection import Interference
-from loadtest.observe.observer import Keys, Observer
-from loadtest.verify.poison_queue import read_poison_queue
+from loadtest.observe.observer import Observer
+from loadtest.plan.chaos import FaultKind
+from loadtest.plan.settings import AppLimits, Settings
 from loadtest.plan.workload import Expectation, Workload
 from loadtest.send.process import SendProgress
-from loadtest.plan.settings import AppLimits, Settings
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.keys import Keys
+from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
+from loadtest.verify.evidence import Evidence
+from loadtest.verify.poison_queue import read_poison_queue
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 

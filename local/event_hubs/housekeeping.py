@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from local.event_hubs.connection.publisher import Publisher
 from local.event_hubs.errors import (
     CONNECTION_FORCED,
     DETACH_FORCED,
     UNAUTHORIZED,
     AmqpError,
 )
-from local.event_hubs.connection.publisher import Publisher
 from local.event_hubs.service import Service
 
 if TYPE_CHECKING:

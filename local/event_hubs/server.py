@@ -14,9 +14,9 @@ from typing import Self
 
 from local.event_hubs.config import NamespaceConfig
 from local.event_hubs.connection.connection import ClientConnection
+from local.event_hubs.control.faults import Faults
 from local.event_hubs.control.server import ControlServer
 from local.event_hubs.errors import CONNECTION_FORCED, AmqpError
-from local.event_hubs.control.faults import Faults
 from local.event_hubs.housekeeping import Housekeeper, IdleLimits
 from local.event_hubs.hub.namespace import Namespace
 from local.event_hubs.hub.retention import Retention

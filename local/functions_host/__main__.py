@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from local.functions_host.errors import AppLoadError, HostError
-from local.functions_host.site.instance import Instance, InstanceOptions
 from local.functions_host.logs import configure_logging
 from local.functions_host.options import add_balancing, add_grace, balancing_from
+from local.functions_host.site.instance import Instance, InstanceOptions
 from local.lifeline import LifelineError
 
 

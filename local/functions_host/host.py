@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from local.functions_host.triggers.listener import Listener
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import Function
-from local.functions_host.triggers.listener import Listener
 
 if TYPE_CHECKING:
     from local.functions_host.site.listeners import ListenerFactory

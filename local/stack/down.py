@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from local.services.process import ProcessIdentity, end_all
-from local.state_directory import StateDirectory
 from local.stack.supervise import end_leftovers
+from local.state_directory import StateDirectory
 
 _SUPERVISOR_GRACE_SECONDS = 15
 

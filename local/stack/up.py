@@ -14,8 +14,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from local.stack.stack import StackOptions
-from local.state_directory import StateDirectory
 from local.stack.supervise import Outcome, supervise
+from local.state_directory import StateDirectory
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,20 +6,17 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from breaker import Permit
+from processing.batch.run import BatchRun
 from processing.errors import DependencyUnavailableError, ShutdownError
 from processing.event import Event
+from processing.handlers.retry import Failure, FailureKind, describe
+from processing.monitoring.telemetry import log_fields
 from processing.parking.event import Position, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.poison.message import PoisonMessage
-from processing.progress.store import BatchProgress
-from processing.handlers.retry import Failure, FailureKind, describe
-from processing.monitoring.telemetry import log_fields
-
-if TYPE_CHECKING:
-    from processing.batch.run import BatchRun
+from processing.progress.group_commit import BatchProgress
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +31,11 @@ class Lane:
 
     def __init__(self, run: BatchRun, events: Sequence[Event], progress: BatchProgress) -> None:
         self._run = run
-        self._processor = run.processor
+        self._parts = run.parts
         self._events = events
         self._progress = progress
         self._key = key = events[0].key
-        ordered = key is not None or self._processor.settings.keyless_order == "partition"
+        ordered = key is not None or self._parts.settings.keyless_order == "partition"
         self._parking = run.parking if ordered else None
         self.handled = 0
         self.poisoned = 0
@@ -53,9 +50,9 @@ class Lane:
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events; if one parks their key, those behind it are left."""
-        gate, hold, finish = self._processor.gate, self._run.hold, self._progress.finish
-        handle, retry = self._processor.handle, self._processor.retry
-        finished = self._processor.telemetry.event_finished
+        gate, hold, finish = self._parts.gate, self._run.hold, self._progress.finish
+        handle, retry = self._parts.handle, self._parts.retry
+        finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
             permit = gate.try_admit(hold) or await gate.admit(hold)
             try:
@@ -107,10 +104,10 @@ class Lane:
 
     async def _admit_parking(self) -> None:
         """Parking waits for the circuit as handling does: an open one holds the checkpoint."""
-        gate, hold = self._processor.gate, self._run.hold
+        gate, hold = self._parts.gate, self._run.hold
         permit = gate.try_admit(hold) or await gate.admit(hold)
         if permit.probe_id is not None:
-            await self._run.persist(lambda: self._processor.breaker.release(permit))
+            await self._run.persist(lambda: self._parts.breaker.release(permit))
 
     async def _settle(self, event: Event, permit: Permit, failure: Failure | None) -> None:
         """Everything but the plain success: probes, poison, exhaustion, kept events."""
@@ -118,7 +115,7 @@ class Lane:
         while failure is not None and failure.kind is FailureKind.DEPENDENCY:
             failure, permit = await self._keep(event, permit, failure, round_)
             round_ += 1
-        breaker = self._processor.breaker
+        breaker = self._parts.breaker
         if failure is None:
             if permit.probe_id is not None:
                 await self._run.persist(lambda: breaker.record_successes(1, permit))
@@ -142,20 +139,20 @@ class Lane:
             extra=log_fields(self._run.source, event),
         )
         await self._record(event, permit, failure, round_)
-        gate, hold = self._processor.gate, self._run.hold
+        gate, hold = self._parts.gate, self._run.hold
         if gate.try_admit(hold):
             if hold.kept_too_long():
                 raise DependencyUnavailableError(
                     f"event {self._run.source}/{event.sequence_number} was kept for "
                     f"{hold.seconds:g} s; it runs again with its batch"
                 ) from failure.error
-            pause = self._processor.settings.dependency_pause_seconds
+            pause = self._parts.settings.dependency_pause_seconds
             if isinstance(failure.error, DependencyUnavailableError):
                 pause = failure.error.retry_after or pause
             await gate.pause(pause, hold)
         permit = gate.try_admit(hold) or await gate.admit(hold)
         try:
-            return await self._processor.retry.run(self._processor.handle, event), permit
+            return await self._parts.retry.run(self._parts.handle, event), permit
         except ShutdownError:
             await gate.give_back(permit)
             raise
@@ -164,8 +161,8 @@ class Lane:
         if failure.kind is FailureKind.EXHAUSTED:
             await self._record(event, permit, failure, round_)
         elif permit.probe_id is not None:  # poison says nothing about the dependency
-            await self._run.persist(lambda: self._processor.breaker.release(permit))
-        elif self._processor.count_poison:
+            await self._run.persist(lambda: self._parts.breaker.release(permit))
+        elif self._parts.count_poison:
             await self._record(event, permit, failure, round_)
 
     async def _record(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:
@@ -175,7 +172,7 @@ class Lane:
         )
         error = f"{type(failure.error).__name__}: {describe(failure.error)}"
         await self._run.persist(
-            lambda: self._processor.breaker.record_failure(failure_id, error, permit)
+            lambda: self._parts.breaker.record_failure(failure_id, error, permit)
         )
 
     async def _poison(self, event: Event, permit: Permit, failure: Failure) -> None:
@@ -183,14 +180,14 @@ class Lane:
             event,
             failure,
             source=self._run.source,
-            handler=self._processor.handler.name,
+            handler=self._parts.handler.name,
             circuit_generation=permit.generation,
-            instance=self._processor.instance,
+            instance=self._parts.instance,
         )
         if self._parking is not None:
             await self._parking.poison(message)
         else:
-            await self._run.persist(lambda: self._processor.poison.put(message))
+            await self._run.persist(lambda: self._parts.poison.put(message))
         logger.warning(
             "Event %s/%s went to the poison queue after %s attempts: %s",
             *(self._run.source, event.sequence_number, failure.attempts, message.error.type),

@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 from breaker import CircuitBreaker
+from processing.batch.gate import Hold
+from processing.batch.lane import Lane
+from processing.batch.parts import LaneParts
 from processing.batch.run import BatchRun
+from processing.batch.split import split_into_lanes
 from processing.errors import ProcessingError
 from processing.event import EventBatch
-from processing.batch.gate import Gate, Hold
 from processing.handlers.loading import LoadedHandler
-from processing.batch.lane import Lane
-from processing.batch.split import split_into_lanes
-from processing.parking.batch import BatchParking, Parking
-from processing.poison.message import PoisonQueue
-from processing.progress.store import BatchProgress, ProgressStore, open_for
-from processing.handlers.retry import RetryPolicy
-from processing.settings import ProcessingSettings
 from processing.monitoring.telemetry import Telemetry
+from processing.parking.batch import BatchParking, Parking
+from processing.poison.queue import PoisonQueue
+from processing.progress.group_commit import BatchProgress
+from processing.progress.store import ProgressStore, open_for
+from processing.settings import ProcessingSettings
 
 logger = logging.getLogger(__name__)
 
@@ -68,21 +69,14 @@ class BatchProcessor:
         instance: str = "",
         telemetry: Telemetry | None = None,
     ) -> None:
-        self.handler = handler
-        self.breaker = breaker
-        self.poison = poison
-        self.settings = settings
-        self.count_poison = count_poison
-        self.instance = instance
-        self.telemetry = telemetry or Telemetry()
-        self.handle = self.telemetry.measured(handler.handle)
-        self.gate = Gate(breaker, self.telemetry.held)
-        self.retry = RetryPolicy(
-            max_attempts=settings.max_attempts,
-            initial_seconds=settings.retry_initial_seconds,
-            max_seconds=settings.retry_max_seconds,
-            dependency_errors=settings.dependency_errors,
-            sleep=self.gate.pause,
+        self.parts = LaneParts.assemble(
+            handler,
+            breaker=breaker,
+            poison=poison,
+            settings=settings,
+            telemetry=telemetry or Telemetry(),
+            instance=instance,
+            count_poison=count_poison,
         )
         self._progress = progress
         self._parking = parking if settings.poison_ordering == "park" else None
@@ -92,7 +86,7 @@ class BatchProcessor:
 
     def stop(self) -> None:
         """Start no further event; running invocations end with `ShutdownError`."""
-        self.gate.stop()
+        self.parts.gate.stop()
 
     async def wait_idle(self) -> None:
         """Wait until no invocation runs."""
@@ -112,7 +106,7 @@ class BatchProcessor:
             ShutdownError: the instance is stopping.
             StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
         """
-        run = BatchRun(self, batch)
+        run = BatchRun(self.parts, batch.source)
         self._runs.add(run)
         self._idle.clear()
         try:
@@ -125,13 +119,11 @@ class BatchProcessor:
 
     async def _process(self, run: BatchRun, batch: EventBatch) -> BatchResult:
         started = time.perf_counter()
-        self.gate.check(run.hold)  # before the partition is taken from whoever has it by now
+        self.parts.gate.check(run.hold)  # before the partition is taken from whoever has it by now
         known = await run.persist(lambda: open_for(self._progress, batch))
         if (parking := self._parking) is not None:
             claim = await run.persist(lambda: parking.claim(batch.source, known))
-            run.parking = BatchParking(
-                parking, batch.source, claim, run.persist, lambda: self.poison
-            )
+            run.parking = BatchParking(parking, batch.source, claim, run.persist, self.parts.poison)
         # A client that lost its link may hand over an event twice, even within one batch.
         unique = {event.sequence_number: event for event in batch.events}.values()
         # The watermark would pass over one that came late, so nothing is left to the sender's care.
@@ -145,11 +137,11 @@ class BatchProcessor:
             ),
             events,
             finished,
-            self.settings.progress_mode,
+            self.parts.settings.progress_mode,
         )
         lanes = [
             Lane(run, lane, progress)
-            for lane in split_into_lanes(pending, self.settings.keyless_order)
+            for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
         ]
         await self._run_lanes(lanes, run.hold)
         handled = sum(lane.handled for lane in lanes)
@@ -164,7 +156,7 @@ class BatchProcessor:
                 skipped=len(batch.events) - len(pending) + sum(lane.skipped for lane in lanes),
                 seconds=time.perf_counter() - started,
             )
-            self.telemetry.batch_ended(batch.source, result.seconds, result.outcomes)
+            self.parts.telemetry.batch_ended(batch.source, result.seconds, result.outcomes)
         if run.hold.halted is not None:
             raise run.hold.halted
         if sum(result.outcomes.values()) != len(batch.events):
@@ -189,7 +181,7 @@ class BatchProcessor:
                 except Exception as error:
                     hold.halt(error)
 
-        workers = min(self.settings.max_lanes, len(lanes))
+        workers = min(self.parts.settings.max_lanes, len(lanes))
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(work())

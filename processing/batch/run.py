@@ -5,20 +5,17 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
 from breaker import StoreUnavailableError
-from processing.errors import StorageUnavailableError
-from processing.event import EventBatch
 from processing.batch.gate import Hold
+from processing.batch.parts import LaneParts
+from processing.errors import StorageUnavailableError
+from processing.event import Source
 from processing.parking.batch import BatchParking
-from processing.progress.store import BatchProgress
-
-if TYPE_CHECKING:
-    from processing.batch.processor import BatchProcessor
+from processing.progress.group_commit import BatchProgress
 
 logger = logging.getLogger(__name__)
 
@@ -26,10 +23,10 @@ logger = logging.getLogger(__name__)
 class BatchRun:
     """What the lanes of one invocation share."""
 
-    def __init__(self, processor: BatchProcessor, batch: EventBatch) -> None:
-        self.processor = processor
-        self.source = batch.source
-        self.hold = Hold(processor.settings.hold_seconds)
+    def __init__(self, parts: LaneParts, source: Source) -> None:
+        self.parts = parts
+        self.source = source
+        self.hold = Hold(parts.settings.hold_seconds)
         self.parking: BatchParking | None = None  # None: a key goes on after a poisoned event
         self.progress: BatchProgress | None = None  # None: it is not opened yet
         self._writes = 0
@@ -61,11 +58,11 @@ class BatchRun:
             return await write()
         except (StorageUnavailableError, StoreUnavailableError) as error:
             logger.warning("Partition %s holds: %s", self.source, error)
-        gate = self.processor.gate
+        gate = self.parts.gate
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((StorageUnavailableError, StoreUnavailableError)),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(self.processor.settings.hold_seconds),
+            stop=stop_after_delay(self.parts.settings.hold_seconds),
             sleep=gate.pause,
         )
 
@@ -80,9 +77,9 @@ class BatchRun:
 
     async def report_successes(self, handled: int) -> None:
         """Tell the breaker of a batch's successes, for its ratio rule; once per batch."""
-        permit = self.processor.gate.try_admit(self.hold)
+        permit = self.parts.gate.try_admit(self.hold)
         if handled and permit is not None:
             try:
-                await self.processor.breaker.record_successes(handled, permit)
+                await self.parts.breaker.record_successes(handled, permit)
             except StoreUnavailableError as error:
                 logger.warning("Successes of %s are not counted: %s", self.source, error)

@@ -54,7 +54,7 @@ async def wait_idle(processor: BatchProcessor) -> None:
     unfinished is redelivered, as after a crash. What is finished would be, too, if the instance
     ended before that is written; so that has a time of its own, however short the handler's is.
     """
-    patience = 2 * processor.settings.handler_timeout_seconds
+    patience = 2 * processor.parts.settings.handler_timeout_seconds
     idle = asyncio.ensure_future(processor.wait_idle())
     await asyncio.wait({idle}, timeout=patience or None)
     if not idle.done() and processor.writing:
@@ -63,7 +63,7 @@ async def wait_idle(processor: BatchProcessor) -> None:
                 await _until_written(processor, idle)
     if not idle.done():
         idle.cancel()
-        what = f"Handler {processor.handler.name} has not ended"
+        what = f"Handler {processor.parts.handler.name} has not ended"
         if processor.writing:
             what = "What is finished is not written"
             patience += WRITE_SECONDS

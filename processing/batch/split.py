@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
 
 from processing.event import Event
-
-KeylessOrder = Literal["partition", "none"]
+from processing.settings import KeylessOrder
 
 
 def split_into_lanes(events: Iterable[Event], keyless_order: KeylessOrder) -> list[list[Event]]:

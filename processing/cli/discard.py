@@ -9,9 +9,9 @@ from collections.abc import Mapping
 
 from processing.cli.output import Bar, show_key
 from processing.cli.redrive import summary_text
-from processing.redrive.discard import Discard
 from processing.operations import open_poison, open_redrive
-from processing.redrive.redrive import Selection
+from processing.redrive.discard import Discard
+from processing.redrive.selection import Selection
 
 
 def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]

@@ -10,12 +10,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from processing.poison.claim_checks import BodyState, states, whole
 from processing.cli import discard
 from processing.cli.output import show_key, table, when
 from processing.errors import BodyLostError
 from processing.operations import open_parking, open_poison
 from processing.parking.store import Entry, EntryKind
+from processing.poison.claim_checks import BodyState, states, with_body
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import browse, find
 
@@ -79,7 +79,7 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
     async with open_poison(settings) as storage:
         message = await find(storage.reader, arguments.id)
         try:
-            message = await whole(message, storage.claims)
+            message = await with_body(message, storage.claims)
         except BodyLostError as error:
             lost = {"body": None, "body_state": BodyState.LOST}
             print(json.dumps(asdict(message) | lost, indent=2))

@@ -13,7 +13,9 @@ from dataclasses import asdict
 
 from processing.cli.output import Bar, show_key, table
 from processing.operations import open_redrive
-from processing.redrive.redrive import Plan, Redrive, RedriveSummary, Selection
+from processing.redrive.redrive import Redrive
+from processing.redrive.selection import Plan, Selection
+from processing.redrive.summary import RedriveSummary
 
 SHOWN_FAILURES = 20
 INTERRUPTED = "interrupted"

@@ -1,0 +1,1 @@
+"""Health, metrics and the vitals that instances publish."""

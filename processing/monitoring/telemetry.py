@@ -3,9 +3,9 @@
 | instrument | kind | meaning |
 |---|---|---|
 | processing.events | counter | events by `outcome`: handled, poisoned, parked, skipped |
-| processing.handlers.loading.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
-| processing.handlers.loading.overdue | counter | a call did not end when it was to; once per further limit |
-| processing.partitions.lag | histogram, s | from the hub taking an event to its being finished |
+| processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
+| processing.handler.overdue | counter | a call did not end when it was to; once per further limit |
+| processing.lag | histogram, s | from the hub taking an event to its being finished |
 | processing.hold.duration | histogram, s | how long the gate kept a lane waiting |
 | processing.batch.duration | histogram, s | one invocation |
 
@@ -51,9 +51,9 @@ class Telemetry:
         meter = meter or metrics.get_meter("processing")
         self._tracer = tracer or trace.get_tracer("processing")
         self._events = meter.create_counter("processing.events", description="events by outcome")
-        self._handler = meter.create_histogram("processing.handlers.loading.duration", unit="s")
-        self._overdue = meter.create_counter("processing.handlers.loading.overdue")
-        self._lag = meter.create_histogram("processing.partitions.lag", unit="s")
+        self._handler = meter.create_histogram("processing.handler.duration", unit="s")
+        self._overdue = meter.create_counter("processing.handler.overdue")
+        self._lag = meter.create_histogram("processing.lag", unit="s")
         self._hold = meter.create_histogram("processing.hold.duration", unit="s")
         self._batch = meter.create_histogram("processing.batch.duration", unit="s")
 

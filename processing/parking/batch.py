@@ -11,7 +11,9 @@ from typing import Protocol
 from processing.event import Event, Source
 from processing.parking.event import ParkedEvent, Position, position_of
 from processing.parking.store import Claim, ParkingStore, ParkReply, ParkState
-from processing.poison.message import INLINE_BYTES, ClaimChecks, PoisonMessage, PoisonQueue
+from processing.poison.claim_checks import ClaimChecks
+from processing.poison.message import INLINE_BYTES, PoisonMessage
+from processing.poison.queue import PoisonQueue
 from processing.progress.store import Progress
 
 MOST_EVENTS = 200
@@ -65,7 +67,7 @@ class BatchParking:
         source: Source,
         claim: Claim,
         persist: Persist,
-        poison: Callable[[], PoisonQueue],
+        poison: PoisonQueue,
     ) -> None:
         self._store = parking.store
         self._claims = parking.claims
@@ -143,5 +145,5 @@ class BatchParking:
 
     async def _announce(self, key: str | None, position: Position, document: str) -> None:
         message = PoisonMessage.from_json(document)
-        await self._persist(lambda: self._queue().put(message))
+        await self._persist(lambda: self._queue.put(message))
         await self._persist(lambda: self._store.announced(self._source, key, position))

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from processing.event import Event, Source
+from processing.poison.claim_checks import ClaimChecks, stored_content
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.message_json import plain
 
@@ -96,3 +97,19 @@ class ParkedEvent:
             )
         except KeyError as error:
             raise ValueError(f"not a parked event: it lacks {error}") from None
+
+
+async def with_body(parked: ParkedEvent, claims: ClaimChecks) -> ParkedEvent:
+    """Return the parked event with its body and its properties, fetched from its blob if need be.
+
+    Raises:
+        BodyLostError: the blob is gone, or holds something else.
+        StorageUnavailableError: the blob cannot be read.
+    """
+    if (check := parked.claim_check) is None:
+        return parked
+    content = stored_content(check, await claims.get_bytes(check))
+    event = replace(
+        parked.event, body=base64.b64decode(content.body), properties=content.properties
+    )
+    return replace(parked, event=event, claim_check=None)

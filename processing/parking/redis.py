@@ -69,14 +69,14 @@ class RedisParkingStore:
         def script(name: str) -> Any:
             return client.register_script((_SCRIPTS / f"{name}.lua").read_text())
 
-        self._claim = script("claim_parking")
-        self._poison = script("park_poison")
-        self._park = script("park_events")
-        self._announced = script("parking_announced")
-        self._lease = script("parking_lease")
-        self._replace = script("parking_replace")
-        self._finish = script("parking_finish")
-        self._forget = script("parking_forget")
+        self._claim = script("claim")
+        self._poison = script("poison")
+        self._park = script("park")
+        self._announced = script("announced")
+        self._lease = script("lease")
+        self._replace = script("replace")
+        self._finish = script("finish")
+        self._forget = script("forget")
 
     def _keys(self, source: Source, *names: str) -> list[str]:
         return [f"{self._prefix}:{{{source}}}:{name}" for name in names]

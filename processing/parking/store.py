@@ -10,13 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
-from typing import Literal, Protocol
+from typing import Protocol
 
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
 from processing.parking.event import Position
-
-type PoisonOrdering = Literal["skip", "park"]
 
 
 class EntryKind(StrEnum):

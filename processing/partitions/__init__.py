@@ -1,0 +1,1 @@
+"""The hub's partitions: positions, checkpoints, lag, rewind."""

@@ -6,23 +6,14 @@ Loads Microsoft's SDKs: imported by `Tools.module`, when somebody looks.
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.eventhub.aio import EventHubConsumerClient
 from azure.storage.queue.aio import QueueClient
 
-from breaker import BreakerSettings
-from breaker.stores.redis import connect
-from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
-from processing.progress.redis import RedisProgressStore
-from processing.clients import hub_client, open_container, open_credential, open_poison_storage
 from processing.errors import StorageUnavailableError
+from processing.partitions.checkpoints import HostCheckpoints
 from processing.partitions.lag import LagReader
-from processing.settings import ConnectionSettings, ProcessingSettings
 
 
 class Partitions:
@@ -81,50 +72,3 @@ class Partitions:
         except AzureError:
             return None
         return properties.approximate_message_count
-
-
-@asynccontextmanager
-async def open_partitions(
-    settings: Mapping[str, str], *, lease_seconds: float
-) -> AsyncIterator[Partitions]:
-    """What the function app's settings name.
-
-    Raises:
-        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
-    """
-    connections = ConnectionSettings.from_mapping(settings)
-    processing = ProcessingSettings.from_mapping(settings)
-    async with AsyncExitStack() as opened:
-        credential = await open_credential(connections, opened)
-        redis = connect(connections.redis_url, BreakerSettings.from_mapping(settings))
-        opened.push_async_callback(redis.aclose)
-        hub = await opened.enter_async_context(hub_client(connections, credential))
-        container = await open_container(connections, credential, opened, CONTAINER)
-        queue, _ = await open_poison_storage(connections, credential, opened)
-        name, group = connections.event_hub_name, connections.event_hub_consumer_group
-        progress = RedisProgressStore(
-            redis,
-            ttl_seconds=processing.progress_ttl_seconds,
-            namespace=connections.namespace,
-        )
-        yield Partitions(
-            LagReader(hub, progress, hub=name, group=group),
-            HostCheckpoints(container, namespace=connections.namespace, hub=name, group=group),
-            queue,
-            lease_seconds,
-        )
-
-
-@asynccontextmanager
-async def open_hub(
-    settings: Mapping[str, str], *, group: str
-) -> AsyncIterator[EventHubConsumerClient]:
-    """The hub, as a consumer group of the console's own reads it.
-
-    Raises:
-        SettingsError: a setting is missing, unknown or out of bounds.
-    """
-    connections = replace(ConnectionSettings.from_mapping(settings), event_hub_consumer_group=group)
-    async with AsyncExitStack() as opened:
-        credential = await open_credential(connections, opened)
-        yield await opened.enter_async_context(hub_client(connections, credential))

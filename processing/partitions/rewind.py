@@ -7,6 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from processing.errors import ProcessingError
+from processing.event import Source
+from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import (
     START_OF_STREAM,
     Checkpoint,
@@ -14,9 +17,6 @@ from processing.partitions.checkpoints import (
     Ownership,
 )
 from processing.partitions.positions import HubPositions
-from processing.errors import ProcessingError
-from processing.event import Source
-from processing.parking.store import ParkingStore
 from processing.progress.store import ProgressStore
 
 LEASE_SECONDS = 120.0

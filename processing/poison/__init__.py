@@ -1,0 +1,1 @@
+"""Poison messages, their queue, and claim checks for large bodies."""

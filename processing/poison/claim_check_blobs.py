@@ -8,8 +8,8 @@ from contextlib import suppress
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import ContainerClient
 
-from processing.poison.claim_checks import lost
 from processing.errors import StorageUnavailableError
+from processing.poison.claim_checks import lost
 from processing.poison.message import ClaimCheck, PoisonMessage
 
 

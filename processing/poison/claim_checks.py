@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
-from dataclasses import replace
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Any, Protocol
 
 from processing.errors import BodyLostError, StorageUnavailableError
-from processing.parking.event import ParkedEvent
-from processing.poison.message import ClaimCheck, ClaimChecks, PoisonMessage
+from processing.poison.message import ClaimCheck, PoisonMessage
 
 AT_ONCE = 16
 
@@ -28,7 +29,7 @@ class BodyState(StrEnum):
     UNKNOWN = "unknown"  # the container does not answer
 
 
-async def whole(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
+async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
     """The message with its body and its properties, wherever they are.
 
     Raises:
@@ -37,32 +38,36 @@ async def whole(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
     """
     if (check := message.claim_check) is None:
         return message
-    data = await claims.get_bytes(check)
-    try:
-        return message.whole(PoisonMessage.from_json(data))
-    except ValueError as error:
-        try:  # one that was parked first, and poison because its blob was gone, which is back now
-            event = ParkedEvent.from_json(data).event
-        except (ValueError, TypeError):
-            raise BodyLostError(_text(check, f"holds something else: {error}")) from None
-        body = base64.b64encode(event.body).decode()
-        return replace(message, body=body, properties=event.properties)
+    content = stored_content(check, await claims.get_bytes(check))
+    return replace(message, body=content.body, properties=content.properties)
 
 
-async def parked_whole(parked: ParkedEvent, claims: ClaimChecks) -> ParkedEvent:
-    """The parked event with its body and its properties, wherever they are.
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What a claim check's blob must hold: the body in base64, and the properties."""
+
+    body: str
+    properties: Mapping[str, Any]
+
+
+def stored_content(check: ClaimCheck, data: bytes) -> StoredContent:
+    """Return the body and the properties of a stored poison message or parked event.
+
+    Both forms have these two keys. An event can be parked first and become poison because its blob
+    was gone; when the blob returns, it still holds the parked form.
 
     Raises:
-        BodyLostError: the blob is gone, or holds something else.
-        StorageUnavailableError: the blob can't be reached.
+        BodyLostError: the blob holds something else.
     """
-    if (check := parked.claim_check) is None:
-        return parked
-    data = await claims.get_bytes(check)
     try:
-        return ParkedEvent.from_json(data)
+        found = json.loads(data)
+        content = StoredContent(found["body"], dict(found["properties"]))
+        base64.b64decode(content.body, validate=True)
+    except KeyError as error:
+        raise _holds_something_else(check, f"it lacks {error}") from None
     except (ValueError, TypeError) as error:
-        raise BodyLostError(_text(check, f"holds something else: {error}")) from None
+        raise _holds_something_else(check, error) from None
+    return content
 
 
 async def states(messages: Sequence[PoisonMessage], claims: ClaimChecks) -> list[BodyState]:
@@ -87,5 +92,35 @@ def lost(check: ClaimCheck) -> BodyLostError:
     return BodyLostError(_text(check, "is gone"))
 
 
+def _holds_something_else(check: ClaimCheck, why: object) -> BodyLostError:
+    return BodyLostError(_text(check, f"holds something else: {why}"))
+
+
 def _text(check: ClaimCheck, what: str) -> str:
     return f"poison blob {check.container}/{check.blob} {what}"
+
+
+class ClaimChecks(Protocol):
+    """Where lies what is too large for the queue, or for Redis. Each method raises
+    `StorageUnavailableError` when it is not done.
+    """
+
+    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
+        """The message as it fits into the queue: itself, or its claim check."""
+        ...
+
+    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
+        """Store bytes under a name; a repeat overwrites itself."""
+        ...
+
+    async def get_bytes(self, check: ClaimCheck) -> bytes:
+        """The bytes that a claim check stands for; raises `BodyLostError` if they are gone."""
+        ...
+
+    async def has(self, check: ClaimCheck) -> bool:
+        """Whether what a claim check stands for is there."""
+        ...
+
+    async def delete(self, check: ClaimCheck) -> None:
+        """Remove what a claim check stands for, if it is there."""
+        ...

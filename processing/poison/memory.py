@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from processing.progress.memory import MemoryPoisonQueue
 from processing.poison.claim_checks import lost
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import Received
@@ -104,3 +103,14 @@ class MemoryClaimChecks:
     async def delete(self, check: ClaimCheck) -> None:
         """See `ClaimChecks.delete`."""
         self.blobs.pop(check.blob, None)
+
+
+class MemoryPoisonQueue:
+    """Poison messages in a list."""
+
+    def __init__(self) -> None:
+        self.messages: list[PoisonMessage] = []
+
+    async def put(self, message: PoisonMessage) -> None:
+        """See `PoisonQueue.put`."""
+        self.messages.append(PoisonMessage.from_json(message.to_json()))

@@ -7,11 +7,11 @@ import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from processing.poison import message_json as poison_json
 from processing.event import Event, Source
 from processing.handlers.retry import Failure, describe
+from processing.poison import message_json as poison_json
 
 INLINE_BYTES = 48 * 1024  # the service takes 64 KiB; base64, which the trigger expects, leaves 48
 TRACEBACK_CHARACTERS = 4000
@@ -153,10 +153,6 @@ class PoisonMessage:
             redrives=self.redrives + 1,
         )
 
-    def whole(self, stored: Self) -> Self:
-        """This claim check with the body and the properties that were stored for it."""
-        return replace(self, body=stored.body, properties=stored.properties)
-
     @property
     def is_large(self) -> bool:
         """Whether it takes a claim check to fit into the queue."""
@@ -196,44 +192,6 @@ class PoisonMessage:
         if values["claim_check"] is not None:
             values["claim_check"] = ClaimCheck(**values["claim_check"])
         return cls(**values)
-
-
-class PoisonQueue(Protocol):
-    """Takes poison messages durably."""
-
-    async def put(self, message: PoisonMessage) -> None:
-        """Returns once the message is durable. Repeat-safe: the id stays the same.
-
-        Raises:
-            StorageUnavailableError: the queue or the blob container did not take it.
-        """
-        ...
-
-
-class ClaimChecks(Protocol):
-    """Where lies what is too large for the queue, or for Redis. Each method raises
-    `StorageUnavailableError` when it is not done.
-    """
-
-    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """The message as it fits into the queue: itself, or its claim check."""
-        ...
-
-    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
-        """Store bytes under a name; a repeat overwrites itself."""
-        ...
-
-    async def get_bytes(self, check: ClaimCheck) -> bytes:
-        """The bytes that a claim check stands for; raises `BodyLostError` if they are gone."""
-        ...
-
-    async def has(self, check: ClaimCheck) -> bool:
-        """Whether what a claim check stands for is there."""
-        ...
-
-    async def delete(self, check: ClaimCheck) -> None:
-        """Remove what a claim check stands for, if it is there."""
-        ...
 
 
 def _time(seconds: float) -> str:

@@ -98,3 +98,15 @@ async def find(reader: PoisonReader, text: str) -> PoisonMessage:
 def names(message: PoisonMessage, text: str) -> bool:
     """Whether the text is the message's id, or what it ends with after a "/"."""
     return f"/{message.id}".endswith(f"/{text}")
+
+
+class PoisonQueue(Protocol):
+    """Takes poison messages durably."""
+
+    async def put(self, message: PoisonMessage) -> None:
+        """Returns once the message is durable. Repeat-safe: the id stays the same.
+
+        Raises:
+            StorageUnavailableError: the queue or the blob container did not take it.
+        """
+        ...

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import logging
 from contextlib import suppress
 
-from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import (
+    AzureError,
+    HttpResponseError,
+    ResourceExistsError,
+    ResourceNotFoundError,
+)
+from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.errors import StorageUnavailableError
+from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.message import PoisonMessage
+from processing.poison.queue import Received
 
 NEVER_EXPIRES = -1  # the service's default would drop messages after seven days
 
@@ -41,3 +51,108 @@ class StoragePoisonQueue:
             raise StorageUnavailableError(
                 f"poison queue {self._queue.queue_name}: {error}"
             ) from error
+
+
+logger = logging.getLogger(__name__)
+
+
+PAGE = 32  # the service's limit
+
+
+GONE = ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound")
+
+
+class StoragePoisonReader:
+    """See `PoisonReader`.
+
+    Messages in the queue that are no poison messages are left alone, with a warning; they stay
+    hidden for `hold_seconds`.
+
+    Args:
+        queue: a client with `TextBase64EncodePolicy`; closing it stays the caller's.
+    """
+
+    def __init__(self, queue: QueueClient, *, hold_seconds: int = 120) -> None:
+        self._queue = queue
+        self.hold_seconds: float = hold_seconds
+
+    async def receive(self) -> list[Received]:
+        """See `PoisonReader.receive`."""
+        try:
+            while True:
+                pages = self._queue.receive_messages(
+                    messages_per_page=PAGE,
+                    max_messages=PAGE,
+                    visibility_timeout=int(self.hold_seconds),
+                )
+                found = [message async for message in pages]
+                received = [each for each in map(_read, found) if each is not None]
+                if received or not found:
+                    return received
+        except ResourceNotFoundError:  # made with the first poison message
+            return []
+        except AzureError as error:
+            raise self._unavailable(error) from error
+
+    async def renew(self, received: Received) -> None:
+        """See `PoisonReader.renew`."""
+        await self._update(received, self.hold_seconds)
+
+    async def update(self, received: Received, message: PoisonMessage) -> None:
+        """See `PoisonReader.update`."""
+        received.message = message
+        await self._update(received, self.hold_seconds)
+
+    async def put_back(self, received: Received) -> None:
+        """See `PoisonReader.put_back`."""
+        await self._update(received, 0)
+
+    async def remove(self, received: Received) -> None:
+        """See `PoisonReader.remove`."""
+        async with received.lock:
+            if received.gone:
+                return
+            try:
+                await self._queue.delete_message(received.name, received.receipt)
+            except AzureError as error:
+                self._lose(received, error)
+            received.gone = True
+
+    async def _update(self, received: Received, seconds: float) -> None:
+        async with received.lock:
+            if received.gone:
+                return
+            try:
+                updated = await self._queue.update_message(
+                    received.name,
+                    received.receipt,
+                    # Goes along each time: what an update without it does differs between clients.
+                    content=received.message.to_json(),
+                    visibility_timeout=int(seconds),
+                )
+            except AzureError as error:
+                self._lose(received, error)
+            else:
+                received.receipt = str(updated.pop_receipt)
+
+    def _lose(self, received: Received, error: AzureError) -> None:
+        if isinstance(error, HttpResponseError) and getattr(error, "error_code", "") in GONE:
+            received.gone = True
+            logger.warning(
+                "Poison message of %s/%s is no longer held here",
+                *(received.message.partition, received.message.sequence_number),
+            )
+            return
+        raise self._unavailable(error) from error
+
+    def _unavailable(self, error: AzureError) -> StorageUnavailableError:
+        return StorageUnavailableError(f"poison queue {self._queue.queue_name}: {error}")
+
+
+def _read(message: QueueMessage) -> Received | None:
+    try:
+        text = base64.b64decode(message.content, validate=True)
+        return Received(PoisonMessage.from_json(text), str(message.id), str(message.pop_receipt))
+    except (binascii.Error, ValueError) as error:
+        logger.warning("Message %s in the poison queue is left alone: %s", message.id, error)
+        return None

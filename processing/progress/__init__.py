@@ -1,0 +1,1 @@
+"""Progress per partition: the watermark and the finished events above it."""

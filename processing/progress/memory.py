@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from processing.event import Source
-from processing.poison.message import PoisonMessage
 from processing.progress.store import Mark, Progress
 
 
@@ -51,14 +50,3 @@ class MemoryProgressStore:
         self._since[source] = owner
         self._known[source] = Progress(owner=owner)
         return self._known[source]
-
-
-class MemoryPoisonQueue:
-    """Poison messages in a list."""
-
-    def __init__(self) -> None:
-        self.messages: list[PoisonMessage] = []
-
-    async def put(self, message: PoisonMessage) -> None:
-        """See `PoisonQueue.put`."""
-        self.messages.append(PoisonMessage.from_json(message.to_json()))

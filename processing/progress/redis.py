@@ -33,8 +33,8 @@ class RedisProgressStore:
         self._client = client
         self._namespace = namespace.lower()
         self._ttl = ttl_seconds
-        self._open = client.register_script((_SCRIPTS / "open_progress.lua").read_text())
-        self._commit = client.register_script((_SCRIPTS / "commit_progress.lua").read_text())
+        self._open = client.register_script((_SCRIPTS / "open.lua").read_text())
+        self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
 
     async def open(self, source: Source) -> Progress:
         """See `ProgressStore.open`."""

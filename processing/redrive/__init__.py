@@ -1,0 +1,1 @@
+"""Redrive: replaying poison and parked events, or discarding them on record."""

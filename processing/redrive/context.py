@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from processing.poison.claim_checks import whole
-from processing.redrive.discard import Discard
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.parking.store import ParkingStore
-from processing.poison.message import ClaimCheck, ClaimChecks, PoisonMessage, PoisonQueue
-from processing.poison.queue import PoisonReader
 from processing.handlers.retry import RetryPolicy
+from processing.parking.store import ParkingStore
+from processing.poison.claim_checks import ClaimChecks, with_body
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.queue import PoisonQueue, PoisonReader
+from processing.redrive.discard import Discard
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class RedriveRun:
         """
         if self.discard is not None and self.discard.is_of(message):
             return replace(message, body="").event
-        return (await whole(message, self.claims)).event
+        return (await with_body(message, self.claims)).event
 
     async def remove_blob(self, check: ClaimCheck | None) -> None:
         """Remove what is not needed any more; but not a body that is on record as lost."""

@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from processing.poison.claim_checks import whole
 from processing.errors import BodyLostError, DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
 from processing.parking.event import position_of
-from processing.poison.message import ClaimCheck, ClaimChecks, PoisonMessage
+from processing.poison.claim_checks import ClaimChecks, with_body
+from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PoisonReader, find
 
 FOLDER = "discarded"
@@ -51,7 +51,7 @@ class Discard:
         """
         message, lost = await find(reader, name), ""
         try:
-            message = await whole(message, claims)
+            message = await with_body(message, claims)
         except BodyLostError as error:
             lost = str(error)
         now = datetime.now(UTC).isoformat(timespec="seconds")

@@ -7,16 +7,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processing.poison.claim_checks import parked_whole
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event, Source
-from processing.redrive.key_lease import KeyLease
-from processing.parking.event import ParkedEvent, Position, position_of
+from processing.handlers.retry import Failure, FailureKind
+from processing.parking.event import ParkedEvent, Position, position_of, with_body
 from processing.parking.store import Entry, EntryKind
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import Received
 from processing.redrive.context import RedriveRun
-from processing.handlers.retry import Failure, FailureKind
+from processing.redrive.key_lease import KeyLease
 from processing.redrive.summary import Tally
 
 
@@ -199,7 +198,7 @@ class KeyReplay:
         """The entry's event, its poison message if it is a poisoned one, and its claim check."""
         if entry.kind is EntryKind.EVENT:
             parked = ParkedEvent.from_json(entry.document)
-            event = (await parked_whole(parked, self._run.claims)).event
+            event = (await with_body(parked, self._run.claims)).event
             return event, None, parked.claim_check
         message = PoisonMessage.from_json(entry.document)
         return await self._run.event_of(message), message, message.claim_check

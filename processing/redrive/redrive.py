@@ -13,98 +13,24 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from processing.redrive.discard import Discard
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.event import Source
 from processing.handlers.loading import LoadedHandler
-from processing.redrive.held_messages import HeldMessages
-from processing.parking.batch import Parking
-from processing.poison.message import PoisonMessage, PoisonQueue
-from processing.poison.queue import PoisonReader, Received, names
-from processing.redrive.context import RedriveRun
-from processing.redrive.key_replay import KeyReplay
 from processing.handlers.retry import RetryPolicy
-from processing.redrive.summary import Tally
+from processing.parking.batch import Parking
+from processing.poison.message import PoisonMessage
+from processing.poison.queue import PoisonQueue, PoisonReader, Received
+from processing.redrive.context import RedriveRun
+from processing.redrive.discard import Discard
+from processing.redrive.held_messages import HeldMessages
+from processing.redrive.key_replay import KeyReplay
+from processing.redrive.selection import Plan, Selection
+from processing.redrive.summary import RedriveFailure, RedriveSummary, Tally
 
 logger = logging.getLogger(__name__)
 
 type Place = tuple[Source, str | None]
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What to redrive; everything if nothing is given.
-
-    Attributes:
-        key: events of this key.
-        id: one poison message, by its id or what its id ends with after a "/". If its key is
-            parked the whole key is replayed, for its order allows nothing else.
-    """
-
-    key: str | None = None
-    id: str | None = None
-
-    def takes(self, message: PoisonMessage) -> bool:
-        """Whether the message is selected."""
-        if self.key is not None:
-            return message.key == self.key
-        return self.id is None or names(message, self.id)
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a redrive would replay: poison messages, and how many events wait in parked lists."""
-
-    messages: tuple[PoisonMessage, ...]
-    parked: dict[Place, int]
-
-    @property
-    def events(self) -> int:
-        """All events; those that stand in the queue and in a parked list count once."""
-        return sum(self.parked.values()) + sum(
-            (message.source, message.key) not in self.parked for message in self.messages
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class RedriveFailure:
-    """An event that failed again."""
-
-    id: str
-    key: str | None
-    type: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class RedriveSummary:
-    """What came of a redrive.
-
-    Attributes:
-        replayed: events that are handled now.
-        failed: those that failed again, and stay.
-        stale: copies of messages whose event was replayed before; removed.
-        released: parked keys that are released.
-        busy: keys that another redrive replays.
-        left: events that were selected and not reached.
-        stopped: why it stopped early, or "".
-    """
-
-    replayed: int
-    failed: tuple[RedriveFailure, ...]
-    stale: int
-    released: int
-    busy: int
-    left: int
-    stopped: str
-    seconds: float
-
-    @property
-    def complete(self) -> bool:
-        """Whether everything that was selected is handled."""
-        return not (self.failed or self.busy or self.left or self.stopped)
 
 
 class Redrive:
@@ -176,7 +102,7 @@ class Redrive:
 
     async def run(
         self,
-        selection: Selection = Selection(),
+        selection: Selection = Selection(),  # noqa: B008 - frozen
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> RedriveSummary:
         """Replay what is selected.

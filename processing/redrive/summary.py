@@ -41,3 +41,42 @@ class Tally:
         self.failed.append((name, key, kind, text))
         self.done += 1
         self.progress(self.done, self.total)
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveFailure:
+    """An event that failed again."""
+
+    id: str
+    key: str | None
+    type: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedriveSummary:
+    """What came of a redrive.
+
+    Attributes:
+        replayed: events that are handled now.
+        failed: those that failed again, and stay.
+        stale: copies of messages whose event was replayed before; removed.
+        released: parked keys that are released.
+        busy: keys that another redrive replays.
+        left: events that were selected and not reached.
+        stopped: why it stopped early, or "".
+    """
+
+    replayed: int
+    failed: tuple[RedriveFailure, ...]
+    stale: int
+    released: int
+    busy: int
+    left: int
+    stopped: str
+    seconds: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was selected is handled."""
+        return not (self.failed or self.busy or self.left or self.stopped)

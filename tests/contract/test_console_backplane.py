@@ -10,11 +10,12 @@ import pytest
 
 from breaker import BreakerSettings
 from breaker.stores.redis import connect
-from console import redis_backplane
-from console.backplane.stream import Backplane, BackplaneError, MemoryBackplane, NotReaderError, order
+from console.backplane import redis_stream
 from console.backplane.coordination import READER, Coordination, MemoryCoordination
-from console.backplane.redis_stream import RedisBackplane
 from console.backplane.redis_coordination import RedisCoordination
+from console.backplane.redis_stream import RedisBackplane
+from console.backplane.stream import Backplane, MemoryBackplane, order
+from console.errors import BackplaneError, NotReaderError
 from tests.patience import HANG_SECONDS, STORE_SECONDS
 
 type Pair = tuple[Backplane, Coordination]
@@ -54,7 +55,7 @@ async def test_a_reader_that_waits_gets_what_comes(
 ) -> None:
     """Without asking again."""
     backplane, _ = pair
-    monkeypatch.setattr(redis_backplane, "WAIT_MS", round(500 * STORE_SECONDS))
+    monkeypatch.setattr(redis_stream, "WAIT_MS", round(500 * STORE_SECONDS))
     if isinstance(backplane, MemoryBackplane):
         backplane._wait = STORE_SECONDS / 2
     (first,) = await backplane.publish([("log", {"n": 0})])

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
-from processing.parking.memory import MemoryParkingStore
-from processing.parking.redis import RedisParkingStore
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
 from processing.event import Source
+from processing.parking.memory import MemoryParkingStore
+from processing.parking.redis import RedisParkingStore
 from processing.parking.store import Claim, Entry, EntryKind, ParkingStore, ParkReply, ParkState
 
 SOURCE = Source("events", "$Default", "0")

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
-from processing.progress.memory import MemoryProgressStore
-from processing.progress.redis import RedisProgressStore
 from processing.errors import StorageUnavailableError
 from processing.event import Source
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark, Progress, ProgressStore
 
 SOURCE = Source("events", "$Default", "0")

@@ -14,10 +14,10 @@ import redis.asyncio
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.aio import EventHubProducerClient
 
-from loadtest.target.endpoints import Endpoints
-from loadtest.verify.poison_queue import read_poison_queue
 from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.endpoints import Endpoints
 from loadtest.target.stack import Stack
+from loadtest.verify.poison_queue import read_poison_queue
 
 RUN = "awkward"
 KEYS: dict[str, str | None] = {"keyless": None, "non-ascii": "schlüssel-鍵-🔑", "128": "k" * 128}

@@ -12,8 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from loadtest.paths import PROJECT
-from loadtest.target.stack import processes_naming
+from loadtest.target.stack import PROJECT, processes_naming
 from tests.e2e.runs import Finished, assert_kept, command, run
 from tests.processes import children_of, wait_for, wait_until_gone
 

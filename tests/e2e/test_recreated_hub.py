@@ -14,15 +14,15 @@ from pathlib import Path
 import httpx
 import redis.asyncio
 
-from loadtest.verify.collector import connect, read_ledgers
-from loadtest.target.endpoints import Endpoints
-from loadtest.target.hosts import host_instances
-from loadtest.observe.observer import Keys
-from loadtest.send.producer import Order
+from loadtest.plan.settings import Scenario, Settings
 from loadtest.plan.workload import Workload
 from loadtest.send.process import Sending
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.send.producer import Order
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.hosts import host_instances
+from loadtest.target.keys import Keys
 from loadtest.target.stack import Stack
+from loadtest.verify.collector import connect, read_ledgers
 from tests.forked import run_module_async
 
 WORKLOAD = Workload(Scenario.STEADY, events=1000, keys=20, poison_every=0, seed=0)

@@ -8,13 +8,13 @@ from collections import Counter, defaultdict
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.clients import blob_container
-from loadtest.verify.collector import connect
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
 from loadtest.target.ownership import CONTAINER
-from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.stack import Stack
+from loadtest.verify.collector import connect
 from tests.e2e.test_recreated_hub import PATIENCE, WORKLOAD, manage, send, until
 from tests.forked import run_module_async
 

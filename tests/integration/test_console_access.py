@@ -10,8 +10,8 @@ import pytest
 from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from console.app import create_app
 from console.access.session import Sessions
+from console.app import create_app
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,

@@ -15,12 +15,13 @@ from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.access import revoked_sessions as module
-from console.live import fanout
-from console.app import create_app
-from console.backplane.stream import MemoryBackplane
-from console.backplane.coordination import CoordinationError, MemoryCoordination
 from console.access.revoked_sessions import ENDED, EndedSessions
 from console.access.session import Sessions
+from console.app import create_app
+from console.backplane.coordination import MemoryCoordination
+from console.backplane.stream import MemoryBackplane
+from console.errors import CoordinationError
+from console.live import fanout
 from console.settings import ConsoleSettings
 from tests.console_server import (
     TOKEN,

@@ -15,11 +15,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.uri import parse_uri
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from console.live import websocket as live
 from console import server
 from console.app import create_app
-from console.backplane.stream import MemoryBackplane
 from console.backplane.coordination import MemoryCoordination
+from console.backplane.stream import MemoryBackplane
+from console.live import websocket as live
 from console.settings import ConsoleSettings
 from tests.console_server import BEARER, TOKEN, Served, serving
 from tests.patience import HANG_SECONDS

@@ -19,9 +19,9 @@ from websockets.asyncio.client import ClientConnection
 
 from console.__main__ import compose
 from console.settings import ConsoleSettings
-from processing.monitoring.redis_vitals import RedisVitals
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
+from processing.monitoring.redis_vitals import RedisVitals
 from tests.console_server import TOKEN, Browser, Served, hear_items, resume, serving
 from tests.patience import HANG_SECONDS, STORE_SECONDS
 from tests.sdk_leaks import sdk_leaks_collected

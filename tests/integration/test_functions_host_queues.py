@@ -11,12 +11,12 @@ import pytest
 from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueClient
 
-from local.functions_host.worker.execution import Executor
-from local.functions_host.worker.functions import Function
 from local.functions_host.host_json.options import QueuesOptions
-from local.functions_host.worker.retry_policy import RetryPolicy
 from local.functions_host.triggers import queue as module
 from local.functions_host.triggers.queue import QueueListener
+from local.functions_host.worker.execution import Executor
+from local.functions_host.worker.functions import Function
+from local.functions_host.worker.retry_policy import RetryPolicy
 from local.functions_host.worker.worker import Datum, Result
 
 FUNCTION = Function("take", "id", {"type": "queueTrigger", "name": "message"}, (), None)

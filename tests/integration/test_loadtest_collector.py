@@ -15,10 +15,10 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
 from loadtest.target.endpoints import Endpoints
+from loadtest.target.keys import Keys
+from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
 from loadtest.verify.evidence import LedgerEntry, RefusedCall, Transition
-from loadtest.observe.observer import Keys
 from loadtest.verify.poison_queue import read_poison_queue
 
 

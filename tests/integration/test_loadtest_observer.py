@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from loadtest.observe.observer import Observer
 from loadtest.target.endpoints import Endpoints
-from loadtest.observe.observer import Keys, Observer
+from loadtest.target.keys import Keys
 
 
 async def test_what_is_poisoned_is_counted_from_the_first_event_on(redis_url: str) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import redis.asyncio
 
-from loadtest.target.endpoints import Endpoints
 from loadtest.errors import OperatorError, StackError
 from loadtest.faults.outage import begin_outage, end_outage
-from loadtest.observe.observer import Keys, Observer
-from loadtest.operator import Approve, Operator, approve_with
-from loadtest.person import Person
+from loadtest.observe.observer import Observer
+from loadtest.operator import Approve, Operator, Person, approve_with
 from loadtest.plan.settings import ApproveWith
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.keys import Keys
 from tests.patience import HANG_SECONDS
 
 KEYS = Keys("run-1", "breakwater", ("a", "b"))

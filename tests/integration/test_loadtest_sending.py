@@ -13,10 +13,10 @@ import psutil
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
-from loadtest.send.producer import Order
+from loadtest.plan.settings import Scenario
 from loadtest.plan.workload import Workload
 from loadtest.send.process import Sending
-from loadtest.plan.settings import Scenario
+from loadtest.send.producer import Order
 from tests.patience import HANG_SECONDS
 
 if TYPE_CHECKING:
@@ -109,7 +109,9 @@ def test_it_ends_with_its_parent(event_hubs: EventHubsEndpoint) -> None:
     slow = order(event_hubs, "sending-4")
     slow = Order(**{**vars(slow), "rate_per_second": 10.0})
     process = subprocess.Popen(
-        [sys.executable, "-m", "loadtest.send.producer"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "loadtest.send.producer"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with process:
         assert process.stdin is not None

@@ -10,9 +10,9 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from processing.parking.redis import RedisParkingStore
 from processing.event import Source
 from processing.parking.event import position_of
+from processing.parking.redis import RedisParkingStore
 from tests.unit.events import event
 
 SOURCE = Source("events", "$Default", "0")

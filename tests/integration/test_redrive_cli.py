@@ -21,9 +21,9 @@ from azure.storage.blob.aio import ContainerClient
 from redis.asyncio import Redis
 
 from local.services.child import REPOSITORY
+from processing.batch.processor import BatchResult
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
-from processing.batch.processor import BatchResult
 from tests.forked import run_module_async
 from tests.integration.functions_host_harness import clean_environment
 from tests.patience import STORE_SECONDS

@@ -14,13 +14,13 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64DecodePolicy, TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from processing.poison.claim_check_blobs import ClaimCheckBlobs
-from processing.poison.storage_queue import StoragePoisonQueue
-from processing.poison.claim_checks import whole
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event, Source
-from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.handlers.retry import Failure, FailureKind
+from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.poison.claim_checks import with_body
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.storage_queue import StoragePoisonQueue
 from tests.unit.events import SOURCE, event
 
 
@@ -86,7 +86,7 @@ async def test_claim_check(rig: Rig) -> None:
     assert claim.claim_check is not None
     stored = await rig.blobs.get_bytes(claim.claim_check)
     assert PoisonMessage.from_json(stored) == message
-    assert (await whole(claim, rig.blobs)).payload == body
+    assert (await with_body(claim, rig.blobs)).payload == body
 
 
 async def test_a_blob_that_is_gone(rig: Rig) -> None:
@@ -99,7 +99,7 @@ async def test_a_blob_that_is_gone(rig: Rig) -> None:
     for _ in range(2):
         assert not await rig.blobs.has(claim.claim_check)
         with pytest.raises(BodyLostError, match="is gone"):
-            await whole(claim, rig.blobs)
+            await with_body(claim, rig.blobs)
         if await rig.container.exists():
             await rig.container.delete_container()
 
@@ -117,7 +117,7 @@ async def test_each_event_has_its_own_blob(rig: Rig) -> None:
     small = [await rig.blobs.shrink(message) for message in alike]
     for message, check in zip(alike, small, strict=True):
         assert check.claim_check is not None
-        assert (await whole(check, rig.blobs)).payload == message.payload
+        assert (await with_body(check, rig.blobs)).payload == message.payload
 
 
 async def test_repeat_overwrites_its_blob(rig: Rig) -> None:

@@ -10,8 +10,8 @@ import pytest
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from processing.adapters.storage_queue_reader import StoragePoisonReader
 from processing.poison.queue import browse
+from processing.poison.storage_queue import StoragePoisonReader
 from tests.integration.test_storage_queue import Rig, poisoned
 from tests.integration.test_storage_queue import rig as rig  # noqa: PLC0414 - a fixture
 from tests.unit.events import event

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
-from processing.parking.memory import MemoryParkingStore
-from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
+from processing.batch.processor import BatchProcessor
 from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.parking.batch import Parking
-from processing.parking.store import EntryKind
-from processing.batch.processor import BatchProcessor
-from processing.redrive.redrive import Redrive
 from processing.handlers.retry import RetryPolicy
+from processing.parking.batch import Parking
+from processing.parking.memory import MemoryParkingStore
+from processing.parking.store import EntryKind
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
+from processing.progress.memory import MemoryProgressStore
+from processing.redrive.redrive import Redrive
 from processing.settings import ProcessingSettings
 from tests.unit.events import SOURCE, event
 

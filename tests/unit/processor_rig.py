@@ -13,10 +13,11 @@ from breaker import (
     CircuitState,
     MemoryCircuitStore,
 )
-from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
+from processing.batch.processor import BatchProcessor
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.batch.processor import BatchProcessor
+from processing.poison.memory import MemoryPoisonQueue
+from processing.progress.memory import MemoryProgressStore
 from processing.settings import ProcessingSettings
 from tests.unit.events import event
 

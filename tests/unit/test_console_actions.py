@@ -19,9 +19,9 @@ from breaker import (
     StoreUnavailableError,
 )
 from console.app import create_app
+from console.backplane.coordination import MemoryCoordination
 from console.backplane.stream import Document, MemoryBackplane
 from console.live.circuit_feed import feed_circuit
-from console.backplane.coordination import MemoryCoordination
 from console.live.fanout import Fanout
 from console.settings import ConsoleSettings
 
@@ -197,7 +197,7 @@ async def test_without_the_apps_settings_the_circuit_works_all_the_same(page: Pa
 
 class Away(MemoryBackplane):
     async def publish(self, *_: Any, **__: Any) -> list[str]:
-        from console.backplane.stream import BackplaneError
+        from console.errors import BackplaneError
 
         raise BackplaneError("away")
 

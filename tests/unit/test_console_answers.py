@@ -12,14 +12,15 @@ import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from breaker.stores.redis import connect
-from console.web.responses import Answer
 from console.app import create_app
-from console.backplane.coordination import CoordinationError, MemoryCoordination
-from console.web.headers import HEADERS
-from console.poison.documents import full, summary
-from console.backplane.redis_stream import RedisBackplane
+from console.backplane.coordination import MemoryCoordination
 from console.backplane.redis_coordination import RedisCoordination
+from console.backplane.redis_stream import RedisBackplane
+from console.errors import CoordinationError
+from console.poison.documents import full, summary
 from console.settings import ConsoleSettings
+from console.web.headers import HEADERS
+from console.web.responses import Answer
 from processing.poison.message import ErrorDetail
 from tests.silent_server import SilentServer
 from tests.unit.test_console_poison import message

@@ -9,7 +9,8 @@ import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.app import create_app
-from console.settings import ConsoleSettings, ConsoleSettingsError
+from console.errors import ConsoleSettingsError
+from console.settings import ConsoleSettings
 
 TOKEN = "a-token-of-32-characters-for-test"
 

@@ -13,18 +13,18 @@ from typing import Any, cast
 import pytest
 from starlette.websockets import WebSocket, WebSocketState
 
-from console.reader import duties as duties_module
-from console.live import websocket as live
 from console.access.auth import Caller
-from console.backplane.stream import MemoryBackplane
 from console.backplane.coordination import MemoryCoordination
-from console.reader.duties import Duties
+from console.backplane.stream import MemoryBackplane
+from console.live import websocket as live
 from console.live.fanout import Fanout
 from console.live.websocket import Browser
-from console.poison.redrive import REDRIVE
-from console.settings import ConsoleSettings
 from console.poison.lazy_operations import Tools
+from console.poison.redrive import REDRIVE
+from console.reader import duties as duties_module
+from console.reader.duties import Duties
 from console.reader.vitals import NoVitalSigns
+from console.settings import ConsoleSettings
 
 
 class Socket:

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from console.reader import duties as module
-from console.backplane.stream import MemoryBackplane, NotReaderError
 from console.backplane.coordination import MemoryCoordination
-from console.reader.duties import Duties
+from console.backplane.stream import MemoryBackplane
+from console.errors import NotReaderError, ToolsError
 from console.live.fanout import Fanout
-from console.settings import ConsoleSettings
-from console.poison.lazy_operations import Tools, ToolsError
-from console.reader.vitals import NoVitalSigns
 from console.live.presence import PAGE, TAIL
+from console.poison.lazy_operations import Tools
+from console.reader import duties as module
+from console.reader.duties import Duties
+from console.reader.vitals import NoVitalSigns
+from console.settings import ConsoleSettings
 
 REAL = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from console.backplane.stream import BackplaneError, Document, MemoryBackplane, Message
 from console.backplane.coordination import MemoryCoordination
+from console.backplane.stream import Document, MemoryBackplane, Message
+from console.errors import BackplaneError
 from console.live.fanout import READ, Fanout
 from console.live.ring import FRAME_ITEMS, Ring
 from console.live.snapshot import LINES, Snapshot

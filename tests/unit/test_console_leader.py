@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from console.reader import election as module
-from console.backplane.stream import MemoryBackplane
 from console.backplane.coordination import READER, MemoryCoordination
+from console.backplane.stream import MemoryBackplane
+from console.reader import election as module
 from console.reader.election import Leader, Say
 
 

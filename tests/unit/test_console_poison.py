@@ -11,18 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from console.backplane.coordination import MemoryCoordination
-from console.poison.jobs import selection_in
-from console.poison.api import AT_ONCE, BROWSE, Catalogue, PoisonApi, look
+from console.errors import ToolsError
+from console.poison.api import PoisonApi
+from console.poison.catalogue import AT_ONCE, BROWSE, Catalogue, look
 from console.poison.documents import full, matches, summary, text_of
-from console.poison.lazy_operations import Tools, ToolsError
-from processing.progress.memory import MemoryPoisonQueue
-from processing.parking.memory import MemoryParkingStore
-from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
+from console.poison.jobs import selection_in
+from console.poison.lazy_operations import Tools
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.operations import PoisonStorage
 from processing.parking.event import Position, position_of
+from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import Entry
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import ClaimCheck, ErrorDetail, PoisonMessage
 
 

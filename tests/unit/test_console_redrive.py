@@ -13,24 +13,24 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from console.poison import api as poison_module
 from console.access.auth import Caller
-from console.backplane.stream import LOG, MemoryBackplane
 from console.backplane.coordination import MemoryCoordination
+from console.backplane.stream import LOG, MemoryBackplane
+from console.errors import ToolsError
 from console.live.incident_log import IncidentLog
-from console.poison.api import BROWSE, Catalogue
+from console.poison import api as poison_module
+from console.poison.catalogue import BROWSE, Catalogue
+from console.poison.lazy_operations import Tools
 from console.poison.redrive import LEASE_SECONDS, REDRIVE, RedriveApi
-from console.poison.lazy_operations import Tools, ToolsError
-from processing.progress.memory import MemoryPoisonQueue
-from processing.parking.memory import MemoryParkingStore
-from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
-from processing.redrive.discard import Discard
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
+from processing.handlers.retry import RetryPolicy
 from processing.operations import PoisonStorage
 from processing.parking.batch import Parking
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
+from processing.redrive.discard import Discard
 from processing.redrive.redrive import Redrive
-from processing.handlers.retry import RetryPolicy
 from tests.unit.test_console_poison import message
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from starlette.exceptions import HTTPException
 
+from console.errors import ConsoleSettingsError
+from console.settings import ConsoleSettings
 from console.web.requests import check_callback_host
-from console.settings import ConsoleSettings, ConsoleSettingsError
 
 TOKEN = "0123456789abcdef"
 

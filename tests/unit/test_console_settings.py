@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from console.settings import ConsoleSettings, ConsoleSettingsError
+from console.errors import ConsoleSettingsError
+from console.settings import ConsoleSettings
 
 TOKEN = "a-token-of-32-characters-for-test"
 

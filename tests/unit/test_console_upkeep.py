@@ -13,10 +13,10 @@ from breaker import (
     MemoryCircuitStore,
     StoreUnavailableError,
 )
-from console.live import circuit_feed
 from console import background as upkeep
-from console.backplane.stream import MemoryBackplane, Message
 from console.backplane.coordination import MemoryCoordination
+from console.backplane.stream import MemoryBackplane, Message
+from console.live import circuit_feed
 from console.live.fanout import Fanout
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 
-from processing.poison.memory import MemoryClaimChecks
-from processing.redrive.discard import Discard
 from processing.errors import StorageUnavailableError
 from processing.parking.batch import Parking
+from processing.poison.memory import MemoryClaimChecks
 from processing.poison.message import ClaimCheck
-from processing.redrive.redrive import RedriveSummary, Selection
+from processing.redrive.discard import Discard
+from processing.redrive.selection import Selection
+from processing.redrive.summary import RedriveSummary
 from tests.unit.events import batch
 from tests.unit.parking_rig import Rig, keyed, rig
 

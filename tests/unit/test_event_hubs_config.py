@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proton import Message
 
+from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
 from local.event_hubs.connection.address import Address, parse_address
 from local.event_hubs.connection.cbs import Authorization
-from local.event_hubs.config import ConfigError, HubConfig, NamespaceConfig
+from local.event_hubs.connection.tokens import TokenError, check_token
 from local.event_hubs.errors import AmqpError
 from local.event_hubs.protocol.sasl import AMQP_HEADER, SASL_HEADER, SaslServer
-from local.event_hubs.connection.tokens import TokenError, check_token
 
 
 def document(*entities: dict[str, Any]) -> dict[str, Any]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.event_hubs.hub.epochs import MAX_RECEIVERS, Admission, Receiver, admit
 from local.event_hubs.errors import LINK_STOLEN, RESOURCE_LIMIT_EXCEEDED
+from local.event_hubs.hub.epochs import MAX_RECEIVERS, Admission, Receiver, admit
 
 
 def plain(count: int) -> list[Receiver]:

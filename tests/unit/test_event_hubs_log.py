@@ -9,12 +9,12 @@ from azure.eventhub._pyamqp._decode import decode_payload
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.event_hubs.hub import partition_log as module_of_log
 from local.event_hubs.config import HubConfig
 from local.event_hubs.errors import AmqpError
+from local.event_hubs.hub import partition_log as module_of_log
 from local.event_hubs.hub.hub import EventHub
-from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.hub.messages import BATCH_FORMAT, Published
+from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.hub.positions import (
     LATEST,
     START,

@@ -13,7 +13,6 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from proton import Message as ProtonMessage
 
-from local.event_hubs.protocol.encoding import skip_value
 from local.event_hubs.errors import AmqpError
 from local.event_hubs.hub.messages import (
     BATCH_FORMAT,
@@ -21,6 +20,7 @@ from local.event_hubs.hub.messages import (
     split,
     with_delivery_annotations,
 )
+from local.event_hubs.protocol.encoding import skip_value
 
 PRIMITIVES = st.none() | st.booleans() | st.integers(-(2**31), 2**31 - 1) | st.text(max_size=20)
 

@@ -14,15 +14,15 @@ from azure.functions.eventhub import EventHubTriggerConverter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from local.functions_host.site.manual import manual_invocation
 from local.functions_host.triggers.event_hubs.encoding import (
     DataType,
     PartitionContext,
     encode_batch,
     encode_one,
 )
-from local.functions_host.worker.functions import Function
-from local.functions_host.site.manual import manual_invocation
 from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
+from local.functions_host.worker.functions import Function
 
 CONTEXT = PartitionContext("ns.local", "events", "$Default", "3").to_json()
 ENQUEUED_MS = 1_769_860_800_123  # 2026-01-31T12:00:00.123Z

@@ -11,14 +11,14 @@ from datetime import timedelta
 import pytest
 from azure.eventhub._pyamqp.message import Message
 
-from local.functions_host.worker.cancellation import CancellationToken
+from local.functions_host.host_json.options import EventHubsOptions
 from local.functions_host.triggers.event_hubs.checkpoint import PartitionCheckpoint
+from local.functions_host.triggers.event_hubs.partition import PartitionProcessor
+from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
+from local.functions_host.worker.cancellation import CancellationToken
 from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.worker.functions import Function
-from local.functions_host.host_json.options import EventHubsOptions
-from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
 from local.functions_host.worker.retry_policy import RetryPolicy
-from local.functions_host.triggers.event_hubs.partition import PartitionProcessor
 from local.functions_host.worker.worker import Datum, Result
 
 OK = Result(ok=True, value=None, outputs={})

@@ -11,10 +11,10 @@ from typing import Any, cast
 
 import pytest
 
-from local.functions_host.worker.execution import Executor
-from local.functions_host.worker.functions import Function
 from local.functions_host.host import Host
 from local.functions_host.supervisor import Supervisor
+from local.functions_host.worker.execution import Executor
+from local.functions_host.worker.functions import Function
 
 
 @dataclass

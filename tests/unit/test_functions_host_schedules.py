@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from local.functions_host.triggers.timer.listener import TimerListener
+from local.functions_host.triggers.timer.ncrontab import Cron, parse_schedule
+from local.functions_host.triggers.timer.schedule_monitor import ScheduleStatus, is_worth_monitoring
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import Function
-from local.functions_host.triggers.timer.schedule_monitor import ScheduleStatus, is_worth_monitoring
-from local.functions_host.triggers.timer.ncrontab import Cron, parse_schedule
-from local.functions_host.triggers.timer.listener import TimerListener
 from local.functions_host.worker.worker import Datum, Result
 
 

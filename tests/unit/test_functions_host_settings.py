@@ -12,13 +12,13 @@ import pytest
 
 from local.functions_host.app_settings import AppSettings, load_settings_file
 from local.functions_host.errors import AppLoadError, HostJsonError, SettingsError
-from local.functions_host.worker.functions import Function
-from local.functions_host.host_json.reader import load_host_json
 from local.functions_host.host_json.options import HostJson
-from local.functions_host.worker.protos import Message
-from local.functions_host.worker.retry_policy import RetryPolicy
+from local.functions_host.host_json.reader import load_host_json
 from local.functions_host.host_json.timespan import format_timespan, parse_timespan
 from local.functions_host.triggers.event_hubs.source import EventHubsSource
+from local.functions_host.worker.functions import Function
+from local.functions_host.worker.protos import Message
+from local.functions_host.worker.retry_policy import RetryPolicy
 from local.site import SiteState
 
 

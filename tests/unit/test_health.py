@@ -11,9 +11,9 @@ from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.exceptions import ConnectError
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from processing.progress.memory import MemoryProgressStore
 from processing.monitoring.health import Health
 from processing.partitions.lag import LagReader, PartitionLag
+from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
 from tests.unit.events import SOURCE
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from processing.parking.memory import MemoryParkingStore
 from processing.errors import LeaseLostError
+from processing.parking.memory import MemoryParkingStore
 from processing.redrive.key_lease import KeyLease
 from tests.unit.events import SOURCE
 from tests.unit.parking_rig import turns

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.batch.split import KeylessOrder, split_into_lanes
+from processing.batch.split import split_into_lanes
+from processing.settings import KeylessOrder
 from tests.unit.events import event
 
 keys = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "ключ", "0"])), max_size=40)

@@ -17,12 +17,12 @@ from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueClient
 
 from loadtest.arguments import parse
+from loadtest.errors import UsageError
+from loadtest.plan.settings import AppLimits, Settings, Target
+from loadtest.send.producer_client import event_hub_producer
 from loadtest.target.azure import PREFIX, REQUIRED, read_azure_endpoints
 from loadtest.target.clients import blob_container, management_headers, poison_queue, redis_options
 from loadtest.target.endpoints import Endpoints
-from loadtest.errors import UsageError
-from loadtest.send.producer_client import event_hub_producer
-from loadtest.plan.settings import AppLimits, Settings, Target
 
 ROOT = Path(__file__).parents[2]
 VALUES = {

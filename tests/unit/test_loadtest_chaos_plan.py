@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.arguments import parse
+from loadtest.errors import UsageError
 from loadtest.plan.chaos import LASTING, MOST_KILLS, FaultKind, PlannedFault, draw
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.sweep import Outcome, Sweep, parse_seeds, tabulate
-from loadtest.errors import UsageError
-from loadtest.plan.workload import Delay, Workload
 from loadtest.plan.settings import Settings
+from loadtest.plan.workload import Delay, Workload
+from loadtest.sweep import Outcome, Sweep, parse_seeds, tabulate
 
 seeds = st.integers(0, 10_000)
 

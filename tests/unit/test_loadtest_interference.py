@@ -6,9 +6,10 @@ import asyncio
 from typing import Any, cast
 
 from loadtest.faults.injection import Interference
-from loadtest.observe.observer import Keys, Observer, Sample
+from loadtest.observe.observer import Observer, Sample
 from loadtest.operator import Operator
 from loadtest.plan.settings import Scenario, Settings
+from loadtest.target.keys import Keys
 
 NOWHERE = cast("Any", None)
 """Endpoints and what faults hit: nothing of them is reached for here."""

@@ -8,9 +8,9 @@ import pytest
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import ConnectError
 
-from loadtest.send.producer import Order, filled_batches, send_all
-from loadtest.plan.workload import Workload
 from loadtest.plan.settings import Scenario
+from loadtest.plan.workload import Workload
+from loadtest.send.producer import Order, filled_batches, send_all
 
 Sent = tuple[str, int, str | None]
 

@@ -15,12 +15,12 @@ from loadtest.__main__ import write
 from loadtest.arguments import parse
 from loadtest.faults.chaos import FaultDone
 from loadtest.plan.chaos import FaultKind
-from loadtest.verify.metrics import measure, percentile
-from loadtest.report.page import render
-from loadtest.report.timeline import state_spans, svg
-from loadtest.report.report import stopped_spans
 from loadtest.plan.settings import Settings
+from loadtest.report.page import render
+from loadtest.report.report import stopped_spans
 from loadtest.report.summary import fault_lines, show
+from loadtest.report.timeline import state_spans, svg
+from loadtest.verify.metrics import measure, percentile
 from tests.unit.loadtest_run import BASE_US, HISTORY, entry, judge, ledgers, outage_workload, report
 
 PROMISED = {

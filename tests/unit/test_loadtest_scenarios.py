@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.plan.workload import Expectation, Fault, Workload
 from loadtest.plan.settings import Scenario
+from loadtest.plan.workload import Expectation, Fault, Workload
 
 workloads = st.builds(
     Workload,

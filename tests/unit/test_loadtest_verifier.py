@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from loadtest.plan.settings import Scenario
+from loadtest.plan.workload import Expectation, Fault, Workload
 from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
-from loadtest.plan.workload import Expectation, Fault, Workload
-from loadtest.plan.settings import Scenario
 from tests.unit.loadtest_run import (
     ALERTS,
     CLOSED_US,

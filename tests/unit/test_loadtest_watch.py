@@ -7,9 +7,9 @@ from io import StringIO
 
 from rich.console import Console
 
-from loadtest.observe.observer import Sample
-from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.completion import IDLE_SECONDS, Watch
+from loadtest.observe.display import Display, Stage, stage_of
+from loadtest.observe.observer import Sample
 
 
 def watch() -> Watch:

@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.stack.cloud import CloudSettings, build_app
 from local.services.cloud import SITE_PATH
 from local.site import SiteState
+from local.stack.cloud import CloudSettings, build_app
 from local.state_directory import StateDirectory
 
 KEY = {"aeg-sas-key": "key"}

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from processing.poison.claim_checks import BodyState, states, whole
-from processing.redrive.discard import Discard
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.parking.store import EntryKind
+from processing.poison.claim_checks import BodyState, states, with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.redrive.redrive import RedriveSummary, Selection
+from processing.redrive.discard import Discard
+from processing.redrive.selection import Selection
+from processing.redrive.summary import RedriveSummary
 from tests.unit.events import batch, event
 from tests.unit.parking_rig import Rig, rig
 
@@ -212,4 +213,4 @@ async def test_a_blob_that_holds_something_else(held: bytes) -> None:
         assert message.claim_check is not None
         made.claims.blobs[message.claim_check.blob] = held
         with pytest.raises(BodyLostError, match="holds something else"):
-            await whole(message, made.claims)
+            await with_body(message, made.claims)

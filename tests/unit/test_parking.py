@@ -191,7 +191,7 @@ async def test_crash_before_the_poison_queue() -> None:
         made.bad = {0}
         events = keyed("a", "a")
         dying = made.processor()
-        dying.poison = Dying()
+        dying.parts = replace(dying.parts, poison=Dying())
         with pytest.raises(StorageUnavailableError):
             await dying.process(batch(events))
         assert await made.parked(EntryKind.UNANNOUNCED) == [0]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.handlers.retry import Failure, FailureKind
+from processing.poison.message import ClaimCheck, PoisonMessage
 from tests.unit.events import SOURCE, event
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 
@@ -12,18 +13,18 @@ from breaker import (
     Permit,
 )
 from processing.batch import shutdown
-from processing.progress.memory import MemoryProgressStore
+from processing.batch.shutdown import wait_idle
 from processing.errors import (
     DependencyUnavailableError,
     PoisonEventError,
     ShutdownError,
 )
 from processing.event import Event, Source
-from processing.poison.message import PoisonMessage
-from processing.progress.store import Mark
 from processing.handlers.retry import RetryPolicy
-from processing.batch.shutdown import wait_idle
 from processing.handlers.time_limit import TimeLimit
+from processing.poison.message import PoisonMessage
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Mark
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.processor_rig import keyed, parts, trip
 
@@ -105,14 +106,13 @@ async def test_shutdown_gives_the_probe_of_a_kept_event_back() -> None:
         pauses += 1
         if pauses == 2:
             made.processor.stop()
-        await made.processor.gate.pause(seconds)
+        await made.processor.parts.gate.pause(seconds)
 
     async with parts(
         down, settings={"hold_seconds": 60.0}, breaker_settings={"half_open_permits": 1}
     ) as made:
-        made.processor.retry = RetryPolicy(
-            max_attempts=2, initial_seconds=0, max_seconds=0, sleep=pause
-        )
+        retry = RetryPolicy(max_attempts=2, initial_seconds=0, max_seconds=0, sleep=pause)
+        made.processor.parts = replace(made.processor.parts, retry=retry)
         await trip(made.breaker)
         await made.breaker.approve(1, "op")
         running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
@@ -167,7 +167,8 @@ async def test_a_handler_that_does_not_end_keeps_no_instance(
         await release.wait()
 
     async with parts(deaf, settings={"handler_timeout_seconds": 0.001}) as made:
-        made.processor.handle = TimeLimit(0.001).limited(made.processor.handle)
+        limited = TimeLimit(0.001).limited(made.processor.parts.handle)
+        made.processor.parts = replace(made.processor.parts, handle=limited)
         running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
         await started.wait()
         made.processor.stop()

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from processing.progress.memory import MemoryPoisonQueue
 from processing.errors import (
     PoisonEventError,
     StorageUnavailableError,
 )
 from processing.event import Event
+from processing.poison.memory import MemoryPoisonQueue
 from processing.poison.message import PoisonMessage
 from processing.progress.store import Mark
 from tests.unit.events import SOURCE, batch, event
@@ -31,7 +32,7 @@ async def test_poison_queue_down_holds_the_batch() -> None:
             raise PoisonEventError("bad")
 
     async with parts(poison, settings={"hold_seconds": 0.0}) as made:
-        made.processor.poison = Down()
+        made.processor.parts = replace(made.processor.parts, poison=Down())
         with pytest.raises(StorageUnavailableError, match="queue is down"):
             await made.processor.process(batch(keyed("ok", "bad", "bad")))
         progress = await made.progress.load(SOURCE)
@@ -72,7 +73,7 @@ async def test_a_failed_lane_halts_the_others() -> None:
             await asyncio.sleep(0)
 
     async with parts(behave, settings={"hold_seconds": 0.0}) as made:
-        made.processor.poison = Down()
+        made.processor.parts = replace(made.processor.parts, poison=Down())
         with pytest.raises(StorageUnavailableError):
             await made.processor.process(batch(keyed("bad", "ok", "ok", "ok")))
         assert made.handled == [1]
@@ -94,7 +95,8 @@ async def test_a_short_outage_of_storage_is_waited_out() -> None:
         raise PoisonEventError("bad")
 
     async with parts(poison) as made:
-        made.processor.poison = queue = Flaky()
+        queue = Flaky()
+        made.processor.parts = replace(made.processor.parts, poison=queue)
         result = await made.processor.process(batch(keyed("a")))
         assert result.poisoned == 1
         assert len(queue.messages) == 1

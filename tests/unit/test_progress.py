@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from processing.progress.memory import MemoryProgressStore
 from processing.errors import OwnershipLostError, StorageUnavailableError
-from processing.progress.store import BatchProgress, Mark, Progress, ProgressMode, open_for
+from processing.progress.group_commit import BatchProgress
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Mark, Progress, open_for
+from processing.settings import ProgressMode
 from tests.unit.events import SOURCE, batch, event
 
 

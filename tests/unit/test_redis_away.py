@@ -8,11 +8,11 @@ import pytest
 
 from breaker import BreakerSettings
 from breaker.stores.redis import Client, connect
-from processing.progress.redis import RedisProgressStore
-from processing.parking.redis import RedisParkingStore
-from processing.monitoring.redis_vitals import RedisVitals
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.handlers.ledger import LedgerHandler
+from processing.monitoring.redis_vitals import RedisVitals
+from processing.parking.redis import RedisParkingStore
+from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
 from tests.unit.events import SOURCE, event
 

@@ -9,10 +9,11 @@ import pytest
 
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
-from processing.redrive.held_messages import HeldMessages
 from processing.parking.store import EntryKind
 from processing.poison.queue import browse
-from processing.redrive.redrive import Redrive, Selection
+from processing.redrive.held_messages import HeldMessages
+from processing.redrive.redrive import Redrive
+from processing.redrive.selection import Selection
 from tests.unit.events import SOURCE, batch, event
 from tests.unit.parking_rig import Rig, keyed, of_key, rig, turns
 

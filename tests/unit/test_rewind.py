@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import Checkpoint, HostCheckpoints, Ownership
 from processing.partitions.positions import HubPosition, HubPositions, HubRange
-from processing.progress.memory import MemoryProgressStore
-from processing.parking.memory import MemoryParkingStore
-from processing.progress.store import Mark, Progress
 from processing.partitions.rewind import Rewind, RewindRefusedError
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Mark, Progress
 from tests.unit.events import SOURCE, event
 
 

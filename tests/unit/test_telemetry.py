@@ -13,13 +13,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from processing.progress.memory import MemoryPoisonQueue, MemoryProgressStore
+from processing.batch.processor import BatchProcessor
 from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.batch.processor import BatchProcessor
-from processing.settings import ProcessingSettings
 from processing.monitoring.telemetry import Telemetry, key_hash
+from processing.poison.memory import MemoryPoisonQueue
+from processing.progress.memory import MemoryProgressStore
+from processing.settings import ProcessingSettings
 from tests.unit.events import batch, event
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -87,10 +88,10 @@ async def test_durations_and_lag(rig: Rig) -> None:
     """Every call of the handler is measured, every finished event has its lag."""
     await rig.process(event(0, "a"), event(1, "secret-key"))
     rig.telemetry.handler_late()
-    assert [p.value for p in rig.points("processing.handlers.loading.overdue")] == [1]
-    calls = {p.attributes["outcome"]: p.count for p in rig.points("processing.handlers.loading.duration")}
+    assert [p.value for p in rig.points("processing.handler.overdue")] == [1]
+    calls = {p.attributes["outcome"]: p.count for p in rig.points("processing.handler.duration")}
     assert calls == {"ok": 1, "error": 1}
-    (lag,) = rig.points("processing.partitions.lag")
+    (lag,) = rig.points("processing.lag")
     assert lag.count == 2
     assert lag.min > 0
     (duration,) = rig.points("processing.batch.duration")

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from breaker.stores.redis import connect
-from processing.monitoring.redis_vitals import RECORDS, RedisVitals
 from processing.errors import StorageUnavailableError
 from processing.event import Event, Source
+from processing.monitoring.redis_vitals import RECORDS, RedisVitals
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import LOOKS_A_SECOND, Vitals, vitals_key, write_vitals
 

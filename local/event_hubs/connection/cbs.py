@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 from proton import Message, int32, symbol
 
-from local.event_hubs.errors import AUTH_FAILED, NOT_ALLOWED, UNAUTHORIZED, AmqpError
 from local.event_hubs.connection.request_reply import text
 from local.event_hubs.connection.tokens import Grant, TokenError, check_token
+from local.event_hubs.errors import AUTH_FAILED, NOT_ALLOWED, UNAUTHORIZED, AmqpError
 
 
 class Authorization:

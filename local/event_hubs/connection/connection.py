@@ -9,16 +9,16 @@ from typing import Any
 
 from cproton import PN_CONNECTION_REMOTE_CLOSE, PN_CONNECTION_REMOTE_OPEN
 
-from local.event_hubs.protocol import frames
 from local.event_hubs.connection.endpoints import Endpoints
-from local.event_hubs.protocol.engine import MAX_FRAME_SIZE, Engine
-from local.event_hubs.errors import INTERNAL_ERROR, AmqpError
-from local.event_hubs.protocol.late_writer import LateWriter
-from local.event_hubs.protocol.handshake import Layers
 from local.event_hubs.connection.links import LinkHandler
+from local.event_hubs.connection.tracking_id import Tracking
+from local.event_hubs.errors import INTERNAL_ERROR, AmqpError
+from local.event_hubs.protocol import frames
+from local.event_hubs.protocol.engine import MAX_FRAME_SIZE, Engine
+from local.event_hubs.protocol.handshake import Layers
+from local.event_hubs.protocol.late_writer import LateWriter
 from local.event_hubs.protocol.sasl import AMQP_HEADER
 from local.event_hubs.service import Service
-from local.event_hubs.connection.tracking_id import Tracking
 
 READ_SIZE = 64 * 1024
 HANDSHAKE_SECONDS = 60.0

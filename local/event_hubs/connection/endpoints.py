@@ -24,15 +24,15 @@ from cproton import (
 )
 from proton import Link, Session
 
-from local.event_hubs.protocol.engine import UNREADABLE, EventHandler, identity
-from local.event_hubs.errors import ILLEGAL_STATE, RESOURCE_LIMIT_EXCEEDED, AmqpError, malformed
-from local.event_hubs.protocol.message_formats import MessageFormats
-from local.event_hubs.protocol.frames import OPEN, Frame, reserve_padding_room
 from local.event_hubs.connection.links import LinkHandler, Owner, refuse
 from local.event_hubs.connection.publisher import Publisher
 from local.event_hubs.connection.routing import Router
-from local.event_hubs.service import Service
 from local.event_hubs.connection.subscription import TURN_EVENTS, Subscription
+from local.event_hubs.errors import ILLEGAL_STATE, RESOURCE_LIMIT_EXCEEDED, AmqpError, malformed
+from local.event_hubs.protocol.engine import UNREADABLE, EventHandler, identity
+from local.event_hubs.protocol.frames import OPEN, Frame, reserve_padding_room
+from local.event_hubs.protocol.message_formats import MessageFormats
+from local.event_hubs.service import Service
 
 MAX_LINKS = 5000
 """Links of one connection, those that were refused and not yet closed by the peer among them."""

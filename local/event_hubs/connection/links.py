@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from local.event_hubs.errors import AmqpError
 from local.event_hubs.connection.tracking_id import Tracking
+from local.event_hubs.errors import AmqpError
 
 
 class Owner(Protocol):

@@ -7,10 +7,10 @@ from typing import Any
 
 from proton import UNDESCRIBED, Array, Data, Message, int32, symbol, timestamp
 
+from local.event_hubs.connection.request_reply import text
 from local.event_hubs.errors import NOT_FOUND, UNAUTHORIZED, AmqpError
 from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.hub.namespace import Namespace
-from local.event_hubs.connection.request_reply import text
 
 HUB = "com.microsoft:eventhub"
 PARTITION = "com.microsoft:partition"

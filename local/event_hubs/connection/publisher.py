@@ -20,10 +20,10 @@ from cproton import (
 )
 from proton import Delivery
 
-from local.event_hubs.hub.epochs import Receiver
-from local.event_hubs.errors import DETACH_FORCED, MESSAGE_SIZE_EXCEEDED, AmqpError
-from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.connection.links import LinkHandler, Owner
+from local.event_hubs.errors import DETACH_FORCED, MESSAGE_SIZE_EXCEEDED, AmqpError
+from local.event_hubs.hub.epochs import Receiver
+from local.event_hubs.hub.hub import EventHub
 
 MAX_MESSAGE_SIZE = 1024 * 1024
 CREDIT = 300

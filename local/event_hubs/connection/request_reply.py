@@ -22,9 +22,9 @@ from cproton import (
 )
 from proton import Delivery, Message
 
-from local.event_hubs.protocol.engine import UNREADABLE
-from local.event_hubs.errors import MESSAGE_SIZE_EXCEEDED, AmqpError, malformed
 from local.event_hubs.connection.links import LinkHandler, Owner
+from local.event_hubs.errors import MESSAGE_SIZE_EXCEEDED, AmqpError, malformed
+from local.event_hubs.protocol.engine import UNREADABLE
 
 MAX_REQUEST_SIZE = 64 * 1024
 MAX_QUEUED_REPLIES = 1000

@@ -9,16 +9,16 @@ from cproton import pn_link_session
 
 from local.event_hubs.connection.address import CBS, Address, address_of
 from local.event_hubs.connection.cbs import Authorization
-from local.event_hubs.protocol.engine import identity
+from local.event_hubs.connection.links import LinkHandler, Owner
+from local.event_hubs.connection.management import Management
+from local.event_hubs.connection.publisher import Publisher
+from local.event_hubs.connection.request_reply import ReplyLink, RequestLink
+from local.event_hubs.connection.subscription import RUNTIME_METRIC, Subscription
 from local.event_hubs.errors import NOT_ALLOWED, AmqpError, no_partition
 from local.event_hubs.hub.hub import EventHub
-from local.event_hubs.connection.links import LinkHandler, Owner
 from local.event_hubs.hub.partition_log import PartitionLog
-from local.event_hubs.connection.management import Management
-from local.event_hubs.connection.request_reply import ReplyLink, RequestLink
-from local.event_hubs.connection.publisher import Publisher
+from local.event_hubs.protocol.engine import identity
 from local.event_hubs.service import Service
-from local.event_hubs.connection.subscription import RUNTIME_METRIC, Subscription
 
 
 class Router:

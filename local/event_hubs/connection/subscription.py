@@ -22,12 +22,12 @@ from cproton import (
 )
 from proton import Described, Link
 
-from local.event_hubs.hub.epochs import Receiver
-from local.event_hubs.errors import ARGUMENT_ERROR, AmqpError
-from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.connection.links import LinkHandler, Owner
-from local.event_hubs.hub.partition_log import PartitionLog
+from local.event_hubs.errors import ARGUMENT_ERROR, AmqpError
+from local.event_hubs.hub.epochs import Receiver
+from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.hub.messages import with_delivery_annotations
+from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.hub.positions import START, Position, first_sequence, parse_selector
 
 EPOCH = "com.microsoft:epoch"

@@ -14,8 +14,8 @@ from typing import Any
 from proton import Condition
 
 from local.event_hubs.connection.address import address_of
-from local.event_hubs.protocol.engine import UNREADABLE
 from local.event_hubs.errors import AmqpError
+from local.event_hubs.protocol.engine import UNREADABLE
 
 _NOWHERE = "NoSystemTracker"
 

@@ -1,0 +1,1 @@
+"""The control server: create hubs, inject faults, steal partitions."""

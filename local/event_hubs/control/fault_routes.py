@@ -22,8 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.event_hubs import json_body
 from local.event_hubs.config import DEFAULT_GROUP, ConfigError
+from local.event_hubs.control import json_body
 from local.event_hubs.control.faults import Faults
 
 type Body = dict[str, Any]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from local.event_hubs.errors import CONNECTION_FORCED, DETACH_FORCED, SERVER_BUSY, AmqpError
-from local.event_hubs.service import Service
 from local.event_hubs.connection.subscription import Subscription
 from local.event_hubs.control.partition_stealer import Thief
+from local.event_hubs.errors import CONNECTION_FORCED, DETACH_FORCED, SERVER_BUSY, AmqpError
+from local.event_hubs.service import Service
 
 
 class Faults:

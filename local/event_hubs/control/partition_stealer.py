@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from local.event_hubs.hub.epochs import Receiver
 from local.event_hubs.errors import AmqpError
+from local.event_hubs.hub.epochs import Receiver
 from local.event_hubs.hub.hub import EventHub
 
 

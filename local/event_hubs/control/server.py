@@ -23,10 +23,10 @@ from starlette.routing import Route
 
 from local.event_hubs.config import ConfigError, HubConfig
 from local.event_hubs.control.fault_routes import FaultRoutes
-from local.event_hubs.errors import NOT_FOUND, AmqpError
 from local.event_hubs.control.faults import Faults
-from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.control.json_body import read_body, whole
+from local.event_hubs.errors import NOT_FOUND, AmqpError
+from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.service import Service
 from local.event_hubs.sockets import listen
 

@@ -1,0 +1,1 @@
+"""The hub's state: partition logs, retention, epochs, throttling, injected faults."""

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from local.event_hubs.config import DEFAULT_GROUP, HubConfig
-from local.event_hubs.hub.epochs import Receiver, admit
 from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
-from local.event_hubs.hub.partition_log import PartitionLog
+from local.event_hubs.hub.epochs import Receiver, admit
+from local.event_hubs.hub.injected_faults import Trouble
 from local.event_hubs.hub.messages import split
+from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.hub.partitioner import RoundRobin, partition_for_key
 from local.event_hubs.hub.retention import Retention
-from local.event_hubs.hub.injected_faults import Trouble
 
 MAX_KEY_CHARACTERS = 128
 _AGE_CHECK_MS = 1000

@@ -11,8 +11,8 @@ import functools
 import struct
 from typing import NamedTuple
 
-from local.event_hubs.protocol.encoding import Buffer, read_compound, read_descriptor, skip_value
 from local.event_hubs.errors import malformed
+from local.event_hubs.protocol.encoding import Buffer, read_compound, read_descriptor, skip_value
 
 BATCH_FORMAT = 0x80013700
 """Message format of a batch: each data section is one encoded message."""

@@ -1,0 +1,1 @@
+"""Bytes on the wire: Proton's engine, handshake, frames, SASL, WebSocket."""

@@ -14,6 +14,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from local.event_hubs.errors import FRAMING_ERROR, AmqpError
 from local.event_hubs.protocol.encoding import (
     LIST8,
     NULL,
@@ -23,7 +24,6 @@ from local.event_hubs.protocol.encoding import (
     read_uint,
     skip_value,
 )
-from local.event_hubs.errors import FRAMING_ERROR, AmqpError
 
 OPEN, BEGIN, ATTACH, FLOW, TRANSFER, DISPOSITION, DETACH, END, CLOSE = range(0x10, 0x19)
 _ERROR, _REJECTED = 0x1D, 0x25

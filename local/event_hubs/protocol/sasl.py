@@ -6,8 +6,8 @@ authorization comes with the tokens that are put on the `$cbs` node afterwards.
 
 from __future__ import annotations
 
-from local.event_hubs.protocol.encoding import U32, read_compound, read_descriptor, skip_value
 from local.event_hubs.errors import FRAMING_ERROR, AmqpError
+from local.event_hubs.protocol.encoding import U32, read_compound, read_descriptor, skip_value
 
 SASL_HEADER = b"AMQP\x03\x01\x00\x00"
 AMQP_HEADER = b"AMQP\x00\x01\x00\x00"

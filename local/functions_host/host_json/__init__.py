@@ -1,0 +1,1 @@
+"""Reading host.json: sections, options, time spans."""

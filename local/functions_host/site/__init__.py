@@ -1,0 +1,1 @@
+"""One host instance as a site: web server, admin endpoints, listeners, manual triggers."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from local.functions_host.triggers import event_grid
 
 if TYPE_CHECKING:
-    from local.functions_host.worker.functions import Function
     from local.functions_host.triggers.http.endpoints import Endpoint
+    from local.functions_host.worker.functions import Function
 
 _log = logging.getLogger("Host.Startup")
 

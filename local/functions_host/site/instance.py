@@ -15,19 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.files import write_json
-from local.functions_host.site.admin import Admin
 from local.functions_host.app_settings import AppSettings, host_id, load_settings_file
-from local.functions_host.triggers.event_hubs.balancing import Balancing
+from local.functions_host.host import Host
+from local.functions_host.host_json.options import HostJson
+from local.functions_host.host_json.reader import load_host_json
+from local.functions_host.logs import apply_log_levels
+from local.functions_host.site.admin import Admin
 from local.functions_host.site.banner import print_functions
+from local.functions_host.site.web import Server, bind, compose
+from local.functions_host.triggers.event_grid import EventGridWebhook
+from local.functions_host.triggers.event_hubs.balancing import Balancing
+from local.functions_host.triggers.http.endpoints import Endpoint, HttpFunctions
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import WAITING, Function, check_supported
-from local.functions_host.host import Host
-from local.functions_host.host_json.reader import load_host_json
-from local.functions_host.host_json.options import HostJson
-from local.functions_host.logs import apply_log_levels
-from local.functions_host.triggers.event_grid import EventGridWebhook
-from local.functions_host.triggers.http.endpoints import Endpoint, HttpFunctions
-from local.functions_host.site.web import Server, bind, compose
 from local.functions_host.worker.worker import Worker
 from local.lifeline import watch_stdin
 

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING
 
 from azure.storage.blob.aio import ContainerClient
 
+from local.functions_host.storage import QUICK_RETRIES, queue_of
 from local.functions_host.triggers.event_hubs.balancing import Balancing
+from local.functions_host.triggers.event_hubs.listener import EventHubsListener
+from local.functions_host.triggers.event_hubs.source import EventHubsSource
+from local.functions_host.triggers.queue import QueueListener
 from local.functions_host.triggers.timer.lease import HOSTS_CONTAINER, SingletonLease
+from local.functions_host.triggers.timer.listener import TimerListener, resolve_schedule
 from local.functions_host.triggers.timer.schedule_monitor import (
     BlobScheduleMonitor,
     ScheduleMonitor,
     is_worth_monitoring,
 )
-from local.functions_host.storage import QUICK_RETRIES, queue_of
-from local.functions_host.triggers.event_hubs.listener import EventHubsListener
-from local.functions_host.triggers.event_hubs.source import EventHubsSource
-from local.functions_host.triggers.queue import QueueListener
-from local.functions_host.triggers.timer.listener import TimerListener, resolve_schedule
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from local.functions_host.app_settings import AppSettings
-    from local.functions_host.worker.execution import Executor
-    from local.functions_host.worker.functions import Function
     from local.functions_host.host_json.options import HostJson
     from local.functions_host.triggers.listener import Listener
+    from local.functions_host.worker.execution import Executor
+    from local.functions_host.worker.functions import Function
 
 
 @dataclass

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from azure.eventhub._pyamqp.message import Message
 
 from local.functions_host.triggers.event_hubs.encoding import data_type_of, encode_batch, encode_one
-from local.functions_host.worker.execution import Invocation
 from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
-from local.functions_host.triggers.timer.schedule_monitor import NEVER
 from local.functions_host.triggers.http.endpoints import http_datum
-from local.functions_host.triggers.timer.ncrontab import Constant
 from local.functions_host.triggers.queue import queue_invocation
 from local.functions_host.triggers.timer.listener import timer_invocation
+from local.functions_host.triggers.timer.ncrontab import Constant
+from local.functions_host.triggers.timer.schedule_monitor import NEVER
+from local.functions_host.worker.execution import Invocation
 from local.functions_host.worker.worker import Datum
 
 if TYPE_CHECKING:

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from local.functions_host.storage import QUICK_RETRIES
 from local.functions_host.worker.cancellation import CancellationToken
 from local.functions_host.worker.execution import Executor, Invocation
-from local.functions_host.storage import QUICK_RETRIES
 from local.functions_host.worker.worker import Datum
 
 if TYPE_CHECKING:
     from azure.storage.queue import QueueMessage
 
-    from local.functions_host.worker.functions import Function
     from local.functions_host.host_json.options import QueuesOptions
+    from local.functions_host.worker.functions import Function
 
 _log = logging.getLogger("Host.Triggers.Queue")
 _INVISIBLE = timedelta(minutes=10)

@@ -1,0 +1,1 @@
+"""The Python worker library, driven in process: loading, execution, outputs, retries."""

@@ -15,8 +15,8 @@ from azure.functions.eventhub import EventHubTriggerConverter
 from azure_functions_runtime.bindings.datumdef import Datum
 from azure_functions_runtime.native_invocation import invocation_request_native
 
-from local.functions_host.worker import protos
 from local.functions_host.errors import AppLoadError
+from local.functions_host.worker import protos
 from local.functions_host.worker.functions import Function
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from proton import Message
 from proton.utils import BlockingConnection
 
 from local.event_hubs import EventHubsServer, NamespaceConfig, Retention
-from local.event_hubs.hub import namespace
 from local.event_hubs import server as module_of_server
 from local.event_hubs.__main__ import build_server, parse_arguments
+from local.event_hubs.hub import namespace
 from tests.contract.event_hubs.frames import BEGINNING
 from tests.contract.event_hubs.support import (
     HUB,

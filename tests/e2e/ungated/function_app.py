@@ -9,9 +9,9 @@ import azure.functions as func
 
 from breaker import Permit
 from processing.batch import processor
+from processing.batch.gate import Gate, Hold
 from processing.bootstrap import Application
 from processing.event import EventBatch
-from processing.batch.gate import Gate, Hold
 
 
 class OpenGate(Gate):

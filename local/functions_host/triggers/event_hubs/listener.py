@@ -11,25 +11,25 @@ from typing import TYPE_CHECKING, Any, cast
 
 from azure.eventhub import TransportType
 
-from local.functions_host.triggers.event_hubs.encoding import PartitionContext
 from local.functions_host.triggers.event_hubs.checkpoint import (
     PartitionCheckpoint,
     open_checkpoint_store,
 )
+from local.functions_host.triggers.event_hubs.encoding import PartitionContext
 from local.functions_host.triggers.event_hubs.ownership import Processor
-from local.functions_host.triggers.event_hubs.receiver import ConsumerClient
 from local.functions_host.triggers.event_hubs.partition import PartitionProcessor
+from local.functions_host.triggers.event_hubs.receiver import ConsumerClient
 
 if TYPE_CHECKING:
     from azure.eventhub.aio import PartitionContext as SdkPartitionContext
 
+    from local.functions_host.host_json.options import EventHubsOptions
     from local.functions_host.triggers.event_hubs.balancing import Balancing
     from local.functions_host.triggers.event_hubs.checkpoint import CheckpointStore
-    from local.functions_host.worker.execution import Executor
-    from local.functions_host.worker.functions import Function
-    from local.functions_host.host_json.options import EventHubsOptions
     from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
     from local.functions_host.triggers.event_hubs.source import EventHubsSource
+    from local.functions_host.worker.execution import Executor
+    from local.functions_host.worker.functions import Function
 
 _log = logging.getLogger("Host.Triggers.EventHubs")
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
 
-from local.functions_host.worker.cancellation import CancellationToken
 from local.functions_host.errors import AppLoadError
-from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.triggers.http.routes import Route, parse_route
+from local.functions_host.worker.cancellation import CancellationToken
+from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.worker.worker import Datum
 
 if TYPE_CHECKING:

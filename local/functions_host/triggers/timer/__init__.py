@@ -1,0 +1,1 @@
+"""Timer triggers: NCRONTAB schedules, their monitor and their lease."""

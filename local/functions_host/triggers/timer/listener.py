@@ -10,17 +10,17 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from local.functions_host.worker.cancellation import CancellationToken
 from local.functions_host.errors import AppLoadError
-from local.functions_host.worker.execution import Executor, Invocation
-from local.functions_host.triggers.timer.schedule_monitor import ScheduleMonitor, ScheduleStatus
 from local.functions_host.triggers.timer.ncrontab import Schedule, parse_schedule
+from local.functions_host.triggers.timer.schedule_monitor import ScheduleMonitor, ScheduleStatus
+from local.functions_host.worker.cancellation import CancellationToken
+from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.worker.worker import Datum
 
 if TYPE_CHECKING:
     from local.functions_host.app_settings import AppSettings
-    from local.functions_host.worker.functions import Function
     from local.functions_host.triggers.timer.lease import Lock
+    from local.functions_host.worker.functions import Function
 
 _log = logging.getLogger("Host.Triggers.Timer")
 

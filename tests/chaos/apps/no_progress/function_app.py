@@ -9,9 +9,9 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 import azure.functions as func
 
 from processing import wiring
-from processing.progress.redis import RedisProgressStore
 from processing.bootstrap import Application
 from processing.event import EventBatch, Source
+from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark, Progress
 
 

@@ -1,0 +1,23 @@
+"""The names of the Redis keys that a load test reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Keys:
+    """Names of the Redis keys of one run and one circuit."""
+
+    run: str
+    circuit_name: str
+    event_keys: Sequence[str] = field(repr=False)
+
+    def ledger(self, name: str) -> str:
+        """A key of this run's ledger."""
+        return f"ledger:{{{self.run}}}:{name}"
+
+    def circuit(self, name: str) -> str:
+        """A key of the circuit."""
+        return f"breaker:{{{self.circuit_name}}}:{name}"
