@@ -35,7 +35,7 @@ SETTINGS = {
 }
 """The least that the app starts with; loading it connects to none of them."""
 
-_PROTOS = Path(__file__).parents[1] / "local" / "functions_host" / "protos.py"
+_PROTOS = Path(__file__).parents[1] / "local" / "functions_host" / "worker" / "protos.py"
 
 
 def _protos() -> ModuleType:

@@ -153,8 +153,8 @@ class Duties:
     async def _read(self) -> dict[str, Any]:
         partitions = self._partitions
         if partitions is None:
-            hub = await self._tools.module("processing.partitions.overview")
-            opening: AbstractAsyncContextManager[Partitions] = hub.open_partitions(
+            operations = await self._tools.module("processing.operations")
+            opening: AbstractAsyncContextManager[Partitions] = operations.open_partitions(
                 self._tools.settings, lease_seconds=self._settings.lease_seconds
             )
             partitions = self._partitions = await self._tools.enter(opening)
@@ -174,9 +174,9 @@ class Duties:
             await show({"time": _now(), "problem": problem[:PROBLEM_CHARS]})
 
         try:
-            hub = await self._tools.module("processing.partitions.overview")
+            operations = await self._tools.module("processing.operations")
             tail = await self._tools.module("console.reader.tail")
-            opening = hub.open_hub(self._tools.settings, group=self._settings.consumer_group)
+            opening = operations.open_hub(self._tools.settings, group=self._settings.consumer_group)
             async with opening as client:
                 await tail.Tail(client, show, tell).run()
         except NotReaderError:

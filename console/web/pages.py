@@ -11,8 +11,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
-STATIC = Path(__file__).parent / "static"
-UPLOT = Path(__file__).parents[1] / "node_modules" / "uplot" / "dist"
+STATIC = Path(__file__).parents[1] / "static"
+UPLOT = Path(__file__).parents[2] / "node_modules" / "uplot" / "dist"
 VENDOR = {
     "/vendor/uplot.js": (UPLOT / "uPlot.iife.min.js", "text/javascript"),
     "/vendor/uplot.css": (UPLOT / "uPlot.min.css", "text/css"),

@@ -26,6 +26,9 @@ from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
 
+PROJECT = Path(__file__).resolve().parents[2]
+"""Where `python -m local` and the other commands run."""
+
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
 _SLOW_STOP_SECONDS = 4.5
@@ -234,6 +237,3 @@ def _fresh_directory(parent: Path) -> Path:
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=parent)).resolve()
-
-
-PROJECT = Path(__file__).resolve().parent.parent

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from processing.errors import LeaseLostError, StorageUnavailableError
-from processing.event import Source
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
 from processing.parking.batch import Parking
@@ -25,12 +24,10 @@ from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.key_replay import KeyReplay
-from processing.redrive.selection import Plan, Selection
+from processing.redrive.selection import Place, Plan, Selection
 from processing.redrive.summary import RedriveFailure, RedriveSummary, Tally
 
 logger = logging.getLogger(__name__)
-
-type Place = tuple[Source, str | None]
 
 
 class Redrive:

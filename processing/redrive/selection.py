@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from processing.event import Source
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import names
-from processing.redrive.redrive import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +42,6 @@ class Plan:
         return sum(self.parked.values()) + sum(
             (message.source, message.key) not in self.parked for message in self.messages
         )
+
+
+type Place = tuple[Source, str | None]

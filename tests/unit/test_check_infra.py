@@ -163,7 +163,7 @@ def test_alerts_ask_for_what_the_app_measures() -> None:
     """A renamed instrument would leave its alert silent for ever."""
     text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text()
     asked = set(re.findall(r'Name == "([\w.]+)"', text))
-    told = (ROOT / "breaker" / "metrics.py", ROOT / "processing" / "telemetry.py")
+    told = (ROOT / "breaker" / "metrics.py", ROOT / "processing" / "monitoring" / "telemetry.py")
     tables = "\n".join(file.read_text().partition('"""\n')[0] for file in told)
     measured = set(re.findall(r"^\| ([a-z]+\.[\w.]+) \|", tables, re.MULTILINE))
     assert asked

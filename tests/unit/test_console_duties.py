@@ -69,7 +69,7 @@ async def heard(said: asyncio.Queue[tuple[str, Any]]) -> tuple[str, Any]:
         (Tools({}), "AzureWebJobsStorage is missing"),
         (Tools(REAL | {"EventHubConnection": "nonsense"}), "EventHubConnection"),
         (Tools(REAL | {"BREAKER_WINDOW_SECONDS": "no"}), "BREAKER_WINDOW_SECONDS"),
-        (BrokenTools({}), "ZeroDivisionError: processing.partitions.overview"),
+        (BrokenTools({}), "ZeroDivisionError: processing.operations"),
     ],
 )
 async def test_a_table_that_cannot_be_read_says_why(
