@@ -1,0 +1,1 @@
+"""Breakwater's tests."""

@@ -22,11 +22,7 @@ from local.services.azurite import azurite_service, storage_connection_string
 from local.services.event_hubs import event_hub_connection, event_hubs_service
 from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
-from tests.processes import running_service, running_stack
-from tests.scheduling import (  # noqa: F401 - pytest looks for its hooks here
-    pytest_collection_modifyitems,
-    pytest_xdist_make_scheduler,
-)
+from tests.support.processes import running_service, running_stack
 
 # A slow machine is no failure: no test here asserts how long something takes.
 hypothesis.settings.register_profile("breakwater", deadline=None, print_blob=True)

@@ -12,8 +12,8 @@ import pytest_asyncio
 from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.stack import Stack
 from local.services.ports import free_port
-from tests.browser.chromium import EXECUTABLE, chromium
-from tests.browser.console_site import Site
+from tests.support.console.chromium import EXECUTABLE, chromium
+from tests.support.console.site import Site
 
 THRESHOLD = 20
 
@@ -29,7 +29,7 @@ def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         app_settings={
             "BREAKER_FAILURE_THRESHOLD": str(THRESHOLD),
             "PROCESSING_RETRY_INITIAL_SECONDS": "0.01",
-            "EVENT_HANDLER": "tests.integration.repairable_handler:RepairableLedger",
+            "EVENT_HANDLER": "tests.support.handlers.repairable:RepairableLedger",
         },
     )
     stack = Stack(settings)

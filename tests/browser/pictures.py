@@ -16,10 +16,10 @@ from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.stack import Stack
 from local.services.child import REPOSITORY
 from local.services.ports import free_port
-from tests.browser.chromium import chromium
-from tests.browser.console_site import Operator, Site
-from tests.e2e.runs import command
-from tests.forked import Forked
+from tests.support.console.chromium import chromium
+from tests.support.console.site import Operator, Site
+from tests.support.forked import Forked
+from tests.support.loadtest.runs import command
 
 IMAGES = REPOSITORY / "docs" / "images"
 DESK: ViewportSize = {"width": 1440, "height": 900}

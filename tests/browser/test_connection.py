@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.async_api import Error, Page, WebSocketRoute, expect
 
-from tests.browser.console_site import READY, Operator, Site
-from tests.patience import HANG_SECONDS
+from tests.support.console.site import READY, Operator, Site
+from tests.support.patience import HANG_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -10,11 +10,11 @@ import secrets
 import pytest
 from playwright.async_api import ViewportSize, expect
 
-from tests.browser.console_site import Operator, Site
-from tests.e2e.runs import command
-from tests.forked import Forked
-from tests.patience import HANG_SECONDS
-from tests.processes import wait_for
+from tests.support.console.site import Operator, Site
+from tests.support.forked import Forked
+from tests.support.loadtest.runs import command
+from tests.support.patience import HANG_SECONDS
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -8,7 +8,7 @@ import secrets
 import pytest
 from playwright.async_api import Route, expect
 
-from tests.browser.console_site import READY, Site
+from tests.support.console.site import READY, Site
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -12,9 +12,9 @@ from azure.storage.queue import QueueMessage
 from playwright.async_api import expect
 
 from loadtest.target.clients import poison_queue
-from tests.browser.chromium import Complaints
-from tests.browser.console_site import READY, Site
-from tests.patience import HANG_SECONDS
+from tests.support.console.chromium import Complaints
+from tests.support.console.site import READY, Site
+from tests.support.patience import HANG_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

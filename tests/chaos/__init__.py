@@ -1,0 +1,1 @@
+"""Runs under seeded faults, and apps that are broken on purpose."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.plan.chaos import FaultKind, draw
-from tests.e2e.runs import Finished, run
+from tests.support.loadtest.runs import Finished, run
 
 APPS = Path(__file__).parent / "apps"
 SEED, EVENTS = 104, 2000

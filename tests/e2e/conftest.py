@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.target.hosts import host_instances
 from local.services.child import REPOSITORY
-from tests.processes import local_command, running_stack, wait_for
+from tests.support.processes import local_command, running_stack, wait_for
 
 type Hosts = Callable[..., AbstractContextManager[str]]
 

@@ -91,7 +91,7 @@ async def test_each_arrives_unchanged_or_is_poisoned_whole(tmp_path: Path) -> No
         scenario=Scenario.STEADY,
         console=False,
         report=tmp_path / "report.json",
-        app_settings={"EVENT_HANDLER": "tests.e2e.keeping_handler:keep"},
+        app_settings={"EVENT_HANDLER": "tests.support.handlers.keeping:keep"},
     )
     async with Stack(settings) as stack:
         endpoints = stack.endpoints

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.runs import run
+from tests.support.loadtest.runs import run
 
 SEED = (
     "--scenario seed --events 2500 --keys 10 --rate 1500 --stall 7 --no-console "

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from loadtest.target.stack import PROJECT, processes_naming
-from tests.e2e.runs import Finished, assert_kept, command, run
-from tests.processes import children_of, wait_for, wait_until_gone
+from tests.support.loadtest.runs import Finished, assert_kept, command, run
+from tests.support.processes import children_of, wait_for, wait_until_gone
 
 LONG = "--scenario steady --events 100000 --rate 500 --no-console"
 DEMO = (

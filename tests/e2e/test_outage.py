@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.e2e.runs import assert_kept, run
+from tests.support.loadtest.runs import assert_kept, run
 
 
 def test_an_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from loadtest.target.hosts import host_instances
 from loadtest.target.keys import Keys
 from loadtest.target.stack import Stack
 from loadtest.verify.collector import connect, read_ledgers
-from tests.forked import run_module_async
+from tests.support.forked import run_module_async
 
 WORKLOAD = Workload(Scenario.STEADY, events=1000, keys=20, poison_every=0, seed=0)
 PATIENCE = 40.0

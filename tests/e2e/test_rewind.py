@@ -16,9 +16,9 @@ from loadtest.target.ownership import CONTAINER
 from loadtest.target.stack import Stack
 from loadtest.verify.collector import connect
 from tests.e2e.test_recreated_hub import PATIENCE, WORKLOAD, manage, send, until
-from tests.forked import run_module_async
+from tests.support.forked import run_module_async
 
-NOTE = {"EVENT_HANDLER": "tests.e2e.noting_handler:NotingHandler"}
+NOTE = {"EVENT_HANDLER": "tests.support.handlers.noting:NotingHandler"}
 
 
 def noted(endpoints: Endpoints) -> list[tuple[str, int]]:

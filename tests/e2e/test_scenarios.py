@@ -14,8 +14,8 @@ from loadtest.target.hosts import host_instances
 from loadtest.target.ownership import read_owners
 from scripts.package_app import ROOT, build
 from tests.e2e.conftest import Hosts
-from tests.e2e.runs import assert_kept, run
-from tests.processes import wait_for
+from tests.support.loadtest.runs import assert_kept, run
+from tests.support.processes import wait_for
 
 WRONG_LANES = Path(__file__).parents[1] / "chaos" / "apps" / "wrong_lanes"
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-import tests.impatient_sdk  # noqa: F401 - what it does when it is imported
-from tests.processes import run_local
+import tests.support.event_hubs.impatient_sdk  # noqa: F401 - what it does when it is imported
+from tests.support.processes import run_local
 
 
 @pytest.fixture

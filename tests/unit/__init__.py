@@ -1,0 +1,1 @@
+"""Tests of one module or a few, in memory; folders mirror the packages."""

@@ -1,0 +1,374 @@
+"""What both stores write beside the state: history, outbox, callbacks, pushes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+
+from breaker import (
+    BreakerSettings,
+    Circuit,
+    CircuitStore,
+    ManualClock,
+    MemoryCircuitStore,
+    Permit,
+    Recovery,
+)
+from breaker import RedisCircuitStore as RedisStore
+from breaker.alerts.base import AlertBatch
+from breaker.state import CircuitState
+from breaker.stores.base import CALLBACK_LIMIT, Callback
+from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+
+RULES = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1).rules("here:1")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(start=1000.0)
+
+
+@pytest.fixture(params=["memory", "redis"])
+async def store(
+    request: pytest.FixtureRequest, clock: ManualClock, redis_url: str
+) -> AsyncIterator[CircuitStore]:
+    tested: CircuitStore
+    if request.param == "memory":
+        tested = MemoryCircuitStore("c", now_us=clock.now_us)
+    else:
+        tested = RedisStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
+    yield tested
+    await tested.aclose()
+
+
+async def open_it(store: CircuitStore, generation: int = 0) -> None:
+    for number in range(2):
+        failure = f"{generation}/{number}"
+        await store.record_failure(RULES, failure, f"boom {number}", Permit(generation))
+
+
+async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualClock) -> None:
+    """Each transition is one entry, newest first, with the approval before its effect."""
+    await open_it(store)
+    clock.advance(1)
+    await store.approve(RULES, 1, "ann")
+    clock.advance(1)
+    await store.acquire(RULES, "p")
+    await store.record_successes(RULES, "r", 1, Permit(1, "p"))
+    clock.advance(1)
+    await store.isolate(RULES, "bob", "maintenance")
+    await store.close(RULES, 2, "bob", "done")
+    opening = "2 failures within 30 s (threshold 2); the last: boom 1"
+    entries = [
+        (entry.event, entry.generation, entry.by, entry.at, entry.reason, entry.instance)
+        for entry in await store.history(10)
+    ]
+    assert entries == [
+        ("closed", 2, "bob", 1003.0, "done", "here:1"),
+        ("isolated", 2, "bob", 1003.0, "maintenance", "here:1"),
+        ("closed", 1, "", 1002.0, "1 probes succeeded", "here:1"),
+        ("half_opened", 1, "ann", 1001.0, "approved by ann", "here:1"),
+        ("approved", 1, "ann", 1001.0, "", "here:1"),
+        ("opened", 1, "", 1000.0, opening, "here:1"),
+    ]
+    assert [entry.event for entry in await store.history(2)] == ["closed", "isolated"]
+
+
+async def test_history_is_bounded(store: CircuitStore) -> None:
+    """Only the newest entries are kept."""
+    rules = BreakerSettings(name="c", history_limit=3).rules("here:1")
+    for generation in range(1, 5):
+        await store.isolate(rules, "ann", "x")
+        await store.close(rules, generation, "ann", "y")
+    assert [(e.event, e.generation) for e in await store.history(10)] == [
+        ("closed", 4),
+        ("isolated", 4),
+        ("closed", 3),
+    ]
+
+
+async def test_snapshot_tells_everything(store: CircuitStore, clock: ManualClock) -> None:
+    """An open circuit with automatic recovery says since when, why and until when."""
+    settings = BreakerSettings(
+        name="c", failure_threshold=1, recovery=Recovery.AUTOMATIC, break_seconds=10
+    )
+    rules = settings.rules("here:1")
+    await store.record_failure(rules, "a", "boom", Permit(0))
+    clock.advance(4)
+    assert (await store.snapshot(rules)).circuit == Circuit(
+        name="c",
+        state=CircuitState.OPEN,
+        generation=1,
+        failures=1,
+        failure_threshold=1,
+        window_seconds=30.0,
+        opened_at=1000.0,
+        changed_at=1000.0,
+        reason="1 failures within 30 s (threshold 1); the last: boom",
+        retry_after=6.0,
+        resume_at=1010.0,
+        as_of=1004.0,
+    )
+
+
+async def test_each_transition_is_one_alert_with_a_deterministic_id(store: CircuitStore) -> None:
+    """Ids name circuit, generation and event; data say what the operator needs."""
+    await open_it(store)
+    await store.approve(RULES, 1, "ann")
+    await store.close(RULES, 1, "ann", "fine")
+    batch = await store.claim_alerts(RULES, "t", 30, 10)
+    assert [(alert.id, alert.type) for alert in batch.alerts] == [
+        ("c:1:opened", "breakwater.circuit.opened"),
+        ("c:1:half_opened", "breakwater.circuit.half_opened"),
+        ("c:1:closed", "breakwater.circuit.closed"),
+    ]
+    opened = batch.alerts[0]
+    assert opened.at == 1000.0
+    assert opened.data == {
+        "name": "c",
+        "state": "open",
+        "generation": 1,
+        "failures": 2,
+        "successes": 0,
+        "failure_threshold": 2,
+        "window_seconds": 30.0,
+        "errors": ["boom 1", "boom 0"],
+        "reason": "2 failures within 30 s (threshold 2); the last: boom 1",
+        "by": "",
+        "instance": "here:1",
+    }
+    assert batch.alerts[2].data["errors"] == []
+
+
+async def test_an_alert_carries_five_samples_from_inside_the_window(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """The newest errors, none older than the window, repeats left out."""
+    rules = BreakerSettings(name="c", failure_threshold=8).rules("here:1")
+    for number in range(4):
+        await store.record_failure(rules, f"old {number}", "old", Permit(0))
+    clock.advance(30)
+    for number in range(3):
+        clock.advance(1)
+        await store.record_failure(rules, f"{number}", f"e{number} ü\n", Permit(0))
+        await store.record_failure(rules, f"{number}", "repeated", Permit(0))
+    await store.isolate(rules, "ann", "look at this")
+    assert (await store.claim_alerts(rules, "t", 30, 1)).alerts[0].data["errors"] == [
+        "e2 ü\n",
+        "e1 ü\n",
+        "e0 ü\n",
+    ]
+    await store.close(rules, 1, "ann", "")
+    for number in range(8):
+        await store.record_failure(rules, f"{number}", f"e{number}", Permit(1))
+    alert = (await store.claim_alerts(rules, "t", 30, 10)).alerts[-1]
+    assert alert.data["errors"] == ["e7", "e6", "e5", "e4", "e3"]
+
+
+@pytest.mark.parametrize("said", ["", " ", "a b  c", "a\0b", "\n\r\x1f", "ü мир 😀", '"\\', "%s"])
+async def test_any_text_comes_back_as_it_was(store: CircuitStore, said: str) -> None:
+    """Reasons, names, errors and ids are only ever data."""
+    circuit = (await store.isolate(RULES, f"by{said}", said)).circuit
+    assert (circuit.by, circuit.reason) == (f"by{said}", said)
+    await store.close(RULES, 1, "ann", "fine")
+    await store.record_failure(RULES, f"id{said}", said, Permit(1))
+    assert (await store.record_failure(RULES, f"id{said}", said, Permit(1))).circuit.failures == 1
+    await store.record_failure(RULES, "other", "boom", Permit(1))
+    await store.approve(RULES, 2, "ann")
+    circuit = (await store.record_failure(RULES, "probe", said, Permit(2, "p"))).circuit
+    assert circuit.reason == f"probe failed: {said}"
+    alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
+    assert (alerts[0].data["by"], alerts[0].data["reason"]) == (f"by{said}", said)
+    assert alerts[2].data["errors"] == ["boom", said]
+    assert (await store.history(99))[-1].by == f"by{said}"
+
+
+async def test_one_deliverer_at_a_time_and_takeover_after_its_lease(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """A second deliverer waits; once the first has been silent for its lease, it takes over."""
+    await open_it(store)
+    first = await store.claim_alerts(RULES, "one", 30, 10)
+    assert [alert.id for alert in first.alerts] == ["c:1:opened"]
+    clock.advance(10)
+    assert await store.claim_alerts(RULES, "two", 30, 10) == AlertBatch(wait=20)
+    again = await store.claim_alerts(RULES, "one", 30, 10)
+    assert again.alerts == first.alerts
+    clock.advance(29.999999)
+    assert (await store.claim_alerts(RULES, "two", 30, 10)).wait == pytest.approx(0.000001)
+    clock.advance(0.000001)
+    second = await store.claim_alerts(RULES, "two", 30, 10)
+    assert second.alerts == first.alerts
+    assert (await store.claim_alerts(RULES, "one", 30, 10)).wait == 30
+
+
+async def test_settling_removes_and_extends(store: CircuitStore, clock: ManualClock) -> None:
+    """A published alert is gone; each one published is a sign of life."""
+    await open_it(store)
+    clock.advance(5)
+    await store.approve(RULES, 1, "ann")
+    status = await store.outbox(RULES)
+    assert (status.pending, status.oldest_age) == (2, 5.0)
+    batch = await store.claim_alerts(RULES, "one", 30, 10)
+    clock.advance(20)
+    await store.settle_alert(RULES, "one", batch.alerts[0].entry, 30)
+    clock.advance(20)
+    assert (await store.claim_alerts(RULES, "two", 30, 10)).wait == 10
+    left = await store.claim_alerts(RULES, "one", 30, 10)
+    assert [alert.id for alert in left.alerts] == ["c:1:half_opened"]
+    status = await store.outbox(RULES)
+    assert (status.pending, status.oldest_age) == (1, 40.0)
+
+
+async def test_a_deliverer_that_lost_its_claim_still_removes_what_it_published(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """It was published, so it must not be published again; the new claim stays as it is."""
+    await open_it(store)
+    await store.approve(RULES, 1, "ann")
+    late = await store.claim_alerts(RULES, "late", 30, 10)
+    clock.advance(31)
+    await store.claim_alerts(RULES, "new", 30, 10)
+    await store.settle_alert(RULES, "late", late.alerts[0].entry, 30)
+    clock.advance(29)
+    left = await store.claim_alerts(RULES, "third", 30, 10)
+    assert left.wait == 1
+    await store.release_alerts(RULES, "late")
+    assert (await store.claim_alerts(RULES, "third", 30, 10)).wait == 1
+    await store.release_alerts(RULES, "new")
+    left = await store.claim_alerts(RULES, "third", 30, 10)
+    assert [alert.id for alert in left.alerts] == ["c:1:half_opened"]
+
+
+async def test_an_empty_outbox_is_let_go(store: CircuitStore) -> None:
+    """Whoever finds nothing holds nothing."""
+    assert (await store.claim_alerts(RULES, "one", 30, 10)).alerts == ()
+    await open_it(store)
+    batch = await store.claim_alerts(RULES, "two", 30, 10)
+    await store.settle_alert(RULES, "two", batch.alerts[0].entry, 30)
+    assert (await store.claim_alerts(RULES, "two", 30, 10)).alerts == ()
+    await store.approve(RULES, 1, "ann")
+    assert len((await store.claim_alerts(RULES, "three", 30, 10)).alerts) == 1
+
+
+async def test_a_restored_opening_is_alerted_again_under_its_own_id(store: CircuitStore) -> None:
+    """The alert may have been lost with the state; a repeat is recognisable."""
+    known = Circuit("c", CircuitState.OPEN, 7, opened_at=900.0, changed_at=900.0, reason="why")
+    change = await store.restore(RULES, known)
+    assert (change.circuit.opened_at, change.circuit.reason) == (900.0, "why")
+    alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
+    assert [(alert.id, alert.at) for alert in alerts] == [("c:7:opened", 900.0)]
+    await store.restore(RULES, Circuit("c", CircuitState.CLOSED, 8))
+    assert len((await store.claim_alerts(RULES, "t", 30, 10)).alerts) == 1
+    assert [(entry.event, entry.reason) for entry in await store.history(5)] == [
+        ("closed", "restored: "),
+        ("opened", "restored: why"),
+    ]
+
+
+async def test_callbacks_are_due_once_their_generation_has_passed(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """Not before the approval; then once per claim, until settled."""
+    await open_it(store)
+    assert await store.register_callback(RULES, 1, "http://a/1")
+    assert await store.register_callback(RULES, 1, "http://a/1")
+    assert await store.register_callback(RULES, 2, "http://a/2")
+    assert await store.claim_callbacks(RULES, 30) == []
+    await store.approve(RULES, 1, "ann")
+    assert await store.claim_callbacks(RULES, 30) == [Callback(1, "http://a/1")]
+    assert await store.claim_callbacks(RULES, 30) == []
+    clock.advance(30)
+    (due,) = await store.claim_callbacks(RULES, 30)
+    await store.postpone_callback(RULES, due, 5)
+    assert await store.claim_callbacks(RULES, 30) == []
+    clock.advance(5)
+    (due,) = await store.claim_callbacks(RULES, 30)
+    assert due == Callback(1, "http://a/1", attempts=1)
+    await store.settle_callback(RULES, due)
+    await store.postpone_callback(RULES, due, 0)
+    clock.advance(60)
+    assert await store.claim_callbacks(RULES, 30) == []
+
+
+async def test_a_passed_generation_is_due_whatever_the_circuit_does_now(
+    store: CircuitStore,
+) -> None:
+    """An older generation needs no approval any more; a future one is not due."""
+    await open_it(store)
+    await store.close(RULES, 1, "ann", "")
+    await open_it(store, generation=1)
+    for generation in (1, 2, 3):
+        await store.register_callback(RULES, generation, f"http://a/{generation}")
+    assert [due.generation for due in await store.claim_callbacks(RULES, 30)] == [1]
+    await store.close(RULES, 2, "ann", "")
+    assert [due.generation for due in await store.claim_callbacks(RULES, 30)] == [2]
+
+
+async def test_registering_again_does_not_take_a_callback_from_its_caller(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """A claim and the count of failed attempts stay."""
+    await open_it(store)
+    await store.register_callback(RULES, 1, "http://a/1")
+    await store.approve(RULES, 1, "ann")
+    (due,) = await store.claim_callbacks(RULES, 30)
+    await store.register_callback(RULES, 1, "http://a/1")
+    assert await store.claim_callbacks(RULES, 30) == []
+    await store.postpone_callback(RULES, due, 5)
+    await store.register_callback(RULES, 1, "http://a/1")
+    clock.advance(5)
+    assert await store.claim_callbacks(RULES, 30) == [Callback(1, "http://a/1", attempts=1)]
+
+
+async def test_callbacks_are_bounded(store: CircuitStore) -> None:
+    """One more than the limit is refused, a known one is not."""
+    for number in range(CALLBACK_LIMIT):
+        assert await store.register_callback(RULES, 1, f"http://a/{number}")
+    assert not await store.register_callback(RULES, 1, "http://a/more")
+    assert await store.register_callback(RULES, 1, "http://a/0")
+
+
+async def test_changes_are_pushed(store: CircuitStore) -> None:
+    """First the word that listening has begun, then every new state."""
+    async with aclosing(store.changes(RULES)) as changes:
+        assert await anext(changes) is None
+        await open_it(store)
+        async with asyncio.timeout(HANG_SECONDS):
+            pushed = await anext(changes)
+        assert pushed is not None
+        assert (pushed.state, pushed.generation, pushed.failures) == (CircuitState.OPEN, 1, 2)
+        await store.approve(RULES, 1, "ann")
+        async with asyncio.timeout(HANG_SECONDS):
+            pushed = await anext(changes)
+        assert pushed is not None
+        assert (pushed.state, pushed.by) == (CircuitState.HALF_OPEN, "ann")
+
+
+async def test_admission_says_how_long_to_wait(store: CircuitStore, clock: ManualClock) -> None:
+    """Without a free permit: until the first lease ends."""
+    await open_it(store)
+    assert (await store.acquire(RULES, "p")).wait is None
+    await store.approve(RULES, 1, "ann")
+    await store.acquire(RULES, "p")
+    clock.advance(20)
+    assert (await store.acquire(RULES, "q")).wait == 100.0
+
+
+async def test_ten_thousand_failures_of_one_microsecond_never_collapse(
+    store: CircuitStore,
+) -> None:
+    """Members are ids, not times."""
+    rules = BreakerSettings(name="c", failure_threshold=20_000).rules("here:1")
+    permit = Permit(0)
+    for start in range(0, 10_000, 500):
+        await asyncio.gather(
+            *(
+                store.record_failure(rules, f"f{number}", "boom", permit)
+                for number in range(start, start + 500)
+            )
+        )
+    assert (await store.snapshot(rules)).circuit.failures == 10_000

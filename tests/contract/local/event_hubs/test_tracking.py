@@ -1,0 +1,66 @@
+"""Every error's text ends as the service's does, so that what reads those texts meets the same."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import AsyncIterator
+
+import pytest
+from azure.eventhub import EventData
+from azure.eventhub.exceptions import EventHubError
+
+from local.event_hubs import EventHubsServer
+from tests.support.event_hubs.client_helpers import (
+    HUB,
+    Clock,
+    Reader,
+    exchange,
+    hub,
+    producer,
+    until,
+)
+from tests.support.event_hubs.frames import BEGINNING
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[EventHubsServer]:
+    async with EventHubsServer(hub(2), now=Clock()) as server:
+        yield server
+
+
+def tracking_id(text: object, tracker: str) -> str:
+    """The id in a text, which may say it twice, but always the same, with what it is about."""
+    (found,) = set(re.findall(r"TrackingId:([0-9a-f-]{36}_G0), SystemTracker:(\S+), ", str(text)))
+    assert found[1] == tracker
+    assert "Timestamp:2027-01-15T08:00:00" in str(text)
+    return str(found[0])
+
+
+async def test_refused_and_detached_receivers(
+    server: EventHubsServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """By its id a refusal is found in the endpoint's log."""
+    caplog.set_level(logging.INFO, "local.event_hubs")
+    async with Reader(server, "7") as reader:
+        refused = tracking_id(await reader.failure(), "emulatorNs1:eventhub:events~7|$default")
+    assert refused in caplog.text
+    async with Reader(server) as reader:
+        await until(lambda: reader.attached)
+        server.faults.detach_links(HUB)
+        detached = tracking_id(await reader.failure(), "emulatorNs1:eventhub:events~0|$default")
+    assert detached != refused
+
+
+async def test_rejected_publications(server: EventHubsServer) -> None:
+    async with producer(server) as client:
+        await client.send_event(EventData(b"0"), partition_id="1")
+        server.faults.throttle(HUB, 60)
+        with pytest.raises(EventHubError, match="being throttled") as busy:
+            await client.send_event(EventData(b"1"), partition_id="1")
+    tracking_id(busy.value, "emulatorNs1:eventhub:events~1")
+
+
+async def test_closed_connections(server: EventHubsServer) -> None:
+    answer = await exchange(server, BEGINNING + b"\0\0\0\x01\x02\0\0\0")
+    tracking_id(answer, "NoSystemTracker")

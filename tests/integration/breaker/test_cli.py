@@ -1,0 +1,201 @@
+"""The operator's command line, as a process against a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
+from tests.support.forked import run_module_async
+from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+
+ROOT = Path(__file__).parents[3]
+
+
+async def cli(*arguments: str, **settings: str) -> tuple[int, str, str]:
+    """Run it; exit code, output, errors."""
+    ended = await run_module_async("breaker", *arguments, environment=environment(settings))
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BREAKER_")}
+    patient = {"BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}"}
+    return {**clean, "BREAKER_NAME": "c", **patient, **settings}
+
+
+async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
+    """Start it as a terminal does, which is to say: Ctrl-C is not ignored.
+
+    A shell ignores it for what it runs in the background, and a process inherits that: without
+    this, a suite run with `&` would wait for ever for a child that was told not to listen.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "breaker", *arguments),
+            cwd=ROOT,
+            env=environment(settings),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+async def open_it(redis_url: str) -> None:
+    settings = BreakerSettings(name="c", failure_threshold=1)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    breaker = CircuitBreaker(store, settings, instance="app:1")
+    await breaker.record_failure("a", "boom", Permit(0))
+    await breaker.aclose()
+
+
+async def test_an_operators_day(redis_url: str) -> None:
+    """Open, looked at, approved by name, closed, and all of it in the history."""
+    await open_it(redis_url)
+    code, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert code == 0
+    assert "state      open (generation 1)" in out
+    assert "because    1 failures within 30 s (threshold 1); the last: boom" in out
+    code, out, err = await cli("approve", "--generation", "1", "--by", "ann", REDIS_URL=redis_url)
+    assert (code, err) == (0, "")
+    assert "c: half_open, generation 1" in out
+    code, out, _ = await cli(
+        *("close", "--generation", "1", "--by", "bob", "--reason", "mended"), REDIS_URL=redis_url
+    )
+    assert code == 0
+    code, out, _ = await cli("history", "--json", REDIS_URL=redis_url)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [(event["event"], event["by"], event["reason"]) for event in events] == [
+        ("opened", "", "1 failures within 30 s (threshold 1); the last: boom"),
+        ("approved", "ann", ""),
+        ("half_opened", "ann", "approved by ann"),
+        ("closed", "bob", "mended"),
+    ]
+    code, out, _ = await cli("history", "--limit", "1", REDIS_URL=redis_url)
+    assert "closed by bob: mended" in out
+    code, out, _ = await cli("isolate", "--reason", "night", "--by", "ann", REDIS_URL=redis_url)
+    assert (code, "c: isolated, generation 2" in out) == (0, True)
+
+
+@pytest.mark.parametrize("command", ["approve", "close"])
+async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> None:
+    """C7, with a message that says which one is current."""
+    await open_it(redis_url)
+    code, out, err = await cli(command, "--generation", "7", "--by", "ann", REDIS_URL=redis_url)
+    assert (code, out) == (1, "")
+    assert "generation 7 of circuit 'c' is not the current one: it is open in generation 1" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "says"),
+    [
+        (["status"], {}, "REDIS_URL is not set"),
+        (["status"], {"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"),
+        (["status"], {"REDIS_URL": "redis://x?ssl_ca_cert=f"}, "it has no option 'ssl_ca_cert'"),
+        (["isolate", "--by", " "], {"REDIS_URL": "redis://x"}, "by is empty"),
+        (
+            ["status"],
+            {"REDIS_URL": "redis://x", "EVENT_GRID_TOPIC_ENDPOINT": "http://["},
+            "EVENT_GRID_TOPIC_ENDPOINT is 'http://['",
+        ),
+        (["approve"], {"REDIS_URL": "redis://x"}, "--generation"),
+        (["approve", "--generation", "x"], {"REDIS_URL": "redis://x"}, "'x' is not a number"),
+        (["status"], {"REDIS_URL": "redis://x", "BREAKER_NAMES": "c"}, "did you mean BREAKER_NAME"),
+        (["status", "--settings", "nowhere.json"], {}, "nowhere.json cannot be read"),
+        (["status", "--settings", "README"], {}, "is not of the form"),
+    ],
+)
+async def test_a_wrong_call_ends_with_two(
+    arguments: list[str], settings: dict[str, str], says: str, tmp_path: Path
+) -> None:
+    """And says what was wrong, without a traceback."""
+    (tmp_path / "README").write_text("not JSON")
+    arguments = [str(tmp_path / "README") if word == "README" else word for word in arguments]
+    code, out, err = await cli(*arguments, **settings)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["history"], ["approve", "--generation", "1"]])
+async def test_a_redis_that_is_not_there_ends_with_one(arguments: list[str]) -> None:
+    """Briefly said."""
+    code, _, err = await cli(*arguments, REDIS_URL="redis://127.0.0.1:1/0")
+    assert code == 1
+    assert "Redis" in err
+    assert "Traceback" not in err
+
+
+async def test_status_says_why_redis_does_not_answer(redis_url: str) -> None:
+    """A wrong password is not a server that is down; nor is it printed."""
+    address = redis_url.removeprefix("redis://")
+    code, _, err = await cli("status", REDIS_URL=f"redis://nobody:hidden@{address}")
+    assert code == 1
+    assert "invalid username-password pair" in err
+    assert "hidden" not in err
+
+
+async def test_settings_can_come_from_a_file(redis_url: str, tmp_path: Path) -> None:
+    """The same file that the function app is run with."""
+    file = tmp_path / "local.settings.json"
+    file.write_text(json.dumps({"Values": {"REDIS_URL": redis_url, "BREAKER_NAME": "orders"}}))
+    code, out, _ = await cli("status", "--json", "--settings", str(file))
+    assert code == 0
+    told: dict[str, Any] = json.loads(out)
+    assert (told["name"], told["state"], told["generation"]) == ("orders", "closed", 0)
+
+
+async def test_watching_shows_changes_until_interrupted(redis_url: str) -> None:
+    """One JSON object per change."""
+    process = await start("status", "--watch", "--json", REDIS_URL=redis_url)
+    assert process.stdout is not None
+    async with asyncio.timeout(HANG_SECONDS):
+        assert json.loads(await process.stdout.readline())["state"] == "closed"
+        await open_it(redis_url)
+        told = {"state": "closed"}
+        while told["state"] == "closed":
+            told = json.loads(await process.stdout.readline())
+        assert told["state"] == "open"
+        process.send_signal(signal.SIGINT)
+        _, err = await process.communicate()
+    assert (process.returncode, err) == (130, b"")
+
+
+async def test_approving_calls_the_workflow_back(redis_url: str) -> None:
+    """Registered by another process; the CLI calls, once."""
+    calls: list[Any] = []
+
+    async def callback(request: web.Request) -> web.Response:
+        calls.append((request.query_string, await request.json()))
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_post("/callback", callback)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        await open_it(redis_url)
+        store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+        breaker = CircuitBreaker(store)
+        assert not await breaker.approvals.register(1, f"{site.name}/callback?sig=s")
+        await breaker.aclose()
+        for _ in range(2):
+            code, _, _ = await cli("approve", "--generation", "1", REDIS_URL=redis_url, USER="ann")
+            assert code == 0
+    finally:
+        await runner.cleanup()
+    assert [(query, body["generation"], body["state"]) for query, body in calls] == [
+        ("sig=s", 1, "half_open")
+    ]

@@ -1,0 +1,43 @@
+"""The example in the docs does what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("with_redis", [False, True])
+def test_the_breaker_works_alone(redis_url: str, with_redis: bool) -> None:
+    """Around a plain call, in memory and on Redis."""
+    script = ROOT / "docs" / "examples" / "breaker_alone.py"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script), *([redis_url] if with_redis else [])],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout == (
+        "circuit 'shop' is open (generation 1): 3 failures within 30 s (threshold 3); "
+        "the last: no route to the shop\n"
+    )
+
+
+def test_the_breaker_loads_no_azure_sdk_and_nothing_of_the_project() -> None:
+    """Others can take it out and use it by itself."""
+    code = (
+        "import sys, breaker\n"
+        "loaded = {name.partition('.')[0] for name in sys.modules}\n"
+        "print(sorted(loaded & {'azure', 'processing', 'console', 'local', 'loadtest'}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=True, text=True
+    )
+    assert done.stdout == "[]\n"

@@ -1,0 +1,81 @@
+"""Redis did what it was asked, and its answer was lost: the client asks again, and counts once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from urllib.parse import urlsplit
+
+from breaker import BreakerSettings, Permit, RedisCircuitStore
+from breaker.state import Circuit
+from tests.support.patience import STORE_SECONDS
+
+RULES = BreakerSettings(name="c", failure_ratio=0.9, failure_threshold=100).rules("here:1")
+
+
+class Relay:
+    """Between client and server; loses the next answer, and the connection with it, on demand.
+
+    Attributes:
+        loses: whether the next answer is lost.
+        lost: how many were.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        self._server = (host, port)
+        self.loses = False
+        self.lost = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, asks = await asyncio.open_connection(*self._server)
+        asking = asyncio.create_task(self._pass_on(reader, asks))
+        try:
+            while data := await answers.read(65536):
+                if self.loses:
+                    self.loses = False
+                    self.lost += 1
+                    break
+                writer.write(data)
+        finally:
+            asking.cancel()
+            for end in (writer, asks):
+                end.close()
+                with suppress(ConnectionError):
+                    await end.wait_closed()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+        writer.close()
+
+
+@asynccontextmanager
+async def relayed(redis_url: str) -> AsyncIterator[tuple[Relay, RedisCircuitStore]]:
+    parts = urlsplit(redis_url)
+    relay = Relay(parts.hostname or "", parts.port or 0)
+    server = await asyncio.start_server(relay.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    url = parts._replace(netloc=f"127.0.0.1:{port}").geturl()
+    store = RedisCircuitStore(url, "c", timeout_seconds=STORE_SECONDS)
+    try:
+        yield relay, store
+    finally:
+        await store.aclose()
+        server.close()
+        await server.wait_closed()
+
+
+async def test_each_outcome_counts_once(redis_url: str) -> None:
+    """Also in the middle of work: of many reports each one's answer is lost in turn."""
+    permit = Permit(0)
+    async with relayed(redis_url) as (relay, store):
+        await store.record_successes(RULES, "warm", 1, permit)
+        for number in range(5):
+            relay.loses = True
+            await store.record_successes(RULES, f"{number}", 10, permit)
+            relay.loses = True
+            await store.record_failure(RULES, f"{number}", "boom", permit)
+        circuit: Circuit = (await store.snapshot(RULES)).circuit
+        assert relay.lost == 10
+        assert (circuit.successes, circuit.failures) == (51, 5)

@@ -1,0 +1,444 @@
+"""What the Redis store does to a real Redis: round trips, keys, errors, ways to connect."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis import UsernamePasswordCredentialProvider
+from redis.asyncio import Redis
+
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    CircuitState,
+    ManualClock,
+    Permit,
+    RedisCircuitStore,
+    SettingsError,
+    StoreUnavailableError,
+)
+from breaker.state import SUCCESS_REPORTS, Change, Rules
+from breaker.stores import lua
+from breaker.stores.redis import connect
+from breaker.stores.redis.runner import CONNECTIONS
+from local.services.ports import free_port
+from local.services.redis import find_redis_server, redis_arguments
+from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+
+SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
+RULES = SETTINGS.rules("here:1")
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+BOUNDED = {"circuit", "outbox", "history", "samples"}
+
+
+@pytest.fixture
+async def store(redis_url: str) -> AsyncIterator[RedisCircuitStore]:
+    made = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    yield made
+    await made.aclose()
+
+
+class CountingStore(RedisCircuitStore):
+    """Counts the snapshots that it has given: by them one knows how far a watcher is."""
+
+    snapshots = 0
+
+    async def snapshot(self, rules: Rules) -> Change:
+        found = await super().snapshot(rules)
+        self.snapshots += 1
+        return found
+
+    async def watched(self) -> None:
+        """Wait until whoever watches has nothing more to do than to listen, and to poll one day."""
+        async with asyncio.timeout(HANG_SECONDS):
+            while self.snapshots < 3:  # at the start, of the polling, and once it listens
+                await asyncio.sleep(0.01)
+
+
+async def through_everything(store: RedisCircuitStore) -> None:
+    """Touch every key that there is."""
+    await store.record_successes(RULES, "r", 5, Permit(0))
+    for number in range(3):
+        await store.record_failure(RULES, f"{number}", "boom", Permit(0))
+    await store.register_callback(RULES, 1, "http://a/")
+    await store.approve(RULES, 1, "ann")
+    await store.acquire(RULES, "p")
+    await store.acquire(RULES, "q")
+    await store.record_successes(RULES, "r", 1, Permit(1, "p"))
+    await store.claim_alerts(RULES, "t", 30, 10)
+
+
+async def test_keys_share_one_hash_tag_and_expire_or_are_bounded(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Cross-slot scripts fail on Azure; a forgotten circuit must not fill the server."""
+    await through_everything(store)
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        keys = set(client.scan_iter())
+        assert all(key.startswith("breaker:{c}:") for key in keys)
+        names = {key.removeprefix("breaker:{c}:") for key in keys}
+        assert names >= {"circuit", "window", "samples", "successes", "probes", "probed"}
+        assert names >= {"outbox", "outbox_claim", "history", "approvals", "reports"}
+        for_ever = {key.removeprefix("breaker:{c}:") for key in keys if client.pttl(key) == -1}
+        assert for_ever == BOUNDED
+        window_ttl = client.pttl("breaker:{c}:window")
+        assert 30_000 < window_ttl <= 30_000 + 60_000
+
+
+async def test_the_window_outlives_its_youngest_failure(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Its expiry is renewed in time, though not at each failure."""
+    with redis.Redis.from_url(redis_url) as client:
+        for number, left_ms in enumerate((30_001, 59_000, 61_000)):
+            await store.record_failure(RULES, f"a{number}", "boom", Permit(0))
+            began = time.monotonic()
+            client.pexpire("breaker:{c}:window", left_ms)
+            await store.record_failure(RULES, f"b{number}", "boom", Permit(0))
+            left: Any = client.pttl("breaker:{c}:window")
+            assert left >= 60_000 - 1_000 * (time.monotonic() - began)
+            client.delete("breaker:{c}:window")
+
+
+async def test_closing_leaves_nothing_of_the_window(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Old failures cannot open it again."""
+    await through_everything(store)
+    await store.record_successes(RULES, "r", 1, Permit(1, "q"))
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        names = {key.removeprefix("breaker:{c}:") for key in client.scan_iter()}
+    assert names == {"circuit", "history", "outbox", "outbox_claim", "approvals", "reports"}
+
+
+async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
+    """Whatever happens and however long nobody delivers."""
+    rules = BreakerSettings(name="c", failure_threshold=50, history_limit=7).rules("here:1")
+    for generation in range(1, 520):
+        await store.isolate(rules, "ann", "x")
+        await store.close(rules, generation, "ann", "y")
+    for number in range(49):
+        await store.record_failure(rules, f"{number}", "e" * 200, Permit(519))
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.xlen("breaker:{c}:history") == 7
+        assert client.xlen("breaker:{c}:outbox") == 1_000
+        assert client.hlen("breaker:{c}:samples") == 5
+        assert client.zcard("breaker:{c}:window") == 49
+
+
+async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
+    """Steady work never lets their key expire, so what is outside the window must go by itself."""
+    clock = ManualClock(start=1_000.0)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
+    with redis.Redis.from_url(redis_url) as client:
+        for number in range(40):
+            clock.advance(SETTINGS.window_seconds / 10)
+            await store.record_successes(RULES, f"{number}", 1, Permit(0))
+            assert client.hlen("breaker:{c}:successes") <= 11
+            assert client.zcard("breaker:{c}:reports") <= 10
+    await store.aclose()
+
+
+async def test_reports_of_successes_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
+    """However many come inside a window that may be a week long, and the newest are known."""
+    rules = BreakerSettings(name="c", failure_ratio=0.9, window_seconds=86_400).rules("here:1")
+    await store.record_successes(rules, "first", 1, Permit(0))
+    with redis.Redis.from_url(redis_url) as client:
+        at: Any = client.zscore("breaker:{c}:reports", "first")
+        many = {f"{number}": at + number for number in range(SUCCESS_REPORTS)}
+        client.zadd("breaker:{c}:reports", many)
+        await store.record_successes(rules, "last", 1, Permit(0))
+        assert client.zcard("breaker:{c}:reports") == SUCCESS_REPORTS
+        assert client.zscore("breaker:{c}:reports", "first") is None
+    circuit = (await store.record_successes(rules, "last", 1, Permit(0))).circuit
+    assert circuit.successes == 2
+
+
+async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
+    """P3, P4: nothing per healthy event, one command per failure, as Redis itself counts."""
+    settings = BreakerSettings(name="c", poll_seconds=300)
+    with redis.Redis.from_url(redis_url) as client:
+        store = CountingStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+        async with CircuitBreaker(store, settings) as breaker:
+            await breaker.record_failure("warm", "boom", await breaker.try_acquire())
+            await store.watched()
+            client.config_resetstat()
+            for _ in range(1_000):
+                permit = await breaker.try_acquire()
+                await breaker.record_successes(1, permit)
+            assert _commands(client) == {}
+            for number in range(10):
+                await breaker.record_failure(f"{number}", "boom", permit)
+            calls = _commands(client)
+    assert calls.get("evalsha") == 10
+    assert set(calls) <= {"evalsha", "zadd", "zcard", "zremrangebyscore", "pexpire",
+                          "hmget", "hset", "pttl", "time"}  # fmt: skip
+
+
+def _commands(client: redis.Redis) -> dict[str, int]:
+    """Calls per command since the last look; what runs inside a script is counted by itself."""
+    stats = client.info("commandstats")
+    assert isinstance(stats, dict)
+    counted = {name.removeprefix("cmdstat_"): int(row["calls"]) for name, row in stats.items()}
+    client.config_resetstat()
+    return {n: c for n, c in counted.items() if not n.startswith(("config", "info", "ping"))}
+
+
+async def test_scripts_are_loaded_again_after_a_flush(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """A restarted or failed-over server knows no scripts."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
+    with redis.Redis.from_url(redis_url) as client:
+        client.script_flush()
+    assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
+
+
+async def test_a_connection_that_was_cut_is_replaced(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """Azure closes idle connections; whoever records next must not notice."""
+    await store.record_failure(RULES, "a", "boom", Permit(0))
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+    assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
+
+
+async def test_many_recorders_share_a_few_connections(
+    redis_url: str, store: RedisCircuitStore
+) -> None:
+    """A lane each, and more lanes than Redis should see connections; all are counted."""
+    rules = BreakerSettings(name="c").rules("here:1")
+    for wave in ("a", "b"):
+        await asyncio.gather(
+            *(store.record_failure(rules, f"{wave}{n}", "x", Permit(0)) for n in range(45))
+        )
+    assert (await store.snapshot(rules)).circuit.failures == 90
+    with redis.Redis.from_url(redis_url) as client:
+        recording = [row for row in client.client_list() if row["cmd"] == "evalsha"]
+    assert 1 < len(recording) <= CONNECTIONS
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_connections": 1},
+        {"credential_provider": UsernamePasswordCredentialProvider("default", "any")},
+    ],
+    ids=["small pool", "tokens"],
+)
+async def test_some_connections_go_back_each_time(redis_url: str, options: dict[str, Any]) -> None:
+    """Of a small pool, since others need them; with tokens, since they are renewed there."""
+    async with Redis.from_url(redis_url, **options) as client:
+        connection = await client.client_id()
+        store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
+        await store.snapshot(RULES)
+        assert await client.client_id() == connection
+        await store.aclose()
+
+
+async def test_circuits_of_one_client_share_its_connections(redis_url: str) -> None:
+    """A circuit per tenant, say: more of them than the pool has connections."""
+    async with Redis.from_url(redis_url, max_connections=2 * CONNECTIONS) as client:
+        stores = [
+            RedisCircuitStore(client, f"c{number}", timeout_seconds=STORE_SECONDS)
+            for number in range(40)
+        ]
+        for store in stores:
+            await store.snapshot(RULES)
+        await stores[0].aclose()
+
+
+async def test_a_closed_store_gives_its_connections_back(redis_url: str) -> None:
+    """The caller's client goes on with them."""
+    async with Redis.from_url(redis_url) as client:
+        connection = await client.client_id()
+        store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
+        await store.snapshot(RULES)
+        assert await client.client_id() != connection
+        await store.aclose()
+        assert await client.client_id() == connection
+
+
+async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> None:
+    """Opened when the server says it was; also where a second begins, with few microseconds."""
+    with redis.Redis.from_url(redis_url) as client:
+        await asyncio.sleep(1 - client.time()[1] / 1e6)
+        before = client.time()
+        await store.isolate(RULES, "ann", "x")
+        after = client.time()
+    circuit = (await store.snapshot(RULES)).circuit
+    assert circuit.opened_at is not None
+    assert before[0] + before[1] / 1e6 <= circuit.opened_at <= after[0] + after[1] / 1e6
+
+
+@pytest.mark.parametrize("decode", [True, False])
+async def test_any_client_will_do(redis_url: str, decode: bool) -> None:
+    """The caller's client, decoding or not, stays the caller's."""
+    async with Redis.from_url(redis_url, decode_responses=decode) as client:
+        store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
+        async with CircuitBreaker(store, SETTINGS) as breaker:
+            await breaker.isolate("ann", "Grüße, мир")
+            assert [entry.reason for entry in await breaker.history()] == ["Grüße, мир"]
+            assert breaker.circuit.reason == "Grüße, мир"
+        assert await client.ping()
+
+
+async def test_driver_errors_become_store_errors(redis_url: str) -> None:
+    """Refused, of the wrong type, without permission, too slow: one exception, with its cause."""
+    refused = RedisCircuitStore(f"redis://127.0.0.1:{free_port()}/0", "c")
+    with pytest.raises(StoreUnavailableError, match="Redis could not be asked") as raised:
+        await refused.snapshot(RULES)
+    assert isinstance(raised.value.__cause__, redis.exceptions.ConnectionError)
+    assert str(raised.value).endswith("; is REDIS_URL right, and is Redis up?")
+    await refused.aclose()
+
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    with redis.Redis.from_url(redis_url) as client:
+        client.set("breaker:{c}:circuit", "no hash")
+        with pytest.raises(StoreUnavailableError) as raised:
+            await store.snapshot(RULES)
+        assert isinstance(raised.value.__cause__, redis.exceptions.ResponseError)
+        assert "REDIS_URL" not in str(raised.value)
+        client.delete("breaker:{c}:circuit")
+        assert (await store.outbox(RULES)).pending == 0
+        store._runner._timeout = 0.2
+        client.client_pause(600_000, all=False)  # what may write: a script, and not the end of it
+        try:
+            with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
+                await store.outbox(RULES)
+        finally:
+            client.client_unpause()
+        store._runner._timeout = STORE_SECONDS
+    # The late answer is nobody's.
+    assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
+    await store.aclose()
+
+
+def documented_acl() -> list[str]:
+    """The user that docs/operations.md shows, for the circuit "c"."""
+    shown = re.search(
+        r"^ +(ACL SETUSER operator .*?)```", OPERATIONS.read_text("utf-8"), re.M | re.S
+    )
+    assert shown
+    return shown[1].replace("NAME", "c").replace("PASSWORD", "secret").split()
+
+
+async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> None:
+    """Keys, channel and commands, none too few; what scripts may call at all is among them."""
+    words = documented_acl()
+    called = set(re.findall(r"redis\.call\('(\w+)'", "".join(lua.sources().values())))
+    assert {f"+{name.lower()}" for name in called} <= set(words)
+    address = redis_url.removeprefix("redis://")
+    with redis.Redis.from_url(redis_url) as client:
+        client.execute_command(*words)
+        client.acl_log_reset()
+        try:
+            url = f"redis://operator:secret@{address}"
+            store = RedisCircuitStore(url, "c", timeout_seconds=STORE_SECONDS)
+            await through_everything(store)
+            for callback in await store.claim_callbacks(RULES, 30):
+                await store.settle_callback(RULES, callback)
+            await store.record_failure(RULES, "probe", "boom", Permit(1, "q"))
+            async with CircuitBreaker(store, SETTINGS) as breaker:
+                await breaker.isolate("ann", "enough")
+                await breaker.close_circuit(3, "ann")
+                assert len(await breaker.history()) == 6
+                assert not breaker.circuit.degraded
+            refused = {str(entry["object"]).partition("|")[0] for entry in client.acl_log()}
+            assert refused <= {"client"}  # who the library is; it goes on without having said it
+            wrong = RedisCircuitStore(f"redis://operator:wrong@{address}", "c")
+            with pytest.raises(StoreUnavailableError) as raised:
+                await wrong.snapshot(RULES)
+            assert "wrong" not in str(raised.value)
+            await wrong.aclose()
+        finally:
+            client.acl_deluser("operator")
+
+
+@pytest.fixture
+def cluster_url(tmp_path: Path) -> Iterator[str]:
+    """A Redis Cluster of one node that owns every slot."""
+    # Its bus listens 10,000 higher, which must not be a port that outgoing connections get.
+    port = next(port for port in iter(free_port, 0) if port < 22_000)
+    with (tmp_path / "log").open("wb") as log, redis.Redis(port=port) as client:
+        server = subprocess.Popen(
+            [find_redis_server(), *redis_arguments(port, tmp_path), "--cluster-enabled", "yes"],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            while True:
+                try:
+                    client.execute_command("CLUSTER ADDSLOTS", *range(16384))
+                    break
+                except redis.exceptions.ConnectionError:
+                    assert server.poll() is None, (tmp_path / "log").read_text()
+                    time.sleep(0.02)
+            while "ok" not in str(client.execute_command("CLUSTER INFO")["cluster_state"]):
+                time.sleep(0.02)
+            yield f"redis://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+            server.wait(HANG_SECONDS)
+
+
+async def test_a_cluster_takes_every_script(cluster_url: str) -> None:
+    """OSS clustering policy: all keys of a circuit in one slot, pushes arrive."""
+    settings = BreakerSettings(
+        name="c",
+        failure_threshold=3,
+        redis_cluster=True,
+        poll_seconds=300,
+        store_timeout_seconds=STORE_SECONDS,
+    )
+    store = CountingStore.from_settings(cluster_url, settings)
+    one = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
+    two = CircuitBreaker(store, settings)
+    async with one, two:
+        await store.watched()
+        closed = two.circuit
+        for number in range(3):
+            await one.record_failure(f"{number}", "boom", Permit(0))
+        known = await two.wait_for_change(closed, timeout=HANG_SECONDS)
+        assert known.state is CircuitState.OPEN
+        await two.approve(1, "ann")
+        assert len(await one.history()) == 3
+        assert await one.approvals.register(1, f"http://127.0.0.1:{free_port()}/")
+
+
+def test_addresses_and_names_that_cannot_be_used() -> None:
+    """Said before anything connects, and without the password."""
+    with pytest.raises(SettingsError, match="REDIS_URL cannot be used") as raised:
+        connect("http://:secret@example.com")
+    assert "secret" not in str(raised.value)
+    with pytest.raises(SettingsError, match="BREAKER_NAME is 'a}b'"):
+        RedisCircuitStore("redis://127.0.0.1:1/0", "a}b")
+
+
+async def test_entra_and_tls_are_settings() -> None:
+    """TLS and a credential provider, without asking anybody yet."""
+    settings = BreakerSettings(redis_auth="entra", redis_client_id="an-id")  # type: ignore[arg-type]
+    client = connect("rediss://cache.example.com:10000", settings)
+    assert isinstance(client, Redis)
+    options = client.connection_pool.connection_kwargs
+    assert type(options["credential_provider"]).__name__ == "TokenLogin"
+    assert client.connection_pool.connection_class.__name__ == "SSLConnection"
+    await client.aclose()
+
+
+async def test_an_injected_clock_reaches_the_scripts(redis_url: str) -> None:
+    """For tests only: otherwise the server's TIME decides."""
+    clock = ManualClock(start=5.0)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
+    await store.isolate(RULES, "ann", "x")
+    assert (await store.snapshot(RULES)).circuit.opened_at == 5.0
+    await store.aclose()

@@ -1,0 +1,241 @@
+"""Trying to get into the console, from every side that it shows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from console.access.session import Sessions
+from console.app import create_app
+from console.settings import ConsoleSettings
+from tests.support.console.server import (
+    TOKEN,
+    Served,
+    closed_with,
+    hear,
+    hear_items,
+    resume,
+    serving_memory,
+)
+
+XSS = "<img src=x onerror=alert(1)></script>"
+ACTS = [
+    ("/api/circuits/c/approve", {"generation": 1, "by": "eve"}),
+    ("/api/circuits/c/close", {"generation": 1, "by": "eve"}),
+    ("/api/circuits/c/isolate", {"reason": "eve", "by": "eve"}),
+    ("/api/log", {"text": "eve was here", "by": "eve"}),
+    ("/api/redrive", {"all": True, "by": "eve"}),
+    ("/api/approvals", {"circuit": "c", "generation": 1, "callbackUrl": "http://localhost/"}),
+    ("/logout", {}),
+]
+
+
+@pytest.fixture
+async def console() -> AsyncIterator[Served]:
+    async with serving_memory() as served:
+        yield served
+
+
+async def test_nothing_without_a_session(console: Served) -> None:
+    """No page, no file but the login's, no act, no live connection."""
+    async with httpx.AsyncClient(base_url=console.url) as client:
+        for path in (
+            *("/static/main.js", "/static/index.html", "/vendor/uplot.js", "/api/session"),
+            *("/api/poison", "/api/poison/x", "/api/parked", "/api/circuits/c/history"),
+            *("/static/login.x/../main.js", "/static/login.%2f..%2fmain.js", "/nowhere"),
+        ):
+            answer = await client.get(path)
+            assert answer.status_code == 401, path
+            assert "error" in answer.json()
+        for path, body in ACTS:
+            assert (await client.post(path, json=body)).status_code == 401, path
+        assert (await client.get("/")).headers["location"] == "/login"
+        for path in ("/login", "/static/login.js", "/healthz"):
+            assert (await client.get(path)).status_code == 200, path
+    live = f"{console.url.replace('http', 'ws')}/live"
+    for headers in ({}, {"Cookie": f"{Sessions(TOKEN).cookie}=x.y"}, {"Authorization": "Bearer x"}):
+        async with connect(live, additional_headers=headers) as socket:
+            assert await closed_with(socket) == 4401
+
+
+FOREIGN: list[dict[str, str]] = [
+    {},
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://[::1"},
+    {"X-CSRF-Token": "right"},
+    {"Origin": "own", "X-CSRF-Token": "wrong"},
+    {"Origin": "own", "X-CSRF-Token": "é"},
+    {"Origin": "own"},
+    {"Origin": "https://evil.example", "X-CSRF-Token": "right"},
+]
+
+
+async def test_a_foreign_page_cannot_act(console: Served) -> None:
+    """The browser sends the cookie along, and that is not enough."""
+    browser = await console.browser()
+    real = {"own": console.url, "right": browser.csrf}
+    for headers in FOREIGN:
+        sent = [(name.encode(), real.get(value, value).encode()) for name, value in headers.items()]
+        for path, body in ACTS:
+            answer = await browser.client.post(path, json=body, headers=sent)
+            assert answer.status_code == 403, (path, headers)
+    shown = await browser.client.get("/api/circuits/c")
+    assert (shown.json()["state"], shown.json()["generation"]) == ("closed", 0)
+
+
+async def test_a_foreign_page_cannot_listen(console: Served) -> None:
+    """Cross-site WebSockets carry the cookie; their Origin gives them away."""
+    browser = await console.browser()
+    for origin in ("https://evil.example", "null", f"{console.url}.evil.example"):
+        async with browser.live(Origin=origin) as live:
+            assert await closed_with(live) == 4403
+    headers = {"Cookie": browser.cookie}
+    async with connect(
+        f"{console.url.replace('http', 'ws')}/live", additional_headers=headers
+    ) as live:
+        assert await closed_with(live) == 4403
+
+
+async def test_a_foreign_page_cannot_log_in(console: Served) -> None:
+    """Nobody is made to act under another's name."""
+    async with httpx.AsyncClient(base_url=console.url) as client:
+        body = {"token": TOKEN, "name": "eve"}
+        answer = await client.post("/login", json=body, headers={"Origin": "https://evil.example"})
+        assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
+
+
+async def test_wrong_tokens_are_counted(console: Served) -> None:
+    """Ten a minute; then the right one has to wait as well. The token is in no answer."""
+    async with httpx.AsyncClient(base_url=console.url) as client:
+        for wrong in [*range(8), None, "é" * 20]:
+            answer = await client.post("/login", json={"token": wrong, "name": "eve"})
+            assert answer.status_code == 401
+            assert "set-cookie" not in answer.headers
+        for token in ("wrong", TOKEN):
+            answer = await client.post("/login", json={"token": token, "name": "eve"})
+            assert answer.status_code == 429
+            assert answer.headers["retry-after"] == "60"
+        forwarded = {"X-Forwarded-For": "203.0.113.9"}
+        answer = await client.post(
+            "/login", json={"token": TOKEN, "name": "eve"}, headers=forwarded
+        )
+        assert answer.status_code == 429
+        assert TOKEN not in answer.text
+
+
+async def test_the_cookie_is_the_servers_alone(console: Served) -> None:
+    """No script reads it, no foreign request carries it; over https it stays there."""
+    async with httpx.AsyncClient(base_url=console.url) as client:
+        answer = await client.post("/login", json={"token": TOKEN, "name": "ann"})
+        cookie = answer.headers["set-cookie"].lower()
+        assert "httponly" in cookie
+        assert "samesite=strict" in cookie
+        assert "secure" not in cookie
+
+
+async def test_a_balancer_is_believed_where_it_is_named() -> None:
+    """Https at its front makes the cookie secure; wrong tries are each address's own."""
+    async with (
+        serving_memory(proxies=("127.0.0.1",), origins=("https://ops.example",)) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        forwarded = {"X-Forwarded-Proto": "https", "Origin": "https://ops.example"}
+        body = {"token": TOKEN, "name": "ann"}
+        for _ in range(10):
+            eve = {"X-Forwarded-For": "203.0.113.9"}
+            await client.post("/login", json=body | {"token": "x"}, headers=eve)
+        assert (await client.post("/login", json=body, headers=eve)).status_code == 429
+        ann = forwarded | {"X-Forwarded-For": "203.0.113.10"}
+        answer = await client.post("/login", json=body, headers=ann)
+        assert answer.status_code == 204
+        assert "; secure" in answer.headers["set-cookie"].lower()
+
+
+PATHS = [
+    "/static/../settings.py",
+    "/static/%2e%2e/settings.py",
+    "/static/..%2fsettings.py",
+    "/static/..%5csettings.py",
+    "/static/....//settings.py",
+    "/static//etc/passwd",
+    "/static/%2fetc%2fpasswd",
+    "/static/login.js%00.png",
+    "/vendor/../console/settings.py",
+    "/vendor/uPlot.d.ts",
+]
+
+
+async def test_only_the_pages_files(console: Served) -> None:
+    """However the path is written."""
+    client = await console.api()
+    for path in PATHS:
+        raw = httpx.URL(console.url).copy_with(raw_path=path.encode())
+        answer = await client.send(client.build_request("GET", raw))
+        assert answer.status_code in {404, 405}, answer.text
+        assert "ConsoleSettings" not in answer.text
+
+
+async def test_headers_forbid_what_the_page_never_does(console: Served) -> None:
+    """On pages, data, refusals and errors alike."""
+    client = await console.api()
+    for path in ("/", "/login", "/api/session", "/nowhere", "/healthz", "/static/login.js"):
+        headers = (await client.get(path)).headers
+        assert "default-src 'self'" in headers["content-security-policy"], path
+        assert "unsafe" not in headers["content-security-policy"]
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["x-frame-options"] == "DENY"
+        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["cache-control"] in {"no-store", "no-cache"}
+        assert "server" not in headers
+    assert (await client.get("/api/session")).headers["cache-control"] == "no-store"
+
+
+async def test_markup_stays_data(console: Served) -> None:
+    """A name or a line is JSON in every answer, never markup of the console's own."""
+    browser = await console.browser(XSS)
+    async with browser.live() as live:
+        await resume(live)
+        answer = await browser.client.post("/api/log", json={"text": XSS}, headers=browser.act)
+        assert answer.headers["content-type"] == "application/json"
+        (item,) = await hear_items(live, "log", 1)
+        assert (item["data"]["by"], item["data"]["text"]) == (XSS, XSS)
+    answer = await browser.client.get(f"/api/circuits/{XSS}")
+    assert answer.headers["content-type"] == "application/json"
+
+
+async def test_api_callers_say_who_they_are(console: Served) -> None:
+    """Sessions cannot: `by` in their bodies means nothing."""
+    client, browser = await console.api(), await console.browser()
+    assert (await client.post("/api/log", json={"text": "x"})).status_code == 400
+    assert (await client.post("/api/log", json={"text": "x", "by": "flow"})).status_code == 201
+    body = {"text": "y", "by": "root"}
+    async with browser.live() as live:
+        await resume(live)
+        lines = (await hear(live, "snapshot"))["data"]["log"]
+        await browser.client.post("/api/log", json=body, headers=browser.act)
+        lines += [item["data"] for item in await hear_items(live, "log", 2 - len(lines))]
+        assert [line["by"] for line in lines] == ["flow", "ann"]
+
+
+async def test_easy_auth_only_where_it_is_on(console: Served) -> None:
+    """Anybody can send that header; only Azure's own is to be believed."""
+    name = {"X-MS-CLIENT-PRINCIPAL-NAME": "ann@example.com"}
+    async with httpx.AsyncClient(base_url=console.url, headers=name) as client:
+        assert (await client.get("/api/session")).status_code == 401
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+    settings = ConsoleSettings(token=TOKEN, easy_auth=True)
+    app = create_app(breaker, settings)
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+        session = (await client.get("/api/session", headers=name)).json()
+        assert session["operator"] == "ann@example.com"
+        body = json.dumps({"reason": "r"})
+        foreign = {**name, "X-CSRF-Token": session["csrf"], "Origin": "https://evil.example"}
+        answer = await client.post("/api/circuits/c/isolate", content=body, headers=foreign)
+        assert answer.status_code == 403

@@ -1,0 +1,249 @@
+"""The end of a session, and those who try to begin one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from console.access import revoked_sessions as module
+from console.access.revoked_sessions import ENDED, EndedSessions
+from console.access.session import Sessions
+from console.app import create_app
+from console.backplane.coordination import MemoryCoordination
+from console.backplane.stream import MemoryBackplane
+from console.errors import CoordinationError
+from console.live import fanout
+from console.settings import ConsoleSettings
+from tests.support.console.server import (
+    TOKEN,
+    Served,
+    closed_with,
+    hear,
+    resume,
+    serving,
+    serving_memory,
+)
+from tests.support.patience import HANG_SECONDS
+
+
+@asynccontextmanager
+async def fleet(count: int) -> AsyncIterator[list[Served]]:
+    """Instances that share what real ones share in Redis."""
+    coordination = MemoryCoordination()
+    backplane = MemoryBackplane(coordination)
+    async with AsyncExitStack() as running:
+        served = []
+        for _ in range(count):
+            breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+            own = ConsoleSettings(token=TOKEN)
+            app = create_app(breaker, own, coordination=coordination, backplane=backplane)
+            served.append(await running.enter_async_context(serving(app, own)))
+        yield served
+
+
+async def test_who_logs_out_is_out_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of the cookie is worth nothing any more, on no instance; nor is what was open."""
+    monkeypatch.setattr(module, "SECONDS", 0.02)
+    monkeypatch.setattr(fanout, "BEAT_SECONDS", 0.05)
+    async with fleet(2) as (one, two):
+        browser, other = await one.browser("ann"), await one.browser("ann")
+        headers = {"Cookie": browser.cookie}
+        live = f"{two.url.replace('http', 'ws')}/live"
+        async with (
+            httpx.AsyncClient(base_url=two.url, headers=headers) as thief,
+            connect(live, additional_headers=headers | {"Origin": two.url}) as socket,
+        ):
+            await resume(socket)
+            await hear(socket, "snapshot")
+            assert (await thief.get("/api/session")).status_code == 200
+            answer = await browser.client.post("/logout", headers=browser.act)
+            assert (answer.status_code, answer.json()) == (200, {"next": "/login"})
+            assert f'{Sessions(TOKEN).cookie}=""' in answer.headers["set-cookie"]
+            assert await closed_with(socket) == 4401
+            assert (await thief.get("/api/session")).status_code == 401
+            here = await other.client.get(f"{one.url}/api/session", headers=headers)
+            assert here.status_code == 401
+        # Another session of the same name is another matter.
+        assert (await other.client.get("/api/session")).json()["operator"] == "ann"
+
+
+async def test_an_instance_that_starts_later_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it serves anybody."""
+    coordination = MemoryCoordination()
+    await EndedSessions(coordination).end("s", time.time() + 60)
+    later = EndedSessions(coordination)
+    await later.load()
+    assert "s" in later
+
+
+class AwayCoordination(MemoryCoordination):
+    """One that can be away."""
+
+    away = False
+
+    async def note(self, name: str, item: str, until: float) -> None:
+        if self.away:
+            raise CoordinationError("away")
+        await super().note(name, item, until)
+
+    async def noted(self, name: str) -> dict[str, float]:
+        if self.away:
+            raise CoordinationError("away")
+        return await super().noted(name)
+
+
+async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds here at once; the others are told when Redis is back, even with nothing in it."""
+    monkeypatch.setattr(module, "SECONDS", 0.002)
+    coordination = AwayCoordination()
+    here, there = EndedSessions(coordination), EndedSessions(coordination)
+    tasks = [asyncio.create_task(each.follow()) for each in (here, there)]
+    coordination.away = True
+    await here.load()
+    await here.end("s", time.time() + 60)
+    assert "s" in here
+    await asyncio.sleep(0.02)
+    assert "s" not in there
+    coordination.away = False
+    async with asyncio.timeout(HANG_SECONDS):
+        while "s" not in there:
+            await asyncio.sleep(0.002)
+        coordination._sets.clear()
+        while "s" not in await coordination.noted(ENDED):
+            await asyncio.sleep(0.002)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_what_is_over_anyway_is_forgotten() -> None:
+    """Nothing is kept beyond the cookie's own time."""
+    now = [time.time() - 100]
+    sessions = EndedSessions(MemoryCoordination(), lambda: now[0])
+    await sessions.end("s", now[0] + 50)
+    await sessions.load()
+    assert "s" in sessions
+    now[0] += 50
+    await sessions.load()
+    assert "s" not in sessions
+
+
+async def test_one_session_after_another() -> None:
+    """Who signs in again, under whatever name, needs nothing of the session before, and ends it."""
+    async with serving_memory() as served:
+        browser = await served.browser("ann")
+        before = browser.cookie
+        body = {"token": TOKEN, "name": "bob"}
+        answer = await browser.client.post("/login", json=body, headers={"Origin": served.url})
+        assert answer.status_code == 204, answer.text
+        assert (await browser.client.get("/api/session")).json()["operator"] == "bob"
+        async with httpx.AsyncClient(base_url=served.url, headers={"Cookie": before}) as client:
+            assert (await client.get("/api/session")).status_code == 401
+
+
+async def test_consoles_on_one_host_do_not_sign_each_other_out() -> None:
+    """A browser's cookies know the host, and no port: each console's has a name of its own."""
+    async with (
+        serving_memory() as one,
+        serving_memory(token=f"{TOKEN}-another") as two,
+        httpx.AsyncClient() as client,
+    ):
+        for served, name in ((one, "ann"), (two, "bob")):
+            body = {"token": served.token, "name": name}
+            assert (await client.post(f"{served.url}/login", json=body)).status_code == 204
+        for served, name in ((one, "ann"), (two, "bob")):
+            session = (await client.get(f"{served.url}/api/session")).json()
+            assert session.get("operator") == name, session
+
+
+async def test_azures_own_login_is_left_there() -> None:
+    """The page would be signed in again by its next request."""
+    async with serving_memory(easy_auth=True) as served:
+        name = {"X-MS-CLIENT-PRINCIPAL-NAME": "ann@example.com"}
+        async with httpx.AsyncClient(base_url=served.url, headers=name) as client:
+            csrf = (await client.get("/api/session")).json()["csrf"]
+            act = {"Origin": served.url, "X-CSRF-Token": csrf}
+            answer = await client.post("/logout", headers=act)
+            assert answer.json() == {"next": "/.auth/logout"}
+
+
+class SlowCoordination(MemoryCoordination):
+    """Each answer takes a while, as Redis' do."""
+
+    async def count(self, name: str, seconds: int) -> int:
+        await asyncio.sleep(0.02)
+        return await super().count(name, seconds)
+
+
+async def test_many_tries_at_once_are_no_more_tries() -> None:
+    """None is looked at before it is counted."""
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+    app = create_app(breaker, ConsoleSettings(token=TOKEN), coordination=SlowCoordination())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://console") as client:
+
+        async def wrong() -> int:
+            answer = await client.post("/login", json={"token": "wrong", "name": "eve"})
+            return answer.status_code
+
+        codes = await asyncio.gather(*(wrong() for _ in range(50)))
+        assert sorted(codes) == [401] * 10 + [429] * 40
+
+
+async def test_a_right_token_is_no_wrong_try() -> None:
+    """A shift of twenty signs in within a minute, from one address."""
+    async with serving_memory() as served:
+        for number in range(21):
+            await served.browser(f"operator {number}")
+
+
+async def test_addresses_that_one_caller_has_count_as_one() -> None:
+    """Whoever has one IPv6 address has very many."""
+    async with (
+        serving_memory(proxies=("*",)) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        codes = []
+        for number in range(11):
+            own = {"X-Forwarded-For": f"192.0.2.{number}, 2001:db8::{number:x}"}
+            body = {"token": "wrong", "name": "eve"}
+            codes.append((await client.post("/login", json=body, headers=own)).status_code)
+        assert codes == [401] * 10 + [429]
+
+
+HTTPS = {"X-Forwarded-Proto": "https"}
+
+
+async def test_a_page_that_came_over_http_is_not_https_own() -> None:
+    """Anybody on the way may have written it; and a browser is told to come over https only."""
+    async with serving_memory(proxies=("127.0.0.1",)) as served:
+        browser = await served.browser()
+        own = served.url.replace("http", "https")
+        for origin, status in ((own, 201), (served.url, 403)):
+            headers = browser.act | HTTPS | {"Origin": origin}
+            answer = await browser.client.post("/api/log", json={"text": "x"}, headers=headers)
+            assert answer.status_code == status
+            assert answer.headers["strict-transport-security"] == "max-age=31536000"
+        assert "strict-transport-security" not in (await browser.client.get("/")).headers
+
+
+@pytest.mark.parametrize("headers", [HTTPS, {}])
+async def test_a_cookie_from_https_stays_there(headers: dict[str, Any]) -> None:
+    """Also behind a balancer whose headers are not believed: the browser says where it was."""
+    async with (
+        serving_memory(proxies=("127.0.0.1",)) as served,
+        httpx.AsyncClient(base_url=served.url) as client,
+    ):
+        origin = {"Origin": served.url.replace("http", "https")}
+        body = json.dumps({"token": TOKEN, "name": "ann"})
+        answer = await client.post("/login", content=body, headers=headers | origin)
+        assert "; secure" in answer.headers["set-cookie"].lower()

@@ -1,0 +1,267 @@
+"""The console on a real stack: poison, parked keys and redrive, the hub's partitions, the tail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.eventhub import EventData
+from azure.eventhub.aio import EventHubProducerClient
+from redis.asyncio import Redis
+from websockets.asyncio.client import ClientConnection
+
+from console.__main__ import compose
+from console.settings import ConsoleSettings
+from processing.bootstrap import Parts
+from processing.event import Event, EventBatch, Source
+from processing.monitoring.redis_vitals import RedisVitals
+from tests.support.console.server import TOKEN, Browser, Served, hear_items, resume, serving
+from tests.support.event_hubs.sdk_leaks import sdk_leaks_collected
+from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+
+XSS = "<script>alert(1)</script>"
+RECORD = json.dumps({"handled": 10, "latency": {"10": 10}, "holding": 0.5})
+
+
+@dataclass
+class Site:
+    """The function app's settings, and its parts in this process."""
+
+    values: dict[str, str]
+    run: str
+    next: int = 0
+
+    async def process(self, *events: tuple[str, bytes, dict[str, Any]]) -> None:
+        """Process a batch of events (key, body, properties) as an instance of the app does."""
+        batch = []
+        for key, body, properties in events:
+            self.next += 1
+            batch.append(
+                Event(
+                    body=body,
+                    key=key,
+                    properties={"run": self.run, "counter": self.next} | properties,
+                    partition="0",
+                    sequence_number=self.next,
+                    offset=str(self.next),
+                    enqueued_ms=1_700_000_000_000 + self.next,
+                )
+            )
+        parts = await Parts.build(self.values)
+        try:
+            source = Source(f"hub-{self.run}", "$Default", "0")
+            await parts.processor.process(EventBatch(source, batch))
+        finally:
+            await parts.closing.aclose()
+
+    async def repair(self) -> None:
+        """From now on the handler takes what it refused."""
+        async with Redis.from_url(self.values["REDIS_URL"]) as client:
+            await client.set(f"repaired:{self.run}", "1", ex=600)
+
+    async def release(self) -> None:
+        """From now on the handler lets go of what it holds."""
+        async with Redis.from_url(self.values["REDIS_URL"]) as client:
+            await client.set(f"released:{self.run}", "1", ex=600)
+
+    @asynccontextmanager
+    async def console(self, **settings: Any) -> AsyncIterator[Served]:
+        """One instance of the console."""
+        own = ConsoleSettings(token=TOKEN, lease_seconds=10, **settings)
+        async with serving(compose(self.values, own), own) as served:
+            yield served
+
+
+@pytest.fixture(autouse=True)
+def sdk_leaks() -> Iterator[None]:
+    """Who looks away may do so while the tail is just connecting."""
+    with sdk_leaks_collected():
+        yield
+
+
+@pytest.fixture
+def site(stack: dict[str, Any]) -> Site:
+    run = secrets.token_hex(4)
+    values: dict[str, str] = json.loads(Path(stack["settings_file"]).read_text())["Values"]
+    return Site(
+        values
+        | {
+            "POISON_QUEUE": f"poison-{run}",
+            "EVENT_HANDLER": "tests.support.handlers.repairable:RepairableLedger",
+            "PROCESSING_POISON_ORDERING": "park",
+            "PROCESSING_MAX_ATTEMPTS": "1",
+            "BREAKER_NAME": f"c{run}",
+            "BREAKER_COUNT_POISON": "false",
+            "BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}",
+        },
+        run,
+    )
+
+
+async def test_an_operator_looks_and_redrives(site: Site) -> None:
+    """What was poisoned is found, opened and replayed; who is connected elsewhere sees it."""
+    broken = {"broken": True}
+    one, other = f"K-{site.run}", f"L-{site.run}"
+    await site.process(
+        (one, b"\xff\x00not text", broken),
+        (one, b"behind", {}),
+        (other, XSS.encode(), broken),
+        (f"M-{site.run}", b"fine", {}),
+    )
+    async with site.console() as here, site.console() as there:
+        ann, bob = await here.browser("ann"), await there.browser("bob")
+        async with bob.live() as live:
+            await resume(live)
+            found = (await ann.client.get("/api/poison")).json()
+            assert [row["key"] for row in found["messages"]] == [one, other]
+            assert found["more"] is False
+            row = found["messages"][0]
+            assert row["error"]["type"].endswith("PoisonEventError")
+            assert (row["parked"], row["attempts"], row["size"]) == (True, 1, 10)
+
+            query = await ann.client.get("/api/poison", params={"query": "SCRIPT>alert"})
+            (only,) = query.json()["messages"]
+            assert only["preview"] == XSS
+            assert query.headers["content-type"] == "application/json"
+            whole = (await ann.client.get(f"/api/poison/{row['id']}")).json()
+            assert whole["body"] == {
+                "preview": "ff 00 6e 6f 74 20 74 65 78 74",
+                "encoding": "hex",
+                "bytes": 10,
+                "truncated": False,
+                "lost": "",
+            }
+            assert "broken until it is repaired" in whole["error"]["traceback"]
+            assert whole["properties"]["broken"] is True
+            assert (await ann.client.get("/api/poison/none")).status_code == 404
+            parked = (await ann.client.get("/api/parked")).json()["keys"]
+            (key,) = (each for each in parked if each["key"] == one)
+            assert (key["count"], key["partition"]) == (2, "0")
+            assert "broken until it is repaired" in key["error"]
+
+            await site.repair()
+            answer = await ann.client.post("/api/redrive", json={"id": row["id"]}, headers=ann.act)
+            assert answer.status_code == 202
+            job = answer.json()["job"]
+            ended = await redriven(live, job)
+            assert (ended["replayed"], ended["left"], ended["failed"]) == (2, 0, 0)
+            assert (ended["by"], ended["selection"]) == ("ann", {"id": row["id"]})
+            assert await keys(bob) == [other]
+
+            answer = await bob.client.post("/api/redrive", json={"key": other}, headers=bob.act)
+            assert (await redriven(live, answer.json()["job"]))["replayed"] == 1
+            assert await keys(ann) == []
+
+
+async def redriven(live: ClientConnection, job: str) -> dict[str, Any]:
+    """The last word about a job."""
+    while True:
+        (item,) = await hear_items(live, "redrive", 1)
+        data: dict[str, Any] = item["data"]
+        if data["job"] == job and data["done"]:
+            return data
+
+
+async def keys(browser: Browser) -> list[str]:
+    found = (await browser.client.get("/api/poison")).json()["messages"]
+    return [message["key"] for message in found]
+
+
+async def test_one_redrive_at_a_time(site: Site) -> None:
+    """Over all instances; what is no selection is refused."""
+    key = f"K-{site.run}"
+    await site.process((key, b"x", {"broken": True, "held": True}))
+    await site.repair()
+    async with site.console() as here, site.console() as there:
+        ann, bob = await here.browser("ann"), await there.browser("bob")
+        for selection in ({}, {"all": False}, {"id": "x", "key": "y"}, {"key": 5}, {"id": ""}):
+            answer = await ann.client.post("/api/redrive", json=selection, headers=ann.act)
+            assert answer.status_code == 400, selection
+        async with bob.live() as live:
+            await resume(live)
+            answer = await ann.client.post("/api/redrive", json={"key": key}, headers=ann.act)
+            assert answer.status_code == 202
+            other = await bob.client.post("/api/redrive", json={"all": True}, headers=bob.act)
+            assert (other.status_code, other.json()) == (
+                409,
+                {"error": "another redrive runs: wait for its end"},
+            )
+            await site.release()
+            lines = [item["data"] for item in await hear_items(live, "log", 2)]
+            assert [(line["kind"], line["by"]) for line in lines] == [("redrive", "ann")] * 2
+            assert lines[0]["text"] == f"redrives key {key}"
+            assert lines[1]["text"] == f"redrive of key {key}: 1 handled, 0 failed again, 0 left"
+
+
+async def test_one_instance_reads_the_hub_for_all(site: Site) -> None:
+    """Partitions, tail and vitals reach a page on another instance, also once the reader is gone:
+    each second's vitals are counted once.
+    """
+    name = site.values["BREAKER_NAME"]
+    async with Redis.from_url(site.values["REDIS_URL"]) as client, AsyncExitStack() as lasting:
+        vitals = RedisVitals(client, name, "host:1")
+        async with site.console():
+            reader = await elected(client, name)
+            there = await lasting.enter_async_context(site.console())
+            live = await lasting.enter_async_context((await there.browser("bob")).live())
+            await resume(live)
+            await live.send('{"type":"tail","on":true}')
+            table = (await hear_items(live, "partitions", 1))[0]["data"]
+            assert [row["partition"] for row in table["rows"]] == ["0", "1", "2", "3"]
+            assert table["problem"] is None
+            enough = asyncio.Event()
+            sending = asyncio.create_task(send_until(enough, site))
+            samples = [item["data"] for item in await hear_items(live, "tail", 3)]
+            assert {sample["preview"] for sample in samples} == {XSS}
+            assert {sample["key"] for sample in samples} <= {"a", "b", "c"}
+            enough.set()
+            await sending
+            rows = [await vital_row(live, vitals)]
+            assert (rows[0]["instances"], rows[0]["holding"]) == (1, 0.5)
+            assert rows[0]["poison_count"] == 0
+            for _ in range(3):
+                await vitals.write(RECORD)
+        assert await elected(client, name) != reader
+        while sum(row["handled"] for row in rows) < 40 or rows[-1]["handled"]:
+            rows += [item["data"] for item in await hear_items(live, "vitals", 1)]
+        assert sum(row["handled"] for row in rows) == 40
+
+
+async def vital_row(live: ClientConnection, vitals: RedisVitals) -> dict[str, Any]:
+    """The row that a record ends up in."""
+    await vitals.write(RECORD)
+    while True:
+        (item,) = await hear_items(live, "vitals", 1)
+        row: dict[str, Any] = item["data"]
+        if row["handled"]:
+            return row
+
+
+async def elected(client: Any, name: str) -> bytes:
+    """Who reads for all."""
+    async with asyncio.timeout(HANG_SECONDS):
+        while (reader := await client.get(f"console:{{{name}}}:reader")) is None:
+            await asyncio.sleep(0.05)
+    return bytes(reader)
+
+
+async def send_until(enough: asyncio.Event, site: Site) -> None:
+    """Events for the tail: it begins at the end of the stream, whenever it has connected.
+
+    Not until it is cancelled: the SDK forgets a connection that it was about to open.
+    """
+    producer = EventHubProducerClient.from_connection_string(
+        site.values["EventHubConnection"], eventhub_name=site.values["EVENT_HUB_NAME"]
+    )
+    async with producer:
+        while not enough.is_set():
+            for key in "abc":
+                await producer.send_batch([EventData(XSS)], partition_key=key)
+            await asyncio.sleep(0.1)

@@ -1,0 +1,204 @@
+"""`python -m local host`: instances as the site state wants them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from local.services.child import REPOSITORY
+from local.services.port_reservation import reserve
+from local.services.ports import PortError, ensure_free, free_port
+from local.site import SiteState, State
+from tests.support.local.functions_host import clean_environment
+from tests.support.processes import wait_for, wait_until_gone
+
+_APP = """
+import os, sys
+from pathlib import Path
+import azure.functions as func
+if Path(os.environ["BROKEN"]).exists():
+    sys.exit("told to end")
+app = func.FunctionApp()
+@app.route()
+def pid(req: func.HttpRequest) -> str:
+    return str(os.getpid())
+@app.route()
+def sdks(req: func.HttpRequest) -> str:
+    return " ".join({"azure.eventhub", "azure.storage", "aiohttp"} & set(sys.modules))
+"""
+
+
+@dataclass
+class Running:
+    """A supervisor and where its instances announce themselves."""
+
+    process: subprocess.Popen[bytes]
+    state: Path
+    broken: Path
+    log: Path
+
+    def instances(self) -> dict[int, dict[str, Any]]:
+        """What live instances say of themselves, by index."""
+        found: list[dict[str, Any]] = []
+        for path in (self.state / "hosts").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):  # it has ended since they were listed
+                found.append(json.loads(path.read_text()))
+        return {item["instance"]: item for item in found if psutil.pid_exists(item["pid"])}
+
+    def wait_for_instances(self, count: int) -> dict[int, dict[str, Any]]:
+        found: dict[int, dict[str, Any]] = wait_for(
+            lambda: len(now := self.instances()) == count and now,
+            lambda: f"{count} instances\n{self.log.read_text()}",
+        )
+        return found
+
+
+@contextlib.contextmanager
+def supervised(directory: Path, *arguments: str, site: State = "Running") -> Iterator[Running]:
+    app, state, log = directory / "app", directory / "state", directory / "log"
+    app.mkdir()
+    (state / "hosts").mkdir(parents=True)
+    (app / "function_app.py").write_text(_APP)
+    (app / "host.json").write_text('{"version": "2.0"}')
+    SiteState(state).write(site)
+    broken = directory / "broken"
+    settings = {"IsEncrypted": False, "Values": {"BROKEN": str(broken)}}
+    (state / "local.settings.json").write_text(json.dumps(settings))
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "local", "host", "--app", str(app), "--port", "0"),
+                *("--state-dir", str(state), "--grace", "2", *arguments),
+            ],
+            cwd=REPOSITORY,
+            env=clean_environment(),
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield Running(process, state, broken, log)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_life_of_two_instances(tmp_path: Path) -> None:
+    """Each serves the app on its port; a killed one comes back; the site's state stops and starts
+    them; SIGTERM ends everything.
+    """
+    with supervised(tmp_path, "--instances", "2", "--lifeline") as pair:
+        instances = pair.wait_for_instances(2)
+        assert sorted(instances) == [0, 1]
+        for item in instances.values():
+            answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
+            assert answer == str(item["pid"])
+        # Slower to load than all the rest, and this app needs none of them.
+        assert httpx.get(f"http://127.0.0.1:{instances[0]['port']}/api/sdks").text == ""
+        assert "[1] [" in pair.log.read_text()  # log lines say whose they are
+
+        victim = instances[1]["pid"]
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: pair.instances().get(1, {}).get("pid") not in (None, victim), "its return")
+        assert not (pair.state / "hosts" / f"{victim}.json").exists()
+        before = {item["pid"] for item in pair.wait_for_instances(2).values()}
+        assert before == {instances[0]["pid"], pair.instances()[1]["pid"]}
+
+        site = SiteState(pair.state)
+        site.write("Stopped")
+        wait_for(lambda: not pair.instances(), "the instances' end")
+        assert pair.process.poll() is None
+        site.write("Running")
+        after = {item["pid"] for item in pair.wait_for_instances(2).values()}
+        assert before.isdisjoint(after)
+
+        pair.process.send_signal(signal.SIGTERM)
+        assert pair.process.wait(60) == 0
+        assert pair.instances() == {}
+        assert not list((pair.state / "hosts").iterdir())
+
+
+def test_the_end_of_the_lifeline_ends_everything(tmp_path: Path) -> None:
+    with supervised(tmp_path, "--lifeline") as running:
+        running.wait_for_instances(1)
+        children = psutil.Process(running.process.pid).children()
+        assert running.process.stdin is not None
+        running.process.stdin.close()
+        assert running.process.wait(60) == 0
+        assert wait_until_gone(children) == []
+
+
+def test_a_killed_supervisor_leaves_no_instance_behind(tmp_path: Path) -> None:
+    with supervised(tmp_path) as running:
+        running.wait_for_instances(1)
+        children = psutil.Process(running.process.pid).children()
+        assert len(children) == 1
+        running.process.kill()
+        running.process.wait()
+        assert wait_until_gone(children) == []
+
+
+def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path: Path) -> None:
+    (tmp_path / "broken").touch()
+    with supervised(tmp_path) as running:
+        assert running.process.wait(60) == 1
+        log = running.log.read_text()
+    assert "told to end" in log
+    assert "instance 0 could not start" in log
+    state = tmp_path / "state"
+    assert f"no local stack is up: start it with `python -m local up --state-dir {state}`" in log
+
+
+def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
+    with supervised(tmp_path) as running:
+        first = running.wait_for_instances(1)[0]["pid"]
+        running.broken.touch()
+        os.kill(first, signal.SIGKILL)
+        assert running.process.wait(60) == 1
+        log = running.log.read_text()
+    assert log.count("restarting") == 5
+    assert "instance 0 ended 6 times within 60 seconds (last with code 1): giving up" in log
+
+
+def test_a_site_that_is_stopped_starts_no_instance_until_it_is_started(tmp_path: Path) -> None:
+    with supervised(tmp_path, site="Stopped") as running:
+        wait_for(lambda: "the site is stopped" in running.log.read_text(), "the message")
+        assert running.instances() == {}
+        SiteState(running.state).write("Running")
+        running.wait_for_instances(1)
+
+
+def test_the_first_instance_takes_the_port_given_and_the_next_counts_up(tmp_path: Path) -> None:
+    port = next(port for port in iter(free_port, 0) if _is_free(port + 1))
+    with supervised(tmp_path, "--instances", "2", "--port", str(port)) as running:
+        instances = running.wait_for_instances(2)
+    assert [instances[index]["port"] for index in (0, 1)] == [port, port + 1]
+
+
+def _is_free(port: int) -> bool:
+    with contextlib.suppress(PortError):
+        ensure_free("the next instance", port)
+        return reserve(port)
+    return False
+
+
+def test_a_taken_port_ends_the_supervisor(tmp_path: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with supervised(tmp_path, "--port", str(port)) as running:
+            assert running.process.wait(60) == 1
+            assert f"port {port} is taken" in running.log.read_text()

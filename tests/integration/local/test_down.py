@@ -1,0 +1,104 @@
+"""The end of a stack, however it comes: nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from tests.support.local.stack import SERVICES, recorded, starting, status, up
+from tests.support.processes import children_of, run_local, running_stack, wait_for, wait_until_gone
+
+
+def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
+    first = up(state_directory)
+    processes = [psutil.Process(first["supervisor_pid"]), *children_of(first["supervisor_pid"])]
+    with redis.Redis.from_url(first["redis_url"]) as client:
+        client.set("old", "1")
+    assert "is down" in run_local("down", "--state-dir", state_directory).stdout
+    assert wait_until_gone(processes, timeout=0) == []
+    assert not (state_directory / "endpoints.json").exists()
+    again = run_local("down", "--state-dir", state_directory)
+    assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
+    # The helper of other tests, which is to leave nothing either.
+    with running_stack(state_directory, "--no-console") as second:
+        processes = children_of(second["supervisor_pid"])
+        assert second["event_grid_topic_key"] != first["event_grid_topic_key"]
+        with redis.Redis.from_url(second["redis_url"]) as client:
+            assert not client.exists("old")
+    assert wait_until_gone(processes) == []
+
+
+def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
+    """And `up` works again, this time until its lifeline ends."""
+    endpoints = up(state_directory, "--no-console")
+    children = children_of(endpoints["supervisor_pid"])
+    assert len(children) == len(SERVICES - {"console"})
+    os.kill(endpoints["supervisor_pid"], signal.SIGKILL)
+    assert wait_until_gone(children) == []
+    assert {entry["health"] for entry in status(state_directory)["services"]} == {"dead"}
+    assert run_local("down", "--state-dir", state_directory).returncode == 0
+    with starting(state_directory, "--lifeline", "--no-console") as process:
+        _end_lifeline(state_directory, process)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal.Signals) -> None:
+    with starting(state_directory, "--foreground", "--no-console") as process:
+        wait_for((state_directory / "endpoints.json").exists, "endpoints.json", timeout=90)
+        processes = recorded(state_directory)
+        process.send_signal(number)
+        assert process.wait(60) == 0
+        assert wait_until_gone(processes) == []
+
+
+def test_the_end_of_the_lifeline_ends_the_foreground(state_directory: Path) -> None:
+    with starting(state_directory, "--lifeline", "--no-console", "--foreground") as process:
+        _end_lifeline(state_directory, process)
+
+
+def _end_lifeline(state_directory: Path, process: subprocess.Popen[str]) -> None:
+    wait_for((state_directory / "endpoints.json").exists, "endpoints.json", timeout=90)
+    processes = recorded(state_directory)
+    assert process.stdin is not None
+    process.stdin.close()
+    assert wait_until_gone(processes) == []
+
+
+def test_a_lifeline_that_is_no_pipe_is_refused(state_directory: Path) -> None:
+    result = run_local("up", "--lifeline", "--ephemeral-ports", "--state-dir", state_directory)
+    assert result.returncode == 1
+    assert "needs a pipe" in result.stdout
+
+
+def test_down_ends_what_a_dead_supervisor_has_left(state_directory: Path) -> None:
+    """Where the kernel does not do it, the record does."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        created = psutil.Process(child.pid).create_time()
+        write_record(state_directory, child.pid, created)
+        result = run_local("down", "--state-dir", state_directory)
+        assert "ended what it had left: redis" in result.stdout
+        assert child.wait(60) == -signal.SIGTERM
+
+
+def test_down_spares_a_stranger_with_a_recorded_pid(state_directory: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        write_record(state_directory, child.pid, psutil.Process(child.pid).create_time() - 60)
+        assert run_local("down", "--state-dir", state_directory).stdout == "Nothing is up.\n"
+        assert child.poll() is None
+        child.kill()
+
+
+def write_record(state_directory: Path, pid: int, created: float) -> None:
+    """What a supervisor that is gone would have left."""
+    state_directory.mkdir(parents=True)
+    child = {"name": "redis", "pid": pid, "created": created}
+    record = {"supervisor": {"pid": 2**22 + 1, "created": 1.0}, "services": [child]}
+    (state_directory / "services.json").write_text(json.dumps(record))

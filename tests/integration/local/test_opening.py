@@ -1,0 +1,88 @@
+"""The parts meet: a circuit opens, the app is stopped, an operator approves, the app starts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from breaker import CircuitBreaker, CircuitState
+from breaker.__main__ import build
+from local.site import SiteState
+from tests.support.processes import running_stack
+
+THRESHOLD = 3
+
+
+@pytest.fixture(scope="module")
+def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    """A stack whose circuit opens at the third failure: endpoints, and the app's "settings"."""
+    directory = tmp_path_factory.mktemp("opening")
+    with running_stack(directory, "--set", f"BREAKER_FAILURE_THRESHOLD={THRESHOLD}") as endpoints:
+        settings = json.loads(Path(endpoints["settings_file"]).read_text())
+        yield endpoints | {"settings": settings["Values"]}
+
+
+async def fail(breaker: CircuitBreaker, word: str) -> int:
+    """Fail until the circuit opens; its generation."""
+    permit = await breaker.try_acquire()
+    for number in range(THRESHOLD):
+        circuit = await breaker.record_failure(f"{word}-{number}", "refused", permit)
+    assert circuit.state is CircuitState.OPEN
+    return circuit.generation
+
+
+async def test_from_the_first_failure_to_the_restart(small_stack: dict[str, Any]) -> None:
+    """Every part is real: breaker, Redis, Event Grid, workflow, management, console."""
+    site = SiteState(small_stack["state_dir"])
+    console = {"authorization": f"Bearer {small_stack['console_token']}"}
+    async with build(small_stack["settings"]) as breaker, httpx.AsyncClient(timeout=60) as client:
+
+        async def run_of(generation: int, state: str) -> dict[str, Any]:
+            async with asyncio.timeout(60):
+                while True:
+                    answer = await client.get(f"{small_stack['workflow_url']}/runs")
+                    for run in answer.json()["runs"]:
+                        if (run["generation"], run["state"]) == (generation, state):
+                            return dict(run)
+                    await asyncio.sleep(0.05)
+
+        generation = await fail(breaker, "first")
+        asked: list[str] = []
+        async with asyncio.timeout(60):  # whoever approves before that is not asked for a name
+            while "Succeeded" not in asked:
+                run = await run_of(generation, "WaitingForApproval")
+                asked = [s["status"] for s in run["steps"] if s["name"] == "request_approval"]
+                await asyncio.sleep(0.05)
+        assert site.read() == "Stopped"
+
+        approved = await client.post(
+            f"{small_stack['console_url']}/api/circuits/{breaker.name}/approve",
+            json={"generation": generation, "by": "alice"},
+            headers=console,
+        )
+        assert approved.status_code == 200, approved.text
+        run = await run_of(generation, "Succeeded")
+        assert site.read() == "Running"
+        assert {"name": "approval", "detail": "by alice"}.items() <= next(
+            step for step in run["steps"] if step["name"] == "approval"
+        ).items()
+
+        async def opened() -> list[dict[str, Any]]:
+            events = await client.get(
+                small_stack["event_grid_topic_endpoint"].replace("/api/events", "/events"),
+                headers={"aeg-sas-key": small_stack["event_grid_topic_key"]},
+            )
+            every = events.json()["events"]
+            return [event for event in every if event["type"] == "breakwater.circuit.opened"]
+
+        # Published at least once, under one id; each one's delivery is noted after its run began.
+        assert {event["id"] for event in await opened()} == {f"breakwater:{generation}:opened"}
+        async with asyncio.timeout(60):
+            while {d["status"] for e in await opened() for d in e["deliveries"]} != {"delivered"}:
+                await asyncio.sleep(0.05)

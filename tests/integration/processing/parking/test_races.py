@@ -1,0 +1,67 @@
+"""The owner parks and a redrive releases, at the same time, on real Redis: no event is left behind
+in a list whose key is released, and none overtakes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+from redis.asyncio import Redis
+
+from processing.event import Source
+from processing.parking.event import position_of
+from processing.parking.redis import RedisParkingStore
+from tests.support.processing.events import event
+
+SOURCE = Source("events", "$Default", "0")
+ROUNDS = 150
+
+
+@pytest.mark.parametrize("redrives", [1, 3])
+async def test_release_against_arrivals(redis_url: str, redrives: int) -> None:
+    """Each round parks the key, and lets redrives race with the next events."""
+    async with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as other:
+        owner = RedisParkingStore(one, most=1000, ttl_seconds=60)
+        operator = RedisParkingStore(other, most=1000, ttl_seconds=60)
+        claim = await owner.claim(SOURCE, "me", "")
+        ledger: list[str] = []
+        pace = random.Random(redrives)  # noqa: S311 - a seed, not a secret
+
+        async def replay(token: str) -> None:
+            if not await operator.lease(SOURCE, "k", token, 60_000):
+                return
+            while entries := await operator.entries(SOURCE, "k", most=2):
+                for entry in entries:
+                    ledger.append(entry.position)
+                    if not await operator.finish(SOURCE, "k", token, entry.position):
+                        break
+            await operator.give_back(SOURCE, "k", token)
+
+        async def arrive(number: int) -> list[str]:
+            """Events until two have come after the release, at an uneven pace."""
+            positions: list[str] = []
+            after_release = 0
+            while after_release < 2:
+                positions.append(position_of(event(number * 1000 + len(positions) + 1)))
+                reply = await owner.park(claim, SOURCE, "k", [(positions[-1], "e")])
+                if reply.released:
+                    after_release += 1
+                    ledger.append(positions[-1])
+                else:
+                    for _ in range(pace.randrange(8)):
+                        await one.ping()
+            return positions
+
+        expected: list[str] = []
+        for number in range(ROUNDS):
+            expected.append(position_of(event(number * 1000)))
+            await owner.poison(claim, SOURCE, "k", expected[-1], "poison")
+            arriving = asyncio.create_task(arrive(number))
+            await asyncio.gather(*(replay(f"t{each}") for each in range(redrives)))
+            arrived = await arriving
+            expected += arrived
+            assert ledger == expected, f"round {number}"
+            assert await owner.keys() == []
+            assert await owner.entries(SOURCE, "k") == []

@@ -1,0 +1,193 @@
+"""The poison queue on real Azurite: messages inline, claim checks for large ones."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+from azure.storage.blob.aio import ContainerClient
+from azure.storage.queue import TextBase64DecodePolicy, TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from processing.errors import BodyLostError, StorageUnavailableError
+from processing.event import Event, Source
+from processing.handlers.retry import Failure, FailureKind
+from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.poison.claim_checks import with_body
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.storage_queue import StoragePoisonQueue
+from tests.support.processing.events import SOURCE, event
+
+
+class Rig:
+    """A queue and a container that do not exist yet, and the poison queue on them."""
+
+    def __init__(self, queue: QueueClient, container: ContainerClient) -> None:
+        self.queue = queue
+        self.container = container
+        self.blobs = ClaimCheckBlobs(container)
+        self.poison = StoragePoisonQueue(queue, self.blobs)
+
+    async def messages(self) -> list[PoisonMessage]:
+        return [
+            PoisonMessage.from_json(message.content)
+            async for message in self.queue.receive_messages()
+        ]
+
+
+@pytest.fixture
+async def rig(azurite: str) -> AsyncIterator[Rig]:
+    name = f"poison-{secrets.token_hex(4)}"
+    async with AsyncExitStack() as stack:
+        queue = QueueClient.from_connection_string(
+            azurite,
+            name,
+            message_encode_policy=TextBase64EncodePolicy(),
+            message_decode_policy=TextBase64DecodePolicy(),
+        )
+        container = ContainerClient.from_connection_string(azurite, name)
+        yield Rig(
+            await stack.enter_async_context(queue), await stack.enter_async_context(container)
+        )
+
+
+def poisoned(each: Event, source: Source = SOURCE) -> PoisonMessage:
+    return PoisonMessage.from_failure(
+        each,
+        Failure(FailureKind.EXHAUSTED, RuntimeError("why"), 4, 1.0, 2.0),
+        source=source,
+        handler="h",
+        circuit_generation=0,
+        instance="i",
+    )
+
+
+async def test_inline(rig: Rig) -> None:
+    """The queue is made at the first use; a small message comes back whole."""
+    message = poisoned(event(1, "ключ", body=b"\xff\x00", properties={"n": 1}))
+    await rig.poison.put(message)
+    assert await rig.messages() == [message]
+    assert not await rig.container.exists()
+
+
+async def test_claim_check(rig: Rig) -> None:
+    """1 MB goes to a blob, byte for byte; the queue holds its claim check."""
+    body = secrets.token_bytes(1_000_000)
+    message = poisoned(event(1, "k" * 128, body=body, properties={"p": "x" * 20_000}))
+    await rig.poison.put(message)
+    (claim,) = await rig.messages()
+    assert claim.body is None
+    assert (claim.id, claim.key, claim.attempts) == (message.id, message.key, 4)
+    assert claim.claim_check is not None
+    stored = await rig.blobs.get_bytes(claim.claim_check)
+    assert PoisonMessage.from_json(stored) == message
+    assert (await with_body(claim, rig.blobs)).payload == body
+
+
+async def test_a_blob_that_is_gone(rig: Rig) -> None:
+    """Told apart from storage that does not answer, also if its whole container is gone."""
+    await rig.poison.put(poisoned(event(1, body=bytes(100_000))))
+    (claim,) = await rig.messages()
+    assert claim.claim_check is not None
+    assert await rig.blobs.has(claim.claim_check)
+    await rig.blobs.delete(claim.claim_check)
+    for _ in range(2):
+        assert not await rig.blobs.has(claim.claim_check)
+        with pytest.raises(BodyLostError, match="is gone"):
+            await with_body(claim, rig.blobs)
+        if await rig.container.exists():
+            await rig.container.delete_container()
+
+
+async def test_each_event_has_its_own_blob(rig: Rig) -> None:
+    """However alike two events are, neither's body is written over the other's."""
+    body = bytes(100_000)
+    alike = [
+        poisoned(event(7, body=b"0" + body)),
+        poisoned(event(7, body=b"1" + body, enqueued_ms=1)),
+        poisoned(event(7, body=b"2" + body, partition="1"), replace(SOURCE, partition="1")),
+        poisoned(event(7, body=b"3" + body), replace(SOURCE, consumer_group="other")),
+        poisoned(event(7, body=b"4" + body), replace(SOURCE, hub="other")),
+    ]
+    small = [await rig.blobs.shrink(message) for message in alike]
+    for message, check in zip(alike, small, strict=True):
+        assert check.claim_check is not None
+        assert (await with_body(check, rig.blobs)).payload == message.payload
+
+
+async def test_repeat_overwrites_its_blob(rig: Rig) -> None:
+    """The same event poisoned again has the same blob."""
+    for _ in range(2):
+        await rig.poison.put(poisoned(event(1, body=bytes(100_000))))
+    await rig.poison.put(poisoned(event(2, body=bytes(100_000))))
+    assert len([blob async for blob in rig.container.list_blobs()]) == 2
+
+
+async def test_largest_inline_message_fits(rig: Rig) -> None:
+    """At every size around the limit the message arrives, inline or by claim check."""
+    overhead = len(poisoned(event(1, body=b"")).to_json())
+    edge = (48 * 1024 - overhead) * 3 // 4
+    for number, size in enumerate((edge - 3, edge, edge + 3)):
+        await rig.poison.put(poisoned(event(number, body=bytes(size))))
+    found = await rig.messages()
+    assert sorted(message.sequence_number for message in found) == [0, 1, 2]
+    assert {message.claim_check is None for message in found} == {True, False}
+
+
+async def test_messages_never_expire(rig: Rig) -> None:
+    """The service's seven days would be a loss."""
+    await rig.poison.put(poisoned(event(1)))
+    (message,) = [each async for each in rig.queue.receive_messages()]
+    assert message.expires_on is not None
+    assert message.expires_on.year == 9999
+
+
+async def test_many_large_at_once(rig: Rig) -> None:
+    """The same for the container of the claim checks."""
+    await asyncio.gather(
+        *(rig.poison.put(poisoned(event(n, body=bytes(60_000)))) for n in range(5))
+    )
+    assert len([blob async for blob in rig.container.list_blobs()]) == 5
+
+
+async def test_functions_can_read_it(rig: Rig, azurite: str) -> None:
+    """The text is base64, as the Functions queue trigger expects."""
+    await rig.poison.put(poisoned(event(1)))
+    async with QueueClient.from_connection_string(azurite, rig.queue.queue_name) as raw:
+        (message,) = [each async for each in raw.receive_messages()]
+    assert PoisonMessage.from_json(base64.b64decode(message.content)).sequence_number == 1
+
+
+async def test_many_at_once(rig: Rig) -> None:
+    """Lanes poison at the same time, also while the queue is still being made."""
+    await asyncio.gather(*(rig.poison.put(poisoned(event(n))) for n in range(20)))
+    found: set[int] = set()
+    async for message in rig.queue.receive_messages(max_messages=20):
+        found.add(PoisonMessage.from_json(message.content).sequence_number)
+    assert found == set(range(20))
+
+
+async def test_queue_down() -> None:
+    """A storage account that does not answer is named, and the message is not taken."""
+    nowhere = (
+        "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=AAAA;"
+        "QueueEndpoint=http://127.0.0.1:9/a;BlobEndpoint=http://127.0.0.1:9/a"
+    )
+    async with (
+        QueueClient.from_connection_string(nowhere, "poison", retry_total=0) as queue,
+        ContainerClient.from_connection_string(nowhere, "poison", retry_total=0) as container,
+    ):
+        poison = StoragePoisonQueue(queue, ClaimCheckBlobs(container))
+        with pytest.raises(StorageUnavailableError, match="poison queue poison"):
+            await poison.put(poisoned(event(1)))
+        with pytest.raises(StorageUnavailableError, match="poison blob poison/"):
+            await poison.put(poisoned(event(1, body=bytes(100_000))))
+        blobs, check = ClaimCheckBlobs(container), ClaimCheck("poison", "b")
+        for asked in (blobs.has(check), blobs.get_bytes(check)):
+            with pytest.raises(StorageUnavailableError, match="poison blob poison/b"):
+                await asked

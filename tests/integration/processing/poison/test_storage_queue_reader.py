@@ -1,0 +1,103 @@
+"""Reading the poison queue on real Azurite: held, put back, changed, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator
+
+import pytest
+from azure.storage.queue import TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from processing.poison.queue import browse
+from processing.poison.storage_queue import StoragePoisonReader
+from tests.integration.processing.poison.test_storage_queue import Rig, poisoned
+from tests.integration.processing.poison.test_storage_queue import rig as rig  # noqa: PLC0414 - a fixture
+from tests.support.processing.events import event
+
+
+@pytest.fixture
+async def reader(rig: Rig, azurite: str) -> AsyncIterator[StoragePoisonReader]:
+    async with QueueClient.from_connection_string(
+        azurite, rig.queue.queue_name, message_encode_policy=TextBase64EncodePolicy()
+    ) as queue:
+        yield StoragePoisonReader(queue)
+
+
+async def test_no_queue_yet(reader: StoragePoisonReader) -> None:
+    """The queue is made with the first poison message; until then there is none."""
+    assert await reader.receive() == []
+
+
+async def test_more_than_one_page(rig: Rig, reader: StoragePoisonReader) -> None:
+    """All of them, oldest first, twice: looking takes nothing away."""
+    for number in range(70, 0, -1):
+        await rig.poison.put(poisoned(event(number)))
+    for _ in range(2):
+        found = await browse(reader)
+        assert [message.sequence_number for message in found] == list(range(1, 71))
+
+
+async def test_held_messages_are_nobody_elses(rig: Rig, reader: StoragePoisonReader) -> None:
+    """Until they are put back; a change stays, and what is removed is gone."""
+    await rig.poison.put(poisoned(event(1)))
+    (held,) = await reader.receive()
+    assert await reader.receive() == []
+    await reader.renew(held)
+    await reader.update(held, held.message.checked_in(await rig.blobs.put(held.message)))
+    await reader.put_back(held)
+    (again,) = await reader.receive()
+    assert again.message == held.message
+    assert again.message.claim_check is not None
+    await reader.remove(again)
+    assert again.gone
+    await reader.put_back(again)
+    assert await browse(reader) == []
+
+
+async def test_renewing_while_removing(rig: Rig, reader: StoragePoisonReader) -> None:
+    """Each act makes the receipt of the one before void; they wait for each other."""
+    await rig.poison.put(poisoned(event(1)))
+    (held,) = await reader.receive()
+    renewals = (reader.renew(held) for _ in range(5))
+    await asyncio.gather(*renewals, reader.remove(held), reader.renew(held))
+    assert await browse(reader) == []
+
+
+async def test_a_message_that_is_somebody_elses(rig: Rig, reader: StoragePoisonReader) -> None:
+    """When the hold ran out the message can't be removed, and that is known."""
+    await rig.poison.put(poisoned(event(1)))
+    (held,) = await reader.receive()
+    receipt = held.receipt
+    await reader.put_back(held)
+    (other,) = await reader.receive()
+    held.receipt = receipt
+    await reader.remove(held)
+    assert held.gone
+    await reader.put_back(other)
+    assert len(await browse(reader)) == 1
+
+
+async def test_what_is_no_poison_message(
+    rig: Rig, reader: StoragePoisonReader, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is left alone with a warning, however many there are in front."""
+    await rig.queue.create_queue()
+    for number in range(40):
+        await rig.queue.send_message(f"not ours {number}")
+    await rig.poison.put(poisoned(event(1)))
+    assert [message.sequence_number for message in await browse(reader)] == [1]
+    assert "left alone" in caplog.text
+
+
+async def test_text_that_is_not_base64(
+    rig: Rig, reader: StoragePoisonReader, azurite: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither a page of the portal's own nor a broken message stops the others."""
+    await rig.poison.put(poisoned(event(1)))
+    async with QueueClient.from_connection_string(azurite, rig.queue.queue_name) as raw:
+        await raw.send_message("plain text!")
+        await raw.send_message(base64.b64encode(b"\xff\xfe").decode())
+    assert [message.sequence_number for message in await browse(reader)] == [1]
+    assert caplog.text.count("left alone") == 2

@@ -1,0 +1,312 @@
+"""Parking and `python -m processing` on real Redis and Azurite, with real operator processes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import secrets
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
+
+import pytest
+from azure.storage.blob.aio import ContainerClient
+from redis.asyncio import Redis
+
+from local.services.child import REPOSITORY
+from processing.batch.processor import BatchResult
+from processing.bootstrap import Parts
+from processing.event import Event, EventBatch, Source
+from tests.support.forked import run_module_async
+from tests.support.local.functions_host import clean_environment
+from tests.support.patience import STORE_SECONDS
+
+KEY = "K"
+
+type Sent = tuple[str, dict[str, Any]]
+"""An event's key and properties."""
+
+
+@dataclass
+class Site:
+    """The app's parts in this process, and its operator's command line."""
+
+    parts: Parts
+    redis: Any
+    run: str
+    settings_file: Path
+    storage: str
+    next: int = 0
+
+    async def process(
+        self, *events: tuple[str, dict[str, Any]], body: bytes = b"{}"
+    ) -> BatchResult:
+        """Process a batch of events with these keys and properties."""
+        batch: list[Event] = []
+        for key, properties in events:
+            batch.append(
+                Event(
+                    body=body,
+                    key=key,
+                    properties={"run": self.run, **properties},
+                    partition="0",
+                    sequence_number=self.next,
+                    offset=str(self.next),
+                    enqueued_ms=1_700_000_000_000 + self.next,
+                )
+            )
+            self.next += 1
+        source = Source(f"hub-{self.run}", "$Default", "0")
+        return await self.parts.processor.process(EventBatch(source, batch))
+
+    async def ledger(self, key: str) -> list[int]:
+        lines = await self.redis.lrange(f"ledger:{{{self.run}}}:key:{key}", 0, -1)
+        return [int(line.split()[0]) for line in lines]
+
+    async def repair(self) -> None:
+        await self.redis.set(f"repaired:{self.run}", "1", ex=600)
+
+    async def release(self) -> None:
+        """From now on the handler lets go of what it holds."""
+        await self.redis.set(f"released:{self.run}", "1", ex=600)
+
+    async def start(self, *arguments: str) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "processing", *arguments),
+            *("--settings", str(self.settings_file)),
+            cwd=REPOSITORY,
+            env=clean_environment(),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+
+    async def cli(self, *arguments: str, code: int = 0) -> str:
+        """Run the command line to its end; what it printed."""
+        ended = await self.run_to_its_end(*arguments)
+        assert ended.returncode == code, f"{ended.stdout}\n{ended.stderr}"
+        return ended.stdout
+
+    async def run_to_its_end(self, *arguments: str) -> CompletedProcess[str]:
+        return await run_module_async(
+            "processing",
+            *arguments,
+            *("--settings", str(self.settings_file)),
+            environment=clean_environment(),
+        )
+
+
+@pytest.fixture
+async def site(
+    stack: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Site]:
+    run = secrets.token_hex(4)
+    values = _values(stack) | {
+        "POISON_QUEUE": f"poison-{run}",
+        "EVENT_HANDLER": "tests.support.handlers.repairable:RepairableLedger",
+        "PROCESSING_POISON_ORDERING": "park",
+        "PROCESSING_MAX_ATTEMPTS": "1",
+        "BREAKER_NAME": f"c{run}",
+        "BREAKER_COUNT_POISON": "false",
+        "BREAKER_STORE_TIMEOUT_SECONDS": f"{STORE_SECONDS}",
+    }
+    file = tmp_path / "settings.json"
+    file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
+    parts = await Parts.build(values)
+    async with Redis.from_url(values["REDIS_URL"], decode_responses=True) as client:
+        yield Site(parts, client, run, file, values["AzureWebJobsStorage"])
+        parts.processor.stop()
+        await parts.closing.aclose()
+
+
+def _values(stack: dict[str, Any]) -> dict[str, str]:
+    values: dict[str, str] = json.loads(Path(stack["settings_file"]).read_text())["Values"]
+    return values
+
+
+async def test_a_parked_key_stays_in_order(site: Site) -> None:
+    """Key K is poisoned at 10; its later events arrive before, during and after the redrives, of
+    which two run at once. Its ledger is 1..1000 in order, each once; another key never waits.
+    """
+    counter = 0
+
+    async def arrive(count: int = 10) -> None:
+        nonlocal counter
+        events: list[Sent] = []
+        for _ in range(count):
+            counter += 1
+            more = {10: {"broken": True}, 12: {"held": True}}.get(counter, {})
+            events.append((KEY, {"counter": counter, "pause_ms": 1, **more}))
+            events.append(("other", {"counter": counter}))
+        await site.process(*events)
+        assert len(await site.ledger("other")) == counter, "another key waited"
+
+    await arrive(15)  # five of them behind the poisoned one in its own batch
+    for _ in range(77):
+        await arrive(5)
+    assert await site.ledger(KEY) == list(range(1, 10))
+    (parked,) = (await site.cli("parked", "list", "--json")).splitlines()
+    found = json.loads(parked)
+    assert (found["key"], found["entries"]) == (KEY, 391)
+    assert found["waits_for"]["error"] == "PoisonEventError: broken until it is repaired"
+
+    await site.cli("redrive", "--json", code=1)
+    (message,) = map(json.loads, (await site.cli("poison", "list", "--json")).splitlines())
+    assert (message["redrives"], message["parked"], message["sequence_number"]) == (1, True, 18)
+
+    await site.repair()
+    redrives = [await site.start("redrive", "--json", "--key", KEY) for _ in range(2)]
+    ended = asyncio.gather(*(process.communicate() for process in redrives))
+    while await site.ledger(KEY) != list(range(1, 12)):  # the replay is at the one that is held
+        assert not ended.done()
+        await asyncio.sleep(0.02)
+    await arrive(5)
+    await site.release()
+    while counter < 900 and not ended.done():
+        await arrive(5)
+        await asyncio.sleep(0.1)  # slower than the replay, so that it catches up with the arrivals
+    summaries = [json.loads(out) for out, _ in await ended]
+    while counter < 1000:
+        await arrive(min(10, 1000 - counter))
+
+    assert await site.ledger(KEY) == list(range(1, 1001))
+    assert await site.ledger("other") == list(range(1, 1001))
+    assert await site.redis.get(f"ledger:{{{site.run}}}:suppressed") is None, "handled twice"
+    assert sum(summary["released"] for summary in summaries) == 1
+    assert "No parked keys" in await site.cli("parked", "list")
+    await site.cli("redrive")  # if the losing redrive held the message, it is stale now
+    assert "No poison messages" in await site.cli("poison", "list")
+
+
+async def test_a_megabyte_comes_back_unchanged(site: Site, tmp_path: Path) -> None:
+    """The body of a poison message, out of its claim check, byte for byte; redriven, it is gone."""
+    body = secrets.token_bytes(1024 * 1024)
+    broken: dict[str, Any] = {"counter": 1, "broken": True}
+    await site.process(("big", broken), body=body)
+    await site.process(("big", {"counter": 2}), body=body)
+    file = tmp_path / "body.bin"
+    shown = json.loads(await site.cli("poison", "show", "0/0/1700000000000", "--body", str(file)))
+    assert file.read_bytes() == body
+    assert (shown["key"], shown["properties"]["counter"]) == ("big", 1)
+    whole = json.loads(await site.cli("poison", "show", shown["id"]))
+    assert base64.b64decode(whole["body"]) == body
+    assert "no poison message with the id" in (await _error(site, "poison", "show", "nothing"))
+    plan = json.loads(await site.cli("redrive", "--dry-run", "--json"))
+    assert (plan["events"], plan["messages"]) == (2, [shown["id"]])
+    await site.repair()
+    await site.cli("redrive", "--id", shown["id"])
+    assert await site.ledger("big") == [1, 2]
+    assert "No poison messages" in await site.cli("poison", "list")
+
+
+async def test_discard(site: Site) -> None:
+    """An event that can never succeed is given up, on record, and its key goes on without it."""
+    broken: dict[str, Any] = {"counter": 2, "broken": True}
+    await site.process((KEY, {"counter": 1}), (KEY, broken), (KEY, {"counter": 3}))
+    assert "--reason" in await _error(site, "poison", "discard", "0/1/1700000000001", code=2)
+    why = ("--by", "ann", "--reason", "sent by mistake")
+    said = await site.cli("poison", "discard", "0/1/1700000000001", *why)
+    assert "events behind it replayed: 1" in said
+    assert await site.ledger(KEY) == [1, 3]
+    assert "No poison messages" in await site.cli("poison", "list")
+    assert "No parked keys" in await site.cli("parked", "list")
+    again = await _error(site, "poison", "discard", "0/1/1700000000001", *why)
+    assert "no poison message with the id" in again
+
+
+async def test_a_lost_body(site: Site, tmp_path: Path) -> None:
+    """Its blob deleted, an event is seen as lost, kept by a redrive, and given up on demand."""
+    broken: dict[str, Any] = {"counter": 2, "broken": True}
+    await site.process((KEY, {"counter": 1}), (KEY, broken), body=bytes(100_000))
+    await site.process((KEY, {"counter": 3}))
+    place = "0/1/1700000000001"
+    (found,) = map(json.loads, (await site.cli("poison", "list", "--json")).splitlines())
+    assert found["body_state"] == "blob"
+    container = f"poison-{site.run}"
+    async with ContainerClient.from_connection_string(site.storage, container) as blobs:
+        await blobs.delete_blob(found["claim_check"]["blob"])
+    (found,) = map(json.loads, (await site.cli("poison", "list", "--json")).splitlines())
+    assert found["body_state"] == "lost"
+    file = tmp_path / "body.bin"
+    shown = json.loads(await site.cli("poison", "show", place, "--body", str(file), code=1))
+    assert (shown["id"], shown["body"], shown["body_state"]) == (found["id"], None, "lost")
+    assert not file.exists()
+    await site.repair()
+    assert "BodyLostError" in await site.cli("redrive", code=1)
+    assert await site.ledger(KEY) == [1]
+    said = await site.cli("poison", "discard", place, "--reason", "its blob is gone")
+    assert "The record does not have its body" in said
+    assert await site.ledger(KEY) == [1, 3]
+    assert "No poison messages" in await site.cli("poison", "list")
+    assert "No parked keys" in await site.cli("parked", "list")
+
+
+async def test_interrupted_redrive(site: Site) -> None:
+    """Ctrl-C lets the event in flight finish, removes it and keeps the rest, free for the next."""
+    events: list[Sent] = [
+        (KEY, {"counter": 1, "broken": True}),
+        *((KEY, {"counter": counter, "held": True}) for counter in range(2, 6)),
+    ]
+    await site.process(*events)
+    await site.repair()
+    process = await site.start("redrive", "--json")
+    while not await site.ledger(KEY):
+        await asyncio.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    await site.release()  # after the signal: the process cannot have seen this before that
+    out, err = await process.communicate()
+    assert process.returncode == 130, err.decode()
+    summary = json.loads(out)
+    done = await site.ledger(KEY)
+    assert done == list(range(1, summary["replayed"] + 1))
+    assert summary["left"] == 5 - summary["replayed"] > 0
+    await site.cli("redrive")
+    assert await site.ledger(KEY) == [1, 2, 3, 4, 5]
+    assert await site.redis.get(f"ledger:{{{site.run}}}:suppressed") is None
+
+
+async def test_an_open_circuit_stops_a_redrive(site: Site) -> None:
+    """The operator is told why nothing was replayed."""
+    await site.process((KEY, {"counter": 1, "broken": True}))
+    await site.parts.breaker.isolate("op", "test")
+    await site.repair()
+    assert "circuit is not closed" in await site.cli("redrive", code=1)
+    await site.parts.breaker.close_circuit(site.parts.breaker.circuit.generation, "op")
+    await site.cli("redrive")
+    assert await site.ledger(KEY) == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("redrive", "--key", "a", "--all"), "not allowed with"),
+        (("rewind", "--partition", "0"), "--to"),
+        (("rewind", "--all", "--to", "5"), "--all takes --to-start"),
+        (("rewind", "--partition", "0", "--to", "-5"), "not a sequence number"),
+    ],
+)
+async def test_wrong_calls(site: Site, arguments: tuple[str, ...], says: str) -> None:
+    """A call that makes no sense says why."""
+    assert says in await _error(site, *arguments, code=2)
+
+
+async def test_wrong_settings(site: Site) -> None:
+    """A file that can't be read, or a setting that is missing, is named."""
+    site.settings_file.write_text('{"Values": {"EVENT_HUB_NAME": "events"}}')
+    assert "AzureWebJobsStorage is missing" in await _error(site, "poison", "list", code=2)
+    site.settings_file.unlink()
+    assert "cannot be read" in await _error(site, "redrive", code=2)
+
+
+async def _error(site: Site, *arguments: str, code: int = 1) -> str:
+    ended = await site.run_to_its_end(*arguments)
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    return ended.stderr

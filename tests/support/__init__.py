@@ -1,0 +1,1 @@
+"""What tests share: processes, rigs, fakes, handlers."""

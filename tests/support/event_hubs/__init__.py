@@ -1,0 +1,1 @@
+"""The stock Event Hubs client in tests, and hand-made AMQP frames."""

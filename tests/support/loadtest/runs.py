@@ -1,0 +1,59 @@
+"""Running the load test as its users do: by command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtest.target.stack import processes_naming
+from tests.support.forked import Forked
+
+_RUN = (sys.executable, "-m", "loadtest", "run")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that ended."""
+
+    code: int
+    output: str
+    report: dict[str, Any]
+
+
+def command(directory: Path, line: str) -> list[str]:
+    """`python -m loadtest run …` with its report in the directory."""
+    report = directory / "report.json"
+    return [*_RUN, "--report", str(report), *line.split()]
+
+
+def run(directory: Path, line: str, *, pictures: bool = False) -> Finished:
+    """Run to the end; nothing of it stays behind."""
+    report = directory / "report.json"
+    report.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as temporary:
+        output = Path(temporary, "output")
+        options = line if pictures else f"{line} --json-only"
+        process = Forked(*command(directory, options)[2:], output=output)
+        try:
+            code = process.wait(110)
+        finally:
+            process.send_signal(signal.SIGTERM)
+        printed = output.read_text()
+    assert processes_naming(directory) == set(), "a process stayed behind"
+    assert report.exists(), printed
+    return Finished(code, printed, json.loads(report.read_text()))
+
+
+def assert_kept(finished: Finished, *, sent: int, poisoned: int) -> None:
+    """Everything is accounted for, once and in order, and the exit code says so."""
+    report = finished.report
+    assert report["broken"] == [], finished.output
+    assert finished.code == 0, finished.output
+    figures = ("sent", "handled", "poisoned", "lost", "duplicates", "order_violations")
+    expected = (sent, sent - poisoned, poisoned, 0, 0, 0)
+    assert tuple(report[name] for name in figures) == expected

@@ -1,0 +1,58 @@
+"""A Redis of one test's own, which may stop, be killed, and come back."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+
+from local.services.ports import free_port
+from local.services.redis import find_redis_server, redis_arguments
+from tests.support.patience import HANG_SECONDS
+
+
+class Server:
+    """A Redis of this test's own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.directory = directory
+        self.process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self, *, keep: bool = True) -> None:
+        if not keep:
+            for file in self.directory.rglob("*.aof*"):
+                file.unlink()
+        with (self.directory / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [find_redis_server(), *redis_arguments(self.port, self.directory)],
+                stdout=log,
+                stderr=log,
+            )
+        with redis.Redis(port=self.port) as client:
+            deadline = time.monotonic() + HANG_SECONDS
+            while not _answers(client):
+                assert time.monotonic() < deadline, "Redis did not start"
+                time.sleep(0.02)
+
+    def stop(self) -> None:
+        if self.process is not None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(HANG_SECONDS)
+            self.process = None
+
+    def send(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+
+def _answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.exceptions.RedisError:
+        return False

@@ -1,0 +1,1 @@
+"""Events, batches and rigs for tests of processing."""

@@ -1,0 +1,93 @@
+"""A processor on in-memory parts, and what came of its batches."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    CircuitState,
+    MemoryCircuitStore,
+)
+from processing.batch.processor import BatchProcessor
+from processing.event import Event
+from processing.handlers.loading import LoadedHandler
+from processing.poison.memory import MemoryPoisonQueue
+from processing.progress.memory import MemoryProgressStore
+from processing.settings import ProcessingSettings
+from tests.support.processing.events import event
+
+FAST = {"retry_initial_seconds": 0.0, "retry_max_seconds": 0.0, "dependency_pause_seconds": 0.0}
+
+
+class Parts:
+    """A processor on in-memory parts, and what came of it."""
+
+    def __init__(self, breaker: CircuitBreaker, progress: MemoryProgressStore) -> None:
+        self.breaker = breaker
+        self.poison = MemoryPoisonQueue()
+        self.progress = progress
+        self.handled: list[int] = []
+        self.processor: BatchProcessor
+
+    @property
+    def poisoned(self) -> list[int]:
+        return [message.sequence_number for message in self.poison.messages]
+
+
+type Behaviour = Callable[[Event], Awaitable[None]]
+
+
+@asynccontextmanager
+async def parts(
+    behaviour: Behaviour | None = None,
+    *,
+    settings: dict[str, Any] | None = None,
+    breaker_settings: dict[str, Any] | None = None,
+    progress: MemoryProgressStore | None = None,
+) -> AsyncIterator[Parts]:
+    rules = BreakerSettings(**({"half_open_permits": 2} | (breaker_settings or {})))
+    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
+        made = Parts(breaker, progress or MemoryProgressStore())
+
+        async def handler(each: Event) -> None:
+            if behaviour is not None:
+                await behaviour(each)
+            made.handled.append(each.sequence_number)
+
+        made.processor = BatchProcessor(
+            LoadedHandler("tests:handler", handler),
+            breaker=breaker,
+            progress=made.progress,
+            poison=made.poison,
+            settings=ProcessingSettings(**(FAST | (settings or {}))),
+            count_poison=rules.count_poison,
+            instance="test:1",
+        )
+        yield made
+
+
+def keyed(*keys: str | None) -> Sequence[Event]:
+    return [event(index, key) for index, key in enumerate(keys)]
+
+
+def in_order(events: Sequence[Event], handled: Sequence[int]) -> bool:
+    """Whether each key's events were handled in their order."""
+    keys = {each.sequence_number: each.key for each in events}
+    lanes: dict[str | None, list[int]] = defaultdict(list)
+    for number in handled:
+        lanes[keys[number]].append(number)
+    return all(lane == sorted(lane) for lane in lanes.values())
+
+
+async def trip(breaker: CircuitBreaker) -> None:
+    """Open the circuit."""
+    for number in range(breaker.settings.failure_threshold):
+        permit = await breaker.try_acquire()
+        await breaker.record_failure(f"trip-{number}", "test", permit)
+        if breaker.circuit.state is not CircuitState.CLOSED:
+            return

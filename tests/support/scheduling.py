@@ -1,0 +1,62 @@
+"""Which of pytest-xdist's processes runs which tests, and in which order.
+
+Tests that share a stack run in one process, so that it is started once. Long tests are spread over
+the first part of the run: all at once they would starve each other of the machine, and at the end
+nothing would be left to run beside them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+_TOGETHER = {
+    "tests/browser/": "browser",
+    "tests/contract/local/event_hubs/test_fuzz.py": "fuzz",
+    "tests/e2e/test_scenarios.py": "scenarios",
+    "tests/integration/console/test_stack.py": "stack",
+    "tests/integration/local/test_partitions.py": "stack",
+    "tests/integration/local/test_up.py": "stack",
+    "tests/integration/processing/redrive/test_cli.py": "stack",
+}
+"""Tests that share a stack, or of which one follows up another, by the beginning of their names."""
+_LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
+_SINGLY = (*_LONG, "tests/integration/", "tests/contract/local/event_hubs/")
+_SPREAD = 0.8
+
+
+class _Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """Deals out groups of tests, each to the next process that is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return group_of(nodeid)
+
+
+@pytest.hookimpl
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    config.option.loadscopereorder = False  # they come in the right order already
+    return _Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    groups: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        groups.setdefault(group_of(item.nodeid), []).append(item)
+    long = [name for name, members in groups.items() if members[0].nodeid.startswith(_LONG)]
+    long.sort(key=lambda name: -len(groups[name]))
+    others = [name for name in groups if name not in set(long)]
+    others.sort(key=lambda name: (name != "stack", name.startswith("tests/unit/")))
+    step = 1 + _SPREAD * len(others) / (len(long) + 1)
+    for place, name in enumerate(long):
+        others.insert(round(place * step), name)
+    items[:] = [item for name in others for item in groups[name]]
+
+
+def group_of(nodeid: str) -> str:
+    """The group of a test: what it shares a stack with; itself, if it may be long; its file."""
+    for beginning, group in _TOGETHER.items():
+        if nodeid.startswith(beginning):
+            return group
+    return nodeid if nodeid.startswith(_SINGLY) else nodeid.partition("::")[0]

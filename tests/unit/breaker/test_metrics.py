@@ -1,0 +1,149 @@
+"""What the instruments say, through a meter that keeps what it is told."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from opentelemetry.metrics import CallbackOptions
+
+from breaker import (
+    AlertDeliveryError,
+    BreakerSettings,
+    CircuitBreaker,
+    CircuitOpenError,
+    ManualClock,
+    MemoryCircuitStore,
+    MemoryPublisher,
+    Permit,
+)
+from tests.support.breaker.unreliable_store import UnreliableStore, settle
+
+
+class MemoryMeter:
+    """The part of a meter that the breaker uses."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self.gauges: dict[str, Callable[..., Any]] = {}
+
+    def create_counter(self, name: str, description: str) -> Any:
+        counts = self.counts
+
+        class MemoryCounter:
+            def add(self, amount: int, attributes: dict[str, str]) -> None:
+                assert attributes == {"circuit": "c"}
+                counts[name] += amount
+
+        return MemoryCounter()
+
+    def create_observable_gauge(
+        self, name: str, callbacks: list[Callable[..., Any]], unit: str, description: str
+    ) -> None:
+        (self.gauges[name],) = callbacks
+
+    def read(self) -> dict[str, float]:
+        """What an exporter would collect now."""
+        values = {}
+        for name, observe in self.gauges.items():
+            for observation in observe(CallbackOptions()):
+                values[name.removeprefix("breaker.")] = observation.value
+        return values
+
+
+@pytest.fixture
+def meter() -> MemoryMeter:
+    return MemoryMeter()
+
+
+@pytest.fixture
+def publisher() -> MemoryPublisher:
+    return MemoryPublisher()
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+async def breaker(
+    meter: MemoryMeter, publisher: MemoryPublisher, clock: ManualClock
+) -> AsyncIterator[CircuitBreaker]:
+    made = CircuitBreaker(
+        MemoryCircuitStore("c", now_us=clock.now_us),
+        BreakerSettings(name="c", failure_threshold=2),
+        publisher=publisher,
+        clock=clock,
+        meter=meter,  # type: ignore[arg-type]
+    )
+    async with made:
+        yield made
+
+
+async def test_an_opening_is_measured(breaker: CircuitBreaker, meter: MemoryMeter) -> None:
+    """Failures, the opening, refusals and the state."""
+    assert meter.read() == {"state": 0, "window.failures": 0, "store.degraded": 0}
+    permit = await breaker.try_acquire()
+    for number in range(3):
+        await breaker.record_failure(f"{number}", "boom", permit)
+    for _ in range(4):
+        with pytest.raises(CircuitOpenError):
+            await breaker.try_acquire()
+    assert meter.counts == {"breaker.failures": 2, "breaker.openings": 1, "breaker.refusals": 4}
+    values = meter.read()
+    assert (values["state"], values["window.failures"]) == (2, 2)
+    await breaker.approve(1, "ann")
+    assert meter.read()["state"] == 1
+
+
+async def test_an_opening_that_ends_an_outage_is_measured(
+    meter: MemoryMeter, clock: ManualClock
+) -> None:
+    """The failure that waited for the store opens the circuit; asking again hides it nowhere."""
+    store = UnreliableStore("c", now_us=clock.now_us)
+    settings = BreakerSettings(name="c", failure_threshold=1)
+    breaker = CircuitBreaker(
+        store,
+        settings,
+        clock=clock,
+        meter=meter,  # type: ignore[arg-type]
+    )
+    store.away = True
+    recording = asyncio.create_task(breaker.record_failure("a", "boom", Permit(0)))
+    await settle()
+    store.away = False
+    clock.advance(settings.poll_seconds)
+    assert (await recording).generation == 1
+    await breaker.aclose()
+    assert meter.counts == {
+        "breaker.failures": 1,
+        "breaker.openings": 1,
+        "breaker.store.outages": 1,
+    }
+
+
+async def test_the_age_of_an_undelivered_alert_is_measured(
+    breaker: CircuitBreaker, meter: MemoryMeter, publisher: MemoryPublisher, clock: ManualClock
+) -> None:
+    """It grows while the topic is down and is 0 once it went out."""
+    publisher.fail_with = OSError("down")
+    await breaker.isolate("ann")
+    clock.advance(90)
+    with pytest.raises(AlertDeliveryError):
+        await breaker.deliver_alerts()
+    assert meter.read()["alert.age"] == 90
+    publisher.fail_with = None
+    await breaker.deliver_alerts()
+    assert meter.read()["alert.age"] == 0
+
+
+async def test_a_closed_breaker_is_not_measured(meter: MemoryMeter) -> None:
+    """The meter outlives it."""
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), meter=meter)  # type: ignore[arg-type]
+    assert meter.read() != {}
+    await breaker.aclose()
+    assert meter.read() == {}

@@ -1,0 +1,163 @@
+"""What the console answers when something is odd: never a bare 500, never half a list."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+import pytest
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from breaker.stores.redis import connect
+from console.app import create_app
+from console.backplane.coordination import MemoryCoordination
+from console.backplane.redis_coordination import RedisCoordination
+from console.backplane.redis_stream import RedisBackplane
+from console.errors import CoordinationError
+from console.poison.documents import full, summary
+from console.settings import ConsoleSettings
+from console.web.headers import HEADERS
+from console.web.responses import Answer
+from processing.poison.message import ErrorDetail
+from tests.support.silent_server import SilentServer
+from tests.unit.console.test_poison import message
+
+TOKEN = "a-token-of-32-characters-for-test"
+REAL = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "EventHubConnection": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=k",
+    "EVENT_HUB_NAME": "h",
+    "REDIS_URL": "redis://127.0.0.1:1/0",
+}
+
+
+@asynccontextmanager
+async def asking(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+    made = create_app(breaker, ConsoleSettings(token=TOKEN), **app)
+    transport = httpx.ASGITransport(made, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://console", headers=headers
+    ) as client:
+        yield client
+
+
+def test_half_a_character_hides_no_event() -> None:
+    """A handler's error quotes what the event brought; JSON has a form for that, UTF-8 has none."""
+    odd = message(key="k\ud800", error=ErrorDetail("builtins.ValueError", "no \ud800", "t\udfff"))
+    found = json.loads(bytes(Answer({"messages": [summary(odd), full(odd)]}).body))["messages"]
+    assert [(each["key"], each["error"]["message"]) for each in found] == [
+        ("k\ud800", "no \ud800")
+    ] * 2
+
+
+def test_what_is_no_number_is_shown_as_text() -> None:
+    """A property may be one; a browser refuses the whole answer for it."""
+    odd = message(properties={"rate": float("nan"), "more": [{"least": float("-inf")}], "n": 1.5})
+    shown = json.loads(bytes(Answer(full(odd)).body))["properties"]
+    assert shown == {"rate": "nan", "more": [{"least": "-inf"}], "n": 1.5}
+
+
+class BrokenCoordination:
+    """One whose fault nobody foresaw."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ZeroDivisionError(f"secret in {name}")
+
+
+async def test_a_fault_of_the_console_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    """In JSON and with all headers; what it was stands in the log alone."""
+    async with asking(coordination=BrokenCoordination()) as client:
+        answer = await client.post("/login", json={"token": "x", "name": "ann"})
+    assert answer.status_code == 500
+    assert answer.json() == {
+        "error": "the console failed with ZeroDivisionError: its log says more"
+    }
+    assert all(answer.headers[name] == value for name, value in HEADERS.items())
+    assert answer.headers["cache-control"] == "no-store"
+    assert "POST /login failed" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/parked", None),
+        ("/api/poison", None),
+        ("/api/log", {"text": "looking into it", "by": "ann"}),
+        ("/api/redrive", {"all": True, "by": "ann"}),
+    ],
+)
+async def test_a_silent_redis_is_not_asked_again_and_again(
+    path: str, body: dict[str, Any] | None
+) -> None:
+    """The client tries four times, each as long as the store's answer is waited for."""
+    silent = SilentServer()
+    async with silent.running() as url:
+        client = connect(url, BreakerSettings(store_timeout_seconds=0.2))
+        parts = {
+            "app_settings": REAL | {"REDIS_URL": url, "BREAKER_STORE_TIMEOUT_SECONDS": "0.2"},
+            "coordination": RedisCoordination(client, "c", timeout_seconds=0.2),
+            "backplane": RedisBackplane(client, "c", timeout_seconds=0.2),
+        }
+        async with asking(**parts) as browser:
+            answer = await browser.request("POST" if body else "GET", path, json=body)
+        await client.aclose()
+    assert (answer.status_code, "no answer in time" in answer.text) == (503, True), answer.text
+    assert silent.tries <= 2  # when time is up the second may just have begun
+
+
+class AwayCoordination(MemoryCoordination):
+    """Counts nothing, after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    async def count(self, name: str, seconds: int) -> int:
+        self.asked.append("count")
+        raise CoordinationError("no answer in time")
+
+    async def forget(self, name: str) -> None:
+        self.asked.append("forget")
+        raise CoordinationError("no answer in time")
+
+    async def note(self, name: str, item: str, until: float) -> None:
+        self.asked.append("note")
+        raise CoordinationError("no answer in time")
+
+
+async def test_signing_in_does_not_wait_for_a_silent_redis_twice() -> None:
+    """Who did not count the try has nothing to forget, and hears later of a session's end: the one
+    that the browser had is over here all the same.
+    """
+    coordination = AwayCoordination()
+    async with asking(coordination=coordination) as browser:
+        del browser.headers["Authorization"]
+        for count in (1, 2):
+            before = dict(browser.cookies)
+            answer = await browser.post("/login", json={"token": TOKEN, "name": "ann"})
+            assert answer.status_code == 204, answer.text
+            assert coordination.asked == ["count"] * count
+        assert (await browser.get("/api/circuits/c/history")).status_code == 200
+        browser.cookies.clear()
+        browser.cookies.update(before)
+        assert (await browser.get("/api/circuits/c/history")).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        REAL | {"BREAKER_WINDOW_SECONDS": "no"},
+        REAL | {"REDIS_URL": "http://nowhere"},
+    ],
+)
+async def test_settings_that_do_not_work_are_told(settings: dict[str, str]) -> None:
+    """Whoever looks reads why there is nothing to see."""
+    async with asking(app_settings=settings) as client:
+        answer = await client.get("/api/parked")
+        assert (answer.status_code, "its log" in answer.text) == (503, False), answer.text

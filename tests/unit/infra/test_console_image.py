@@ -1,0 +1,70 @@
+"""The console's image: what its Dockerfile copies is there and is all that the console reads."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import packages_distributions, requires
+from pathlib import Path
+
+from console.web.pages import UPLOT
+
+ROOT = Path(__file__).parents[3]
+DOCKERFILE = (ROOT / "infra" / "console.Dockerfile").read_text()
+COPIED = {"breaker", "processing", "console"}
+
+
+def test_what_is_copied_exists_and_is_not_ignored() -> None:
+    copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    sources = {name for line in copies for name in line.split()}
+    assert {name.rstrip("/") for name in sources if name.endswith("/")} == COPIED
+    admitted = (ROOT / ".dockerignore").read_text().splitlines()
+    for name in sources:
+        assert list(ROOT.glob(name.rstrip("/"))), name
+        assert any(Path(name).match(line[1:].rstrip("/")) for line in admitted if line[:1] == "!")
+
+
+def test_the_pages_chart_library_is_copied_to_where_the_console_looks() -> None:
+    place = UPLOT.relative_to(ROOT).as_posix()
+    assert f"COPY --from=page /app/{place}/ {place}/" in DOCKERFILE
+
+
+def imported(folder: Path) -> Iterator[str]:
+    """Top-level modules that a folder's files import."""
+    for file in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.partition(".")[0]
+
+
+def required(file: Path) -> set[str]:
+    """Distributions that a requirements file asks for, with what they ask for."""
+    names: set[str] = set()
+    for line in file.read_text().splitlines():
+        if line.startswith("-r "):
+            names |= required(file.parent / line[3:].strip())
+        elif line and line[0] not in "#-":
+            names.add(re.split(r"[=\s]", line)[0].lower())
+    return names
+
+
+def test_everything_that_the_console_imports_is_installed() -> None:
+    """From requirements-console.txt, or by what that asks for, such as uvicorn's h11."""
+    # The command line's progress bar is for an operator's own machine.
+    wanted = set().union(*(imported(ROOT / name) for name in COPIED)) - {"rich"}
+    wanted -= sys.stdlib_module_names | COPIED
+    names = required(ROOT / "requirements-console.txt")
+    names |= {
+        re.split(r"[^\w-]", text)[0].lower() for name in names for text in requires(name) or ()
+    }
+    homes = packages_distributions()
+    missing = {
+        module
+        for module in wanted
+        if module != "azure" and not {home.lower() for home in homes[module]} & names
+    }
+    assert missing == set()

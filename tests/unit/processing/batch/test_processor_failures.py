@@ -1,0 +1,152 @@
+"""What becomes of an event whose handler fails, by how it fails."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import pytest
+
+from processing.errors import (
+    DependencyUnavailableError,
+    PoisonEventError,
+)
+from processing.event import Event
+from processing.progress.store import Mark
+from tests.support.processing.events import SOURCE, batch, event
+from tests.support.processing.processor_rig import keyed, parts
+
+
+async def test_poison_event() -> None:
+    """Poison goes to the queue at once, with everything known of it; its key goes on."""
+
+    async def poison(each: Event) -> None:
+        if each.sequence_number == 1:
+            raise PoisonEventError("no such order")
+
+    async with parts(poison) as made:
+        result = await made.processor.process(batch(keyed("a", "a", "a")))
+        assert (made.handled, made.poisoned) == ([0, 2], [1])
+        assert (result.handled, result.poisoned) == (2, 1)
+        (message,) = made.poison.messages
+        assert (message.attempts, message.error.message) == (1, "no such order")
+        assert (message.handler, message.instance) == ("tests:handler", "test:1")
+        assert (await made.breaker.refresh()).failures == 1
+        assert (await made.progress.load(SOURCE)).watermark == Mark(2, event(2).enqueued_ms)
+
+
+async def test_poison_may_count_for_nothing() -> None:
+    """With count_poison off a poison event says nothing to the circuit."""
+
+    async def poison(_each: Event) -> None:
+        raise PoisonEventError("bad")
+
+    async with parts(poison, breaker_settings={"count_poison": False}) as made:
+        await made.processor.process(batch(keyed("a")))
+        assert (await made.breaker.refresh()).failures == 0
+
+
+async def test_exhausted_event() -> None:
+    """An event that fails max_attempts times counts as one failure and goes to the queue."""
+
+    async def fail(each: Event) -> None:
+        if each.key == "a":
+            raise LookupError("x")
+
+    async with parts(fail, settings={"max_attempts": 3}) as made:
+        await made.processor.process(batch(keyed("a", "b")))
+        assert (made.handled, made.poisoned) == ([1], [0])
+        assert made.poison.messages[0].attempts == 3
+        assert (await made.breaker.refresh()).failures == 1
+
+
+async def test_dependency_failure_keeps_the_event() -> None:
+    """An outage fills no poison queue and breaks no order: the same event again, until it works."""
+    calls: dict[int, int] = defaultdict(int)
+
+    async def outage(each: Event) -> None:
+        calls[each.sequence_number] += 1
+        if each.sequence_number == 0 and calls[0] <= 5:
+            raise DependencyUnavailableError("down")
+
+    async with parts(outage, settings={"max_attempts": 2}) as made:
+        await made.processor.process(batch(keyed("a", "a")))
+        assert made.handled == [0, 1]
+        assert made.poisoned == []
+        assert calls == {0: 6, 1: 1}
+        # 6 calls are 3 rounds of 2 attempts, of which the last succeeded at once: 2 exhaustions
+        # and a half; each full exhaustion is one failure.
+        assert (await made.breaker.refresh()).failures == 2
+
+
+async def test_an_event_that_is_kept_for_too_long_ends_the_invocation() -> None:
+    """The batch fails, to be run again, before the host's function timeout ends the instance."""
+    calls = 0
+
+    async def outage(_each: Event) -> None:
+        nonlocal calls
+        calls += 1
+        raise DependencyUnavailableError("down")
+
+    async with parts(outage, settings={"max_attempts": 1, "hold_seconds": 0.0}) as made:
+        with pytest.raises(DependencyUnavailableError, match="runs again with its batch"):
+            await made.processor.process(batch(keyed("a", "a")))
+        assert (calls, made.handled, made.poisoned) == (1, [], [])
+        assert (await made.breaker.refresh()).failures == 1
+        with pytest.raises(DependencyUnavailableError):
+            await made.processor.process(batch(keyed("a", "a")))
+        assert (await made.breaker.refresh()).failures == 2, "it has failed again"
+
+
+class OddError(BaseException):
+    """As some libraries have them, so that `except Exception` lets them through."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), OddError("odd")])
+async def test_what_is_no_exception_is_a_failure_all_the_same(error: BaseException) -> None:
+    """A handler that awaits something cancelled, or calls sys.exit, loses neither its event nor
+    those behind it.
+    """
+
+    async def fail(each: Event) -> None:
+        if each.sequence_number == 0:
+            raise error
+
+    async with parts(fail, settings={"max_attempts": 2}) as made:
+        result = await made.processor.process(batch(keyed("a", "a")))
+        assert (made.handled, made.poisoned, result.handled) == ([1], [0], 1)
+        assert type(error).__name__ in made.poison.messages[0].error.message
+        assert made.poison.messages[0].attempts == 2
+
+
+async def test_cancelling_the_invocation_is_no_failure() -> None:
+    """When the host cancels the invocation itself, its events have not failed."""
+    started = asyncio.Event()
+
+    async def hang(_each: Event) -> None:
+        started.set()
+        await asyncio.Event().wait()
+
+    async with parts(hang) as made:
+        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        assert (made.handled, made.poisoned) == ([], [])
+
+
+async def test_an_error_without_a_text() -> None:
+    """An exception whose own text fails blocks nothing."""
+
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    async def fail(_each: Event) -> None:
+        raise SilentError
+
+    async with parts(fail, settings={"max_attempts": 1}) as made:
+        await made.processor.process(batch(keyed("a")))
+        assert made.poisoned == [0]
+        assert "can't be had" in made.poison.messages[0].error.message

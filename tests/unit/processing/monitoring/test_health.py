@@ -1,0 +1,84 @@
+"""Health: what an instance says of itself when all is well, on hold, or out of reach."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+from azure.eventhub.aio import EventHubConsumerClient
+from azure.eventhub.exceptions import ConnectError
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from processing.monitoring.health import Health
+from processing.partitions.lag import LagReader, PartitionLag
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Mark
+from tests.support.processing.events import SOURCE
+
+
+class Hub:
+    """Three partitions: one with the events 5 to 9, one that is empty, one that nobody has read."""
+
+    away = False
+
+    async def get_partition_ids(self) -> list[str]:
+        if self.away:
+            raise ConnectError("no route")
+        return ["0", "1", "2"]
+
+    async def get_partition_properties(self, partition: str) -> dict[str, Any]:
+        return {
+            "is_empty": partition == "1",
+            "beginning_sequence_number": 5,
+            "last_enqueued_sequence_number": 9,
+        }
+
+
+class Made:
+    def __init__(self, breaker: CircuitBreaker) -> None:
+        self.breaker = breaker
+        self.hub = Hub()
+        self.progress = MemoryProgressStore()
+        client = cast("EventHubConsumerClient", self.hub)
+        self.health = Health(
+            breaker, LagReader(client, self.progress, hub=SOURCE.hub, group=SOURCE.consumer_group)
+        )
+
+
+@pytest.fixture
+async def made() -> AsyncIterator[Made]:
+    rules = BreakerSettings()
+    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
+        yield Made(breaker)
+
+
+async def test_ok(made: Made) -> None:
+    """Each partition's watermark and how many events are behind it."""
+    await made.progress.commit(SOURCE, 0, Mark(7, 1), [])
+    report = await made.health.report()
+    assert (report.status, report.problems) == ("ok", ())
+    assert report.partitions == (
+        PartitionLag("0", watermark=7, last_enqueued=9, lag=2),
+        PartitionLag("1", watermark=None, last_enqueued=None, lag=0),
+        PartitionLag("2", watermark=None, last_enqueued=9, lag=5),
+    )
+    assert json.loads(json.dumps(report.to_json()))["circuit"]["state"] == "closed"
+
+
+async def test_holding(made: Made) -> None:
+    """A circuit that lets nothing through is no fault of the instance."""
+    await made.breaker.isolate("op", "test")
+    made.hub.away = True
+    report = await made.health.report()
+    assert report.status == "holding"
+    assert len(report.problems) == 1
+
+
+async def test_degraded(made: Made) -> None:
+    """A hub that can't be reached is named."""
+    made.hub.away = True
+    report = await made.health.report()
+    assert (report.status, report.partitions) == ("degraded", ())
+    assert "no route" in report.problems[0]

@@ -1,0 +1,130 @@
+"""What processing tells OpenTelemetry, read back through its SDK."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from processing.batch.processor import BatchProcessor
+from processing.errors import PoisonEventError
+from processing.event import Event
+from processing.handlers.loading import LoadedHandler
+from processing.monitoring.telemetry import Telemetry, key_hash
+from processing.poison.memory import MemoryPoisonQueue
+from processing.progress.memory import MemoryProgressStore
+from processing.settings import ProcessingSettings
+from tests.support.processing.events import batch, event
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+class Rig:
+    """A processor whose instruments and spans are read back."""
+
+    def __init__(self) -> None:
+        self.reader = InMemoryMetricReader()
+        self.spans = InMemorySpanExporter()
+        self._meters = MeterProvider([self.reader])
+        self._tracers = TracerProvider()
+        self._tracers.add_span_processor(SimpleSpanProcessor(self.spans))
+        self.telemetry = Telemetry(self._meters.get_meter("t"), self._tracers.get_tracer("t"))
+
+    async def process(self, *events: Event) -> None:
+        async def handle(each: Event) -> None:
+            if each.key == "secret-key":
+                raise PoisonEventError(f"cannot read {each.body!r}")
+
+        async with CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c")) as breaker:
+            processor = BatchProcessor(
+                LoadedHandler("h", handle),
+                breaker=breaker,
+                progress=MemoryProgressStore(),
+                poison=MemoryPoisonQueue(),
+                settings=ProcessingSettings(),
+                telemetry=self.telemetry,
+            )
+            await processor.process(batch(events))
+
+    def points(self, name: str) -> list[Any]:
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        return [
+            point
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+            if metric.name == name
+            for point in metric.data.data_points
+        ]
+
+    def close(self) -> None:
+        self._meters.shutdown()
+        self._tracers.shutdown()
+
+
+@pytest.fixture
+def rig() -> Any:
+    made = Rig()
+    yield made
+    made.close()
+
+
+async def test_events_by_outcome(rig: Rig) -> None:
+    """Each event is counted once, by what became of it."""
+    await rig.process(event(0, "a"), event(0, "a"), event(1, "secret-key"), event(2, "b"))
+    counted = {p.attributes["outcome"]: p.value for p in rig.points("processing.events")}
+    assert counted == {"handled": 2, "poisoned": 1, "skipped": 1}
+
+
+async def test_durations_and_lag(rig: Rig) -> None:
+    """Every call of the handler is measured, every finished event has its lag."""
+    await rig.process(event(0, "a"), event(1, "secret-key"))
+    rig.telemetry.handler_late()
+    assert [p.value for p in rig.points("processing.handler.overdue")] == [1]
+    calls = {p.attributes["outcome"]: p.count for p in rig.points("processing.handler.duration")}
+    assert calls == {"ok": 1, "error": 1}
+    (lag,) = rig.points("processing.lag")
+    assert lag.count == 2
+    assert lag.min > 0
+    (duration,) = rig.points("processing.batch.duration")
+    assert duration.count == 1
+
+
+@pytest.mark.parametrize("name", ["traceparent", "Diagnostic-Id"])
+async def test_spans_continue_the_producers_trace(rig: Rig, name: str) -> None:
+    """An event that brings a trace context is handled inside that trace."""
+    context = {name: f"00-{TRACE}-b7ad6b7169203331-01"}
+    await rig.process(event(0, "a", properties=context), event(1, "a"))
+    (span,) = rig.spans.get_finished_spans()
+    assert f"{span.context.trace_id:032x}" == TRACE
+    assert span.parent is not None
+    assert f"{span.parent.span_id:016x}" == "b7ad6b7169203331"
+    assert span.attributes is not None
+    assert span.attributes["breakwater.sequence_number"] == 0
+
+
+async def test_a_broken_trace_context_is_no_reason_to_fail(rig: Rig) -> None:
+    """Whatever a producer put there, the event is handled."""
+    await rig.process(event(0, "a", properties={"traceparent": "nonsense", "tracestate": 3}))
+    (point,) = rig.points("processing.events")
+    assert point.attributes["outcome"] == "handled"
+
+
+async def test_logs_show_no_content(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """A log says where an event is and whose, by hash; never its body or its key."""
+    with caplog.at_level(logging.DEBUG):
+        await rig.process(event(7, "secret-key", body=b"the body"))
+    assert "secret-key" not in caplog.text
+    assert "the body" not in caplog.text
+    record = next(r for r in caplog.records if "poison queue" in r.message)
+    assert record.__dict__["sequence_number"] == 7
+    assert record.__dict__["partition"] == "0"
+    assert record.__dict__["key_hash"] == key_hash("secret-key")

@@ -1,0 +1,201 @@
+"""Processors, crashes, overlapping owners and redrives in any interleaving: no event is lost, none
+overtakes another of its key, and each is in exactly one place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from processing.errors import OwnershipLostError
+from processing.event import Event
+from processing.parking.store import EntryKind
+from tests.support.processing.events import SOURCE, batch
+from tests.support.processing.parking_rig import Rig, keyed, rig, turns
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens.
+
+    Attributes:
+        keys: of the events, in order.
+        bad: poison until `fix_after` turns have passed.
+        pace: turns that an event takes, by its sequence number.
+        size: events per batch.
+        pauses: turns between the batches.
+        redrives: turns after which a redrive starts.
+        crashes: turns after which the owner is killed; the next one starts the batch again.
+        takeovers: batches that a second owner starts while the first is at it.
+    """
+
+    keys: list[str | None]
+    bad: frozenset[int]
+    pace: list[int]
+    size: int
+    pauses: list[int]
+    fix_after: int
+    redrives: list[int]
+    crashes: list[int]
+    takeovers: frozenset[int]
+
+
+@st.composite
+def plans(draw: st.DrawFn, *, faults: bool) -> Plan:
+    count = draw(st.integers(4, 24))
+    moments = st.integers(0, 250)
+    return Plan(
+        keys=draw(st.lists(st.sampled_from(["a", "a", "b", None]), min_size=count, max_size=count)),
+        bad=draw(st.frozensets(st.integers(0, count - 1), min_size=1, max_size=4)),
+        pace=draw(st.lists(st.integers(0, 6), min_size=count, max_size=count)),
+        size=draw(st.integers(1, 8)),
+        pauses=draw(st.lists(st.integers(0, 60), min_size=1, max_size=4)),
+        fix_after=draw(moments),
+        redrives=draw(st.lists(moments, min_size=1, max_size=5)),
+        crashes=draw(st.lists(st.integers(1, 40), max_size=3)) if faults else [],
+        takeovers=draw(st.frozensets(st.integers(0, 5), max_size=2)) if faults else frozenset(),
+    )
+
+
+class Run:
+    """A plan being carried out."""
+
+    def __init__(self, made: Rig, plan: Plan) -> None:
+        self.made = made
+        self.plan = plan
+        self.events = keyed(*plan.keys)
+        made.bad = set(plan.bad)
+        made.before = self.take_time
+        self.crashes = list(plan.crashes)
+        self.turns = 0
+        self.answered = 0
+
+    async def take_time(self, each: Event) -> None:
+        await turns(self.plan.pace[each.sequence_number])
+
+    async def carry_out(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.process())
+            group.create_task(self.fix())
+            for moment in self.plan.redrives:
+                group.create_task(self.redrive(moment))
+
+    async def process(self) -> None:
+        events, size = self.events, self.plan.size
+        for number, first in enumerate(range(0, len(events), size)):
+            part = events[first : first + size]
+            await turns(self.plan.pauses[number % len(self.plan.pauses)])
+            if number in self.plan.takeovers:
+                await self.process_twice(part)
+            await self.process_part(part)
+
+    async def process_part(self, part: list[Event]) -> None:
+        """One batch, again after each crash, until it ends."""
+        while True:
+            running = asyncio.create_task(self.made.processor().process(batch(part)))
+            if self.crashes:
+                await turns(self.crashes.pop())
+                running.cancel()
+            with suppress(asyncio.CancelledError, OwnershipLostError):
+                result = await running
+                total = result.handled + result.poisoned + result.parked + result.skipped
+                assert total == len(part)
+                return
+
+    async def process_twice(self, part: list[Event]) -> None:
+        """An owner that has not heard that it was replaced."""
+        late = asyncio.create_task(self.made.processor().process(batch(part)))
+        await turns(5)
+        await self.process_part(part)
+        with suppress(OwnershipLostError):
+            await late
+
+    async def fix(self) -> None:
+        await turns(self.plan.fix_after)
+        self.made.bad.clear()
+
+    async def redrive(self, moment: int) -> None:
+        await turns(moment)
+        await self.made.redrive().run()
+
+    async def places(self) -> dict[int, list[str]]:
+        """Where each event is now."""
+        made = self.made
+        found: dict[int, list[str]] = {each.sequence_number: [] for each in self.events}
+        for number in set(made.handled):
+            found[number].append("handled")
+        for number in await made.parked(EntryKind.POISON, EntryKind.UNANNOUNCED):
+            found[number].append("poisoned")
+        for number in await made.parked(EntryKind.EVENT):
+            found[number].append("parked")
+        return found
+
+    def assert_order(self) -> None:
+        """By the first time that it was handled, every key is in order."""
+        firsts = list(dict.fromkeys(self.made.handled))
+        for key in set(self.plan.keys):
+            of_key = [number for number in firsts if self.plan.keys[number] == key]
+            assert of_key == sorted(of_key), f"key {key}: {self.made.handled}"
+
+
+@settings(max_examples=150)
+@given(plans(faults=False))
+@example(
+    Plan(
+        keys=["a"] * 8,
+        bad=frozenset({1}),
+        pace=[0] * 8,
+        size=2,
+        pauses=[0],
+        fix_after=0,
+        redrives=list(range(10, 120, 10)),
+        crashes=[],
+        takeovers=frozenset(),
+    )
+)
+async def test_arrivals_and_redrives(plan: Plan) -> None:
+    """Without a crash each event is handled once, in the order of its key, one at a time."""
+    async with rig() as made:
+        run = Run(made, plan)
+        await run.carry_out()
+        run.assert_order()
+        assert len(made.handled) == len(set(made.handled)), "handled twice"
+        assert made.most_in_flight <= 1
+        assert all(len(places) == 1 for places in (await run.places()).values())
+        poisoned = await made.parked(EntryKind.POISON)
+        assert set(poisoned) <= set(made.poisoned), "the queue tells what the lists hold"
+        for message in made.poison.messages:
+            stale = await made.store.is_stale(SOURCE, message.verdict)
+            assert stale != (message.sequence_number in poisoned)
+        await finish(run)
+        assert sorted(made.handled) == list(range(len(run.events)))
+
+
+@settings(max_examples=150)
+@given(plans(faults=True))
+async def test_crashes_and_takeovers(plan: Plan) -> None:
+    """With them an event in flight may be handled twice; nothing is lost or overtaken."""
+    async with rig() as made:
+        run = Run(made, plan)
+        await run.carry_out()
+        run.assert_order()
+        assert all(places for places in (await run.places()).values())
+        await finish(run)
+
+
+async def finish(run: Run) -> None:
+    """Redrive what is left: in the end every event is handled, and nothing is left over."""
+    made = run.made
+    made.bad.clear()
+    await made.redrive().run()
+    await made.redrive().run()  # stale copies of messages
+    run.assert_order()
+    assert set(made.handled) == {each.sequence_number for each in run.events}
+    assert made.poison.messages == []
+    assert await made.store.keys() == []
+    known = await made.progress.load(SOURCE)
+    assert known.finished_among(run.events) == list(run.events)

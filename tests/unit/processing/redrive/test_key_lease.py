@@ -1,0 +1,89 @@
+"""The lease of one key's replay: held on while it is renewed, and not believed in afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from processing.errors import LeaseLostError
+from processing.parking.memory import MemoryParkingStore
+from processing.redrive.key_lease import KeyLease
+from tests.support.processing.events import SOURCE
+from tests.support.processing.parking_rig import turns
+
+SECONDS = 30.0
+
+
+class Clock:
+    """The time of the loop and of the store."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def forward(self, seconds: float) -> None:
+        """Let it go on, and everybody act on it."""
+        self.now += seconds
+        await turns(10)
+
+
+@pytest.fixture
+async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", clock)
+    return clock
+
+
+def lease_of(store: MemoryParkingStore, token: str) -> KeyLease:
+    return KeyLease(store, SOURCE, "k", token, SECONDS)
+
+
+async def test_held_on_for_as_long_as_it_takes(clock: Clock) -> None:
+    """A handler may take longer than the lease."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store, "me")
+    assert await lease.take()
+    async with lease.held():
+        await turns(1)
+        for _ in range(10):
+            await clock.forward(SECONDS / 2)
+            lease.check()
+            assert not await lease_of(store, "another").take()
+    assert await lease_of(store, "another").take()
+
+
+async def test_lost(clock: Clock) -> None:
+    """Once the store says that it is another's, it is not believed in till it would have ended."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store, "me")
+    await lease.take()
+    async with lease.held():
+        await turns(1)
+        await store.give_back(SOURCE, "k", "me")
+        await store.lease(SOURCE, "k", "another", 60_000)
+        lease.check()
+        await clock.forward(SECONDS / 2)
+        with pytest.raises(LeaseLostError):
+            lease.check()
+    assert not await lease_of(store, "third").take()
+
+
+async def test_an_answer_that_comes_late(clock: Clock) -> None:
+    """The lease counts from when it was asked for: the store's own count may have begun then."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store, "me")
+    ask: Callable[..., object] = store.lease
+
+    async def late(*args: object) -> object:
+        answer = await ask(*args)  # type: ignore[misc]
+        clock.now += SECONDS + 1
+        return answer
+
+    store.lease = late  # type: ignore[method-assign, assignment]
+    await lease.take()
+    with pytest.raises(LeaseLostError):
+        lease.check()
