@@ -1,0 +1,1 @@
+"""A function app as a newcomer writes it, from the tutorial."""

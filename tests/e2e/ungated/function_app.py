@@ -8,7 +8,7 @@ from typing import List  # noqa: UP035 - the worker refuses list[...]
 import azure.functions as func
 
 from breaker import Permit
-from processing.batch import processor
+from processing.batch import parts
 from processing.batch.gate import Gate, Hold
 from processing.bootstrap import Application
 from processing.event import EventBatch
@@ -22,8 +22,8 @@ class OpenGate(Gate):
         return Permit(generation=self._breaker.circuit.generation, probe_id=None)
 
 
-assert vars(processor)["Gate"] is Gate, "it must be what is replaced"
-vars(processor)["Gate"] = OpenGate
+assert vars(parts)["Gate"] is Gate, "it must be what is replaced"
+vars(parts)["Gate"] = OpenGate
 
 app = func.FunctionApp()
 breakwater = Application(os.environ)
