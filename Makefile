@@ -42,6 +42,7 @@ lint: setup .venv-infra/.installed package-loads ## ruff, mypy --strict, import-
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy .
 	@.venv/bin/lint-imports --no-cache
+	@$(PY) -m scripts.check_rooms
 	@$(PY) -m scripts.check_infra
 	@.venv-infra/bin/checkov -d infra --framework bicep dockerfile --compact --quiet --skip-download
 
