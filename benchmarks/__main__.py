@@ -1,4 +1,7 @@
-"""`python -m benchmarks [P1 …]`: run benchmarks, print what they found, write it as JSON."""
+"""`python -m benchmarks [P1 …]`: run benchmarks, print the results and write them as JSON.
+
+`python -m benchmarks compare BASE.json NEW.json` compares two such files.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +27,8 @@ from rich.progress import (
 )
 
 from benchmarks import (
+    comparison,
     endpoint,
-    fanout,
     p1_processor,
     p2_lanes,
     p3_healthy_call,
@@ -33,6 +36,7 @@ from benchmarks import (
     p5_end_to_end,
     p6_opening,
     p7_growth,
+    p8_fan_out,
 )
 from benchmarks.context import Context
 from benchmarks.machine import BUSY_CORES, CpuClock
@@ -53,12 +57,14 @@ class Benchmark:
         run: measures.
         needs_peers: whether requirements-bench.txt must be installed.
         new_loop: the event loop to run on; None for asyncio's default.
+        only_when_named: whether a run without names leaves this benchmark out, because it is long.
     """
 
     title: str
     run: Callable[[Context], Awaitable[Result]]
     needs_peers: bool = False
     new_loop: Callable[[], asyncio.AbstractEventLoop] | None = None
+    only_when_named: bool = False
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -68,23 +74,28 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P4": Benchmark("breaker, recorded failure", p4_recorded_failure.run, needs_peers=True),
     "P5": Benchmark("end to end against the bare SDK", p5_end_to_end.run),
     "P6": Benchmark("opening seen by other processes", p6_opening.run),
-    "P7": Benchmark("growth to a million events", p7_growth.run),
+    "P7": Benchmark("growth to a million events", p7_growth.run, only_when_named=True),
+    "P8": Benchmark("the console's fan-out to browsers", p8_fan_out.run),
     "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),
-    "FANOUT": Benchmark("the console's fan-out to browsers", fanout.run),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run what was asked for; the exit code."""
+    """Run the named benchmarks, or compare two results; return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] == "compare":
+        return comparison.main(arguments[1:])
     args = _parser().parse_args(arguments)
     # An opened circuit warns, and these circuits are made to open.
     logging.basicConfig(level=logging.ERROR)
     console, errors = Console(), Console(stderr=True)
     if args.list:
         for name, benchmark in BENCHMARKS.items():
-            console.print(f"{name}  {benchmark.title}", highlight=False)
+            when = " (only when named)" if benchmark.only_when_named else ""
+            console.print(f"{name}  {benchmark.title}{when}", highlight=False)
         return 0
-    chosen = {name: BENCHMARKS[name] for name in args.names or BENCHMARKS}
+    by_default = [name for name, each in BENCHMARKS.items() if not each.only_when_named]
+    chosen = {name: BENCHMARKS[name] for name in args.names or by_default}
     try:
         if any(benchmark.needs_peers for benchmark in chosen.values()):
             versions()
@@ -133,12 +144,13 @@ def _run_all(
                     result = runner.run(_as_coroutine(benchmark.run(context)))
                 others = CpuClock.read().others_since(before)
                 results[name] = replace(
-                    result, details={**result.details, "cores_used_by_others": others}
+                    result,
+                    details={**result.details, "quick": quick, "cores_used_by_others": others},
                 )
                 if others >= BUSY_CORES:
                     progress.console.print(
                         f"{name}: other programs used {others:.1f} of {os.cpu_count()} cores "
-                        "meanwhile, which distorts its figures",
+                        "at the same time, which distorts its figures",
                         style="yellow",
                         highlight=False,
                     )
@@ -163,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=_name,
         metavar="NAME",
-        help=f"which to run: {', '.join(BENCHMARKS)} (default: all)",
+        help=f"which to run: {', '.join(BENCHMARKS)} (default: all but those marked in --list)",
     )
     parser.add_argument(
         "--json", type=Path, default=DEFAULT_JSON, help=f"(default: {DEFAULT_JSON})"

@@ -18,13 +18,13 @@ from benchmarks.services import (
     HUB,
     ChildError,
     Stack,
-    answer,
     ask,
     child,
     functions_host,
     log_tail,
+    read_answer,
+    send_line,
     stack,
-    tell,
 )
 from loadtest.plan.settings import Scenario
 from loadtest.plan.workload import Workload
@@ -70,8 +70,8 @@ async def run(context: Context) -> Result:
         "P5",
         f"end to end, one host process, one partition, {count:,} events, {KEYS} keys",
         (
-            Check("ledger handler ÷ bare SDK", found[LEDGER] / found[BARE], "≥", 0.6, "x"),
-            Check("no-op handler ÷ bare SDK", found[NO_OP] / found[BARE], "≥", 0.8, "x"),
+            Check("ledger handler ÷ bare SDK", found[LEDGER] / found[BARE], "≥", 0.65, "x"),
+            Check("no-op handler ÷ bare SDK", found[NO_OP] / found[BARE], "≥", 0.85, "x"),
             Check("events missing in the ledger", ends.missing, "=", 0, "events"),
         ),
         found,
@@ -169,10 +169,10 @@ async def _send(services: Stack, count: int, log: Path) -> None:
     )
     command = ("-m", "loadtest.send.producer")
     async with child(*command, log=log) as process:
-        await tell(process, json.loads(order.to_json()))
+        await send_line(process, json.loads(order.to_json()))
         said: dict[str, Any] = {}
         while not said.get("done"):
-            said = cast("dict[str, Any]", await answer(process, command, log))
+            said = cast("dict[str, Any]", await read_answer(process, command, log))
             if "error" in said:
                 raise ChildError(f"sending failed: {said['error']}")
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.context import Context
 from benchmarks.measuring import percentile
 from benchmarks.result import Check, Result
-from benchmarks.services import answer, child, redis_server, tell
+from benchmarks.services import child, read_answer, redis_server, send_line
 from benchmarks.subject import circuit_breaker, redis_client
 from breaker import BreakerSettings
 
@@ -20,7 +20,7 @@ OPENINGS = 200
 LANES = 8
 HANDLER_SECONDS = 0.005
 CIRCUIT = "opening"
-LIMIT_MS = 20
+LIMIT_MS = 10
 AFTERWARDS_SECONDS = 0.02
 _COMMAND = ("-m", "benchmarks.children.observer")
 
@@ -36,7 +36,7 @@ class Fleet:
         """What each of them says next."""
         async with asyncio.timeout(30):
             said: Any = await asyncio.gather(
-                *(answer(process, _COMMAND, self._log) for process in self._processes)
+                *(read_answer(process, _COMMAND, self._log) for process in self._processes)
             )
         return list(said)
 
@@ -59,7 +59,7 @@ async def run(context: Context) -> Result:
             await opened.enter_async_context(child(*_COMMAND, log=log)) for _ in range(PROCESSES)
         ]
         for process in processes:
-            await tell(process, order)
+            await send_line(process, order)
         fleet = Fleet(processes, log)
         await fleet.answers()
         for number in range(openings):
@@ -80,7 +80,6 @@ async def run(context: Context) -> Result:
         "P6",
         f"an opening seen by {PROCESSES} other processes, {openings} openings",
         (
-            Check("p99 ÷ the limit of 20 ms", p99 / LIMIT_MS, "≤", 1, "x"),
             Check("opening to being seen, p99", p99, "≤", LIMIT_MS, "ms"),
             Check("events started after seeing it", started_late, "=", 0, "events"),
         ),

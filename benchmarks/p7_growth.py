@@ -13,7 +13,7 @@ from benchmarks.services import ask, redis_server
 
 SHORT, LONG = 10_000, 1_000_000
 CHUNKS = 20
-WITHIN = 0.15
+WITHIN = 0.10
 MEMORY_WITHIN = 0.10
 _MIB = 1024 * 1024
 
@@ -29,9 +29,9 @@ async def run(context: Context) -> Result:
             "long": total,
             "chunks": CHUNKS if total == LONG else 5,
         }
-        log = context.directory / "grower.log"
+        log = context.directory / "growth.log"
         found = cast(
-            "dict[str, Any]", await ask("-m", "benchmarks.children.grower", order=order, log=log)
+            "dict[str, Any]", await ask("-m", "benchmarks.children.growth", order=order, log=log)
         )
         redis_bytes = (await admin.info("memory"))["used_memory"]
         context.advance()

@@ -141,18 +141,18 @@ async def ask(*arguments: str, order: object, log: Path) -> object:
         ChildError: it ended without an answer.
     """
     async with child(*arguments, log=log) as process:
-        await tell(process, order)
-        return await answer(process, arguments, log)
+        await send_line(process, order)
+        return await read_answer(process, arguments, log)
 
 
-async def tell(process: asyncio.subprocess.Process, order: object) -> None:
+async def send_line(process: asyncio.subprocess.Process, order: object) -> None:
     """Send a child a line of JSON."""
     assert process.stdin is not None  # noqa: S101 - `child` opens it
     process.stdin.write(json.dumps(order).encode() + b"\n")
     await process.stdin.drain()
 
 
-async def answer(
+async def read_answer(
     process: asyncio.subprocess.Process, arguments: Sequence[str], log: Path
 ) -> object:
     """The next line of JSON that a child says.

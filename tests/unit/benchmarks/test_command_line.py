@@ -28,7 +28,7 @@ def _root_logger() -> Any:
 def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["--list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "ENDPOINT", "FANOUT"]
+    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "ENDPOINT"]
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones(
@@ -37,7 +37,28 @@ def test_an_unknown_name_is_refused_with_the_known_ones(
     with pytest.raises(SystemExit) as ended:
         command_line.main(["P9"])
     assert ended.value.code == 2
-    assert "'P9' is none of P1, P2, P3, P4, P5, P6, P7, ENDPOINT, FANOUT" in capsys.readouterr().err
+    assert "'P9' is none of P1, P2, P3, P4, P5, P6, P7, P8, ENDPOINT" in capsys.readouterr().err
+
+
+def test_a_run_without_names_leaves_out_the_long_ones(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = {
+        "P1": command_line.Benchmark("P1", _met),
+        "P7": command_line.Benchmark("P7", _missed, only_when_named=True),
+    }
+    monkeypatch.setattr(command_line, "BENCHMARKS", made)
+    file = tmp_path / "out.json"
+    command_line.main(["--json", str(file)])
+    assert list(json.loads(file.read_text())) == ["P1"]
+    command_line.main(["P7", "--json", str(file)])
+    assert list(json.loads(file.read_text())) == ["P7"]
+
+
+def test_the_million_events_are_long() -> None:
+    assert [name for name, each in command_line.BENCHMARKS.items() if each.only_when_named] == [
+        "P7"
+    ]
 
 
 async def _met(context: Context) -> Result:

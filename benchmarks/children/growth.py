@@ -1,4 +1,4 @@
-"""`python -m benchmarks.children.grower`: many events through one processor, watching its growth.
+"""`python -m benchmarks.children.growth`: many events through one processor, and its memory.
 
 A process of its own, so that its memory is. Streams of `short` events alternate with the parts of
 one stream of `long` events.
@@ -29,7 +29,7 @@ BATCH, KEYS = 1_000, 100
 
 
 async def main() -> None:
-    """Do what is ordered, say what was measured."""
+    """Process the ordered events and write the measurements to standard output."""
     order = json.loads(sys.stdin.readline())
     short, chunks = order["short"], order["chunks"]
     memory = psutil.Process().memory_info

@@ -1,10 +1,16 @@
-"""FANOUT: how fast messages reach how many browsers, over 1 and 3 instances of the console."""
+"""P8: how fast published messages reach every browser, over 1 and 3 instances of the console.
+
+The rate counts published messages, not deliveries: a burst is published at once, and its clock
+stops when each browser has received every message of the burst. The delays are those of a steady
+flow, from the publication of a message to its arrival in each browser.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +20,7 @@ import aiohttp
 from redis.asyncio import Redis
 
 from benchmarks.context import Context
-from benchmarks.measuring import percentile
+from benchmarks.measuring import median, percentile, spread
 from benchmarks.result import Check, Result
 from benchmarks.services import child, redis_server
 from local.services.ports import free_port
@@ -22,8 +28,8 @@ from local.services.ports import free_port
 INSTANCES = (1, 3)
 BROWSERS = (1, 50, 500)
 STEADY, PER_SECOND = 250, 50
-BURST = 2_000
-LIMIT_MS = 1_000
+BURST, BURSTS = 2_000, 5
+GOAL_PER_SECOND, LIMIT_MS = 4_500, 150
 CIRCUIT, KIND = "fanout", "benchmark"
 TOKEN = "benchmark-of-the-fan-out"  # noqa: S105 - of consoles that live for a minute
 WAIT_SECONDS = 120
@@ -31,15 +37,15 @@ WAIT_SECONDS = 120
 
 @dataclass(slots=True)
 class Page:
-    """A browser: how many messages it has, and whether they came in order."""
+    """A browser: counts its messages and those out of order, and notes their delays."""
 
     got: int = 0
     last: int = -1
     disordered: int = 0
     delays_ms: list[float] = field(default_factory=list)
 
-    def take(self, items: list[tuple[int, int]], now_ns: int) -> None:
-        """Take messages in: number and time of each."""
+    def receive(self, items: list[tuple[int, int]], now_ns: int) -> None:
+        """Record messages, each with its number and its time of publication in ns."""
         for number, sent_ns in items:
             self.disordered += number != self.last + 1
             self.last = number
@@ -56,7 +62,7 @@ class Stream:
         self._next = 0
 
     async def publish(self, count: int) -> None:
-        """The next messages, together."""
+        """Publish the next `count` messages in one pipeline."""
         async with self._client.pipeline(transaction=False) as pipe:
             for _ in range(count):
                 data = json.dumps({"n": self._next, "at": time.time_ns()})
@@ -65,37 +71,94 @@ class Stream:
             await pipe.execute()
 
 
+@dataclass(frozen=True, slots=True)
+class FanOut:
+    """The measurements of one number of browsers over one number of instances.
+
+    Attributes:
+        delays_ms: of each message of the steady flow to each browser.
+        rates: messages per second, published and received by all browsers, of each burst.
+        faults: messages that were lost, repeated or out of order, over all browsers.
+    """
+
+    delays_ms: list[float]
+    rates: list[float]
+    faults: int
+
+    @property
+    def p99_ms(self) -> float:
+        """The 99th percentile of the delays."""
+        return percentile(self.delays_ms, 99)
+
+    @property
+    def per_second(self) -> float:
+        """The median rate of the bursts."""
+        return median(self.rates)
+
+
 async def run(context: Context) -> Result:
-    """Each number of browsers over each number of instances: a steady flow, then a burst."""
+    """Measure each number of browsers over each number of instances: a steady flow, then bursts."""
     browsers = BROWSERS[:2] if context.quick else BROWSERS
     context.expect(len(INSTANCES) * len(browsers))
-    medians: dict[str, float] = {}
-    faults = 0
-    p99s: list[float] = []
+    found: dict[tuple[int, int], FanOut] = {}
     for instances in INSTANCES:
         for number in browsers:
             directory = context.directory / f"{instances}-{number}"
             directory.mkdir()
-            delays, seconds, wrong = await _measure(context, directory, instances, number)
-            name = f"{number}_browsers_{instances}_instances"
-            medians[f"{name}_delay_ms_p50"] = percentile(delays, 50)
-            medians[f"{name}_delay_ms_p99"] = percentile(delays, 99)
-            medians[f"{name}_messages_per_second"] = _burst(context) / seconds
-            medians[f"{name}_deliveries_per_second"] = _burst(context) * number / seconds
-            p99s.append(percentile(delays, 99))
-            faults += wrong
+            found[instances, number] = await _measure(context, directory, instances, number)
             context.advance()
+    return result(found, _burst(context))
+
+
+def result(found: Mapping[tuple[int, int], FanOut], burst: int) -> Result:
+    """Judge the goals by one instance with the most browsers; the other cases are reported.
+
+    Args:
+        found: measurements by (instances, browsers).
+        burst: messages in each burst.
+    """
+    browsers = sorted({number for _, number in found})
+    most = browsers[-1]
+    judged = found[1, most]
+    medians: dict[str, float] = {}
+    for (instances, number), each in found.items():
+        name = f"{number}_browsers_{instances}_instances"
+        medians[f"{name}_delay_ms_p50"] = percentile(each.delays_ms, 50)
+        medians[f"{name}_delay_ms_p99"] = each.p99_ms
+        medians[f"{name}_messages_per_second"] = each.per_second
+        medians[f"{name}_deliveries_per_second"] = each.per_second * number
     return Result(
-        "FANOUT",
+        "P8",
         f"fan-out to {', '.join(map(str, browsers))} browsers over 1 and 3 instances",
         (
-            Check("worst p99 of the delay ÷ the limit of a second", max(p99s) / LIMIT_MS, "≤", 1),
-            Check("messages lost, repeated or out of order", faults, "=", 0, "messages"),
+            Check(
+                f"messages published per second by one instance to {most} browsers",
+                judged.per_second,
+                "≥",
+                GOAL_PER_SECOND,
+                "messages/s",
+            ),
+            Check(
+                f"delay of a message to {most} browsers, one instance, p99",
+                judged.p99_ms,
+                "≤",
+                LIMIT_MS,
+                "ms",
+            ),
+            Check(
+                "messages lost, repeated or out of order",
+                sum(each.faults for each in found.values()),
+                "=",
+                0,
+                "messages",
+            ),
         ),
         medians,
         {
             "steady": f"{PER_SECOND} messages a second for the delays",
-            "burst": f"{_burst(context)} messages at once for the rates, until all have all",
+            "burst": f"{burst} messages at once for the rates, until every browser has all of them",
+            "bursts": len(judged.rates),
+            "rate_spread": spread(judged.rates),
             "clock": "publisher and browsers are one process; consoles are processes of their own",
         },
     )
@@ -105,11 +168,8 @@ def _burst(context: Context) -> int:
     return context.scaled(BURST, 500)
 
 
-async def _measure(
-    context: Context, directory: Path, instances: int, browsers: int
-) -> tuple[list[float], float, int]:
-    """Delays of the steady flow (ms), seconds of the burst, and messages that went wrong."""
-    steady, burst = context.scaled(STEADY, 50), _burst(context)
+async def _measure(context: Context, directory: Path, instances: int, browsers: int) -> FanOut:
+    steady, burst, bursts = context.scaled(STEADY, 50), _burst(context), context.scaled(BURSTS, 2)
     async with AsyncExitStack() as opened:
         url = await opened.enter_async_context(redis_server(directory))
         client = await opened.enter_async_context(Redis.from_url(url))
@@ -130,18 +190,21 @@ async def _measure(
             await asyncio.sleep(1 / PER_SECOND)
         await _until(pages, steady)
         delays = [delay for page in pages for delay in page.delays_ms]
-        started = time.perf_counter()
-        await stream.publish(burst)
-        await _until(pages, steady + burst)
-        seconds = time.perf_counter() - started
-        wrong = sum(page.disordered + abs(page.got - steady - burst) for page in pages)
-    return delays, seconds, wrong
+        published, rates = steady, []
+        for _ in range(bursts):
+            published += burst
+            started = time.perf_counter()
+            await stream.publish(burst)
+            await _until(pages, published)
+            rates.append(burst / (time.perf_counter() - started))
+        faults = sum(page.disordered + abs(page.got - published) for page in pages)
+    return FanOut(delays, rates, faults)
 
 
 async def _console(
     opened: AsyncExitStack, session: aiohttp.ClientSession, directory: Path, url: str
 ) -> int:
-    """A console process; its port."""
+    """Start a console process and return its port."""
     port = free_port()
     file = directory / f"console-{port}.json"
     values = {"REDIS_URL": url, "BREAKER_NAME": CIRCUIT, "CONSOLE_TOKEN": TOKEN}
@@ -161,7 +224,7 @@ async def _console(
 async def _open(
     opened: AsyncExitStack, session: aiohttp.ClientSession, url: str, page: Page
 ) -> None:
-    """Connect a page; it has its snapshot on return, and takes messages from then on."""
+    """Connect a page, wait for its snapshot, and receive messages in a task of its own."""
     live = await opened.enter_async_context(session.ws_connect(url, max_msg_size=0))
     await live.send_json({"type": "resume", "cursor": None})
     while (await live.receive_json())["type"] != "snapshot":
@@ -170,7 +233,7 @@ async def _open(
     async def listen() -> None:
         async for message in live:
             now_ns = time.time_ns()
-            page.take(_items(str(message.data)), now_ns)
+            page.receive(_items(str(message.data)), now_ns)
 
     listening = asyncio.create_task(listen())
 
@@ -185,7 +248,7 @@ _parsed: dict[str, list[tuple[int, int]]] = {}
 
 
 def _items(text: str) -> list[tuple[int, int]]:
-    """The messages in a frame; frames are the same for many browsers, and are read once."""
+    """Return the messages of a frame; equal frames of many browsers are parsed once."""
     found = _parsed.get(text)
     if found is None:
         items: list[dict[str, Any]] = json.loads(text).get("items", [])

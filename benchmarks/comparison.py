@@ -1,0 +1,251 @@
+"""`python -m benchmarks compare BASE.json NEW.json`: has any figure become worse?
+
+A figure is the value of a goal: a ratio to a peer or bound of the same run, or a count. It fails if
+it is more than 5 % worse than in the base, or if a goal that held is missed. Medians are printed
+with their changes but not judged: absolute times differ from one run to the next on the same
+machine, and some of them are the peers'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from benchmarks.machine import BUSY_CORES
+
+TOLERANCE = 0.05
+_FAILED, _USAGE = 1, 2
+
+
+class ComparisonError(Exception):
+    """A file that cannot be compared; the message names the file and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One figure in both runs.
+
+    Attributes:
+        benchmark: "P1".
+        what: the measure, in words; "" for the benchmark as a whole.
+        base: the value in the base, or None if it was not measured.
+        new: the value in the new run, or None if it was not measured.
+        worse_by: the change for the worse as a share of the base; negative if it became better.
+        goal: the goal of the new run, in words.
+        fault: why the comparison fails, or "".
+    """
+
+    benchmark: str
+    what: str
+    base: float | None
+    new: float | None
+    worse_by: float = 0.0
+    goal: str = ""
+    fault: str = ""
+
+
+def read(file: Path) -> dict[str, Any]:
+    """Read the results that `--json` wrote.
+
+    Raises:
+        ComparisonError: the file cannot be read, or is not in that form.
+    """
+    try:
+        results = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ComparisonError(f"{file}: {error}") from error
+    if not isinstance(results, dict) or not all(
+        isinstance(each, dict) and "holds" in each for each in results.values()
+    ):
+        raise ComparisonError(f"{file} holds no results of `python -m benchmarks --json`")
+    return results
+
+
+def compare(
+    base: Mapping[str, Any], new: Mapping[str, Any], tolerance: float = TOLERANCE
+) -> list[Change]:
+    """Compare the figures of every benchmark that both runs measured.
+
+    Args:
+        base: results by name, as `--json` writes them.
+        new: the same, of a later run; may be of fewer or of more benchmarks.
+        tolerance: how much worse a figure may become, as a share.
+
+    Raises:
+        ComparisonError: one of the two was a quick run, or the runs share no benchmark.
+    """
+    shared = [name for name in base if name in new]
+    if not shared:
+        raise ComparisonError("the two runs have no benchmark in common")
+    changes: list[Change] = []
+    for name in shared:
+        if _is_quick(base[name]) != _is_quick(new[name]):
+            raise ComparisonError(f"{name}: a quick run cannot be compared with a full one")
+        changes += _changes(name, base[name], new[name], tolerance)
+    return changes
+
+
+def _changes(
+    name: str, base: Mapping[str, Any], new: Mapping[str, Any], tolerance: float
+) -> Iterator[Change]:
+    if "error" in new:
+        fault = "" if "error" in base else f"did not run to its end: {new['error']}"
+        yield Change(name, "", None, None, fault=fault)
+        return
+    before, after = _by_measure(base), _by_measure(new)
+    for what, goals in after.items():
+        old = before.get(what)
+        value, goal = goals[0]["value"], " and ".join(each["goal"] for each in goals)
+        if old is None:
+            yield Change(name, what, None, value, goal=goal)
+            continue
+        worse_by = _worse_by(old[0]["value"], value, goals)
+        held = all(each["holds"] for each in old)
+        fault = ""
+        if held and not all(each["holds"] for each in goals):
+            fault = "its goal held and is missed"
+        elif worse_by > tolerance:
+            fault = f"{worse_by:.1%} worse"
+        yield Change(name, what, old[0]["value"], value, worse_by, goal, fault)
+    for what, old in before.items():
+        if what not in after:
+            held = all(each["holds"] for each in old)
+            fault = "its goal held and is no longer measured" if held else ""
+            yield Change(name, what, old[0]["value"], None, fault=fault)
+
+
+def _by_measure(result: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """Return the goals of each measure: one, or two that bound a measure from both sides."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for check in result.get("checks", ()):
+        found.setdefault(check["what"], []).append(check)
+    return found
+
+
+def _worse_by(base: float, new: float, goals: Sequence[Mapping[str, Any]]) -> float:
+    """Return the change for the worse as a share of the base.
+
+    A measure with a limit on one side becomes worse towards that limit. One with limits on both
+    sides, or with an exact goal, becomes worse as its distance to the middle of its limits grows.
+    """
+    relations = {str(each["goal"])[:1] for each in goals}
+    if relations == {"≤"}:
+        return (new - base) / (abs(base) or 1.0)
+    if relations == {"≥"}:
+        return (base - new) / (abs(base) or 1.0)
+    limits = [float(each["limit"]) for each in goals]
+    middle = sum(limits) / len(limits)
+    return (abs(new - middle) - abs(base - middle)) / (abs(middle) or 1.0)
+
+
+def _is_quick(result: Mapping[str, Any]) -> bool:
+    return bool(result.get("details", {}).get("quick", False))
+
+
+def disturbed(results: Mapping[str, Any]) -> list[str]:
+    """Return the names of the benchmarks during which other programs used the machine."""
+    return [
+        name
+        for name, each in results.items()
+        if each.get("details", {}).get("cores_used_by_others", 0.0) >= BUSY_CORES
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compare two files and print the changes; return 1 if a figure fails, 2 for a wrong use."""
+    args = _parser().parse_args(arguments)
+    console, errors = Console(), Console(stderr=True)
+    try:
+        base, new = read(args.base), read(args.new)
+        changes = compare(base, new, args.tolerance / 100)
+    except ComparisonError as error:
+        errors.print(f"benchmarks: {error}", style="red", markup=False, highlight=False)
+        return _USAGE
+    show(changes, console)
+    _show_medians(base, new, console)
+    for file, results in ((args.base, base), (args.new, new)):
+        if names := disturbed(results):
+            console.print(
+                f"{file}: other programs used the machine during {', '.join(names)}",
+                style="yellow",
+                markup=False,
+                highlight=False,
+            )
+    if missing := [name for name in base if name not in new]:
+        console.print(f"not in {args.new}: {', '.join(missing)}", markup=False, highlight=False)
+    faults = [change for change in changes if change.fault]
+    for change in faults:
+        place = " ".join(filter(None, (change.benchmark, change.what)))
+        errors.print(f"{place}: {change.fault}", style="red", markup=False, highlight=False)
+    return _FAILED if faults else 0
+
+
+def show(changes: Sequence[Change], console: Console) -> None:
+    """Print a table of the figures and their changes."""
+    table = Table(title="Figures", title_justify="left")
+    for heading in ("", "measure", "base", "new", "change", "goal", "verdict"):
+        numeric = heading in {"base", "new", "change"}
+        table.add_column(heading, justify="right" if numeric else "left")
+    last = ""
+    for change in changes:
+        if last not in {"", change.benchmark}:
+            table.add_section()
+        table.add_row(
+            "" if change.benchmark == last else change.benchmark,
+            change.what,
+            _number(change.base),
+            _number(change.new),
+            _share(change.base, change.new),
+            change.goal,
+            Text(change.fault or "passes", style="red" if change.fault else "green"),
+        )
+        last = change.benchmark
+    console.print(table)
+
+
+def _show_medians(base: Mapping[str, Any], new: Mapping[str, Any], console: Console) -> None:
+    table = Table(title="Medians (not judged)", title_justify="left")
+    for heading in ("", "measure", "base", "new", "change"):
+        table.add_column(heading, justify="left" if heading in {"", "measure"} else "right")
+    for name, result in new.items():
+        before = base.get(name, {}).get("medians", {})
+        shared = {what: value for what, value in result["medians"].items() if what in before}
+        for number, (what, value) in enumerate(shared.items()):
+            old = before[what]
+            heading = name if number == 0 else ""
+            table.add_row(heading, what, _number(old), _number(value), _share(old, value))
+        table.add_section()
+    console.print(table)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+def _share(base: float | None, new: float | None) -> str:
+    return f"{(new - base) / base:+.1%}" if base and new is not None else ""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks compare",
+        description="Compare two results; exit with 1 if a figure is worse or a goal was lost.",
+    )
+    parser.add_argument("base", type=Path, metavar="BASE.json", help="results to compare with")
+    parser.add_argument("new", type=Path, metavar="NEW.json", help="results to judge")
+    parser.add_argument(
+        "--tolerance",
+        type=float,
+        default=TOLERANCE * 100,
+        metavar="PERCENT",
+        help="how much worse a figure may be (default: %(default)g)",
+    )
+    return parser

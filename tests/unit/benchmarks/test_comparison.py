@@ -1,0 +1,154 @@
+"""`python -m benchmarks compare`: a figure that became worse fails, and nothing else does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import benchmarks.__main__ as command_line
+from benchmarks.comparison import Change, ComparisonError, compare, read
+from benchmarks.result import Broken, Check, Relation, Result, write_json
+
+
+def results(*checks: Check, name: str = "P1", **details: Any) -> dict[str, Any]:
+    found = Result(name, "a title", checks, {"ours_us": 5.0}, details)
+    return {name: json.loads(json.dumps(found.to_json()))}
+
+
+def only(changes: list[Change]) -> Change:
+    (change,) = changes
+    return change
+
+
+@pytest.mark.parametrize(
+    ("relation", "limit", "base", "new", "fault"),
+    [
+        ("≥", 20, 30, 28.6, ""),
+        ("≥", 20, 30, 28.4, "5.3% worse"),
+        ("≥", 20, 30, 40, ""),
+        ("≤", 1.4, 1.2, 1.25, ""),
+        ("≤", 1.4, 1.2, 1.27, "5.8% worse"),
+        ("≤", 1.4, 1.2, 0.6, ""),
+        ("≤", 1.4, 1.39, 1.41, "its goal held and is missed"),
+        ("≤", 1.4, 1.6, 1.65, ""),
+        ("≤", 1.4, 1.6, 1.7, "6.2% worse"),
+        ("=", 0, 0, 0, ""),
+        ("=", 0, 0, 1, "its goal held and is missed"),
+        ("=", 0, 3, 4, "100.0% worse"),
+        ("=", 0, 3, 2, ""),
+        ("=", 1, 1, 1, ""),
+    ],
+)
+def test_a_figure_fails_if_it_is_worse_or_its_goal_is_lost(
+    relation: Relation, limit: float, base: float, new: float, fault: str
+) -> None:
+    change = only(
+        compare(
+            results(Check("it", base, relation, limit)), results(Check("it", new, relation, limit))
+        )
+    )
+    assert (change.base, change.new) == (base, new)
+    assert change.fault == fault
+
+
+@pytest.mark.parametrize(
+    ("base", "new", "fault"),
+    [
+        (1.0, 1.04, ""),
+        (1.0, 0.96, ""),
+        (0.94, 1.04, ""),
+        (1.0, 1.06, "6.0% worse"),
+        (1.0, 0.94, "6.0% worse"),
+        (1.08, 1.11, "its goal held and is missed"),
+        (1.08, 0.89, "its goal held and is missed"),
+    ],
+)
+def test_a_figure_between_two_limits_is_worse_farther_from_their_middle(
+    base: float, new: float, fault: str
+) -> None:
+    def band(value: float) -> dict[str, Any]:
+        return results(Check("it", value, "≤", 1.1, "x"), Check("it", value, "≥", 0.9, "x"))
+
+    assert only(compare(band(base), band(new))).fault == fault
+
+
+def test_the_tolerance_can_be_chosen() -> None:
+    base, new = results(Check("it", 10, "≤", 20)), results(Check("it", 11, "≤", 20))
+    assert only(compare(base, new)).fault
+    assert not only(compare(base, new, 0.15)).fault
+
+
+def test_a_tighter_goal_is_judged_by_the_new_run() -> None:
+    base, new = results(Check("it", 22, "≥", 20)), results(Check("it", 22, "≥", 27))
+    assert only(compare(base, new)).fault == "its goal held and is missed"
+
+
+def test_a_goal_that_held_cannot_disappear_from_a_benchmark() -> None:
+    base = results(Check("it", 1, "≤", 2), Check("gone", 1, "≤", 2), Check("missed", 3, "≤", 2))
+    new = results(Check("it", 1, "≤", 2), Check("added", 9, "≤", 2))
+    faults = {change.what: change.fault for change in compare(base, new)}
+    assert faults == {
+        "it": "",
+        "added": "",
+        "gone": "its goal held and is no longer measured",
+        "missed": "",
+    }
+
+
+def test_a_benchmark_that_broke_fails_unless_it_was_broken_before() -> None:
+    broken = {"P1": Broken("OSError: gone [1]").to_json()}
+    change = only(compare(results(Check("it", 1, "≤", 2)), broken))
+    assert change.fault == "did not run to its end: OSError: gone [1]"
+    assert only(compare(broken, broken)).fault == ""
+    assert only(compare(broken, results(Check("it", 1, "≤", 2)))).fault == ""
+
+
+def test_benchmarks_of_one_run_only_are_left_out() -> None:
+    base = results(Check("it", 1, "≤", 2)) | results(Check("it", 1, "≤", 2), name="P2")
+    new = results(Check("it", 1, "≤", 2), name="P2") | results(Check("it", 9, "≤", 2), name="P3")
+    assert [change.benchmark for change in compare(base, new)] == ["P2"]
+    with pytest.raises(ComparisonError, match="no benchmark in common"):
+        compare(results(Check("it", 1, "≤", 2)), results(Check("it", 1, "≤", 2), name="P3"))
+
+
+def test_a_quick_run_is_not_compared_with_a_full_one() -> None:
+    check = Check("it", 1, "≤", 2)
+    with pytest.raises(ComparisonError, match="P1: a quick run"):
+        compare(results(check, quick=False), results(check, quick=True))
+    assert compare(results(check, quick=True), results(check, quick=True))
+    assert compare(results(check), results(check, quick=False))
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"P1": 3}', '{"P1": {"goal": 3}}'])
+def test_a_file_of_another_form_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(text)
+    with pytest.raises(ComparisonError, match=r"other\.json"):
+        read(file)
+
+
+def written(file: Path, value: float, **details: Any) -> str:
+    check = Check("peer ÷ ours", value, "≥", 20, "x")
+    write_json({"P1": Result("P1", "a title", (check,), {"ours_us": 5.0}, details)}, file)
+    return str(file)
+
+
+def test_the_command_fails_exactly_if_a_figure_does(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    base = written(tmp_path / "base.json", 30)
+    same = written(tmp_path / "same.json", 29.5, cores_used_by_others=1.0)
+    worse = written(tmp_path / "worse.json", 25)
+    assert command_line.main(["compare", base, same]) == 0
+    printed = capsys.readouterr()
+    assert "-1.7%" in printed.out
+    assert "same.json: other programs used the machine during P1" in printed.out.replace("\n", "")
+    assert command_line.main(["compare", base, worse]) == 1
+    assert "P1 peer ÷ ours: 16.7% worse" in capsys.readouterr().err
+    assert command_line.main(["compare", base, worse, "--tolerance", "20"]) == 0
+    assert command_line.main(["compare", base, str(tmp_path / "none.json")]) == 2
+    assert "none.json" in capsys.readouterr().err.replace("\n", "")
