@@ -45,7 +45,7 @@ class CommandCount:
 
 
 async def counted(admin: Redis, work: Callable[[], Awaitable[object]]) -> CommandCount:
-    """Count the commands that `work` causes; nobody else may use the server meanwhile.
+    """Count the commands that `work` causes; nobody else may use the server during that.
 
     Args:
         admin: a client of its own, with one connection to spare.

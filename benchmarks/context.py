@@ -1,4 +1,4 @@
-"""What a benchmark is given: how thorough to be, where to put things, whom to tell."""
+"""The conditions of one benchmark's run: thoroughness, directory and progress callbacks."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ class Stack:
     event_hub: str = field(repr=False)
 
     def app_settings(self, overrides: Mapping[str, str]) -> dict[str, str]:
-        """What the function app is told; no alerts are published."""
+        """Return the settings of the function app; no alerts are published."""
         return app_settings(
             storage=self.storage,
             event_hub=self.event_hub,

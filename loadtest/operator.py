@@ -1,4 +1,4 @@
-"""The person: sees that the app waits, thinks, mends the downstream, approves."""
+"""The operator: waits for the workflow, repairs the downstream and approves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Approval:
 
 
 class Operator:
-    """Approves each opening once: `await operator.run()` for ever, cancel it at the end.
+    """An operator that approves each opening once; `run()` ends only when it is cancelled.
 
     Args:
         workflow_url: "" if the workflow cannot be asked how far it is.
@@ -114,7 +114,7 @@ class Operator:
             answer.raise_for_status()
         except httpx.HTTPError:
             return None
-        # The newest: one that was skipped may come again, and an emptied store counts anew.
+        # The newest: one that was skipped may come again, and an emptied store starts again at 1.
         for run in reversed(answer.json()["runs"]):
             if int(run["generation"]) == generation:
                 return dict(run)
@@ -197,24 +197,24 @@ def approve_with(
     return by_console if how is ApproveWith.CONSOLE else by_cli
 
 
-class Person:
-    """Asks whoever watches the run.
+class HumanApprover:
+    """An approval by the person who watches the run.
 
     Args:
-        say: prints a line.
+        print_line: prints a line.
     """
 
     def __init__(
-        self, observer: Observer, endpoints: Endpoints, say: Callable[[str], None]
+        self, observer: Observer, endpoints: Endpoints, print_line: Callable[[str], None]
     ) -> None:
         self._observer = observer
         self._endpoints = endpoints
-        self._say = say
+        self._print_line = print_line
 
     async def approve(self, generation: int) -> None:
         """Return once that generation is no longer open."""
-        self._say(
-            f"the downstream is mended: approve generation {generation} at "
+        self._print_line(
+            f"the downstream is repaired: approve generation {generation} at "
             f"{self._endpoints.console_url} with the token {self._endpoints.console_token}"
         )
         await self._observer.until(

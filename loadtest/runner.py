@@ -15,12 +15,12 @@ from redis.exceptions import RedisError
 
 from loadtest.errors import StackError
 from loadtest.faults.chaos import Target as FaultTarget
-from loadtest.faults.injection import Interference
+from loadtest.faults.injection import FaultInjection
 from loadtest.faults.outage import end_outage
-from loadtest.observe.completion import Watch
+from loadtest.observe.completion import Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Observer
-from loadtest.operator import Operator, Person, approve_with
+from loadtest.operator import HumanApprover, Operator, approve_with
 from loadtest.plan.settings import AppLimits, ApproveWith, Settings, Target
 from loadtest.plan.workload import Workload
 from loadtest.report.report import Report
@@ -70,7 +70,7 @@ async def _run(settings: Settings, display: Display) -> Report:
     if report.passed:
         stack.discard()
     else:
-        display.say(f"the stack's logs are in {stack.directory}")
+        display.print_line(f"the stack's logs are in {stack.directory}")
     return report
 
 
@@ -106,10 +106,10 @@ class Run:
         async with observer:
             before = await observer.first()
             operator = self._operator(observer, before.generation)
-            interference = self._interference(observer, operator)
-            async with self._sending() as sending, interference:
+            injection = self._injection(observer, operator)
+            async with self._sending() as sending, injection:
                 gave_up, verdict = await self._until_over(
-                    observer, operator, sending.progress, interference, before.generation
+                    observer, operator, sending.progress, injection, before.generation
                 )
             owners = await read_owners(self._endpoints, self._group)
             seconds = time.monotonic() - self._began
@@ -129,9 +129,9 @@ class Run:
                 samples=tuple(sample for sample in observer.samples if sample.at_us),
                 approvals=tuple(operator.approvals),
                 owners=owners,
-                kills=interference.kills,
+                kills=injection.kills,
                 seed=self._settings.seed,
-                faults=interference.faults,
+                faults=injection.faults,
                 suppressed=observer.latest.suppressed,
                 refused=observer.latest.refused,
                 failure_threshold=self._limits.failure_threshold,
@@ -151,20 +151,20 @@ class Run:
                 self._settings.approve,
                 self._endpoints,
                 self._limits.breaker_name,
-                Person(observer, self._endpoints, self._display.say).approve,
+                HumanApprover(observer, self._endpoints, self._display.print_line).approve,
             ),
             approve_after_seconds=self._settings.approve_after_seconds,
             after_generation=generation,
             patience_seconds=_OPERATOR_SECONDS if self._settings.chaos else 0,
         )
 
-    def _interference(self, observer: Observer, operator: Operator) -> Interference:
+    def _injection(self, observer: Observer, operator: Operator) -> FaultInjection:
         async def add_host() -> None:
             if self._stack is not None:
                 await self._stack.add_host()
 
         target = FaultTarget(self._endpoints, self._keys, self._group, add_host)
-        return Interference(self._settings, observer, operator, target, self._display.say)
+        return FaultInjection(self._settings, observer, operator, target, self._display.print_line)
 
     def _sending(self) -> Sending:
         settings = self._settings
@@ -187,7 +187,7 @@ class Run:
         observer: Observer,
         operator: Operator,
         progress: SendProgress,
-        interference: Interference,
+        injection: FaultInjection,
         after_generation: int,
     ) -> tuple[str | None, Verdict]:
         """Watch until everything is accounted for or nothing more is to be hoped for.
@@ -196,33 +196,33 @@ class Run:
         events are lost and others are there twice, the count was reached too early: wait on.
         """
         settings = self._settings
-        watch = Watch(
+        completion = Completion(
             settings.events, settings.timeout_seconds, settings.stall_seconds, time.monotonic()
         )
         while True:
-            gave_up = await self._watch(watch, observer, operator, progress, interference)
+            gave_up = await self._watch(completion, observer, operator, progress, injection)
             if gave_up is None:
                 await asyncio.sleep(_SETTLE_SECONDS)
             self._display.stage(Stage.VERIFYING)
-            verdict = await self._judge.verdict(observer, progress, interference, after_generation)
+            verdict = await self._judge.verdict(observer, progress, injection, after_generation)
             needed = settings.events + repetitions(verdict)
-            if gave_up is not None or not verdict.lost or needed <= watch.needed:
+            if gave_up is not None or not verdict.lost or needed <= completion.needed:
                 return gave_up, verdict
-            watch.needed = needed
+            completion.needed = needed
 
     async def _watch(
         self,
-        watch: Watch,
+        completion: Completion,
         observer: Observer,
         operator: Operator,
         progress: SendProgress,
-        interference: Interference,
+        injection: FaultInjection,
     ) -> str | None:
         while True:
             if self._stack is not None:
                 self._stack.check()
             observer.check()
-            if failed := interference.check():
+            if failed := injection.check():
                 return failed
             sample = observer.latest
             stage = stage_of(
@@ -234,11 +234,13 @@ class Run:
             self._display.update(sample, progress.acknowledged, stage)
             if progress.error is not None:
                 return f"the producer stopped after {progress.acknowledged}: {progress.error}"
-            over = progress.over and interference.over
-            if watch.complete(sample, time.monotonic(), over=over):
+            over = progress.over and injection.over
+            if completion.complete(sample, time.monotonic(), over=over):
                 return None
             if operator.waiting and self._settings.approve is ApproveWith.PERSON:
-                watch.pause(time.monotonic())
-            elif reason := watch.given_up(sample, progress.acknowledged, time.monotonic()):
+                completion.pause(time.monotonic())
+            elif reason := completion.reason_to_give_up(
+                sample, progress.acknowledged, time.monotonic()
+            ):
                 return reason
             await asyncio.sleep(_TICK_SECONDS)

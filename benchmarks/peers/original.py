@@ -1,7 +1,7 @@
 """The original's loop, in Python: Jeff Hollan's C# sample of reliable event processing.
 
 A port for comparison, as close as Python allows: events of a batch one after another; Polly's
-`RetryAsync(3)` without a pause as a tenacity policy made anew for each event, as the sample makes
+`RetryAsync(3)` without a pause as a tenacity policy made for each event, as the sample makes
 its own; the sample's work, a Redis RPUSH per event; on exhaustion the body to a queue and the
 failure into a sorted set whose member is the clock's tick, in a transaction that is void when the
 circuit is open. Nothing is left out or made slower; the client is the one that Breakwater uses.

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from loadtest.errors import LoadTestError, StackError
 from loadtest.faults.hub import HubControl
-from loadtest.faults.outage import patient_client, set_outage
+from loadtest.faults.outage import retrying_client, set_outage
 from loadtest.faults.services import Services
 from loadtest.observe.observer import Observer
 from loadtest.plan.chaos import KILLS, LASTING, ChaosPlan, FaultKind, PlannedFault
@@ -63,14 +63,14 @@ class Chaos:
     """
 
     def __init__(
-        self, plan: ChaosPlan, observer: Observer, target: Target, say: Callable[[str], None]
+        self, plan: ChaosPlan, observer: Observer, target: Target, print_line: Callable[[str], None]
     ) -> None:
         self.done: list[FaultDone] = []
         self.over = False
         self._plan = plan
         self._observer = observer
         self._target = target
-        self._say = say
+        self._print_line = print_line
         self._services = Services(target.endpoints.state_dir)
         self._hub = HubControl(
             target.endpoints.event_hub_control_url, target.endpoints.event_hub_name
@@ -120,7 +120,7 @@ class Chaos:
     async def _do(self, fault: PlannedFault) -> None:
         await self._observer.until(lambda sample: sample.handled >= fault.after_handled)
         lasting = f" for {fault.seconds:g} s" if fault.seconds else ""
-        self._say(f"fault: {fault.kind}{lasting}")
+        self._print_line(f"fault: {fault.kind}{lasting}")
         began_us = _now_us()
         try:
             detail = await self._actions[fault.kind](fault)
@@ -196,7 +196,7 @@ class Chaos:
         """Kill it: what it had answered is in its append-only file, in the kernel's hands."""
         del fault
         pid = await self._services.end("redis", signal.SIGKILL)
-        async with patient_client(self._target.endpoints) as client:
+        async with retrying_client(self._target.endpoints) as client:
             await client.time()
         return f"pid {pid} killed, data kept"
 
@@ -208,11 +208,11 @@ class Chaos:
         return f"pid {before} ended, data kept"
 
     async def _outage(self, fault: PlannedFault) -> str:
-        """Lasts until the operator has mended it and approved."""
+        """Let the downstream fail until the operator has repaired it and approved."""
         del fault
         target = self._target
         await set_outage(target.endpoints, target.keys)
-        async with patient_client(target.endpoints) as client:
+        async with retrying_client(target.endpoints) as client:
             while await client.exists(target.keys.ledger("outage")):  # noqa: ASYNC110 - in Redis
                 await asyncio.sleep(0.1)
         return f"until generation {self._observer.latest.generation} was approved"

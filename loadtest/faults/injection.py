@@ -1,10 +1,9 @@
-"""What goes on beside the sending: the operator, and the faults that the settings ask for."""
+"""The operator and the faults that the settings ask for, at the same time as the sending."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self
 
 from loadtest.errors import OperatorError
@@ -16,12 +15,12 @@ from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.hosts import HostInstance
 
 
-class Interference:
-    """Runs in the background; leaving the context manager ends it.
+class FaultInjection:
+    """Background tasks; leaving the context manager ends them.
 
     Args:
         target: what the faults hit; `add_host` is used by chaos alone.
-        say: told of each fault of a chaos run.
+        print_line: called with one line for each fault of a chaos run.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class Interference:
         observer: Observer,
         operator: Operator,
         target: Target,
-        say: Callable[[str], None],
+        print_line: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._observer = observer
@@ -38,12 +37,12 @@ class Interference:
         self._target = target
         self._killed: list[HostInstance] = []
         plan = settings.chaos
-        self._chaos = None if plan is None else Chaos(plan, observer, target, say)
+        self._chaos = None if plan is None else Chaos(plan, observer, target, print_line)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def over(self) -> bool:
-        """Whether the faults of a chaos run are all over, and no approval is under way."""
+        """Return whether every fault of a chaos run is over and no approval is under way."""
         return (self._chaos is None or self._chaos.over) and not self._operator.waiting
 
     @property
@@ -81,12 +80,7 @@ class Interference:
             self._tasks.append(asyncio.create_task(self._chaos.run()))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -24,18 +24,18 @@ async def begin_outage(observer: Observer, endpoints: Endpoints, keys: Keys, aft
 
 async def set_outage(endpoints: Endpoints, keys: Keys) -> None:
     """Let the downstream refuse every call from now on."""
-    async with patient_client(endpoints) as client:
+    async with retrying_client(endpoints) as client:
         await client.set(keys.ledger("outage"), "1")
 
 
 async def end_outage(endpoints: Endpoints, keys: Keys) -> None:
     """Make the downstream take calls again."""
-    async with patient_client(endpoints) as client:
+    async with retrying_client(endpoints) as client:
         await client.delete(keys.ledger("outage"))
 
 
-def patient_client(endpoints: Endpoints) -> AbstractAsyncContextManager[redis.asyncio.Redis]:
-    """A client that waits up to half a minute for a Redis that is being restarted."""
+def retrying_client(endpoints: Endpoints) -> AbstractAsyncContextManager[redis.asyncio.Redis]:
+    """Return a client that waits up to half a minute for a Redis that is being restarted."""
     return async_redis(endpoints, retry=Retry(ConstantBackoff(0.2), 150))
 
 

@@ -30,7 +30,7 @@ class Services:
         """The process of a service.
 
         Raises:
-            StackError: it is not up within 20 s, perhaps because it is being restarted for ever.
+            StackError: it is not up within 20 s, perhaps because its restarts keep failing.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
@@ -66,7 +66,7 @@ class Services:
         try:
             yield pid
         finally:
-            with contextlib.suppress(ProcessLookupError):  # it may have been killed meanwhile
+            with contextlib.suppress(ProcessLookupError):  # another fault may have killed it
                 os.kill(pid, signal.SIGCONT)
 
     async def _pid_now(self, name: str) -> int | None:

@@ -10,8 +10,8 @@ IDLE_SECONDS = 3.0
 
 
 @dataclass(slots=True)
-class Watch:
-    """Decides from the figures of the moment; `now` is a monotonic clock's value in seconds.
+class Completion:
+    """The rule that decides when a run is over; `now` is a monotonic clock's value in seconds.
 
     Attributes:
         needed: handled and poisoned events that make the run complete; raised by the runner when
@@ -23,12 +23,12 @@ class Watch:
     stall_seconds: float
     began: float
     _idle_since: float | None = None
-    _moved_at: float = -1.0
+    _changed_at: float = -1.0
     _figures: tuple[object, ...] = ()
-    _looked_at: float | None = None
+    _sampled_at: float | None = None
 
     def complete(self, sample: Sample, now: float, *, over: bool) -> bool:
-        """Whether everything was sent and is accounted for and the circuit is closed.
+        """Return whether everything was sent and is accounted for and the circuit is closed.
 
         If the last event of all was one that opened the circuit, it stays half-open for want of
         anything to probe with: that is complete as well, after a moment.
@@ -42,14 +42,14 @@ class Watch:
         return now - self._idle_since >= IDLE_SECONDS
 
     def pause(self, now: float) -> None:
-        """Count the time since the last look as none: a person takes as long as they need."""
-        if self._looked_at is not None:
-            self.began += now - self._looked_at
-        self._looked_at = self._moved_at = now
+        """Leave the time since the last sample out: an operator may take any time to approve."""
+        if self._sampled_at is not None:
+            self.began += now - self._sampled_at
+        self._sampled_at = self._changed_at = now
 
-    def given_up(self, sample: Sample, acknowledged: int, now: float) -> str | None:
-        """Why waiting on makes no sense, or None."""
-        self._looked_at = now
+    def reason_to_give_up(self, sample: Sample, acknowledged: int, now: float) -> str | None:
+        """Return why the run cannot complete any more, or None."""
+        self._sampled_at = now
         figures = (
             sample.handled,
             sample.poisoned,
@@ -59,13 +59,13 @@ class Watch:
             acknowledged,
         )
         if figures != self._figures:
-            self._figures, self._moved_at = figures, now
+            self._figures, self._changed_at = figures, now
         missing = self.needed - sample.handled - sample.poisoned
         so_far = (
             f"{sample.handled} handled, {sample.poisoned} poisoned, {missing} missing, "
             f"circuit {sample.state}, function app {sample.app_state}"
         )
-        if now - self._moved_at >= self.stall_seconds:
+        if now - self._changed_at >= self.stall_seconds:
             return f"nothing moved for {self.stall_seconds:g} s: {so_far}"
         if now - self.began >= self.timeout_seconds:
             return f"not finished after {self.timeout_seconds:g} s: {so_far}"

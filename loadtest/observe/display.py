@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from enum import StrEnum
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -67,12 +66,7 @@ class Display:
         self._progress.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._progress.stop()
 
     def stage(self, stage: Stage) -> None:
@@ -82,9 +76,9 @@ class Display:
         self._stage = stage
         self._line_at = time.monotonic()
         handled = f"  ({self._handled:,} handled)" if self._handled else ""
-        self.say(f"{stage.value}{handled}")
+        self.print_line(f"{stage.value}{handled}")
 
-    def say(self, text: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a line above the bars."""
         self._progress.console.print(
             f"{self._elapsed()}  {text}", highlight=False, markup=False, soft_wrap=True
@@ -112,7 +106,7 @@ class Display:
     def _print_now_and_then(self, sample: Sample) -> None:
         if (now := time.monotonic()) - self._line_at >= _LINE_SECONDS:
             self._line_at = now
-            self.say(
+            self.print_line(
                 f"  {self._acknowledged:,} sent, {sample.handled:,} handled, "
                 f"{sample.poisoned} poisoned, {sample.failures} failures in the window, "
                 f"circuit {sample.state}"

@@ -1,4 +1,4 @@
-"""What a run is told, validated once."""
+"""The settings of a run, validated once."""
 
 from __future__ import annotations
 

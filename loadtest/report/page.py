@@ -39,7 +39,7 @@ pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; }
 <body>
 <h1>Breakwater load test: $scenario</h1>
 <p class="run">run $run, $instances, $partitions partitions</p>
-<p class="verdict $mood">$headline</p>
+<p class="verdict $outcome">$headline</p>
 $broken
 <figure role="img" aria-label="Timeline of throughput, failures and the circuit's state">
 $picture
@@ -67,7 +67,7 @@ def render(report: Report) -> str:
         run=escape(report.run),
         instances=f"{report.instances} host process{'es' if report.instances != 1 else ''}",
         partitions=report.partitions,
-        mood="kept" if report.passed else "broken",
+        outcome="kept" if report.passed else "broken",
         headline=escape(headline(report)),
         broken=_list(verdict.broken),
         picture=svg(report),

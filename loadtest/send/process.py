@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from loadtest.send.producer import Order
@@ -59,12 +58,7 @@ class Sending:
         self._reader = asyncio.create_task(self._follow(self._process))
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         if self._process is not None and self._process.returncode is None:
             if self._process.stdin is not None:
                 self._process.stdin.close()

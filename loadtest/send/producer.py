@@ -1,4 +1,4 @@
-"""The producer's process: `python -m loadtest.send.producer`, told what to send on standard input.
+"""The producer's process: `python -m loadtest.send.producer` reads its order from standard input.
 
 A process of its own, because building 100,000 AMQP messages in Python takes the interpreter's lock
 for seconds, in which the watcher would see nothing. One client with one link sends batch after
@@ -172,7 +172,7 @@ def main() -> int:
     acknowledged = 0
     reported = 0.0
 
-    def tell(**more: Any) -> None:
+    def print_report(**more: Any) -> None:
         line = {"acknowledged": acknowledged, "started_at": started_at, "at": time.time(), **more}
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
@@ -182,7 +182,7 @@ def main() -> int:
         acknowledged = count
         if (now := time.monotonic()) - reported >= _REPORT_SECONDS:
             reported = now
-            tell()
+            print_report()
 
     client = event_hub_producer(
         order.connection,
@@ -195,9 +195,9 @@ def main() -> int:
         with client:
             send_all(order, client, report)
     except (EventHubError, AzureError, ValueError) as error:
-        tell(error=f"{type(error).__name__}: {error}")
+        print_report(error=f"{type(error).__name__}: {error}")
         return 1
-    tell(done=True)
+    print_report(done=True)
     return 0
 
 

@@ -36,7 +36,7 @@ def host_instances(state_dir: Path) -> list[HostInstance]:
 
 
 def kill_one(state_dir: Path) -> HostInstance:
-    """`kill -9` the first instance; it gets no chance to finish or to tell anybody.
+    """Send SIGKILL to the first instance, so that it can neither finish nor release anything.
 
     Raises:
         StackError: none is alive.

@@ -13,7 +13,7 @@ CONTAINER = "azure-webjobs-eventhub"
 
 
 async def read_owners(endpoints: Endpoints, group: str) -> dict[str, str]:
-    """Partition → owner id, for the owned partitions; empty if storage does not tell."""
+    """Partition → owner id, for the owned partitions; empty if storage does not answer."""
     infix = f"/{endpoints.event_hub_name}/{group}/ownership/".lower()
     owners: dict[str, str] = {}
     try:

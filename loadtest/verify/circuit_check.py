@@ -50,6 +50,11 @@ class Opening:
         end = self.opened_us + GRACE_US
         return self.opened_us < at_us < (end if self.ended_us is None else min(end, self.ended_us))
 
+    def age_text(self, at_us: int) -> str:
+        """Return how long after the opening a time lies, in words."""
+        after_ms = (at_us - self.opened_us) / 1000
+        return f"{after_ms:,.0f} ms after generation {self.generation} opened"
+
 
 def openings_of(history: Iterable[Transition]) -> list[Opening]:
     """The openings in a history, oldest first."""
@@ -80,24 +85,16 @@ class CircuitCheck:
         for opening in self._openings:
             if opening.forbids(at_us - (CALL_GRACE_US - GRACE_US)) and opening.forbids(at_us):
                 self._calls_while_open += 1
-                after = (at_us - opening.opened_us) / 1000
-                self._diff.add(
-                    "called while open",
-                    f"{key} #{counter} reached the downstream {after:,.0f} ms after generation "
-                    f"{opening.generation} opened",
-                )
+                subject = f"{key} #{counter} reached the downstream"
+                self._diff.add("called while open", f"{subject} {opening.age_text(at_us)}")
 
     def started(self, key: str, counter: int, at_us: int) -> None:
         """Note an event's first downstream call."""
         for opening in self._openings:
             if opening.forbids(at_us):
                 self._started_while_open += 1
-                after = (at_us - opening.opened_us) / 1000
-                self._diff.add(
-                    "started while open",
-                    f"{key} #{counter} started {after:,.0f} ms after generation "
-                    f"{opening.generation} opened",
-                )
+                subject = f"{key} #{counter} started"
+                self._diff.add("started while open", f"{subject} {opening.age_text(at_us)}")
             elif opening.within_grace(at_us):
                 late_us = at_us - opening.opened_us
                 if self._last_start_us is None or late_us > self._last_start_us:

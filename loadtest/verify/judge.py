@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from loadtest.faults.injection import Interference
+from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
 from loadtest.plan.chaos import FaultKind
 from loadtest.plan.settings import AppLimits, Settings
@@ -40,7 +40,7 @@ class Judge:
         self,
         observer: Observer,
         progress: SendProgress,
-        interference: Interference,
+        injection: FaultInjection,
         after_generation: int,
     ) -> Verdict:
         """What can be said now; of the circuit only what came after that generation counts."""
@@ -64,7 +64,7 @@ class Judge:
                         history=read_history(client, self._keys, after_generation),
                         alerts=alerts,
                         max_attempts=self._limits.max_attempts,
-                        kills=interference.kills,
+                        kills=injection.kills,
                         suppressed=observer.latest.suppressed,
                     )
                 )

@@ -16,7 +16,7 @@ _TIME_FIELDS = ("enqueued_time", "first_attempt_time", "last_attempt_time")
 
 
 def identify(message: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Key and counter of a poison message's event, or None if it does not tell."""
+    """Key and counter of a poison message's event, or None if the message has none."""
     properties = message.get("properties")
     if not isinstance(properties, Mapping):
         return None

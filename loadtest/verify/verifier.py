@@ -38,12 +38,12 @@ class _Verification:
         self.poisoned: dict[tuple[str, int], set[tuple[object, object]]] = {}
 
     def note_start(self, key: str, counter: int, at_us: int) -> None:
-        """Tell the circuit's check of a start that can be seen."""
+        """Record a start in the circuit's check, unless the handler hung and hid the start."""
         if (key, counter) not in self.evidence.workload.hanging:
             self.circuit.started(key, counter, at_us)
 
     def note_call(self, key: str, counter: int, at_us: int) -> None:
-        """Tell it of a call, unless the event's handler had hung before it made the call."""
+        """Record a call in the circuit's check, unless the handler had hung before the call."""
         if (key, counter) not in self.evidence.workload.hanging:
             self.circuit.called(key, counter, at_us)
 
@@ -60,8 +60,8 @@ class _Verification:
             place = (message.get("partition"), message.get("sequence_number"))
             if (places := self.poisoned.get(event)) is not None:
                 finding = "poisoned twice" if place in places else "producer duplicate"
-                told = f"by {message.get('instance')} at {message.get('last_attempt_time')}"
-                self.diff.add(finding, f"{key} #{counter} {told}")
+                sender = f"by {message.get('instance')} at {message.get('last_attempt_time')}"
+                self.diff.add(finding, f"{key} #{counter} {sender}")
             elif not 1 <= counter <= self._attempted(key):
                 self.diff.add("unexpected poison", f"{key} #{counter} was never sent")
             elif fault is None:
@@ -155,7 +155,7 @@ class _Verification:
         count = self.diff.count
         sent, wanted = sum(self.evidence.sent.values()), self.evidence.workload.events
         broken = [] if sent == wanted else [f"{sent} events were sent, expected {wanted}"]
-        said = {
+        texts = {
             "lost": "events were lost",
             "duplicate": "events were handled twice",
             "order violation": "events were handled out of order",
@@ -166,8 +166,8 @@ class _Verification:
         }
         expectation = self.evidence.expectation
         if self.evidence.kills == 0 and not expectation.poison_repeats:
-            said["poisoned twice"] = "events are in the poison queue twice"
-        broken += [f"{count(finding)} {text}" for finding, text in said.items() if count(finding)]
+            texts["poisoned twice"] = "events are in the poison queue twice"
+        broken += [f"{count(finding)} {text}" for finding, text in texts.items() if count(finding)]
         suppressed, most = self.evidence.suppressed, expectation.most_suppressed
         if most is not None and suppressed > most:
             broken.append(

@@ -18,7 +18,7 @@ import redis.asyncio
 from loadtest.errors import OperatorError, StackError
 from loadtest.faults.outage import begin_outage, end_outage
 from loadtest.observe.observer import Observer
-from loadtest.operator import Approve, Operator, Person, approve_with
+from loadtest.operator import Approve, HumanApprover, Operator, approve_with
 from loadtest.plan.settings import ApproveWith
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
@@ -251,7 +251,7 @@ async def test_a_person_is_told_where_to_approve_and_waited_for(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis
 ) -> None:
     said: list[str] = []
-    ask = Person(observer, endpoints, said.append).approve
+    ask = HumanApprover(observer, endpoints, said.append).approve
     await set_circuit(client, "open", 3)
     await observer.until(lambda sample: sample.state == "open")
     approving = approve_with(ApproveWith.PERSON, endpoints, "breakwater", ask)(3)

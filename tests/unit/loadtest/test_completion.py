@@ -7,26 +7,28 @@ from io import StringIO
 
 from rich.console import Console
 
-from loadtest.observe.completion import IDLE_SECONDS, Watch
+from loadtest.observe.completion import IDLE_SECONDS, Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Sample
 
 
-def watch() -> Watch:
-    return Watch(needed=100, timeout_seconds=600, stall_seconds=60, began=0.0)
+def completion() -> Completion:
+    return Completion(needed=100, timeout_seconds=600, stall_seconds=60, began=0.0)
 
 
 def test_complete_means_sent_accounted_for_and_closed() -> None:
     done = Sample(handled=98, poisoned=2)
-    assert watch().complete(done, 0.0, over=True)
-    assert not watch().complete(done, 0.0, over=False)
-    assert not watch().complete(Sample(handled=98, poisoned=1), 0.0, over=True)
+    assert completion().complete(done, 0.0, over=True)
+    assert not completion().complete(done, 0.0, over=False)
+    assert not completion().complete(Sample(handled=98, poisoned=1), 0.0, over=True)
     for state in ("open", "half_open"):
-        assert not watch().complete(Sample(handled=98, poisoned=2, state=state), 0.0, over=True)
+        assert not completion().complete(
+            Sample(handled=98, poisoned=2, state=state), 0.0, over=True
+        )
 
 
 def test_a_circuit_that_has_nothing_left_to_probe_with_is_complete_after_a_moment() -> None:
-    it = watch()
+    it = completion()
     idle = Sample(handled=98, poisoned=2, state="half_open")
     assert not it.complete(idle, 0.0, over=True)
     assert not it.complete(idle, IDLE_SECONDS - 0.1, over=True)
@@ -36,23 +38,25 @@ def test_a_circuit_that_has_nothing_left_to_probe_with_is_complete_after_a_momen
 
 
 def test_the_time_that_a_person_takes_is_not_counted() -> None:
-    it = watch()
+    it = completion()
     sample = Sample(handled=40, state="open")
-    assert it.given_up(sample, 50, 10.0) is None
+    assert it.reason_to_give_up(sample, 50, 10.0) is None
     for now in (11.0, 5_000.0):
         it.pause(now)
-    assert it.given_up(sample, 50, 5_059.0) is None, "neither as standing still nor as running"
-    reason = it.given_up(sample, 50, 5_061.0)
+    assert it.reason_to_give_up(sample, 50, 5_059.0) is None, (
+        "neither as standing still nor as running"
+    )
+    reason = it.reason_to_give_up(sample, 50, 5_061.0)
     assert reason is not None
     assert reason.startswith("nothing moved for 60 s")
 
 
 def test_it_gives_up_when_nothing_moves() -> None:
-    it = watch()
+    it = completion()
     sample = Sample(handled=40, poisoned=1, state="half_open", app_state="Running")
-    assert it.given_up(sample, 100, 10.0) is None
-    assert it.given_up(sample, 100, 69.0) is None
-    reason = it.given_up(sample, 100, 70.0)
+    assert it.reason_to_give_up(sample, 100, 10.0) is None
+    assert it.reason_to_give_up(sample, 100, 69.0) is None
+    reason = it.reason_to_give_up(sample, 100, 70.0)
     assert reason == (
         "nothing moved for 60 s: 40 handled, 1 poisoned, 59 missing, circuit half_open, "
         "function app Running"
@@ -60,22 +64,22 @@ def test_it_gives_up_when_nothing_moves() -> None:
 
 
 def test_any_movement_starts_the_patience_anew() -> None:
-    it = watch()
+    it = completion()
     for now, handled in ((0.0, 1), (50.0, 2), (100.0, 3)):
-        assert it.given_up(Sample(handled=handled), 100, now) is None
-    assert it.given_up(Sample(handled=3), 101, 150.0) is None
-    assert it.given_up(Sample(handled=3, state="open"), 101, 200.0) is None
-    assert it.given_up(Sample(handled=3, state="open"), 101, 260.0) is not None
+        assert it.reason_to_give_up(Sample(handled=handled), 100, now) is None
+    assert it.reason_to_give_up(Sample(handled=3), 101, 150.0) is None
+    assert it.reason_to_give_up(Sample(handled=3, state="open"), 101, 200.0) is None
+    assert it.reason_to_give_up(Sample(handled=3, state="open"), 101, 260.0) is not None
 
 
 def test_refused_calls_are_no_movement() -> None:
-    it = watch()
-    it.given_up(Sample(refused=1), 100, 0.0)
-    assert it.given_up(Sample(refused=900), 100, 60.0) is not None
+    it = completion()
+    it.reason_to_give_up(Sample(refused=1), 100, 0.0)
+    assert it.reason_to_give_up(Sample(refused=900), 100, 60.0) is not None
 
 
 def test_it_gives_up_when_time_is_out() -> None:
-    reason = watch().given_up(Sample(handled=99), 100, 600.0)
+    reason = completion().reason_to_give_up(Sample(handled=99), 100, 600.0)
     assert reason is not None
     assert reason.startswith("not finished after 600 s: 99 handled")
 

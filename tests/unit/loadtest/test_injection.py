@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
-from loadtest.faults.injection import Interference
+from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer, Sample
 from loadtest.operator import Operator
 from loadtest.plan.settings import Scenario, Settings
@@ -34,13 +34,13 @@ async def test_a_run_is_not_over_before_the_operator_has_approved() -> None:
         observer, "", recover, approve, approve_after_seconds=0.0, after_generation=1
     )
     settings = Settings(scenario=Scenario.STEADY)
-    interference = Interference(settings, observer, operator, NOWHERE, print)
+    injection = FaultInjection(settings, observer, operator, NOWHERE, print)
 
     def over() -> bool:
-        return interference.over
+        return injection.over
 
     assert over()
-    async with asyncio.timeout(30), interference:
+    async with asyncio.timeout(30), injection:
         while observer.latest.state != "closed":
             await asyncio.sleep(0)
         assert not over()
