@@ -40,6 +40,7 @@ class Change:
         new: the value in the new run, or None if it was not measured.
         worse_by: the change for the worse as a share of the base; negative if it became better.
         goal: the goal of the new run, in words.
+        holds: whether the new run meets the goal.
         fault: why the comparison fails, or "".
     """
 
@@ -49,7 +50,13 @@ class Change:
     new: float | None
     worse_by: float = 0.0
     goal: str = ""
+    holds: bool = True
     fault: str = ""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in words."""
+        return self.fault or ("passes" if self.holds else "passes, misses its goal")
 
 
 def read(file: Path) -> dict[str, Any]:
@@ -104,17 +111,18 @@ def _changes(
     for what, goals in after.items():
         old = before.get(what)
         value, goal = goals[0]["value"], " and ".join(each["goal"] for each in goals)
+        holds = all(each["holds"] for each in goals)
         if old is None:
-            yield Change(name, what, None, value, goal=goal)
+            yield Change(name, what, None, value, goal=goal, holds=holds)
             continue
         worse_by = _worse_by(old[0]["value"], value, goals)
         held = all(each["holds"] for each in old)
         fault = ""
-        if held and not all(each["holds"] for each in goals):
+        if held and not holds:
             fault = "its goal held and is missed"
         elif worse_by > tolerance:
             fault = f"{worse_by:.1%} worse"
-        yield Change(name, what, old[0]["value"], value, worse_by, goal, fault)
+        yield Change(name, what, old[0]["value"], value, worse_by, goal, holds, fault)
     for what, old in before.items():
         if what not in after:
             held = all(each["holds"] for each in old)
@@ -205,7 +213,7 @@ def show(changes: Sequence[Change], console: Console) -> None:
             _number(change.new),
             _share(change.base, change.new),
             change.goal,
-            Text(change.fault or "passes", style="red" if change.fault else "green"),
+            Text(change.verdict, style=_style(change)),
         )
         last = change.benchmark
     console.print(table)
@@ -224,6 +232,12 @@ def _show_medians(base: Mapping[str, Any], new: Mapping[str, Any], console: Cons
             table.add_row(heading, what, _number(old), _number(value), _share(old, value))
         table.add_section()
     console.print(table)
+
+
+def _style(change: Change) -> str:
+    if change.fault:
+        return "red"
+    return "green" if change.holds else "yellow"
 
 
 def _number(value: float | None) -> str:

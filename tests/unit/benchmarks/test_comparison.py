@@ -75,6 +75,15 @@ def test_a_figure_between_two_limits_is_worse_farther_from_their_middle(
     assert only(compare(band(base), band(new))).fault == fault
 
 
+@pytest.mark.parametrize(
+    ("new", "verdict"),
+    [(21, "passes"), (19.5, "passes, misses its goal"), (15, "21.1% worse")],
+)
+def test_a_goal_missed_in_both_runs_is_shown_as_missed(new: float, verdict: str) -> None:
+    base = results(Check("it", 19, "≥", 20))
+    assert only(compare(base, results(Check("it", new, "≥", 20)))).verdict == verdict
+
+
 def test_the_tolerance_can_be_chosen() -> None:
     base, new = results(Check("it", 10, "≤", 20)), results(Check("it", 11, "≤", 20))
     assert only(compare(base, new)).fault
