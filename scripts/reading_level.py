@@ -1,4 +1,4 @@
-"""`python -m scripts.reading_level [ROOT]`: measure how hard the documents and CLI help are to read.
+"""`python -m scripts.reading_level [ROOT]`: measure how hard the documents and CLI help read.
 
 Prints, for each text, the words, the words per sentence, the Flesch reading ease (higher is easier)
 and the Flesch-Kincaid grade (school years). The figures see word and sentence length only: a riddle
