@@ -1,29 +1,34 @@
 """The circuit breaker: one rolling failure window shared by every instance of a fleet.
 
-Knows no events and no Azure Functions. The Event Grid publisher is imported by itself, from
+Knows no events and no Azure Functions. Each name is loaded on first use, so that importing the leaf
+`breaker.configuration` loads no Redis client. The Event Grid publisher is imported by itself, from
 `breaker.alerts.event_grid`, so that using the breaker does not load an Azure SDK.
 """
 
-from breaker.alerts.base import Alert, AlertPublisher, OutboxStatus
-from breaker.alerts.memory import MemoryPublisher
-from breaker.approvals import Approvals, has_passed
-from breaker.circuit import CircuitBreaker
-from breaker.clock import Clock, ManualClock, SystemClock
-from breaker.errors import (
-    AlertDeliveryError,
-    BreakerError,
-    CallbackRefusedError,
-    CircuitIsolatedError,
-    CircuitOpenError,
-    SettingsError,
-    StaleGenerationError,
-    StoreUnavailableError,
-)
-from breaker.settings import BreakerSettings, Recovery, RedisAuth
-from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
-from breaker.stores.base import CircuitStore
-from breaker.stores.memory import MemoryCircuitStore
-from breaker.stores.redis import RedisCircuitStore
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from breaker.alerts.base import Alert, AlertPublisher, OutboxStatus
+    from breaker.alerts.memory import MemoryPublisher
+    from breaker.approvals import Approvals, has_passed
+    from breaker.circuit import CircuitBreaker
+    from breaker.clock import Clock, ManualClock, SystemClock
+    from breaker.errors import (
+        AlertDeliveryError,
+        BreakerError,
+        CallbackRefusedError,
+        CircuitIsolatedError,
+        CircuitOpenError,
+        SettingsError,
+        StaleGenerationError,
+        StoreUnavailableError,
+    )
+    from breaker.settings import BreakerSettings, Recovery, RedisAuth
+    from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
+    from breaker.stores.base import CircuitStore
+    from breaker.stores.memory import MemoryCircuitStore
+    from breaker.stores.redis import RedisCircuitStore
 
 __all__ = [
     "Alert",
@@ -56,3 +61,61 @@ __all__ = [
     "SystemClock",
     "has_passed",
 ]
+
+_HOMES = {
+    name: module
+    for module, names in {
+        "breaker.alerts.base": (
+            "Alert",
+            "AlertPublisher",
+            "OutboxStatus",
+        ),
+        "breaker.alerts.memory": ("MemoryPublisher",),
+        "breaker.approvals": (
+            "Approvals",
+            "has_passed",
+        ),
+        "breaker.circuit": ("CircuitBreaker",),
+        "breaker.clock": (
+            "Clock",
+            "ManualClock",
+            "SystemClock",
+        ),
+        "breaker.errors": (
+            "AlertDeliveryError",
+            "BreakerError",
+            "CallbackRefusedError",
+            "CircuitIsolatedError",
+            "CircuitOpenError",
+            "SettingsError",
+            "StaleGenerationError",
+            "StoreUnavailableError",
+        ),
+        "breaker.settings": (
+            "BreakerSettings",
+            "Recovery",
+            "RedisAuth",
+        ),
+        "breaker.state": (
+            "Circuit",
+            "CircuitEvent",
+            "CircuitState",
+            "HistoryEntry",
+            "Permit",
+        ),
+        "breaker.stores.base": ("CircuitStore",),
+        "breaker.stores.memory": ("MemoryCircuitStore",),
+        "breaker.stores.redis": ("RedisCircuitStore",),
+    }.items()
+    for name in names
+}
+
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str) -> object:
+        """Load a public name from its module."""
+        module = _HOMES.get(name)
+        if module is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(module), name)
+        return found

@@ -22,9 +22,9 @@ from typing import Any
 
 from breaker.alerts.base import AlertPublisher
 from breaker.circuit import CircuitBreaker
+from breaker.configuration.local_settings import read_settings
 from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings
-from breaker.settings_file import read_settings
 from breaker.state import Circuit, HistoryEntry
 from breaker.stores.redis import RedisCircuitStore
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from breaker.configuration.errors import ConfigurationError
+
 if TYPE_CHECKING:
     from breaker.state import Circuit
 
@@ -89,5 +91,5 @@ class CallbackRefusedError(BreakerError, ValueError):
     """The callback cannot be registered; the message says why."""
 
 
-class SettingsError(BreakerError, ValueError):
+class SettingsError(BreakerError, ConfigurationError):
     """A setting cannot be used; the message names it, what it got and what it takes."""

@@ -15,14 +15,13 @@ from pathlib import Path
 import uvicorn
 from starlette.applications import Starlette
 
-from breaker import SettingsError
 from breaker.__main__ import build
-from breaker.settings_file import read_settings
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.local_settings import read_settings
 from breaker.stores.redis import connect
 from console.app import create_app
 from console.backplane.redis_coordination import RedisCoordination
 from console.backplane.redis_stream import RedisBackplane
-from console.errors import ConsoleSettingsError
 from console.reader.vitals import RedisVitalSigns
 from console.server import configure
 from console.settings import ConsoleSettings
@@ -71,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         values = read_settings(arguments.settings)
         settings = ConsoleSettings.from_mapping(values)
         app = compose(values, settings)
-    except (SettingsError, ConsoleSettingsError) as error:
+    except ConfigurationError as error:
         print(f"console: {error}", file=sys.stderr)
         return 2
     server = uvicorn.Server(configure(app, settings, host=arguments.host, port=arguments.port))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from breaker.configuration.errors import ConfigurationError
+
 
 class BackplaneError(Exception):
     """The backplane did not answer."""
@@ -19,5 +21,5 @@ class ToolsError(Exception):
     """The poison queue, the parked lists or the hub can't be used; says why."""
 
 
-class ConsoleSettingsError(ValueError):
+class ConsoleSettingsError(ConfigurationError):
     """A setting of the console that cannot be used; the message says what it takes."""

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from dataclasses import dataclass, field
-from typing import Self
-from urllib.parse import urlsplit
+from typing import Annotated, ClassVar
 
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.fields import Bounds, Each, MinLength, Secret
+from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
 
-TOKEN_CHARS = 16
-_TRUE = frozenset({"1", "true", "yes", "on"})
-_FALSE = frozenset({"0", "false", "no", "off", ""})
+_ORIGIN = re.compile(r"https?://[^/?#\s]+")
+
+
+def _origin(text: str) -> str:
+    origin = text.lower().rstrip("/")
+    if not _ORIGIN.fullmatch(origin):
+        raise ValueError("https://host[:port]")
+    return origin
+
+
+type _LowerCase = Annotated[tuple[str, ...], Each(str.lower)]
 
 
 @dataclass(frozen=True, slots=True)
-class ConsoleSettings:
+class ConsoleSettings(Settings):
     """What the console needs besides the circuit's own settings.
 
     Attributes:
@@ -32,80 +42,22 @@ class ConsoleSettings:
         sockets_max: live connections that one instance takes.
     """
 
-    token: str = field(repr=False)
-    callback_hosts: tuple[str, ...] = ("127.0.0.1", "localhost")
-    delivery_seconds: float = 5.0
-    origins: tuple[str, ...] = ()
-    proxies: tuple[str, ...] = ()
+    PREFIX: ClassVar[str] = "CONSOLE_"
+    ERROR: ClassVar[type[ConfigurationError]] = ConsoleSettingsError
+
+    token: Annotated[str, Secret(), MinLength(16)] = field(repr=False)
+    callback_hosts: _LowerCase = ("127.0.0.1", "localhost")
+    delivery_seconds: Annotated[float, Bounds(0.1, 3_600)] = 5.0
+    origins: Annotated[tuple[str, ...], Each(_origin)] = ()
+    proxies: _LowerCase = ()
     easy_auth: bool = False
     consumer_group: str = "console"
-    lease_seconds: float = 120.0
-    sockets_max: int = 2_000
+    lease_seconds: Annotated[float, Bounds(1, 3_600)] = 120.0
+    sockets_max: Annotated[int, Bounds(1, 100_000)] = 2_000
 
-    def __post_init__(self) -> None:
-        if len(self.token) < TOKEN_CHARS:
-            raise ConsoleSettingsError(
-                f"CONSOLE_TOKEN has {len(self.token)} characters: it takes at least {TOKEN_CHARS}"
-            )
+    def check_together(self) -> None:
+        """Check that there is a host to call back."""
         if not self.callback_hosts:
             raise ConsoleSettingsError(
                 "CONSOLE_CALLBACK_HOSTS is empty: it takes host names or *.domain, with commas"
             )
-        for origin in self.origins:
-            parts = urlsplit(origin)
-            if (
-                parts.scheme not in {"http", "https"}
-                or origin != f"{parts.scheme}://{parts.netloc}"
-            ):
-                raise ConsoleSettingsError(
-                    f"CONSOLE_ORIGINS has {origin!r}: it takes https://host[:port], with commas"
-                )
-        _check("DELIVERY_SECONDS", self.delivery_seconds, 0.1, 3_600)
-        _check("LEASE_SECONDS", self.lease_seconds, 1, 3_600)
-        _check("SOCKETS_MAX", self.sockets_max, 1, 100_000)
-
-    @classmethod
-    def from_mapping(cls, values: Mapping[str, str]) -> Self:
-        """Build from app settings or `os.environ`.
-
-        Raises:
-            ConsoleSettingsError: a value that cannot be used.
-        """
-        return cls(
-            token=values.get("CONSOLE_TOKEN", "").strip(),
-            callback_hosts=_list(values, "CALLBACK_HOSTS", "127.0.0.1,localhost"),
-            delivery_seconds=_number(values, "DELIVERY_SECONDS", 5),
-            origins=tuple(each.rstrip("/") for each in _list(values, "ORIGINS")),
-            proxies=_list(values, "PROXIES"),
-            easy_auth=_flag(values, "EASY_AUTH"),
-            consumer_group=values.get("CONSOLE_CONSUMER_GROUP", "").strip() or "console",
-            lease_seconds=_number(values, "LEASE_SECONDS", 120),
-            sockets_max=int(_number(values, "SOCKETS_MAX", 2_000)),
-        )
-
-
-def _check(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:  # also refuses NaN
-        raise ConsoleSettingsError(
-            f"CONSOLE_{name} is {value:g}: it takes a number from {least:g} to {most:g}"
-        )
-
-
-def _list(values: Mapping[str, str], name: str, default: str = "") -> tuple[str, ...]:
-    parts = values.get(f"CONSOLE_{name}", default).split(",")
-    return tuple(part.strip().lower() for part in parts if part.strip())
-
-
-def _number(values: Mapping[str, str], name: str, default: float) -> float:
-    text = values.get(f"CONSOLE_{name}", "")
-    try:
-        return float(text or default)
-    except ValueError:
-        raise ConsoleSettingsError(f"CONSOLE_{name} is {text!r}: it takes a number") from None
-
-
-def _flag(values: Mapping[str, str], name: str) -> bool:
-    text = values.get(f"CONSOLE_{name}", "").strip().lower()
-    if text not in _TRUE | _FALSE:
-        raise ConsoleSettingsError(f"CONSOLE_{name} is {text!r}: it takes true or false")
-    return text in _TRUE

@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from local.files import read_json, write_json
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.local_settings import read_local_settings
+from local.files import write_json
 
 HUB = "events"
 POISON_QUEUE = "poison"
@@ -84,6 +86,8 @@ def write_settings_file(path: Path, values: Mapping[str, str]) -> Path | None:
 
 
 def _points_at_local_stack(path: Path) -> bool:
-    values = (read_json(path) or {}).get("Values")
-    connection = values.get("EventHubConnection") if isinstance(values, dict) else None
-    return isinstance(connection, str) and "UseDevelopmentEmulator=true" in connection
+    try:
+        values = read_local_settings(path)
+    except ConfigurationError:
+        return False
+    return "UseDevelopmentEmulator=true" in values.get("EventHubConnection", "")

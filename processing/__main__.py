@@ -16,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import breaker
-from breaker.settings_file import read_settings
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.local_settings import read_settings
 from processing.cli import poison, redrive, rewind
-from processing.errors import HandlerLoadError, ProcessingError, SettingsError
+from processing.errors import HandlerLoadError, ProcessingError
 
 
 def parser() -> argparse.ArgumentParser:
@@ -54,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone
         return 0
-    except (SettingsError, HandlerLoadError, breaker.SettingsError) as error:
+    except (ConfigurationError, HandlerLoadError) as error:
         print(f"processing: {error}", file=sys.stderr)
         return 2
     except (ProcessingError, breaker.BreakerError, OSError, ValueError) as error:

@@ -15,6 +15,8 @@ ProcessingError
 
 from __future__ import annotations
 
+from breaker.configuration.errors import ConfigurationError
+
 
 class ProcessingError(Exception):
     """Root of everything that processing raises on purpose."""
@@ -65,5 +67,5 @@ class HandlerLoadError(ProcessingError):
     """EVENT_HANDLER does not name a callable; the message says what was tried."""
 
 
-class SettingsError(ProcessingError):
+class SettingsError(ProcessingError, ConfigurationError):
     """A setting is missing, unknown or out of bounds; the message says what it takes."""

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal, Self
+from dataclasses import dataclass, field
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.fields import Bounds
+from breaker.configuration.settings import Settings
 from processing.errors import SettingsError
-
-PREFIX = "PROCESSING_"
 
 type KeylessOrder = Literal["partition", "none"]
 type PoisonOrdering = Literal["skip", "park"]
 type ProgressMode = Literal["strict", "relaxed"]
+type _Pause = Annotated[float, Bounds(0, 3600)]
 
 
 @dataclass(frozen=True, slots=True)
-class ProcessingSettings:
+class ProcessingSettings(Settings):
     """What an operator may tune; each is the app setting PROCESSING_<NAME IN CAPITALS>.
 
     Attributes:
@@ -42,54 +43,22 @@ class ProcessingSettings:
         progress_ttl_seconds: how long an idle partition's progress is remembered.
     """
 
-    max_lanes: int = 128
-    max_attempts: int = 4
-    retry_initial_seconds: float = 0.1
-    retry_max_seconds: float = 5.0
+    PREFIX: ClassVar[str] = "PROCESSING_"
+    ERROR: ClassVar[type[ConfigurationError]] = SettingsError
+
+    max_lanes: Annotated[int, Bounds(1, 10_000)] = 128
+    max_attempts: Annotated[int, Bounds(1, 100)] = 4
+    retry_initial_seconds: _Pause = 0.1
+    retry_max_seconds: _Pause = 5.0
     dependency_errors: tuple[str, ...] = ()
-    dependency_pause_seconds: float = 1.0
-    handler_timeout_seconds: float = 60.0
-    hold_seconds: float = 60.0
+    dependency_pause_seconds: _Pause = 1.0
+    handler_timeout_seconds: _Pause = 60.0
+    hold_seconds: _Pause = 60.0
     keyless_order: KeylessOrder = "partition"
     progress_mode: ProgressMode = "strict"
     poison_ordering: PoisonOrdering = "skip"
-    parked_events_max: int = 100_000
-    progress_ttl_seconds: int = 7 * 24 * 3600
-
-    def __post_init__(self) -> None:
-        _check("max_lanes", self.max_lanes, 1, 10_000)
-        _check("max_attempts", self.max_attempts, 1, 100)
-        _check("retry_initial_seconds", self.retry_initial_seconds, 0, 3600)
-        _check("retry_max_seconds", self.retry_max_seconds, 0, 3600)
-        _check("dependency_pause_seconds", self.dependency_pause_seconds, 0, 3600)
-        _check("handler_timeout_seconds", self.handler_timeout_seconds, 0, 3600)
-        _check("hold_seconds", self.hold_seconds, 0, 3600)
-        _check("progress_ttl_seconds", self.progress_ttl_seconds, 60, 365 * 24 * 3600)
-        _check("parked_events_max", self.parked_events_max, 1, 10_000_000)
-        _choice("keyless_order", self.keyless_order, ("partition", "none"))
-        _choice("progress_mode", self.progress_mode, ("strict", "relaxed"))
-        _choice("poison_ordering", self.poison_ordering, ("skip", "park"))
-
-    @classmethod
-    def from_mapping(cls, settings: Mapping[str, str]) -> Self:
-        """Build from app settings.
-
-        Raises:
-            SettingsError: a PROCESSING_ name is unknown (the nearest known one is suggested), or
-                a value is not what the setting takes.
-        """
-        known = {PREFIX + each.name.upper(): each for each in fields(cls)}
-        values: dict[str, Any] = {}
-        for name, text in settings.items():
-            if not name.upper().startswith(PREFIX):
-                continue
-            if name.upper() not in known:
-                near = difflib.get_close_matches(name.upper(), known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
-                raise SettingsError(f"unknown setting {name}; {hint}")
-            setting = known[name.upper()]
-            values[setting.name] = _convert(name, text, setting.default)
-        return cls(**values)
+    parked_events_max: Annotated[int, Bounds(1, 10_000_000)] = 100_000
+    progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,28 +155,3 @@ def _endpoint(connection: str, hub: str) -> str:
             f"{fields['entitypath']!r} (EntityPath); they must be the same"
         )
     return host
-
-
-def _convert(name: str, text: str, default: object) -> object:
-    if isinstance(default, tuple):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
-    if isinstance(default, int | float):
-        kind = type(default)
-        try:
-            return kind(text)
-        except ValueError:
-            what = "a whole number" if kind is int else "a number"
-            raise SettingsError(f"{name} is {text!r}; it takes {what}") from None
-    return text
-
-
-def _check(name: str, value: float, least: float, most: float) -> None:
-    if not least <= value <= most:
-        raise SettingsError(f"{PREFIX}{name.upper()} is {value}; it takes {least} to {most}")
-
-
-def _choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise SettingsError(
-            f"{PREFIX}{name.upper()} is {value!r}; it takes one of {', '.join(choices)}"
-        )

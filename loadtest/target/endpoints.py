@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.local_settings import read_local_settings
 from loadtest.errors import UsageError
 
 _REQUIRED = (
@@ -107,9 +109,6 @@ class Endpoints:
         if self.deployed_settings is not None:
             return dict(self.deployed_settings)
         try:
-            values = json.loads(self.settings_file.read_text())["Values"]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UsageError(
-                f"{self.settings_file} takes JSON with an object Values: {error}"
-            ) from None
-        return {str(name): str(value) for name, value in values.items()}
+            return read_local_settings(self.settings_file)
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from breaker.configuration.errors import ConfigurationError
 from local.functions_host.errors import AppLoadError, HostError
 from local.functions_host.logs import configure_logging
 from local.functions_host.options import add_balancing, add_grace, balancing_from
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return asyncio.run(Instance(options).run())
     except AppLoadError as error:
         logging.getLogger("Host.Startup").error("%s\n%s", error, error.details.rstrip())  # noqa: TRY400
-    except (HostError, LifelineError) as error:
+    except (HostError, ConfigurationError, LifelineError) as error:
         logging.getLogger("Host.Startup").error("%s", error)  # noqa: TRY400 - the message says it
     return 1
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from breaker.configuration.local_settings import read_local_settings
 from local.functions_host.errors import SettingsError, near
 from local.services.azurite import storage_connection_string
 
@@ -89,33 +89,11 @@ def load_settings_file(path: Path, environment: MutableMapping[str, str]) -> Non
     """Put the `Values` of a local.settings.json into `environment`; what is there already wins.
 
     Raises:
-        SettingsError: the file is missing, is not of the form that `func start` takes, or is
+        ConfigurationError: the file is missing, is not of the form that `func start` takes, or is
             encrypted.
     """
-    for name, value in read_settings_file(path).items():
+    for name, value in read_local_settings(path).items():
         environment.setdefault(name, value)
-
-
-def read_settings_file(path: Path) -> dict[str, str]:
-    """Return the `Values` of a local.settings.json."""
-    try:
-        document = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise SettingsError(
-            f"no settings file {path}; start the local stack first, or name one with --settings"
-        ) from None
-    except ValueError as error:
-        raise SettingsError(f"{path} is not JSON: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("Values", {}), dict):
-        raise SettingsError(f'{path} takes {{"IsEncrypted": false, "Values": {{"NAME": "value"}}}}')
-    if document.get("IsEncrypted"):
-        raise SettingsError(f"{path} is encrypted; decrypt it with `func settings decrypt`")
-    values = {}
-    for name, value in document.get("Values", {}).items():
-        if isinstance(value, dict | list) or value is None:
-            raise SettingsError(f"{path}: value of {name!r} is {value!r}; it takes a string")
-        values[name] = str(value).lower() if isinstance(value, bool) else str(value)
-    return values
 
 
 def host_id(app: Path, settings: AppSettings) -> str:

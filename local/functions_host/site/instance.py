@@ -14,11 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from breaker.configuration.host_options import HostJson
 from local.files import write_json
 from local.functions_host.app_settings import AppSettings, host_id, load_settings_file
 from local.functions_host.host import Host
-from local.functions_host.host_json.options import HostJson
-from local.functions_host.host_json.reader import load_host_json
+from local.functions_host.host_json import load_host_json
 from local.functions_host.logs import apply_log_levels
 from local.functions_host.site.admin import Admin
 from local.functions_host.site.banner import print_functions
@@ -77,6 +77,7 @@ class Instance:
 
         Raises:
             HostError: the host cannot start.
+            ConfigurationError: host.json or the settings file cannot be used.
         """
         options = self._options
         # Before the app is loaded: function code may put a handler of its own in front of these.

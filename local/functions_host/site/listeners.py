@@ -24,8 +24,8 @@ from local.functions_host.triggers.timer.schedule_monitor import (
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from breaker.configuration.host_options import HostJson
     from local.functions_host.app_settings import AppSettings
-    from local.functions_host.host_json.options import HostJson
     from local.functions_host.triggers.listener import Listener
     from local.functions_host.worker.execution import Executor
     from local.functions_host.worker.functions import Function

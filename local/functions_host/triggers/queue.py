@@ -22,7 +22,7 @@ from local.functions_host.worker.worker import Datum
 if TYPE_CHECKING:
     from azure.storage.queue import QueueMessage
 
-    from local.functions_host.host_json.options import QueuesOptions
+    from breaker.configuration.host_options import QueuesOptions
     from local.functions_host.worker.functions import Function
 
 _log = logging.getLogger("Host.Triggers.Queue")

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from azure.storage.queue.aio import QueueClient
 
+    from breaker.configuration.host_options import QueuesOptions
     from local.functions_host.app_settings import AppSettings
-    from local.functions_host.host_json.options import QueuesOptions
     from local.functions_host.worker.execution import Invoker
     from local.functions_host.worker.functions import Function
     from local.functions_host.worker.retry_policy import RetryPolicy

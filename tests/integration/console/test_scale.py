@@ -1,6 +1,6 @@
 """Scaled out: consoles behind a balancer die and come back, and no page misses or repeats a line.
 
-The whole of it (200 pages, 5,000 messages, 30 s) runs with CONSOLE_SCALE=full; the suite has a
+The whole of it (200 pages, 5,000 messages, 30 s) runs with SCALE_TEST=full; the suite has a
 smaller one.
 """
 
@@ -19,11 +19,11 @@ from tests.support.console.fleet import KIND, Fleet, fleet, pages
 from tests.support.patience import HANG_SECONDS
 from tests.support.round_robin import round_robin
 
-FULL = os.environ.get("CONSOLE_SCALE") == "full"
+FULL = os.environ.get("SCALE_TEST") == "full"
 PAGES, MESSAGES, SECONDS = (200, 5_000, 30.0) if FULL else (30, 1_000, 6.0)
 KILLS, LAST = 3, 100
 """There are so many kills before the last messages, which all must have been survived to get."""
-SEED = int(os.environ.get("CONSOLE_SCALE_SEED", "1"))
+SEED = int(os.environ.get("SCALE_TEST_SEED", "1"))
 
 
 async def test_every_page_has_every_message_once_and_in_order(

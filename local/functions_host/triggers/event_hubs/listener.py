@@ -23,7 +23,7 @@ from local.functions_host.triggers.event_hubs.receiver import ConsumerClient
 if TYPE_CHECKING:
     from azure.eventhub.aio import PartitionContext as SdkPartitionContext
 
-    from local.functions_host.host_json.options import EventHubsOptions
+    from breaker.configuration.host_options import EventHubsOptions
     from local.functions_host.triggers.event_hubs.balancing import Balancing
     from local.functions_host.triggers.event_hubs.checkpoint import CheckpointStore
     from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from local.functions_host.host_json.options import EventHubsOptions
+from breaker.configuration.host_options import EventHubsOptions
 from local.functions_host.triggers.event_hubs.encoding import data_type_of, encode_batch, encode_one
 from local.functions_host.worker.cancellation import Tenure
 from local.functions_host.worker.execution import Executor, Invocation

@@ -11,9 +11,9 @@ import pytest
 from azure.core.exceptions import ResourceNotFoundError
 from azure.storage.queue import QueueClient
 
+from breaker.configuration.host_options import QueuesOptions
 from local.functions_host.app_settings import AppSettings
 from local.functions_host.errors import SettingsError
-from local.functions_host.host_json.options import QueuesOptions
 from local.functions_host.worker.functions import Function
 from local.functions_host.worker.outputs import OutputWriter
 from local.functions_host.worker.worker import Datum, Result

@@ -11,7 +11,7 @@ import pytest
 from azure.core.exceptions import AzureError
 from azure.storage.queue.aio import QueueClient
 
-from local.functions_host.host_json.options import QueuesOptions
+from breaker.configuration.host_options import QueuesOptions
 from local.functions_host.triggers import queue as module
 from local.functions_host.triggers.queue import QueueListener
 from local.functions_host.worker.execution import Executor

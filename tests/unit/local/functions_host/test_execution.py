@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from azure.eventhub._pyamqp.message import Message
 
-from local.functions_host.host_json.options import EventHubsOptions
+from breaker.configuration.host_options import EventHubsOptions
 from local.functions_host.triggers.event_hubs.checkpoint import PartitionCheckpoint
 from local.functions_host.triggers.event_hubs.partition import PartitionProcessor
 from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
+from breaker.configuration.host_options import HostJson
+from breaker.configuration.timespan import format_timespan, parse_timespan
 from local.functions_host.app_settings import AppSettings, load_settings_file
 from local.functions_host.errors import AppLoadError, HostJsonError, SettingsError
-from local.functions_host.host_json.options import HostJson
-from local.functions_host.host_json.reader import load_host_json
-from local.functions_host.host_json.timespan import format_timespan, parse_timespan
+from local.functions_host.host_json import load_host_json
 from local.functions_host.triggers.event_hubs.source import EventHubsSource
 from local.functions_host.worker.functions import Function
 from local.functions_host.worker.protos import Message

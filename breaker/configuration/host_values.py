@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from local.functions_host.host_json.timespan import parse_timespan
+from breaker.configuration.timespan import parse_timespan
 
 
 def count(value: Any) -> int:

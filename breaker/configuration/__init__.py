@@ -1,0 +1,1 @@
+"""Configuration readers: app settings, host.json, local.settings.json. Standard library only."""

@@ -1,0 +1,27 @@
+"""The errors of configuration.
+
+ConfigurationError     a setting or a configuration file cannot be used
+└── HostJsonError      host.json is malformed or has a value that is not accepted
+
+`breaker`, `processing` and `console` derive their own settings errors from ConfigurationError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class ConfigurationError(ValueError):
+    """A setting or a file that cannot be used; the message names it and what it takes."""
+
+
+class HostJsonError(ConfigurationError):
+    """host.json is malformed or has a value that is not accepted."""
+
+
+def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.0) -> str | None:
+    """Return the known name most like `name`, ignoring case; None below the similarity `cutoff`."""
+    by_lower = {item.lower(): item for item in known}
+    matches = get_close_matches(name.lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[matches[0]] if matches else None

@@ -1,0 +1,61 @@
+"""App settings of a local run: the environment, or the Values of a local.settings.json."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.json_file import read_json_file
+
+_FORM = '{"IsEncrypted": false, "Values": {"NAME": "value"}}'
+
+
+def read_settings(path: Path | None) -> Mapping[str, str]:
+    """Return the environment, or the Values of a local.settings.json.
+
+    Raises:
+        ConfigurationError: the file cannot be read or has another form.
+    """
+    return os.environ if path is None else read_local_settings(path)
+
+
+def read_local_settings(path: Path) -> dict[str, str]:
+    """Return the Values of a local.settings.json as Core Tools reads them.
+
+    Names of sections are not case-sensitive. A number keeps its spelling; true and false are the
+    texts "true" and "false".
+
+    Raises:
+        ConfigurationError: the file cannot be read, has another form, or is encrypted.
+    """
+    try:
+        document = read_json_file(path, raw_numbers=True)
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path} cannot be read: there is no such settings file; `python -m local up` writes "
+            "one, --settings names another"
+        ) from None
+    sections = (
+        {name.lower(): value for name, value in document.items()}
+        if (isinstance(document, dict))
+        else {}
+    )
+    found = sections.get("values")
+    if not isinstance(found, dict):
+        raise ConfigurationError(f"{path} is not of the form that it takes: {_FORM}")
+    if sections.get("isencrypted"):
+        raise ConfigurationError(f"{path} is encrypted; decrypt it with `func settings decrypt`")
+    values = {}
+    for name, value in found.items():
+        if isinstance(value, dict | list) or value is None:
+            # The value itself is not shown: a settings file holds secrets.
+            raise ConfigurationError(
+                f"{path}: {name} is {_JSON_NAMES[type(value)]}: it takes a string"
+            )
+        values[name] = str(value).lower() if isinstance(value, bool) else value
+    return values
+
+
+_JSON_NAMES = {dict: "an object", list: "an array", type(None): "null"}

@@ -1,0 +1,91 @@
+"""One reader for all settings: a frozen dataclass from the app settings of one prefix."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, ClassVar, Self, cast, get_type_hints
+
+from breaker.configuration.errors import ConfigurationError, nearest
+from breaker.configuration.fields import FieldKind, Takes
+from breaker.configuration.platform_names import is_platform_name
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A base of settings classes: each field is the app setting PREFIX + name in capitals.
+
+    A subclass is a frozen dataclass with slots. A field's annotation says what the field takes:
+    int, float, bool, str, a StrEnum, a Literal, `tuple[str, ...]` (parts between commas), each
+    with None as an option, and the marks of `breaker.configuration.fields`. Values are checked
+    however the object is made, from app settings or by its constructor.
+    """
+
+    PREFIX: ClassVar[str]
+    ERROR: ClassVar[type[ConfigurationError]] = ConfigurationError
+    """The error that a wrong setting raises."""
+
+    def __post_init__(self) -> None:
+        for name, kind in _kinds(type(self)).items():
+            value = getattr(self, name)
+            try:
+                # Plain text is accepted for a choice; frozen applies to everybody else.
+                object.__setattr__(self, name, kind.check(value))
+            except Takes as error:
+                raise self._refusal(self.variable(name), value, kind, error) from None
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Check what depends on several fields, or is more than a kind and bounds; may raise."""
+
+    @classmethod
+    def variable(cls, field_name: str) -> str:
+        """Return the app setting of a field."""
+        return cls.PREFIX + field_name.upper()
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
+        """Build from app settings or `os.environ`.
+
+        Names are not case-sensitive, and names without the prefix are ignored, as are the names
+        that Kubernetes and App Service inject. Values are stripped; an empty one means the default.
+
+        Raises:
+            ConfigurationError: `ERROR`, for a name that is unknown (with the nearest known one), a
+                required setting that is missing, or a value that the setting does not take.
+        """
+        kinds = _kinds(cls)
+        known = {cls.variable(name): name for name in kinds}
+        values: dict[str, Any] = {}
+        # Where two names differ only in case, the one in capitals comes last and wins.
+        for variable in sorted(mapping, key=str.isupper):
+            name = known.get(variable.upper())
+            if name is None:
+                if variable.upper().startswith(cls.PREFIX) and not is_platform_name(variable):
+                    near = nearest(variable, known)
+                    raise cls.ERROR(f"unknown setting {variable}: did you mean {near}?")
+            elif text := mapping[variable].strip():
+                try:
+                    values[name] = kinds[name].parse(text)
+                except Takes as error:
+                    raise cls._refusal(variable, text, kinds[name], error) from None
+        for field in fields(cls):
+            required = field.default is MISSING and field.default_factory is MISSING
+            if required and field.name not in values:
+                takes = kinds[field.name].takes
+                raise cls.ERROR(f"{cls.variable(field.name)} is missing: it takes {takes}")
+        return cast("Self", cast("Any", cls)(**values))
+
+    @classmethod
+    def _refusal(
+        cls, variable: str, value: object, kind: FieldKind, error: Takes
+    ) -> ConfigurationError:
+        shown = f"is {value!r}" if isinstance(value, str) else f"is {value}"
+        if kind.is_secret:
+            shown = "has a value that is not shown"
+        return cls.ERROR(f"{variable} {error.found or shown}: it takes {error.takes}")
+
+
+def _kinds(cls: type[Settings]) -> dict[str, FieldKind]:
+    hints = get_type_hints(cls, include_extras=True)
+    return {field.name: FieldKind(hints[field.name]) for field in fields(cls)}

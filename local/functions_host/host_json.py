@@ -1,0 +1,27 @@
+"""The app's host.json, with a log line for what the host ignores."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from breaker.configuration.host_json import read_host_json
+from breaker.configuration.host_options import HostJson
+
+_log = logging.getLogger("Host.Startup")
+
+
+def load_host_json(path: Path) -> HostJson:
+    """Read and check a host.json; one that is not there gives the defaults, as on Azure.
+
+    Raises:
+        HostJsonError: not JSON, or an option has a value that is not accepted.
+    """
+    try:
+        options = read_host_json(path)
+    except FileNotFoundError:
+        _log.warning("no host.json in %s: every option has its default", path.parent)
+        return HostJson()
+    for line in options.unknown:
+        _log.warning("%s", line)
+    return options

@@ -1,1 +1,0 @@
-"""Reading host.json: sections, options, time spans."""
