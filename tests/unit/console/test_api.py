@@ -133,7 +133,7 @@ async def test_an_approval_needs_a_name(console: httpx.AsyncClient, by: object) 
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"CONSOLE_TOKEN": ""}, "CONSOLE_TOKEN has 0 characters"),
+        ({"CONSOLE_TOKEN": ""}, "CONSOLE_TOKEN is missing"),
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_CALLBACK_HOSTS": " , "}, "HOSTS is empty"),
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "soon"}, "SECONDS is 'soon'"),
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "0"}, "from 0.1 to 3600"),

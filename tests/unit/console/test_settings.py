@@ -17,7 +17,7 @@ TOKEN = "a-token-of-32-characters-for-test"
         ("ORIGINS", "https://console.example.com/path", "it takes https://host"),
         ("EASY_AUTH", "perhaps", "it takes true or false"),
         ("LEASE_SECONDS", "0", "from 1 to 3600"),
-        ("SOCKETS_MAX", "many", "it takes a number"),
+        ("SOCKETS_MAX", "many", "it takes a whole number"),
     ],
 )
 def test_settings_that_cannot_be_used(setting: str, value: str, says: str) -> None:

@@ -36,11 +36,11 @@ def test_defaults_and_conversion() -> None:
     [
         ("PROCESSING_MAX_LANE", "5", "did you mean PROCESSING_MAX_LANES"),
         ("PROCESSING_MAX_LANES", "many", "it takes a whole number"),
-        ("PROCESSING_MAX_LANES", "0", "it takes 1 to"),
-        ("PROCESSING_HOLD_SECONDS", "nan", "it takes 0 to"),
-        ("PROCESSING_PROGRESS_MODE", "loose", "one of strict, relaxed"),
-        ("PROCESSING_KEYLESS_ORDER", "x", "one of partition, none"),
-        ("PROCESSING_", "x", "did you mean|known: PROCESSING_MAX_LANES"),
+        ("PROCESSING_MAX_LANES", "0", "it takes a whole number from 1 to"),
+        ("PROCESSING_HOLD_SECONDS", "nan", "it takes a number from 0 to"),
+        ("PROCESSING_PROGRESS_MODE", "loose", "it takes strict or relaxed"),
+        ("PROCESSING_KEYLESS_ORDER", "x", "it takes partition or none"),
+        ("PROCESSING_", "x", "did you mean"),
     ],
 )
 def test_bad_settings(name: str, value: str, says: str) -> None:

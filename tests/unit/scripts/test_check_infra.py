@@ -86,10 +86,13 @@ def test_syntax_errors_name_file_and_line() -> None:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"extensions": {"eventHubs": {"maxBatchSize": 1}}}, "no option maxBatchSize"),
-        ({"extensions": {"eventHub": {}}}, "no option eventHub"),
-        ({"logging": True}, "logging takes an object"),
-        ({"version": "1.0"}, "version takes 2.0"),
+        (
+            {"extensions": {"eventHubs": {"maxBatchSize": 1}}},
+            "unknown option 'extensions.eventHubs.max",
+        ),
+        ({"extensions": {"eventHub": {}}}, "unknown option 'extensions.eventHub'"),
+        ({"logging": True}, "logging is true; it takes a JSON object"),
+        ({"version": "1.0"}, 'version is "1.0"; it takes "2.0"'),
         ({"functionTimeout": "00:00:30"}, "must outlast"),
         ({"functionTimeout": -1}, "takes hh:mm:ss"),
         ({"extensionBundle": {"id": "mine"}}, "takes Microsoft's bundle"),

@@ -1,31 +1,23 @@
-"""App settings, host.json, retry policies and site state: what is accepted, what is said else."""
+"""App settings, host.json's log lines, retry policies and site state."""
 
 from __future__ import annotations
 
 import json
-import logging
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from breaker.configuration.host_options import HostJson
-from breaker.configuration.timespan import format_timespan, parse_timespan
 from local.functions_host.app_settings import AppSettings, load_settings_file
-from local.functions_host.errors import AppLoadError, HostJsonError, SettingsError
+from local.functions_host.errors import AppLoadError, SettingsError
 from local.functions_host.host_json import load_host_json
 from local.functions_host.triggers.event_hubs.source import EventHubsSource
 from local.functions_host.worker.functions import Function
 from local.functions_host.worker.protos import Message
 from local.functions_host.worker.retry_policy import RetryPolicy
 from local.site import SiteState
-
-
-def _load(directory: Path, **options: Any) -> HostJson:
-    path = directory / "host.json"
-    path.write_text(json.dumps({"version": "2.0", **options}))
-    return load_host_json(path)
 
 
 def test_names_in_percent_signs_are_replaced() -> None:
@@ -96,135 +88,28 @@ def test_a_settings_file_fills_what_the_environment_leaves_open(tmp_path: Path) 
     assert environment == {"A": "environment", "B": "file", "N": "5", "T": "true"}
 
 
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("{", "is not JSON"),
-        ("[]", "it takes {"),
-        ('{"Values": []}', "it takes {"),
-        ('{"IsEncrypted": true, "Values": {}}', "is encrypted"),
-        ('{"Values": {"A": null}}', "value of 'A' is None; it takes a string"),
-        ('{"Values": {"A": {}}}', "value of 'A' is {}; it takes a string"),
-    ],
-)
-def test_a_malformed_settings_file_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    path = tmp_path / "local.settings.json"
-    path.write_text(text)
-    with pytest.raises(SettingsError) as e:
-        load_settings_file(path, {})
-    assert message.replace("it takes {", "takes {") in str(e.value)
-
-
-def test_host_json_has_the_platforms_defaults(tmp_path: Path) -> None:
-    host = _load(tmp_path)
-    assert host == load_host_json(tmp_path / "not there")
-    assert host.route_prefix == "api"
-    assert host.function_timeout is None
-    assert host.event_hubs.max_event_batch_size == 100
-    assert host.event_hubs.min_event_batch_size == 1
-    assert host.event_hubs.max_wait_time == timedelta(minutes=1)
-    assert host.event_hubs.batch_checkpoint_frequency == 1
-    assert host.event_hubs.prefetch_count == 300
-    assert host.event_hubs.initial_offset == "fromStart"
-    assert host.event_hubs.transport_type == "amqpTcp"
-
-
-def test_host_json_options_are_read_without_regard_to_case(tmp_path: Path) -> None:
-    host = _load(
-        tmp_path,
-        functionTimeout="00:10:00",
-        extensions={
-            "EventHubs": {
-                "maxEventBatchSize": 500,
-                "MinEventBatchSize": 20,
-                "maxWaitTime": "00:00:05",
-                "batchCheckpointFrequency": 2,
-                "prefetchCount": 1000,
-                "initialOffsetOptions": {
-                    "type": "fromEnqueuedTime",
-                    "enqueuedTimeUtc": "2026-01-31T12:00:00Z",
-                },
-                "transportType": "amqpWebSockets",
-                "targetUnprocessedEventThreshold": 75,
-            },
-            "http": {"routePrefix": "/v1/"},
-            "queues": {"batchSize": 4, "messageEncoding": "none"},
-        },
-        logging={"logLevel": {"default": "Warning", "Host.Triggers": "Trace"}},
-    )
-    options = host.event_hubs
-    assert host.function_timeout == timedelta(minutes=10)
-    assert host.route_prefix == "v1"
-    assert (options.max_event_batch_size, options.min_event_batch_size) == (500, 20)
-    assert options.max_wait_time == timedelta(seconds=5)
-    assert options.initial_enqueued_time == datetime(2026, 1, 31, 12, tzinfo=UTC)
-    assert options.transport_type == "amqpWebSockets"
-    assert options.target_unprocessed_event_threshold == 75
-    assert (host.queues.batch_size, host.queues.new_batch_threshold) == (4, 2)
-    assert host.log_levels == {"default": logging.WARNING, "Host.Triggers": logging.DEBUG}
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"version": "1.0"}, 'version is "1.0"; it takes "2.0"'),
-        ({"functionTimeout": "5 minutes"}, "functionTimeout is"),
-        ({"extensions": {"eventHubs": {"maxEventBatchSize": 0}}}, "it takes a whole number from 1"),
-        ({"extensions": {"eventHubs": {"prefetchCount": "many"}}}, 'prefetchCount is "many"'),
-        ({"extensions": {"eventHubs": {"prefetchCount": True}}}, "prefetchCount is true"),
-        ({"extensions": {"eventHubs": {"maxWaitTime": "1m"}}}, "it takes a time span"),
-        (
-            {"extensions": {"eventHubs": {"minEventBatchSize": 101}}},
-            "minEventBatchSize is 101; it takes at most maxEventBatchSize (100)",
-        ),
-        (
-            {"extensions": {"eventHubs": {"initialOffsetOptions": {"type": "fromMiddle"}}}},
-            "it takes one of fromStart, fromEnd, fromEnqueuedTime",
-        ),
-        (
-            {"extensions": {"eventHubs": {"initialOffsetOptions": {"type": "fromEnqueuedTime"}}}},
-            "enqueuedTimeUtc is null; it takes an ISO 8601 time",
-        ),
-        ({"extensions": {"eventHubs": 5}}, "extensions.eventHubs is 5; it takes a JSON object"),
-        ({"extensions": {"queues": {"batchSize": 33}}}, "it takes a number from 1 to 32"),
-        ({"logging": {"logLevel": {"default": "Loud"}}}, "logging.logLevel.default"),
-    ],
-)
-def test_host_json_refuses_what_it_does_not_take(
-    tmp_path: Path, options: dict[str, Any], message: str
+def test_a_missing_host_json_gives_the_defaults(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(HostJsonError) as e:
-        _load(tmp_path, **options)
-    assert message in str(e.value)
-    assert str(tmp_path / "host.json") in str(e.value)
+    assert load_host_json(tmp_path / "host.json") == HostJson()
+    assert caplog.messages == [f"no host.json in {tmp_path}: every option has its default"]
 
 
 def test_host_json_warns_of_an_unknown_option_and_names_a_near_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _load(tmp_path, extensions={"eventHubs": {"maxBatchSize": 5}}, extensionBundle={"id": "x"})
+    path = tmp_path / "host.json"
+    path.write_text(
+        """{
+            "version": "2.0",  // as Core Tools takes it
+            "extensions": {"eventHubs": {"maxBatchSize": 5},},
+            "extensionBundle": {"id": "x"}
+        }"""
+    )
+    load_host_json(path)
     assert len(caplog.messages) == 1
     assert "unknown option 'extensions.eventHubs.maxBatchSize' is ignored" in caplog.text
     assert "did you mean 'maxEventBatchSize'?" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("00:00:05", 5), ("1:02", 3720), ("1.00:00:00", 86_400), ("00:00:00.5", 0.5)],
-)
-def test_time_spans(text: str, seconds: float) -> None:
-    assert parse_timespan(text).total_seconds() == seconds
-
-
-@pytest.mark.parametrize("text", ["", "5", "24:00:00", "00:60:00", "00:00:61", "-00:00:01", "1h"])
-def test_no_time_spans(text: str) -> None:
-    with pytest.raises(ValueError, match="write"):
-        parse_timespan(text)
-
-
-def test_time_spans_are_written_as_they_are_read() -> None:
-    for text in ("00:00:05", "1.02:03:04", "00:00:00.2500000"):
-        assert format_timespan(parse_timespan(text)) == text
 
 
 def _options(**fields: Any) -> Message:

@@ -1,0 +1,194 @@
+"""JSON as Core Tools reads it, for host.json and local.settings.json, by every reader of them."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import breaker.__main__
+import console.__main__
+import processing.__main__
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.json_file import parse_json
+from breaker.configuration.local_settings import read_local_settings
+from local.functions_host.app_settings import load_settings_file
+from local.functions_host.host_json import load_host_json
+from scripts.check_infra.host_json import host_json_problems
+
+FORMS: dict[str, Callable[[str], bytes]] = {
+    "plain": lambda text: text.encode(),
+    "line comments": lambda text: text.replace("\n", ' // a "comment" /*\n').encode(),
+    "block comments": lambda text: text.replace(":", ' /* "," // \n * } */ :', 2).encode(),
+    "comments around": lambda text: f"/* first */\n{text}// last".encode(),
+    "trailing commas": lambda text: text.replace("\n}", "\n,\n}").replace("\n  }", ",}").encode(),
+    "comma and comment": lambda text: text.replace("\n}", ", // x\n/* y */}").encode(),
+    "byte-order mark": lambda text: codecs.BOM_UTF8 + text.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "Windows lines": lambda text: text.replace("\n", " // c\r\n").encode(),
+}
+"""The forms that one document may have, each from its plain text."""
+
+HOST = """{
+  "version": "2.0",
+  "functionTimeout": "00:10:00",
+  "extensionBundle": {
+    "id": "Microsoft.Azure.Functions.ExtensionBundle",
+    "version": "[4.*, 5.0.0)"
+  },
+  "extensions": {"http": {"routePrefix": "a//b"}}
+}
+"""
+SETTINGS = """{
+  "IsEncrypted": false,
+  "Values": {
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "NOTE": "a // b /* c */ ,} \\\\",
+    "NUMBER": 1.50,
+    "FLAG": true
+  }
+}
+"""
+VALUES = {
+    "REDIS_URL": "redis://127.0.0.1:6379/0",
+    "NOTE": "a // b /* c */ ,} \\",
+    "NUMBER": "1.50",
+    "FLAG": "true",
+}
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> Callable[[str], bytes]:
+    return FORMS[request.param]
+
+
+def test_host_json(tmp_path: Path, form: Callable[[str], bytes]) -> None:
+    """The local host and the check of infra read each form."""
+    file = tmp_path / "host.json"
+    file.write_bytes(form(HOST))
+    assert load_host_json(file).route_prefix == "a//b"
+    assert list(host_json_problems(file)) == []
+
+
+def test_local_settings(tmp_path: Path, form: Callable[[str], bytes]) -> None:
+    """The readers of the command lines and of the local host agree."""
+    file = tmp_path / "local.settings.json"
+    file.write_bytes(form(SETTINGS))
+    environment: dict[str, str] = {}
+    load_settings_file(file, environment)
+    assert read_local_settings(file) == environment == VALUES
+
+
+COMMAND_LINES: Mapping[str, tuple[Callable[[list[str]], int], list[str], str]] = {
+    "breaker": (breaker.__main__.main, ["status"], "BREAKER_NAME"),
+    "processing": (processing.__main__.main, ["poison", "list"], "AzureWebJobsStorage"),
+    "console": (console.__main__.main, [], "CONSOLE_TOKEN"),
+}
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_settings_of_the_command_lines(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    form: Callable[[str], bytes],
+    name: str,
+) -> None:
+    """Each gets past the file, to the first setting that is wrong."""
+    file = tmp_path / "local.settings.json"
+    file.write_bytes(form(SETTINGS.replace('"FLAG"', '"BREAKER_NAMES": "x", "FLAG"')))
+    main, arguments, says = COMMAND_LINES[name]
+    assert main([*arguments, "--settings", str(file)]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{name}: ")
+    assert says in said
+    assert str(file) not in said
+
+
+@pytest.mark.parametrize("name", COMMAND_LINES)
+def test_a_broken_file_is_named_by_the_command_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = tmp_path / "local.settings.json"
+    file.write_text('{\n  // here\n  "Values": {"A": "1" "B": "2"}\n}')
+    main, arguments, _ = COMMAND_LINES[name]
+    assert main([*arguments, "--settings", str(file)]) == 2
+    assert f"{file} is not JSON: line 3, column 23: Expecting ','" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "document"),
+    [
+        ('{"a": "http://x/*y*/,]"}', {"a": "http://x/*y*/,]"}),
+        (r'{"a": "\"// x", "b": "\\",}', {"a": '"// x', "b": "\\"}),
+        ('[1, [2,], {"a": {},},]', [1, [2], {"a": {}}]),
+        ("[1 /**/, /* , */ 2 // ,\n, ]", [1, 2]),
+        ("//\n1", 1),
+        ("/***/1", 1),
+        ("1//", 1),
+    ],
+)
+def test_documents(text: str, document: Any) -> None:
+    assert parse_json(text, "x") == document
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ("", 1, 1),
+        ("{", 1, 2),
+        ("[,]", 1, 2),
+        ("{,}", 1, 2),
+        ("[1,,]", 1, 4),
+        ('{"a":,}', 1, 6),
+        (",", 1, 1),
+        ("1,", 1, 2),
+        ("/* open", 1, 1),
+        ("/* a\n b */ [1\n2]", 3, 1),
+        ('[\n"open // x\n]', 2, 11),
+        ("[1] /", 1, 5),
+        ("[1 # no\n]", 1, 4),
+    ],
+)
+def test_errors_name_line_and_column(text: str, line: int, column: int) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        parse_json(text, "a.json")
+    assert str(raised.value).startswith(f"a.json is not JSON: line {line}, column {column}: ")
+
+
+def test_other_broken_texts_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    for data, says in ((b'{"a": "\xff"}', "byte 7 is not utf-8"), (b"[" * 100_000, "too deeply")):
+        file.write_bytes(data)
+        with pytest.raises(ConfigurationError, match=says):
+            read_local_settings(file)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "is not of the form"),
+        ({}, "is not of the form"),
+        ({"Values": []}, "is not of the form"),
+        ({"IsEncrypted": True, "Values": {}}, "is encrypted"),
+        ({"Values": {"A": None}}, "A is null: it takes a string"),
+        ({"Values": {"A": {"hush": "hush"}}}, "A is an object: it takes a string"),
+        ({"Values": {"A": ["hush"]}}, "A is an array: it takes a string"),
+    ],
+)
+def test_settings_of_another_form_are_refused(tmp_path: Path, document: Any, says: str) -> None:
+    file = tmp_path / "local.settings.json"
+    file.write_text(json.dumps(document))
+    with pytest.raises(ConfigurationError, match=says) as raised:
+        load_settings_file(file, {})
+    assert str(file) in str(raised.value)
+    assert "hush" not in str(raised.value)
+
+
+def test_sections_are_read_without_regard_to_case(tmp_path: Path) -> None:
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"isEncrypted": false, "values": {"a": "b"}}')
+    assert read_local_settings(file) == {"a": "b"}

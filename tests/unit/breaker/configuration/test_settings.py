@@ -1,0 +1,234 @@
+"""One reader for the three prefixes: the same behaviour for each, whatever the setting."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+
+from breaker import BreakerSettings, SettingsError
+from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.platform_names import is_platform_name
+from breaker.configuration.settings import Settings
+from console.errors import ConsoleSettingsError
+from console.settings import ConsoleSettings
+from processing.errors import SettingsError as ProcessingSettingsError
+from processing.settings import ProcessingSettings
+
+ROOT = Path(__file__).parents[4]
+TOKEN = "a-token-of-32-characters-for-test"
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The settings of one prefix, and one setting of each kind among them."""
+
+    kind: type[Settings]
+    error: type[ConfigurationError]
+    whole: str
+    number: str
+    most: float
+    text: str = ""
+    flag: str = ""
+    choice: str = ""
+    choices: tuple[str, ...] = ()
+    parts: str = ""
+    required: Mapping[str, str] = field(default_factory=dict)
+
+    def read(self, **values: str) -> Any:
+        """Build from settings without their prefix."""
+        named = {self.kind.PREFIX + name: text for name, text in values.items()}
+        return self.kind.from_mapping({**self.required, **named})
+
+
+PREFIXES = (
+    Prefix(
+        BreakerSettings,
+        SettingsError,
+        whole="FAILURE_THRESHOLD",
+        number="POLL_SECONDS",
+        most=300,
+        text="REDIS_CLIENT_ID",
+        flag="COUNT_POISON",
+        choice="RECOVERY",
+        choices=("manual", "automatic"),
+    ),
+    Prefix(
+        ProcessingSettings,
+        ProcessingSettingsError,
+        whole="MAX_LANES",
+        number="HOLD_SECONDS",
+        most=3_600,
+        choice="POISON_ORDERING",
+        choices=("skip", "park"),
+        parts="DEPENDENCY_ERRORS",
+    ),
+    Prefix(
+        ConsoleSettings,
+        ConsoleSettingsError,
+        whole="SOCKETS_MAX",
+        number="DELIVERY_SECONDS",
+        most=3_600,
+        text="CONSUMER_GROUP",
+        flag="EASY_AUTH",
+        parts="PROXIES",
+        required={"CONSOLE_TOKEN": TOKEN},
+    ),
+)
+
+
+@pytest.fixture(params=PREFIXES, ids=[each.kind.PREFIX for each in PREFIXES])
+def prefix(request: pytest.FixtureRequest) -> Prefix:
+    found: Prefix = request.param
+    return found
+
+
+def value_of(settings: Any, name: str) -> Any:
+    return getattr(settings, name.lower())
+
+
+def test_empty_text_means_the_default(prefix: Prefix) -> None:
+    names = (prefix.whole, prefix.number, prefix.text, prefix.flag, prefix.choice, prefix.parts)
+    for blank in ("", "   ", "\t\n"):
+        assert prefix.read(**{name: blank for name in names if name}) == prefix.read()
+
+
+def test_values_are_stripped(prefix: Prefix) -> None:
+    assert value_of(prefix.read(**{prefix.whole: " 7\n"}), prefix.whole) == 7
+    assert value_of(prefix.read(**{prefix.number: " 2.5 "}), prefix.number) == 2.5
+    if prefix.text:
+        assert value_of(prefix.read(**{prefix.text: " a b "}), prefix.text) == "a b"
+    if prefix.flag:
+        assert value_of(prefix.read(**{prefix.flag: " On "}), prefix.flag) is True
+        assert value_of(prefix.read(**{prefix.flag: "0"}), prefix.flag) is False
+    if prefix.choice:
+        chosen = prefix.read(**{prefix.choice: f" {prefix.choices[1].upper()} "})
+        assert value_of(chosen, prefix.choice) == prefix.choices[1]
+    if prefix.parts:
+        assert value_of(prefix.read(**{prefix.parts: " a, ,b,"}), prefix.parts) == ("a", "b")
+
+
+def test_names_are_not_case_sensitive(prefix: Prefix) -> None:
+    name = prefix.kind.PREFIX + prefix.whole
+    for values in ({name.lower(): "7"}, {name: "7", name.lower(): "8"}, {name.title(): "7"}):
+        settings = prefix.kind.from_mapping({**prefix.required, **values})
+        assert value_of(settings, prefix.whole) == 7
+
+
+@pytest.mark.parametrize("value", ["5", ""])
+def test_an_unknown_name_is_refused_with_the_nearest(prefix: Prefix, value: str) -> None:
+    wrong = prefix.whole.replace("M", "N", 1).replace("TH", "T", 1)
+    with pytest.raises(prefix.error) as raised:
+        prefix.read(**{wrong: value})
+    own = prefix.kind.PREFIX
+    assert str(raised.value) == f"unknown setting {own}{wrong}: did you mean {own}{prefix.whole}?"
+
+
+def test_other_names_are_ignored(prefix: Prefix) -> None:
+    others = {"PATH": "/bin", f"X{prefix.kind.PREFIX}FOO": "1", prefix.kind.PREFIX[:-1]: "1"}
+    assert prefix.kind.from_mapping({**prefix.required, **others}) == prefix.read()
+
+
+@pytest.mark.parametrize("value", ["many", "2.7", "1e3", "0", "-1", "nan", "inf", "99999999999"])
+def test_a_whole_number_is_checked(prefix: Prefix, value: str) -> None:
+    with pytest.raises(prefix.error) as raised:
+        prefix.read(**{prefix.whole: value})
+    variable = prefix.kind.PREFIX + prefix.whole
+    assert str(raised.value).startswith(f"{variable} is '{value}': it takes a whole number from 1")
+
+
+@pytest.mark.parametrize("value", ["soon", "nan", "inf", "-inf", "-1", "1e9", "1,5"])
+def test_a_number_is_checked(prefix: Prefix, value: str) -> None:
+    with pytest.raises(prefix.error) as raised:
+        prefix.read(**{prefix.number: value})
+    variable = prefix.kind.PREFIX + prefix.number
+    assert str(raised.value).startswith(f"{variable} is '{value}': it takes a number from ")
+    assert str(raised.value).endswith(f" to {prefix.most}")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, True, "5"])
+def test_a_value_given_in_code_is_checked_too(prefix: Prefix, value: Any) -> None:
+    values = {name.partition("_")[2].lower(): text for name, text in prefix.required.items()}
+    for name in (prefix.whole, prefix.number):
+        with pytest.raises(prefix.error, match=f"{prefix.kind.PREFIX}{name} is"):
+            prefix.kind(**values, **{name.lower(): value})
+
+
+def test_choices_and_flags_are_checked(prefix: Prefix) -> None:
+    wrong = []
+    if prefix.choice:
+        wrong.append((prefix.choice, " or ".join(prefix.choices)))
+    if prefix.flag:
+        wrong.append((prefix.flag, "true or false"))
+    for name, takes in wrong:
+        with pytest.raises(prefix.error) as raised:
+            prefix.read(**{name: "perhaps"})
+        variable = prefix.kind.PREFIX + name
+        assert str(raised.value) == f"{variable} is 'perhaps': it takes {takes}"
+
+
+PLATFORM_NAMES = [
+    *("SERVICE_HOST", "SERVICE_PORT", "SERVICE_PORT_HTTP", "SERVICE_PORT_HTTP_ALT", "PORT"),
+    *("PORT_80_TCP", "PORT_80_TCP_PROTO", "PORT_80_TCP_PORT", "PORT_80_TCP_ADDR"),
+    *("PORT_53_UDP", "PORT_53_UDP_PROTO", "PORT_53_UDP_PORT", "PORT_53_UDP_ADDR"),
+    *("PORT_9_SCTP", "PORT_9_SCTP_PROTO", "PORT_9_SCTP_PORT", "PORT_9_SCTP_ADDR"),
+]
+
+
+@pytest.mark.parametrize("service", ["", "API_", "API_V2_"])
+@pytest.mark.parametrize("name", PLATFORM_NAMES)
+def test_names_of_the_platform_are_not_ours(prefix: Prefix, service: str, name: str) -> None:
+    """A service named `console` or `breaker-api` beside the app keeps neither from starting."""
+    assert prefix.read(**{service + name: "tcp://10.0.0.1:80"}) == prefix.read()
+
+
+@pytest.mark.parametrize(
+    "name", ["SERVICE", "HOST", "PORTS", "PORT_80", "PORT_X_TCP", "PORT_80_TCP_NAME", "SERVICE_IP"]
+)
+def test_names_that_only_look_like_the_platforms_are_refused(prefix: Prefix, name: str) -> None:
+    with pytest.raises(prefix.error, match=f"unknown setting {prefix.kind.PREFIX}{name}"):
+        prefix.read(**{name: "1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Server(Settings):
+    PREFIX: ClassVar[str] = "SERVER_"
+
+    port: int = 80
+
+
+def test_a_field_with_a_name_of_the_platform_is_read() -> None:
+    assert is_platform_name("SERVER_PORT")
+    assert Server.from_mapping({"SERVER_PORT": "81", "SERVER_SERVICE_PORT": "82"}).port == 81
+
+
+@pytest.mark.parametrize("token", ["hush", "hush-hush-hush"])
+def test_a_secret_is_not_shown(token: str) -> None:
+    with pytest.raises(ConsoleSettingsError) as raised:
+        ConsoleSettings.from_mapping({"CONSOLE_TOKEN": token})
+    assert str(raised.value) == (
+        f"CONSOLE_TOKEN has {len(token)} characters: it takes at least 16 characters"
+    )
+    assert token not in repr(raised.value)
+
+
+@pytest.mark.parametrize("values", [{}, {"CONSOLE_TOKEN": "  "}])
+def test_a_missing_setting_is_named(values: dict[str, str]) -> None:
+    with pytest.raises(ConsoleSettingsError, match="CONSOLE_TOKEN is missing: it takes at least"):
+        ConsoleSettings.from_mapping(values)
+
+
+def test_the_readers_need_the_standard_library_only() -> None:
+    """Without site-packages every module can be imported: neither redis nor an SDK is behind it."""
+    package = ROOT / "breaker" / "configuration"
+    modules = [f"breaker.configuration.{file.stem}" for file in sorted(package.glob("[!_]*.py"))]
+    assert len(modules) > 5
+    code = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)"
+    command = [sys.executable, "-S", "-c", code, *modules]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
