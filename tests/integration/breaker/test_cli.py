@@ -112,7 +112,7 @@ async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> No
         (["approve", "--generation", "x"], {"REDIS_URL": "redis://x"}, "'x' is not a number"),
         (["status"], {"REDIS_URL": "redis://x", "BREAKER_NAMES": "c"}, "did you mean BREAKER_NAME"),
         (["status", "--settings", "nowhere.json"], {}, "nowhere.json cannot be read"),
-        (["status", "--settings", "README"], {}, "is not of the form"),
+        (["status", "--settings", "README"], {}, "README is not JSON: line 1, column 1"),
     ],
 )
 async def test_a_wrong_call_ends_with_two(

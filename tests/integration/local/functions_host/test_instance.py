@@ -155,7 +155,7 @@ def test_a_taken_port_is_refused() -> None:
 def test_a_settings_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
     code, output = _run(APPS / "triggers", "--settings", str(tmp_path / "no.json"))
     assert code == 1
-    assert f"no settings file {tmp_path / 'no.json'}" in output
+    assert f"{tmp_path / 'no.json'} cannot be read: there is no such settings file" in output
 
 
 def test_an_app_reads_its_settings_and_the_environment_wins(tmp_path: Path) -> None:
