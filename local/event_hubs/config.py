@@ -107,7 +107,7 @@ class NamespaceConfig:
         Raises:
             ConfigError: its content is wrong.
         """
-        user = _take(_mapping(document, "config"), "UserConfig", "config")
+        user = _required(_mapping(document, "config"), "UserConfig", "config")
         namespaces = _list(_mapping(user, "UserConfig"), "NamespaceConfig", "UserConfig")
         if len(namespaces) != 1:
             raise ConfigError(f"UserConfig.NamespaceConfig: takes one, got {len(namespaces)}")
@@ -133,10 +133,10 @@ def _hub(entity: Mapping[str, Any], where: str) -> HubConfig:
     if not isinstance(groups, list):
         raise ConfigError(f"{where}.ConsumerGroups: takes a list, got {groups!r}")
     return HubConfig(
-        str(_take(entity, "Name", where)),
+        str(_required(entity, "Name", where)),
         partitions,
         tuple(
-            str(_take(_mapping(group, f"{where}.ConsumerGroups[{index}]"), "Name", where))
+            str(_required(_mapping(group, f"{where}.ConsumerGroups[{index}]"), "Name", where))
             for index, group in enumerate(groups)
         ),
     )
@@ -148,14 +148,14 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
     return value
 
 
-def _take(mapping: Mapping[str, Any], name: str, where: str) -> Any:
+def _required(mapping: Mapping[str, Any], name: str, where: str) -> Any:
     if name not in mapping:
         raise ConfigError(f"{where}: {name} is missing")
     return mapping[name]
 
 
 def _list(mapping: Mapping[str, Any], name: str, where: str) -> list[Any]:
-    value = _take(mapping, name, where)
+    value = _required(mapping, name, where)
     if not isinstance(value, list):
         raise ConfigError(f"{where}.{name}: takes a list, got {value!r}")
     return value

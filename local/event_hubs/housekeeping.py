@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from local.event_hubs.connection.publisher import Publisher
-from local.event_hubs.errors import (
-    CONNECTION_FORCED,
-    DETACH_FORCED,
-    UNAUTHORIZED,
-    AmqpError,
-)
-from local.event_hubs.service import Service
-
-if TYPE_CHECKING:
-    from local.event_hubs.connection.connection import ClientConnection
+from local.event_hubs.errors import CONNECTION_FORCED, AmqpError
+from local.event_hubs.service import Connection, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +33,7 @@ class Housekeeper:
     def __init__(self, service: Service, limits: IdleLimits) -> None:
         self._service = service
         self._limits = limits
-        self._linkless_since: dict[ClientConnection, float] = {}
+        self._linkless_since: dict[Connection, float] = {}
 
     def sweep(self) -> None:
         """Do all that is due now, and go on with what is delivered at a rate."""
@@ -62,33 +52,13 @@ class Housekeeper:
             if connection in present
         }
         for connection in list(present):
-            self._expire(connection)
-            self._detach_idle(connection)
+            connection.detach_unauthorized()
+            connection.detach_idle_publishers(self._limits.publisher_seconds)
             self._close_idle(connection)
         self._service.wake_receivers()
 
-    def _expire(self, connection: ClientConnection) -> None:
-        allows = connection.endpoints.router.authorization.allows
-        for link in connection.endpoints.hub_links:
-            if not allows(link.hub.name):
-                link.detach(AmqpError(UNAUTHORIZED, "ExpiredToken: The token is expired."))
-
-    def _detach_idle(self, connection: ClientConnection) -> None:
-        limit = self._limits.publisher_seconds
-        minutes, seconds = divmod(int(limit), 60)
-        for link in connection.endpoints.hub_links:
-            if isinstance(link, Publisher) and self._service.now() - link.used_at >= limit:
-                link.detach(
-                    AmqpError(
-                        DETACH_FORCED,
-                        f"The link '{link.link.name}' is force detached. Code: publisher. Details: "
-                        "AmqpEventHubPublisher.IdleTimerExpired: Idle timeout: "
-                        f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.",
-                    )
-                )
-
-    def _close_idle(self, connection: ClientConnection) -> None:
-        if connection.endpoints.links:
+    def _close_idle(self, connection: Connection) -> None:
+        if connection.has_links:
             self._linkless_since.pop(connection, None)
             return
         now, limit = self._service.now(), self._limits.connection_seconds

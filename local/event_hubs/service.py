@@ -4,12 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from local.event_hubs.errors import AmqpError
 from local.event_hubs.hub.namespace import Namespace
 
-if TYPE_CHECKING:
-    from local.event_hubs.connection.connection import ClientConnection
+
+class Connection(Protocol):
+    """An open connection, as the endpoint's other parts use it."""
+
+    @property
+    def hubs(self) -> set[str]:
+        """Names of the hubs that the links use, in lower case."""
+
+    @property
+    def has_links(self) -> bool:
+        """Whether the peer has opened a link."""
+
+    def detach_unauthorized(self) -> None:
+        """Detach the links to hubs for which no token is valid any more."""
+
+    def detach_idle_publishers(self, limit_seconds: float) -> None:
+        """Detach the links on which nothing was published for `limit_seconds`."""
+
+    def schedule_delivery(self) -> None:
+        """Give the subscriptions, if there are any, a turn soon."""
+
+    def shut_down(self, error: AmqpError) -> None:
+        """Close the connection with an error for the peer."""
+
+    def abort(self) -> None:
+        """Cut the connection without a word, as a broken network does."""
 
 
 @dataclass
@@ -34,7 +59,7 @@ class Service:
     container: str
     keys: Mapping[str, str]
     idle_timeout_seconds: float
-    connections: set[ClientConnection] = field(default_factory=set)
+    connections: set[Connection] = field(default_factory=set)
     connections_refused_until: float = 0.0
     latency_ms: float = 0.0
     latency_until: float = 0.0
@@ -47,8 +72,7 @@ class Service:
     def wake_receivers(self) -> None:
         """Give all subscriptions a turn: what held one back may be over."""
         for connection in self.connections:
-            if connection.endpoints.subscriptions:
-                connection.schedule_delivery()
+            connection.schedule_delivery()
 
     def refuses_connections(self) -> bool:
         """Whether new connections are to be cut."""

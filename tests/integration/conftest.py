@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import tests.support.event_hubs.impatient_sdk  # noqa: F401 - what it does when it is imported
+import tests.support.event_hubs.fast_polling  # noqa: F401 - what it does when it is imported
 from tests.support.processes import run_local
 
 

@@ -36,7 +36,7 @@ PRELOADED = [
     "processing.bootstrap",
     "processing.cli.redrive",
     "processing.cli.rewind",
-    "tests.support.event_hubs.impatient_sdk",
+    "tests.support.event_hubs.fast_polling",
 ]
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(PRELOADED)

@@ -11,12 +11,12 @@ from cproton import PN_CONNECTION_REMOTE_CLOSE, PN_CONNECTION_REMOTE_OPEN
 
 from local.event_hubs.connection.endpoints import Endpoints
 from local.event_hubs.connection.links import LinkHandler
-from local.event_hubs.connection.tracking_id import Tracking
+from local.event_hubs.connection.tracking_id import TrackingIds
 from local.event_hubs.errors import INTERNAL_ERROR, AmqpError
 from local.event_hubs.protocol import frames
+from local.event_hubs.protocol.delayed_writer import DelayedWriter
 from local.event_hubs.protocol.engine import MAX_FRAME_SIZE, Engine
-from local.event_hubs.protocol.handshake import Layers
-from local.event_hubs.protocol.late_writer import LateWriter
+from local.event_hubs.protocol.handshake import Handshake
 from local.event_hubs.protocol.sasl import AMQP_HEADER
 from local.event_hubs.service import Service
 
@@ -39,12 +39,12 @@ class ClientConnection(asyncio.BufferedProtocol):
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self.tracking = Tracking(service.namespace.name, service.now)
+        self.tracking = TrackingIds(service.namespace.name, service.now)
         self._buffer = memoryview(bytearray(READ_SIZE))
         self._socket: asyncio.Transport | None = None
-        self._writer: LateWriter | None = None
+        self._writer: DelayedWriter | None = None
         self._loop = asyncio.get_running_loop()
-        self._layers = Layers()
+        self._handshake = Handshake()
         self._reader = frames.FrameReader(MAX_FRAME_SIZE)
         self._padder = frames.FramePadder()
         self.endpoints = Endpoints(service, self)
@@ -73,7 +73,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._service.refuses_connections():
             transport.abort()
             return
-        self._writer = LateWriter(
+        self._writer = DelayedWriter(
             transport, self._loop, self._service.latency_seconds, self._resume
         )
         self._service.connections.add(self)
@@ -91,8 +91,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             if self._read_while_paused > MAX_READ_WHILE_PAUSED:
                 self._socket.pause_reading()
         self._guarded(lambda: self._receive(bytes(self._buffer[:nbytes])))
-        if self.endpoints.subscriptions:
-            self.schedule_delivery()
+        self.schedule_delivery()
 
     def eof_received(self) -> bool:
         """The peer will send no more: nothing can be delivered to it reliably either."""
@@ -123,6 +122,24 @@ class ClientConnection(asyncio.BufferedProtocol):
         if self._socket is not None:
             self._socket.abort()
 
+    @property
+    def hubs(self) -> set[str]:
+        """Names of the hubs that the links use, in lower case."""
+        return self.endpoints.hubs
+
+    @property
+    def has_links(self) -> bool:
+        """Whether the peer has opened a link."""
+        return bool(self.endpoints.links)
+
+    def detach_unauthorized(self) -> None:
+        """Detach the links to hubs for which no token is valid any more."""
+        self.endpoints.detach_unauthorized()
+
+    def detach_idle_publishers(self, limit_seconds: float) -> None:
+        """Detach the links on which nothing was published for `limit_seconds`."""
+        self.endpoints.detach_idle_publishers(limit_seconds)
+
     def shut_down(self, error: AmqpError) -> None:
         """Close the connection and tell the peer why."""
         self._engine.fail(self.tracking.condition(error))
@@ -141,8 +158,13 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.schedule_flush()
 
     def schedule_delivery(self) -> None:
-        """Give the subscriptions a turn, in the next turn of the loop."""
-        if not self._delivery_scheduled and not self._closed and not self._paused:
+        """Give the subscriptions, if there are any, a turn in the next turn of the loop."""
+        if (
+            self.endpoints.subscriptions
+            and not self._delivery_scheduled
+            and not self._closed
+            and not self._paused
+        ):
             self._delivery_scheduled = True
             self._loop.call_soon(self._deliver)
 
@@ -177,15 +199,15 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._flush()
 
     def _receive(self, data: bytes) -> None:
-        began = self._layers.amqp
-        data, answer = self._layers.feed(data)
+        began = self._handshake.amqp
+        data, answer = self._handshake.feed(data)
         self._write(answer)
-        if self._layers.closed:
+        if self._handshake.closed:
             self._close_socket()
-        if self._layers.amqp and not began:
+        if self._handshake.amqp and not began:
             self._engine.push(AMQP_HEADER)
         for frame in self._reader.feed(data):
-            self._engine.push(self.endpoints.take(frame))
+            self._engine.push(self.endpoints.prepare(frame))
 
     def _flush(self) -> None:
         self._flush_scheduled = False
@@ -201,7 +223,7 @@ class ClientConnection(asyncio.BufferedProtocol):
                 for each in work:
                     each()
                 continue
-            self._write(self._layers.wrap(self._padder.feed(output)))
+            self._write(self._handshake.wrap(self._padder.feed(output)))
 
     def _deliver(self) -> None:
         self._delivery_scheduled = False

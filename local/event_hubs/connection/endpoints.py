@@ -28,7 +28,13 @@ from local.event_hubs.connection.links import LinkHandler, Owner, refuse
 from local.event_hubs.connection.publisher import Publisher
 from local.event_hubs.connection.routing import Router
 from local.event_hubs.connection.subscription import TURN_EVENTS, Subscription
-from local.event_hubs.errors import ILLEGAL_STATE, RESOURCE_LIMIT_EXCEEDED, AmqpError, malformed
+from local.event_hubs.errors import (
+    ILLEGAL_STATE,
+    RESOURCE_LIMIT_EXCEEDED,
+    UNAUTHORIZED,
+    AmqpError,
+    malformed,
+)
 from local.event_hubs.protocol.engine import UNREADABLE, EventHandler, identity
 from local.event_hubs.protocol.frames import OPEN, Frame, reserve_padding_room
 from local.event_hubs.protocol.message_formats import MessageFormats
@@ -50,7 +56,7 @@ class Endpoints:
         self.subscriptions: dict[Subscription, None] = {}
         self.links: dict[int, LinkHandler] = {}
         self._owner = owner
-        self.router = Router(service, owner, self.links)
+        self._router = Router(service, owner, self.links)
         self.handlers: Mapping[int, EventHandler] = {
             PN_SESSION_REMOTE_OPEN: self._on_session_open,
             PN_SESSION_REMOTE_CLOSE: self._on_session_close,
@@ -67,17 +73,17 @@ class Endpoints:
         self._unfinished: dict[int, int] = {}
 
     @property
-    def hub_links(self) -> list[Publisher | Subscription]:
+    def _hub_links(self) -> list[Publisher | Subscription]:
         """The links that publish to a hub or receive from one."""
         return [link for link in self.links.values() if isinstance(link, Publisher | Subscription)]
 
     @property
     def hubs(self) -> set[str]:
         """Names of the hubs that the links use, in lower case."""
-        return {link.hub.name.lower() for link in self.hub_links}
+        return {link.hub.name.lower() for link in self._hub_links}
 
-    def take(self, frame: Frame) -> bytes:
-        """Remember what Proton does not tell of a frame; return what it is to be given.
+    def prepare(self, frame: Frame) -> bytes:
+        """Remember what Proton does not report of a frame; return the bytes for Proton.
 
         Raises:
             AmqpError: `amqp:decode-error`, or it opens a connection that is open.
@@ -106,6 +112,18 @@ class Endpoints:
             if not may_go_on() or room <= 0:
                 break
         return any(subscription.ready for subscription in self.subscriptions)
+
+    def detach_unauthorized(self) -> None:
+        """Detach the links to hubs for which no token is valid any more."""
+        for link in self._hub_links:
+            if not self._router.authorization.allows(link.hub.name):
+                link.detach(AmqpError(UNAUTHORIZED, "ExpiredToken: The token is expired."))
+
+    def detach_idle_publishers(self, limit_seconds: float) -> None:
+        """Detach the links on which nothing was published for `limit_seconds`."""
+        for link in self._hub_links:
+            if isinstance(link, Publisher):
+                link.detach_if_idle(limit_seconds)
 
     def finish(self) -> None:
         """The connection is gone, and all links with it."""
@@ -138,7 +156,7 @@ class Endpoints:
                 RESOURCE_LIMIT_EXCEEDED, f"A connection takes at most {MAX_LINKS} links."
             )
         try:
-            handler = self.router.handler_for(link, self._frame)
+            handler = self._router.handler_for(link, self._frame)
             self.links[key] = handler
             handler.attach()
         except AmqpError as error:

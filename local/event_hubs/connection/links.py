@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from local.event_hubs.connection.tracking_id import Tracking
+from local.event_hubs.connection.tracking_id import TrackingIds
 from local.event_hubs.errors import AmqpError
 
 
@@ -16,7 +16,7 @@ class Owner(Protocol):
         tracking: how errors are told.
     """
 
-    tracking: Tracking
+    tracking: TrackingIds
 
     def schedule_flush(self) -> None:
         """Write what the engine has to say, soon."""
@@ -85,7 +85,7 @@ class LinkHandler:
             self.owner.forget(self)
 
 
-def refuse(link: Any, error: AmqpError, tracking: Tracking) -> None:
+def refuse(link: Any, error: AmqpError, tracking: TrackingIds) -> None:
     """Refuse a link: attach, then detach with the reason.
 
     The standard wants an attach without source and target first. But the asynchronous Python SDK

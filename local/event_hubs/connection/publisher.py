@@ -57,6 +57,25 @@ class Publisher(LinkHandler):
         self.hub.links.add(self)
         pn_link_flow(self.link._impl, CREDIT)
 
+    def redeliver(self, events: int) -> int:
+        """Deliver nothing: the link publishes."""
+        del events
+        return 0
+
+    def detach_if_idle(self, limit_seconds: float) -> None:
+        """Detach the link if nothing was published for `limit_seconds`."""
+        if self._now() - self.used_at < limit_seconds:
+            return
+        minutes, seconds = divmod(int(limit_seconds), 60)
+        self.detach(
+            AmqpError(
+                DETACH_FORCED,
+                f"The link '{self.link.name}' is force detached. Code: publisher. Details: "
+                "AmqpEventHubPublisher.IdleTimerExpired: Idle timeout: "
+                f"{minutes // 60:02}:{minutes % 60:02}:{seconds:02}.",
+            )
+        )
+
     def on_closed(self) -> None:
         """Leave the hub."""
         self.hub.links.discard(self)
@@ -100,7 +119,7 @@ class Publisher(LinkHandler):
                 rejected.local.condition = self.owner.tracking.condition(error, self.link)
                 rejected.update(Delivery.REJECTED)
         else:
-            if self.hub.trouble.takes_acknowledgement():
+            if self.hub.injected_faults.takes_acknowledgement():
                 self.detach(AmqpError(DETACH_FORCED, "The link was detached before it could say."))
                 return False
             if acknowledge:

@@ -101,7 +101,7 @@ class RequestLink(LinkHandler):
             return
         reply.correlation_id = request.id
         if reply.properties["status-code"] >= 400:
-            told = self.owner.tracking.told(reply.properties["status-description"])
+            told = self.owner.tracking.with_tracking_id(reply.properties["status-description"])
             reply.properties["status-description"] = told
         delivery.update(Delivery.ACCEPTED)
         if (reply_link := self._find_reply_link(request.reply_to)) is not None:

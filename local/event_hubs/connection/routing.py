@@ -55,7 +55,7 @@ class Router:
 
     def _publisher(self, link: Any, address: Address) -> Publisher:
         hub = self._service.namespace.open(address.hub)
-        hub.trouble.check_link()
+        hub.injected_faults.check_link()
         if address.group is not None:
             raise AmqpError(NOT_ALLOWED, "A consumer group takes no events.")
         partition = None if address.partition is None else _log(hub, address.partition).partition
@@ -63,7 +63,7 @@ class Router:
 
     def _subscription(self, link: Any, address: Address, runtime_metric: bool) -> Subscription:
         hub = self._service.namespace.open(address.hub)
-        hub.trouble.check_link()
+        hub.injected_faults.check_link()
         if address.group is None or address.partition is None:
             raise AmqpError(
                 NOT_ALLOWED,

@@ -88,7 +88,7 @@ class Subscription(LinkHandler):
     def on_closed(self) -> None:
         """Leave the hub."""
         self.hub.links.discard(self)
-        self.hub.trouble.forget(self)
+        self.hub.injected_faults.forget(self)
         self._log.listeners.pop(self, None)
 
     def on_flow(self) -> None:
@@ -112,7 +112,7 @@ class Subscription(LinkHandler):
             and self._next <= self._log.last_sequence
             and pn_link_credit(self.link._impl) > 0
             and pn_session_outgoing_bytes(self._session._impl) <= MAX_UNSENT_BYTES
-            and self.hub.trouble.deliverable(self, 1) > 0
+            and self.hub.injected_faults.deliverable(self, 1) > 0
         )
 
     def deliver(self, limit: int) -> int:
@@ -127,7 +127,7 @@ class Subscription(LinkHandler):
             )
             self._next = log.begin_sequence
         link = self.link._impl
-        limit = self.hub.trouble.deliverable(self, min(limit, pn_link_credit(link)))
+        limit = self.hub.injected_faults.deliverable(self, min(limit, pn_link_credit(link)))
         sent = self._send(link, limit) if self.ready else 0
         if self._next > log.last_sequence and pn_link_get_drain(link):
             pn_link_drained(link)
@@ -149,7 +149,7 @@ class Subscription(LinkHandler):
             room -= len(payload)
             if room <= 0:
                 break
-        self.hub.trouble.delivered(self, count)
+        self.hub.injected_faults.delivered(self, count)
         self._next += count
         self._sent += count
         return count

@@ -20,7 +20,7 @@ from local.event_hubs.protocol.engine import UNREADABLE
 _NOWHERE = "NoSystemTracker"
 
 
-class Tracking:
+class TrackingIds:
     """Ends the texts that clients are told.
 
     Args:
@@ -32,7 +32,7 @@ class Tracking:
         self._namespace = namespace
         self._now = now
 
-    def told(self, text: str, link: Any = None) -> str:
+    def with_tracking_id(self, text: str, link: Any = None) -> str:
         """Return the text as a client is told it; `link` is the one it is about, if any."""
         moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return (
@@ -42,7 +42,7 @@ class Tracking:
 
     def condition(self, error: AmqpError, link: Any = None) -> Condition:
         """Return the error as AMQP carries it."""
-        return Condition(error.condition, self.told(error.description, link))
+        return Condition(error.condition, self.with_tracking_id(error.description, link))
 
     def _where(self, link: Any) -> str:
         try:

@@ -90,14 +90,14 @@ class FaultRoutes:
         return {"seconds": seconds}
 
     def _lose_acknowledgements(self, body: Body) -> Body:
-        publications = json_body.whole(body, "publications", 1)
+        publications = json_body.integer(body, "publications", 1)
         self._faults.lose_acknowledgements(_hub(body), publications)
         return {"publications": publications}
 
     def _redeliver(self, body: Body) -> Body:
         count = self._faults.redeliver(
             _hub(body),
-            json_body.whole(body, "events", 100),
+            json_body.integer(body, "events", 100),
             partition=json_body.partition(body),
         )
         return {"redelivered": count}

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from local.event_hubs.connection.subscription import Subscription
-from local.event_hubs.control.partition_stealer import Thief
+from local.event_hubs.control.partition_stealer import PartitionStealer
 from local.event_hubs.errors import CONNECTION_FORCED, DETACH_FORCED, SERVER_BUSY, AmqpError
 from local.event_hubs.service import Service
 
@@ -54,7 +53,7 @@ class Faults:
         """
         dropped = 0
         for connection in list(self._service.connections):
-            if hub is not None and hub.lower() not in connection.endpoints.hubs:
+            if hub is not None and hub.lower() not in connection.hubs:
                 continue
             if politely:
                 connection.shut_down(
@@ -76,7 +75,7 @@ class Faults:
         return sum(
             link.redeliver(events)
             for link in self._service.namespace.hub(hub).links
-            if isinstance(link, Subscription) and partition in (None, link.partition)
+            if partition in (None, link.partition)
         )
 
     def throttle(self, hub: str, seconds: float, *, events_per_second: float = 0.0) -> None:
@@ -84,21 +83,23 @@ class Faults:
 
         At rate 0 that is everything, and new links are refused as well.
         """
-        self._service.namespace.hub(hub).trouble.throttle(self._until(seconds), events_per_second)
+        self._service.namespace.hub(hub).injected_faults.throttle(
+            self._until(seconds), events_per_second
+        )
 
     def slow_down(self, hub: str, seconds: float, *, events_per_second: float = 0.0) -> None:
         """Deliver, for a while, no more than a rate to each receiver; at rate 0 nothing.
 
         Receivers are not told: the service limits what goes out without an error.
         """
-        trouble = self._service.namespace.hub(hub).trouble
-        trouble.slow_down(self._until(seconds), events_per_second)
+        injected_faults = self._service.namespace.hub(hub).injected_faults
+        injected_faults.slow_down(self._until(seconds), events_per_second)
         self._service.wake_receivers()
 
     def refuse(self, hub: str, seconds: float, *, error: AmqpError | None = None) -> None:
         """Refuse a hub's new links and publications for a while; `server-busy` if not told why."""
         reason = error or AmqpError(SERVER_BUSY, "The request was refused, as was asked for.")
-        self._service.namespace.hub(hub).trouble.refuse(reason, self._until(seconds))
+        self._service.namespace.hub(hub).injected_faults.refuse(reason, self._until(seconds))
 
     def refuse_connections(self, seconds: float) -> None:
         """Cut new connections as soon as they are made, for a while; those that are there stay."""
@@ -114,7 +115,7 @@ class Faults:
 
         Their producers cannot know and send again: the events are there twice.
         """
-        self._service.namespace.hub(hub).trouble.lose_acknowledgements(publications)
+        self._service.namespace.hub(hub).injected_faults.lose_acknowledgements(publications)
 
     def steal(
         self, hub: str, partition: int, *, group: str = "$Default", seconds: float = 0.0
@@ -132,12 +133,12 @@ class Faults:
         """
         found = self._service.namespace.hub(hub)
         found.require_group(group)
-        thief = Thief(found, found.log(str(partition)).partition, group)
-        displaced = thief.take()
+        stealer = PartitionStealer(found, found.log(str(partition)).partition, group)
+        displaced = stealer.steal()
         if seconds > 0:
-            self._service.due.append((self._service.now() + seconds, thief.leave))
+            self._service.due.append((self._service.now() + seconds, stealer.release))
         else:
-            thief.leave()
+            stealer.release()
         return displaced
 
     def _until(self, seconds: float) -> int:

@@ -39,7 +39,7 @@ def number(body: dict[str, Any], name: str, default: float) -> float:
     return value
 
 
-def whole(body: dict[str, Any], name: str, default: int) -> int:
+def integer(body: dict[str, Any], name: str, default: int) -> int:
     """Read a number, without its fraction.
 
     Raises:
@@ -54,7 +54,7 @@ def partition(body: dict[str, Any]) -> int | None:
     Raises:
         ConfigError: it is no number.
     """
-    return None if body.get("partition") is None else whole(body, "partition", 0)
+    return None if body.get("partition") is None else integer(body, "partition", 0)
 
 
 def error(body: dict[str, Any]) -> AmqpError | None:

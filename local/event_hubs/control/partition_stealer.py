@@ -1,4 +1,4 @@
-"""A receiver without a connection: it takes a partition away from whoever reads it."""
+"""A receiver without a connection that takes a partition away from its readers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from local.event_hubs.hub.epochs import Receiver
 from local.event_hubs.hub.hub import EventHub
 
 
-class Thief:
-    """Attached to a hub like a link, with an epoch above all others."""
+class PartitionStealer:
+    """A receiver that is attached to a hub like a link, with an epoch above all others."""
 
     def __init__(self, hub: EventHub, partition: int, group: str) -> None:
         self.hub = hub
@@ -16,19 +16,24 @@ class Thief:
         self.group: str | None = group
         present = (link.claim for link in hub.receivers(partition, group))
         epochs = [claim.epoch for claim in present if claim is not None and claim.epoch is not None]
-        self.claim: Receiver | None = Receiver("thief", max(epochs, default=-1) + 1)
+        self.claim: Receiver | None = Receiver("partition-stealer", max(epochs, default=-1) + 1)
 
-    def take(self) -> int:
-        """Displace the partition's receivers; return how many those were."""
+    def steal(self) -> int:
+        """Displace the partition's receivers; return their number."""
         before = len(self.hub.receivers(self.partition or 0, self.group or ""))
         self.hub.admit(self)
         return before
 
-    def leave(self) -> None:
-        """Give the partition free."""
+    def release(self) -> None:
+        """Release the partition."""
         self.hub.links.discard(self)
 
     def detach(self, error: AmqpError) -> None:
-        """Somebody with a higher epoch has come, or the hub is gone."""
+        """Release the partition: a higher epoch has come, or the hub is deleted."""
         del error
-        self.leave()
+        self.release()
+
+    def redeliver(self, events: int) -> int:
+        """Deliver nothing: this receiver has no peer."""
+        del events
+        return 0

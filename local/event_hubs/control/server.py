@@ -4,7 +4,7 @@ GET    /healthz
 GET    /hubs, /hubs/{name}
 PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: (re)create, empty
 DELETE /hubs/{name}
-POST   /faults/...      see `control_faults.py`
+POST   /faults/...      see `fault_routes.py`
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from starlette.routing import Route
 from local.event_hubs.config import ConfigError, HubConfig
 from local.event_hubs.control.fault_routes import FaultRoutes
 from local.event_hubs.control.faults import Faults
-from local.event_hubs.control.json_body import read_body, whole
+from local.event_hubs.control.json_body import integer, read_body
 from local.event_hubs.errors import NOT_FOUND, AmqpError
 from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.service import Service
@@ -65,7 +65,7 @@ class ControlApp:
         if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
             raise ConfigError(f"consumerGroups takes a list of names, got {groups!r}")
         config = HubConfig(
-            request.path_params["name"], whole(body, "partitionCount", 4), tuple(groups)
+            request.path_params["name"], integer(body, "partitionCount", 4), tuple(groups)
         )
         return JSONResponse(describe(self._service.namespace.create(config)), status_code=201)
 

@@ -1,6 +1,6 @@
 """Who may read a partition: the service's ownership rules for one consumer group.
 
-Pure decisions; `hub.py` keeps the books and `subscribe.py` carries the verdict out.
+Pure decisions; `hub.py` keeps the books and `subscription.py` carries the verdict out.
 """
 
 from __future__ import annotations

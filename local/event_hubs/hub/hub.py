@@ -8,7 +8,7 @@ from typing import Protocol
 from local.event_hubs.config import DEFAULT_GROUP, HubConfig
 from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
 from local.event_hubs.hub.epochs import Receiver, admit
-from local.event_hubs.hub.injected_faults import Trouble
+from local.event_hubs.hub.injected_faults import InjectedFaults
 from local.event_hubs.hub.messages import split
 from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.hub.partitioner import RoundRobin, partition_for_key
@@ -27,7 +27,10 @@ class AttachedLink(Protocol):
     claim: Receiver | None
 
     def detach(self, error: AmqpError) -> None:
-        """Close the link and tell the peer why."""
+        """Close the link with an error for the peer."""
+
+    def redeliver(self, events: int) -> int:
+        """Deliver the link's last events again; return their number, 0 if the link publishes."""
 
 
 class EventHub:
@@ -39,7 +42,7 @@ class EventHub:
         self.groups = {name.lower() for name in (DEFAULT_GROUP, *config.consumer_groups)}
         self.created_ms = now_ms()
         self.links: set[AttachedLink] = set()
-        self.trouble = Trouble(now_ms)
+        self.injected_faults = InjectedFaults(now_ms)
         self._retention = retention
         self._now_ms = now_ms
         self._turns = RoundRobin(config.partitions)
@@ -81,7 +84,7 @@ class EventHub:
             AmqpError: refused, malformed, or the partition key is too long.
         """
         key, events = split(message, message_format)
-        self.trouble.check_publication(len(events))
+        self.injected_faults.check_publication(len(events))
         if key is not None and len(key.decode("utf-8", "replace")) > MAX_KEY_CHARACTERS:
             raise AmqpError(
                 ARGUMENT_OUT_OF_RANGE,
@@ -89,7 +92,9 @@ class EventHub:
             )
         if partition is None:
             partition = (
-                self._turns.take() if key is None else partition_for_key(key, len(self.partitions))
+                self._turns.next_partition()
+                if key is None
+                else partition_for_key(key, len(self.partitions))
             )
         log = self.partitions[partition]
         before = log.size_bytes

@@ -1,25 +1,25 @@
-"""What is to go wrong with one hub for a while: the state behind the faults that are asked for."""
+"""The faults that are injected into one hub for a while."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from local.event_hubs.errors import SERVER_BUSY, AmqpError
-from local.event_hubs.hub.token_bucket import Pace
+from local.event_hubs.hub.token_bucket import TokenBucket
 
 
-class Trouble:
-    """Faults of a hub that last. Times come from `now_ms` (since 1970)."""
+class InjectedFaults:
+    """State of a hub's injected faults. Times come from `now_ms` (since 1970)."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._refusal: AmqpError | None = None
         self._refusal_until_ms = 0
         self._busy_until_ms = 0
-        self._pace: Pace | None = None
+        self._bucket: TokenBucket | None = None
         self._slow_until_ms = 0
         self._slow_rate = 0.0
-        self._receivers: dict[object, Pace] = {}
+        self._receivers: dict[object, TokenBucket] = {}
         self._acknowledgements_to_lose = 0
 
     def refuse(self, error: AmqpError, until_ms: int) -> None:
@@ -29,7 +29,7 @@ class Trouble:
     def throttle(self, until_ms: int, events_per_second: float = 0.0) -> None:
         """Refuse what comes in above a rate as busy; at rate 0 everything, and new links too."""
         self._busy_until_ms = until_ms
-        self._pace = Pace(events_per_second, self._now_ms()) if events_per_second else None
+        self._bucket = TokenBucket(events_per_second, self._now_ms()) if events_per_second else None
 
     def slow_down(self, until_ms: int, events_per_second: float = 0.0) -> None:
         """Deliver no more than that to each receiver; what is above it waits."""
@@ -49,7 +49,7 @@ class Trouble:
         now_ms = self._now_ms()
         if self._refusal is not None and now_ms < self._refusal_until_ms:
             raise self._refusal
-        if self._pace is None and now_ms < self._busy_until_ms:
+        if self._bucket is None and now_ms < self._busy_until_ms:
             raise busy()
 
     def check_publication(self, events: int) -> None:
@@ -61,11 +61,11 @@ class Trouble:
         if not self._refusal_until_ms and not self._busy_until_ms:
             return
         self.check_link()
-        if self._pace is None or (now_ms := self._now_ms()) >= self._busy_until_ms:
+        if self._bucket is None or (now_ms := self._now_ms()) >= self._busy_until_ms:
             return
-        if not self._pace.fits(events, now_ms):
+        if not self._bucket.fits(events, now_ms):
             raise busy()
-        self._pace.take(events)
+        self._bucket.spend(events)
 
     def deliverable(self, receiver: object, events: int) -> int:
         """How many of so many events a receiver may be sent now."""
@@ -78,15 +78,15 @@ class Trouble:
             return events
         if not self._slow_rate:
             return 0
-        pace = self._receivers.get(receiver)
-        if pace is None:
-            pace = self._receivers[receiver] = Pace(self._slow_rate, now_ms)
-        return min(events, int(pace.room(now_ms)))
+        bucket = self._receivers.get(receiver)
+        if bucket is None:
+            bucket = self._receivers[receiver] = TokenBucket(self._slow_rate, now_ms)
+        return min(events, int(bucket.room(now_ms)))
 
     def delivered(self, receiver: object, events: int) -> None:
         """Count what a receiver was sent."""
-        if (pace := self._receivers.get(receiver)) is not None:
-            pace.take(events)
+        if (bucket := self._receivers.get(receiver)) is not None:
+            bucket.spend(events)
 
     def forget(self, receiver: object) -> None:
         """A receiver has gone."""

@@ -35,8 +35,8 @@ class RoundRobin:
         self._partitions = partitions
         self._next = 0
 
-    def take(self) -> int:
-        """Return the partition whose turn it is."""
+    def next_partition(self) -> int:
+        """Return the partition whose turn is next."""
         partition = self._next
         self._next = (partition + 1) % self._partitions
         return partition

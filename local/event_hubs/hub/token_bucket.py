@@ -1,10 +1,10 @@
-"""So many events in a second: what is refused, or waits, above a rate."""
+"""A token bucket: how many events fit into a rate per second."""
 
 from __future__ import annotations
 
 
-class Pace:
-    """Room for events that grows with time; one second's worth is the most that gathers.
+class TokenBucket:
+    """Room for events that grows with time, up to one second's worth.
 
     Args:
         per_second: events; above 0.
@@ -26,6 +26,6 @@ class Pace:
         """Whether so many may come at once; more than a second's worth need a full second."""
         return self.room(now_ms) >= min(events, self._per_second)
 
-    def take(self, events: int) -> None:
-        """Count events that have come."""
+    def spend(self, events: int) -> None:
+        """Count events that were let through."""
         self._room -= events

@@ -9,7 +9,7 @@ from collections.abc import Callable
 MAX_HELD = 512 * 1024
 
 
-class LateWriter:
+class DelayedWriter:
     """Writes to a transport after the latency of the moment; without any, at once.
 
     Args:

@@ -7,7 +7,7 @@ from local.event_hubs.protocol.sasl import AMQP_HEADER, SaslServer
 from local.event_hubs.protocol.websocket import MIN_REQUEST, WebSocketServer, is_http
 
 
-class Layers:
+class Handshake:
     """The handshakes of one connection, one after the other."""
 
     def __init__(self) -> None:

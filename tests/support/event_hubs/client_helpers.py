@@ -15,7 +15,7 @@ from azure.eventhub._pyamqp.constants import LinkState
 from azure.eventhub.aio import EventHubConsumerClient, EventHubProducerClient
 
 from local.event_hubs import EventHubsServer, NamespaceConfig
-from tests.support.event_hubs.impatience import PROMPT, PROMPT_RECEIVER
+from tests.support.event_hubs.prompt_clients import PROMPT, PROMPT_RECEIVER
 
 HUB = "events"
 PATIENCE = 60.0
@@ -130,7 +130,7 @@ class Reader:
         self._items: asyncio.Queue[EventData | Exception] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
-    async def take(self, count: int) -> list[EventData]:
+    async def receive(self, count: int) -> list[EventData]:
         """Return the next events.
 
         Raises:
@@ -200,7 +200,7 @@ async def receive(
 ) -> list[EventData]:
     """Receive that many events of one partition, from its beginning if not told otherwise."""
     async with Reader(server, partition, **options) as reader:
-        return await reader.take(count)
+        return await reader.receive(count)
 
 
 def bodies(events: Sequence[EventData]) -> list[bytes]:

@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from local.event_hubs import EventHubsServer
 from tests.support.event_hubs.client_helpers import HUB, PATIENCE, Reader
-from tests.support.event_hubs.impatience import PROMPT, PROMPT_RECEIVER
+from tests.support.event_hubs.prompt_clients import PROMPT, PROMPT_RECEIVER
 
 
 def _mend_uamqp() -> None:
@@ -166,7 +166,7 @@ class Clients:
     async def receive(self, count: int, partition: str = "0", **options: Any) -> list[EventData]:
         """Receive that many events of one partition."""
         async with self.reader(partition, **options) as reader:
-            return await reader.take(count)
+            return await reader.receive(count)
 
 
 class Producer:

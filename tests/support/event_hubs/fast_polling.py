@@ -18,7 +18,7 @@ from azure.eventhub._pyamqp.aio import _client_async
 from azure.eventhub.aio import _client_base_async
 
 
-class _Impatient:
+class _ShorterSleeps:
     """A module whose `sleep` turns some naps into shorter ones."""
 
     def __init__(self, module: ModuleType, naps: Mapping[float, float]) -> None:
@@ -32,7 +32,7 @@ class _Impatient:
         return self._module.sleep(self._naps.get(delay, delay), **options)
 
 
-def hurry(
+def shorten_sleeps(
     naps: Mapping[float, float], *, blocking: list[ModuleType], asynchronous: list[ModuleType]
 ) -> None:
     """Shorten fixed sleeps of modules.
@@ -43,12 +43,12 @@ def hurry(
         asynchronous: modules that call `asyncio.sleep`.
     """
     for module in blocking:
-        vars(module)["time"] = _Impatient(time, naps)
+        vars(module)["time"] = _ShorterSleeps(time, naps)
     for module in asynchronous:
-        vars(module)["asyncio"] = _Impatient(asyncio, naps)
+        vars(module)["asyncio"] = _ShorterSleeps(asyncio, naps)
 
 
-hurry(
+shorten_sleeps(
     {0.05: 0.004},
     blocking=[_client_base, client],
     asynchronous=[_client_base_async, _client_async],

@@ -17,7 +17,7 @@ from azure.eventhub.aio import _client_base_async
 from azure.eventhub.aio._eventprocessor import event_processor as _event_processor_async
 from azure.eventhub.aio._transport import _pyamqp_transport_async
 
-from tests.support.event_hubs.impatient_sdk import hurry
+from tests.support.event_hubs.fast_polling import shorten_sleeps
 
 NAP_SECONDS = 0.002
 _NAPS = {0.05: NAP_SECONDS, 1: 0.02}
@@ -37,7 +37,7 @@ PROMPT_RECEIVER: dict[str, Any] = {
 """Further settings of a client that receives."""
 
 
-hurry(
+shorten_sleeps(
     _NAPS,
     blocking=[_client_base, _pyamqp_client],
     asynchronous=[
@@ -62,5 +62,5 @@ def _calm_uamqp() -> None:
 
 
 if find_spec("uamqp") is not None:
-    hurry(_NAPS, blocking=[import_module("uamqp.client")], asynchronous=[])
+    shorten_sleeps(_NAPS, blocking=[import_module("uamqp.client")], asynchronous=[])
     _calm_uamqp()

@@ -168,7 +168,7 @@ async def test_every_starting_position(clients: Clients) -> None:
     async with clients.reader(position="@latest") as latest:
         await until(lambda: bool(_receivers(clients)))
         append(clients.server, [b"4"])
-        assert bodies(await latest.take(1)) == [b"4"]
+        assert bodies(await latest.receive(1)) == [b"4"]
 
 
 NEW, OLD = "newcomer", "present"
@@ -204,7 +204,7 @@ async def test_epochs(
             assert "link:stolen" in str(error) or clients.form.name == "uamqp"
         append(clients.server, [b"a"])
         for reader in readers.values():
-            assert bodies(await reader.take(1)) == [b"a"]
+            assert bodies(await reader.receive(1)) == [b"a"]
 
 
 def _receivers(clients: Clients) -> list[Any]:
@@ -227,7 +227,7 @@ async def test_the_sixth_receiver_is_refused(clients: Clients) -> None:
 async def test_last_enqueued_event_properties(clients: Clients) -> None:
     append(clients.server, [b"a", b"b", b"c"])
     async with clients.reader(track_last_enqueued_event_properties=True) as reader:
-        await reader.take(3)
+        await reader.receive(3)
         found = get_last_enqueued_event_properties(reader._consumer._last_received_event)
     log = clients.server.namespace.hub(HUB).partitions[0]
     assert found is not None

@@ -20,7 +20,7 @@ from tests.support.event_hubs.client_helpers import (
     receive,
     until,
 )
-from tests.support.event_hubs.impatience import PROMPT
+from tests.support.event_hubs.prompt_clients import PROMPT
 
 
 async def test_publishing_to_what_does_not_exist(server: EventHubsServer) -> None:
@@ -87,7 +87,7 @@ async def test_faults_hit_only_what_they_are_aimed_at(server: EventHubsServer) -
         assert server.faults.detach_links(HUB, partition=0) == 1
         assert "amqp:link:detach-forced" in str(await zero.failure())
         append(server, [b"a"], 1)
-        assert bodies(await one.take(1)) == [b"a"]
+        assert bodies(await one.receive(1)) == [b"a"]
         assert server.faults.drop_connections("another") == 0
         with pytest.raises(AmqpError, match="not-found"):
             server.faults.detach_links("another")
@@ -97,13 +97,13 @@ async def test_events_can_be_delivered_again(server: EventHubsServer) -> None:
     """At least once: a live link may get its last events a second time, and then goes on."""
     append(server, [b"%d" % number for number in range(4)])
     async with Reader(server) as reader, Reader(server, "1") as other:
-        assert bodies(await reader.take(4)) == [b"0", b"1", b"2", b"3"]
+        assert bodies(await reader.receive(4)) == [b"0", b"1", b"2", b"3"]
         await until(lambda: other.attached)
         assert server.faults.redeliver(HUB, 2) == 2
         append(server, [b"4"])
-        assert bodies(await reader.take(3)) == [b"2", b"3", b"4"]
+        assert bodies(await reader.receive(3)) == [b"2", b"3", b"4"]
         assert server.faults.redeliver(HUB, 100) == 5, "no more than the link has had"
-        assert bodies(await reader.take(5)) == [b"0", b"1", b"2", b"3", b"4"]
+        assert bodies(await reader.receive(5)) == [b"0", b"1", b"2", b"3", b"4"]
         assert server.faults.redeliver(HUB, 100, partition=1) == 0
         assert other.waiting == 0
 
@@ -124,7 +124,7 @@ async def test_a_deleted_hub_detaches_everyone(server: EventHubsServer) -> None:
     """Producers and receivers are told not-found, and so is who comes later."""
     async with producer(server) as client, Reader(server) as reader:
         await client.send_event(EventData(b"0"), partition_id="0")
-        await reader.take(1)
+        await reader.receive(1)
         server.namespace.delete(HUB)
         assert "amqp:not-found" in str(await reader.failure())
         with pytest.raises(EventHubError):

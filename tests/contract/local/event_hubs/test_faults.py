@@ -15,7 +15,7 @@ from azure.eventhub.exceptions import ConnectionLostError, EventHubError
 
 from local.event_hubs import AmqpError, EventHubsServer, HubConfig
 from local.event_hubs.control.fault_routes import FaultRoutes
-from local.event_hubs.protocol.late_writer import MAX_HELD
+from local.event_hubs.protocol.delayed_writer import MAX_HELD
 from tests.support.event_hubs.client_helpers import (
     HUB,
     Clock,
@@ -64,7 +64,7 @@ async def test_refused_links_and_publications(server: EventHubsServer, clock: Cl
     """With the condition asked for, until the time is over; receivers that are there stay."""
     async with producer(server) as client, Reader(server) as reader:
         await client.send_event(EventData(b"0"), partition_id="0")
-        await reader.take(1)
+        await reader.receive(1)
         await ask(server, "refuse", hub=HUB, seconds=60, condition="com.microsoft:timeout")
         with pytest.raises(EventHubError, match="timeout"):
             await client.send_event(EventData(b"1"), partition_id="0")
@@ -72,7 +72,7 @@ async def test_refused_links_and_publications(server: EventHubsServer, clock: Cl
             assert "timeout" in str(await other.failure())
         clock.now += 60
         await client.send_event(EventData(b"2"), partition_id="0")
-        assert bodies(await reader.take(1)) == [b"2"]
+        assert bodies(await reader.receive(1)) == [b"2"]
 
 
 # The SDK forgets the socket of a connection that was cut while it was opened.
@@ -86,11 +86,11 @@ async def test_refused_connections(server: EventHubsServer, clock: Clock) -> Non
             with pytest.raises(EventHubError):
                 await client.send_event(EventData(b"x"), partition_id="0")
         append(server, [b"a"])
-        assert bodies(await reader.take(1)) == [b"a"]
+        assert bodies(await reader.receive(1)) == [b"a"]
         clock.now += 60
         async with producer(server) as client:
             await client.send_event(EventData(b"b"), partition_id="0")
-        assert bodies(await reader.take(1)) == [b"b"]
+        assert bodies(await reader.receive(1)) == [b"b"]
 
 
 async def test_everything_is_written_late(server: EventHubsServer) -> None:
@@ -107,10 +107,10 @@ async def test_everything_is_written_late(server: EventHubsServer) -> None:
             held = max(held, connection._writer._size)
             await asyncio.sleep(0)
         assert MAX_HELD / 2 < held < 2 * MAX_HELD
-        assert bodies(await reader.take(len(large))) == large
+        assert bodies(await reader.receive(len(large))) == large
         await ask(server, "delay", milliseconds=0, seconds=0)
         append(server, [b"a"])
-        assert bodies(await reader.take(1)) == [b"a"]
+        assert bodies(await reader.receive(1)) == [b"a"]
         assert connection._writer._size == 0
 
 
@@ -150,19 +150,19 @@ async def test_receivers_are_slowed_down_without_an_error(
                 numbers = [b"%d" % number for number in range(40)]
                 await send(server, numbers, partition_id=partition)
             server.namespace.hub("other").publish(b"\x00\x53\x75\xa0\x01x", 0, 0)
-            assert bodies(await free.take(1)) == [b"x"]
-        assert bodies(await slow.take(10)) == [b"%d" % number for number in range(10)]
-        assert len(await also.take(10)) == 10
+            assert bodies(await free.receive(1)) == [b"x"]
+        assert bodies(await slow.receive(10)) == [b"%d" % number for number in range(10)]
+        assert len(await also.receive(10)) == 10
         for _ in range(3):
             server.housekeeper.sweep()
         clock.now += 0.5
         server.housekeeper.sweep()
-        assert bodies(await slow.take(5)) == [b"%d" % number for number in range(10, 15)]
-        assert len(await also.take(5)) == 5
+        assert bodies(await slow.receive(5)) == [b"%d" % number for number in range(10, 15)]
+        assert len(await also.receive(5)) == 5
         assert (slow.waiting, also.waiting) == (0, 0)
         clock.now += 60
         server.housekeeper.sweep()
-        assert bodies(await slow.take(25)) == [b"%d" % number for number in range(15, 40)]
+        assert bodies(await slow.receive(25)) == [b"%d" % number for number in range(15, 40)]
         assert slow.attached
 
 
@@ -180,7 +180,7 @@ async def test_receivers_that_get_nothing_for_a_while(
             await until(lambda: other.attached)
             assert (reader.waiting, other.waiting) == (0, 0)
         server.faults.slow_down(HUB, 0)
-        assert bodies(await reader.take(1)) == [b"a"]
+        assert bodies(await reader.receive(1)) == [b"a"]
 
 
 async def test_a_lost_acknowledgement_doubles_what_was_sent(server: EventHubsServer) -> None:
@@ -194,7 +194,7 @@ async def test_a_lost_acknowledgement_doubles_what_was_sent(server: EventHubsSer
 
 
 async def test_a_stolen_partition(server: EventHubsServer, clock: Clock) -> None:
-    """Its owner is told as if another had come, and keeps out until the thief has left."""
+    """Its owner is told as if another had come, and keeps out until the stealer has left."""
     async with Reader(server, owner_level=4) as owner, Reader(server, "1", owner_level=4) as other:
         await until(lambda: owner.attached and other.attached)
         assert await ask(server, "steal", hub=HUB, partition=0, seconds=60) == {"displaced": 1}

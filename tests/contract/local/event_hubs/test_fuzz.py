@@ -17,7 +17,11 @@ from proton import Message
 
 from local.event_hubs import EventHubsServer
 from local.event_hubs.connection import endpoints
-from local.event_hubs.connection.connection import MAX_READ_WHILE_PAUSED, READ_SIZE
+from local.event_hubs.connection.connection import (
+    MAX_READ_WHILE_PAUSED,
+    READ_SIZE,
+    ClientConnection,
+)
 from local.event_hubs.protocol.sasl import AMQP_HEADER
 from tests.support.event_hubs.client_helpers import (
     HUB,
@@ -143,6 +147,7 @@ async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsS
         await loop.sock_sendall(peer, BEGINNING + asks + frame(credit))
         await until(lambda: bool(server._service.connections))
         (connection,) = server._service.connections
+        assert isinstance(connection, ClientConnection)
         await until(lambda: len(connection.endpoints.links) == 2)
 
         async def ask_on() -> None:
@@ -161,7 +166,7 @@ async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsS
         append(server, [b"a"], 1)
         async with producer(server) as client, Reader(server, "1") as reader:
             await client.send_event(EventData(b"b"), partition_id="1")
-            assert bodies(await reader.take(2)) == [b"a", b"b"]
+            assert bodies(await reader.receive(2)) == [b"a", b"b"]
         answers = await loop.sock_recv(peer, 65536)
         assert answers.startswith(AMQP_HEADER)
         while connection._read_while_paused:

@@ -22,7 +22,7 @@ from local.functions_host.triggers.event_hubs.receiver import (
 )
 from local.functions_host.triggers.event_hubs.source import EventHubsSource
 from tests.support.event_hubs.client_helpers import HUB, Reader, append
-from tests.support.event_hubs.impatience import PROMPT
+from tests.support.event_hubs.prompt_clients import PROMPT
 
 
 def consumer(connection: str, hub: str = HUB) -> ConsumerClient:
@@ -83,11 +83,11 @@ async def test_events_come_as_they_were_received_and_once(server: EventHubsServe
     """Through a lost link, behind which the client goes on after the last event handed out."""
     append(server, [b"0", b"1", b"2"])
     async with Reader(server, client=consumer(server.connection_string)) as reader:
-        events: Any = await reader.take(3)
+        events: Any = await reader.receive(3)
         assert all(type(event) is ReceivedEvent for event in events)
         server.faults.detach_links(HUB)
         with pytest.raises(EventHubError, match="detach-forced"):
-            await reader.take(1)
+            await reader.receive(1)
     async with consumer(server.connection_string) as client:
         receiver: Any = client._create_consumer("$Default", "0", "-1", ignore)
         receiver._last_received_event = events[1]

@@ -50,7 +50,7 @@ async def test_a_token_that_expires_takes_its_links_along(clock: Clock) -> None:
         await until(lambda: reader.attached)
         await client.send_event(EventData(b"0"), partition_id="0")
         server.housekeeper.sweep()
-        await reader.take(1)
+        await reader.receive(1)
         clock.now += 24 * 3600
         server.housekeeper.sweep()
         error = str(await reader.failure())
@@ -102,7 +102,7 @@ async def test_a_publisher_that_does_not_publish_is_detached(clock: Clock) -> No
         server.housekeeper.sweep()
         assert len(server.namespace.hub(HUB).links) == 1
         await client.send_event(EventData(b"2"), partition_id="0")
-        assert bodies(await reader.take(3)) == [b"0", b"1", b"2"]
+        assert bodies(await reader.receive(3)) == [b"0", b"1", b"2"]
 
 
 async def test_a_connection_without_links_is_closed(clock: Clock) -> None:
@@ -124,7 +124,7 @@ async def test_a_connection_without_links_is_closed(clock: Clock) -> None:
         assert b"amqp:connection:forced" in answer
         assert b"inactive for more than the allowed 300000 milliseconds" in answer
         append(server, [b"a"])
-        assert bodies(await reader.take(1)) == [b"a"]
+        assert bodies(await reader.receive(1)) == [b"a"]
 
 
 async def test_retention_goes_on_without_traffic(clock: Clock) -> None:
@@ -160,7 +160,7 @@ async def test_hubs_and_groups_are_created_when_first_used() -> None:
         async with Reader(server, "2", group="new") as reader:
             await until(lambda: reader.attached)
             append(server, [b"a"], 2)
-            assert bodies(await reader.take(1)) == [b"a"]
+            assert bodies(await reader.receive(1)) == [b"a"]
         async with Reader(server, "2", group="?") as refused:
             assert "amqp:not-found" in str(await refused.failure())
         async with producer(server, eventhub_name="no_") as client:

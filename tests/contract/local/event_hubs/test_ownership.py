@@ -14,15 +14,15 @@ async def test_a_higher_owner_level_takes_over(server: EventHubsServer) -> None:
     """The old owner is told `link:stolen`; the new one goes on."""
     append(server, [b"a"])
     async with Reader(server, owner_level=1) as first:
-        await first.take(1)
+        await first.receive(1)
         async with Reader(server, owner_level=2) as second:
-            assert bodies(await second.take(1)) == [b"a"]
+            assert bodies(await second.receive(1)) == [b"a"]
             error = await first.failure()
             assert isinstance(error, ConnectionLostError)
             assert "amqp:link:stolen" in str(error)
             assert "higher epoch of '2'" in str(error)
             append(server, [b"b"])
-            assert bodies(await second.take(1)) == [b"b"]
+            assert bodies(await second.receive(1)) == [b"b"]
 
 
 async def test_an_equal_owner_level_takes_over(server: EventHubsServer) -> None:
@@ -32,7 +32,7 @@ async def test_an_equal_owner_level_takes_over(server: EventHubsServer) -> None:
         async with Reader(server, owner_level=0) as second:
             assert "amqp:link:stolen" in str(await first.failure())
             append(server, [b"a"])
-            assert bodies(await second.take(1)) == [b"a"]
+            assert bodies(await second.receive(1)) == [b"a"]
 
 
 async def test_a_lower_owner_level_is_refused(server: EventHubsServer) -> None:
@@ -42,7 +42,7 @@ async def test_a_lower_owner_level_is_refused(server: EventHubsServer) -> None:
         async with Reader(server, owner_level=4) as lower:
             assert "higher epoch '5' already exists" in str(await lower.failure())
         append(server, [b"a"])
-        assert bodies(await owner.take(1)) == [b"a"]
+        assert bodies(await owner.receive(1)) == [b"a"]
 
 
 async def test_without_an_owner_level_a_receiver_is_refused_by_an_owner(
@@ -55,7 +55,7 @@ async def test_without_an_owner_level_a_receiver_is_refused_by_an_owner(
             assert "amqp:link:stolen" in str(error)
             assert "non-epoch receiver is not allowed" in str(error)
         append(server, [b"a"])
-        assert bodies(await owner.take(1)) == [b"a"]
+        assert bodies(await owner.receive(1)) == [b"a"]
 
 
 async def test_an_owner_detaches_all_receivers_without_a_level(server: EventHubsServer) -> None:
@@ -65,15 +65,15 @@ async def test_an_owner_detaches_all_receivers_without_a_level(server: EventHubs
             assert "amqp:link:stolen" in str(await one.failure())
             assert "amqp:link:stolen" in str(await two.failure())
             append(server, [b"a"])
-            assert bodies(await owner.take(1)) == [b"a"]
+            assert bodies(await owner.receive(1)) == [b"a"]
 
 
 async def test_when_the_owner_has_left_its_level_is_forgotten(server: EventHubsServer) -> None:
     append(server, [b"a"])
     async with Reader(server, owner_level=9) as owner:
-        await owner.take(1)
+        await owner.receive(1)
     async with Reader(server) as plain:
-        assert bodies(await plain.take(1)) == [b"a"]
+        assert bodies(await plain.receive(1)) == [b"a"]
 
 
 async def test_the_sixth_receiver_is_refused_and_the_five_stay(server: EventHubsServer) -> None:
@@ -91,7 +91,7 @@ async def test_the_sixth_receiver_is_refused_and_the_five_stay(server: EventHubs
             assert "which is 5" in str(error)
         append(server, [b"a"])
         for reader in five:
-            assert bodies(await reader.take(1)) == [b"a"]
+            assert bodies(await reader.receive(1)) == [b"a"]
 
 
 async def test_a_receiver_that_vanishes_makes_room(server: EventHubsServer) -> None:
@@ -102,4 +102,4 @@ async def test_a_receiver_that_vanishes_makes_room(server: EventHubsServer) -> N
         await until(lambda: not server.namespace.hub(HUB).receivers(0, "$Default"))
         async with Reader(server, owner_level=1) as next_one:
             append(server, [b"a"])
-            assert bodies(await next_one.take(1)) == [b"a"]
+            assert bodies(await next_one.receive(1)) == [b"a"]

@@ -23,7 +23,7 @@ from local.event_hubs.__main__ import build_server, main, parse_arguments
 from local.services.ports import free_port
 from tests.support.event_hubs import client_helpers as support
 from tests.support.event_hubs.client_helpers import HUB, PATIENCE
-from tests.support.event_hubs.impatience import PROMPT
+from tests.support.event_hubs.prompt_clients import PROMPT
 
 ROOT = Path(__file__).parents[4]
 COMMAND = (sys.executable, "-m", "local.event_hubs")

@@ -138,6 +138,7 @@ async def stopped_reading(server: EventHubsServer) -> AsyncIterator[ClientConnec
         await until(lambda: bool(server.namespace.hub(HUB).receivers(0, "$Default")))
         append(server, [b"x" * 900_000] * 20)
         (connection,) = server._service.connections
+        assert isinstance(connection, ClientConnection)
         await until(lambda: connection._paused)
         yield connection
 
@@ -271,7 +272,7 @@ async def recorded_conversations(server: EventHubsServer) -> list[bytes]:
         reader._client._address = reader._client._address._replace(hostname=f"127.0.0.1:{port}")
         reader._consumer._source = reader._consumer._source.replace(f":{server.port}", f":{port}")
         async with reader:
-            assert bodies(await reader.take(1))
+            assert bodies(await reader.receive(1))
     return [bytes(conversation) for conversation in conversations]
 
 
@@ -295,7 +296,7 @@ async def test_damaged_conversations_hurt_nobody_else(
                 writer.transport.abort()
                 if round_number % 20 == 0:
                     await bystander.send_event(EventData(b"b"), partition_id="1")
-                    while bodies(await reader.take(1)) != [b"b"]:
+                    while bodies(await reader.receive(1)) != [b"b"]:
                         pass
     assert caplog.records == []
 

@@ -83,7 +83,7 @@ async def test_latest_means_from_now_on(server: EventHubsServer) -> None:
     async with Reader(server, position="@latest") as reader:
         await until(lambda: reader.attached)
         append(server, [b"new"])
-        assert bodies(await reader.take(1)) == [b"new"]
+        assert bodies(await reader.receive(1)) == [b"new"]
 
 
 async def test_a_waiting_receiver_is_woken_by_each_append(server: EventHubsServer) -> None:
@@ -92,7 +92,7 @@ async def test_a_waiting_receiver_is_woken_by_each_append(server: EventHubsServe
         await until(lambda: reader.attached)
         for number in range(20):
             append(server, [b"%d" % number])
-            assert bodies(await reader.take(1)) == [b"%d" % number]
+            assert bodies(await reader.receive(1)) == [b"%d" % number]
 
 
 async def test_small_credit_bounds_what_is_under_way(server: EventHubsServer) -> None:
@@ -132,7 +132,7 @@ async def test_last_enqueued_properties_are_tracked_on_request(server: EventHubs
     append(server, [b"a", b"b", b"c"])
     await send(server, [b"k"], partition_key="key with a header")
     async with Reader(server, track_last_enqueued_event_properties=True) as reader:
-        first = (await reader.take(1))[0]
+        first = (await reader.receive(1))[0]
         tracked = reader._consumer._last_received_event
         found = get_last_enqueued_event_properties(tracked)
     log = server.namespace.hub(HUB).partitions[0]

@@ -38,4 +38,4 @@ def test_every_key_has_a_partition(key: str, partitions: int) -> None:
 
 def test_turns() -> None:
     turns = RoundRobin(3)
-    assert [turns.take() for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]
+    assert [turns.next_partition() for _ in range(7)] == [0, 1, 2, 0, 1, 2, 0]

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.event_hubs.protocol.handshake import Layers
+from local.event_hubs.protocol.handshake import Handshake
 from local.event_hubs.protocol.sasl import AMQP_HEADER
-from local.event_hubs.protocol.websocket import WebSocketServer, is_http
+from local.event_hubs.protocol.websocket import MAX_FRAME_BYTES, WebSocketServer, is_http
 
 REQUEST = (
     b"GET /$servicebus/websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n"
@@ -97,32 +97,52 @@ def test_a_frame_against_the_rules_ends_it(frame: bytes, code: int) -> None:
     payload, answer = server.feed(frame)
     assert payload == b""
     assert server.closed
-    assert answer == b"\x88\x02" + code.to_bytes(2)
+    assert answer[:1] == b"\x88"
+    assert answer[2:4] == code.to_bytes(2)
 
 
 def test_a_close_is_answered() -> None:
     server = opened()
     assert server.feed(masked(b"\x03\xe8bye", CLOSE) + masked(b"late")) == (
         b"",
-        b"\x88\x02\x03\xe8",
+        b"\x88\x05\x03\xe8bye",
     )
     assert server.closed
 
 
 @pytest.mark.parametrize(
-    ("request_bytes", "reason"),
+    ("request_bytes", "status", "reason"),
     [
-        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"no request for a WebSocket"),
-        (REQUEST.replace(b"AMQPWSB10", b"mqtt"), b"amqp is spoken here"),
-        (b"GET /" + b"x" * 9000, b"too long"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426, b"WebSocket"),
+        (REQUEST.replace(b"AMQPWSB10", b"mqtt"), 400, b"amqp is spoken here"),
+        (b"GET /" + b"x" * 9000, 414, b"no more than 8192 bytes"),
     ],
 )
-def test_other_requests_are_refused(request_bytes: bytes, reason: bytes) -> None:
+def test_other_requests_are_refused(request_bytes: bytes, status: int, reason: bytes) -> None:
     server = WebSocketServer()
     _, answer = server.feed(request_bytes)
     assert server.closed
-    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
     assert reason in answer
+
+
+def test_an_early_ping_is_answered_after_the_handshake() -> None:
+    _, answer = WebSocketServer().feed(REQUEST + masked(b"hello", PING))
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert answer.endswith(b"\x8a\x05hello")
+
+
+def test_a_frame_larger_than_the_limit_is_refused() -> None:
+    server = opened()
+    _, answer = server.feed(b"\x82\xff" + (MAX_FRAME_BYTES + 1).to_bytes(8) + MASK)
+    assert server.closed
+    assert answer[2:4] == (1009).to_bytes(2)
+
+
+def test_nothing_is_written_after_a_close() -> None:
+    server = opened()
+    server.feed(masked(b"\x03\xe8", CLOSE))
+    assert server.frame(b"late") == b""
 
 
 @given(st.binary(max_size=60))
@@ -141,11 +161,11 @@ def test_only_what_begins_like_http_is_taken_for_it() -> None:
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
 def test_amqp_through_all_layers(step: int) -> None:
-    layers = Layers()
+    handshake = Handshake()
     stream = REQUEST + masked(AMQP_HEADER + b"fra") + masked(b"mes")
     found = b"".join(
-        layers.feed(stream[start : start + step])[0] for start in range(0, len(stream), step)
+        handshake.feed(stream[start : start + step])[0] for start in range(0, len(stream), step)
     )
-    assert layers.amqp
+    assert handshake.amqp
     assert found == b"frames"
-    assert layers.wrap(b"out") == b"\x82\x03out"
+    assert handshake.wrap(b"out") == b"\x82\x03out"
