@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser(with_host="host" in arguments)
     args = parser.parse_args(arguments)
     if args.command == "host":
-        from local.functions_host.supervisor import run  # noqa: PLC0415 - slow to load, host only
+        from local.functions_host.instances import run  # noqa: PLC0415 - slow to load, host only
 
         return run(args)
     directory = StateDirectory(args.state_dir.absolute())
@@ -63,7 +63,7 @@ def _parser(*, with_host: bool) -> argparse.ArgumentParser:
             )
     host = commands.add_parser("host", help="run the function app on the stack")
     if with_host:
-        from local.functions_host.supervisor import add_arguments  # noqa: PLC0415 - as in main
+        from local.functions_host.instances import add_arguments  # noqa: PLC0415 - as in main
 
         add_arguments(host)
     return parser

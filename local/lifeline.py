@@ -1,12 +1,14 @@
-"""A pipe whose end of file means: whoever started us is gone."""
+"""Reasons to stop: signals, and the lifeline, a pipe whose end means that our parent is gone."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 
 class LifelineError(Exception):
@@ -35,3 +37,22 @@ async def watch_stdin(at_end: Callable[[], None]) -> asyncio.ReadTransport:
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: _UntilEnd(at_end), sys.stdin)
     return transport
+
+
+@contextlib.asynccontextmanager
+async def stop_requested(*, lifeline: bool) -> AsyncIterator[asyncio.Event]:
+    """Yield an event that SIGTERM, SIGINT, SIGHUP and the end of the lifeline set.
+
+    Raises:
+        LifelineError: as `watch_stdin`.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, stop.set)
+    transport = await watch_stdin(stop.set) if lifeline else None
+    try:
+        yield stop
+    finally:
+        if transport is not None:
+            transport.close()

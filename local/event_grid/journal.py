@@ -1,4 +1,4 @@
-"""What a topic has promised, on disk: its subscriptions, and the deliveries that are not done."""
+"""A topic's journal on disk: its subscriptions and its pending deliveries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from local.event_grid.subscription import Subscription
 from local.files import write_atomically
 
 _SLACK = 1000
-"""Lines about what is done already before the file is written anew."""
+"""Lines about finished deliveries before the file is rewritten."""
 
 
 @dataclass(frozen=True)
-class Promise:
-    """An event that was taken, and the subscriptions that still wait for it."""
+class PendingDelivery:
+    """An accepted event, and the subscriptions that still wait for it."""
 
     key: str
     event: GridEvent
@@ -36,7 +36,7 @@ class Journal:
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
         self._subscriptions: dict[str, dict[str, Any]] = {}
-        self._promises: dict[str, dict[str, Any]] = {}
+        self._pending: dict[str, dict[str, Any]] = {}
         self._file: TextIO | None = None
         self._lines = 0
         if path is not None:
@@ -48,16 +48,16 @@ class Journal:
         """Those that were there at the end."""
         return [Subscription.from_request(record) for record in self._subscriptions.values()]
 
-    def promises(self) -> list[Promise]:
-        """What was not done at the end, oldest first."""
+    def pending(self) -> list[PendingDelivery]:
+        """Return the deliveries that were pending at the end, oldest first."""
         return [
-            Promise(
+            PendingDelivery(
                 key,
                 GridEvent(**{**record["event"], "schema": Schema(record["event"]["schema"])}),
                 record["received_at"],
                 tuple(record["waiting"]),
             )
-            for key, record in self._promises.items()
+            for key, record in self._pending.items()
         ]
 
     def subscribed(self, subscription: Subscription) -> None:
@@ -104,7 +104,7 @@ class Journal:
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
         self._lines += 1
-        if self._lines > 2 * (len(self._promises) + len(self._subscriptions)) + _SLACK:
+        if self._lines > 2 * (len(self._pending) + len(self._subscriptions)) + _SLACK:
             self._rewrite(self._path)
 
     def _apply(self, line: dict[str, Any]) -> None:
@@ -113,26 +113,26 @@ class Journal:
                 self._subscriptions[name] = record
             case {"unsubscribed": str(name)}:
                 self._subscriptions.pop(name, None)
-                for key in list(self._promises):
-                    self._keep_promise(key, name)
-            case {"accepted": str(key), **promise}:
-                self._promises[key] = dict(promise)
+                for key in list(self._pending):
+                    self._remove_pending(key, name)
+            case {"accepted": str(key), **delivery}:
+                self._pending[key] = dict(delivery)
             case {"ended": str(key), "subscription": str(name)}:
-                self._keep_promise(key, name)
+                self._remove_pending(key, name)
 
-    def _keep_promise(self, key: str, subscription: str) -> None:
-        record = self._promises.get(key)
+    def _remove_pending(self, key: str, subscription: str) -> None:
+        record = self._pending.get(key)
         if record is None:
             return
         record["waiting"] = [name for name in record["waiting"] if name != subscription]
         if not record["waiting"]:
-            del self._promises[key]
+            del self._pending[key]
 
     def _rewrite(self, path: Path) -> None:
         self.close()
         lines: list[dict[str, Any]] = [
             *({"subscribed": record} for record in self._subscriptions.values()),
-            *({"accepted": key, **record} for key, record in self._promises.items()),
+            *({"accepted": key, **record} for key, record in self._pending.items()),
         ]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in lines))
         self._lines = len(lines)

@@ -90,9 +90,9 @@ class Topic:
 
     def resume(self) -> None:
         """Go on with what an earlier process has not delivered."""
-        for promise in self._journal.promises():
-            accepted = Accepted(promise.event, promise.received_at, key=promise.key)
-            known = [self._subscriptions.get(name) for name in promise.waiting]
+        for pending in self._journal.pending():
+            accepted = Accepted(pending.event, pending.received_at, key=pending.key)
+            known = [self._subscriptions.get(name) for name in pending.waiting]
             self._start(accepted, [subscription for subscription in known if subscription])
 
     def _start(self, accepted: Accepted, takers: list[Subscription]) -> None:

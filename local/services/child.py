@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 from local.services.health import all_answer
 from local.services.process import ProcessIdentity, end_with_parent
@@ -18,7 +20,11 @@ _OWN_PREFIXES = ("BREAKER_", "PROCESSING_", "CONSOLE_", "EVENT_HUB", "EVENT_GRID
 
 
 class EndedAtOnceError(Exception):
-    """The process ended before it could be looked at; the message says how."""
+    """The process ended before its identity was read; the message gives the exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"ended with {describe_exit(code)}")
+        self.code = code
 
 
 class Child:
@@ -33,40 +39,45 @@ class Child:
 
     @classmethod
     async def start(cls, service: Service, log: Path) -> Child:
-        """Start the service; what it prints is appended to `log`.
+        """Start the service; its output is appended to `log`, unless it is a foreground one.
 
         Raises:
             OSError: the program cannot be run.
             EndedAtOnceError: it ran, and is gone already.
         """
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
-            process = await asyncio.create_subprocess_exec(
-                *service.command,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=REPOSITORY,
-                env=_inherited_environment() | dict(service.environment),
-                start_new_session=True,
-                preexec_fn=end_with_parent(),
-            )
+        if service.foreground:
+            process = await _spawn(service, cwd=None, environment=os.environ, output=None)
+        else:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            with log.open("ab") as output:
+                process = await _spawn(
+                    service, cwd=REPOSITORY, environment=_inherited_environment(), output=output
+                )
         try:
             identity = ProcessIdentity.of(process.pid)
         except ProcessLookupError:
-            raise EndedAtOnceError(f"ended with {describe_exit(await process.wait())}") from None
+            raise EndedAtOnceError(await process.wait()) from None
         return cls(service, process, identity)
+
+    @property
+    def exit_code(self) -> int | None:
+        """The exit code, negative for a signal; None while the process runs."""
+        return self._process.returncode
 
     async def wait(self) -> int:
         """Wait for its end; the exit code, negative for a signal."""
         return await self._process.wait()
 
-    async def wait_healthy(self, timeout: float) -> str | None:
-        """Wait until it answers; None, or why it does not: it exited, or `timeout` passed."""
+    async def wait_healthy(self, timeout: float | None) -> str | None:
+        """Wait until it answers; None, or why it does not: it exited, or `timeout` passed.
+
+        Args:
+            timeout: seconds; None waits until it answers or exits.
+        """
         ended = asyncio.ensure_future(self.wait())
         try:
             async with asyncio.timeout(timeout):
-                while not await all_answer(self.service.probes):
+                while not await self._is_ready():
                     done, _ = await asyncio.wait([ended], timeout=_POLL_SECONDS)
                     if done:
                         return f"ended with {describe_exit(ended.result())}"
@@ -79,20 +90,53 @@ class Child:
             return f"ended with {describe_exit(self._process.returncode)}"
         return None
 
-    async def stop(self, grace_seconds: float) -> None:
-        """TERM, wait up to `grace_seconds`, then KILL to whatever is left of its group."""
+    async def stop(self, grace_seconds: float) -> bool:
+        """TERM, wait up to `grace_seconds`, then KILL to the rest of its group.
+
+        Returns:
+            Whether the process ended within its grace period.
+        """
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(grace_seconds):
                 await self._process.wait()
+        in_time = self.exit_code is not None
         self.sweep()
         await self._process.wait()
+        return in_time
 
     def sweep(self) -> None:
-        """Kill what is left of its group, such as a helper that outlives its crashed parent."""
+        """Kill what is left of its group, such as a helper of a crash; remove its ready file."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.identity.pid, signal.SIGKILL)
+        if self.service.ready_file is not None:
+            self.service.ready_file(self.identity.pid).unlink(missing_ok=True)
+
+    async def _is_ready(self) -> bool:
+        file = self.service.ready_file
+        if file is not None and not file(self.identity.pid).exists():
+            return False
+        return await all_answer(self.service.probes)
+
+
+async def _spawn(
+    service: Service,
+    *,
+    cwd: Path | None,
+    environment: Mapping[str, str],
+    output: BinaryIO | None,
+) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *service.command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        cwd=cwd,
+        env={**environment, **service.environment},
+        start_new_session=True,
+        preexec_fn=end_with_parent(),
+    )
 
 
 def describe_exit(code: int) -> str:

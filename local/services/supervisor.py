@@ -34,6 +34,7 @@ class _Kept:
     child: Child | None = None
     started_at: float | None = None
     problem: str | None = None
+    exit_code: int | None = None
 
     def as_dict(self) -> dict[str, Any]:
         child = self.child
@@ -53,11 +54,14 @@ class _Kept:
 class Supervisor:
     """Owner of the children. Use from the main thread: their death signal hangs on it.
 
+    After `stop` the services can be started again; their restart budgets continue.
+
     Args:
         services: what to run; their `after` may name any other of them.
-        logs: directory of the logs, one for each service.
+        logs: directory of the logs, one for each service that is not a foreground one.
         record: called with `as_dict` of every service whenever a process or a state changes.
-        start_seconds: how long a service may take until it is healthy.
+        on_give_up: called when a service's restart budget is used up.
+        start_seconds: how long a service may take until it is healthy; None: as long as it runs.
         stop_seconds: how long one may take to end before it is killed.
     """
 
@@ -65,14 +69,16 @@ class Supervisor:
         self,
         services: Sequence[Service],
         logs: Path,
-        record: Callable[[list[dict[str, Any]]], None],
+        record: Callable[[list[dict[str, Any]]], None] = lambda services: None,
         *,
-        start_seconds: float = 30,
+        on_give_up: Callable[[], None] = lambda: None,
+        start_seconds: float | None = 30,
         stop_seconds: float = 5,
     ) -> None:
         self._kept = {service.name: _Kept(service, RestartBudget()) for service in services}
         self._logs = logs
         self._record = record
+        self._on_give_up = on_give_up
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
         self._keepers: list[asyncio.Task[None]] = []
@@ -89,52 +95,63 @@ class Supervisor:
                     group.create_task(self._bring_up(kept))
         except* StartError as errors:
             raise errors.exceptions[0] from None
-        self._keepers = [
-            asyncio.create_task(self._keep(kept), name=f"keep {kept.service.name}")
-            for kept in self._kept.values()
-        ]
 
     async def stop(self) -> None:
         """End all children in parallel; nothing of them is left afterwards."""
-        for keeper in self._keepers:
+        keepers, self._keepers = self._keepers, []
+        for keeper in keepers:
             keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        await asyncio.gather(*keepers, return_exceptions=True)
         await asyncio.gather(*(self._end(kept) for kept in self._kept.values()))
 
     async def _bring_up(self, kept: _Kept) -> None:
         for name in kept.service.after:
             await self._kept[name].healthy.wait()
-        if problem := await self._start(kept):
+        kept.state = "starting"
+        problem = await self._start(kept)
+        if problem and self._is_fatal(kept):
             raise StartError(f"{kept.service.name} {problem}{self._log_tail(kept.service)}")
+        self._keepers.append(
+            asyncio.create_task(self._keep(kept, problem), name=f"keep {kept.service.name}")
+        )
+
+    @staticmethod
+    def _is_fatal(kept: _Kept) -> bool:
+        """Return whether a start that failed is not tried again."""
+        fatal = kept.service.fatal_exit_code
+        return fatal is None or (kept.exit_code == fatal and not kept.healthy.is_set())
 
     async def _start(self, kept: _Kept) -> str | None:
         """Start its process and wait for health; None, or what went wrong."""
+        kept.exit_code = None
         try:
             kept.child = await Child.start(kept.service, self._log_of(kept.service))
         except EndedAtOnceError as error:
+            kept.exit_code = error.code
             return str(error)
         except OSError as error:
             return f"cannot be started: {error}"
         kept.started_at = time.time()
         self._changed()
         if problem := await kept.child.wait_healthy(self._start_seconds):
+            kept.exit_code = kept.child.exit_code
             return problem
         kept.state, kept.problem = "running", None
         kept.healthy.set()
         self._changed()
         return None
 
-    async def _keep(self, kept: _Kept) -> None:
-        """Bring a crashed service back, within its budget."""
+    async def _keep(self, kept: _Kept, problem: str | None) -> None:
+        """Bring a service back that crashed, or whose start had this problem, within its budget."""
         name = kept.service.name
-        while kept.child is not None:
-            ended = f"ended with {describe_exit(await kept.child.wait())}"
-            kept.child.sweep()
-            kept.child, kept.started_at = None, None
-            kept.state, kept.problem = "restarting", ended
-            self._changed()
-            problem: str | None = ended
+        while True:
+            if problem is None and kept.child is not None:
+                problem = f"ended with {describe_exit(await kept.child.wait())}"
             while problem:
+                await self._end(kept)
+                kept.started_at = None
+                kept.state, kept.problem = "restarting", problem
+                self._changed()
                 delay = kept.budget.next_delay()
                 if delay is None:
                     self._give_up(kept, problem)
@@ -143,10 +160,7 @@ class Supervisor:
                     "%s: %s; restart %d in %.1f s", name, problem, kept.budget.total, delay
                 )
                 await asyncio.sleep(delay)
-                if problem := await self._start(kept):
-                    await self._end(kept)
-                    kept.state, kept.problem = "restarting", problem
-                    self._changed()
+                problem = await self._start(kept)
             _log.warning("%s is back", name)
 
     def _give_up(self, kept: _Kept, problem: str) -> None:
@@ -155,12 +169,14 @@ class Supervisor:
         kept.problem = (
             f"gave up after {budget.limit} restarts in {budget.window_seconds:g} s, last: {problem}"
         )
-        _log.error("%s: %s; see %s", kept.service.name, kept.problem, self._log_of(kept.service))
+        where = "" if kept.service.foreground else f"; see {self._log_of(kept.service)}"
+        _log.error("%s: %s%s", kept.service.name, kept.problem, where)
         self._changed()
+        self._on_give_up()
 
     async def _end(self, kept: _Kept) -> None:
-        if kept.child is not None:
-            await kept.child.stop(self._stop_seconds)
+        if kept.child is not None and not await kept.child.stop(self._stop_seconds):
+            _log.warning("%s did not stop in time and was killed", kept.service.name)
         kept.child, kept.state = None, "stopped"
 
     def _changed(self) -> None:
@@ -174,6 +190,8 @@ class Supervisor:
         return self._logs / f"{service.name}.log"
 
     def _log_tail(self, service: Service, lines: int = 12) -> str:
+        if service.foreground:
+            return ""
         path = self._log_of(service)
         text = path.read_text(errors="replace") if path.exists() else ""
         tail = "\n".join(f"    {line}" for line in text.rstrip().splitlines()[-lines:])

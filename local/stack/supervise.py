@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import logging
 import os
-import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from local.files import write_json
-from local.lifeline import LifelineError, watch_stdin
+from local.lifeline import LifelineError, stop_requested
 from local.services import StartError, Supervisor
 from local.services.ports import PortError
 from local.services.process import ProcessIdentity, end_all
@@ -74,7 +73,7 @@ async def _run(options: StackOptions, report: Callable[[Outcome], bool], *, life
         directory.record(me, services)
 
     record([])
-    async with _stop_requested(lifeline=lifeline) as stop:
+    async with stop_requested(lifeline=lifeline) as stop:
         stack = compose(options, Secrets.generate(), me.pid)
         supervisor = Supervisor(stack.services, directory.logs, record)
         try:
@@ -127,18 +126,3 @@ def _write_files(options: StackOptions, stack: Stack) -> str | None:
     backup = write_settings_file(options.settings_file, stack.values)
     write_json(options.directory.endpoints_file, stack.endpoints)
     return f"kept your own {options.settings_file.name} as {backup}" if backup else None
-
-
-@contextlib.asynccontextmanager
-async def _stop_requested(*, lifeline: bool) -> AsyncIterator[asyncio.Event]:
-    """An event that SIGTERM, SIGINT, SIGHUP and the lifeline's end set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        loop.add_signal_handler(number, stop.set)
-    transport = await watch_stdin(stop.set) if lifeline else None
-    try:
-        yield stop
-    finally:
-        if transport is not None:
-            transport.close()

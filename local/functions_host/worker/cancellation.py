@@ -31,7 +31,7 @@ class CancellationToken:
 _LOOK_AGAIN_SECONDS = 0.05
 
 
-class Tenure(CancellationToken):
+class OwnershipToken(CancellationToken):
     """The token of somebody who owns something: it is cancelled when the ownership is lost.
 
     A process that was paused does not learn of that until it has asked. So whoever goes on asks
@@ -45,7 +45,7 @@ class Tenure(CancellationToken):
         super().__init__()
         self._is_certain = is_certain
 
-    async def lasts(self) -> bool:
+    async def confirm(self) -> bool:
         """Whether the owner may go on; waits until that is certain, one way or the other."""
         while not self.is_cancelled() and not self._is_certain():
             await super().wait(_LOOK_AGAIN_SECONDS)
@@ -53,4 +53,4 @@ class Tenure(CancellationToken):
 
     async def wait(self, timeout: float | None = None) -> bool:
         """Wait at most `timeout` seconds, and then for certainty; whether the end has come."""
-        return await super().wait(timeout) or not await self.lasts()
+        return await super().wait(timeout) or not await self.confirm()

@@ -193,7 +193,7 @@ class EventHubsListener:
     async def _on_error(self, context: SdkPartitionContext | None, error: Exception) -> None:
         place = "load balancing" if context is None else f"partition {context.partition_id}"
         _log.warning(
-            "'Functions.%s': %s: %s", self._function.name, place, self._source.explained(error)
+            "'Functions.%s': %s: %s", self._function.name, place, self._source.explain(error)
         )
 
     async def _before_release(self, partition: str) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from breaker.configuration.host_options import EventHubsOptions
 from local.functions_host.triggers.event_hubs.encoding import data_type_of, encode_batch, encode_one
-from local.functions_host.worker.cancellation import Tenure
+from local.functions_host.worker.cancellation import OwnershipToken
 from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.worker.functions import Function
 
@@ -49,7 +49,7 @@ class PartitionProcessor:
         self._checkpoint = checkpoint
         self._busy = busy
         self._clock = clock
-        self._tenure = Tenure(is_owner)
+        self._ownership = OwnershipToken(is_owner)
         self._data_type = data_type_of(function.trigger)
         self._many = str(function.trigger.get("cardinality", "one")).lower() == "many"
         self._waiting: list[ReceivedEvent] = []
@@ -57,7 +57,7 @@ class PartitionProcessor:
 
     def cancel(self) -> None:
         """Stop or ownership lost: end retries, start nothing more, write no more checkpoints."""
-        self._tenure.cancel()
+        self._ownership.cancel()
 
     async def process(self, events: Sequence[ReceivedEvent]) -> None:
         """Hand events to the function, then checkpoint the last of them.
@@ -68,13 +68,13 @@ class PartitionProcessor:
         """
         async with self._busy:
             for batch in self._batches(events):
-                if not await self._tenure.lasts():
+                if not await self._ownership.confirm():
                     return
                 if self._many:
                     await self._invoke_many(batch)
                 else:
                     await self._invoke_each(batch)
-                if not await self._tenure.lasts():
+                if not await self._ownership.confirm():
                     return
                 await self._checkpoint.advance(self._partition, batch[-1])
 
@@ -99,18 +99,18 @@ class PartitionProcessor:
         await self._executor.execute(
             self._function,
             Invocation(datum, metadata, "(null)", self._details(events), logging.DEBUG),
-            self._tenure,
+            self._ownership,
         )
 
     async def _invoke_each(self, events: Sequence[ReceivedEvent]) -> None:
         for event in events:
-            if not await self._tenure.lasts():
+            if not await self._ownership.confirm():
                 return
             datum, metadata = encode_one(event, self._data_type, self._context_json)
             await self._executor.execute(
                 self._function,
                 Invocation(datum, metadata, "(null)", self._details([event]), logging.DEBUG),
-                self._tenure,
+                self._ownership,
             )
 
     def _details(self, events: Sequence[ReceivedEvent]) -> Any:

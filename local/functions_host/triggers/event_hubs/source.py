@@ -54,7 +54,7 @@ class EventHubsSource:
         """False for an emulator, such as this stack's endpoint, as the SDK takes it."""
         return parse_settings(self.connection).get("usedevelopmentemulator") != "true"
 
-    def explained(self, error: Exception) -> str:
+    def explain(self, error: Exception) -> str:
         """The SDK's text, and which setting to look at where the text names none."""
         text = str(error)
         if "Status code: 404" in text:

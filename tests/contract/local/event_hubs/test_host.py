@@ -118,7 +118,7 @@ async def test_the_sdks_errors_are_explained(
         with pytest.raises(EventHubError) as error:
             await client.get_partition_ids()
     source = EventHubsSource(connection, hub, "$Default", "")
-    explained = source.explained(error.value)
+    explained = source.explain(error.value)
     assert explained.startswith(told)
     assert explained.endswith(str(error.value))
     assert "SharedAccessKey" not in explained + repr(source)
@@ -128,5 +128,5 @@ async def test_an_error_that_says_all_stays_as_it_is(server: EventHubsServer) ->
     async with Reader(server, group="nosuch") as reader:
         error = await reader.failure()
     source = EventHubsSource(server.connection_string, HUB, "nosuch", "")
-    assert source.explained(error) == str(error)
+    assert source.explain(error) == str(error)
     assert "events/ConsumerGroups/nosuch" in str(error)

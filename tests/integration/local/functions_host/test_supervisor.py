@@ -156,7 +156,7 @@ def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path:
         assert running.process.wait(60) == 1
         log = running.log.read_text()
     assert "told to end" in log
-    assert "instance 0 could not start" in log
+    assert "not started: instance 0 ended with exit code 1" in log
     state = tmp_path / "state"
     assert f"no local stack is up: start it with `python -m local up --state-dir {state}`" in log
 
@@ -168,8 +168,8 @@ def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         assert running.process.wait(60) == 1
         log = running.log.read_text()
-    assert log.count("restarting") == 5
-    assert "instance 0 ended 6 times within 60 seconds (last with code 1): giving up" in log
+    assert log.count("; restart ") == 5
+    assert "instance 0: gave up after 5 restarts in 60 s, last: ended with exit code 1" in log
 
 
 def test_a_site_that_is_stopped_starts_no_instance_until_it_is_started(tmp_path: Path) -> None:

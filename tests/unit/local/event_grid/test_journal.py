@@ -98,7 +98,7 @@ async def test_what_waits_for_a_subscription_goes_with_it(path: Path) -> None:
     await first.attempted(2)
     first.topic.unsubscribe("hook")
     await first.topic.aclose()
-    assert [promise.waiting for promise in Journal(path).promises()] == [("other",)]
+    assert [delivery.waiting for delivery in Journal(path).pending()] == [("other",)]
 
 
 async def test_an_event_is_no_younger_after_a_restart(path: Path) -> None:
@@ -112,7 +112,7 @@ async def test_an_event_is_no_younger_after_a_restart(path: Path) -> None:
     second.topic.resume()
     await until(lambda: second.statuses() == ["dead_lettered"])
     await second.topic.aclose()
-    assert Journal(path).promises() == []
+    assert Journal(path).pending() == []
 
 
 async def test_a_line_that_a_crash_has_cut_off_is_passed_over(path: Path) -> None:
@@ -122,8 +122,8 @@ async def test_a_line_that_a_crash_has_cut_off_is_passed_over(path: Path) -> Non
     journal.close()
     with path.open("a") as file:
         file.write('{"ended": "key", "subscr')
-    (promise,) = Journal(path).promises()
-    assert (promise.event, promise.received_at) == (event(), 5.0)
+    (delivery,) = Journal(path).pending()
+    assert (delivery.event, delivery.received_at) == (event(), 5.0)
 
 
 def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

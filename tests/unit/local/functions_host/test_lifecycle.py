@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from local.functions_host.host import Host
-from local.functions_host.supervisor import Supervisor
+from local.functions_host.instances import Instances
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import Function
 
@@ -79,10 +79,10 @@ async def test_an_unreadable_site_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """And again when it was readable meanwhile."""
-    supervisor = Supervisor(argparse.Namespace(state_dir=tmp_path, instances=0))
+    instances = Instances(argparse.Namespace(state_dir=tmp_path, instances=0, grace=1))
     site = tmp_path / "site.json"
     with caplog.at_level(logging.ERROR):
         for text in ("{", "{", '{"state": "Running"}', "{"):
             site.write_text(text)
-            await supervisor._follow_site()
+            await instances._follow_site()
     assert len(caplog.records) == 2
