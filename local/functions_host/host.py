@@ -13,7 +13,7 @@ from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import Function
 
 if TYPE_CHECKING:
-    from local.functions_host.site.listeners import ListenerFactory
+    from local.functions_host.triggers.factory import ListenerFactory
 
 _log = logging.getLogger("Host.General")
 

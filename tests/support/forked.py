@@ -29,7 +29,7 @@ PRELOADED = [
     "local.stack.status",
     "local.stack.up",
     "local.functions_host.site.instance",
-    "local.functions_host.site.listeners",
+    "local.functions_host.triggers.factory",
     "local.functions_host.site.manual",
     "local.functions_host.worker.outputs",
     "loadtest.runner",

@@ -32,7 +32,7 @@ from local.functions_host.worker.worker import Worker
 from local.lifeline import watch_stdin
 
 if TYPE_CHECKING:
-    from local.functions_host.site.listeners import ListenerFactory
+    from local.functions_host.triggers.factory import ListenerFactory
     from local.functions_host.worker.outputs import OutputWriter
 
 _log = logging.getLogger("Host.Startup")
@@ -228,7 +228,7 @@ def _listeners(
     """What listens, its settings checked; None when every function waits to be called."""
     if all(function.kind in WAITING for function in active):
         return None
-    from local.functions_host.site.listeners import ListenerFactory  # noqa: PLC0415
+    from local.functions_host.triggers.factory import ListenerFactory  # noqa: PLC0415
 
     factory = ListenerFactory(settings, host_json, executor, balancing, identity)
     factory.check(active)

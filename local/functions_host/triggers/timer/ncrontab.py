@@ -1,4 +1,9 @@
-"""NCRONTAB: the six-field schedules of timer triggers, seconds first. Pure."""
+"""NCRONTAB: the six-field schedules of timer triggers, seconds first. Pure.
+
+Not croniter: it accepts what NCRONTAB refuses (`L`, `#`, `@daily`, ranges that run backwards),
+refuses full names of months and days, and its errors name no field. cronsim, in addition, matches
+a day by either of its two fields.
+"""
 
 from __future__ import annotations
 

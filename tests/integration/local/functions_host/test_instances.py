@@ -25,10 +25,14 @@ from tests.support.local.functions_host import clean_environment
 from tests.support.processes import wait_for, wait_until_gone
 
 _APP = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 import azure.functions as func
-if Path(os.environ["BROKEN"]).exists():
+broken = Path(os.environ["BROKEN"])
+if broken.exists():
+    if broken.read_text() == "once":
+        broken.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
     sys.exit("told to end")
 app = func.FunctionApp()
 @app.route()
@@ -159,6 +163,15 @@ def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path:
     assert "not started: instance 0 ended with exit code 1" in log
     state = tmp_path / "state"
     assert f"no local stack is up: start it with `python -m local up --state-dir {state}`" in log
+
+
+def test_an_instance_that_is_killed_during_its_first_start_is_started_again(tmp_path: Path) -> None:
+    """Only an app that cannot be loaded ends in the same way at another start."""
+    (tmp_path / "broken").write_text("once")
+    with supervised(tmp_path) as running:
+        running.wait_for_instances(1)
+        log = running.log.read_text()
+    assert "instance 0: ended with signal SIGKILL; restart 1" in log
 
 
 def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
