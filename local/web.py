@@ -1,9 +1,60 @@
-"""What the HTTP endpoints share: bounded bodies and Azure's error form."""
+"""Parts that the HTTP endpoints share: the server, bounded bodies and Azure's error form."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import uvicorn
+from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
+
+
+class Server:
+    """A uvicorn server on the running loop, without signal handlers: the process has its own.
+
+    Args:
+        app: the application.
+        listener: a socket that listens already; `stop` closes it.
+    """
+
+    def __init__(self, app: Starlette, listener: socket.socket) -> None:
+        self._listener = listener
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            log_level="warning",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=1,
+        )
+        self._server = _WithoutSignals(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        self._task = asyncio.get_running_loop().create_task(
+            self._server.serve(sockets=[self._listener])
+        )
+        # The socket listens already: requests before uvicorn is ready wait in its backlog.
+        await asyncio.sleep(0)
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests end for a moment, close."""
+        self._server.should_exit = True
+        if self._task is not None:
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self._listener.close()
+
+
+class _WithoutSignals(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class BodyTooLargeError(Exception):

@@ -1,4 +1,7 @@
-"""When a failed delivery is tried again: Event Grid's documented schedule."""
+"""When a failed delivery is tried again: Event Grid's documented schedule.
+
+Not tenacity: the time to live counts from when the event was accepted, also before a restart.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""How often a crashed child may come back."""
+"""How often a crashed child may come back.
+
+Not tenacity: the limit holds for a moving window, and a child that ran for long starts with a new
+budget.
+"""
 
 from __future__ import annotations
 

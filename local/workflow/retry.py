@@ -1,4 +1,7 @@
-"""The retry policies of a Logic App's HTTP actions."""
+"""The retry policies of a Logic App's HTTP actions.
+
+Not tenacity: a run continues after a restart, so the wait follows from the attempts it has stored.
+"""
 
 from __future__ import annotations
 

@@ -9,13 +9,9 @@ POST   /faults/...      see `fault_routes.py`
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import Iterator
 from typing import Any
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -29,6 +25,7 @@ from local.event_hubs.errors import NOT_FOUND, AmqpError
 from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.service import Service
 from local.event_hubs.sockets import listen
+from local.web import Server
 
 
 class ControlApp:
@@ -101,8 +98,7 @@ class ControlServer:
         self._host = host
         self._port = port
         self._socket: socket.socket | None = None
-        self._server: _Uvicorn | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._server: Server | None = None
 
     @property
     def url(self) -> str:
@@ -118,25 +114,13 @@ class ControlServer:
             OSError: the port is taken.
         """
         self._socket = listen(self._host, self._port)
-        config = uvicorn.Config(self._app, log_level="warning", lifespan="off", access_log=False)
-        self._server = _Uvicorn(config)
-        self._task = asyncio.create_task(self._server.serve([self._socket]))
+        self._server = Server(self._app, self._socket)
+        await self._server.start()
 
     async def stop(self) -> None:
-        """Stop listening and wait for the requests at hand."""
-        if self._server is not None and self._task is not None:
-            self._server.should_exit = True
-            await self._task
-        if self._socket is not None:
-            self._socket.close()
-
-
-class _Uvicorn(uvicorn.Server):
-    """A guest in somebody's event loop: signals are the host's business."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
+        """Stop listening and let requests end for a moment."""
+        if self._server is not None:
+            await self._server.stop()
 
 
 async def _amqp_error(request: Request, error: Exception) -> Response:

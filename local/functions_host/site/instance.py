@@ -22,7 +22,7 @@ from local.functions_host.host_json import load_host_json
 from local.functions_host.logs import apply_log_levels
 from local.functions_host.site.admin import Admin
 from local.functions_host.site.banner import print_functions
-from local.functions_host.site.web import Server, bind, compose
+from local.functions_host.site.web import bind, compose
 from local.functions_host.triggers.event_grid import EventGridWebhook
 from local.functions_host.triggers.event_hubs.balancing import Balancing
 from local.functions_host.triggers.http.endpoints import Endpoint, HttpFunctions
@@ -30,6 +30,7 @@ from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import WAITING, Function, check_supported
 from local.functions_host.worker.worker import Worker
 from local.lifeline import watch_stdin
+from local.web import Server
 
 if TYPE_CHECKING:
     from local.functions_host.triggers.factory import ListenerFactory

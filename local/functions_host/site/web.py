@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -72,37 +69,3 @@ def compose(
             Route(f"{prefix}/{{path:path}}", call, methods=_METHODS),
         ]
     )
-
-
-class Server:
-    """uvicorn on this loop, without its signal handlers: the host has its own."""
-
-    def __init__(self, app: Starlette, listener: socket.socket) -> None:
-        self._listener = listener
-        config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1
-        )
-        self._server = _QuietServer(config)
-        self._task: asyncio.Task[None] | None = None
-
-    async def start(self) -> None:
-        """Begin to serve."""
-        self._task = asyncio.get_running_loop().create_task(
-            self._server.serve(sockets=[self._listener])
-        )
-        # The socket listens already: what arrives before uvicorn is ready waits in its backlog.
-        await asyncio.sleep(0)
-
-    async def stop(self) -> None:
-        """Stop accepting, let requests end for a moment, close."""
-        self._server.should_exit = True
-        if self._task is not None:
-            with suppress(asyncio.CancelledError):
-                await self._task
-        self._listener.close()
-
-
-class _QuietServer(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield

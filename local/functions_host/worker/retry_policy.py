@@ -1,4 +1,7 @@
-"""When to run a failed function again, and after how long. Pure: no clock, no sleep."""
+"""When to run a failed function again, and after how long. Pure: no clock, no sleep.
+
+Not tenacity: between two attempts the host counts the retry as outstanding and may be drained.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ from tests.support.event_hubs.client_helpers import HUB, PATIENCE, Reader
 from tests.support.event_hubs.prompt_clients import PROMPT, PROMPT_RECEIVER
 
 
-def _mend_uamqp() -> None:
+def _fix_uamqp_producer() -> None:
     """Let a producer on uamqp publish: this release hands uamqp a list that it cannot take."""
     from azure.eventhub._transport._uamqp_transport import UamqpTransport
 
@@ -50,7 +50,7 @@ def _mend_uamqp() -> None:
 
 
 if find_spec("uamqp") is not None:
-    _mend_uamqp()
+    _fix_uamqp_producer()
 
 
 @dataclass(frozen=True)

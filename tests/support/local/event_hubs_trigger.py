@@ -29,7 +29,7 @@ class Trigger:
     behaviour: Path
     container: ContainerClient
 
-    def tell(self, behaviour: str) -> None:
+    def set_behaviour(self, behaviour: str) -> None:
         """Change what the function does."""
         fresh = self.behaviour.with_suffix(".new")
         fresh.write_text(behaviour)
@@ -99,6 +99,6 @@ def event_hubs_trigger(
         host_processes(directory, settings) as hosts,
     ):
         trigger = Trigger(endpoint, storage, hub, hosts, records, behaviour, container)
-        trigger.tell("return")
+        trigger.set_behaviour("return")
         yield trigger
     httpx.delete(url)

@@ -72,7 +72,7 @@ def test_a_function_that_returns_is_checkpointed_at_the_batchs_last_event(
 
 def test_a_function_that_raises_is_checkpointed_too(trigger: Trigger) -> None:
     """Without a retry policy a failed batch is passed by: that is how events get lost."""
-    trigger.tell("raise")
+    trigger.set_behaviour("raise")
     trigger.send("a", "b")
     host = trigger.hosts.start("events")
     wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
@@ -84,7 +84,7 @@ def test_a_retry_policy_for_ever_holds_the_checkpoint_of_its_partition_alone(
     trigger: Trigger,
 ) -> None:
     """Each attempt is an invocation of its own, counted from 0; other partitions go on."""
-    trigger.tell("raise")
+    trigger.set_behaviour("raise")
     trigger.send("a", "b")
     trigger.hosts.start("events", RETRY="forever")
     _started(trigger, 4)
@@ -96,7 +96,7 @@ def test_a_retry_policy_for_ever_holds_the_checkpoint_of_its_partition_alone(
     assert trigger.checkpoint() is None
     trigger.send("elsewhere", partition="1")
     wait_for(lambda: _sequences(trigger, "1"), "the other partition's event")
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     wait_for(lambda: trigger.checkpoint() == 2, "the checkpoint after all")
     wait_for(lambda: trigger.checkpoint("1") == 0, "the other partition's checkpoint")
 
@@ -104,14 +104,14 @@ def test_a_retry_policy_for_ever_holds_the_checkpoint_of_its_partition_alone(
 def test_a_stop_during_retries_writes_no_checkpoint_and_the_next_host_begins_again(
     trigger: Trigger,
 ) -> None:
-    trigger.tell("raise")
+    trigger.set_behaviour("raise")
     trigger.send("a", "b")
     host = trigger.hosts.start("events", RETRY="forever")
     _started(trigger, 2)
     assert host.terminate() == 0
     assert trigger.checkpoint() is None
     before = len(trigger.records.starts())
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     trigger.hosts.start("events", RETRY="forever")
     wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
     again = trigger.records.starts()[before:]
@@ -122,7 +122,7 @@ def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
     trigger: Trigger,
 ) -> None:
     """The invocation gets the grace period; its partition is given back only after it ended."""
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events", "--grace", "100")
     _started(trigger)
@@ -131,7 +131,7 @@ def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
     host.process.send_signal(signal.SIGTERM)
     wait_for(lambda: trigger.owners()["1"] == "", "the idle partition given back")
     assert stays(lambda: trigger.owners()["0"] == owner, 0.5)
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     assert host.process.wait(60) == 0
     assert len(trigger.records.ends()) == 1
     assert trigger.owners() == {"0": "", "1": ""}
@@ -139,7 +139,7 @@ def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
 
 
 def test_a_function_that_does_not_end_is_ended_after_the_grace_period(trigger: Trigger) -> None:
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events", "--grace", "0.5")
     _started(trigger)
@@ -164,7 +164,7 @@ def test_a_restart_owns_its_partitions_at_once_and_goes_on_behind_the_checkpoint
 
 
 def test_drain_lets_the_batch_end_and_checkpoints_it(trigger: Trigger) -> None:
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events").wait_started()
     _started(trigger)
@@ -173,7 +173,7 @@ def test_drain_lets_the_batch_end_and_checkpoints_it(trigger: Trigger) -> None:
     found = httpx.get(status).json()
     assert found == {"state": "InProgress", "outstandingInvocations": 1, "outstandingRetries": 0}
     trigger.send("b")
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     wait_for_status(status, lambda answer: answer["state"] == "Completed", "the drain")
     wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
     wait_for(lambda: trigger.owners() == {"0": "", "1": ""}, "the partitions given back")
@@ -183,7 +183,7 @@ def test_drain_lets_the_batch_end_and_checkpoints_it(trigger: Trigger) -> None:
 
 
 def test_drain_never_completes_while_a_retry_is_outstanding(trigger: Trigger) -> None:
-    trigger.tell("raise")
+    trigger.set_behaviour("raise")
     trigger.send("a")
     host = trigger.hosts.start("events", RETRY="forever").wait_started()
     _started(trigger, 2)
@@ -192,7 +192,7 @@ def test_drain_never_completes_while_a_retry_is_outstanding(trigger: Trigger) ->
     assert stays(lambda: httpx.get(status).json()["outstandingRetries"] == 1, 1)
     assert httpx.get(status).json()["state"] == "InProgress"
     assert trigger.checkpoint() is None
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     wait_for_status(status, lambda answer: answer["state"] == "Completed", "the drain")
     wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
 
@@ -222,12 +222,12 @@ def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoi
         return set(pids.values()) == {host.pid for host in hosts}
 
     wait_for(handled_by_both, "events handled by both hosts")
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send("in flight")
     wait_for(lambda: _sequences(trigger)[-1:] == [sent], "the event in flight")
     victim = next(host for host in hosts if host.pid == trigger.records.starts()[-1]["pid"])
     victim.kill()
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     wait_for(lambda: trigger.checkpoint("0") == sent, "the takeover")
     # Redelivered from behind the checkpoint, by the other one, and nothing before it.
     assert _sequences(trigger)[-2:] == [sent, sent]
@@ -243,14 +243,14 @@ def test_a_paused_host_that_wakes_after_its_lease_was_taken_changes_nothing(
     """
     hosts = [trigger.hosts.start("events") for _ in range(2)]
     wait_for(lambda: len(set(trigger.owners().values()) - {""}) == 2, "two owners")
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send(*(str(number) for number in range(15)))  # ten are a batch, five wait in the host
     _started(trigger)
     pid = trigger.records.starts()[0]["pid"]
     paused = next(host for host in hosts if host.pid == pid)
     paused.process.send_signal(signal.SIGSTOP)
     try:
-        trigger.tell("return")
+        trigger.set_behaviour("return")
         wait_for(lambda: trigger.checkpoint() == 14, "the takeover")
         trigger.send("more")
         wait_for(lambda: trigger.checkpoint() == 15, "what came after it")
@@ -281,7 +281,7 @@ def test_events_of_a_dropped_connection_are_received_again(trigger: Trigger) -> 
 def test_events_already_fetched_when_a_link_is_lost_come_once_and_in_order(
     trigger: Trigger, fault: str
 ) -> None:
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send(*(str(number) for number in range(15)))  # ten are a batch, five wait in the host
     trigger.hosts.start("events")
     _started(trigger)
@@ -292,7 +292,7 @@ def test_events_already_fetched_when_a_link_is_lost_come_once_and_in_order(
     assert lost.is_success, lost.text
     wait_for(lambda: _links(trigger) == PARTITIONS, "the new link")
     trigger.send(*(str(number) for number in range(15, 20)))
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     wait_for(lambda: trigger.checkpoint() == 19, "the last checkpoint")
     assert _sequences(trigger) == list(range(20))
 
@@ -382,7 +382,7 @@ def test_a_host_waits_for_services_that_are_not_there_yet(trigger: Trigger) -> N
 
 
 async def test_the_hosts_loop_serves_http_while_a_batch_is_processed(trigger: Trigger) -> None:
-    trigger.tell("hang")
+    trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events").wait_started()
     await asyncio.to_thread(_started, trigger)

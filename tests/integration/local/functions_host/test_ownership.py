@@ -148,7 +148,7 @@ def test_sixteen_partitions_over_five_hosts_through_a_crash_a_newcomer_and_a_sto
         for partition in left:
             producer.send_batch([EventData("before")], partition_id=partition)
         wait_for(lambda: trigger.checkpoints() == dict.fromkeys(left, 0), "the checkpoints")
-        trigger.tell("hang")
+        trigger.set_behaviour("hang")
         for partition in left:
             producer.send_batch([EventData("in flight")], partition_id=partition)
         wait_for(lambda: {(p, 1) for p in left} <= set(_handled(trigger)), "the events in flight")
@@ -157,7 +157,7 @@ def test_sixteen_partitions_over_five_hosts_through_a_crash_a_newcomer_and_a_sto
     # checkpoints. Blob storage tells times in whole seconds: a lease may seem one second older.
     victim.kill()
     killed, before = time.monotonic(), len(_handled(trigger))
-    trigger.tell("return")
+    trigger.set_behaviour("return")
     watcher.balance(hosts, FOUR)
     looks = watcher.since(killed)
     for partition in left:
