@@ -22,7 +22,7 @@ from breaker.stores.redis import connect
 from console.app import create_app
 from console.backplane.redis_coordination import RedisCoordination
 from console.backplane.redis_stream import RedisBackplane
-from console.reader.vitals import RedisVitalSigns
+from console.reader.vitals import RedisVitals
 from console.server import configure
 from console.settings import ConsoleSettings
 
@@ -41,7 +41,7 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
         settings,
         coordination=RedisCoordination(client, breaker.name, timeout_seconds=seconds),
         backplane=RedisBackplane(client, breaker.name, timeout_seconds=seconds),
-        signs=RedisVitalSigns(client, breaker.name),
+        vitals=RedisVitals(client, breaker.name),
         app_settings=values,
         close=client.aclose,
     )

@@ -16,30 +16,30 @@ from starlette.routing import Route
 from breaker import CircuitBreaker
 from console.access.auth import Auth
 from console.access.login import Login
-from console.access.revoked_sessions import EndedSessions
+from console.access.revoked_sessions import RevokedSessions
 from console.access.session import Sessions
 from console.background import start
 from console.backplane.coordination import Coordination, MemoryCoordination
 from console.backplane.stream import Backplane, MemoryBackplane
 from console.circuit.actions import ActionsApi
-from console.circuit.alert_delivery import deliver_for_ever
+from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.circuit.approvals import ApprovalsApi
 from console.live.circuit_feed import feed_circuit
 from console.live.fanout import Fanout
 from console.live.incident_log import IncidentLog
-from console.live.presence import Watchers
+from console.live.presence import Presence
 from console.live.websocket import Live
 from console.poison.api import PoisonApi
 from console.poison.catalogue import Catalogue
-from console.poison.lazy_operations import Tools
+from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import RedriveApi
-from console.reader.duties import Duties
-from console.reader.election import Leader
-from console.reader.vitals import NoVitalSigns, VitalSigns
+from console.reader.duties import ReaderTasks
+from console.reader.election import Election
+from console.reader.vitals import NoVitals, VitalsSource
 from console.settings import ConsoleSettings
 from console.web.headers import SecurityHeaders
 from console.web.pages import page_routes
-from console.web.responses import ERRORS, Answer
+from console.web.responses import ERRORS, ApiResponse
 
 
 def create_app(
@@ -48,7 +48,7 @@ def create_app(
     *,
     coordination: Coordination | None = None,
     backplane: Backplane | None = None,
-    signs: VitalSigns | None = None,
+    vitals: VitalsSource | None = None,
     app_settings: Mapping[str, str] | None = None,
     close: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
@@ -59,45 +59,45 @@ def create_app(
         settings: the console's own.
         coordination: shared by all instances; by default this one is alone.
         backplane: likewise.
-        signs: where the function app writes its vitals.
+        vitals: where the function app writes its vitals.
         app_settings: the function app's own settings, for its hub, its storage and its handler.
         close: closes what those need, at the end.
     """
     coordination = coordination or MemoryCoordination()
     backplane = backplane or MemoryBackplane(coordination)
     fanout = Fanout(backplane, instance=instance_name())
-    watchers = Watchers(coordination)
-    sessions, ended = Sessions(settings.token), EndedSessions(coordination)
+    presence = Presence(coordination)
+    sessions, revoked = Sessions(settings.token), RevokedSessions(coordination)
     log = IncidentLog(backplane)
-    tools = Tools(app_settings or {})
-    catalogue = Catalogue(tools.poison, coordination, lambda: fanout.snapshot.redrive_text)
-    redrive = RedriveApi(tools, coordination, backplane, log, catalogue)
-    duties = Duties(
+    operations = LazyOperations(app_settings or {})
+    catalogue = Catalogue(operations.poison, coordination, lambda: fanout.snapshot.redrive_text)
+    redrive = RedriveApi(operations, coordination, backplane, log, catalogue)
+    tasks = ReaderTasks(
         coordination,
         fanout,
-        signs or NoVitalSigns(),
-        tools,
+        vitals or NoVitals(),
+        operations,
         settings,
         failures=lambda: breaker.circuit.failures,
     )
-    leader = Leader(
+    election = Election(
         coordination,
         backplane,
-        (duties.vitals, duties.partitions, duties.tail, duties.lost_redrives),
+        (tasks.vitals, tasks.partitions, tasks.tail, tasks.lost_redrives),
     )
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with breaker:
-            await ended.load()
+            await revoked.load()
             running = start(
-                ended=ended.follow,
-                delivery=lambda: deliver_for_ever(breaker, settings.delivery_seconds),
+                revoked=revoked.follow,
+                delivery=lambda: deliver_remaining_alerts(breaker, settings.delivery_seconds),
                 fanout=fanout.run,
                 beat=fanout.beat,
                 circuit=lambda: feed_circuit(breaker, fanout),
-                watchers=watchers.tell_for_ever,
-                leader=leader.run,
+                presence=presence.announce,
+                election=election.run,
             )
             try:
                 yield
@@ -106,30 +106,30 @@ def create_app(
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
-                await tools.aclose()
+                await operations.aclose()
                 if close is not None:
                     await close()
 
-    async def healthz(_: Request) -> Answer:
+    async def healthz(_: Request) -> ApiResponse:
         degraded = breaker.circuit.degraded
-        return Answer(
+        return ApiResponse(
             {"status": "degraded" if degraded else "ok"}, status_code=503 if degraded else 200
         )
 
     return Starlette(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
-            *Login(settings, sessions, ended, coordination, breaker.name).routes(),
+            *Login(settings, sessions, revoked, coordination, breaker.name).routes(),
             *ActionsApi(breaker, log).routes(),
             *ApprovalsApi(breaker, settings).routes(),
-            *PoisonApi(tools, catalogue).routes(),
+            *PoisonApi(operations, catalogue).routes(),
             *redrive.routes(),
-            *Live(fanout, watchers, ended, sockets_max=settings.sockets_max).routes(),
+            *Live(fanout, presence, revoked, sockets_max=settings.sockets_max).routes(),
             *page_routes(),
         ],
         middleware=[
             Middleware(SecurityHeaders),
-            Middleware(Auth, settings=settings, sessions=sessions, ended=ended),
+            Middleware(Auth, settings=settings, sessions=sessions, revoked=revoked),
         ],
         exception_handlers=ERRORS,
         lifespan=lifespan,

@@ -9,20 +9,20 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-type Work = Callable[[], Coroutine[Any, Any, None]]
+type BackgroundTask = Callable[[], Coroutine[Any, Any, None]]
 
-AGAIN_SECONDS = 1.0
+RESTART_SECONDS = 1.0
 
 
-def start(**works: Work) -> list[asyncio.Task[None]]:
+def start(**tasks: BackgroundTask) -> list[asyncio.Task[None]]:
     """Start works, each in a task of its name."""
     return [
-        asyncio.create_task(keep(name, work), name=f"console-{name}")
-        for name, work in works.items()
+        asyncio.create_task(run_restarting(name, task), name=f"console-{name}")
+        for name, task in tasks.items()
     ]
 
 
-async def keep(name: str, work: Work) -> None:
+async def run_restarting(name: str, task: BackgroundTask) -> None:
     """Do a work for ever: one that fails is begun anew.
 
     Signs of life go out beside the works, so one that ended would look on the page like a time in
@@ -30,7 +30,7 @@ async def keep(name: str, work: Work) -> None:
     """
     while True:
         try:
-            await work()
+            await task()
         except Exception:
             logger.exception("%s failed; it begins anew", name)
-        await asyncio.sleep(AGAIN_SECONDS)
+        await asyncio.sleep(RESTART_SECONDS)

@@ -17,7 +17,7 @@ class CoordinationError(Exception):
     """Whoever keeps the leases did not answer."""
 
 
-class ToolsError(Exception):
+class OperationsError(Exception):
     """The poison queue, the parked lists or the hub can't be used; says why."""
 
 

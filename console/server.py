@@ -20,7 +20,7 @@ CLOSE_SECONDS = 10.0
 STOP_SECONDS = 5
 
 
-class Impatient(H11Protocol):
+class RequestTimeoutProtocol(H11Protocol):
     """Closes a connection on which no whole request head came for a while, or nothing was taken.
 
     uvicorn waits for ever for a first request, so that connecting and saying nothing would be
@@ -28,9 +28,9 @@ class Impatient(H11Protocol):
     has taken the connection over, that one looks after it.
     """
 
-    _clock: asyncio.TimerHandle | None = None
-    _seen: object = None
-    _untaken = 0
+    _timer: asyncio.TimerHandle | None = None
+    _last_cycle: object = None
+    _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the clock."""
@@ -48,27 +48,27 @@ class Impatient(H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def _watch(self) -> None:
-        self._seen = self.cycle
-        self._untaken = self.transport.get_write_buffer_size()
-        self._clock = self.loop.call_later(REQUEST_SECONDS, self._look)
+        self._last_cycle = self.cycle
+        self._unsent = self.transport.get_write_buffer_size()
+        self._timer = self.loop.call_later(REQUEST_SECONDS, self._check)
 
-    def _look(self) -> None:
-        if self._untaken and self._untaken == self.transport.get_write_buffer_size():
+    def _check(self) -> None:
+        if self._unsent and self._unsent == self.transport.get_write_buffer_size():
             self.transport.abort()  # closing would wait until it is taken
             return
         waits = self.conn.their_state is h11.IDLE
-        if waits and self.cycle is self._seen and not self.transport.is_closing():
+        if waits and self.cycle is self._last_cycle and not self.transport.is_closing():
             self.transport.close()
             return
         self._watch()
 
     def _stop(self) -> None:
-        if self._clock is not None:
-            self._clock.cancel()
-            self._clock = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
 
-class Unmoved(WebSocketsSansIOProtocol):
+class BackpressureProtocol(WebSocketsSansIOProtocol):
     """Waits for nobody who takes nothing, and hears nothing more of him.
 
     uvicorn closes when everything was sent, which may be never, and answers pings without looking
@@ -78,7 +78,7 @@ class Unmoved(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         """Take no more while what was answered is not taken."""
         super().data_received(data)
-        self._hold()
+        self._pause_if_full()
 
     def resume_writing(self) -> None:
         """Listen again."""
@@ -89,7 +89,7 @@ class Unmoved(WebSocketsSansIOProtocol):
     async def receive(self) -> ASGIReceiveEvent:
         """See `data_received`."""
         message = await super().receive()
-        self._hold()
+        self._pause_if_full()
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
@@ -104,7 +104,7 @@ class Unmoved(WebSocketsSansIOProtocol):
         await super().run_asgi()
         self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
-    def _hold(self) -> None:
+    def _pause_if_full(self) -> None:
         if not self.writable.is_set():
             self.transport.pause_reading()
 
@@ -117,8 +117,8 @@ def configure(
         app,
         host=host,
         port=port,
-        http=Impatient,
-        ws=Unmoved,
+        http=RequestTimeoutProtocol,
+        ws=BackpressureProtocol,
         ws_max_size=FRAME_BYTES,
         # Frames are small and shared by all; compressing would make each a browser's own.
         ws_per_message_deflate=False,

@@ -17,11 +17,11 @@ from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from console.access.revoked_sessions import EndedSessions
+from console.access.revoked_sessions import RevokedSessions
 from console.access.session import Sessions
 from console.settings import ConsoleSettings
 from console.web.requests import text_in
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 from console.web.websocket_close import FOREIGN, UNKNOWN, refuse
 
 PUBLIC_PATHS = frozenset({"/healthz", "/login"})
@@ -59,10 +59,10 @@ class Auth:
     """Middleware: lets nobody in who is not known, and nothing that a foreign page has sent."""
 
     def __init__(
-        self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions, ended: EndedSessions
+        self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions, revoked: RevokedSessions
     ) -> None:
         self._app = app
-        self._ended = ended
+        self._revoked = revoked
         self._digest = _digest(settings.token.encode())
         self._sessions = sessions
         self._origins = frozenset(settings.origins)
@@ -100,7 +100,7 @@ class Auth:
         if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
             return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
         session = self._sessions.read(connection.cookies.get(self._sessions.cookie, ""))
-        if session is None or session.id in self._ended:
+        if session is None or session.id in self._revoked:
             return None
         return Caller(session.operator, session.csrf, session.expires, session.id)
 
@@ -144,7 +144,7 @@ class Auth:
         if scope["path"] == "/" and scope["method"] in SAFE:
             response = RedirectResponse("/login", status_code=303)
         else:
-            response = Answer(
+            response = ApiResponse(
                 {
                     "error": "Authorization is missing or wrong: it takes 'Bearer <CONSOLE_TOKEN>',"
                     " or a session from /login"
@@ -159,7 +159,7 @@ async def _refuse_foreign(problem: str, scope: Scope, receive: Receive, send: Se
     if scope["type"] == "websocket":
         await refuse(WebSocket(scope, receive, send), FOREIGN, problem)
         return
-    await Answer({"error": problem}, status_code=403)(scope, receive, send)
+    await ApiResponse({"error": problem}, status_code=403)(scope, receive, send)
 
 
 def _is_public(path: str) -> bool:

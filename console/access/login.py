@@ -13,13 +13,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from console.access.auth import NAME_CHARS, caller_of
-from console.access.revoked_sessions import EndedSessions
+from console.access.revoked_sessions import RevokedSessions
 from console.access.session import SECONDS, Sessions
 from console.backplane.coordination import Coordination, MemoryCoordination
 from console.errors import CoordinationError
 from console.settings import ConsoleSettings
 from console.web.requests import read_object, text_in
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class Login:
     Args:
         settings: the token.
         sessions: makes the cookies.
-        ended: takes the sessions of those who log out.
+        revoked: takes the sessions of those who log out.
         coordination: counts tries over all instances; without it each counts its own.
         circuit: the circuit's name, for the page.
     """
@@ -46,14 +46,14 @@ class Login:
         self,
         settings: ConsoleSettings,
         sessions: Sessions,
-        ended: EndedSessions,
+        revoked: RevokedSessions,
         coordination: Coordination,
         circuit: str,
     ) -> None:
         self._token = settings.token.encode()
         self._proxies = settings.proxies
         self._sessions = sessions
-        self._ended = ended
+        self._revoked = revoked
         self._shared = coordination
         self._own = MemoryCoordination()
         self._circuit = circuit
@@ -85,7 +85,7 @@ class Login:
         if not hmac.compare_digest(_digest(shown), _digest(self._token)):
             logger.warning("a login of %r from %s with a wrong token was refused", name, address)
             raise HTTPException(401, "that is not the console's token")
-        await self._own.forget(counter)
+        await self._own.reset(counter)
         # Who did not answer a moment ago would be waited for as long again, each time.
         if by_all:
             await self._forget(counter)
@@ -108,35 +108,37 @@ class Login:
         await self._end(request)
         # A name that Azure's own login gave comes with every request until that is left as well.
         azures = bool(caller.operator) and not caller.session
-        response = Answer({"next": EASY_AUTH_LOGOUT if azures else LOGIN})
+        response = ApiResponse({"next": EASY_AUTH_LOGOUT if azures else LOGIN})
         response.delete_cookie(
             self._sessions.cookie, httponly=True, samesite="strict", secure=_is_secure(request)
         )
         logger.info("%r logged out", caller.operator)
         return response
 
-    async def show(self, request: Request) -> Answer:
+    async def show(self, request: Request) -> ApiResponse:
         """Who is logged in, and what acts must show."""
         caller = caller_of(request.scope)
-        return Answer({"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit})
+        return ApiResponse(
+            {"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit}
+        )
 
     async def _end(self, request: Request, *, wait: bool = True) -> None:
         caller = caller_of(request.scope)
         if caller.session:
-            await self._ended.end(caller.session, caller.expires, wait=wait)
+            await self._revoked.revoke(caller.session, caller.expires, wait=wait)
 
     async def _count(self, counter: str) -> tuple[int, bool]:
         """How many tries there were, and whether it is all instances' count."""
-        own = await self._own.count(counter, WRONG_SECONDS)
+        own = await self._own.increment(counter, WRONG_SECONDS)
         try:
-            return max(own, await self._shared.count(counter, WRONG_SECONDS)), True
+            return max(own, await self._shared.increment(counter, WRONG_SECONDS)), True
         except CoordinationError as error:
             logger.debug("tries are counted by this instance alone: %s", error)
             return own, False
 
     async def _forget(self, counter: str) -> None:
         try:
-            await self._shared.forget(counter)
+            await self._shared.reset(counter)
         except CoordinationError as error:
             logger.debug("%s", error)
 

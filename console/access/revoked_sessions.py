@@ -16,12 +16,12 @@ from console.errors import CoordinationError
 
 logger = logging.getLogger(__name__)
 
-ENDED = "ended"
+REVOKED = "ended"
 SECONDS = 1.0
 FIRST_SECONDS = 2.0
 
 
-class EndedSessions:
+class RevokedSessions:
     """What this instance knows of them.
 
     While Redis is away, nobody is locked out for it: those that are known stay ended, what others
@@ -40,7 +40,7 @@ class EndedSessions:
     def __contains__(self, session: object) -> bool:
         return session in self._known
 
-    async def end(self, session: str, expires: float, *, wait: bool = True) -> None:
+    async def revoke(self, session: str, expires: float, *, wait: bool = True) -> None:
         """End a session that would last until `expires` (seconds since 1970), here at once.
 
         Args:
@@ -52,7 +52,7 @@ class EndedSessions:
         if not wait:
             return
         try:
-            await self._coordination.note(ENDED, session, expires)
+            await self._coordination.add(REVOKED, session, expires)
         except CoordinationError as error:
             logger.warning("other instances learn later that a session was ended: %s", error)
 
@@ -60,7 +60,7 @@ class EndedSessions:
         """Learn what was ended before this instance began; does not wait long for it."""
         try:
             async with asyncio.timeout(FIRST_SECONDS):
-                await self._learn()
+                await self._synchronize()
         except (CoordinationError, TimeoutError) as error:
             logger.warning("it is not known yet which sessions were ended: %s", error)
 
@@ -69,14 +69,14 @@ class EndedSessions:
         while True:
             await asyncio.sleep(SECONDS)
             try:
-                await self._learn()
+                await self._synchronize()
             except CoordinationError as error:
                 logger.debug("%s", error)
 
-    async def _learn(self) -> None:
-        noted = await self._coordination.noted(ENDED)
+    async def _synchronize(self) -> None:
+        noted = await self._coordination.members(REVOKED)
         now = self._clock()
         self._known = {name: until for name, until in self._known.items() if now < until}
         for session, until in self._known.items() - noted.items():  # Redis was away, or lost them
-            await self._coordination.note(ENDED, session, until)
+            await self._coordination.add(REVOKED, session, until)
         self._known |= noted

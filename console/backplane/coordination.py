@@ -10,7 +10,7 @@ READER = "reader"
 """Lease of the one instance that reads the hub, the checkpoints and the app's vitals for all."""
 
 
-NOTED_MOST = 10_000
+MEMBERS_MAX = 10_000
 
 
 class Coordination(Protocol):
@@ -19,11 +19,11 @@ class Coordination(Protocol):
     Each method raises `CoordinationError` when it is not done.
     """
 
-    async def take(self, lease: str, token: str, seconds: float) -> bool:
+    async def acquire(self, lease: str, token: str, seconds: float) -> bool:
         """Take a lease, or hold it longer; False: it is somebody else's."""
         ...
 
-    async def give_back(self, lease: str, token: str) -> None:
+    async def release(self, lease: str, token: str) -> None:
         """Give a lease back, if it is still this token's."""
         ...
 
@@ -35,19 +35,19 @@ class Coordination(Protocol):
         """Say that something is so, for a while."""
         ...
 
-    async def count(self, name: str, seconds: int) -> int:
+    async def increment(self, name: str, seconds: int) -> int:
         """Count one more, in a time that began with the first; the count."""
         ...
 
-    async def forget(self, name: str) -> None:
+    async def reset(self, name: str) -> None:
         """Let a counter begin anew."""
         ...
 
-    async def note(self, name: str, item: str, until: float) -> None:
-        """Put an item into a set until a time (seconds since 1970); `NOTED_MOST` stay at most."""
+    async def add(self, name: str, item: str, until: float) -> None:
+        """Put an item into a set until a time (seconds since 1970); `MEMBERS_MAX` stay at most."""
         ...
 
-    async def noted(self, name: str) -> dict[str, float]:
+    async def members(self, name: str) -> dict[str, float]:
         """The set's items, and until when."""
         ...
 
@@ -66,15 +66,15 @@ class MemoryCoordination:
         self._full = 1_000
         self._sets: dict[str, dict[str, float]] = {}
 
-    async def take(self, lease: str, token: str, seconds: float) -> bool:
-        """See `Coordination.take`."""
+    async def acquire(self, lease: str, token: str, seconds: float) -> bool:
+        """See `Coordination.acquire`."""
         if await self.holder(lease) not in {"", token}:
             return False
         self._kept[lease] = (token, self._clock() + seconds)
         return True
 
-    async def give_back(self, lease: str, token: str) -> None:
-        """See `Coordination.give_back`."""
+    async def release(self, lease: str, token: str) -> None:
+        """See `Coordination.release`."""
         if await self.holder(lease) == token:
             del self._kept[lease]
 
@@ -87,8 +87,8 @@ class MemoryCoordination:
         """See `Coordination.mark`."""
         self._kept[name] = ("1", self._clock() + seconds)
 
-    async def count(self, name: str, seconds: int) -> int:
-        """See `Coordination.count`."""
+    async def increment(self, name: str, seconds: int) -> int:
+        """See `Coordination.increment`."""
         now = self._clock()
         if len(self._counts) >= self._full:  # now and then, so that many names cost little
             self._counts = {key: value for key, value in self._counts.items() if now < value[1]}
@@ -99,17 +99,17 @@ class MemoryCoordination:
         self._counts[name] = (count + 1, until)
         return count + 1
 
-    async def forget(self, name: str) -> None:
-        """See `Coordination.forget`."""
+    async def reset(self, name: str) -> None:
+        """See `Coordination.reset`."""
         self._counts.pop(name, None)
 
-    async def note(self, name: str, item: str, until: float) -> None:
-        """See `Coordination.note`."""
-        items = await self.noted(name) | {item: until}
-        self._sets[name] = dict(sorted(items.items(), key=lambda each: each[1])[-NOTED_MOST:])
+    async def add(self, name: str, item: str, until: float) -> None:
+        """See `Coordination.add`."""
+        items = await self.members(name) | {item: until}
+        self._sets[name] = dict(sorted(items.items(), key=lambda each: each[1])[-MEMBERS_MAX:])
 
-    async def noted(self, name: str) -> dict[str, float]:
-        """See `Coordination.noted`."""
+    async def members(self, name: str) -> dict[str, float]:
+        """See `Coordination.members`."""
         now = time.time()
         found = self._sets.get(name, {})
         return {item: until for item, until in found.items() if now < until}

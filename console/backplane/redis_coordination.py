@@ -11,7 +11,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 from redis.exceptions import RedisClusterException, RedisError
 
-from console.backplane.coordination import NOTED_MOST
+from console.backplane.coordination import MEMBERS_MAX
 from console.errors import CoordinationError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -32,19 +32,19 @@ class RedisCoordination:
         self._client: Any = client
         self._timeout = timeout_seconds
         self._tag = f"console:{{{circuit}}}"
-        self._take, self._give_back, self._count, self._note = (
+        self._take, self._release, self._count, self._add = (
             client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
             for name in ("take", "give_back", "count", "note")
         )
 
-    async def take(self, lease: str, token: str, seconds: float) -> bool:
-        """See `Coordination.take`."""
+    async def acquire(self, lease: str, token: str, seconds: float) -> bool:
+        """See `Coordination.acquire`."""
         milliseconds = max(1, round(seconds * 1000))
         return bool(await self._answer(self._take([self._key(lease)], [token, milliseconds])))
 
-    async def give_back(self, lease: str, token: str) -> None:
-        """See `Coordination.give_back`."""
-        await self._answer(self._give_back([self._key(lease)], [token]))
+    async def release(self, lease: str, token: str) -> None:
+        """See `Coordination.release`."""
+        await self._answer(self._release([self._key(lease)], [token]))
 
     async def holder(self, lease: str) -> str:
         """See `Coordination.holder`."""
@@ -55,20 +55,20 @@ class RedisCoordination:
         milliseconds = max(1, round(seconds * 1000))
         await self._answer(self._client.set(self._key(name), "1", px=milliseconds))
 
-    async def count(self, name: str, seconds: int) -> int:
-        """See `Coordination.count`."""
+    async def increment(self, name: str, seconds: int) -> int:
+        """See `Coordination.increment`."""
         return int(await self._answer(self._count([self._key(name)], [seconds])))
 
-    async def forget(self, name: str) -> None:
-        """See `Coordination.forget`."""
+    async def reset(self, name: str) -> None:
+        """See `Coordination.reset`."""
         await self._answer(self._client.delete(self._key(name)))
 
-    async def note(self, name: str, item: str, until: float) -> None:
-        """See `Coordination.note`."""
-        await self._answer(self._note([self._key(name)], [item, until, NOTED_MOST]))
+    async def add(self, name: str, item: str, until: float) -> None:
+        """See `Coordination.add`."""
+        await self._answer(self._add([self._key(name)], [item, until, MEMBERS_MAX]))
 
-    async def noted(self, name: str) -> dict[str, float]:
-        """See `Coordination.noted`."""
+    async def members(self, name: str) -> dict[str, float]:
+        """See `Coordination.members`."""
         least = f"({time.time()}"
         found = await self._answer(
             self._client.zrangebyscore(self._key(name), least, "+inf", withscores=True)

@@ -22,7 +22,7 @@ from console.errors import BackplaneError
 from console.live.circuit_feed import circuit_document, history_text
 from console.live.incident_log import TEXT_CHARS, IncidentLog, LineKind
 from console.web.requests import generation_in, number_in, prose_in, read_object, text_in
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 
 logger = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ class ActionsApi:
             Route(f"{circuit}/close", self.close, methods=["POST"]),
             Route(f"{circuit}/isolate", self.isolate, methods=["POST"]),
             Route(f"{circuit}/history", self.history, methods=["GET"]),
-            Route("/api/log", self.say, methods=["POST"]),
+            Route("/api/log", self.write, methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> Answer:
+    async def show(self, request: Request) -> ApiResponse:
         """The circuit as it is now; 503 while nobody knows, since workflows act on what it says."""
         self._check_name(request)
         circuit = await self._breaker.refresh()
@@ -61,13 +61,13 @@ class ActionsApi:
             raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
         return self._answer(circuit)
 
-    async def history(self, request: Request) -> Answer:
+    async def history(self, request: Request) -> ApiResponse:
         """The latest changes, newest first."""
         self._check_name(request)
         limit = number_in(request, "limit", default=100, most=HISTORY_MOST)
-        return Answer({"history": json.loads(await history_text(self._breaker, limit))})
+        return ApiResponse({"history": json.loads(await history_text(self._breaker, limit))})
 
-    async def approve(self, request: Request) -> Answer:
+    async def approve(self, request: Request) -> ApiResponse:
         """Take {generation, by} and move that generation half-open; 409 if it is not current."""
         self._check_name(request)
         document = await read_object(request)
@@ -75,7 +75,7 @@ class ActionsApi:
         act = self._breaker.approve(generation, by)
         return await self._done(act, "approved", by, "approve", f" generation {generation}")
 
-    async def close(self, request: Request) -> Answer:
+    async def close(self, request: Request) -> ApiResponse:
         """Take {generation, by} and close that generation without probes; 409 if not current."""
         self._check_name(request)
         document = await read_object(request)
@@ -83,7 +83,7 @@ class ActionsApi:
         act = self._breaker.close_circuit(generation, by)
         return await self._done(act, "closed", by, "close", f" generation {generation}")
 
-    async def isolate(self, request: Request) -> Answer:
+    async def isolate(self, request: Request) -> ApiResponse:
         """Take {reason, by} and hold everything until somebody closes the circuit."""
         self._check_name(request)
         document = await read_object(request)
@@ -91,16 +91,16 @@ class ActionsApi:
         act = self._breaker.isolate(by, reason)
         return await self._done(act, "isolated", by, "isolate", f": {reason}")
 
-    async def say(self, request: Request) -> Answer:
+    async def write(self, request: Request) -> ApiResponse:
         """Take {text, by}: a line of the incident log."""
         document = await read_object(request)
         text = prose_in(document, "text", TEXT_CHARS)
         cursor = await self._log.write("said", operator_of(request, document), text)
-        return Answer({"cursor": cursor}, status_code=201)
+        return ApiResponse({"cursor": cursor}, status_code=201)
 
     async def _done(
         self, act: Awaitable[Circuit], kind: LineKind, by: str, verb: str, what: str
-    ) -> Answer:
+    ) -> ApiResponse:
         wanted = f"{verb}{what}"
         before = self._breaker.circuit
         try:
@@ -108,28 +108,28 @@ class ActionsApi:
         except (StaleGenerationError, CircuitIsolatedError) as error:
             found = error.circuit
             is_now = f"it is {found.state} in generation {found.generation}"
-            await self._put_down("refused", by, f"{wanted}: refused, {is_now}")
+            await self._record("refused", by, f"{wanted}: refused, {is_now}")
             now = {"state": found.state, "generation": found.generation}
-            return Answer({"error": str(error), **now}, status_code=409)
+            return ApiResponse({"error": str(error), **now}, status_code=409)
         except StoreUnavailableError as error:
             logger.warning("%r %s: not known to be done: %s", by, wanted, error)
             raise
         # A repeat is no news; and what another operator did first is that one's.
         if circuit.position != before.position and circuit.by == by:
-            await self._put_down(kind, by, f"{kind}{what}")
+            await self._record(kind, by, f"{kind}{what}")
         else:
             logger.info("%r %s: that was done before, by %r", by, wanted, circuit.by)
         return self._answer(circuit)
 
-    async def _put_down(self, kind: LineKind, by: str, line: str) -> None:
+    async def _record(self, kind: LineKind, by: str, line: str) -> None:
         logger.info("%r %s", by, line)
         try:
             await self._log.write(kind, by, line)
         except BackplaneError as error:  # what is done stands in the circuit's own history as well
             logger.warning("the incident log misses that %r %s: %s", by, line, error)
 
-    def _answer(self, circuit: Circuit) -> Answer:
-        return Answer(circuit_document(circuit, self._breaker.settings))
+    def _answer(self, circuit: Circuit) -> ApiResponse:
+        return ApiResponse(circuit_document(circuit, self._breaker.settings))
 
     def _check_name(self, request: Request) -> None:
         check_name(request.path_params["name"], self._breaker)

@@ -10,7 +10,7 @@ from breaker import BreakerError, CircuitBreaker
 logger = logging.getLogger(__name__)
 
 
-async def deliver_for_ever(breaker: CircuitBreaker, every_seconds: float) -> None:
+async def deliver_remaining_alerts(breaker: CircuitBreaker, every_seconds: float) -> None:
     """Deliver, pause, repeat; a topic or store that is down is tried again next time."""
     while True:
         try:

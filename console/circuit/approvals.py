@@ -10,7 +10,7 @@ from breaker import CallbackRefusedError, CircuitBreaker
 from console.circuit.actions import check_name
 from console.settings import ConsoleSettings
 from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 
 URL_CHARS = 4_096
 
@@ -31,7 +31,7 @@ class ApprovalsApi:
         """The API's routes."""
         return [Route("/api/approvals", self.register, methods=["POST"])]
 
-    async def register(self, request: Request) -> Answer:
+    async def register(self, request: Request) -> ApiResponse:
         """Take {circuit, generation, openedAt, callbackUrl}: 202 "waiting", or 200 "passed".
 
         "passed" means that nobody needs to approve that generation any more; the callback is then
@@ -48,7 +48,7 @@ class ApprovalsApi:
         except CallbackRefusedError as error:
             raise HTTPException(409, str(error)) from error
         status = "passed" if passed else "waiting"
-        return Answer(
+        return ApiResponse(
             {"circuit": self._breaker.name, "generation": generation, "status": status},
             status_code=200 if passed else 202,
         )

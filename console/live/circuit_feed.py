@@ -28,8 +28,8 @@ async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
     while True:
         circuit = breaker.circuit
         document = circuit_document(circuit, breaker.settings)
-        told = {name: value for name, value in document.items() if name not in _PASSING}
-        if told != shown or circuit.position != position:
+        lasting = {name: value for name, value in document.items() if name not in _PASSING}
+        if lasting != shown or circuit.position != position:
             # Who approved and who closed is in the history as soon as it is in the circuit.
             if circuit.position != position:
                 try:
@@ -39,7 +39,7 @@ async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
                 except (BreakerError, TimeoutError) as error:
                     logger.debug("the history cannot be read just now: %s", error)
             fanout.show_circuit(json.dumps(document, separators=(",", ":")), history)
-            shown = told
+            shown = lasting
         await breaker.wait_for_change(circuit, timeout=SECONDS)
 
 

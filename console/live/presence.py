@@ -1,4 +1,4 @@
-"""Who looks at what: the elected reader reads the hub only while somebody looks."""
+"""How many pages and live tails are open: the elected reader reads the hub only for open ones."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ from console.errors import CoordinationError
 logger = logging.getLogger(__name__)
 
 PAGE, TAIL = "viewers:page", "viewers:tail"
-SAY_SECONDS = 1.0
-LAST_SECONDS = 4.0
+ANNOUNCE_SECONDS = 1.0
+MARK_SECONDS = 4.0
 
 
-class Watching:
-    """One browser; leaving it is leaving everything."""
+class Viewer:
+    """One connected browser: its page, and its live tail while that is open."""
 
-    def __init__(self, watchers: Watchers) -> None:
-        self._watchers = watchers
+    def __init__(self, presence: Presence) -> None:
+        self._presence = presence
         self._tail = False
 
-    def tail(self, on: bool) -> None:
-        """Look at the live tail, or no longer."""
+    def watch_tail(self, on: bool) -> None:
+        """Open or close the live tail."""
         if on != self._tail:
             self._tail = on
-            self._watchers.changed(tails=1 if on else -1)
+            self._presence.change(tails=1 if on else -1)
 
 
-class Watchers:
-    """The browsers of this instance, told to the other instances while there are any."""
+class Presence:
+    """The open pages and tails of this instance, announced to the other instances."""
 
     def __init__(self, coordination: Coordination) -> None:
         self._coordination = coordination
         self._pages = 0
         self._tails = 0
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     @contextmanager
-    def watching(self) -> Iterator[Watching]:
-        """A browser, for as long as it is connected."""
-        browser = Watching(self)
-        self.changed(pages=1)
+    def viewer(self) -> Iterator[Viewer]:
+        """Count a browser until the block ends."""
+        viewer = Viewer(self)
+        self.change(pages=1)
         try:
-            yield browser
+            yield viewer
         finally:
-            browser.tail(False)
-            self.changed(pages=-1)
+            viewer.watch_tail(False)
+            self.change(pages=-1)
 
-    def changed(self, *, pages: int = 0, tails: int = 0) -> None:
-        """So many more look."""
+    def change(self, *, pages: int = 0, tails: int = 0) -> None:
+        """Add to the counts; negative numbers subtract."""
         self._pages += pages
         self._tails += tails
-        self._news.set()
+        self._changed.set()
 
-    async def tell_for_ever(self) -> None:
-        """Say each second who looks; what is not said any more ends by itself."""
+    async def announce(self) -> None:
+        """Renew the marks each second while a page is open; a mark that is not renewed expires."""
         while True:
-            self._news.clear()
+            self._changed.clear()
             try:
                 if self._pages:
-                    await self._coordination.mark(PAGE, LAST_SECONDS)
+                    await self._coordination.mark(PAGE, MARK_SECONDS)
                 if self._tails:
-                    await self._coordination.mark(TAIL, LAST_SECONDS)
+                    await self._coordination.mark(TAIL, MARK_SECONDS)
             except CoordinationError as error:
-                logger.debug("%s", error)
-            await asyncio.sleep(SAY_SECONDS)
+                logger.debug("presence is not announced: %s", error)
+            await asyncio.sleep(ANNOUNCE_SECONDS)
             if not self._pages:
-                await self._news.wait()
+                await self._changed.wait()

@@ -11,9 +11,9 @@ from starlette.routing import WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from console.access.auth import Caller, caller_of
-from console.access.revoked_sessions import EndedSessions
+from console.access.revoked_sessions import RevokedSessions
 from console.live.fanout import Fanout
-from console.live.presence import Watchers
+from console.live.presence import Presence
 from console.web.websocket_close import BAD_MESSAGE, TOO_MANY, TOO_SLOW, UNKNOWN, close, refuse
 
 FIRST_SECONDS = 10.0
@@ -25,17 +25,17 @@ class Live:
 
     Args:
         fanout: what they get.
-        watchers: told who looks at what.
-        ended: sessions that are over before their time.
+        presence: counts the pages and the live tails that are open.
+        revoked: sessions that were logged out before they expired.
         sockets_max: how many at a time.
     """
 
     def __init__(
-        self, fanout: Fanout, watchers: Watchers, ended: EndedSessions, *, sockets_max: int
+        self, fanout: Fanout, presence: Presence, revoked: RevokedSessions, *, sockets_max: int
     ) -> None:
-        self._ended = ended
+        self._revoked = revoked
         self._fanout = fanout
-        self._watchers = watchers
+        self._presence = presence
         self._most = sockets_max
 
     def routes(self) -> list[WebSocketRoute]:
@@ -63,21 +63,21 @@ class Live:
         except (TimeoutError, ValueError) as error:
             await close(websocket, BAD_MESSAGE, str(error) or "no first message")
             return
-        browser = Browser(websocket, self._fanout, caller_of(websocket.scope), self._ended)
-        sending = asyncio.create_task(browser.send_for_ever(cursor))
-        receiving = asyncio.create_task(self._receive_for_ever(websocket))
+        browser = Browser(websocket, self._fanout, caller_of(websocket.scope), self._revoked)
+        sending = asyncio.create_task(browser.send_updates(cursor))
+        receiving = asyncio.create_task(self._receive_requests(websocket))
         try:
             await asyncio.wait({sending, receiving}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (sending, receiving):
                 task.cancel()
-            ended = await asyncio.gather(sending, receiving, return_exceptions=True)
-        for result in ended:
+            results = await asyncio.gather(sending, receiving, return_exceptions=True)
+        for result in results:
             if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
                 raise result
 
-    async def _receive_for_ever(self, websocket: WebSocket) -> None:
-        with self._watchers.watching() as watching:
+    async def _receive_requests(self, websocket: WebSocket) -> None:
+        with self._presence.viewer() as viewer:
             while True:
                 try:
                     message = json.loads(await _receive(websocket))
@@ -86,7 +86,7 @@ class Live:
                 except (ValueError, RecursionError) as error:
                     await close(websocket, BAD_MESSAGE, str(error))
                     return
-                watching.tail(message.get("on") is True)
+                viewer.watch_tail(message.get("on") is True)
 
 
 class Browser:
@@ -97,9 +97,9 @@ class Browser:
         websocket: WebSocket,
         fanout: Fanout,
         caller: Caller,
-        ended: Container[str] = frozenset(),
+        revoked: Container[str] = frozenset(),
     ) -> None:
-        self._ended = ended
+        self._revoked = revoked
         self._websocket = websocket
         self._fanout = fanout
         self._caller = caller
@@ -107,12 +107,12 @@ class Browser:
         self._epoch = self._circuit = -1
         self._beat = fanout.beats
 
-    async def send_for_ever(self, cursor: str | None) -> None:
+    async def send_updates(self, cursor: str | None) -> None:
         """Send until the connection or the session ends."""
         fanout = self._fanout
         self._position = await fanout.resume(cursor)
         self._epoch = fanout.epoch
-        while time.time() < self._caller.expires and self._caller.session not in self._ended:
+        while time.time() < self._caller.expires and self._caller.session not in self._revoked:
             wake = fanout.wake
             if not (text := self._next()):
                 await wake.wait()

@@ -10,12 +10,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from console.errors import ToolsError
+from console.errors import OperationsError
 from console.poison.catalogue import MOST, Catalogue
 from console.poison.documents import full, matches, summary
-from console.poison.lazy_operations import Tools, told
+from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.web.requests import number_in
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 from processing.errors import BodyLostError, ProcessingError
 
 if TYPE_CHECKING:
@@ -29,12 +29,12 @@ class PoisonApi:
     """Handlers of looking; nothing here changes anything.
 
     Args:
-        tools: the queue and the parked lists.
+        operations: the queue and the parked lists.
         catalogue: the queue's messages.
     """
 
-    def __init__(self, tools: Tools, catalogue: Catalogue) -> None:
-        self._tools = tools
+    def __init__(self, operations: LazyOperations, catalogue: Catalogue) -> None:
+        self._operations = operations
         self._catalogue = catalogue
 
     def routes(self) -> list[Route]:
@@ -45,13 +45,13 @@ class PoisonApi:
             Route("/api/parked", self.parked, methods=["GET"]),
         ]
 
-    async def find(self, request: Request) -> Answer:
+    async def find(self, request: Request) -> ApiResponse:
         """Messages with a text somewhere in them, and how many were seen in all."""
         query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
         limit = number_in(request, "limit", default=100, most=MOST)
         messages, more = await self._catalogue.messages()
         found = [message for message in messages if matches(message, query)]
-        return Answer(
+        return ApiResponse(
             {
                 "messages": [summary(message) for message in found[:limit]],
                 "more": more or len(found) > limit,
@@ -60,7 +60,7 @@ class PoisonApi:
             }
         )
 
-    async def show(self, request: Request) -> Answer:
+    async def show(self, request: Request) -> ApiResponse:
         """One message with its properties and the beginning of its body, or why that is lost."""
         wanted = request.path_params["id"]
         messages, _ = await self._catalogue.messages()
@@ -68,23 +68,25 @@ class PoisonApi:
         if message is None:
             raise HTTPException(404, "this event is not in the poison queue (any more)")
         if message.claim_check is None:
-            return Answer(full(message))
+            return ApiResponse(full(message))
         from processing.poison.claim_checks import with_body  # noqa: PLC0415 - loaded by now
 
-        storage = await self._tools.poison()
+        storage = await self._operations.poison()
         try:
-            return Answer(full(await with_body(message, storage.claims)))
+            return ApiResponse(full(await with_body(message, storage.claims)))
         except BodyLostError as error:
-            return Answer(full(message, lost=str(error)))
+            return ApiResponse(full(message, lost=str(error)))
         except ProcessingError as error:
-            raise ToolsError(str(error)) from error
+            raise OperationsError(str(error)) from error
 
-    async def parked(self, _: Request) -> Answer:
+    async def parked(self, _: Request) -> ApiResponse:
         """Parked keys, each with the error that parked it."""
-        store = await self._tools.parking()
-        keys = sorted(await told(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
+        store = await self._operations.parking()
+        keys = sorted(await translate_errors(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
         # One after the other: a store that falls silent is waited for once, not once for each key.
-        return Answer({"keys": [await told(_parked_key(store, key)) for key in keys]})
+        return ApiResponse(
+            {"keys": [await translate_errors(_parked_key(store, key)) for key in keys]}
+        )
 
 
 async def _parked_key(store: ParkingStore, parked: ParkedKey) -> dict[str, Any]:

@@ -10,8 +10,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from console.backplane.coordination import Coordination
-from console.errors import ToolsError
-from console.poison.lazy_operations import told
+from console.errors import OperationsError
+from console.poison.lazy_operations import translate_errors
 from processing.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
@@ -65,7 +65,8 @@ class Catalogue:
             fresh: whether to read them anew, if nobody else holds them.
 
         Raises:
-            ToolsError: the queue can't be read, or is held by others and was never read before.
+            OperationsError: the queue cannot be read, or another job holds the queue and no earlier
+                result exists.
         """
         async with self._turn:
             if fresh or time.monotonic() >= self._until or self._version() != self._read_for:
@@ -76,22 +77,24 @@ class Catalogue:
         storage = await self._storage()
         token = secrets.token_hex(8)
         deadline = time.monotonic() + WAIT_SECONDS
-        while not await self._coordination.take(BROWSE, token, BROWSE_SECONDS):
+        while not await self._coordination.acquire(BROWSE, token, BROWSE_SECONDS):
             if self.read_at:
                 return  # what was seen last must do while somebody else holds them
             if time.monotonic() > deadline:
-                raise ToolsError("a redrive, or somebody else who looks, holds the poison queue")
+                raise OperationsError(
+                    "a redrive, or somebody else who looks, holds the poison queue"
+                )
             await asyncio.sleep(0.1)
         try:
             version, now = self._version(), time.time()
-            self._messages, self._more = await told(look(storage.reader, MOST))
+            self._messages, self._more = await translate_errors(browse(storage.reader, MOST))
             self._read_for, self.read_at = version, now
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
-            await self._coordination.give_back(BROWSE, token)
+            await self._coordination.release(BROWSE, token)
 
 
-async def look(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
+async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
     """Messages that nobody holds, each event's once, oldest first; and whether there are more.
 
     Raises:

@@ -64,18 +64,18 @@ class Job:
         } | result
 
     @property
-    def what(self) -> str:
+    def selection_text(self) -> str:
         """The selection for people."""
         if "id" in self.selection:
             return f"event {self.selection['id']}"
         return f"key {self.selection['key']}" if "key" in self.selection else "everything"
 
     @property
-    def beginning(self) -> str:
+    def start_line(self) -> str:
         """The log's line when it begins."""
         if self.reason:
-            return f"discards {self.what}: {self.reason}"
-        return f"redrives {self.what}"
+            return f"discards {self.selection_text}: {self.reason}"
+        return f"redrives {self.selection_text}"
 
     def result(self, summary: RedriveSummary, decision: Discard | None = None) -> dict[str, Any]:
         """The last that browsers are told."""
@@ -96,16 +96,16 @@ class Job:
             seconds=round(summary.seconds, 3),
         )
 
-    def ending(self, result: dict[str, Any]) -> str:
+    def end_line(self, result: dict[str, Any]) -> str:
         """The log's line when it is over."""
         counts = f"{result['replayed']} handled, {result['failed']} failed again"
         end = f"{counts}, {result['left']} left"
         if result["stopped"]:
             end += f"; stopped: {result['stopped']}"
         if not self.reason:
-            return f"redrive of {self.what}: {end}"
+            return f"redrive of {self.selection_text}: {end}"
         verdict = "discarded" if result["discarded"] else "did not discard"
-        return f"{verdict} {self.what}: {self.reason}; behind it: {end}"
+        return f"{verdict} {self.selection_text}: {self.reason}; behind it: {end}"
 
 
 def selection_in(document: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 from breaker import BreakerError
-from console.errors import ToolsError
+from console.errors import OperationsError
 from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from processing.redrive.redrive import Redrive
 
 
-class Tools:
+class LazyOperations:
     """Each is opened once, and closed with the console.
 
     Args:
@@ -41,7 +41,7 @@ class Tools:
         """The poison queue.
 
         Raises:
-            ToolsError: the settings do not name it.
+            OperationsError: the settings do not name it.
         """
         async with self._opening:
             if self._poison is None:
@@ -56,7 +56,7 @@ class Tools:
         """The parked lists.
 
         Raises:
-            ToolsError: the settings do not name them.
+            OperationsError: the settings do not name them.
         """
         async with self._opening:
             if self._parking is None:
@@ -79,36 +79,36 @@ class Tools:
         """A module, imported aside.
 
         Raises:
-            ToolsError: a library that it needs is not installed.
+            OperationsError: a library that it needs is not installed.
         """
         try:
             return await asyncio.to_thread(importlib.import_module, name)
         except ImportError as error:
-            raise ToolsError(f"{name} cannot be loaded here: {error}") from error
+            raise OperationsError(f"{name} cannot be loaded here: {error}") from error
 
     async def enter[T](self, opening: AbstractAsyncContextManager[T]) -> T:
         """Open something until the console ends.
 
         Raises:
-            ToolsError: it can't be opened with these settings.
+            OperationsError: it can't be opened with these settings.
         """
         try:
-            return await told(self._opened.enter_async_context(opening))
+            return await translate_errors(self._opened.enter_async_context(opening))
         except ValueError as error:  # what the SDKs say to a connection string of another form
-            raise ToolsError(f"a setting cannot be used: {error}") from error
+            raise OperationsError(f"a setting cannot be used: {error}") from error
 
     async def aclose(self) -> None:
         """Close what was opened."""
         await self._opened.aclose()
 
 
-async def told[T](awaitable: Awaitable[T]) -> T:
+async def translate_errors[T](awaitable: Awaitable[T]) -> T:
     """Await what processing does; its errors become the console's.
 
     Raises:
-        ToolsError: it did not work out.
+        OperationsError: it did not work out.
     """
     try:
         return await awaitable
     except (ProcessingError, BreakerError) as error:
-        raise ToolsError(str(error)) from error
+        raise OperationsError(str(error)) from error

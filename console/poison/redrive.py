@@ -20,9 +20,9 @@ from console.errors import BackplaneError, CoordinationError
 from console.live.incident_log import IncidentLog
 from console.poison.catalogue import BROWSE, Catalogue
 from console.poison.jobs import GONE, ID_CHARS, Job, selection_in
-from console.poison.lazy_operations import Tools
+from console.poison.lazy_operations import LazyOperations
 from console.web.requests import read_object, text_in
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 
 if TYPE_CHECKING:
     from processing.redrive.discard import Discard
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 REDRIVE = "redrive"
 """Lease of the job that runs, and the kind of the messages about it."""
 LEASE_SECONDS = 15.0
-SAY_SECONDS = 0.25
+PROGRESS_SECONDS = 0.25
 QUEUE_SECONDS = 30.0
 
 
@@ -40,7 +40,7 @@ class RedriveApi:
     """Starts jobs, and runs this instance's.
 
     Args:
-        tools: makes redrives.
+        operations: makes redrives.
         coordination: keeps the lease.
         backplane: carries the progress.
         log: gets a line for the beginning and one for the end.
@@ -49,13 +49,13 @@ class RedriveApi:
 
     def __init__(
         self,
-        tools: Tools,
+        operations: LazyOperations,
         coordination: Coordination,
         backplane: Backplane,
         log: IncidentLog,
         catalogue: Catalogue,
     ) -> None:
-        self._tools = tools
+        self._operations = operations
         self._coordination = coordination
         self._backplane = backplane
         self._log = log
@@ -69,14 +69,14 @@ class RedriveApi:
             Route("/api/discard", self.discard, methods=["POST"]),
         ]
 
-    async def redrive(self, request: Request) -> Answer:
+    async def redrive(self, request: Request) -> ApiResponse:
         """Take {id | key | all: true, by}: 202 {job}; 409 while another job runs, or when the
         event has left the queue.
         """
         document = await read_object(request)
         return await self._start(Job(operator_of(request, document), selection_in(document)))
 
-    async def discard(self, request: Request) -> Answer:
+    async def discard(self, request: Request) -> ApiResponse:
         """Take {id, reason, by}: as `redrive`, but that event is put on record, not handled."""
         document = await read_object(request)
         selection = {"id": text_in(document, "id", ID_CHARS)}
@@ -89,59 +89,59 @@ class RedriveApi:
             job.stop("this instance of the console ends")
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
-    async def _start(self, job: Job) -> Answer:
-        await self._tools.module("processing.operations")
-        if not await self._coordination.take(REDRIVE, job.id, LEASE_SECONDS):
+    async def _start(self, job: Job) -> ApiResponse:
+        await self._operations.module("processing.operations")
+        if not await self._coordination.acquire(REDRIVE, job.id, LEASE_SECONDS):
             raise HTTPException(409, "another redrive runs: wait for its end")
         try:
             await self._check(job)
         except BaseException:
-            await self._give_back(REDRIVE, job)
+            await self._release(REDRIVE, job)
             raise
         task = asyncio.create_task(self._run(job), name="console-redrive")
         self._running[job] = task
         task.add_done_callback(lambda _: self._running.pop(job))
-        return Answer({"job": job.id}, status_code=202)
+        return ApiResponse({"job": job.id}, status_code=202)
 
     async def _check(self, job: Job) -> None:
         """Refuse what somebody else has done already.
 
         Raises:
             HTTPException: 409.
-            ToolsError: the queue can't be read.
+            OperationsError: the queue can't be read.
         """
         if (wanted := job.selection.get("id")) is None:
             return
-        names = (await self._tools.module("processing.poison.queue")).names
+        names = (await self._operations.module("processing.poison.queue")).names
         asked = time.time()
         for fresh in (False, True):  # it may have come after the queue was read last
             messages, more = await self._catalogue.messages(fresh=fresh)
             if more or any(names(message, wanted) for message in messages):
                 return
         if self._catalogue.read_at >= asked:
-            logger.info("%r %s: refused, %s", job.by, job.beginning, GONE)
+            logger.info("%r %s: refused, %s", job.by, job.start_line, GONE)
             raise HTTPException(409, f"event {wanted}: {GONE}; nothing was changed")
 
     async def _run(self, job: Job) -> None:
-        keeping = asyncio.create_task(self._keep_lease(job))
+        keeping = asyncio.create_task(self._renew_leases(job))
         showing = asyncio.create_task(self._show_progress(job))
-        await self._tell(job, job.beginning, job.document())
+        await self._announce(job, job.start_line, job.document())
         try:
             result = await self._replay(job)
         except Exception as error:
-            logger.exception("%r %s: failed", job.by, job.beginning)
+            logger.exception("%r %s: failed", job.by, job.start_line)
             result = job.document(stopped=f"{type(error).__name__}: {error}"[:500], done=True)
         for task in (showing, keeping):
             task.cancel()
         await asyncio.gather(showing, keeping, return_exceptions=True)
         # First: a page that hears of the end asks for what is left.
-        await self._give_back(BROWSE, job)
-        await self._tell(job, job.ending(result), result)
-        await self._give_back(REDRIVE, job)
+        await self._release(BROWSE, job)
+        await self._announce(job, job.end_line(result), result)
+        await self._release(REDRIVE, job)
 
-    async def _give_back(self, lease: str, job: Job) -> None:
+    async def _release(self, lease: str, job: Job) -> None:
         try:
-            await self._coordination.give_back(lease, job.id)
+            await self._coordination.release(lease, job.id)
         except CoordinationError as error:
             logger.warning("the redrive's lease runs out by itself: %s", error)
 
@@ -150,7 +150,7 @@ class RedriveApi:
 
         # Whoever looks at the queue holds its messages, and a redrive would miss them.
         deadline = time.monotonic() + QUEUE_SECONDS
-        while not await self._coordination.take(BROWSE, job.id, LEASE_SECONDS):
+        while not await self._coordination.acquire(BROWSE, job.id, LEASE_SECONDS):
             if time.monotonic() > deadline:
                 job.stop("the queue is held by somebody who looks")
             if job.stopping:
@@ -164,7 +164,7 @@ class RedriveApi:
         if job.reason and not job.stopping:
             decision = await self._decision(job)
         selection = Selection(key=job.selection.get("key"), id=job.selection.get("id"))
-        async with await self._tools.redrive(decision) as redrive:
+        async with await self._operations.redrive(decision) as redrive:
             job.redrive = redrive
             try:
                 if job.stopping:
@@ -181,17 +181,17 @@ class RedriveApi:
         """
         from processing.redrive.discard import Discard  # noqa: PLC0415 - loaded by now
 
-        storage = await self._tools.poison()
+        storage = await self._operations.poison()
         return await Discard.of(
             *(storage.reader, storage.claims, job.selection["id"]), by=job.by, reason=job.reason
         )
 
-    async def _keep_lease(self, job: Job) -> None:
+    async def _renew_leases(self, job: Job) -> None:
         while True:
             await asyncio.sleep(LEASE_SECONDS / 3)
             try:
                 held = [
-                    await self._coordination.take(lease, job.id, LEASE_SECONDS)
+                    await self._coordination.acquire(lease, job.id, LEASE_SECONDS)
                     for lease in (REDRIVE, BROWSE)
                 ]
             except CoordinationError as error:
@@ -203,7 +203,7 @@ class RedriveApi:
     async def _show_progress(self, job: Job) -> None:
         shown = 0
         while True:
-            await asyncio.sleep(SAY_SECONDS)
+            await asyncio.sleep(PROGRESS_SECONDS)
             if job.done != shown:
                 shown = job.done
                 try:
@@ -211,7 +211,7 @@ class RedriveApi:
                 except BackplaneError as error:
                     logger.debug("progress is not shown: %s", error)
 
-    async def _tell(self, job: Job, line: str, message: dict[str, Any]) -> None:
+    async def _announce(self, job: Job, line: str, message: dict[str, Any]) -> None:
         logger.info("%r %s", job.by, line)
         try:
             await self._backplane.publish([(REDRIVE, message)])

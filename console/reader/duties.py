@@ -10,13 +10,13 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
 from console.backplane.coordination import Coordination
-from console.errors import BackplaneError, CoordinationError, NotReaderError, ToolsError
+from console.errors import BackplaneError, CoordinationError, NotReaderError, OperationsError
 from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
-from console.poison.lazy_operations import Tools, told
+from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.poison.redrive import REDRIVE
-from console.reader.election import Say
-from console.reader.vitals import GONE_SECONDS, VitalSigns, merge
+from console.reader.election import Publish
+from console.reader.vitals import GONE_SECONDS, VitalsSource, merge
 from console.settings import ConsoleSettings
 
 if TYPE_CHECKING:
@@ -26,21 +26,21 @@ logger = logging.getLogger(__name__)
 
 SECONDS = 1.0
 PARTITIONS_SECONDS = 2.0
-LOST_LOOKS = 5
+LOST_CHECKS = 5
 GAP_SECONDS = 10.0
 RETRY_SECONDS = 5.0
 END_SECONDS = 5.0
 PROBLEM_CHARS = 500
 
 
-class Duties:
+class ReaderTasks:
     """The duties, and what they need.
 
     Args:
         coordination: knows who looks, and whether a redrive's instance lives.
         fanout: what was published before, by this instance or another.
-        signs: where the app writes its vitals.
-        tools: the hub and the storage.
+        vitals: where the app writes its vitals.
+        operations: the hub and the storage.
         settings: the console's.
         failures: how many are inside the circuit's window now.
     """
@@ -49,8 +49,8 @@ class Duties:
         self,
         coordination: Coordination,
         fanout: Fanout,
-        signs: VitalSigns,
-        tools: Tools,
+        vitals: VitalsSource,
+        operations: LazyOperations,
         settings: ConsoleSettings,
         *,
         failures: Callable[[], int],
@@ -58,13 +58,13 @@ class Duties:
         self._failures = failures
         self._coordination = coordination
         self._fanout = fanout
-        self._signs = signs
-        self._tools = tools
+        self._vitals = vitals
+        self._operations = operations
         self._settings = settings
         self._counters: dict[str, int | None] = {"poison_count": None, "parked_keys": None}
         self._partitions: Partitions | None = None
 
-    async def vitals(self, say: Say) -> None:
+    async def vitals(self, publish: Publish) -> None:
         """A row each second, begun where the row before it ended, whoever wrote that."""
         await self._fanout.resume(None)  # what was published before is known then
         seen: dict[str, tuple[float, float]] = {}
@@ -72,17 +72,17 @@ class Duties:
         while True:
             await asyncio.sleep(SECONDS)
             try:
-                signs = await self._signs.behind(cursor)
+                vitals = await self._vitals.behind(cursor)
             except BackplaneError as error:
                 logger.debug("%s", error)
                 continue
-            cursor = signs[-1].cursor if signs else cursor
+            cursor = vitals[-1].cursor if vitals else cursor
             now = time.time()
-            for sign in signs:
-                seen[sign.instance] = (now, float(sign.numbers.get("holding", 0)))
+            for entry in vitals:
+                seen[entry.instance] = (now, float(entry.numbers.get("holding", 0)))
             seen = {name: each for name, each in seen.items() if now - each[0] < GONE_SECONDS}
             row = merge(
-                signs,
+                vitals,
                 seconds=now - before,
                 instances=len(seen),
                 holding=[holding for _, holding in seen.values()],
@@ -90,53 +90,53 @@ class Duties:
             before = now
             times = {"time": round(now * 1000), "signs": cursor}
             window = {"window_failures": self._failures()}
-            await _try(say, "vitals", times | row | window | self._counters)
+            await _publish_or_skip(publish, "vitals", times | row | window | self._counters)
 
-    async def partitions(self, say: Say) -> None:
+    async def partitions(self, publish: Publish) -> None:
         """The table and the counters, while somebody has the page open."""
         problem = ""
         while True:
-            if await self._somebody(PAGE):
+            if await self._is_held(PAGE):
                 try:
-                    table, before = await _whole(self._read()), problem
+                    table, before = await _finish_when_cancelled(self._read()), problem
                     problem = table["problem"] or ""
                 except Exception as error:  # whatever it is, vitals and tail go on
-                    kind = "" if isinstance(error, ToolsError) else f"{type(error).__name__}: "
+                    kind = "" if isinstance(error, OperationsError) else f"{type(error).__name__}: "
                     problem, before = f"{kind}{error}", problem
                     table = {"time": _now(), "rows": [], "problem": problem}
                 if problem not in ("", before):
                     logger.warning("partitions cannot be read: %s", problem)
-                await _try(say, "partitions", table)
+                await _publish_or_skip(publish, "partitions", table)
             await asyncio.sleep(PARTITIONS_SECONDS)
 
-    async def tail(self, say: Say) -> None:
+    async def tail(self, publish: Publish) -> None:
         """The live tail, while somebody looks at it."""
         tailing: asyncio.Task[None] | None = None
         try:
             while True:
-                looks = await self._somebody(TAIL)
-                if tailing is not None and not looks:
+                watched = await self._is_held(TAIL)
+                if tailing is not None and not watched:
                     await _end(tailing)
-                if looks and (tailing is None or tailing.done()):
-                    tailing = asyncio.create_task(self._tail(say), name="console-tail")
+                if watched and (tailing is None or tailing.done()):
+                    tailing = asyncio.create_task(self._tail(publish), name="console-tail")
                 await asyncio.sleep(SECONDS)
         finally:
             if tailing is not None:
                 await _end(tailing)
 
-    async def lost_redrives(self, say: Say) -> None:
+    async def lost_redrives(self, publish: Publish) -> None:
         """Say that a redrive is over whose instance has died."""
-        looks = 0
+        watched = 0
         while True:
             await asyncio.sleep(SECONDS)
             job = self._fanout.snapshot.redrive
-            if job is None or job["done"] or await self._somebody(REDRIVE, unknown=True):
-                looks = 0
+            if job is None or job["done"] or await self._is_held(REDRIVE, unknown=True):
+                watched = 0
                 continue
-            looks += 1
-            if looks >= LOST_LOOKS:
+            watched += 1
+            if watched >= LOST_CHECKS:
                 stopped = "the instance of the console that ran it has ended; run it again"
-                await _try(say, REDRIVE, job | {"done": True, "stopped": stopped})
+                await _publish_or_skip(publish, REDRIVE, job | {"done": True, "stopped": stopped})
 
     async def _last_row(self) -> tuple[str, float]:
         """Where the last row ended, and when; rows do not reach over a longer gap."""
@@ -145,7 +145,7 @@ class Duties:
             if row and time.time() - row["time"] / 1000 < GAP_SECONDS:
                 return str(row["signs"]), row["time"] / 1000
             try:
-                return await self._signs.end(), time.time()
+                return await self._vitals.end(), time.time()
             except BackplaneError as error:
                 logger.debug("%s", error)
                 await asyncio.sleep(SECONDS)
@@ -153,53 +153,55 @@ class Duties:
     async def _read(self) -> dict[str, Any]:
         partitions = self._partitions
         if partitions is None:
-            operations = await self._tools.module("processing.operations")
+            operations = await self._operations.module("processing.operations")
             opening: AbstractAsyncContextManager[Partitions] = operations.open_partitions(
-                self._tools.settings, lease_seconds=self._settings.lease_seconds
+                self._operations.settings, lease_seconds=self._settings.lease_seconds
             )
-            partitions = self._partitions = await self._tools.enter(opening)
-        parking = await self._tools.parking()
+            partitions = self._partitions = await self._operations.enter(opening)
+        parking = await self._operations.parking()
         self._counters = {
             "poison_count": await partitions.poison_count(),
-            "parked_keys": len(await told(parking.keys())),
+            "parked_keys": len(await translate_errors(parking.keys())),
         }
-        return await told(partitions.table())
+        return await translate_errors(partitions.table())
 
-    async def _tail(self, say: Say) -> None:
+    async def _tail(self, publish: Publish) -> None:
         async def show(sample: dict[str, Any]) -> None:
-            await _try(say, "tail", sample)
+            await _publish_or_skip(publish, "tail", sample)
 
-        async def tell(problem: str) -> None:
+        async def report(problem: str) -> None:
             logger.warning("no live tail just now: %s", problem)
             await show({"time": _now(), "problem": problem[:PROBLEM_CHARS]})
 
         try:
-            operations = await self._tools.module("processing.operations")
-            tail = await self._tools.module("console.reader.tail")
-            opening = operations.open_hub(self._tools.settings, group=self._settings.consumer_group)
+            operations = await self._operations.module("processing.operations")
+            tail = await self._operations.module("console.reader.tail")
+            opening = operations.open_hub(
+                self._operations.settings, group=self._settings.consumer_group
+            )
             async with opening as client:
-                await tail.Tail(client, show, tell).run()
+                await tail.Tail(client, show, report).run()
         except NotReaderError:
             raise
         except Exception as error:
-            await tell(f"{type(error).__name__}: {error}")
+            await report(f"{type(error).__name__}: {error}")
             await asyncio.sleep(RETRY_SECONDS)
 
-    async def _somebody(self, name: str, *, unknown: bool = False) -> bool:
+    async def _is_held(self, name: str, *, unknown: bool = False) -> bool:
         try:
             return bool(await self._coordination.holder(name))
         except CoordinationError:
             return unknown
 
 
-async def _try(say: Say, kind: str, data: dict[str, Any]) -> None:
+async def _publish_or_skip(publish: Publish, kind: str, data: dict[str, Any]) -> None:
     try:
-        await say(kind, data)
+        await publish(kind, data)
     except BackplaneError as error:
         logger.debug("%s", error)
 
 
-async def _whole[T](reading: Coroutine[Any, Any, T]) -> T:
+async def _finish_when_cancelled[T](reading: Coroutine[Any, Any, T]) -> T:
     """Await something whose end is worth waiting for even when this is cancelled.
 
     The Event Hubs SDK loses the connection of a management request that is cancelled.

@@ -21,74 +21,74 @@ logger = logging.getLogger(__name__)
 LEASE_SECONDS = 4.0
 RENEW_SECONDS = 1.0
 
-type Say = Callable[[str, Document], Awaitable[None]]
+type Publish = Callable[[str, Document], Awaitable[None]]
 """Publishes one message (kind, data), as the elected reader."""
-type Duty = Callable[[Say], Coroutine[Any, Any, None]]
+type ReaderTask = Callable[[Publish], Coroutine[Any, Any, None]]
 """What the elected reader does until it is cancelled."""
 
 
-class Leader:
+class Election:
     """Takes the lease when it is free, and does the duties while it has it.
 
     Args:
         coordination: keeps the lease.
         backplane: takes what is read.
-        duties: each runs for ever; one that fails is its own affair.
+        tasks: each runs for ever; one that fails is its own affair.
     """
 
     def __init__(
-        self, coordination: Coordination, backplane: Backplane, duties: tuple[Duty, ...]
+        self, coordination: Coordination, backplane: Backplane, tasks: tuple[ReaderTask, ...]
     ) -> None:
         self._coordination = coordination
         self._backplane = backplane
-        self._duties = duties
+        self._tasks = tasks
         self._token = secrets.token_hex(8)
-        self._leading: asyncio.Task[None] | None = None
+        self._reading: asyncio.Task[None] | None = None
 
     @property
-    def leads(self) -> bool:
+    def is_reader(self) -> bool:
         """Whether this instance reads."""
-        return self._leading is not None
+        return self._reading is not None
 
     async def run(self) -> None:
         """Stand for election for ever; whoever is told to stop gives the lease back."""
         try:
             while True:
-                if not await self._elected():
-                    await self._resign()
-                elif self._leading is None or self._leading.done():
-                    self._leading = asyncio.create_task(self._lead(), name="console-reader")
+                if not await self._acquire_lease():
+                    await self._step_down()
+                elif self._reading is None or self._reading.done():
+                    self._reading = asyncio.create_task(self._lead(), name="console-reader")
                 await asyncio.sleep(RENEW_SECONDS)
         finally:
-            await self._resign()
+            await self._step_down()
             try:
-                await self._coordination.give_back(READER, self._token)
+                await self._coordination.release(READER, self._token)
             except CoordinationError as error:
                 logger.debug("the reader's lease runs out by itself: %s", error)
 
-    async def _elected(self) -> bool:
+    async def _acquire_lease(self) -> bool:
         try:
-            return await self._coordination.take(READER, self._token, LEASE_SECONDS)
+            return await self._coordination.acquire(READER, self._token, LEASE_SECONDS)
         except CoordinationError as error:
             logger.debug("%s", error)
             return False
 
-    async def _resign(self) -> None:
-        if self._leading is not None:
-            self._leading.cancel()
-            await asyncio.gather(self._leading, return_exceptions=True)
-            self._leading = None
+    async def _step_down(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
 
     async def _lead(self) -> None:
         logger.info("this instance reads for all")
         try:
             async with asyncio.TaskGroup() as group:
-                for duty in self._duties:
-                    group.create_task(duty(self._say))
+                for reader_task in self._tasks:
+                    group.create_task(reader_task(self._publish))
         except* NotReaderError:
             logger.info("another instance reads for all")
         except* Exception:
             logger.exception("reading for all failed; it begins anew")
 
-    async def _say(self, kind: str, data: Document) -> None:
+    async def _publish(self, kind: str, data: Document) -> None:
         await self._backplane.publish([(kind, data)], reader=self._token)

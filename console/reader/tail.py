@@ -1,6 +1,6 @@
 """The live tail: a sample of what flows through the hub right now, read once for everybody.
 
-Loads Microsoft's SDKs: imported by `Tools.module`, when somebody looks.
+Loads Microsoft's SDKs: imported by `LazyOperations.module`, when somebody looks.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ class Tail:
     Args:
         client: of a consumer group that nobody else reads.
         show: takes one sample.
-        tell: takes why a partition cannot be read just now.
+        report: takes why a partition cannot be read just now.
     """
 
     def __init__(
         self,
         client: EventHubConsumerClient,
         show: Callable[[dict[str, Any]], Awaitable[None]],
-        tell: Callable[[str], Awaitable[None]],
+        report: Callable[[str], Awaitable[None]],
     ) -> None:
         self._client = client
         self._show = show
-        self._tell = tell
+        self._report = report
 
     async def run(self) -> None:
         """Sample for ever."""
@@ -59,26 +59,26 @@ class Tail:
             try:
                 await self._from_now_on(partition, every_seconds)
             except EventHubError as error:
-                await self._tell(f"partition {partition}: {error}")
+                await self._report(f"partition {partition}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def _from_now_on(self, partition: str, every_seconds: float) -> None:
         """Sample until what comes is of the past, or the hub refuses."""
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def on_event(_: PartitionContext, event: EventData | None) -> None:
-            if event is None or ended.done():
+            if event is None or stopped.done():
                 return
             age = time.time() - _enqueued(event).timestamp()
             if age > BEHIND_SECONDS:
-                ended.set_result(None)
+                stopped.set_result(None)
                 return
             await self._show(sample(partition, event))
             await asyncio.sleep(every_seconds)
 
         async def on_error(_: PartitionContext | None, error: Exception) -> None:
-            if not ended.done():
-                ended.set_exception(error)
+            if not stopped.done():
+                stopped.set_exception(error)
 
         receiving = asyncio.create_task(
             self._client.receive(
@@ -90,9 +90,9 @@ class Tail:
             )
         )
         try:
-            await asyncio.wait({receiving, ended}, return_when=asyncio.FIRST_COMPLETED)
-            if ended.done():
-                ended.result()
+            await asyncio.wait({receiving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if stopped.done():
+                stopped.result()
             else:
                 receiving.result()
         finally:

@@ -21,7 +21,7 @@ type Numbers = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Sign:
+class VitalsEntry:
     """What one instance wrote; see processing/monitoring/vitals.py for the form.
 
     Attributes:
@@ -36,10 +36,10 @@ class Sign:
     numbers: Numbers
 
 
-class VitalSigns(Protocol):
+class VitalsSource(Protocol):
     """Where the app's instances write."""
 
-    async def behind(self, cursor: str) -> list[Sign]:
+    async def behind(self, cursor: str) -> list[VitalsEntry]:
         """What was written behind a cursor.
 
         Raises:
@@ -56,19 +56,19 @@ class VitalSigns(Protocol):
         ...
 
 
-class NoVitalSigns:
+class NoVitals:
     """Of an app that writes none."""
 
-    async def behind(self, cursor: str) -> list[Sign]:
-        """See `VitalSigns.behind`."""
+    async def behind(self, cursor: str) -> list[VitalsEntry]:
+        """See `VitalsSource.behind`."""
         return []
 
     async def end(self) -> str:
-        """See `VitalSigns.end`."""
+        """See `VitalsSource.end`."""
         return "0-0"
 
 
-class RedisVitalSigns:
+class RedisVitals:
     """The stream that the function app's instances write to.
 
     Args:
@@ -80,16 +80,16 @@ class RedisVitalSigns:
         self._client: Any = client
         self._key = vitals_key(circuit)
 
-    async def behind(self, cursor: str) -> list[Sign]:
-        """See `VitalSigns.behind`."""
+    async def behind(self, cursor: str) -> list[VitalsEntry]:
+        """See `VitalsSource.behind`."""
         found = await _answer(self._client.xrange(self._key, f"({cursor}", count=READ))
         return [
-            Sign(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
+            VitalsEntry(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
             for id_, fields in found
         ]
 
     async def end(self) -> str:
-        """See `VitalSigns.end`."""
+        """See `VitalsSource.end`."""
         found = await _answer(self._client.xrevrange(self._key, count=1))
         return bytes(found[0][0]).decode() if found else "0-0"
 
@@ -107,22 +107,22 @@ def _numbers(fields: Mapping[bytes, bytes]) -> Numbers:
 
 
 def merge(
-    signs: Iterable[Sign], *, seconds: float, instances: int, holding: Iterable[float]
+    vitals: Iterable[VitalsEntry], *, seconds: float, instances: int, holding: Iterable[float]
 ) -> Numbers:
     """One row from what was written in `seconds`.
 
     Args:
-        signs: all instances'.
+        vitals: all instances'.
         seconds: since the row before.
         instances: how many are alive.
         holding: the share of its time that each of them was holding, as it last said.
     """
     sums: dict[str, int] = dict.fromkeys(("handled", "poisoned", "parked", "failures"), 0)
     latency: dict[int, int] = {}
-    for sign in signs:
+    for entry in vitals:
         for name in sums:
-            sums[name] += int(sign.numbers.get(name, 0))
-        for power, count in sign.numbers.get("latency", {}).items():
+            sums[name] += int(entry.numbers.get(name, 0))
+        for power, count in entry.numbers.get("latency", {}).items():
             latency[int(power)] = latency.get(int(power), 0) + int(count)
     shares = list(holding)
     return {

@@ -13,13 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from breaker import StoreUnavailableError
-from console.errors import BackplaneError, CoordinationError, ToolsError
+from console.errors import BackplaneError, CoordinationError, OperationsError
 from console.web.headers import HEADERS
 
 logger = logging.getLogger(__name__)
 
 
-class Answer(JSONResponse):
+class ApiResponse(JSONResponse):
     """JSON in ASCII: an event's key, its properties and the text of its error may hold what UTF-8
     has no form for, and one such event must not hide all the others.
     """
@@ -43,11 +43,13 @@ def _finite(value: Any) -> Any:
 
 async def _refused(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type only
-    return Answer({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+    return ApiResponse(
+        {"error": error.detail}, status_code=error.status_code, headers=error.headers
+    )
 
 
 async def _unavailable(_: Request, error: Exception) -> Response:
-    return Answer({"error": str(error)}, status_code=503, headers={"Retry-After": "2"})
+    return ApiResponse({"error": str(error)}, status_code=503, headers={"Retry-After": "2"})
 
 
 async def _failed(request: Request, error: Exception) -> Response:
@@ -57,7 +59,7 @@ async def _failed(request: Request, error: Exception) -> Response:
     """
     logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
     said = f"the console failed with {type(error).__name__}: its log says more"
-    return Answer(
+    return ApiResponse(
         {"error": said}, status_code=500, headers={**HEADERS, "Cache-Control": "no-store"}
     )
 
@@ -69,7 +71,7 @@ ERRORS: dict[Any, Handler] = {
     StoreUnavailableError: _unavailable,
     BackplaneError: _unavailable,
     CoordinationError: _unavailable,
-    ToolsError: _unavailable,
+    OperationsError: _unavailable,
     Exception: _failed,
 }
 """What becomes of the errors that handlers raise."""

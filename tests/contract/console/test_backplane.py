@@ -92,11 +92,11 @@ async def test_trimmed_messages_are_known_to_be_gone(pair: Pair) -> None:
 async def test_only_the_elected_reader_says_what_it_read(pair: Pair) -> None:
     """One that has lost the lease publishes nothing, and learns it."""
     backplane, coordination = pair
-    assert await coordination.take(READER, "one", 60)
+    assert await coordination.acquire(READER, "one", 60)
     await backplane.publish([("vitals", {})], reader="one")
     with pytest.raises(NotReaderError):
         await backplane.publish([("vitals", {})], reader="two")
-    await coordination.give_back(READER, "one")
+    await coordination.release(READER, "one")
     with pytest.raises(NotReaderError):
         await backplane.publish([("vitals", {})], reader="one")
     assert len(await backplane.latest(10)) == 1
@@ -106,15 +106,15 @@ async def test_leases_are_one_holders(pair: Pair) -> None:
     """Until they are given back, or run out."""
     _, coordination = pair
     assert await coordination.holder("job") == ""
-    assert await coordination.take("job", "one", 60)
-    assert not await coordination.take("job", "two", 60)
-    assert await coordination.take("job", "one", 60)
-    await coordination.give_back("job", "two")
+    assert await coordination.acquire("job", "one", 60)
+    assert not await coordination.acquire("job", "two", 60)
+    assert await coordination.acquire("job", "one", 60)
+    await coordination.release("job", "two")
     assert await coordination.holder("job") == "one"
-    await coordination.give_back("job", "one")
-    assert await coordination.take("job", "two", 0.001)
+    await coordination.release("job", "one")
+    assert await coordination.acquire("job", "two", 0.001)
     async with asyncio.timeout(HANG_SECONDS):
-        while not await coordination.take("job", "one", 60):
+        while not await coordination.acquire("job", "one", 60):
             await asyncio.sleep(0.01)
 
 
@@ -124,28 +124,28 @@ async def test_marks_and_counts(pair: Pair) -> None:
     await coordination.mark("viewers", 60)
     await coordination.mark("viewers", 60)
     assert await coordination.holder("viewers")
-    assert [await coordination.count("login:x", 60) for _ in range(3)] == [1, 2, 3]
-    assert await coordination.count("login:y", 60) == 1
-    await coordination.forget("login:x")
-    assert await coordination.count("login:x", 60) == 1
-    await coordination.count("brief", 1)
+    assert [await coordination.increment("login:x", 60) for _ in range(3)] == [1, 2, 3]
+    assert await coordination.increment("login:y", 60) == 1
+    await coordination.reset("login:x")
+    assert await coordination.increment("login:x", 60) == 1
+    await coordination.increment("brief", 1)
     async with asyncio.timeout(HANG_SECONDS):
-        while await coordination.count("brief", 1) > 1:
+        while await coordination.increment("brief", 1) > 1:
             await asyncio.sleep(0.05)
 
 
 async def test_what_is_noted_stays_until_its_time(pair: Pair) -> None:
     """Each item until its own."""
     _, coordination = pair
-    assert await coordination.noted("ended") == {}
+    assert await coordination.members("ended") == {}
     later, soon = round(time.time()) + 3_600.5, time.time() + 0.3
     for item, until in (("a", later), ("b", soon), ("c", time.time() - 5), ("d", later + 1)):
-        await coordination.note("ended", item, until)
-    assert (await coordination.noted("ended")).keys() - {"b"} == {"a", "d"}
+        await coordination.add("ended", item, until)
+    assert (await coordination.members("ended")).keys() - {"b"} == {"a", "d"}
     async with asyncio.timeout(HANG_SECONDS):
-        while "b" in await coordination.noted("ended"):
+        while "b" in await coordination.members("ended"):
             await asyncio.sleep(0.05)
-    assert await coordination.noted("ended") == {"a": later, "d": later + 1}
+    assert await coordination.members("ended") == {"a": later, "d": later + 1}
 
 
 async def test_many_names_cost_little() -> None:
@@ -154,7 +154,7 @@ async def test_many_names_cost_little() -> None:
     coordination = MemoryCoordination(lambda: now[0])
     for address in range(5_000):
         now[0] += 0.1
-        await coordination.count(f"login:{address}", 60)
+        await coordination.increment(f"login:{address}", 60)
     assert len(coordination._counts) <= 1_300
 
 

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.access import revoked_sessions as module
-from console.access.revoked_sessions import ENDED, EndedSessions
+from console.access.revoked_sessions import REVOKED, RevokedSessions
 from console.access.session import Sessions
 from console.app import create_app
 from console.backplane.coordination import MemoryCoordination
@@ -79,8 +79,8 @@ async def test_who_logs_out_is_out_everywhere(monkeypatch: pytest.MonkeyPatch) -
 async def test_an_instance_that_starts_later_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before it serves anybody."""
     coordination = MemoryCoordination()
-    await EndedSessions(coordination).end("s", time.time() + 60)
-    later = EndedSessions(coordination)
+    await RevokedSessions(coordination).revoke("s", time.time() + 60)
+    later = RevokedSessions(coordination)
     await later.load()
     assert "s" in later
 
@@ -90,26 +90,26 @@ class AwayCoordination(MemoryCoordination):
 
     away = False
 
-    async def note(self, name: str, item: str, until: float) -> None:
+    async def add(self, name: str, item: str, until: float) -> None:
         if self.away:
             raise CoordinationError("away")
-        await super().note(name, item, until)
+        await super().add(name, item, until)
 
-    async def noted(self, name: str) -> dict[str, float]:
+    async def members(self, name: str) -> dict[str, float]:
         if self.away:
             raise CoordinationError("away")
-        return await super().noted(name)
+        return await super().members(name)
 
 
 async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
     """It holds here at once; the others are told when Redis is back, even with nothing in it."""
     monkeypatch.setattr(module, "SECONDS", 0.002)
     coordination = AwayCoordination()
-    here, there = EndedSessions(coordination), EndedSessions(coordination)
+    here, there = RevokedSessions(coordination), RevokedSessions(coordination)
     tasks = [asyncio.create_task(each.follow()) for each in (here, there)]
     coordination.away = True
     await here.load()
-    await here.end("s", time.time() + 60)
+    await here.revoke("s", time.time() + 60)
     assert "s" in here
     await asyncio.sleep(0.02)
     assert "s" not in there
@@ -118,7 +118,7 @@ async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> Non
         while "s" not in there:
             await asyncio.sleep(0.002)
         coordination._sets.clear()
-        while "s" not in await coordination.noted(ENDED):
+        while "s" not in await coordination.members(REVOKED):
             await asyncio.sleep(0.002)
     for task in tasks:
         task.cancel()
@@ -128,8 +128,8 @@ async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> Non
 async def test_what_is_over_anyway_is_forgotten() -> None:
     """Nothing is kept beyond the cookie's own time."""
     now = [time.time() - 100]
-    sessions = EndedSessions(MemoryCoordination(), lambda: now[0])
-    await sessions.end("s", now[0] + 50)
+    sessions = RevokedSessions(MemoryCoordination(), lambda: now[0])
+    await sessions.revoke("s", now[0] + 50)
     await sessions.load()
     assert "s" in sessions
     now[0] += 50
@@ -179,9 +179,9 @@ async def test_azures_own_login_is_left_there() -> None:
 class SlowCoordination(MemoryCoordination):
     """Each answer takes a while, as Redis' do."""
 
-    async def count(self, name: str, seconds: int) -> int:
+    async def increment(self, name: str, seconds: int) -> int:
         await asyncio.sleep(0.02)
-        return await super().count(name, seconds)
+        return await super().increment(name, seconds)
 
 
 async def test_many_tries_at_once_are_no_more_tries() -> None:

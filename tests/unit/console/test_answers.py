@@ -20,7 +20,7 @@ from console.errors import CoordinationError
 from console.poison.documents import full, summary
 from console.settings import ConsoleSettings
 from console.web.headers import HEADERS
-from console.web.responses import Answer
+from console.web.responses import ApiResponse
 from processing.poison.message import ErrorDetail
 from tests.support.silent_server import SilentServer
 from tests.unit.console.test_poison import message
@@ -49,7 +49,7 @@ async def asking(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
 def test_half_a_character_hides_no_event() -> None:
     """A handler's error quotes what the event brought; JSON has a form for that, UTF-8 has none."""
     odd = message(key="k\ud800", error=ErrorDetail("builtins.ValueError", "no \ud800", "t\udfff"))
-    found = json.loads(bytes(Answer({"messages": [summary(odd), full(odd)]}).body))["messages"]
+    found = json.loads(bytes(ApiResponse({"messages": [summary(odd), full(odd)]}).body))["messages"]
     assert [(each["key"], each["error"]["message"]) for each in found] == [
         ("k\ud800", "no \ud800")
     ] * 2
@@ -58,7 +58,7 @@ def test_half_a_character_hides_no_event() -> None:
 def test_what_is_no_number_is_shown_as_text() -> None:
     """A property may be one; a browser refuses the whole answer for it."""
     odd = message(properties={"rate": float("nan"), "more": [{"least": float("-inf")}], "n": 1.5})
-    shown = json.loads(bytes(Answer(full(odd)).body))["properties"]
+    shown = json.loads(bytes(ApiResponse(full(odd)).body))["properties"]
     assert shown == {"rate": "nan", "more": [{"least": "-inf"}], "n": 1.5}
 
 
@@ -117,16 +117,16 @@ class AwayCoordination(MemoryCoordination):
         super().__init__()
         self.asked: list[str] = []
 
-    async def count(self, name: str, seconds: int) -> int:
-        self.asked.append("count")
+    async def increment(self, name: str, seconds: int) -> int:
+        self.asked.append("increment")
         raise CoordinationError("no answer in time")
 
-    async def forget(self, name: str) -> None:
-        self.asked.append("forget")
+    async def reset(self, name: str) -> None:
+        self.asked.append("reset")
         raise CoordinationError("no answer in time")
 
-    async def note(self, name: str, item: str, until: float) -> None:
-        self.asked.append("note")
+    async def add(self, name: str, item: str, until: float) -> None:
+        self.asked.append("add")
         raise CoordinationError("no answer in time")
 
 
@@ -141,7 +141,7 @@ async def test_signing_in_does_not_wait_for_a_silent_redis_twice() -> None:
             before = dict(browser.cookies)
             answer = await browser.post("/login", json={"token": TOKEN, "name": "ann"})
             assert answer.status_code == 204, answer.text
-            assert coordination.asked == ["count"] * count
+            assert coordination.asked == ["increment"] * count
         assert (await browser.get("/api/circuits/c/history")).status_code == 200
         browser.cookies.clear()
         browser.cookies.update(before)

@@ -19,11 +19,11 @@ from console.backplane.stream import MemoryBackplane
 from console.live import websocket as live
 from console.live.fanout import Fanout
 from console.live.websocket import Browser
-from console.poison.lazy_operations import Tools
+from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import REDRIVE
 from console.reader import duties as duties_module
-from console.reader.duties import Duties
-from console.reader.vitals import NoVitalSigns
+from console.reader.duties import ReaderTasks
+from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
 
 
@@ -67,7 +67,7 @@ def backplane() -> MemoryBackplane:
 @asynccontextmanager
 async def running(fanout: Fanout, *browsers: Browser) -> AsyncIterator[None]:
     tasks = [asyncio.create_task(fanout.run())]
-    tasks += [asyncio.create_task(browser.send_for_ever(None)) for browser in browsers]
+    tasks += [asyncio.create_task(browser.send_updates(None)) for browser in browsers]
     try:
         yield
     finally:
@@ -161,27 +161,27 @@ async def test_a_redrive_whose_instance_died_is_ended(
     monkeypatch.setattr(duties_module, "SECONDS", 0.002)
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
-    signs, tools = NoVitalSigns(), Tools({})
-    duties = Duties(coordination, fanout, signs, tools, settings, failures=lambda: 0)
-    said: list[Any] = []
+    vitals, operations = NoVitals(), LazyOperations({})
+    tasks = ReaderTasks(coordination, fanout, vitals, operations, settings, failures=lambda: 0)
+    published: list[Any] = []
 
-    async def say(kind: str, data: Any) -> None:
-        said.append((kind, data))
+    async def publish(kind: str, data: Any) -> None:
+        published.append((kind, data))
         await backplane.publish([(kind, data)])
 
-    await coordination.take(REDRIVE, "j", 60)
+    await coordination.acquire(REDRIVE, "j", 60)
     await backplane.publish([(REDRIVE, {"job": "j", "done": False, "stopped": ""})])
     async with running(fanout):
-        duty = asyncio.create_task(duties.lost_redrives(say))
+        reader_task = asyncio.create_task(tasks.lost_redrives(publish))
         await until(lambda: fanout.snapshot.redrive is not None)
         await asyncio.sleep(0.05)
-        assert said == []
-        await coordination.give_back(REDRIVE, "j")
+        assert published == []
+        await coordination.release(REDRIVE, "j")
         await until(lambda: (fanout.snapshot.redrive or {}).get("done"))
-        heard = len(said)
+        heard = len(published)
         await asyncio.sleep(0.05)
-        assert len(said) == heard
-        duty.cancel()
-        await asyncio.gather(duty, return_exceptions=True)
-    assert {(kind, data["job"], data["done"]) for kind, data in said} == {(REDRIVE, "j", True)}
-    assert "run it again" in said[0][1]["stopped"]
+        assert len(published) == heard
+        reader_task.cancel()
+        await asyncio.gather(reader_task, return_exceptions=True)
+    assert {(kind, data["job"], data["done"]) for kind, data in published} == {(REDRIVE, "j", True)}
+    assert "run it again" in published[0][1]["stopped"]

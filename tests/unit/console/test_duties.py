@@ -11,13 +11,13 @@ import pytest
 
 from console.backplane.coordination import MemoryCoordination
 from console.backplane.stream import MemoryBackplane
-from console.errors import NotReaderError, ToolsError
+from console.errors import NotReaderError, OperationsError
 from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
-from console.poison.lazy_operations import Tools
+from console.poison.lazy_operations import LazyOperations
 from console.reader import duties as module
-from console.reader.duties import Duties
-from console.reader.vitals import NoVitalSigns
+from console.reader.duties import ReaderTasks
+from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
 
 REAL = {
@@ -28,7 +28,7 @@ REAL = {
 }
 
 
-class BrokenTools(Tools):
+class BrokenOperations(LazyOperations):
     """Whose hub fails in a way that nobody foresaw."""
 
     async def module(self, name: str) -> Any:
@@ -36,62 +36,64 @@ class BrokenTools(Tools):
 
 
 @asynccontextmanager
-async def doing(duty: str, tools: Tools) -> AsyncIterator[asyncio.Queue[tuple[str, Any]]]:
+async def running(
+    reader_task: str, operations: LazyOperations
+) -> AsyncIterator[asyncio.Queue[tuple[str, Any]]]:
     """A duty, and what it says, while somebody looks at everything."""
     coordination = MemoryCoordination()
     for name in (PAGE, TAIL):
         await coordination.mark(name, 60)
     fanout = Fanout(MemoryBackplane(coordination))
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
-    duties = Duties(coordination, fanout, NoVitalSigns(), tools, settings, failures=lambda: 0)
-    said: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+    tasks = ReaderTasks(coordination, fanout, NoVitals(), operations, settings, failures=lambda: 0)
+    published: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
-    async def say(kind: str, data: Mapping[str, Any]) -> None:
-        said.put_nowait((kind, data))
+    async def publish(kind: str, data: Mapping[str, Any]) -> None:
+        published.put_nowait((kind, data))
 
-    task = asyncio.create_task(getattr(duties, duty)(say))
+    task = asyncio.create_task(getattr(tasks, reader_task)(publish))
     try:
-        yield said
+        yield published
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        await tools.aclose()
+        await operations.aclose()
 
 
-async def heard(said: asyncio.Queue[tuple[str, Any]]) -> tuple[str, Any]:
+async def next_message(published: asyncio.Queue[tuple[str, Any]]) -> tuple[str, Any]:
     async with asyncio.timeout(10):
-        return await said.get()
+        return await published.get()
 
 
 @pytest.mark.parametrize(
-    ("tools", "problem"),
+    ("operations", "problem"),
     [
-        (Tools({}), "AzureWebJobsStorage is missing"),
-        (Tools(REAL | {"EventHubConnection": "nonsense"}), "EventHubConnection"),
-        (Tools(REAL | {"BREAKER_WINDOW_SECONDS": "no"}), "BREAKER_WINDOW_SECONDS"),
-        (BrokenTools({}), "ZeroDivisionError: processing.operations"),
+        (LazyOperations({}), "AzureWebJobsStorage is missing"),
+        (LazyOperations(REAL | {"EventHubConnection": "nonsense"}), "EventHubConnection"),
+        (LazyOperations(REAL | {"BREAKER_WINDOW_SECONDS": "no"}), "BREAKER_WINDOW_SECONDS"),
+        (BrokenOperations({}), "ZeroDivisionError: processing.operations"),
     ],
 )
 async def test_a_table_that_cannot_be_read_says_why(
-    monkeypatch: pytest.MonkeyPatch, tools: Tools, problem: str
+    monkeypatch: pytest.MonkeyPatch, operations: LazyOperations, problem: str
 ) -> None:
     """And it is tried again; what else the reader does is not disturbed."""
     monkeypatch.setattr(module, "PARTITIONS_SECONDS", 0.002)
-    async with doing("partitions", tools) as said:
+    async with running("partitions", operations) as published:
         for _ in range(2):
-            kind, data = await heard(said)
+            kind, data = await next_message(published)
             assert (kind, data["rows"]) == ("partitions", [])
             assert problem in data["problem"]
 
 
-@pytest.mark.parametrize("tools", [Tools({}), BrokenTools({})])
+@pytest.mark.parametrize("operations", [LazyOperations({}), BrokenOperations({})])
 async def test_a_tail_that_cannot_be_read_says_why(
-    monkeypatch: pytest.MonkeyPatch, tools: Tools
+    monkeypatch: pytest.MonkeyPatch, operations: LazyOperations
 ) -> None:
     """Instead of letting an operator wait for events."""
     monkeypatch.setattr(module, "SECONDS", 0.002)
-    async with doing("tail", tools) as said:
-        kind, data = await heard(said)
+    async with running("tail", operations) as published:
+        kind, data = await next_message(published)
         assert (kind, set(data)) == ("tail", {"time", "problem"})
         assert "Error: " in data["problem"]
 
@@ -105,8 +107,10 @@ async def test_what_an_sdk_says_to_a_setting_is_told() -> None:
             raise ValueError("Connection string is either blank or malformed.")
         yield connection
 
-    with pytest.raises(ToolsError, match="a setting cannot be used: Connection string is either"):
-        await Tools({}).enter(opening(""))
+    with pytest.raises(
+        OperationsError, match="a setting cannot be used: Connection string is either"
+    ):
+        await LazyOperations({}).enter(opening(""))
 
 
 async def test_one_that_was_replaced_ends() -> None:
@@ -115,11 +119,13 @@ async def test_one_that_was_replaced_ends() -> None:
     await coordination.mark(PAGE, 60)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     fanout = Fanout(MemoryBackplane(coordination))
-    duties = Duties(coordination, fanout, NoVitalSigns(), Tools({}), settings, failures=lambda: 0)
+    tasks = ReaderTasks(
+        coordination, fanout, NoVitals(), LazyOperations({}), settings, failures=lambda: 0
+    )
 
-    async def say(_kind: str, _data: Mapping[str, Any]) -> None:
+    async def publish(_kind: str, _data: Mapping[str, Any]) -> None:
         raise NotReaderError
 
     async with asyncio.timeout(10):
         with pytest.raises(NotReaderError):
-            await duties.partitions(say)
+            await tasks.partitions(publish)

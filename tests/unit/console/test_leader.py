@@ -11,7 +11,7 @@ import pytest
 from console.backplane.coordination import READER, MemoryCoordination
 from console.backplane.stream import MemoryBackplane
 from console.reader import election as module
-from console.reader.election import Leader, Say
+from console.reader.election import Election, Publish
 
 
 class Clock:
@@ -29,18 +29,18 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def standing(
     name: str, coordination: MemoryCoordination, backplane: MemoryBackplane
-) -> AsyncIterator[Leader]:
+) -> AsyncIterator[Election]:
     """An instance that says its name all the time while it leads."""
 
-    async def duty(say: Say) -> None:
+    async def reader_task(publish: Publish) -> None:
         while True:
-            await say("tail", {"by": name})
+            await publish("tail", {"by": name})
             await asyncio.sleep(0.001)
 
-    leader = Leader(coordination, backplane, (duty,))
-    running = asyncio.create_task(leader.run())
+    election = Election(coordination, backplane, (reader_task,))
+    running = asyncio.create_task(election.run())
     try:
-        yield leader
+        yield election
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -58,13 +58,13 @@ async def test_one_reads_and_another_takes_over() -> None:
     coordination = MemoryCoordination(Clock())
     backplane = MemoryBackplane(coordination)
     async with standing("one", coordination, backplane) as one:
-        await until(lambda: one.leads)
+        await until(lambda: one.is_reader)
         async with standing("two", coordination, backplane) as two:
             await asyncio.sleep(0.03)
-            assert (one.leads, two.leads) == (True, False)
+            assert (one.is_reader, two.is_reader) == (True, False)
     assert await coordination.holder(READER) == ""
     async with standing("two", coordination, backplane) as two:
-        await until(lambda: two.leads)
+        await until(lambda: two.is_reader)
 
 
 async def test_the_lease_of_a_dead_one_runs_out() -> None:
@@ -72,13 +72,13 @@ async def test_the_lease_of_a_dead_one_runs_out() -> None:
     clock = Clock()
     coordination = MemoryCoordination(clock)
     backplane = MemoryBackplane(coordination)
-    assert await coordination.take(READER, "dead", module.LEASE_SECONDS)
+    assert await coordination.acquire(READER, "dead", module.LEASE_SECONDS)
     async with standing("two", coordination, backplane) as two:
         clock.now = module.LEASE_SECONDS - 0.1
         await asyncio.sleep(0.03)
-        assert not two.leads
+        assert not two.is_reader
         clock.now = module.LEASE_SECONDS
-        await until(lambda: two.leads)
+        await until(lambda: two.is_reader)
 
 
 async def test_one_that_was_replaced_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,15 +87,15 @@ async def test_one_that_was_replaced_says_nothing_more(monkeypatch: pytest.Monke
     coordination = MemoryCoordination(clock)
     backplane = MemoryBackplane(coordination)
     async with standing("one", coordination, backplane) as one:
-        await until(lambda: one.leads)
+        await until(lambda: one.is_reader)
         monkeypatch.setattr(module, "RENEW_SECONDS", 3_600.0)  # from now on it does not ask
         await asyncio.sleep(0.02)
         clock.now += module.LEASE_SECONDS
-        assert await coordination.take(READER, "two", module.LEASE_SECONDS)
-        said = len(await backplane.latest(100_000))
+        assert await coordination.acquire(READER, "two", module.LEASE_SECONDS)
+        published = len(await backplane.latest(100_000))
         await asyncio.sleep(0.03)
-        assert len(await backplane.latest(100_000)) == said
-        assert said > 0
+        assert len(await backplane.latest(100_000)) == published
+        assert published > 0
 
 
 async def test_a_duty_that_fails_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
@@ -103,13 +103,13 @@ async def test_a_duty_that_fails_begins_anew(caplog: pytest.LogCaptureFixture) -
     coordination = MemoryCoordination(Clock())
     attempts = 0
 
-    async def duty(_: Say) -> None:
+    async def reader_task(_: Publish) -> None:
         nonlocal attempts
         attempts += 1
         raise ValueError("an answer of another form")
 
-    leader = Leader(coordination, MemoryBackplane(coordination), (duty,))
-    running = asyncio.create_task(leader.run())
+    election = Election(coordination, MemoryBackplane(coordination), (reader_task,))
+    running = asyncio.create_task(election.run())
     await until(lambda: attempts >= 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -11,12 +11,12 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from console.backplane.coordination import MemoryCoordination
-from console.errors import ToolsError
+from console.errors import OperationsError
 from console.poison.api import PoisonApi
-from console.poison.catalogue import AT_ONCE, BROWSE, Catalogue, look
+from console.poison.catalogue import AT_ONCE, BROWSE, Catalogue, browse
 from console.poison.documents import full, matches, summary, text_of
 from console.poison.jobs import selection_in
-from console.poison.lazy_operations import Tools
+from console.poison.lazy_operations import LazyOperations
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.operations import PoisonStorage
@@ -149,10 +149,10 @@ async def test_looking_holds_nothing() -> None:
     queue = Queue(3 * AT_ONCE)
     queue.queue.messages.append(message(0))
     for _ in range(2):
-        messages, more = await look(queue.reader, 1_000)
+        messages, more = await browse(queue.reader, 1_000)
         assert [each.sequence_number for each in messages] == list(range(3 * AT_ONCE))
         assert not more
-    messages, more = await look(queue.reader, AT_ONCE)
+    messages, more = await browse(queue.reader, AT_ONCE)
     assert (len(messages), more) == (AT_ONCE, True)
 
 
@@ -173,15 +173,15 @@ async def test_what_was_seen_last_must_do_while_a_redrive_holds_the_messages() -
     queue, redrives, coordination = Queue(3), [0], MemoryCoordination()
     catalogue = Catalogue(queue.open, coordination, lambda: redrives[0])
     await catalogue.messages()
-    assert await coordination.take(BROWSE, "job", 60)
+    assert await coordination.acquire(BROWSE, "job", 60)
     await queue.reader.receive()
     redrives[0] += 1
     assert len((await catalogue.messages())[0]) == 3
-    await coordination.give_back(BROWSE, "job")
+    await coordination.release(BROWSE, "job")
     assert len((await catalogue.messages())[0]) == 0
 
 
-class QueueTools(Tools):
+class QueueOperations(LazyOperations):
     """Opens a queue that is there already."""
 
     def __init__(self, queue: Queue) -> None:
@@ -197,7 +197,7 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
     queue = Queue(0)
     large = message(body=bytes(100_000))
     queue.queue.messages.append(await queue.claims.shrink(large))
-    api = PoisonApi(QueueTools(queue), Catalogue(queue.open, MemoryCoordination()))
+    api = PoisonApi(QueueOperations(queue), Catalogue(queue.open, MemoryCoordination()))
 
     async def shown() -> dict[str, Any]:
         scope = {"type": "http", "path_params": {"id": large.id}}
@@ -216,7 +216,7 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
         raise StorageUnavailableError("no answer")
 
     queue.claims.get_bytes = down  # type: ignore[method-assign, assignment]
-    with pytest.raises(ToolsError, match="no answer"):
+    with pytest.raises(OperationsError, match="no answer"):
         await shown()
 
 
@@ -239,15 +239,15 @@ async def test_a_store_that_falls_silent_is_asked_once() -> None:
     claim = await store.claim(source, "owner", "")
     for number in range(3):
         await store.poison(claim, source, f"{number}", position_of(message(number)), "{}")
-    tools = ParkingTools(store)
-    with pytest.raises(ToolsError, match="no answer in time"):
-        await PoisonApi(tools, Catalogue(tools.poison, MemoryCoordination())).parked(
+    operations = ParkingOperations(store)
+    with pytest.raises(OperationsError, match="no answer in time"):
+        await PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination())).parked(
             Request({"type": "http"})
         )
     assert store.asked == 1
 
 
-class ParkingTools(Tools):
+class ParkingOperations(LazyOperations):
     """Opens parked lists that are there already."""
 
     def __init__(self, store: MemoryParkingStore) -> None:

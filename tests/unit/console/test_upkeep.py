@@ -24,7 +24,7 @@ async def test_a_work_that_fails_begins_anew(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever it was: the page would say "live" over what stands still."""
-    monkeypatch.setattr(upkeep, "AGAIN_SECONDS", 0.001)
+    monkeypatch.setattr(upkeep, "RESTART_SECONDS", 0.001)
     backplane = BrokenBackplane(MemoryCoordination())
     fanout = Fanout(backplane)
     (task,) = upkeep.start(reading=fanout.run)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import pytest
 
-from console.reader.vitals import Sign, merge, quantile
+from console.reader.vitals import VitalsEntry, merge, quantile
 
 
-def sign(instance: str, **numbers: object) -> Sign:
-    return Sign("1-0", instance, dict(numbers))
+def entry(instance: str, **numbers: object) -> VitalsEntry:
+    return VitalsEntry("1-0", instance, dict(numbers))
 
 
 def test_a_row_is_the_sum_of_all_instances() -> None:
     """Counts add up, latencies are merged before quantiles are taken."""
     row = merge(
         [
-            sign("a", handled=100, failures=1, latency={"10": 99}),
-            sign("b", handled=50, poisoned=2, parked=3, latency={"10": 50, "20": 1}),
+            entry("a", handled=100, failures=1, latency={"10": 99}),
+            entry("b", handled=50, poisoned=2, parked=3, latency={"10": 50, "20": 1}),
         ],
         seconds=2.0,
         instances=3,
