@@ -20,9 +20,15 @@ help: ## Show this list
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-node_modules/.installed: package.json package-lock.json
+# npm ci empties the folder, stamps included: afterwards the next `make lint` adds the linter again.
+node_modules/.installed: package.json package-lock.json console/package.json
 	@command -v npm >/dev/null || { echo "Breakwater needs Node.js with npm for Azurite (local storage) and found no npm on PATH." >&2; exit 1; }
-	@npm ci --no-audit --no-fund --loglevel=error
+	@npm ci --omit=dev --no-audit --no-fund --loglevel=error
+	@touch $@
+
+# Adds what only `make lint` needs, as locked, and leaves the rest alone: Azurite may be running.
+node_modules/.dev-installed: node_modules/.installed
+	@npm install --include=dev --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
 
 .PHONY: setup
@@ -37,12 +43,13 @@ test: setup ## Run every test on real Redis, Azurite and Event Hubs clients
 	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 .PHONY: lint
-lint: setup .venv-infra/.installed package-loads ## ruff, mypy --strict, import-linter, infra, package
+lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## ruff, mypy --strict, import-linter, ESLint, infra, package
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy .
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m scripts.check_rooms
+	@node_modules/.bin/eslint --max-warnings=0 console/static local/services eslint.config.mjs
 	@$(PY) -m scripts.check_infra
 	@.venv-infra/bin/checkov -d infra --framework bicep dockerfile --compact --quiet --skip-download
 

@@ -1,10 +1,11 @@
 # The operator console; built from the repository's root (azure.yaml), runs on Container Apps.
 
-# The page's chart library comes from npm, like the rest of package.json, which stays here.
+# The chart library of the page. The workspace leaves out Azurite, which only the local stack needs.
 FROM node:22-slim AS page
 WORKDIR /app
 COPY package.json package-lock.json ./
-RUN npm ci --no-audit --no-fund --ignore-scripts
+COPY console/package.json console/
+RUN npm ci --omit=dev --workspace=console --ignore-scripts --no-audit --no-fund
 
 FROM python:3.13-slim
 

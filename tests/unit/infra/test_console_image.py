@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions, requires
@@ -14,11 +16,15 @@ from console.web.pages import UPLOT
 ROOT = Path(__file__).parents[3]
 DOCKERFILE = (ROOT / "infra" / "console.Dockerfile").read_text()
 COPIED = {"breaker", "processing", "console"}
+WORKSPACE = "console/package.json"
+LOCK = json.loads((ROOT / "package-lock.json").read_text())["packages"]
 
 
 def test_what_is_copied_exists_and_is_not_ignored() -> None:
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     sources = {name for line in copies for name in line.split()}
+    assert WORKSPACE in sources
+    sources.remove(WORKSPACE)  # with the folder that holds it
     assert {name.rstrip("/") for name in sources if name.endswith("/")} == COPIED
     admitted = (ROOT / ".dockerignore").read_text().splitlines()
     for name in sources:
@@ -29,6 +35,44 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
 def test_the_pages_chart_library_is_copied_to_where_the_console_looks() -> None:
     place = UPLOT.relative_to(ROOT).as_posix()
     assert f"COPY --from=page /app/{place}/ {place}/" in DOCKERFILE
+
+
+def npm_packages(options: list[str]) -> set[str]:
+    """Return the names of the packages that npm installs from the lock with these options."""
+    command = ["npm", "ls", "--package-lock-only", "--all", "--parseable", "--long", "--offline"]
+    listed = subprocess.run([*command, *options], cwd=ROOT, capture_output=True, check=True)
+    paths = [Path(line.partition(":")[0]) for line in listed.stdout.decode().splitlines()]
+    folders = [path.relative_to(ROOT).as_posix() for path in paths]
+    return {name.rpartition("node_modules/")[2] for name in folders if "node_modules/" in name}
+
+
+def test_image_takes_the_chart_library_alone_from_npm() -> None:
+    (command,) = re.findall(r"^RUN npm ci (.+)$", DOCKERFILE, re.MULTILINE)
+    choice = re.findall(r"--(?:omit|include|workspace|include-workspace-root)\S*", command)
+    assert npm_packages(choice) - {"breakwater-console"} == {"uplot"}
+
+
+def test_demo_installs_no_package_that_only_lint_needs() -> None:
+    development = set(LOCK[""]["devDependencies"])
+    makefile = (ROOT / "Makefile").read_text()
+    assert re.findall(r"^\t@npm ci .*(--omit=dev)\b", makefile, re.MULTILINE) == ["--omit=dev"]
+    others = {
+        name.rpartition("node_modules/")[2] for name, each in LOCK.items() if not each.get("dev")
+    }
+    assert {"azurite", "uplot"} <= others
+    assert development and not development & others
+
+
+def test_lock_holds_a_checksum_and_no_address_for_every_package() -> None:
+    packages = {name: entry for name, entry in LOCK.items() if name.startswith("node_modules/")}
+    links = {
+        name: packages.pop(name)["resolved"]
+        for name in list(packages)
+        if packages[name].get("link")
+    }
+    assert links == {"node_modules/breakwater-console": "console"}
+    assert [name for name, entry in packages.items() if "resolved" in entry] == []
+    assert [name for name, entry in packages.items() if "integrity" not in entry] == []
 
 
 def imported(folder: Path) -> Iterator[str]:
