@@ -48,6 +48,25 @@ class Caller:
     session: str = ""
 
 
+class TokenDigest:
+    """The digest of the console's token.
+
+    Digests of equal length are compared in constant time, so that the time that a refusal takes
+    shows neither the token nor its length.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._digest = _digest(token)
+
+    def matches(self, shown: str) -> bool:
+        """Return whether this is the token."""
+        return hmac.compare_digest(_digest(shown), self._digest)
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
+
+
 def caller_of(scope: Scope) -> Caller:
     """Who was let in."""
     found = scope["state"]["caller"]
@@ -63,7 +82,7 @@ class Auth:
     ) -> None:
         self._app = app
         self._revoked = revoked
-        self._digest = _digest(settings.token.encode())
+        self._token = TokenDigest(settings.token)
         self._sessions = sessions
         self._origins = frozenset(settings.origins)
         self._easy_auth = settings.easy_auth
@@ -87,15 +106,10 @@ class Auth:
         await self._app(scope, receive, send)
 
     def _caller(self, connection: HTTPConnection) -> Caller | None:
-        """Who it is; None: nobody known.
-
-        Digests of equal length are compared in constant time, so that neither the token nor its
-        length shows in how long a refusal takes.
-        """
+        """Return who sent the request, or None for an unknown sender."""
         if header := connection.headers.get("authorization", ""):
             kind, _, token = header.partition(" ")
-            shown = _digest(token.strip().encode("utf-8", "replace"))
-            same = hmac.compare_digest(shown, self._digest)
+            same = self._token.matches(token.strip())
             return Caller() if same and kind.lower() == "bearer" else None
         if self._easy_auth and (name := _operator(connection.headers.get(PRINCIPAL, ""))):
             return Caller(name, self._sessions.csrf(f"easy-auth:{name}"))
@@ -171,10 +185,6 @@ def _is_public(path: str) -> bool:
 def _operator(name: str) -> str:
     name = name.strip()[:NAME_CHARS]
     return name if name.isprintable() else ""
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()
 
 
 def operator_of(request: Request, document: dict[str, object]) -> str:

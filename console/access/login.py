@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import ipaddress
 import logging
 
@@ -12,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from console.access.auth import NAME_CHARS, caller_of
+from console.access.auth import NAME_CHARS, TokenDigest, caller_of
 from console.access.revoked_sessions import RevokedSessions
 from console.access.session import SECONDS, Sessions
 from console.backplane.coordination import Coordination, MemoryCoordination
@@ -50,7 +49,7 @@ class Login:
         coordination: Coordination,
         circuit: str,
     ) -> None:
-        self._token = settings.token.encode()
+        self._token = TokenDigest(settings.token)
         self._proxies = settings.proxies
         self._sessions = sessions
         self._revoked = revoked
@@ -81,8 +80,7 @@ class Login:
                 f"{WRONG_MOST} wrong tries: wait a minute",
                 headers={"Retry-After": str(WRONG_SECONDS)},
             )
-        shown = token.encode("utf-8", "replace") if isinstance(token, str) else b""
-        if not hmac.compare_digest(_digest(shown), _digest(self._token)):
+        if not self._token.matches(token if isinstance(token, str) else ""):
             logger.warning("a login of %r from %s with a wrong token was refused", name, address)
             raise HTTPException(401, "that is not the console's token")
         await self._own.reset(counter)
@@ -170,7 +168,3 @@ def _hashed(address: str) -> str:
         if found.version == 6:
             address = str(ipaddress.ip_network((found, NETWORK_BITS), strict=False))
     return hashlib.sha256(address.encode()).hexdigest()[:16]
-
-
-def _digest(token: bytes) -> bytes:
-    return hashlib.sha256(token).digest()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
 
 from console.backplane.coordination import MEMBERS_MAX
+from console.backplane.redis_errors import ask
 from console.errors import CoordinationError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -79,11 +78,8 @@ class RedisCoordination:
         return f"{self._tag}:{name}"
 
     async def _answer(self, awaitable: Awaitable[Any]) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await awaitable
-        except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-            what = str(error) or "no answer in time"
-            raise CoordinationError(
-                f"Redis did not answer the console: {type(error).__name__}: {what}"
-            ) from error
+        return await ask(awaitable, _failed, self._timeout)
+
+
+def _failed(why: str) -> CoordinationError:
+    return CoordinationError(f"Redis did not answer the console: {why}")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
 
 from console.backplane.coordination import READER
+from console.backplane.redis_errors import ask
 from console.backplane.stream import LOG, Document, Message, encode
 from console.errors import BackplaneError, NotReaderError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
-_ERRORS = (RedisError, RedisClusterException, OSError, TimeoutError)
 WAIT_MS = 1_000  # less than what the client lets a command take
 LIFETIME_SECONDS = 30 * 86_400
 
@@ -56,21 +54,16 @@ class RedisBackplane:
         arguments: list[str | int] = [reader, *self._limits]
         for kind, data in messages:
             arguments += [kind, encode(data), "1" if kind == LOG else "0"]
-        try:
-            async with asyncio.timeout(self._timeout):
-                ids = await self._publish(self._keys, arguments)
-        except _ERRORS as error:
-            raise _failed("publish", error) from error
+        ids = await ask(self._publish(self._keys, arguments), _not_published, self._timeout)
         if ids is None:
             raise NotReaderError
         return [_text(each) for each in ids]
 
     async def read(self, after: str, count: int) -> list[Message]:
         """See `Backplane.read`."""
-        try:
-            found = await self._client.xread({self._live: after}, count=count, block=WAIT_MS)
-        except _ERRORS as error:
-            raise _failed("read", error) from error
+        found = await ask(
+            self._client.xread({self._live: after}, count=count, block=WAIT_MS), _not_read
+        )
         if not found:
             return []
         # RESP2 answers with a list of streams, RESP3 with a map; each entry's form is the same.
@@ -79,10 +72,7 @@ class RedisBackplane:
 
     async def has(self, cursor: str) -> bool:
         """See `Backplane.has`."""
-        try:
-            return bool(await self._client.xrange(self._live, cursor, cursor))
-        except _ERRORS as error:
-            raise _failed("read", error) from error
+        return bool(await ask(self._client.xrange(self._live, cursor, cursor), _not_read))
 
     async def latest(self, count: int) -> list[Message]:
         """See `Backplane.latest`."""
@@ -93,10 +83,7 @@ class RedisBackplane:
         return await self._backwards(self._lines, f"({before}", count)
 
     async def _backwards(self, key: str, end: str, count: int) -> list[Message]:
-        try:
-            found = await self._client.xrevrange(key, max=end, count=count)
-        except _ERRORS as error:
-            raise _failed("read", error) from error
+        found = await ask(self._client.xrevrange(key, max=end, count=count), _not_read)
         return [_message(entry) for entry in reversed(found)]
 
 
@@ -109,6 +96,9 @@ def _text(value: bytes | str) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _failed(what: str, error: Exception) -> BackplaneError:
-    why = str(error) or "no answer in time"
-    return BackplaneError(f"the backplane did not {what}: {type(error).__name__}: {why}")
+def _not_published(why: str) -> BackplaneError:
+    return BackplaneError(f"the backplane did not publish: {why}")
+
+
+def _not_read(why: str) -> BackplaneError:
+    return BackplaneError(f"the backplane did not read: {why}")

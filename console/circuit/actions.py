@@ -69,17 +69,13 @@ class ActionsApi:
 
     async def approve(self, request: Request) -> ApiResponse:
         """Take {generation, by} and move that generation half-open; 409 if it is not current."""
-        self._check_name(request)
-        document = await read_object(request)
-        generation, by = generation_in(document), operator_of(request, document)
+        generation, by = await self._generation_and_operator(request)
         act = self._breaker.approve(generation, by)
         return await self._done(act, "approved", by, "approve", f" generation {generation}")
 
     async def close(self, request: Request) -> ApiResponse:
         """Take {generation, by} and close that generation without probes; 409 if not current."""
-        self._check_name(request)
-        document = await read_object(request)
-        generation, by = generation_in(document), operator_of(request, document)
+        generation, by = await self._generation_and_operator(request)
         act = self._breaker.close_circuit(generation, by)
         return await self._done(act, "closed", by, "close", f" generation {generation}")
 
@@ -97,6 +93,11 @@ class ActionsApi:
         text = prose_in(document, "text", TEXT_CHARS)
         cursor = await self._log.write("said", operator_of(request, document), text)
         return ApiResponse({"cursor": cursor}, status_code=201)
+
+    async def _generation_and_operator(self, request: Request) -> tuple[int, str]:
+        self._check_name(request)
+        document = await read_object(request)
+        return generation_in(document), operator_of(request, document)
 
     async def _done(
         self, act: Awaitable[Circuit], kind: LineKind, by: str, verb: str, what: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from redis.asyncio import Redis, RedisCluster
-from redis.exceptions import RedisClusterException, RedisError
 
+from console.backplane.redis_errors import ask
 from console.errors import BackplaneError
 from processing.monitoring.vitals import vitals_key
 
@@ -82,7 +82,7 @@ class RedisVitals:
 
     async def behind(self, cursor: str) -> list[VitalsEntry]:
         """See `VitalsSource.behind`."""
-        found = await _answer(self._client.xrange(self._key, f"({cursor}", count=READ))
+        found = await ask(self._client.xrange(self._key, f"({cursor}", count=READ), _not_read)
         return [
             VitalsEntry(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
             for id_, fields in found
@@ -90,15 +90,12 @@ class RedisVitals:
 
     async def end(self) -> str:
         """See `VitalsSource.end`."""
-        found = await _answer(self._client.xrevrange(self._key, count=1))
+        found = await ask(self._client.xrevrange(self._key, count=1), _not_read)
         return bytes(found[0][0]).decode() if found else "0-0"
 
 
-async def _answer(awaitable: Awaitable[Any]) -> Any:
-    try:
-        return await awaitable
-    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
-        raise BackplaneError(f"the app's vitals can't be read: {error}") from error
+def _not_read(why: str) -> BackplaneError:
+    return BackplaneError(f"the app's vitals cannot be read: {why}")
 
 
 def _numbers(fields: Mapping[bytes, bytes]) -> Numbers:

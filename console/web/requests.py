@@ -80,14 +80,10 @@ def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
     Raises:
         HTTPException: 400 if it is missing, blank, too long or has control characters.
     """
-    value = document.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise HTTPException(400, f"{name} is missing or not a text")
-    if len(value) > limit:
-        raise HTTPException(400, f"{name} has more than {limit} characters")
-    if not value.isprintable():
+    text = _bounded_text(document, name, limit)
+    if not text.isprintable():
         raise HTTPException(400, f"{name} has characters that cannot be printed")
-    return value.strip()
+    return text.strip()
 
 
 def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
@@ -96,11 +92,7 @@ def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
     Raises:
         HTTPException: 400 if it is missing, blank, too long or has control characters.
     """
-    value = document.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise HTTPException(400, f"{name} is missing or not a text")
-    if len(value) > limit:
-        raise HTTPException(400, f"{name} has more than {limit} characters")
+    value = _bounded_text(document, name, limit)
     text = "\n".join(value.replace("\t", "    ").splitlines()).strip()
     if not all(character.isprintable() or character in BETWEEN for character in text):
         raise HTTPException(400, f"{name} has characters that cannot be printed")
@@ -136,6 +128,15 @@ def check_callback_host(url: str, allowed: tuple[str, ...]) -> None:
         raise HTTPException(403, f"callbackUrl: host {host} is not in CONSOLE_CALLBACK_HOSTS")
     if parts.scheme == "http" and not _is_loopback(host):
         raise HTTPException(403, "callbackUrl: only this machine may be called over plain http")
+
+
+def _bounded_text(document: dict[str, Any], name: str, limit: int) -> str:
+    value = document.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise HTTPException(400, f"{name} is missing or not a text")
+    if len(value) > limit:
+        raise HTTPException(400, f"{name} has more than {limit} characters")
+    return value
 
 
 def _matches(host: str, pattern: str) -> bool:

@@ -1,0 +1,32 @@
+"""Commands to Redis with a time limit; driver errors become the errors of the console."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from redis.exceptions import RedisClusterException, RedisError
+
+
+async def ask(
+    awaitable: Awaitable[Any],
+    failure: Callable[[str], Exception],
+    timeout_seconds: float | None = None,
+) -> Any:
+    """Return Redis's answer.
+
+    Args:
+        awaitable: the command.
+        failure: builds the error from the driver error's type and message.
+        timeout_seconds: limits the whole command, retries of the client included; None: no limit.
+
+    Raises:
+        Exception: what `failure` returned, when Redis failed or did not answer in time.
+    """
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await awaitable
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        why = str(error) or "no answer in time"
+        raise failure(f"{type(error).__name__}: {why}") from error
