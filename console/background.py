@@ -1,4 +1,4 @@
-"""Works that a console does for as long as it lives, whatever happens to them."""
+"""Background tasks that are restarted when they fail."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESTART_SECONDS = 1.0
 
 
 def start(**tasks: BackgroundTask) -> list[asyncio.Task[None]]:
-    """Start works, each in a task of its name."""
+    """Start background tasks under their names."""
     return [
         asyncio.create_task(run_restarting(name, task), name=f"console-{name}")
         for name, task in tasks.items()
@@ -23,14 +23,14 @@ def start(**tasks: BackgroundTask) -> list[asyncio.Task[None]]:
 
 
 async def run_restarting(name: str, task: BackgroundTask) -> None:
-    """Do a work for ever: one that fails is begun anew.
+    """Run a background task until cancelled; restart the task when it fails.
 
-    Signs of life go out beside the works, so one that ended would look on the page like a time in
-    which nothing happens.
+    Heartbeats to the page do not depend on these tasks, so a task that stopped would look on the
+    page like a quiet time.
     """
     while True:
         try:
             await task()
         except Exception:
-            logger.exception("%s failed; it begins anew", name)
+            logger.exception("%s failed; it is restarted", name)
         await asyncio.sleep(RESTART_SECONDS)

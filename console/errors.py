@@ -10,15 +10,15 @@ class BackplaneError(Exception):
 
 
 class NotReaderError(Exception):
-    """The reader's lease is somebody else's: what it wanted to publish is published by that one."""
+    """Another instance holds the reader's lease and publishes in place of this instance."""
 
 
 class CoordinationError(Exception):
-    """Whoever keeps the leases did not answer."""
+    """The store of the leases did not answer."""
 
 
 class OperationsError(Exception):
-    """The poison queue, the parked lists or the hub can't be used; says why."""
+    """The poison queue, the parked lists or the hub cannot be used; the message says why."""
 
 
 class ConsoleSettingsError(ConfigurationError):

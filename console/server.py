@@ -1,4 +1,4 @@
-"""The HTTP server around the app: its limits, and its patience with those who say nothing."""
+"""The HTTP server around the app, with its limits and time-outs."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ STOP_SECONDS = 5
 
 
 class RequestTimeoutProtocol(H11Protocol):
-    """Closes a connection on which no whole request head came for a while, or nothing was taken.
+    """HTTP protocol that times out slow request heads and clients that read no response.
 
-    uvicorn waits for ever for a first request, so that connecting and saying nothing would be
-    enough to use up an instance's sockets; and for ever until an answer is taken. Once a WebSocket
-    has taken the connection over, that one looks after it.
+    uvicorn has no limit for either, so that silent connections could use up an instance's sockets.
+    A WebSocket has limits of its own once it has taken the connection over.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -33,17 +32,17 @@ class RequestTimeoutProtocol(H11Protocol):
     _unsent = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the clock."""
+        """Start the timer."""
         super().connection_made(transport)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop it."""
+        """Stop the timer."""
         super().connection_lost(exc)
         self._stop()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Stop it: the connection is another protocol's now."""
+        """Stop the timer; the WebSocket protocol owns the connection from here on."""
         self._stop()
         super().handle_websocket_upgrade(event)
 
@@ -69,38 +68,38 @@ class RequestTimeoutProtocol(H11Protocol):
 
 
 class BackpressureProtocol(WebSocketsSansIOProtocol):
-    """Waits for nobody who takes nothing, and hears nothing more of him.
+    """WebSocket protocol that stops reading from a client that does not read.
 
-    uvicorn closes when everything was sent, which may be never, and answers pings without looking
-    whether the answers are taken: memory would be the caller's to fill.
+    uvicorn closes only after everything was sent, and answers pings of a client that reads no
+    answer, so that such a client could fill the memory.
     """
 
     def data_received(self, data: bytes) -> None:
-        """Take no more while what was answered is not taken."""
+        """Receive data; pause reading while the write buffer is full."""
         super().data_received(data)
         self._pause_if_full()
 
     def resume_writing(self) -> None:
-        """Listen again."""
+        """Resume reading after the write buffer was emptied."""
         super().resume_writing()
         if not self.read_paused:
             self.transport.resume_reading()
 
     async def receive(self) -> ASGIReceiveEvent:
-        """See `data_received`."""
+        """Return the next message; pause reading while the write buffer is full."""
         message = await super().receive()
         self._pause_if_full()
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send; what closes is not waited with."""
+        """Send; abort the connection instead of closing when the write buffer is full."""
         if message["type"] == "websocket.close" and not self.writable.is_set():
             self.transport.abort()
             return
         await super().send(message)
 
     async def run_asgi(self) -> None:
-        """Serve, and let no connection outlive that for long."""
+        """Serve, then abort a connection that does not close within `CLOSE_SECONDS`."""
         await super().run_asgi()
         self.loop.call_later(CLOSE_SECONDS, self.transport.abort)
 
@@ -112,7 +111,7 @@ class BackpressureProtocol(WebSocketsSansIOProtocol):
 def configure(
     app: Starlette, settings: ConsoleSettings, *, host: str = "127.0.0.1", port: int = 0
 ) -> uvicorn.Config:
-    """How the console is served."""
+    """Return uvicorn's configuration for the console."""
     return uvicorn.Config(
         app,
         host=host,

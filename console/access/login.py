@@ -36,7 +36,7 @@ class Login:
     Args:
         settings: the token.
         sessions: makes the cookies.
-        revoked: takes the sessions of those who log out.
+        revoked: revokes the sessions of those who log out.
         coordination: counts tries over all instances; without it each counts its own.
         circuit: the circuit's name, for the page.
     """

@@ -1,7 +1,7 @@
-"""Sessions that were ended before their time, so that a copy of the cookie is worth nothing.
+"""Sessions that were revoked before they expired, so that a copy of the cookie is worth nothing.
 
-Each instance asks once a second for those that others ended: no request waits for Redis, and a
-session that is ended on one instance is over on all of them a second later.
+Each instance polls once a second for sessions that other instances revoked. No request waits for
+Redis, and a session that one instance revoked is refused by all instances a second later.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ FIRST_SECONDS = 2.0
 
 
 class RevokedSessions:
-    """What this instance knows of them.
+    """The revoked sessions that this instance knows.
 
-    While Redis is away, nobody is locked out for it: those that are known stay ended, what others
-    end meanwhile is learned afterwards, and what this one ended is told then.
+    A Redis outage locks nobody out. Known sessions stay revoked; revocations of the outage are
+    exchanged with the other instances as soon as Redis answers.
 
     Args:
-        coordination: tells the other instances.
+        coordination: shares revoked sessions with the other instances.
         clock: the time, in seconds since 1970.
     """
 
@@ -41,12 +41,12 @@ class RevokedSessions:
         return session in self._known
 
     async def revoke(self, session: str, expires: float, *, wait: bool = True) -> None:
-        """End a session that would last until `expires` (seconds since 1970), here at once.
+        """Revoke a session, on this instance at once.
 
         Args:
-            session: its id.
-            expires: when it would have ended.
-            wait: whether to tell the others now; False: they learn of it while this one follows.
+            session: the session's id.
+            expires: when the session would have expired, seconds since 1970.
+            wait: whether to inform the other instances now; False: the next poll informs them.
         """
         self._known[session] = expires
         if not wait:
@@ -57,7 +57,7 @@ class RevokedSessions:
             logger.warning("other instances learn later that a session was ended: %s", error)
 
     async def load(self) -> None:
-        """Learn what was ended before this instance began; does not wait long for it."""
+        """Load sessions that were revoked before this instance began; give up after two seconds."""
         try:
             async with asyncio.timeout(FIRST_SECONDS):
                 await self._synchronize()
@@ -65,7 +65,7 @@ class RevokedSessions:
             logger.warning("it is not known yet which sessions were ended: %s", error)
 
     async def follow(self) -> None:
-        """Learn of them for ever."""
+        """Poll until cancelled."""
         while True:
             await asyncio.sleep(SECONDS)
             try:
@@ -74,9 +74,9 @@ class RevokedSessions:
                 logger.debug("%s", error)
 
     async def _synchronize(self) -> None:
-        noted = await self._coordination.members(REVOKED)
+        members = await self._coordination.members(REVOKED)
         now = self._clock()
         self._known = {name: until for name, until in self._known.items() if now < until}
-        for session, until in self._known.items() - noted.items():  # Redis was away, or lost them
+        for session, until in self._known.items() - members.items():  # Redis was away, or lost them
             await self._coordination.add(REVOKED, session, until)
-        self._known |= noted
+        self._known |= members

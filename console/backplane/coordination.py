@@ -20,35 +20,35 @@ class Coordination(Protocol):
     """
 
     async def acquire(self, lease: str, token: str, seconds: float) -> bool:
-        """Take a lease, or hold it longer; False: it is somebody else's."""
+        """Acquire or renew a lease; return False if another token holds the lease."""
         ...
 
     async def release(self, lease: str, token: str) -> None:
-        """Give a lease back, if it is still this token's."""
+        """Release a lease, if this token still holds the lease."""
         ...
 
     async def holder(self, lease: str) -> str:
-        """Whose a lease or mark is, or ""."""
+        """Return the token of a lease or mark, or ""."""
         ...
 
     async def mark(self, name: str, seconds: float) -> None:
-        """Say that something is so, for a while."""
+        """Set a mark that expires after these seconds."""
         ...
 
     async def increment(self, name: str, seconds: int) -> int:
-        """Count one more, in a time that began with the first; the count."""
+        """Increment a counter, which expires these seconds after its start; return the count."""
         ...
 
     async def reset(self, name: str) -> None:
-        """Let a counter begin anew."""
+        """Reset a counter."""
         ...
 
     async def add(self, name: str, item: str, until: float) -> None:
-        """Put an item into a set until a time (seconds since 1970); `MEMBERS_MAX` stay at most."""
+        """Add an item to a set until a time (seconds since 1970); keep at most `MEMBERS_MAX`."""
         ...
 
     async def members(self, name: str) -> dict[str, float]:
-        """The set's items, and until when."""
+        """Return the set's items, each with the time when the item expires."""
         ...
 
 

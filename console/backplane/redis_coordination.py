@@ -31,7 +31,7 @@ class RedisCoordination:
         self._client: Any = client
         self._timeout = timeout_seconds
         self._tag = f"console:{{{circuit}}}"
-        self._take, self._release, self._count, self._add = (
+        self._acquire, self._release, self._increment, self._add = (
             client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
             for name in ("take", "give_back", "count", "note")
         )
@@ -39,7 +39,7 @@ class RedisCoordination:
     async def acquire(self, lease: str, token: str, seconds: float) -> bool:
         """See `Coordination.acquire`."""
         milliseconds = max(1, round(seconds * 1000))
-        return bool(await self._answer(self._take([self._key(lease)], [token, milliseconds])))
+        return bool(await self._answer(self._acquire([self._key(lease)], [token, milliseconds])))
 
     async def release(self, lease: str, token: str) -> None:
         """See `Coordination.release`."""
@@ -56,7 +56,7 @@ class RedisCoordination:
 
     async def increment(self, name: str, seconds: int) -> int:
         """See `Coordination.increment`."""
-        return int(await self._answer(self._count([self._key(name)], [seconds])))
+        return int(await self._answer(self._increment([self._key(name)], [seconds])))
 
     async def reset(self, name: str) -> None:
         """See `Coordination.reset`."""

@@ -88,7 +88,7 @@ class ActionsApi:
         return await self._done(act, "isolated", by, "isolate", f": {reason}")
 
     async def write(self, request: Request) -> ApiResponse:
-        """Take {text, by}: a line of the incident log."""
+        """Take {text, by} and write a line of the incident log."""
         document = await read_object(request)
         text = prose_in(document, "text", TEXT_CHARS)
         cursor = await self._log.write("said", operator_of(request, document), text)

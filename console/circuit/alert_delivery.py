@@ -1,4 +1,4 @@
-"""Publishes, now and then, whatever alerts and callbacks were left behind."""
+"""Periodic delivery of alerts and callbacks that no other process delivered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 async def deliver_remaining_alerts(breaker: CircuitBreaker, every_seconds: float) -> None:
-    """Deliver, pause, repeat; a topic or store that is down is tried again next time."""
+    """Deliver until cancelled; the next round retries after an error of the topic or the store."""
     while True:
         try:
             if count := await breaker.deliver_alerts():
@@ -19,5 +19,5 @@ async def deliver_remaining_alerts(breaker: CircuitBreaker, every_seconds: float
         except BreakerError as error:
             logger.warning("alerts were not delivered: %s", error)
         except Exception:
-            logger.exception("delivering alerts failed; going on")
+            logger.exception("delivering alerts failed; the next round retries")
         await asyncio.sleep(every_seconds)

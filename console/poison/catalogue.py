@@ -95,7 +95,7 @@ class Catalogue:
 
 
 async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
-    """Messages that nobody holds, each event's once, oldest first; and whether there are more.
+    """Return the messages that nobody holds, oldest first, and whether there are more.
 
     Raises:
         StorageUnavailableError: the queue can't be read.

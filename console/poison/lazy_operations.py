@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 
 class LazyOperations:
-    """Each is opened once, and closed with the console.
+    """The operations of `processing`, each opened once and closed with the console.
 
     Args:
-        settings: the function app's; may lack what only some of the tools need.
+        settings: the function app's; may lack what only some of the operations need.
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
@@ -103,10 +103,10 @@ class LazyOperations:
 
 
 async def translate_errors[T](awaitable: Awaitable[T]) -> T:
-    """Await what processing does; its errors become the console's.
+    """Return the result, with errors of processing and breaker translated to the console's.
 
     Raises:
-        OperationsError: it did not work out.
+        OperationsError: processing or breaker raised an error.
     """
     try:
         return await awaitable

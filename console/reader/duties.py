@@ -1,4 +1,4 @@
-"""What the elected reader does, each second or so: vitals, partitions, the tail, lost redrives."""
+"""Tasks of the elected reader: vitals, partitions, the live tail, lost redrives."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ PROBLEM_CHARS = 500
 
 
 class ReaderTasks:
-    """The duties, and what they need.
+    """The tasks of the elected reader, with what they need.
 
     Args:
-        coordination: knows who looks, and whether a redrive's instance lives.
+        coordination: holds the marks of open pages, and the lease of a running redrive.
         fanout: what was published before, by this instance or another.
         vitals: where the app writes its vitals.
-        operations: the hub and the storage.
+        operations: open the hub and the storage.
         settings: the console's.
         failures: how many are inside the circuit's window now.
     """
@@ -202,7 +202,7 @@ async def _publish_or_skip(publish: Publish, kind: str, data: dict[str, Any]) ->
 
 
 async def _finish_when_cancelled[T](reading: Coroutine[Any, Any, T]) -> T:
-    """Await something whose end is worth waiting for even when this is cancelled.
+    """Return the result; when cancelled, first wait `END_SECONDS` for the reading to end.
 
     The Event Hubs SDK loses the connection of a management request that is cancelled.
     """

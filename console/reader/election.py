@@ -28,12 +28,12 @@ type ReaderTask = Callable[[Publish], Coroutine[Any, Any, None]]
 
 
 class Election:
-    """Takes the lease when it is free, and does the duties while it has it.
+    """Acquires the lease when it is free, and runs the reader tasks while it holds the lease.
 
     Args:
         coordination: keeps the lease.
         backplane: takes what is read.
-        tasks: each runs for ever; one that fails is its own affair.
+        tasks: each runs until cancelled.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Election:
         return self._reading is not None
 
     async def run(self) -> None:
-        """Stand for election for ever; whoever is told to stop gives the lease back."""
+        """Stand for election until cancelled, then release the lease."""
         try:
             while True:
                 if not await self._acquire_lease():
@@ -88,7 +88,7 @@ class Election:
         except* NotReaderError:
             logger.info("another instance reads for all")
         except* Exception:
-            logger.exception("reading for all failed; it begins anew")
+            logger.exception("reading for all failed; the reader tasks are restarted")
 
     async def _publish(self, kind: str, data: Document) -> None:
         await self._backplane.publish([(kind, data)], reader=self._token)

@@ -98,7 +98,7 @@ async def test_one_that_was_replaced_says_nothing_more(monkeypatch: pytest.Monke
         assert published > 0
 
 
-async def test_a_duty_that_fails_begins_anew(caplog: pytest.LogCaptureFixture) -> None:
+async def test_failed_reader_task_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
     """One bad reply is no reason to stop reading for all."""
     coordination = MemoryCoordination(Clock())
     attempts = 0
@@ -113,4 +113,4 @@ async def test_a_duty_that_fails_begins_anew(caplog: pytest.LogCaptureFixture) -
     await until(lambda: attempts >= 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert "begins anew" in caplog.text
+    assert "the reader tasks are restarted" in caplog.text

@@ -20,7 +20,7 @@ from console.live import circuit_feed
 from console.live.fanout import Fanout
 
 
-async def test_a_work_that_fails_begins_anew(
+async def test_failed_task_is_restarted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever it was: the page would say "live" over what stands still."""
@@ -34,7 +34,7 @@ async def test_a_work_that_fails_begins_anew(
             await fanout.wake.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert "reading failed; it begins anew" in caplog.text
+    assert "reading failed; it is restarted" in caplog.text
 
 
 class BrokenBackplane(MemoryBackplane):
