@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from breaker.state import CircuitEvent, CircuitState
+from breaker.state import CircuitEvent, CircuitState, Rules
 
 TYPE_PREFIX = "breakwater.circuit."
 
@@ -64,6 +64,36 @@ class OutboxStatus:
 
     pending: int
     oldest_age: float | None
+
+
+class Outbox(Protocol):
+    """The alerts of one circuit that are not delivered yet.
+
+    Each method raises `StoreUnavailableError` when the store cannot be asked.
+    """
+
+    async def claim_alerts(
+        self, rules: Rules, token: str, lease_seconds: float, limit: int
+    ) -> AlertBatch:
+        """Take (or keep) the outbox for `lease_seconds` and return its oldest entries.
+
+        With nothing in it the outbox is let go in the same step.
+        """
+        ...
+
+    async def settle_alert(
+        self, rules: Rules, token: str, entry: str, lease_seconds: float
+    ) -> None:
+        """Remove a published alert and, if the claim is still ours, extend it."""
+        ...
+
+    async def release_alerts(self, rules: Rules, token: str) -> None:
+        """Let the outbox go, if it is still ours."""
+        ...
+
+    async def outbox(self, rules: Rules) -> OutboxStatus:
+        """What waits in the outbox."""
+        ...
 
 
 class AlertPublisher(Protocol):

@@ -12,11 +12,10 @@ import contextlib
 import logging
 import uuid
 
-from breaker.alerts.base import AlertPublisher
+from breaker.alerts.base import AlertPublisher, Outbox
 from breaker.clock import Clock
 from breaker.errors import AlertDeliveryError, StoreUnavailableError
 from breaker.state import Rules
-from breaker.stores.base import CircuitStore
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +28,8 @@ class AlertDelivery:
     """Publishes what the outbox holds, on request and in the background.
 
     Args:
-        store: whose outbox.
-        rules: for the store.
+        outbox: the circuit's undelivered alerts.
+        rules: the circuit's rules.
         publisher: None leaves the outbox to others.
         lease_seconds: how long the outbox stays ours without a sign of life; one alert gets a
             third of it.
@@ -39,14 +38,14 @@ class AlertDelivery:
 
     def __init__(
         self,
-        store: CircuitStore,
+        outbox: Outbox,
         rules: Rules,
         publisher: AlertPublisher | None,
         *,
         lease_seconds: float,
         clock: Clock,
     ) -> None:
-        self._store = store
+        self._outbox = outbox
         self._rules = rules
         self._publisher = publisher
         self._lease = lease_seconds
@@ -74,22 +73,22 @@ class AlertDelivery:
             return await self._deliver(publisher)
         finally:
             with contextlib.suppress(StoreUnavailableError):
-                status = await self._store.outbox(self._rules)
+                status = await self._outbox.outbox(self._rules)
                 self.oldest_age, self._pending = status.oldest_age or 0.0, status.pending
 
     async def _deliver(self, publisher: AlertPublisher) -> int:
         token = uuid.uuid4().hex
         delivered = 0
         while True:
-            batch = await self._store.claim_alerts(self._rules, token, self._lease, BATCH)
+            batch = await self._outbox.claim_alerts(self._rules, token, self._lease, BATCH)
             for alert in batch.alerts:
                 try:
                     async with asyncio.timeout(self._lease / 3):
                         await publisher.publish(alert)
                 except Exception as error:
-                    await self._store.release_alerts(self._rules, token)
+                    await self._outbox.release_alerts(self._rules, token)
                     raise AlertDeliveryError(alert.id, delivered, error) from error
-                await self._store.settle_alert(self._rules, token, alert.entry, self._lease)
+                await self._outbox.settle_alert(self._rules, token, alert.entry, self._lease)
                 delivered += 1
                 logger.info("alert %s published", alert.id)
             if not batch.alerts:

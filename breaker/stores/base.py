@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Protocol
 
-from breaker.alerts.base import AlertBatch, OutboxStatus
+from breaker.alerts.base import Outbox
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 
 CALLBACK_LIMIT = 100
@@ -37,7 +37,7 @@ class Callback:
     attempts: int = 0
 
 
-class CircuitStore(Protocol):
+class CircuitStore(Outbox, Protocol):
     """Keeps one circuit. Every operation first lets the timer's transition happen if it is due.
 
     All raise `StoreUnavailableError` when the store cannot be asked.
@@ -100,29 +100,6 @@ class CircuitStore(Protocol):
 
     def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
         """States as they are pushed; None once (re)subscribed: ask, for pushes may be missed."""
-        ...
-
-    async def claim_alerts(
-        self, rules: Rules, token: str, lease_seconds: float, limit: int
-    ) -> AlertBatch:
-        """Take (or keep) the outbox for `lease_seconds` and return its oldest entries.
-
-        With nothing in it the outbox is let go in the same step.
-        """
-        ...
-
-    async def settle_alert(
-        self, rules: Rules, token: str, entry: str, lease_seconds: float
-    ) -> None:
-        """Remove a published alert and, if the claim is still ours, extend it."""
-        ...
-
-    async def release_alerts(self, rules: Rules, token: str) -> None:
-        """Let the outbox go, if it is still ours."""
-        ...
-
-    async def outbox(self, rules: Rules) -> OutboxStatus:
-        """What waits in the outbox."""
         ...
 
     async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
