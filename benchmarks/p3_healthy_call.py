@@ -12,7 +12,7 @@ from benchmarks.measuring import interleaved, medians, seconds_each
 from benchmarks.peers.breakers import BREAKERS, guard, versions
 from benchmarks.result import Check, Result
 from benchmarks.services import redis_server
-from benchmarks.subject import circuit_breaker, redis_client
+from benchmarks.subject import circuit_breaker
 from breaker import BreakerSettings
 
 CALLS = 200
@@ -79,14 +79,14 @@ def _timer(name: str, url: str) -> Callable[[], Awaitable[float]]:
 
 async def _polling(url: str, admin: Redis, context: Context) -> float:
     """What watching costs an instance, busy or idle: commands per second, default settings."""
-    async with redis_client(url) as client, circuit_breaker(client, BreakerSettings(name="idle")):
+    async with circuit_breaker(url, BreakerSettings(name="idle")):
         return await sent_per_second(admin, context.scaled(4, 2))
 
 
 async def _with_ratio_rule(url: str, admin: Redis) -> float:
     """Commands per batch when the ratio rule is on."""
     settings = BreakerSettings(name="ratio", failure_ratio=0.5, poll_seconds=300)
-    async with redis_client(url) as client, circuit_breaker(client, settings) as breaker:
+    async with circuit_breaker(url, settings) as breaker:
         permit = await breaker.try_acquire()
         await breaker.record_successes(1, permit)
 

@@ -17,7 +17,7 @@ from benchmarks.measuring import in_turn, interleaved, median, medians, spread
 from benchmarks.peers.breakers import BREAKERS, guard, versions
 from benchmarks.result import Check, Result
 from benchmarks.services import redis_server
-from benchmarks.subject import circuit_breaker, redis_client
+from benchmarks.subject import circuit_breaker
 from breaker import BreakerSettings
 
 CALLS = 100
@@ -127,8 +127,7 @@ async def _throughput(
     """Calls per second of 1, 4 and 16 tasks at the same time."""
     settings = BreakerSettings(name="throughput", failure_threshold=NEVER)
     async with (
-        redis_client(url) as client,
-        circuit_breaker(client, settings) as breaker,
+        circuit_breaker(url, settings) as breaker,
         Redis.from_url(url) as bare,
     ):
         permit = await breaker.try_acquire()

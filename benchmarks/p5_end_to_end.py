@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,8 +31,8 @@ from loadtest.plan.settings import Scenario
 from loadtest.plan.workload import Workload
 from loadtest.send.producer import Order
 from processing.event import Source
-from processing.progress.redis import RedisProgressStore
-from processing.settings import ConnectionSettings
+from processing.progress.store import ProgressStore
+from processing.wiring import Wiring
 
 EVENTS, KEYS = 30_000, 100
 EVENTS_PER_SENT_BATCH = 10
@@ -127,10 +128,9 @@ class EndToEnd:
         group = f"{kind}-{number}"
         overrides = {"EVENT_HANDLER": _HANDLERS[name], "EVENT_HUB_CONSUMER_GROUP": group}
         settings = self._services.app_settings(overrides)
-        async with Redis.from_url(self._services.redis_url) as redis:
+        async with Redis.from_url(self._services.redis_url) as redis, AsyncExitStack() as opened:
             await redis.flushall()
-            namespace = ConnectionSettings.from_mapping(settings).namespace
-            store = RedisProgressStore(redis, ttl_seconds=3_600, namespace=namespace)
+            store = Wiring(settings, opened).progress()
             async with functions_host(self._directory / group, settings) as host:
                 timeline = await self._watch(store, group, host)
             if kind == "ledger":
@@ -138,7 +138,7 @@ class EndToEnd:
         return steady_rate(timeline, self._count)
 
     async def _watch(
-        self, store: RedisProgressStore, group: str, host: asyncio.subprocess.Process
+        self, store: ProgressStore, group: str, host: asyncio.subprocess.Process
     ) -> list[tuple[float, int]]:
         """(seconds, events durably finished) until all are."""
         source = Source(HUB, group, "0")

@@ -12,7 +12,7 @@ from benchmarks.context import Context
 from benchmarks.measuring import percentile
 from benchmarks.result import Check, Result
 from benchmarks.services import child, read_answer, redis_server, send_line
-from benchmarks.subject import circuit_breaker, redis_client
+from benchmarks.subject import circuit_breaker
 from breaker import BreakerSettings
 
 PROCESSES = 4
@@ -51,8 +51,7 @@ async def run(context: Context) -> Result:
     async with AsyncExitStack() as opened:
         url = await opened.enter_async_context(redis_server(context.directory))
         settings = BreakerSettings(name=CIRCUIT, failure_threshold=1)
-        client = await opened.enter_async_context(redis_client(url))
-        breaker = await opened.enter_async_context(circuit_breaker(client, settings))
+        breaker = await opened.enter_async_context(circuit_breaker(url, settings))
         log = context.directory / "observers.log"
         order = {"url": url, "circuit": CIRCUIT, "lanes": LANES, "handler_seconds": HANDLER_SECONDS}
         processes = [

@@ -7,34 +7,28 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
-from breaker.stores.redis import Client, connect
+from breaker import BreakerSettings, CircuitBreaker
 from processing.batch.processor import BatchProcessor
+from processing.circuit_wiring import CircuitWiring
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.poison.memory import MemoryPoisonQueue
-from processing.progress.redis import RedisProgressStore
 from processing.settings import ProcessingSettings
+from processing.wiring import Wiring
+
+_UNUSED = {
+    "AzureWebJobsStorage": "UseDevelopmentStorage=true",
+    "EventHubConnection": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=k",
+    "EVENT_HUB_NAME": "benchmark",
+}
+"""Settings that the wiring requires and a processor without hub and storage never uses."""
 
 
 @asynccontextmanager
-async def redis_client(url: str) -> AsyncIterator[Client]:
-    """A client as the app makes it."""
-    client = connect(url)
-    try:
-        yield client
-    finally:
-        await client.aclose()
-
-
-@asynccontextmanager
-async def circuit_breaker(
-    client: Client, settings: BreakerSettings
-) -> AsyncIterator[CircuitBreaker]:
-    """A started breaker: with watcher, without publisher."""
-    store = RedisCircuitStore(client, settings.name)
-    async with CircuitBreaker(store, settings) as breaker:
-        yield breaker
+async def circuit_breaker(url: str, settings: BreakerSettings) -> AsyncIterator[CircuitBreaker]:
+    """Open a started breaker on the Redis at `url`: with watcher, without publisher."""
+    async with AsyncExitStack() as opened:
+        yield await CircuitWiring({"REDIS_URL": url}, opened, breaking=settings).breaker()
 
 
 @asynccontextmanager
@@ -47,14 +41,16 @@ async def processor(
     """A processor on the Redis at `url`; default settings unless given."""
     settings = settings or ProcessingSettings()
     async with AsyncExitStack() as opened:
-        client = await opened.enter_async_context(redis_client(url))
-        breaker = await opened.enter_async_context(
-            circuit_breaker(client, breaking or BreakerSettings())
+        wiring = Wiring(
+            _UNUSED | {"REDIS_URL": url},
+            opened,
+            breaking=breaking or BreakerSettings(),
+            processing=settings,
         )
         yield BatchProcessor(
             LoadedHandler("benchmark", handler, timeout_seconds=settings.handler_timeout_seconds),
-            breaker=breaker,
-            progress=RedisProgressStore(client, ttl_seconds=settings.progress_ttl_seconds),
+            breaker=await wiring.breaker(),
+            progress=wiring.progress(),
             poison=MemoryPoisonQueue(),
             settings=settings,
         )

@@ -10,21 +10,21 @@ import argparse
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import uvicorn
 from starlette.applications import Starlette
 
-from breaker.__main__ import build
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.local_settings import read_settings
-from breaker.stores.redis import connect
 from console.app import create_app
 from console.backplane.redis_coordination import RedisCoordination
 from console.backplane.redis_stream import RedisBackplane
 from console.reader.vitals import RedisVitals
 from console.server import configure
 from console.settings import ConsoleSettings
+from processing.circuit_wiring import CircuitWiring
 
 
 def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
@@ -33,9 +33,10 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     Raises:
         SettingsError: a setting of the circuit cannot be used.
     """
-    breaker = build(values)
-    client = connect(values["REDIS_URL"], breaker.settings)
-    seconds = breaker.settings.store_timeout_seconds
+    opened = AsyncExitStack()
+    wiring = CircuitWiring(values, opened)
+    breaker = wiring.new_breaker(wiring.publisher())
+    client, seconds = wiring.redis, wiring.breaking.store_timeout_seconds
     return create_app(
         breaker,
         settings,
@@ -43,7 +44,7 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
         backplane=RedisBackplane(client, breaker.name, timeout_seconds=seconds),
         vitals=RedisVitals(client, breaker.name),
         app_settings=values,
-        close=client.aclose,
+        close=opened.aclose,
     )
 
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -88,7 +88,10 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with breaker:
+        async with AsyncExitStack() as opened:
+            if close is not None:
+                opened.push_async_callback(close)
+            await opened.enter_async_context(breaker)  # it closes before the client it uses
             await revoked.load()
             running = start(
                 revoked=revoked.follow,
@@ -107,8 +110,6 @@ def create_app(
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
                 await operations.aclose()
-                if close is not None:
-                    await close()
 
     async def healthz(_: Request) -> ApiResponse:
         degraded = breaker.circuit.degraded

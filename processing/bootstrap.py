@@ -7,13 +7,12 @@ import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from azure.core.credentials_async import AsyncTokenCredential
-
 from breaker import CircuitBreaker
-from breaker.alerts.event_grid import EventGridPublisher, check_endpoint
+from breaker.alerts.event_grid import check_endpoint
 from breaker.stores.redis import check_url
 from processing.batch import shutdown
 from processing.batch.processor import BatchProcessor, BatchResult
+from processing.circuit_wiring import instance_name
 from processing.errors import SettingsError
 from processing.event import EventBatch
 from processing.handlers.loading import find_handler
@@ -21,11 +20,7 @@ from processing.monitoring.health import Health, HealthReport
 from processing.monitoring.redis_vitals import RedisVitals
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import Vitals, write_vitals
-from processing.parking.batch import Parking
-from processing.partitions.lag import LagReader
-from processing.poison.storage_queue import StoragePoisonQueue
-from processing.settings import ConnectionSettings
-from processing.wiring import Wiring, instance_name
+from processing.wiring import Wiring
 
 logger = logging.getLogger(__name__)
 
@@ -119,25 +114,23 @@ class Parts:
         """
         async with AsyncExitStack() as opened:
             wiring = Wiring(settings, opened)
-            connections, processing, breaking = wiring.read()
+            _, processing, breaking = wiring.read()
             vitals = Vitals()
             telemetry = Telemetry(vitals=vitals)
             handler = wiring.handler(telemetry.handler_late)
-            breaker = await wiring.breaker(_publisher(connections, wiring.credential))
-            progress = wiring.progress()
-            lag = LagReader(
-                await wiring.hub(),
-                progress,
-                hub=connections.event_hub_name,
-                group=connections.event_hub_consumer_group,
-            )
-            queue, claims = await wiring.poison()
+            publisher = wiring.publisher(wiring.credential)
+            if publisher is None:
+                logger.warning(
+                    "EVENT_GRID_TOPIC_ENDPOINT is not set: the circuit's alerts stay in Redis"
+                )
+            breaker = await wiring.breaker(publisher)
+            lag = await wiring.lag()
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
-                progress=progress,
-                poison=StoragePoisonQueue(queue, claims),
-                parking=Parking(wiring.parking(), claims),
+                progress=wiring.progress(),
+                poison=await wiring.poison(),
+                parking=await wiring.parking(),
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
@@ -161,16 +154,3 @@ class Parts:
 async def _end(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-
-
-def _publisher(
-    connections: ConnectionSettings, credential: AsyncTokenCredential | None
-) -> EventGridPublisher | None:
-    if not connections.event_grid_topic_endpoint:
-        logger.warning("EVENT_GRID_TOPIC_ENDPOINT is not set: the circuit's alerts stay in Redis")
-        return None
-    return EventGridPublisher(
-        connections.event_grid_topic_endpoint,
-        key=connections.event_grid_topic_key or None,
-        credential=credential,
-    )

@@ -1,11 +1,11 @@
-"""The parts that the app settings name. The app and its operator's tools are both put together from
-these, so that a setting means the same to either.
+"""The composition: every client and every store, built from the app settings.
+
+The app, its operators' tools, the console and the benchmarks are put together from these parts, so
+that a setting means the same to all of them.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import cached_property
@@ -17,34 +17,50 @@ from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
 
-from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore
-from breaker.alerts.event_grid import EventGridPublisher
-from breaker.stores.redis import connect
+from breaker import BreakerSettings
+from processing.circuit_wiring import CircuitWiring
 from processing.handlers.loading import LoadedHandler, load_handler
+from processing.handlers.retry import RetryPolicy
+from processing.parking.batch import Parking
 from processing.parking.redis import RedisParkingStore
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
+from processing.partitions.lag import LagReader
+from processing.partitions.overview import Partitions
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.progress.redis import RedisProgressStore
 from processing.settings import ConnectionSettings, ProcessingSettings
 
+# The SDK's own retries begin with a pause of 15 s; a batch's retries notice a recovery sooner.
+_RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
 
-class Wiring:
-    """Builds parts; what has to be closed is, with `opened`, in the opposite order.
+
+class Wiring(CircuitWiring):
+    """Builds parts; `opened` closes them in the opposite order.
 
     Settings are read when the first part needs them, and each read may raise `SettingsError` or
-    `breaker.SettingsError`: one is missing, unknown or out of bounds.
+    `breaker.SettingsError`: a setting is missing, unknown or out of bounds.
 
     Args:
         settings: the app settings.
-        opened: the caller's to close.
+        opened: closes what was built; the caller closes it.
+        breaking, processing: settings of the circuit and of processing, instead of those in
+            `settings`.
     """
 
-    def __init__(self, settings: Mapping[str, str], opened: AsyncExitStack) -> None:
-        self._settings = settings
-        self._opened = opened
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        opened: AsyncExitStack,
+        *,
+        breaking: BreakerSettings | None = None,
+        processing: ProcessingSettings | None = None,
+    ) -> None:
+        super().__init__(settings, opened, breaking=breaking)
+        self._processing = processing
+        self._queue: QueueClient | None = None
+        self._containers: dict[str, ContainerClient] = {}
 
     @cached_property
     def connections(self) -> ConnectionSettings:
@@ -54,19 +70,34 @@ class Wiring:
     @cached_property
     def processing(self) -> ProcessingSettings:
         """How events are processed."""
-        return ProcessingSettings.from_mapping(self._settings)
-
-    @cached_property
-    def breaking(self) -> BreakerSettings:
-        """When the circuit opens, and how Redis is reached."""
-        return BreakerSettings.from_mapping(self._settings)
+        return self._processing or ProcessingSettings.from_mapping(self._settings)
 
     def read(self) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
-        """All of them now, so that a wrong one is told of before anything is opened."""
+        """Read all settings now, so that a wrong one is reported before anything is opened."""
         return self.connections, self.processing, self.breaking
 
+    @property
+    def redis_url(self) -> str:
+        """The address of Redis."""
+        return self.connections.redis_url
+
+    @cached_property
+    def credential(self) -> AsyncTokenCredential | None:
+        """An identity for every connection without a key; it connects at its first use."""
+        connections = self.connections
+        topic_has_key = (
+            connections.event_grid_topic_key or not connections.event_grid_topic_endpoint
+        )
+        if connections.storage and connections.event_hub and topic_has_key:
+            return None
+        client_id = connections.client_id
+        options = {"managed_identity_client_id": client_id} if client_id else {}
+        credential = DefaultAzureCredential(**options)
+        self._opened.push_async_callback(credential.close)
+        return credential
+
     def handler(self, late: Callable[[], None] = lambda: None) -> LoadedHandler:
-        """The handler; `late` is told of calls that do not end in time.
+        """Load the handler; `late` is called whenever a call that exceeds its limit is logged.
 
         Raises:
             HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
@@ -81,45 +112,20 @@ class Wiring:
         self._opened.push_async_callback(handler.aclose)
         return handler
 
-    @cached_property
-    def credential(self) -> AsyncTokenCredential | None:
-        """An identity, if any connection is without a key; one for all."""
-        credential = credential_for(self.connections)
-        if credential is not None:
-            self._opened.push_async_callback(credential.close)
-        return credential
-
-    @cached_property
-    def redis(self) -> Redis | RedisCluster:
-        """The one connection pool for everything that is kept in Redis."""
-        client = connect(self.connections.redis_url, self.breaking)
-        self._opened.push_async_callback(client.aclose)
-        return client
-
-    async def breaker(self, publisher: EventGridPublisher | None = None) -> CircuitBreaker:
-        """The circuit, watched; without a publisher its alerts are left to others."""
-        breaker = CircuitBreaker(
-            RedisCircuitStore(
-                self.redis,
-                self.breaking.name,
-                timeout_seconds=self.breaking.store_timeout_seconds,
-            ),
-            self.breaking,
-            publisher=publisher,
-            instance=instance_name(),
-        )
-        return await self._opened.enter_async_context(breaker)
+    def retry(self) -> RetryPolicy:
+        """Return the retry policy of a redrive, whose pauses nothing cuts short."""
+        return RetryPolicy.from_settings(self.processing)
 
     def progress(self) -> RedisProgressStore:
-        """Which events are finished."""
+        """Return the store of finished events."""
         return RedisProgressStore(
             self.redis,
             ttl_seconds=self.processing.progress_ttl_seconds,
             namespace=self.connections.namespace,
         )
 
-    def parking(self, *, look_seconds: float | None = None) -> RedisParkingStore:
-        """Where parked events are; who looks may wait for no more than `look_seconds`."""
+    def parking_store(self, *, look_seconds: float | None = None) -> RedisParkingStore:
+        """Return the store of parked events; read-only queries give up after `look_seconds`."""
         return RedisParkingStore(
             self.redis,
             most=self.processing.parked_events_max,
@@ -128,101 +134,88 @@ class Wiring:
             look_seconds=look_seconds,
         )
 
-    async def poison(self) -> tuple[QueueClient, ClaimCheckBlobs]:
-        """The poison queue, and its claim checks."""
-        queue, container = await open_poison_storage(
-            self.connections, self.credential, self._opened
-        )
-        return queue, ClaimCheckBlobs(container)
+    async def parking(self) -> Parking:
+        """Return parking: the parked lists, and the claim checks of large events."""
+        return Parking(self.parking_store(), await self.claims())
 
-    async def hub(self) -> EventHubConsumerClient:
-        """The event hub, as the app's consumer group reads it."""
-        client = hub_client(self.connections, self.credential)
-        return await self._opened.enter_async_context(client)
+    async def poison(self) -> StoragePoisonQueue:
+        """Return the poison queue to write to."""
+        return StoragePoisonQueue(await self.queue(), await self.claims())
+
+    async def poison_reader(self) -> StoragePoisonReader:
+        """Return the poison queue to read from."""
+        return StoragePoisonReader(await self.queue())
+
+    async def claims(self) -> ClaimCheckBlobs:
+        """Return the claim checks of poison messages and parked events."""
+        return ClaimCheckBlobs(await self.container(self.connections.poison_queue))
 
     async def checkpoints(self) -> HostCheckpoints:
-        """The host's checkpoints of that hub."""
+        """Return the host's checkpoints of the hub."""
         connections = self.connections
         return HostCheckpoints(
-            await open_container(connections, self.credential, self._opened, CONTAINER),
+            await self.container(CONTAINER),
             namespace=connections.namespace,
             hub=connections.event_hub_name,
             group=connections.event_hub_consumer_group,
         )
 
+    async def lag(self) -> LagReader:
+        """Return the lag of each partition, as the app's consumer group sees it."""
+        return LagReader(
+            await self.hub(),
+            self.progress(),
+            hub=self.connections.event_hub_name,
+            group=self.connections.event_hub_consumer_group,
+        )
 
-def instance_name() -> str:
-    """Who this instance is, in alerts, history and poison messages."""
-    host = os.environ.get("WEBSITE_INSTANCE_ID", "")[:12] or socket.gethostname()
-    return f"{host}:{os.getpid()}"
+    async def partitions(self, *, lease_seconds: float) -> Partitions:
+        """Return the table of partitions; an ownership lasts `lease_seconds`."""
+        return Partitions(
+            await self.lag(), await self.checkpoints(), await self.queue(), lease_seconds
+        )
 
+    async def queue(self) -> QueueClient:
+        """Open the poison queue's client; the queue may not exist yet."""
+        if self._queue is None:
+            connections = self.connections
+            options = _RETRIES | {"message_encode_policy": TextBase64EncodePolicy()}
+            name = connections.poison_queue
+            if connections.storage:
+                client = QueueClient.from_connection_string(connections.storage, name, **options)
+            else:
+                uri = connections.storage_queue_uri
+                client = QueueClient(uri, name, self.credential, **options)
+            self._queue = await self._opened.enter_async_context(client)
+        return self._queue
 
-# The SDK's own retries begin with a pause of 15 s; ours, in the run, are quicker to notice.
-RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
+    async def container(self, name: str) -> ContainerClient:
+        """Open a blob container's client; the container may not exist yet."""
+        if name not in self._containers:
+            connections = self.connections
+            if connections.storage:
+                client = ContainerClient.from_connection_string(
+                    connections.storage, name, **_RETRIES
+                )
+            else:
+                uri = connections.storage_blob_uri
+                client = ContainerClient(uri, name, self.credential, **_RETRIES)
+            self._containers[name] = await self._opened.enter_async_context(client)
+        return self._containers[name]
 
-
-async def open_credential(
-    connections: ConnectionSettings, opened: AsyncExitStack
-) -> AsyncTokenCredential | None:
-    """See `credential_for`; closed with the rest."""
-    credential = credential_for(connections)
-    return None if credential is None else await opened.enter_async_context(credential)
-
-
-def credential_for(connections: ConnectionSettings) -> DefaultAzureCredential | None:
-    """An identity, if any connection is without a key; it connects at its first use."""
-    if (
-        connections.storage
-        and connections.event_hub
-        and (connections.event_grid_topic_key or not connections.event_grid_topic_endpoint)
-    ):
-        return None
-    options = {"managed_identity_client_id": connections.client_id} if connections.client_id else {}
-    return DefaultAzureCredential(**options)
-
-
-async def open_poison_storage(
-    connections: ConnectionSettings,
-    credential: AsyncTokenCredential | None,
-    opened: AsyncExitStack,
-) -> tuple[QueueClient, ContainerClient]:
-    """The poison queue, and the container of its claim checks."""
-    name = connections.poison_queue
-    options = RETRIES | {"message_encode_policy": TextBase64EncodePolicy()}
-    if connections.storage:
-        queue = QueueClient.from_connection_string(connections.storage, name, **options)
-    else:
-        queue = QueueClient(connections.storage_queue_uri, name, credential, **options)
-    await opened.enter_async_context(queue)
-    return queue, await open_container(connections, credential, opened, name)
-
-
-async def open_container(
-    connections: ConnectionSettings,
-    credential: AsyncTokenCredential | None,
-    opened: AsyncExitStack,
-    name: str,
-) -> ContainerClient:
-    """A blob container, which may not exist yet."""
-    if connections.storage:
-        container = ContainerClient.from_connection_string(connections.storage, name, **RETRIES)
-    else:
-        container = ContainerClient(connections.storage_blob_uri, name, credential, **RETRIES)
-    return await opened.enter_async_context(container)
-
-
-def hub_client(
-    connections: ConnectionSettings, credential: AsyncTokenCredential | None
-) -> EventHubConsumerClient:
-    """The event hub, as the app's consumer group reads it."""
-    common: dict[str, Any] = {
-        "consumer_group": connections.event_hub_consumer_group,
-        "eventhub_name": connections.event_hub_name,
-    }
-    if connections.event_hub:
-        return EventHubConsumerClient.from_connection_string(connections.event_hub, **common)
-    return EventHubConsumerClient(
-        connections.namespace,
-        credential=credential,  # type: ignore[arg-type]
-        **common,
-    )
+    async def hub(self, *, group: str | None = None) -> EventHubConsumerClient:
+        """Open the event hub's client, for the app's consumer group or another one."""
+        connections = self.connections
+        common: dict[str, Any] = {
+            "consumer_group": group or connections.event_hub_consumer_group,
+            "eventhub_name": connections.event_hub_name,
+        }
+        if connections.event_hub:
+            client = EventHubConsumerClient.from_connection_string(connections.event_hub, **common)
+        else:
+            client = EventHubConsumerClient(
+                connections.namespace,
+                credential=self.credential,  # type: ignore[arg-type]
+                **common,
+            )
+        return await self._opened.enter_async_context(client)

@@ -15,7 +15,7 @@ import time
 from typing import Any
 
 from benchmarks import events
-from benchmarks.subject import circuit_breaker, redis_client
+from benchmarks.subject import circuit_breaker
 from breaker import BreakerSettings, Circuit, CircuitBreaker
 from local.lifeline import watch_stdin
 from processing.batch.processor import BatchProcessor
@@ -95,7 +95,7 @@ async def main() -> None:
     ended = asyncio.Event()
     lifeline = await watch_stdin(ended.set)
     settings = BreakerSettings(name=order["circuit"], failure_threshold=1)
-    async with redis_client(order["url"]) as client, circuit_breaker(client, settings) as breaker:
+    async with circuit_breaker(order["url"], settings) as breaker:
         instance = Instance(breaker, order["lanes"], order["handler_seconds"])
         tasks = [asyncio.create_task(instance.watch()), asyncio.create_task(instance.work())]
         waiting = asyncio.create_task(ended.wait())

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 import redis
 from redis.asyncio import Redis as AsyncRedis
 
-from benchmarks.subject import circuit_breaker, redis_client
+from benchmarks.subject import circuit_breaker
 from breaker import BreakerSettings, CircuitBreaker
 
 PACKAGES = ("pybreaker", "aiobreaker", "purgatory-circuitbreaker", "interlock-cb")
@@ -101,7 +101,7 @@ async def _ours(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
     # Polling is the same whatever is called, and would be counted as if it were not; how much it
     # is, is measured apart.
     settings = BreakerSettings(name=circuit, failure_threshold=threshold, poll_seconds=300)
-    async with redis_client(url) as client, circuit_breaker(client, settings) as breaker:
+    async with circuit_breaker(url, settings) as breaker:
         yield _Ours(breaker)
 
 

@@ -60,13 +60,7 @@ class LaneParts:
         return cls(
             handler=handler,
             handle=telemetry.measured(handler.handle),
-            retry=RetryPolicy(
-                max_attempts=settings.max_attempts,
-                initial_seconds=settings.retry_initial_seconds,
-                max_seconds=settings.retry_max_seconds,
-                dependency_errors=settings.dependency_errors,
-                sleep=gate.pause,
-            ),
+            retry=RetryPolicy.from_settings(settings, sleep=gate.pause),
             gate=gate,
             breaker=breaker,
             poison=poison,

@@ -7,12 +7,14 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Self
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
 from processing.errors import DependencyUnavailableError, PoisonEventError, ShutdownError
 from processing.event import Event
+from processing.settings import ProcessingSettings
 
 # Connection and timeout errors of the usual clients, by dotted name so that none need be
 # installed. Subclasses count as well. Some names say a little more than that: a client that has one
@@ -110,6 +112,21 @@ class RetryPolicy:
             retry=retry_if_exception(_worth_another_try),
             sleep=sleep,
             reraise=True,
+        )
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: ProcessingSettings,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> Self:
+        """Return the policy that the settings describe."""
+        return cls(
+            max_attempts=settings.max_attempts,
+            initial_seconds=settings.retry_initial_seconds,
+            max_seconds=settings.retry_max_seconds,
+            dependency_errors=settings.dependency_errors,
+            sleep=sleep,
         )
 
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:

@@ -1,0 +1,102 @@
+"""The circuit and its Redis, built from the app settings without loading Azure's SDKs.
+
+The console starts with these alone; `processing.wiring` adds what needs the SDKs.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, SettingsError
+from breaker.alerts.base import AlertPublisher
+from breaker.stores.redis import Client, connect
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+
+class CircuitWiring:
+    """Builds the circuit's parts; `opened` closes them in the opposite order.
+
+    Settings are read when the first part needs them. Each read may raise `breaker.SettingsError`:
+    a setting is missing, unknown or out of bounds.
+
+    Args:
+        settings: the app settings.
+        opened: closes what was built; the caller closes it.
+        breaking: the circuit's settings, instead of those in `settings`.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, str],
+        opened: AsyncExitStack,
+        *,
+        breaking: BreakerSettings | None = None,
+    ) -> None:
+        self._settings = settings
+        self._opened = opened
+        self._breaking = breaking
+
+    @cached_property
+    def breaking(self) -> BreakerSettings:
+        """When the circuit opens, and how Redis is reached."""
+        return self._breaking or BreakerSettings.from_mapping(self._settings)
+
+    @property
+    def redis_url(self) -> str:
+        """The address of Redis."""
+        url = self._settings.get("REDIS_URL", "").strip()
+        if not url:
+            raise SettingsError(
+                "REDIS_URL is not set: it takes redis://host:port/db or rediss://..."
+            )
+        return url
+
+    @cached_property
+    def redis(self) -> Client:
+        """The one connection pool for everything in Redis; it connects at its first use."""
+        client = connect(self.redis_url, self.breaking)
+        self._opened.push_async_callback(client.aclose)
+        return client
+
+    def publisher(self, credential: AsyncTokenCredential | None = None) -> AlertPublisher | None:
+        """Return the publisher of alerts; None without EVENT_GRID_TOPIC_ENDPOINT.
+
+        Without a key and without a credential the publisher opens an identity of its own.
+        """
+        endpoint = self._settings.get("EVENT_GRID_TOPIC_ENDPOINT", "").strip()
+        if not endpoint:
+            return None
+        # Loads an Azure SDK, which a console without a topic starts without.
+        from breaker.alerts.event_grid import EventGridPublisher  # noqa: PLC0415
+
+        return EventGridPublisher(
+            endpoint,
+            key=self._settings.get("EVENT_GRID_TOPIC_KEY") or None,
+            credential=credential,
+        )
+
+    def new_breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
+        """Return the circuit, not started; without a publisher its alerts stay in the outbox."""
+        store = RedisCircuitStore(
+            self.redis,
+            self.breaking.name,
+            timeout_seconds=self.breaking.store_timeout_seconds,
+        )
+        return CircuitBreaker(store, self.breaking, publisher=publisher, instance=instance_name())
+
+    async def breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
+        """Start the circuit of `new_breaker`; it is closed with the rest."""
+        return await self._opened.enter_async_context(self.new_breaker(publisher))
+
+
+def instance_name() -> str:
+    """Return this instance's name in alerts, history and poison messages."""
+    host = os.environ.get("WEBSITE_INSTANCE_ID", "")[:12] or socket.gethostname()
+    return f"{host}:{os.getpid()}"
