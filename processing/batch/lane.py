@@ -107,7 +107,7 @@ class Lane:
         gate, hold = self._parts.gate, self._run.hold
         permit = gate.try_admit(hold) or await gate.admit(hold)
         if permit.probe_id is not None:
-            await self._run.persist(lambda: self._parts.breaker.release(permit))
+            await self._run.persist(self._parts.breaker.release, permit)
 
     async def _settle(self, event: Event, permit: Permit, failure: Failure | None) -> None:
         """Everything but the plain success: probes, poison, exhaustion, kept events."""
@@ -118,7 +118,7 @@ class Lane:
         breaker = self._parts.breaker
         if failure is None:
             if permit.probe_id is not None:
-                await self._run.persist(lambda: breaker.record_successes(1, permit))
+                await self._run.persist(breaker.record_successes, 1, permit)
             self.handled += 1
             return
         await self._count(event, permit, failure, round_)
@@ -161,7 +161,7 @@ class Lane:
         if failure.kind is FailureKind.EXHAUSTED:
             await self._record(event, permit, failure, round_)
         elif permit.probe_id is not None:  # poison says nothing about the dependency
-            await self._run.persist(lambda: self._parts.breaker.release(permit))
+            await self._run.persist(self._parts.breaker.release, permit)
         elif self._parts.count_poison:
             await self._record(event, permit, failure, round_)
 
@@ -171,9 +171,7 @@ class Lane:
             f"#{self._run.nonce}.{round_}"
         )
         error = f"{type(failure.error).__name__}: {describe(failure.error)}"
-        await self._run.persist(
-            lambda: self._parts.breaker.record_failure(failure_id, error, permit)
-        )
+        await self._run.persist(self._parts.breaker.record_failure, failure_id, error, permit)
 
     async def _poison(self, event: Event, permit: Permit, failure: Failure) -> None:
         message = PoisonMessage.from_failure(
@@ -187,7 +185,7 @@ class Lane:
         if self._parking is not None:
             await self._parking.poison(message)
         else:
-            await self._run.persist(lambda: self._parts.poison.put(message))
+            await self._run.persist(self._parts.poison.put, message)
         logger.warning(
             "Event %s/%s went to the poison queue after %s attempts: %s",
             *(self._run.source, event.sequence_number, failure.attempts, message.error.type),

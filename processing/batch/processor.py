@@ -120,9 +120,9 @@ class BatchProcessor:
     async def _process(self, run: BatchRun, batch: EventBatch) -> BatchResult:
         started = time.perf_counter()
         self.parts.gate.check(run.hold)  # before the partition is taken from whoever has it by now
-        known = await run.persist(lambda: open_for(self._progress, batch))
+        known = await run.persist(open_for, self._progress, batch)
         if (parking := self._parking) is not None:
-            claim = await run.persist(lambda: parking.claim(batch.source, known))
+            claim = await run.persist(parking.claim, batch.source, known)
             run.parking = BatchParking(parking, batch.source, claim, run.persist, self.parts.poison)
         # A client that lost its link may hand over an event twice, even within one batch.
         unique = {event.sequence_number: event for event in batch.events}.values()
@@ -133,7 +133,7 @@ class BatchProcessor:
         pending = [event for event in events if event.sequence_number not in skipped]
         run.progress = progress = BatchProgress(
             lambda watermark, marks: run.persist(
-                lambda: self._progress.commit(batch.source, known.owner, watermark, marks)
+                self._progress.commit, batch.source, known.owner, watermark, marks
             ),
             events,
             finished,

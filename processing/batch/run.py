@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_random_exponential
@@ -39,9 +40,10 @@ class BatchRun:
         """Whether a write that must not be lost is under way, or about to be."""
         return self._writes > 0 or (self.progress is not None and self.progress.writing)
 
-    async def persist[T](self, write: Callable[[], Awaitable[T]]) -> T:
-        """Do a write that must not be lost: again until it succeeds, as long as an invocation may
-        be held.
+    async def persist[**P, T](
+        self, write: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
+    ) -> T:
+        """Call `write` until it succeeds, for as long as an invocation may be held.
 
         Raises:
             StorageUnavailableError: it did not succeed in that time.
@@ -49,7 +51,7 @@ class BatchRun:
         """
         self._writes += 1
         try:
-            return await self._persist(write)
+            return await self._persist(partial(write, *args, **options))
         finally:
             self._writes -= 1
 

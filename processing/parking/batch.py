@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Protocol
 
 from processing.event import Event, Source
@@ -24,7 +23,9 @@ MOST_CHARACTERS = 1024 * 1024
 class Persist(Protocol):
     """Does a write again until it succeeds, as long as the invocation may be held."""
 
-    async def __call__[T](self, write: Callable[[], Awaitable[T]]) -> T: ...  # noqa: D102
+    async def __call__[**P, T](  # noqa: D102
+        self, write: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
+    ) -> T: ...
 
 
 class Parking:
@@ -95,11 +96,9 @@ class BatchParking:
             OwnershipLostError: another instance owns the partition now.
             StorageUnavailableError: not everything was written.
         """
-        small = await self._persist(lambda: self._claims.shrink(replace(message, parked=True)))
+        small = await self._persist(self._claims.shrink, replace(message, parked=True))
         place = self._source, message.key, position_of(message)
-        document = await self._persist(
-            lambda: self._store.poison(self._claim, *place, small.to_json())
-        )
+        document = await self._persist(self._store.poison, self._claim, *place, small.to_json())
         if document is not None:
             self._parked.add(message.key)
             await self._announce(message.key, position_of(message), document)
@@ -113,13 +112,13 @@ class BatchParking:
         """
         key = events[0].key
         chunk = await self._chunk(events)
-        reply = await self._persist(lambda: self._store.park(self._claim, self._source, key, chunk))
+        reply = await self._persist(self._store.park, self._claim, self._source, key, chunk)
         if reply.released:
             self._parked.discard(key)
         place = self._source, key
         for (position, _), state in zip(chunk, reply.states, strict=False):
             if state is ParkState.UNANNOUNCED:
-                entry = await self._persist(partial(self._store.document, *place, position))
+                entry = await self._persist(self._store.document, *place, position)
                 if entry is not None:
                     await self._announce(key, position, entry.document)
         return reply
@@ -140,10 +139,10 @@ class BatchParking:
         text = parked.to_json()
         if len(text) <= INLINE_BYTES:
             return text
-        check = await self._persist(lambda: self._claims.put_bytes(parked.blob_name, text.encode()))
+        check = await self._persist(self._claims.put_bytes, parked.blob_name, text.encode())
         return parked.checked_in(check).to_json()
 
     async def _announce(self, key: str | None, position: Position, document: str) -> None:
         message = PoisonMessage.from_json(document)
-        await self._persist(lambda: self._queue.put(message))
-        await self._persist(lambda: self._store.announced(self._source, key, position))
+        await self._persist(self._queue.put, message)
+        await self._persist(self._store.announced, self._source, key, position)

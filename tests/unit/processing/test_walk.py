@@ -1,0 +1,170 @@
+"""One event's way is short: few modules, and none is entered again and again."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from types import ModuleType
+from typing import Any, cast
+
+import pytest
+
+from processing.batch.processor import BatchProcessor
+from processing.bootstrap import Parts
+from processing.errors import PoisonEventError
+from processing.event import Event
+from processing.handlers.loading import LoadedHandler
+from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
+from processing.settings import ProcessingSettings
+from scripts.load_app import SETTINGS
+from tests.support.processing.parking_rig import FAST, Rig, rig
+from tests.support.processing.walk import Walk
+
+WAY_THERE, ROUND_TRIP, ENTRIES = 8, 12, 2
+"""The goals: modules from the trigger to handler and poison queue; with the way back by redrive to
+the handler; entries of each module."""
+
+
+class Bound:
+    """What the trigger hands over for one event."""
+
+    partition_key = "k"
+    sequence_number = 5
+    offset = "500"
+    enqueued_time = datetime(2026, 1, 1, tzinfo=UTC)
+    metadata = {  # noqa: RUF012 - as the worker has it
+        "PartitionContext": json.dumps(
+            {"EventHubName": "events", "ConsumerGroup": "$Default", "PartitionId": "0"}
+        ),
+        "PropertiesArray": "[{}]",
+    }
+
+    def get_body(self) -> bytes:
+        return b"{}"
+
+
+class Refusing:
+    """A handler that refuses an event as poison, until it accepts."""
+
+    def __init__(self) -> None:
+        self.refuses = True
+
+    async def handle(self, event: Event) -> None:
+        if self.refuses:
+            raise PoisonEventError(f"event {event.sequence_number} is refused")
+
+
+@pytest.fixture
+async def stores() -> AsyncIterator[Rig]:
+    async with rig() as made:
+        yield made
+
+
+@pytest.fixture
+def function_app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delitem(sys.modules, "function_app", raising=False)
+    return importlib.import_module("function_app")
+
+
+async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Walk, Walk]:
+    """Follow one event: into the poison queue, then by redrive to the handler.
+
+    The app is the deployed one, on the in-memory stores; a store's twin stands in the same place
+    of the way as the store on Redis or Azure Storage.
+    """
+    refusing = Refusing()
+    handler = LoadedHandler("tests:handler", refusing.handle, timeout_seconds=60)
+    processor = BatchProcessor(
+        handler,
+        breaker=stores.breaker,
+        progress=stores.progress,
+        poison=stores.poison,
+        parking=stores.parking,
+        settings=ProcessingSettings(**(FAST | {"poison_ordering": poison_ordering})),
+    )
+    app.breakwater._parts = Parts(
+        breaker=stores.breaker,
+        processor=processor,
+        health=cast("Any", None),  # no event asks for it
+        closing=AsyncExitStack(),
+    )
+    functions = {each.get_function_name(): each for each in app.app.get_functions()}
+    there = Walk({"handler": Refusing.handle, "poison queue": MemoryPoisonQueue.put})
+    with there.followed():
+        await functions["process_events"].get_user_function()([Bound()])
+    refusing.refuses = False
+    redrive = stores.redrive(handler=handler)
+    back = Walk({"poison message": MemoryPoisonReader.receive, "handler": Refusing.handle})
+    with back.followed():
+        summary = await redrive.run()
+    assert summary.complete
+    assert summary.replayed == 1
+    return there, back
+
+
+def most_entries(entries: Sequence[str]) -> int:
+    """Return how often the module is entered that is entered most often."""
+    return max(Counter(entries).values())
+
+
+@pytest.mark.parametrize(
+    ("poison_ordering", "to_poison_queue"),
+    [
+        ("skip", ["processing.batch.run", "processing.poison.memory"]),
+        ("park", ["processing.parking.batch", "processing.batch.run", "processing.poison.memory"]),
+    ],
+)
+async def test_event_goes_through_few_modules(
+    function_app: ModuleType, stores: Rig, poison_ordering: str, to_poison_queue: list[str]
+) -> None:
+    """The walk of one event stays inside the goals.
+
+    What is counted: the modules on the chain of calls from `function_app.process_events` to the
+    handler and to the poison queue, and from `Redrive.run` to the handler. Control enters a module
+    when a function of another module of ours calls it, directly, through a library (tenacity) or
+    by starting a task; a helper that returns before the stop is not on the way, and what it
+    returns to is not entered again. The watcher's tasks are not the event's.
+    """
+    there, back = await follow(function_app, stores, poison_ordering)
+    for name, walk in (("there", there), ("back", back)):
+        print(f"\n{poison_ordering}, {name}:", *walk.entries, sep="\n  ")  # noqa: T201 - for pytest -s
+        print("helpers that return:", *walk.helpers, sep="\n  ")  # noqa: T201
+    assert [name for name, _ in there.ways] == ["handler", "poison queue"]
+    assert [name for name, _ in back.ways][-1] == "handler"
+    to_handler = [
+        "function_app",
+        "processing.bootstrap",
+        "processing.batch.processor",
+        "processing.batch.lane",
+        "processing.handlers.retry",
+        "processing.monitoring.telemetry",
+        "processing.handlers.time_limit",
+    ]
+    assert there.entries == [*to_handler, *to_poison_queue]
+    assert back.entries == [
+        "processing.redrive.redrive",
+        "processing.redrive.held_messages",
+        "processing.poison.memory",
+        "processing.redrive.key_replay",
+        "processing.handlers.retry",
+        "processing.handlers.time_limit",
+    ]
+    for _, way in there.ways:
+        assert len(set(way) - {"function_app"}) <= WAY_THERE
+    assert len({*there.modules, *back.modules}) <= ROUND_TRIP
+    assert most_entries([*there.entries, *back.entries]) <= ENTRIES
+
+
+async def test_default_way_to_handler_and_poison_queue_fits_together(
+    function_app: ModuleType, stores: Rig
+) -> None:
+    """By default both ways together stay inside the goal of the way there."""
+    there, _ = await follow(function_app, stores, ProcessingSettings().poison_ordering)
+    assert len(there.modules) <= WAY_THERE
