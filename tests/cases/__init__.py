@@ -1,0 +1,1 @@
+"""Small reproductions of known faults; each prints what is wrong today. See README.md."""
