@@ -114,16 +114,16 @@ async def run(arguments: argparse.Namespace) -> None:
                 await _status(breaker, watch=arguments.watch, as_json=arguments.json)
             case "history":
                 for entry in reversed(await breaker.history(arguments.limit)):
-                    print(json.dumps(asdict(entry)) if arguments.json else _line(entry))
+                    print(json.dumps(asdict(entry)) if arguments.json else _history_line(entry))
             case "approve":
-                print(_told(await breaker.approve(arguments.generation, arguments.by)))
+                print(_change_line(await breaker.approve(arguments.generation, arguments.by)))
             case "close":
                 circuit = await breaker.close_circuit(
                     arguments.generation, arguments.by, arguments.reason
                 )
-                print(_told(circuit))
+                print(_change_line(circuit))
             case "isolate":
-                print(_told(await breaker.isolate(arguments.by, arguments.reason)))
+                print(_change_line(await breaker.isolate(arguments.by, arguments.reason)))
     finally:
         await breaker.aclose()
 
@@ -142,7 +142,7 @@ async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> Non
         circuit = breaker.circuit
         if replace(circuit, **_PASSING) == replace(known, **_PASSING):
             continue
-        print(_as_json(circuit) if as_json else _told(circuit), flush=True)
+        print(_as_json(circuit) if as_json else _change_line(circuit), flush=True)
 
 
 def _as_json(circuit: Circuit) -> str:
@@ -166,7 +166,7 @@ def _table(circuit: Circuit) -> str:
     return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
 
 
-def _told(circuit: Circuit) -> str:
+def _change_line(circuit: Circuit) -> str:
     degraded = " (the store does not answer)" if circuit.degraded else ""
     return (
         f"{_when(circuit.as_of)}  {circuit.name}: {circuit.state}{degraded}, "
@@ -175,7 +175,7 @@ def _told(circuit: Circuit) -> str:
     )
 
 
-def _line(entry: HistoryEntry) -> str:
+def _history_line(entry: HistoryEntry) -> str:
     who = f" by {entry.by}" if entry.by else ""
     why = f": {entry.reason}" if entry.reason else ""
     return f"{_when(entry.at)}  {entry.generation:>4}  {entry.event}{who}{why}  [{entry.instance}]"

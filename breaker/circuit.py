@@ -303,7 +303,7 @@ class CircuitBreaker(CircuitView):
         moved = change.transitions > 0 or change.circuit.position > self.circuit.position
         self._learn(change.circuit)
         if moved:
-            self._alerts.kick()
+            self._alerts.deliver_soon()
         return change.circuit
 
 

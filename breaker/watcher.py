@@ -56,8 +56,8 @@ class Watcher:
         """Begin; a second call changes nothing."""
         if not self._tasks:
             self._tasks = [
-                asyncio.create_task(self._for_ever(self._listen), name="breaker-push"),
-                asyncio.create_task(self._for_ever(self._refresh_once), name="breaker-poll"),
+                asyncio.create_task(self._repeat(self._listen), name="breaker-push"),
+                asyncio.create_task(self._repeat(self._refresh_once), name="breaker-poll"),
             ]
 
     async def aclose(self) -> None:
@@ -67,7 +67,7 @@ class Watcher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _for_ever(self, step: Callable[[], Coroutine[None, None, None]]) -> None:
+    async def _repeat(self, step: Callable[[], Coroutine[None, None, None]]) -> None:
         """Repeat a step; nothing that it raises may end the watching, nor keep it from ending.
 
         An error raised on the way out, where a subscription is given back, takes the place of the

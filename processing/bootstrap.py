@@ -84,7 +84,7 @@ class Application:
         async with self._building:
             if self._parts is None:
                 self._parts = await Parts.build(self._settings)
-                shutdown.on_terminate(self._parts.processor)
+                shutdown.stop_on_sigterm(self._parts.processor)
             return self._parts
 
 

@@ -94,7 +94,7 @@ class AlertDelivery:
             if not batch.alerts:
                 return delivered
 
-    def kick(self) -> None:
+    def deliver_soon(self) -> None:
         """Deliver in the background, trying again until the outbox is empty."""
         if self._publisher is None or self._closing:
             return

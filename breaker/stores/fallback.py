@@ -67,7 +67,7 @@ class FallbackStore:
         self, rules: Rules, failure_id: str, error: str, permit: Permit
     ) -> Change:
         """See `CircuitStore.record_failure`; waits out the grace time at most."""
-        return await self._outage.insist(
+        return await self._outage.retry_for_grace(
             rules, lambda store: store.record_failure(rules, failure_id, error, permit)
         )
 
@@ -80,7 +80,7 @@ class FallbackStore:
             return store.record_successes(rules, report_id, count, permit)
 
         if permit.probe_id is not None:
-            return await self._outage.insist(rules, record)
+            return await self._outage.retry_for_grace(rules, record)
         if self._outage.local is None:
             try:
                 return await self._outage.ask(rules, record)
@@ -157,19 +157,19 @@ class FallbackStore:
         self, rules: Rules, token: str, lease_seconds: float, limit: int
     ) -> AlertBatch:
         """See `CircuitStore.claim_alerts`; what this instance decided alone goes first."""
-        alone = self._outage.teller
+        alone = self._outage.alert_source
         if alone is not None:
             batch = await alone.claim_alerts(rules, token, lease_seconds, limit)
             if batch.alerts or batch.wait is not None or self._outage.local is not None:
                 return batch
-            self._outage.teller = None
+            self._outage.alert_source = None
         return await self._shared.claim_alerts(rules, token, lease_seconds, limit)
 
     async def settle_alert(
         self, rules: Rules, token: str, entry: str, lease_seconds: float
     ) -> None:
         """See `CircuitStore.settle_alert`."""
-        alone = self._outage.teller
+        alone = self._outage.alert_source
         if alone is not None and any(entry == alert.entry for alert in alone.undelivered()):
             await alone.settle_alert(rules, token, entry, lease_seconds)
         else:
@@ -177,14 +177,14 @@ class FallbackStore:
 
     async def release_alerts(self, rules: Rules, token: str) -> None:
         """See `CircuitStore.release_alerts`."""
-        if self._outage.teller is not None:
-            await self._outage.teller.release_alerts(rules, token)
+        if self._outage.alert_source is not None:
+            await self._outage.alert_source.release_alerts(rules, token)
         if not self._outage.away:
             await self._shared.release_alerts(rules, token)
 
     async def outbox(self, rules: Rules) -> OutboxStatus:
         """See `CircuitStore.outbox`."""
-        alone = self._outage.teller
+        alone = self._outage.alert_source
         own = OutboxStatus(0, None) if alone is None else await alone.outbox(rules)
         if self._outage.local is not None:
             return own

@@ -40,7 +40,7 @@ class Outage:
     Attributes:
         known: the latest state seen in the shared store.
         local: this instance's own store, while it decides alone.
-        teller: the own store whose alerts are not yet published; outlives the outage.
+        alert_source: the own store whose alerts are not yet published; outlives the outage.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Outage:
         self._known_at = clock.monotonic()
         self._away_since: float | None = None
         self.local: MemoryCircuitStore | None = None
-        self.teller: MemoryCircuitStore | None = None
+        self.alert_source: MemoryCircuitStore | None = None
         self._outbox = MemoryOutbox()
         self._returning = asyncio.Lock()
         self._on_outage = on_outage
@@ -110,7 +110,7 @@ class Outage:
                 return base_us + round((self._clock.monotonic() - since) * 1_000_000)
 
             self.local = MemoryCircuitStore(known.name, now_us=now_us, outbox=self._outbox)
-            self.teller = self.local
+            self.alert_source = self.local
             self.local.adopt(rules, known)
             logger.error(
                 "the store of circuit %s is still away: this instance decides alone, "
@@ -121,7 +121,7 @@ class Outage:
             )
         return self.local
 
-    async def insist(self, rules: Rules, operation: Operation) -> Change:
+    async def retry_for_grace(self, rules: Rules, operation: Operation) -> Change:
         """Ask the shared store again and again during the grace time, then decide alone."""
         while self.local is None:
             try:

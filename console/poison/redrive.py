@@ -112,11 +112,11 @@ class RedriveApi:
         """
         if (wanted := job.selection.get("id")) is None:
             return
-        names = (await self._operations.module("processing.poison.queue")).names
+        has_id = (await self._operations.module("processing.poison.queue")).has_id
         asked = time.time()
         for fresh in (False, True):  # it may have come after the queue was read last
             messages, more = await self._catalogue.messages(fresh=fresh)
-            if more or any(names(message, wanted) for message in messages):
+            if more or any(has_id(message, wanted) for message in messages):
                 return
         if self._catalogue.read_at >= asked:
             logger.info("%r %s: refused, %s", job.by, job.start_line, GONE)
@@ -182,7 +182,7 @@ class RedriveApi:
         from processing.redrive.discard import Discard  # noqa: PLC0415 - loaded by now
 
         storage = await self._operations.poison()
-        return await Discard.of(
+        return await Discard.decide(
             *(storage.reader, storage.claims, job.selection["id"]), by=job.by, reason=job.reason
         )
 

@@ -33,7 +33,7 @@ class Hold:
             self._deadline = now + self.seconds
         return self._deadline - now
 
-    def kept_too_long(self) -> bool:
+    def keep_expired(self) -> bool:
         """Whether events have been kept since longer than the invocation may be held.
 
         The first call starts the clock. An invocation that never ended would run into the host's
@@ -125,9 +125,9 @@ class Gate:
                 continue
             if hold.halted is None and not self.stopping:
                 return permit
-            await self.give_back(permit)  # it was asked for before the end was known
+            await self.release(permit)  # it was asked for before the end was known
 
-    async def give_back(self, permit: Permit) -> None:
+    async def release(self, permit: Permit) -> None:
         """Nothing came of what was admitted: let others probe without waiting for the lease."""
         with suppress(StoreUnavailableError):  # it runs out
             await self._breaker.release(permit)

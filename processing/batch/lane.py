@@ -58,7 +58,7 @@ class Lane:
             try:
                 failure = await retry.run(handle, event)
             except ShutdownError:
-                await gate.give_back(permit)
+                await gate.release(permit)
                 raise
             if failure is None and permit.probe_id is None:
                 self.handled += 1
@@ -76,7 +76,7 @@ class Lane:
         """Park events as long as their key is parked; those that are left may be handled."""
         if self._parking is None:
             return events
-        events = await self._pass_over(events, self._parking.replayed(self._key))
+        events = await self._skip_replayed(events, self._parking.replayed(self._key))
         while events and self._parking.is_parked(self._key):
             await self._admit_parking()
             reply = await self._parking.park(events)
@@ -87,10 +87,10 @@ class Lane:
             self.poisoned += states.total()
             await self._finish_all(settled)
             if reply.released:
-                events = await self._pass_over(events, reply.replayed)
+                events = await self._skip_replayed(events, reply.replayed)
         return events
 
-    async def _pass_over(self, events: Sequence[Event], replayed: Position) -> Sequence[Event]:
+    async def _skip_replayed(self, events: Sequence[Event], replayed: Position) -> Sequence[Event]:
         """Skip what a redrive has replayed already."""
         if not replayed:
             return events
@@ -141,7 +141,7 @@ class Lane:
         await self._record(event, permit, failure, round_)
         gate, hold = self._parts.gate, self._run.hold
         if gate.try_admit(hold):
-            if hold.kept_too_long():
+            if hold.keep_expired():
                 raise DependencyUnavailableError(
                     f"event {self._run.source}/{event.sequence_number} was kept for "
                     f"{hold.seconds:g} s; it runs again with its batch"
@@ -154,7 +154,7 @@ class Lane:
         try:
             return await self._parts.retry.run(self._parts.handle, event), permit
         except ShutdownError:
-            await gate.give_back(permit)
+            await gate.release(permit)
             raise
 
     async def _count(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:

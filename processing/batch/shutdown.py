@@ -24,7 +24,7 @@ LOOK_SECONDS = 0.05
 """How often it looks whether that is done, if a handler keeps its invocation from ending."""
 
 
-def on_terminate(processor: BatchProcessor) -> None:
+def stop_on_sigterm(processor: BatchProcessor) -> None:
     """Stop the processor on SIGTERM, then let the signal do what it did before.
 
     Signal handlers belong to the main thread; where the worker runs its loop in another one, its

@@ -30,7 +30,7 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """Discard; 0: the event is, and everything behind it is handled; 1: not everything."""
     async with open_poison(settings) as storage:
-        decision = await Discard.of(
+        decision = await Discard.decide(
             *(storage.reader, storage.claims, arguments.id),
             by=arguments.by,
             reason=arguments.reason,

@@ -41,15 +41,15 @@ class Bar:
         self._what = what
         self._quiet = quiet
         self._stream = stream
-        self._told = -1
+        self._shown = -1
         self._rich = None if quiet or not stream.isatty() else _rich_bar(what)
 
     def __call__(self, done: int, total: int) -> None:
         """Show how far it is."""
         if self._rich is not None:
             self._rich.update(self._rich.task_ids[0], completed=done, total=total)
-        elif not self._quiet and (tenth := 10 * done // max(1, total)) != self._told:
-            self._told = tenth
+        elif not self._quiet and (tenth := 10 * done // max(1, total)) != self._shown:
+            self._shown = tenth
             print(f"{self._what}: {done:,} of {total:,}", file=self._stream, flush=True)
 
     def close(self) -> None:

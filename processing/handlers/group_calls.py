@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 
-class Grouping[Item, Reply]:
+class GroupedCalls[Item, Reply]:
     """Turns many single requests of concurrent tasks into few calls with many items.
 
     Args:
@@ -27,7 +27,7 @@ class Grouping[Item, Reply]:
         self._waiting: list[tuple[Item, asyncio.Future[Reply]]] = []
         self._caller: asyncio.Task[None] | None = None
 
-    async def ask(self, item: Item) -> Reply:
+    async def submit(self, item: Item) -> Reply:
         """Have one item taken along; its reply."""
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, reply))

@@ -20,7 +20,7 @@ from breaker import BreakerSettings
 from breaker.stores.redis import FAILURES, connect
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
-from processing.handlers.group_calls import Grouping
+from processing.handlers.group_calls import GroupedCalls
 
 TTL_SECONDS = 7 * 24 * 3600
 MAX_REFUSED = 1_000_000
@@ -39,7 +39,7 @@ class LedgerHandler:
     def __init__(self, client: Redis | RedisCluster) -> None:
         self._client = client
         self._append = client.register_script(_APPEND)
-        self._events = Grouping[Event, int](self._append_all)
+        self._events = GroupedCalls[Event, int](self._append_all)
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
@@ -62,7 +62,7 @@ class LedgerHandler:
         try:
             if simulate in {"slow", "hang"}:
                 await self._take_long(event, only_once=simulate == "hang")
-            outcome = await self._events.ask(event)
+            outcome = await self._events.submit(event)
         except FAILURES as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
         if outcome == REFUSED:

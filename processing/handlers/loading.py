@@ -47,7 +47,7 @@ class LoadedHandler:
         late: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
-        self._told = late
+        self._on_late = late
         self._handler: Any = handler
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
@@ -67,7 +67,7 @@ class LoadedHandler:
         call = loop.run_in_executor(self._pool, self._handler, event)
         while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
             what = "goes on: a thread is waited for, its key and its batch with it"
-            self._tell(event, loop.time() - began, what)
+            self._log_late(event, loop.time() - began, what)
         result: Any = await call
         if inspect.isawaitable(result):  # a plain wrapper around an async function
             if self._limit is not None:
@@ -80,12 +80,12 @@ class LoadedHandler:
             what = "was cancelled and ended without an error: the event counts as handled"
         else:
             what = "was cancelled and goes on: it is waited for, its key and its batch with it"
-        self._tell(event, seconds, what)
+        self._log_late(event, seconds, what)
 
-    def _tell(self, event: Event, seconds: float, what: str) -> None:
+    def _log_late(self, event: Event, seconds: float, what: str) -> None:
         place = f"{event.partition}/{event.sequence_number}"
         logger.error("Handler %s, event %s, after %.3g s, %s", self.name, place, seconds, what)
-        self._told()
+        self._on_late()
 
     async def aclose(self) -> None:
         """Let go of threads and, if the handler has an `aclose`, of what the handler holds."""

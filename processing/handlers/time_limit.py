@@ -58,7 +58,7 @@ class TimeLimit:
             try:
                 await function(item)
                 if overdue and task in overdue:
-                    self._tell(running[task], ended=True)
+                    self._report_late(running[task], ended=True)
             except CancelledError:
                 if task not in overdue or task.cancelling() > 1:
                     raise
@@ -83,12 +83,12 @@ class TimeLimit:
                 self._overdue.add(task)
                 task.cancel()
             elif ticks > _STEPS and ticks % _STEPS == 0:
-                self._tell(call, ended=False)
+                self._report_late(call, ended=False)
         if self._running:
             self._watch(loop)
         else:
             self._loop = None
 
-    def _tell(self, call: tuple[int, object], *, ended: bool) -> None:
+    def _report_late(self, call: tuple[int, object], *, ended: bool) -> None:
         began, item = call
         self._late(item, (self._tick - began) / _STEPS * self._seconds, ended)

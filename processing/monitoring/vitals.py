@@ -57,7 +57,7 @@ class Vitals:
         self._looks += 1
         self._held += holding
 
-    def take(self) -> dict[str, Any]:
+    def drain(self) -> dict[str, Any]:
         """What was counted, as it is written; counting starts anew."""
         latency = {str(power): count for power, count in enumerate(self._latency) if count}
         calls = sum(latency.values())
@@ -92,7 +92,7 @@ async def write_vitals(
         for _ in range(LOOKS_A_SECOND):
             await sleep(1 / LOOKS_A_SECOND)
             vitals.looked(holding())
-        record = vitals.take()
+        record = vitals.drain()
         idle += 1
         if not any(record.values()) and idle < IDLE_SECONDS:
             continue

@@ -47,7 +47,7 @@ class Parking:
             StorageUnavailableError: the store did not answer.
         """
         mark = progress.watermark
-        watermark = "" if mark is None else f"{mark.enqueued_ms:015d}:{mark.sequence_number:020d}"
+        watermark = "" if mark is None else position_of(mark)
         return await self.store.claim(source, secrets.token_hex(8), watermark)
 
 

@@ -6,11 +6,11 @@ import base64
 import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from processing.event import Event, Source
 from processing.poison.claim_checks import ClaimChecks, stored_content
-from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.message import ClaimCheck
 from processing.poison.message_json import plain
 
 VERSION = 1
@@ -21,8 +21,18 @@ that the order of the texts is the order of the events. The time comes first bec
 made again counts anew."""
 
 
-def position_of(event: Event | PoisonMessage) -> Position:
-    """The event's place among those of its key, and its identity within its partition."""
+class Placed(Protocol):
+    """Anything that stands where an event stands: an event, its poison message, a progress mark."""
+
+    @property
+    def enqueued_ms(self) -> int: ...  # noqa: D102
+
+    @property
+    def sequence_number(self) -> int: ...  # noqa: D102
+
+
+def position_of(event: Placed) -> Position:
+    """Return the event's place among those of its key, its identity within its partition."""
     return f"{event.enqueued_ms:015d}:{event.sequence_number:020d}"
 
 

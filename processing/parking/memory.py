@@ -155,8 +155,8 @@ class MemoryParkingStore:
         self._leases[source, key] = (token, self._clock() + milliseconds / 1000)
         return True
 
-    async def give_back(self, source: Source, key: str | None, token: str) -> None:
-        """See `ParkingStore.give_back`."""
+    async def release(self, source: Source, key: str | None, token: str) -> None:
+        """See `ParkingStore.release`."""
         await asyncio.sleep(0)
         if self._holder(source, key) == token:
             del self._leases[source, key]

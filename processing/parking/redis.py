@@ -182,8 +182,8 @@ class RedisParkingStore:
         """See `ParkingStore.renew`."""
         return await self._on_lease(source, key, "renew", token, milliseconds)
 
-    async def give_back(self, source: Source, key: str | None, token: str) -> None:
-        """See `ParkingStore.give_back`."""
+    async def release(self, source: Source, key: str | None, token: str) -> None:
+        """See `ParkingStore.release`."""
         await self._on_lease(source, key, "give back", token, 0)
 
     async def replace(

@@ -147,7 +147,7 @@ class ParkingStore(Protocol):
         """Hold the lease longer; False: it has run out, and someone else may have it."""
         ...
 
-    async def give_back(self, source: Source, key: str | None, token: str) -> None:
+    async def release(self, source: Source, key: str | None, token: str) -> None:
         """Give the lease back, if it is still this one's."""
         ...
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from processing.errors import ProcessingError
 from processing.event import Source
+from processing.parking.event import position_of
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import (
     START_OF_STREAM,
@@ -17,7 +18,7 @@ from processing.partitions.checkpoints import (
     Ownership,
 )
 from processing.partitions.positions import HubPositions
-from processing.progress.store import ProgressStore
+from processing.progress.store import Mark, ProgressStore
 
 LEASE_SECONDS = 120.0
 """How long the Event Hubs extension's ownership of a partition lasts without a sign of life."""
@@ -103,10 +104,8 @@ class Rewind:
             await self._checkpoints.write(step.partition, step.checkpoint)
             source = Source(self._hub, self._group, step.partition)
             await self._progress.reset(source)
-            after = (
-                "" if step.enqueued_ms is None else f"{step.enqueued_ms:015d}:{step.first - 1:020d}"
-            )
-            await self._parking.forget(source, after)
+            before = None if step.enqueued_ms is None else Mark(step.first - 1, step.enqueued_ms)
+            await self._parking.forget(source, "" if before is None else position_of(before))
 
     async def _step(self, partition: str, sequence_number: int | None) -> RewindStep:
         kept = await self._positions.range(partition)

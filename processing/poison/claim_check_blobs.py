@@ -9,7 +9,7 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from azure.storage.blob.aio import ContainerClient
 
 from processing.errors import StorageUnavailableError
-from processing.poison.claim_checks import lost
+from processing.poison.claim_checks import body_lost
 from processing.poison.message import ClaimCheck, PoisonMessage
 
 
@@ -61,7 +61,7 @@ class ClaimCheckBlobs:
             download = await self._container.download_blob(check.blob)
             return await download.readall()
         except ResourceNotFoundError:
-            raise lost(check) from None
+            raise body_lost(check) from None
         except AzureError as error:
             raise StorageUnavailableError(
                 f"poison blob {check.container}/{check.blob}: {error}"

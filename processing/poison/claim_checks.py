@@ -87,7 +87,7 @@ async def states(messages: Sequence[PoisonMessage], claims: ClaimChecks) -> list
     return list(await asyncio.gather(*map(state, messages)))
 
 
-def lost(check: ClaimCheck) -> BodyLostError:
+def body_lost(check: ClaimCheck) -> BodyLostError:
     """The error for a blob that is not there."""
     return BodyLostError(_text(check, "is gone"))
 

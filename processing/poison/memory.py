@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from processing.poison.claim_checks import lost
+from processing.poison.claim_checks import body_lost
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import Received
 
@@ -93,7 +93,7 @@ class MemoryClaimChecks:
     async def get_bytes(self, check: ClaimCheck) -> bytes:
         """See `ClaimChecks.get_bytes`."""
         if check.blob not in self.blobs:
-            raise lost(check)
+            raise body_lost(check)
         return self.blobs[check.blob]
 
     async def has(self, check: ClaimCheck) -> bool:

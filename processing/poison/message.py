@@ -27,7 +27,7 @@ class ErrorDetail:
     traceback: str
 
     @classmethod
-    def of(cls, error: Exception) -> Self:
+    def from_error(cls, error: Exception) -> Self:
         """What is kept of an error."""
         kind = type(error)
         return cls(
@@ -98,7 +98,7 @@ class PoisonMessage:
             sequence_number=event.sequence_number,
             offset=event.offset,
             enqueued_time=event.enqueued_time.isoformat(),
-            error=ErrorDetail.of(failure.error),
+            error=ErrorDetail.from_error(failure.error),
             attempts=failure.attempts,
             first_attempt_time=_time(failure.first_attempt),
             last_attempt_time=_time(failure.last_attempt),
@@ -147,7 +147,7 @@ class PoisonMessage:
         """This message after a redrive in vain."""
         return replace(
             self,
-            error=ErrorDetail.of(failure.error),
+            error=ErrorDetail.from_error(failure.error),
             attempts=self.attempts + failure.attempts,
             last_attempt_time=_time(failure.last_attempt),
             redrives=self.redrives + 1,

@@ -86,7 +86,7 @@ async def find(reader: PoisonReader, text: str) -> PoisonMessage:
         ProcessingError: there is none, or more than one.
         StorageUnavailableError: the queue can't be read.
     """
-    found = [message for message in await browse(reader) if names(message, text)]
+    found = [message for message in await browse(reader) if has_id(message, text)]
     if not found:
         raise ProcessingError(f"no poison message with the id {text!r}")
     if len(found) > 1:
@@ -95,7 +95,7 @@ async def find(reader: PoisonReader, text: str) -> PoisonMessage:
     return found[0]
 
 
-def names(message: PoisonMessage, text: str) -> bool:
+def has_id(message: PoisonMessage, text: str) -> bool:
     """Whether the text is the message's id, or what it ends with after a "/"."""
     return f"/{message.id}".endswith(f"/{text}")
 

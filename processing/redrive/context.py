@@ -49,7 +49,7 @@ class RedriveRun:
             BodyLostError: its body is gone.
             StorageUnavailableError: its body can't be read.
         """
-        if self.discard is not None and self.discard.is_of(message):
+        if self.discard is not None and self.discard.concerns(message):
             return replace(message, body="").event
         return (await with_body(message, self.claims)).event
 

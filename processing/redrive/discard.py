@@ -40,7 +40,7 @@ class Discard:
     recorded: bool = False
 
     @classmethod
-    async def of(
+    async def decide(
         cls, reader: PoisonReader, claims: ClaimChecks, name: str, *, by: str, reason: str
     ) -> Self:
         """The decision on the message in the queue that a text `names`.
@@ -73,12 +73,12 @@ class Discard:
         """Where the lost body was. Should it come back, it stays: the record does not have it."""
         return self.message.claim_check if self.lost else None
 
-    def is_of(self, event: Event | PoisonMessage) -> bool:
+    def concerns(self, event: Event | PoisonMessage) -> bool:
         """Whether it is about this event; all that one redrive selects is of one hub and group."""
         ours = self.message.partition, position_of(self.message)
         return (event.partition, position_of(event)) == ours
 
-    def around(
+    def wrap(
         self, handle: Callable[[Event], Awaitable[None]], claims: ClaimChecks
     ) -> Callable[[Event], Awaitable[None]]:
         """A handler that records this event and gives all others to the real one.
@@ -87,7 +87,7 @@ class Discard:
         """
 
         async def discarding(event: Event) -> None:
-            if not self.is_of(event):
+            if not self.concerns(event):
                 await handle(event)
                 return
             try:

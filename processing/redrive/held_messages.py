@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 
 from processing.errors import StorageUnavailableError
 from processing.parking.store import ParkingStore
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import PoisonReader, Received
+from processing.redrive.renewal import renewed
 
 
 class HeldMessages:
@@ -28,7 +28,7 @@ class HeldMessages:
         self._reader = reader
         self._store = store
 
-    async def collect(self, takes: Callable[[PoisonMessage], bool]) -> None:
+    async def collect(self, matches: Callable[[PoisonMessage], bool]) -> None:
         """Hold what is selected; everything else is put back.
 
         Raises:
@@ -38,22 +38,16 @@ class HeldMessages:
         try:
             while some := await self._reader.receive():
                 for each in some:
-                    (self.received if takes(each.message) else others).append(each)
+                    (self.received if matches(each.message) else others).append(each)
         except BaseException:
             await self.put_back()
             raise
         finally:
             await self._put_back(others)
 
-    @asynccontextmanager
-    async def renewed(self) -> AsyncIterator[None]:
+    def renewed(self) -> AbstractAsyncContextManager[None]:
         """Keep them held for as long as this takes."""
-        renewing = asyncio.create_task(self._renew())
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+        return renewed(self._renew, self._reader.hold_seconds)
 
     async def put_back(self) -> None:
         """Let others receive them."""
@@ -78,12 +72,11 @@ class HeldMessages:
             with suppress(StorageUnavailableError):  # its hold runs out
                 await self._reader.put_back(each)
 
-    async def _renew(self) -> None:
-        while True:
-            await asyncio.sleep(self._reader.hold_seconds / 3)
-            for each in self.received:
-                with suppress(StorageUnavailableError):  # the next round tries again
-                    await self._reader.renew(each)
+    async def _renew(self) -> bool:
+        for each in self.received:
+            with suppress(StorageUnavailableError):  # the next round tries again
+                await self._reader.renew(each)
+        return True
 
     async def _is_stale(self, received: Received) -> bool:
         message = received.message

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from processing.errors import StorageUnavailableError
 from processing.event import Source
 from processing.parking.store import ParkingStore, lease_lost
+from processing.redrive.renewal import renewed
 
 
 class KeyLease:
@@ -30,8 +31,8 @@ class KeyLease:
         self._milliseconds = int(seconds * 1000)
         self._until = 0.0  # by this side's clock, from before the store was asked
 
-    async def take(self) -> bool:
-        """Take the lease; False: another redrive has it."""
+    async def acquire(self) -> bool:
+        """Return whether the lease was acquired; False: another redrive has it."""
         asked = asyncio.get_running_loop().time()
         taken = await self._store.lease(*self._place, self._token, self._milliseconds)
         self._until = asked + self._seconds
@@ -49,22 +50,19 @@ class KeyLease:
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
         """Hold the lease, also while a handler takes its time, and give it back."""
-        renewing = asyncio.create_task(self._renew())
         try:
-            yield
+            async with renewed(self._renew, self._seconds):
+                yield
         finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
             with suppress(StorageUnavailableError):  # it runs out
-                await self._store.give_back(*self._place, self._token)
+                await self._store.release(*self._place, self._token)
 
-    async def _renew(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(self._seconds / 3)
-            asked = loop.time()
-            with suppress(StorageUnavailableError):  # the next round tries again
-                if not await self._store.renew(*self._place, self._token, self._milliseconds):
-                    self._until = asked
-                    return
-                self._until = asked + self._seconds
+    async def _renew(self) -> bool:
+        """Return whether to renew again; an answer that is lost is asked for in the next round."""
+        asked = asyncio.get_running_loop().time()
+        with suppress(StorageUnavailableError):
+            if not await self._store.renew(*self._place, self._token, self._milliseconds):
+                self._until = asked
+                return False
+            self._until = asked + self._seconds
+        return True

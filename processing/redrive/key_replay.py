@@ -16,7 +16,7 @@ from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import Received
 from processing.redrive.context import RedriveRun
 from processing.redrive.key_lease import KeyLease
-from processing.redrive.summary import Tally
+from processing.redrive.summary import RedriveCounts
 
 
 class KeyReplay:
@@ -26,7 +26,7 @@ class KeyReplay:
         run: what the keys of the redrive share.
         source, key: whose events.
         received: its poison messages, held.
-        tally: where to count.
+        counts: where to count.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class KeyReplay:
         source: Source,
         key: str | None,
         received: Sequence[Received],
-        tally: Tally,
+        counts: RedriveCounts,
     ) -> None:
         self._run = run
         self._store = run.store
         self._place = (source, key)
-        self._tally = tally
+        self._counts = counts
         self._lease = KeyLease(run.store, source, key, run.token, run.lease_seconds)
         self._received: dict[Position, list[Received]] = defaultdict(list)
         for each in received:
@@ -53,8 +53,8 @@ class KeyReplay:
             LeaseLostError: the lease ran out, and another redrive may have the key.
             StorageUnavailableError: a store did not answer; what is not replayed stays.
         """
-        if not await self._lease.take():
-            self._tally.busy += 1
+        if not await self._lease.acquire():
+            self._counts.busy += 1
             return
         async with self._lease.held():
             await self._replay_loose()
@@ -69,7 +69,7 @@ class KeyReplay:
             message = copies[0].message
             if message.parked and await self._store.is_stale(self._place[0], message.verdict):
                 await self._remove(copies)
-                self._tally.count(stale=len(copies))
+                self._counts.count(stale=len(copies))
             elif (held := await self._still_held(copies)) and not await self._replay_message(held):
                 return
 
@@ -79,7 +79,7 @@ class KeyReplay:
         try:
             event = await self._run.event_of(message)
         except (BodyLostError, StorageUnavailableError, ValueError) as error:
-            self._tally.unreadable(message.id, message.key, error)
+            self._counts.unreadable(message.id, message.key, error)
             return True
         if not self._may_start():
             return False
@@ -87,7 +87,7 @@ class KeyReplay:
         if failure is None:
             await self._remove(copies)
             await self._run.remove_blob(message.claim_check)
-            self._tally.count(replayed=1)
+            self._counts.count(replayed=1)
             return True
         if failure.kind is FailureKind.DEPENDENCY:
             self._stop_for(failure)
@@ -95,7 +95,7 @@ class KeyReplay:
         failed = await self._run.claims.shrink(message.failed_again(failure))
         await self._run.reader.update(copies[0], failed)
         await self._remove(copies[1:])
-        self._tally.fail(failed)
+        self._counts.fail(failed)
         return True
 
     async def _replay_parked(self) -> None:
@@ -113,7 +113,7 @@ class KeyReplay:
             await self._lose(entry, error)
             return False
         except (StorageUnavailableError, ValueError) as error:
-            self._tally.unreadable(f"{self._place[0]} {entry.position}", self._place[1], error)
+            self._counts.unreadable(f"{self._place[0]} {entry.position}", self._place[1], error)
             return False
         if not self._may_start():
             return False
@@ -129,8 +129,8 @@ class KeyReplay:
         left = await self._store.finish(*self._place, self._run.token, entry.position, verdict)
         await self._remove(self._received.pop(entry.position, []))
         await self._run.remove_blob(check)
-        self._tally.released += left == 0
-        self._tally.count(replayed=1)
+        self._counts.released += left == 0
+        self._counts.count(replayed=1)
         return left > 0
 
     async def _fail(
@@ -153,7 +153,7 @@ class KeyReplay:
             await self._run.reader.update(copy, failed)
         if message is None:
             await self._run.remove_blob(check)
-        self._tally.fail(failed)
+        self._counts.fail(failed)
 
     async def _lose(self, entry: Entry, error: BodyLostError) -> None:
         """Keep an entry whose body is lost, as a poisoned one: the poison queue has to say so, for
@@ -170,7 +170,7 @@ class KeyReplay:
             message = PoisonMessage.from_json(entry.document)
         if entry.kind is not EntryKind.POISON:
             await self._keep(entry.position, message, new=True)
-        self._tally.unreadable(message.id, message.key, error)
+        self._counts.unreadable(message.id, message.key, error)
 
     def _poisoned(self, event: Event, failure: Failure) -> PoisonMessage:
         message = PoisonMessage.from_failure(

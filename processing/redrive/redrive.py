@@ -25,7 +25,7 @@ from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.key_replay import KeyReplay
 from processing.redrive.selection import Place, Plan, Selection
-from processing.redrive.summary import RedriveFailure, RedriveSummary, Tally
+from processing.redrive.summary import RedriveCounts, RedriveFailure, RedriveSummary
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class Redrive:
         discard: Discard | None = None,
     ) -> None:
         if discard is not None:
-            around = discard.around(handler.handle, parking.claims)
+            around = discard.wrap(handler.handle, parking.claims)
             handler = LoadedHandler(handler.name, around)
         self._reader = reader
         self._parking = parking
@@ -87,7 +87,7 @@ class Redrive:
             StorageUnavailableError: the queue or the parked lists can't be read.
         """
         held = HeldMessages(self._reader, self._parking.store)
-        await held.collect(selection.takes)
+        await held.collect(selection.matches)
         try:
             messages = [each.message for each in held.received]
             parked = await self._parked(selection, messages)
@@ -114,8 +114,8 @@ class Redrive:
         """
         started = time.perf_counter()
         held = HeldMessages(self._reader, self._parking.store)
-        await held.collect(selection.takes)
-        tally = Tally(progress)
+        await held.collect(selection.matches)
+        counts = RedriveCounts(progress)
         try:
             async with held.renewed():
                 messages = [each.message for each in held.received]
@@ -126,22 +126,22 @@ class Redrive:
                 for place in parked:
                     units.setdefault(place, [])
                 plan = Plan(tuple({message.id: message for message in messages}.values()), parked)
-                tally.total = plan.events
-                await self._replay_all(units, tally)
+                counts.total = plan.events
+                await self._replay_all(units, counts)
         finally:
-            tally.stale += await held.put_back_or_drop()
+            counts.stale += await held.put_back_or_drop()
         return RedriveSummary(
-            replayed=tally.replayed,
-            failed=tuple(RedriveFailure(*failure) for failure in tally.failed),
-            stale=tally.stale,
-            released=tally.released,
-            busy=tally.busy,
-            left=max(0, tally.total - tally.done),
+            replayed=counts.replayed,
+            failed=tuple(RedriveFailure(*failure) for failure in counts.failed),
+            stale=counts.stale,
+            released=counts.released,
+            busy=counts.busy,
+            left=max(0, counts.total - counts.done),
             stopped=self._run.stopped,
             seconds=time.perf_counter() - started,
         )
 
-    async def _replay_all(self, units: dict[Place, list[Received]], tally: Tally) -> None:
+    async def _replay_all(self, units: dict[Place, list[Received]], counts: RedriveCounts) -> None:
         waiting = iter(units.items())
 
         async def work() -> None:
@@ -149,10 +149,10 @@ class Redrive:
                 if self._run.stopped:
                     return
                 try:
-                    await KeyReplay(self._run, source, key, received, tally).run()
+                    await KeyReplay(self._run, source, key, received, counts).run()
                 except LeaseLostError as error:
                     logger.warning("%s", error)
-                    tally.busy += 1
+                    counts.busy += 1
                 except (StorageUnavailableError, ValueError) as error:
                     self._run.stop(str(error))
 

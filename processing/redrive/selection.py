@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from processing.event import Source
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import names
+from processing.poison.queue import has_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class Selection:
     key: str | None = None
     id: str | None = None
 
-    def takes(self, message: PoisonMessage) -> bool:
+    def matches(self, message: PoisonMessage) -> bool:
         """Whether the message is selected."""
         if self.key is not None:
             return message.key == self.key
-        return self.id is None or names(message, self.id)
+        return self.id is None or has_id(message, self.id)
 
 
 @dataclass(frozen=True, slots=True)

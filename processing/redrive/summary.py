@@ -9,7 +9,7 @@ from processing.poison.message import PoisonMessage
 
 
 @dataclass(slots=True)
-class Tally:
+class RedriveCounts:
     """What has come of a redrive up to now; `failed` holds id, key, error type and message."""
 
     progress: Callable[[int, int], None]

@@ -108,7 +108,7 @@ async def h21() -> None:
     async with _redis() as url, Redis.from_url(url) as admin, _breaker(url) as breaker:
         await breaker.isolate("me", "r")
         await breaker.close_circuit(1, "me")
-        await admin.replicaof("127.0.0.1", "1")  # type: ignore[no-untyped-call]
+        await admin.replicaof("127.0.0.1", "1")
         before = (await admin.info("stats"))["total_connections_received"]
         error = ""
         for _ in range(5):
@@ -158,7 +158,7 @@ async def h34() -> None:
     """Select a poison message of another hub."""
     failure = _failure(FailureKind.POISON, "x")
     foreign = _message(_event(), failure, Source("audit", "$Default", "0"))
-    chosen = (Selection(key="alice").takes(foreign), Selection().takes(foreign))
+    chosen = (Selection(key="alice").matches(foreign), Selection().matches(foreign))
     _say("h34", f"a message of another hub is selected: {chosen}")
 
 

@@ -209,9 +209,9 @@ async def test_one_lease_per_key(store: ParkingStore) -> None:
     assert await store.lease(SOURCE, "j", "b", LEASE_MS)
     assert await store.renew(SOURCE, "k", "a", LEASE_MS)
     assert not await store.renew(SOURCE, "k", "b", LEASE_MS)
-    await store.give_back(SOURCE, "k", "b")
+    await store.release(SOURCE, "k", "b")
     assert not await store.lease(SOURCE, "k", "b", LEASE_MS)
-    await store.give_back(SOURCE, "k", "a")
+    await store.release(SOURCE, "k", "a")
     assert await store.lease(SOURCE, "k", "b", LEASE_MS)
 
 

@@ -37,7 +37,7 @@ async def test_release_against_arrivals(redis_url: str, redrives: int) -> None:
                     ledger.append(entry.position)
                     if not await operator.finish(SOURCE, "k", token, entry.position):
                         break
-            await operator.give_back(SOURCE, "k", token)
+            await operator.release(SOURCE, "k", token)
 
         async def arrive(number: int) -> list[str]:
             """Events until two have come after the release, at an uneven pace."""

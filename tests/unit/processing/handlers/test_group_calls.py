@@ -1,4 +1,4 @@
-"""Grouping: many requests, few calls, each its own answer."""
+"""GroupedCalls: many requests, few calls, each its own answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from processing.handlers.group_calls import Grouping
+from processing.handlers.group_calls import GroupedCalls
 
 
 class Calls(list[list[int]]):
@@ -26,11 +26,11 @@ class Calls(list[list[int]]):
 async def test_requests_during_a_call_share_the_next() -> None:
     """What is asked for at the same time, or while a call is under way, goes together."""
     calls = Calls()
-    grouping = Grouping(calls)
-    first = [asyncio.create_task(grouping.ask(n)) for n in (1, 2)]
+    grouping = GroupedCalls(calls)
+    first = [asyncio.create_task(grouping.submit(n)) for n in (1, 2)]
     while not calls:
         await asyncio.sleep(0)
-    later = [asyncio.create_task(grouping.ask(n)) for n in (3, 4, 5)]
+    later = [asyncio.create_task(grouping.submit(n)) for n in (3, 4, 5)]
     await asyncio.sleep(0)
     calls.gate.set()
     assert await asyncio.gather(*first, *later) == [2, 4, 6, 8, 10]
@@ -41,8 +41,8 @@ async def test_size_is_bounded() -> None:
     """No call carries more than `most` items, and order is kept."""
     calls = Calls()
     calls.gate.set()
-    grouping = Grouping(calls, most=2)
-    assert await asyncio.gather(*(grouping.ask(n) for n in range(5))) == [0, 2, 4, 6, 8]
+    grouping = GroupedCalls(calls, most=2)
+    assert await asyncio.gather(*(grouping.submit(n) for n in range(5))) == [0, 2, 4, 6, 8]
     assert calls == [[0, 1], [2, 3], [4]]
 
 
@@ -50,8 +50,8 @@ async def test_an_error_is_its_askers_only() -> None:
     """A reply that is an exception is raised to whom it belongs."""
     calls = Calls()
     calls.gate.set()
-    grouping = Grouping(calls)
-    good, bad = await asyncio.gather(grouping.ask(1), grouping.ask(-1), return_exceptions=True)
+    grouping = GroupedCalls(calls)
+    good, bad = await asyncio.gather(grouping.submit(1), grouping.submit(-1), return_exceptions=True)
     assert good == 2
     assert isinstance(bad, ValueError)
 
@@ -65,18 +65,18 @@ async def test_a_failed_call_fails_all_of_it() -> None:
             raise ConnectionError("gone")
         return list(items)
 
-    grouping = Grouping(call)
-    found = await asyncio.gather(grouping.ask(1), grouping.ask(2), return_exceptions=True)
+    grouping = GroupedCalls(call)
+    found = await asyncio.gather(grouping.submit(1), grouping.submit(2), return_exceptions=True)
     assert all(isinstance(each, ConnectionError) for each in found)
     failing = False
-    assert await grouping.ask(3) == 3
+    assert await grouping.submit(3) == 3
 
 
 async def test_a_cancelled_asker_harms_nobody() -> None:
     """Whoever waits beside a cancelled task gets its answer."""
     calls = Calls()
-    grouping = Grouping(calls)
-    gone, stays = (asyncio.create_task(grouping.ask(n)) for n in (1, 2))
+    grouping = GroupedCalls(calls)
+    gone, stays = (asyncio.create_task(grouping.submit(n)) for n in (1, 2))
     while not calls:
         await asyncio.sleep(0)
     gone.cancel()

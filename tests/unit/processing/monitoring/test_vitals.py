@@ -34,10 +34,10 @@ async def test_calls_and_batches_are_counted() -> None:
     telemetry.batch_ended(Source("h", "g", "0"), 0.1, {"handled": 2, "poisoned": 1, "parked": 4})
     vitals.looked(holding=True)
     vitals.looked(holding=False)
-    record = vitals.take()
+    record = vitals.drain()
     assert sum(record.pop("latency").values()) == 3
     assert record == {"handled": 2, "failures": 1, "poisoned": 1, "parked": 4, "holding": 0.5}
-    assert not any(vitals.take().values())
+    assert not any(vitals.drain().values())
 
 
 def test_durations_fall_into_powers_of_two() -> None:
@@ -45,7 +45,7 @@ def test_durations_fall_into_powers_of_two() -> None:
     vitals = Vitals()
     for seconds in (0.0, 0.000_001, 0.001, 1.0, 3_600.0, 100_000.0):
         vitals.called(seconds, False)
-    assert vitals.take()["latency"] == {"0": 1, "1": 1, "10": 1, "20": 1, "32": 1, "37": 1}
+    assert vitals.drain()["latency"] == {"0": 1, "1": 1, "10": 1, "20": 1, "32": 1, "37": 1}
 
 
 class Seconds:

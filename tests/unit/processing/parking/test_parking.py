@@ -128,10 +128,12 @@ async def test_a_lost_answer_and_a_quick_redrive() -> None:
     async with rig() as made:
         made.bad = {0}
         poison = made.store.poison
+        answers: list[str | None] = []
 
         async def lost(*args: Any) -> str | None:
-            made.store.poison = poison  # type: ignore[method-assign]
-            await poison(*args)
+            answers.append(await poison(*args))
+            if len(answers) > 1:
+                return answers[-1]
             made.bad.clear()
             assert (await made.redrive().run()).released == 1
             raise StorageUnavailableError("the answer is lost")

@@ -27,7 +27,7 @@ async def lose(made: Rig, part: str) -> tuple[str, bytes]:
 
 async def discard(made: Rig, number: int) -> tuple[Discard, RedriveSummary]:
     name = f"{number}/{event(number).enqueued_ms}"
-    decision = await Discard.of(made.reader, made.claims, name, by="ann", reason="it is lost")
+    decision = await Discard.decide(made.reader, made.claims, name, by="ann", reason="it is lost")
     redrive = made.redrive(discard=decision)
     return decision, await redrive.run(Selection(id=decision.message.id))
 
@@ -134,7 +134,7 @@ async def test_a_lost_one_that_was_not_announced_yet() -> None:
         await made.store.lease(source, key, "t", 1000)
         unannounced = EntryKind.UNANNOUNCED + head.document
         await made.store.replace(source, key, "t", head.position, unannounced)
-        await made.store.give_back(source, key, "t")
+        await made.store.release(source, key, "t")
         await made.redrive().run(Selection(key="a"))
         assert made.poisoned == [0]
         assert (await discard(made, 0))[1].complete

@@ -18,7 +18,7 @@ from tests.support.processing.parking_rig import Rig, keyed, rig
 
 async def decide(made: Rig, sequence_number: int) -> Discard:
     name = f"{sequence_number}/{1_700_000_000_000 + sequence_number}"
-    return await Discard.of(made.reader, made.claims, name, by="ann", reason="can never be")
+    return await Discard.decide(made.reader, made.claims, name, by="ann", reason="can never be")
 
 
 async def carry_out(

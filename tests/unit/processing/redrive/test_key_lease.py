@@ -46,30 +46,30 @@ async def test_held_on_for_as_long_as_it_takes(clock: Clock) -> None:
     """A handler may take longer than the lease."""
     store = MemoryParkingStore(clock=clock)
     lease = lease_of(store, "me")
-    assert await lease.take()
+    assert await lease.acquire()
     async with lease.held():
         await turns(1)
         for _ in range(10):
             await clock.forward(SECONDS / 2)
             lease.check()
-            assert not await lease_of(store, "another").take()
-    assert await lease_of(store, "another").take()
+            assert not await lease_of(store, "another").acquire()
+    assert await lease_of(store, "another").acquire()
 
 
 async def test_lost(clock: Clock) -> None:
     """Once the store says that it is another's, it is not believed in till it would have ended."""
     store = MemoryParkingStore(clock=clock)
     lease = lease_of(store, "me")
-    await lease.take()
+    await lease.acquire()
     async with lease.held():
         await turns(1)
-        await store.give_back(SOURCE, "k", "me")
+        await store.release(SOURCE, "k", "me")
         await store.lease(SOURCE, "k", "another", 60_000)
         lease.check()
         await clock.forward(SECONDS / 2)
         with pytest.raises(LeaseLostError):
             lease.check()
-    assert not await lease_of(store, "third").take()
+    assert not await lease_of(store, "third").acquire()
 
 
 async def test_an_answer_that_comes_late(clock: Clock) -> None:
@@ -84,6 +84,6 @@ async def test_an_answer_that_comes_late(clock: Clock) -> None:
         return answer
 
     store.lease = late  # type: ignore[method-assign, assignment]
-    await lease.take()
+    await lease.acquire()
     with pytest.raises(LeaseLostError):
         lease.check()
