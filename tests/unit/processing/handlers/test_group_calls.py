@@ -51,7 +51,9 @@ async def test_an_error_is_its_askers_only() -> None:
     calls = Calls()
     calls.gate.set()
     grouping = GroupedCalls(calls)
-    good, bad = await asyncio.gather(grouping.submit(1), grouping.submit(-1), return_exceptions=True)
+    good, bad = await asyncio.gather(
+        grouping.submit(1), grouping.submit(-1), return_exceptions=True
+    )
     assert good == 2
     assert isinstance(bad, ValueError)
 
