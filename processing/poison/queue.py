@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -75,12 +76,17 @@ async def browse(reader: PoisonReader) -> list[PoisonMessage]:
     finally:
         for each in held:
             await reader.put_back(each)
-    messages = {each.message.id: each.message for each in held}.values()
-    return sorted(messages, key=lambda message: (message.enqueued_ms, message.sequence_number))
+    return oldest_first(each.message for each in held)
+
+
+def oldest_first(messages: Iterable[PoisonMessage]) -> list[PoisonMessage]:
+    """Return each event's message once, in the order in which the hub took the events."""
+    unique = {message.id: message for message in messages}.values()
+    return sorted(unique, key=lambda message: (message.enqueued_ms, message.sequence_number))
 
 
 async def find(reader: PoisonReader, text: str) -> PoisonMessage:
-    """The message that a text `names`; its claim check, if it is large.
+    """Return the message that has the id (see `has_id`); its claim check, if it is large.
 
     Raises:
         ProcessingError: there is none, or more than one.

@@ -19,7 +19,7 @@ from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
 from processing.parking.batch import Parking
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import PoisonQueue, PoisonReader, Received
+from processing.poison.queue import PoisonQueue, PoisonReader, Received, oldest_first
 from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
@@ -93,9 +93,7 @@ class Redrive:
             parked = await self._parked(selection, messages)
         finally:
             await held.put_back()
-        unique = {message.id: message for message in messages}.values()
-        ordered = sorted(unique, key=lambda each: (each.enqueued_ms, each.sequence_number))
-        return Plan(tuple(ordered), parked)
+        return Plan(tuple(oldest_first(messages)), parked)
 
     async def run(
         self,
@@ -125,7 +123,7 @@ class Redrive:
                     units[each.message.source, each.message.key].append(each)
                 for place in parked:
                     units.setdefault(place, [])
-                plan = Plan(tuple({message.id: message for message in messages}.values()), parked)
+                plan = Plan(tuple(oldest_first(messages)), parked)
                 counts.total = plan.events
                 await self._replay_all(units, counts)
         finally:
