@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from loadtest.errors import UsageError
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.settings import ApproveWith, Scenario, Settings, Target
-from loadtest.sweep import Sweep, parse_seeds
+from loadtest.sweep import Sweep, parse_scenarios, parse_seeds
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,7 +32,10 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
     chosen["app_settings"] = MappingProxyType(dict(map(_change, chosen.pop("set", []))))
     if command == "chaos-sweep":
         directory = chosen.pop("directory", Path("out/chaos"))
-        return Sweep(parse_seeds(chosen.pop("seeds")), directory, chosen)
+        scenarios = parse_scenarios(chosen.pop("scenarios", Scenario.CHAOS.value))
+        jobs = chosen.pop("jobs", 1)
+        return Sweep(parse_seeds(chosen.pop("seeds")), scenarios, directory, jobs, chosen)
+    faults = chosen.pop("faults", False)
     if chosen.get("target") == Target.AZURE:
         chosen.setdefault("endpoints_file", Path("out/azure.env"))
     if chosen.get("target", Target.LOCAL) != Target.LOCAL:
@@ -40,8 +43,8 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
             if name in chosen:
                 option = "no-console" if name == "console" else name
                 raise UsageError(f"--{option} takes --target local: a running stack has its own")
-    if chosen.get("scenario") is Scenario.CHAOS:
-        return chaos_settings(chosen)
+    if faults or chosen.get("scenario") is Scenario.CHAOS:
+        return chaos_settings({"scenario": Scenario.OUTAGE, **chosen})
     return Settings(**chosen)
 
 
@@ -112,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--partitions", type=int, metavar="N", help="of the event hub (4; chaos: drawn)")
     add("--app", type=Path, metavar="DIR", help="the function app to host (this repository's)")
     add("--set", action="append", metavar="NAME=VALUE", help="an app setting; may be repeated")
+    add(
+        "--faults",
+        action="store_true",
+        default=None,
+        help="do what --seed draws to the stack (chaos: always)",
+    )
     add("--kill-after", type=int, metavar="N", help="kill -9 one host instance after N handled")
     add(
         "--rate",
@@ -155,12 +164,15 @@ def _parser() -> argparse.ArgumentParser:
 def _add_sweep(commands: Any) -> None:
     sweep = commands.add_parser(
         "chaos-sweep",
-        help="run the scenario chaos with one seed after the other",
-        description="Run the scenario chaos with one seed after the other and print a table. "
+        help="run many seeds with faults and print a table",
+        description="Run each seed with the faults that it draws and print a table. The seeds go "
+        "to the scenarios in turn. Reports, logs and sweep.json (the table) go to the directory. "
         "Exit code 0: every run kept every promise.",
     )
     add = sweep.add_argument
     add("--seeds", required=True, metavar="A-B", help="such as 1-25, or 3,5,7")
+    add("--scenarios", metavar="NAMES", help="all, or such as outage,seed (chaos)")
+    add("--jobs", type=int, metavar="N", help="runs at once (1)")
     add("--reports", dest="directory", type=Path, metavar="DIR", help="for each seed (out/chaos)")
     add("--events", type=int, metavar="N", help="of each run (20000)")
     add("--rate", dest="rate_per_second", type=float, metavar="N", help="sent per second (1000)")

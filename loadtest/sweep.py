@@ -1,7 +1,9 @@
-"""Many chaos runs, one seed after the other, and a table of what came of each."""
+"""Many runs with faults, one for each seed, and a table of their outcomes."""
 
 from __future__ import annotations
 
+import itertools
+import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,37 +15,104 @@ from rich.table import Table
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.plan.settings import Settings
+from loadtest.plan.settings import Scenario, Settings
 
 MOST_SEEDS = 1000
+FIGURES = ("handled", "poisoned", "lost", "duplicates", "order_violations", "suppressed")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """Which seeds to run, with which options of a run, and where their reports go."""
+    """The seeds to run, the scenarios that they go to in turn, and the options of each run.
+
+    Attributes:
+        directory: where each seed's report and log go.
+        jobs: how many runs there are at once.
+
+    Raises:
+        UsageError: `jobs` is below 1.
+    """
 
     seeds: tuple[int, ...]
+    scenarios: tuple[Scenario, ...]
     directory: Path
+    jobs: int
     chosen: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise UsageError(f"--jobs {self.jobs} takes 1 or more")
+
     def __iter__(self) -> Iterator[Settings]:
-        for seed in self.seeds:
-            report = self.directory / f"seed-{seed}.json"
-            yield chaos_settings({**self.chosen, "seed": seed, "report": report})
+        for seed, scenario in zip(self.seeds, itertools.cycle(self.scenarios)):
+            more = {"seed": seed, "scenario": scenario, "report": self.report_of(seed)}
+            yield chaos_settings({**self.chosen, **more})
+
+    def report_of(self, seed: int) -> Path:
+        """Return where the report of this seed's run goes."""
+        return self.directory / f"seed-{seed}.json"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one seed; `report` is the JSON document, None if there was no verdict."""
+    """The outcome of one seed; `report` is the JSON document, None if there was no verdict."""
 
-    plan: ChaosPlan
+    settings: Settings
     report: dict[str, Any] | None
     error: str = ""
+
+    @property
+    def plan(self) -> ChaosPlan:
+        """The plan that the seed drew."""
+        assert self.settings.chaos is not None  # noqa: S101 - a sweep has faults in each run
+        return self.settings.chaos
 
     @property
     def passed(self) -> bool:
         """Whether every promise was kept."""
         return self.report is not None and bool(self.report["passed"])
+
+    @property
+    def command(self) -> str:
+        """The options that repeat the run."""
+        settings = self.settings
+        return (
+            f"run --faults --scenario {settings.scenario} --seed {self.plan.seed} "
+            f"--events {settings.events} --rate {settings.rate_per_second:g}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON row; a figure is None if there was no verdict."""
+        report = self.report or {}
+        return {
+            "seed": self.plan.seed,
+            "scenario": self.settings.scenario.value,
+            "events": self.settings.events,
+            "partitions": self.plan.partitions,
+            "hosts": self.plan.instances,
+            "keys": self.plan.keys,
+            "faults": [fault.kind.value for fault in self.plan.faults],
+            **{name: report.get(name) for name in FIGURES},
+            "opened": report["circuit"]["opened"] if report else None,
+            "seconds": report.get("seconds"),
+            "passed": self.passed,
+            "broken": report["broken"] if report else [self.error],
+        }
+
+
+def parse_scenarios(text: str) -> tuple[Scenario, ...]:
+    """Read `all`, `chaos` or `outage,seed`.
+
+    Raises:
+        UsageError: it names no scenario, or an unknown one.
+    """
+    if text == "all":
+        return tuple(Scenario)
+    try:
+        return tuple(Scenario(name.strip()) for name in text.split(","))
+    except ValueError:
+        known = ", ".join(Scenario)
+        raise UsageError(f"--scenarios {text!r} takes all, or some of {known}") from None
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -64,22 +133,27 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def tabulate(outcomes: Iterable[Outcome]) -> Table:
-    """One line for each seed."""
+    """Return a table with one line for each seed."""
     table = Table(title="Chaos", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    figures = ("handled", "poisoned", "lost", "duplicates", "order_violations", "suppressed")
-    for name in ("seed", "partitions", "hosts", "keys", "faults", "kinds", *figures):
+    table.add_column("scenario")
+    shape = ("seed", "events", "partitions", "hosts", "keys", "faults")
+    for name in (*shape, *FIGURES, "opened", "seconds"):
         table.add_column(name.replace("_", " "), justify="right")
-    for name in ("opened", "seconds"):
-        table.add_column(name, justify="right")
     table.add_column()
     for outcome in outcomes:
-        plan, report = outcome.plan, outcome.report
-        shape = (plan.seed, plan.partitions, plan.instances, plan.keys)
-        row = [str(number) for number in (*shape, len(plan.faults), len(plan.kinds))]
-        if report is None:
-            table.add_row(*row, *["-"] * (len(figures) + 2), f"✗ {outcome.error}")
+        row = outcome.to_dict()
+        row["faults"] = len(row["faults"])
+        cells = [str(row["scenario"]), *(f"{row[name]:,}" for name in shape)]
+        if outcome.report is None:
+            table.add_row(*cells, *["-"] * (len(FIGURES) + 2), f"✗ {outcome.error}")
             continue
-        row += [f"{report[name]:,}" for name in figures]
-        row += [str(report["circuit"]["opened"]), f"{report['seconds']:.0f}"]
-        table.add_row(*row, "✓" if outcome.passed else "✗")
+        cells += [f"{row[name]:,}" for name in (*FIGURES, "opened")]
+        table.add_row(*cells, f"{row['seconds']:.0f}", "✓" if outcome.passed else "✗")
     return table
+
+
+def write_table(outcomes: Iterable[Outcome], file: Path) -> None:
+    """Write the table as JSON: a list with one object for each seed."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = [outcome.to_dict() for outcome in outcomes]
+    file.write_text(json.dumps(rows, indent=2) + "\n")

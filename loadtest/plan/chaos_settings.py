@@ -1,4 +1,4 @@
-"""Settings of a chaos run: the plan drawn from its seed, and figures small enough for many runs."""
+"""Settings of a run with faults: the plan of its seed, and figures that suit many runs."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from loadtest.plan.chaos import draw
 from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.workload import SEED_FAULT_EVERY
 
 EVENTS = 20_000
 _FIGURES: dict[str, Any] = {
@@ -25,24 +26,43 @@ _APP_SETTINGS = {
 }
 
 
+_SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "10"}
+"""The `seed` scenario has one failing event in a hundred, and few events here."""
+_OUTAGE_AFTER = 0.4
+"""Share of the events that are handled before the `outage` scenario's own outage begins."""
+
+
 def chaos_settings(chosen: dict[str, Any]) -> Settings:
-    """Settings for `--scenario chaos`: `chosen` where it says something, else drawn.
+    """Return the settings of a run with faults: `chosen` where it has a value, else drawn.
+
+    Without a chosen scenario the plan draws the workload as well (`--scenario chaos`). Any other
+    scenario keeps its own workload, and the plan adds its faults, partitions, hosts and keys.
 
     Raises:
         UsageError: as `Settings`.
     """
     events = chosen.get("events", EVENTS)
+    scenario = chosen.get("scenario", Scenario.CHAOS)
     plan = draw(chosen.get("seed", 0), events)
     shape = {name: chosen.get(name, getattr(plan, name)) for name in ("partitions", "instances")}
-    shape["keys"] = chosen.get("keys", min(plan.keys, events))
+    shape["keys"] = chosen.get("keys", min(plan.keys, _most_keys(scenario, events)))
+    app_settings = _APP_SETTINGS | (_SEED_APP_SETTINGS if scenario is Scenario.SEED else {})
     return Settings(
         **{
             **_FIGURES,
+            "outage_after": int(events * _OUTAGE_AFTER),
             **chosen,
             **shape,
             "events": events,
-            "scenario": Scenario.CHAOS,
+            "scenario": scenario,
             "chaos": dataclasses.replace(plan, **shape),
-            "app_settings": MappingProxyType({**_APP_SETTINGS, **chosen.get("app_settings", {})}),
+            "app_settings": MappingProxyType({**app_settings, **chosen.get("app_settings", {})}),
         }
     )
+
+
+def _most_keys(scenario: Scenario, events: int) -> int:
+    """Return how many keys still give each key of the `seed` scenario two failing events."""
+    if scenario is Scenario.SEED:
+        return max(1, events // (2 * SEED_FAULT_EVERY))
+    return events

@@ -113,12 +113,11 @@ class Settings:
         for name in self.app_settings:
             if not _SETTING_NAME.match(name):
                 raise UsageError(f"--set {name!r} takes NAME=VALUE with an app setting's name")
-        if (self.scenario is Scenario.CHAOS) is not (self.chaos is not None):
-            raise UsageError("--scenario chaos takes a plan of faults, and no other scenario does")
-        if self.target is not Target.LOCAL and self.scenario is Scenario.CHAOS:
-            raise UsageError(
-                "--scenario chaos takes --target local: it breaks the stack it runs on"
-            )
+        if self.scenario is Scenario.CHAOS and self.chaos is None:
+            raise UsageError("--scenario chaos takes a plan of faults")
+        if self.target is not Target.LOCAL and self.chaos is not None:
+            option = "--scenario chaos" if self.scenario is Scenario.CHAOS else "--faults"
+            raise UsageError(f"{option} takes --target local: it breaks the stack it runs on")
         if self.target is not Target.LOCAL and self.app_settings:
             raise UsageError("--set takes --target local: a running stack has its settings already")
         if not self.console and self.approve is not ApproveWith.CLI:

@@ -73,7 +73,8 @@ class Workload:
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
         """The workload that these settings describe."""
-        plan = settings.chaos
+        # Another scenario's workload stays its own: the plan of faults is done to its stack alone.
+        plan = settings.chaos if settings.scenario is Scenario.CHAOS else None
         return cls(
             settings.scenario,
             settings.events,

@@ -73,11 +73,12 @@ class Judge:
 
     def _expectation(self) -> Expectation:
         plan = self._settings.chaos
+        own = Expectation.of(self._workload, self._limits.failure_threshold)
         if plan is None:
-            return Expectation.of(self._workload, self._limits.failure_threshold)
+            return own
         most_repeats = plan.most_repeats(self._limits.max_lanes)
         return Expectation(
-            least_openings=int(FaultKind.OUTAGE in plan.kinds),
+            least_openings=max(own.least_openings, int(FaultKind.OUTAGE in plan.kinds)),
             most_openings=None,
             most_suppressed=most_repeats,
             poison_repeats=most_repeats > 0,

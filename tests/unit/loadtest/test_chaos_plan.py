@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +15,9 @@ from loadtest.arguments import parse
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import LASTING, MOST_KILLS, FaultKind, PlannedFault, draw
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.plan.settings import Settings
-from loadtest.plan.workload import Delay, Workload
-from loadtest.sweep import Outcome, Sweep, parse_seeds, tabulate
+from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.workload import Delay, Fault, Workload
+from loadtest.sweep import Outcome, Sweep, parse_scenarios, parse_seeds, tabulate, write_table
 
 seeds = st.integers(0, 10_000)
 
@@ -119,8 +121,30 @@ def test_the_command_line_draws_what_it_is_not_told(tmp_path: Path) -> None:
 def test_chaos_takes_a_stack_of_its_own() -> None:
     with pytest.raises(UsageError, match="it breaks the stack it runs on"):
         parse(["run", "--scenario", "chaos", "--target", "running"])
+    with pytest.raises(UsageError, match="--faults takes --target local"):
+        parse(["run", "--scenario", "steady", "--faults", "--target", "running"])
     with pytest.raises(UsageError, match="takes a plan of faults"):
-        Settings(chaos=draw(1, 20_000))
+        Settings(scenario=Scenario.CHAOS)
+
+
+@pytest.mark.parametrize("scenario", [each for each in Scenario if each is not Scenario.CHAOS])
+def test_faults_leave_the_workload_of_another_scenario_alone(scenario: Scenario) -> None:
+    settings = parse(["run", "--scenario", scenario, "--faults", "--seed", "1", "--events", "6000"])
+    assert isinstance(settings, Settings)
+    assert settings.chaos is not None
+    assert settings.chaos.faults == draw(1, 6000).faults
+    assert (settings.partitions, settings.instances) == (7, 3)
+    workload = Workload.from_settings(settings)
+    assert not (workload.hot_key or workload.slow_every or workload.hang_every)
+    faults = [fault for counters in workload.faults.values() for fault in counters.values()]
+    expected = {Scenario.SEED: [Fault.ERROR] * 60, Scenario.OUTAGE: [Fault.POISON] * 3}
+    assert faults == expected.get(scenario, [])
+
+
+def test_an_outage_with_faults_begins_while_events_are_left() -> None:
+    settings = parse(["run", "--faults", "--events", "4000"])
+    assert isinstance(settings, Settings)
+    assert (settings.scenario, settings.outage_after) == (Scenario.OUTAGE, 1600)
 
 
 @pytest.mark.parametrize(
@@ -142,18 +166,62 @@ def test_a_sweep_is_one_run_for_each_seed() -> None:
     assert isinstance(sweep, Sweep)
     three, four = sweep
     assert (three.seed, four.seed) == (3, 4)
-    assert four.chaos == draw(4, 4_000)
+    assert (four.scenario, four.chaos) == (Scenario.CHAOS, draw(4, 4_000))
     assert four.report == Path("r/seed-4.json")
+    assert sweep.jobs == 1
 
 
-def test_the_table_shows_runs_without_a_verdict_too() -> None:
+def test_a_sweep_gives_its_seeds_to_the_scenarios_in_turn() -> None:
+    sweep = parse(["chaos-sweep", "--seeds", "1-25", "--scenarios", "all", "--jobs", "2"])
+    assert isinstance(sweep, Sweep)
+    runs = list(sweep)
+    assert [settings.seed for settings in runs] == list(range(1, 26))
+    counts = Counter(settings.scenario for settings in runs)
+    assert counts == {scenario: 7 if scenario is Scenario.OUTAGE else 6 for scenario in Scenario}
+    assert all(settings.chaos is not None for settings in runs)
+    assert sweep.jobs == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("all", tuple(Scenario)),
+        ("chaos", (Scenario.CHAOS,)),
+        ("seed, outage", (Scenario.SEED, Scenario.OUTAGE)),
+    ],
+)
+def test_scenarios(text: str, expected: tuple[Scenario, ...]) -> None:
+    assert parse_scenarios(text) == expected
+
+
+def test_impossible_sweeps_say_what_is_accepted() -> None:
+    with pytest.raises(UsageError, match="takes all, or some of outage, seed, steady, chaos"):
+        parse_scenarios("calm")
+    with pytest.raises(UsageError, match="--jobs 0 takes 1 or more"):
+        parse(["chaos-sweep", "--seeds", "1", "--jobs", "0"])
+
+
+def test_the_table_shows_runs_without_a_verdict_too(tmp_path: Path) -> None:
     report = {
         **dict.fromkeys(("handled", "poisoned", "lost", "duplicates", "suppressed"), 0),
         "order_violations": 0,
         "seconds": 30.0,
         "circuit": {"opened": 1},
         "passed": True,
+        "broken": [],
     }
-    outcomes = [Outcome(draw(1, 100), report), Outcome(draw(2, 100), None, "no Redis")]
+    sweep = parse(["chaos-sweep", "--seeds", "1-2", "--scenarios", "seed", "--events", "5000"])
+    assert isinstance(sweep, Sweep)
+    one, two = sweep
+    outcomes = [Outcome(one, report), Outcome(two, None, "no Redis")]
     assert [outcome.passed for outcome in outcomes] == [True, False]
     assert tabulate(outcomes).row_count == 2
+    write_table(outcomes, tmp_path / "out" / "sweep.json")
+    first, second = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    assert (first["seed"], first["scenario"], first["events"]) == (1, "seed", 5000)
+    assert (first["lost"], first["opened"], first["passed"]) == (0, 1, True)
+    assert first["faults"] == [fault.kind.value for fault in draw(1, 5000).faults]
+    assert (second["lost"], second["passed"], second["broken"]) == (None, False, ["no Redis"])
+    again = parse(outcomes[1].command.split())
+    assert isinstance(again, Settings)
+    assert (again.scenario, again.chaos) == (two.scenario, two.chaos)

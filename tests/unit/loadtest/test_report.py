@@ -11,11 +11,11 @@ import matplotlib.image
 import pytest
 from rich.console import Console
 
-from loadtest.__main__ import write
 from loadtest.arguments import parse
 from loadtest.faults.chaos import FaultDone
 from loadtest.plan.chaos import FaultKind
 from loadtest.plan.settings import Settings
+from loadtest.report.files import write
 from loadtest.report.page import render
 from loadtest.report.report import stopped_spans
 from loadtest.report.summary import fault_lines, show
