@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -89,12 +89,18 @@ def parse(name: str, text: str) -> BicepFile:
     if (line := _error_line(root)) is not None:
         raise BicepSyntaxError(f"{name}:{line}: this is not Bicep")
     try:
-        parts = BicepParser().parse(text=text)
+        parts = _pycep().parse(text=text)
     except Exception as error:
         # lark's errors have no common class that pycep names
         raise BicepSyntaxError(f"{name}: {error}") from error
     found = Counter(child.type for child in root.children)
     return BicepFile(name, text, parts, {kind: found[node] for kind, node in _KINDS.items()})
+
+
+@cache
+def _pycep() -> BicepParser:
+    """Return the parser; building its tables takes longer than reading all of infra/."""
+    return BicepParser()
 
 
 def load(directory: Path) -> dict[str, BicepFile]:
