@@ -9,7 +9,7 @@ export PYTHON
 
 .PHONY: help
 help: ## Show this list
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-10s\033[0m %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-13s\033[0m %s\n", $$1, $$2}'
 
 .venv/.installed: requirements.txt requirements-dev.txt
 	@if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null; then \
@@ -38,9 +38,23 @@ setup: .venv/.installed node_modules/.installed ## Install everything into this 
 demo: setup ## Send 100,000 ordered messages through an outage and prove that none was lost
 	@$(PY) -m loadtest run --scenario outage --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
 
-.PHONY: test
-test: setup ## Run every test on real Redis, Azurite and Event Hubs clients
-	@env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS) $(ARGS)
+# Without .pyc files each of the many processes would compile everything again.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS)
+.PHONY: test test-app test-local test-long
+test: setup ## Test everything on real services, but for what takes long (= test-app and test-local)
+	@$(PYTEST) -m "not long" $(ARGS)
+
+test-app: setup ## Test what is deployed: breaker, processing, console, function_app
+	@$(PYTEST) -m "app and not long" $(ARGS)
+
+test-local: setup ## Test what runs and measures it: local, loadtest, benchmarks, scripts, infra
+	@$(PYTEST) -m "local and not long" $(ARGS)
+
+CHAOS_SEEDS ?= 1-25
+CHAOS_JOBS ?= 2
+test-long: setup ## Run the long tests, more property examples, and 25 chaos seeds over every scenario
+	@$(PYTEST) -m "long or property" --hypothesis-profile=long $(ARGS)
+	@$(PY) -m loadtest chaos-sweep --seeds $(CHAOS_SEEDS) --scenarios all --jobs $(CHAOS_JOBS) --events 3000
 
 .PHONY: lint
 lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## ruff, mypy --strict, import-linter, ESLint, infra, package

@@ -22,11 +22,16 @@ from local.services.azurite import azurite_service, storage_connection_string
 from local.services.event_hubs import event_hub_connection, event_hubs_service
 from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
+from tests.support.console.skipped import pytest_terminal_summary  # noqa: F401 - a hook
 from tests.support.processes import running_service, running_stack
+from tests.support.scheduling import pytest_xdist_make_scheduler, sort  # noqa: F401 - a hook
+from tests.support.sides import mark_sides
 
-# A slow machine is no failure: no test here asserts how long something takes.
-hypothesis.settings.register_profile("breakwater", deadline=None, print_blob=True)
-hypothesis.settings.load_profile("breakwater")
+# A slow machine is no failure: no test here asserts how long something takes. `make test-long` runs
+# the property tests again, with --hypothesis-profile=long.
+hypothesis.settings.register_profile("short", deadline=None, print_blob=True, max_examples=40)
+hypothesis.settings.register_profile("long", deadline=None, print_blob=True, max_examples=250)
+hypothesis.settings.load_profile("short")
 
 # A run in the background of a script ignores Ctrl-C, and every process started here would inherit
 # that: those that a test interrupts would never end.
@@ -45,6 +50,17 @@ def pytest_configure(config: pytest.Config) -> None:
     authority = Path(directory.name, "authority.pem")
     authority.write_text(first + end)
     os.environ["SSL_CERT_FILE"] = str(authority)
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests before pytest selects some of them by `-m`; sort what it has selected."""
+    mark_sides(items)
+    for item in items:
+        if getattr(getattr(item, "function", None), "is_hypothesis_test", False):
+            item.add_marker("property")
+    yield
+    sort(items)
 
 
 @pytest.fixture(scope="session")

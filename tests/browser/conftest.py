@@ -14,6 +14,7 @@ from loadtest.target.stack import Stack
 from local.services.ports import free_port
 from tests.support.console.chromium import EXECUTABLE, chromium
 from tests.support.console.site import Site
+from tests.support.console.skipped import NO_CHROMIUM
 
 THRESHOLD = 20
 
@@ -22,7 +23,7 @@ THRESHOLD = 20
 def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A stack with a host whose handler can be repaired."""
     if EXECUTABLE is None:
-        pytest.skip("there is no Chromium here (apt-get install chromium-headless-shell)")
+        pytest.skip(NO_CHROMIUM)
     settings = Settings(
         scenario=Scenario.STEADY,
         report=tmp_path_factory.mktemp("console") / "report.json",

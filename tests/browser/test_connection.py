@@ -131,6 +131,7 @@ def line(text: str) -> dict[str, Any]:
     return {"time": round(time.time() * 1000), "by": "Grace", "kind": "said", "text": text}
 
 
+@pytest.mark.long
 async def test_it_resumes_and_a_snapshot_replaces_everything(site: Site) -> None:
     server = Server()
     ada = await server.take(site)

@@ -139,6 +139,7 @@ async def test_a_hostile_event_is_text(site: Site) -> None:
     assert await ada.page.locator("img, main script, dialog script").count() == 0
 
 
+@pytest.mark.long
 async def test_a_poison_event_that_somebody_held_shows_again(site: Site) -> None:
     """Without anything happening: nobody tells the page that the hold has ended. Nor does it matter
     how often the operator searched meanwhile.

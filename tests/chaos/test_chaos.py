@@ -41,6 +41,7 @@ def test_a_seeded_run_with_many_faults_keeps_every_promise(tmp_path: Path) -> No
     assert "fault: Redis restarted" in finished.output
 
 
+@pytest.mark.long
 def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> None:
     """The ledger is atomic and takes them once, but far more than were in flight reach it.
 
@@ -55,6 +56,7 @@ def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> Non
     assert any("reached the ledger again" in line for line in finished.report["broken"])
 
 
+@pytest.mark.long
 @pytest.mark.timeout(360)  # up to three runs
 def test_without_the_hold_an_outage_loses_events(tmp_path: Path) -> None:
     """Nothing runs the invocation again, and the host checkpoints past what it had not handled.

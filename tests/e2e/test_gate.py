@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.loadtest.runs import run
 
 SEED = (
@@ -29,6 +31,7 @@ def test_with_the_gate_no_event_starts_while_open(tmp_path: Path) -> None:
     assert report["circuit"]["state"] == "open"
 
 
+@pytest.mark.long
 def test_without_the_gate_the_verifier_sees_it(tmp_path: Path) -> None:
     ungated = Path(__file__).parent / "ungated"
     finished = run(tmp_path, f"{SEED} --app {ungated}")

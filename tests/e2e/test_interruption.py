@@ -68,6 +68,7 @@ def in_full_swing(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return family
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)  # two runs
 def test_ctrl_c_stops_everything_and_the_demo_works_afterwards(tmp_path: Path) -> None:
     with running(tmp_path, LONG) as process:
@@ -110,6 +111,7 @@ def test_sigterm_while_starting(tmp_path: Path) -> None:
     assert processes_naming(tmp_path) == set()
 
 
+@pytest.mark.long
 def test_kill_9_of_the_load_test_leaves_nothing(tmp_path: Path) -> None:
     """Nobody is left to stop the stack: its lifelines do."""
     with running(tmp_path, LONG) as process:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 import redis.asyncio
 
 from loadtest.plan.settings import Scenario, Settings
@@ -96,6 +97,7 @@ async def rewind(endpoints: Endpoints) -> str:
     return finished.stdout
 
 
+@pytest.mark.long
 async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> None:
     settings = Settings(scenario=Scenario.STEADY, console=False, report=tmp_path / "report.json")
     in_order = {

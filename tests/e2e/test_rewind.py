@@ -8,6 +8,8 @@ from collections import Counter, defaultdict
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.clients import blob_container
 from loadtest.target.endpoints import Endpoints
@@ -56,6 +58,7 @@ async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.long
 async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
     """From a sequence number of one partition on, then from the start of another; what would lose
     events or be undone by a running app is refused.

@@ -61,6 +61,7 @@ class TestTheApp:
         assert finished.report["kills"] == 1
         assert finished.report["suppressed"] <= 40, "at most one event in flight per key"
 
+    @pytest.mark.long
     def test_three_instances_share_the_partitions(
         self, tmp_path: Path, running: str, hosts: Hosts, standing_stack: dict[str, Any]
     ) -> None:
@@ -81,6 +82,7 @@ class TestTheApp:
         assert finished.report["circuit"]["opened"] == 0
 
 
+@pytest.mark.long
 def test_the_package_runs_the_steady_scenario(tmp_path: Path, hosts: Hosts) -> None:
     """Nothing that .funcignore leaves out is needed to work."""
     app, reports = tmp_path / "app", tmp_path / "reports"
@@ -90,6 +92,7 @@ def test_the_package_runs_the_steady_scenario(tmp_path: Path, hosts: Hosts) -> N
     assert_kept(finished, sent=2000, poisoned=0)
 
 
+@pytest.mark.long
 def test_with_lanes_that_are_not_the_keys_events_overtake_each_other(
     tmp_path: Path, hosts: Hosts
 ) -> None:

@@ -185,6 +185,7 @@ class TwoStores(RuleBasedStateMachine):
         assert histories[0] == histories[1]
 
 
+@pytest.mark.property
 @pytest.mark.timeout(300)
 def test_both_stores_agree_whatever_happens(redis_url: str) -> None:
     """The pure rules and the scripts are the same machine."""
@@ -196,7 +197,7 @@ def test_both_stores_agree_whatever_happens(redis_url: str) -> None:
                 run_state_machine_as_test(
                     TwoStores,
                     settings=settings(
-                        max_examples=60,
+                        max_examples=max(20, settings().max_examples // 4),
                         stateful_step_count=40,
                         deadline=None,
                         database=None,

@@ -261,6 +261,7 @@ async def test_a_webhook_is_validated_retried_and_reported(running_cloud: Cloud)
     }
 
 
+@pytest.mark.long
 async def test_a_delivery_that_is_pending_outlives_the_process(cloud: Cloud) -> None:
     received: list[Any] = []
     status = 503

@@ -8,12 +8,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 
 from tests.support.local.stack import service, up, wait_for_health
 from tests.support.processes import run_local, wait_for
 
 
+@pytest.mark.long
 def test_a_crashed_service_comes_back_with_its_data_five_times(state_directory: Path) -> None:
     """The sixth crash within a minute is its end, and reported; the others run on."""
     endpoints = up(state_directory, "--no-console")

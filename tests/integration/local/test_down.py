@@ -36,6 +36,7 @@ def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
     assert wait_until_gone(processes) == []
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
     """And `up` works again, this time until its lifeline ends."""
     endpoints = up(state_directory, "--no-console")

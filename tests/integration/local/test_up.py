@@ -160,6 +160,7 @@ def test_a_file_as_state_directory_is_refused(tmp_path: Path) -> None:
     assert "takes a directory" in result.stderr
 
 
+@pytest.mark.long
 def test_two_at_once_make_one_stack(state_directory: Path) -> None:
     with starting(state_directory) as one, starting(state_directory) as other:
         tables = [process.communicate(timeout=60)[0] for process in (one, other)]

@@ -81,6 +81,7 @@ def container(azurite: str) -> str:
     return name
 
 
+@pytest.mark.long
 async def test_three_processes_share_six_partitions(azurite: str, container: str) -> None:
     """Two each; what one leaves behind when it is killed, the others take from its checkpoints."""
     async with EventHubsServer(hub(PARTITIONS)) as server:

@@ -100,7 +100,7 @@ def close_condition(answer: bytes) -> str | None:
     return str(fields[0][0], "ascii")
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([b"", PUBLISH, RECEIVE, PUBLISH + RECEIVE]), st.lists(FRAMES, max_size=6))
 def test_any_frames_end_in_a_close(
     background: BackgroundServer,

@@ -138,6 +138,7 @@ def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
     assert trigger.checkpoint() is None
 
 
+@pytest.mark.long
 def test_a_function_that_does_not_end_is_ended_after_the_grace_period(trigger: Trigger) -> None:
     trigger.set_behaviour("hang")
     trigger.send("a")
@@ -182,6 +183,7 @@ def test_drain_lets_the_batch_end_and_checkpoints_it(trigger: Trigger) -> None:
     wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint after resuming")
 
 
+@pytest.mark.long
 def test_drain_never_completes_while_a_retry_is_outstanding(trigger: Trigger) -> None:
     trigger.set_behaviour("raise")
     trigger.send("a")
@@ -234,6 +236,7 @@ def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoi
     assert trigger.records.starts()[-1]["pid"] != victim.pid
 
 
+@pytest.mark.long
 def test_a_paused_host_that_wakes_after_its_lease_was_taken_changes_nothing(
     trigger: Trigger,
 ) -> None:
@@ -326,6 +329,7 @@ def test_initial_offset_from_the_end_counts_only_without_a_checkpoint(
     assert _sequences(trigger) == [1, 2]
 
 
+@pytest.mark.long
 def test_initial_offset_from_a_time_includes_it_and_a_checkpoint_is_not_repeated(
     trigger: Trigger, tmp_path: Path
 ) -> None:

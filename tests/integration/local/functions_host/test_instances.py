@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import psutil
+import pytest
 
 from local.services.child import REPOSITORY
 from local.services.port_reservation import reserve
@@ -174,6 +175,7 @@ def test_an_instance_that_is_killed_during_its_first_start_is_started_again(tmp_
     assert "instance 0: ended with signal SIGKILL; restart 1" in log
 
 
+@pytest.mark.long
 def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
     with supervised(tmp_path) as running:
         first = running.wait_for_instances(1)[0]["pid"]

@@ -135,6 +135,7 @@ def _handled(trigger: Trigger) -> list[tuple[str, int]]:
     ]
 
 
+@pytest.mark.long
 def test_sixteen_partitions_over_five_hosts_through_a_crash_a_newcomer_and_a_stop(
     trigger: Trigger, watcher: Watcher
 ) -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from local.functions_host.triggers.timer.listener import TimerListener
@@ -74,7 +74,6 @@ def test_what_is_no_schedule(schedule: str, message: str) -> None:
 _moments = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1))
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     minutes=st.sets(st.integers(0, 59), min_size=1, max_size=3),
     hours=st.sets(st.integers(0, 23), min_size=1, max_size=3),

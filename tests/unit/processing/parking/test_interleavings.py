@@ -8,7 +8,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from processing.errors import OwnershipLostError
@@ -142,7 +142,6 @@ class Run:
             assert of_key == sorted(of_key), f"key {key}: {self.made.handled}"
 
 
-@settings(max_examples=150)
 @given(plans(faults=False))
 @example(
     Plan(
@@ -175,7 +174,6 @@ async def test_arrivals_and_redrives(plan: Plan) -> None:
         assert sorted(made.handled) == list(range(len(run.events)))
 
 
-@settings(max_examples=150)
 @given(plans(faults=True))
 async def test_crashes_and_takeovers(plan: Plan) -> None:
     """With them an event in flight may be handled twice; nothing is lost or overtaken."""
