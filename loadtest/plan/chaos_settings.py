@@ -26,7 +26,7 @@ _APP_SETTINGS = {
 }
 
 
-_SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "10"}
+_SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12"}
 """The `seed` scenario has one failing event in a hundred, and few events here."""
 _OUTAGE_AFTER = 0.4
 """Share of the events that are handled before the `outage` scenario's own outage begins."""

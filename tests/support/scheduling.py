@@ -4,8 +4,8 @@ Tests that share a stack run in one process, so that it is started once. Long te
 the first part of the run: all at once they would starve each other of the machine, and at the end
 nothing would be left to run beside them.
 
-xdist's own groups cannot do this: xdist 3.8.0 appends a group's name to `item._nodeid`, which pytest
-9.2.0 no longer reads, so that 12 tests of one `xdist_group` go to two processes, six to each.
+xdist's own groups do not work here: xdist 3.8.0 writes a group's name into `item._nodeid`, which
+pytest 9.2.0 no longer reads: 12 tests of one `xdist_group` go to two processes, six to each.
 """
 
 from __future__ import annotations

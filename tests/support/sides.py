@@ -30,6 +30,7 @@ _PATHS = {
     "chaos/": LOCAL,
     "e2e/": APP,
     "e2e/test_interruption.py": LOCAL,
+    "e2e/test_sweep.py": LOCAL,
     "integration/test_run.py": LOCAL,
     "unit/test_": APP,
 }
