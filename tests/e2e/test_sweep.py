@@ -13,7 +13,7 @@ import pytest
 from loadtest.target.stack import PROJECT, processes_naming
 from tests.support.processes import wait_for
 
-SWEEP = (sys.executable, "-m", "loadtest", "chaos-sweep", "--seeds", "1-4", "--scenarios", "all")
+SWEEP = (sys.executable, "-m", "loadtest", "chaos-sweep", "--seeds", "1-2", "--scenarios", "all")
 
 
 def test_a_sweep_without_a_verdict_fails_and_names_each_run(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ def test_a_sweep_without_a_verdict_fails_and_names_each_run(tmp_path: Path) -> N
     app.mkdir()
     (app / "function_app.py").write_text("raise RuntimeError('no app today')\n")
     (app / "host.json").write_text('{"version": "2.0"}\n')
-    line = ("--jobs", "4", "--events", "1000", "--app", str(app), "--reports", str(reports))
+    line = ("--jobs", "2", "--events", "1000", "--app", str(app), "--reports", str(reports))
     finished = subprocess.run(
         [*SWEEP, *line],
         cwd=PROJECT,
@@ -33,14 +33,12 @@ def test_a_sweep_without_a_verdict_fails_and_names_each_run(tmp_path: Path) -> N
         check=False,
     )
     assert finished.returncode == 1, finished.stdout + finished.stderr
-    assert "0 of 4 kept every promise" in finished.stdout
+    assert "0 of 2 kept every promise" in finished.stdout
     assert "loadtest run --faults --scenario seed --seed 2 --events 1000 " in finished.stdout
     rows = json.loads((reports / "sweep.json").read_text())
     assert [(row["seed"], row["scenario"]) for row in rows] == [
         (1, "outage"),
         (2, "seed"),
-        (3, "steady"),
-        (4, "chaos"),
     ]
     for row in rows:
         assert (row["passed"], row["lost"]) == (False, None)
@@ -66,5 +64,5 @@ def test_an_interrupted_sweep_stops_its_runs(tmp_path: Path) -> None:
         finally:
             process.kill()
     assert process.returncode == 128 + signal.SIGTERM, output
-    assert "0 of 4 kept every promise" in output
+    assert "0 of 2 kept every promise" in output
     assert processes_naming(tmp_path) == set()
