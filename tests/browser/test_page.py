@@ -36,7 +36,8 @@ async def test_a_stranger_signs_in(site: Site) -> None:
         assert page.url.endswith("/login")
         await page.fill("#name", "Ada")
         await page.fill("#token", "wrong")
-        await page.press("#token", "Enter")
+        async with page.expect_console_message(lambda message: "401" in message.text):
+            await page.press("#token", "Enter")
         await expect(page.locator("#problem")).not_to_be_empty()
         complaints.forgive("401")
         await page.fill("#token", site.endpoints.console_token)

@@ -26,6 +26,7 @@ def chaos(directory: Path, line: str = "", *, seed: int = SEED) -> Finished:
     return run(directory, f"--scenario chaos --seed {seed} {options} {line}")
 
 
+@pytest.mark.long
 def test_a_seeded_run_with_many_faults_keeps_every_promise(tmp_path: Path) -> None:
     finished = chaos(tmp_path)
     report = finished.report

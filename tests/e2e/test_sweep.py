@@ -16,6 +16,7 @@ from tests.support.processes import wait_for
 SWEEP = (sys.executable, "-m", "loadtest", "chaos-sweep", "--seeds", "1-2", "--scenarios", "all")
 
 
+@pytest.mark.long
 def test_a_sweep_without_a_verdict_fails_and_names_each_run(tmp_path: Path) -> None:
     """An app that cannot start: each seed has its row, its log and the command that repeats it."""
     app, reports = tmp_path / "app", tmp_path / "reports"
