@@ -51,7 +51,8 @@ test-local: setup ## Test what runs and measures it: local, loadtest, benchmarks
 	@$(PYTEST) -m "local and not long" $(ARGS)
 
 CHAOS_SEEDS ?= 1-25
-CHAOS_JOBS ?= 2
+# Runs at once: like most tests they wait more than they compute.
+CHAOS_JOBS ?= 3
 test-long: setup ## Run the long tests, more property examples, and 25 chaos seeds over every scenario
 	@$(PYTEST) -m "long or property" --hypothesis-profile=long $(ARGS)
 	@$(PY) -m loadtest chaos-sweep --seeds $(CHAOS_SEEDS) --scenarios all --jobs $(CHAOS_JOBS) --events 3000

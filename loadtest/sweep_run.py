@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from dataclasses import dataclass, field
 
@@ -29,6 +30,8 @@ def run_sweep(sweep: Sweep, console: Console) -> int:
     """
     runs = list(sweep)
     sweep.directory.mkdir(parents=True, exist_ok=True)
+    warnings = sweep.directory / "warnings.log"
+    logging.basicConfig(filename=warnings, filemode="w", format="%(asctime)s %(message)s")
     going = _Runs(console, asyncio.Semaphore(sweep.jobs))
     stopped_by = asyncio.run(going.all(runs))
     outcomes = sorted(going.outcomes, key=lambda each: runs.index(each.settings))
