@@ -1,1 +1,1 @@
-"""Sends ordered messages through the system and verifies from the outside what became of them."""
+"""A load test that sends ordered events and verifies from the outside what became of each."""

@@ -1,4 +1,4 @@
-"""`python -m loadtest run|chaos-sweep`: exit code 0 if every promise was kept."""
+"""The command `python -m loadtest run|chaos-sweep`; it exits with 0 if every promise was kept."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ def main(arguments: Sequence[str]) -> int:
         )
         return _BROKEN
     if report is None:
-        errors.print("loadtest: interrupted; everything that was started is stopped again")
+        errors.print("loadtest: interrupted; every process that the run started has stopped")
         return 128 + (stopped_by or signal.SIGINT)
     show(report, console)
-    for what, file in write(report, settings).items():
-        console.print(f"{what:<8} {file}", highlight=False)
+    for kind, file in write(report, settings).items():
+        console.print(f"{kind:<8} {file}", highlight=False)
     return 0 if report.passed else _BROKEN
 
 
 async def _run_interruptibly(
     settings: Settings, console: Console
 ) -> tuple[Report | None, signal.Signals | None]:
-    """The report, or None and the signal that ended the run.
+    """Run once and return the report, or None and the signal that ended the run.
 
-    The first SIGINT or SIGTERM ends the run in order; more of them change nothing, because the
-    stopping is bounded in time and must not be cut short.
+    The first SIGINT or SIGTERM shuts the run down. Later signals are ignored, because the shutdown
+    has a time limit and must not be cut short.
     """
     stopped_by: signal.Signals | None = None
     with Display(console, settings.events) as display:
@@ -68,7 +68,7 @@ async def _run_interruptibly(
             nonlocal stopped_by
             if stopped_by is None:
                 stopped_by = number
-                console.print("stopping …")
+                console.print("shutting down …")
                 task.cancel()
 
         loop = asyncio.get_running_loop()

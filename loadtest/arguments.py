@@ -1,4 +1,4 @@
-"""The command line: `python -m loadtest run …` to settings."""
+"""The parser from the command line `python -m loadtest …` to settings."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str]) -> Settings | Sweep:
-    """What a command line asks for, without the program's name: one run, or a sweep of them.
+    """Return the settings of one run, or a sweep, from a command line without the program's name.
 
     Raises:
-        UsageError: an option is unknown or its value is impossible; the message says which.
-        SystemExit: `--help` was asked for and printed.
+        UsageError: an option is unknown or has an invalid value; the message names the option.
+        SystemExit: `--help` was given; the help is printed.
     """
     values: dict[str, Any] = vars(_parser().parse_args(arguments))
     command = values.pop("command")
@@ -42,7 +42,10 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
         for name in ("instances", "partitions", "app", "console"):
             if name in chosen:
                 option = "no-console" if name == "console" else name
-                raise UsageError(f"--{option} takes --target local: a running stack has its own")
+                raise UsageError(
+                    f"--{option} is only accepted with --target local, "
+                    "because a running stack cannot be changed"
+                )
     if faults or chosen.get("scenario") is Scenario.CHAOS:
         return chaos_settings({"scenario": Scenario.OUTAGE, **chosen})
     return Settings(**chosen)
@@ -51,7 +54,7 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
 def _change(text: str) -> tuple[str, str]:
     name, equals, value = text.partition("=")
     if not equals or not name:
-        raise UsageError(f"--set {text!r} takes NAME=VALUE")
+        raise UsageError(f"--set {text!r} is invalid; it takes NAME=VALUE")
     return name, value
 
 
@@ -60,68 +63,94 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, parser_class=_Parser)
     run = commands.add_parser(
         "run",
-        help="send ordered messages, interfere, verify from the outside",
-        description="Send ordered messages through the system, interfere as the scenario says and "
-        "verify from the outside what became of each. Exit code 0: every promise was kept; 1: one "
-        "was broken; 2: the command line is wrong; 130: interrupted.",
+        help="send ordered events, inject faults, verify the result from the outside",
+        description="Send ordered events through the system, inject the scenario's faults and "
+        "verify from the outside what became of each event. Exit codes: 0 if every promise was "
+        "kept, 1 if a promise was broken or the run failed, 2 if the command line is invalid, 130 "
+        "if interrupted.",
     )
     add = run.add_argument
-    add("--scenario", type=Scenario, choices=list(Scenario), help="default outage")
-    add("--events", type=int, metavar="N", help="how many to send (100000; chaos: 20000)")
+    add("--scenario", type=Scenario, choices=list(Scenario), help="faults to inject (outage)")
+    add("--events", type=int, metavar="N", help="events to send (100000; chaos: 20000)")
     add(
         "--keys",
         type=int,
         metavar="N",
-        help="partition keys, each with its own counter (100; chaos: drawn)",
+        help="partition keys, each with its own counter (100; chaos: random)",
     )
-    add("--poison-every", type=int, metavar="N", help="outage: one poison event in N (2000)")
-    add("--outage-after", type=int, metavar="N", help="outage: begins after N handled (20000)")
+    add(
+        "--poison-every",
+        type=int,
+        metavar="N",
+        help="scenario outage: one poison event in N (2000)",
+    )
+    add(
+        "--outage-after",
+        type=int,
+        metavar="N",
+        help="scenario outage: start the outage after N handled events (20000)",
+    )
     add(
         "--approve-after",
         dest="approve_after_seconds",
         type=float,
         metavar="S",
-        help="seconds until the operator approves (5; chaos: 1)",
+        help="seconds before the operator approves (5; chaos: 1)",
     )
-    add("--approve", type=ApproveWith, choices=list(ApproveWith), help="who does it (cli)")
+    add(
+        "--approve",
+        type=ApproveWith,
+        choices=list(ApproveWith),
+        help="how the operator approves (cli)",
+    )
     add(
         "--no-console",
         dest="console",
         action="store_const",
         const=False,
-        help="own stack without the operator's console: for runs that open no circuit",
+        help="start the stack without the operator's console, for runs that open no circuit",
     )
-    add("--report", type=Path, metavar="FILE", help="out/report.json; .html and .png beside it")
+    add(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="report to write, with .html and .png beside it (out/report.json)",
+    )
     add(
         "--json-only",
         action="store_true",
         default=None,
-        help="write the report without its page and its picture",
+        help="write the JSON report without the page and the picture",
     )
     add(
         "--target",
         type=Target,
         choices=list(Target),
-        help="own stack, a running one, Azure (local)",
+        help="test a private stack, the running local stack, or Azure (local)",
     )
     add(
         "--endpoints",
         dest="endpoints_file",
         type=Path,
         metavar="FILE",
-        help="of the running stack (.local/endpoints.json; azure: out/azure.env)",
+        help="endpoints of the running stack (.local/endpoints.json; azure: out/azure.env)",
     )
-    add("--instances", type=int, metavar="N", help="function host processes (1; chaos: drawn)")
-    add("--partitions", type=int, metavar="N", help="of the event hub (4; chaos: drawn)")
-    add("--app", type=Path, metavar="DIR", help="the function app to host (this repository's)")
-    add("--set", action="append", metavar="NAME=VALUE", help="an app setting; may be repeated")
+    add("--instances", type=int, metavar="N", help="function host processes (1; chaos: random)")
+    add("--partitions", type=int, metavar="N", help="event hub partitions (4; chaos: random)")
+    add("--app", type=Path, metavar="DIR", help="function app to host (this repository's)")
+    add("--set", action="append", metavar="NAME=VALUE", help="app setting; may be repeated")
+    add(
+        "--kill-after",
+        type=int,
+        metavar="N",
+        help="kill one host instance with SIGKILL after N handled events",
+    )
     add(
         "--faults",
         action="store_true",
         default=None,
-        help="do what --seed draws to the stack (chaos: always)",
+        help="inject the faults that --seed draws (chaos: always)",
     )
-    add("--kill-after", type=int, metavar="N", help="kill -9 one host instance after N handled")
     add(
         "--rate",
         dest="rate_per_second",
@@ -129,33 +158,33 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="events sent per second (0: as fast as possible; chaos: 1000)",
     )
-    add("--events-per-batch", type=int, metavar="N", help="of one key, sent together (40)")
+    add("--events-per-batch", type=int, metavar="N", help="events of one key per batch (40)")
     add(
         "--timeout",
         dest="timeout_seconds",
         type=float,
         metavar="S",
-        help="give up after so many seconds of running (600; chaos: 240)",
+        help="give up after S seconds (600; chaos: 240)",
     )
     add(
         "--stall",
         dest="stall_seconds",
         type=float,
         metavar="S",
-        help="give up when nothing moved for so long (60)",
+        help="give up after S seconds without progress (60)",
     )
     add(
         "--lease",
         dest="lease_seconds",
         type=float,
         metavar="S",
-        help="until a silent host's partitions are taken over (10; chaos: 5)",
+        help="seconds until a silent host's partition leases expire (10; chaos: 5)",
     )
     add(
         "--seed",
         type=int,
         metavar="N",
-        help="draws the places of the poison events, and all of chaos (0)",
+        help="random seed for the poison events and the chaos plan (0)",
     )
     _add_sweep(commands)
     return parser
@@ -165,16 +194,28 @@ def _add_sweep(commands: Any) -> None:
     sweep = commands.add_parser(
         "chaos-sweep",
         help="run many seeds with faults and print a table",
-        description="Run each seed with the faults that it draws and print a table. The seeds go "
-        "to the scenarios in turn. Reports, logs and sweep.json (the table) go to the directory. "
-        "Exit code 0: every run kept every promise.",
+        description="Run each seed with the faults that it draws and print a table. The seeds are "
+        "dealt to the scenarios in turn. Reports, logs and the table (sweep.json) go to the "
+        "directory. The exit code is 0 if every run kept every promise.",
     )
     add = sweep.add_argument
-    add("--seeds", required=True, metavar="A-B", help="such as 1-25, or 3,5,7")
-    add("--scenarios", metavar="NAMES", help="all, or such as outage,seed (chaos)")
-    add("--jobs", type=int, metavar="N", help="runs at once (1)")
-    add("--reports", dest="directory", type=Path, metavar="DIR", help="for each seed (out/chaos)")
-    add("--events", type=int, metavar="N", help="of each run (20000)")
-    add("--rate", dest="rate_per_second", type=float, metavar="N", help="sent per second (1000)")
-    add("--app", type=Path, metavar="DIR", help="the function app to host (this repository's)")
-    add("--set", action="append", metavar="NAME=VALUE", help="an app setting; may be repeated")
+    add("--seeds", required=True, metavar="A-B", help="seeds to run, such as 1-25 or 3,5,7")
+    add("--scenarios", metavar="NAMES", help="all, or names such as outage,seed (chaos)")
+    add("--jobs", type=int, metavar="N", help="runs at the same time (1)")
+    add(
+        "--reports",
+        dest="directory",
+        type=Path,
+        metavar="DIR",
+        help="directory for one report per seed (out/chaos)",
+    )
+    add("--events", type=int, metavar="N", help="events per run (20000)")
+    add(
+        "--rate",
+        dest="rate_per_second",
+        type=float,
+        metavar="N",
+        help="events sent per second (1000)",
+    )
+    add("--app", type=Path, metavar="DIR", help="function app to host (this repository's)")
+    add("--set", action="append", metavar="NAME=VALUE", help="app setting; may be repeated")

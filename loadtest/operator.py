@@ -1,4 +1,4 @@
-"""The operator: waits for the workflow, repairs the downstream and approves."""
+"""The simulated operator, which waits for the workflow, repairs the downstream and approves."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ Approve = Callable[[int], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """One approval given: what the workflow had done until then."""
+    """One approval, and the time at which the workflow had stopped the app."""
 
     generation: int
     app_stopped_at: str | None
 
 
 class Operator:
-    """An operator that approves each opening once; `run()` ends only when it is cancelled.
+    """An operator that approves each opening once; `run()` returns only when cancelled.
 
     Args:
-        workflow_url: "" if the workflow cannot be asked how far it is.
-        patience_seconds: how long an approval that is refused is tried again, as it has to be
-            while Redis or the console is down.
+        workflow_url: "" if the workflow has no URL that reports its runs.
+        patience_seconds: how long a refused approval is retried; needed while Redis or the console
+            is down.
 
     Raises:
-        OperatorError: a workflow run failed, or the approval was refused while the circuit was
-            still open.
+        OperatorError: a workflow run failed, or an approval was refused while the circuit was
+            still open and the patience had run out.
     """
 
     def __init__(
@@ -94,11 +94,11 @@ class Operator:
     async def _until_waiting(
         self, client: httpx.AsyncClient, generation: int
     ) -> dict[str, Any] | None:
-        """The workflow's run for the generation once it waits; None if the circuit moved on."""
+        """Return the generation's workflow run once it waits; None if the circuit moved on."""
         while self._still_open(generation):
             run = await self._workflow_run(client, generation)
             if run is not None and run["state"] == "Failed":
-                raise OperatorError(f"the workflow failed for generation {generation}: {run}")
+                raise OperatorError(f"the workflow of generation {generation} failed: {run}")
             if run is not None and run["state"] == _WAITING:
                 return run
             await asyncio.sleep(_POLL_SECONDS)
@@ -114,16 +114,18 @@ class Operator:
             answer.raise_for_status()
         except httpx.HTTPError:
             return None
-        # The newest: one that was skipped may come again, and an emptied store starts again at 1.
+        # Take the newest run: a skipped generation may be reported again, and an emptied store
+        # counts generations from 1 again.
         for run in reversed(answer.json()["runs"]):
             if int(run["generation"]) == generation:
                 return dict(run)
         return None
 
     def _stopped_run(self) -> dict[str, Any] | None:
-        """What a workflow that cannot be asked has done: it waits once the app is stopped.
+        """Return a waiting run once the app is stopped, for a workflow that reports no runs.
 
-        A stop may take long, or fail; the circuit holds all the same, and so somebody approves.
+        Stopping the app may take long or fail. The open circuit holds processing in any case, so
+        the operator approves after 180 s.
         """
         now = time.monotonic()
         self._opened_at = self._opened_at or now
@@ -146,7 +148,7 @@ class Operator:
 
 
 def _stopped_at(run: dict[str, Any]) -> str | None:
-    """When the workflow stopped the app."""
+    """Return the time at which the workflow stopped the app."""
     stops = [step.get("at") for step in run.get("steps", ()) if step.get("name") == "stop"]
     return str(stops[-1]) if stops else None
 
@@ -154,7 +156,7 @@ def _stopped_at(run: dict[str, Any]) -> str | None:
 def approve_with(
     how: ApproveWith, endpoints: Endpoints, circuit_name: str, ask: Approve | None = None
 ) -> Approve:
-    """The way to approve: the CLI as a process, the console's API, or to `ask` a person."""
+    """Return the function that approves by CLI process, by the console's API, or by `ask`."""
     if ask is not None and how is ApproveWith.PERSON:
         return ask
 
@@ -170,15 +172,15 @@ def approve_with(
             start_new_session=True,
         )
         try:
-            said, _ = await process.communicate()
+            output, _ = await process.communicate()
         except asyncio.CancelledError:
             process.kill()
             await process.wait()
             raise
         if process.returncode != 0:
             raise OperatorError(
-                f"`breaker approve --generation {generation}` ended with code "
-                f"{process.returncode}: {said.decode(errors='replace').strip()}"
+                f"`breaker approve --generation {generation}` exited with code "
+                f"{process.returncode}: {output.decode(errors='replace').strip()}"
             )
 
     async def by_console(generation: int) -> None:
@@ -198,11 +200,7 @@ def approve_with(
 
 
 class HumanApprover:
-    """An approval by the person who watches the run.
-
-    Args:
-        print_line: prints a line.
-    """
+    """An approval by a person, who is prompted through `print_line` and uses the console."""
 
     def __init__(
         self, observer: Observer, endpoints: Endpoints, print_line: Callable[[str], None]
@@ -212,7 +210,7 @@ class HumanApprover:
         self._print_line = print_line
 
     async def approve(self, generation: int) -> None:
-        """Return once that generation is no longer open."""
+        """Prompt the person, and return once the generation is no longer open."""
         self._print_line(
             f"the downstream is repaired: approve generation {generation} at "
             f"{self._endpoints.console_url} with the token {self._endpoints.console_token}"

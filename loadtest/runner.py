@@ -38,14 +38,14 @@ from loadtest.verify.verdict import Verdict
 
 _TICK_SECONDS = 0.1
 _OPERATOR_SECONDS = 30.0
-"""How long the operator of a chaos run tries to approve while something else is down."""
+"""The time during which the operator of a chaos run retries an approval."""
 _PRODUCER_SECONDS = 60.0
 _SETTLE_SECONDS = 1.0
-"""Waited before verifying, so that a late repetition is caught too."""
+"""The wait before verifying, so that a late duplicate is found too."""
 
 
 async def run(settings: Settings, display: Display) -> Report:
-    """Start the stack if need be, send, watch, interfere as the scenario says, verify.
+    """Start a stack for a local target, send, inject faults, verify and return the report.
 
     Raises:
         LoadTestError: no verdict could be reached.
@@ -53,7 +53,9 @@ async def run(settings: Settings, display: Display) -> Report:
     try:
         return await _run(settings, display)
     except (RedisError, AzureError, httpx.HTTPError) as error:
-        raise StackError(f"the stack stopped answering: {type(error).__name__}: {error}") from error
+        raise StackError(
+            f"the stack stopped responding ({type(error).__name__}: {error})"
+        ) from error
 
 
 async def _run(settings: Settings, display: Display) -> Report:
@@ -100,7 +102,7 @@ class Run:
         display.failure_threshold = self._limits.failure_threshold
 
     async def report(self) -> Report:
-        """Run and report."""
+        """Run and return the report."""
         started = time.monotonic()
         observer = Observer(self._endpoints, self._keys, self._limits.window_seconds)
         async with observer:
@@ -177,7 +179,7 @@ class Run:
                 events_per_batch=settings.events_per_batch,
                 rate_per_second=settings.rate_per_second,
                 workload=self._workload,
-                # A producer that gives up would end a run that is meant to break things for longer.
+                # A chaos fault may last longer than the SDK retries.
                 patience_seconds=0 if settings.chaos is None else _PRODUCER_SECONDS,
             )
         )
@@ -190,10 +192,11 @@ class Run:
         injection: FaultInjection,
         after_generation: int,
     ) -> tuple[str | None, Verdict]:
-        """Watch until everything is accounted for or nothing more is to be hoped for.
+        """Watch until every event is accounted for or the run gives up; return reason and verdict.
 
-        The watching counts what is there; only the verifier knows which of it are repetitions. If
-        events are lost and others are there twice, the count was reached too early: wait on.
+        The observer counts entries, and only the verifier recognizes duplicates. If events are
+        missing and others are counted twice, the count was reached too early and the wait
+        continues.
         """
         settings = self._settings
         completion = Completion(
@@ -233,7 +236,10 @@ class Run:
             )
             self._display.update(sample, progress.acknowledged, stage)
             if progress.error is not None:
-                return f"the producer stopped after {progress.acknowledged}: {progress.error}"
+                return (
+                    f"the producer stopped after {progress.acknowledged} acknowledged events: "
+                    f"{progress.error}"
+                )
             over = progress.over and injection.over
             if completion.complete(sample, time.monotonic(), over=over):
                 return None

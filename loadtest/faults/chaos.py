@@ -1,4 +1,4 @@
-"""Does what the plan says, each fault at its moment, and notes when it really was."""
+"""The execution of a chaos plan, which records when each fault really happened."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from loadtest.target.ownership import delete_checkpoints
 _TAKING_TIME = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.STORAGE_RESTARTED, FaultKind.OUTAGE})
 _MOST_REDELIVERED = 500
 _HOST_SECONDS = 60.0
-"""An instance to hit may be long in coming: the site may be stopped for an approval."""
+"""The wait for an instance to signal; the app may be stopped until an approval."""
 
 
 @dataclass(frozen=True, slots=True)
 class FaultDone:
-    """A fault as it happened; times on this machine's clock, which is the local Redis's, too.
+    """A fault as it happened; times by this machine's clock, which the local Redis shares.
 
     Attributes:
-        ended_us: None for what was over at once.
-        detail: what was hit.
+        ended_us: None for a fault without duration.
+        detail: the process or resource that the fault hit.
     """
 
     kind: FaultKind
@@ -46,7 +46,7 @@ class FaultDone:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The stack, as far as the faults reach it; `add_host` starts another host instance."""
+    """The parts of the stack that faults hit; `add_host` starts another host instance."""
 
     endpoints: Endpoints
     keys: Keys
@@ -55,11 +55,11 @@ class Target:
 
 
 class Chaos:
-    """`await chaos.run()` returns when every fault is over and the stack is whole again.
+    """The faults of one plan; `run()` returns when every fault is over.
 
     Attributes:
-        done: the faults that are over, in the order of their ends.
-        over: whether all are.
+        done: the finished faults, in the order in which they ended.
+        over: whether all faults are finished.
     """
 
     def __init__(
@@ -95,19 +95,19 @@ class Chaos:
 
     @property
     def faults(self) -> tuple[FaultDone, ...]:
-        """What was done so far, in the order of the beginnings."""
+        """The finished faults, in the order in which they began."""
         return tuple(sorted(self.done, key=lambda fault: fault.began_us))
 
     @property
     def kills(self) -> int:
-        """Hosts killed with -9 so far."""
+        """The number of hosts killed with SIGKILL so far."""
         return sum(fault.kind in KILLS for fault in self.done)
 
     async def run(self) -> None:
-        """Do it all; faults whose moments lie close together overlap.
+        """Inject every fault; faults may overlap.
 
         Raises:
-            LoadTestError: a fault could not be done: the run would prove nothing.
+            LoadTestError: a fault could not be injected, so the run would prove nothing.
         """
         try:
             async with asyncio.TaskGroup() as group:
@@ -126,7 +126,7 @@ class Chaos:
             detail = await self._actions[fault.kind](fault)
         except (httpx.HTTPError, RedisError, OSError) as error:
             raise StackError(
-                f"the fault {fault.kind} could not be done: {type(error).__name__}: {error}"
+                f"the fault '{fault.kind}' failed: {type(error).__name__}: {error}"
             ) from error
         ended_us = _now_us() if fault.kind in LASTING or fault.kind in _TAKING_TIME else None
         self.done.append(FaultDone(fault.kind, began_us, ended_us, detail))
@@ -148,7 +148,9 @@ class Chaos:
                             return host
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise StackError("no host instance came up to be hit by a fault") from None
+            raise StackError(
+                f"no host instance to signal came up within {_HOST_SECONDS:g} s"
+            ) from None
 
     async def _add_host(self, fault: PlannedFault) -> str:
         del fault
@@ -162,12 +164,12 @@ class Chaos:
     async def _cut(self, fault: PlannedFault) -> str:
         politely = fault.choice < 0.5
         count = await self._hub.drop(politely=politely)
-        return f"{count} connections, {'with a close' if politely else 'without a word'}"
+        return f"{count} connections, {'with' if politely else 'without'} an AMQP close"
 
     async def _throttle(self, fault: PlannedFault) -> str:
         await self._hub.throttle(fault.seconds)
         await asyncio.sleep(fault.seconds)
-        return f"refuses as busy for {fault.seconds:g} s"
+        return f"reports busy for {fault.seconds:g} s"
 
     async def _redeliver(self, fault: PlannedFault) -> str:
         events = 1 + int(fault.choice * _MOST_REDELIVERED)
@@ -179,7 +181,7 @@ class Chaos:
         while True:
             try:
                 count = await delete_checkpoints(endpoints, self._target.consumer_group)
-            except AzureError:  # storage is hit by another fault
+            except AzureError:  # another fault has paused or restarted storage
                 await asyncio.sleep(0.2)
             else:
                 return f"{count} checkpoints; {_named(host)} killed"
@@ -188,12 +190,12 @@ class Chaos:
         async def pause(fault: PlannedFault) -> str:
             async with self._services.paused(service) as pid:
                 await asyncio.sleep(fault.seconds)
-            return f"pid {pid} answers nothing for {fault.seconds:g} s"
+            return f"pid {pid} does not respond for {fault.seconds:g} s"
 
         return pause
 
     async def _restart_redis(self, fault: PlannedFault) -> str:
-        """Kill it: what it had answered is in its append-only file, in the kernel's hands."""
+        """Kill Redis with SIGKILL; the kernel still writes its append-only file."""
         del fault
         pid = await self._services.end("redis", signal.SIGKILL)
         async with retrying_client(self._target.endpoints) as client:
@@ -201,14 +203,14 @@ class Chaos:
         return f"pid {pid} killed, data kept"
 
     async def _restart_storage(self, fault: PlannedFault) -> str:
-        """End it in order: Azurite saves every five seconds only, Azure loses nothing."""
+        """Terminate Azurite with SIGTERM; with SIGKILL it would lose up to five seconds of data."""
         del fault
         before = await self._services.end("azurite", signal.SIGTERM)
         await self._services.pid("azurite")
-        return f"pid {before} ended, data kept"
+        return f"pid {before} terminated, data kept"
 
     async def _outage(self, fault: PlannedFault) -> str:
-        """Let the downstream fail until the operator has repaired it and approved."""
+        """Let the downstream refuse calls until the operator has repaired it and approved."""
         del fault
         target = self._target
         await set_outage(target.endpoints, target.keys)

@@ -1,4 +1,4 @@
-"""Faults of the event hub, asked for at the local endpoint's control port."""
+"""Event hub faults, requested from the local endpoint's control port."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import httpx
 from loadtest.errors import StackError
 
 _PATIENCE_SECONDS = 30.0
-"""The endpoint may be paused by another fault."""
+"""The request timeout; another fault may have paused the endpoint."""
 
 
 class HubControl:
@@ -20,19 +20,19 @@ class HubControl:
         self._hub = hub
 
     async def detach(self, group: str) -> int:
-        """Detach the receivers' links; how many."""
+        """Detach the receivers' links and return their number."""
         return int((await self._ask("detach", consumerGroup=group))["detached"])
 
     async def drop(self, *, politely: bool) -> int:
-        """Cut all connections, with an AMQP close or without a word; how many."""
+        """Cut all connections, with an AMQP close if `politely`, and return their number."""
         return int((await self._ask("drop", politely=politely))["dropped"])
 
     async def throttle(self, seconds: float) -> None:
-        """Refuse publications and new links as busy for so long."""
+        """Refuse publishing and new links as busy for this many seconds."""
         await self._ask("throttle", seconds=seconds)
 
     async def redeliver(self, events: int) -> int:
-        """Deliver up to so many events again on each link; how many on all."""
+        """Redeliver up to `events` events on each link and return the number over all links."""
         return int((await self._ask("redeliver", events=events))["redelivered"])
 
     async def _ask(self, fault: str, **options: Any) -> dict[str, Any]:
@@ -41,5 +41,7 @@ class HubControl:
                 f"{self._url}/faults/{fault}", json={"hub": self._hub, **options}
             )
         if answer.is_error:
-            raise StackError(f"the event hub refused the fault {fault}: {answer.text}")
+            raise StackError(
+                f"the event hub refused the fault '{fault}': {answer.status_code} {answer.text}"
+            )
         return dict(answer.json())

@@ -1,4 +1,4 @@
-"""The operator and the faults that the settings ask for, at the same time as the sending."""
+"""The background tasks of a run, which are the operator and the faults of the settings."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from loadtest.target.hosts import HostInstance
 
 
 class FaultInjection:
-    """Background tasks; leaving the context manager ends them.
+    """The operator and the faults as background tasks, cancelled on leaving the context manager.
 
     Args:
-        target: what the faults hit; `add_host` is used by chaos alone.
-        print_line: called with one line for each fault of a chaos run.
+        target: the parts of the stack that faults hit; only chaos uses `add_host`.
+        print_line: called with one line per fault of a chaos run.
     """
 
     def __init__(
@@ -42,24 +42,24 @@ class FaultInjection:
 
     @property
     def over(self) -> bool:
-        """Return whether every fault of a chaos run is over and no approval is under way."""
+        """Return whether every fault of a chaos run is over and no approval is in progress."""
         return (self._chaos is None or self._chaos.over) and not self._operator.waiting
 
     @property
     def kills(self) -> int:
-        """Host processes killed with -9 so far."""
+        """The number of host processes killed with SIGKILL so far."""
         return len(self._killed) + (0 if self._chaos is None else self._chaos.kills)
 
     @property
     def faults(self) -> tuple[FaultDone, ...]:
-        """The faults of a chaos run so far."""
+        """The finished faults of a chaos run."""
         return () if self._chaos is None else self._chaos.faults
 
     def check(self) -> str | None:
-        """What the operator could not do, or None.
+        """Return why the operator failed, or None.
 
         Raises:
-            LoadTestError: a fault could not be done.
+            LoadTestError: a fault could not be injected.
         """
         for task in self._tasks:
             if task.done() and (error := task.exception()):

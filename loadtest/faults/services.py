@@ -1,4 +1,4 @@
-"""The stack's services as processes: found by `python -m local status`, then signalled."""
+"""The stack's service processes, found by `python -m local status` and then signalled."""
 
 from __future__ import annotations
 
@@ -21,29 +21,33 @@ _END_SECONDS = 20.0
 
 
 class Services:
-    """The services of the stack in one state directory, by their names in `status`."""
+    """The services of one state directory's stack, by their names in `local status`."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
 
     async def pid(self, name: str) -> int:
-        """The process of a service.
+        """Return the process id of a service, waiting up to 20 s for a restart.
 
         Raises:
-            StackError: it is not up within 20 s, perhaps because its restarts keep failing.
+            StackError: the service has no process after 20 s.
         """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
                 while (pid := await self._pid_now(name)) is None:  # noqa: ASYNC110 - a file
                     await asyncio.sleep(_POLL_SECONDS)
                 return pid
-        raise StackError(f"the service {name} has no process: see `local status`")
+        raise StackError(
+            f"the service {name} has had no process for {_END_SECONDS:g} s; see `local status`"
+        )
 
     async def end(self, name: str, number: signal.Signals) -> int:
-        """Signal a service and wait for its end; its supervisor brings it back. The process id.
+        """Signal a service, wait until the process ends, and return its process id.
+
+        The service's supervisor restarts the service.
 
         Raises:
-            StackError: it did not end within 20 s.
+            StackError: the process did not end within 20 s.
         """
         while True:
             pid = await self.pid(name)
@@ -52,26 +56,28 @@ class Services:
                 process.send_signal(number)
                 await asyncio.to_thread(process.wait, _END_SECONDS)
             except psutil.NoSuchProcess:
-                continue  # another fault was faster: this one hits its successor
+                continue  # another fault has ended the process; signal the restarted one
             except psutil.TimeoutExpired:
-                raise StackError(f"{name} ({pid}) did not end after {number.name}") from None
+                raise StackError(
+                    f"{name} ({pid}) did not end within {_END_SECONDS:g} s of {number.name}"
+                ) from None
             return pid
 
     @contextlib.asynccontextmanager
     async def paused(self, name: str) -> AsyncIterator[int]:
-        """Stop a service with SIGSTOP: connections stay, answers don't come. The process id."""
+        """Pause a service with SIGSTOP and yield its process id; its connections stay open."""
         pid = await self.pid(name)
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGSTOP)
         try:
             yield pid
         finally:
-            with contextlib.suppress(ProcessLookupError):  # another fault may have killed it
+            with contextlib.suppress(ProcessLookupError):  # another fault may kill the process
                 os.kill(pid, signal.SIGCONT)
 
     async def _pid_now(self, name: str) -> int | None:
         process = await asyncio.create_subprocess_exec(
-            # without the partitions: storage may be what is paused
+            # Leave out the partitions, because reading them fails while storage is paused.
             *(sys.executable, "-m", "local", "status", "--json", "--services"),
             *("--state-dir", str(self._state_dir)),
             cwd=PROJECT,
@@ -80,8 +86,8 @@ class Services:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        said, _ = await process.communicate()
-        for service in json.loads(said)["services"]:
+        output, _ = await process.communicate()
+        for service in json.loads(output)["services"]:
             if service["name"] == name and isinstance(service["pid"], int):
                 return int(service["pid"])
         return None

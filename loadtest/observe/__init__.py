@@ -1,1 +1,1 @@
-"""What a running load test watches: samples, completion, the progress display."""
+"""The observation of a running load test, with samples, completion and progress display."""

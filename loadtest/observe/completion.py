@@ -1,4 +1,4 @@
-"""When a run is over: everything accounted for, no progress any more, or out of time."""
+"""The rule that ends a run when every event is accounted for, progress stalls or time is up."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Completion:
     """The rule that decides when a run is over; `now` is a monotonic clock's value in seconds.
 
     Attributes:
-        needed: handled and poisoned events that make the run complete; raised by the runner when
-            some of what was counted turns out to be repetitions.
+        needed: handled and poisoned events that make the run complete; the runner increases the
+            number when some counted entries are duplicates.
     """
 
     needed: int
@@ -28,10 +28,10 @@ class Completion:
     _sampled_at: float | None = None
 
     def complete(self, sample: Sample, now: float, *, over: bool) -> bool:
-        """Return whether everything was sent and is accounted for and the circuit is closed.
+        """Return whether every event was sent and is accounted for and the circuit is closed.
 
-        If the last event of all was one that opened the circuit, it stays half-open for want of
-        anything to probe with: that is complete as well, after a moment.
+        If the last event opened the circuit, the circuit stays half-open because no event is left
+        to probe with. Such a run is complete after IDLE_SECONDS.
         """
         accounted = over and sample.handled + sample.poisoned >= self.needed
         if not accounted or sample.state != "half_open":
@@ -42,13 +42,13 @@ class Completion:
         return now - self._idle_since >= IDLE_SECONDS
 
     def pause(self, now: float) -> None:
-        """Leave the time since the last sample out: an operator may take any time to approve."""
+        """Exclude the time since the last sample, because a person may approve at any time."""
         if self._sampled_at is not None:
             self.began += now - self._sampled_at
         self._sampled_at = self._changed_at = now
 
     def reason_to_give_up(self, sample: Sample, acknowledged: int, now: float) -> str | None:
-        """Return why the run cannot complete any more, or None."""
+        """Return why the run gives up, or None."""
         self._sampled_at = now
         figures = (
             sample.handled,
@@ -66,7 +66,7 @@ class Completion:
             f"circuit {sample.state}, function app {sample.app_state}"
         )
         if now - self._changed_at >= self.stall_seconds:
-            return f"nothing moved for {self.stall_seconds:g} s: {so_far}"
+            return f"no progress for {self.stall_seconds:g} s: {so_far}"
         if now - self.began >= self.timeout_seconds:
             return f"not finished after {self.timeout_seconds:g} s: {so_far}"
         return None

@@ -1,4 +1,4 @@
-"""Shows the stages live: bars in a terminal, now and then a line elsewhere."""
+"""The progress display, with bars in a terminal and one line every 5 s elsewhere."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ _LINE_SECONDS = 5.0
 
 
 class Stage(StrEnum):
-    """Where the run is."""
+    """The stages of a run, as displayed."""
 
     STARTING = "starting the stack"
     SENDING = "sending and handling"
     HANDLING = "handling"
-    OPEN = "circuit open: processing holds"
-    WAITING = "stopping the app, waiting for the operator's approval"
-    RESUMING = "approved: starting again"
+    OPEN = "circuit open, processing is held"
+    WAITING = "app stopping, waiting for the operator's approval"
+    RESUMING = "approved, circuit half-open"
     RESUMED = "resumed"
     VERIFYING = "verifying from the outside"
     STOPPING = "stopping the stack"
 
 
 def stage_of(sample: Sample, *, sent: bool, waiting: bool, opened: bool) -> Stage:
-    """The stage that this sample shows; `opened`: the circuit was open before."""
+    """Return the stage that a sample shows; `opened` is whether the circuit has opened before."""
     if sample.state == "open":
         return Stage.WAITING if waiting else Stage.OPEN
     if sample.state == "half_open":
@@ -40,7 +40,7 @@ def stage_of(sample: Sample, *, sent: bool, waiting: bool, opened: bool) -> Stag
 
 
 class Display:
-    """A context manager around a run; `update` is cheap and may be called often."""
+    """A progress display for one run, used as a context manager; `update` may be called often."""
 
     def __init__(self, console: Console, events: int, failure_threshold: int = 0) -> None:
         self._console = console
@@ -70,7 +70,7 @@ class Display:
         self._progress.stop()
 
     def stage(self, stage: Stage) -> None:
-        """Say that a new stage began, once."""
+        """Print the stage, unless the run is in that stage already."""
         if stage is self._stage:
             return
         self._stage = stage
@@ -89,7 +89,7 @@ class Display:
         self._handled, self._acknowledged = sample.handled, acknowledged
         self.stage(stage)
         if self._progress.disable:
-            self._print_now_and_then(sample)
+            self._print_if_due(sample)
             return
         notes = {
             "sent": "",
@@ -103,7 +103,7 @@ class Display:
                 self._bars[name] = self._progress.add_task(name, total=total, note="")
             self._progress.update(self._bars[name], completed=values[name], note=note)
 
-    def _print_now_and_then(self, sample: Sample) -> None:
+    def _print_if_due(self, sample: Sample) -> None:
         if (now := time.monotonic()) - self._line_at >= _LINE_SECONDS:
             self._line_at = now
             self.print_line(

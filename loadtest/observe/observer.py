@@ -1,4 +1,4 @@
-"""Watches the system from outside while it runs: Redis, the poison queue, the site's state."""
+"""The observer, which polls Redis, the poison queue and the site's state during a run."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _SAMPLE_SECONDS = 0.25
 _QUEUE_SECONDS = 30.0
 _SLOW_POLL_SECONDS = 0.5
 _AZURE_POLL_SECONDS = 5.0
-"""Azure Resource Manager counts reads."""
+"""The poll interval on Azure, because Azure Resource Manager limits the number of reads."""
 _SITES_VERSION = "2025-03-01"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was seen at one moment; `at_us` is the Redis server's clock."""
+    """The figures of one poll; `at_us` is microseconds by the Redis server's clock."""
 
     at_us: int = 0
     handled: int = 0
@@ -48,10 +48,10 @@ class Sample:
 
 
 class Observer:
-    """Polls in the background; an async context manager.
+    """A background poller of the system, used as an async context manager.
 
-    `latest` is at most a few dozen milliseconds old (Redis) or half a second (queue, site);
-    `samples` is the timeline at four a second.
+    `latest` is usually less than 0.1 s old for Redis and 0.5 s for queue and site (5 s for the site
+    on Azure). `samples` is the timeline with four samples per second.
     """
 
     def __init__(self, endpoints: Endpoints, keys: Keys, window_seconds: float) -> None:
@@ -83,11 +83,12 @@ class Observer:
                 await task
 
     async def first(self, patience_seconds: float = 10.0) -> Sample:
-        """Wait for the first sample, and for the first look into the poison queue: what comes into
-        it from then on is this run's.
+        """Return the first sample, once the poison queue has been counted for the first time.
+
+        Messages that the poison queue holds before do not count for this run.
 
         Raises:
-            StackError: Redis or the queue does not answer.
+            StackError: Redis or the queue does not respond.
         """
         try:
             async with asyncio.timeout(patience_seconds):
@@ -96,7 +97,7 @@ class Observer:
             by_identity = self._endpoints.redis_by_identity
             question = "are you logged in (az login)?" if by_identity else "is the stack up?"
             raise StackError(
-                f"Redis at {self._endpoints.redis_address} did not answer within "
+                f"Redis at {self._endpoints.redis_address} did not respond within "
                 f"{patience_seconds:g} s: {question}"
             ) from None
         try:
@@ -104,12 +105,12 @@ class Observer:
                 return await self.until(lambda _: self._poisoned_before is not None)
         except TimeoutError:
             raise StackError(
-                f"the poison queue {self._endpoints.poison_queue} did not answer within "
+                f"the poison queue {self._endpoints.poison_queue} did not respond within "
                 f"{_QUEUE_SECONDS:g} s"
             ) from None
 
     async def until(self, condition: Callable[[Sample], bool]) -> Sample:
-        """Wait for a sample that meets the condition; raises what stopped the watching."""
+        """Return the first sample that meets the condition; raise the error that ended polling."""
         while not condition(self.latest):
             self.check()
             self._changed.clear()
@@ -119,28 +120,32 @@ class Observer:
         return self.latest
 
     def check(self) -> None:
-        """Raise what stopped the watching, if anything did."""
+        """Raise the error that ended polling, if there is one."""
         for task in self._tasks:
             if task.done() and not task.cancelled() and (error := task.exception()):
                 raise error
 
     async def _watch_redis(self) -> None:
         async with async_redis(self._endpoints) as client:
-            sampled, silent = 0.0, False
+            sampled, failing = 0.0, False
             while True:
                 began = time.monotonic()
                 try:
                     self.latest = await self._read(client)
                     self._changed.set()
-                    silent = False
+                    failing = False
                 except RedisError as error:
-                    if not silent:
-                        _log.warning("Redis does not answer the observer: %s", error)
-                    silent = True
+                    if not failing:
+                        _log.warning(
+                            "The observer cannot read Redis (%s: %s) and keeps polling",
+                            type(error).__name__,
+                            error,
+                        )
+                    failing = True
                 if began - sampled >= _SAMPLE_SECONDS:
                     sampled = began
                     self.samples.append(self.latest)
-                # With very many keys a poll takes long: leave Redis most of the time to the app.
+                # A poll of many keys takes long; pause longer, so that Redis mostly serves the app.
                 took = time.monotonic() - began
                 await asyncio.sleep(min(_MOST_POLL_SECONDS, max(_POLL_SECONDS, 4 * took)))
 
@@ -196,5 +201,5 @@ class Observer:
                     answer = await client.get(url, params=params, headers=headers)
                     site = answer.json()["properties"]
                     self._app_state = str(site["state"])
-                    self._instances = int(site.get("instances", 0))  # Azure does not tell
+                    self._instances = int(site.get("instances", 0))  # absent on Azure
                 await asyncio.sleep(pause)

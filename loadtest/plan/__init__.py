@@ -1,1 +1,1 @@
-"""What a load test will do: settings, workload, chaos plan."""
+"""The plan of a load test, with settings, workload and chaos plan."""

@@ -1,4 +1,4 @@
-"""Settings of a run with faults: the plan of its seed, and figures that suit many runs."""
+"""The settings of a run with faults, with a plan drawn from the seed."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from loadtest.plan.workload import SEED_FAULT_EVERY
 
 EVENTS = 20_000
 _FIGURES: dict[str, Any] = {
-    "rate_per_second": 1000.0,  # sending lasts as long as the faults are to fall into it
+    "rate_per_second": 1000.0,  # slow enough that the faults happen during sending
     "approve_after_seconds": 1.0,
-    "lease_seconds": 5.0,  # a killed host's partitions are taken over after it
+    "lease_seconds": 5.0,  # the partition leases of a killed host expire quickly
     "timeout_seconds": 240.0,
 }
 _APP_SETTINGS = {
-    "BREAKER_FAILURE_THRESHOLD": "25",  # so that an outage of some seconds opens the circuit
-    # Quick enough that one lane alone opens it, should an outage find no more at work.
+    "BREAKER_FAILURE_THRESHOLD": "25",  # so that a short outage opens the circuit
+    # So quick that one lane opens the circuit even if no other lane is active.
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.02",
     "PROCESSING_DEPENDENCY_PAUSE_SECONDS": "0.3",
-    "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",  # cuts off what hangs
+    "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",  # so that hanging handlers time out
 }
 
 
@@ -33,13 +33,13 @@ _OUTAGE_AFTER = 0.4
 
 
 def chaos_settings(chosen: dict[str, Any]) -> Settings:
-    """Return the settings of a run with faults: `chosen` where it has a value, else drawn.
+    """Return the settings of a run with faults, with `chosen` before drawn and default values.
 
     Without a chosen scenario the plan draws the workload as well (`--scenario chaos`). Any other
     scenario keeps its own workload, and the plan adds its faults, partitions, hosts and keys.
 
     Raises:
-        UsageError: as `Settings`.
+        UsageError: see `Settings`.
     """
     events = chosen.get("events", EVENTS)
     scenario = chosen.get("scenario", Scenario.CHAOS)

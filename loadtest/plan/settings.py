@@ -16,7 +16,7 @@ _SETTING_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]*\Z")
 
 
 class Scenario(StrEnum):
-    """What goes wrong during the run."""
+    """The faults of a run."""
 
     OUTAGE = "outage"
     SEED = "seed"
@@ -25,7 +25,7 @@ class Scenario(StrEnum):
 
 
 class Target(StrEnum):
-    """Whose stack is tested: our own, the one that `python -m local up` started, or Azure's."""
+    """The stack under test, either private, started by `python -m local up`, or on Azure."""
 
     LOCAL = "local"
     RUNNING = "running"
@@ -33,9 +33,7 @@ class Target(StrEnum):
 
 
 class ApproveWith(StrEnum):
-    """How the operator approves: `python -m breaker approve`, the console's API, or a person does
-    it on the console's page.
-    """
+    """The way to approve: `python -m breaker approve`, the console's API, or a person."""
 
     CLI = "cli"
     CONSOLE = "console"
@@ -44,11 +42,11 @@ class ApproveWith(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """One run's settings; units are in the names.
+    """The settings of one run; units are in the names.
 
     Raises:
         UsageError: a value is out of range or two options contradict each other; the message
-            names the option, what it got and what it takes.
+            names the option, its value and the accepted values.
     """
 
     scenario: Scenario = Scenario.OUTAGE
@@ -88,16 +86,18 @@ class Settings:
         self._at_least("--events-per-batch", self.events_per_batch, 1)
         if self.keys > self.events:
             raise UsageError(
-                f"--keys {self.keys} is more than --events {self.events}: each key needs an event"
+                f"--keys {self.keys} is more than --events {self.events}, "
+                "but each key needs an event"
             )
         if self.scenario is Scenario.OUTAGE and self.outage_after >= self.events:
             raise UsageError(
-                f"--outage-after {self.outage_after} takes less than --events {self.events}: "
-                "the outage would never begin"
+                f"--outage-after {self.outage_after} must be less than --events {self.events}, "
+                "or the outage would never begin"
             )
         if self.kill_after is not None and not 1 <= self.kill_after < self.events:
             raise UsageError(
-                f"--kill-after {self.kill_after} takes 1 to {self.events - 1} (below --events)"
+                f"--kill-after {self.kill_after} is out of range; "
+                f"it takes 1 to {self.events - 1} (below --events)"
             )
         for option, seconds in (
             ("--timeout", self.timeout_seconds),
@@ -105,35 +105,52 @@ class Settings:
             ("--lease", self.lease_seconds),
         ):
             if seconds is not None and not seconds > 0:
-                raise UsageError(f"{option} {seconds:g} takes a number of seconds above 0")
+                raise UsageError(
+                    f"{option} {seconds:g} is out of range; it takes a number of seconds above 0"
+                )
         if self.report.suffix != ".json":
-            raise UsageError(f"--report {self.report} takes a file name that ends in .json")
+            raise UsageError(
+                f"--report {self.report} is invalid; it takes a file name that ends in .json"
+            )
         if self.app is not None and not (self.app / "function_app.py").is_file():
-            raise UsageError(f"--app {self.app} takes a directory that holds a function_app.py")
+            raise UsageError(
+                f"--app {self.app} is invalid; it takes a directory that holds a function_app.py"
+            )
         for name in self.app_settings:
             if not _SETTING_NAME.match(name):
-                raise UsageError(f"--set {name!r} takes NAME=VALUE with an app setting's name")
+                raise UsageError(
+                    f"--set {name!r} is invalid; it takes NAME=VALUE with an app setting's name"
+                )
         if self.scenario is Scenario.CHAOS and self.chaos is None:
-            raise UsageError("--scenario chaos takes a plan of faults")
+            raise UsageError("--scenario chaos needs a chaos plan")
         if self.target is not Target.LOCAL and self.chaos is not None:
             option = "--scenario chaos" if self.scenario is Scenario.CHAOS else "--faults"
-            raise UsageError(f"{option} takes --target local: it breaks the stack it runs on")
+            raise UsageError(
+                f"{option} is only accepted with --target local, "
+                "because it breaks the stack under test"
+            )
         if self.target is not Target.LOCAL and self.app_settings:
-            raise UsageError("--set takes --target local: a running stack has its settings already")
+            raise UsageError(
+                "--set is only accepted with --target local, "
+                "because the settings of a running stack cannot be changed"
+            )
         if not self.console and self.approve is not ApproveWith.CLI:
-            raise UsageError(f"--no-console takes no --approve {self.approve}: that needs it")
+            raise UsageError(
+                f"--no-console is not accepted with --approve {self.approve}, "
+                "which needs the console"
+            )
         if self.target is Target.AZURE and self.kill_after is not None:
-            raise UsageError("--kill-after takes --target local or running")
+            raise UsageError("--kill-after is only accepted with --target local or running")
 
     @staticmethod
     def _at_least(option: str, value: float, least: int) -> None:
         if not value >= least:
-            raise UsageError(f"{option} {value} takes {least} or more")
+            raise UsageError(f"{option} {value} is out of range; it takes {least} or more")
 
 
 @dataclass(frozen=True, slots=True)
 class AppLimits:
-    """The app's settings that the verdict depends on, with the app's own defaults."""
+    """The app settings that the verdict depends on, with the app's defaults."""
 
     breaker_name: str
     failure_threshold: int
@@ -143,10 +160,10 @@ class AppLimits:
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> AppLimits:
-        """Read them from the app's settings.
+        """Read the limits from the app's settings.
 
         Raises:
-            UsageError: one is not a number above 0.
+            UsageError: a limit is not a number above 0.
         """
 
         def number(name: str, default: float) -> float:
@@ -156,7 +173,9 @@ class AppLimits:
             except ValueError:
                 value = 0.0
             if not value > 0:
-                raise UsageError(f"app setting {name}={text!r} takes a number above 0")
+                raise UsageError(
+                    f"the app setting {name}={text!r} is invalid; it takes a number above 0"
+                )
             return value
 
         return cls(

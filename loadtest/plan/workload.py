@@ -1,7 +1,7 @@
-"""Which events are sent, in which order, and which of them are faulty: a pure function of settings.
+"""The workload, which is the events of a run, their order and their faults.
 
-Producer and verifier compute the same workload in different processes, so neither has to trust
-the other's account of what should be there.
+The workload is a pure function of the settings. Producer and verifier compute it in separate
+processes, so that the verifier does not depend on the producer's account.
 """
 
 from __future__ import annotations
@@ -15,29 +15,28 @@ from functools import cached_property
 from loadtest.plan.settings import Scenario, Settings
 
 SEED_FAULT_EVERY = 100
-"""In the `seed` scenario every 100th message of each key fails for good, as in the original."""
-
+"""In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
 
 SLOW_MS = (5, 60)
-"""Least and most milliseconds that a slow event's handler takes."""
+"""The least and most milliseconds that the handler of a slow event takes."""
 
 HANG_MS = 15_000
-"""How long a hanging handler says nothing, if nobody cuts it off."""
+"""The milliseconds that a hanging handler takes, unless a timeout cancels the handler."""
 
 
 class Fault(StrEnum):
-    """Value of the application property `simulate` for events that are to fail."""
+    """The value of the application property `simulate` for failing events."""
 
     POISON = "poison"
     ERROR = "error"
 
 
 class Delay(StrEnum):
-    """Value of `simulate` for events that take long, `milliseconds` of them, and then succeed."""
+    """The value of `simulate` for events that succeed after the property `milliseconds`."""
 
     SLOW = "slow"
     HANG = "hang"
-    """Only the first time: what hung once succeeds when it is tried again."""
+    """Only the first attempt hangs; the retry succeeds."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Workload:
-    """All events of a run: `keys` keys, each with counters 1 to n, `events` in all.
+    """All events of a run, which have `keys` keys, and counters from 1 for each key.
 
     Attributes:
-        poison_every, slow_every, hang_every: one event in so many, 0 for none.
+        poison_every, slow_every, hang_every: one such event in this many, 0 for none.
         hot_key: whether the first key has half of all events.
     """
 
@@ -72,8 +71,8 @@ class Workload:
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
-        """The workload that these settings describe."""
-        # Another scenario's workload stays its own: the plan of faults is done to its stack alone.
+        """Return the workload that the settings describe."""
+        # Another scenario keeps its own workload, and the plan only injects its faults.
         plan = settings.chaos if settings.scenario is Scenario.CHAOS else None
         return cls(
             settings.scenario,
@@ -88,12 +87,12 @@ class Workload:
 
     @cached_property
     def key_names(self) -> tuple[str, ...]:
-        """Partition keys by key index."""
+        """The partition keys, by key index."""
         width = len(str(self.keys - 1))
         return tuple(f"key-{index:0{width}d}" for index in range(self.keys))
 
     def count(self, key_index: int) -> int:
-        """How many events a key has; the remainder goes to the first keys."""
+        """Return the number of a key's events; the first keys take the remainder."""
         if self.hot_key and self.keys > 1:
             if key_index == 0:
                 return self.events // 2
@@ -103,7 +102,7 @@ class Workload:
         return each + (key_index < remainder)
 
     def fault(self, key_index: int, counter: int) -> Fault | None:
-        """How the event is to fail, if at all."""
+        """Return the event's fault, or None."""
         if self.scenario is Scenario.SEED:
             return Fault.ERROR if counter % SEED_FAULT_EVERY == 0 else None
         if self.scenario is Scenario.OUTAGE:
@@ -116,7 +115,7 @@ class Workload:
         return None
 
     def delay(self, key_index: int, counter: int) -> tuple[Delay, int] | None:
-        """How the event's handler takes long, and how many milliseconds; None: it does not."""
+        """Return the event's delay and its milliseconds, or None."""
         place = f"{key_index}/{counter}"
         if self._hit("hang", self.hang_every, place):
             return Delay.HANG, HANG_MS
@@ -127,7 +126,7 @@ class Workload:
 
     @cached_property
     def hanging(self) -> frozenset[tuple[str, int]]:
-        """Key and counter of each event whose handler hangs the first time."""
+        """The key and counter of each event whose first attempt hangs."""
         if not self.hang_every:
             return frozenset()
         return frozenset(
@@ -142,7 +141,7 @@ class Workload:
 
     @cached_property
     def faults(self) -> dict[str, dict[int, Fault]]:
-        """Every faulty event: key → counter → what it simulates."""
+        """Every faulty event, as key → counter → fault."""
         found: dict[str, dict[int, Fault]] = {}
         for index, key in enumerate(self.key_names):
             for counter in range(1, self.count(index) + 1):
@@ -152,10 +151,10 @@ class Workload:
 
     @cached_property
     def _poison_ordinals(self) -> frozenset[int]:
-        """One event of each full block of `poison_every`, at a place drawn from the seed.
+        """One random event of each full block of `poison_every` events.
 
-        Drawn, because a fixed place would hit the same key each time when `poison_every` is a
-        multiple of `keys`.
+        A fixed place in the block would hit the same key each time if `poison_every` is a multiple
+        of `keys`.
         """
         if self.poison_every == 0:
             return frozenset()
@@ -169,9 +168,9 @@ class Workload:
         return int.from_bytes(digest)
 
     def batches(self, size: int) -> Iterator[Batch]:
-        """The order of sending: rounds over the keys, `size` events of one key at a time.
+        """Yield the batches in sending order, in rounds over the keys with `size` events per key.
 
-        A hot key has as many sent before each turn of another key.
+        Before each batch of another key, a hot key has a batch of the same size.
         """
         if not self.hot_key or self.keys == 1:
             yield from self._rounds(range(self.keys), size)
@@ -191,7 +190,7 @@ class Workload:
                     yield Batch(index, start, last)
 
     def sent_counts(self, size: int, acknowledged: int) -> dict[str, int]:
-        """How many events of each key the first `acknowledged` events in sending order are."""
+        """Return the number of events per key among the first `acknowledged` events sent."""
         counts = dict.fromkeys(self.key_names, 0)
         for batch in self.batches(size):
             taken = min(len(batch), acknowledged)
@@ -204,12 +203,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What has to happen besides the delivery contract, for the run to have tested anything.
+    """The openings and duplicates expected besides the delivery contract.
 
     Attributes:
-        most_openings: None for as many as the failures cause.
-        most_suppressed: how many events may have reached the ledger again after they had been
-            handled; None: no limit is known.
+        least_openings: the least number of openings, below which the run has tested nothing.
+        most_openings: the most openings, None for no limit.
+        most_suppressed: the most handled events that may reach the ledger again, None for no limit.
         poison_repeats: whether an event may be in the poison queue twice.
     """
 
@@ -220,10 +219,10 @@ class Expectation:
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
-        """What the scenario should bring about.
+        """Return the scenario's expectation.
 
-        An outage opens the circuit once. The `seed` scenario opens it at least once if it has
-        enough failing events; each closing empties the window, so it may open again.
+        An outage opens the circuit once. The `seed` scenario opens the circuit at least once if it
+        has enough failing events. Each closing empties the window, so the circuit may open again.
         """
         if workload.scenario is Scenario.OUTAGE:
             return cls(1, 1)

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing besides itself."""
+"""The report as one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ $picture
 <table>
 $figures
 </table>
-<h2>What the circuit did</h2>
+<h2>Circuit history</h2>
 $history
 $faults
 $diff
@@ -60,7 +60,7 @@ _MARKS = {True: "✓", False: "✗", None: ""}
 
 
 def render(report: Report) -> str:
-    """The page."""
+    """Return the report as HTML."""
     verdict = report.verdict
     return _PAGE.substitute(
         scenario=escape(report.scenario),
@@ -79,7 +79,7 @@ def render(report: Report) -> str:
         history=_history(report),
         faults=_faults(report),
         diff=(
-            f"<h2>The events concerned</h2><pre>{escape(chr(10).join(verdict.diff))}</pre>"
+            f"<h2>Affected events</h2><pre>{escape(chr(10).join(verdict.diff))}</pre>"
             if verdict.diff
             else ""
         ),
@@ -87,7 +87,7 @@ def render(report: Report) -> str:
 
 
 def write_page(report: Report, file: Path) -> None:
-    """Write the page."""
+    """Write the report as HTML."""
     file.write_text(render(report))
 
 
@@ -99,7 +99,7 @@ def _list(lines: tuple[str, ...]) -> str:
 
 def _history(report: Report) -> str:
     if not report.history:
-        return "<p>It stayed closed.</p>"
+        return "<p>The circuit stayed closed.</p>"
     lines = [
         f'<tr><td class="value">{report.offset(transition.at_us):.2f} s</td>'
         f"<td>{escape(transition.event)}</td><td>generation {transition.generation}</td>"
@@ -114,4 +114,4 @@ def _faults(report: Report) -> str:
         return ""
     lines = (line.partition(". ")[2] for line in fault_lines(report))
     items = "".join(f"<li>{escape(line)}</li>" for line in lines)
-    return f"<h2>What was done to it (seed {report.seed})</h2><ol>{items}</ol>"
+    return f"<h2>Injected faults (seed {report.seed})</h2><ol>{items}</ol>"

@@ -1,4 +1,4 @@
-"""The report: one value, written as JSON; the summary, the page and the picture draw on it."""
+"""The report of one run as a value, written as JSON and shown by summary, page and picture."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from loadtest.verify.verdict import Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything that is said about one run; times in seconds, `started_us` on Redis's clock.
+    """The results of one run; durations in seconds, `started_us` by the Redis server's clock.
 
-    `owners` is partition → host instance at the end; `faults` in the order of their beginnings.
+    `owners` is partition → host instance at the end. `faults` are in the order in which they began.
     """
 
     run: str
@@ -49,15 +49,15 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
+        """Return whether every promise was kept."""
         return self.verdict.kept
 
     def offset(self, at_us: int) -> float:
-        """Seconds since the first sample."""
+        """Return the seconds since the first sample."""
         return (at_us - self.started_us) / 1e6
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """Return the JSON document."""
         verdict = dataclasses.asdict(self.verdict)
         broken, diff = verdict.pop("broken"), verdict.pop("diff")
         circuit = verdict.pop("circuit")
@@ -141,7 +141,7 @@ def _rounded(value: float | None) -> float | None:
 
 
 def write_json(report: Report, file: Path) -> None:
-    """Write the document so that nobody ever reads half of it."""
+    """Write the JSON document atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(".json.tmp")
     temporary.write_text(json.dumps(report.to_dict(), indent=2) + "\n")
@@ -149,7 +149,7 @@ def write_json(report: Report, file: Path) -> None:
 
 
 def stopped_spans(report: Report) -> list[tuple[float, float]]:
-    """From and to, in seconds, for each time in which the function app was stopped."""
+    """Return the start and end, in seconds, of each period in which the app was stopped."""
     spans: list[tuple[float, float]] = []
     since: float | None = None
     at = 0.0

@@ -1,4 +1,4 @@
-"""The report for people: rows with what was promised, a table for the terminal, the faults."""
+"""The report for people, as rows, as a table for the terminal and as a list of faults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from loadtest.report.report import Report
 
 
 def rows(report: Report) -> list[tuple[str, str, bool | None]]:
-    """Name, value and whether it is as promised (None: a figure without a promise)."""
+    """Return rows of name, value and whether the promise was kept (None without a promise)."""
     verdict, circuit, metrics = report.verdict, report.verdict.circuit, report.metrics
     accounted = verdict.handled + verdict.poisoned + verdict.parked
     table: list[tuple[str, str, bool | None]] = [
@@ -24,7 +24,7 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
         ("order violations", f"{verdict.order_violations:,}", verdict.order_violations == 0),
     ]
     if circuit.opened:
-        stop = "never ended" if circuit.stop_seconds is None else f"{circuit.stop_seconds:.1f} s"
+        stop = "until the end" if circuit.stop_seconds is None else f"{circuit.stop_seconds:.1f} s"
         table += [
             ("circuit opened", f"{_times(circuit.opened)}, alerts: {circuit.alerts}", None),
             (
@@ -41,18 +41,18 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
             ("resumed", "yes" if circuit.resumed else "no", circuit.resumed),
         ]
         if circuit.state == "half_open" and circuit.resumed:
-            table.append(("circuit at the end", "half-open: nothing left to probe with", None))
+            table.append(("circuit at the end", "half-open, no event left to probe with", None))
     else:
         table.append(("circuit opened", "never", None))
     if report.kills:
-        table.append(("hosts killed (-9)", str(report.kills), None))
+        table.append(("hosts killed (SIGKILL)", str(report.kills), None))
     if report.faults:
         kinds = len({fault.kind for fault in report.faults})
         table.append((f"faults (seed {report.seed})", f"{len(report.faults)}, {kinds} kinds", None))
     table += [
-        ("redelivered, suppressed", f"{report.suppressed:,}", None),
-        ("sending took", f"{report.send_seconds:.1f} s", None),
-        ("processing took", f"{metrics.process_seconds:.1f} s", None),
+        ("redeliveries suppressed", f"{report.suppressed:,}", None),
+        ("sending time", f"{report.send_seconds:.1f} s", None),
+        ("processing time", f"{metrics.process_seconds:.1f} s", None),
         (
             "events per second",
             f"{metrics.events_per_second:,.0f} (best second {metrics.peak_events_per_second:,.0f})",
@@ -64,7 +64,7 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
             f"p99 {_milliseconds(metrics.latency_p99_ms)}",
             None,
         ),
-        ("whole run", f"{report.seconds:.1f} s", None),
+        ("total time", f"{report.seconds:.1f} s", None),
     ]
     return table
 
@@ -80,14 +80,14 @@ def _milliseconds(value: float | None) -> str:
 
 
 def headline(report: Report) -> str:
-    """The verdict in one line."""
+    """Return the verdict in one line."""
     if report.passed:
         return "Every promise was kept."
-    return f"{len(report.verdict.broken)} promises or expectations were broken:"
+    return f"Broken promises or expectations: {len(report.verdict.broken)}"
 
 
 def summary(report: Report) -> RenderableType:
-    """The table for the terminal, with the diff below if something broke."""
+    """Return the table for the terminal, followed by faults, broken promises and events."""
     table = Table(show_header=False, title=f"Scenario {report.scenario}", title_justify="left")
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -106,7 +106,7 @@ def summary(report: Report) -> RenderableType:
 
 
 def fault_lines(report: Report) -> list[str]:
-    """What was done to the stack and when, one line each."""
+    """Return one numbered line per injected fault, with its time, kind and detail."""
     lines = []
     for number, fault in enumerate(report.faults, start=1):
         at = f"{report.offset(fault.began_us):.1f} s"
@@ -117,5 +117,5 @@ def fault_lines(report: Report) -> list[str]:
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the table."""
+    """Print the summary."""
     console.print(summary(report), soft_wrap=True)

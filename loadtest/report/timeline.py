@@ -1,4 +1,4 @@
-"""The timeline: throughput above, failures in the window below, the circuit's state shaded."""
+"""The timeline picture, with throughput, failures in the window and the circuit's state."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _STATE_COLORS = {"open": "#f4b6b0", "half_open": "#fbe2a8", "isolated": "#d9c3ea"}
-_STATE_NAMES = {"open": "circuit open", "half_open": "half open", "isolated": "isolated"}
+_STATE_NAMES = {"open": "circuit open", "half_open": "half-open", "isolated": "isolated"}
 _ENTERED = {
     "opened": "open",
     "half_opened": "half_open",
@@ -29,7 +29,7 @@ _FAULT = "#6a3d9a"
 
 
 def draw(report: Report) -> Figure:
-    """A figure of 10 by 5.6 inches; no window, no global state."""
+    """Return a figure of 10 by 5.6 inches, drawn without a window or global state."""
     figure = Figure(figsize=(10, 5.6), layout="constrained", facecolor="white")
     throughput, failures = figure.subplots(2, 1, sharex=True, height_ratios=(3, 2))
     end = _end(report)
@@ -65,12 +65,12 @@ def draw(report: Report) -> Figure:
 
 
 def write_png(report: Report, file: Path) -> None:
-    """Write the picture as PNG."""
+    """Write the timeline as PNG."""
     draw(report).savefig(file, format="png", dpi=110)
 
 
 def svg(report: Report) -> str:
-    """The picture as an SVG element for a page."""
+    """Return the timeline as an SVG element."""
     text = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": report.run}):
         draw(report).savefig(text, format="svg", metadata={"Date": None, "Creator": None})
@@ -99,7 +99,7 @@ def _draw_throughput(axes: Axes, report: Report) -> None:
 
 
 def _smoothed(rates: list[float], half: int = 2) -> list[float]:
-    """Means over about a second: batches make the single bins jump."""
+    """Return means over 1.25 s, because batches make single bins jump."""
     means = []
     for index in range(len(rates)):
         around = rates[max(0, index - half) : index + half + 1]
@@ -123,7 +123,7 @@ def _draw_failures(axes: Axes, report: Report) -> None:
 
 
 def state_spans(report: Report, end: float) -> Iterator[tuple[str, float, float]]:
-    """State, from and to, for each time in which the circuit was not closed."""
+    """Yield state, start and end, in seconds, of each period with the circuit not closed."""
     state, since = "closed", 0.0
     for transition in report.history:
         entered = _ENTERED.get(transition.event, state)
@@ -138,12 +138,12 @@ def state_spans(report: Report, end: float) -> Iterator[tuple[str, float, float]
 
 
 def _mark_faults(axes: Axes, report: Report) -> None:
-    """A numbered line for each fault, and a bar for as long as it lasted; the page has the list."""
+    """Draw a numbered line at the start of each fault, and a bar over its duration."""
     top = axes.get_xaxis_transform()
     for number, fault in enumerate(report.faults, start=1):
         began = report.offset(fault.began_us)
         axes.axvline(began, color=_FAULT, linewidth=0.9, linestyle=":", label="fault")
-        # In turns at three heights: faults that lie close together stay readable.
+        # Alternate between three heights, so that labels close together stay readable.
         height = 0.93 - 0.07 * (number % 3)
         if fault.ended_us is not None:
             ended = report.offset(fault.ended_us)

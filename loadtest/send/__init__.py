@@ -1,1 +1,1 @@
-"""The producer process that sends the ordered messages."""
+"""The producer process that sends the ordered events."""

@@ -1,4 +1,4 @@
-"""The parent's side of the producer's process: starts it, follows its reports, ends it."""
+"""The parent's side of the producer process, which starts, follows and ends the process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from loadtest.target.stack import PROJECT
 
 @dataclass(slots=True)
 class SendProgress:
-    """How far sending is; times are Unix seconds."""
+    """The progress of sending; times are Unix seconds."""
 
     acknowledged: int = 0
     started_at: float | None = None
@@ -23,19 +23,19 @@ class SendProgress:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will be sent, for better or worse."""
+        """Return whether sending has finished or failed."""
         return self.finished_at is not None or self.error is not None
 
     @property
     def seconds(self) -> float:
-        """How long sending took; 0 while it lasts."""
+        """The duration of sending; 0 until sending has finished."""
         if self.started_at is None or self.finished_at is None:
             return 0.0
         return self.finished_at - self.started_at
 
 
 class Sending:
-    """A running producer with live `progress`; leaving the context manager ends it."""
+    """A running producer process with live `progress`, ended on leaving the context manager."""
 
     def __init__(self, order: Order) -> None:
         self.progress = SendProgress()
@@ -74,7 +74,7 @@ class Sending:
     async def _follow(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None  # noqa: S101 - PIPE was asked for
         assert process.stderr is not None  # noqa: S101 - PIPE was asked for
-        complaints = asyncio.create_task(process.stderr.read())
+        errors = asyncio.create_task(process.stderr.read())
         async for line in process.stdout:
             report = json.loads(line)
             self.progress.acknowledged = report["acknowledged"]
@@ -83,7 +83,7 @@ class Sending:
                 self.progress.finished_at = report["at"]
             self.progress.error = report.get("error")
         code = await process.wait()
-        said = (await complaints).decode(errors="replace").strip()
+        output = (await errors).decode(errors="replace").strip()
         if not self.progress.over:
-            last = said.splitlines()[-1] if said else "it said nothing"
-            self.progress.error = f"its process ended with code {code}: {last}"
+            last = output.splitlines()[-1] if output else "no error output"
+            self.progress.error = f"the producer process exited with code {code}: {last}"

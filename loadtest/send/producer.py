@@ -1,14 +1,14 @@
-"""The producer's process: `python -m loadtest.send.producer` reads its order from standard input.
+"""The producer process `python -m loadtest.send.producer`, which reads an order from its input.
 
-A process of its own, because building 100,000 AMQP messages in Python takes the interpreter's lock
-for seconds, in which the watcher would see nothing. One client with one link sends batch after
-batch, so that a key's events arrive in the order of their counters; a batch that fails is sent
-again by the SDK before the next one, so order holds at the price of a possible
-repetition, which the verifier recognises by its sequence number.
+The producer is a separate process, because building 100,000 AMQP messages holds the interpreter's
+lock for seconds, during which the observer could not poll. One client with one link sends batch
+after batch, so that a key's events arrive in the order of their counters. The SDK retries a failed
+batch before it sends the next batch. Order therefore holds, but a batch may arrive twice. The
+verifier recognizes such a duplicate by its sequence number.
 
-Standard input: one line of JSON (`Order`); its end means that the parent is gone, and ends this
-process. Standard output: one line of JSON per report, `{"acknowledged": n, "started_at": s,
-"at": s}`, the last one with `"done": true`, or with `"error": text`.
+Standard input is one line of JSON (`Order`). When standard input ends, the parent has ended and the
+producer exits. Standard output is one line of JSON per report, `{"acknowledged": n,
+"started_at": s, "at": s}`. The last line also has `"done": true` or `"error": text`.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _PAUSE_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What to send where.
+    """The events to send and their destination.
 
     Attributes:
-        rate_per_second: 0 is as fast as possible.
-        namespace: the host to send to by identity, without a connection string.
-        retry_total: how often the SDK tries a batch again before it gives it up.
-        patience_seconds: how long a batch is sent again after the SDK gave it up; it gives up at
-            once when the hub is busy, whatever its retry options say.
+        rate_per_second: events per second, 0 for as fast as possible.
+        namespace: the host to connect to by identity, used without a connection string.
+        retry_total: the number of times that the SDK retries a batch.
+        patience_seconds: how long a batch is retried after the SDK has given up. The SDK ignores
+            its retry options and gives up at once when the hub is busy.
     """
 
     connection: str
@@ -60,12 +60,12 @@ class Order:
     retry_total: int = 4
 
     def to_json(self) -> str:
-        """One line, read by `from_json`."""
+        """Return the order as one line for `from_json`."""
         return json.dumps(dataclasses.asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> Order:
-        """Read what `to_json` wrote."""
+        """Return the order that `to_json` wrote."""
         values: dict[str, Any] = json.loads(text)
         workload = values.pop("workload")
         workload["scenario"] = Scenario(workload["scenario"])
@@ -76,14 +76,14 @@ class Client(Protocol):
     """The part of `EventHubProducerClient` that sends."""
 
     def create_batch(self, *, partition_key: str) -> EventDataBatch:
-        """An empty batch for one key."""
+        """Return an empty batch for one key."""
 
     def send_batch(self, event_data_batch: EventDataBatch) -> None:
-        """Return when the hub has acknowledged the batch."""
+        """Send the batch and return once the hub has acknowledged it."""
 
 
 def event(order: Order, key_index: int, counter: int) -> EventData:
-    """One event: key and counter in the body and in the properties."""
+    """Return one event, with key and counter in its body and its properties."""
     workload = order.workload
     key = workload.key_names[key_index]
     sent_at = time.time()
@@ -100,7 +100,7 @@ def event(order: Order, key_index: int, counter: int) -> EventData:
 
 
 def filled_batches(order: Order, client: Client) -> Iterator[EventDataBatch]:
-    """All batches in sending order; one that is full goes out early and a new one follows."""
+    """Yield all batches in sending order; a batch that exceeds the size limit is split."""
     for planned in order.workload.batches(order.events_per_batch):
         key = order.workload.key_names[planned.key_index]
         batch = client.create_batch(partition_key=key)
@@ -118,7 +118,7 @@ def filled_batches(order: Order, client: Client) -> Iterator[EventDataBatch]:
 
 
 def _sent(client: Client, batch: EventDataBatch, *, patient: bool) -> bool:
-    """Send a batch; False if that failed and may be tried again."""
+    """Send a batch; return False if sending failed and may be retried."""
     try:
         client.send_batch(batch)
     except EventHubError:
@@ -139,8 +139,7 @@ def send_all(
     """Send everything in order; `report` gets the number of acknowledged events after each batch.
 
     Raises:
-        EventHubError: a batch failed, after the SDK's retries (about ten seconds) and the order's
-            patience.
+        EventHubError: a batch failed after the SDK's retries (about 10 s) and the order's patience.
     """
     acknowledged = 0
     started = clock()
@@ -162,9 +161,9 @@ def _exit_with_parent() -> None:
 
 
 def main() -> int:
-    """Send what standard input orders; 0 if everything was acknowledged."""
+    """Send the order from standard input; return 0 if every event was acknowledged."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # The SDK logs every failed attempt with its traceback; the last one is reported below.
+    # The SDK logs each failed attempt with a traceback; the report has the last error.
     logging.getLogger("azure").setLevel(logging.CRITICAL)
     order = Order.from_json(sys.stdin.readline())
     threading.Thread(target=_exit_with_parent, daemon=True).start()

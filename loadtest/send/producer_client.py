@@ -1,4 +1,4 @@
-"""The producer's client, alone: its process starts without the other SDKs, which take a second."""
+"""The producer's client, kept apart because importing the other SDKs takes a second."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from azure.eventhub import EventHubProducerClient
 def event_hub_producer(
     connection: str, namespace: str, event_hub: str, **options: Any
 ) -> EventHubProducerClient:
-    """A client without coroutines, by connection string, or by identity where there is none."""
+    """Return a synchronous client, by connection string or, if that is "", by identity."""
     if connection:
         return EventHubProducerClient.from_connection_string(
             connection, eventhub_name=event_hub, **options

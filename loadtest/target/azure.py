@@ -1,4 +1,4 @@
-"""The deployed system as the load test's target: where it is, as `azd env get-values` tells it."""
+"""The endpoints of the deployed system, read from the output of `azd env get-values`."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ REQUIRED = (
 )
 MANAGEMENT = "https://management.azure.com"
 _SETTINGS = PROJECT / "infra" / "settings.json"
-"""The tunable settings as deployed; to read the app's own takes the right to see its secrets."""
+"""The deployed settings; reading the app's settings in Azure needs permission to its secrets."""
 
 
 def read_azure_endpoints(file: Path) -> Endpoints:
-    """Read a file of NAME="value" lines.
+    """Return the endpoints from a file of NAME="value" lines.
 
-    Hub and storage are reached by identity, or by connection string if the file has
+    Hub and storage are accessed by identity, or by connection string if the file has
     BREAKWATER_EVENT_HUB_CONNECTION or BREAKWATER_STORAGE_CONNECTION.
 
     Raises:
-        UsageError: there is none, or it lacks something; the message says what to do.
+        UsageError: the file does not exist or lacks a value; the message says how to write it.
     """
     try:
         values = _parse(file.read_text())
     except FileNotFoundError:
         raise UsageError(
-            f"{file} does not exist: write it with `azd env get-values > {file}`, or name another "
-            "with --endpoints"
+            f"{file} does not exist; write it with `azd env get-values > {file}`, or name another "
+            "file with --endpoints"
         ) from None
     needed = list(REQUIRED)
     if not values.get("EVENT_HUB_CONNECTION"):
@@ -43,10 +43,10 @@ def read_azure_endpoints(file: Path) -> Endpoints:
         needed += ["STORAGE_QUEUE_URI", "STORAGE_BLOB_URI"]
     if missing := [PREFIX + name for name in needed if not values.get(name)]:
         raise UsageError(
-            f"{file} lacks {', '.join(missing)}: write it with `azd env get-values > {file}` after "
+            f"{file} lacks {', '.join(missing)}; write it with `azd env get-values > {file}` after "
             "`azd provision`"
         )
-    # With a password in its URL Redis is somebody else's, or one that has keys.
+    # A URL with a password belongs to a Redis that is accessed by key instead of identity.
     by_identity = "@" not in values["REDIS_URL"]
     return Endpoints(
         redis_url=values["REDIS_URL"],
@@ -79,7 +79,7 @@ def _parse(text: str) -> dict[str, str]:
 
 
 def _deployed(values: Mapping[str, str], *, by_identity: bool) -> dict[str, str]:
-    """The app's settings as far as the load test and `breaker approve` need them."""
+    """Return the app's settings that the load test and `breaker approve` need."""
     settings: dict[str, str] = json.loads(_SETTINGS.read_text())
     return settings | {
         "REDIS_URL": values["REDIS_URL"],

@@ -1,4 +1,4 @@
-"""The SDKs' clients, by connection string or by identity: the same for a local stack and Azure."""
+"""The SDK clients for a local stack and Azure, by connection string or by identity."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _REDIS_SCOPE = "https://redis.azure.com/.default"
 
 
 async def poison_queue(endpoints: Endpoints, opened: AsyncExitStack, **options: Any) -> QueueClient:
-    """The poison queue."""
+    """Return a client for the poison queue, closed with `opened`."""
     name = endpoints.poison_queue
     if endpoints.storage_connection_string:
         client = QueueClient.from_connection_string(
@@ -30,7 +30,7 @@ async def poison_queue(endpoints: Endpoints, opened: AsyncExitStack, **options: 
 
 
 async def blob_service(endpoints: Endpoints, opened: AsyncExitStack) -> BlobServiceClient:
-    """The storage account's blobs."""
+    """Return a client for the storage account's blobs, closed with `opened`."""
     if endpoints.storage_connection_string:
         client = BlobServiceClient.from_connection_string(endpoints.storage_connection_string)
     else:
@@ -42,13 +42,13 @@ async def blob_service(endpoints: Endpoints, opened: AsyncExitStack) -> BlobServ
 async def blob_container(
     endpoints: Endpoints, name: str, opened: AsyncExitStack
 ) -> ContainerClient:
-    """One container."""
+    """Return a client for one container, closed with `opened`."""
     service = await blob_service(endpoints, opened)
     return service.get_container_client(name)
 
 
 def redis_options(endpoints: Endpoints) -> dict[str, Any]:
-    """What a Redis client takes besides the URL: who we are, if that is by identity."""
+    """Return the options of a Redis client besides the URL, which are the credentials."""
     if not endpoints.redis_by_identity:
         return {}
     from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
@@ -59,12 +59,12 @@ def redis_options(endpoints: Endpoints) -> dict[str, Any]:
 
 
 def async_redis(endpoints: Endpoints, **options: Any) -> redis.asyncio.Redis:
-    """A client for coroutines."""
+    """Return an asynchronous Redis client."""
     return redis.asyncio.Redis.from_url(endpoints.redis_url, **redis_options(endpoints), **options)
 
 
 async def management_headers(endpoints: Endpoints, opened: AsyncExitStack) -> dict[str, str]:
-    """What Azure Resource Manager wants to see; a local stack wants nothing."""
+    """Return the Authorization header for Azure Resource Manager; none for a local stack."""
     if not endpoints.is_azure:
         return {}
     credential = await opened.enter_async_context(DefaultAzureCredential())

@@ -1,4 +1,4 @@
-"""Where the stack under test listens, as `python -m local up` wrote it down."""
+"""The endpoints of the stack under test, as written by `python -m local up`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _REQUIRED = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoints:
-    """The parts of the stack that the load test talks to; secrets stay out of `repr`.
+    """The endpoints that the load test uses; `repr` leaves out the secrets.
 
     Attributes:
-        event_hub_namespace, storage_queue_uri, storage_blob_uri: used with an identity, where there
-            is no connection string.
-        redis_by_identity: whether the URL's user and password are an identity's.
-        deployed_settings: the app's settings, if no settings file has them.
+        event_hub_namespace, storage_queue_uri, storage_blob_uri: used with an identity if there is
+            no connection string.
+        redis_by_identity: whether the Redis client authenticates with an identity.
+        deployed_settings: the app's settings on Azure; None if the settings file has them.
     """
 
     redis_url: str = field(repr=False)
@@ -61,16 +61,18 @@ class Endpoints:
 
     @classmethod
     def read(cls, file: Path) -> Endpoints:
-        """Read `endpoints.json`.
+        """Return the endpoints from `endpoints.json`.
 
         Raises:
-            UsageError: there is none, or it lacks something; the message names it.
+            UsageError: the file does not exist, is invalid or lacks a value; the message says
+                which.
         """
         try:
             values: dict[str, Any] = json.loads(file.read_text())
         except FileNotFoundError:
             raise UsageError(
-                f"no stack is running: {file} does not exist (start one with `python -m local up`)"
+                f"no stack is running, because {file} does not exist; "
+                "start a stack with `python -m local up`"
             ) from None
         except ValueError as error:
             raise UsageError(f"{file} is not JSON: {error}") from None
@@ -91,20 +93,20 @@ class Endpoints:
 
     @property
     def is_azure(self) -> bool:
-        """Whether this is the deployed system, which has no state directory to look into."""
+        """Return whether the target is on Azure, where there is no state directory."""
         return self.deployed_settings is not None
 
     @property
     def redis_address(self) -> str:
-        """Host and port, without the password that the URL may hold."""
+        """The host and port of Redis, without the URL's password."""
         url = urlsplit(self.redis_url)
         return f"{url.hostname}:{url.port or 6379}"
 
     def app_settings(self) -> dict[str, str]:
-        """The app's settings, as deployed or from the settings file's `Values`.
+        """Return the app's settings, as deployed or from the settings file's `Values`.
 
         Raises:
-            UsageError: the file is missing or has another form.
+            UsageError: the file is missing or invalid.
         """
         if self.deployed_settings is not None:
             return dict(self.deployed_settings)

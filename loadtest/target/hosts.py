@@ -1,4 +1,4 @@
-"""The function host's instances, as they register themselves in the state directory."""
+"""The function host's instances, as registered in the state directory."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from loadtest.errors import StackError
 
 @dataclass(frozen=True, slots=True)
 class HostInstance:
-    """One living host process."""
+    """One running host process."""
 
     pid: int
     instance: str
 
 
 def host_instances(state_dir: Path) -> list[HostInstance]:
-    """The instances that are registered and alive, by instance."""
+    """Return the registered instances that are running, sorted by instance name."""
     found = []
     for file in (state_dir / "hosts").glob("*.json"):
         try:
             values = json.loads(file.read_text())
             instance = HostInstance(int(values["pid"]), str(values["instance"]))
         except (OSError, ValueError, KeyError):
-            continue  # being removed at this moment
+            continue  # the instance is removing the file
         if psutil.pid_exists(instance.pid):
             found.append(instance)
     return sorted(found, key=lambda host: host.instance)
 
 
 def kill_one(state_dir: Path) -> HostInstance:
-    """Send SIGKILL to the first instance, so that it can neither finish nor release anything.
+    """Send SIGKILL to the first instance, so that it cannot release its leases.
 
     Raises:
-        StackError: none is alive.
+        StackError: no instance is running.
     """
     for host in host_instances(state_dir):
         if signal_host(host, signal.SIGKILL):
@@ -48,7 +48,7 @@ def kill_one(state_dir: Path) -> HostInstance:
 
 
 def signal_host(host: HostInstance, number: signal.Signals) -> bool:
-    """Signal an instance; False if it has ended already."""
+    """Signal an instance; return False if the instance has already ended."""
     try:
         os.kill(host.pid, number)
     except ProcessLookupError:

@@ -1,4 +1,4 @@
-"""The names of the Redis keys that a load test reads."""
+"""The names of the Redis keys that a load test uses."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True)
 class Keys:
-    """Names of the Redis keys of one run and one circuit."""
+    """The names of the Redis keys of one run and one circuit."""
 
     run: str
     circuit_name: str
     event_keys: Sequence[str] = field(repr=False)
 
     def ledger(self, name: str) -> str:
-        """A key of this run's ledger."""
+        """Return the name of a key of the run's ledger."""
         return f"ledger:{{{self.run}}}:{name}"
 
     def circuit(self, name: str) -> str:
-        """A key of the circuit."""
+        """Return the name of a key of the circuit."""
         return f"breaker:{{{self.circuit_name}}}:{name}"

@@ -1,4 +1,4 @@
-"""The host's own notes in blob storage: who owns which partition, and the checkpoints."""
+"""The partition owners and checkpoints that the host keeps in blob storage."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CONTAINER = "azure-webjobs-eventhub"
 
 
 async def read_owners(endpoints: Endpoints, group: str) -> dict[str, str]:
-    """Partition → owner id, for the owned partitions; empty if storage does not answer."""
+    """Return partition → owner id of the owned partitions; empty if storage does not respond."""
     infix = f"/{endpoints.event_hub_name}/{group}/ownership/".lower()
     owners: dict[str, str] = {}
     try:
@@ -29,10 +29,12 @@ async def read_owners(endpoints: Endpoints, group: str) -> dict[str, str]:
 
 
 async def delete_checkpoints(endpoints: Endpoints, group: str) -> int:
-    """Delete the checkpoints of a consumer group; how many. Its next owner starts at the beginning.
+    """Delete the checkpoints of a consumer group and return their number.
+
+    The next owner of each partition starts at the first event.
 
     Raises:
-        AzureError: storage does not answer.
+        AzureError: storage does not respond.
     """
     infix = f"/{endpoints.event_hub_name}/{group}/checkpoint/".lower()
     async with AsyncExitStack() as opened:

@@ -1,9 +1,10 @@
-"""A private local stack for one run, started and stopped by command line as a stranger would.
+"""A private local stack for one run, started and stopped by its public commands.
 
-Two children, each in a session of its own so that Ctrl-C reaches only us: `python -m local up`
-(Redis, Azurite, Event Hubs, cloud, console) and `python -m local host` (the function app). Both
-hold the other end of a pipe on their standard input (`--lifeline`), so that they end even when we
-are killed. Stopping goes in the opposite order and proves that no process is left.
+The stack has two child processes, `python -m local up` (Redis, Azurite, Event Hubs, cloud, console)
+and `python -m local host` (the function app). Each child has its own session, so that Ctrl-C
+reaches only the load test. Each child also ends when its standard input is closed (`--lifeline`),
+so that it ends even if the load test is killed. The children are stopped in reverse order, and a
+process that is left afterwards is an error.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import host_instances
 
 PROJECT = Path(__file__).resolve().parents[2]
-"""Where `python -m local` and the other commands run."""
+"""The working directory of `python -m local` and the other commands."""
 
 _START_SECONDS = 90.0
 _STOP_SECONDS = 30.0
@@ -35,7 +36,7 @@ _LOG_LINES = 15
 
 
 class Child:
-    """One supervisor process, its log file and everything that it started."""
+    """One supervisor process with its log file and descendants."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
         self.name = name
@@ -60,16 +61,16 @@ class Child:
         """Raise StackError with the end of the log if the process has ended."""
         if self.process.returncode is not None:
             raise StackError(
-                f"`local {self.name}` ended with code {self.process.returncode}; {self.tail()}"
+                f"`local {self.name}` exited with code {self.process.returncode}; {self.tail()}"
             )
 
     def tail(self) -> str:
-        """The end of the log, for an error message."""
+        """Return the end of the log, for an error message."""
         lines = self.log.read_text(errors="replace").strip().splitlines()[-_LOG_LINES:]
         return f"the end of {self.log}:\n" + "\n".join(f"  {line}" for line in lines)
 
     def family(self) -> set[psutil.Process]:
-        """This process and its living descendants."""
+        """Return the process and its running descendants."""
         try:
             parent = psutil.Process(self.process.pid)
             return {parent, *parent.children(recursive=True)}
@@ -77,7 +78,7 @@ class Child:
             return set()
 
     async def stop(self) -> None:
-        """End the process: politely, and after half a minute not so."""
+        """Terminate the process with SIGTERM, and after 30 s with SIGKILL."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         if self.process.returncode is None:
@@ -92,10 +93,10 @@ class Child:
 
 
 class Stack:
-    """An async context manager: entering starts the stack, leaving stops it.
+    """A private stack, started and stopped by an async context manager.
 
     Raises:
-        StackError: something did not start (after 90 s), died, or stayed behind.
+        StackError: a process did not start within 90 s, died, or was left after stopping.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -107,9 +108,9 @@ class Stack:
 
     @property
     def endpoints(self) -> Endpoints:
-        """Where the stack listens, once it was entered."""
+        """The endpoints of the stack, once started."""
         if self._endpoints is None:
-            raise StackError("the stack is not started")
+            raise StackError("the stack has not been started")
         return self._endpoints
 
     async def __aenter__(self) -> Self:
@@ -124,7 +125,7 @@ class Stack:
         await self._stop()
 
     def check(self) -> None:
-        """Raise StackError if a part has died."""
+        """Raise StackError if a child process has ended."""
         for child in self._children:
             child.check()
 
@@ -143,7 +144,7 @@ class Stack:
             "up",
             *("--foreground", "--lifeline", "--ephemeral-ports"),
             *("--state-dir", str(self.state_dir), "--partitions", str(settings.partitions)),
-            # A stop as slow as Azure's: until it has its effect, the gate alone holds events.
+            # Stop the app as slowly as Azure does; until then the gate alone holds events.
             *(
                 "--stop-seconds",
                 str(_SLOW_STOP_SECONDS if settings.scenario is Scenario.OUTAGE else 0),
@@ -161,7 +162,7 @@ class Stack:
         )
 
     async def add_host(self) -> None:
-        """Start one more host instance, under a supervisor of its own; does not wait for it."""
+        """Start another host instance under its own supervisor, without waiting for it."""
         await self._host(1)
 
     async def _host(self, instances: int) -> None:
@@ -189,7 +190,8 @@ class Stack:
                     await asyncio.sleep(0.05)
         except TimeoutError:
             raise StackError(
-                f"waited {_START_SECONDS:g} s for {what}; {self._children[-1].tail()}"
+                f"timed out after {_START_SECONDS:g} s waiting for {what}; "
+                f"{self._children[-1].tail()}"
             ) from None
 
     async def _stop(self) -> None:
@@ -204,11 +206,11 @@ class Stack:
                 process.kill()
         if alive:
             names = ", ".join(f"{process.pid} ({process.name()})" for process in alive)
-            raise StackError(f"processes were left behind and had to be killed: {names}")
+            raise StackError(f"processes were left running and have been killed: {names}")
 
 
 def processes_naming(directory: Path) -> set[psutil.Process]:
-    """Processes whose command line names this directory; not this process itself."""
+    """Return the other processes whose command line contains a directory."""
     found = set()
     for process in psutil.process_iter(["cmdline"]):
         if process.pid == os.getpid():
@@ -219,13 +221,11 @@ def processes_naming(directory: Path) -> set[psutil.Process]:
 
 
 def _fresh_directory(parent: Path) -> Path:
-    """A new directory named after this process; those of processes long gone are removed."""
+    """Make a directory named after this process; remove directories of ended processes."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(
-            f"--report takes a file in a directory that can be written: {error}"
-        ) from None
+        raise UsageError(f"--report takes a file in a writable directory ({error})") from None
     for old in parent.iterdir():
         owner = old.name.partition("-")[0]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):

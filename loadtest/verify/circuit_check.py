@@ -1,20 +1,20 @@
-"""What the circuit did, from its history, its alerts and the times of the first downstream calls.
+"""The check of the circuit by its history, its alerts and the times of downstream calls.
 
-Definitions, all on the Redis server's clock:
+Definitions, with all times by the Redis server's clock:
 
-- An event *starts* with its first downstream call: an entry in the ledger or a refused call.
-- It *started while open* if that lies between `opened_at + GRACE_US` and the transition that ends
-  the opening (`half_opened` or `closed`). The grace of one second is clause C5's: an instance that
-  misses the push learns of the opening by polling, within a second.
-- `calls_while_open` counts every downstream call, not only first ones, after `CALL_GRACE_US`: by
-  then the attempts of events that were in flight at the opening have ended.
-- `last_start_after_open_ms` is the latest start inside the grace, counted from the opening: how
-  long the news really took.
-- `stop_seconds` runs from the first opening to the first event handled after it ended.
-- `resumed`: the circuit is closed at the end and events were handled after the last opening ended.
-  An opening that was caused by the last events of all leaves nothing to resume with: if no event is
-  missing, it is enough that events were handled after the first one, and the circuit may be
-  half-open at the end. None if it never opened.
+- An event *starts* with its first downstream call, which is a ledger entry or a refused call.
+- An event *started while open* if its start lies between `opened_at + GRACE_US` and the transition
+  that ends the opening (`half_opened` or `closed`). The grace of 1 s comes from clause C5, because
+  an instance that misses the push detects the opening by polling within 1 s.
+- `calls_while_open` counts every downstream call after `CALL_GRACE_US`, including retries. By then
+  the attempts of events in flight at the opening have ended.
+- `last_start_after_open_ms` is the time from the opening to the latest start within the grace. The
+  value shows how long the instances really took to detect the opening.
+- `stop_seconds` is the time from the first opening to the first event handled after it ended.
+- `resumed` is true if the circuit is closed at the end and events were handled after the last
+  opening had ended. If the last events of the run open the circuit, no event is left to resume
+  with. If no event is missing, `resumed` therefore only requires events handled after the first
+  opening, and the circuit may be half-open. `resumed` is None if the circuit never opened.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ OPENED_ALERT = "breakwater.circuit.opened"
 
 @dataclass(slots=True)
 class Opening:
-    """One opening of the circuit; `ended_us` is None while it lasts."""
+    """One opening of the circuit; `ended_us` is None until the opening ends."""
 
     generation: int
     opened_us: int
     ended_us: int | None = None
 
     def forbids(self, at_us: int) -> bool:
-        """Whether no event may start at this time."""
+        """Return whether no event may start at a time."""
         return at_us >= self.opened_us + GRACE_US and (
             self.ended_us is None or at_us < self.ended_us
         )
 
     def within_grace(self, at_us: int) -> bool:
-        """Whether this time lies after the opening and before the grace ran out."""
+        """Return whether a time lies between the opening and the end of the grace."""
         end = self.opened_us + GRACE_US
         return self.opened_us < at_us < (end if self.ended_us is None else min(end, self.ended_us))
 
     def age_text(self, at_us: int) -> str:
-        """Return how long after the opening a time lies, in words."""
+        """Return the time since the opening as text."""
         after_ms = (at_us - self.opened_us) / 1000
         return f"{after_ms:,.0f} ms after generation {self.generation} opened"
 
 
 def openings_of(history: Iterable[Transition]) -> list[Opening]:
-    """The openings in a history, oldest first."""
+    """Return the openings in a history, oldest first."""
     openings: list[Opening] = []
     for transition in history:
         if transition.event == "opened":
@@ -70,7 +70,7 @@ def openings_of(history: Iterable[Transition]) -> list[Opening]:
 
 
 class CircuitCheck:
-    """Takes every start and every handled event once, then gives its verdict."""
+    """A check that receives each start, call and handled event once and then returns a verdict."""
 
     def __init__(self, history: Sequence[Transition], diff: Diff) -> None:
         self._openings = openings_of(history)
@@ -81,7 +81,7 @@ class CircuitCheck:
         self._first_handled_us: list[int | None] = [None] * len(self._openings)
 
     def called(self, key: str, counter: int, at_us: int) -> None:
-        """Note any downstream call."""
+        """Record a downstream call."""
         for opening in self._openings:
             if opening.forbids(at_us - (CALL_GRACE_US - GRACE_US)) and opening.forbids(at_us):
                 self._calls_while_open += 1
@@ -89,7 +89,7 @@ class CircuitCheck:
                 self._diff.add("called while open", f"{subject} {opening.age_text(at_us)}")
 
     def started(self, key: str, counter: int, at_us: int) -> None:
-        """Note an event's first downstream call."""
+        """Record an event's first downstream call."""
         for opening in self._openings:
             if opening.forbids(at_us):
                 self._started_while_open += 1
@@ -101,7 +101,7 @@ class CircuitCheck:
                     self._last_start_us = late_us
 
     def handled(self, at_us: int) -> None:
-        """Note when an event was handled."""
+        """Record the time at which an event was handled."""
         for index, opening in enumerate(self._openings):
             if opening.ended_us is not None and at_us > opening.ended_us:
                 first = self._first_handled_us[index]
@@ -109,7 +109,7 @@ class CircuitCheck:
                     self._first_handled_us[index] = at_us
 
     def verdict(self, alerts: Sequence[Alert], state: str, *, missing: bool) -> CircuitVerdict:
-        """The circuit's figures; `missing`: some events are neither handled nor poisoned."""
+        """Return the circuit's figures; `missing` is whether events were lost."""
         openings = self._openings
         stop_seconds = None
         resumed = None
@@ -135,20 +135,23 @@ class CircuitCheck:
 
 
 def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list[str]:
-    """What the circuit did not keep to, one line each."""
+    """Return one line for each promise or expectation that the circuit broke."""
     broken: list[str] = []
     least, most = expectation.least_openings, expectation.most_openings
     if circuit.opened < least or (most is not None and circuit.opened > most):
         wanted = str(least) if least == most else f"at least {least}"
-        broken.append(f"the circuit opened {circuit.opened} times, expected {wanted}")
+        broken.append(f"openings of the circuit: {circuit.opened}, expected {wanted}")
     if circuit.alerts != circuit.opened:
         broken.append(
-            f"{circuit.alerts} alerts for {circuit.opened} openings: exactly one id per opening"
+            f"alerts with distinct ids: {circuit.alerts}, expected one for each of "
+            f"{circuit.opened} openings"
         )
     if circuit.started_while_open:
         broken.append(f"{circuit.started_while_open} events started while the circuit was open")
     if circuit.calls_while_open:
-        broken.append(f"{circuit.calls_while_open} calls reached the downstream while it was open")
+        broken.append(
+            f"{circuit.calls_while_open} calls reached the downstream while the circuit was open"
+        )
     if circuit.resumed is False:
         broken.append("processing did not resume after the last opening")
     if circuit.state != "closed" and not (circuit.state == "half_open" and circuit.resumed):

@@ -1,4 +1,4 @@
-"""Gathers the evidence after a run: from Redis, the poison queue and the Event Grid topic."""
+"""The collector of evidence from Redis and the Event Grid topic after a run."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
 
 
 def connect(endpoints: Endpoints) -> AbstractContextManager[redis.Redis]:
-    """A client whose answers are text, closed on leaving."""
+    """Return a Redis client with text responses, closed on leaving the context manager."""
     options = redis_options(endpoints)
     return redis.Redis.from_url(endpoints.redis_url, decode_responses=True, **options)
 
 
 def read_ledgers(client: redis.Redis, keys: Keys) -> Iterator[tuple[str, list[LedgerEntry]]]:
-    """Every ledger of the run, one key in memory at a time; keys never sent come last."""
+    """Yield each key's ledger, one in memory at a time; keys that were never sent come last."""
     expected = set(keys.event_keys)
     prefix = keys.ledger("key:")
     for key in keys.event_keys:
@@ -36,7 +36,7 @@ def read_ledgers(client: redis.Redis, keys: Keys) -> Iterator[tuple[str, list[Le
 
 
 def _literal(prefix: str) -> str:
-    """The prefix with the characters escaped that mean something in a Redis pattern."""
+    """Return the prefix with the special characters of a Redis pattern escaped."""
     return "".join(f"\\{char}" if char in "*?[]\\^" else char for char in prefix)
 
 
@@ -45,12 +45,12 @@ def _entries(client: redis.Redis, name: str) -> list[LedgerEntry]:
 
 
 def read_refused(client: redis.Redis, keys: Keys) -> list[RefusedCall]:
-    """The calls that the outage refused."""
+    """Return the calls that the outage refused."""
     return [RefusedCall.parse(str(text)) for text in client.lrange(keys.ledger("refused"), 0, -1)]
 
 
 def read_history(client: redis.Redis, keys: Keys, after_generation: int) -> list[Transition]:
-    """The circuit's transitions of generations above `after_generation`, oldest first."""
+    """Return the circuit's transitions of generations above `after_generation`, oldest first."""
     entries: Any = client.xrange(keys.circuit("history"))
     transitions = [
         Transition(
@@ -65,24 +65,25 @@ def read_history(client: redis.Redis, keys: Keys, after_generation: int) -> list
 
 
 def read_accepted_alerts(client: redis.Redis, keys: Keys, after_generation: int) -> list[Alert]:
-    """The alerts of openings that Event Grid has accepted, where it cannot be asked for them.
+    """Return the opening alerts that Event Grid has accepted, derived from history and outbox.
 
-    A transition is written together with its alert, which leaves the outbox once it is accepted.
+    The circuit writes each transition together with its alert. The alert is removed from the outbox
+    once Event Grid has accepted it.
     """
     waiting: Any = client.xrange(keys.circuit("outbox"))
-    unheard = {int(fields["generation"]) for _, fields in waiting if fields["event"] == "opened"}
+    unsent = {int(fields["generation"]) for _, fields in waiting if fields["event"] == "opened"}
     return [
         Alert(f"{keys.circuit_name}:{each.generation}:opened", OPENED_ALERT, each.generation)
         for each in read_history(client, keys, after_generation)
-        if each.event == "opened" and each.generation not in unheard
+        if each.event == "opened" and each.generation not in unsent
     ]
 
 
 async def read_alerts(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
-    """What Event Grid received about generations above `after_generation`.
+    """Return the alerts about generations above `after_generation` that Event Grid received.
 
-    The local topic endpoint lists its events at `…/events` beside the `…/api/events` to which they
-    are published. Azure's cannot be asked; there the outbox tells what was accepted.
+    The local topic endpoint takes events at `…/api/events` and lists them at `…/events`. Azure's
+    topic endpoint cannot list events, so that the outbox is read instead.
     """
     if endpoints.is_azure:
         return await asyncio.to_thread(_accepted, endpoints, keys, after_generation)

@@ -1,4 +1,4 @@
-"""What was found outside the system, as plain values: the verifier's whole input."""
+"""The evidence collected outside the system, as plain values for the verifier."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from loadtest.plan.workload import Expectation, Workload
 
 
 class LedgerEntry(NamedTuple):
-    """One handled event, in the order of its key's ledger.
-
-    `enqueued_ms` is the event hub's clock, `appended_us` Redis's.
-    """
+    """One handled event; `enqueued_ms` is by the event hub's clock, `appended_us` by Redis's."""
 
     counter: int
     partition: str
@@ -26,7 +23,7 @@ class LedgerEntry(NamedTuple):
         """Read `<counter> <partition> <sequence> <enqueued_ms> <appended_us>`.
 
         Raises:
-            ValueError: the text has another form.
+            ValueError: the text has a different format.
         """
         try:
             counter, partition, sequence, enqueued_ms, appended_us = text.split(" ")
@@ -36,7 +33,7 @@ class LedgerEntry(NamedTuple):
 
 
 class RefusedCall(NamedTuple):
-    """A call that the downstream refused during an outage; `at_us` is Redis's clock."""
+    """A call that the downstream refused during an outage; `at_us` is by Redis's clock."""
 
     key: str
     counter: int
@@ -49,7 +46,7 @@ class RefusedCall(NamedTuple):
         r"""Read `<key>\t<counter>\t<partition>\t<sequence>\t<us>`.
 
         Raises:
-            ValueError: the text has another form.
+            ValueError: the text has a different format.
         """
         try:
             key, counter, partition, sequence, at_us = text.rsplit("\t", 4)
@@ -59,7 +56,7 @@ class RefusedCall(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """One entry of the circuit's history stream; `at_us` is Redis's clock."""
+    """One entry of the circuit's history stream; `at_us` is by Redis's clock."""
 
     event: str
     generation: int
@@ -77,24 +74,24 @@ class Alert(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Everything the verdict rests on.
+    """The evidence for the verdict.
 
     Attributes:
-        workload: what was to be sent.
-        sent: events acknowledged to the producer: key → n, meaning counters 1 to n.
-        unconfirmed: key → m > n: counters n + 1 to m were sent but never acknowledged, so they may
-            be there or not.
+        workload: the planned events.
+        sent: key → n; the hub acknowledged the counters 1 to n.
+        unconfirmed: key → m, at least n; the counters n + 1 to m may have been sent, but were not
+            acknowledged.
         ledgers: key → entries in order; read once, one key at a time.
-        refused: the calls an outage refused.
+        refused: the calls that an outage refused.
         poison: the poison messages of this run, as parsed JSON documents.
         parked: parked events as (key, counter).
         history: the circuit's transitions of this run, oldest first.
-        alerts: what reached the Event Grid topic during this run.
-        circuit_state: the state at the end.
-        expectation: what else had to happen.
+        alerts: the alerts that reached the Event Grid topic during this run.
+        circuit_state: the circuit's state at the end.
+        expectation: the openings and duplicates that the scenario expects.
         max_attempts: attempts after which a failing event is poisoned.
-        kills: host processes killed on purpose; a poison message may then be there twice.
-        suppressed: appends that the ledger refused because it had them already.
+        kills: host processes killed by the run; an event may then be in the poison queue twice.
+        suppressed: appends that the ledger suppressed because the event was already there.
     """
 
     workload: Workload

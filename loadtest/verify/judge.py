@@ -1,4 +1,4 @@
-"""Gathers the evidence of a run from outside, and has it verified."""
+"""The judge, which collects the evidence of a run and passes it to the verifier."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from loadtest.verify.verifier import verify
 
 
 class Judge:
-    """Comes to verdicts on one run."""
+    """A judge of one run, which may be asked repeatedly."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class Judge:
         injection: FaultInjection,
         after_generation: int,
     ) -> Verdict:
-        """What can be said now; of the circuit only what came after that generation counts."""
+        """Return the current verdict, ignoring circuit history up to `after_generation`."""
         poison = await read_poison_queue(self._endpoints, self._keys.run)
         alerts = await read_alerts(self._endpoints, self._keys, after_generation)
         workload, size = self._workload, self._settings.events_per_batch
@@ -86,7 +86,7 @@ class Judge:
 
 
 def repetitions(verdict: Verdict) -> int:
-    """How many of what the watching counted are repetitions."""
+    """Return how many entries counted by the observer do not account for a sent event."""
     return (
         verdict.duplicates
         + verdict.producer_duplicates

@@ -1,4 +1,4 @@
-"""Speed: throughput and latency, from the times in the ledger."""
+"""Throughput and latency, from the times in the ledger."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ BIN_US = 250_000
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """Figures of one run.
+    """The throughput and latency of one run.
 
     Attributes:
-        handled_by_bin: Redis time in bins of 250 ms → events handled in it.
+        handled_by_bin: bin of 250 ms of Redis time → events handled in the bin.
         process_seconds: from the first handled event to the last, pauses included.
-        events_per_second: handled events by `process_seconds`.
-        peak_events_per_second: the best second, of those that begin with a bin.
-        latency_p50_ms: from the event hub's enqueued time to the ledger; half of the events.
-        latency_p99_ms: the same for 99 of 100.
+        events_per_second: handled events divided by `process_seconds`.
+        peak_events_per_second: the most events in four successive bins.
+        latency_p50_ms: the median time from the event hub's enqueued time to the ledger entry.
+        latency_p99_ms: the 99th percentile of the same time.
     """
 
     handled_by_bin: dict[int, int]
@@ -34,7 +34,7 @@ class Metrics:
 
 
 def measure(ledgers: Iterable[tuple[str, Sequence[LedgerEntry]]]) -> Metrics:
-    """Read each ledger once."""
+    """Return the metrics; each ledger is read once."""
     bins: defaultdict[int, int] = defaultdict(int)
     latencies = array("d")
     first_us: int | None = None
@@ -63,7 +63,7 @@ def measure(ledgers: Iterable[tuple[str, Sequence[LedgerEntry]]]) -> Metrics:
 
 
 def percentile(ordered: Sequence[float], percent: int) -> float | None:
-    """The nearest-rank percentile of sorted values; None if there are none."""
+    """Return the nearest-rank percentile of sorted values; None without values."""
     if not ordered:
         return None
     rank = -(-percent * len(ordered) // 100)

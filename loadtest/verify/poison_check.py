@@ -1,4 +1,4 @@
-"""Whether the poison queue holds exactly the faulty events, each with all that a redrive needs."""
+"""The check that a poison message has every field that a redrive needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TIME_FIELDS = ("enqueued_time", "first_attempt_time", "last_attempt_time")
 
 
 def identify(message: Mapping[str, Any]) -> tuple[str, int] | None:
-    """Key and counter of a poison message's event, or None if the message has none."""
+    """Return the key and counter of a poison message's event, or None if they are missing."""
     properties = message.get("properties")
     if not isinstance(properties, Mapping):
         return None
@@ -29,9 +29,9 @@ def identify(message: Mapping[str, Any]) -> tuple[str, int] | None:
 def problems(
     message: Mapping[str, Any], key: str, counter: int, fault: Fault | None, max_attempts: int
 ) -> list[str]:
-    """What is missing or wrong in the poison message of this event."""
+    """Return a line for each missing or wrong field in the poison message of an event."""
     found = [
-        f"{name} is {message.get(name)!r}, expected a text that is not empty"
+        f"{name} is {message.get(name)!r}, expected a non-empty text"
         for name in _TEXT_FIELDS
         if not (isinstance(message.get(name), str) and message[name])
     ]
@@ -73,10 +73,10 @@ def _property_problems(properties: object, fault: Fault | None) -> list[str]:
         return [f"properties is {properties!r}, expected the application properties"]
     found = []
     if not properties.get("run"):
-        found.append("properties lacks run")
+        found.append("properties.run is missing")
     simulate = properties.get("simulate")
     if simulate != (None if fault is None else fault.value):
-        found.append(f"properties.simulate is {simulate!r}, but {fault!r} was sent")
+        found.append(f"properties.simulate is {simulate!r}, expected {fault!r}")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Reads the poison queue without taking anything out of it."""
+"""The reader of the poison queue, which leaves every message in the queue."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from loadtest.target.clients import blob_service, poison_queue
 from loadtest.target.endpoints import Endpoints
 
 _HIDDEN_SECONDS = 120
-_GIVEN_BACK_AT_ONCE = 16
-_LOOKS = 50
+_CONCURRENT_RELEASES = 16
+_MOST_POLLS = 50
 _PAUSE_SECONDS = 0.2
 
 
 async def read_poison_queue(endpoints: Endpoints, run: str) -> list[Mapping[str, Any]]:
-    """The poison documents of one run, claim-check blobs fetched, in no particular order.
+    """Return the poison documents of one run, with claim-check blobs fetched, in any order.
 
-    Every message is received, which hides it, and then made visible again, so the queue stays as it
-    was (but for the dequeue counts). What is no JSON document in base64 is no message of this run.
+    Each message is received with a visibility timeout and then made visible again, so that only its
+    dequeue count changes. Messages that are not JSON in base64 are ignored.
     """
     async with AsyncExitStack() as stack:
         queue = await poison_queue(endpoints, stack)
@@ -38,7 +38,7 @@ async def read_poison_queue(endpoints: Endpoints, run: str) -> list[Mapping[str,
             await _receive_the_rest(queue, messages)
             documents = [await _document(blobs, message.content) for message in messages]
         finally:
-            await _give_back(queue, messages)
+            await _release(queue, messages)
     return [document for document in documents if _run_of(document) == run]
 
 
@@ -55,8 +55,8 @@ async def _receive_all(queue: QueueClient) -> list[QueueMessage]:
 
 
 async def _receive_the_rest(queue: QueueClient, messages: list[QueueMessage]) -> None:
-    """Wait for what somebody else holds, as a console does for a moment when it shows the queue."""
-    for _ in range(_LOOKS):
+    """Wait for messages that another reader holds, such as a console that shows the queue."""
+    for _ in range(_MOST_POLLS):
         if len(messages) >= await _count(queue):
             return
         await asyncio.sleep(_PAUSE_SECONDS)
@@ -64,7 +64,7 @@ async def _receive_the_rest(queue: QueueClient, messages: list[QueueMessage]) ->
 
 
 async def _count(queue: QueueClient) -> int:
-    """How many there are, whoever holds them."""
+    """Return the number of messages, including those that a reader holds."""
     try:
         properties = await queue.get_queue_properties()
     except ResourceNotFoundError:
@@ -72,15 +72,15 @@ async def _count(queue: QueueClient) -> int:
     return int(properties.approximate_message_count or 0)
 
 
-async def _give_back(queue: QueueClient, messages: list[QueueMessage]) -> None:
-    limit = asyncio.Semaphore(_GIVEN_BACK_AT_ONCE)
+async def _release(queue: QueueClient, messages: list[QueueMessage]) -> None:
+    limit = asyncio.Semaphore(_CONCURRENT_RELEASES)
 
-    async def give_back(message: QueueMessage) -> None:
+    async def release(message: QueueMessage) -> None:
         async with limit:
-            # By id: with the message itself its content would be written back, too.
+            # Pass the id, because passing the message would write its content again.
             await queue.update_message(message.id, message.pop_receipt, visibility_timeout=0)
 
-    await asyncio.gather(*(give_back(message) for message in messages))
+    await asyncio.gather(*(release(message) for message in messages))
 
 
 async def _document(blobs: BlobServiceClient, text: str) -> Mapping[str, Any]:

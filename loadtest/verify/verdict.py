@@ -1,4 +1,4 @@
-"""The outcome of a verification: figures, broken promises and the lines that name the events."""
+"""The outcome of a verification, with figures, broken promises and affected events."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ LINES_PER_FINDING = 20
 
 
 class Diff:
-    """Readable lines per finding, the first ones in full and the rest as a number."""
+    """The affected events as text, with at most LINES_PER_FINDING lines per finding."""
 
     def __init__(self) -> None:
         self._lines: dict[str, list[str]] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, finding: str, line: str) -> None:
-        """Note one case of a finding (`lost`, `duplicate`, ...)."""
+        """Record one case of a finding (`lost`, `duplicate`, …)."""
         self._counts[finding] = self._counts.get(finding, 0) + 1
         lines = self._lines.setdefault(finding, [])
         if len(lines) < LINES_PER_FINDING:
             lines.append(f"{finding}: {line}")
 
     def count(self, finding: str) -> int:
-        """How many cases of a finding there are, shown or not."""
+        """Return the number of cases of a finding, shown or not."""
         return self._counts.get(finding, 0)
 
     def lines(self) -> tuple[str, ...]:
-        """All lines, findings in the order in which they first appeared."""
+        """Return all lines, with findings in the order of their first cases."""
         shown: list[str] = []
         for finding, lines in self._lines.items():
             shown += lines
@@ -37,7 +37,7 @@ class Diff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CircuitVerdict:
-    """What the circuit did; see `loadtest.verify.circuit_check` for the definitions."""
+    """The circuit's figures, as defined in `loadtest.verify.circuit_check`."""
 
     opened: int = 0
     alerts: int = 0
@@ -51,10 +51,10 @@ class CircuitVerdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What became of the events that were sent.
+    """The outcome of the events that were sent.
 
-    `handled`, `poisoned` and `parked` count distinct events; `broken` has one line for each promise
-    or expectation that did not hold, `diff` names the events concerned.
+    `handled`, `poisoned` and `parked` count distinct events. `broken` has one line for each broken
+    promise or expectation. `diff` names the affected events.
     """
 
     sent: int
@@ -76,5 +76,5 @@ class Verdict:
 
     @property
     def kept(self) -> bool:
-        """Whether every promise was kept and everything expected happened."""
+        """Return whether every promise was kept and every expectation met."""
         return not self.broken

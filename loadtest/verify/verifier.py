@@ -1,14 +1,16 @@
-"""Compares what was sent with what is there now and says which promises were kept: pure.
+"""The verifier, a pure function that compares sent events with the evidence of a run.
 
-- *handled*: distinct events in the ledger; *lost*: sent, but neither handled, poisoned nor parked.
-- *duplicate*: a ledger entry beyond an event's first, by key and counter, whose partition and
-  sequence number are those of an earlier one. Another sequence number means that the producer
-  itself sent the event twice (a retry after a lost acknowledgement): a *producer duplicate*, no
-  fault of the system. In the poison queue it is the same.
-- *start*: an event's first call of the downstream. One whose handler hung had started before that,
-  unseen, so that it is left out of the judgement on the circuit.
-- *order violation*: the first entry of an event stands behind one with a higher counter of the same
-  key. Later entries of an event are duplicates and judged as such.
+- *handled*: the event is in the ledger.
+- *lost*: the event was sent, but is neither handled, poisoned nor parked.
+- *duplicate*: a ledger entry with the key, counter, partition and sequence number of an earlier
+  entry.
+- *producer duplicate*: a ledger entry with the key and counter of an earlier entry, but a different
+  sequence number. The producer sent the event twice, after a lost acknowledgement, so that the
+  system is not at fault. The same rules apply to the poison queue.
+- *start*: an event's first downstream call. An event whose handler hung has started before that
+  call, without a trace, and is left out of the circuit's check.
+- *order violation*: the first entry of an event stands behind an entry of the same key with a
+  higher counter. Later entries of the event are duplicates only.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ class _Verification:
         for message in self.evidence.poison:
             event = identify(message)
             if event is None:
-                self.diff.add("malformed poison", f"{message.get('id')} names no key and counter")
+                self.diff.add("malformed poison", f"{message.get('id')} has no key and counter")
                 continue
             key, counter = event
             fault = self.faults.get(key, {}).get(counter)
@@ -66,7 +68,7 @@ class _Verification:
                 self.diff.add("unexpected poison", f"{key} #{counter} was never sent")
             elif fault is None:
                 error = message.get("error")
-                self.diff.add("unexpected poison", f"{key} #{counter} was sound: {error}")
+                self.diff.add("unexpected poison", f"{key} #{counter} was not faulty: {error}")
             self.poisoned.setdefault(event, set()).add(place)
 
     def _attempted(self, key: str) -> int:
@@ -97,7 +99,7 @@ class _Verification:
             if not 1 <= counter <= attempted:
                 self.diff.add("unexpected handled", f"{key} #{counter} was never sent")
             elif counter in faults:
-                self.diff.add("unexpected handled", f"{key} #{counter} was sent to fail")
+                self.diff.add("unexpected handled", f"{key} #{counter} was faulty")
             elif (key, counter) in self.poisoned:
                 self.diff.add("unexpected handled", f"{key} #{counter} is in the poison queue too")
             refused = self.refused_first.pop(place, None)
@@ -160,9 +162,9 @@ class _Verification:
             "duplicate": "events were handled twice",
             "order violation": "events were handled out of order",
             "missing poison": "faulty events are missing from the poison queue",
-            "unexpected handled": "events or keys are in the ledger that should not be",
-            "unexpected poison": "events are in the poison queue that should not be",
-            "malformed poison": "faults in poison messages",
+            "unexpected handled": "unexpected events or keys are in the ledger",
+            "unexpected poison": "unexpected events are in the poison queue",
+            "malformed poison": "fields of poison messages are missing or wrong",
         }
         expectation = self.evidence.expectation
         if self.evidence.kills == 0 and not expectation.poison_repeats:
@@ -171,14 +173,14 @@ class _Verification:
         suppressed, most = self.evidence.suppressed, expectation.most_suppressed
         if most is not None and suppressed > most:
             broken.append(
-                f"{suppressed} handled events reached the ledger again, at most {most} can have "
-                "been in flight when something was killed or cut off"
+                f"{suppressed} handled events reached the ledger again, expected at most {most}, "
+                "which is the number in flight when processes were killed or connections cut"
             )
         return broken + broken_by_circuit(circuit, expectation)
 
 
 def verify(evidence: Evidence) -> Verdict:
-    """Judge a run by what was found outside the system; reads each ledger once."""
+    """Return the verdict on the evidence of a run; each ledger is read once."""
     verification = _Verification(evidence)
     verification.read_poison()
     for key, entries in evidence.ledgers:
