@@ -140,7 +140,7 @@ def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list
     least, most = expectation.least_openings, expectation.most_openings
     if circuit.opened < least or (most is not None and circuit.opened > most):
         wanted = str(least) if least == most else f"at least {least}"
-        broken.append(f"openings of the circuit: {circuit.opened}, expected {wanted}")
+        broken.append(f"the circuit opened {circuit.opened} times, expected {wanted}")
     if circuit.alerts != circuit.opened:
         broken.append(
             f"alerts with distinct ids: {circuit.alerts}, expected one for each of "

@@ -1,1 +1,1 @@
-"""Tests on real services of loadtest."""
+"""Tests of the load test on real services."""

@@ -1,4 +1,4 @@
-"""Gathering the evidence from real Redis and real storage."""
+"""The collection of evidence from real Redis and real storage."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from loadtest.verify.poison_queue import read_poison_queue
 
 
 def somewhere(*, redis_url: str = "", storage: str = "", queue: str = "") -> Endpoints:
-    """Endpoints of which only some are used."""
+    """Return endpoints of which the test uses only some."""
     return Endpoints(
         redis_url=redis_url,
         storage_connection_string=storage,
@@ -41,7 +41,7 @@ def somewhere(*, redis_url: str = "", storage: str = "", queue: str = "") -> End
 KEYS = Keys("run[1]", "circuit-1", ("a", "b"))
 
 
-def test_each_ledger_is_read_in_order_and_strangers_last(redis_url: str) -> None:
+def test_each_ledger_is_read_in_order_and_unknown_keys_last(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.rpush("ledger:{run[1]}:key:b", "1 0 7 100 200", "2 0 8 100 201")
         client.rpush("ledger:{run[1]}:key:stranger", "1 0 9 100 202")
@@ -55,7 +55,7 @@ def test_each_ledger_is_read_in_order_and_strangers_last(redis_url: str) -> None
         ]
 
 
-def test_refused_calls_and_history_of_this_run(redis_url: str) -> None:
+def test_refused_calls_and_history_are_those_of_this_run(redis_url: str) -> None:
     with redis.Redis.from_url(redis_url) as client:
         client.rpush("ledger:{run[1]}:refused", "a\t7\t3\t41\t1800")
         for generation, at_us in ((1, 10), (2, 20)):
@@ -86,7 +86,7 @@ def queue_name() -> str:
     return f"poison-{secrets.token_hex(4)}"
 
 
-async def test_the_queue_is_read_whole_and_given_back(azurite: str, queue_name: str) -> None:
+async def test_every_message_is_read_and_made_visible_again(azurite: str, queue_name: str) -> None:
     async with (
         QueueClient.from_connection_string(
             azurite, queue_name, message_encode_policy=TextBase64EncodePolicy()
@@ -107,16 +107,16 @@ async def test_the_queue_is_read_whole_and_given_back(azurite: str, queue_name: 
         for _ in range(2):
             found = await read_poison_queue(somewhere(storage=azurite, queue=queue_name), "mine")
             counters = [each["properties"]["counter"] for each in found]
-            assert sorted(counters) == list(range(71)), "the second reading finds the same"
+            assert sorted(counters) == list(range(71)), "both reads return every message"
         assert body in [each.get("body") for each in found]
         peeked = await queue.peek_messages(32)
         assert len(peeked) == 32, "visible again"
 
 
-async def test_what_somebody_else_holds_for_a_moment_is_waited_for(
+async def test_messages_that_another_reader_holds_are_waited_for(
     azurite: str, queue_name: str
 ) -> None:
-    """A console that shows the queue holds its messages meanwhile."""
+    """A console that shows the queue holds messages for a moment."""
     async with QueueClient.from_connection_string(
         azurite, queue_name, message_encode_policy=TextBase64EncodePolicy()
     ) as queue:
@@ -129,12 +129,12 @@ async def test_what_somebody_else_holds_for_a_moment_is_waited_for(
     assert sorted(each["properties"]["counter"] for each in found) == [0, 1, 2]
 
 
-async def test_a_queue_that_was_never_made_is_empty(azurite: str, queue_name: str) -> None:
+async def test_missing_queue_is_empty(azurite: str, queue_name: str) -> None:
     assert await read_poison_queue(somewhere(storage=azurite, queue=queue_name), "mine") == []
 
 
-async def test_an_alert_has_been_accepted_when_it_has_left_the_outbox(redis_url: str) -> None:
-    """The one of generation 2 still waits there; those of other transitions do not count."""
+async def test_alert_is_accepted_once_it_has_left_the_outbox(redis_url: str) -> None:
+    """The alert of generation 2 is still in the outbox; a closing is no opening alert."""
     with redis.Redis.from_url(redis_url) as client:
         for event, generation in (("opened", 1), ("closed", 1), ("opened", 2)):
             fields = {"event": event, "generation": generation, "at_us": 5}

@@ -1,4 +1,4 @@
-"""From when on the observer counts."""
+"""The first sample of the observer."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
 
 
-async def test_what_is_poisoned_is_counted_from_the_first_event_on(redis_url: str) -> None:
-    """Nothing is sent before the queue was looked into: what came into it before that look, were it
-    late, would be taken for another run's, and this one would wait for it for ever.
+async def test_first_sample_waits_for_the_count_of_the_poison_queue(redis_url: str) -> None:
+    """The run sends events only after the first count of the poison queue.
+
+    A message that arrived before a late first count would be taken for another run's message, and
+    the run would never complete.
     """
     asked, may_answer = asyncio.Event(), asyncio.Event()
 
@@ -50,6 +52,6 @@ async def test_what_is_poisoned_is_counted_from_the_first_event_on(redis_url: st
             for _ in range(10):
                 await asyncio.sleep(0)
             too_early = first.done()
-            may_answer.set()  # in any case, or the server would not end
+            may_answer.set()  # before the assertion, so that the server can shut down
             await first
             assert not too_early

@@ -1,4 +1,4 @@
-"""The operator against real Redis and a workflow over HTTP."""
+"""The operator on real Redis and with a workflow over HTTP."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KEYS = Keys("run-1", "breakwater", ("a", "b"))
 
 
 class Cloud:
-    """Answers like the cloud's workflow and management routes."""
+    """A server with the cloud's workflow and management routes."""
 
     def __init__(self) -> None:
         cloud = self
@@ -61,7 +61,7 @@ class Cloud:
         self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def run(self, generation: int, *states: str) -> None:
-        """The runs for a generation, the oldest first."""
+        """Replace the runs by runs of one generation, oldest first."""
         stop = {"name": "stop", "at": "2026-11-21T12:00:00Z", "status": "Succeeded", "detail": ""}
         self.runs = [
             {"id": "r", "circuit": "breakwater", "generation": generation, "state": state}
@@ -155,7 +155,7 @@ async def test_each_opening_is_approved_once_after_the_downstream_recovered(
     await set_circuit(client, "open", 2)
     cloud.run(2, "Stopping")
     await observer.until(lambda sample: sample.generation == 2)
-    assert approved == [], "neither the old opening nor one whose workflow does not wait yet"
+    assert approved == [], "the old opening is ignored, and the workflow does not wait yet"
     cloud.run(2, "WaitingForApproval")
     await observer.until(lambda sample: sample.state == "closed")
     cloud.run(3, "WaitingForApproval")
@@ -170,7 +170,7 @@ async def test_each_opening_is_approved_once_after_the_downstream_recovered(
     assert it.approvals[0].app_stopped_at == "2026-11-21T12:00:00Z"
 
 
-async def test_a_failed_workflow_is_an_error(
+async def test_failed_workflow_is_an_error(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis, cloud: Cloud
 ) -> None:
     async def approve(generation: int) -> None:
@@ -178,19 +178,19 @@ async def test_a_failed_workflow_is_an_error(
 
     cloud.run(2, "Failed")
     await set_circuit(client, "open", 2)
-    with pytest.raises(OperatorError, match="the workflow failed for generation 2"):
+    with pytest.raises(OperatorError, match="the workflow of generation 2 failed"):
         await operator(endpoints, observer, approve).run()
 
 
 @pytest.mark.parametrize("earlier", ["Skipped", "Failed", "Succeeded"])
-async def test_of_several_runs_for_a_generation_the_newest_counts(
+async def test_newest_run_of_a_generation_counts(
     endpoints: Endpoints,
     observer: Observer,
     client: redis.asyncio.Redis,
     cloud: Cloud,
     earlier: str,
 ) -> None:
-    """An opening that was skipped may come again, and an emptied store counts anew."""
+    """A skipped opening may be reported again, and an emptied store restarts its generations."""
 
     async def approve(generation: int) -> None:
         await set_circuit(client, "closed", generation)
@@ -206,7 +206,7 @@ async def test_of_several_runs_for_a_generation_the_newest_counts(
     assert [approval.generation for approval in it.approvals] == [2]
 
 
-async def test_a_refused_approval_is_an_error_while_the_circuit_is_open(
+async def test_refused_approval_is_an_error_while_the_circuit_is_open(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis, cloud: Cloud
 ) -> None:
     async def approve(generation: int) -> None:
@@ -218,7 +218,7 @@ async def test_a_refused_approval_is_an_error_while_the_circuit_is_open(
         await operator(endpoints, observer, approve).run()
 
 
-async def test_a_refusal_does_not_matter_when_somebody_else_was_faster(
+async def test_refused_approval_is_ignored_once_the_circuit_is_closed(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis, cloud: Cloud
 ) -> None:
     async def approve(generation: int) -> None:
@@ -236,7 +236,7 @@ async def test_a_refusal_does_not_matter_when_somebody_else_was_faster(
     await stopped(task)
 
 
-async def test_the_console_is_asked_with_its_token(endpoints: Endpoints, cloud: Cloud) -> None:
+async def test_approval_by_console_sends_its_token(endpoints: Endpoints, cloud: Cloud) -> None:
     approve = approve_with(ApproveWith.CONSOLE, endpoints, "breakwater")
     await approve(2)
     ((path, body, authorization),) = cloud.posts
@@ -247,11 +247,11 @@ async def test_the_console_is_asked_with_its_token(endpoints: Endpoints, cloud: 
         await approve(9)
 
 
-async def test_a_person_is_told_where_to_approve_and_waited_for(
+async def test_person_is_prompted_and_waited_for(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis
 ) -> None:
-    said: list[str] = []
-    ask = HumanApprover(observer, endpoints, said.append).approve
+    printed: list[str] = []
+    ask = HumanApprover(observer, endpoints, printed.append).approve
     await set_circuit(client, "open", 3)
     await observer.until(lambda sample: sample.state == "open")
     approving = approve_with(ApproveWith.PERSON, endpoints, "breakwater", ask)(3)
@@ -261,11 +261,11 @@ async def test_a_person_is_told_where_to_approve_and_waited_for(
     assert not waiting.done()
     await set_circuit(client, "half_open", 3)
     await waiting
-    (line,) = said
+    (line,) = printed
     assert f"approve generation 3 at {endpoints.console_url} with the token secret" in line
 
 
-async def test_the_observer_sees_the_ledger_the_window_and_the_site(
+async def test_observer_sees_the_ledger_the_window_and_the_site(
     observer: Observer, client: redis.asyncio.Redis
 ) -> None:
     await client.rpush(KEYS.ledger("key:a"), "1 0 1 1 1", "2 0 2 1 1")
@@ -275,20 +275,22 @@ async def test_the_observer_sees_the_ledger_the_window_and_the_site(
     await client.zadd(KEYS.circuit("window"), {"old": now_us - 31_000_000, "new": now_us})
     await client.set(KEYS.ledger("suppressed"), 4)
     last = await observer.until(lambda sample: sample.suppressed == 4)
-    seen = await observer.until(lambda sample: sample.at_us > last.at_us)  # begun after all of it
+    seen = await observer.until(
+        lambda sample: sample.at_us > last.at_us
+    )  # a poll that began after the writes
     assert (seen.handled, seen.failures) == (3, 1)
     seen = await observer.until(lambda sample: sample.app_state == "Stopped")
     assert seen.instances == 2
 
 
-async def test_a_redis_that_is_not_there_is_an_error(endpoints: Endpoints) -> None:
+async def test_unreachable_redis_is_an_error(endpoints: Endpoints) -> None:
     nowhere = replace(endpoints, redis_url="redis://:secret@127.0.0.1:9/0")
     async with Observer(nowhere, KEYS, window_seconds=30) as observer:
-        with pytest.raises(StackError, match=r"Redis at 127\.0\.0\.1:9 did not answer"):
+        with pytest.raises(StackError, match=r"Redis at 127\.0\.0\.1:9 did not respond"):
             await observer.first(patience_seconds=0.3)
 
 
-async def test_the_outage_begins_when_enough_was_handled(
+async def test_outage_begins_after_the_given_number_of_handled_events(
     endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis
 ) -> None:
     task = asyncio.create_task(begin_outage(observer, endpoints, KEYS, after=2))
@@ -300,10 +302,10 @@ async def test_the_outage_begins_when_enough_was_handled(
     assert await client.exists(KEYS.ledger("outage"))
 
 
-async def test_without_a_workflow_to_ask_it_waits_for_the_stop(
+async def test_operator_without_a_workflow_url_waits_for_the_stopped_app(
     endpoints: Endpoints, client: redis.asyncio.Redis, cloud: Cloud
 ) -> None:
-    """On Azure the stopped app is the sign that the workflow asks."""
+    """On Azure the stopped app shows that the workflow waits."""
     approved: list[int] = []
 
     async def approve(generation: int) -> None:

@@ -1,4 +1,4 @@
-"""The producer's process against a real Event Hubs endpoint."""
+"""The producer process on a real Event Hubs endpoint."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def order(endpoint: EventHubsEndpoint, run: str, hub: str = "", **options: Any) 
 
 
 async def received(endpoint: EventHubsEndpoint, run: str, count: int) -> list[EventData]:
-    """The run's events, in order within each partition."""
+    """Return the run's events, in order within each partition."""
     events: list[EventData] = []
     done = asyncio.Event()
 
@@ -86,7 +86,7 @@ async def test_all_events_arrive_in_order_per_key(event_hubs: EventHubsEndpoint)
     assert faulty == {key: {100: "error"} for key in WORKLOAD.key_names}
 
 
-async def test_a_hub_that_is_not_there_is_reported(event_hubs: EventHubsEndpoint) -> None:
+async def test_missing_hub_is_reported(event_hubs: EventHubsEndpoint) -> None:
     async with Sending(order(event_hubs, "sending-2", hub="nowhere", retry_total=0)) as sending:
         async with asyncio.timeout(HANG_SECONDS):
             while not sending.progress.over:
@@ -96,7 +96,7 @@ async def test_a_hub_that_is_not_there_is_reported(event_hubs: EventHubsEndpoint
     assert sending.progress.acknowledged == 0
 
 
-async def test_leaving_early_ends_the_process(event_hubs: EventHubsEndpoint) -> None:
+async def test_leaving_the_context_ends_the_process(event_hubs: EventHubsEndpoint) -> None:
     async with Sending(order(event_hubs, "sending-3")) as sending:
         assert sending._process is not None
         process = psutil.Process(sending._process.pid)
@@ -104,8 +104,8 @@ async def test_leaving_early_ends_the_process(event_hubs: EventHubsEndpoint) -> 
     assert sending.progress.over
 
 
-def test_it_ends_with_its_parent(event_hubs: EventHubsEndpoint) -> None:
-    """Whoever started it is gone when its standard input ends."""
+def test_producer_ends_with_its_parent(event_hubs: EventHubsEndpoint) -> None:
+    """The end of standard input means that the parent has ended."""
     slow = order(event_hubs, "sending-4")
     slow = Order(**{**vars(slow), "rate_per_second": 10.0})
     process = subprocess.Popen(
@@ -119,6 +119,6 @@ def test_it_ends_with_its_parent(event_hubs: EventHubsEndpoint) -> None:
         process.stdin.write(slow.to_json().encode() + b"\n")
         process.stdin.flush()
         assert json.loads(process.stdout.readline())["acknowledged"] == 20
-        process.send_signal(signal.SIGINT)  # a Ctrl-C is the parent's business
+        process.send_signal(signal.SIGINT)  # ignored, because the parent handles Ctrl-C
         process.stdin.close()
         assert process.wait(HANG_SECONDS) == 1

@@ -1,1 +1,1 @@
-"""Helpers of the load test's tests."""
+"""Helpers for the tests of the load test."""

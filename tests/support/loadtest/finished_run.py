@@ -1,4 +1,4 @@
-"""A run in which everything went well, to be spoilt by the tests."""
+"""The evidence of a faultless run, which the tests damage."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RUN = "run-1"
 
 
 def outage_workload() -> Workload:
-    """Four keys of ten events; two of the forty are poison."""
+    """Return a workload of four keys with ten events each, two of them poison."""
     return Workload(Scenario.OUTAGE, events=40, keys=4, poison_every=20, seed=0)
 
 
@@ -35,7 +35,7 @@ def sequence_of(key_index: int, counter: int) -> int:
 
 
 def entry(key_index: int, counter: int, at_us: int | None = None) -> LedgerEntry:
-    """The ledger entry of an event; the first five of each key come before the outage."""
+    """Return the ledger entry of an event; the first five of each key precede the outage."""
     if at_us is None:
         start = BASE_US if counter <= 5 else CLOSED_US
         at_us = start + counter * 1000 + key_index
@@ -43,7 +43,7 @@ def entry(key_index: int, counter: int, at_us: int | None = None) -> LedgerEntry
 
 
 def ledgers(workload: Workload) -> dict[str, list[LedgerEntry]]:
-    """What a faultless run writes."""
+    """Return the ledgers of a faultless run."""
     return {
         key: [
             entry(index, counter)
@@ -55,7 +55,7 @@ def ledgers(workload: Workload) -> dict[str, list[LedgerEntry]]:
 
 
 def poison_message(key: str, counter: int, fault: Fault, attempts: int) -> dict[str, Any]:
-    """A complete poison message."""
+    """Return a complete poison message."""
     body = json.dumps({"run": RUN, "key": key, "counter": counter, "sent_at": 0}).encode()
     return {
         "version": 1,
@@ -79,7 +79,7 @@ def poison_message(key: str, counter: int, fault: Fault, attempts: int) -> dict[
 
 
 def poison_messages(workload: Workload) -> list[dict[str, Any]]:
-    """What a faultless run poisons."""
+    """Return the poison messages of a faultless run."""
     return [
         poison_message(key, counter, fault, 1 if fault is Fault.POISON else 4)
         for key, counters in workload.faults.items()
@@ -105,7 +105,7 @@ def judge(
     found: Mapping[str, list[LedgerEntry]] | None = None,
     **changes: Any,
 ) -> Verdict:
-    """The verdict on the good run with some of its evidence replaced."""
+    """Return the verdict on the faultless run with some evidence replaced."""
     workload = workload or outage_workload()
     found = ledgers(workload) if found is None else found
     values: dict[str, Any] = {
@@ -123,7 +123,7 @@ def judge(
 
 
 def report(**changes: Any) -> Report:
-    """The report on the good run with some of it replaced."""
+    """Return the report on the faultless run with some fields replaced."""
     workload = outage_workload()
     samples = [
         Sample(

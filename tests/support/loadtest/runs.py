@@ -1,4 +1,4 @@
-"""Running the load test as its users do: by command line."""
+"""Helpers that run the load test by its command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RUN = (sys.executable, "-m", "loadtest", "run")
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended."""
+    """The exit code, output and report of a run."""
 
     code: int
     output: str
@@ -26,13 +26,13 @@ class Finished:
 
 
 def command(directory: Path, line: str) -> list[str]:
-    """`python -m loadtest run …` with its report in the directory."""
+    """Return the command `python -m loadtest run …` with its report in the directory."""
     report = directory / "report.json"
     return [*_RUN, "--report", str(report), *line.split()]
 
 
 def run(directory: Path, line: str, *, pictures: bool = False) -> Finished:
-    """Run to the end; nothing of it stays behind."""
+    """Run to the end and assert that no process is left."""
     report = directory / "report.json"
     report.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
@@ -44,13 +44,13 @@ def run(directory: Path, line: str, *, pictures: bool = False) -> Finished:
         finally:
             process.send_signal(signal.SIGTERM)
         printed = output.read_text()
-    assert processes_naming(directory) == set(), "a process stayed behind"
+    assert processes_naming(directory) == set(), "a process was left"
     assert report.exists(), printed
     return Finished(code, printed, json.loads(report.read_text()))
 
 
 def assert_kept(finished: Finished, *, sent: int, poisoned: int) -> None:
-    """Everything is accounted for, once and in order, and the exit code says so."""
+    """Assert that every event is accounted for once and in order, and that the exit code is 0."""
     report = finished.report
     assert report["broken"] == [], finished.output
     assert finished.code == 0, finished.output

@@ -1,4 +1,4 @@
-"""`--target azure`: where things are, and who we are, up to the request for a token."""
+"""`--target azure` finds the endpoints and requests tokens for its identity."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ VALUES = {
     "EVENT_HUB_NAMESPACE": "hub.example",
     "CONSUMER_GROUP": "app",
     "POISON_QUEUE": "poison",
-    # Nothing listens on port 1: a request for a token comes before that is noticed.
+    # Nothing listens on port 1; the client requests a token before it connects.
     "STORAGE_QUEUE_URI": "https://127.0.0.1:1/account",
     "STORAGE_BLOB_URI": "https://127.0.0.1:1/account",
     "FUNCTION_APP_ID": "/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/app",
@@ -43,7 +43,7 @@ EXPIRES = 4_102_444_800
 
 
 def part(document: dict[str, object]) -> str:
-    """One part of a token."""
+    """Return one part of a token."""
     return base64.urlsafe_b64encode(json.dumps(document).encode()).decode().rstrip("=")
 
 
@@ -51,7 +51,7 @@ TOKEN = f"{part({'alg': 'none'})}.{part({'oid': 'who', 'iat': 1_700_000_000, 'ex
 
 
 def endpoints(directory: Path, **changes: str) -> Endpoints:
-    """Endpoints from a file as `azd env get-values` writes it."""
+    """Return the endpoints of a file as `azd env get-values` writes it."""
     file = directory / "azure.env"
     values = {name: value for name, value in (VALUES | changes).items() if value}
     file.write_text(
@@ -62,8 +62,8 @@ def endpoints(directory: Path, **changes: str) -> Endpoints:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-    """Resources that a token was asked for, at a stand-in for Azure's identity endpoint."""
+def token_requests(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Yield the resources of token requests, received by a stand-in for Azure's endpoint."""
     resources: list[str] = []
 
     class Identity(BaseHTTPRequestHandler):
@@ -79,7 +79,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Identity) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -91,47 +91,47 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         server.shutdown()
 
 
-async def test_storage_by_identity(tmp_path: Path, asked: list[str]) -> None:
-    """Queue and blobs ask for a token of storage, and connect with it."""
+async def test_storage_by_identity(tmp_path: Path, token_requests: list[str]) -> None:
+    """Queue and blob clients request a token for storage."""
     where = endpoints(tmp_path)
     async with AsyncExitStack() as opened:
         queue = await poison_queue(where, opened, retry_total=0)
         with pytest.raises(AzureError):
             await queue.get_queue_properties()
-        assert asked == ["https://storage.azure.com"]
+        assert token_requests == ["https://storage.azure.com"]
         blobs = await blob_container(where, "checkpoints", opened)
         with pytest.raises(AzureError):
             await blobs.get_container_properties(timeout=1, retry_total=0)
-    assert asked == ["https://storage.azure.com"] * 2
+    assert token_requests == ["https://storage.azure.com"] * 2
 
 
-async def test_management_by_identity(tmp_path: Path, asked: list[str]) -> None:
-    """The site's state is asked for with a token; locally nothing is shown."""
+async def test_management_by_identity(tmp_path: Path, token_requests: list[str]) -> None:
+    """Azure Resource Manager receives a token."""
     async with AsyncExitStack() as opened:
         headers = await management_headers(endpoints(tmp_path), opened)
-    assert asked == ["https://management.azure.com"]
+    assert token_requests == ["https://management.azure.com"]
     assert headers == {"Authorization": f"Bearer {TOKEN}"}
 
 
-def test_redis_by_identity(tmp_path: Path, asked: list[str]) -> None:
-    """User and password are the identity's object id and its token."""
+def test_redis_by_identity(tmp_path: Path, token_requests: list[str]) -> None:
+    """The Redis user and password are the identity's object id and token."""
     provider = redis_options(endpoints(tmp_path))["credential_provider"]
     assert provider.get_credentials() == ("who", TOKEN)
-    assert asked == ["https://redis.azure.com"]
+    assert token_requests == ["https://redis.azure.com"]
 
 
-def test_event_hubs_by_identity(tmp_path: Path, asked: list[str]) -> None:
-    """The producer's client has a credential, which asks for a token of Event Hubs."""
+def test_event_hubs_by_identity(tmp_path: Path, token_requests: list[str]) -> None:
+    """The producer's client has a credential for Event Hubs."""
     where = endpoints(tmp_path)
     client = event_hub_producer("", where.event_hub_namespace, where.event_hub_name)
     with client:
         client._credential.get_token("https://eventhubs.azure.net//.default")
     assert client.eventhub_name == "events"
-    assert asked == ["https://eventhubs.azure.net/"]
+    assert token_requests == ["https://eventhubs.azure.net/"]
 
 
-async def test_connection_strings_need_no_token(tmp_path: Path, asked: list[str]) -> None:
-    """Where there is one, it is used."""
+async def test_connection_strings_need_no_token(tmp_path: Path, token_requests: list[str]) -> None:
+    """Clients with a connection string request no token."""
     storage = "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=a2V5"
     where = endpoints(tmp_path, EVENT_HUB_CONNECTION=CONNECTION, STORAGE_CONNECTION=storage)
     async with AsyncExitStack() as opened:
@@ -141,35 +141,35 @@ async def test_connection_strings_need_no_token(tmp_path: Path, asked: list[str]
     with event_hub_producer(where.event_hub_connection, "", "events") as client:
         assert client._address.hostname == "hub.example"
     assert redis_options(endpoints(tmp_path, REDIS_URL="rediss://u:p@redis.example/0")) == {}
-    assert asked == []
+    assert token_requests == []
 
 
-def test_what_breaker_approve_is_given(tmp_path: Path) -> None:
-    """The deployed settings: the command line finds the same circuit, by identity."""
+def test_breaker_approve_gets_the_deployed_settings(tmp_path: Path) -> None:
+    """The command `breaker approve` connects to the same circuit, by identity."""
     settings = endpoints(tmp_path).app_settings()
     assert settings["BREAKER_REDIS_AUTH"] == "entra"
     assert settings["REDIS_URL"] == VALUES["REDIS_URL"]
     assert AppLimits.from_values(settings).failure_threshold == 100
 
 
-def test_a_file_that_lacks_something_says_how_to_write_it(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"does not exist: write it with `azd env get-values > "):
+def test_incomplete_file_is_an_error_that_says_how_to_write_it(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"does not exist; write it with `azd env get-values > "):
         read_azure_endpoints(tmp_path / "none")
     with pytest.raises(UsageError, match="lacks BREAKWATER_REDIS_URL, BREAKWATER_STORAGE_QUEUE"):
         endpoints(tmp_path, REDIS_URL="", STORAGE_QUEUE_URI="")
 
 
-def test_the_bicep_outputs_what_the_load_test_needs() -> None:
+def test_bicep_has_every_output_that_the_load_test_needs() -> None:
     outputs = re.findall(r"^output (\w+) ", (ROOT / "infra/main.bicep").read_text(), re.MULTILINE)
     assert {PREFIX + name for name in (*REQUIRED, *VALUES)} <= set(outputs)
 
 
-def test_command_line() -> None:
-    """Azure has its settings already, and its instances cannot be killed."""
+def test_azure_target_accepts_no_options_of_a_local_stack() -> None:
+    """The settings on Azure are deployed, and the instances cannot be killed."""
     settings = parse(["run", "--target", "azure", "--scenario", "steady"])
     assert isinstance(settings, Settings)
     assert settings.target is Target.AZURE
     assert settings.endpoints_file == Path("out/azure.env")
     for option in ("--instances 2", "--set A=B", "--kill-after 5", "--scenario chaos"):
-        with pytest.raises(UsageError, match="takes --target local"):
+        with pytest.raises(UsageError, match="only accepted with --target local"):
             parse(["run", "--target", "azure", *option.split()])

@@ -1,4 +1,4 @@
-"""The plan of faults: drawn from the seed alone, and always worth a run."""
+"""A chaos plan depends on its seed alone and always has enough faults."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ seeds = st.integers(0, 10_000)
 
 
 @given(seed=seeds)
-def test_a_seed_draws_the_same_plan_again(seed: int) -> None:
+def test_same_seed_draws_the_same_plan(seed: int) -> None:
     assert draw(seed, 20_000) == draw(seed, 20_000)
 
 
-def test_the_plan_of_a_seed_stays_what_it_is() -> None:
-    """Whoever notes a failing seed can still reproduce it tomorrow, on another machine."""
+def test_plan_of_a_seed_never_changes() -> None:
+    """A failing seed is reproducible later and on another machine."""
     plan = draw(1, 20_000)
     assert (plan.partitions, plan.instances, plan.keys, plan.hot_key) == (7, 3, 59, True)
     assert plan.faults[0] == PlannedFault(FaultKind.HOST_TERMINATED, 3065, choice=0.17)
@@ -45,7 +45,7 @@ def test_every_plan_is_within_bounds(seed: int, events: int) -> None:
     moments = [fault.after_handled for fault in plan.faults]
     assert moments == sorted(moments)
     assert all(0 < moment < events for moment in moments)
-    assert plan.kills <= MOST_KILLS, "a supervisor gives up what ends too often"
+    assert plan.kills <= MOST_KILLS, "a supervisor gives up on a process that ends too often"
     for fault in plan.faults:
         least, most = LASTING.get(fault.kind, (0, 0))
         assert least <= fault.seconds <= most
@@ -62,18 +62,18 @@ def test_twenty_five_seeds_bring_every_kind_of_fault() -> None:
     assert any(plan.slow_every for plan in plans)
 
 
-def test_repeats_are_bounded_by_the_lanes_in_flight_at_each_cut() -> None:
+def test_lanes_in_flight_limit_the_repeats_per_fault() -> None:
     kill = PlannedFault(FaultKind.HOST_KILLED, 10)
     plan = replace(draw(1, 20_000), keys=60, partitions=4, faults=(kill,))
-    assert plan.most_repeats(max_lanes=128) == 2 * 60, "one event of each key, there and back"
-    assert plan.most_repeats(max_lanes=10) == 2 * 40, "ten lanes of each partition"
+    assert plan.most_repeats(max_lanes=128) == 2 * 60, "one event per key, twice per kill"
+    assert plan.most_repeats(max_lanes=10) == 2 * 40, "ten lanes per partition"
     twice = replace(plan, faults=(kill, PlannedFault(FaultKind.HUB_BUSY, 20), kill))
     assert twice.most_repeats(128) == 4 * 60
     assert replace(plan, faults=()).most_repeats(128) == 0
 
 
 @given(seed=seeds, size=st.integers(1, 50))
-def test_a_hot_key_has_half_of_all_events_all_the_time(seed: int, size: int) -> None:
+def test_hot_key_has_half_of_the_events_throughout_the_run(seed: int, size: int) -> None:
     workload = Workload.from_settings(chaos_settings({"seed": seed, "events": 2_001}))
     counters: dict[int, int] = {}
     for batch in workload.batches(size):
@@ -87,7 +87,7 @@ def test_a_hot_key_has_half_of_all_events_all_the_time(seed: int, size: int) -> 
         assert 400 <= first_half[workload.key_names[0]] <= 600 + size
 
 
-def test_slow_and_hanging_handlers_are_drawn_by_event() -> None:
+def test_slow_and_hanging_events_are_drawn_per_event() -> None:
     plan = replace(draw(1, 20_000), slow_every=50, hang_every=1_000, poison_every=500)
     settings = replace(chaos_settings({"seed": 1}), chaos=plan)
     workload = Workload.from_settings(settings)
@@ -105,25 +105,25 @@ def test_slow_and_hanging_handlers_are_drawn_by_event() -> None:
     assert 20 < poisoned < 65
 
 
-def test_the_command_line_draws_what_it_is_not_told(tmp_path: Path) -> None:
+def test_options_replace_drawn_values(tmp_path: Path) -> None:
     drawn = parse(["run", "--scenario", "chaos", "--seed", "1"])
     assert isinstance(drawn, Settings)
     assert drawn.chaos == draw(1, 20_000)
     assert (drawn.events, drawn.partitions, drawn.instances, drawn.keys) == (20_000, 7, 3, 59)
     assert drawn.app_settings["BREAKER_FAILURE_THRESHOLD"] == "25"
     line = "run --scenario chaos --seed 1 --keys 9 --partitions 2 --set BREAKER_FAILURE_THRESHOLD=5"
-    told = parse(line.split())
-    assert isinstance(told, Settings)
-    assert told.chaos == replace(draw(1, 20_000), keys=9, partitions=2)
-    assert told.app_settings["BREAKER_FAILURE_THRESHOLD"] == "5"
+    given = parse(line.split())
+    assert isinstance(given, Settings)
+    assert given.chaos == replace(draw(1, 20_000), keys=9, partitions=2)
+    assert given.app_settings["BREAKER_FAILURE_THRESHOLD"] == "5"
 
 
-def test_chaos_takes_a_stack_of_its_own() -> None:
-    with pytest.raises(UsageError, match="it breaks the stack it runs on"):
+def test_chaos_is_only_accepted_with_a_private_stack() -> None:
+    with pytest.raises(UsageError, match="it breaks the stack under test"):
         parse(["run", "--scenario", "chaos", "--target", "running"])
-    with pytest.raises(UsageError, match="--faults takes --target local"):
+    with pytest.raises(UsageError, match="--faults is only accepted with"):
         parse(["run", "--scenario", "steady", "--faults", "--target", "running"])
-    with pytest.raises(UsageError, match="takes a plan of faults"):
+    with pytest.raises(UsageError, match="needs a chaos plan"):
         Settings(scenario=Scenario.CHAOS)
 
 
@@ -151,7 +151,7 @@ def test_an_outage_with_faults_begins_while_events_are_left() -> None:
     ("text", "expected"),
     [("1-4", (1, 2, 3, 4)), ("7", (7,)), ("3,5,10-12", (3, 5, 10, 11, 12))],
 )
-def test_seeds(text: str, expected: tuple[int, ...]) -> None:
+def test_seeds_are_numbers_and_ranges(text: str, expected: tuple[int, ...]) -> None:
     assert parse_seeds(text) == expected
 
 
@@ -161,7 +161,7 @@ def test_bad_seeds_say_what_is_accepted(text: str) -> None:
         parse_seeds(text)
 
 
-def test_a_sweep_is_one_run_for_each_seed() -> None:
+def test_sweep_has_one_run_per_seed() -> None:
     sweep = parse(["chaos-sweep", "--seeds", "3-4", "--events", "4000", "--reports", "r"])
     assert isinstance(sweep, Sweep)
     three, four = sweep

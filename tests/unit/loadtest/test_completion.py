@@ -1,4 +1,4 @@
-"""When a run is over, and which stage it is in."""
+"""The completion of a run, and the stages that the display shows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def completion() -> Completion:
     return Completion(needed=100, timeout_seconds=600, stall_seconds=60, began=0.0)
 
 
-def test_complete_means_sent_accounted_for_and_closed() -> None:
+def test_run_is_complete_when_sent_accounted_for_and_closed() -> None:
     done = Sample(handled=98, poisoned=2)
     assert completion().complete(done, 0.0, over=True)
     assert not completion().complete(done, 0.0, over=False)
@@ -27,43 +27,43 @@ def test_complete_means_sent_accounted_for_and_closed() -> None:
         )
 
 
-def test_a_circuit_that_has_nothing_left_to_probe_with_is_complete_after_a_moment() -> None:
+def test_half_open_circuit_without_events_is_complete_after_the_idle_time() -> None:
     it = completion()
     idle = Sample(handled=98, poisoned=2, state="half_open")
     assert not it.complete(idle, 0.0, over=True)
     assert not it.complete(idle, IDLE_SECONDS - 0.1, over=True)
     assert not it.complete(replace(idle, handled=97), IDLE_SECONDS, over=True)
-    assert not it.complete(idle, IDLE_SECONDS + 1, over=True), "counted anew"
+    assert not it.complete(idle, IDLE_SECONDS + 1, over=True), "the idle time restarts"
     assert it.complete(idle, 2 * IDLE_SECONDS + 1, over=True)
 
 
-def test_the_time_that_a_person_takes_is_not_counted() -> None:
+def test_time_of_a_person_does_not_count() -> None:
     it = completion()
     sample = Sample(handled=40, state="open")
     assert it.reason_to_give_up(sample, 50, 10.0) is None
     for now in (11.0, 5_000.0):
         it.pause(now)
     assert it.reason_to_give_up(sample, 50, 5_059.0) is None, (
-        "neither as standing still nor as running"
+        "neither for the stall nor for the timeout"
     )
     reason = it.reason_to_give_up(sample, 50, 5_061.0)
     assert reason is not None
-    assert reason.startswith("nothing moved for 60 s")
+    assert reason.startswith("no progress for 60 s")
 
 
-def test_it_gives_up_when_nothing_moves() -> None:
+def test_run_gives_up_without_progress() -> None:
     it = completion()
     sample = Sample(handled=40, poisoned=1, state="half_open", app_state="Running")
     assert it.reason_to_give_up(sample, 100, 10.0) is None
     assert it.reason_to_give_up(sample, 100, 69.0) is None
     reason = it.reason_to_give_up(sample, 100, 70.0)
     assert reason == (
-        "nothing moved for 60 s: 40 handled, 1 poisoned, 59 missing, circuit half_open, "
+        "no progress for 60 s: 40 handled, 1 poisoned, 59 missing, circuit half_open, "
         "function app Running"
     )
 
 
-def test_any_movement_starts_the_patience_anew() -> None:
+def test_any_progress_restarts_the_stall_time() -> None:
     it = completion()
     for now, handled in ((0.0, 1), (50.0, 2), (100.0, 3)):
         assert it.reason_to_give_up(Sample(handled=handled), 100, now) is None
@@ -72,13 +72,13 @@ def test_any_movement_starts_the_patience_anew() -> None:
     assert it.reason_to_give_up(Sample(handled=3, state="open"), 101, 260.0) is not None
 
 
-def test_refused_calls_are_no_movement() -> None:
+def test_refused_calls_are_no_progress() -> None:
     it = completion()
     it.reason_to_give_up(Sample(refused=1), 100, 0.0)
     assert it.reason_to_give_up(Sample(refused=900), 100, 60.0) is not None
 
 
-def test_it_gives_up_when_time_is_out() -> None:
+def test_run_gives_up_after_the_timeout() -> None:
     reason = completion().reason_to_give_up(Sample(handled=99), 100, 600.0)
     assert reason is not None
     assert reason.startswith("not finished after 600 s: 99 handled")
@@ -98,7 +98,7 @@ def test_stages_follow_the_circuit() -> None:
     assert stage("closed", opened=True) is Stage.RESUMED
 
 
-def test_without_a_terminal_each_stage_is_one_line() -> None:
+def test_each_stage_is_one_line_without_a_terminal() -> None:
     text = StringIO()
     with Display(Console(file=text, width=100), events=10, failure_threshold=5) as display:
         for _ in range(3):
@@ -107,10 +107,10 @@ def test_without_a_terminal_each_stage_is_one_line() -> None:
     lines = text.getvalue().splitlines()
     assert len(lines) == 2
     assert lines[0].endswith("handling  (1 handled)")
-    assert lines[1].endswith("circuit open: processing holds  (7 handled)")
+    assert lines[1].endswith("circuit open, processing is held  (7 handled)")
 
 
-def test_in_a_terminal_there_are_bars() -> None:
+def test_terminal_shows_bars() -> None:
     text = StringIO()
     console = Console(file=text, width=120, force_terminal=True, force_interactive=True)
     with Display(console, events=10, failure_threshold=5) as display:

@@ -1,4 +1,4 @@
-"""When a run may end, as far as what goes on beside the sending has a say in it."""
+"""A run ends only after its faults and approvals."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from loadtest.plan.settings import Scenario, Settings
 from loadtest.target.keys import Keys
 
 NOWHERE = cast("Any", None)
-"""Endpoints and what faults hit: nothing of them is reached for here."""
+"""The endpoints and the target of faults, which this test does not use."""
 
 
-async def test_a_run_is_not_over_before_the_operator_has_approved() -> None:
-    """The app goes on as soon as the circuit lets it, and may be done with everything before the
-    approval has returned: the report would lack it.
+async def test_run_is_not_over_before_the_operator_has_approved() -> None:
+    """The app may handle every event before the approval returns.
+
+    If the run ended then, the report would lack the approval.
     """
     observer = Observer(NOWHERE, Keys("run", "c", ()), window_seconds=30)
     observer.latest = Sample(state="open", generation=2, app_state="Stopped")

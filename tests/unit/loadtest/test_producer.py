@@ -1,4 +1,4 @@
-"""The producer sends the workload: in order, completely, the same each time."""
+"""The producer sends the whole workload in order, and the same events in each run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Sent = tuple[str, int, str | None]
 
 
 class RecordingClient:
-    """A hub that remembers what it was sent, and fails at some batches if told so."""
+    """A hub that records events and fails for the batches from number `fails_at` on."""
 
     def __init__(self, max_bytes: int = 1_000_000, fails_at: int = 0, fails: int = 1) -> None:
         self.sent: list[Sent] = []
@@ -53,11 +53,11 @@ def order(*, rate_per_second: float = 0.0, patience_seconds: float = 0.0) -> Ord
     )
 
 
-def test_the_order_survives_the_pipe() -> None:
+def test_order_is_unchanged_by_json() -> None:
     assert Order.from_json(order().to_json()) == order()
 
 
-def test_everything_is_sent_in_order_with_its_faults() -> None:
+def test_all_events_are_sent_in_order_with_their_faults() -> None:
     client, reports = RecordingClient(), list[int]()
     send_all(order(), client, reports.append)
     workload = order().workload
@@ -70,14 +70,14 @@ def test_everything_is_sent_in_order_with_its_faults() -> None:
     assert reports == list(range(4, 61, 4))
 
 
-def test_two_runs_send_the_same() -> None:
+def test_two_runs_send_the_same_events() -> None:
     one, two = RecordingClient(), RecordingClient()
     for client in (one, two):
         send_all(order(), client, lambda _: None)
     assert one.sent == two.sent
 
 
-def test_a_full_batch_goes_out_early_and_keeps_the_order() -> None:
+def test_full_batch_is_split_in_order() -> None:
     whole, small = RecordingClient(), RecordingClient(max_bytes=700)
     send_all(order(), whole, lambda _: None)
     send_all(order(), small, lambda _: None)
@@ -85,12 +85,12 @@ def test_a_full_batch_goes_out_early_and_keeps_the_order() -> None:
     assert small.sent == whole.sent
 
 
-def test_an_event_too_large_for_an_empty_batch_is_an_error() -> None:
+def test_event_too_large_for_an_empty_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match="size limit"):
         list(filled_batches(order(), RecordingClient(max_bytes=120)))
 
 
-def test_nothing_is_sent_behind_a_batch_that_failed() -> None:
+def test_nothing_is_sent_after_a_failed_batch() -> None:
     client, reports = RecordingClient(fails_at=3), list[int]()
     with pytest.raises(ConnectError):
         send_all(order(), client, reports.append)
@@ -99,7 +99,7 @@ def test_nothing_is_sent_behind_a_batch_that_failed() -> None:
 
 
 class Clock:
-    """Time that passes only while somebody sleeps."""
+    """A clock that advances only in `sleep`."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -114,11 +114,11 @@ def send_with_clock(order: Order, client: RecordingClient) -> Clock:
     return clock
 
 
-def test_the_rate_is_kept() -> None:
+def test_producer_keeps_the_rate() -> None:
     assert send_with_clock(order(rate_per_second=30.0), RecordingClient()).now == pytest.approx(2.0)
 
 
-def test_a_patient_producer_sends_a_failed_batch_again_before_the_next() -> None:
+def test_patient_producer_retries_a_failed_batch_before_the_next() -> None:
     client = RecordingClient(fails_at=3, fails=4)
     clock = send_with_clock(order(patience_seconds=10.0), client)
     assert clock.now == pytest.approx(2.0), "four pauses"
@@ -127,7 +127,7 @@ def test_a_patient_producer_sends_a_failed_batch_again_before_the_next() -> None
     assert client.sent == healthy.sent
 
 
-def test_patience_ends() -> None:
+def test_producer_gives_up_after_its_patience() -> None:
     client = RecordingClient(fails_at=3, fails=100)
     with pytest.raises(ConnectError):
         send_with_clock(order(patience_seconds=10.0), client)

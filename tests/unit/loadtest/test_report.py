@@ -1,4 +1,4 @@
-"""The report: JSON, table, picture and page."""
+"""The report as JSON, table, picture and page."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ PROMISED = {
 
 
 def check(document: object, promised: object, path: str = "report") -> None:
-    """Each promised field is there with its type."""
+    """Assert that the document has each promised field with its type."""
     if isinstance(promised, dict):
         assert isinstance(document, dict), path
         for name, kind in promised.items():
@@ -67,7 +67,7 @@ def check(document: object, promised: object, path: str = "report") -> None:
         assert type(document) is promised, f"{path} is {document!r}"
 
 
-def test_the_json_has_every_promised_field(tmp_path: Path) -> None:
+def test_json_has_every_promised_field(tmp_path: Path) -> None:
     file = tmp_path / "deep" / "report.json"
     file.parent.mkdir()
     write(report(), Settings(report=file))
@@ -78,10 +78,10 @@ def test_the_json_has_every_promised_field(tmp_path: Path) -> None:
     assert document["circuit"]["history"][1]["by"] == "loadtest"
     assert document["broken"] == document["diff"] == []
     names = {path.name for path in file.parent.iterdir()}
-    assert names == {"report.json", "report.html", "report.png"}, "and nothing half-written"
+    assert names == {"report.json", "report.html", "report.png"}, "no temporary file is left"
 
 
-def test_only_the_json_is_written_where_only_that_is_wanted(tmp_path: Path) -> None:
+def test_json_only_writes_no_page_and_no_picture(tmp_path: Path) -> None:
     file = tmp_path / "report.json"
     settings = parse(["run", "--report", str(file), "--json-only"])
     assert isinstance(settings, Settings)
@@ -89,7 +89,7 @@ def test_only_the_json_is_written_where_only_that_is_wanted(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_a_broken_run_says_so_everywhere() -> None:
+def test_broken_promise_is_in_json_table_and_page() -> None:
     found = ledgers(outage_workload())
     found["key-2"].pop(3)
     broken = report(verdict=judge(found=found))
@@ -102,7 +102,7 @@ def test_a_broken_run_says_so_everywhere() -> None:
     assert "lost: key-2 #4" in render(broken)
 
 
-def test_the_table_shows_the_figures() -> None:
+def test_table_shows_the_figures() -> None:
     text = StringIO()
     show(report(kills=1), Console(file=text, width=100))
     shown = text.getvalue()
@@ -110,25 +110,25 @@ def test_the_table_shows_the_figures() -> None:
         assert part in shown
 
 
-def test_the_picture_is_not_empty(tmp_path: Path) -> None:
+def test_picture_is_not_empty(tmp_path: Path) -> None:
     written = write(report(), Settings(report=tmp_path / "report.json"))
     assert written["page"].exists()
     pixels = matplotlib.image.imread(written["picture"])
     assert pixels.shape[0] > 400
     assert pixels.shape[1] > 800
-    assert pixels[..., :3].std() > 0.05, "something is drawn"
+    assert pixels[..., :3].std() > 0.05, "the picture is not blank"
 
 
-def test_a_run_that_handled_nothing_can_be_drawn() -> None:
+def test_run_without_handled_events_can_be_drawn() -> None:
     nothing = report(metrics=measure([]), samples=(), history=(), verdict=judge(found={}))
     assert "<svg" in svg(nothing)
     assert nothing.to_dict()["latency_ms"] == {"p50": None, "p99": None}
 
 
-def test_the_svg_is_well_formed_and_shades_the_states() -> None:
+def test_svg_is_well_formed_and_shades_the_states() -> None:
     picture = svg(report())
     ET.fromstring(picture)  # noqa: S314 - our own output
-    for label in ("circuit open", "half open", "threshold (100)", "function app stopped"):
+    for label in ("circuit open", "half-open", "threshold (100)", "function app stopped"):
         assert label in picture
 
 
@@ -160,7 +160,7 @@ def test_faults_are_listed_with_their_times_and_marked_in_the_picture() -> None:
     assert "fault" in picture
 
 
-def test_the_page_needs_nothing_besides_itself() -> None:
+def test_page_is_self_contained_and_escapes_names() -> None:
     page = render(report(scenario="<outage>"))
     assert "<outage>" not in page, "names are escaped"
     assert "&lt;outage&gt;" in page
@@ -168,13 +168,13 @@ def test_the_page_needs_nothing_besides_itself() -> None:
         assert reference not in page
 
 
-def test_the_spans_come_from_the_history() -> None:
+def test_state_spans_come_from_the_history() -> None:
     assert list(state_spans(report(), 12.0)) == [("open", 1.0, 9.0), ("half_open", 9.0, 9.5)]
     assert list(state_spans(report(history=HISTORY[:1]), 12.0)) == [("open", 1.0, 12.0)]
     assert list(stopped_spans(report())) == [(1.5, 8.75)]
 
 
-def test_speed_comes_from_the_ledgers_times() -> None:
+def test_metrics_come_from_the_times_in_the_ledgers() -> None:
     start = BASE_US
     entries = [entry(0, counter + 1, start + counter * 10_000) for counter in range(101)]
     metrics = measure([("a", entries), ("b", [])])

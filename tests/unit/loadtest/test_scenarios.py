@@ -1,4 +1,4 @@
-"""What is sent, and which of it is faulty."""
+"""The events of each scenario, and their faults."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ workloads = st.builds(
 )
 
 
-def test_the_demo_has_fifty_poison_events_spread_over_keys_and_time() -> None:
+def test_demo_has_fifty_poison_events_spread_over_keys_and_time() -> None:
     workload = Workload(Scenario.OUTAGE, events=100_000, keys=100, poison_every=2_000, seed=0)
     faults = workload.faults
     assert sum(map(len, faults.values())) == 50
     assert {fault for counters in faults.values() for fault in counters.values()} == {Fault.POISON}
     assert len(faults) > 25, "many keys are hit"
     blocks = {(counter - 1) * 100 // 2_000 for counters in faults.values() for counter in counters}
-    assert len(blocks) == 50, "one in each block of 2,000"
+    assert len(blocks) == 50, "one per block of 2,000"
 
 
-def test_seed_fails_every_hundredth_message_of_each_key() -> None:
+def test_seed_fails_every_hundredth_event_of_each_key() -> None:
     workload = Workload(Scenario.SEED, events=20_000, keys=100, poison_every=2_000, seed=0)
     assert set(workload.faults) == set(workload.key_names)
     assert all(set(counters) == {100, 200} for counters in workload.faults.values())
@@ -88,7 +88,7 @@ def test_another_seed_poisons_other_events() -> None:
         (Scenario.SEED, 1_000, Expectation(0, None)),
     ],
 )
-def test_what_a_scenario_has_to_bring_about(
+def test_scenario_has_its_expected_openings(
     scenario: Scenario, events: int, expected: Expectation
 ) -> None:
     workload = Workload(scenario, events, min(100, events // 10), 100, 0)

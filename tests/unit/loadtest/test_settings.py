@@ -1,4 +1,4 @@
-"""The command line and its errors."""
+"""The command line of the load test and its errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from loadtest.errors import UsageError
 from loadtest.plan.settings import AppLimits, ApproveWith, Scenario, Settings, Target
 
 
-def test_the_defaults_are_the_demo() -> None:
+def test_defaults_are_the_settings_of_the_demo() -> None:
     settings = parse(["run"])
     assert isinstance(settings, Settings)
     assert settings == Settings()
@@ -58,26 +58,26 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
     [
         ("", "required: command"),
         ("run --events many", "argument --events: invalid int value: 'many'"),
-        ("run --events 0", "--events 0 takes 1 or more"),
+        ("run --events 0", "--events 0 is out of range; it takes 1 or more"),
         ("run --scenario typhoon", "argument --scenario: invalid Scenario value: 'typhoon'"),
         ("run --events 10 --keys 20 --outage-after 1", "each key needs an event"),
         ("run --events 100 --outage-after 100", "the outage would never begin"),
-        ("run --kill-after 100000", "--kill-after 100000 takes 1 to 99999"),
-        ("run --lease 0", "--lease 0 takes a number of seconds above 0"),
-        ("run --timeout 0", "--timeout 0 takes a number of seconds above 0"),
-        ("run --timeout nan", "--timeout nan takes a number of seconds above 0"),
-        ("run --approve-after nan", "--approve-after nan takes 0 or more"),
-        ("run --report out/report.txt", "takes a file name that ends in .json"),
+        ("run --kill-after 100000", "--kill-after 100000 is out of range; it takes 1 to 99999"),
+        ("run --lease 0", "--lease 0 is out of range; it takes a number of seconds above 0"),
+        ("run --timeout 0", "--timeout 0 is out of range; it takes a number of seconds above 0"),
+        ("run --timeout nan", "--timeout nan is out of range; it takes a number of seconds"),
+        ("run --approve-after nan", "--approve-after nan is out of range; it takes 0 or more"),
+        ("run --report out/report.txt", "it takes a file name that ends in .json"),
         ("chaos-sweep", "the following arguments are required: --seeds"),
         ("chaos-sweep --seeds some", "--seeds 'some' takes numbers and ranges"),
-        ("run --set FOO", "--set 'FOO' takes NAME=VALUE"),
-        ("run --set =x", "--set '=x' takes NAME=VALUE"),
+        ("run --set FOO", "--set 'FOO' is invalid; it takes NAME=VALUE"),
+        ("run --set =x", "--set '=x' is invalid; it takes NAME=VALUE"),
         ("run --set a-b=x", "an app setting's name"),
-        ("run --app /nowhere", "takes a directory that holds a function_app.py"),
-        ("run --target running --set A=1", "--set takes --target local"),
-        ("run --target running --instances 2", "--instances takes --target local"),
-        ("run --target running --no-console", "--no-console takes --target local"),
-        ("run --no-console --approve console", "--no-console takes no --approve console"),
+        ("run --app /nowhere", "it takes a directory that holds a function_app.py"),
+        ("run --target running --set A=1", "--set is only accepted with --target local"),
+        ("run --target running --instances 2", "--instances is only accepted with --target local"),
+        ("run --target running --no-console", "--no-console is only accepted with --target local"),
+        ("run --no-console --approve console", "is not accepted with --approve console"),
     ],
 )
 def test_bad_input_says_what_is_accepted(line: str, message: str) -> None:
@@ -86,12 +86,12 @@ def test_bad_input_says_what_is_accepted(line: str, message: str) -> None:
     assert message in str(caught.value)
 
 
-def test_a_usage_error_is_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--events", "0"]) == 2
-    assert "--events 0 takes 1 or more" in capsys.readouterr().err
+    assert "--events 0 is out of range; it takes 1 or more" in capsys.readouterr().err
 
 
-def test_a_running_stack_that_is_not_there_is_a_usage_error(
+def test_missing_running_stack_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     endpoints = tmp_path / "endpoints.json"
@@ -100,7 +100,7 @@ def test_a_running_stack_that_is_not_there_is_a_usage_error(
     assert "no stack is running" in "".join(capsys.readouterr().err.split("\n"))
 
 
-def test_the_apps_limits_have_the_apps_defaults() -> None:
+def test_app_limits_have_the_defaults_of_the_app() -> None:
     assert AppLimits.from_values({}) == AppLimits("breakwater", 100, 30.0, 4, 128)
     assert AppLimits.from_values(
         {
@@ -111,5 +111,5 @@ def test_the_apps_limits_have_the_apps_defaults() -> None:
             "PROCESSING_MAX_LANES": "9",
         }
     ) == AppLimits("b", 7, 1.5, 2, 9)
-    with pytest.raises(UsageError, match="BREAKER_WINDOW_SECONDS='soon' takes a number above 0"):
+    with pytest.raises(UsageError, match="BREAKER_WINDOW_SECONDS='soon' is invalid; it takes a"):
         AppLimits.from_values({"BREAKER_WINDOW_SECONDS": "soon"})

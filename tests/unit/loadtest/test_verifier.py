@@ -1,4 +1,4 @@
-"""The verifier is honest: each kind of damage to a good run is found and named."""
+"""The verifier finds and names each kind of damage to a good run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.loadtest.finished_run import (
 )
 
 
-def test_a_good_run_passes() -> None:
+def test_good_run_passes() -> None:
     verdict = judge()
     assert verdict.broken == ()
     assert verdict.diff == ()
@@ -39,7 +39,7 @@ def test_a_good_run_passes() -> None:
     assert verdict.circuit.stop_seconds == pytest.approx(8.506, abs=1e-3)
 
 
-def test_a_lost_event_is_found() -> None:
+def test_lost_event_is_found() -> None:
     found = ledgers(outage_workload())
     lost = found["key-2"].pop(3)
     verdict = judge(found=found)
@@ -48,14 +48,14 @@ def test_a_lost_event_is_found() -> None:
     assert verdict.diff == (f"lost: key-2 #{lost.counter}",)
 
 
-def test_a_whole_key_lost_is_found() -> None:
+def test_lost_key_is_found() -> None:
     workload = outage_workload()
     found = ledgers(workload)
     lost = len(found.pop("key-1"))
     assert judge(found=found).lost == lost
 
 
-def test_a_doubled_event_is_found() -> None:
+def test_duplicate_event_is_found() -> None:
     found = ledgers(outage_workload())
     found["key-1"].append(found["key-1"][0])
     verdict = judge(found=found)
@@ -66,7 +66,7 @@ def test_a_doubled_event_is_found() -> None:
     assert verdict.diff == (f"duplicate: key-1 #1 again at position {len(found['key-1'])}",)
 
 
-def test_an_event_that_the_producer_sent_twice_is_not_the_systems_fault() -> None:
+def test_event_sent_twice_by_the_producer_breaks_no_promise() -> None:
     found = ledgers(outage_workload())
     again = found["key-1"][0]._replace(sequence=999)
     found["key-1"].insert(1, again)
@@ -75,7 +75,7 @@ def test_an_event_that_the_producer_sent_twice_is_not_the_systems_fault() -> Non
     assert verdict.kept
 
 
-def test_a_swapped_pair_is_found() -> None:
+def test_swapped_events_are_found() -> None:
     found = ledgers(outage_workload())
     entries = found["key-3"]
     entries[4], entries[5] = entries[5], entries[4]
@@ -87,7 +87,7 @@ def test_a_swapped_pair_is_found() -> None:
     assert verdict.diff == (f"order violation: key-3 #{behind} at position 6 came after #{ahead}",)
 
 
-def test_an_event_overtaken_by_many_counts_once() -> None:
+def test_event_overtaken_by_many_counts_once() -> None:
     found = ledgers(outage_workload())
     found["key-3"].append(found["key-3"].pop(0))
     assert judge(found=found).order_violations == 1
@@ -99,7 +99,7 @@ def test_each_overtaken_event_counts() -> None:
     assert judge(found=found).order_violations == len(found["key-3"]) - 1
 
 
-def test_a_missing_poison_message_is_found() -> None:
+def test_missing_poison_message_is_found() -> None:
     messages = poison_messages(outage_workload())
     gone = messages.pop()
     verdict = judge(poison=messages)
@@ -110,7 +110,7 @@ def test_a_missing_poison_message_is_found() -> None:
     assert f"missing poison: {event} is not in the poison queue" in verdict.diff
 
 
-def test_a_faulty_event_in_the_ledger_instead_of_the_queue_is_not_lost_but_wrong() -> None:
+def test_faulty_event_in_the_ledger_is_unexpected_and_not_lost() -> None:
     workload = outage_workload()
     found = ledgers(workload)
     key, counters = next(iter(workload.faults.items()))
@@ -122,7 +122,7 @@ def test_a_faulty_event_in_the_ledger_instead_of_the_queue_is_not_lost_but_wrong
     assert not verdict.kept
 
 
-def test_a_sound_event_in_the_poison_queue_is_found() -> None:
+def test_healthy_event_in_the_poison_queue_is_found() -> None:
     workload = outage_workload()
     found = ledgers(workload)
     sound = found["key-0"].pop(0)
@@ -132,7 +132,7 @@ def test_a_sound_event_in_the_poison_queue_is_found() -> None:
     assert not verdict.kept
 
 
-def test_an_event_both_handled_and_poisoned_is_found() -> None:
+def test_event_both_handled_and_poisoned_is_found() -> None:
     workload = outage_workload()
     message = poison_message("key-0", 1, Fault.POISON, 1)
     verdict = judge(poison=[*poison_messages(workload), message])
@@ -140,7 +140,7 @@ def test_an_event_both_handled_and_poisoned_is_found() -> None:
     assert not verdict.kept
 
 
-def test_a_poison_message_there_twice_is_broken_unless_a_host_was_killed() -> None:
+def test_duplicate_poison_message_breaks_a_promise_unless_a_host_was_killed() -> None:
     messages = poison_messages(outage_workload())
     messages.append(messages[0])
     assert not judge(poison=messages).kept
@@ -150,7 +150,7 @@ def test_a_poison_message_there_twice_is_broken_unless_a_host_was_killed() -> No
     assert after_a_kill.kept
 
 
-def test_a_poison_event_that_the_producer_sent_twice_is_not_the_systems_fault() -> None:
+def test_poison_event_sent_twice_by_the_producer_breaks_no_promise() -> None:
     messages = poison_messages(outage_workload())
     messages.append({**messages[0], "sequence_number": 999})
     verdict = judge(poison=messages)
@@ -158,7 +158,7 @@ def test_a_poison_event_that_the_producer_sent_twice_is_not_the_systems_fault() 
     assert verdict.kept
 
 
-def test_a_second_sending_that_is_handled_twice_is_a_duplicate() -> None:
+def test_event_sent_twice_and_handled_three_times_is_a_duplicate() -> None:
     found = ledgers(outage_workload())
     again = found["key-1"][0]._replace(sequence=999)
     found["key-1"] += [again, again]
@@ -167,7 +167,7 @@ def test_a_second_sending_that_is_handled_twice_is_a_duplicate() -> None:
     assert not verdict.kept
 
 
-def test_more_repeats_than_can_have_been_in_flight_are_broken() -> None:
+def test_more_repeats_than_events_in_flight_break_an_expectation() -> None:
     expectation = Expectation(1, 1, most_suppressed=10)
     assert judge(expectation=expectation, suppressed=10).kept
     broken = judge(expectation=expectation, suppressed=11).broken
@@ -186,7 +186,7 @@ def test_events_and_keys_that_were_never_sent_are_found() -> None:
     assert not verdict.kept
 
 
-def test_events_never_acknowledged_may_be_there_or_not() -> None:
+def test_unacknowledged_events_may_be_handled_or_missing() -> None:
     workload = outage_workload()
     sent = dict.fromkeys(workload.key_names, 10) | {"key-3": 8}
     unconfirmed = dict.fromkeys(workload.key_names, 10)
@@ -197,14 +197,14 @@ def test_events_never_acknowledged_may_be_there_or_not() -> None:
     assert judge(found=found, sent=sent, unconfirmed=unconfirmed).lost == 0
 
 
-def test_a_parked_event_is_not_lost() -> None:
+def test_parked_event_is_not_lost() -> None:
     found = ledgers(outage_workload())
     parked = found["key-2"].pop()
     verdict = judge(found=found, parked=frozenset({("key-2", parked.counter)}))
     assert (verdict.lost, verdict.parked) == (0, 1)
 
 
-def test_a_second_opening_is_found() -> None:
+def test_unexpected_second_opening_is_found() -> None:
     again = (Transition("opened", 2, CLOSED_US + 1), Transition("half_opened", 2, CLOSED_US + 2))
     alert = Alert("breakwater:2:opened", OPENED_ALERT, 2)
     verdict = judge(history=(*HISTORY, *again), alerts=(*ALERTS, alert))
@@ -212,20 +212,20 @@ def test_a_second_opening_is_found() -> None:
     assert "the circuit opened 2 times, expected 1" in verdict.broken
 
 
-def test_no_opening_at_all_is_found() -> None:
+def test_missing_opening_is_found() -> None:
     verdict = judge(history=(), alerts=(), refused=())
     assert verdict.broken == ("the circuit opened 0 times, expected 1",)
     assert verdict.circuit.resumed is None
 
 
-def test_an_opening_without_alert_and_one_with_two_are_found() -> None:
+def test_opening_with_no_alert_or_two_alerts_is_found() -> None:
     assert not judge(alerts=()).kept
     second = Alert("breakwater:1:opened:again", OPENED_ALERT, 1)
     assert not judge(alerts=(*ALERTS, second)).kept
-    assert judge(alerts=(*ALERTS, ALERTS[0])).kept, "a repeat under the same id is recognisable"
+    assert judge(alerts=(*ALERTS, ALERTS[0])).kept, "a repeated alert has the same id"
 
 
-def test_an_event_started_while_open_is_found() -> None:
+def test_event_started_while_open_is_found() -> None:
     found = ledgers(outage_workload())
     late = found["key-0"][4]
     found["key-0"][4] = late._replace(appended_us=OPENED_US + 1_500_000)
@@ -237,8 +237,8 @@ def test_an_event_started_while_open_is_found() -> None:
     )
 
 
-def test_an_event_that_hung_before_its_first_call_is_not_taken_for_a_late_start() -> None:
-    """Its handler may have been at it since before the opening; only the call is seen."""
+def test_event_that_hung_before_its_first_call_is_no_late_start() -> None:
+    """The handler may have started before the opening; only the call leaves a trace."""
     workload = replace(outage_workload(), hang_every=1)
     found = ledgers(workload)
     found["key-0"][4] = found["key-0"][4]._replace(appended_us=OPENED_US + 3_500_000)
@@ -246,12 +246,12 @@ def test_an_event_that_hung_before_its_first_call_is_not_taken_for_a_late_start(
     assert judge(workload, found=found).kept
 
 
-def test_a_first_call_that_was_refused_while_open_counts_as_started() -> None:
+def test_refused_first_call_while_open_counts_as_a_start() -> None:
     call = RefusedCall("key-1", 7, "0", sequence_of(1, 7), HALF_OPEN_US - 1)
     assert judge(refused=[call]).circuit.started_while_open == 1
 
 
-def test_a_refused_event_that_is_never_handled_counts_too() -> None:
+def test_start_of_a_refused_and_lost_event_counts() -> None:
     workload = outage_workload()
     found = ledgers(workload)
     lost = found["key-1"].pop()
@@ -261,8 +261,8 @@ def test_a_refused_event_that_is_never_handled_counts_too() -> None:
     assert (verdict.lost, verdict.circuit.started_while_open) == (1, 1)
 
 
-def test_a_downstream_that_is_still_called_while_open_is_found() -> None:
-    """However old the event is: its attempts have long ended, so the gate let it try again."""
+def test_retry_long_after_the_opening_is_found() -> None:
+    """The gate must not admit an event again after its attempts have ended."""
     place = sequence_of(1, 7)
     before = RefusedCall("key-1", 7, "0", place, OPENED_US - 10)
     retry = before._replace(at_us=OPENED_US + 2_900_000)
@@ -274,8 +274,8 @@ def test_a_downstream_that_is_still_called_while_open_is_found() -> None:
     assert judge(refused=[before._replace(at_us=HALF_OPEN_US)]).circuit.calls_while_open == 0
 
 
-def test_an_event_in_flight_at_the_opening_did_not_start_while_open() -> None:
-    """Its second call, while open, is a retry: only the first one starts an event."""
+def test_retry_of_an_event_in_flight_is_no_start_while_open() -> None:
+    """Only the first call starts an event."""
     assert judge().circuit.started_while_open == 0
 
 
@@ -294,7 +294,7 @@ SECOND = (
 SECOND_ALERT = Alert("breakwater:2:opened", OPENED_ALERT, 2)
 
 
-def test_an_opening_by_the_last_events_of_all_has_nothing_to_resume_with() -> None:
+def test_opening_by_the_last_events_needs_no_events_to_resume() -> None:
     workload = Workload(Scenario.SEED, events=400, keys=4, poison_every=0, seed=0)
     good: dict[str, Any] = {
         "history": (*HISTORY, *SECOND),
@@ -312,7 +312,7 @@ def test_an_opening_by_the_last_events_of_all_has_nothing_to_resume_with() -> No
     assert "processing did not resume after the last opening" in verdict.broken
 
 
-def test_a_circuit_still_open_is_found() -> None:
+def test_circuit_open_at_the_end_is_found() -> None:
     verdict = judge(history=HISTORY[:1], circuit_state="open")
     assert verdict.circuit.resumed is False
     assert "the circuit is open at the end, expected closed" in verdict.broken
@@ -336,7 +336,7 @@ def test_a_circuit_still_open_is_found() -> None:
         ("instance", None, "instance is None"),
     ],
 )
-def test_an_incomplete_poison_message_is_found(field: str, value: Any, named: str) -> None:
+def test_incomplete_poison_message_is_found(field: str, value: Any, named: str) -> None:
     messages = poison_messages(outage_workload())
     messages[0][field] = value
     verdict = judge(poison=messages)
@@ -345,13 +345,13 @@ def test_an_incomplete_poison_message_is_found(field: str, value: Any, named: st
     assert not verdict.kept
 
 
-def test_a_poison_message_that_names_no_event_is_found() -> None:
+def test_poison_message_without_key_and_counter_is_found() -> None:
     messages = poison_messages(outage_workload())
     messages[0]["properties"] = {}
     assert judge(poison=messages).malformed_poison == 1
 
 
-def test_a_failing_event_is_poisoned_after_all_its_attempts() -> None:
+def test_failing_event_is_poisoned_after_all_its_attempts() -> None:
     workload = Workload(Scenario.SEED, events=400, keys=4, poison_every=0, seed=0)
     good: dict[str, Any] = {"history": (), "alerts": (), "refused": ()}
     assert judge(workload, **good).kept
@@ -361,13 +361,13 @@ def test_a_failing_event_is_poisoned_after_all_its_attempts() -> None:
     assert verdict.diff == ("malformed poison: key-0 #100: attempts is 3, expected 4",)
 
 
-def test_the_diff_stays_readable_when_everything_is_lost() -> None:
+def test_diff_is_limited_when_every_event_is_lost() -> None:
     verdict = judge(found={}, poison=[])
     assert verdict.lost == 40
     assert "lost: … and 20 more" in verdict.diff
 
 
-def test_entries_are_parsed_exactly() -> None:
+def test_ledger_entries_and_refused_calls_are_parsed() -> None:
     assert LedgerEntry.parse("7 3 41 1800000000000 1800000000000001") == LedgerEntry(
         7, "3", 41, 1_800_000_000_000, 1_800_000_000_000_001
     )
