@@ -1,1 +1,1 @@
-"""Breakwater side by side with its peers and bounds, in one run (`python -m benchmarks`)."""
+"""Benchmarks of Breakwater beside its peers and bounds (`python -m benchmarks`)."""

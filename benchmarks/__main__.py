@@ -1,6 +1,6 @@
-"""`python -m benchmarks [P1 …]`: run benchmarks, print the results and write them as JSON.
+"""Run benchmarks, print their results and write them as JSON.
 
-`python -m benchmarks compare BASE.json NEW.json` compares two such files.
+`python -m benchmarks compare BASE.json NEW.json` compares two JSON files of results.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ class Benchmark:
     """One benchmark.
 
     Attributes:
-        title: for the progress bar and the list.
-        run: measures.
+        title: the title in the progress bar and the list.
+        run: the function that measures.
         needs_peers: whether requirements-bench.txt must be installed.
-        new_loop: the event loop to run on; None for asyncio's default.
-        only_when_named: whether a run without names leaves this benchmark out, because it is long.
+        new_loop: the factory of the event loop; None for asyncio's default.
+        only_when_named: whether a run without names leaves the benchmark out, because it is long.
     """
 
     title: str
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments and arguments[0] == "compare":
         return comparison.main(arguments[1:])
     args = _parser().parse_args(arguments)
-    # An opened circuit warns, and these circuits are made to open.
+    # An opening circuit logs a warning, and the benchmarks open circuits on purpose.
     logging.basicConfig(level=logging.ERROR)
     console, errors = Console(), Console(stderr=True)
     if args.list:
@@ -105,13 +105,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         results = _run_all(chosen, args.quick, console)
     except KeyboardInterrupt:
-        errors.print("benchmarks: interrupted; everything that was started is stopped again")
+        errors.print("benchmarks: interrupted; every process that the run started has stopped")
         return _INTERRUPTED
     show(results, console)
     write_json(results, args.json)
-    console.print(f"written to {args.json}", highlight=False)
+    console.print(f"results written to {args.json}", highlight=False)
     if args.quick:
-        console.print("A quick run: too short for its figures to mean much.", style="yellow")
+        console.print("Quick runs are too short for meaningful figures.", style="yellow")
     failed = any(isinstance(result, Broken) for result in results.values())
     missed = any(not result.holds for result in results.values())
     return _FAILED if failed or (missed and args.fail_if_missed) else 0
@@ -149,13 +149,13 @@ def _run_all(
                 )
                 if others >= BUSY_CORES:
                     progress.console.print(
-                        f"{name}: other programs used {others:.1f} of {os.cpu_count()} cores "
-                        "at the same time, which distorts its figures",
+                        f"{name}: other programs used {others:.1f} of {os.cpu_count()} cores, "
+                        "which distorts the figures",
                         style="yellow",
                         highlight=False,
                     )
-            except Exception as error:  # the others' figures are worth having all the same
-                _log.exception("%s did not run to its end", name)
+            except Exception as error:  # the results of the other benchmarks are still useful
+                _log.exception("%s failed", name)
                 results[name] = Broken(f"{type(error).__name__}: {error}")
     return results
 
@@ -175,24 +175,25 @@ def _parser() -> argparse.ArgumentParser:
         nargs="*",
         type=_name,
         metavar="NAME",
-        help=f"which to run: {', '.join(BENCHMARKS)} (default: all but those marked in --list)",
+        help=f"benchmarks to run: {', '.join(BENCHMARKS)} "
+        "(default: all but those that --list marks as only when named)",
     )
     parser.add_argument(
-        "--json", type=Path, default=DEFAULT_JSON, help=f"(default: {DEFAULT_JSON})"
+        "--json", type=Path, default=DEFAULT_JSON, help=f"file to write (default: {DEFAULT_JSON})"
     )
-    parser.add_argument("--quick", action="store_true", help="short runs, to try things out")
+    parser.add_argument("--quick", action="store_true", help="make short runs, to try things out")
     parser.add_argument(
         "--fail-if-missed",
         action="store_true",
-        help="exit code 1 if a goal is missed (always, if a benchmark breaks)",
+        help="exit with 1 if a goal is missed, and not only if a benchmark fails",
     )
-    parser.add_argument("--list", action="store_true", help="list the benchmarks and stop")
+    parser.add_argument("--list", action="store_true", help="list the benchmarks and exit")
     return parser
 
 
 def _name(text: str) -> str:
     if text.upper() not in BENCHMARKS:
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(BENCHMARKS)}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(BENCHMARKS)}")
     return text.upper()
 
 

@@ -1,8 +1,8 @@
-"""Redis commands, counted by Redis itself.
+"""A counter of Redis commands that uses Redis's own statistics.
 
-`INFO commandstats` counts every command that was executed, those that scripts make included. What a
-client waits for is only what it sends itself, so MONITOR, in which Redis marks the calls of scripts
-with "lua", tells the two apart. Both are taken at once and must agree.
+`INFO commandstats` counts every executed command, including commands called by scripts. A client
+only waits for the commands that it sends. MONITOR marks the commands of scripts with "lua" and so
+separates both kinds. The counter uses both sources, which must agree.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Any, cast
 
 from redis.asyncio import Redis
 
-# What MONITOR does not show, or what counting itself makes.
+# Commands that MONITOR does not show, or that counting causes.
 _OURS = frozenset({"info", "monitor", "echo", "client", "hello", "auth", "select", "config"})
 
 _QUIET_SECONDS, _QUIET_WITHIN_SECONDS = 0.1, 30.0
 
 
 class CountError(Exception):
-    """Redis's two accounts of what was executed differ."""
+    """A difference between commandstats and MONITOR."""
 
 
 @dataclass(frozen=True, slots=True)
 class CommandCount:
-    """How many commands of each name.
+    """The number of commands by name.
 
     Attributes:
-        sent: by clients: each is a round trip, or a share of one in a pipeline.
-        scripted: made by scripts, without leaving the server.
+        sent: commands sent by clients; each is a round trip, or a part of one in a pipeline.
+        scripted: commands called by scripts inside the server.
     """
 
     sent: Counter[str]
@@ -40,20 +40,20 @@ class CommandCount:
 
     @property
     def total_sent(self) -> int:
-        """Commands that clients sent."""
+        """The number of commands that clients sent."""
         return self.sent.total()
 
 
 async def counted(admin: Redis, work: Callable[[], Awaitable[object]]) -> CommandCount:
-    """Count the commands that `work` causes; nobody else may use the server during that.
+    """Count the commands that `work` causes; no other program may use the server.
 
     Args:
-        admin: a client of its own, with one connection to spare.
-        work: what to do.
+        admin: a client that `work` does not use, with a second connection for MONITOR.
+        work: the function to run.
 
     Raises:
         CountError: commandstats and MONITOR disagree.
-        TimeoutError: somebody else keeps using the server.
+        TimeoutError: another client keeps using the server.
     """
     await _until_quiet(admin)
     sentinel = secrets.token_hex(8)
@@ -64,7 +64,7 @@ async def counted(admin: Redis, work: Callable[[], Awaitable[object]]) -> Comman
         await work()
         after = await _stats(admin)
         await admin.echo(sentinel)
-        # redis-py's own reader of MONITOR has no type for its lines.
+        # redis-py has no type for the lines of MONITOR.
         async for line in cast("Any", monitor.listen()):
             words = line["command"].split()
             if words[0].lower() == "echo" and words[-1] == sentinel:
@@ -74,17 +74,20 @@ async def counted(admin: Redis, work: Callable[[], Awaitable[object]]) -> Comman
     sent, scripted = without_ours(sent), without_ours(scripted)
     executed = without_ours(after - before)
     if sent + scripted != executed:
-        raise CountError(f"commandstats says {executed}, MONITOR {sent} and by scripts {scripted}")
+        raise CountError(
+            f"commandstats counted {executed}, but MONITOR showed {sent} sent by clients and "
+            f"{scripted} called by scripts"
+        )
     return CommandCount(sent, scripted)
 
 
 def without_ours(counts: Counter[str]) -> Counter[str]:
-    """Leave out what counting and connecting cause."""
+    """Return the counts without the commands that counting and connecting cause."""
     return Counter({name: count for name, count in counts.items() if name not in _OURS})
 
 
 async def sent_per_second(admin: Redis, seconds: float) -> float:
-    """Commands per second that clients send while nothing is asked of them; no MONITOR needed."""
+    """Return the commands per second that idle clients send, without using MONITOR."""
     before = await _stats(admin)
     await asyncio.sleep(seconds)
     idle = without_ours(await _stats(admin) - before)
@@ -93,7 +96,7 @@ async def sent_per_second(admin: Redis, seconds: float) -> float:
 
 
 async def _until_quiet(admin: Redis) -> None:
-    """Wait until nothing is executed any more: connecting and subscribing takes its time."""
+    """Wait until no commands are executed, because connecting and subscribing take time."""
     async with asyncio.timeout(_QUIET_WITHIN_SECONDS):
         before = without_ours(await _stats(admin))
         while True:

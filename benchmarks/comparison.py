@@ -1,9 +1,9 @@
-"""`python -m benchmarks compare BASE.json NEW.json`: has any figure become worse?
+"""The command `python -m benchmarks compare BASE.json NEW.json`, which finds worse figures.
 
-A figure is the value of a goal: a ratio to a peer or bound of the same run, or a count. It fails if
-it is more than 5 % worse than in the base, or if a goal that held is missed. Medians are printed
-with their changes but not judged: absolute times differ from one run to the next on the same
-machine, and some of them are the peers'.
+A figure is the value of a goal, such as a ratio to a peer or bound of the same run, or a count. A
+figure fails if it is more than 5 % worse than in the base, or if it misses a goal that the base
+met. Medians are printed with their changes, but cannot fail. They are absolute times, which differ
+between runs on the same machine, and some of them belong to peers.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class Change:
     """One figure in both runs.
 
     Attributes:
-        benchmark: "P1".
-        what: the measure, in words; "" for the benchmark as a whole.
+        benchmark: the name of the benchmark, such as "P1".
+        what: the name of the measure; "" for the whole benchmark.
         base: the value in the base, or None if it was not measured.
         new: the value in the new run, or None if it was not measured.
-        worse_by: the change for the worse as a share of the base; negative if it became better.
-        goal: the goal of the new run, in words.
+        worse_by: the change for the worse as a share of the base; negative for an improvement.
+        goal: the goal of the new run as text.
         holds: whether the new run meets the goal.
         fault: why the comparison fails, or "".
     """
@@ -55,7 +55,7 @@ class Change:
 
     @property
     def verdict(self) -> str:
-        """The verdict in words."""
+        """The verdict as text."""
         return self.fault or ("passes" if self.holds else "passes, misses its goal")
 
 
@@ -63,7 +63,7 @@ def read(file: Path) -> dict[str, Any]:
     """Read the results that `--json` wrote.
 
     Raises:
-        ComparisonError: the file cannot be read, or is not in that form.
+        ComparisonError: the file cannot be read or has a different format.
     """
     try:
         results = json.loads(file.read_text("utf-8"))
@@ -72,7 +72,7 @@ def read(file: Path) -> dict[str, Any]:
     if not isinstance(results, dict) or not all(
         isinstance(each, dict) and "holds" in each for each in results.values()
     ):
-        raise ComparisonError(f"{file} holds no results of `python -m benchmarks --json`")
+        raise ComparisonError(f"{file} has no results of `python -m benchmarks --json`")
     return results
 
 
@@ -82,12 +82,12 @@ def compare(
     """Compare the figures of every benchmark that both runs measured.
 
     Args:
-        base: results by name, as `--json` writes them.
-        new: the same, of a later run; may be of fewer or of more benchmarks.
+        base: results by benchmark, as `--json` writes them.
+        new: results of a later run, which may include fewer or more benchmarks.
         tolerance: how much worse a figure may become, as a share.
 
     Raises:
-        ComparisonError: one of the two was a quick run, or the runs share no benchmark.
+        ComparisonError: exactly one of the runs was quick, or the runs share no benchmark.
     """
     shared = [name for name in base if name in new]
     if not shared:
@@ -104,7 +104,7 @@ def _changes(
     name: str, base: Mapping[str, Any], new: Mapping[str, Any], tolerance: float
 ) -> Iterator[Change]:
     if "error" in new:
-        fault = "" if "error" in base else f"did not run to its end: {new['error']}"
+        fault = "" if "error" in base else f"the benchmark failed: {new['error']}"
         yield Change(name, "", None, None, fault=fault)
         return
     before, after = _by_measure(base), _by_measure(new)
@@ -119,19 +119,19 @@ def _changes(
         held = all(each["holds"] for each in old)
         fault = ""
         if held and not holds:
-            fault = "its goal held and is missed"
+            fault = "the goal was met in the base and is missed now"
         elif worse_by > tolerance:
             fault = f"{worse_by:.1%} worse"
         yield Change(name, what, old[0]["value"], value, worse_by, goal, holds, fault)
     for what, old in before.items():
         if what not in after:
             held = all(each["holds"] for each in old)
-            fault = "its goal held and is no longer measured" if held else ""
+            fault = "the goal was met in the base and is not measured now" if held else ""
             yield Change(name, what, old[0]["value"], None, fault=fault)
 
 
 def _by_measure(result: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """Return the goals of each measure: one, or two that bound a measure from both sides."""
+    """Return the goals by measure; a measure has one limit, or two with one on each side."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for check in result.get("checks", ()):
         found.setdefault(check["what"], []).append(check)
@@ -141,8 +141,8 @@ def _by_measure(result: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]
 def _worse_by(base: float, new: float, goals: Sequence[Mapping[str, Any]]) -> float:
     """Return the change for the worse as a share of the base.
 
-    A measure with a limit on one side becomes worse towards that limit. One with limits on both
-    sides, or with an exact goal, becomes worse as its distance to the middle of its limits grows.
+    A measure with one limit becomes worse towards the limit. A measure with two limits, or with an
+    exact goal, becomes worse as its distance to the middle of the limits grows.
     """
     relations = {str(each["goal"])[:1] for each in goals}
     if relations == {"≤"}:
@@ -159,7 +159,7 @@ def _is_quick(result: Mapping[str, Any]) -> bool:
 
 
 def disturbed(results: Mapping[str, Any]) -> list[str]:
-    """Return the names of the benchmarks during which other programs used the machine."""
+    """Return the benchmarks during which other programs used BUSY_CORES cores or more."""
     return [
         name
         for name, each in results.items()
@@ -168,7 +168,7 @@ def disturbed(results: Mapping[str, Any]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Compare two files and print the changes; return 1 if a figure fails, 2 for a wrong use."""
+    """Compare two files and print the changes; return 1 if a figure fails, 2 for a usage error."""
     args = _parser().parse_args(arguments)
     console, errors = Console(), Console(stderr=True)
     try:
@@ -220,7 +220,7 @@ def show(changes: Sequence[Change], console: Console) -> None:
 
 
 def _show_medians(base: Mapping[str, Any], new: Mapping[str, Any], console: Console) -> None:
-    table = Table(title="Medians (not judged)", title_justify="left")
+    table = Table(title="Medians (for information)", title_justify="left")
     for heading in ("", "measure", "base", "new", "change"):
         table.add_column(heading, justify="left" if heading in {"", "measure"} else "right")
     for name, result in new.items():
@@ -251,15 +251,16 @@ def _share(base: float | None, new: float | None) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks compare",
-        description="Compare two results; exit with 1 if a figure is worse or a goal was lost.",
+        description="Compare two results. The exit code is 1 if a figure is worse or misses a "
+        "goal that the base met.",
     )
-    parser.add_argument("base", type=Path, metavar="BASE.json", help="results to compare with")
-    parser.add_argument("new", type=Path, metavar="NEW.json", help="results to judge")
+    parser.add_argument("base", type=Path, metavar="BASE.json", help="results of the earlier run")
+    parser.add_argument("new", type=Path, metavar="NEW.json", help="results of the later run")
     parser.add_argument(
         "--tolerance",
         type=float,
         default=TOLERANCE * 100,
         metavar="PERCENT",
-        help="how much worse a figure may be (default: %(default)g)",
+        help="how much worse a figure may be, in percent (default: %(default)g)",
     )
     return parser

@@ -9,12 +9,12 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One benchmark's run.
+    """One run of a benchmark.
 
     Attributes:
-        quick: much shorter, for trying things out; the figures are not worth much.
-        directory: an empty directory of its own.
-        expect: called once with the number of steps to come.
+        quick: whether the run is short, for trying things out, without meaningful figures.
+        directory: an empty directory for the benchmark.
+        expect: called once with the number of steps.
         advance: called after each step.
     """
 
@@ -24,5 +24,5 @@ class Context:
     advance: Callable[[], None] = lambda: None
 
     def scaled(self, full: int, quick: int) -> int:
-        """A size: `full`, or `quick` in a quick run."""
+        """Return `full`, or `quick` in a quick run."""
         return quick if self.quick else full

@@ -1,7 +1,7 @@
-"""Endpoint: the local Event Hubs endpoint's millionth event costs what its first ones did.
+"""ENDPOINT, which compares the cost of the local endpoint's millionth event and first events.
 
-A stock client sends and receives all events of one partition; the endpoint, a process of its own,
-keeps the last 100,000.
+A stock client sends and receives all events of one partition. The endpoint is a separate process
+and retains the last 100,000 events.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _KEY = "YmVuY2htYXJr"
 
 
 async def run(context: Context) -> Result:
-    """A million events in steps of 10,000, each timed from its first send to its last event."""
+    """Time steps of 10,000 events, up to a million, from the first send to the last event."""
     steps = context.scaled(TOTAL, TOTAL // 5) // SHORT
     context.expect(steps)
     port = PortChoice({}, ephemeral=True).resolve()["event-hubs"]
@@ -45,7 +45,7 @@ async def run(context: Context) -> Result:
         await process.stdout.readline()
         watched = psutil.Process(process.pid)
         async with _Traffic(event_hub_connection(port, _KEY)) as traffic:
-            await traffic.pass_through(SHORT)  # connections, caches
+            await traffic.pass_through(SHORT)  # warms up connections and caches
             for _ in range(steps):
                 before = watched.cpu_times()
                 started = time.perf_counter()
@@ -57,7 +57,7 @@ async def run(context: Context) -> Result:
                 context.advance()
     part = max(1, steps // 10)
     first, last = median(seconds[:part]), median(seconds[-part:])
-    full = 2 * RETENTION // SHORT - 1  # trimmed and compacted once
+    full = 2 * RETENTION // SHORT - 1  # the log has been trimmed and compacted once
     return Result(
         "ENDPOINT",
         f"{SHORT:,} → {steps * SHORT:,} events through the Event Hubs endpoint",
@@ -65,7 +65,7 @@ async def run(context: Context) -> Result:
             Check("time per event, last ÷ first tenth", last / first, "≤", 1 + WITHIN, "x"),
             Check(
                 "endpoint's CPU time per event, last ÷ first tenth",
-                sum(cpu[-part:]) / sum(cpu[:part]),  # its clock ticks too coarsely for one step
+                sum(cpu[-part:]) / sum(cpu[:part]),  # the CPU clock is too coarse for one step
                 "≤",
                 1 + WITHIN,
                 "x",
@@ -107,25 +107,25 @@ class _Traffic:
         )
         self._received = 0
         self._expected = 0
-        self._all_here = asyncio.Event()
+        self._all_received = asyncio.Event()
         self._receiving: asyncio.Task[None] | None = None
 
     async def pass_through(self, count: int) -> None:
-        """Send so many events and wait until all have come back."""
+        """Send `count` events and wait until all have been received."""
         self._expected += count
-        self._all_here.clear()
+        self._all_received.clear()
         batch = await self._producer.create_batch(partition_id="0")
         for _ in range(BATCH):
             batch.add(EventData(BODY))
         for _ in range(0, count, BATCH):
             await self._producer.send_batch(batch)
-        await self._all_here.wait()
+        await self._all_received.wait()
 
     async def _on_events(self, context: Any, events: list[EventData]) -> None:
         del context
         self._received += len(events)
         if self._received >= self._expected:
-            self._all_here.set()
+            self._all_received.set()
 
     async def __aenter__(self) -> _Traffic:
         self._receiving = asyncio.create_task(

@@ -1,4 +1,4 @@
-"""Synthetic batches, as the trigger would hand them over."""
+"""Synthetic batches, as the trigger passes them to the app."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _sources = count()
 
 
 def new_source() -> Source:
-    """A partition that nothing is known of yet."""
+    """Return a new partition without stored progress."""
     return Source(HUB, "$Default", str(next(_sources)))
 
 
 def batch(source: Source, first: int, events: int, keys: int) -> EventBatch:
-    """`events` events from sequence number `first` on, the keys in turn."""
+    """Return `events` events from sequence number `first` on, with the keys in rotation."""
     return EventBatch(
         source,
         [
@@ -37,6 +37,6 @@ def batch(source: Source, first: int, events: int, keys: int) -> EventBatch:
 
 
 def batches(source: Source, events: int, *, size: int, keys: int) -> Iterator[EventBatch]:
-    """`events` events of a partition in batches of `size`, made when they are asked for."""
+    """Yield `events` events of a partition in batches of `size`."""
     for first in range(0, events, size):
         yield batch(source, first, min(size, events - first), keys)

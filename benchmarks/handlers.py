@@ -1,4 +1,4 @@
-"""The handler that costs nothing; for the app, `EVENT_HANDLER=benchmarks.handlers:no_op`."""
+"""The no-op handler; the app loads it with `EVENT_HANDLER=benchmarks.handlers:no_op`."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from processing.event import Event
 
 
 async def no_op(event: Event) -> None:
-    """Handle an event by doing nothing."""
+    """Return at once."""

@@ -1,4 +1,4 @@
-"""Taking measurements: contenders in turn, several times; medians, because a machine has moods."""
+"""Measurements of contenders in rotation, and the statistics of these measurements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 
 type Contender = Callable[[], Awaitable[float]]
-"""Runs once and returns what was measured, in a unit of its own."""
+"""A function that runs once and returns its measurement."""
 
 
 async def interleaved(
@@ -19,19 +19,19 @@ async def interleaved(
     *,
     warm_up: bool = True,
 ) -> dict[str, list[float]]:
-    """Run every contender once per round, each round beginning with another one.
+    """Run every contender once per round, and start each round with the next contender.
 
-    Whatever slows the machine for a while slows all of them, and none always runs in the wake of
-    the same other one.
+    A slow period of the machine then affects all contenders, and no contender always runs after
+    the same other contender.
 
     Args:
-        contenders: what to run, by name.
-        rounds: how often each is measured.
-        advance: called after each run, the warm-up's included.
-        warm_up: run each once before, unmeasured: connections, caches, compiled scripts.
+        contenders: the functions to measure, by name.
+        rounds: the number of measurements per contender.
+        advance: called after each run, warm-up included.
+        warm_up: whether to run each contender once before, for connections, caches and scripts.
 
     Returns:
-        The measurements of each, in the order in which they were taken.
+        The measurements by contender, in the order in which they were taken.
     """
     measured: dict[str, list[float]] = {name: [] for name in contenders}
     if warm_up:
@@ -47,7 +47,7 @@ async def interleaved(
 
 
 def rotated[T](items: Sequence[T], by: int) -> list[T]:
-    """The items beginning with number `by`, counted round."""
+    """Return the items rotated to the left by `by` places."""
     if not items:
         return []
     by %= len(items)
@@ -55,7 +55,7 @@ def rotated[T](items: Sequence[T], by: int) -> list[T]:
 
 
 async def seconds_each(call: Callable[[], Awaitable[object]], times: int) -> float:
-    """Seconds per call of `times` calls, one after another."""
+    """Return the seconds per call of `times` sequential calls."""
     started = time.perf_counter()
     for _ in range(times):
         await call()
@@ -63,36 +63,40 @@ async def seconds_each(call: Callable[[], Awaitable[object]], times: int) -> flo
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one, or the mean of the middle two.
+    """Return the middle value, or the mean of the middle two values.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no values.
     """
     if not values:
-        raise ValueError("the median of no measurement")
+        raise ValueError("the median takes at least one measurement, but there is none")
     return statistics.median(values)
 
 
 def medians(measured: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """The median of each."""
+    """Return the median of each contender's measurements."""
     return {name: median(values) for name, values in measured.items()}
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The nearest-rank percentile: the smallest value that at least `percent` % do not exceed.
+    """Return the nearest-rank percentile, the least value that `percent` % do not exceed.
 
     Raises:
         ValueError: there are no values, or the percentage is not above 0 and at most 100.
     """
     if not values or not 0 < percent <= 100:
-        raise ValueError(f"percentile {percent:g} of {len(values)} values; it takes 0 < p <= 100")
+        raise ValueError(
+            f"percentile {percent:g} of {len(values)} values is undefined; "
+            "it takes 0 < percent <= 100 and at least one value"
+        )
     return sorted(values)[math.ceil(percent / 100 * len(values)) - 1]
 
 
 def spread(values: Sequence[float]) -> float:
-    """How far the middle half of the measurements reaches, as a share of the median.
+    """Return the width of the middle half of the measurements as a share of the median.
 
-    0.1 means: half of them lie within a band of 10 % of the median. 0 if there are fewer than four.
+    A spread of 0.1 means that half of the measurements lie within a band as wide as 10 % of the
+    median. The spread of fewer than four measurements is 0.
     """
     if len(values) < 4 or not median(values):
         return 0.0
@@ -103,19 +107,22 @@ def spread(values: Sequence[float]) -> float:
 def steady_rate(
     timeline: Sequence[tuple[float, int]], total: int, *, first: float = 0.1, last: float = 0.9
 ) -> float:
-    """Events per second between the shares `first` and `last` of `total`: without run-up and tail.
+    """Return the events per second between the shares `first` and `last` of `total`.
 
     Args:
-        timeline: (seconds, events done up to then), both rising.
-        total: events in all.
-        first: where the steady part begins, from 0.
-        last: where it ends, up to 1.
+        timeline: (seconds, events finished by then), both increasing.
+        total: the number of events.
+        first: the share at which the steady part begins, 0 or more.
+        last: the share at which the steady part ends, at most 1.
 
     Raises:
-        ValueError: the timeline does not reach the end of the steady part, or has one point in it.
+        ValueError: the shares are out of range, or the timeline does not cover the steady part.
     """
     if not 0 <= first < last <= 1:
-        raise ValueError(f"steady part from {first:g} to {last:g}; it takes 0 <= first < last <= 1")
+        raise ValueError(
+            f"the steady part from {first:g} to {last:g} is invalid; "
+            "it takes 0 <= first < last <= 1"
+        )
     points = iter(timeline)
     begin = next((point for point in points if point[1] >= first * total), None)
     end = next((point for point in points if point[1] >= last * total), None)
@@ -125,7 +132,7 @@ def steady_rate(
 
 
 def chunked[T](items: Sequence[T], size: int) -> list[list[T]]:
-    """The items in lists of `size`, the last one perhaps shorter."""
+    """Return the items in lists of `size`; the last list may be shorter."""
     source = iter(items)
     return list(iter(lambda: list(islice(source, size)), []))
 
@@ -133,10 +140,10 @@ def chunked[T](items: Sequence[T], size: int) -> list[list[T]]:
 async def in_turn(
     calls: Mapping[str, Callable[[], Awaitable[object]]], times: int
 ) -> dict[str, list[float]]:
-    """Seconds of each single call, the contenders taking turns call by call.
+    """Return the seconds of each single call, rotating the contenders after every call.
 
-    For calls of microseconds: finer than `interleaved`, so that both sides of a ratio see the same
-    machine.
+    Calls of microseconds need a finer rotation than `interleaved`, so that both sides of a ratio
+    are measured under the same load of the machine.
     """
     measured: dict[str, list[float]] = {name: [] for name in calls}
     order = list(calls.items())

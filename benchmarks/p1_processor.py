@@ -1,4 +1,4 @@
-"""P1: what processing itself costs per event, against the original's loop."""
+"""P1, the cost of processing per event, compared with the original's loop."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ORIGINAL_FAILING = "original_1_in_100_fails_us_per_event"
 
 
 async def run(context: Context) -> Result:
-    """Batches of 1,000 events over 100 keys, a handler that does nothing, real Redis."""
+    """Measure batches of 1,000 events over 100 keys with a no-op handler and real Redis."""
     rounds = context.scaled(9, 2)
     async with redis_server(context.directory) as url:
         async with _contenders(url, context) as contenders:
@@ -65,8 +65,8 @@ async def run(context: Context) -> Result:
             "spread": {name: spread(values) for name, values in measured.items()},
             "progress_mode": "strict (the default)",
             "redis_commands": commands,
-            "original": "one RPUSH and one tenacity policy per event, as in the sample; with "
-            "failures also its transaction on a sorted set",
+            "original": "one RPUSH and one tenacity policy per event, as in the sample; failures "
+            "also need a transaction on a sorted set",
         },
     )
 
@@ -76,7 +76,7 @@ async def _contenders(
     url: str, context: Context
 ) -> AsyncIterator[dict[str, Callable[[], Awaitable[float]]]]:
     many, few = context.scaled(20, 2) * BATCH, BATCH
-    # Failures are counted as always, but open no circuit; the sample retries without a pause.
+    # Count failures without opening the circuit, and retry without a pause as the sample does.
     patient = BreakerSettings(name="failing", failure_threshold=NEVER)
     at_once = ProcessingSettings(retry_initial_seconds=0, retry_max_seconds=0)
     async with AsyncExitStack() as opened:
@@ -100,7 +100,7 @@ async def _contenders(
 
 
 async def _commands(url: str) -> dict[str, float]:
-    """What clients send to Redis: per batch, and what a failed event adds to that."""
+    """Return the commands that clients send to Redis per batch, and per failed event."""
     unpolled = BreakerSettings(name="counted", failure_threshold=NEVER, poll_seconds=300)
     modes = {
         "strict_batch_of_1000": ProcessingSettings(),
@@ -126,7 +126,7 @@ def _one_batch(subject: BatchProcessor) -> Callable[[], Awaitable[object]]:
 def _timed(
     process: Callable[[EventBatch], Awaitable[object]], count: int
 ) -> Callable[[], Awaitable[float]]:
-    """Microseconds per event of `count` new events; making them is not part of it."""
+    """Return a contender for the microseconds per event, without the time to make the events."""
 
     async def measure() -> float:
         source = events.new_source()
@@ -140,6 +140,6 @@ def _timed(
 
 
 async def _fail_some(event: Event) -> None:
-    # Not always the same key: 10 of a batch, on ten keys.
+    # Fail ten events of each batch, on ten different keys.
     if (event.sequence_number + event.sequence_number // KEYS) % FAILING_EVERY == 0:
         raise RuntimeError("the sample's SystemException")

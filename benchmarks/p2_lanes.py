@@ -1,4 +1,4 @@
-"""P2: the Confluent Parallel Consumer's benchmark: waiting handlers, many keys, one partition."""
+"""P2, the benchmark of the Confluent Parallel Consumer, with waiting handlers and many keys."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ SEQUENTIAL = "sequential_seconds"
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
-    """Return a loop with exact timers: epoll, the default, rounds up to milliseconds."""
+    """Return a loop with exact timers; the default (epoll) rounds up to milliseconds."""
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 class Sleeper:
-    """The handler: sleeps 0 to 5 ms, known beforehand, and watches that keys stay in order."""
+    """A handler that sleeps a known 0 to 5 ms and counts events out of order."""
 
     def __init__(self, count: int) -> None:
         rng = random.Random(20)  # noqa: S311 - a workload, no secret
@@ -47,7 +47,7 @@ class Sleeper:
         self._last: dict[tuple[str, str | None], int] = {}
 
     async def __call__(self, event: Event) -> None:
-        """Sleep as long as this event takes."""
+        """Sleep for the event's duration."""
         place = (event.partition, event.key)
         if self._last.get(place, -1) >= event.sequence_number:
             self.disordered += 1
@@ -57,7 +57,7 @@ class Sleeper:
 
 
 async def run(context: Context) -> Result:
-    """10,000 events, 1,000 keys, 100 lanes; the handler sleeps 0 to 5 ms."""
+    """Measure 10,000 events over 1,000 keys with 100 lanes and a handler that sleeps 0 to 5 ms."""
     count = context.scaled(EVENTS, EVENTS // 5)
     keys = context.scaled(KEYS, KEYS // 5)
     rounds = context.scaled(7, 2)
@@ -91,10 +91,10 @@ async def run(context: Context) -> Result:
             "bare_lanes_to_ideal": found[BARE] / ideal,
             "order_violations": sleeper.disordered,
             "spread": {name: spread(values) for name, values in measured.items()},
-            "sequential": "a random sample each round: the sleeps of all events, plus what the "
-            "sample's calls took beyond theirs",
-            "timers": "exact to microseconds (select); on the default event loop, whose timers "
-            "round up to milliseconds, see default_loop_seconds",
+            "sequential": "estimated from a random sample per round, as the sleeps of all events "
+            "plus the overhead of the sample's calls",
+            "timers": "exact to microseconds (select); default_loop_seconds has the times on the "
+            "default event loop, whose timers round up to milliseconds",
             "default_loop_seconds": medians(
                 {name: [each[name] for each in on_default] for name in on_default[0]}
             ),
@@ -138,7 +138,7 @@ async def _whole_batch(process: Callable[..., Awaitable[object]], count: int, ke
 
 
 async def _sequential(sleeper: Sleeper, keys: int) -> float:
-    """Seconds that all events take one after another, judged from a sample of them."""
+    """Return the seconds that all events take sequentially, estimated from a sample."""
     count = len(sleeper.seconds)
     every = events.batch(events.new_source(), 0, count, keys).events
     sample = sorted(random.sample(range(count), 200))

@@ -1,4 +1,4 @@
-"""P3: what a healthy call costs in Redis commands."""
+"""P3, the Redis commands per healthy call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH = 1_000
 
 
 async def run(context: Context) -> Result:
-    """Count the commands of healthy calls, ours and the peers', in turn."""
+    """Count the commands of healthy calls of Breakwater and its peers in rotation."""
     peers = versions()
     rounds = context.scaled(5, 2)
     context.expect(len(BREAKERS) * (1 + rounds) + 2)
@@ -32,7 +32,7 @@ async def run(context: Context) -> Result:
         commands = {}
         for name in BREAKERS:
             async with guard(name, url, NEVER) as made:
-                await made.succeed()  # makes its keys, connects
+                await made.succeed()  # connects and makes the keys
                 count = await counted(admin, _repeated(made.succeed, CALLS))
                 commands[name] = count.total_sent / CALLS
             context.advance()
@@ -49,12 +49,12 @@ async def run(context: Context) -> Result:
         {f"{name}_commands": value for name, value in commands.items()}
         | {f"{name}_us": value * 1e6 for name, value in medians(seconds).items()},
         {
-            "counted": "commandstats of the server, split by MONITOR into what clients sent and "
-            f"what scripts called; {CALLS} calls each",
+            "counted": "commandstats of the server, split by MONITOR into commands sent by clients "
+            f"and commands called by scripts; {CALLS} calls each",
             "watcher_commands_per_second": polling,
             "ratio_rule_commands_per_event": per_batch / BATCH,
             "ratio_rule": f"successes are recorded once per batch of {BATCH:,}",
-            "interlock-cb": "shares its state only: failures are counted by each process alone",
+            "interlock-cb": "shares only its state; each process counts failures by itself",
             "versions": peers,
         },
     )
@@ -78,13 +78,13 @@ def _timer(name: str, url: str) -> Callable[[], Awaitable[float]]:
 
 
 async def _polling(url: str, admin: Redis, context: Context) -> float:
-    """What watching costs an instance, busy or idle: commands per second, default settings."""
+    """Return the commands per second of an instance's watcher with default settings."""
     async with circuit_breaker(url, BreakerSettings(name="idle")):
         return await sent_per_second(admin, context.scaled(4, 2))
 
 
 async def _with_ratio_rule(url: str, admin: Redis) -> float:
-    """Commands per batch when the ratio rule is on."""
+    """Return the commands per batch with the failure ratio rule."""
     settings = BreakerSettings(name="ratio", failure_ratio=0.5, poll_seconds=300)
     async with circuit_breaker(url, settings) as breaker:
         permit = await breaker.try_acquire()

@@ -1,4 +1,4 @@
-"""P4: what a recorded failure costs: round trips, and time against a bare PING."""
+"""P4, the cost of a recorded failure in round trips, and in time compared with a bare PING."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _Commands:
 
 
 async def run(context: Context) -> Result:
-    """Count and time recorded failures, ours and the peers', in turn with PING."""
+    """Count and time recorded failures of Breakwater and its peers in rotation with PING."""
     peers = versions()
     rounds, calls = context.scaled(7, 2), context.scaled(300, 50)
     context.expect(len(BREAKERS) + rounds + 2 * len(RECORDERS) * (rounds + 1))
@@ -71,12 +71,13 @@ async def run(context: Context) -> Result:
             "calls_per_round": calls,
             "ratio_of_each_round": ratios,
             "ratio_spread": spread(ratios),
-            "counted": "commandstats of the server, split by MONITOR into what clients sent (each "
-            "a round trip for us, who use no pipeline here) and what scripts called",
+            "counted": "commandstats of the server, split by MONITOR into commands sent by clients "
+            "and commands called by scripts; Breakwater uses no pipeline here, so that each sent "
+            "command is a round trip",
             "commands_inside_our_script": ours.scripted,
             "recorders_per_second": throughput,
-            "interlock-cb": "shares its state only: a failure is counted by this process alone, "
-            "hence no command",
+            "interlock-cb": "shares only its state; each process counts failures by itself, "
+            "without a command",
             "versions": peers,
         },
     )
@@ -87,9 +88,9 @@ async def _commands(name: str, url: str, admin: Redis) -> _Commands:
         for _ in range(CALLS):
             await closed.fail()
 
-    async def the_last() -> None:
+    async def last_failure() -> None:
         await tripping.fail()
-        await asyncio.sleep(0.1)  # what a library does in the background counts as well
+        await asyncio.sleep(0.1)  # commands that a library sends in the background count as well
 
     async with guard(name, url, NEVER) as closed:
         await closed.fail()
@@ -97,7 +98,7 @@ async def _commands(name: str, url: str, admin: Redis) -> _Commands:
     async with guard(name, url, TRIPS_AT) as tripping:
         for _ in range(TRIPS_AT - 1):
             await tripping.fail()
-        opened = await counted(admin, the_last)
+        opened = await counted(admin, last_failure)
     return _Commands(
         recorded.total_sent / CALLS, opened.total_sent, recorded.scripted.total() / CALLS
     )
@@ -106,7 +107,7 @@ async def _commands(name: str, url: str, admin: Redis) -> _Commands:
 async def _times(
     url: str, rounds: int, calls: int, advance: Callable[[], None]
 ) -> dict[str, list[list[float]]]:
-    """Seconds of single calls, per round, PING and all breakers taking turns call by call."""
+    """Return the seconds of single calls by round, rotating PING and the breakers."""
     measured: dict[str, list[list[float]]] = {}
     async with AsyncExitStack() as opened:
         bare = await opened.enter_async_context(Redis.from_url(url))
@@ -124,7 +125,7 @@ async def _times(
 async def _throughput(
     url: str, rounds: int, calls: int, advance: Callable[[], None]
 ) -> dict[str, dict[str, float]]:
-    """Calls per second of 1, 4 and 16 tasks at the same time."""
+    """Return the calls per second of 1, 4 and 16 concurrent tasks."""
     settings = BreakerSettings(name="throughput", failure_threshold=NEVER)
     async with (
         circuit_breaker(url, settings) as breaker,

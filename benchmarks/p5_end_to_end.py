@@ -1,4 +1,4 @@
-"""P5: the whole way, from the endpoint through the host and the app, against the bare SDK."""
+"""P5, the rate from the endpoint through the host and the app, compared with the bare SDK."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ EVENTS_PER_SENT_BATCH = 10
 RUN = "benchmark"
 PREFETCH, BATCH = 2_000, 1_000  # as host.json has it
 TIMEOUT_SECONDS = 120
-LOOK_SECONDS = 0.01
+POLL_SECONDS = 0.01
 
 BARE = "bare_sdk_events_per_second"
 LEDGER = "ledger_events_per_second"
@@ -51,7 +51,7 @@ _HANDLERS = {
 
 
 async def run(context: Context) -> Result:
-    """Receive the same events of one partition again and again, by the SDK and by the app."""
+    """Receive the events of one partition repeatedly, by the SDK and by the app."""
     count = context.scaled(EVENTS, EVENTS // 3)
     rounds = context.scaled(7, 1)
     groups = [f"{kind}-{number}" for kind in ("ledger", "no-op") for number in range(rounds)]
@@ -80,8 +80,8 @@ async def run(context: Context) -> Result:
             "rounds": rounds,
             "each_round": measured,
             "spread": {name: spread(values) for name, values in measured.items()},
-            "steady": "from 10 % to 90 % of the events: starting up and running out are left out",
-            "app_measured_by": "the watermark in Redis: what is durably finished",
+            "steady": "from 10 % to 90 % of the events, without start and end",
+            "app_measured_by": "the watermark in Redis, below which events are durably finished",
             "prefetch": PREFETCH,
             "batch": BATCH,
         },
@@ -89,10 +89,10 @@ async def run(context: Context) -> Result:
 
 
 class EndToEnd:
-    """The ways to take all events, each measured in events per second.
+    """The receivers of all events, each measured in events per second.
 
     Attributes:
-        missing: events that the ledger lacked at the end of a round, over all rounds.
+        missing: the events missing in the ledger at the end of a round, summed over all rounds.
     """
 
     def __init__(self, services: Stack, count: int, directory: Path) -> None:
@@ -103,7 +103,7 @@ class EndToEnd:
         self.missing = 0
 
     async def bare(self) -> float:
-        """The stock SDK, counting what it gets."""
+        """Return the rate of the stock SDK, which only counts events."""
         order = {
             "connection": self._services.event_hub,
             "hub": HUB,
@@ -113,16 +113,16 @@ class EndToEnd:
             "total": self._count,
         }
         async with asyncio.timeout(TIMEOUT_SECONDS):
-            said: Any = await ask(
+            answer: Any = await ask(
                 "-m",
                 "benchmarks.children.receiver",
                 order=order,
                 log=self._directory / "receiver.log",
             )
-        return steady_rate([(at, count) for at, count in said["timeline"]], self._count)
+        return steady_rate([(at, count) for at, count in answer["timeline"]], self._count)
 
     async def app(self, name: str, kind: str) -> float:
-        """The function app with a handler, in a fresh consumer group and on an empty Redis."""
+        """Return the app's rate with a handler, a new consumer group and an empty Redis."""
         number = self._rounds.get(kind, 0)
         self._rounds[kind] = number + 1
         group = f"{kind}-{number}"
@@ -140,7 +140,7 @@ class EndToEnd:
     async def _watch(
         self, store: ProgressStore, group: str, host: asyncio.subprocess.Process
     ) -> list[tuple[float, int]]:
-        """(seconds, events durably finished) until all are."""
+        """Return (seconds, events durably finished) until all events are finished."""
         source = Source(HUB, group, "0")
         timeline: list[tuple[float, int]] = []
         finished = 0
@@ -150,15 +150,15 @@ class EndToEnd:
             finished = 0 if watermark is None else watermark.sequence_number + 1
             timeline.append((time.monotonic(), finished))
             if host.returncode is not None or time.monotonic() > deadline:
-                what = "ended" if host.returncode is not None else "not got through in time"
+                reason = "ended" if host.returncode is not None else "timed out"
                 tail = log_tail(self._directory / group / "host.log")
-                raise ChildError(f"the host has {what}, after {finished:,} events{tail}")
-            await asyncio.sleep(LOOK_SECONDS)
+                raise ChildError(f"the host {reason} after {finished:,} events{tail}")
+            await asyncio.sleep(POLL_SECONDS)
         return timeline
 
 
 async def _send(services: Stack, count: int, log: Path) -> None:
-    """Send the steady scenario's events, the way the load test does."""
+    """Send the events of the steady scenario with the load test's producer."""
     order = Order(
         connection=services.event_hub,
         event_hub=HUB,
@@ -170,11 +170,11 @@ async def _send(services: Stack, count: int, log: Path) -> None:
     command = ("-m", "loadtest.send.producer")
     async with child(*command, log=log) as process:
         await send_line(process, json.loads(order.to_json()))
-        said: dict[str, Any] = {}
-        while not said.get("done"):
-            said = cast("dict[str, Any]", await read_answer(process, command, log))
-            if "error" in said:
-                raise ChildError(f"sending failed: {said['error']}")
+        progress: dict[str, Any] = {}
+        while not progress.get("done"):
+            progress = cast("dict[str, Any]", await read_answer(process, command, log))
+            if "error" in progress:
+                raise ChildError(f"sending failed: {progress['error']}")
 
 
 async def _in_ledger(redis: Redis) -> int:

@@ -1,4 +1,4 @@
-"""P6: how soon other processes see that the circuit has opened, and that they stop."""
+"""P6, the time until other processes detect that the circuit has opened and stop."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Fleet:
         self._log = log
 
     async def answers(self) -> list[dict[str, Any]]:
-        """What each of them says next."""
+        """Return the next line of each process."""
         async with asyncio.timeout(30):
-            said: Any = await asyncio.gather(
+            answers: Any = await asyncio.gather(
                 *(read_answer(process, _COMMAND, self._log) for process in self._processes)
             )
-        return list(said)
+        return list(answers)
 
 
 async def run(context: Context) -> Result:
-    """200 openings, seen by 4 processes that are busy processing events."""
+    """Measure 200 openings, detected by 4 processes that process events."""
     openings = context.scaled(OPENINGS, 20)
     context.expect(openings)
     latencies_ms: list[float] = []
@@ -62,17 +62,17 @@ async def run(context: Context) -> Result:
         fleet = Fleet(processes, log)
         await fleet.answers()
         for number in range(openings):
-            # At any moment of their work, not in step with it.
+            # Open at a random moment of the observers' work.
             await asyncio.sleep(random.uniform(0.005, 0.02))  # noqa: S311 - no secret
             permit = await breaker.try_acquire()
             circuit = await breaker.record_failure(str(number), "boom", permit)
             opened_us = round((circuit.opened_at or 0) * 1e6)
-            latencies_ms += [(said["at_us"] - opened_us) / 1e3 for said in await fleet.answers()]
+            latencies_ms += [(seen["at_us"] - opened_us) / 1e3 for seen in await fleet.answers()]
             await asyncio.sleep(AFTERWARDS_SECONDS)
             await breaker.close_circuit(circuit.generation, "benchmark")
-            for said in await fleet.answers():
-                started_late += said["started_late"]
-                last_starts_ms.append(max(0.0, (said["last_start_us"] - opened_us) / 1e3))
+            for over in await fleet.answers():
+                started_late += over["started_late"]
+                last_starts_ms.append(max(0.0, (over["last_start_us"] - opened_us) / 1e3))
             context.advance()
     p99 = percentile(latencies_ms, 99)
     return Result(
@@ -92,9 +92,9 @@ async def run(context: Context) -> Result:
         },
         {
             "observations": len(latencies_ms),
-            "clock": "from Redis's own time of the opening to the observer's clock, same machine",
+            "clock": "from Redis's time of the opening to the observer's clock on the same machine",
             "load": f"each process runs {LANES} lanes of a {HANDLER_SECONDS * 1e3:g} ms handler",
-            "last_event_started": "the last start of an event in each process, counted from the "
-            "opening; 0 if before it",
+            "last_event_started": "the time from the opening to the last start of an event in each "
+            "process; 0 if that start precedes the opening",
         },
     )

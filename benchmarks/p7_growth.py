@@ -1,4 +1,4 @@
-"""P7: the millionth event costs what the first ones do, in time and in memory."""
+"""P7, which compares the cost of the millionth event and the first events in time and memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MIB = 1024 * 1024
 
 
 async def run(context: Context) -> Result:
-    """A stream of 1,000,000 events of one partition, with streams of 10,000 in between."""
+    """Measure a stream of 1,000,000 events of one partition, with streams of 10,000 in between."""
     total = context.scaled(LONG, LONG // 20)
     context.expect(1)
     async with redis_server(context.directory) as url, Redis.from_url(url) as admin:
@@ -36,7 +36,7 @@ async def run(context: Context) -> Result:
         redis_bytes = (await admin.info("memory"))["used_memory"]
         context.advance()
     short, long, rss = found["short_us"], found["long_us"], found["rss_bytes"]
-    # Each part against the short stream beside it: within seconds a machine keeps its mood.
+    # Compare each part with the short stream next to it, because the machine's speed drifts.
     parts = [part / beside for part, beside in zip(long, short, strict=True)]
     early, late = median(parts[: len(parts) // 2]), median(parts[len(parts) // 2 :])
     ratio = median(parts)

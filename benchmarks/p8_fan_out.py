@@ -1,7 +1,7 @@
-"""P8: how fast published messages reach every browser, over 1 and 3 instances of the console.
+"""P8, the rate and delay of messages to all browsers, over 1 and 3 instances of the console.
 
-The rate counts published messages, not deliveries: a burst is published at once, and its clock
-stops when each browser has received every message of the burst. The delays are those of a steady
+The rate counts published messages, not deliveries. A burst is published at once, and its time ends
+when every browser has received every message of the burst. The delays are measured in a steady
 flow, from the publication of a message to its arrival in each browser.
 """
 
@@ -31,13 +31,13 @@ STEADY, PER_SECOND = 250, 50
 BURST, BURSTS = 2_000, 5
 GOAL_PER_SECOND, LIMIT_MS = 4_500, 150
 CIRCUIT, KIND = "fanout", "benchmark"
-TOKEN = "benchmark-of-the-fan-out"  # noqa: S105 - of consoles that live for a minute
+TOKEN = "benchmark-of-the-fan-out"  # noqa: S105 - only for the benchmark's consoles
 WAIT_SECONDS = 120
 
 
 @dataclass(slots=True)
 class Page:
-    """A browser: counts its messages and those out of order, and notes their delays."""
+    """A browser that counts its messages and the messages out of order, and records delays."""
 
     got: int = 0
     last: int = -1
@@ -45,7 +45,7 @@ class Page:
     delays_ms: list[float] = field(default_factory=list)
 
     def receive(self, items: list[tuple[int, int]], now_ns: int) -> None:
-        """Record messages, each with its number and its time of publication in ns."""
+        """Record messages, each with its number and publication time in nanoseconds."""
         for number, sent_ns in items:
             self.disordered += number != self.last + 1
             self.last = number
@@ -54,7 +54,7 @@ class Page:
 
 
 class Stream:
-    """Publishes into the consoles' backplane, as it stands in Redis."""
+    """A publisher to the consoles' backplane in Redis."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client
@@ -76,9 +76,9 @@ class FanOut:
     """The measurements of one number of browsers over one number of instances.
 
     Attributes:
-        delays_ms: of each message of the steady flow to each browser.
-        rates: messages per second, published and received by all browsers, of each burst.
-        faults: messages that were lost, repeated or out of order, over all browsers.
+        delays_ms: the delay of each message of the steady flow to each browser.
+        rates: the messages per second of each burst, until all browsers have received it.
+        faults: the messages lost, repeated or out of order, over all browsers.
     """
 
     delays_ms: list[float]
@@ -97,7 +97,7 @@ class FanOut:
 
 
 async def run(context: Context) -> Result:
-    """Measure each number of browsers over each number of instances: a steady flow, then bursts."""
+    """Measure a steady flow and then bursts, for each number of browsers and instances."""
     browsers = BROWSERS[:2] if context.quick else BROWSERS
     context.expect(len(INSTANCES) * len(browsers))
     found: dict[tuple[int, int], FanOut] = {}
@@ -111,11 +111,11 @@ async def run(context: Context) -> Result:
 
 
 def result(found: Mapping[tuple[int, int], FanOut], burst: int) -> Result:
-    """Judge the goals by one instance with the most browsers; the other cases are reported.
+    """Return the result, with goals for one instance with the most browsers.
 
     Args:
         found: measurements by (instances, browsers).
-        burst: messages in each burst.
+        burst: messages per burst.
     """
     browsers = sorted({number for _, number in found})
     most = browsers[-1]
@@ -155,11 +155,11 @@ def result(found: Mapping[tuple[int, int], FanOut], burst: int) -> Result:
         ),
         medians,
         {
-            "steady": f"{PER_SECOND} messages a second for the delays",
-            "burst": f"{burst} messages at once for the rates, until every browser has all of them",
+            "steady": f"{PER_SECOND} messages per second, for the delays",
+            "burst": f"{burst} messages at once, for the rates, until every browser has all",
             "bursts": len(judged.rates),
             "rate_spread": spread(judged.rates),
-            "clock": "publisher and browsers are one process; consoles are processes of their own",
+            "clock": "publisher and browsers share one process; each console is another process",
         },
     )
 
@@ -224,7 +224,7 @@ async def _console(
 async def _open(
     opened: AsyncExitStack, session: aiohttp.ClientSession, url: str, page: Page
 ) -> None:
-    """Connect a page, wait for its snapshot, and receive messages in a task of its own."""
+    """Connect a page, wait for its snapshot, and receive messages in a background task."""
     live = await opened.enter_async_context(session.ws_connect(url, max_msg_size=0))
     await live.send_json({"type": "resume", "cursor": None})
     while (await live.receive_json())["type"] != "snapshot":
@@ -248,7 +248,7 @@ _parsed: dict[str, list[tuple[int, int]]] = {}
 
 
 def _items(text: str) -> list[tuple[int, int]]:
-    """Return the messages of a frame; equal frames of many browsers are parsed once."""
+    """Return the messages of a frame; equal frames of several browsers are parsed once."""
     found = _parsed.get(text)
     if found is None:
         items: list[dict[str, Any]] = json.loads(text).get("items", [])
@@ -261,5 +261,5 @@ def _items(text: str) -> list[tuple[int, int]]:
 
 async def _until(pages: list[Page], count: int) -> None:
     async with asyncio.timeout(WAIT_SECONDS):
-        while any(page.got < count for page in pages):  # noqa: ASYNC110 - of many
+        while any(page.got < count for page in pages):  # noqa: ASYNC110 - too many to wait for each
             await asyncio.sleep(0.005)

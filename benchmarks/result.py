@@ -1,4 +1,4 @@
-"""What a benchmark found: figures, goals, and whether they hold; as JSON and as a table."""
+"""The result of a benchmark, with figures and goals, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _DIGITS = 4
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One goal: what was measured, and what it had to be.
+    """One goal and its measured value.
 
     Attributes:
-        what: the measure, in words.
-        value: as measured, unrounded.
-        relation: how it must stand to the limit.
-        limit: the goal.
-        unit: of both; "x" for a ratio.
+        what: the name of the measure.
+        value: the measured value, unrounded.
+        relation: the relation that the value must have to the limit.
+        limit: the limit.
+        unit: the unit of value and limit; "x" for a ratio.
     """
 
     what: str
@@ -39,21 +39,21 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the goal is met."""
+        """Return whether the goal is met."""
         return bool(_HOLDS[self.relation](self.value, self.limit))
 
     @property
     def missed_by(self) -> float:
-        """How far a missed goal is away, as a share of the limit (in the unit, if it is 0)."""
+        """The distance to a missed goal as a share of the limit, or in the unit if that is 0."""
         return 0.0 if self.holds else abs(self.value - self.limit) / (abs(self.limit) or 1.0)
 
     @property
     def goal(self) -> str:
-        """The goal in words."""
+        """The goal as text."""
         return f"{self.relation} {self.limit:g}{_space(self.unit)}"
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON document."""
         return {
             "what": self.what,
             "value": rounded(self.value),
@@ -66,14 +66,14 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One benchmark's outcome.
+    """The outcome of one benchmark.
 
     Attributes:
-        name: "P1".
-        title: what was measured.
-        checks: every goal; the first one is the headline, `ratio` and `goal` in the JSON.
-        medians: what was measured, by name; the unit is in the name.
-        details: whatever else helps to judge the figures.
+        name: the benchmark's name, such as "P1".
+        title: the subject of the measurement.
+        checks: every goal; the first is the headline, which is `ratio` and `goal` in the JSON.
+        medians: the measurements by name; the unit is in the name.
+        details: further values that explain the figures.
     """
 
     name: str
@@ -84,11 +84,11 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether all goals are met."""
+        """Return whether all goals are met."""
         return all(check.holds for check in self.checks)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form, numbers rounded to four significant digits."""
+        """Return the JSON document, with numbers rounded to four significant digits."""
         headline = self.checks[0]
         return {
             "holds": self.holds,
@@ -102,7 +102,7 @@ class Result:
 
 
 def rounded(value: Any) -> Any:
-    """Numbers to four significant digits, in containers too; what is whole stays exact."""
+    """Round floats to four significant digits, also in containers; integers stay exact."""
     if isinstance(value, float):
         return float(f"{value:.{_DIGITS}g}")
     if isinstance(value, Mapping):
@@ -114,22 +114,22 @@ def rounded(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A benchmark that did not come to its end: its goals do not hold, whatever they are."""
+    """The outcome of a benchmark that failed, whose goals count as missed."""
 
     error: str
 
     @property
     def holds(self) -> bool:
-        """Never."""
+        """Return False, because no goal is met."""
         return False
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON form."""
+        """Return the JSON document."""
         return {"holds": False, "ratio": None, "goal": None, "medians": {}, "error": self.error}
 
 
 def write_json(results: Mapping[str, Result | Broken], file: Path) -> None:
-    """Write `{"P1": {...}, ...}`, all or nothing."""
+    """Write `{"P1": {…}, …}` atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(
         {name: each.to_json() for name, each in results.items()}, indent=2, ensure_ascii=False
@@ -140,14 +140,14 @@ def write_json(results: Mapping[str, Result | Broken], file: Path) -> None:
 
 
 def show(results: Mapping[str, Result | Broken], console: Console) -> None:
-    """Print a table of goals and one of medians."""
+    """Print a table of goals and a table of medians."""
     goals = Table(title="Goals", title_justify="left")
     for heading in ("", "measure", "value", "goal", "holds"):
         goals.add_column(heading, justify="right" if heading == "value" else "left")
     for name, result in results.items():
         if isinstance(result, Broken):
             first_line = result.error.partition("\n")[0]
-            goals.add_row(name, Text(first_line), "", "", "[red]did not run to its end")
+            goals.add_row(name, Text(first_line), "", "", "[red]failed")
             goals.add_section()
             continue
         for number, check in enumerate(result.checks):

@@ -1,4 +1,4 @@
-"""The best that any scheduler could do: a lower bound to compare lanes with."""
+"""The ideal schedule, a lower bound to compare the lanes with."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Hashable, Sequence
 
 
 def ideal_seconds(work: Sequence[tuple[Hashable, float]], lanes: int) -> float:
-    """The shortest time in which `lanes` workers can do the work, without any overhead.
+    """Return the shortest time in which `lanes` workers can do the work, without overhead.
 
-    No schedule can beat the average load of the workers, nor the longest key, since a key's events
-    run one after another.
+    No schedule is shorter than the average load of the workers or than the longest key, because a
+    key's events run sequentially.
 
     Args:
         work: (key, seconds) of each event.
-        lanes: how many may run at the same time.
+        lanes: the number of events that may run concurrently.
 
     Raises:
-        ValueError: fewer than one lane.
+        ValueError: `lanes` is less than 1.
     """
     if lanes < 1:
-        raise ValueError(f"{lanes} lanes; it takes 1 or more")
+        raise ValueError(f"{lanes} lanes are too few; it takes 1 or more")
     of_key: dict[Hashable, float] = defaultdict(float)
     for key, seconds in work:
         of_key[key] += seconds
@@ -31,10 +31,10 @@ def ideal_seconds(work: Sequence[tuple[Hashable, float]], lanes: int) -> float:
 
 
 def lane_by_lane_seconds(work: Sequence[tuple[Hashable, float]], lanes: int) -> float:
-    """How long it takes if a free worker takes the next key and does all of its events.
+    """Return the time if a free worker takes the next key and does all events of the key.
 
-    What `BatchProcessor` does, without any overhead: the part of its distance to the ideal that
-    comes from the order, not from the code.
+    `BatchProcessor` uses this order. The result has no overhead, so that its distance to the ideal
+    comes from the order and not from the code.
     """
     of_key: dict[Hashable, float] = defaultdict(float)
     for key, seconds in work:

@@ -1,4 +1,4 @@
-"""The real servers that benchmarks run against: children of this process, on free ports."""
+"""The real servers for benchmarks, which are child processes on free ports."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ HUB = "events"
 
 @asynccontextmanager
 async def redis_server(directory: Path) -> AsyncIterator[str]:
-    """A Redis server; its URL."""
+    """Run a Redis server and yield its URL."""
     port = PortChoice({}, ephemeral=True).resolve()["redis"]
     data = directory / "redis"
     data.mkdir(parents=True)
@@ -38,14 +38,14 @@ async def redis_server(directory: Path) -> AsyncIterator[str]:
 
 @dataclass(frozen=True)
 class Stack:
-    """What the function app needs, running."""
+    """The connections to the running services that the function app needs."""
 
     redis_url: str
     storage: str = field(repr=False)
     event_hub: str = field(repr=False)
 
     def app_settings(self, overrides: Mapping[str, str]) -> dict[str, str]:
-        """Return the settings of the function app; no alerts are published."""
+        """Return the settings of the function app, without an Event Grid topic."""
         return app_settings(
             storage=self.storage,
             event_hub=self.event_hub,
@@ -58,7 +58,7 @@ class Stack:
 
 @asynccontextmanager
 async def stack(directory: Path, consumer_groups: Iterable[str]) -> AsyncIterator[Stack]:
-    """Redis, Azurite and an Event Hubs endpoint with the hub `HUB` of one partition."""
+    """Run Redis, Azurite and an Event Hubs endpoint with the hub `HUB` of one partition."""
     ports = PortChoice({}, ephemeral=True).resolve()
     (directory / "redis").mkdir(parents=True)
     config = directory / "event-hubs.json"
@@ -87,8 +87,8 @@ async def stack(directory: Path, consumer_groups: Iterable[str]) -> AsyncIterato
 async def functions_host(
     directory: Path, settings: Mapping[str, str]
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m local host`: one host process that runs function_app.py with these settings."""
-    directory.mkdir(parents=True)  # noqa: ASYNC240 - nothing else runs yet
+    """Run `python -m local host` with one instance of function_app.py, and yield the process."""
+    directory.mkdir(parents=True)  # noqa: ASYNC240 - no other task runs yet
     file = directory / "local.settings.json"
     write_json(file, {"IsEncrypted": False, "Values": dict(settings)})
     command = ("-m", "local", "host", "--state-dir", str(directory), "--settings", str(file))
@@ -101,14 +101,14 @@ async def functions_host(
 async def child(
     *arguments: str, log: Path, answers: bool = True
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python child with a pipe for input; what it logs goes to `log`.
+    """Run a Python child process with a pipe as standard input, and yield the process.
 
-    It must end when its input does, or on SIGTERM; otherwise it is killed.
+    On leaving, the child gets SIGTERM and the end of its input, and after 15 s it is killed.
 
     Args:
-        arguments: of the interpreter.
-        log: a file for its standard error, and for its output if it gives no answers.
-        answers: whether its standard output is a pipe to be read.
+        arguments: the arguments of the interpreter.
+        log: the file for standard error, and for standard output without `answers`.
+        answers: whether standard output is a pipe.
     """
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -127,7 +127,7 @@ async def child(
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            # Its output is read to the end: a full pipe would keep it from ending.
+            # Read the output to its end, because a full pipe would block the child.
             await asyncio.wait_for(process.communicate(), 15)
         except TimeoutError:
             process.kill()
@@ -135,10 +135,10 @@ async def child(
 
 
 async def ask(*arguments: str, order: object, log: Path) -> object:
-    """Run a Python child that reads one line of JSON and answers with one; its answer.
+    """Run a Python child process, send it one line of JSON and return its line of JSON.
 
     Raises:
-        ChildError: it ended without an answer.
+        ChildError: the child ended without an answer.
     """
     async with child(*arguments, log=log) as process:
         await send_line(process, order)
@@ -146,7 +146,7 @@ async def ask(*arguments: str, order: object, log: Path) -> object:
 
 
 async def send_line(process: asyncio.subprocess.Process, order: object) -> None:
-    """Send a child a line of JSON."""
+    """Send a line of JSON to a child."""
     assert process.stdin is not None  # noqa: S101 - `child` opens it
     process.stdin.write(json.dumps(order).encode() + b"\n")
     await process.stdin.drain()
@@ -155,10 +155,10 @@ async def send_line(process: asyncio.subprocess.Process, order: object) -> None:
 async def read_answer(
     process: asyncio.subprocess.Process, arguments: Sequence[str], log: Path
 ) -> object:
-    """The next line of JSON that a child says.
+    """Return the next line of JSON from a child.
 
     Raises:
-        ChildError: it ended instead.
+        ChildError: the child ended without an answer.
     """
     assert process.stdout is not None  # noqa: S101 - `child` opens it
     line = await process.stdout.readline()
@@ -168,11 +168,11 @@ async def read_answer(
 
 
 class ChildError(Exception):
-    """A child process did not do its part; the message ends with the end of its log."""
+    """A failed child process; the message includes the end of its log."""
 
 
 def log_tail(log: Path, lines: int = 12) -> str:
-    """The end of a child's log, to be put behind an error message."""
+    """Return the end of a child's log, to be appended to an error message."""
     tail = log.read_text(errors="replace").rstrip().splitlines()[-lines:]
     return ":" + "".join(f"\n    {line}" for line in tail) if tail else ", and its log is empty"
 

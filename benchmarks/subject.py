@@ -1,5 +1,6 @@
-"""The processor as it is deployed: real Redis for circuit and progress; only the poison queue is
-kept in memory, since none of the benchmarks is about Azure Storage.
+"""The processor as deployed, with real Redis for circuit and progress.
+
+Only the poison queue is in memory, because no benchmark measures Azure Storage.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _UNUSED = {
 
 @asynccontextmanager
 async def circuit_breaker(url: str, settings: BreakerSettings) -> AsyncIterator[CircuitBreaker]:
-    """Open a started breaker on the Redis at `url`: with watcher, without publisher."""
+    """Yield a started breaker on the Redis at `url`, with a watcher and without a publisher."""
     async with AsyncExitStack() as opened:
         yield await CircuitWiring({"REDIS_URL": url}, opened, breaking=settings).breaker()
 
@@ -38,7 +39,7 @@ async def processor(
     settings: ProcessingSettings | None = None,
     breaking: BreakerSettings | None = None,
 ) -> AsyncIterator[BatchProcessor]:
-    """A processor on the Redis at `url`; default settings unless given."""
+    """Yield a processor on the Redis at `url`, with default settings unless given."""
     settings = settings or ProcessingSettings()
     async with AsyncExitStack() as opened:
         wiring = Wiring(

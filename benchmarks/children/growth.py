@@ -1,11 +1,11 @@
-"""`python -m benchmarks.children.growth`: many events through one processor, and its memory.
+"""The child process of P7, which measures one processor's time and memory over many events.
 
-A process of its own, so that its memory is. Streams of `short` events alternate with the parts of
-one stream of `long` events.
+A separate process makes its memory measurable. Streams of `short` events alternate with the parts
+of one stream of `long` events.
 
-Standard input: one line of JSON, {"url", "short", "long", "chunks"}.
-Standard output: one line of JSON, {"short_us": [µs per event of each short stream], "long_us": [of
-each part], "rss_bytes": [resident memory after the first short stream and after each part]}.
+Standard input is one line of JSON, {"url", "short", "long", "chunks"}. Standard output is one line
+of JSON, {"short_us": [µs per event of each short stream], "long_us": [µs per event of each part],
+"rss_bytes": [resident memory after the first short stream and after each part]}.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ async def main() -> None:
     short, chunks = order["short"], order["chunks"]
     memory = psutil.Process().memory_info
     async with processor(order["url"], no_op) as subject:
-        await _each_us(subject, _stream(short), short)  # connections, scripts, caches
+        await _each_us(subject, _stream(short), short)  # warms up connections, scripts and caches
         rss = [memory().rss]
         source, part = events.new_source(), order["long"] // chunks
         short_us, long_us = [], []
@@ -56,7 +56,7 @@ def _stream(count: int) -> Iterable[EventBatch]:
 
 
 async def _each_us(subject: BatchProcessor, batches: Iterable[EventBatch], count: int) -> float:
-    """Microseconds per event; each batch is made, timed and forgotten, as the host does it."""
+    """Return the microseconds per event; each batch is made, timed and dropped as in the host."""
     seconds = 0.0
     for batch in batches:
         started = time.perf_counter()

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.children.observer`: an instance at work that says when it sees an opening.
+"""The child process of P6, a busy instance that reports when it detects an opening.
 
-Standard input: one line of JSON, {"url", "circuit", "lanes", "handler_seconds"}; its end ends this.
-Standard output: {"ready": true}, then {"seen": generation, "at_us"} for each opening and, when it
-is over, {"over": generation, "started_late", "last_start_us"}. Times are microseconds since 1970.
+Standard input is one line of JSON, {"url", "circuit", "lanes", "handler_seconds"}. The end of
+standard input ends the process. Standard output is {"ready": true}, then {"seen": generation,
+"at_us"} for each opening, and {"over": generation, "started_late", "last_start_us"} when the
+opening is over. Times are microseconds since 1970.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _BATCH = 200
 
 
 class Instance:
-    """Processes events without end, and keeps books on when it started them."""
+    """An instance that processes events continuously and records when it starts them."""
 
     def __init__(self, breaker: CircuitBreaker, lanes: int, handler_seconds: float) -> None:
         self._lanes = lanes
@@ -52,7 +53,7 @@ class Instance:
         await asyncio.sleep(self._handler_seconds)
 
     async def work(self) -> None:
-        """Batch after batch; held while the circuit is open."""
+        """Process batch after batch; the processor holds while the circuit is open."""
         source = events.new_source()
         first = 0
         while True:
@@ -60,15 +61,15 @@ class Instance:
             first += _BATCH
 
     async def watch(self) -> None:
-        """Report every opening, and what was started after it."""
+        """Report every opening, and the events that started after it."""
         known = self._breaker.circuit
         while True:
             known = await self._changed(known)
             if not known.admits:
-                _say({"seen": known.generation, "at_us": time.time_ns() // 1_000})
+                _print({"seen": known.generation, "at_us": time.time_ns() // 1_000})
                 continue
             last_start_us = self._last_start_us.pop(known.generation - 1, 0)
-            _say(
+            _print(
                 {
                     "over": known.generation,
                     "started_late": self._started_late,
@@ -84,8 +85,8 @@ class Instance:
                 return now
 
 
-def _say(what: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def _print(document: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
 
 
@@ -99,7 +100,7 @@ async def main() -> None:
         instance = Instance(breaker, order["lanes"], order["handler_seconds"])
         tasks = [asyncio.create_task(instance.watch()), asyncio.create_task(instance.work())]
         waiting = asyncio.create_task(ended.wait())
-        _say({"ready": True})
+        _print({"ready": True})
         done, _ = await asyncio.wait({*tasks, waiting}, return_when=asyncio.FIRST_COMPLETED)
         for task in (*tasks, waiting):
             task.cancel()

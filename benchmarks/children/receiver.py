@@ -1,7 +1,7 @@
-"""`python -m benchmarks.children.receiver`: what the bare SDK receives, and nothing else.
+"""The child process of P5, which receives events with the bare SDK.
 
-Standard input: one line of JSON, {"connection", "hub", "group", "prefetch", "batch", "total"}.
-Standard output: one line, {"timeline": [[seconds, events received up to then], ...]}.
+Standard input is one line of JSON, {"connection", "hub", "group", "prefetch", "batch", "total"}.
+Standard output is one line of JSON, {"timeline": [[seconds, events received by then], …]}.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 
 
 async def main() -> None:
-    """Receive `total` events of partition 0 from its beginning."""
+    """Receive `total` events of partition 0 from the first event on."""
     order = json.loads(sys.stdin.readline())
     timeline: list[tuple[float, int]] = []
     complete = asyncio.Event()

@@ -1,1 +1,1 @@
-"""Those that Breakwater is compared with, each used as its own documentation shows."""
+"""The peers that Breakwater is compared with, each used as its documentation shows."""

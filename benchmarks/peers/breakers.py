@@ -1,10 +1,10 @@
-"""The circuit breakers of other libraries, and ours, behind one face.
+"""The circuit breakers of other libraries and of Breakwater behind one interface.
 
-Each is used as its documentation shows, with state in Redis. pybreaker, aiobreaker and purgatory
-count consecutive failures in Redis with a client of their own choice (a blocking one; purgatory's
-asynchronous store needs aioredis, which no longer imports). interlock-cb shares only the state:
-its failures are counted by each process alone, so a recorded failure costs it nothing and tells
-nobody.
+Each library is used as its documentation shows, with state in Redis. pybreaker, aiobreaker and
+purgatory count consecutive failures in Redis with a blocking client (purgatory's asynchronous store
+needs aioredis, which cannot be imported any more). interlock-cb shares only the state. Each process
+counts its failures by itself, so that a recorded failure needs no command and reaches no other
+process.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ _names = itertools.count()
 
 
 class PeersMissingError(Exception):
-    """Peers are not installed; the message says what to do."""
+    """Missing peer packages; the message says how to install them."""
 
 
 class _BoomError(Exception):
-    """What the guarded call fails with."""
+    """The error of the failing call."""
 
 
 class Guard(Protocol):
     """A circuit breaker around a call that does nothing."""
 
     async def succeed(self) -> None:
-        """One healthy call."""
+        """Make a call that succeeds."""
 
     async def fail(self) -> None:
-        """One call that fails, and is counted."""
+        """Make a call that fails and is counted."""
 
 
 def versions() -> dict[str, str]:
-    """The peers' versions.
+    """Return the versions of the peers by package.
 
     Raises:
-        PeersMissingError: some are not installed.
+        PeersMissingError: a peer is not installed.
     """
     found = {}
     for package in PACKAGES:
@@ -59,7 +59,7 @@ def versions() -> dict[str, str]:
             found[package] = version(package)
     if missing := [package for package in PACKAGES if package not in found]:
         raise PeersMissingError(
-            f"not installed: {', '.join(missing)}; `make bench` installs them, or "
+            f"missing packages: {', '.join(missing)}; install them with `make bench` or "
             "`pip install -r requirements-bench.txt`"
         )
     return found
@@ -67,16 +67,16 @@ def versions() -> dict[str, str]:
 
 @contextlib.asynccontextmanager
 async def guard(name: str, url: str, threshold: int) -> AsyncIterator[Guard]:
-    """A fresh circuit of the library `name` that opens at `threshold` failures.
+    """Yield a new circuit of a library.
 
     Args:
         name: "breakwater", or one of `PACKAGES`.
-        url: a Redis server.
-        threshold: high enough that it stays closed, or as low as to trip it.
+        url: the URL of a Redis server.
+        threshold: the number of failures that opens the circuit.
     """
     circuit = f"circuit-{next(_names)}"
     with warnings.catch_warnings():
-        # aiobreaker uses datetime.utcnow; what it costs is part of what it is.
+        # aiobreaker uses the deprecated datetime.utcnow.
         warnings.simplefilter("ignore", DeprecationWarning)
         async with _OPEN[name](circuit, url, threshold) as made:
             yield made
@@ -98,8 +98,7 @@ class _Ours:
 
 @contextlib.asynccontextmanager
 async def _ours(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
-    # Polling is the same whatever is called, and would be counted as if it were not; how much it
-    # is, is measured apart.
+    # Polling does not depend on calls and would be counted with them; P3 measures it separately.
     settings = BreakerSettings(name=circuit, failure_threshold=threshold, poll_seconds=300)
     async with circuit_breaker(url, settings) as breaker:
         yield _Ours(breaker)
@@ -177,10 +176,10 @@ async def _purgatory(circuit: str, url: str, threshold: int) -> AsyncIterator[Gu
 
 
 def _import_purgatory() -> Any:
-    """Import it although setuptools no longer has the `pkg_resources` that it asks its version."""
-    stand_in: Any = ModuleType("pkg_resources")
-    stand_in.get_distribution = distribution
-    replaced = sys.modules.setdefault("pkg_resources", stand_in) is stand_in
+    """Import purgatory with a replacement of `pkg_resources`, which setuptools has removed."""
+    replacement: Any = ModuleType("pkg_resources")
+    replacement.get_distribution = distribution
+    replaced = sys.modules.setdefault("pkg_resources", replacement) is replacement
     try:
         return _import("purgatory")
     finally:
@@ -192,7 +191,7 @@ def _import_purgatory() -> Any:
 async def _interlock(circuit: str, url: str, threshold: int) -> AsyncIterator[Guard]:
     interlock, storages = _import("interlock"), _import("interlock.integrations.redis")
     async with AsyncRedis.from_url(url) as client:
-        # Its rule is a share of a number of calls; all calls failing, that is a count.
+        # The rule is a failure rate over a number of calls; if all calls fail, it is a count.
         config = interlock.Config(
             failure_rate_threshold=1.0, minimum_number_of_calls=threshold, window_size=threshold
         )
@@ -208,7 +207,7 @@ async def _interlock(circuit: str, url: str, threshold: int) -> AsyncIterator[Gu
 
 
 def _import(module: str) -> Any:
-    """A peer's module: untyped here, since it is installed for benchmarks only."""
+    """Import a peer's module, untyped because peers are installed for benchmarks only."""
     return importlib.import_module(module)
 
 
@@ -236,4 +235,4 @@ _OPEN = {
     "interlock-cb": _interlock,
 }
 BREAKERS = tuple(_OPEN)
-"""Ours, then the peers."""
+"""Breakwater, then the peers."""

@@ -1,10 +1,11 @@
-"""The original's loop, in Python: Jeff Hollan's C# sample of reliable event processing.
+"""The original's loop, a Python port of Jeff Hollan's C# sample of reliable event processing.
 
-A port for comparison, as close as Python allows: events of a batch one after another; Polly's
-`RetryAsync(3)` without a pause as a tenacity policy made for each event, as the sample makes
-its own; the sample's work, a Redis RPUSH per event; on exhaustion the body to a queue and the
-failure into a sorted set whose member is the clock's tick, in a transaction that is void when the
-circuit is open. Nothing is left out or made slower; the client is the one that Breakwater uses.
+The port is as close to the sample as Python allows and uses Breakwater's Redis client:
+
+- The events of a batch are processed sequentially, with one Redis RPUSH per event as the work.
+- A tenacity policy per event replaces Polly's `RetryAsync(3)` without a pause.
+- After the last attempt the body goes to a queue, and the failure goes into a sorted set whose
+  member is the clock's tick. The transaction does nothing while the circuit is open.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ _WORK = "events:"
 
 
 class OriginalLoop:
-    """Processes batches as the sample does.
+    """The sample's loop over batches.
 
     Args:
-        redis: a client; stays the caller's to close.
-        work: what an event takes besides the sample's own RPUSH.
-        pushes: whether to do that RPUSH; without it the loop costs no Redis on the healthy path.
+        redis: a client, which the caller closes.
+        work: the work per event besides the sample's RPUSH.
+        pushes: whether to make the RPUSH; otherwise healthy events send no Redis command.
         threshold: failures within `FAILURE_SECONDS` that open the circuit.
     """
 
@@ -44,14 +45,14 @@ class OriginalLoop:
         pushes: bool = True,
         threshold: int = FAILURE_THRESHOLD,
     ) -> None:
-        self._redis: Any = redis  # its commands are typed as "sync or async" throughout
+        self._redis: Any = redis  # redis-py types its commands as "sync or async"
         self._work = work
         self._pushes = pushes
         self._threshold = threshold
         self.dead_letters: list[str] = []
 
     async def process(self, batch: EventBatch) -> None:
-        """Every event of the batch, one after another."""
+        """Process the events of the batch sequentially."""
         for event in batch.events:
             await self._one(event)
 
@@ -77,13 +78,13 @@ class OriginalLoop:
                 await self._redis.rpush(key, f"{counter}FAILED")
 
     async def log_failure(self) -> None:
-        """Count a failure; open the circuit if it is one too many."""
+        """Count a failure, and open the circuit at the threshold."""
         failures = await self._unless_open(self._add)
         if failures is not None and failures[-1] >= self._threshold:
             await self._unless_open(self._open)
 
     async def _unless_open(self, fill: Callable[[Any], None]) -> list[Any] | None:
-        """A transaction on condition that no circuit is open; its replies."""
+        """Run a transaction unless the circuit is open; return its replies, or None if open."""
         async with self._redis.pipeline(transaction=True) as transaction:
             await transaction.watch("break")
             if await transaction.exists("break"):
@@ -111,12 +112,12 @@ class OriginalLoop:
 
 
 def ticks() -> int:
-    """The clock in ticks of 100 ns, as .NET counts them: simultaneous failures share one."""
+    """Return the time in .NET ticks of 100 ns; simultaneous failures have the same tick."""
     return time.time_ns() // 100
 
 
 async def sequentially(batch: EventBatch, work: Callable[[Event], Awaitable[None]]) -> None:
-    """The bare loop: nothing but the work, one event after another."""
+    """Run the bare loop, which only does the work, event after event."""
     for event in batch.events:
         await work(event)
 
@@ -124,7 +125,7 @@ async def sequentially(batch: EventBatch, work: Callable[[Event], Awaitable[None
 async def concurrently(
     batch: EventBatch, work: Callable[[Event], Awaitable[None]], lanes: int
 ) -> None:
-    """The bare lanes: nothing but the work, keys side by side, a key's events in order."""
+    """Run the bare lanes, which do the work of several keys concurrently and in order per key."""
     of_key: dict[str | None, list[Event]] = {}
     for event in batch.events:
         of_key.setdefault(event.key, []).append(event)

@@ -1,1 +1,1 @@
-"""Tests on real services of benchmarks."""
+"""Tests of the benchmarks on real services."""

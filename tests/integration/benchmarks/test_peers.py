@@ -1,4 +1,4 @@
-"""The benchmarks' own instruments and the ported loop, on a real Redis."""
+"""The command counter and the port of the original's loop on a real Redis."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def boom(event: Event) -> None:
     raise RuntimeError("boom")
 
 
-async def test_calls_of_scripts_are_told_from_what_clients_send(redis: Any, admin: Redis) -> None:
+async def test_commands_of_scripts_are_counted_separately(redis: Any, admin: Redis) -> None:
     script = redis.register_script(
         "redis.call('SET', KEYS[1], 1) return redis.call('GET', KEYS[1])"
     )
@@ -51,7 +51,7 @@ async def test_calls_of_scripts_are_told_from_what_clients_send(redis: Any, admi
     assert count.total_sent == 2
 
 
-async def test_the_original_pushes_each_event_in_order(redis: Any, admin: Redis) -> None:
+async def test_original_pushes_each_event_in_order(redis: Any, admin: Redis) -> None:
     loop = OriginalLoop(redis, nothing)
     batch = events.batch(events.new_source(), 0, 6, 2)
 
@@ -63,7 +63,7 @@ async def test_the_original_pushes_each_event_in_order(redis: Any, admin: Redis)
     assert await redis.lrange("events:key-0001", 0, -1) == [b"1", b"2", b"3"]
 
 
-async def test_the_original_retries_three_times_then_counts_a_failure(redis: Any) -> None:
+async def test_original_retries_three_times_then_counts_a_failure(redis: Any) -> None:
     loop = OriginalLoop(redis, boom)
     await loop.process(events.batch(events.new_source(), 0, 1, 1))
     assert await redis.lrange("events:key-0000", 0, -1) == [
@@ -77,7 +77,7 @@ async def test_the_original_retries_three_times_then_counts_a_failure(redis: Any
     assert not await redis.exists("break")
 
 
-async def test_the_original_opens_once_at_its_threshold(redis: Any) -> None:
+async def test_original_opens_once_at_its_threshold(redis: Any) -> None:
     loop = OriginalLoop(redis, nothing, threshold=3)
     for _ in range(5):
         await loop.log_failure()
@@ -86,7 +86,7 @@ async def test_the_original_opens_once_at_its_threshold(redis: Any) -> None:
     assert await redis.zcard("failures") == 3
 
 
-async def test_the_bare_loops_keep_every_key_in_order() -> None:
+async def test_bare_loops_keep_every_key_in_order() -> None:
     seen: list[int] = []
 
     async def note(event: Event) -> None:

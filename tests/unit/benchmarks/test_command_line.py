@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what it takes, and what it answers to what it doesn't."""
+"""The command line `python -m benchmarks` and its errors."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def _root_logger() -> Any:
     logging.getLogger().handlers[:] = before
 
 
-def test_the_list_names_all(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["--list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "ENDPOINT"]
 
 
-def test_an_unknown_name_is_refused_with_the_known_ones(
+def test_unknown_name_is_refused_with_the_known_names(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         command_line.main(["P9"])
     assert ended.value.code == 2
-    assert "'P9' is none of P1, P2, P3, P4, P5, P6, P7, P8, ENDPOINT" in capsys.readouterr().err
+    assert "'P9' is not one of P1, P2, P3, P4, P5, P6, P7, P8, ENDPOINT" in capsys.readouterr().err
 
 
-def test_a_run_without_names_leaves_out_the_long_ones(
+def test_run_without_names_leaves_out_long_benchmarks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     made = {
@@ -55,7 +55,7 @@ def test_a_run_without_names_leaves_out_the_long_ones(
     assert list(json.loads(file.read_text())) == ["P7"]
 
 
-def test_the_million_events_are_long() -> None:
+def test_million_events_run_only_when_named() -> None:
     assert [name for name, each in command_line.BENCHMARKS.items() if each.only_when_named] == [
         "P7"
     ]
@@ -72,7 +72,7 @@ async def _missed(context: Context) -> Result:
 
 
 async def _broken(context: Context) -> Result:
-    (context.directory / "made").write_text("a directory of its own")
+    (context.directory / "made").write_text("the directory exists and is empty")
     raise OSError("no such server")
 
 
@@ -85,7 +85,7 @@ def run(
     return code, json.loads(file.read_text())
 
 
-def test_a_missed_goal_is_written_as_missed_and_fails_only_on_request(
+def test_missed_goal_fails_only_with_fail_if_missed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     runs = {"P1": _met, "P2": _missed}
@@ -96,29 +96,29 @@ def test_a_missed_goal_is_written_as_missed_and_fails_only_on_request(
     assert run(monkeypatch, tmp_path / "out.json", {"P1": _met}, "--fail-if-missed")[0] == 0
 
 
-def test_one_that_breaks_spares_the_others(
+def test_failed_benchmark_does_not_stop_the_others(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     code, written = run(monkeypatch, tmp_path / "out.json", {"P5": _broken, "P1": _met})
     assert code == 1
     assert written["P5"]["error"] == "OSError: no such server"
     assert written["P1"]["holds"] is True
-    assert "P5 did not run to its end" in caplog.text
+    assert "P5 failed" in caplog.text
 
 
-def test_only_those_asked_for_are_run_in_any_case_of_letters(
+def test_names_select_benchmarks_in_any_letter_case(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     _, written = run(monkeypatch, tmp_path / "out.json", {"P1": _met, "P2": _missed}, "p2")
     assert list(written) == ["P2"]
 
 
-def test_a_quick_run_is_smaller(tmp_path: Path) -> None:
+def test_quick_run_uses_the_quick_size(tmp_path: Path) -> None:
     assert Context(False, tmp_path).scaled(100, 1) == 100
     assert Context(True, tmp_path).scaled(100, 1) == 1
 
 
-def test_batches_hold_every_event_once_and_keys_in_turn() -> None:
+def test_batches_have_every_event_once_and_rotate_the_keys() -> None:
     source = new_source()
     made = list(batches(source, 25, size=10, keys=4))
     events = [event for batch in made for event in batch.events]
@@ -136,11 +136,11 @@ def test_batches_hold_every_event_once_and_keys_in_turn() -> None:
     assert new_source() != source
 
 
-def test_what_counting_causes_is_not_counted() -> None:
+def test_commands_of_the_counter_are_not_counted() -> None:
     assert without_ours(Counter(get=3, info=2, echo=1, client=4)) == Counter(get=3)
 
 
-async def test_the_sleeping_handler_notices_a_key_out_of_order() -> None:
+async def test_sleeping_handler_counts_events_out_of_order() -> None:
     sleeper = Sleeper(4)
     sleeper.seconds = [0.0] * 4
     made = next(batches(new_source(), 4, size=4, keys=2))
@@ -151,11 +151,11 @@ async def test_the_sleeping_handler_notices_a_key_out_of_order() -> None:
     assert sleeper.disordered == 1
 
 
-def test_missing_peers_are_named_before_anything_is_started(
+def test_missing_peers_are_an_error_before_the_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("benchmarks.peers.breakers.PACKAGES", ("redis", "no-such-package"))
     assert command_line.main(["P3"]) == 2
-    assert "not installed: no-such-package; `make bench` installs" in " ".join(
+    assert "missing packages: no-such-package; install them with `make bench`" in " ".join(
         capsys.readouterr().err.split()
     )

@@ -1,4 +1,4 @@
-"""`python -m benchmarks compare`: a figure that became worse fails, and nothing else does."""
+"""`python -m benchmarks compare` fails only for worse figures and lost goals."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 import benchmarks.__main__ as command_line
 from benchmarks.comparison import Change, ComparisonError, compare, read
 from benchmarks.result import Broken, Check, Relation, Result, write_json
+
+MISSED = "the goal was met in the base and is missed now"
 
 
 def results(*checks: Check, name: str = "P1", **details: Any) -> dict[str, Any]:
@@ -32,17 +34,17 @@ def only(changes: list[Change]) -> Change:
         ("≤", 1.4, 1.2, 1.25, ""),
         ("≤", 1.4, 1.2, 1.27, "5.8% worse"),
         ("≤", 1.4, 1.2, 0.6, ""),
-        ("≤", 1.4, 1.39, 1.41, "its goal held and is missed"),
+        ("≤", 1.4, 1.39, 1.41, MISSED),
         ("≤", 1.4, 1.6, 1.65, ""),
         ("≤", 1.4, 1.6, 1.7, "6.2% worse"),
         ("=", 0, 0, 0, ""),
-        ("=", 0, 0, 1, "its goal held and is missed"),
+        ("=", 0, 0, 1, MISSED),
         ("=", 0, 3, 4, "100.0% worse"),
         ("=", 0, 3, 2, ""),
         ("=", 1, 1, 1, ""),
     ],
 )
-def test_a_figure_fails_if_it_is_worse_or_its_goal_is_lost(
+def test_figure_fails_if_it_is_worse_or_misses_its_goal(
     relation: Relation, limit: float, base: float, new: float, fault: str
 ) -> None:
     change = only(
@@ -62,11 +64,11 @@ def test_a_figure_fails_if_it_is_worse_or_its_goal_is_lost(
         (0.94, 1.04, ""),
         (1.0, 1.06, "6.0% worse"),
         (1.0, 0.94, "6.0% worse"),
-        (1.08, 1.11, "its goal held and is missed"),
-        (1.08, 0.89, "its goal held and is missed"),
+        (1.08, 1.11, MISSED),
+        (1.08, 0.89, MISSED),
     ],
 )
-def test_a_figure_between_two_limits_is_worse_farther_from_their_middle(
+def test_figure_with_two_limits_is_worse_with_its_distance_to_the_middle(
     base: float, new: float, fault: str
 ) -> None:
     def band(value: float) -> dict[str, Any]:
@@ -79,43 +81,43 @@ def test_a_figure_between_two_limits_is_worse_farther_from_their_middle(
     ("new", "verdict"),
     [(21, "passes"), (19.5, "passes, misses its goal"), (15, "21.1% worse")],
 )
-def test_a_goal_missed_in_both_runs_is_shown_as_missed(new: float, verdict: str) -> None:
+def test_goal_missed_in_both_runs_is_shown_as_missed(new: float, verdict: str) -> None:
     base = results(Check("it", 19, "≥", 20))
     assert only(compare(base, results(Check("it", new, "≥", 20)))).verdict == verdict
 
 
-def test_the_tolerance_can_be_chosen() -> None:
+def test_tolerance_is_an_argument() -> None:
     base, new = results(Check("it", 10, "≤", 20)), results(Check("it", 11, "≤", 20))
     assert only(compare(base, new)).fault
     assert not only(compare(base, new, 0.15)).fault
 
 
-def test_a_tighter_goal_is_judged_by_the_new_run() -> None:
+def test_tighter_goal_is_judged_by_the_new_run() -> None:
     base, new = results(Check("it", 22, "≥", 20)), results(Check("it", 22, "≥", 27))
-    assert only(compare(base, new)).fault == "its goal held and is missed"
+    assert only(compare(base, new)).fault == MISSED
 
 
-def test_a_goal_that_held_cannot_disappear_from_a_benchmark() -> None:
+def test_goal_met_in_the_base_must_be_measured() -> None:
     base = results(Check("it", 1, "≤", 2), Check("gone", 1, "≤", 2), Check("missed", 3, "≤", 2))
     new = results(Check("it", 1, "≤", 2), Check("added", 9, "≤", 2))
     faults = {change.what: change.fault for change in compare(base, new)}
     assert faults == {
         "it": "",
         "added": "",
-        "gone": "its goal held and is no longer measured",
+        "gone": "the goal was met in the base and is not measured now",
         "missed": "",
     }
 
 
-def test_a_benchmark_that_broke_fails_unless_it_was_broken_before() -> None:
+def test_failed_benchmark_fails_unless_it_failed_in_the_base() -> None:
     broken = {"P1": Broken("OSError: gone [1]").to_json()}
     change = only(compare(results(Check("it", 1, "≤", 2)), broken))
-    assert change.fault == "did not run to its end: OSError: gone [1]"
+    assert change.fault == "the benchmark failed: OSError: gone [1]"
     assert only(compare(broken, broken)).fault == ""
     assert only(compare(broken, results(Check("it", 1, "≤", 2)))).fault == ""
 
 
-def test_benchmarks_of_one_run_only_are_left_out() -> None:
+def test_benchmark_in_only_one_run_is_left_out() -> None:
     base = results(Check("it", 1, "≤", 2)) | results(Check("it", 1, "≤", 2), name="P2")
     new = results(Check("it", 1, "≤", 2), name="P2") | results(Check("it", 9, "≤", 2), name="P3")
     assert [change.benchmark for change in compare(base, new)] == ["P2"]
@@ -123,7 +125,7 @@ def test_benchmarks_of_one_run_only_are_left_out() -> None:
         compare(results(Check("it", 1, "≤", 2)), results(Check("it", 1, "≤", 2), name="P3"))
 
 
-def test_a_quick_run_is_not_compared_with_a_full_one() -> None:
+def test_quick_run_is_not_compared_with_a_full_one() -> None:
     check = Check("it", 1, "≤", 2)
     with pytest.raises(ComparisonError, match="P1: a quick run"):
         compare(results(check, quick=False), results(check, quick=True))
@@ -132,7 +134,7 @@ def test_a_quick_run_is_not_compared_with_a_full_one() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"P1": 3}', '{"P1": {"goal": 3}}'])
-def test_a_file_of_another_form_is_refused_by_name(tmp_path: Path, text: str) -> None:
+def test_invalid_file_is_an_error_with_its_name(tmp_path: Path, text: str) -> None:
     file = tmp_path / "other.json"
     file.write_text(text)
     with pytest.raises(ComparisonError, match=r"other\.json"):
@@ -145,7 +147,7 @@ def written(file: Path, value: float, **details: Any) -> str:
     return str(file)
 
 
-def test_the_command_fails_exactly_if_a_figure_does(
+def test_command_fails_only_if_a_figure_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")

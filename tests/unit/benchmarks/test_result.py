@@ -1,4 +1,4 @@
-"""What a benchmark writes: goals as they are, missed ones as missed."""
+"""The JSON and the table of results show met and missed goals."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def result(*checks: Check) -> Result:
         (0.001, "=", 0, False),
     ],
 )
-def test_a_goal_is_met_up_to_its_limit(
+def test_goal_is_met_up_to_its_limit(
     value: float, relation: Relation, limit: float, holds: bool
 ) -> None:
     assert Check("it", value, relation, limit).holds is holds
 
 
-def test_a_missed_goal_says_by_how_much() -> None:
+def test_missed_goal_has_its_distance() -> None:
     assert SLOW.missed_by == pytest.approx(0.2)
     assert FAST.missed_by == 0
     assert Check("lost", 3, "=", 0, "events").missed_by == 3
 
 
-def test_a_result_holds_only_if_all_its_goals_do() -> None:
+def test_result_holds_only_if_all_goals_are_met() -> None:
     assert result(FAST).holds
     assert not result(FAST, SLOW).holds
 
 
-def test_the_json_has_the_headline_and_every_goal() -> None:
+def test_json_has_the_headline_and_every_goal() -> None:
     assert result(FAST, SLOW).to_json() == {
         "holds": False,
         "ratio": 23.46,
@@ -76,19 +76,19 @@ def test_the_json_has_the_headline_and_every_goal() -> None:
     }
 
 
-def test_a_goal_is_judged_before_it_is_rounded() -> None:
+def test_goal_is_judged_before_it_is_rounded() -> None:
     written = result(Check("it", 1.50001, "≤", 1.5)).to_json()
     assert (written["ratio"], written["holds"]) == (1.5, False)
 
 
-def test_rounding_reaches_into_containers_and_spares_what_is_whole() -> None:
+def test_rounding_includes_containers_and_keeps_integers() -> None:
     assert rounded({"a": [1.23456, 123456], "b": ("x", 0.000123456)}) == {
         "a": [1.235, 123456],
         "b": ["x", 0.0001235],
     }
 
 
-def test_the_file_is_keyed_by_name_and_written_whole(tmp_path: Path) -> None:
+def test_file_has_results_by_name_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     file = tmp_path / "made" / "benchmarks.json"
     write_json({"P1": result(FAST), "P2": Broken("OSError: no")}, file)
     written = json.loads(file.read_text())
@@ -104,7 +104,7 @@ def test_the_file_is_keyed_by_name_and_written_whole(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == [file.name]
 
 
-def test_the_table_shows_every_goal_and_what_was_missed() -> None:
+def test_table_shows_every_goal_and_missed_ones_with_their_distance() -> None:
     output = io.StringIO()
     results: dict[str, Result | Broken] = {
         "P1": result(FAST, SLOW),

@@ -1,4 +1,4 @@
-"""The ideal schedule: a bound that no order of work can beat."""
+"""The ideal schedule is a lower bound of every schedule."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_many_small_keys_share_the_lanes() -> None:
     assert ideal_seconds([(key, 1.0) for key in range(100)], 10) == pytest.approx(10)
 
 
-def test_a_key_is_never_split() -> None:
+def test_key_is_never_split() -> None:
     assert ideal_seconds([("hot", 1.0)] * 7 + [("cold", 1.0)], 4) == pytest.approx(7)
 
 
@@ -36,16 +36,16 @@ def test_no_lanes_are_refused() -> None:
 
 
 def test_lanes_take_whole_keys_in_their_order() -> None:
-    # The long one comes last: two lanes take 1 + 1, then one of them 3.
+    # The longest key is last. Two lanes take 1 s each, then one lane takes 3 s.
     assert lane_by_lane_seconds([("a", 1.0), ("b", 1.0), ("c", 3.0)], 2) == pytest.approx(4)
     assert ideal_seconds([("a", 1.0), ("b", 1.0), ("c", 3.0)], 2) == pytest.approx(3)
 
 
 @given(WORK, st.integers(1, 8))
-def test_the_bound_is_below_any_real_schedule_and_not_far(
+def test_ideal_is_below_the_greedy_schedule_and_above_its_half(
     work: list[tuple[int, float]], lanes: int
 ) -> None:
-    """Taking whole keys greedily never takes twice the ideal (Graham's bound)."""
+    """The greedy schedule takes at most twice the ideal time (Graham's bound)."""
     ideal, real = ideal_seconds(work, lanes), lane_by_lane_seconds(work, lanes)
     assert ideal <= real + 1e-9
     assert real <= 2 * ideal + 1e-9
