@@ -1,20 +1,20 @@
-# Everything sets itself up: `make demo` and `make test` work on a fresh clone.
+# Each target installs what it needs: `make demo` and `make test` work on a fresh clone.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PY := .venv/bin/python
 PYTHON ?=
-# Test processes: most tests wait for other processes, so more than there are cores.
+# Test processes, more than cores, because most tests wait for other processes.
 WORKERS ?= 4
 export PYTHON
 
 .PHONY: help
-help: ## Show this list
+help: ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36mmake %-13s\033[0m %s\n", $$1, $$2}'
 
 .venv/.installed: requirements.txt requirements-dev.txt
 	@if ! .venv/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 13))' 2>/dev/null; then \
 	  python=$$(scripts/find-python) || exit 1; \
-	  echo "Setting up .venv with $$python (a few minutes the first time: two packages compile)"; \
+	  echo "Setting up .venv with $$python (takes a few minutes, because two packages compile)"; \
 	  "$$python" -m venv --clear .venv || exit 1; \
 	fi
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
@@ -22,7 +22,7 @@ help: ## Show this list
 
 # npm ci empties the folder, stamps included: afterwards the next `make lint` adds the linter again.
 node_modules/.installed: package.json package-lock.json console/package.json
-	@command -v npm >/dev/null || { echo "Breakwater needs Node.js with npm for Azurite (local storage) and found no npm on PATH." >&2; exit 1; }
+	@command -v npm >/dev/null || { echo "Breakwater needs Node.js with npm for Azurite (local storage) but npm is not on PATH." >&2; exit 1; }
 	@npm ci --omit=dev --no-audit --no-fund --loglevel=error
 	@touch $@
 
@@ -32,22 +32,22 @@ node_modules/.dev-installed: node_modules/.installed
 	@touch $@
 
 .PHONY: setup
-setup: .venv/.installed node_modules/.installed ## Install everything into this folder (done by the others as needed)
+setup: .venv/.installed node_modules/.installed ## Install all requirements into this folder (other targets do this as needed)
 
 .PHONY: demo
-demo: setup ## Send 100,000 ordered messages through an outage and prove that none was lost
+demo: setup ## Send 100,000 ordered events through an outage and verify that none is lost
 	@$(PY) -m loadtest run --scenario outage --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
 
 # Without .pyc files each of the many processes would compile everything again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS)
 .PHONY: test test-app test-local test-long
-test: setup ## Test everything on real services, but for what takes long (= test-app and test-local)
+test: setup ## Run all tests but the long ones, on real services (test-app and test-local)
 	@$(PYTEST) -m "not long" $(ARGS)
 
-test-app: setup ## Test what is deployed: breaker, processing, console, function_app
+test-app: setup ## Run the tests of the deployed part: breaker, processing, console, function_app
 	@$(PYTEST) -m "app and not long" $(ARGS)
 
-test-local: setup ## Test what runs and measures it: local, loadtest, benchmarks, scripts, infra
+test-local: setup ## Run the tests of the rest: local, loadtest, benchmarks, scripts, infra
 	@$(PYTEST) -m "local and not long" $(ARGS)
 
 CHAOS_SEEDS ?= 1-25
@@ -58,7 +58,7 @@ test-long: setup ## Run the long tests, more property examples, and 25 chaos see
 	@$(PY) -m loadtest chaos-sweep --seeds $(CHAOS_SEEDS) --scenarios all --jobs $(CHAOS_JOBS) --events 3000
 
 .PHONY: lint
-lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## ruff, mypy --strict, import-linter, ESLint, infra, package
+lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## Run ruff, mypy --strict, import-linter, ESLint and the checks of words, infra and package
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy .
@@ -69,13 +69,13 @@ lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## 
 	@.venv-infra/bin/checkov -d infra --framework bicep dockerfile --compact --quiet --skip-download
 
 .venv-infra/.installed: requirements-infra.txt | .venv/.installed
-	@echo "Setting up .venv-infra for checkov (about a minute the first time)"
+	@echo "Setting up .venv-infra for checkov (takes about a minute)"
 	@$(PY) -c 'import sys, venv; venv.create(sys.argv[1], clear=True, with_pip=True)' .venv-infra
 	@.venv-infra/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-infra.txt
 	@touch $@
 
 .PHONY: format
-format: setup ## Let ruff mend what it can
+format: setup ## Format the code and apply ruff's fixes
 	@$(PY) -m ruff format . && $(PY) -m ruff check --fix .
 
 .venv/.bench-installed: requirements-bench.txt .venv/.installed
@@ -83,7 +83,7 @@ format: setup ## Let ruff mend what it can
 	@touch $@
 
 .PHONY: bench
-bench: setup .venv/.bench-installed ## Measure against peers and bounds, side by side
+bench: setup .venv/.bench-installed ## Run the benchmarks beside peers and bounds
 	@$(PY) -m benchmarks --json out/benchmarks.json $(ARGS)
 
 .PHONY: up
@@ -91,22 +91,22 @@ up: setup ## Start the local stack in the background (Redis, Azurite, Event Hubs
 	@$(PY) -m local up $(ARGS)
 
 .PHONY: host
-host: setup ## Run the function app on the local stack, in the foreground
+host: setup ## Run the function app on the local stack in the foreground
 	@$(PY) -m local host $(ARGS)
 
 .PHONY: console
-console: setup ## Start the local stack, if it is not up, and say where the operator's console is
+console: setup ## Start the local stack if needed and print the console's address and token
 	@$(PY) -m local up $(ARGS)
-	@$(PY) -c 'import json; at = json.load(open(".local/endpoints.json")); print("\nThe console: ", at["console_url"]); print("Its token:   ", at["console_token"])'
-	@echo "The app:      make host   (in another terminal)"
+	@$(PY) -c 'import json; at = json.load(open(".local/endpoints.json")); print("\nConsole: ", at["console_url"]); print("Token:   ", at["console_token"])'
+	@echo "App:      run \`make host\` in another terminal"
 
 .PHONY: func
-func: setup ## Start the local stack for Core Tools, and say what to run
+func: setup ## Start the local stack for Azure Functions Core Tools
 	@$(PY) -m local up $(ARGS)
-	@echo; echo "Settings are in local.settings.json. Now run: func start   (needs Azure Functions Core Tools 4)"
-	@echo "Without Core Tools: make host.   To end the stack: make down"
+	@echo; echo "The settings are in local.settings.json. Run \`func start\` (needs Azure Functions Core Tools 4)."
+	@echo "Without Core Tools, run \`make host\`. Stop the stack with \`make down\`."
 
-# The app as Azure builds it: the files that .funcignore leaves, and requirements.txt installed beside.
+# The app as Azure builds it, from the files that .funcignore does not exclude and requirements.txt.
 APP := .funcpackage/app
 .funcpackage/.installed: requirements.txt | .venv/.installed
 	@rm -rf $(APP)/.python_packages
@@ -120,12 +120,12 @@ package-loads: setup .funcpackage/.installed
 	@$(PY) -I -S scripts/load_app.py $(APP)
 
 .PHONY: package
-package: package-loads ## Build the deployed package as Azure does and run the load test on it
+package: package-loads ## Build the package as Azure does and run the load test on it
 	@$(PY) -m loadtest run --scenario steady --events 10000 --app $(APP) \
 	  --report out/package/report.json $(ARGS)
 
 .PHONY: status
-status: setup ## Show the local stack's services
+status: setup ## Show the services of the local stack
 	@$(PY) -m local status
 
 .PHONY: down
@@ -133,5 +133,5 @@ down: setup ## Stop the local stack
 	@$(PY) -m local down
 
 .PHONY: clean
-clean: ## Remove what set-up and runs have made
+clean: ## Remove the files made by setup and runs
 	rm -rf .venv .venv-infra .funcpackage node_modules out .local .mypy_cache .ruff_cache .pytest_cache .hypothesis

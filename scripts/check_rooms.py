@@ -1,7 +1,7 @@
-"""`python -m scripts.check_rooms`: check that each folder is one concept, named and small enough.
+"""The check `python -m scripts.check_rooms` of the folders' docstrings and sizes.
 
-Every folder with Python modules needs a docstring that says what it holds, and the folders in
-`SMALL` hold at most `MODULES` modules side by side.
+Every folder with Python modules needs a docstring that names its concept. The folders in `SMALL`
+may have at most `MODULES` modules.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SMALL = (
     "local/event_hubs",
     "local/functions_host",
 )
-"""Folders that were once 36 to 42 files side by side."""
+"""The folders with a limit; each had 36 to 42 modules before it was split."""
 
 NO_PACKAGES = frozenset({".", "docs/examples"})
-"""Folders of programs that nobody imports as a package."""
+"""The folders of programs that are not imported as packages."""
 
 _UNCOUNTED = frozenset({"__init__.py", "__main__.py"})
 
@@ -45,13 +45,15 @@ def problems(files: Iterable[str], docstrings: Mapping[str, str | None]) -> list
     found = []
     for folder in sorted(modules.keys() - NO_PACKAGES):
         if folder not in docstrings:
-            found.append(f"{folder}: it has no __init__.py; add one with a docstring")
+            found.append(f"{folder}: __init__.py is missing; add it with a docstring")
         elif not (docstrings[folder] or "").strip():
-            found.append(f"{folder}/__init__.py: it needs a docstring that names its concept")
+            found.append(f"{folder}/__init__.py: the docstring that names its concept is missing")
     for folder in SMALL:
         count = sum(name not in _UNCOUNTED for name in modules[folder])
         if count > MODULES:
-            found.append(f"{folder}: {count} modules side by side; at most {MODULES}, use rooms")
+            found.append(
+                f"{folder}: {count} modules, but at most {MODULES} are accepted; add subfolders"
+            )
     return found
 
 

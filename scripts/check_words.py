@@ -1,7 +1,7 @@
-"""`python -m scripts.check_words`: find words that make a reader stumble.
+"""The check `python -m scripts.check_words` for words that are hard to read.
 
-`marker_words.txt` holds the rules. `marker_words_allowed.txt` lists lines that keep such a word,
-for instance because the line quotes somebody else's text; that list may only shrink.
+`marker_words.txt` has the rules. `marker_words_allowed.txt` lists lines that keep such a word, for
+instance because the line quotes another text. The list may only shrink.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _BINARY = (".png", ".svg", ".jpg", ".ico", ".woff2")
 
 
 class WordsError(ValueError):
-    """One of the two files cannot be read; the message names the line and what it takes."""
+    """An invalid rule; the message names the line and the accepted form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A marker word or opening, and what to write instead."""
+    """A marker word or opening, and its replacement."""
 
     pattern: re.Pattern[str]
     advice: str
@@ -34,7 +34,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A line that breaks a rule; `number` counts from 1."""
+    """A line that breaks a rule; line numbers start at 1."""
 
     file: str
     number: int
@@ -43,30 +43,32 @@ class Finding:
 
     @property
     def entry(self) -> str:
-        """The line as the list of allowed lines would name it."""
+        """The line in the form of an entry in the list of allowed lines."""
         return f"{self.file}: {self.line.strip()}"
 
 
 def read_rules(text: str) -> list[Rule]:
-    """Read the rules.
+    """Return the rules from the text of marker_words.txt.
 
     Raises:
-        WordsError: a line is not of the form "expression -> advice".
+        WordsError: a line does not have the form "expression -> advice".
     """
     rules = []
     for line in _entries(text):
         pattern, arrow, advice = line.partition(" -> ")
         if not arrow:
-            raise WordsError(f"{RULES}: {line!r} takes the form: expression -> advice")
+            raise WordsError(f"{RULES}: {line!r} must have the form 'expression -> advice'")
         try:
             rules.append(Rule(re.compile(pattern, re.IGNORECASE), advice))
         except re.error as error:
-            raise WordsError(f"{RULES}: {pattern!r} is no regular expression: {error}") from None
+            raise WordsError(
+                f"{RULES}: {pattern!r} is not a regular expression ({error})"
+            ) from None
     return rules
 
 
 def find(file: str, text: str, rules: Sequence[Rule]) -> Iterator[Finding]:
-    """Yield each line that breaks a rule, once."""
+    """Yield one finding for each line that breaks a rule."""
     for number, line in enumerate(text.splitlines(), 1):
         for rule in rules:
             if rule.pattern.search(line):
@@ -79,8 +81,8 @@ def judge(findings: Sequence[Finding], allowed: Sequence[str], first: Sequence[s
 
     Args:
         findings: the lines that break a rule.
-        allowed: the list of allowed lines as it is now.
-        first: that list as it was when it was first committed.
+        allowed: the current list of allowed lines.
+        first: the list of allowed lines as first committed.
     """
     entries = {finding.entry for finding in findings}
     problems = [
@@ -89,12 +91,12 @@ def judge(findings: Sequence[Finding], allowed: Sequence[str], first: Sequence[s
         if each.entry not in allowed
     ]
     problems += [
-        f"{ALLOWED}: remove this entry, no such line breaks a rule: {entry}"
+        f"{ALLOWED}: remove the entry '{entry}', because no such line breaks a rule"
         for entry in allowed
         if entry not in entries
     ]
     problems += [
-        f"{ALLOWED}: the list may only shrink, rewrite the line instead: {entry}"
+        f"{ALLOWED}: rewrite the line '{entry}' and remove its entry; the list may only shrink"
         for entry in allowed
         if entry not in first
     ]
@@ -107,13 +109,13 @@ def _entries(text: str) -> list[str]:
 
 def _git(*arguments: str) -> str:
     command = ("git", *arguments)
-    return subprocess.run(  # noqa: S603 - our own words
+    return subprocess.run(  # noqa: S603 - fixed arguments
         command, cwd=ROOT, check=True, capture_output=True, text=True
     ).stdout
 
 
 def _first_list() -> list[str]:
-    """Return the allowed lines as first committed; the present ones before the first commit."""
+    """Return the allowed lines as first committed, or the current ones before the first commit."""
     added = _git("log", "--diff-filter=A", "--format=%H", "--", ALLOWED.as_posix()).split()
     if not added:
         return _entries((ROOT / ALLOWED).read_text("utf-8"))
@@ -121,7 +123,7 @@ def _first_list() -> list[str]:
 
 
 def text_files() -> list[str]:
-    """Return the text files that git tracks or would add, with slashes."""
+    """Return the paths of the text files that git tracks or would add, with slashes."""
     listed = _git("ls-files", "--cached", "--others", "--exclude-standard").splitlines()
     return [
         file
@@ -131,7 +133,7 @@ def text_files() -> list[str]:
 
 
 def main() -> int:
-    """Check all text files; return the exit code."""
+    """Check all text files and return the exit code."""
     try:
         rules = read_rules((ROOT / RULES).read_text("utf-8"))
         allowed = _entries((ROOT / ALLOWED).read_text("utf-8"))

@@ -1,7 +1,8 @@
-"""`python -I -S scripts/load_app.py DIRECTORY`: load a deployed package as Azure's worker does.
+"""The check `python -I -S scripts/load_app.py DIRECTORY`, which loads a package as Azure does.
 
-Without site-packages (-S) and without the current directory (-I): whatever is imported comes from
-the package, its `.python_packages`, or Python itself. Exit code 1 says what is missing.
+Python runs without site-packages (-S) and without the current directory (-I). Every import
+therefore comes from the package, its `.python_packages`, or Python itself. If an import is missing,
+the script prints an error and exits with 1.
 """
 
 import asyncio
@@ -17,13 +18,13 @@ from typing import Any
 
 EXPECTED = {"process_events", "deliver_alerts", "health"}
 AT_RUN_TIME = (
-    "processing.bootstrap",  # imports what an instance is built from
-    "processing.handlers.ledger",  # the sample; reads its script
-    "redis_entraid.identity_provider",  # with BREAKER_REDIS_AUTH=entra
+    "processing.bootstrap",  # imports every part of an instance
+    "processing.handlers.ledger",  # the sample handler, which reads its script
+    "redis_entraid.identity_provider",  # needed with BREAKER_REDIS_AUTH=entra
     "azure.identity.aio",
-    "azure.monitor.opentelemetry",  # by the worker itself, when told to export
+    "azure.monitor.opentelemetry",  # imported by the worker when it exports telemetry
 )
-"""Modules that are imported later than function_app.py."""
+"""The modules that are imported after function_app.py has been loaded."""
 
 SETTINGS = {
     "AzureWebJobsStorage__blobServiceUri": "https://blob.invalid",
@@ -33,13 +34,13 @@ SETTINGS = {
     "EVENT_HUB_CONSUMER_GROUP": "app",
     "REDIS_URL": "rediss://redis.invalid:10000/0",
 }
-"""The least that the app starts with; loading it connects to none of them."""
+"""The settings that loading the app needs; loading connects to none of the addresses."""
 
 _PROTOS = Path(__file__).parents[1] / "local" / "functions_host" / "worker" / "protos.py"
 
 
 def _protos() -> ModuleType:
-    """The classes that stand in for gRPC's; a file of the local stack that imports nothing else."""
+    """Return the local stack's replacements of the gRPC classes; they have no imports."""
     loader = SourceFileLoader("protos", str(_PROTOS))
     module = module_from_spec(spec_from_loader(loader.name, loader))  # type: ignore[arg-type]
     loader.exec_module(module)
@@ -47,8 +48,8 @@ def _protos() -> ModuleType:
 
 
 async def _functions(app: Path) -> list[dict[str, Any]]:
-    """Index the functions; raises RuntimeError with the worker's words."""
-    import azure_functions_runtime as runtime  # noqa: PLC0415 - only the package's own will do
+    """Return the functions; raise RuntimeError with the worker's message."""
+    import azure_functions_runtime as runtime  # noqa: PLC0415 - imported from the package
 
     protos = _protos()
     start = protos.Message(
@@ -68,7 +69,7 @@ async def _functions(app: Path) -> list[dict[str, Any]]:
 
 
 def _outside(app: Path) -> list[str]:
-    """Modules that come neither from the package nor from Python itself."""
+    """Return the modules that come neither from the package nor from Python itself."""
     homes = (str(app), os.path.realpath(app / ".python_packages"), sys.base_prefix, str(_PROTOS))
     files = {name: getattr(module, "__file__", None) for name, module in sys.modules.items()}
     del files["__main__"]
@@ -76,9 +77,9 @@ def _outside(app: Path) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Load, and compare what was found with what there must be."""
+    """Load the package, compare its functions with `EXPECTED` and return the exit code."""
     app = Path(arguments[0]).resolve()
-    # As Azure's worker: the app, then its libraries.
+    # Use the order of Azure's worker, with the app before its libraries.
     sys.path[:0] = [str(app), str(app / ".python_packages" / "lib" / "site-packages")]
     os.chdir(app)
     os.environ |= SETTINGS
@@ -87,16 +88,25 @@ def main(arguments: list[str]) -> int:
         for name in AT_RUN_TIME:
             import_module(name)
     except (ImportError, RuntimeError) as error:
-        print(f"{app.name}: {error}; is it in requirements.txt?", file=sys.stderr)
+        print(
+            f"{app.name}: {type(error).__name__}: {error}; is the package in requirements.txt?",
+            file=sys.stderr,
+        )
         return 1
     names = {function["name"] for function in functions}
     if names != EXPECTED:
-        print(f"{app.name}: has {sorted(names)}, expected {sorted(EXPECTED)}", file=sys.stderr)
+        print(
+            f"{app.name}: found the functions {sorted(names)}, expected {sorted(EXPECTED)}",
+            file=sys.stderr,
+        )
         return 1
     if outside := _outside(app):
-        print(f"{app.name}: imported from elsewhere: {', '.join(outside)}", file=sys.stderr)
+        print(
+            f"{app.name}: modules imported from outside the package: {', '.join(outside)}",
+            file=sys.stderr,
+        )
         return 1
-    print(f"{app.name}: {', '.join(sorted(names))} load with requirements.txt alone")
+    print(f"{app.name}: {', '.join(sorted(names))} load with only requirements.txt installed")
     return 0
 
 

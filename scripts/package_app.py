@@ -1,7 +1,7 @@
-"""`python -m scripts.package_app DIRECTORY`: the files that Azure is given, laid out as there.
+"""The command `python -m scripts.package_app DIRECTORY`, which copies the files to deploy.
 
-The app's folder less what .funcignore names. What requirements.txt asks for is installed beside,
-into `.python_packages/lib/site-packages`, by `make package`, as Azure's remote build does it.
+The package is the repository without the files that .funcignore names. `make package` also installs
+requirements.txt into `.python_packages/lib/site-packages`, as Azure's remote build does.
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ LIBRARIES = Path(".python_packages", "lib", "site-packages")
 
 
 class PatternError(ValueError):
-    """A line of .funcignore that this reader does not understand."""
+    """An unsupported pattern in .funcignore."""
 
 
 def read_patterns(file: Path) -> list[str]:
-    """The patterns of a .funcignore: names with wildcards.
+    """Return the patterns of a .funcignore, which are names with wildcards.
 
-    As in a .gitignore, a slash at the end is for folders only, one in front for this folder only.
+    As in a .gitignore, a trailing slash matches folders only, and a leading slash matches only in
+    the root.
 
     Raises:
-        PatternError: a line uses more of gitignore's syntax than that.
+        PatternError: a line uses other gitignore syntax.
     """
     lines = [line.strip() for line in file.read_text().splitlines()]
     patterns = [line for line in lines if line and not line.startswith("#")]
     for pattern in patterns:
         if pattern.startswith("!") or "/" in pattern[1:-1] or "**" in pattern:
-            raise PatternError(f"{file.name}: {pattern!r} takes a name, such as /tests/ or *.md")
+            raise PatternError(
+                f"{file.name}: {pattern!r} is not supported; "
+                "a pattern takes a name, such as /tests/ or *.md"
+            )
     return patterns
 
 
 def package_files(root: Path, patterns: Iterable[str]) -> Iterator[Path]:
-    """The files that are left, relative to the root, in order."""
+    """Yield the files that no pattern matches, sorted and relative to the root."""
     below = [pattern for pattern in patterns if not pattern.startswith("/")]
     for path in sorted(root.iterdir()):
         if any(_matches(path, pattern) for pattern in patterns):
@@ -53,7 +57,7 @@ def _matches(path: Path, pattern: str) -> bool:
 
 
 def build(root: Path, target: Path) -> list[Path]:
-    """Lay the package out anew; installed libraries stay. Returns its files."""
+    """Replace the package's files, keep installed libraries, and return the files."""
     target.mkdir(parents=True, exist_ok=True)
     for old in target.iterdir():
         if old.name != LIBRARIES.parts[0]:
@@ -66,7 +70,7 @@ def build(root: Path, target: Path) -> list[Path]:
 
 
 def main(arguments: list[str]) -> int:
-    """Build into the directory that is named."""
+    """Build into the given directory and return the exit code."""
     if len(arguments) != 1:
         print("usage: python -m scripts.package_app DIRECTORY", file=sys.stderr)
         return 2

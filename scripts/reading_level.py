@@ -1,8 +1,9 @@
-"""`python -m scripts.reading_level [ROOT]`: measure how hard the documents and CLI help read.
+"""The command `python -m scripts.reading_level [ROOT]` for the documents and CLI help.
 
-Prints, for each text, the words, the words per sentence, the Flesch reading ease (higher is easier)
-and the Flesch-Kincaid grade (school years). The figures see word and sentence length only: a riddle
-in short words counts as easy, so `check_words` and a reader without history judge the rest.
+The command prints for each text the words, the words per sentence, the Flesch reading ease (higher
+is easier) and the Flesch-Kincaid grade (school years). The figures depend only on the lengths of
+words and sentences. A riddle in short words counts as easy, so that `check_words` and a reader
+without history must find it.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ def prose(markdown: str) -> str:
 
 
 def help_of(command: str, root: Path) -> str:
-    """Return what `python -m <command> --help` prints, without the usage lines and option names."""
-    completed = subprocess.run(  # noqa: S603 - the commands above
+    """Return the output of `python -m <command> --help` without usage lines and option names."""
+    completed = subprocess.run(  # noqa: S603 - only the commands above
         [sys.executable, "-m", *command.split(), "--help"],
         cwd=root,
         env=os.environ | {"COLUMNS": "500"},
@@ -72,7 +73,7 @@ def texts(root: Path) -> Iterator[tuple[str, str]]:
 
 
 def main(arguments: list[str]) -> int:
-    """Print one row for each text; return the exit code."""
+    """Print one row per text and return the exit code."""
     root = Path(arguments[0]) if arguments else ROOT
     table = Table("text", "words", "words per sentence", "reading ease", "grade")
     for name, text in texts(root):

@@ -1,7 +1,7 @@
-"""`python -m scripts.sample_text --seed N`: choose docstrings, messages and test names at random.
+"""Choose docstrings, messages and test names at random, for a reader without history.
 
-For a reader without history, who says which of them were clear at first reading. The same seed on
-the same tree chooses the same texts; `--root` names another tree, such as an older worktree.
+The same seed on the same tree chooses the same texts. `--root` names another tree, such as an older
+worktree.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-_SAYS = frozenset({"debug", "info", "warning", "error", "exception", "print"})
+_LOGGING = frozenset({"debug", "info", "warning", "error", "exception", "print"})
 _WORDS = 4
 
 
 def texts(tree: ast.Module, file: str) -> Iterator[str]:
-    """Yield each docstring's summary, each message of a log line or an error, each test's name."""
+    """Yield the docstring summaries, the messages of logs and errors, and the test names."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             if docstring := ast.get_docstring(node):
@@ -30,16 +30,18 @@ def texts(tree: ast.Module, file: str) -> Iterator[str]:
         elif isinstance(node, ast.Call) and node.args and not file.startswith("tests/"):
             called = ast.unparse(node.func).rpartition(".")[2]
             message = ast.unparse(node.args[0])
-            is_message = called in _SAYS or called.endswith("Error")
+            is_message = called in _LOGGING or called.endswith("Error")
             if is_message and len(message.split()) >= _WORDS:
                 yield f"message: {message}"
 
 
 def main(arguments: list[str]) -> int:
-    """Print the chosen texts; return the exit code."""
+    """Print the chosen texts and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m scripts.sample_text", description=__doc__)
-    parser.add_argument("--seed", type=int, required=True, help="the same seed, the same texts")
-    parser.add_argument("--count", type=int, default=20, help="how many texts (default 20)")
+    parser.add_argument(
+        "--seed", type=int, required=True, help="random seed; the same seed chooses the same texts"
+    )
+    parser.add_argument("--count", type=int, default=20, help="number of texts (default 20)")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree to choose from")
     args = parser.parse_args(arguments)
     listed = subprocess.run(

@@ -1,1 +1,1 @@
-"""Checks of what is deployed, as far as they go without Azure and without the Bicep compiler."""
+"""Checks of the deployment files that need neither Azure nor the Bicep compiler."""

@@ -1,4 +1,4 @@
-"""`python -m scripts.check_infra`: exit code 1 and a line for each problem, or a summary."""
+"""The command `python -m scripts.check_infra`, which prints problems and exits with 1, or 0."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def main() -> int:
-    """Check everything."""
+    """Check the Bicep files, the workflow and host.json, and return the exit code."""
     files = load(ROOT / "infra")
     problems = [
         *bicep_problems(files, ROOT / "infra" / "main.parameters.json"),

@@ -1,8 +1,8 @@
-"""Bicep files, read by two parsers.
+"""The reader of Bicep files, which uses two parsers.
 
-pycep gives the parts of a file, but is silent about some of what it does not understand; the
-tree-sitter grammar knows all of Bicep's syntax, and says how many declarations there should be.
-Neither knows resource types: that needs the Bicep compiler.
+pycep returns the declarations of a file, but silently skips some syntax. The tree-sitter grammar
+covers Bicep's whole syntax and gives the number of declarations. Neither parser checks resource
+types, which needs the Bicep compiler.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _KINDS = {
 
 
 class BicepSyntaxError(ValueError):
-    """A file cannot be read; says where."""
+    """A syntax error; the message names file and line."""
 
 
 @dataclass(frozen=True)
 class BicepFile:
-    """One file.
+    """One Bicep file.
 
     Attributes:
-        name: its path below infra/.
-        parts: what pycep found: parameters, variables, resources, modules, outputs, by name.
-        declared: how many of each the grammar found.
+        name: the path below infra/.
+        parts: the declarations that pycep found, by kind (parameters, variables, resources,
+            modules, outputs) and name.
+        declared: the number of declarations that the grammar found, by kind.
     """
 
     name: str
@@ -54,25 +55,25 @@ class BicepFile:
         return _COMMENT.sub("", self.text)
 
     def part(self, kind: str) -> dict[str, Any]:
-        """The declarations of a kind, by name."""
+        """Return the declarations of a kind by name."""
         return dict(self.parts.get(kind, {}))
 
     def resources(self) -> dict[str, Any]:
-        """The resources that the file makes, not those that it refers to."""
+        """Return the resources that the file creates, without existing ones."""
         return {name: each for name, each in self.part("resources").items() if not each["existing"]}
 
     def types(self) -> Counter[str]:
-        """How many declarations there are of each resource type that the file makes."""
+        """Return the number of declarations per resource type that the file creates."""
         return Counter(each["type"] for each in self.resources().values())
 
     def uses(self, name: str) -> int:
-        """How often a name occurs, its declaration included; as a property's name it does not."""
+        """Count the occurrences of a name, with its declaration and without property names."""
         keys = len(re.findall(rf"^\s*{re.escape(name)}\s*:", self.code, re.MULTILINE))
         return len(re.findall(rf"(?<![\w'.]){re.escape(name)}(?![\w'])", self.code)) - keys
 
 
 def body(declaration: Mapping[str, Any]) -> dict[str, Any]:
-    """What a declaration's object holds, inside its condition or loop."""
+    """Return the object of a declaration, without its condition or loop."""
     config = declaration["config"]
     while isinstance(config, dict) and "config" in config:
         config = config["config"]
@@ -80,10 +81,10 @@ def body(declaration: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse(name: str, text: str) -> BicepFile:
-    """Read one file.
+    """Parse one file.
 
     Raises:
-        BicepSyntaxError: it is not Bicep.
+        BicepSyntaxError: the text is not Bicep.
     """
     root = Parser(Language(tree_sitter_bicep.language())).parse(text.encode()).root_node
     if (line := _error_line(root)) is not None:
@@ -91,7 +92,7 @@ def parse(name: str, text: str) -> BicepFile:
     try:
         parts = _pycep().parse(text=text)
     except Exception as error:
-        # lark's errors have no common class that pycep names
+        # pycep exposes no common base class for lark's errors.
         raise BicepSyntaxError(f"{name}: {error}") from error
     found = Counter(child.type for child in root.children)
     return BicepFile(name, text, parts, {kind: found[node] for kind, node in _KINDS.items()})

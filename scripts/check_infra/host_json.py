@@ -1,4 +1,4 @@
-"""host.json by the reader of the local host, and by what this app needs."""
+"""The check of host.json: the local host's reader, and what this app needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BUNDLE = "Microsoft.Azure.Functions.ExtensionBundle"
 
 
 def host_json_problems(file: Path) -> Iterator[str]:
-    """Yield everything that is wrong with the file, one line each."""
+    """Yield one line per problem of the file."""
     try:
         host = read_host_json(file)
     except ConfigurationError as error:
@@ -26,4 +26,4 @@ def host_json_problems(file: Path) -> Iterator[str]:
     if host.function_timeout is None:
         yield f"{file.name}: functionTimeout takes hh:mm:ss"
     elif host.function_timeout < timedelta(minutes=5):
-        yield f"{file.name}: functionTimeout must outlast a hold and a batch: 5 minutes or more"
+        yield f"{file.name}: functionTimeout takes 5 minutes or more, so that it exceeds a hold and a batch"

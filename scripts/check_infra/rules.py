@@ -1,4 +1,4 @@
-"""What must hold of the Bicep files, each rule a function from files to problems."""
+"""The rules for the Bicep files, each a function from files to problems."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Logic/workflows": 1,
     },
 }
-"""Every resource declaration there is, so that none gets lost or slips in unread."""
+"""Every resource declaration, so that none is lost or added without a review."""
 
 _SECRET = re.compile(r"\b(listKeys|listAccountSas|listServiceSas|listSecrets|listCredentials)\b")
 _CALLBACK_URL = "listCallbackUrl"
@@ -102,7 +102,7 @@ _CALLBACK_URL_FILE = "modules/topic-subscription.bicep"
 
 
 def bicep_problems(files: Files, parameters_file: Path) -> Iterator[str]:
-    """Everything that is wrong with the files, one line each."""
+    """Yield one line per problem of the files."""
     yield from _counts(files)
     for file in files.values():
         yield from _unused(file)
@@ -118,11 +118,11 @@ def _counts(files: Files) -> Iterator[str]:
     for file in files.values():
         for kind, declared in file.declared.items():
             if (read := len(file.part(kind))) != declared:
-                yield f"{file.name}: {declared} {kind} are declared, but {read} were understood"
+                yield f"{file.name}: {declared} {kind} are declared, but {read} were parsed"
         if (found := dict(file.types())) != (expected := EXPECTED.get(file.name)):
-            yield f"{file.name}: makes {found}, expected {expected}"
+            yield f"{file.name}: creates {found}, expected {expected}"
     for name in EXPECTED.keys() - files.keys():
-        yield f"{name}: expected, but not there"
+        yield f"{name}: the file is missing"
 
 
 def _unused(file: BicepFile) -> Iterator[str]:
@@ -137,9 +137,9 @@ def _unused(file: BicepFile) -> Iterator[str]:
 
 def _secrets(file: BicepFile) -> Iterator[str]:
     if found := _SECRET.search(file.code):
-        yield f"{file.name}: {found[0]}: identities do without keys"
+        yield f"{file.name}: {found[0]} reads a key; use an identity instead"
     if _CALLBACK_URL in file.code and file.name != _CALLBACK_URL_FILE:
-        yield f"{file.name}: {_CALLBACK_URL}: a signed address, only for {_CALLBACK_URL_FILE}"
+        yield f"{file.name}: {_CALLBACK_URL} is only accepted in {_CALLBACK_URL_FILE}"
     secure = {
         name
         for name, parameter in file.part("parameters").items()
@@ -148,23 +148,23 @@ def _secrets(file: BicepFile) -> Iterator[str]:
     for line in re.findall(r"^output .*$", file.code, re.MULTILINE):
         leaked = [name for name in secure if re.search(rf"\b{name}\b", line)]
         if leaked or _CALLBACK_URL in line:
-            yield f"{file.name}: a secret in an output: {line}"
+            yield f"{file.name}: the output contains a secret: {line}"
     for name in file.part("parameters"):
         if re.search(r"token|password|secret|key$", name, re.IGNORECASE) and name not in secure:
-            yield f"{file.name}: parameter {name} sounds secret and is not @secure()"
+            yield f"{file.name}: parameter {name} has the name of a secret, but is not @secure()"
 
 
 def _suppressions(file: BicepFile) -> Iterator[str]:
     for number, line in enumerate(file.text.splitlines(), 1):
         if "checkov:skip" in line and not re.search(r"checkov:skip=CKV\w+:.{20,}", line):
-            yield f"{file.name}:{number}: a suppression takes checkov:skip=<id>:<why>"
+            yield f"{file.name}:{number}: a suppression takes the form checkov:skip=<id>:<reason>"
 
 
 def _unexplained_rights(file: BicepFile) -> Iterator[str]:
     lines = file.text.splitlines()
     for number, line in enumerate(lines):
         if "roleAssignments@" in line and not lines[number - 1].startswith("//"):
-            yield f"{file.name}:{number + 1}: no comment says why this right is needed"
+            yield f"{file.name}:{number + 1}: the comment with the reason for the role is missing"
 
 
 def _modules(files: Files) -> Iterator[str]:
@@ -173,7 +173,7 @@ def _modules(files: Files) -> Iterator[str]:
         for name, module in file.part("modules").items():
             path = posixpath.join(posixpath.dirname(file.name), module["detail"]["path"])
             if (called := files.get(path)) is None:
-                yield f"{file.name}: module {name}: there is no {path}"
+                yield f"{file.name}: module {name}: {path} does not exist"
                 continue
             referenced.add(path)
             yield from _call(file, name, set(body(module).get("params", {})), called)
@@ -185,14 +185,14 @@ def _call(file: BicepFile, name: str, given: set[str], called: BicepFile) -> Ite
     parameters = called.part("parameters")
     required = {each for each, parameter in parameters.items() if parameter["default"] is None}
     for missing in sorted(required - given):
-        yield f"{file.name}: module {name} is not given {missing}"
+        yield f"{file.name}: module {name} lacks the parameter {missing}"
     for unknown in sorted(given - parameters.keys()):
-        yield f"{file.name}: module {name} takes no {unknown}"
+        yield f"{file.name}: module {name} has no parameter {unknown}"
     asked = set(re.findall(rf"\b{name}!?\.outputs\.(\w+)", file.code))
     for unknown in sorted(asked - called.part("outputs").keys()):
         yield f"{file.name}: module {name} has no output {unknown}"
     for output in sorted(called.part("outputs").keys() - asked):
-        yield f"{called.name}: nobody asks for the output {output}"
+        yield f"{called.name}: the output {output} is never used"
 
 
 def _bounds(main: BicepFile) -> Iterator[str]:
@@ -208,9 +208,9 @@ def _bounds(main: BicepFile) -> Iterator[str]:
 def _parameters(main: BicepFile, file: Path) -> Iterator[str]:
     given = set(json.loads(file.read_text())["parameters"])
     parameters = main.part("parameters")
-    # azd draws the token; naming it here would give it an empty value.
+    # azd generates the token; an entry in the parameters file would set an empty value.
     expected = parameters.keys() - {"consoleToken"}
     for missing in sorted(expected - given):
         yield f"{file.name}: {missing} is missing"
     for unknown in sorted(given - expected):
-        yield f"{file.name}: {unknown} is no parameter of main.bicep, or must not be here"
+        yield f"{file.name}: {unknown} is not a parameter of main.bicep, or must not be set here"

@@ -1,1 +1,1 @@
-"""Unit tests of infra."""
+"""Unit tests of the deployment files."""

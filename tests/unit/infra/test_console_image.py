@@ -1,4 +1,4 @@
-"""The console's image: what its Dockerfile copies is there and is all that the console reads."""
+"""The Dockerfile of the console copies and installs what the console needs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
         assert any(Path(name).match(line[1:].rstrip("/")) for line in admitted if line[:1] == "!")
 
 
-def test_the_pages_chart_library_is_copied_to_where_the_console_looks() -> None:
+def test_pages_chart_library_is_copied_to_where_the_console_looks() -> None:
     place = UPLOT.relative_to(ROOT).as_posix()
     assert f"COPY --from=page /app/{place}/ {place}/" in DOCKERFILE
 
@@ -76,7 +76,7 @@ def test_lock_holds_a_checksum_and_no_address_for_every_package() -> None:
 
 
 def imported(folder: Path) -> Iterator[str]:
-    """Top-level modules that a folder's files import."""
+    """Yield the top-level modules that a folder's files import."""
     for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
@@ -86,7 +86,7 @@ def imported(folder: Path) -> Iterator[str]:
 
 
 def required(file: Path) -> set[str]:
-    """Distributions that a requirements file asks for, with what they ask for."""
+    """Return the distributions in a requirements file and the files that it includes."""
     names: set[str] = set()
     for line in file.read_text().splitlines():
         if line.startswith("-r "):
@@ -97,8 +97,8 @@ def required(file: Path) -> set[str]:
 
 
 def test_everything_that_the_console_imports_is_installed() -> None:
-    """From requirements-console.txt, or by what that asks for, such as uvicorn's h11."""
-    # The command line's progress bar is for an operator's own machine.
+    """Modules come from requirements-console.txt or its dependencies, such as uvicorn's h11."""
+    # Only the command line, which is not in the image, needs rich for its progress bar.
     wanted = set().union(*(imported(ROOT / name) for name in COPIED)) - {"rich"}
     wanted -= sys.stdlib_module_names | COPIED
     names = required(ROOT / "requirements-console.txt")

@@ -1,4 +1,4 @@
-"""The Logic App's definition makes the calls that the tested local workflow makes."""
+"""The Logic App's definition makes the same calls as the tested local workflow."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ type Call = tuple[str, str, dict[str, Any] | None, str]
 
 
 def evaluate(expression: str) -> Any:
-    """The value of one of the few expressions that calls are made of."""
+    """Return the value of an expression of a call."""
     if match := re.fullmatch(r"parameters\('(\w+)'\)", expression):
         return PARAMETERS[match[1]]
     if match := re.fullmatch(r"encodeUriComponent\((.+)\)", expression):
@@ -78,7 +78,7 @@ def evaluate(expression: str) -> Any:
 
 
 def rendered(value: Any) -> Any:
-    """A value of the definition with its expressions evaluated, as Logic Apps does it."""
+    """Return a value of the definition with its expressions evaluated as in Logic Apps."""
     if isinstance(value, dict):
         return {name: rendered(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -91,7 +91,7 @@ def rendered(value: Any) -> Any:
 
 
 def in_order(actions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Actions after those that they run after; of branches, the one that is named first."""
+    """Yield the actions in the order of `runAfter`; branches in the order of the definition."""
     done: set[str] = set()
     while len(done) < len(actions):
         name = next(n for n, a in actions.items() if n not in done and a["runAfter"].keys() <= done)
@@ -100,7 +100,7 @@ def in_order(actions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def calls(method: str) -> list[Call]:
-    """The HTTP calls of the definition, in order: method, URL, body, Authorization."""
+    """Return the HTTP calls of the definition in order (method, URL, body, Authorization)."""
     found = []
     for _, action in in_order(DEFINITION["actions"]):
         if action["type"] not in {"Http", "HttpWebhook"}:
@@ -115,7 +115,7 @@ def calls(method: str) -> list[Call]:
 
 
 async def local_calls() -> list[Call]:
-    """What the local workflow sends for the same event, approved."""
+    """Return the calls that the local workflow makes for the same event, once approved."""
 
     def answer(_request: Request, _body: bytes) -> Response:
         return JSONResponse({"status": "waiting"}, status_code=202)
@@ -145,7 +145,7 @@ async def local_calls() -> list[Call]:
 
 
 async def test_both_workflows_make_the_same_calls() -> None:
-    """Stop, ask, start: order, methods, addresses, bodies, and what is shown to the console."""
+    """Both make the calls to stop, ask and start with the same methods, URLs and bodies."""
     clouds, locals_ = calls("POST"), await local_calls()
     times = [
         datetime.fromisoformat(body.pop("openedAt"))
@@ -156,8 +156,8 @@ async def test_both_workflows_make_the_same_calls() -> None:
     assert times == [datetime.fromtimestamp(ALERT.at, UTC)] * 2
 
 
-def test_the_cloud_asks_where_the_local_one_remembers() -> None:
-    """A Logic App has no memory of earlier runs: before stop and start it asks the console."""
+def test_logic_app_queries_the_console_before_stop_and_start() -> None:
+    """A Logic App has no state from earlier runs, while the local workflow keeps its runs."""
     asked = [(url, shown) for _, url, _, shown in calls("GET")]
     assert asked == [("https://console/api/circuits/breakwater", "Bearer token")] * 2
     actions = DEFINITION["actions"]
@@ -166,7 +166,7 @@ def test_the_cloud_asks_where_the_local_one_remembers() -> None:
 
 
 def operand(text: str, circuit: dict[str, Any]) -> Any:
-    """The value of one side of a comparison, when the console says this of the circuit."""
+    """Return the value of one side of a comparison, given the console's answer."""
     if match := re.fullmatch(r"int\((.+)\)", text):
         return int(operand(match[1], circuit))
     if match := re.fullmatch(r"coalesce\((.+?), (.+)\)", text):
@@ -204,7 +204,7 @@ def holds(condition: dict[str, Any], circuit: dict[str, Any]) -> bool:
 async def test_both_agree_on_which_opening_has_passed(
     circuit: dict[str, Any], passed: bool
 ) -> None:
-    """A lower generation says that the store was emptied since; no answer, that one must act."""
+    """A lower generation means that the store was emptied; without an answer both act."""
 
     def answer(_request: Request, _body: bytes) -> Response:
         return JSONResponse(circuit)
@@ -219,10 +219,10 @@ async def test_both_agree_on_which_opening_has_passed(
         assert not circuit
 
 
-async def test_a_console_that_cannot_read_its_store_says_that_nothing_has_passed() -> None:
-    """It knows the opening before: to both workflows that is no answer, so that they stop the app.
+async def test_console_without_its_store_answers_503_and_is_retried() -> None:
+    """The console only has an older state, so that both workflows stop the app.
 
-    Asked for approval it takes none until it can: 503 is what both try again.
+    A request for approval also gets 503 until the store is back, and both workflows retry it.
     """
     store = UnreliableStore("breakwater")
     breaker = CircuitBreaker(store, BreakerSettings(store_grace_seconds=0))
@@ -247,8 +247,8 @@ async def test_a_console_that_cannot_read_its_store_says_that_nothing_has_passed
     await breaker.aclose()
 
 
-def test_the_console_serves_what_the_workflow_asks() -> None:
-    """Each address of the console is one of its routes, with that method."""
+def test_console_has_every_route_that_the_workflow_calls() -> None:
+    """Each URL of the console matches a route with the same method."""
     breaker = CircuitBreaker(MemoryCircuitStore("breakwater"), BreakerSettings())
     app = create_app(breaker, ConsoleSettings(token="t" * 16))
     scopes = [
@@ -264,14 +264,14 @@ def test_the_console_serves_what_the_workflow_asks() -> None:
 
 @pytest.mark.parametrize("name", ["Stop_the_app", "Mail_the_operator", "Start_the_app"])
 def test_azure_is_called_by_identity(name: str) -> None:
-    """No key is in the definition."""
+    """The definition has no key."""
     mail = DEFINITION["actions"]["Send_mail"]["actions"]
     action = (DEFINITION["actions"] | mail)[name]
     assert action["inputs"]["authentication"]["type"] == "ManagedServiceIdentity"
 
 
-def test_failing_to_stop_is_no_reason_not_to_ask() -> None:
-    """As locally: the circuit holds every event by itself."""
+def test_failed_stop_still_requests_approval() -> None:
+    """The circuit holds every event by itself, as in the local workflow."""
     actions = DEFINITION["actions"]
     assert set(actions["Wait_for_approval"]["runAfter"]["Stop_the_app"]) >= {"Failed", "TimedOut"}
 
@@ -285,21 +285,21 @@ def test_failing_to_stop_is_no_reason_not_to_ask() -> None:
         ("Start_the_app", "Check_generation_again"),
     ],
 )
-def test_a_console_that_fails_is_no_reason_not_to_act(after: str, before: str) -> None:
-    """Whatever it answers, or answers not: the app is stopped, and started after the approval."""
+def test_failed_console_request_does_not_end_the_run(after: str, before: str) -> None:
+    """The app is stopped, and started after the approval, without an answer too."""
     assert {"Succeeded", "Failed"} <= set(DEFINITION["actions"][after]["runAfter"][before])
 
 
-def test_the_bicep_gives_every_parameter() -> None:
-    """Those of the definition and no other."""
+def test_bicep_sets_exactly_the_parameters_of_the_definition() -> None:
+    """The test's parameters are the same."""
     text = (INFRA / "modules" / "workflow.bicep").read_text()
     block = text.partition("    parameters: {\n")[2].partition("\n    }\n")[0]
     given = re.findall(r"^      (\w+): \{$", block, re.MULTILINE)
     assert set(given) == set(DEFINITION["parameters"]) == set(PARAMETERS)
 
 
-def test_the_subscription_names_the_trigger_and_the_event() -> None:
-    """The one that the definition has, and the one that the breaker publishes."""
+def test_subscription_names_the_trigger_and_the_event() -> None:
+    """The trigger is in the definition, and the breaker publishes the event."""
     text = (INFRA / "modules" / "topic-subscription.bicep").read_text()
     [trigger] = DEFINITION["triggers"]
     assert f"workflowName, '{trigger}')" in text

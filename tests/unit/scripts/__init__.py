@@ -1,1 +1,1 @@
-"""Unit tests of scripts."""
+"""Unit tests of the scripts."""

@@ -1,4 +1,4 @@
-"""The checks of infra: what is there passes, and each rule finds what it is for."""
+"""The checks of infra pass on the real files, and each rule finds its problem."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def files() -> dict[str, BicepFile]:
     return load(ROOT / "infra")
 
 
-def test_what_is_there_passes(files: dict[str, BicepFile]) -> None:
+def test_real_files_pass(files: dict[str, BicepFile]) -> None:
     assert list(bicep_problems(files, PARAMETERS)) == []
     assert list(workflow_problems(ROOT / "infra" / "workflow.json")) == []
     assert list(host_json_problems(ROOT / "host.json")) == []
@@ -44,36 +44,53 @@ def test_what_is_there_passes(files: dict[str, BicepFile]) -> None:
             "modules/redis.bicep",
             "redis.properties.hostName",
             "listKeys(redis.id).a",
-            "without keys",
+            "use an identity",
         ),
-        ("modules/console.bicep", "var values", f"{LEAK}var values", "secret in an output"),
-        ("modules/console.bicep", "@secure()\n", "", "token sounds secret"),
-        ("modules/topic.bicep", "  name: name\n", f"{SKIP}  name: name\n", "takes checkov:skip"),
-        ("modules/function-access.bicep", "// Publishes alerts.\n", "", "no comment says why"),
-        ("resources.bicep", "modules/mail.bicep", "modules/post.bicep", "there is no modules/post"),
-        ("resources.bicep", "    sku: redisSku\n", "", "module redis is not given sku"),
-        ("resources.bicep", "    sku: redisSku\n", "    sku: redisSku\n    a: 1\n", "takes no a"),
+        ("modules/console.bicep", "var values", f"{LEAK}var values", "output contains a secret"),
+        ("modules/console.bicep", "@secure()\n", "", "token has the name of a secret"),
+        (
+            "modules/topic.bicep",
+            "  name: name\n",
+            f"{SKIP}  name: name\n",
+            "takes the form checkov:skip",
+        ),
+        ("modules/function-access.bicep", "// Publishes alerts.\n", "", "comment with the reason"),
+        (
+            "resources.bicep",
+            "modules/mail.bicep",
+            "modules/post.bicep",
+            "post.bicep does not exist",
+        ),
+        ("resources.bicep", "    sku: redisSku\n", "", "module redis lacks the parameter sku"),
+        (
+            "resources.bicep",
+            "    sku: redisSku\n",
+            "    sku: redisSku\n    a: 1\n",
+            "no parameter a",
+        ),
         ("resources.bicep", "redis.outputs.url", "redis.outputs.uri", "has no output uri"),
         (
             "modules/topic.bicep",
             "output id",
             "output b string = 'x'\noutput id",
-            "asks for the output",
+            "the output b is never used",
         ),
         ("main.bicep", "@minValue(1)\n@maxValue(40)\n", "", "throughputUnits has no bounds"),
         ("main.bicep", "@description('Two Redis nodes instead of one.')\n", "", "no description"),
-        ("main.bicep", "param redisSku string", "param sku string", "redisSku is no parameter"),
+        ("main.bicep", "param redisSku string", "param sku string", "redisSku is not a parameter"),
     ],
 )
-def test_rule(files: dict[str, BicepFile], file: str, old: str, new: str, problem: str) -> None:
-    """Each change of the real files is noticed."""
+def test_rule_finds_its_problem(
+    files: dict[str, BicepFile], file: str, old: str, new: str, problem: str
+) -> None:
+    """Each change of a real file is found."""
     text = files[file].text
     assert old in text
     changed = files | {file: parse(file, text.replace(old, new, 1))}
     assert any(problem in found for found in bicep_problems(changed, PARAMETERS))
 
 
-def test_a_file_that_nothing_uses(files: dict[str, BicepFile]) -> None:
+def test_unused_module_is_found(files: dict[str, BicepFile]) -> None:
     stray = files | {"modules/stray.bicep": parse("modules/stray.bicep", "var a = 1\n")}
     assert "modules/stray.bicep: no module uses it" in list(bicep_problems(stray, PARAMETERS))
 
@@ -93,12 +110,12 @@ def test_syntax_errors_name_file_and_line() -> None:
         ({"extensions": {"eventHub": {}}}, "unknown option 'extensions.eventHub'"),
         ({"logging": True}, "logging is true; it takes a JSON object"),
         ({"version": "1.0"}, 'version is "1.0"; it takes "2.0"'),
-        ({"functionTimeout": "00:00:30"}, "must outlast"),
+        ({"functionTimeout": "00:00:30"}, "takes 5 minutes or more"),
         ({"functionTimeout": -1}, "takes hh:mm:ss"),
         ({"extensionBundle": {"id": "mine"}}, "takes Microsoft's bundle"),
     ],
 )
-def test_host_json(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
+def test_host_json_problem_is_found(tmp_path: Path, change: dict[str, Any], problem: str) -> None:
     file = tmp_path / "host.json"
     file.write_text(json.dumps(json.loads((ROOT / "host.json").read_text()) | change))
     assert any(problem in found for found in host_json_problems(file))
@@ -107,19 +124,23 @@ def test_host_json(tmp_path: Path, change: dict[str, Any], problem: str) -> None
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ('"Stop_the_app": ["Succeeded", "F', '"Stop_it": ["Succeeded", "F', "not beside it"),
+        (
+            '"Stop_the_app": ["Succeeded", "F',
+            '"Stop_it": ["Succeeded", "F',
+            "not in the same scope",
+        ),
         ('["Succeeded", "Failed", "TimedOut"]', '["Succeeded", "Done"]', "Done"),
-        ("outputs('Opening')", "outputs('Closing')", "no such action"),
+        ("outputs('Opening')", "outputs('Closing')", "an action that does not exist"),
         ("outputs('Circuit_now')", "body('Look_up_the_circuit')", "fails if the body is text"),
         ("parameters('mailTo')", "parameters('mailsTo')", "mailsTo is not declared"),
         ('"mailFrom": { "type": "String" },', '"mailFrom": {}, "more": {},', "more is never used"),
         ('"type": "HttpWebhook"', '"type": "Webhook"', "has the type 'Webhook'"),
-        ('"limit": {', '"timeout": {', "takes no timeout"),
-        ('"ManagedServiceIdentity"', '"Basic"', "must call with its managed identity"),
-        ('"properties": ["inputs", "outputs"]', '"properties": []', "shows the console's token"),
+        ('"limit": {', '"timeout": {', "has no option timeout"),
+        ('"ManagedServiceIdentity"', '"Basic"', "must authenticate with its managed identity"),
+        ('"properties": ["inputs", "outputs"]', '"properties": []', "exposes the console's token"),
     ],
 )
-def test_workflow(tmp_path: Path, old: str, new: str, problem: str) -> None:
+def test_workflow_problem_is_found(tmp_path: Path, old: str, new: str, problem: str) -> None:
     text = (ROOT / "infra" / "workflow.json").read_text()
     assert old in text
     file = tmp_path / "workflow.json"
@@ -127,8 +148,8 @@ def test_workflow(tmp_path: Path, old: str, new: str, problem: str) -> None:
     assert any(problem in found for found in workflow_problems(file))
 
 
-def test_the_deployment_guide_names_what_there_is() -> None:
-    """Each BREAKWATER_ variable in it is an output, a parameter, or what the load test reads."""
+def test_deployment_guide_names_only_existing_variables() -> None:
+    """Each BREAKWATER_ variable is an output, a parameter, or read by the load test."""
     named = set(re.findall(r"BREAKWATER_[A-Z_]*[A-Z]", (ROOT / "docs" / "deploy.md").read_text()))
     main = (ROOT / "infra" / "main.bicep").read_text()
     outputs = set(re.findall(r"^output (\w+)", main, re.MULTILINE))
@@ -137,8 +158,8 @@ def test_the_deployment_guide_names_what_there_is() -> None:
     assert named <= outputs | parameters | connections
 
 
-def test_operations_say_what_to_do_about_each_alert() -> None:
-    """Whoever is woken up finds its name there."""
+def test_operations_guide_names_each_alert() -> None:
+    """An operator who gets an alert finds its name in the guide."""
     text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text().partition("actionGroup")[0]
     signals = (ROOT / "docs" / "operations.md").read_text().partition("## Signals")[2]
     alerts = set(re.findall(r"^    name: '([a-z-]+)'", text, re.MULTILINE))
@@ -146,30 +167,30 @@ def test_operations_say_what_to_do_about_each_alert() -> None:
     assert set(re.findall(r"\| ([a-z-]+) \|$", signals, re.MULTILINE)) == alerts | {"alert"}
 
 
-def test_log_alerts_look_back_further_than_the_last_time() -> None:
-    """Records arrive minutes late: windows side by side would miss those at the seams."""
+def test_windows_of_log_alerts_overlap() -> None:
+    """Records arrive minutes late, so that adjacent windows would miss some records."""
     text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text().partition("queryRules")[2]
     [pause] = re.findall(r"evaluationFrequency: 'PT(\d+)M'", text)
     [window] = re.findall(r"windowSize: 'PT(\d+)M'", text)
     assert int(window) >= 2 * int(pause)
 
 
-def test_a_new_token_restarts_the_console() -> None:
-    """Container Apps makes a new revision for a changed template, not for a changed secret."""
+def test_new_token_restarts_the_console() -> None:
+    """Container Apps creates a revision for a changed template, not for a changed secret."""
     text = (ROOT / "infra" / "modules" / "console.bicep").read_text()
     template = text.partition("    template: {\n")[2]
     assert "secretRef: 'console-token'" in template
     assert "value: uniqueString(token)" in template
 
 
-def test_alerts_ask_for_what_the_app_measures() -> None:
-    """A renamed instrument would leave its alert silent for ever."""
+def test_alerts_query_metrics_that_the_app_records() -> None:
+    """An alert on a renamed metric would never fire."""
     text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text()
-    asked = set(re.findall(r'Name == "([\w.]+)"', text))
-    told = (ROOT / "breaker" / "metrics.py", ROOT / "processing" / "monitoring" / "telemetry.py")
-    tables = "\n".join(file.read_text().partition('"""\n')[0] for file in told)
+    queried = set(re.findall(r'Name == "([\w.]+)"', text))
+    sources = (ROOT / "breaker" / "metrics.py", ROOT / "processing" / "monitoring" / "telemetry.py")
+    tables = "\n".join(file.read_text().partition('"""\n')[0] for file in sources)
     measured = set(re.findall(r"^\| ([a-z]+\.[\w.]+) \|", tables, re.MULTILINE))
-    assert asked
-    assert asked <= measured
+    assert queried
+    assert queried <= measured
     assert 'outcome == "poisoned"' in text
     assert "poisoned" in tables

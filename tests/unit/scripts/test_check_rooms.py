@@ -1,4 +1,4 @@
-"""`scripts.check_rooms` finds folders without a name and folders that are too full."""
+"""`scripts.check_rooms` finds folders without a docstring and folders with too many modules."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def test_tree_keeps_the_rules() -> None:
 def test_folder_without_a_docstring_is_named() -> None:
     files = ["console/__init__.py", "console/live/__init__.py", "console/poison/api.py"]
     assert problems(files, {"console": "The console.", "console/live": None}) == [
-        "console/live/__init__.py: it needs a docstring that names its concept",
-        "console/poison: it has no __init__.py; add one with a docstring",
+        "console/live/__init__.py: the docstring that names its concept is missing",
+        "console/poison: __init__.py is missing; add it with a docstring",
     ]
 
 

@@ -50,9 +50,9 @@ def test_allowed_line_is_no_problem() -> None:
     assert judge([FOUND], [FOUND.entry], [FOUND.entry]) == []
 
 
-def test_entry_without_a_line_must_go() -> None:
+def test_entry_without_a_line_must_be_removed() -> None:
     (problem,) = judge([], [FOUND.entry], [FOUND.entry])
-    assert "remove this entry" in problem
+    assert "remove the entry" in problem
 
 
 def test_new_entry_is_refused() -> None:
@@ -61,10 +61,10 @@ def test_new_entry_is_refused() -> None:
 
 
 def test_rule_without_advice_is_refused() -> None:
-    with pytest.raises(WordsError, match="takes the form"):
+    with pytest.raises(WordsError, match="must have the form"):
         read_rules("onlyaword")
 
 
 def test_broken_expression_is_refused() -> None:
-    with pytest.raises(WordsError, match="no regular expression"):
+    with pytest.raises(WordsError, match="not a regular expression"):
         read_rules("( -> close it")

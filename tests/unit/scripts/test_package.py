@@ -1,4 +1,4 @@
-"""What is deployed: by .funcignore, everything that the app needs and nothing else."""
+"""The package has every file that the app needs and no other file."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from scripts.package_app import ROOT, PatternError, build, package_files, read_patterns
 
 
-def test_the_app_and_nothing_else() -> None:
-    """Whole packages, with their scripts, and the files of the root that Azure reads."""
+def test_package_has_only_the_app() -> None:
+    """The package has whole Python packages and the root files that Azure reads."""
     files = set(package_files(ROOT, read_patterns(ROOT / ".funcignore")))
     at_root = {file.name for file in files if len(file.parts) == 1}
     assert at_root >= {"function_app.py", "host.json", "requirements.txt"}
@@ -26,8 +26,8 @@ def test_the_app_and_nothing_else() -> None:
     assert not {file.parts[0] for file in files} & ours
 
 
-def test_patterns_mean_what_they_mean_in_a_gitignore(tmp_path: Path) -> None:
-    """A slash in front binds a pattern to the root, one behind it to folders."""
+def test_patterns_match_as_in_a_gitignore(tmp_path: Path) -> None:
+    """A leading slash matches only in the root, and a trailing slash only folders."""
     for name in ("scripts/a", "app/scripts/b", "app/.hidden", "app/c.pyc", "notes", "x/notes/d"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -36,16 +36,16 @@ def test_patterns_mean_what_they_mean_in_a_gitignore(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["!keep", "a/b", "**/x"])
-def test_other_patterns_are_refused(tmp_path: Path, pattern: str) -> None:
-    """They would be read in another way than by Azure's tools."""
+def test_unsupported_pattern_is_an_error(tmp_path: Path, pattern: str) -> None:
+    """Azure's tools would interpret the pattern differently."""
     file = tmp_path / ".funcignore"
     file.write_text(f"# why\n\n{pattern}\n")
-    with pytest.raises(PatternError, match="takes a name"):
+    with pytest.raises(PatternError, match="a pattern takes a name"):
         read_patterns(file)
 
 
-def test_building_again_leaves_nothing_behind(tmp_path: Path) -> None:
-    """But the installed libraries, which take long."""
+def test_second_build_removes_old_files(tmp_path: Path) -> None:
+    """Installed libraries stay, because their installation takes long."""
     root, target = tmp_path / "root", tmp_path / "target"
     (root / "old").mkdir(parents=True)
     (root / ".funcignore").write_text(".*\n")
