@@ -1,4 +1,4 @@
-"""Many runs with faults, one for each seed, and a table of their outcomes."""
+"""A sweep of runs with faults, one per seed, and the table of their outcomes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class Sweep:
     """The seeds to run, the scenarios that they go to in turn, and the options of each run.
 
     Attributes:
-        directory: where each seed's report and log go.
-        jobs: how many runs there are at once.
+        directory: the directory for the report and the log of each seed.
+        jobs: the number of runs at the same time.
 
     Raises:
         UsageError: `jobs` is below 1.
@@ -55,7 +55,7 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of one seed; `report` is the JSON document, None if there was no verdict."""
+    """The outcome of one seed; `report` is the JSON document, or None without a verdict."""
 
     settings: Settings
     report: dict[str, Any] | None
@@ -69,7 +69,7 @@ class Outcome:
 
     @property
     def passed(self) -> bool:
-        """Whether every promise was kept."""
+        """Return whether every promise was kept."""
         return self.report is not None and bool(self.report["passed"])
 
     @property
@@ -119,7 +119,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     """Read `1-25`, `7` or `3,5,10-12`.
 
     Raises:
-        UsageError: it is none of these.
+        UsageError: the text has a different form, or too many seeds.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -133,7 +133,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def tabulate(outcomes: Iterable[Outcome]) -> Table:
-    """Return a table with one line for each seed."""
+    """Return a table with one row per seed."""
     table = Table(title="Chaos", title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("scenario")
     shape = ("seed", "events", "partitions", "hosts", "keys", "faults")

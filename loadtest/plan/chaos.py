@@ -1,9 +1,9 @@
-"""The plan of faults: a pure function of seed and number of events, so that a failure reproduces.
+"""The chaos plan, a pure function of seed and number of events, so that a failure is reproducible.
 
-What is drawn is the shape of the run (partitions, hosts, keys), what is wrong with the events (a
-hot key, slow and hanging handlers, poison) and what is done to the stack, each at the moment when
-so many events have been handled. How the processes then interleave is not drawn: a seed reproduces
-what was done, not each millisecond of what came of it.
+The plan has the shape of the run (partitions, hosts, keys), the faults of the events (a hot key,
+slow and hanging handlers, poison) and the faults of the stack. Each fault of the stack starts after
+a given number of handled events. The plan does not control how the processes interleave, so that a
+seed reproduces the faults, but not the exact timing.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from enum import StrEnum
 
 LEAST_KINDS, MOST_KINDS = 5, 8
 MOST_KILLS = 3
-"""Of all hosts together: their supervisor gives up an instance that ends too often in a minute."""
+"""The most kills of all hosts; a supervisor gives up on an instance that ends too often."""
 
 _EARLIEST, _LATEST = 0.03, 0.85
 
 
 class FaultKind(StrEnum):
-    """What is done to the stack."""
+    """The faults of the stack."""
 
     HOST_KILLED = "host killed"
     HOST_TERMINATED = "host terminated"
@@ -46,24 +46,24 @@ LASTING: dict[FaultKind, tuple[float, float]] = {
     FaultKind.STORAGE_PAUSED: (2.0, 6.0),
     FaultKind.TOPIC_DOWN: (3.0, 8.0),
 }
-"""Least and most seconds; an outage lasts until the operator has approved."""
+"""The least and most seconds of a fault; an outage lasts until the operator has approved."""
 
 KILLS = frozenset({FaultKind.HOST_KILLED, FaultKind.CHECKPOINTS_LOST})
-"""Faults that kill a host with -9: of a lost checkpoint only a new owner takes notice."""
+"""The faults that kill a host with SIGKILL; only a new owner reads a checkpoint."""
 
 
 _REPEATS = {
-    FaultKind.HOST_KILLED: 2,  # once more when the partitions go back to its successor
+    FaultKind.HOST_KILLED: 2,  # again when the restarted host takes the partitions back
     FaultKind.CHECKPOINTS_LOST: 2,
     FaultKind.HOST_TERMINATED: 1,
     FaultKind.HOST_ADDED: 1,
     FaultKind.REDIS_RESTARTED: 1,
-    FaultKind.REDIS_PAUSED: 3,  # a call that is given up and repeated is carried out both times
-    FaultKind.STORAGE_RESTARTED: 1,  # leases run out meanwhile
+    FaultKind.REDIS_PAUSED: 3,  # a call that times out and its retry may both be executed
+    FaultKind.STORAGE_RESTARTED: 1,  # the leases expire
     FaultKind.STORAGE_PAUSED: 1,
 }
-"""How often a fault can cut off each lane's event between its end and the note of it: by killing
-the process, by giving its partition to another one, or by losing Redis's answer.
+"""The number of times that a fault can interrupt each lane between handling an event and recording
+its progress. Reasons are a killed process, a new owner of the partition, or a lost Redis response.
 """
 
 
@@ -72,9 +72,9 @@ class PlannedFault:
     """One fault.
 
     Attributes:
-        after_handled: done as soon as so many events have been handled.
-        seconds: how long it lasts; 0 for what happens in a moment.
-        choice: from 0 to 1, which of several instances it hits, or how (politely or not).
+        after_handled: the number of handled events at which the fault starts.
+        seconds: the duration; 0 for a fault without duration.
+        choice: a number from 0 to 1 that selects the instance or the variant of the fault.
     """
 
     kind: FaultKind
@@ -85,12 +85,12 @@ class PlannedFault:
 
 @dataclass(frozen=True, slots=True)
 class ChaosPlan:
-    """Everything that a seed decides.
+    """The shape and the faults of a run.
 
     Attributes:
         hot_key: whether the first key has half of all events.
-        poison_every, slow_every, hang_every: one event in so many, at random places; 0 for none.
-        faults: in the order of their moments.
+        poison_every, slow_every, hang_every: one such event in this many, at random; 0 for none.
+        faults: the faults of the stack, in the order in which they start.
     """
 
     seed: int
@@ -105,34 +105,34 @@ class ChaosPlan:
 
     @property
     def kinds(self) -> frozenset[FaultKind]:
-        """The different kinds of faults."""
+        """The kinds of the faults."""
         return frozenset(fault.kind for fault in self.faults)
 
     @property
     def kills(self) -> int:
-        """How many hosts are killed with -9."""
+        """The number of hosts killed with SIGKILL."""
         return sum(fault.kind in KILLS for fault in self.faults)
 
     def most_repeats(self, max_lanes: int) -> int:
-        """The most events that may reach the handler again after they were handled.
+        """Return the most events that may reach the handler again after they were handled.
 
-        Each time that something is killed or cut off, every running lane may have an event whose
-        end was not noted yet: one lane for each key, `max_lanes` for each partition.
+        At each interruption every running lane may have a handled event without recorded progress.
+        There is at most one lane per key, and `max_lanes` per partition.
         """
         lanes = min(self.keys, max_lanes * self.partitions)
         return lanes * sum(_REPEATS.get(fault.kind, 0) for fault in self.faults)
 
 
 def draw(seed: int, events: int) -> ChaosPlan:
-    """The plan of one run of so many events."""
-    dice = random.Random(f"breakwater/{seed}")  # noqa: S311 - no secret: it must repeat itself
+    """Return the plan of one run of `events` events."""
+    dice = random.Random(f"breakwater/{seed}")  # noqa: S311 - not a secret, must be reproducible
     partitions, instances, keys = dice.randint(4, 16), dice.randint(1, 3), dice.randint(40, 120)
     hot_key = dice.random() < 0.5
     poison_every = dice.choice((0, 500, 1000))
     slow_every = dice.choice((0, 50, 200))
     hang_every = dice.choice((0, 2000, 5000))
     kinds = dice.sample(list(FaultKind), dice.randint(LEAST_KINDS, MOST_KINDS))
-    # Some kinds come again: the second of a kind meets what the first has left behind.
+    # Repeat two kinds, so that the second fault hits the state that the first has left.
     kinds += dice.sample([kind for kind in kinds if kind is not FaultKind.OUTAGE], 2)
     faults = sorted(
         (_fault(dice, kind, events) for kind in _without_excess(kinds)),
@@ -160,7 +160,7 @@ def _without_excess(kinds: list[FaultKind]) -> list[FaultKind]:
 
 
 def _fault(dice: random.Random, kind: FaultKind, events: int) -> PlannedFault:
-    # An outage needs traffic behind it, or it would not bring enough failures to be noticed.
+    # An outage needs later traffic, which fails often enough to open the circuit.
     latest = 0.6 if kind is FaultKind.OUTAGE else _LATEST
     moment = int(events * dice.uniform(_EARLIEST, latest))
     least, most = LASTING.get(kind, (0.0, 0.0))

@@ -1,1 +1,1 @@
-"""Runs under seeded faults, and apps that are broken on purpose."""
+"""Runs with seeded faults, and apps that are broken on purpose."""

@@ -1,6 +1,6 @@
-"""A short chaos run keeps every promise; `python -m loadtest chaos-sweep` makes the long ones.
+"""A short chaos run keeps every promise; `python -m loadtest chaos-sweep` makes long runs.
 
-And it can fail: with one thing taken out of the app's wiring the verdict says which promise broke.
+The runs can fail. With one part missing in the app's wiring, the verdict names the broken promise.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from tests.support.loadtest.runs import Finished, run
 
 APPS = Path(__file__).parent / "apps"
 SEED, EVENTS = 104, 2000
-"""A seed whose plan is short and has a bit of everything but the outage, which takes long."""
+"""A seed whose plan is short and varied, but has no outage, which takes long."""
 FORGETFUL_SEED = 410820
-"""A seed whose first fault loses the checkpoints of the only host, half way. It ends no run early:
-what is sent afterwards has to wait behind everything that comes again.
+"""A seed whose first fault loses the checkpoints of the only host, half-way through the events.
+Later events then wait until all redelivered events have been handled.
 """
 
 
@@ -44,9 +44,9 @@ def test_a_seeded_run_with_many_faults_keeps_every_promise(tmp_path: Path) -> No
 
 @pytest.mark.long
 def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> None:
-    """The ledger is atomic and takes them once, but far more than were in flight reach it.
+    """The atomic ledger suppresses repeats, but more events than were in flight reach it again.
 
-    Half of them are sent within two seconds: as long may it take to see how many were handled.
+    Half of the events are sent within 2 s, so that the observer may be slow.
     """
     plan = draw(FORGETFUL_SEED, EVENTS)
     assert (plan.instances, plan.faults[0].kind) == (1, FaultKind.CHECKPOINTS_LOST)
@@ -60,9 +60,9 @@ def test_without_progress_whole_batches_are_handled_again(tmp_path: Path) -> Non
 @pytest.mark.long
 @pytest.mark.timeout(360)  # up to three runs
 def test_without_the_hold_an_outage_loses_events(tmp_path: Path) -> None:
-    """Nothing runs the invocation again, and the host checkpoints past what it had not handled.
+    """The invocation is not retried, and the host checkpoints past events that failed.
 
-    If the app is stopped before that, nothing is lost yet: then once more.
+    If the workflow stops the app before the checkpoint, nothing is lost, and the test runs again.
     """
     for _ in range(3):
         finished = run(

@@ -1,1 +1,1 @@
-"""Whole runs of the load test, by command line."""
+"""Whole runs of the load test by its command line."""

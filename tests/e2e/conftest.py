@@ -1,4 +1,4 @@
-"""One stack for the runs that do not break it, each with hosts of its own."""
+"""One shared stack for the runs that do not break it; each test starts its own hosts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ type Hosts = Callable[..., AbstractContextManager[str]]
 
 @pytest.fixture(scope="session")
 def standing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A stack without hosts; what its endpoints.json says."""
+    """Run a stack without hosts and yield its endpoints.json."""
     directory = tmp_path_factory.mktemp("standing")
     with running_stack(directory, "--set", "BREAKER_FAILURE_THRESHOLD=28") as endpoints:
         yield endpoints
@@ -29,10 +29,10 @@ def standing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[st
 
 @pytest.fixture(scope="session")
 def hosts(standing_stack: dict[str, Any]) -> Hosts:
-    """`hosts("--lease", "3", instances=2)` runs `python -m local host` on the stack.
+    """Return a context manager that runs `python -m local host` on the stack.
 
-    The context manager gives the options with which a load test uses what is running, and leaving
-    it ends the hosts.
+    `hosts("--lease", "3", instances=2)` yields the options of a load test on the running stack.
+    Leaving the context manager ends the hosts.
     """
     state = Path(standing_stack["state_dir"])
 

@@ -1,4 +1,4 @@
-"""Bodies and keys that nobody expects arrive unchanged, or in the poison queue with all fields."""
+"""Unusual bodies and keys arrive unchanged, or in the poison queue with all fields."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def event(name: str, body: bytes, **properties: Any) -> EventData:
 
 
 async def largest(client: EventHubProducerClient, key: str, name: str) -> bytes:
-    """The largest body that the SDK still puts into a batch: 1 MB less overhead."""
+    """Return the largest body that the SDK accepts in a batch, which is 1 MB less overhead."""
     limit = (await client.create_batch(partition_key=key)).max_size_in_bytes
     fits, fails = 0, limit
     while fails - fits > 1:
@@ -58,7 +58,7 @@ async def largest(client: EventHubProducerClient, key: str, name: str) -> bytes:
 
 
 async def send_all(endpoints: Endpoints) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What must be kept and what must be poisoned: name → (body, key)."""
+    """Send all events; return name → (body, key) of the kept and of the poisoned events."""
     kept: dict[str, Any] = {}
     poisoned: dict[str, Any] = {}
     client = EventHubProducerClient.from_connection_string(

@@ -1,7 +1,7 @@
-"""The check can fail: without the breaker's gate, events start while the circuit is open.
+"""Without the breaker's gate, events start while the circuit is open, and the verifier finds them.
 
-In both runs the topic refuses the app's alerts, so that no workflow stops the app: what holds the
-events is the gate alone.
+In both runs the topic refuses the app's alerts, so that no workflow stops the app. Only the gate
+holds the events.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ SEED = (
     "--set BREAKER_FAILURE_THRESHOLD=5 --set EVENT_GRID_TOPIC_KEY=d3Jvbmc= "
     "--set PROCESSING_RETRY_INITIAL_SECONDS=0.2"
 )
-"""Each key has two events that fail, its 100th and its 200th. The first five failures open the
-circuit, so that five keys have both before them; and each takes 0.2 + 0.4 + 0.8 s of pauses. What
-stands behind the second would start later than the verifier's second of grace, on any machine.
+"""Each key has two events that fail, the 100th and the 200th. The first five failures open the
+circuit, so that at least five keys have both failing events left. The retry pauses of each take
+0.2 + 0.4 + 0.8 s. Events behind the second one would start after the verifier's grace of 1 s.
 """
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C and worse: nothing stays behind, and the next run works."""
+"""After Ctrl-C, SIGTERM and SIGKILL no process is left, and the next run works."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEMO = (
 
 @contextmanager
 def running(directory: Path, line: str) -> Iterator[subprocess.Popen[str]]:
-    """A run as a shell starts it: leader of a process group."""
+    """Start a run as a shell does, as the leader of a process group, and yield it."""
     process = subprocess.Popen(
         command(directory, line),
         cwd=PROJECT,
@@ -44,7 +44,7 @@ def running(directory: Path, line: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def command_of(process: psutil.Process) -> str:
-    """Its command line; none of one that has ended since it was listed."""
+    """Return the process's command line, or "" if the process has ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -52,7 +52,7 @@ def command_of(process: psutil.Process) -> str:
 
 
 def in_full_swing(process: subprocess.Popen[str]) -> list[psutil.Process]:
-    """Wait until events are sent; everything that the run has started."""
+    """Wait until events are sent, and return every process that the run has started."""
     assert process.stdout is not None
     for line in process.stdout:
         if "sending and handling" in line:
@@ -77,13 +77,13 @@ def test_ctrl_c_stops_everything_and_the_demo_works_afterwards(tmp_path: Path) -
         assert process.stdout is not None
         output = process.stdout.read()
         assert process.wait(60) == 130, output
-    assert "everything that was started is stopped again" in output
+    assert "every process that the run started has stopped" in output
     assert wait_until_gone(family, timeout=0) == []
     assert_demo(run(tmp_path, DEMO, pictures=True), tmp_path)
 
 
 def assert_demo(finished: Finished, directory: Path) -> None:
-    """What `make demo` promises, on fewer events."""
+    """Assert the promises of `make demo` on a run with fewer events."""
     assert_kept(finished, sent=6000, poisoned=10)
     circuit = finished.report["circuit"]
     assert (circuit["opened"], circuit["alerts"]) == (1, 1)
@@ -113,13 +113,13 @@ def test_sigterm_while_starting(tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_kill_9_of_the_load_test_leaves_nothing(tmp_path: Path) -> None:
-    """Nobody is left to stop the stack: its lifelines do."""
+    """The processes end by their lifelines."""
     with running(tmp_path, LONG) as process:
         family = in_full_swing(process)
         process.kill()
         process.wait(10)
         assert wait_until_gone(family, timeout=60) == []
-    # What was started since the family was listed has the same lifeline.
+    # Processes that started after the list was made have the same lifeline.
     wait_for(lambda: not processes_naming(tmp_path), "the end of everything")
 
 
@@ -138,6 +138,6 @@ def test_an_app_that_cannot_start_is_reported_and_the_stack_stopped(tmp_path: Pa
         check=False,
     )
     assert finished.returncode == 1
-    assert "`local host` ended with code 1" in finished.stderr
+    assert "`local host` exited with code 1" in finished.stderr
     assert "no app today" in finished.stderr
     assert processes_naming(tmp_path) == set()

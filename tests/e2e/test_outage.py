@@ -1,4 +1,4 @@
-"""A downstream that is down: every event waits for it, and none is given up."""
+"""During a downstream outage every event waits, and none is poisoned."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from tests.support.loadtest.runs import assert_kept, run
 
 
 def test_an_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:
-    """The handler raises DependencyUnavailableError until the operator has mended and approved.
+    """The handler raises DependencyUnavailableError until the operator has repaired and approved.
 
-    That takes longer than an invocation may be held: batches fail meanwhile, and come again.
+    The outage is longer than an invocation may be held, so that batches fail and are redelivered.
     """
     finished = run(
         tmp_path,

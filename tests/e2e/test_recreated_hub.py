@@ -1,8 +1,9 @@
-"""A hub that is deleted and made again under the same name: its events are new ones.
+"""All events of a hub that is recreated under the same name are handled after a rewind.
 
-They count from zero again, and the host's checkpoints lie beyond its end. The service refuses to
-deliver from there, and once the new hub has grown past them it delivers from there and skips what
-came before. So whoever makes a hub again rewinds, while the app is stopped, as the runbook says.
+The sequence numbers of the recreated hub start at 0 again, while the host's checkpoints lie beyond
+its end. The service refuses to deliver from there. Once the hub has grown past the checkpoints, the
+service delivers from there and skips earlier events. The operator who recreates a hub therefore
+rewinds while the app is stopped, as the runbook says.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PATIENCE = 40.0
 
 
 async def until(condition: Callable[[], bool], stack: Stack, what: str) -> None:
-    """Wait; nothing here takes as long as the patience."""
+    """Wait until the condition holds, for at most PATIENCE seconds."""
     try:
         async with asyncio.timeout(PATIENCE):
             while not condition():
@@ -42,7 +43,7 @@ async def until(condition: Callable[[], bool], stack: Stack, what: str) -> None:
 
 
 async def send(stack: Stack, run: str) -> None:
-    """Send the 1,000 events under a run of their own."""
+    """Send the 1,000 events under the name of a run."""
     endpoints = stack.endpoints
     order = Order(
         connection=endpoints.event_hub_connection,
@@ -59,7 +60,7 @@ async def send(stack: Stack, run: str) -> None:
 
 
 def handled(endpoints: Endpoints, run: str) -> dict[str, list[int]]:
-    """Each key's counters, in the order in which they were handled."""
+    """Return each key's counters, in the order in which the events were handled."""
     keys = Keys(run, "breakwater", WORKLOAD.key_names)
     with connect(endpoints) as client:
         return {
@@ -70,7 +71,7 @@ def handled(endpoints: Endpoints, run: str) -> dict[str, list[int]]:
 
 
 async def manage(endpoints: Endpoints, action: str) -> None:
-    """Stop or start the function app, as an operator's `az functionapp` does."""
+    """Stop or start the function app as `az functionapp` does."""
     async with httpx.AsyncClient() as client:
         answer = await client.post(
             f"{endpoints.management_url}/{action}", params={"api-version": "2025-03-01"}
@@ -78,8 +79,8 @@ async def manage(endpoints: Endpoints, action: str) -> None:
     assert answer.is_success, answer.text
 
 
-async def make_again(endpoints: Endpoints) -> None:
-    """Delete the hub and make it anew."""
+async def recreate_hub(endpoints: Endpoints) -> None:
+    """Delete the hub and create it again."""
     hub = f"{endpoints.event_hub_control_url}/hubs/{endpoints.event_hub_name}"
     async with httpx.AsyncClient() as client:
         assert (await client.delete(hub)).is_success
@@ -88,7 +89,7 @@ async def make_again(endpoints: Endpoints) -> None:
 
 
 async def rewind(endpoints: Endpoints) -> str:
-    """`python -m processing rewind --all --to-start`; what it said."""
+    """Run `python -m processing rewind --all --to-start` and return its output."""
     finished = await run_module_async(
         *("processing", "rewind", "--all", "--to-start"),
         *("--settings", endpoints.settings_file),
@@ -112,7 +113,7 @@ async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> Non
         )
         await manage(endpoints, "stop")
         await until(lambda: not host_instances(stack.state_dir), stack, "the end of the host")
-        await make_again(endpoints)
+        await recreate_hub(endpoints)
         assert "goes on with" in await rewind(endpoints)
         await manage(endpoints, "start")
         await send(stack, "after")
@@ -120,5 +121,5 @@ async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> Non
             lambda: handled(endpoints, "after") == in_order, stack, "the handling of the next"
         )
         async with redis.asyncio.Redis.from_url(endpoints.redis_url) as client:
-            assert await client.get("ledger:{after}:suppressed") is None, "none came twice"
+            assert await client.get("ledger:{after}:suppressed") is None, "no event was redelivered"
         assert handled(endpoints, "before") == in_order

@@ -1,4 +1,4 @@
-"""`python -m processing rewind`: an operator's replay reprocesses exactly what was asked for."""
+"""`python -m processing rewind` replays exactly the requested events."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOTE = {"EVENT_HANDLER": "tests.support.handlers.noting:NotingHandler"}
 
 
 def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
-    """Partition and sequence number of each event that the handler was given, in that order."""
+    """Return partition and sequence number of each event that the handler received, in order."""
     with connect(endpoints) as client:
         lines = client.lrange("noted", 0, -1)
     found: list[tuple[str, int]] = []
@@ -36,13 +36,13 @@ def noted(endpoints: Endpoints) -> list[tuple[str, int]]:
 
 
 def count(endpoints: Endpoints) -> int:
-    """How many events the handler was given."""
+    """Return the number of events that the handler received."""
     with connect(endpoints) as client:
         return int(client.llen("noted"))
 
 
 async def checkpoints(endpoints: Endpoints) -> dict[str, int]:
-    """The sequence number in each partition's checkpoint."""
+    """Return the sequence number of each partition's checkpoint."""
     async with AsyncExitStack() as opened:
         blobs = await blob_container(endpoints, CONTAINER, opened)
         return {
@@ -60,8 +60,9 @@ async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedP
 
 @pytest.mark.long
 async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
-    """From a sequence number of one partition on, then from the start of another; what would lose
-    events or be undone by a running app is refused.
+    """Rewind one partition to a sequence number and another partition to its start.
+
+    Rewinds that would lose events, or that a running app would undo, are refused.
     """
     settings = Settings(
         scenario=Scenario.STEADY, console=False, report=tmp_path / "report.json", app_settings=NOTE
@@ -80,7 +81,7 @@ async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
         for partition, sequence_number in noted(endpoints):
             events[partition].append(sequence_number)
         ends = {partition: max(numbers) for partition, numbers in events.items()}
-        # A host that is stopped before it has written a checkpoint does not write it any more.
+        # A stopped host writes no checkpoint, so wait for the checkpoints first.
         async with asyncio.timeout(PATIENCE):
             while await checkpoints(endpoints) != ends:
                 await asyncio.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Whole runs: producer, endpoint, function host, breaker, workflow, operator, verifier."""
+"""Whole runs with producer, endpoint, function host, breaker, workflow, operator and verifier."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ WRONG_LANES = Path(__file__).parents[1] / "chaos" / "apps" / "wrong_lanes"
 
 @pytest.fixture(scope="class")
 def running(hosts: Hosts) -> Iterator[str]:
-    """The options of a run on one host; shared, as an operator's would be."""
+    """Yield the options of a run on one host, which all tests of the class share."""
     with hosts("--lease", "3") as options:
         yield options
 
 
 class TestTheApp:
-    """What is deployed."""
+    """Runs of the app as deployed."""
 
     def test_seed_poisons_every_hundredth_message_after_four_attempts(
         self, tmp_path: Path, running: str
     ) -> None:
-        """The verifier checks the attempts; the approvals go through the console here.
+        """The verifier checks the attempts, and the operator approves through the console.
 
-        Each key has events behind its poisoned one: with them the circuit is probed.
+        Each key has events after its poisoned event, which probe the half-open circuit.
         """
         finished = run(
             tmp_path,
@@ -52,7 +52,7 @@ class TestTheApp:
     def test_kill_9_of_a_host_loses_nothing_and_repeats_nothing(
         self, tmp_path: Path, running: str
     ) -> None:
-        """The ledger is an atomic sink: what was in flight is suppressed there, not doubled."""
+        """The ledger is an atomic sink, which suppresses repeats of events in flight."""
         finished = run(
             tmp_path,
             f"--scenario steady --events 4000 --keys 40 --rate 2000 --kill-after 1500 {running}",
@@ -65,7 +65,7 @@ class TestTheApp:
     def test_three_instances_share_the_partitions(
         self, tmp_path: Path, running: str, hosts: Hosts, standing_stack: dict[str, Any]
     ) -> None:
-        """While events come; each host has its share, however late a busy machine lets it ask."""
+        """Each host takes a share of the partitions while events arrive."""
         stack = Endpoints.read(Path(standing_stack["state_dir"], "endpoints.json"))
 
         def shared() -> bool:
@@ -84,7 +84,7 @@ class TestTheApp:
 
 @pytest.mark.long
 def test_the_package_runs_the_steady_scenario(tmp_path: Path, hosts: Hosts) -> None:
-    """Nothing that .funcignore leaves out is needed to work."""
+    """The app needs no file that .funcignore excludes."""
     app, reports = tmp_path / "app", tmp_path / "reports"
     build(ROOT, app)
     with hosts("--app", app) as options:

@@ -1,1 +1,1 @@
-"""Copies of the app's wiring, each with one thing taken out that keeps a promise."""
+"""Copies of the app's wiring, each without one part that keeps a promise."""

@@ -1,1 +1,1 @@
-"""A copy of the app's wiring that neither holds nor is run again."""
+"""A copy of the app's wiring that neither holds nor retries."""

@@ -1,5 +1,6 @@
-"""The app's wiring with the hold taken out: an invocation that may not go on fails at once, nothing
-runs it again, and the host checkpoints past its events.
+"""The app's wiring without the hold.
+
+A held invocation fails at once, is not retried, and the host checkpoints past its events.
 """
 
 from __future__ import annotations

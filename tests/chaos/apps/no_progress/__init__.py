@@ -1,1 +1,1 @@
-"""A copy of the app's wiring that remembers no progress."""
+"""A copy of the app's wiring that stores no progress."""

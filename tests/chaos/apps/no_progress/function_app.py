@@ -1,4 +1,4 @@
-"""The app's wiring with progress taken out: what is redelivered is handled again."""
+"""The app's wiring without progress, so that redelivered events are handled again."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from processing.progress.store import Mark, Progress
 
 
 class ForgetfulStore(RedisProgressStore):
-    """Knows nothing, notes nothing."""
+    """A progress store that stores nothing."""
 
     async def open(self, source: Source) -> Progress:
-        """Nothing is finished."""
+        """Return empty progress."""
         return Progress()
 
     async def commit(
         self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
     ) -> bool:
-        """Say that all is well."""
+        """Return True without storing anything."""
         return True
 
 
-assert vars(wiring)["RedisProgressStore"] is RedisProgressStore, "it must be what is replaced"
+assert vars(wiring)["RedisProgressStore"] is RedisProgressStore, "the name to replace must exist"
 vars(wiring)["RedisProgressStore"] = ForgetfulStore
 
 app = func.FunctionApp()

@@ -1,1 +1,1 @@
-"""A copy of the app's wiring whose lanes are not those of the keys."""
+"""A copy of the app's wiring whose lanes ignore the keys."""

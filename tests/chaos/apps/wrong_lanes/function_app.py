@@ -1,4 +1,4 @@
-"""The app's wiring with two halves as lanes instead of keys: a key's events overtake each other."""
+"""The app's wiring with two halves of a batch as lanes, so that events overtake each other."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from processing.event import Event, EventBatch
 
 
 def split_in_halves(events: Iterable[Event], keyless_order: str) -> list[list[Event]]:
-    """Two lanes at once: a key that is in both has its later events begun with its first."""
+    """Return two lanes, which start the early and late events of a key concurrently."""
     batch = list(events)
     middle = len(batch) // 2
     return [half for half in (batch[:middle], batch[middle:]) if half]
 
 
-assert "split_into_lanes" in vars(processor), "it must be what is replaced"
+assert "split_into_lanes" in vars(processor), "the name to replace must exist"
 vars(processor)["split_into_lanes"] = split_in_halves
 
 app = func.FunctionApp()
