@@ -26,4 +26,4 @@ def host_json_problems(file: Path) -> Iterator[str]:
     if host.function_timeout is None:
         yield f"{file.name}: functionTimeout takes hh:mm:ss"
     elif host.function_timeout < timedelta(minutes=5):
-        yield f"{file.name}: functionTimeout takes 5 minutes or more, so that it exceeds a hold and a batch"
+        yield f"{file.name}: functionTimeout takes 5 minutes or more, to exceed a hold and a batch"
