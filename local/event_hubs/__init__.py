@@ -1,7 +1,7 @@
-"""An Event Hubs endpoint for one machine: AMQP 1.0 as the stock azure-eventhub client speaks it.
+"""An Event Hubs endpoint for one machine, compatible with the stock azure-eventhub client.
 
-Proton's engine does the protocol, asyncio the sockets; the logs live in memory, bounded by
-retention. In a test:
+Proton's engine implements AMQP 1.0 and asyncio serves the sockets. The partition logs are kept in
+memory and bounded by retention. In a test:
 
     async with EventHubsServer(NamespaceConfig.single("events", partitions=4)) as server:
         EventHubProducerClient.from_connection_string(server.connection_string, ...)

@@ -1,4 +1,4 @@
-"""`python -m local.event_hubs`: the endpoint as a process."""
+"""The command line of the Event Hubs endpoint (`python -m local.event_hubs`)."""
 
 from __future__ import annotations
 
@@ -24,59 +24,80 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(
         prog="python -m local.event_hubs",
-        description="An Event Hubs endpoint over AMQP 1.0 on loopback, in memory.",
+        description="Run an Event Hubs endpoint (AMQP 1.0) on loopback. Events are kept in memory.",
     )
     defaults = Retention()
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=5672, help="AMQP port, 0 = free (%(default)s)")
-    parser.add_argument("--control-port", type=int, help="HTTP port for health, hubs and faults")
-    parser.add_argument("--config", type=Path, help="the emulator's config.json")
-    parser.add_argument("--hub", help="instead of --config: one event hub of this name")
-    parser.add_argument("--partitions", type=int, default=4, help="its partitions (%(default)s)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=5672,
+        help="AMQP port; 0 picks a free port (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--control-port",
+        type=int,
+        help="HTTP port for health, hubs and faults (default: no control port)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="file that lists the event hubs, in the format of the official emulator's config.json",
+    )
+    parser.add_argument("--hub", help="serve one event hub of this name (instead of --config)")
+    parser.add_argument(
+        "--partitions", type=int, default=4, help="partitions of --hub (default: %(default)s)"
+    )
     parser.add_argument(
         "--create",
         type=int,
         default=0,
         metavar="PARTITIONS",
-        help="create an event hub that a client names with so many partitions, and consumer "
-        "groups, too (default: what is not configured is not found)",
+        help="create a missing event hub with this number of partitions when a client first uses "
+        "the hub, and create missing consumer groups (default: a client that uses a missing hub "
+        "or group gets a not-found error)",
     )
     parser.add_argument(
         "--retention-count",
         type=int,
         default=defaults.max_events,
         metavar="N",
-        help="events kept per event hub (%(default)s)",
+        help="number of events kept per event hub (default: %(default)s)",
     )
     parser.add_argument(
         "--retention-bytes",
         type=int,
         default=defaults.max_bytes,
         metavar="N",
-        help="bytes kept per event hub (%(default)s)",
+        help="number of bytes kept per event hub (default: %(default)s)",
     )
     parser.add_argument(
         "--retention-seconds",
         type=float,
         default=defaults.max_age_seconds,
         metavar="S",
-        help="age up to which events are kept (%(default)s)",
+        help="maximum age of events in seconds (default: %(default)s)",
     )
     parser.add_argument(
         "--key",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a shared access key; with any, tokens must be signed with one of them; the "
-        f"{KEY_VARIABLE} environment variable takes one more, out of other users' sight",
+        help="accept only tokens that are signed with this shared access key; may be repeated; the "
+        f"{KEY_VARIABLE} environment variable adds one key that other users of the machine cannot "
+        "read in the process list (default: accept every token)",
     )
     parser.add_argument(
         "--tls",
         type=Path,
         metavar="PEM",
-        help="speak TLS with the certificate and private key in this file",
+        help="serve TLS with the certificate and private key in this file (default: no TLS)",
     )
-    parser.add_argument("--verbose", action="store_true", help="log refusals and closings")
+    parser.add_argument(
+        "--verbose", action="store_true", help="log refused links and closed connections"
+    )
     return parser.parse_args(arguments)
 
 
@@ -84,16 +105,16 @@ def build_server(arguments: argparse.Namespace, environment: Mapping[str, str]) 
     """Build the endpoint that the command line asks for.
 
     Raises:
-        ValueError: the configuration or an argument cannot be used.
+        ValueError: the configuration or an argument is invalid.
     """
     given = [name for name in ("config", "hub") if getattr(arguments, name) is not None]
     if len(given) > 1 or not (given or arguments.create):
-        raise ConfigError("give either --config or --hub")
+        raise ConfigError("give either --config or --hub; only --create makes both optional")
     keys: dict[str, str] = {}
     for item in (*arguments.key, *filter(None, [environment.get(KEY_VARIABLE)])):
         name, found, value = item.partition("=")
         if not (name and found and value):
-            raise ValueError(f"--key and {KEY_VARIABLE} take NAME=VALUE")
+            raise ValueError(f"--key and {KEY_VARIABLE} must have the form NAME=VALUE")
         keys[name] = value
     return EventHubsServer(
         replace(_hubs(arguments), create_partitions=arguments.create),
@@ -113,7 +134,10 @@ def _tls_context(file: Path) -> ssl.SSLContext:
     try:
         context.load_cert_chain(file)
     except OSError as error:
-        raise ValueError(f"--tls {file}: {error.strerror or error}") from error
+        raise ValueError(
+            f"--tls cannot read a certificate and private key from {file}: "
+            f"{error.strerror or error}"
+        ) from error
     return context
 
 
@@ -138,7 +162,7 @@ async def serve(server: EventHubsServer) -> None:
 
 
 def main(command_line: list[str] | None = None) -> int:
-    """Run; return the exit code."""
+    """Run the endpoint and return the process's exit code."""
     arguments = parse_arguments(command_line)
     logging.basicConfig(
         level=logging.INFO if arguments.verbose else logging.WARNING,

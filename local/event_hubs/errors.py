@@ -1,7 +1,7 @@
-"""The error conditions of the service, and the exception that carries one to the peer.
+"""The error conditions of the service, and the exception that reports one to the peer.
 
-Every refusal is an `AmqpError`; what is thrown decides only the wording, the link or delivery it
-concerns decides whether a detach or a rejection goes out.
+Every refusal is an `AmqpError`. The exception sets only the condition and the description. The
+refused object decides the form: a link is detached, a delivery is rejected.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ ARGUMENT_OUT_OF_RANGE = "com.microsoft:argument-out-of-range"
 
 
 class AmqpError(Exception):
-    """A refusal to be told to the peer.
+    """A refusal that is reported to the peer.
 
     Attributes:
-        condition: the symbol that SDKs decide by, for example `amqp:not-found`.
-        description: the sentence a person reads.
+        condition: the symbol that SDKs evaluate, for example `amqp:not-found`.
+        description: a sentence for people.
     """
 
     def __init__(self, condition: str, description: str) -> None:
@@ -39,12 +39,12 @@ class AmqpError(Exception):
 
 
 def entity_not_found(path: str) -> AmqpError:
-    """The messaging entity does not exist, in the service's words."""
+    """Return the service's error for a messaging entity that does not exist."""
     return AmqpError(NOT_FOUND, f"The messaging entity '{path}' could not be found.")
 
 
-def no_partition(partitions: int) -> AmqpError:
-    """A link names a partition that there is not, in the service's words."""
+def invalid_partition(partitions: int) -> AmqpError:
+    """Return the service's error for a link to a partition that does not exist."""
     return AmqpError(
         ARGUMENT_OUT_OF_RANGE,
         "The specified partition is invalid for an EventHub partition sender or receiver. It "
@@ -52,6 +52,6 @@ def no_partition(partitions: int) -> AmqpError:
     )
 
 
-def malformed(what: str) -> AmqpError:
-    """The bytes are not the AMQP they claim to be."""
-    return AmqpError(DECODE_ERROR, f"The message cannot be decoded: {what}.")
+def malformed(problem: str) -> AmqpError:
+    """Return the error for bytes that are not valid AMQP."""
+    return AmqpError(DECODE_ERROR, f"The message cannot be decoded: {problem}.")

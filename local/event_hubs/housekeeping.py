@@ -1,4 +1,4 @@
-"""What falls due without anybody asking: tokens expire, what is idle goes, retention goes on."""
+"""Periodic work: expired tokens, idle links and connections, retention, timed faults."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from local.event_hubs.service import Connection, Service
 
 @dataclass(frozen=True, slots=True)
 class IdleLimits:
-    """How long a peer may keep what it does not use; the service's own limits.
+    """Timeouts after which unused connections and links are closed; defaults are the service's.
 
     Attributes:
-        connection_seconds: a connection without any link.
-        publisher_seconds: a link on which nothing is published.
+        connection_seconds: for a connection without links.
+        publisher_seconds: for a link on which nothing is published.
     """
 
     connection_seconds: float = 300.0
@@ -28,7 +28,7 @@ class IdleLimits:
 
 
 class Housekeeper:
-    """Goes through the connections and hubs of an endpoint, again and again."""
+    """Periodic checks of an endpoint's connections and hubs."""
 
     def __init__(self, service: Service, limits: IdleLimits) -> None:
         self._service = service
@@ -36,7 +36,7 @@ class Housekeeper:
         self._linkless_since: dict[Connection, float] = {}
 
     def sweep(self) -> None:
-        """Do all that is due now, and go on with what is delivered at a rate."""
+        """Run the due work once, and wake the receivers whose delivery rate is limited."""
         now = self._service.now()
         waiting, self._service.due = self._service.due, []
         self._service.due += [(at, work) for at, work in waiting if at > now]

@@ -1,4 +1,4 @@
-"""The endpoint: listens, and ends what it started."""
+"""The Event Hubs endpoint: start, stop, and the periodic housekeeping."""
 
 from __future__ import annotations
 
@@ -31,20 +31,21 @@ logger = logging.getLogger(__name__)
 
 
 class EventHubsServer:
-    """An Event Hubs endpoint on loopback, an asynchronous context manager.
+    """An Event Hubs endpoint on loopback, usable as an asynchronous context manager.
 
     Args:
-        config: the hubs to begin with.
+        config: the hubs that exist from the start.
         host: the address to listen on.
-        port: the AMQP port; 0 takes a free one.
-        control_port: the HTTP port for health, hubs and faults; 0 takes a free one, None: no HTTP.
-        retention: how much each hub remembers.
-        keys: shared access keys by name; without any, every token is accepted.
-        idle_timeout_seconds: the silence that clients are told they may keep.
-        tls: a server's TLS context; clients then connect as they do to the service, without
-            `UseDevelopmentEmulator`.
-        idle_limits: how long what is not used may stay open.
-        now: seconds since 1970; enqueued times come from it.
+        port: the AMQP port; 0 picks a free port.
+        control_port: the HTTP port for health, hubs and faults; 0 picks a free port, None disables
+            the control port.
+        retention: limits of the events kept per hub.
+        keys: shared access keys by name; without keys every token is accepted.
+        idle_timeout_seconds: AMQP idle timeout that is announced to clients.
+        tls: TLS context for a server; clients then connect without `UseDevelopmentEmulator`, as
+            they connect to the service.
+        idle_limits: timeouts of unused connections and links.
+        now: clock in seconds since 1970; also used for enqueued times.
     """
 
     def __init__(
@@ -82,31 +83,31 @@ class EventHubsServer:
 
     @property
     def namespace(self) -> Namespace:
-        """The hubs; they can be created and deleted while clients are connected."""
+        """The hubs, which can be created and deleted while clients are connected."""
         return self._service.namespace
 
     @property
     def faults(self) -> Faults:
-        """Faults on request."""
+        """The faults that can be injected."""
         return Faults(self._service)
 
     @property
     def port(self) -> int:
-        """The AMQP port; known once started."""
+        """The AMQP port, known after `start`."""
         if self._listener is None:
             raise RuntimeError("the Event Hubs endpoint has not been started")
         return int(self._listener.sockets[0].getsockname()[1])
 
     @property
     def control_url(self) -> str:
-        """Base URL of the control port, for example `http://127.0.0.1:5300`."""
+        """The base URL of the control port, for example `http://127.0.0.1:5300`."""
         if self._control is None:
             raise RuntimeError("the Event Hubs endpoint has no control port")
         return self._control.url
 
     @property
     def connection_string(self) -> str:
-        """What the stock clients take; without an event hub's name."""
+        """The connection string for the stock clients, without the name of an event hub."""
         name, key = next(iter(self._service.keys.items()), (DEFAULT_KEY_NAME, DEFAULT_KEY))
         emulator = "" if self._tls is not None else "UseDevelopmentEmulator=true;"
         return (
@@ -115,10 +116,10 @@ class EventHubsServer:
         )
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen for clients.
 
         Raises:
-            OSError: a port is taken.
+            OSError: a port is in use.
         """
         loop = asyncio.get_running_loop()
         self._listener = await loop.create_server(
@@ -126,7 +127,7 @@ class EventHubsServer:
             sock=listen(self._host, self._port),
             ssl=self._tls,
         )
-        self._keep_house()
+        self._run_housekeeping()
         if self._control is not None:
             try:
                 await self._control.start()
@@ -135,7 +136,7 @@ class EventHubsServer:
                 raise
 
     async def stop(self) -> None:
-        """Tell all clients, close their connections and stop listening."""
+        """Close all connections with an error for the clients, and stop listening."""
         if self._control is not None:
             await self._control.stop()
         if self._housekeeping is not None:
@@ -145,7 +146,7 @@ class EventHubsServer:
         self._listener.close()
         for connection in list(self._service.connections):
             connection.shut_down(AmqpError(CONNECTION_FORCED, "The endpoint is shutting down."))
-        # Closed sockets still flush; who does not read what we say is cut off.
+        # Closed sockets still flush their data. A client that does not read within 2 s is cut off.
         try:
             async with asyncio.timeout(2):
                 await self._listener.wait_closed()
@@ -155,13 +156,16 @@ class EventHubsServer:
             await self._listener.wait_closed()
         self._listener = None
 
-    def _keep_house(self) -> None:
+    def _run_housekeeping(self) -> None:
         loop = asyncio.get_running_loop()
-        self._housekeeping = loop.call_later(HOUSEKEEPING_SECONDS, self._keep_house)
+        self._housekeeping = loop.call_later(HOUSEKEEPING_SECONDS, self._run_housekeeping)
         try:
             self.housekeeper.sweep()
         except Exception:
-            logger.exception("housekeeping")  # the rest is done the next time
+            logger.exception(
+                "housekeeping of the Event Hubs endpoint failed and runs again in %s s",
+                HOUSEKEEPING_SECONDS,
+            )
 
     async def __aenter__(self) -> Self:
         await self.start()

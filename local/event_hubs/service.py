@@ -1,4 +1,4 @@
-"""What all connections of an endpoint share."""
+"""The state that all connections of an endpoint share."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from local.event_hubs.hub.namespace import Namespace
 
 
 class Connection(Protocol):
-    """An open connection, as the endpoint's other parts use it."""
+    """The interface of an open connection for the other parts of the endpoint."""
 
     @property
     def hubs(self) -> set[str]:
-        """Names of the hubs that the links use, in lower case."""
+        """The names of the hubs that the links use, in lower case."""
 
     @property
     def has_links(self) -> bool:
-        """Whether the peer has opened a link."""
+        """Return whether the peer has opened a link."""
 
     def detach_unauthorized(self) -> None:
-        """Detach the links to hubs for which no token is valid any more."""
+        """Detach the links to hubs for which the connection has no valid token."""
 
     def detach_idle_publishers(self, limit_seconds: float) -> None:
         """Detach the links on which nothing was published for `limit_seconds`."""
 
     def schedule_delivery(self) -> None:
-        """Give the subscriptions, if there are any, a turn soon."""
+        """Schedule a delivery turn of the subscriptions."""
 
     def shut_down(self, error: AmqpError) -> None:
-        """Close the connection with an error for the peer."""
+        """Close the connection and report the error to the peer."""
 
     def abort(self) -> None:
-        """Cut the connection without a word, as a broken network does."""
+        """Cut the connection without an AMQP close, as a broken network does."""
 
 
 @dataclass
 class Service:
-    """The hubs, who is connected, and the settings.
+    """The hubs, the connections and the settings.
 
     Attributes:
         namespace: the hubs.
         now: seconds since 1970.
-        container: the AMQP container id that clients are told.
-        keys: shared access keys by name; without any, every token is accepted.
-        idle_timeout_seconds: the silence that clients are told they may keep.
-        connections: those that are open.
-        connections_refused_until: when new connections are let in again, as `now` tells it.
-        latency_ms: by how much everything is written late.
-        latency_until: until when, as `now` tells it.
-        due: what housekeeping is to do, each from a time on, as `now` tells it.
+        container: the AMQP container id that is announced to clients.
+        keys: shared access keys by name; without keys every token is accepted.
+        idle_timeout_seconds: AMQP idle timeout that is announced to clients.
+        connections: the open connections.
+        connections_refused_until: end of the time in which new connections are cut, by `now`.
+        latency_ms: injected delay of all output.
+        latency_until: end of the injected delay, by `now`.
+        due: work for housekeeping, each with the time (by `now`) from which on it is due.
     """
 
     namespace: Namespace
@@ -66,20 +66,20 @@ class Service:
     due: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
 
     def now_ms(self) -> int:
-        """Milliseconds since 1970."""
+        """Return the milliseconds since 1970."""
         return int(self.now() * 1000)
 
     def wake_receivers(self) -> None:
-        """Give all subscriptions a turn: what held one back may be over."""
+        """Schedule a delivery turn on all connections, because a fault or limit may be over."""
         for connection in self.connections:
             connection.schedule_delivery()
 
     def refuses_connections(self) -> bool:
-        """Whether new connections are to be cut."""
+        """Return whether new connections are cut now."""
         return self.connections_refused_until > 0 and self.now() < self.connections_refused_until
 
     def latency_seconds(self) -> float:
-        """By how much to write late, now."""
+        """Return the current injected delay of output."""
         if self.latency_ms <= 0 or self.now() >= self.latency_until:
             return 0.0
         return self.latency_ms / 1000

@@ -1,4 +1,4 @@
-"""Listening sockets, and what is said when one cannot be had."""
+"""Listening sockets, with an error message that names the port."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import socket
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Listen on a port; 0 takes a free one.
+    """Listen on a port; 0 picks a free port.
 
     Raises:
-        OSError: its `strerror` names the port and the reason.
+        OSError: the port cannot be opened; `strerror` names the port and the reason.
     """
     try:
         return socket.create_server((host, port), backlog=128)

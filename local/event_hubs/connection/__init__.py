@@ -1,1 +1,1 @@
-"""One AMQP connection: its links, request-reply nodes, publishers and subscriptions."""
+"""One AMQP connection: links, request-reply nodes, publishers and subscriptions."""

@@ -1,4 +1,4 @@
-"""Link addresses: `amqps://host/hub/ConsumerGroups/cg/Partitions/0` and its shorter kin."""
+"""Link addresses: `amqps://host/hub/ConsumerGroups/cg/Partitions/0` and shorter forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MANAGEMENT = "$management"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a link address names.
+    """The parts of a link address.
 
     Attributes:
         hub: the event hub, or `$cbs` or `$management`.
@@ -28,26 +28,26 @@ class Address:
 
     @property
     def is_service_node(self) -> bool:
-        """Whether this is one of the nodes that answer requests."""
+        """Return whether the address is a node that answers requests."""
         return self.hub in (CBS, MANAGEMENT)
 
 
 def address_of(link: Any) -> Address:
-    """Parse what a link is attached to.
+    """Parse the address of a link.
 
     Raises:
-        AmqpError: as `parse_address`.
+        AmqpError: as in `parse_address`.
     """
-    # What we call a receiver is the peer's sender: its target says where events go.
+    # The endpoint's receiver is the peer's sender, whose target is the address.
     terminus = link.remote_target if link.is_receiver else link.remote_source
     return parse_address(terminus.address)
 
 
 def parse_address(address: str | None) -> Address:
-    """Parse a source or target address; scheme and host do not matter.
+    """Parse a source or target address; scheme and host are ignored.
 
     Raises:
-        AmqpError: `amqp:not-found`, it has none of the forms that exist.
+        AmqpError: `amqp:not-found`, the address has an unknown form.
     """
     text = address or ""
     try:

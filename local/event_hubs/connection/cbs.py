@@ -1,4 +1,4 @@
-"""The `$cbs` node: takes tokens, and remembers which hubs they open on this connection."""
+"""The `$cbs` node, which checks tokens and stores the hubs that a connection may use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from local.event_hubs.errors import AUTH_FAILED, NOT_ALLOWED, UNAUTHORIZED, Amqp
 
 
 class Authorization:
-    """What the tokens of one connection allow. Without configured keys, everything."""
+    """The access that the tokens of one connection grant; full access without configured keys."""
 
     def __init__(self, keys: Mapping[str, str], now: Callable[[], float]) -> None:
         self._keys = keys
@@ -23,12 +23,13 @@ class Authorization:
         """Answer a put-token request with a status.
 
         Raises:
-            AmqpError: `amqp:not-allowed`, the operation is another one.
+            AmqpError: `amqp:not-allowed`, the request has another operation.
         """
         properties = request.properties
         if text(properties, "operation") != "put-token":
             raise AmqpError(
-                NOT_ALLOWED, f"$cbs takes put-token, got {properties.get('operation')!r}."
+                NOT_ALLOWED,
+                f"$cbs accepts only the operation put-token, got {properties.get('operation')!r}.",
             )
         if not self._keys:
             return _status(202, "Accepted")
@@ -44,15 +45,15 @@ class Authorization:
         return _status(202, "Accepted")
 
     def allows(self, hub: str) -> bool:
-        """Whether a token that has not expired opens a hub."""
+        """Return whether an unexpired token grants access to a hub."""
         now = self._now()
         return not self._keys or any(grant.covers(hub, now) for grant in self._grants.values())
 
     def require(self, hub: str) -> None:
-        """Check that a token opens a hub.
+        """Check that a token grants access to a hub.
 
         Raises:
-            AmqpError: `amqp:unauthorized-access`.
+            AmqpError: `amqp:unauthorized-access`, no unexpired token covers the hub.
         """
         if not self.allows(hub):
             raise AmqpError(

@@ -1,4 +1,4 @@
-"""One client: moves bytes between its socket and the engine, and gives its links their turns."""
+"""The connection of one client: input, output, and the turns of its subscriptions."""
 
 from __future__ import annotations
 
@@ -23,18 +23,19 @@ from local.event_hubs.service import Service
 READ_SIZE = 64 * 1024
 HANDSHAKE_SECONDS = 60.0
 LINGER_SECONDS = 5.0
-"""How long a peer may take to read the last that it is told."""
+"""The time that a peer has to read the last output before the socket is aborted."""
 MAX_READ_WHILE_PAUSED = 1024 * 1024
-"""What a peer that does not read may still send: answers to it have to wait in the engine."""
+"""The most input from a peer that does not read, because the answers wait in the engine."""
 
 logger = logging.getLogger(__name__)
 
 
 class ClientConnection(asyncio.BufferedProtocol):
-    """The server's side of one connection.
+    """The server side of one connection.
 
-    Each turn of the loop does bounded work: at most `READ_SIZE` bytes are taken in, or one turn's
-    events sent. Nothing is sent while the socket's buffer is full, and little is taken in.
+    Each turn of the event loop does bounded work: at most `READ_SIZE` bytes are read, or at most
+    `TURN_EVENTS` events are sent. While the socket's buffer is full, nothing is sent and at most
+    `MAX_READ_WHILE_PAUSED` bytes are read.
     """
 
     def __init__(self, service: Service) -> None:
@@ -66,9 +67,9 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._closed = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the handshake's clock."""
+        """Start the timeout of the handshake, or abort a connection that a fault refuses."""
         if not isinstance(transport, asyncio.Transport):
-            raise TypeError("a stream transport is needed")
+            raise TypeError(f"the transport must be a stream transport, got {transport!r}")
         self._socket = transport
         if self._service.refuses_connections():
             transport.abort()
@@ -80,12 +81,12 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(HANDSHAKE_SECONDS, self.abort)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes are to be put."""
+        """Return the buffer for the next bytes."""
         del sizehint
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Bytes have come in."""
+        """Process received bytes."""
         if self._paused and self._socket is not None:
             self._read_while_paused += nbytes
             if self._read_while_paused > MAX_READ_WHILE_PAUSED:
@@ -94,20 +95,20 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.schedule_delivery()
 
     def eof_received(self) -> bool:
-        """The peer will send no more: nothing can be delivered to it reliably either."""
+        """Close the connection, because a peer that has ended its output may not read either."""
         return False
 
     def pause_writing(self) -> None:
-        """The socket's buffer is full."""
+        """Pause output while the socket's buffer is full."""
         self._socket_full = True
 
     def resume_writing(self) -> None:
-        """The socket's buffer has drained."""
+        """Resume output after the socket's buffer has drained."""
         self._socket_full = False
         self._resume()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The socket is gone: end all links."""
+        """End all links after the socket was lost."""
         self._closed = True
         self._service.connections.discard(self)
         if self._timer is not None:
@@ -118,22 +119,22 @@ class ClientConnection(asyncio.BufferedProtocol):
         self._engine.close()
 
     def abort(self) -> None:
-        """Cut the connection without a word, as a broken network does."""
+        """Cut the connection without an AMQP close, as a broken network does."""
         if self._socket is not None:
             self._socket.abort()
 
     @property
     def hubs(self) -> set[str]:
-        """Names of the hubs that the links use, in lower case."""
+        """The names of the hubs that the links use, in lower case."""
         return self.endpoints.hubs
 
     @property
     def has_links(self) -> bool:
-        """Whether the peer has opened a link."""
+        """Return whether the peer has opened a link."""
         return bool(self.endpoints.links)
 
     def detach_unauthorized(self) -> None:
-        """Detach the links to hubs for which no token is valid any more."""
+        """Detach the links to hubs for which the connection has no valid token."""
         self.endpoints.detach_unauthorized()
 
     def detach_idle_publishers(self, limit_seconds: float) -> None:
@@ -141,24 +142,24 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.endpoints.detach_idle_publishers(limit_seconds)
 
     def shut_down(self, error: AmqpError) -> None:
-        """Close the connection and tell the peer why."""
+        """Close the connection and report the error to the peer."""
         self._engine.fail(self.tracking.condition(error))
         self._flush()
         self._close_socket()
 
     def schedule_flush(self) -> None:
-        """Write what the engine has to say, in the next turn of the loop."""
+        """Write the engine's output in the next turn of the event loop."""
         if not self._flush_scheduled and not self._closed:
             self._flush_scheduled = True
             self._loop.call_soon(self._flush)
 
     def after_flush(self, work: Callable[[], None]) -> None:
-        """Do something once all that the engine has to say by now has been written."""
+        """Call a function after the current output of the engine has been written."""
         self._after_flush.append(work)
         self.schedule_flush()
 
     def schedule_delivery(self) -> None:
-        """Give the subscriptions, if there are any, a turn in the next turn of the loop."""
+        """Schedule a delivery turn of the subscriptions for the next turn of the event loop."""
         if (
             self.endpoints.subscriptions
             and not self._delivery_scheduled
@@ -169,7 +170,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._loop.call_soon(self._deliver)
 
     def forget(self, handler: LinkHandler) -> None:
-        """A link is closed on our side; it gets no more turns."""
+        """Drop a link that the endpoint has closed from the delivery turns."""
         self.endpoints.forget(handler)
 
     @property
@@ -186,15 +187,15 @@ class ClientConnection(asyncio.BufferedProtocol):
         self.schedule_delivery()
 
     def _guarded(self, work: Callable[[], None]) -> None:
-        """Do the work and write what comes of it; whatever goes wrong ends this connection only."""
+        """Do the work and write the resulting output; an error closes only this connection."""
         try:
             work()
         except AmqpError as error:
-            logger.info("closing a connection: %s", error)
+            logger.info("closing a connection after an AMQP error: %s", error)
             self.shut_down(error)
         except Exception:
-            logger.exception("closing a connection")
-            self.shut_down(AmqpError(INTERNAL_ERROR, "The endpoint has run into an error."))
+            logger.exception("closing a connection after an internal error")
+            self.shut_down(AmqpError(INTERNAL_ERROR, "The endpoint had an internal error."))
         else:
             self._flush()
 
@@ -235,7 +236,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self.schedule_delivery()
 
     def _flushed(self) -> bool:
-        """Write what there is; whether more may follow."""
+        """Write the pending output and return whether more output may follow."""
         self._flush()
         return not (self._paused or self._closed)
 
@@ -244,7 +245,7 @@ class ClientConnection(asyncio.BufferedProtocol):
             self._writer.write(data)
 
     def _close_socket(self) -> None:
-        """Close once all is written; at once for the links, whose places others may want."""
+        """End the links at once, which frees their places; close the socket after all output."""
         self.endpoints.finish()
         if self._writer is not None:
             self._writer.finish()
@@ -259,7 +260,7 @@ class ClientConnection(asyncio.BufferedProtocol):
         deadline = self._engine.tick(now)
         self._flush()
         if self._engine.has_failed:
-            self._close_socket()  # a peer that reads nothing would keep it open for ever
+            self._close_socket()  # a peer that does not read would otherwise keep the socket open
         elif deadline:
             self._timer = self._loop.call_later(max(0.01, deadline - now), self._tick)
 

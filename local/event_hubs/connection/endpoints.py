@@ -1,6 +1,6 @@
-"""What a peer has opened on one connection: its sessions and links, as the engine reports them.
+"""The sessions and links that a peer has opened on one connection.
 
-A peer may open as much as it likes, in whatever order; what it may cost is bounded here.
+A peer may open sessions and links in any order; this module bounds their memory.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ from local.event_hubs.protocol.message_formats import MessageFormats
 from local.event_hubs.service import Service
 
 MAX_LINKS = 5000
-"""Links of one connection, those that were refused and not yet closed by the peer among them."""
+"""The most links of one connection, including refused links that the peer has not closed."""
 
 MAX_UNFINISHED_BYTES = 128 * 1024 * 1024
-"""Of deliveries whose last frame has not come, over all links of a connection."""
+"""The most bytes of deliveries without their last frame, over all links of a connection."""
 
 logger = logging.getLogger(__name__)
 
@@ -79,42 +79,43 @@ class Endpoints:
 
     @property
     def hubs(self) -> set[str]:
-        """Names of the hubs that the links use, in lower case."""
+        """The names of the hubs that the links use, in lower case."""
         return {link.hub.name.lower() for link in self._hub_links}
 
     def prepare(self, frame: Frame) -> bytes:
-        """Remember what Proton does not report of a frame; return the bytes for Proton.
+        """Record the parts of a frame that Proton does not report; return the bytes for Proton.
 
         Raises:
-            AmqpError: `amqp:decode-error`, or it opens a connection that is open.
+            AmqpError: `amqp:decode-error`, the frame is malformed, or `amqp:illegal-state`, the
+                frame opens a connection that is already open.
         """
         self._frame = frame.data
-        self._formats.note(frame)
+        self._formats.record(frame)
         if frame.code != OPEN:
             return frame.data
         if self._opened:
-            raise AmqpError(ILLEGAL_STATE, "The connection is open already.")
+            raise AmqpError(ILLEGAL_STATE, "The connection is already open.")
         self._opened = True
         return reserve_padding_room(frame)
 
-    def deliver(self, may_go_on: Callable[[], bool]) -> bool:
-        """Give the subscriptions a turn; whether there is more to send.
+    def deliver(self, may_continue: Callable[[], bool]) -> bool:
+        """Run a delivery turn of the subscriptions; return whether more events can be sent.
 
         Args:
-            may_go_on: called after each one; False ends the turn.
+            may_continue: called after each subscription; False ends the turn.
         """
         room = TURN_EVENTS
         for subscription in list(self.subscriptions):
             if (sent := subscription.deliver(room)) > 0:
-                # To the back of the queue: in the next turn the others come first.
+                # Moved to the end, so that other subscriptions come first in the next turn.
                 self.subscriptions[subscription] = self.subscriptions.pop(subscription)
                 room -= sent
-            if not may_go_on() or room <= 0:
+            if not may_continue() or room <= 0:
                 break
         return any(subscription.ready for subscription in self.subscriptions)
 
     def detach_unauthorized(self) -> None:
-        """Detach the links to hubs for which no token is valid any more."""
+        """Detach the links to hubs for which the connection has no valid token."""
         for link in self._hub_links:
             if not self._router.authorization.allows(link.hub.name):
                 link.detach(AmqpError(UNAUTHORIZED, "ExpiredToken: The token is expired."))
@@ -126,12 +127,12 @@ class Endpoints:
                 link.detach_if_idle(limit_seconds)
 
     def finish(self) -> None:
-        """The connection is gone, and all links with it."""
+        """End all links after the connection was lost or closed."""
         for handler in list(self.links.values()):
             handler.finish()
 
     def forget(self, handler: LinkHandler) -> None:
-        """A link is closed on our side; it gets no more turns."""
+        """Drop a link that the endpoint has closed from the delivery turns."""
         if isinstance(handler, Subscription):
             self.subscriptions.pop(handler, None)
 
@@ -153,7 +154,7 @@ class Endpoints:
         self._sessions_of_open_links[key] = identity(pn_link_session(link._impl))
         if len(self._sessions_of_open_links) > MAX_LINKS:
             raise AmqpError(
-                RESOURCE_LIMIT_EXCEEDED, f"A connection takes at most {MAX_LINKS} links."
+                RESOURCE_LIMIT_EXCEEDED, f"A connection may have at most {MAX_LINKS} links."
             )
         try:
             handler = self._router.handler_for(link, self._frame)
@@ -171,8 +172,8 @@ class Endpoints:
         if (handler := self.links.pop(identity(link._impl), None)) is not None:
             handler.finish()
         refuse(link, error, self._owner.tracking)
-        # As the client is told it: its TrackingId finds this line.
-        logger.info("refusing a link: %s: %s", error.condition, link.condition.description)
+        # The client's text includes a TrackingId, by which an operator finds this line.
+        logger.info("refused a link with %s: %s", error.condition, link.condition.description)
 
     def _on_link_close(self, event: Any) -> None:
         impl = pn_event_link(event)

@@ -1,4 +1,4 @@
-"""What all links have in common: opening, refusing, detaching."""
+"""The common base of all links: attach, refuse, detach."""
 
 from __future__ import annotations
 
@@ -10,29 +10,35 @@ from local.event_hubs.errors import AmqpError
 
 
 class Owner(Protocol):
-    """The connection, as its links see it.
+    """The interface of a connection for its links.
 
     Attributes:
-        tracking: how errors are told.
+        tracking: adds tracking ids to the errors for the peer.
     """
 
     tracking: TrackingIds
 
     def schedule_flush(self) -> None:
-        """Write what the engine has to say, soon."""
+        """Schedule a write of the engine's output."""
 
     def schedule_delivery(self) -> None:
-        """Give the subscriptions a turn, soon."""
+        """Schedule a delivery turn of the subscriptions."""
 
     def after_flush(self, work: Callable[[], None]) -> None:
-        """Do something once all that the engine has to say by now has been written."""
+        """Call a function after the current output of the engine has been written."""
 
     def forget(self, handler: LinkHandler) -> None:
-        """The link is closed on our side."""
+        """Drop a link that the endpoint has closed."""
 
 
 class LinkHandler:
-    """Handles one link. `link` is Proton's; `owner` the connection it lives on."""
+    """The handler of one link.
+
+    Attributes:
+        owner: the connection of the link.
+        link: Proton's link.
+        closed: whether the link has ended.
+    """
 
     def __init__(self, owner: Owner, link: Any) -> None:
         self.owner = owner
@@ -40,36 +46,36 @@ class LinkHandler:
         self.closed = False
 
     def on_flow(self) -> None:
-        """The peer has sent credit."""
+        """Handle a flow frame, which may bring credit."""
 
     def on_delivery(self, delivery: Any, message_format: int) -> int:
-        """A delivery (a C object) has changed; the format is that of the transfer at hand.
+        """Handle a change of a delivery (a C object) by a transfer with this message format.
 
         Returns:
-            The bytes of it that have to be kept until the rest comes.
+            The number of bytes that are buffered until the delivery is complete.
         """
         del delivery, message_format
         return 0
 
     def on_closed(self) -> None:
-        """The link is over, by whomever; called once."""
+        """Release the link's resources; called once, when either side has closed the link."""
 
     def attach(self) -> None:
-        """Confirm the link; what else that takes, subclasses add.
+        """Confirm the link. Subclasses add their own steps.
 
         Raises:
-            AmqpError: it cannot be had, after all.
+            AmqpError: the link is refused.
         """
         self.accept()
 
     def accept(self) -> None:
-        """Open our end as the peer asked for it."""
+        """Open the endpoint's side of the link with the peer's source and target."""
         self.link.source.copy(self.link.remote_source)
         self.link.target.copy(self.link.remote_target)
         self.link.open()
 
     def detach(self, error: AmqpError) -> None:
-        """Close the link and tell the peer why."""
+        """Close the link and report the error to the peer."""
         if self.closed:
             return
         self.link.condition = self.owner.tracking.condition(error, self.link)
@@ -78,7 +84,7 @@ class LinkHandler:
         self.owner.schedule_flush()
 
     def finish(self) -> None:
-        """Note that the link is over."""
+        """Mark the link as ended and release its resources."""
         if not self.closed:
             self.closed = True
             self.on_closed()
@@ -86,11 +92,11 @@ class LinkHandler:
 
 
 def refuse(link: Any, error: AmqpError, tracking: TrackingIds) -> None:
-    """Refuse a link: attach, then detach with the reason.
+    """Refuse a link by an attach, followed by a detach with the error.
 
-    The standard wants an attach without source and target first. But the asynchronous Python SDK
-    drops the error of a link that was never attached and tries again for ever; so source and
-    target are there, only empty, and the error reaches whoever wants to receive.
+    The standard requires an attach without source and target. But the asynchronous Python SDK
+    drops the error of a link that was never attached, and retries without end. The attach
+    therefore has an empty source and target, so that the error reaches the receiving client.
     """
     link.open()
     link.condition = tracking.condition(error, link)

@@ -1,4 +1,4 @@
-"""The `$management` node: READ of a hub's and a partition's properties."""
+"""The `$management` node, which returns the properties of a hub or partition."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from local.event_hubs.hub.namespace import Namespace
 
 HUB = "com.microsoft:eventhub"
 PARTITION = "com.microsoft:partition"
-_YEAR_1_MS = -62_135_596_800_000  # the service's "never"
+_YEAR_1_MS = -62_135_596_800_000  # the service's value for "never"
 _STATUS = {NOT_FOUND: 404, UNAUTHORIZED: 401}
 
 
 class Management:
-    """Answers requests about a namespace.
+    """The handler of management requests for a namespace.
 
     Args:
-        namespace: what is asked about.
-        require: raises `AmqpError` if the connection may not use a hub of that name.
+        namespace: the namespace with the hubs.
+        require: raises `AmqpError` if the connection may not use the named hub.
     """
 
     def __init__(self, namespace: Namespace, require: Callable[[str], None]) -> None:
@@ -31,7 +31,7 @@ class Management:
         self._require = require
 
     def answer(self, request: Message) -> Message:
-        """Answer a request; whatever is wrong with it is told by the reply's status."""
+        """Answer a request; errors are reported by the status of the reply."""
         properties = request.properties
         operation, kind = text(properties, "operation"), text(properties, "type")
         name, partition = text(properties, "name"), text(properties, "partition")

@@ -1,4 +1,4 @@
-"""Links that publish: a transfer is acknowledged only after it has been appended."""
+"""Publishing links, which acknowledge a transfer only after the append."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CREDIT = 300
 
 
 class Publisher(LinkHandler):
-    """A link to a hub, or to one of its partitions."""
+    """A publishing link to a hub or to one of its partitions."""
 
     group: str | None = None
     claim: Receiver | None = None
@@ -58,7 +58,7 @@ class Publisher(LinkHandler):
         pn_link_flow(self.link._impl, CREDIT)
 
     def redeliver(self, events: int) -> int:
-        """Deliver nothing: the link publishes."""
+        """Redeliver nothing, because the link publishes."""
         del events
         return 0
 
@@ -77,11 +77,11 @@ class Publisher(LinkHandler):
         )
 
     def on_closed(self) -> None:
-        """Leave the hub."""
+        """Remove the link from the hub."""
         self.hub.links.discard(self)
 
     def on_delivery(self, delivery: Any, message_format: int) -> int:
-        """Append a complete transfer, then settle it. One that is too large is let run empty."""
+        """Append and settle a complete transfer; discard a transfer that is too large."""
         link = self.link._impl
         self.used_at = self._now()
         size = pn_delivery_pending(delivery)
@@ -108,7 +108,7 @@ class Publisher(LinkHandler):
         return 0
 
     def _settle(self, delivery: Any, message: bytes, message_format: int) -> bool:
-        """Append and say so; False if the peer is to be left without an answer."""
+        """Append and acknowledge a message; return False if a fault drops the acknowledgement."""
         acknowledge = not pn_delivery_settled(delivery)
         try:
             self._require_size()
@@ -119,8 +119,10 @@ class Publisher(LinkHandler):
                 rejected.local.condition = self.owner.tracking.condition(error, self.link)
                 rejected.update(Delivery.REJECTED)
         else:
-            if self.hub.injected_faults.takes_acknowledgement():
-                self.detach(AmqpError(DETACH_FORCED, "The link was detached before it could say."))
+            if self.hub.injected_faults.loses_acknowledgement():
+                self.detach(
+                    AmqpError(DETACH_FORCED, "The link was detached before the acknowledgement.")
+                )
                 return False
             if acknowledge:
                 pn_delivery_update(delivery, PN_ACCEPTED)

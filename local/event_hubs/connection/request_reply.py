@@ -1,7 +1,7 @@
-"""Links to nodes that answer requests, `$cbs` and `$management`: a request link and a reply link.
+"""The request and reply links of the nodes `$cbs` and `$management`.
 
-The replies go out on the session's reply link for the node (or the one that the request names as
-reply-to); a request is answered in the turn in which it comes in.
+A reply is sent on the reply link that the request names as reply-to, or else on the session's
+reply link of the node. A request is answered in the turn in which the request arrives.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ type Answer = Callable[[Message], Message]
 
 
 class ReplyLink(LinkHandler):
-    """The link on which a node's replies go out."""
+    """The link that sends a node's replies."""
 
     def __init__(self, owner: Owner, link: Any, node: str) -> None:
         super().__init__(owner, link)
@@ -42,7 +42,7 @@ class ReplyLink(LinkHandler):
         self._tags = itertools.count()
 
     def send(self, reply: Message) -> None:
-        """Queue a reply; Proton sends it when there is credit. A peer that takes none gets none."""
+        """Queue a reply until the peer gives credit; drop the reply if the queue is full."""
         if self.closed or pn_link_queued(self.link._impl) >= MAX_QUEUED_REPLIES:
             return
         delivery = self.link.delivery(str(next(self._tags)))
@@ -51,7 +51,7 @@ class ReplyLink(LinkHandler):
 
 
 class RequestLink(LinkHandler):
-    """The link on which a node's requests come in."""
+    """The link that receives a node's requests."""
 
     def __init__(
         self,
@@ -101,19 +101,21 @@ class RequestLink(LinkHandler):
             return
         reply.correlation_id = request.id
         if reply.properties["status-code"] >= 400:
-            told = self.owner.tracking.with_tracking_id(reply.properties["status-description"])
-            reply.properties["status-description"] = told
+            description = reply.properties["status-description"]
+            reply.properties["status-description"] = self.owner.tracking.with_tracking_id(
+                description
+            )
         delivery.update(Delivery.ACCEPTED)
         if (reply_link := self._find_reply_link(request.reply_to)) is not None:
-            # uamqp gives a reply up that comes before the request's acknowledgement.
+            # uamqp ignores a reply that arrives before the request's acknowledgement.
             self.owner.after_flush(lambda: reply_link.send(reply))
 
 
 def read_request(data: bytes) -> Message:
-    """Decode a request; its `properties` are a dict then.
+    """Decode a request and make its `properties` a dict.
 
     Raises:
-        AmqpError: `amqp:decode-error`.
+        AmqpError: `amqp:decode-error`, the request is malformed.
     """
     request = Message()
     try:
@@ -122,13 +124,13 @@ def read_request(data: bytes) -> Message:
     except UNREADABLE as error:
         raise malformed(str(error)) from error
     if not isinstance(properties, dict | None):
-        raise malformed("its application properties are no map")
+        raise malformed("the application properties are not a map")
     request.properties = properties or {}
     return request
 
 
 def text(properties: dict[Any, Any], name: str) -> str | None:
-    """Read a string from a request's application properties, None if it is missing or no string."""
+    """Return a string from a request's application properties; None for any other value."""
     value = properties.get(name)
     if isinstance(value, bytes | memoryview):
         return bytes(value).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Which handler a new link gets: its address decides, and what the connection may use."""
+"""The choice of a new link's handler by its address and the connection's authorization."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from local.event_hubs.connection.management import Management
 from local.event_hubs.connection.publisher import Publisher
 from local.event_hubs.connection.request_reply import ReplyLink, RequestLink
 from local.event_hubs.connection.subscription import RUNTIME_METRIC, Subscription
-from local.event_hubs.errors import NOT_ALLOWED, AmqpError, no_partition
+from local.event_hubs.errors import NOT_ALLOWED, AmqpError, invalid_partition
 from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.hub.partition_log import PartitionLog
 from local.event_hubs.protocol.engine import identity
@@ -22,12 +22,12 @@ from local.event_hubs.service import Service
 
 
 class Router:
-    """Makes the handlers of one connection's links.
+    """The factory of the handlers of one connection's links.
 
     Args:
-        service: the endpoint's.
+        service: the endpoint's shared state.
         owner: the connection.
-        links: its open links; where replies find their way.
+        links: the connection's open links, among which reply links are found.
     """
 
     def __init__(self, service: Service, owner: Owner, links: Mapping[int, LinkHandler]) -> None:
@@ -38,10 +38,11 @@ class Router:
         self._management = Management(service.namespace, self.authorization.require)
 
     def handler_for(self, link: Any, attach_frame: bytes) -> LinkHandler:
-        """Make the handler that an attach asks for; it is not attached yet.
+        """Create the handler for a new link without attaching the link.
 
         Raises:
-            AmqpError: there is no such address, or the connection may not use it.
+            AmqpError: the address does not exist, the connection may not use the address, or an
+                injected fault refuses the link.
         """
         address = address_of(link)
         if address.is_service_node:
@@ -57,7 +58,7 @@ class Router:
         hub = self._service.namespace.open(address.hub)
         hub.injected_faults.check_link()
         if address.group is not None:
-            raise AmqpError(NOT_ALLOWED, "A consumer group takes no events.")
+            raise AmqpError(NOT_ALLOWED, "Events cannot be published to a consumer group.")
         partition = None if address.partition is None else _log(hub, address.partition).partition
         return Publisher(self._owner, link, hub, partition, self._service.now)
 
@@ -109,4 +110,4 @@ def _log(hub: EventHub, partition: str) -> PartitionLog:
     try:
         return hub.log(partition)
     except AmqpError:
-        raise no_partition(len(hub.partitions)) from None
+        raise invalid_partition(len(hub.partitions)) from None

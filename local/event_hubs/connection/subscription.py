@@ -1,7 +1,7 @@
-"""Links that receive: each walks through one partition's log as far as its credit allows.
+"""Receiving links, which read one partition's log as far as the peer's credit allows.
 
-A subscription keeps a position and nothing else; what the peer gives no credit for stays in the
-log. Deliveries go out settled, as the service sends them.
+A subscription stores only a position. Events without credit stay in the log. Deliveries are sent
+settled, as the service sends them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SELECTOR = "apache.org:selector-filter:string"
 TURN_EVENTS = 256
 TURN_BYTES = 256 * 1024
 MAX_UNSENT_BYTES = 512 * 1024
-"""What may wait in the engine for the peer's session window before a subscription pauses."""
+"""The most bytes that wait for the peer's session window before a subscription pauses."""
 
 _TAGS = tuple(bytes((number,)) for number in range(256))
 
@@ -46,7 +46,7 @@ logger = logging.getLogger(__name__)
 
 
 class Subscription(LinkHandler):
-    """A link from one partition, for one consumer group."""
+    """A receiving link from one partition for one consumer group."""
 
     def __init__(
         self,
@@ -73,10 +73,10 @@ class Subscription(LinkHandler):
         self._sent = 0
 
     def attach(self) -> None:
-        """Take the partition over by the ownership rules, and start at the position asked for.
+        """Attach to the partition by the ownership rules, and start at the requested position.
 
         Raises:
-            AmqpError: the position is invalid, or the receiver may not come in.
+            AmqpError: the position is invalid, or the ownership rules refuse the receiver.
         """
         self.hub.trim()
         self._first = self._next = first_sequence(position_of(self.link), self._log)
@@ -86,17 +86,17 @@ class Subscription(LinkHandler):
         self._log.listeners[self] = self.owner.schedule_delivery
 
     def on_closed(self) -> None:
-        """Leave the hub."""
+        """Remove the link from the hub and the partition."""
         self.hub.links.discard(self)
         self.hub.injected_faults.forget(self)
         self._log.listeners.pop(self, None)
 
     def on_flow(self) -> None:
-        """There may be credit: ask for a turn."""
+        """Schedule a delivery turn, because the peer may have given credit."""
         self.owner.schedule_delivery()
 
     def redeliver(self, events: int) -> int:
-        """Go back by so many of the events delivered on this link; return how many that are."""
+        """Move back by up to `events` events that this link delivered; return their number."""
         back = min(events, self._next - max(self._first, self._log.begin_sequence))
         if self.closed or back <= 0:
             return 0
@@ -106,7 +106,7 @@ class Subscription(LinkHandler):
 
     @property
     def ready(self) -> bool:
-        """Whether there is something to send that the peer can take now."""
+        """Return whether an event can be sent to the peer now."""
         return (
             not self.closed
             and self._next <= self._log.last_sequence
@@ -116,14 +116,20 @@ class Subscription(LinkHandler):
         )
 
     def deliver(self, limit: int) -> int:
-        """Send up to `limit` events, as far as credit and `TURN_BYTES` go; return how many."""
+        """Send up to `limit` events within the credit and `TURN_BYTES`; return their number."""
         if self.closed:
             return 0
         log = self._log
         if self._next < log.begin_sequence:
             logger.warning(
-                "%s/%s: a receiver missed %d events that retention has removed",
-                *(self.hub.name, self.partition, log.begin_sequence - self._next),
+                "a receiver of hub %s partition %s missed %d events that retention has removed and "
+                "continues at sequence number %d",
+                *(
+                    self.hub.name,
+                    self.partition,
+                    log.begin_sequence - self._next,
+                    log.begin_sequence,
+                ),
             )
             self._next = log.begin_sequence
         link = self.link._impl
@@ -141,7 +147,7 @@ class Subscription(LinkHandler):
         count = 0
         for event in events:
             payload = with_delivery_annotations(event, metric) if metric else event
-            # The peer settles nothing, so tags may repeat; the Python SDK remembers each for ever.
+            # Tags may repeat, because the peer settles nothing. The Python SDK never frees a tag.
             delivery = pn_delivery(link, _TAGS[(self._sent + count) & 0xFF])
             pn_link_send(link, payload)
             pn_delivery_settle(delivery)
@@ -174,10 +180,10 @@ class Subscription(LinkHandler):
 
 
 def position_of(link: Any) -> Position:
-    """Read the start position from the link's selector filter; the beginning without one.
+    """Read the start position from the link's selector filter; the default is the beginning.
 
     Raises:
-        AmqpError: `com.microsoft:argument-error`.
+        AmqpError: `com.microsoft:argument-error`, the filter is not supported.
     """
     data = link.remote_source.filter
     data.rewind()
@@ -194,13 +200,13 @@ def claim_of(link: Any) -> Receiver:
     """Read the receiver's name and epoch from the link's properties.
 
     Raises:
-        AmqpError: `com.microsoft:argument-error`, the epoch is no number.
+        AmqpError: `com.microsoft:argument-error`, the epoch is not a whole number.
     """
     found = link.remote_properties
     properties = {str(k): v for k, v in found.items()} if isinstance(found, dict) else {}
     epoch = properties.get(EPOCH)
     if epoch is not None and (isinstance(epoch, bool) or not isinstance(epoch, int)):
-        raise AmqpError(ARGUMENT_ERROR, f"{EPOCH} takes a whole number, got {epoch!r}.")
+        raise AmqpError(ARGUMENT_ERROR, f"{EPOCH} must be a whole number, got {epoch!r}.")
     name = str(properties.get(RECEIVER_NAME) or "nil")
     return Receiver(name, None if epoch is None else int(epoch))
 

@@ -1,4 +1,4 @@
-"""Shared access signatures: whether a token was signed with a key that this endpoint knows."""
+"""The check of shared access signatures against the configured keys."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _PREFIX = "SharedAccessSignature "
 
 
 class TokenError(ValueError):
-    """The token is not accepted; the message says why."""
+    """A refused token; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a token opens: every path under `path`, until `expires_at` (seconds since 1970)."""
+    """The access that a token grants: paths under `path` until `expires_at` (s since 1970)."""
 
     path: str
     expires_at: float
 
     def covers(self, hub: str, now: float) -> bool:
-        """Whether a hub may be used with this."""
+        """Return whether the grant gives access to a hub at the time `now`."""
         return now < self.expires_at and (
             not self.path or self.path == hub.lower() or self.path.startswith(f"{hub.lower()}/")
         )
@@ -34,20 +34,20 @@ def check_token(token: str, keys: Mapping[str, str], now: float) -> Grant:
     """Check a shared access signature against the keys by name.
 
     Raises:
-        TokenError: its form, key name, signature or expiry is wrong.
+        TokenError: the form, key name, signature or expiry of the token is wrong.
     """
     if not token.startswith(_PREFIX):
-        raise TokenError("MalformedToken: a shared access signature is needed")
+        raise TokenError("MalformedToken: The token must be a shared access signature")
     fields = dict(parse_qsl(token.removeprefix(_PREFIX)))
     try:
         resource, signature, expiry = fields["sr"], fields["sig"], int(fields["se"])
         name = fields["skn"]
     except (KeyError, ValueError):
-        raise TokenError("MalformedToken: sr, sig, se and skn are needed") from None
+        raise TokenError("MalformedToken: The token must have sr, sig, se and skn") from None
     key = keys.get(name, keys.get(unquote_plus(name)))
     if key is None:
         raise TokenError("InvalidSignature: The key name is not known")
-    # SDKs quote the resource in their own ways before signing it: as sent, or decoded and quoted.
+    # SDKs sign different forms of the resource: the form that is sent, or quoted again.
     candidates = {quote_plus(resource), resource, quote_plus(resource).lower()}
     if not any(
         hmac.compare_digest(signature.encode(), sign(candidate, expiry, key))

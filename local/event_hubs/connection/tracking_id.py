@@ -1,4 +1,6 @@
-"""What the service puts behind the text of every error, so that its operators can find it again.
+"""The suffix that the service appends to each error text, for its operators' log search.
+
+The format is:
 
 ... TrackingId:<guid>_G0, SystemTracker:<namespace>:eventhub:<hub>~<partition>|<group>,
 Timestamp:2026-01-31T12:00:00
@@ -21,7 +23,7 @@ _NOWHERE = "NoSystemTracker"
 
 
 class TrackingIds:
-    """Ends the texts that clients are told.
+    """A generator of tracking ids for error texts.
 
     Args:
         namespace: the namespace's name.
@@ -33,7 +35,7 @@ class TrackingIds:
         self._now = now
 
     def with_tracking_id(self, text: str, link: Any = None) -> str:
-        """Return the text as a client is told it; `link` is the one it is about, if any."""
+        """Return the text with a tracking id; `link` is the affected link, if any."""
         moment = datetime.fromtimestamp(self._now(), UTC).strftime("%Y-%m-%dT%H:%M:%S")
         return (
             f"{text} TrackingId:{uuid.uuid4()}_G0, SystemTracker:{self._where(link)}, "
@@ -41,7 +43,7 @@ class TrackingIds:
         )
 
     def condition(self, error: AmqpError, link: Any = None) -> Condition:
-        """Return the error as AMQP carries it."""
+        """Return the error as an AMQP condition with a tracking id."""
         return Condition(error.condition, self.with_tracking_id(error.description, link))
 
     def _where(self, link: Any) -> str:

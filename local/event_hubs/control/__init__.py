@@ -1,1 +1,1 @@
-"""The control server: create hubs, inject faults, steal partitions."""
+"""The control port: create and delete hubs, inject faults, steal partitions."""

@@ -1,13 +1,15 @@
-"""The control port's faults; each takes a JSON object and tells how many it has hit.
+"""The fault routes of the control port.
+
+Each route accepts a JSON object and returns the number of affected objects, or the duration.
 
 POST /faults/detach     {"hub", "partition", "consumerGroup", "condition", "description"}
-POST /faults/drop       {"hub", "politely": false}; without a hub all connections
-POST /faults/refuse     {"hub", "seconds": 5, "condition", "description"}: links and publications;
-                        without a hub new connections
-POST /faults/delay      {"milliseconds": 100, "seconds": 5}: whatever is written, to everybody
+POST /faults/drop       {"hub", "politely": false}: connections; all connections without a hub
+POST /faults/refuse     {"hub", "seconds": 5, "condition", "description"}: new links and
+                        publications; without a hub, new connections
+POST /faults/delay      {"milliseconds": 100, "seconds": 5}: all output on all connections
 POST /faults/throttle   {"hub", "seconds": 5, "eventsPerSecond": 0}
-POST /faults/slow-down  {"hub", "seconds": 5, "eventsPerSecond": 0}: to each receiver, without an
-                        error, as the service limits what goes out
+POST /faults/slow-down  {"hub", "seconds": 5, "eventsPerSecond": 0}: the rate of each receiver,
+                        without an error, as the service limits egress
 POST /faults/lose-acknowledgements  {"hub", "publications": 1}
 POST /faults/redeliver  {"hub", "partition", "events": 100}
 POST /faults/steal      {"hub", "partition", "consumerGroup": "$Default", "seconds": 0}
@@ -30,7 +32,7 @@ type Body = dict[str, Any]
 
 
 class FaultRoutes:
-    """The routes; a fault that lasts says for how long."""
+    """The routes that inject faults. Faults with a duration return the duration in seconds."""
 
     def __init__(self, faults: Faults) -> None:
         self._faults = faults

@@ -1,4 +1,4 @@
-"""Faults on request: what a test or a chaos run does to the clients of a running endpoint."""
+"""The faults that a test or a chaos run injects into a running endpoint."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from local.event_hubs.service import Service
 
 
 class Faults:
-    """Breaks what clients rely on. All methods act at once and name hubs in either case.
+    """Fault injection for a running endpoint. Hub names ignore case.
 
-    What lasts is given in seconds, and 0 ends it. Methods that take a hub raise `AmqpError`
-    (`amqp:not-found`) if there is none of that name.
+    All methods take effect at once. Durations are in seconds, and 0 ends a fault. Methods with a
+    hub raise `AmqpError` (`amqp:not-found`) if the hub does not exist.
     """
 
     def __init__(self, service: Service) -> None:
@@ -25,17 +25,15 @@ class Faults:
         group: str | None = None,
         error: AmqpError | None = None,
     ) -> int:
-        """Detach a hub's links, publishing and receiving; return how many.
+        """Detach the publishing and receiving links of a hub; return their number.
 
         Args:
             hub: the hub's name.
             partition: only links of this partition.
             group: only receivers of this consumer group.
-            error: what they are told; `amqp:link:detach-forced` if not given.
+            error: the error for the peers; `amqp:link:detach-forced` by default.
         """
-        reason = error or AmqpError(
-            DETACH_FORCED, "The link was detached by a fault that was asked for."
-        )
+        reason = error or AmqpError(DETACH_FORCED, "The link was detached by an injected fault.")
         detached = 0
         for link in list(self._service.namespace.hub(hub).links):
             if partition is not None and link.partition != partition:
@@ -47,9 +45,9 @@ class Faults:
         return detached
 
     def drop_connections(self, hub: str | None = None, *, politely: bool = False) -> int:
-        """Cut the connections that use a hub (all, without a hub); return how many.
+        """Cut the connections of a hub, or all connections without a hub; return their number.
 
-        Politely means with an AMQP close (`amqp:connection:forced`), else the socket is just gone.
+        With `politely` an AMQP close (`amqp:connection:forced`) is sent first.
         """
         dropped = 0
         for connection in list(self._service.connections):
@@ -65,12 +63,12 @@ class Faults:
         return dropped
 
     def redeliver(self, hub: str, events: int, *, partition: int | None = None) -> int:
-        """Deliver each receiver's last events again, as "at least once" allows; return how many.
+        """Redeliver each receiver's last events, as "at least once" allows; return their number.
 
         Args:
             hub: the hub's name.
-            events: how many of the last ones; never more than the link has delivered.
-            partition: only to receivers of this partition.
+            events: number of last events per receiver, at most the events that the link delivered.
+            partition: only receivers of this partition.
         """
         return sum(
             link.redeliver(events)
@@ -79,57 +77,57 @@ class Faults:
         )
 
     def throttle(self, hub: str, seconds: float, *, events_per_second: float = 0.0) -> None:
-        """Refuse as busy, for a while, what is published above a rate.
+        """Refuse publications above a rate as busy for `seconds`.
 
-        At rate 0 that is everything, and new links are refused as well.
+        Rate 0 refuses all publications and new links.
         """
         self._service.namespace.hub(hub).injected_faults.throttle(
             self._until(seconds), events_per_second
         )
 
     def slow_down(self, hub: str, seconds: float, *, events_per_second: float = 0.0) -> None:
-        """Deliver, for a while, no more than a rate to each receiver; at rate 0 nothing.
+        """Limit the delivery rate of each receiver for `seconds`; rate 0 delivers nothing.
 
-        Receivers are not told: the service limits what goes out without an error.
+        Receivers get no error, because the service also limits egress without an error.
         """
         injected_faults = self._service.namespace.hub(hub).injected_faults
         injected_faults.slow_down(self._until(seconds), events_per_second)
         self._service.wake_receivers()
 
     def refuse(self, hub: str, seconds: float, *, error: AmqpError | None = None) -> None:
-        """Refuse a hub's new links and publications for a while; `server-busy` if not told why."""
-        reason = error or AmqpError(SERVER_BUSY, "The request was refused, as was asked for.")
+        """Refuse a hub's new links and publications for `seconds`, by default as `server-busy`."""
+        reason = error or AmqpError(SERVER_BUSY, "The request was refused by an injected fault.")
         self._service.namespace.hub(hub).injected_faults.refuse(reason, self._until(seconds))
 
     def refuse_connections(self, seconds: float) -> None:
-        """Cut new connections as soon as they are made, for a while; those that are there stay."""
+        """Cut new connections at once for `seconds`; open connections stay open."""
         self._service.connections_refused_until = self._service.now() + seconds
 
     def delay(self, milliseconds: float, seconds: float) -> None:
-        """Write everything late, on all connections, as over a slow network."""
+        """Delay all output on all connections for `seconds`, as over a slow network."""
         self._service.latency_ms = milliseconds
         self._service.latency_until = self._service.now() + seconds
 
     def lose_acknowledgements(self, hub: str, publications: int = 1) -> None:
-        """Append the next publications, but detach their links instead of saying so.
+        """Append the next publications, but detach their links instead of an acknowledgement.
 
-        Their producers cannot know and send again: the events are there twice.
+        The producers retry, so that the events are stored twice.
         """
         self._service.namespace.hub(hub).injected_faults.lose_acknowledgements(publications)
 
     def steal(
         self, hub: str, partition: int, *, group: str = "$Default", seconds: float = 0.0
     ) -> int:
-        """Take a partition away as a receiver with a higher epoch does; return who was displaced.
+        """Displace a partition's receivers by a higher epoch; return their number.
 
         Args:
             hub: the hub's name.
             partition: the partition's number.
             group: the consumer group.
-            seconds: how long it is held; a lower epoch is refused meanwhile.
+            seconds: time for which the partition is held; lower epochs are refused until then.
 
         Raises:
-            AmqpError: `amqp:not-found`, there is no such hub, partition or group.
+            AmqpError: `amqp:not-found`, the hub, partition or group does not exist.
         """
         found = self._service.namespace.hub(hub)
         found.require_group(group)

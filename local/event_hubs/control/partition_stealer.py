@@ -1,4 +1,4 @@
-"""A receiver without a connection that takes a partition away from its readers."""
+"""A receiver without a connection that displaces the receivers of a partition."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from local.event_hubs.hub.hub import EventHub
 
 
 class PartitionStealer:
-    """A receiver that is attached to a hub like a link, with an epoch above all others."""
+    """A receiver with an epoch above all others, attached to a hub like a link."""
 
     def __init__(self, hub: EventHub, partition: int, group: str) -> None:
         self.hub = hub
@@ -19,7 +19,7 @@ class PartitionStealer:
         self.claim: Receiver | None = Receiver("partition-stealer", max(epochs, default=-1) + 1)
 
     def steal(self) -> int:
-        """Displace the partition's receivers; return their number."""
+        """Displace the receivers of the partition and return their number."""
         before = len(self.hub.receivers(self.partition or 0, self.group or ""))
         self.hub.admit(self)
         return before
@@ -29,11 +29,11 @@ class PartitionStealer:
         self.hub.links.discard(self)
 
     def detach(self, error: AmqpError) -> None:
-        """Release the partition: a higher epoch has come, or the hub is deleted."""
+        """Release the partition after a higher epoch was admitted or the hub was deleted."""
         del error
         self.release()
 
     def redeliver(self, events: int) -> int:
-        """Deliver nothing: this receiver has no peer."""
+        """Redeliver nothing, because this receiver has no peer."""
         del events
         return 0

@@ -1,8 +1,9 @@
-"""The control port: health, the hubs' logs, and faults, over HTTP on loopback.
+"""The control port: health, hubs and faults over HTTP on loopback.
 
 GET    /healthz
 GET    /hubs, /hubs/{name}
-PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: (re)create, empty
+PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: create an empty hub, or
+                        recreate an existing hub
 DELETE /hubs/{name}
 POST   /faults/...      see `fault_routes.py`
 """
@@ -29,7 +30,7 @@ from local.web import Server
 
 
 class ControlApp:
-    """The routes, over a running endpoint's service."""
+    """The HTTP application of a running endpoint's control port."""
 
     def __init__(self, service: Service, faults: Faults) -> None:
         self._service = service
@@ -60,7 +61,7 @@ class ControlApp:
         body = await read_body(request)
         groups = body.get("consumerGroups", [])
         if not isinstance(groups, list) or not all(isinstance(group, str) for group in groups):
-            raise ConfigError(f"consumerGroups takes a list of names, got {groups!r}")
+            raise ConfigError(f"consumerGroups must be a list of names, got {groups!r}")
         config = HubConfig(
             request.path_params["name"], integer(body, "partitionCount", 4), tuple(groups)
         )
@@ -72,7 +73,7 @@ class ControlApp:
 
 
 def describe(hub: EventHub) -> dict[str, Any]:
-    """A hub's logs as JSON: per partition what is kept and how far it has come."""
+    """Return a hub as JSON: name, number of links, and the kept range of each partition."""
     return {
         "name": hub.name,
         "partitions": [
@@ -91,7 +92,7 @@ def describe(hub: EventHub) -> dict[str, Any]:
 
 
 class ControlServer:
-    """Serves the control port in the endpoint's own event loop."""
+    """The HTTP server of the control port, which runs in the endpoint's event loop."""
 
     def __init__(self, service: Service, faults: Faults, host: str, port: int) -> None:
         self._app = ControlApp(service, faults).app
@@ -102,23 +103,23 @@ class ControlServer:
 
     @property
     def url(self) -> str:
-        """Base URL; known once started."""
+        """The base URL, known after `start`."""
         if self._socket is None:
             raise RuntimeError("the control port has not been opened")
         return f"http://{self._host}:{self._socket.getsockname()[1]}"
 
     async def start(self) -> None:
-        """Listen.
+        """Start to listen.
 
         Raises:
-            OSError: the port is taken.
+            OSError: the port is in use.
         """
         self._socket = listen(self._host, self._port)
         self._server = Server(self._app, self._socket)
         await self._server.start()
 
     async def stop(self) -> None:
-        """Stop listening and let requests end for a moment."""
+        """Stop listening, and wait a short time for running requests."""
         if self._server is not None:
             await self._server.stop()
 

@@ -1,1 +1,1 @@
-"""The hub's state: partition logs, retention, epochs, throttling, injected faults."""
+"""The state of a hub: partition logs, retention, epochs, throttling, injected faults."""

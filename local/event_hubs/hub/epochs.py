@@ -1,6 +1,6 @@
-"""Who may read a partition: the service's ownership rules for one consumer group.
+"""The service's ownership rules for the receivers of one partition and consumer group.
 
-Pure decisions; `hub.py` keeps the books and `subscription.py` carries the verdict out.
+This module only decides. `hub.py` stores the receivers and detaches the displaced ones.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from local.event_hubs.errors import LINK_STOLEN, RESOURCE_LIMIT_EXCEEDED, AmqpError
 
 MAX_RECEIVERS = 5
-"""Receivers without an epoch per partition and consumer group."""
+"""The most receivers without an epoch per partition and consumer group."""
 
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver's claim: its link's name, and its epoch (owner level) if it has one."""
+    """The ownership claim of a receiver.
+
+    Attributes:
+        name: the receiver's name, used in error texts.
+        epoch: the owner level; None for a receiver without an epoch.
+    """
 
     name: str
     epoch: int | None = None
@@ -24,11 +29,11 @@ class Receiver:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What a newcomer causes.
+    """The decision about a new receiver.
 
     Attributes:
-        refusal: why it may not come in, or None.
-        displaced: receivers that must go for it, each with what it is told.
+        refusal: the error if the receiver is refused, else None.
+        displaced: the receivers to detach, each with the error for the peer.
     """
 
     refusal: AmqpError | None = None
@@ -36,10 +41,11 @@ class Admission:
 
 
 def admit(present: Sequence[Receiver], newcomer: Receiver) -> Admission:
-    """Decide about a newcomer among the receivers of one partition and consumer group.
+    """Decide whether a partition and consumer group admits a new receiver.
 
-    An epoch takes over from a lower or equal one and from receivers without; it is refused by a
-    higher one. Without an epoch a receiver is refused by any epoch, and as the sixth of its kind.
+    A receiver with an epoch displaces receivers with a lower or equal epoch and receivers without
+    an epoch; a higher epoch refuses the receiver. A receiver without an epoch is refused if any
+    receiver has an epoch, or if `MAX_RECEIVERS` are present.
     """
     owner = max((r.epoch for r in present if r.epoch is not None), default=None)
     if newcomer.epoch is None:

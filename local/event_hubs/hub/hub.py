@@ -1,4 +1,4 @@
-"""One event hub: partitions, consumer groups, who is attached, and what retention leaves."""
+"""One event hub: partitions, consumer groups, attached links and retention."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _AGE_CHECK_MS = 1000
 
 
 class AttachedLink(Protocol):
-    """What a hub knows of a link that publishes to it or receives from it."""
+    """The interface of a publishing or receiving link for the hub."""
 
     hub: EventHub
     partition: int | None
@@ -27,14 +27,14 @@ class AttachedLink(Protocol):
     claim: Receiver | None
 
     def detach(self, error: AmqpError) -> None:
-        """Close the link with an error for the peer."""
+        """Close the link and report the error to the peer."""
 
     def redeliver(self, events: int) -> int:
-        """Deliver the link's last events again; return their number, 0 if the link publishes."""
+        """Redeliver the link's last events; return their number, 0 if the link publishes."""
 
 
 class EventHub:
-    """The logs of one hub and the rules about them. Times come from `now_ms` (since 1970)."""
+    """One event hub. Times come from `now_ms`, in milliseconds since 1970."""
 
     def __init__(self, config: HubConfig, retention: Retention, now_ms: Callable[[], int]) -> None:
         self.name = config.name
@@ -51,10 +51,10 @@ class EventHub:
         self._next_age_check_ms = 0
 
     def log(self, partition: str) -> PartitionLog:
-        """Find a partition by its id.
+        """Return the log of the partition with this id.
 
         Raises:
-            AmqpError: `amqp:not-found`.
+            AmqpError: `amqp:not-found`, the partition does not exist.
         """
         if partition.isascii() and partition.isdecimal() and int(partition) < len(self.partitions):
             return self.partitions[int(partition)]
@@ -64,24 +64,25 @@ class EventHub:
         """Check that a consumer group exists.
 
         Raises:
-            AmqpError: `amqp:not-found`.
+            AmqpError: `amqp:not-found`, the consumer group does not exist.
         """
         if group.lower() not in self.groups:
             raise entity_not_found(f"{self.name}/ConsumerGroups/{group}")
 
     def publish(self, message: bytes, message_format: int, partition: int | None) -> range:
-        """Append a message, or all messages of a batch, to one partition.
+        """Append a message or all messages of a batch to one partition.
 
         Args:
             message: the bytes of the transfer.
             message_format: 0, or `messages.BATCH_FORMAT`.
-            partition: where the link points to; None lets the key or the turn decide.
+            partition: the partition in the link's address; None selects the partition by key, or in
+                turn without a key.
 
         Returns:
-            Their sequence numbers.
+            The sequence numbers of the events.
 
         Raises:
-            AmqpError: refused, malformed, or the partition key is too long.
+            AmqpError: the message is refused by a fault or malformed, or the key is too long.
         """
         key, events = split(message, message_format)
         self.injected_faults.check_publication(len(events))
@@ -105,7 +106,7 @@ class EventHub:
         return sequences
 
     def receivers(self, partition: int, group: str) -> list[AttachedLink]:
-        """The receivers of one partition and consumer group."""
+        """Return the receivers of one partition and consumer group."""
         return [
             link
             for link in self.links
@@ -116,14 +117,14 @@ class EventHub:
         ]
 
     def admit(self, newcomer: AttachedLink) -> None:
-        """Take a receiver in by the ownership rules; detach those whom it displaces.
+        """Attach a receiver by the ownership rules, and detach the receivers that are displaced.
 
         Raises:
-            AmqpError: it may not come in.
+            AmqpError: the ownership rules refuse the receiver.
         """
         claim, partition, group = newcomer.claim, newcomer.partition, newcomer.group
         if claim is None or partition is None or group is None:
-            raise TypeError("only receivers are admitted")
+            raise TypeError("the link must be a receiver with a claim, a partition and a group")
         present = self.receivers(partition, group)
         admission = admit([link.claim for link in present if link.claim is not None], claim)
         if admission.refusal is not None:
@@ -135,7 +136,7 @@ class EventHub:
         self.links.add(newcomer)
 
     def trim(self) -> None:
-        """Forget what retention does not keep; called after each append."""
+        """Remove the events that exceed retention; also called after each append."""
         limits, now_ms = self._retention, self._now_ms()
         if now_ms >= self._next_age_check_ms:
             self._next_age_check_ms = now_ms + _AGE_CHECK_MS
@@ -147,7 +148,7 @@ class EventHub:
             self._forget(oldest, self._older_than_others(oldest, excess) if excess > 1 else 1)
 
     def _older_than_others(self, oldest: PartitionLog, most: int) -> int:
-        """How many of its events, up to a number, came before all that the others still have."""
+        """Count the log's events (1 to `most`) that are older than all events of other logs."""
         next_ms = min((_age(log) for log in self.partitions if log is not oldest), default=1 << 62)
         return max(1, min(most, oldest.sequence_at_time(next_ms) - oldest.begin_sequence))
 

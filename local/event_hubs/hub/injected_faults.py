@@ -1,4 +1,4 @@
-"""The faults that are injected into one hub for a while."""
+"""The temporary faults that are injected into one hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from local.event_hubs.hub.token_bucket import TokenBucket
 
 
 class InjectedFaults:
-    """State of a hub's injected faults. Times come from `now_ms` (since 1970)."""
+    """The injected faults of one hub. Times come from `now_ms`, in milliseconds since 1970."""
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
@@ -23,28 +23,28 @@ class InjectedFaults:
         self._acknowledgements_to_lose = 0
 
     def refuse(self, error: AmqpError, until_ms: int) -> None:
-        """Refuse new links and publications with an error."""
+        """Refuse new links and publications with an error until a time."""
         self._refusal, self._refusal_until_ms = error, until_ms
 
     def throttle(self, until_ms: int, events_per_second: float = 0.0) -> None:
-        """Refuse what comes in above a rate as busy; at rate 0 everything, and new links too."""
+        """Refuse publications above a rate as busy; rate 0 refuses all, and new links."""
         self._busy_until_ms = until_ms
         self._bucket = TokenBucket(events_per_second, self._now_ms()) if events_per_second else None
 
     def slow_down(self, until_ms: int, events_per_second: float = 0.0) -> None:
-        """Deliver no more than that to each receiver; what is above it waits."""
+        """Limit the delivery rate of each receiver; other events wait in the log."""
         self._slow_until_ms, self._slow_rate = until_ms, events_per_second
         self._receivers.clear()
 
     def lose_acknowledgements(self, count: int) -> None:
-        """Let so many of the next publications go unacknowledged; 0 ends that."""
+        """Leave the next `count` publications unacknowledged; 0 ends the fault."""
         self._acknowledgements_to_lose = count
 
     def check_link(self) -> None:
-        """Refuse a link if there is a reason to.
+        """Check whether a new link is refused.
 
         Raises:
-            AmqpError: there is.
+            AmqpError: an injected fault refuses new links.
         """
         now_ms = self._now_ms()
         if self._refusal is not None and now_ms < self._refusal_until_ms:
@@ -53,10 +53,10 @@ class InjectedFaults:
             raise busy()
 
     def check_publication(self, events: int) -> None:
-        """Refuse a publication of so many events if there is a reason to.
+        """Check whether a publication of `events` events is refused.
 
         Raises:
-            AmqpError: there is.
+            AmqpError: an injected fault refuses the publication.
         """
         if not self._refusal_until_ms and not self._busy_until_ms:
             return
@@ -68,7 +68,7 @@ class InjectedFaults:
         self._bucket.spend(events)
 
     def deliverable(self, receiver: object, events: int) -> int:
-        """How many of so many events a receiver may be sent now."""
+        """Return how many of `events` events may be delivered to a receiver now."""
         if not self._slow_until_ms:
             return events
         now_ms = self._now_ms()
@@ -84,16 +84,16 @@ class InjectedFaults:
         return min(events, int(bucket.room(now_ms)))
 
     def delivered(self, receiver: object, events: int) -> None:
-        """Count what a receiver was sent."""
+        """Count events that were delivered to a receiver."""
         if (bucket := self._receivers.get(receiver)) is not None:
             bucket.spend(events)
 
     def forget(self, receiver: object) -> None:
-        """A receiver has gone."""
+        """Drop the state of a receiver that has detached."""
         self._receivers.pop(receiver, None)
 
-    def takes_acknowledgement(self) -> bool:
-        """Whether the publication at hand is one whose acknowledgement gets lost."""
+    def loses_acknowledgement(self) -> bool:
+        """Return whether to lose the current publication's acknowledgement, and count it."""
         if self._acknowledgements_to_lose <= 0:
             return False
         self._acknowledgements_to_lose -= 1
@@ -101,7 +101,7 @@ class InjectedFaults:
 
 
 def busy() -> AmqpError:
-    """The hub is throttled, in the service's words; SDKs wait 4 seconds and try again."""
+    """Return the service's error for a throttled hub; SDKs retry after 4 seconds."""
     return AmqpError(
         SERVER_BUSY,
         "The request was terminated because the entity is being throttled. Error code : 50002. "

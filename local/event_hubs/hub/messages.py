@@ -1,8 +1,8 @@
-"""Published messages: split them, and store each the way it will be delivered.
+"""Published messages: splitting batches, and encoding events as they are delivered.
 
-An event's sequence number, offset and enqueued time are known when it is appended and never
-change, so the log keeps the finished delivery: the publisher's sections byte for byte, with the
-system's annotations put before the publisher's own. Delivering is then copying.
+An event's sequence number, offset and enqueued time are fixed when the event is appended. The log
+therefore stores the finished delivery: the publisher's sections byte for byte, with the system's
+annotations before the publisher's annotations. A delivery only copies the stored bytes.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _HEADER, _DELIVERY, _ANNOTATIONS, _DATA, _FOOTER = 0x70, 0x71, 0x72, 0x75, 0x78
 _PARTITION_KEY = b"x-opt-partition-key"
 _SYSTEM_NAMES = (b"x-opt-sequence-number", b"x-opt-offset", b"x-opt-enqueued-time")
 _SEQUENCE, _OFFSET, _TIME = (bytes((0xA3, len(name))) + name for name in _SYSTEM_NAMES)
-# described, smallulong 0x72, map32, size, count, then three entries: long, timestamp, str8
+# Described, smallulong 0x72, map32, size, count, then three entries: long, timestamp, str8.
 _ANNOTATED = struct.Struct(
     f">4sII{len(_SEQUENCE)}sBq{len(_TIME)}sBq{len(_OFFSET)}sBB",
 )
-_MAP_OVERHEAD = _ANNOTATED.size - 8  # the size field counts itself out but the count in
+_MAP_OVERHEAD = _ANNOTATED.size - 8  # the size field includes the count but not itself
 _CACHEABLE = 512
 
 
 class Published(NamedTuple):
-    """One event as published, ready to be appended.
+    """One published event, ready to be appended.
 
     Attributes:
-        header: the header section, or nothing.
-        annotations: the publisher's annotations: encoded map entries.
-        elements: how many those entries are, keys and values.
+        header: the header section, or no bytes.
+        annotations: the encoded map entries of the publisher's annotations.
+        elements: the number of keys and values in `annotations`.
         rest: properties, application properties, body and footer, byte for byte.
     """
 
@@ -47,7 +47,14 @@ class Published(NamedTuple):
 
 
 class Annotations(NamedTuple):
-    """A publisher's message annotations: the partition key, and what is to be passed on."""
+    """A publisher's message annotations.
+
+    Attributes:
+        key: the partition key, or None.
+        key_entry: the encoded map entry of the partition key.
+        entries: the encoded map entries that are delivered, without the system's names.
+        elements: the number of keys and values in `entries`.
+    """
 
     key: bytes | None
     key_entry: bytes
@@ -59,13 +66,13 @@ NO_ANNOTATIONS = Annotations(None, b"", b"", 0)
 
 
 def split(message: bytes, message_format: int) -> tuple[bytes | None, list[Published]]:
-    """Split a transfer into events; return them with the partition key, if there is one.
+    """Split a transfer into events; return the partition key (None without a key) and the events.
 
-    In a batch the envelope's key decides; where it has none, its first message's does. A message
-    without a key of its own gets the envelope's.
+    The key of a batch is the envelope's key or, without an envelope key, the first key of a
+    message. Messages without a key get the envelope's key.
 
     Raises:
-        AmqpError: `amqp:decode-error`, the bytes are no AMQP message or batch of messages.
+        AmqpError: `amqp:decode-error`, the bytes are not an AMQP message or batch of messages.
     """
     if message_format != BATCH_FORMAT:
         event, annotations = _split_message(message)
@@ -99,7 +106,7 @@ def split(message: bytes, message_format: int) -> tuple[bytes | None, list[Publi
 
 
 def deliverable(event: Published, sequence: int, offset: int, enqueued_ms: int) -> bytes:
-    """Encode the event as it will be delivered, with the system's annotations."""
+    """Return the encoded delivery of an event, with the system's annotations."""
     text = b"%d" % offset
     header, entries, elements, rest = event
     return b"".join(
@@ -121,7 +128,7 @@ def deliverable(event: Published, sequence: int, offset: int, enqueued_ms: int) 
 
 
 def with_delivery_annotations(delivery: bytes, section: bytes) -> bytes:
-    """Insert a delivery annotations section where the standard wants it: after the header."""
+    """Insert a delivery annotations section after the header, as the standard requires."""
     if delivery[2] != _HEADER:
         return section + delivery
     end = skip_value(delivery, 3)
@@ -173,16 +180,16 @@ def _parse_annotations(value: bytes) -> Annotations:
             entries.append(value[position:next_at])
         position = next_at
     if position != end:
-        raise malformed("a map is longer than its elements")
+        raise malformed("the size of a map does not match its elements")
     return Annotations(key, key_entry, b"".join(entries), 2 * len(entries))
 
 
-# The events of a batch, and of one key after another, carry the same few bytes.
+# Events of one batch or of one key carry the same annotations.
 _cached_annotations = functools.lru_cache(maxsize=4096)(_parse_annotations)
 
 
 def _text(data: Buffer, start: int, end: int) -> bytes | None:
-    """The bytes of a string, symbol or binary; None for any other type."""
+    """Return the bytes of a string, symbol or binary; None for any other type."""
     constructor = data[start]
     if constructor in (0xA0, 0xA1, 0xA3):
         return bytes(data[start + 2 : end])
@@ -197,4 +204,4 @@ def _binary(data: bytes, start: int, end: int) -> bytes:
         return data[start + 2 : end]
     if constructor == 0xB0:
         return data[start + 5 : end]
-    raise malformed("a data section holds no binary")
+    raise malformed("a data section does not contain a binary value")

@@ -1,4 +1,4 @@
-"""All event hubs of the endpoint, by name; they can be created and deleted while it runs."""
+"""The event hubs of the endpoint, which can be created and deleted at run time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_GROUPS = 1000
 
 
 class Namespace:
-    """Event hubs by name; upper and lower case are one, as in the service."""
+    """A namespace of event hubs. Hub names ignore case, as in the service."""
 
     def __init__(
         self, config: NamespaceConfig, retention: Retention, now_ms: Callable[[], int]
@@ -34,10 +34,10 @@ class Namespace:
         return name.lower() in self._hubs
 
     def hub(self, name: str) -> EventHub:
-        """Find an event hub.
+        """Return an event hub.
 
         Raises:
-            AmqpError: `amqp:not-found`.
+            AmqpError: `amqp:not-found`, the hub does not exist.
         """
         try:
             return self._hubs[name.lower()]
@@ -45,10 +45,11 @@ class Namespace:
             raise entity_not_found(name) from None
 
     def open(self, name: str) -> EventHub:
-        """Find an event hub for a client, or create it if the configuration says so.
+        """Return an event hub for a client; create a missing hub if the configuration allows this.
 
         Raises:
-            AmqpError: `amqp:not-found`, or there are too many already.
+            AmqpError: `amqp:not-found`, the hub does not exist, or
+                `amqp:resource-limit-exceeded`, the namespace has `MAX_HUBS` hubs.
         """
         if name in self or not self._config.create_partitions:
             return self.hub(name)
@@ -60,10 +61,11 @@ class Namespace:
             raise entity_not_found(name) from None
 
     def open_group(self, hub: EventHub, group: str) -> None:
-        """Check that a consumer group exists, or create it if the configuration says so.
+        """Check that a consumer group exists; create the group if the configuration allows this.
 
         Raises:
-            AmqpError: `amqp:not-found`, or there are too many already.
+            AmqpError: `amqp:not-found`, the group does not exist, or
+                `amqp:resource-limit-exceeded`, the hub has `MAX_GROUPS` groups.
         """
         if group.lower() not in hub.groups and self._config.create_partitions:
             if len(hub.groups) >= MAX_GROUPS:
@@ -78,17 +80,17 @@ class Namespace:
         hub.require_group(group)
 
     def create(self, config: HubConfig) -> EventHub:
-        """Create an event hub with empty partitions; one of that name is deleted first."""
+        """Create an event hub with empty partitions; an existing hub of that name is deleted."""
         if config.name in self:
             self.delete(config.name)
         hub = self._hubs[config.name.lower()] = EventHub(config, self._retention, self._now_ms)
         return hub
 
     def delete(self, name: str) -> None:
-        """Delete an event hub with its events; its links are detached with `amqp:not-found`.
+        """Delete an event hub with its events, and detach its links with `amqp:not-found`.
 
         Raises:
-            AmqpError: `amqp:not-found`.
+            AmqpError: `amqp:not-found`, the hub does not exist.
         """
         hub = self.hub(name)
         del self._hubs[name.lower()]

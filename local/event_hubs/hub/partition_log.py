@@ -1,4 +1,4 @@
-"""One partition: an append-only log in memory, trimmed at its head."""
+"""The log of one partition: in memory, append-only, trimmed at the oldest end."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ _COMPACT_AT = 4096
 
 
 class PartitionLog:
-    """Events in the order in which they arrived, with rising sequence numbers and offsets.
+    """Events in order of arrival, with increasing sequence numbers and offsets.
 
-    The offset is the position in bytes in the log, as in the service; both start at 0 in a new
-    partition and never go back, however much is trimmed. Enqueued times never go back either.
+    The offset is the position in bytes in the log, as in the service. Sequence number and offset
+    start at 0 in a new partition. Sequence numbers, offsets and enqueued times never decrease.
     """
 
     def __init__(self, partition: int) -> None:
         self.partition = partition
         self.listeners: dict[object, Callable[[], None]] = {}
-        # Parallel columns; those of trimmed events stay until `_compact`, without their bytes.
+        # Parallel columns. Trimmed events keep their entries, without bytes, until `_compact`.
         self._deliveries: list[bytes] = []
         self._offsets = array("q")
         self._times = array("q")
@@ -37,36 +37,36 @@ class PartitionLog:
 
     @property
     def begin_sequence(self) -> int:
-        """Sequence number of the oldest event that is still here (or would come next)."""
+        """The sequence number of the oldest kept event, or of the next event if none is kept."""
         return self._first + self._trimmed
 
     @property
     def last_sequence(self) -> int:
-        """Sequence number of the newest event ever appended; -1 before the first."""
+        """The sequence number of the newest event ever appended; -1 before the first event."""
         return self._first + len(self._deliveries) - 1
 
     @property
     def last_offset(self) -> int:
-        """Offset of the newest event ever appended; -1 before the first."""
+        """The offset of the newest event ever appended; -1 before the first event."""
         return self._last_offset
 
     @property
     def last_enqueued_ms(self) -> int:
-        """When the newest event was appended, in ms since 1970; 0 before the first."""
+        """The time of the newest append, in ms since 1970; 0 before the first event."""
         return self._last_time
 
     @property
     def oldest_enqueued_ms(self) -> int | None:
-        """When the oldest event that is still here was appended; None if there is none."""
+        """The enqueued time of the oldest kept event, in ms since 1970; None in an empty log."""
         return self._times[self._trimmed] if len(self) else None
 
     @property
     def size_bytes(self) -> int:
-        """Encoded bytes kept."""
+        """The number of encoded bytes of the kept events."""
         return self._bytes
 
     def append(self, events: Sequence[Published], now_ms: int) -> range:
-        """Append all events and wake the receivers; return their sequence numbers."""
+        """Append events and wake the receivers; return the sequence numbers of the events."""
         start = self.last_sequence + 1
         now_ms = self._last_time = max(now_ms, self._last_time)
         offset = self._end_offset
@@ -84,7 +84,11 @@ class PartitionLog:
         return range(start, start + len(events))
 
     def read(self, sequence: int, limit: int) -> list[bytes]:
-        """Return up to `limit` encoded events from `sequence` on; it must not be trimmed."""
+        """Return up to `limit` encoded events that begin at `sequence`.
+
+        Raises:
+            LookupError: the event has been trimmed.
+        """
         index = sequence - self._first
         if index < self._trimmed:
             raise LookupError(f"sequence number {sequence} has been trimmed")
@@ -99,7 +103,7 @@ class PartitionLog:
         return self._first + bisect_left(self._times, enqueued_ms, lo=self._trimmed)
 
     def trim(self, count: int) -> None:
-        """Forget the `count` oldest events."""
+        """Remove the `count` oldest events."""
         stop = self._trimmed + min(count, len(self))
         self._bytes -= sum(map(len, self._deliveries[self._trimmed : stop]))
         self._deliveries[self._trimmed : stop] = [b""] * (stop - self._trimmed)

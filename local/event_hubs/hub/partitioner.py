@@ -1,8 +1,8 @@
-"""Which partition an event goes to: the service's hash of its key, or the next in turn.
+"""The partition of an event: by the service's hash of the key, or in turn without a key.
 
-The hash is Bob Jenkins' lookup3 over the key's UTF-8 bytes, folded to a signed 16-bit number; the
-remainder is C#'s, which keeps the sign (published as PartitionResolver in the .NET SDK). The
-Python SDK's own port differs for keys that are not ASCII and for negative hashes.
+The hash is Bob Jenkins' lookup3 over the key's UTF-8 bytes, folded to a signed 16-bit number. The
+remainder keeps the sign, as in C# (published as PartitionResolver in the .NET SDK). The Python
+SDK's own port differs for keys that are not ASCII and for negative hashes.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ _WORDS = struct.Struct("<III")
 
 
 def partition_for_key(key: bytes, partitions: int) -> int:
-    """Return the partition, 0 to partitions - 1, of a key given as UTF-8."""
+    """Return the partition (0 to partitions - 1) of a UTF-8 key."""
     return abs(int(math.fmod(hash_key(key), partitions)))
 
 
 @functools.lru_cache(maxsize=16384)
 def hash_key(key: bytes) -> int:
-    """Return the service's hash of a key: a signed 16-bit number."""
+    """Return the service's hash of a UTF-8 key, a signed 16-bit number."""
     c, b = _lookup3(key)
     folded = (c ^ b) & 0xFFFF
     return folded - 0x10000 if folded & 0x8000 else folded
 
 
 class RoundRobin:
-    """Hands out the partitions in turn."""
+    """A rotation over the partitions."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
         self._next = 0
 
     def next_partition(self) -> int:
-        """Return the partition whose turn is next."""
+        """Return the next partition in turn."""
         partition = self._next
         self._next = (partition + 1) % self._partitions
         return partition
@@ -47,7 +47,7 @@ def _rotate(value: int, bits: int) -> int:
 
 
 def _lookup3(data: bytes) -> tuple[int, int]:
-    """`hashlittle2` of lookup3.c with both seeds 0."""
+    """Compute `hashlittle2` of lookup3.c with both seeds 0."""
     size = len(data)
     a = b = c = (0xDEADBEEF + size) & _MASK
     position = 0

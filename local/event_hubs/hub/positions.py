@@ -1,7 +1,7 @@
-"""Where a receiver starts: the selector filter that SDKs send, and what it means in a log.
+"""The start position of a receiver: the selector filter of SDKs, and the position in a log.
 
-`amqp.annotation.x-opt-offset > '120'`; the name may be offset, sequence-number or enqueued-time,
-the operator > or >=, the value quoted (Python) or bare (.NET).
+An example is `amqp.annotation.x-opt-offset > '120'`. The name is offset, sequence-number or
+enqueued-time, the operator is > or >=, and the value is quoted (Python) or not quoted (.NET).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _SELECTOR = re.compile(
 
 
 class Field(Enum):
-    """What a position is measured in."""
+    """The measure of a position."""
 
     OFFSET = "offset"
     SEQUENCE_NUMBER = "sequence-number"
@@ -29,12 +29,12 @@ class Field(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A starting point.
+    """A start position.
 
     Attributes:
-        field: what `value` is: an offset, a sequence number, or ms since 1970.
-        value: None means the end: only events that arrive from now on.
-        inclusive: whether an event exactly there is delivered.
+        field: the measure of `value`: an offset, a sequence number, or ms since 1970.
+        value: the position; None means the end, so that only new events are delivered.
+        inclusive: whether an event exactly at the position is delivered.
     """
 
     field: Field
@@ -50,15 +50,15 @@ def parse_selector(selector: str) -> Position:
     """Parse a selector filter.
 
     Raises:
-        AmqpError: `com.microsoft:argument-error`, it is none.
+        AmqpError: `com.microsoft:argument-error`, the selector has another form.
     """
     match = _SELECTOR.fullmatch(selector)
     if match is None:
         raise AmqpError(
             ARGUMENT_ERROR,
-            f"The selector filter {selector!r} is not supported: it must compare "
+            f"The selector filter {selector!r} is not supported. A filter must compare "
             "amqp.annotation.x-opt-offset, x-opt-sequence-number or x-opt-enqueued-time "
-            "with > or >= to one value.",
+            "to one value with > or >=.",
         )
     field, value = Field(match[1]), match[3] if match[3] is not None else match[4]
     if field is Field.OFFSET and value == "@latest":
@@ -67,7 +67,7 @@ def parse_selector(selector: str) -> Position:
         return Position(field, int(value), match[2] == ">=")
     except ValueError:
         raise AmqpError(
-            ARGUMENT_ERROR, f"The supplied {field.value} '{value}' is invalid: it is no number."
+            ARGUMENT_ERROR, f"The supplied {field.value} '{value}' is invalid. It must be a number."
         ) from None
 
 
@@ -75,8 +75,8 @@ def first_sequence(position: Position, log: PartitionLog) -> int:
     """Return the sequence number of the first event to deliver.
 
     Raises:
-        AmqpError: `com.microsoft:argument-error`, the position is beyond the end of the log, as
-            after a hub was deleted and created again under a checkpoint.
+        AmqpError: `com.microsoft:argument-error`, the position is beyond the end of the log, for
+            example an old checkpoint after the hub was recreated.
     """
     value = position.value
     if value is None:

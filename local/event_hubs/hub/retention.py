@@ -1,4 +1,4 @@
-"""How much a hub remembers."""
+"""The retention limits of a hub."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Limits over all partitions of one hub; the oldest events go first.
+    """Limits over all partitions of one hub; the oldest events are removed first.
 
     Attributes:
-        max_events: events kept.
-        max_bytes: encoded bytes kept; what keeps a hub of large events within memory.
-        max_age_seconds: an event older than that goes, whatever room there is.
+        max_events: the number of events kept.
+        max_bytes: the number of encoded bytes kept; this limit bounds the memory of a hub.
+        max_age_seconds: the maximum age of an event.
     """
 
     max_events: int = 1_000_000

@@ -1,13 +1,13 @@
-"""A token bucket: how many events fit into a rate per second."""
+"""A token bucket for events per second."""
 
 from __future__ import annotations
 
 
 class TokenBucket:
-    """Room for events that grows with time, up to one second's worth.
+    """A token bucket that holds at most one second's worth of events.
 
     Args:
-        per_second: events; above 0.
+        per_second: the rate in events per second, above 0.
         now_ms: the time, in ms since 1970.
     """
 
@@ -17,15 +17,15 @@ class TokenBucket:
         self._at_ms = now_ms
 
     def room(self, now_ms: int) -> float:
-        """How many events may come now; below 0 after a batch larger than there was room for."""
+        """Return how many events are allowed now; below 0 after a batch larger than the room."""
         gained = (now_ms - self._at_ms) * self._per_second / 1000
         self._room, self._at_ms = min(self._per_second, self._room + gained), now_ms
         return self._room
 
     def fits(self, events: int, now_ms: int) -> bool:
-        """Whether so many may come at once; more than a second's worth need a full second."""
+        """Return whether `events` are allowed at once; a larger batch needs a full bucket."""
         return self.room(now_ms) >= min(events, self._per_second)
 
     def spend(self, events: int) -> None:
-        """Count events that were let through."""
+        """Subtract events that were allowed."""
         self._room -= events

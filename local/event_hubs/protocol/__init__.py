@@ -1,1 +1,1 @@
-"""Bytes on the wire: Proton's engine, handshake, frames, SASL, WebSocket."""
+"""The wire protocol: Proton's engine, handshake, frames, SASL, WebSocket."""

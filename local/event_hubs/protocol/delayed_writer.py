@@ -1,4 +1,4 @@
-"""Writing late, in order: what a slow network does to what we say."""
+"""Delayed output in order, as over a slow network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ MAX_HELD = 512 * 1024
 
 
 class DelayedWriter:
-    """Writes to a transport after the latency of the moment; without any, at once.
+    """A writer that delays output by the current latency; without latency it writes at once.
 
     Args:
         transport: the socket.
-        loop: its loop.
-        latency_seconds: asked at every write.
-        on_room: called when so much has gone out that there is room again.
+        loop: the transport's event loop.
+        latency_seconds: called at every write.
+        on_room: called when the writer is no longer full.
     """
 
     def __init__(
@@ -36,11 +36,11 @@ class DelayedWriter:
 
     @property
     def full(self) -> bool:
-        """Whether as much is held back as may be."""
+        """Return whether more than `MAX_HELD` bytes are held back."""
         return self._size > MAX_HELD
 
     def write(self, data: bytes) -> None:
-        """Write, or hold back until it is time."""
+        """Write the data now, or hold the data back for the current latency."""
         if self._transport.is_closing():
             return
         seconds = self._latency_seconds()
@@ -52,14 +52,14 @@ class DelayedWriter:
         self._schedule()
 
     def finish(self) -> None:
-        """Write what is held back and close the socket."""
+        """Write the held data and close the socket."""
         for _, data in self._held:
             self._transport.write(data)
         self._transport.close()
         self.discard()
 
     def discard(self) -> None:
-        """Forget what is held back."""
+        """Drop the held data."""
         self._held.clear()
         self._size = 0
         if self._timer is not None:

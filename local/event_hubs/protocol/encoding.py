@@ -1,4 +1,4 @@
-"""Just enough of the AMQP 1.0 type system to walk over encoded bytes without decoding them."""
+"""The part of the AMQP 1.0 type system that is needed to skip encoded values without decoding."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAP32 = 0xD1
 U32 = struct.Struct(">I")
 U64 = struct.Struct(">Q")
 
-# The upper half of a constructor says how wide its value is.
+# The upper half of a constructor gives the width of the value.
 _FIXED_WIDTH = {0x4: 0, 0x5: 1, 0x6: 2, 0x7: 4, 0x8: 8, 0x9: 16}
 _SIZE8 = (0xA, 0xC, 0xE)
 _SIZE32 = (0xB, 0xD, 0xF)
@@ -30,7 +30,7 @@ def skip_value(data: Buffer, position: int) -> int:
     """Return the position after the value whose constructor is at `position`.
 
     Raises:
-        AmqpError: `amqp:decode-error`, the value is cut short or its constructor is unknown.
+        AmqpError: `amqp:decode-error`, the value is truncated or has an unknown constructor.
     """
     try:
         constructor = data[position]
@@ -38,7 +38,7 @@ def skip_value(data: Buffer, position: int) -> int:
             position = skip_value(data, position + 1)
             constructor = data[position]
             if constructor == 0:
-                raise malformed("a described value describes a described value")
+                raise malformed("a described value contains another described value")
         position += 1
         kind = constructor >> 4
         if kind in _SIZE8:
@@ -50,15 +50,15 @@ def skip_value(data: Buffer, position: int) -> int:
     except (IndexError, KeyError, struct.error):
         raise malformed(f"no value at byte {position}") from None
     if end > len(data):
-        raise malformed(f"a value is cut short at byte {len(data)}")
+        raise malformed(f"a value is truncated at byte {len(data)}")
     return end
 
 
 def read_descriptor(data: Buffer, position: int) -> tuple[int, int]:
-    """Read a described value's numeric descriptor; return it and where the value starts.
+    """Read the numeric descriptor of a described value; return the descriptor and value position.
 
     Raises:
-        AmqpError: `amqp:decode-error`, there is no numeric descriptor.
+        AmqpError: `amqp:decode-error`, the position has no numeric descriptor.
     """
     try:
         if data[position] == 0:
@@ -72,16 +72,19 @@ def read_descriptor(data: Buffer, position: int) -> tuple[int, int]:
 
 
 def read_compound(data: Buffer, position: int) -> tuple[int, int, int]:
-    """Open a list or map: (number of elements, start of the first one, end of the last one).
+    """Read the head of a list or map.
+
+    Returns:
+        The number of elements, the position of the first element and the end of the last element.
 
     Raises:
-        AmqpError: `amqp:decode-error`, it is neither, or it is cut short.
+        AmqpError: `amqp:decode-error`, the value is not a list or map, or is truncated.
     """
     end = skip_value(data, position)
     constructor = data[position]
     if constructor == LIST0:
         return 0, end, end
-    # The size is known to fit; the count may still not, in a value of size 0.
+    # `skip_value` has checked the size, but a value of size 0 has no room for the count.
     if constructor in (LIST8, MAP8) and end - position >= 3:
         return data[position + 2], position + 3, end
     if constructor in (LIST32, MAP32) and end - position >= 9:
@@ -90,10 +93,10 @@ def read_compound(data: Buffer, position: int) -> tuple[int, int, int]:
 
 
 def read_uint(data: Buffer, position: int) -> int | None:
-    """Read an unsigned 32-bit value; None for null.
+    """Read an unsigned 32-bit value; return None for null.
 
     Raises:
-        AmqpError: `amqp:decode-error`, it is something else.
+        AmqpError: `amqp:decode-error`, the value has another type.
     """
     try:
         constructor = data[position]

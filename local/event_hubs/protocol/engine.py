@@ -1,7 +1,7 @@
-"""Proton's engine for one connection: bytes in, events and bytes out. No sockets here.
+"""Proton's engine for one connection, without a socket: bytes in, events and bytes out.
 
-Events are read with Proton's C functions: its Python event objects cost more than everything else
-that happens to a delivery.
+Events are read with Proton's C functions, because Proton's Python event objects cost more than
+all other work on a delivery.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from local.event_hubs.errors import FRAMING_ERROR, AmqpError
 MAX_FRAME_SIZE = 65536
 _CHANNEL_MAX = 4999
 
-# Proton hands a peer's values over unchecked: text that is no UTF-8, maps whose keys cannot be
-# hashed, nesting without end show only when they are looked at.
+# Proton does not check a peer's values. Text that is not UTF-8, map keys that cannot be hashed and
+# unlimited nesting raise these errors only when the value is read.
 UNREADABLE = (ValueError, TypeError, RecursionError, ProtonException)
 
 type EventHandler = Callable[[Any], None]
@@ -43,10 +43,10 @@ class Engine:
     """A server-side AMQP connection without a socket.
 
     Args:
-        container: our container id.
-        idle_timeout_seconds: the silence that the peer is told it may keep; after twice that it
-            is dropped.
-        handlers: what to do with an event, by Proton's event number; called with the event.
+        container: the endpoint's container id.
+        idle_timeout_seconds: AMQP idle timeout that is announced to the peer; a peer that is silent
+            for twice that time is dropped.
+        handlers: functions by Proton's event number, called with the event.
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Engine:
         self._transport.bind(self.connection)
 
     def push(self, data: bytes) -> None:
-        """Take in bytes of the peer and handle what comes of them.
+        """Process bytes from the peer and handle the resulting events.
 
         Raises:
-            AmqpError: `amqp:connection:framing-error`, Proton takes them for no frame.
+            AmqpError: `amqp:connection:framing-error`, Proton cannot parse the frame.
         """
         impl = self._transport._impl
         view = memoryview(data)
@@ -82,23 +82,23 @@ class Engine:
             view = view[taken:]
             self.dispatch()
         self.dispatch()
-        if pn_transport_capacity(impl) < 0 and not self._ended:
-            raise AmqpError(FRAMING_ERROR, "A frame of this kind or form is not known.")
+        if pn_transport_capacity(impl) < 0 and not self._input_ended:
+            raise AmqpError(FRAMING_ERROR, "The frame has an unknown type or format.")
 
     @property
     def has_failed(self) -> bool:
-        """Whether the connection has broken the protocol, or been silent for too long."""
+        """Return whether the peer has violated the protocol or exceeded the idle timeout."""
         return self._transport.condition is not None
 
     @property
-    def _ended(self) -> bool:
-        """Whether there is a reason, told or to be told, that nothing more is taken in."""
+    def _input_ended(self) -> bool:
+        """Return whether the connection is closed or failed, so that no more input is processed."""
         if self.connection.state & Endpoint.REMOTE_CLOSED:
             return True
         return self.has_failed
 
     def dispatch(self) -> None:
-        """Handle the events that are waiting; a handler that comes here has its turn already."""
+        """Handle the pending events; a nested call from a handler does nothing."""
         if self._dispatching:
             return
         self._dispatching = True
@@ -115,7 +115,7 @@ class Engine:
             self._dispatching = False
 
     def output(self) -> bytes | bytearray | None:
-        """Return what has to be written now, maybe nothing; None when all has been written."""
+        """Return the bytes to write now, which may be empty; None after the last output."""
         impl = self._transport._impl
         pending = pn_transport_pending(impl)
         if pending == PN_EOS or pending < 0:
@@ -129,7 +129,7 @@ class Engine:
         return bytes(data)
 
     def tick(self, now: float) -> float:
-        """Do what is due (heartbeats, idle timeout); return when to come back, 0 for never."""
+        """Send due heartbeats and check the idle timeout; return the next due time, 0 for none."""
         deadline: float = self._transport.tick(now)
         self.dispatch()
         return deadline
@@ -140,7 +140,7 @@ class Engine:
         self.connection.close()
 
     def close(self) -> None:
-        """The socket is gone: let Proton conclude what is open, and free it."""
+        """End everything that is open after the socket was lost, and free Proton's objects."""
         impl = self._transport._impl
         pn_transport_close_tail(impl)
         pn_transport_close_head(impl)
@@ -152,5 +152,5 @@ class Engine:
 
 
 def identity(impl: Any) -> int:
-    """A number that tells one of Proton's C objects from another while both live."""
+    """Return a number that identifies one of Proton's C objects during the object's lifetime."""
     return int(addressof(impl))

@@ -1,11 +1,11 @@
-"""AMQP frames on their way in and out.
+"""Incoming and outgoing AMQP frames.
 
-Out: the stock Python SDK indexes a performative's fields without looking at their count, but
-Proton omits trailing nulls, as the standard allows. So the padder rewrites each performative (and
-the errors inside) to its full field count between Proton and the socket.
+Outgoing frames are padded. Proton omits trailing null fields, as the standard allows, but the
+stock Python SDK reads a performative's fields without checking the field count. The padder
+therefore rewrites each performative (and the errors inside) to the full field count.
 
-In: Proton's engine does not tell a delivery's message format, which is what marks a batch, so the
-reader hands Proton one frame at a time and reads the format off the transfer.
+Incoming frames are passed to Proton one at a time. Proton's engine does not report a delivery's
+message format, which marks a batch, so the format is read from the transfer frame.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ FIELD_COUNTS = {
 }
 
 PADDING_ROOM = 32
-"""Bytes that padding may add to a full-size transfer frame, at most."""
+"""The most bytes that padding can add to a full-size transfer frame."""
 
 _MIN_MAX_FRAME_SIZE = 512
 _HEADER = struct.Struct(">IBBH")
@@ -52,12 +52,13 @@ _NULLS = [bytes([NULL]) * count for count in range(16)]
 
 
 class Frame(NamedTuple):
-    """A frame as it came in.
+    """A received frame.
 
     Attributes:
-        data: all its bytes.
-        code: the performative's descriptor; None for an empty frame or one that is not AMQP's.
-        body: where the performative's fields (a list) start in `data`.
+        data: all bytes of the frame.
+        code: the performative's descriptor; None for an empty frame or a frame of another type.
+        channel: the AMQP channel.
+        body: position of the performative's fields (a list) in `data`.
     """
 
     data: bytes
@@ -67,17 +68,17 @@ class Frame(NamedTuple):
 
 
 class FrameReader:
-    """Cuts a stream into frames."""
+    """A splitter of a byte stream into frames."""
 
     def __init__(self, max_frame_size: int) -> None:
         self._max = max_frame_size
         self._buffer = bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview) -> Iterator[Frame]:
-        """Take in bytes; yield the frames that are complete.
+        """Add bytes and yield the frames that are complete.
 
         Raises:
-            AmqpError: `amqp:connection:framing-error`, this is no AMQP.
+            AmqpError: `amqp:connection:framing-error`, a frame header is invalid.
         """
         buffer = self._buffer
         buffer += data
@@ -86,7 +87,7 @@ class FrameReader:
             while len(buffer) - position >= 8:
                 size, offset, kind, channel = _HEADER.unpack_from(buffer, position)
                 if size < 8 or size > self._max or offset < 2 or offset * 4 > size:
-                    raise AmqpError(FRAMING_ERROR, f"no valid frame header: size {size}")
+                    raise AmqpError(FRAMING_ERROR, f"invalid frame header with size {size}")
                 if len(buffer) - position < size:
                     break
                 frame = bytes(buffer[position : position + size])
@@ -100,14 +101,14 @@ class FrameReader:
 
 
 class FramePadder:
-    """Pads Proton's output. Bytes come in as Proton gives them, frames cut anywhere."""
+    """A padder of Proton's output, which may split frames at any byte."""
 
     def __init__(self) -> None:
         self._buffer = b""
         self._in_header = True
 
     def feed(self, data: bytes | bytearray) -> bytes:
-        """Take in output; return what can go to the socket now."""
+        """Add output of Proton and return the bytes that can be written to the socket now."""
         buffer = self._buffer + data
         position, size = 0, len(buffer)
         ready: list[bytes] = []
@@ -129,11 +130,11 @@ class FramePadder:
 
 
 def pad_frame(frame: bytes) -> bytes:
-    """Return the frame with its performative's omitted fields written out as nulls."""
+    """Return the frame with the omitted fields of the performative added as nulls."""
     start = frame[4] * 4
     if frame[5] != _AMQP or len(frame) == start:
         return frame
-    # Deliveries are most of what goes out: 00 53 14 c0 <size> <count> …, in one go.
+    # Fast path, because most output is deliveries: 00 53 14 c0 <size> <count> …
     if frame[start + 2] == TRANSFER and frame[start + 3] == LIST8 and frame[start + 1] == 0x53:
         size = frame[start + 4]
         missing = FIELD_COUNTS[TRANSFER] - frame[start + 5]
@@ -156,7 +157,7 @@ def pad_frame(frame: bytes) -> bytes:
 
 
 def _pad_value(data: bytes, position: int) -> tuple[bytes, int]:
-    """Copy the value at `position`, padded where its descriptor is known; return its end, too."""
+    """Return the value at `position`, padded if the descriptor is known, and the value's end."""
     if data[position] != 0:
         end = skip_value(data, position)
         return data[position:end], end
@@ -181,10 +182,10 @@ def _pad_value(data: bytes, position: int) -> tuple[bytes, int]:
 
 
 def message_format(frame: Frame) -> tuple[int, int | None]:
-    """Read a transfer's link handle and its message format (None if the field is null).
+    """Return a transfer's link handle and message format (None if the field is null).
 
     Raises:
-        AmqpError: `amqp:decode-error`.
+        AmqpError: `amqp:decode-error`, the transfer is malformed.
     """
     data = frame.data
     count, position, _ = read_compound(data, frame.body)
@@ -197,20 +198,20 @@ def message_format(frame: Frame) -> tuple[int, int | None]:
 
 
 def link_handle(frame: Frame) -> int:
-    """Read the handle that a detach begins with; 0 if it is missing.
+    """Return the link handle of a detach; 0 if the field is missing.
 
     Raises:
-        AmqpError: `amqp:decode-error`.
+        AmqpError: `amqp:decode-error`, the detach is malformed.
     """
     count, position, _ = read_compound(frame.data, frame.body)
     return (read_uint(frame.data, position) if count else None) or 0
 
 
 def reserve_padding_room(frame: Frame) -> bytes:
-    """Lower the frame size that a peer's open allows, so that padding never exceeds it.
+    """Lower the frame size in a peer's open, so that padded frames do not exceed the peer's limit.
 
     Raises:
-        AmqpError: `amqp:decode-error`.
+        AmqpError: `amqp:decode-error`, the open is malformed.
     """
     data = frame.data
     count, position, _ = read_compound(data, frame.body)

@@ -1,4 +1,4 @@
-"""What lies between the socket and AMQP's frames: WebSocket if wanted, SASL, the header."""
+"""The layers between the socket and AMQP frames: optional WebSocket, SASL, protocol header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from local.event_hubs.protocol.websocket import MIN_REQUEST, WebSocketServer, is
 
 
 class Handshake:
-    """The handshakes of one connection, one after the other."""
+    """The handshakes of one connection in sequence."""
 
     def __init__(self) -> None:
         self._beginning: bytes | None = b""
@@ -18,19 +18,19 @@ class Handshake:
 
     @property
     def amqp(self) -> bool:
-        """Whether AMQP's header has come: from now on there are frames."""
+        """Return whether the AMQP protocol header has arrived, after which frames follow."""
         return self._header == AMQP_HEADER
 
     @property
     def closed(self) -> bool:
-        """Whether the peer has ended the WebSocket, or got none."""
+        """Return whether the WebSocket was closed or refused."""
         return self._websocket is not None and self._websocket.closed
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take in bytes; return those of AMQP's frames, and what is to be written at once.
+        """Add received bytes; return the bytes of AMQP frames and the response to write at once.
 
         Raises:
-            AmqpError: `amqp:connection:framing-error`, this is no handshake that is known here.
+            AmqpError: `amqp:connection:framing-error`, the handshake is not supported.
         """
         answer = b""
         if self._beginning is not None:
@@ -53,9 +53,9 @@ class Handshake:
                 return b"", answer
             data, self._header = self._header[8:], self._header[:8]
             if not self.amqp:
-                raise AmqpError(FRAMING_ERROR, "AMQP 1.0 is spoken here")
+                raise AmqpError(FRAMING_ERROR, "only AMQP 1.0 is supported")
         return data, answer
 
     def wrap(self, data: bytes) -> bytes:
-        """Put bytes into the form in which the socket takes them."""
+        """Return the bytes, in a WebSocket frame if the connection is a WebSocket."""
         return self._websocket.frame(data) if data and self._websocket is not None else data

@@ -1,6 +1,6 @@
-"""The message format of the transfer at hand, which Proton does not tell.
+"""The message format of the current transfer, which Proton does not report.
 
-Only a delivery's first transfer has to name it; it holds for the rest of the delivery.
+Only the first transfer of a delivery must name the format; later transfers inherit the format.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from local.event_hubs.protocol.frames import (
 
 
 class MessageFormats:
-    """The formats that the links of one connection are in the middle of.
+    """The message formats of the unfinished deliveries of one connection.
 
     Attributes:
-        current: that of the last transfer noted; 0 before one.
+        current: the format of the last recorded transfer; 0 before the first transfer.
     """
 
     def __init__(self) -> None:
         self.current = 0
         self._by_link: dict[tuple[int, int], int] = {}
 
-    def note(self, frame: Frame) -> None:
-        """Take a frame in.
+    def record(self, frame: Frame) -> None:
+        """Record the message format that a frame names.
 
         Raises:
-            AmqpError: `amqp:decode-error`.
+            AmqpError: `amqp:decode-error`, the frame is malformed.
         """
         if frame.code == TRANSFER:
             handle, found = message_format(frame)

@@ -1,7 +1,7 @@
-"""The SASL layer in front of AMQP: a server that lets in whoever asks in the right form.
+"""The SASL layer in front of AMQP, which accepts every well-formed handshake.
 
-Proton would offer ANONYMOUS only; the .NET SDK insists on MSSBCBS. Neither carries credentials:
-authorization comes with the tokens that are put on the `$cbs` node afterwards.
+Proton offers only ANONYMOUS, but the .NET SDK requires MSSBCBS. Neither mechanism carries
+credentials. Clients are authorized by the tokens that they later send to the `$cbs` node.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _INIT = 0x41
 
 
 class SaslServer:
-    """A handshake. Feed it until `finished`; what it leaves over belongs to AMQP."""
+    """One SASL handshake: call `feed` until `finished`; `leftover` then holds the AMQP bytes."""
 
     def __init__(self) -> None:
         self.finished = False
@@ -27,13 +27,13 @@ class SaslServer:
         self._header_done = False
 
     def feed(self, data: bytes) -> bytes:
-        """Take in bytes; return the answer to be written.
+        """Add received bytes and return the response to write.
 
-        A peer that skips SASL and sends an AMQP header is let through.
+        A peer may skip SASL and send an AMQP header.
 
         Raises:
-            AmqpError: `amqp:connection:framing-error`, this is no handshake, or it asks for
-                another mechanism.
+            AmqpError: `amqp:connection:framing-error`, the handshake is malformed or names another
+                mechanism.
         """
         self._buffer += data
         answer = b""

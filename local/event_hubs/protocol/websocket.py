@@ -1,7 +1,8 @@
-"""AMQP over WebSocket (RFC 6455), for networks that let only HTTP through. No sockets here.
+"""AMQP over WebSocket (RFC 6455) for networks that allow only HTTP, without a socket.
 
-A connection that begins with GET is taken for a WebSocket, on the same port and with any path. The
-binary messages carry the bytes of AMQP, cut anywhere. `websockets` does the protocol.
+A connection that begins with GET is treated as a WebSocket, on the same port and with any path.
+The binary messages carry AMQP bytes and may split frames at any byte. The `websockets` package
+implements the protocol.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 MIN_REQUEST = 4
-SUBPROTOCOLS = ("amqp", "amqpwsb10")  # the standard's, and what Microsoft's clients ask for
+SUBPROTOCOLS = ("amqp", "amqpwsb10")  # the standard's name, and the name in Microsoft's clients
 MAX_FRAME_BYTES = 4 * 1024 * 1024
-"""The largest WebSocket frame. A frame is held until all of its bytes have come."""
+"""The largest accepted WebSocket frame; a frame is buffered until the frame is complete."""
 
 
 def is_http(beginning: bytes) -> bool:
-    """Return whether a connection that begins with these bytes may speak HTTP."""
+    """Return whether a connection that begins with these bytes may be HTTP."""
     return beginning[:MIN_REQUEST] == b"GET "[: len(beginning)]
 
 
 class WebSocketServer:
-    """The server's side of one WebSocket, handshake included."""
+    """The server side of one WebSocket, including the handshake."""
 
     def __init__(self) -> None:
         self._protocol = ServerProtocol(
@@ -36,13 +37,13 @@ class WebSocketServer:
 
     @property
     def closed(self) -> bool:
-        """Whether the WebSocket is over; the bytes still to be written end with a close frame."""
+        """Return whether the WebSocket is closed; the pending output ends with a close frame."""
         return self._protocol.close_expected()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take in bytes; return the payload that they carry and the bytes to write at once."""
+        """Add received bytes; return the payload and the bytes to write at once."""
         while data and self._protocol.state is State.CONNECTING:
-            # Line by line: frames that come with the request are read after its response.
+            # Line by line, so that frames sent with the request are read after the response.
             line, newline, data = data.partition(b"\n")
             self._protocol.receive_data(line + newline)
             for event in self._protocol.events_received():
@@ -55,7 +56,7 @@ class WebSocketServer:
         return self._payload(), self._output()
 
     def frame(self, data: bytes) -> bytes:
-        """Return the bytes in a binary frame; nothing once the WebSocket is closed."""
+        """Return the bytes in a binary frame; no bytes after the WebSocket was closed."""
         if self.closed:
             return b""
         self._protocol.send_binary(data)
@@ -80,9 +81,9 @@ class WebSocketServer:
 def _select_subprotocol(
     protocol: ServerProtocol, offered: Sequence[Subprotocol]
 ) -> Subprotocol | None:
-    """Return the first of our subprotocols, spelled as the client spells it: .NET uses capitals."""
+    """Return the first supported subprotocol in the client's spelling, as .NET uses capitals."""
     del protocol
     found = next((name for name in offered if name.lower() in SUBPROTOCOLS), None)
     if found is None:
-        raise NegotiationError("the subprotocol amqp is spoken here")
+        raise NegotiationError(f"supported subprotocols are {' and '.join(SUBPROTOCOLS)}")
     return found

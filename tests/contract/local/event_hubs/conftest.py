@@ -1,4 +1,4 @@
-"""What the tests of the Event Hubs endpoint share."""
+"""Fixtures of the Event Hubs endpoint's contract tests."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def sdk_leaks() -> Iterator[None]:
 
 @pytest.fixture
 async def server() -> AsyncIterator[EventHubsServer]:
-    """An endpoint in the test's own loop: a hub of 4 partitions with a second consumer group."""
+    """Provide an endpoint with a hub of 4 partitions and a second consumer group."""
     async with EventHubsServer(hub(4, ["other"])) as server:
         yield server
 
 
 @pytest.fixture
 def background() -> Iterator[BackgroundServer]:
-    """One in a thread of its own, for clients that block."""
+    """Provide an endpoint in its own thread, for synchronous clients."""
     with BackgroundServer(EventHubsServer(hub(4, ["other"]))) as background:
         yield background

@@ -1,4 +1,4 @@
-"""Consumers in several processes share the partitions by the SDK's own balancing."""
+"""Consumers in several processes, which share the partitions by the SDK's own balancing."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ PARTITIONS = 6
 
 
 class Member:
-    """One consumer process and what it has said."""
+    """One consumer process and its output."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
         self.owned: set[str] = set()
         self.events: list[tuple[str, str]] = []
 
-    async def listen(self) -> None:
-        """Take in what it says until it ends."""
+    async def read_output(self) -> None:
+        """Read the output of the process until the process ends."""
         assert self.process.stdout is not None
         async for line in self.process.stdout:
             kind, _, partition, *body = line.decode().split()
@@ -45,7 +45,7 @@ class Member:
 async def members(
     server: EventHubsServer, azurite: str, container: str, names: str
 ) -> AsyncIterator[list[Member]]:
-    """So many members, started at once; killed at the end if they still live."""
+    """Start one member per name, and kill the remaining members at the end."""
     started = [
         Member(
             await asyncio.create_subprocess_exec(
@@ -59,7 +59,7 @@ async def members(
         )
         for name in names
     ]
-    listening = [asyncio.create_task(member.listen()) for member in started]
+    reading = [asyncio.create_task(member.read_output()) for member in started]
     try:
         yield started
     finally:
@@ -68,7 +68,7 @@ async def members(
                 member.process.kill()
             assert member.process.stdin is not None
             member.process.stdin.close()
-        await asyncio.gather(*listening)
+        await asyncio.gather(*reading)
         for member in started:
             await member.process.wait()
 
@@ -83,11 +83,11 @@ def container(azurite: str) -> str:
 
 @pytest.mark.long
 async def test_three_processes_share_six_partitions(azurite: str, container: str) -> None:
-    """Two each; what one leaves behind when it is killed, the others take from its checkpoints."""
+    """Each process owns two; survivors continue at the checkpoints of a killed process."""
     async with EventHubsServer(hub(PARTITIONS)) as server:
         async with members(server, azurite, container, "abc") as (a, b, c):
             everything = {str(n) for n in range(PARTITIONS)}
-            # Both: one that has lost a partition may say so after its new owner does.
+            # Both conditions, because an old owner may report a loss after the new owner reports.
             await until(
                 lambda: (
                     [len(each.owned) for each in (a, b, c)] == [2, 2, 2]
@@ -98,14 +98,14 @@ async def test_three_processes_share_six_partitions(azurite: str, container: str
                 append(server, [b"%d-%d" % (partition, n) for n in range(5)], partition)
             await until(lambda: sum(len(each.events) for each in (a, b, c)) >= 5 * PARTITIONS)
             seen = Counter(event for each in (a, b, c) for event in each.events)
-            assert set(seen.values()) == {1}, "before any takeover each event comes once"
+            assert set(seen.values()) == {1}, "an event was delivered twice before any takeover"
             c.process.kill()
             await until(lambda: len(a.owned) == len(b.owned) == 3)
             for partition in range(PARTITIONS):
                 append(server, [b"%d-5" % partition], partition)
             await until(lambda: sum(e[1].endswith("-5") for e in a.events + b.events) == PARTITIONS)
         assert set(Counter(a.events + b.events).values()) == {1}
-        # The checkpoint of what c handled last may have died with it.
+        # Process c may have been killed before the checkpoint of its last event.
         assert set(c.events) & set(a.events + b.events) <= {
             (partition, f"{partition}-4") for partition in c.owned
         }

@@ -1,7 +1,7 @@
-"""What the stock client can do, in each of its forms: asynchronous, synchronous, over WebSocket,
-and on its older transport where that is installed.
+"""The behaviour that every form of the stock client must have.
 
-What one form alone shows is in the other files; here is what all must be able to rely on.
+The forms are asynchronous, synchronous, over WebSocket, and on the older uamqp transport if it is
+installed. The other files test the details of single forms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.support.event_hubs.clients import Clients, Form, parameters, self_sig
 KEY = "c2VjcmV0"
 
 pytestmark = [
-    # The SDK's WebSocket without TLS gives aiohttp an argument of old.
+    # The SDK's WebSocket without TLS passes a deprecated argument to aiohttp.
     pytest.mark.filterwarnings("ignore:ssl=None is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:uAMQP legacy support:DeprecationWarning"),
 ]
@@ -43,7 +43,7 @@ pytestmark = [
 
 @pytest.fixture(params=parameters())
 async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Clients]:
-    """Clients of each form, with an endpoint of 4 partitions and a key."""
+    """Provide clients of each form, with an endpoint of 4 partitions and a key."""
     form: Form = request.param
     certificate = tmp_path / "certificate.pem"
     tls = self_signed(certificate) if form.tls else None
@@ -52,7 +52,7 @@ async def clients(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
 
 
 async def test_publishing_in_every_way(clients: Clients) -> None:
-    """One event, a list, a batch; to anywhere, to a partition and by key."""
+    """An event, a list or a batch can be sent to any partition, to one partition, or by key."""
     async with clients.producer() as producer:
         await producer.call("send_event", EventData(b"1"), partition_id="2")
         await producer.call("send_batch", [EventData(b"2"), EventData(b"3")], partition_id="2")
@@ -110,7 +110,7 @@ async def test_publishing_in_buffered_mode(clients: Clients) -> None:
 
 
 async def test_receiving_from_all_partitions(clients: Clients) -> None:
-    """`receive_batch` without a partition id: all of them, each in order."""
+    """`receive_batch` without a partition id receives each partition in order."""
     for partition in range(4):
         append(clients.server, [b"%d" % number for number in range(10)], partition)
     seen: dict[str, list[bytes]] = {}
@@ -143,9 +143,9 @@ async def test_receiving_from_all_partitions(clients: Clients) -> None:
 
 
 async def test_every_starting_position(clients: Clients) -> None:
-    """Beginning, end, offset, sequence number and time, exclusive and inclusive."""
+    """A receiver may start at begin, end, offset, sequence number or time, before or after it."""
     append(clients.server, [b"0", b"1"])
-    await asyncio.sleep(0.01)  # so that the third has a time of its own
+    await asyncio.sleep(0.01)  # so that the third event has a later enqueued time
     append(clients.server, [b"2"])
     await asyncio.sleep(0.01)
     append(clients.server, [b"3"])
@@ -187,7 +187,7 @@ EPOCH_RULES = [
 async def test_epochs(
     clients: Clients, present: int | None, newcomer: int | None, loser: str | None, text: str
 ) -> None:
-    """Who loses is told `amqp:link:stolen` and gets a `ConnectionLostError`; who stays receives."""
+    """The refused or displaced receiver gets `ConnectionLostError`; the other one receives."""
     async with AsyncExitStack() as stack:
         readers = {}
         for name, epoch in ((OLD, present), (NEW, newcomer)):
@@ -212,7 +212,7 @@ def _receivers(clients: Clients) -> list[Any]:
 
 
 async def test_the_sixth_receiver_is_refused(clients: Clients) -> None:
-    """Five share a partition and group; another group is another matter."""
+    """The limit of five receivers counts per partition and consumer group."""
     async with AsyncExitStack() as stack:
         for group in ["$Default"] * 5 + ["other"]:
             await stack.enter_async_context(clients.reader(group=group))
@@ -236,8 +236,8 @@ async def test_last_enqueued_event_properties(clients: Clients) -> None:
     assert found["enqueued_time"].timestamp() * 1000 == log.last_enqueued_ms
 
 
-async def test_what_is_too_large(clients: Clients) -> None:
-    """A batch refuses what does not fit; what is sent regardless is refused by the endpoint."""
+async def test_too_large_events_are_refused(clients: Clients) -> None:
+    """The client refuses an event that does not fit a batch; the endpoint refuses a large send."""
     async with clients.producer() as producer:
         batch = await producer.call("create_batch", partition_id="0")
         assert batch.max_size_in_bytes == 1024 * 1024
@@ -261,24 +261,24 @@ async def test_a_wrong_key_is_an_authentication_error(clients: Clients) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "told"),
+    ("where", "message"),
     [
         ({"partition": "4"}, "between 0 and 3"),
         ({"partition": "x"}, "between 0 and 3"),
         ({"group": "nosuch"}, "could not be found"),
     ],
 )
-async def test_receiving_from_what_does_not_exist(
-    clients: Clients, where: dict[str, str], told: str
+async def test_receiving_from_a_missing_entity_fails(
+    clients: Clients, where: dict[str, str], message: str
 ) -> None:
     async with clients.reader(**where) as reader:
         error = await reader.failure()
     assert isinstance(error, ConnectError | ConnectionLostError | AuthenticationError)
-    assert told in str(error)
+    assert message in str(error)
 
 
-async def test_publishing_to_what_does_not_exist(clients: Clients) -> None:
-    # The SDK's uamqp transport trips over its own handling of a management error.
+async def test_publishing_to_a_missing_entity_fails(clients: Clients) -> None:
+    # The SDK's uamqp transport raises AttributeError while it handles a management error.
     errors = (EventHubError, AttributeError) if clients.form.name == "uamqp" else EventHubError
     async with clients.producer() as producer:
         with pytest.raises(EventHubError, match=r"between 0 and 3|Invalid partition 4"):
@@ -292,8 +292,8 @@ async def test_publishing_to_what_does_not_exist(clients: Clients) -> None:
             await producer.call("send_event", EventData(b"x"))
 
 
-async def test_a_busy_hub_says_so(clients: Clients) -> None:
-    """What the client gets when its retries are used up."""
+async def test_a_busy_hub_raises_a_throttling_error(clients: Clients) -> None:
+    """The client raises the throttling error after its last retry."""
     async with clients.producer() as producer:
         await producer.call("send_event", EventData(b"0"), partition_id="0")
         clients.server.faults.throttle(HUB, 60)
@@ -305,7 +305,7 @@ async def test_a_busy_hub_says_so(clients: Clients) -> None:
 
 
 async def test_over_tls(tmp_path: Path) -> None:
-    """As the service itself is reached: no emulator in the connection string."""
+    """With TLS the connection string does not name the emulator, as for the service."""
     form = Form("tls", tls=True, options={"transport_type": TransportType.Amqp})
     certificate = tmp_path / "certificate.pem"
     arguments = ["--hub", HUB, "--port", "0", "--tls", str(certificate)]

@@ -1,4 +1,4 @@
-"""What goes wrong is told in the service's terms, and what a client can survive it survives."""
+"""Errors in the service's terms, and the client's recovery from temporary errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.event_hubs.client_helpers import (
 from tests.support.event_hubs.prompt_clients import PROMPT
 
 
-async def test_publishing_to_what_does_not_exist(server: EventHubsServer) -> None:
+async def test_publishing_to_a_missing_entity_fails(server: EventHubsServer) -> None:
     async with producer(server, eventhub_name="nosuch") as client:
         with pytest.raises(EventHubError, match=r"not-found|NotFound"):
             await client.send_event(EventData(b"x"))
@@ -37,14 +37,14 @@ async def test_publishing_to_what_does_not_exist(server: EventHubsServer) -> Non
         ({"group": "nosuch"}, "amqp:not-found"),
     ],
 )
-async def test_receiving_from_what_does_not_exist(
+async def test_receiving_from_a_missing_entity_fails(
     server: EventHubsServer, where: dict[str, Any], condition: str
 ) -> None:
     async with Reader(server, **where) as reader:
         assert condition in str(await reader.failure())
 
 
-async def test_properties_of_what_does_not_exist(server: EventHubsServer) -> None:
+async def test_properties_of_a_missing_entity_are_not_found(server: EventHubsServer) -> None:
     async with producer(server, eventhub_name="nosuch") as client:
         with pytest.raises(EventHubError, match="404"):
             await client.get_eventhub_properties()
@@ -54,7 +54,7 @@ async def test_properties_of_what_does_not_exist(server: EventHubsServer) -> Non
 async def test_a_position_beyond_the_end_is_an_argument_error(
     server: EventHubsServer, position: str | int
 ) -> None:
-    """As after a hub was created anew under an old checkpoint."""
+    """An old checkpoint is such a position after the hub was recreated."""
     append(server, [b"a"])
     async with Reader(server, position=position) as reader:
         error = str(await reader.failure())
@@ -63,7 +63,7 @@ async def test_a_position_beyond_the_end_is_an_argument_error(
 
 
 async def test_a_detached_link_recovers(server: EventHubsServer) -> None:
-    """A forced detach costs a retry; nothing sent is lost or doubled."""
+    """After a forced detach the client retries, and no event is lost or doubled."""
     async with producer(server, retry_total=3) as client:
         for number in range(10):
             if number in (3, 7):
@@ -81,7 +81,7 @@ async def test_a_dropped_connection_recovers(server: EventHubsServer, politely: 
     assert bodies(await receive(server, 2)) == [b"0", b"1"]
 
 
-async def test_faults_hit_only_what_they_are_aimed_at(server: EventHubsServer) -> None:
+async def test_faults_affect_only_their_targets(server: EventHubsServer) -> None:
     async with Reader(server, "0") as zero, Reader(server, "1") as one:
         await until(lambda: zero.attached and one.attached)
         assert server.faults.detach_links(HUB, partition=0) == 1
@@ -94,7 +94,7 @@ async def test_faults_hit_only_what_they_are_aimed_at(server: EventHubsServer) -
 
 
 async def test_events_can_be_delivered_again(server: EventHubsServer) -> None:
-    """At least once: a live link may get its last events a second time, and then goes on."""
+    """An open link gets its last events again and then continues, as "at least once" allows."""
     append(server, [b"%d" % number for number in range(4)])
     async with Reader(server) as reader, Reader(server, "1") as other:
         assert bodies(await reader.receive(4)) == [b"0", b"1", b"2", b"3"]
@@ -102,14 +102,14 @@ async def test_events_can_be_delivered_again(server: EventHubsServer) -> None:
         assert server.faults.redeliver(HUB, 2) == 2
         append(server, [b"4"])
         assert bodies(await reader.receive(3)) == [b"2", b"3", b"4"]
-        assert server.faults.redeliver(HUB, 100) == 5, "no more than the link has had"
+        assert server.faults.redeliver(HUB, 100) == 5, "not the number of delivered events"
         assert bodies(await reader.receive(5)) == [b"0", b"1", b"2", b"3", b"4"]
         assert server.faults.redeliver(HUB, 100, partition=1) == 0
         assert other.waiting == 0
 
 
 async def test_a_throttled_hub_is_busy(server: EventHubsServer) -> None:
-    """Sends are refused with the condition that makes SDKs back off, until it is over."""
+    """Publications get the error on which SDKs back off, until the fault ends."""
     async with producer(server) as client:
         await client.send_event(EventData(b"0"), partition_id="0")
         server.faults.throttle(HUB, 60)
@@ -120,8 +120,8 @@ async def test_a_throttled_hub_is_busy(server: EventHubsServer) -> None:
     assert bodies(await receive(server, 2)) == [b"0", b"2"]
 
 
-async def test_a_deleted_hub_detaches_everyone(server: EventHubsServer) -> None:
-    """Producers and receivers are told not-found, and so is who comes later."""
+async def test_a_deleted_hub_detaches_all_links(server: EventHubsServer) -> None:
+    """Open and new links of a deleted hub get a not-found error."""
     async with producer(server) as client, Reader(server) as reader:
         await client.send_event(EventData(b"0"), partition_id="0")
         await reader.receive(1)
@@ -134,7 +134,7 @@ async def test_a_deleted_hub_detaches_everyone(server: EventHubsServer) -> None:
 
 
 async def test_a_recreated_hub_starts_again(server: EventHubsServer) -> None:
-    """Sequence numbers and offsets begin at 0, enqueued times go on: that is how one can tell."""
+    """Sequence numbers and offsets restart at 0, but enqueued times still increase."""
     append(server, [b"a", b"b"])
     before = await receive(server, 2)
     server.namespace.create(HubConfig(HUB, 2))
@@ -146,8 +146,8 @@ async def test_a_recreated_hub_starts_again(server: EventHubsServer) -> None:
     assert after.enqueued_time > before[0].enqueued_time
 
 
-async def test_with_a_key_only_its_signature_opens() -> None:
-    """The right key sends; a wrong key and an unknown name are refused."""
+async def test_only_tokens_signed_with_the_key_are_accepted() -> None:
+    """A client with the right key can send; a wrong key and an unknown key name are refused."""
     async with EventHubsServer(hub(2), keys={"sender": "c2VjcmV0"}) as server:
         append(server, [b"a"])
         assert bodies(await receive(server, 1)) == [b"a"]

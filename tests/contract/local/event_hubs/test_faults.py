@@ -1,4 +1,4 @@
-"""Faults on command: what is asked for happens, to those who are meant, and ends again."""
+"""Injected faults, which affect only their targets and end in time."""
 
 from __future__ import annotations
 
@@ -43,25 +43,25 @@ async def server(clock: Clock) -> AsyncIterator[EventHubsServer]:
 
 
 async def ask(server: EventHubsServer, fault: str, **options: Any) -> dict[str, Any]:
-    """Ask for a fault at the control port."""
+    """Inject a fault through the control port."""
     async with httpx.AsyncClient() as http:
         answer = await http.post(f"{server.control_url}/faults/{fault}", json=options)
     assert answer.is_success, answer.text
     return dict(answer.json())
 
 
-async def test_a_link_is_detached_with_the_condition_asked_for(server: EventHubsServer) -> None:
+async def test_a_link_is_detached_with_the_given_condition(server: EventHubsServer) -> None:
     async with Reader(server) as reader:
         await until(lambda: reader.attached)
-        told = {"condition": "com.microsoft:entity-disabled", "description": "Out of order."}
-        assert await ask(server, "detach", hub=HUB, partition=0, **told) == {"detached": 1}
+        condition = {"condition": "com.microsoft:entity-disabled", "description": "Out of order."}
+        assert await ask(server, "detach", hub=HUB, partition=0, **condition) == {"detached": 1}
         error = str(await reader.failure())
     assert "entity-disabled" in error
     assert "Out of order." in error
 
 
 async def test_refused_links_and_publications(server: EventHubsServer, clock: Clock) -> None:
-    """With the condition asked for, until the time is over; receivers that are there stay."""
+    """New links and publications get the given condition for the given time; receivers stay."""
     async with producer(server) as client, Reader(server) as reader:
         await client.send_event(EventData(b"0"), partition_id="0")
         await reader.receive(1)
@@ -75,10 +75,10 @@ async def test_refused_links_and_publications(server: EventHubsServer, clock: Cl
         assert bodies(await reader.receive(1)) == [b"2"]
 
 
-# The SDK forgets the socket of a connection that was cut while it was opened.
+# The SDK leaks the socket of a connection that is cut while the connection opens.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_refused_connections(server: EventHubsServer, clock: Clock) -> None:
-    """New ones are cut as soon as they are made; those that are there go on."""
+    """New connections are cut at once; open connections continue."""
     async with Reader(server) as reader:
         await until(lambda: reader.attached)
         await ask(server, "refuse", seconds=60)
@@ -94,7 +94,7 @@ async def test_refused_connections(server: EventHubsServer, clock: Clock) -> Non
 
 
 async def test_everything_is_written_late(server: EventHubsServer) -> None:
-    """In order, all of it, and no more is held back than fits; nothing is late afterwards."""
+    """Delayed output arrives complete and in order, within the limit of held bytes."""
     large = [bytes([number]) * 100_000 for number in range(20)]
     async with Reader(server, prefetch=100) as reader:
         await until(lambda: reader.attached)
@@ -115,7 +115,7 @@ async def test_everything_is_written_late(server: EventHubsServer) -> None:
 
 
 async def test_throttled_to_a_rate(server: EventHubsServer, clock: Clock) -> None:
-    """One second's worth goes through at once, then as much as the time that passes allows."""
+    """One second's worth is accepted at once, then more at the given rate."""
     await ask(server, "throttle", hub=HUB, seconds=60, eventsPerSecond=10)
     async with producer(server) as client:
         for _ in range(2):
@@ -136,9 +136,9 @@ async def test_throttled_to_a_rate(server: EventHubsServer, clock: Clock) -> Non
 async def test_receivers_are_slowed_down_without_an_error(
     server: EventHubsServer, clock: Clock
 ) -> None:
-    """Each gets a second's worth, then what the time that passes allows, in order, and all of it.
+    """Each receiver gets a second's worth of events, then more at the given rate, in order.
 
-    Other hubs' receivers, and publishers, do not notice.
+    Publishers and the receivers of other hubs are not affected.
     """
     server.namespace.create(HubConfig("other", 1))
     async with Reader(server, owner_level=0) as slow, Reader(server, "1") as also:
@@ -166,9 +166,7 @@ async def test_receivers_are_slowed_down_without_an_error(
         assert slow.attached
 
 
-async def test_receivers_that_get_nothing_for_a_while(
-    server: EventHubsServer, clock: Clock
-) -> None:
+async def test_rate_0_stops_deliveries_for_a_time(server: EventHubsServer, clock: Clock) -> None:
     async with Reader(server) as reader:
         await until(lambda: reader.attached)
         server.faults.slow_down(HUB, 60)
@@ -183,8 +181,8 @@ async def test_receivers_that_get_nothing_for_a_while(
         assert bodies(await reader.receive(1)) == [b"a"]
 
 
-async def test_a_lost_acknowledgement_doubles_what_was_sent(server: EventHubsServer) -> None:
-    """The events are there, the producer cannot know, and its retry puts them there again."""
+async def test_a_lost_acknowledgement_doubles_the_events(server: EventHubsServer) -> None:
+    """The producer retries a stored but unacknowledged batch, so that the events are doubled."""
     async with producer(server, retry_total=3, retry_backoff_factor=0.01) as client:
         await client.send_event(EventData(b"0"), partition_id="0")
         await ask(server, "lose-acknowledgements", hub=HUB, publications=1)
@@ -193,8 +191,10 @@ async def test_a_lost_acknowledgement_doubles_what_was_sent(server: EventHubsSer
     assert bodies(await receive(server, 6)) == [b"0", b"1", b"2", b"1", b"2", b"3"]
 
 
-async def test_a_stolen_partition(server: EventHubsServer, clock: Clock) -> None:
-    """Its owner is told as if another had come, and keeps out until the stealer has left."""
+async def test_a_stolen_partition_displaces_its_owner(
+    server: EventHubsServer, clock: Clock
+) -> None:
+    """The owner gets the error of a takeover, and is refused until the partition is released."""
     async with Reader(server, owner_level=4) as owner, Reader(server, "1", owner_level=4) as other:
         await until(lambda: owner.attached and other.attached)
         assert await ask(server, "steal", hub=HUB, partition=0, seconds=60) == {"displaced": 1}
@@ -217,14 +217,14 @@ async def test_a_stolen_partition(server: EventHubsServer, clock: Clock) -> None
         ("steal", {"hub": HUB}, 400, "partition is missing"),
         ("steal", {"hub": HUB, "partition": 7}, 404, "could not be found"),
         ("steal", {"hub": HUB, "partition": 0, "consumerGroup": "x"}, 404, "could not be found"),
-        ("delay", {"milliseconds": "x"}, 400, "milliseconds takes a number"),
-        ("delay", {"milliseconds": -1}, 400, "that is not negative"),
-        ("refuse", {"hub": HUB, "condition": 5}, 400, "condition takes an AMQP error condition"),
+        ("delay", {"milliseconds": "x"}, 400, "milliseconds must be a number"),
+        ("delay", {"milliseconds": -1}, 400, "a number of 0 or more, got -1"),
+        ("refuse", {"hub": HUB, "condition": 5}, 400, "condition must be an AMQP error condition"),
         ("refuse", {"hub": "nosuch"}, 404, "could not be found"),
-        ("lose-acknowledgements", {"hub": HUB, "publications": True}, 400, "takes a number"),
+        ("lose-acknowledgements", {"hub": HUB, "publications": True}, 400, "must be a number"),
     ],
 )
-async def test_a_fault_that_cannot_be_had(
+async def test_an_invalid_fault_request_is_refused(
     server: EventHubsServer, fault: str, options: dict[str, Any], status: int, message: str
 ) -> None:
     async with httpx.AsyncClient() as http:
@@ -241,7 +241,7 @@ def test_every_fault_is_in_the_documentation(server: EventHubsServer) -> None:
     }
 
 
-async def test_faults_of_a_hub_that_does_not_exist(server: EventHubsServer) -> None:
+async def test_faults_of_a_missing_hub_are_not_found(server: EventHubsServer) -> None:
     for fault in (
         lambda: server.faults.throttle("nosuch", 1),
         lambda: server.faults.lose_acknowledgements("nosuch"),

@@ -1,4 +1,4 @@
-"""Peers that send what no client sends: the endpoint outlives them, and so does everybody else."""
+"""Peers that send invalid input, which must not harm the endpoint or other clients."""
 
 from __future__ import annotations
 
@@ -55,17 +55,17 @@ BEGUN = b"\x00\x53\x11"
 
 @pytest.fixture(scope="module")
 def background() -> Iterator[BackgroundServer]:
-    """One for all examples."""
+    """Provide one endpoint for all examples."""
     with BackgroundServer(EventHubsServer(hub(2))) as background:
         yield background
 
 
 def talk(port: int, data: bytes) -> bytes:
-    """Begin a session and send bytes; return all that comes until the endpoint hangs up."""
+    """Begin a session, send bytes, and return all output until the endpoint closes."""
     with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
         connection.sendall(BEGINNING)
         answer = b""
-        while BEGUN not in answer:  # before that no window is open
+        while BEGUN not in answer:  # the session window opens with the begin
             answer += connection.recv(65536)
         connection.sendall(data)
         try:
@@ -77,7 +77,7 @@ def talk(port: int, data: bytes) -> bytes:
 
 
 def frames_of(answer: bytes) -> Iterator[bytes]:
-    """The frames of an answer; it must be whole frames and nothing else."""
+    """Yield the frames of an answer, which must consist of complete frames."""
     assert answer.startswith(AMQP_HEADER)
     position = 8
     while position < len(answer):
@@ -88,7 +88,7 @@ def frames_of(answer: bytes) -> Iterator[bytes]:
 
 
 def close_condition(answer: bytes) -> str | None:
-    """The condition with which a connection was closed; it must have been closed, once, at last."""
+    """Return the condition of the close frame, which must be the only and last close."""
     performatives = [found[8:] for found in frames_of(answer) if len(found) > 8]
     kinds = [performative[2] for performative in performatives]
     assert kinds.count(CLOSE) == 1
@@ -108,7 +108,7 @@ def test_any_frames_end_in_a_close(
     links: bytes,
     frames: list[bytes],
 ) -> None:
-    """Whatever a peer sends, it is told why it is hung up on, in AMQP; nothing is left of it."""
+    """Each peer gets an AMQP close with a condition, and its connection is removed."""
     server = background.server
     caplog.clear()
     with caplog.at_level(logging.WARNING):
@@ -117,12 +117,12 @@ def test_any_frames_end_in_a_close(
         assert condition != "amqp:internal-error"
         assert condition is None or condition.startswith("amqp:"), condition
         server_side = background.call(lambda: set(server._service.connections))
-        assert len(server_side) <= 1  # that socket may not have been told yet
+        assert len(server_side) <= 1  # the loop may not have reported the lost socket yet
     assert [record for record in caplog.records if record.levelno > logging.WARNING] == []
 
 
-def test_after_all_that_the_endpoint_works(background: BackgroundServer) -> None:
-    """No link has been forgotten, and a well-behaved peer is served."""
+def test_the_endpoint_works_after_fuzzing(background: BackgroundServer) -> None:
+    """No link is left over, and a correct peer is served."""
     server = background.server
     answer = talk(server.port, PUBLISH + frame(transfer(0, 0, BODY)) + ENDING)
     assert close_condition(answer) is None
@@ -130,9 +130,9 @@ def test_after_all_that_the_endpoint_works(background: BackgroundServer) -> None
 
 
 async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsServer) -> None:
-    """Nothing more is taken in from it once the answers to it pile up; others go on.
+    """The endpoint stops reading from a peer with too many unread answers; others are served.
 
-    An answer repeats the request's long id, so that few of them fill the sockets between them.
+    An answer repeats the request's long id, so that few answers fill the socket buffers.
     """
     request = Message(id="x" * 10_000).encode()
     asks = frame(attach(0, "$management")) + frame(attach(1, "$management", receives=True))
@@ -150,15 +150,15 @@ async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsS
         assert isinstance(connection, ClientConnection)
         await until(lambda: len(connection.endpoints.links) == 2)
 
-        async def ask_on() -> None:
+        async def send_requests() -> None:
             for number in range(5_000):
                 await loop.sock_sendall(peer, frame(transfer(0, number, request)))
 
-        asking = asyncio.create_task(ask_on())
+        asking = asyncio.create_task(send_requests())
         transport = connection._socket
         assert transport is not None
         await until(lambda: not transport.is_reading() or asking.done())
-        assert not asking.done(), "all was taken in"
+        assert not asking.done(), "the endpoint has read all requests"
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         assert connection._paused
@@ -175,7 +175,7 @@ async def test_a_peer_that_never_reads_cannot_fill_the_memory(server: EventHubsS
 
 
 async def test_links_are_counted(server: EventHubsServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also those that were refused: a peer that opens ever more of them is hung up on."""
+    """Refused links also count; a connection with too many links is closed."""
     monkeypatch.setattr(endpoints, "MAX_LINKS", 20)
     allowed = b"".join(frame(attach(n, "nosuch" if n % 2 else HUB)) for n in range(20))
     answer = await asyncio.to_thread(talk, server.port, allowed + ENDING)
@@ -188,7 +188,7 @@ async def test_links_are_counted(server: EventHubsServer, monkeypatch: pytest.Mo
 async def test_unfinished_transfers_are_limited(
     server: EventHubsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Many links, each with the beginning of a large delivery: not more than fits."""
+    """The limit counts the unfinished deliveries of all links of a connection."""
     monkeypatch.setattr(endpoints, "MAX_UNFINISHED_BYTES", 100_000)
     parts = b"".join(
         frame(attach(n, HUB)) + frame(transfer(n, n, b"x" * 30_000, more=True)) for n in range(3)

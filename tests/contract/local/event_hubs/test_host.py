@@ -1,4 +1,4 @@
-"""What the Functions host takes for granted of the SDK, which promises none of it."""
+"""The internals of the SDK on which the Functions host relies."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def consumer(connection: str, hub: str = HUB) -> ConsumerClient:
 
 
 async def ignore(*arguments: Any) -> None:
-    """A callback."""
+    """Ignore an event; this is a callback."""
 
 
 OVERRIDDEN = [
@@ -54,11 +54,12 @@ OVERRIDDEN = [
 def test_the_sdk_still_has_what_the_host_overrides(
     sdk: type, ours: type, name: str, parameters: list[str]
 ) -> None:
-    """Without it the host would go on, with events in the SDK's own form or handed out twice."""
+    """If an override has no effect, the host gets events in the wrong form or twice."""
     there = vars(sdk).get(name)
-    told = f"azure-eventhub {version}: not what {ours.__module__} overrides: {sdk.__name__}.{name}"
-    assert there is not None, f"{told}: it is gone"
-    assert list(inspect.signature(there).parameters) == parameters, told
+    member = f"{sdk.__name__}.{name}, which {ours.__module__} overrides,"
+    assert there is not None, f"azure-eventhub {version}: {member} is missing"
+    found = list(inspect.signature(there).parameters)
+    assert found == parameters, f"azure-eventhub {version}: {member} has other parameters"
     assert issubclass(ours, sdk)
 
 
@@ -80,7 +81,7 @@ async def test_the_sdk_still_keeps_its_state_where_the_host_looks(server: EventH
 
 
 async def test_events_come_as_they_were_received_and_once(server: EventHubsServer) -> None:
-    """Through a lost link, behind which the client goes on after the last event handed out."""
+    """After a lost link the client continues after the last delivered event."""
     append(server, [b"0", b"1", b"2"])
     async with Reader(server, client=consumer(server.connection_string)) as reader:
         events: Any = await reader.receive(3)
@@ -97,7 +98,7 @@ async def test_events_come_as_they_were_received_and_once(server: EventHubsServe
 
 
 @pytest.mark.parametrize(
-    ("connection", "hub", "told"),
+    ("connection", "hub", "explanation"),
     [
         ("{good}", "nosuch", "there is no event hub 'nosuch': "),
         ("{port}", HUB, "127.0.0.1:1 cannot be reached (see Endpoint in the connection): "),
@@ -105,9 +106,9 @@ async def test_events_come_as_they_were_received_and_once(server: EventHubsServe
     ],
 )
 async def test_the_sdks_errors_are_explained(
-    server: EventHubsServer, connection: str, hub: str, told: str
+    server: EventHubsServer, connection: str, hub: str, explanation: str
 ) -> None:
-    """By the SDK's words, which another version may choose anew."""
+    """The explanation depends on the SDK's error texts, which another version may change."""
     good = server.connection_string
     connection = connection.format(
         good=good,
@@ -119,12 +120,12 @@ async def test_the_sdks_errors_are_explained(
             await client.get_partition_ids()
     source = EventHubsSource(connection, hub, "$Default", "")
     explained = source.explain(error.value)
-    assert explained.startswith(told)
+    assert explained.startswith(explanation)
     assert explained.endswith(str(error.value))
     assert "SharedAccessKey" not in explained + repr(source)
 
 
-async def test_an_error_that_says_all_stays_as_it_is(server: EventHubsServer) -> None:
+async def test_a_complete_error_is_not_changed(server: EventHubsServer) -> None:
     async with Reader(server, group="nosuch") as reader:
         error = await reader.failure()
     source = EventHubsSource(server.connection_string, HUB, "nosuch", "")

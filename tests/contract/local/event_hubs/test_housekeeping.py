@@ -1,4 +1,4 @@
-"""What ends by itself, and what begins when it is first asked for."""
+"""Timeouts of the endpoint, and hubs that are created on first use."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from tests.support.event_hubs.frames import BEGINNING
 
 @pytest.fixture
 def clock() -> Clock:
-    """Begins now: the SDK's tokens are good for an hour of real time."""
+    """Provide a clock that starts at the real time, in which the SDK's tokens expire."""
     clock = Clock()
     clock.now = time.time()
     return clock
 
 
-async def test_a_token_that_expires_takes_its_links_along(clock: Clock) -> None:
-    """And nothing can be opened with it any more."""
+async def test_an_expired_token_detaches_its_links(clock: Clock) -> None:
+    """New links with an expired token are refused."""
     async with (
         EventHubsServer(hub(2), keys={"root": "c2VjcmV0"}, now=clock) as server,
         Reader(server) as reader,
@@ -61,7 +61,7 @@ async def test_a_token_that_expires_takes_its_links_along(clock: Clock) -> None:
 
 
 def test_a_bad_token_is_refused_as_the_service_does() -> None:
-    """Status 401 with the condition `com.microsoft:auth-failed`."""
+    """The reply has status 401 and the condition `com.microsoft:auth-failed`."""
     with BackgroundServer(EventHubsServer(hub(1), keys={"root": "c2VjcmV0"})) as background:
         connection = BlockingConnection(
             f"127.0.0.1:{background.server.port}", allowed_mechs="ANONYMOUS", timeout=PATIENCE
@@ -83,8 +83,8 @@ def test_a_bad_token_is_refused_as_the_service_does() -> None:
     )
 
 
-async def test_a_publisher_that_does_not_publish_is_detached(clock: Clock) -> None:
-    """After half an hour, in the service's words; receivers may wait as long as they like."""
+async def test_an_idle_publisher_is_detached(clock: Clock) -> None:
+    """A publisher is detached after half an hour with the service's text; receivers are not."""
     async with (
         EventHubsServer(hub(2), now=clock) as server,
         producer(server, retry_total=1) as client,
@@ -127,7 +127,7 @@ async def test_a_connection_without_links_is_closed(clock: Clock) -> None:
         assert bodies(await reader.receive(1)) == [b"a"]
 
 
-async def test_retention_goes_on_without_traffic(clock: Clock) -> None:
+async def test_retention_removes_events_without_traffic(clock: Clock) -> None:
     async with EventHubsServer(
         hub(1), retention=Retention(max_age_seconds=60), now=clock
     ) as server:
@@ -137,10 +137,10 @@ async def test_retention_goes_on_without_traffic(clock: Clock) -> None:
         assert len(server.namespace.hub(HUB).partitions[0]) == 0
 
 
-async def test_housekeeping_outlives_a_failure(
+async def test_housekeeping_continues_after_a_failure(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What failed is in the log, and what else was due is done."""
+    """The failure is logged, and the other due work is done."""
     monkeypatch.setattr(module_of_server, "HOUSEKEEPING_SECONDS", 0.001)
     done: list[int] = []
     async with EventHubsServer(hub(1)) as server:
@@ -152,7 +152,7 @@ async def test_housekeeping_outlives_a_failure(
 
 
 async def test_hubs_and_groups_are_created_when_first_used() -> None:
-    """If so configured; a name that no hub may have is still not found."""
+    """Only if configured; an invalid hub name is still not found."""
     async with EventHubsServer(NamespaceConfig((), create_partitions=3)) as server:
         async with producer(server, eventhub_name="fresh") as client:
             assert await client.get_partition_ids() == ["0", "1", "2"]
@@ -169,7 +169,7 @@ async def test_hubs_and_groups_are_created_when_first_used() -> None:
         assert [found.name for found in server.namespace] == ["fresh", HUB]
 
 
-async def test_not_more_than_so_many_are_created(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_created_hubs_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(namespace, "MAX_HUBS", 1)
     monkeypatch.setattr(namespace, "MAX_GROUPS", 1)
     async with EventHubsServer(NamespaceConfig((), create_partitions=1)) as server:
@@ -181,12 +181,12 @@ async def test_not_more_than_so_many_are_created(monkeypatch: pytest.MonkeyPatch
                 await client.send_event(EventData(b"x"))
 
 
-def test_the_command_line_asks_for_it() -> None:
+def test_the_command_line_enables_creation() -> None:
     server = build_server(parse_arguments(["--create", "5"]), {})
     assert len(server.namespace.open("fresh").partitions) == 5
     both = build_server(parse_arguments(["--create", "5", "--hub", "mine"]), {})
     assert [len(found.partitions) for found in both.namespace] == [4]
-    with pytest.raises(ValueError, match="created on first use: takes 0 to 1024, got -1"):
+    with pytest.raises(ValueError, match="created on first use must be 0 to 1024, got -1"):
         build_server(parse_arguments(["--create", "-1"]), {})
     with pytest.raises(ValueError, match="No such file"):
         build_server(parse_arguments(["--hub", "a", "--tls", "/nonexistent.pem"]), {})

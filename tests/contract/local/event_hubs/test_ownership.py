@@ -1,4 +1,4 @@
-"""Owner levels and the five-receiver limit, as stock clients meet them."""
+"""Owner levels and the limit of five receivers, with stock clients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.support.event_hubs.client_helpers import HUB, Reader, append, bodies,
 
 
 async def test_a_higher_owner_level_takes_over(server: EventHubsServer) -> None:
-    """The old owner is told `link:stolen`; the new one goes on."""
+    """The old owner gets `link:stolen`; the new owner receives events."""
     append(server, [b"a"])
     async with Reader(server, owner_level=1) as first:
         await first.receive(1)
@@ -26,7 +26,7 @@ async def test_a_higher_owner_level_takes_over(server: EventHubsServer) -> None:
 
 
 async def test_an_equal_owner_level_takes_over(server: EventHubsServer) -> None:
-    """That is how a restarted host gets its partitions back."""
+    """A restarted host gets its partitions back in this way."""
     async with Reader(server, owner_level=0) as first:
         await until(lambda: first.attached)
         async with Reader(server, owner_level=0) as second:
@@ -36,7 +36,7 @@ async def test_an_equal_owner_level_takes_over(server: EventHubsServer) -> None:
 
 
 async def test_a_lower_owner_level_is_refused(server: EventHubsServer) -> None:
-    """The owner does not notice."""
+    """The owner is not affected."""
     async with Reader(server, owner_level=5) as owner:
         await until(lambda: owner.attached)
         async with Reader(server, owner_level=4) as lower:
@@ -68,7 +68,7 @@ async def test_an_owner_detaches_all_receivers_without_a_level(server: EventHubs
             assert bodies(await owner.receive(1)) == [b"a"]
 
 
-async def test_when_the_owner_has_left_its_level_is_forgotten(server: EventHubsServer) -> None:
+async def test_the_level_of_a_closed_owner_does_not_count(server: EventHubsServer) -> None:
     append(server, [b"a"])
     async with Reader(server, owner_level=9) as owner:
         await owner.receive(1)
@@ -77,7 +77,7 @@ async def test_when_the_owner_has_left_its_level_is_forgotten(server: EventHubsS
 
 
 async def test_the_sixth_receiver_is_refused_and_the_five_stay(server: EventHubsServer) -> None:
-    """Others, of another partition or group, are not counted."""
+    """Receivers of another partition or group do not count."""
     async with AsyncExitStack() as stack:
         others = [Reader(server, "1"), Reader(server, "0", "other")]
         five = [Reader(server) for _ in range(5)]
@@ -95,7 +95,7 @@ async def test_the_sixth_receiver_is_refused_and_the_five_stay(server: EventHubs
 
 
 async def test_a_receiver_that_vanishes_makes_room(server: EventHubsServer) -> None:
-    """A connection that is cut frees its receivers' places at once."""
+    """A cut connection frees the places of its receivers at once."""
     async with Reader(server, owner_level=3) as lost:
         await until(lambda: lost.attached)
         server.faults.drop_connections(HUB)

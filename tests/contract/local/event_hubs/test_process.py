@@ -1,4 +1,4 @@
-"""The endpoint as a process: command line, control port, signals."""
+"""The endpoint process: command line, control port, signals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ COMMAND = (sys.executable, "-m", "local.event_hubs")
 
 @contextmanager
 def endpoint(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A running endpoint and its AMQP port."""
+    """Run an endpoint; yield the process and its AMQP port."""
     process = subprocess.Popen(
         [*COMMAND, "--port", "0", *arguments],
         cwd=ROOT,
@@ -61,8 +61,10 @@ def producer(port: int, key: str = "a2V5") -> EventHubProducerClient:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serves_a_config_file_until_told_to_stop(tmp_path: Path, number: signal.Signals) -> None:
-    """One line says it is ready; a signal ends it cleanly, with a client connected."""
+def test_the_process_serves_a_config_file_until_a_signal(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    """The process prints one line when ready; a signal ends the process despite open clients."""
     entity = {"Name": HUB, "PartitionCount": 3, "ConsumerGroups": []}
     config = {"UserConfig": {"NamespaceConfig": [{"Type": "EventHub", "Entities": [entity]}]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
@@ -78,7 +80,7 @@ def test_serves_a_config_file_until_told_to_stop(tmp_path: Path, number: signal.
 
 
 def test_a_taken_port_is_a_clear_error() -> None:
-    """Exit code 1 and one line, for either port."""
+    """The process prints one line and exits with 1, for either port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         for arguments in (("--port", port), ("--port", "0", "--control-port", port)):
@@ -103,7 +105,7 @@ def test_a_taken_port_is_a_clear_error() -> None:
         ((), "give either --config or --hub"),
         (("--config", "/nonexistent.json"), "No such file"),
         (("--hub", "a/b"), "event hub name 'a/b'"),
-        (("--hub", "a", "--partitions", "0"), "takes 1 to 1024, got 0"),
+        (("--hub", "a", "--partitions", "0"), "must be 1 to 1024, got 0"),
         (("--hub", "a", "--retention-count", "0"), "max_events must be greater than 0, got 0"),
         (("--hub", "a", "--key", "novalue"), "NAME=VALUE"),
     ],
@@ -119,7 +121,7 @@ def test_bad_arguments_are_clear_errors(
 
 
 def test_a_key_may_come_from_the_environment() -> None:
-    """Where it is in no list of processes."""
+    """A key in the environment is not visible in the process list."""
     with endpoint("--hub", HUB, EVENT_HUBS_KEY="root=cmlnaHQ=") as (_, port):
         with producer(port, "cmlnaHQ=") as client:
             client.send_event(EventData(b"x"))
@@ -128,7 +130,7 @@ def test_a_key_may_come_from_the_environment() -> None:
 
 
 def test_the_control_port() -> None:
-    """Health, hubs, creating and deleting, faults, and errors that say what was wrong."""
+    """The port serves health, hubs and faults, and returns errors that name the wrong field."""
     control = free_port()
     with (
         endpoint("--hub", HUB, "--partitions", "2", "--control-port", str(control)) as (_, port),
@@ -167,11 +169,11 @@ def test_the_control_port() -> None:
             assert len(client.get_partition_ids()) == 7
 
         bad: list[tuple[str, str, Any, str]] = [
-            ("PUT", "/hubs/x", {"partitionCount": "y"}, "partitionCount takes a number"),
-            ("PUT", "/hubs/x", {"partitionCount": 0}, "takes 1 to 1024"),
-            ("PUT", "/hubs/x", {"consumerGroups": "g"}, "consumerGroups takes a list"),
-            ("PUT", "/hubs/x", [], "takes an object"),
-            ("POST", "/faults/throttle", {"hub": HUB, "seconds": "z"}, "seconds takes a number"),
+            ("PUT", "/hubs/x", {"partitionCount": "y"}, "partitionCount must be a number"),
+            ("PUT", "/hubs/x", {"partitionCount": 0}, "must be 1 to 1024"),
+            ("PUT", "/hubs/x", {"consumerGroups": "g"}, "consumerGroups must be a list"),
+            ("PUT", "/hubs/x", [], "must be a JSON object"),
+            ("POST", "/faults/throttle", {"hub": HUB, "seconds": "z"}, "seconds must be a number"),
         ]
         for method, path, body, message in bad:
             answer = http.request(method, path, json=body)

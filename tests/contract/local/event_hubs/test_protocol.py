@@ -1,4 +1,4 @@
-"""The wire below the SDK: another client, garbage, silence, and damaged conversations."""
+"""The wire protocol: another client, garbage, silent peers, and damaged conversations."""
 
 from __future__ import annotations
 
@@ -72,15 +72,15 @@ async def still_works(server: EventHubsServer) -> None:
 async def test_garbage_closes_the_connection_and_nothing_else(
     server: EventHubsServer, garbage: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The peer is hung up on; the endpoint neither stops nor complains."""
+    """The endpoint closes the connection, logs no error and continues."""
     with caplog.at_level(logging.WARNING):
         await exchange(server, garbage)
         await until(lambda: not server._service.connections)
     assert caplog.records == []
 
 
-async def test_a_framing_error_is_told(server: EventHubsServer) -> None:
-    """After a valid open the peer gets a close with the reason, in full-length fields."""
+async def test_a_framing_error_is_reported(server: EventHubsServer) -> None:
+    """After a valid open the peer gets a close with the error and all fields."""
     answer = await exchange(server, AMQP_HEADER + open_frame() + b"garbage!" * 4)
     assert answer.startswith(AMQP_HEADER)
     close = answer[answer.rindex(b"\x00\x53\x18") :]
@@ -89,8 +89,8 @@ async def test_a_framing_error_is_told(server: EventHubsServer) -> None:
     assert len(fields[0]) == 3
 
 
-async def test_half_a_handshake_that_hangs_up(server: EventHubsServer) -> None:
-    """A peer may leave at any byte of a conversation."""
+async def test_a_peer_may_close_during_the_handshake(server: EventHubsServer) -> None:
+    """A peer may close the connection after any byte."""
     talk = AMQP_HEADER + open_frame()
     for length in range(len(talk)):
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
@@ -102,7 +102,7 @@ async def test_half_a_handshake_that_hangs_up(server: EventHubsServer) -> None:
 
 
 async def test_a_peer_that_wants_heartbeats_gets_them(server: EventHubsServer) -> None:
-    """Empty frames come while there is nothing to say, so that the peer does not hang up."""
+    """The endpoint sends empty frames within the peer's idle timeout."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(AMQP_HEADER + open_frame(idle_timeout_ms=200))
     async with asyncio.timeout(PATIENCE):
@@ -116,7 +116,7 @@ async def test_a_peer_that_wants_heartbeats_gets_them(server: EventHubsServer) -
 
 
 async def test_a_silent_peer_is_dropped() -> None:
-    """Whoever does not keep the announced silence is taken for dead, and his place is free."""
+    """A peer that exceeds the idle timeout is dropped, which frees its receivers' places."""
     async with EventHubsServer(hub(2), idle_timeout_seconds=0.1) as server:
         answer = await exchange(server, AMQP_HEADER + open_frame())
         assert b"amqp:resource-limit-exceeded" in answer
@@ -125,7 +125,7 @@ async def test_a_silent_peer_is_dropped() -> None:
 
 @contextlib.asynccontextmanager
 async def stopped_reading(server: EventHubsServer) -> AsyncIterator[ClientConnection]:
-    """The connection of a receiver that has stopped reading, as a paused process does."""
+    """Provide the connection of a receiver that has stopped reading, like a paused process."""
     loop = asyncio.get_running_loop()
     with socket.socket() as peer:
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
@@ -146,9 +146,9 @@ async def stopped_reading(server: EventHubsServer) -> AsyncIterator[ClientConnec
 async def test_a_silent_peer_that_does_not_read_is_dropped_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its place is free at once, and soon its socket is gone with all that it did not read."""
+    """The receiver's place is free at once; the socket and its unread data are dropped later."""
     monkeypatch.setattr(module_of_connection, "LINGER_SECONDS", 0.01)
-    # Long enough for the peer to be seen to have stopped reading, on a busy machine too.
+    # Long enough to detect on a busy machine that the peer has stopped reading.
     impatient = EventHubsServer(hub(1), idle_timeout_seconds=1)
     async with impatient as server, stopped_reading(server):
         await until(lambda: not server.namespace.hub(HUB).links)
@@ -166,7 +166,7 @@ async def test_closing_does_not_wait_for_a_peer_that_does_not_read(
 
 
 def test_a_strict_client_finds_padded_frames_correct() -> None:
-    """Proton's own client, a second implementation, sends, receives and is refused."""
+    """Proton's own client, a second implementation, can send, receive and be refused."""
     with BackgroundServer(EventHubsServer(hub(2))) as background:
         server = background.server
         connection = BlockingConnection(
@@ -192,7 +192,7 @@ def test_a_strict_client_finds_padded_frames_correct() -> None:
 
 
 def test_management_answers_a_foreign_client() -> None:
-    """Requests with a reply-to address, answered by correlation id; unknown operations get 400."""
+    """Replies go to the reply-to address with a correlation id; unknown operations get 400."""
     with BackgroundServer(EventHubsServer(hub(2))) as background:
         connection = BlockingConnection(
             f"127.0.0.1:{background.server.port}", allowed_mechs="ANONYMOUS", timeout=PATIENCE
@@ -223,7 +223,7 @@ def test_management_answers_a_foreign_client() -> None:
 
 
 async def test_a_closed_session_closes_its_receivers(server: EventHubsServer) -> None:
-    """The place of a receiver whose session or connection ended is free."""
+    """The end of a session or connection frees the places of its receivers."""
     async with Reader(server, owner_level=1) as reader:
         await until(lambda: reader.attached)
         await reader._consumer._handler._session.end()
@@ -231,7 +231,7 @@ async def test_a_closed_session_closes_its_receivers(server: EventHubsServer) ->
 
 
 async def recorded_conversations(server: EventHubsServer) -> list[bytes]:
-    """What a producer and a consumer send, connection by connection."""
+    """Return the bytes that a producer and a consumer send, per connection."""
     conversations: list[bytearray] = []
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -276,12 +276,12 @@ async def recorded_conversations(server: EventHubsServer) -> list[bytes]:
     return [bytes(conversation) for conversation in conversations]
 
 
-async def test_damaged_conversations_hurt_nobody_else(
+async def test_damaged_conversations_do_not_affect_other_clients(
     server: EventHubsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Recorded conversations with bytes flipped, cut, doubled or moved: the endpoint survives.
+    """The endpoint survives recorded conversations with changed, removed and doubled bytes.
 
-    A bystander with an open link goes on all the while.
+    Another client with an open link can send and receive during the test.
     """
     conversations = await recorded_conversations(server)
     assert len(conversations) >= 2

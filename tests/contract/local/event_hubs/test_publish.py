@@ -1,4 +1,4 @@
-"""What the stock clients publish arrives as it was sent, where it was sent, in order."""
+"""Publishing with the stock clients: content, partition and order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def counts(server: EventHubsServer) -> list[int]:
 
 
 async def test_a_batch_keeps_its_order_and_stays_together(server: EventHubsServer) -> None:
-    """All events of a batch, also without a key, go to one partition, in order."""
+    """All events of a batch go to one partition in order, also without a key."""
     await send(server, [b"%d" % n for n in range(100)])
     assert sorted(counts(server)) == [0, 0, 0, 100]
     partition = str(counts(server).index(100))
@@ -42,7 +42,7 @@ async def test_without_a_key_partitions_take_turns(server: EventHubsServer) -> N
 
 
 async def test_a_key_goes_to_the_partition_of_its_hash(server: EventHubsServer) -> None:
-    """Single events and batches of one key meet in one partition and keep the key."""
+    """Single events and batches with one key go to one partition and keep the key."""
     keys = ["k1", "Zürich", "鍵", "x" * 128, "ü" * 64]
     async with producer(server) as client:
         for key in keys:
@@ -69,13 +69,13 @@ async def test_a_key_of_129_characters_is_refused(server: EventHubsServer) -> No
     assert counts(server) == [0, 0, 0, 0]
 
 
-async def test_a_partition_id_is_obeyed(server: EventHubsServer) -> None:
+async def test_a_partition_id_selects_the_partition(server: EventHubsServer) -> None:
     await send(server, [b"a"], partition_id="3")
     assert counts(server) == [0, 0, 0, 1]
 
 
 async def test_any_body_survives(server: EventHubsServer) -> None:
-    """Empty, not UTF-8, or itself looking like AMQP: alone and in a batch it stays what it is."""
+    """Empty, non-UTF-8 and AMQP-like bodies stay unchanged, alone and in a batch."""
     content = [
         b"",
         b"\xff\xfe\x00",
@@ -92,7 +92,7 @@ async def test_any_body_survives(server: EventHubsServer) -> None:
 
 
 async def test_properties_of_all_kinds_survive(server: EventHubsServer) -> None:
-    """Application properties, message properties and header come back as they were."""
+    """Application properties, message properties and header are delivered unchanged."""
     event = EventData(b"x")
     event.properties = {"text": "ü", "number": 7, "flag": True, "none": None}
     event.properties["bytes"] = b"\xff"
@@ -133,8 +133,8 @@ async def test_publishers_cannot_forge_system_properties(server: EventHubsServer
     assert (received.sequence_number, received.offset) == (0, "0")
 
 
-async def test_one_megabyte_goes_through_and_not_a_byte_more(server: EventHubsServer) -> None:
-    """The size is announced to the client; what passes it regardless is refused by the link."""
+async def test_messages_up_to_one_megabyte_are_accepted(server: EventHubsServer) -> None:
+    """The link announces the maximum size to the client, and refuses larger messages."""
     async with producer(server) as client:
         batch = await client.create_batch(partition_id="0")
         assert batch.max_size_in_bytes == 1024 * 1024
@@ -149,7 +149,7 @@ async def test_one_megabyte_goes_through_and_not_a_byte_more(server: EventHubsSe
 
 
 async def test_an_acknowledged_event_has_been_appended(server: EventHubsServer) -> None:
-    """When `send` returns the event is in the log; there is no later."""
+    """The event is in the log when `send` returns."""
     async with producer(server) as client:
         for expected in range(1, 20):
             await client.send_event(EventData(b"x"), partition_id="0")
@@ -159,7 +159,7 @@ async def test_an_acknowledged_event_has_been_appended(server: EventHubsServer) 
 async def test_a_malformed_message_is_rejected_and_the_link_lives(
     server: EventHubsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bytes that are no AMQP message never enter the log, where they would stop every consumer."""
+    """Bytes that are not an AMQP message are not appended, because they would stop consumers."""
     async with producer(server) as client:
         await client.send_event(EventData(b"good"), partition_id="0")
         with monkeypatch.context() as patch:
@@ -174,7 +174,7 @@ async def test_a_malformed_message_is_rejected_and_the_link_lives(
 
 
 async def test_buffered_mode(server: EventHubsServer) -> None:
-    """The buffering producer spreads, flushes and reports through its callbacks."""
+    """The buffered producer uses all partitions, flushes, and calls its callbacks."""
     sent: list[str | None] = []
     failed: list[object] = []
 
@@ -210,7 +210,7 @@ def test_the_synchronous_producer(background: BackgroundServer) -> None:
 
 
 async def test_many_producers_at_once_lose_nothing(server: EventHubsServer) -> None:
-    """Batches of concurrent connections interleave whole, none is lost."""
+    """Batches of concurrent connections are stored complete, and no batch is split or lost."""
 
     async def produce(number: int) -> None:
         async with producer(server) as client:

@@ -1,4 +1,4 @@
-"""What the stock clients receive: from where they ask, all of it, in order, as credit allows."""
+"""Receiving with the stock clients: start position, completeness, order and credit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from tests.support.event_hubs.client_helpers import (
 
 
 async def test_events_carry_their_place_and_time() -> None:
-    """Sequence numbers, offsets and times rise; offsets are numbers in text."""
+    """Sequence numbers, offsets and times increase; offsets are numbers in text form."""
     clock = Clock()
     async with EventHubsServer(hub(), now=clock) as server:
         for seconds in range(3):
@@ -52,7 +52,7 @@ async def test_events_carry_their_place_and_time() -> None:
 
 
 async def test_every_start_position() -> None:
-    """Offset, sequence number and time, each with and without the event that is there."""
+    """A receiver can start at an offset, sequence number or time, inclusive or exclusive."""
     clock = Clock()
     async with EventHubsServer(hub(), now=clock) as server:
         for number in range(5):
@@ -87,7 +87,7 @@ async def test_latest_means_from_now_on(server: EventHubsServer) -> None:
 
 
 async def test_a_waiting_receiver_is_woken_by_each_append(server: EventHubsServer) -> None:
-    """Nothing polls: what is appended goes out in the same turn of the loop."""
+    """An appended event is sent without polling, in the same turn of the event loop."""
     async with Reader(server) as reader:
         await until(lambda: reader.attached)
         for number in range(20):
@@ -95,15 +95,15 @@ async def test_a_waiting_receiver_is_woken_by_each_append(server: EventHubsServe
             assert bodies(await reader.receive(1)) == [b"%d" % number]
 
 
-async def test_small_credit_bounds_what_is_under_way(server: EventHubsServer) -> None:
-    """With a prefetch of 3 all 50 come in order, and no receiver is sent more than it asked for."""
+async def test_small_credit_bounds_unread_deliveries(server: EventHubsServer) -> None:
+    """With a prefetch of 3 all 50 events arrive in order, and never more than the credit."""
     append(server, [b"%d" % number for number in range(50)])
     events = await receive(server, 50, prefetch=3)
     assert bodies(events) == [b"%d" % number for number in range(50)]
 
 
 async def test_a_receiver_that_stops_reading_costs_no_memory(server: EventHubsServer) -> None:
-    """A peer with much credit that does not read fills a bounded buffer, not the endpoint."""
+    """A peer that gives much credit but does not read fills only a bounded buffer."""
     async with Reader(server, prefetch=2000) as reader:
         await until(lambda: reader.attached)
         task = reader._task
@@ -121,14 +121,14 @@ async def test_a_receiver_that_stops_reading_costs_no_memory(server: EventHubsSe
 
 
 async def test_large_events_come_back_whole(server: EventHubsServer) -> None:
-    """Deliveries of many frames, of several sizes around the frame size, interleaved."""
+    """Interleaved deliveries of many frames, with sizes around the frame size, stay complete."""
     content = [bytes([n]) * size for n, size in enumerate((65_300, 65_536, 1_000_000, 1, 131_072))]
     append(server, content)
     assert bodies(await receive(server, len(content))) == content
 
 
 async def test_last_enqueued_properties_are_tracked_on_request(server: EventHubsServer) -> None:
-    """Each delivery tells how far the partition has come, header or not."""
+    """Each delivery includes the partition's last enqueued event, with or without a header."""
     append(server, [b"a", b"b", b"c"])
     await send(server, [b"k"], partition_key="key with a header")
     async with Reader(server, track_last_enqueued_event_properties=True) as reader:
@@ -153,7 +153,7 @@ async def test_consumer_groups_read_independently() -> None:
 
 
 async def test_all_partitions_through_the_public_client(server: EventHubsServer) -> None:
-    """`receive` without a partition id reads them all over one connection, each in order."""
+    """`receive` without a partition id receives each partition in order over one connection."""
     async with producer(server) as client:
         for round_number in range(10):
             for key in ("a", "b", "c", "d", "e"):
@@ -178,7 +178,7 @@ async def test_all_partitions_through_the_public_client(server: EventHubsServer)
 
 
 async def test_receivers_that_catch_up_take_turns(server: EventHubsServer) -> None:
-    """In one turn of the loop a receiver is sent a bounded part of what it has credit for."""
+    """One turn of the event loop sends a bounded number of events to a receiver."""
     for partition in range(4):
         append(server, [b"%d" % n for n in range(3000)], partition)
     reading = [
@@ -199,7 +199,7 @@ async def test_receivers_that_catch_up_take_turns(server: EventHubsServer) -> No
 
 
 async def test_retention_moves_the_beginning() -> None:
-    """What is over the limit is forgotten, oldest first; a receiver starts with what is left."""
+    """The oldest events over the limit are removed; a receiver starts at the oldest kept event."""
     async with EventHubsServer(hub(), retention=Retention(max_events=10)) as server:
         for number in range(5):
             append(server, [b"%d" % (number * 5 + n) for n in range(5)])
@@ -210,7 +210,7 @@ async def test_retention_moves_the_beginning() -> None:
         assert bodies(await receive(server, 10)) == [b"%d" % n for n in range(15, 25)]
 
 
-async def test_old_events_go() -> None:
+async def test_old_events_are_removed() -> None:
     clock = Clock()
     async with EventHubsServer(hub(), retention=Retention(max_age_seconds=60), now=clock) as server:
         append(server, [b"old"])
@@ -238,7 +238,7 @@ async def test_properties(server: EventHubsServer) -> None:
 
 
 def test_the_synchronous_consumer() -> None:
-    """The threaded client receives everything of all partitions and closes."""
+    """The synchronous client receives all events of all partitions and closes."""
     with BackgroundServer(EventHubsServer(hub())) as background:
         server = background.server
         background.call(lambda: append(server, [b"%d" % n for n in range(30)], 1))

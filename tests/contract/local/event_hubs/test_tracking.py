@@ -1,4 +1,4 @@
-"""Every error's text ends as the service's does, so that what reads those texts meets the same."""
+"""Tracking ids at the end of error texts, in the service's format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def server() -> AsyncIterator[EventHubsServer]:
 
 
 def tracking_id(text: object, tracker: str) -> str:
-    """The id in a text, which may say it twice, but always the same, with what it is about."""
+    """Return the only tracking id in a text, and check its system tracker and timestamp."""
     (found,) = set(re.findall(r"TrackingId:([0-9a-f-]{36}_G0), SystemTracker:(\S+), ", str(text)))
     assert found[1] == tracker
     assert "Timestamp:2027-01-15T08:00:00" in str(text)
@@ -40,7 +40,7 @@ def tracking_id(text: object, tracker: str) -> str:
 async def test_refused_and_detached_receivers(
     server: EventHubsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By its id a refusal is found in the endpoint's log."""
+    """The endpoint logs a refusal with the tracking id."""
     caplog.set_level(logging.INFO, "local.event_hubs")
     async with Reader(server, "7") as reader:
         refused = tracking_id(await reader.failure(), "emulatorNs1:eventhub:events~7|$default")

@@ -1,4 +1,4 @@
-"""Configuration, addresses, tokens and the SASL handshake: what they take and what they refuse."""
+"""Valid and invalid configuration, addresses, tokens and SASL handshakes."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def document(*entities: dict[str, Any]) -> dict[str, Any]:
     return {"UserConfig": {"NamespaceConfig": [namespace], "LoggingConfig": {"Type": "File"}}}
 
 
-def test_the_emulators_form(tmp_path: Path) -> None:
-    """Counts may be text, as in Microsoft's own example."""
+def test_the_emulators_format_is_read(tmp_path: Path) -> None:
+    """Partition counts may be text, as in Microsoft's example."""
     path = tmp_path / "config.json"
     path.write_text(
         json.dumps(
@@ -46,30 +46,33 @@ def test_the_emulators_form(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([], "config: takes an object"),
-        ({}, "config: UserConfig is missing"),
-        ({"UserConfig": {"NamespaceConfig": {}}}, "UserConfig.NamespaceConfig: takes a list"),
-        ({"UserConfig": {"NamespaceConfig": []}}, "takes one, got 0"),
-        (document({"PartitionCount": 1}), "Entities[0]: Name is missing"),
-        (document({"Name": "a", "PartitionCount": "x"}), "takes a whole number, got 'x'"),
-        (document({"Name": "a", "PartitionCount": 0}), "takes 1 to 1024, got 0"),
+        ([], "config must be an object"),
+        ({}, "UserConfig is missing in config"),
+        ({"UserConfig": {"NamespaceConfig": {}}}, "UserConfig.NamespaceConfig must be a list"),
+        ({"UserConfig": {"NamespaceConfig": []}}, "must list one namespace, got 0"),
+        (
+            document({"PartitionCount": 1}),
+            "Name is missing in UserConfig.NamespaceConfig[0].Entities[0]",
+        ),
+        (document({"Name": "a", "PartitionCount": "x"}), "must be a whole number, got 'x'"),
+        (document({"Name": "a", "PartitionCount": 0}), "must be 1 to 1024, got 0"),
         (document({"Name": "a/b"}), "event hub name 'a/b'"),
         (document({"Name": "a"}, {"Name": "A"}), "configured twice"),
-        (document({"Name": "a", "ConsumerGroups": "cg"}), "ConsumerGroups: takes a list"),
-        (document({"Name": "a", "ConsumerGroups": [{"Name": "?"}]}), "consumer group '?'"),
-        (document({"Name": "a", "ConsumerGroups": ["cg"]}), "ConsumerGroups[0]: takes an object"),
+        (document({"Name": "a", "ConsumerGroups": "cg"}), "ConsumerGroups must be a list"),
+        (document({"Name": "a", "ConsumerGroups": [{"Name": "?"}]}), "consumer group name '?'"),
+        (document({"Name": "a", "ConsumerGroups": ["cg"]}), "ConsumerGroups[0] must be an object"),
     ],
 )
-def test_bad_configuration_says_what_is_wrong(content: object, message: str) -> None:
+def test_invalid_configuration_is_refused_with_the_reason(content: object, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         NamespaceConfig.from_document(content)
 
 
-def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+def test_missing_and_malformed_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         NamespaceConfig.from_file(tmp_path / "missing.json")
     (tmp_path / "bad.json").write_text("{")
-    with pytest.raises(ConfigError, match="is no JSON"):
+    with pytest.raises(ConfigError, match="is not JSON"):
         NamespaceConfig.from_file(tmp_path / "bad.json")
 
 
@@ -89,7 +92,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         ("events/$management", Address("$management")),
     ],
 )
-def test_addresses(text: str, expected: Address) -> None:
+def test_addresses_are_parsed(text: str, expected: Address) -> None:
     assert parse_address(text) == expected
 
 
@@ -112,7 +115,7 @@ def test_other_addresses_are_not_found(text: str | None) -> None:
 
 
 @given(st.text(max_size=60))
-def test_no_address_is_worse_than_not_found(text: str) -> None:
+def test_any_text_is_an_address_or_not_found(text: str) -> None:
     try:
         parse_address(text)
     except AmqpError as error:
@@ -123,7 +126,7 @@ KEYS = {"root": "c2VjcmV0"}
 
 
 def sas(resource: str, name: str, key: str, expiry: int) -> str:
-    """A token as the Python SDK makes it."""
+    """Return a token that is signed by the Python SDK."""
     return str(generate_sas_token(resource, name, key, expiry))  # type: ignore[no-untyped-call]
 
 
@@ -144,8 +147,8 @@ def test_a_signed_token_covers_its_hub_until_it_expires() -> None:
         (sas("sb://h/e", "other", KEYS["root"], 2000), "key name"),
         (sas("sb://h/e", "root", KEYS["root"], 1000), "expired"),
         ("SharedAccessSignature sr=x&sig=y", "sr, sig, se and skn"),
-        ("Bearer abc", "shared access signature is needed"),
-        ("", "shared access signature is needed"),
+        ("Bearer abc", "must be a shared access signature"),
+        ("", "must be a shared access signature"),
     ],
 )
 def test_other_tokens_are_refused(token: str, reason: str) -> None:
@@ -153,8 +156,8 @@ def test_other_tokens_are_refused(token: str, reason: str) -> None:
         check_token(token, KEYS, 1000)
 
 
-def test_a_token_that_is_renewed_keeps_its_hub_open() -> None:
-    """As clients do for links that live longer than a token; what is over is forgotten."""
+def test_a_renewed_token_keeps_access_to_its_hub() -> None:
+    """Clients renew tokens for long-lived links; expired grants are removed."""
     now = [1000.0]
     authorization = Authorization(KEYS, lambda: now[0])
 
@@ -184,8 +187,8 @@ def sasl_init(mechanism: bytes) -> bytes:
 
 @pytest.mark.parametrize("mechanism", [b"ANONYMOUS", b"MSSBCBS"])
 @pytest.mark.parametrize("step", [1, 3, 1000])
-def test_sasl_lets_both_mechanisms_in(mechanism: bytes, step: int) -> None:
-    """In whatever pieces the handshake comes; what follows it is left for AMQP."""
+def test_sasl_accepts_both_mechanisms(mechanism: bytes, step: int) -> None:
+    """The handshake may be split at any byte; the bytes after the handshake are left for AMQP."""
     stream = SASL_HEADER + sasl_init(mechanism)
     server = SaslServer()
     answer = b""
@@ -225,7 +228,7 @@ def test_other_handshakes_are_framing_errors(data: bytes) -> None:
 
 
 @given(st.binary(max_size=80))
-def test_no_handshake_is_worse_than_a_framing_error(data: bytes) -> None:
+def test_any_handshake_is_accepted_or_a_framing_error(data: bytes) -> None:
     for prefix in (b"", SASL_HEADER, SASL_HEADER + b"\x00\x00\x00\x20\x02\x01\x00\x00"):
         try:
             SaslServer().feed(prefix + data)

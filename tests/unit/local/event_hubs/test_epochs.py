@@ -1,4 +1,4 @@
-"""The ownership rules, one by one."""
+"""The ownership rules of receivers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def plain(count: int) -> list[Receiver]:
 
 
 @pytest.mark.parametrize("count", range(MAX_RECEIVERS))
-def test_up_to_five_without_epoch(count: int) -> None:
+def test_up_to_five_receivers_without_epoch_are_admitted(count: int) -> None:
     assert admit(plain(count), Receiver("new")) == Admission()
 
 
-def test_the_sixth_without_epoch_is_refused() -> None:
+def test_the_sixth_receiver_without_epoch_is_refused() -> None:
     refusal = admit(plain(5), Receiver("new")).refusal
     assert refusal is not None
     assert refusal.condition == RESOURCE_LIMIT_EXCEEDED
@@ -44,14 +44,14 @@ def test_a_lower_epoch_is_refused() -> None:
     assert admission.displaced == ()
 
 
-def test_an_epoch_displaces_all_without() -> None:
+def test_an_epoch_displaces_all_receivers_without_epoch() -> None:
     present = plain(3)
     admission = admit(present, Receiver("new", 0))
     assert [receiver for receiver, _ in admission.displaced] == present
     assert all("without epoch" in error.description for _, error in admission.displaced)
 
 
-def test_without_an_epoch_an_epoch_refuses() -> None:
+def test_an_epoch_refuses_receivers_without_epoch() -> None:
     refusal = admit([Receiver("owner", 0)], Receiver("new")).refusal
     assert refusal is not None
     assert refusal.condition == LINK_STOLEN
@@ -59,8 +59,8 @@ def test_without_an_epoch_an_epoch_refuses() -> None:
 
 
 @given(st.lists(st.none() | st.integers(0, 5), max_size=60))
-def test_no_sequence_of_arrivals_breaks_the_rules(epochs: list[int | None]) -> None:
-    """There is one owner and nobody else, or there are at most five without an epoch."""
+def test_any_sequence_of_arrivals_follows_the_rules(epochs: list[int | None]) -> None:
+    """A partition has either one receiver with an epoch or up to five without an epoch."""
     present: list[Receiver] = []
     for number, epoch in enumerate(epochs):
         newcomer = Receiver(str(number), epoch)

@@ -1,4 +1,4 @@
-"""Frames are cut and padded right, wherever the stream happens to be cut."""
+"""Splitting and padding of frames from a stream that is split at any byte."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADER = b"AMQP\x00\x01\x00\x00"
 
 
 def frame(code: int, fields: list[bytes], payload: bytes = b"", *, wide: bool = False) -> bytes:
-    """A performative of encoded fields, in its short or long form."""
+    """Return a frame with a performative of encoded fields, in the short or long form."""
     content = b"".join(fields)
     if not fields and not wide:
         body = b"\x45"
@@ -53,7 +53,7 @@ FIELDS = st.sampled_from(
 def test_padding_adds_nulls_and_nothing_else(
     code: int, fields: list[bytes], payload: bytes, wide: bool
 ) -> None:
-    """The SDK's own parser finds every field of the standard, and the payload untouched."""
+    """The SDK's own parser finds every field of the standard and the unchanged payload."""
     fields = fields[: FIELD_COUNTS[code]]
     payload = payload if code == 0x14 else b""
     padded = pad_frame(frame(code, fields, payload, wide=wide))
@@ -72,14 +72,14 @@ def test_padding_adds_nulls_and_nothing_else(
 
 @pytest.mark.parametrize("code", [0x16, 0x17, 0x18])
 def test_errors_are_padded_too(code: int) -> None:
-    """A description without an info map is what Proton sends; the SDK reads all three."""
+    """Proton sends a condition and description without an info map; the SDK reads all three."""
     error = b"\x00\x53\x1d\xc0\x13\x02\xa3\x0eamqp:not-found\xa1\x00"
     leading = [b"\x43", b"\x41"] if code == 0x16 else []
     _, values = decode_frame(memoryview(pad_frame(frame(code, [*leading, error]))[8:]))
     assert values[-1] == [b"amqp:not-found", b"", None]
 
 
-def test_a_rejection_carries_a_whole_error() -> None:
+def test_a_rejection_contains_a_padded_error() -> None:
     error = b"\x00\x53\x1d\xc0\x05\x01\xa3\x02xy"
     state = b"\x00\x53\x25\xc0" + bytes((len(error) + 1, 1)) + error
     fields = [b"\x41", b"\x43", b"\x43", b"\x41", state]
@@ -87,7 +87,7 @@ def test_a_rejection_carries_a_whole_error() -> None:
     assert values[4] == {"rejected": [[b"xy", None, None]]}
 
 
-def test_frames_that_are_not_amqp_or_empty_stay() -> None:
+def test_empty_and_foreign_frames_are_not_changed() -> None:
     empty = b"\x00\x00\x00\x08\x02\x00\x00\x00"
     sasl = b"\x00\x00\x00\x0c\x02\x01\x00\x00\x00\x53\x44\x45"
     assert pad_frame(empty) == empty
@@ -95,10 +95,8 @@ def test_frames_that_are_not_amqp_or_empty_stay() -> None:
 
 
 @given(st.lists(st.binary(max_size=80), max_size=6), st.data())
-def test_it_does_not_matter_where_the_stream_is_cut(
-    payloads: list[bytes], data: st.DataObject
-) -> None:
-    """Padder and reader give the same for any chunks."""
+def test_the_stream_may_be_split_at_any_byte(payloads: list[bytes], data: st.DataObject) -> None:
+    """Padder and reader return the same frames for any chunks."""
     whole = [frame(0x14, [b"\x43", b"\x43"], payload) for payload in payloads]
     stream = HEADER + b"".join(whole)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
@@ -132,7 +130,7 @@ def _without_header(chunks: list[bytes]) -> list[bytes]:
         b"GET / HTTP/1.1\r\n",
     ],
 )
-def test_a_header_that_cannot_be_is_a_framing_error(data: bytes) -> None:
+def test_an_invalid_header_is_a_framing_error(data: bytes) -> None:
     with pytest.raises(AmqpError, match="framing-error"):
         list(FrameReader(1024).feed(data))
 
@@ -166,15 +164,15 @@ def test_a_continuation_has_no_message_format() -> None:
 @pytest.mark.parametrize(
     ("announced", "expected"), [(65536, 65504), (512, 512), (520, 512), (1 << 31, (1 << 31) - 32)]
 )
-def test_room_for_padding_is_kept_back(announced: int, expected: int) -> None:
-    """Proton is told a smaller frame size, so that padded frames keep within the peer's."""
+def test_room_for_padding_is_reserved(announced: int, expected: int) -> None:
+    """Proton gets a smaller frame size, so that padded frames do not exceed the peer's limit."""
     size = b"\x70" + struct.pack(">I", announced)
     open_frame = frame(0x10, [b"\xa1\x01c", b"\xa1\x01h", size, b"\x60\xff\xff"])
     patched = reserve_padding_room(read(open_frame))
     assert decode_frame(memoryview(patched[8:]))[1][2] == expected
 
 
-def test_an_open_without_a_frame_size_stays() -> None:
+def test_an_open_without_a_frame_size_is_not_changed() -> None:
     data = frame(0x10, [b"\xa1\x01c"])
     assert reserve_padding_room(read(data)) == data
     data = frame(0x10, [b"\xa1\x01c", b"\x40", b"\x40"])

@@ -1,4 +1,4 @@
-"""A partition's log, and what retention leaves of a hub."""
+"""A partition's log, start positions, and the retention of a hub."""
 
 from __future__ import annotations
 
@@ -43,22 +43,22 @@ def annotations_of(delivery: bytes) -> dict[str | bytes, Any]:
 
 
 def filled(count: int, *, first_ms: int = 100) -> PartitionLog:
-    """One event per ms."""
+    """Return a log with one event per ms."""
     log = PartitionLog(0)
     for number in range(count):
         log.append([event()], first_ms + number)
     return log
 
 
-def test_an_empty_log() -> None:
+def test_an_empty_log_has_no_positions() -> None:
     log = PartitionLog(0)
     assert (len(log), log.begin_sequence, log.last_sequence, log.last_offset) == (0, 0, -1, -1)
     assert log.oldest_enqueued_ms is None
     assert first_sequence(START, log) == first_sequence(LATEST, log) == 0
 
 
-def test_what_is_read_was_appended() -> None:
-    """Each event is delivered with its own sequence number, offset and time."""
+def test_appended_events_are_read() -> None:
+    """Each event is read with its own sequence number, offset and time."""
     log = PartitionLog(0)
     assert log.append([event(b"a"), event(b"b")], 5) == range(2)
     assert log.append([event(b"c")], 7) == range(2, 3)
@@ -75,8 +75,8 @@ def test_what_is_read_was_appended() -> None:
     ]
 
 
-def test_time_never_goes_back() -> None:
-    """A clock that is set back does not break the order that positions rely on."""
+def test_enqueued_times_never_decrease() -> None:
+    """A clock that is set back does not change the order of enqueued times."""
     log = PartitionLog(0)
     log.append([event()], 10)
     log.append([event()], 4)
@@ -93,8 +93,8 @@ def test_listeners_are_woken() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 50)), max_size=30))
-def test_trimming_keeps_every_number_in_its_place(steps: list[tuple[int, int]]) -> None:
-    """However appends and trims alternate, an event stays what and where it was."""
+def test_trimming_keeps_the_positions_of_events(steps: list[tuple[int, int]]) -> None:
+    """Any sequence of appends and trims keeps the content and position of each kept event."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module_of_log, "_COMPACT_AT", 16)
         _alternate(PartitionLog(0), steps)
@@ -118,7 +118,7 @@ def _alternate(log: PartitionLog, steps: list[tuple[int, int]]) -> None:
         assert log.size_bytes == sum(map(len, log.read(log.begin_sequence, len(log))))
 
 
-def test_what_is_trimmed_cannot_be_read() -> None:
+def test_trimmed_events_cannot_be_read() -> None:
     log = filled(3)
     log.trim(2)
     with pytest.raises(LookupError, match="sequence number 1"):
@@ -143,8 +143,8 @@ def test_what_is_trimmed_cannot_be_read() -> None:
         ),
     ],
 )
-def test_selectors(selector: str, expected: Position) -> None:
-    """Quoted as Python sends them and bare as .NET does."""
+def test_selectors_are_parsed(selector: str, expected: Position) -> None:
+    """Values are quoted as in the Python SDK, or not quoted as in .NET."""
     assert parse_selector(selector) == expected
 
 
@@ -176,7 +176,7 @@ def test_other_selectors_are_refused(selector: str) -> None:
 def test_positions_in_a_trimmed_log(
     field: Field, value: int, inclusive: bool, expected: int
 ) -> None:
-    """Ten events at 100 to 109 ms, of which two are gone."""
+    """The log has ten events at 100 to 109 ms, of which two are trimmed."""
     log = filled(10)
     log.trim(2)
     assert first_sequence(Position(field, value, inclusive), log) == expected
@@ -198,7 +198,7 @@ def test_offsets_find_their_event() -> None:
         Position(Field.SEQUENCE_NUMBER, 11, True),
     ],
 )
-def test_beyond_the_end_is_an_error(position: Position) -> None:
+def test_a_position_beyond_the_end_is_an_error(position: Position) -> None:
     with pytest.raises(AmqpError, match=r"The last .* in the system is"):
         first_sequence(position, filled(10))
 
@@ -211,7 +211,7 @@ BODY = b"\x00\x53\x75\xa0\x01x"
 
 
 def test_the_count_is_limited_over_all_partitions() -> None:
-    """The oldest goes first, wherever it is; a full partition costs no quiet one its events."""
+    """The oldest event of all partitions is removed first, so a quiet partition keeps events."""
     clock = Clock()
     events = hub(clock, max_events=10)
     events.publish(BODY, 0, 1)
@@ -224,8 +224,10 @@ def test_the_count_is_limited_over_all_partitions() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.integers(1, 12)), max_size=30))
-def test_batches_push_the_oldest_out_wherever_they_are(batches: list[tuple[int, int]]) -> None:
-    """What is kept are the newest events over all partitions, to the last one."""
+def test_batches_remove_the_oldest_events_of_all_partitions(
+    batches: list[tuple[int, int]],
+) -> None:
+    """The kept events are exactly the newest events over all partitions."""
     clock = Clock()
     events = hub(clock, partitions=3, max_events=10)
     arrived: list[tuple[int, int]] = []
@@ -261,16 +263,16 @@ def test_age_is_limited() -> None:
     assert [len(log) for log in events.partitions] == [0, 1]
 
 
-def test_an_event_larger_than_all_retention_is_forgotten_at_once() -> None:
-    """It is acknowledged and gone, as in a hub whose retention has passed; nothing breaks."""
+def test_an_event_larger_than_retention_is_removed_at_once() -> None:
+    """The event is acknowledged and removed, as after the retention time."""
     events = hub(Clock(), max_bytes=10)
     events.publish(BODY, 0, 0)
     assert len(events.partitions[0]) == 0
     assert events.partitions[0].last_sequence == 0
 
 
-def test_what_retention_forgets_leaves_nothing_behind() -> None:
-    """Columns and bytes are those of what is kept, however many events have gone through."""
+def test_removed_events_leave_no_memory_behind() -> None:
+    """The columns and bytes of the log are those of the kept events."""
     clock = Clock()
     events = hub(clock, max_events=2_000)
     largest = 0

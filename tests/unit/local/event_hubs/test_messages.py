@@ -1,4 +1,4 @@
-"""Published messages are split and stored without being changed, and garbage is found out."""
+"""Splitting and storing of published messages without changes, and detection of garbage."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def encode(message: Message) -> bytes:
 
 @st.composite
 def messages(draw: st.DrawFn) -> Message:
-    """Messages as the Python SDK encodes them."""
+    """Draw a message that the Python SDK can encode."""
     fields: dict[str, Any] = {"data": [draw(st.binary(max_size=400))]}
     if draw(st.booleans()):
         fields["header"] = Header(durable=True)
@@ -55,10 +55,10 @@ def messages(draw: st.DrawFn) -> Message:
 
 
 @given(messages(), st.integers(0, 2**62), st.integers(0, 2**62), st.integers(0, 2**52))
-def test_a_message_is_delivered_as_it_was_sent(
+def test_a_message_is_delivered_unchanged(
     message: Message, sequence: int, offset: int, time: int
 ) -> None:
-    """All sections but the delivery annotations come back; the system's annotations win."""
+    """All sections except delivery annotations are delivered; system annotations take priority."""
     sent = decode_payload(memoryview(encode(message)))
     key, (event,) = split(encode(message), 0)
     assert key is None
@@ -78,8 +78,8 @@ def test_a_message_is_delivered_as_it_was_sent(
 
 
 @given(messages(), st.integers(0, 9))
-def test_what_is_delivered_satisfies_proton(message: Message, sequence: int) -> None:
-    """A second, strict implementation decodes it, with and without delivery annotations."""
+def test_proton_decodes_deliveries(message: Message, sequence: int) -> None:
+    """A second, strict implementation decodes deliveries with and without annotations."""
     _, (event,) = split(encode(message), 0)
     delivery = deliverable(event, sequence, 7, 9)
     section = b"\x00\x53\x71\xc1\x06\x02\xa3\x01n\x54\x05"
@@ -102,8 +102,8 @@ def batch(*inner: Message, key: str | None = None) -> bytes:
 
 
 @given(st.lists(messages(), max_size=8), st.none() | st.text(min_size=1, max_size=128))
-def test_a_batch_is_its_messages(inner: list[Message], key: str | None) -> None:
-    """In order, each as if sent alone, with the envelope's key where it has none."""
+def test_a_batch_is_split_into_its_messages(inner: list[Message], key: str | None) -> None:
+    """The events of a batch equal single events; events without a key get the envelope's key."""
     found, events = split(batch(*inner, key=key), BATCH_FORMAT)
     assert found == (None if key is None else key.encode())
     assert len(events) == len(inner)
@@ -114,20 +114,20 @@ def test_a_batch_is_its_messages(inner: list[Message], key: str | None) -> None:
         assert (received.message_annotations or {}).get(b"x-opt-partition-key") == found
 
 
-def test_a_batch_without_a_key_takes_that_of_its_first_keyed_message() -> None:
+def test_a_batch_without_a_key_gets_the_first_key_of_its_messages() -> None:
     keyed = Message(data=[b"x"], message_annotations={b"x-opt-partition-key": "k"})
     plain = Message(data=[b"x"])
     assert split(batch(plain, keyed), BATCH_FORMAT)[0] == b"k"
 
 
-def test_a_key_that_is_no_string_is_no_key() -> None:
-    """The service ignores it: the event goes to whichever partition's turn it is."""
+def test_a_key_that_is_not_a_string_is_ignored() -> None:
+    """The service ignores such a key, and the event goes to the next partition in turn."""
     message = Message(data=[b"x"], message_annotations={b"x-opt-partition-key": 7})
     assert split(encode(message), 0)[0] is None
 
 
 def test_a_single_message_that_looks_like_a_batch_is_one_event() -> None:
-    """Only the message format makes a batch."""
+    """Only the message format marks a batch."""
     assert len(split(batch(Message(data=[b"a"]), Message(data=[b"b"])), 0)[1]) == 1
 
 
@@ -157,13 +157,13 @@ def test_garbage_is_a_decode_error(data: bytes, message_format: int) -> None:
 def test_a_batch_of_garbage_is_a_decode_error() -> None:
     with pytest.raises(AmqpError, match="amqp:decode-error"):
         split(b"\x00\x53\x75\xa0\x03abc", BATCH_FORMAT)
-    with pytest.raises(AmqpError, match="a data section holds no binary"):
+    with pytest.raises(AmqpError, match="a data section does not contain a binary value"):
         split(b"\x00\x53\x75\xa1\x03abc", BATCH_FORMAT)
 
 
 @given(st.binary(max_size=60))
 @example(b"\x00" * 50)
-def test_no_bytes_are_worse_than_a_decode_error(data: bytes) -> None:
+def test_any_bytes_are_a_message_or_a_decode_error(data: bytes) -> None:
     for message_format in (0, BATCH_FORMAT):
         try:
             _, events = split(data, message_format)
@@ -178,7 +178,7 @@ def test_no_bytes_are_worse_than_a_decode_error(data: bytes) -> None:
 
 
 @given(messages(), st.data())
-def test_a_damaged_message_is_refused_or_is_still_whole_sections(
+def test_a_damaged_message_is_refused_or_has_complete_sections(
     message: Message, data: st.DataObject
 ) -> None:
     encoded = bytearray(encode(message))

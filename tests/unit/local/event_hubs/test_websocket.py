@@ -1,4 +1,4 @@
-"""The WebSocket layer: what it carries, however it is cut, and what it refuses."""
+"""The WebSocket layer: payload in frames of any size, and refused requests."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MASK = b"\x01\x02\x03\x04"
 
 
 def masked(data: bytes, opcode: int = BINARY, *, final: bool = True) -> bytes:
-    """A client's frame."""
+    """Return a masked frame, as clients send it."""
     size = len(data)
     head = bytes((opcode | (0x80 if final else 0),))
     if size < 126:
@@ -40,8 +40,8 @@ def opened() -> WebSocketServer:
     return server
 
 
-def test_the_handshake_is_the_standards() -> None:
-    """The example of RFC 6455 gives its answer, and the subprotocol is the one that was offered."""
+def test_the_handshake_follows_the_standard() -> None:
+    """The example key of RFC 6455 gets its answer, and the response names the offered protocol."""
     payload, answer = WebSocketServer().feed(REQUEST + masked(b"early"))
     assert payload == b"early"
     assert answer.startswith(b"HTTP/1.1 101 ")
@@ -50,10 +50,8 @@ def test_the_handshake_is_the_standards() -> None:
 
 
 @given(st.lists(st.binary(max_size=300), max_size=5), st.data())
-def test_it_does_not_matter_where_the_stream_is_cut(
-    messages: list[bytes], data: st.DataObject
-) -> None:
-    """Nor how messages are fragmented, nor what pings come between."""
+def test_the_stream_may_be_split_at_any_byte(messages: list[bytes], data: st.DataObject) -> None:
+    """Messages may also be fragmented, with pings between the fragments."""
     stream = REQUEST
     for message in messages:
         stream += masked(message[:7], final=False) + masked(b"hello", PING)
@@ -71,7 +69,7 @@ def test_it_does_not_matter_where_the_stream_is_cut(
 
 
 @pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536, 200_000])
-def test_every_size(size: int) -> None:
+def test_frames_of_every_size_are_written(size: int) -> None:
     data = bytes(range(256)) * (size // 256 + 1)
     data = data[:size]
     assert opened().feed(masked(data))[0] == data
@@ -79,7 +77,7 @@ def test_every_size(size: int) -> None:
     head = len(framed) - size
     assert framed[head:] == data
     assert head == (2 if size < 126 else 4 if size < 65536 else 10)
-    assert framed[1] < 0x80, "a server does not mask"
+    assert framed[1] < 0x80, "a server must not mask frames"
 
 
 @pytest.mark.parametrize(
@@ -92,7 +90,7 @@ def test_every_size(size: int) -> None:
         (b"\xc2" + masked(b"x")[1:], 1002),
     ],
 )
-def test_a_frame_against_the_rules_ends_it(frame: bytes, code: int) -> None:
+def test_an_invalid_frame_closes_the_websocket(frame: bytes, code: int) -> None:
     server = opened()
     payload, answer = server.feed(frame)
     assert payload == b""
@@ -114,7 +112,11 @@ def test_a_close_is_answered() -> None:
     ("request_bytes", "status", "reason"),
     [
         (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", 426, b"WebSocket"),
-        (REQUEST.replace(b"AMQPWSB10", b"mqtt"), 400, b"amqp is spoken here"),
+        (
+            REQUEST.replace(b"AMQPWSB10", b"mqtt"),
+            400,
+            b"supported subprotocols are amqp and amqpwsb10",
+        ),
         (b"GET /" + b"x" * 9000, 414, b"no more than 8192 bytes"),
     ],
 )
@@ -146,13 +148,13 @@ def test_nothing_is_written_after_a_close() -> None:
 
 
 @given(st.binary(max_size=60))
-def test_no_bytes_are_worse_than_a_close(data: bytes) -> None:
+def test_any_bytes_are_accepted_or_close_the_websocket(data: bytes) -> None:
     server = opened()
     payload, _ = server.feed(data)
     assert len(payload) <= len(data)
 
 
-def test_only_what_begins_like_http_is_taken_for_it() -> None:
+def test_only_a_get_request_is_treated_as_http() -> None:
     assert is_http(b"G")
     assert is_http(b"GET /")
     assert not is_http(AMQP_HEADER)
@@ -160,7 +162,7 @@ def test_only_what_begins_like_http_is_taken_for_it() -> None:
 
 
 @pytest.mark.parametrize("step", [1, 7, 1000])
-def test_amqp_through_all_layers(step: int) -> None:
+def test_amqp_passes_through_all_layers(step: int) -> None:
     handshake = Handshake()
     stream = REQUEST + masked(AMQP_HEADER + b"fra") + masked(b"mes")
     found = b"".join(
