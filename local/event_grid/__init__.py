@@ -1,4 +1,4 @@
-"""An Event Grid topic endpoint: publishing, webhook subscriptions, delivery with retries."""
+"""An Event Grid topic endpoint: publishing, webhook subscriptions and delivery with retries."""
 
 from local.event_grid.routes import topic_routes
 from local.event_grid.topic import Topic

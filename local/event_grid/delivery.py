@@ -1,4 +1,4 @@
-"""An event in a topic's record, and what became of it for each subscription."""
+"""An event in a topic's record, and its delivery to each subscription."""
 
 from __future__ import annotations
 
@@ -14,7 +14,14 @@ DeliveryStatus = Literal["pending", "delivered", "dead_lettered", "cancelled"]
 
 @dataclass
 class Delivery:
-    """What became of one event for one subscription."""
+    """The delivery of one event to one subscription.
+
+    Attributes:
+        subscription: name of the subscription.
+        status: state of the delivery.
+        attempts: number of attempts of this process.
+        last_result: HTTP status or error of the last attempt; None before the first attempt.
+    """
 
     subscription: str
     status: DeliveryStatus = "pending"
@@ -22,13 +29,20 @@ class Delivery:
     last_result: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The public form."""
+        """Return the public form."""
         return dict(vars(self))
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """An event in the record; `key` tells it from another one with its publisher's id."""
+    """An accepted event in the record.
+
+    Attributes:
+        event: the published event.
+        received_at: time of acceptance, in seconds since 1970.
+        deliveries: one delivery per subscription.
+        key: unique key, because publishers may repeat an event id.
+    """
 
     event: GridEvent
     received_at: float
@@ -36,7 +50,7 @@ class Accepted:
     key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def as_dict(self) -> dict[str, Any]:
-        """The public form; `received_at` in ISO 8601, UTC."""
+        """Return the public form, with `received_at` in ISO 8601, UTC."""
         return {
             "id": self.event.id,
             "type": self.event.type,

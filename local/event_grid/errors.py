@@ -1,4 +1,4 @@
-"""What the topic refuses, with the service's HTTP status and error code."""
+"""The errors of refused requests, with the service's HTTP status and error code."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ class GridError(Exception):
 
 
 class UnauthorizedError(GridError):
-    """The key is missing or wrong."""
+    """A missing or wrong key."""
 
     status = 401
     code = "Unauthorized"
 
 
 class NotFoundError(GridError):
-    """No such topic or subscription."""
+    """An unknown topic or subscription."""
 
     status = 404
     code = "NotFound"
 
 
 class TooLargeError(GridError):
-    """More than a request may carry."""
+    """A request body that exceeds the size limit."""
 
     status = 413
     code = "RequestEntityTooLarge"
 
 
 class UnsupportedTypeError(GridError):
-    """A content type that no schema has."""
+    """A content type without a schema."""
 
     status = 415
     code = "UnsupportedMediaType"
 
 
 class BusyError(GridError):
-    """Too many deliveries are waiting for their endpoints."""
+    """A publish request that is refused because too many deliveries are pending."""
 
     status = 503
     code = "ServiceUnavailable"
 
 
 class ValidationError(GridError):
-    """The webhook did not agree to get events."""
+    """A webhook that did not complete the validation handshake."""
 
     code = "Endpoint validation"

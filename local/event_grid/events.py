@@ -1,4 +1,4 @@
-"""Published events: reading them from a request, writing them for a delivery."""
+"""Published events: parsing of publish requests, and encoding for deliveries."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import Any
 from local.event_grid.errors import GridError, UnsupportedTypeError
 
 MAX_EVENTS = 5000
-"""Most events in one request, as on Azure."""
+"""The most events in one request, as on Azure."""
 
 
 class Schema(StrEnum):
-    """How an event looks; the values are those of an event subscription on Azure."""
+    """An event schema; the values are the values of an event subscription on Azure."""
 
     CLOUD_EVENTS = "CloudEventSchemaV1_0"
     EVENT_GRID = "EventGridSchema"
@@ -24,13 +24,14 @@ class Schema(StrEnum):
 
 @dataclass(frozen=True)
 class GridEvent:
-    """One published event, kept as it came in.
+    """One published event, stored unchanged.
 
     Attributes:
-        id: its publisher's id; the same id again is a repeat.
-        type: what subscriptions filter by.
-        time: ISO 8601; empty when a CloudEvent has none.
+        id: id from the publisher; an event with the same id is a repeat.
+        type: event type, by which subscriptions filter.
+        time: ISO 8601; empty for a CloudEvent without a time.
         payload: the whole event in `schema`.
+        schema: the schema in which the event was published.
     """
 
     id: str
@@ -41,11 +42,11 @@ class GridEvent:
 
     @property
     def data(self) -> Any:
-        """The event's data: JSON, or base64 text for a binary CloudEvent; None without any."""
+        """The event's data: JSON, or base64 text for a binary CloudEvent; None without data."""
         return self.payload.get("data", self.payload.get("data_base64"))
 
     def as_schema(self, schema: Schema, topic: str) -> dict[str, Any]:
-        """The event for a subscription that wants `schema`."""
+        """Return the event in the schema of a subscription."""
         if schema is self.schema:
             return dict(self.payload)
         if schema is Schema.CLOUD_EVENTS:
@@ -71,7 +72,7 @@ class GridEvent:
 
 
 def parse_events(content_type: str, body: bytes) -> list[GridEvent]:
-    """Read the events of a publish request.
+    """Parse the events of a publish request.
 
     Args:
         content_type: `application/cloudevents-batch+json` (array), `application/cloudevents+json`
@@ -79,13 +80,13 @@ def parse_events(content_type: str, body: bytes) -> list[GridEvent]:
         body: JSON text, UTF-8.
 
     Raises:
-        UnsupportedTypeError: another content type.
-        GridError: the body is not what the content type says; the message names what is wrong.
+        UnsupportedTypeError: the content type is not supported.
+        GridError: the body does not match the content type; the message names the wrong field.
     """
     kind = content_type.partition(";")[0].strip().lower()
     if kind not in _READERS:
         raise UnsupportedTypeError(
-            f"content type {kind or 'missing'}; the topic takes {', '.join(_READERS)}"
+            f"content type is {kind or 'missing'}; the topic accepts {', '.join(_READERS)}"
         )
     try:
         value = json.loads(body)
@@ -94,9 +95,9 @@ def parse_events(content_type: str, body: bytes) -> list[GridEvent]:
     if kind == "application/cloudevents+json":
         value = [value]
     if not isinstance(value, list):
-        raise GridError(f"{kind} takes an array of events, not {_name_of(value)}")
+        raise GridError(f"{kind} must be an array of events, not {_json_type(value)}")
     if not 1 <= len(value) <= MAX_EVENTS:
-        raise GridError(f"a request takes 1 to {MAX_EVENTS} events, not {len(value)}")
+        raise GridError(f"a request must have 1 to {MAX_EVENTS} events, not {len(value)}")
     return [_READERS[kind](f"event {index}", item) for index, item in enumerate(value)]
 
 
@@ -107,9 +108,9 @@ def _cloud_event(where: str, value: object) -> GridEvent:
     for name in ("id", "source", "type"):
         _require_text(where, event, name)
     if "data" in event and "data_base64" in event:
-        raise GridError(f"{where}: has both data and data_base64; it may have one")
+        raise GridError(f"{where} has both data and data_base64, of which only one is allowed")
     if (subject := event.get("subject")) is not None and not isinstance(subject, str):
-        raise GridError(f"{where}: subject is {_name_of(subject)}, not a string")
+        raise GridError(f"{where}: subject is {_json_type(subject)}, not a string")
     time = event.get("time")
     if time is not None:
         _require_time(where, "time", time)
@@ -133,7 +134,7 @@ _READERS = {
 
 def _object(where: str, value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise GridError(f"{where} is {_name_of(value)}, not an object")
+        raise GridError(f"{where} is {_json_type(value)}, not an object")
     return value
 
 
@@ -142,7 +143,7 @@ def _require_text(where: str, event: Mapping[str, Any], name: str) -> None:
         raise GridError(f"{where}: {name} is missing")
     value = event[name]
     if not isinstance(value, str) or not value:
-        raise GridError(f"{where}: {name} is {_name_of(value)}, not a non-empty string")
+        raise GridError(f"{where}: {name} is {_json_type(value)}, not a non-empty string")
 
 
 def _require_time(where: str, name: str, value: object) -> None:
@@ -154,8 +155,8 @@ def _require_time(where: str, name: str, value: object) -> None:
     raise GridError(f"{where}: {name} is {value!r}, not an ISO 8601 time")
 
 
-def _name_of(value: object) -> str:
-    """The JSON name of a value's type, for messages."""
+def _json_type(value: object) -> str:
+    """Return the JSON type of a value for an error message."""
     if value is None:
         return "null"
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""A topic's journal on disk: its subscriptions and its pending deliveries."""
+"""A topic's journal on disk, with the subscriptions and the pending deliveries."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from local.event_grid.subscription import Subscription
 from local.files import write_atomically
 
 _SLACK = 1000
-"""Lines about finished deliveries before the file is rewritten."""
+"""The number of outdated lines after which the file is rewritten."""
 
 
 @dataclass(frozen=True)
 class PendingDelivery:
-    """An accepted event, and the subscriptions that still wait for it."""
+    """An accepted event and the names of the subscriptions without a finished delivery."""
 
     key: str
     event: GridEvent
@@ -27,10 +27,10 @@ class PendingDelivery:
 
 
 class Journal:
-    """One line for each change: a publisher that got its answer has its event on disk.
+    """A file with one line per change, so that an acknowledged event is on disk.
 
     Args:
-        path: the file, which holds endpoints with their secrets; None keeps nothing.
+        path: the file, which contains endpoints with their secrets; None disables the journal.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -45,11 +45,11 @@ class Journal:
             self._rewrite(path)
 
     def subscriptions(self) -> list[Subscription]:
-        """Those that were there at the end."""
+        """Return the subscriptions at the end of the journal."""
         return [Subscription.from_request(record) for record in self._subscriptions.values()]
 
     def pending(self) -> list[PendingDelivery]:
-        """Return the deliveries that were pending at the end, oldest first."""
+        """Return the deliveries that are pending at the end of the journal, oldest first."""
         return [
             PendingDelivery(
                 key,
@@ -61,9 +61,9 @@ class Journal:
         ]
 
     def subscribed(self, subscription: Subscription) -> None:
-        """Note a subscription that is new, or replaces the one of its name."""
+        """Record a subscription that was added or replaced."""
         kinds = subscription.event_types
-        self._note(
+        self._append(
             {
                 "subscribed": {
                     "name": subscription.name,
@@ -75,19 +75,19 @@ class Journal:
         )
 
     def unsubscribed(self, name: str) -> None:
-        """Note that a subscription has gone, and its deliveries with it."""
-        self._note({"unsubscribed": name})
+        """Record that a subscription and its pending deliveries were removed."""
+        self._append({"unsubscribed": name})
 
     def accepted(
         self, key: str, event: GridEvent, received_at: float, waiting: Collection[str]
     ) -> None:
-        """Note an event that was taken, for the subscriptions named."""
+        """Record an accepted event and the names of its subscriptions."""
         record = {"event": vars(event), "received_at": received_at, "waiting": list(waiting)}
-        self._note({"accepted": key, **record})
+        self._append({"accepted": key, **record})
 
     def ended(self, key: str, subscription: str) -> None:
-        """Note that an event was delivered, or given up."""
-        self._note({"ended": key, "subscription": subscription})
+        """Record that a delivery succeeded or was dead-lettered."""
+        self._append({"ended": key, "subscription": subscription})
 
     def close(self) -> None:
         """Close the file."""
@@ -95,7 +95,7 @@ class Journal:
             self._file.close()
             self._file = None
 
-    def _note(self, line: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, Any]) -> None:
         if self._path is None:
             return
         self._apply(line)
@@ -139,7 +139,7 @@ class Journal:
 
 
 def _lines_of(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines that can be read; the last one may have been cut off by a crash."""
+    """Yield the valid lines; a crash may have truncated the last line."""
     if not path.exists():
         return
     for text in path.read_text(encoding="utf-8").splitlines():

@@ -1,4 +1,4 @@
-"""The topic's HTTP face."""
+"""The HTTP routes of a topic."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from local.event_grid.topic import Topic
 from local.web import BodyTooLargeError, error_response, read_body
 
 MAX_BYTES = 1024 * 1024
-"""Largest publish request, as on Azure."""
+"""The largest request body, as on Azure."""
 
 _Handler = Callable[[Topic, Request], Awaitable[Response]]
 
 
 def topic_routes(topic: Topic) -> list[Route]:
-    """Routes of one topic below /topics/{name}; every one of them needs the key."""
+    """Return the routes of one topic below /topics/{name}; all routes require the key."""
 
     def route(path: str, method: str, handler: _Handler) -> Route:
         return Route(f"/topics/{{topic}}{path}", _guarded(topic, handler), methods=[method])
@@ -38,17 +38,18 @@ def topic_routes(topic: Topic) -> list[Route]:
 
 
 def _guarded(topic: Topic, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
-    """Check name and key, and answer errors in the service's form."""
+    """Return an endpoint that checks name and key, and returns errors in the service's form."""
 
     async def endpoint(request: Request) -> Response:
         try:
             if request.path_params["topic"].lower() != topic.name:
-                raise NotFoundError(f"there is no topic {request.path_params['topic']!r} here")
+                raise NotFoundError(f"topic {request.path_params['topic']!r} does not exist")
             key = request.headers.get("aeg-sas-key", "")
-            if not topic.takes_key(key):
-                what = "not valid for" if key else "missing: send it as aeg-sas-key to"
+            if not topic.accepts_key(key):
                 raise UnauthorizedError(
-                    f"The request authorization key is {what} topic {topic.name}."
+                    f"The request authorization key is not valid for topic {topic.name}."
+                    if key
+                    else f"The aeg-sas-key header with the key of topic {topic.name} is missing."
                 )
             return await handler(topic, request)
         except GridError as error:
@@ -96,5 +97,5 @@ async def _body(request: Request) -> bytes:
         return await read_body(request, MAX_BYTES)
     except BodyTooLargeError:
         raise TooLargeError(
-            f"the request is larger than the {MAX_BYTES} bytes that a topic takes"
+            f"the request body is larger than {MAX_BYTES} bytes, the most that a topic accepts"
         ) from None

@@ -1,6 +1,7 @@
-"""When a failed delivery is tried again: Event Grid's documented schedule.
+"""The retry schedule of failed deliveries, as documented for Event Grid.
 
-Not tenacity: the time to live counts from when the event was accepted, also before a restart.
+tenacity is not used, because the time to live begins when the event is accepted and includes the
+time before a restart.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ _PERMANENT = frozenset({400, 401, 403, 413})
 
 @dataclass(frozen=True)
 class RetrySchedule:
-    """Up to `max_attempts` within `time_to_live_seconds`, whichever ends first.
+    """A retry schedule with at most `max_attempts` attempts within `time_to_live_seconds`.
 
     Attributes:
-        scale: multiplies every wait and the time to live; below 1 for tests and demos.
+        max_attempts: the most attempts.
+        time_to_live_seconds: the longest time between acceptance and the last attempt.
+        scale: factor for every wait and the time to live; below 1 for tests and demos.
     """
 
     max_attempts: int = 30
@@ -29,11 +32,11 @@ class RetrySchedule:
     scale: float = 1.0
 
     def wait_after(self, attempts: int, age_seconds: float) -> float | None:
-        """Seconds until the next attempt; None: no more.
+        """Return the seconds until the next attempt; None after the last attempt.
 
         Args:
-            attempts: made so far, 1 or more.
-            age_seconds: since the event was accepted.
+            attempts: number of attempts so far, 1 or more.
+            age_seconds: time since the event was accepted.
         """
         wait = _WAITS[min(attempts, len(_WAITS)) - 1] * self.scale
         too_old = age_seconds + wait > self.time_to_live_seconds * self.scale
@@ -41,10 +44,10 @@ class RetrySchedule:
 
 
 def is_success(status: int) -> bool:
-    """200 to 204 count as delivered."""
+    """Return whether an HTTP status (200 to 204) counts as delivered."""
     return 200 <= status <= 204
 
 
 def is_permanent(status: int) -> bool:
-    """Answers that no retry can change: the event is dead-lettered at once."""
+    """Return whether an HTTP status is not retried, so that the event is dead-lettered at once."""
     return status in _PERMANENT

@@ -1,4 +1,4 @@
-"""Who wants which events, and where."""
+"""Webhook subscriptions of a topic."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Subscription:
 
     Attributes:
         name: 3 to 64 letters, digits and hyphens.
-        endpoint: where events are POSTed; its query may hold a secret and is never shown.
-        event_types: the ones wanted; None: all.
-        schema: how events are delivered.
+        endpoint: URL to which events are POSTed; the query may contain a secret and is never shown.
+        event_types: event types that are delivered; None delivers all types.
+        schema: schema in which events are delivered.
     """
 
     name: str
@@ -34,22 +34,22 @@ class Subscription:
 
     @classmethod
     def from_request(cls, value: object) -> Self:
-        """Read {"name", "endpoint", "event_types": [...]?, "schema"?}.
+        """Parse {"name", "endpoint", "event_types": [...]?, "schema"?}.
 
         Raises:
-            GridError: a field is missing, unknown or of the wrong form.
+            GridError: a field is missing, unknown or invalid.
         """
         if not isinstance(value, dict):
-            raise GridError("a subscription is a JSON object with name and endpoint")
+            raise GridError("a subscription must be a JSON object with name and endpoint")
         if unknown := sorted(set(value) - set(_FIELDS)):
             raise GridError(
-                f"unknown {', '.join(unknown)}; a subscription has {', '.join(_FIELDS)}"
+                f"unknown fields {', '.join(unknown)}; a subscription accepts {', '.join(_FIELDS)}"
             )
         name, endpoint = value.get("name"), value.get("endpoint")
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            raise GridError(f"name is {name!r}; it takes 3 to 64 letters, digits and hyphens")
+            raise GridError(f"name is {name!r}; it must have 3 to 64 letters, digits and hyphens")
         if not isinstance(endpoint, str) or not _is_http_url(endpoint):
-            raise GridError("endpoint takes an absolute http or https URL")
+            raise GridError("endpoint must be an absolute http or https URL")
         return cls(name, endpoint, _event_types(value.get("event_types")), _schema(value))
 
     @property
@@ -59,13 +59,13 @@ class Subscription:
         return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
     def wants(self, event: GridEvent) -> bool:
-        """True when the filter lets the event through; types compare as they are on Azure."""
+        """Return whether the filter matches an event; event types ignore case, as on Azure."""
         if self.event_types is None:
             return True
         return event.type.lower() in {kind.lower() for kind in self.event_types}
 
     def as_dict(self) -> dict[str, Any]:
-        """The public form."""
+        """Return the public form."""
         return {
             "name": self.name,
             "endpoint_base_url": self.base_url,
@@ -79,7 +79,7 @@ def _is_http_url(text: str) -> bool:
         parts = urlsplit(text)
         usable = bool(parts.hostname) and parts.port != 0
         httpx.URL(text)
-    except (ValueError, httpx.InvalidURL):  # a port, host name or address that is none
+    except (ValueError, httpx.InvalidURL):  # an invalid port, host name or address
         return False
     return usable and parts.scheme in {"http", "https"}
 
@@ -88,7 +88,7 @@ def _event_types(value: object) -> frozenset[str] | None:
     if value is None:
         return None
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise GridError("event_types takes an array of event types, or null for all")
+        raise GridError("event_types must be an array of event types, or null for all types")
     return frozenset(value) if value else None
 
 
@@ -97,4 +97,4 @@ def _schema(value: dict[str, Any]) -> Schema:
     try:
         return Schema(schema)
     except ValueError:
-        raise GridError(f"schema is {schema!r}; it takes {', '.join(Schema)}") from None
+        raise GridError(f"schema is {schema!r}; it must be {' or '.join(Schema)}") from None

@@ -1,4 +1,4 @@
-"""A topic: takes events, and delivers each to every subscription that wants it."""
+"""A topic, which delivers each published event to the matching subscriptions."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ _MAX_CONNECTIONS = 32
 
 
 class Topic:
-    """Its record is in memory; what it has promised outlives the process, if there is a journal.
+    """A topic with its record in memory, and with subscriptions and pending deliveries on disk.
 
-    After a restart, what was not delivered is tried at once: its attempts count from the beginning
-    again, its age does not.
+    Pending deliveries are retried at once after a restart. The number of attempts then begins at 0,
+    but the age of the event is kept.
 
     Args:
-        name: as in its address.
-        key: what publishers must show.
-        webhook: how subscribers are reached.
-        schedule: when failed deliveries are tried again.
-        journal: keeps subscriptions and pending deliveries.
-        clock: seconds since 1970.
-        sleep: waits seconds; tests advance time through it.
+        name: name in the topic's URL.
+        key: key that publishers must send.
+        webhook: client for the subscribers' endpoints.
+        schedule: retry schedule of failed deliveries.
+        journal: store of subscriptions and pending deliveries; the default stores nothing.
+        clock: time in seconds since 1970.
+        sleep: waits a number of seconds; tests advance time with this function.
     """
 
     def __init__(
@@ -66,21 +66,24 @@ class Topic:
         self._tasks: dict[asyncio.Task[None], str] = {}
         self._connections = asyncio.Semaphore(_MAX_CONNECTIONS)
 
-    def takes_key(self, key: str) -> bool:
-        """True for the right key; takes the same time for every wrong one."""
+    def accepts_key(self, key: str) -> bool:
+        """Return whether the key is right, in the same time for every wrong key."""
         return hmac.compare_digest(key.encode(), self._key)
 
     def publish(self, events: list[GridEvent]) -> None:
-        """Take all events, or none; delivery goes on by itself.
+        """Accept all events or none, and start their deliveries in the background.
 
         Raises:
-            BusyError: too many deliveries are pending already.
+            BusyError: too many deliveries are pending.
         """
         wanted = [
             (event, [s for s in self._subscriptions.values() if s.wants(event)]) for event in events
         ]
         if len(self._tasks) + sum(len(takers) for _, takers in wanted) > MAX_PENDING:
-            raise BusyError(f"{len(self._tasks)} deliveries are pending; try again later")
+            raise BusyError(
+                f"{len(self._tasks)} deliveries are pending, and at most {MAX_PENDING} are "
+                "accepted; try again later"
+            )
         for event, takers in wanted:
             accepted = Accepted(event, self._clock())
             names = [subscription.name for subscription in takers]
@@ -89,7 +92,7 @@ class Topic:
             self._start(accepted, takers)
 
     def resume(self) -> None:
-        """Go on with what an earlier process has not delivered."""
+        """Start the deliveries that an earlier process has left pending."""
         for pending in self._journal.pending():
             accepted = Accepted(pending.event, pending.received_at, key=pending.key)
             known = [self._subscriptions.get(name) for name in pending.waiting]
@@ -105,14 +108,14 @@ class Topic:
             task.add_done_callback(lambda task: self._tasks.pop(task, None))
 
     async def subscribe(self, subscription: Subscription, *, validated: bool = False) -> None:
-        """Add a subscription, or replace the one of its name, for events from now on.
+        """Add or replace a subscription for future events.
 
         Args:
-            subscription: who wants what.
-            validated: the endpoint is known to agree; without it it is asked.
+            subscription: the new subscription.
+            validated: whether to skip the validation handshake with the endpoint.
 
         Raises:
-            ValidationError: it does not agree.
+            ValidationError: the endpoint did not complete the validation handshake.
         """
         if not validated:
             await self._webhook.validate(subscription, self.name)
@@ -120,10 +123,10 @@ class Topic:
         self._journal.subscribed(subscription)
 
     def unsubscribe(self, name: str) -> None:
-        """Remove a subscription; what is pending for it is cancelled.
+        """Remove a subscription and cancel its pending deliveries.
 
         Raises:
-            NotFoundError: there is none of that name.
+            NotFoundError: the subscription does not exist.
         """
         if self._subscriptions.pop(name, None) is None:
             raise NotFoundError(f"topic {self.name} has no subscription {name!r}")
@@ -133,19 +136,19 @@ class Topic:
                 task.cancel()
 
     def subscriptions(self) -> list[dict[str, Any]]:
-        """All of them, in their public form."""
+        """Return all subscriptions in their public form."""
         return [subscription.as_dict() for subscription in self._subscriptions.values()]
 
     def events(self) -> list[dict[str, Any]]:
-        """The last events, oldest first, with their deliveries."""
+        """Return the last `KEPT_EVENTS` events and their deliveries, oldest first."""
         return [accepted.as_dict() for accepted in self._accepted]
 
     def dead_letters(self) -> list[dict[str, Any]]:
-        """The last deliveries that were given up, oldest first."""
+        """Return the last `KEPT_EVENTS` dead-lettered deliveries, oldest first."""
         return list(self._dead_letters)
 
     async def aclose(self) -> None:
-        """Cancel what is pending; the journal still has it."""
+        """Cancel pending deliveries, which stay in the journal, and close the journal."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -171,7 +174,7 @@ class Topic:
     async def _attempt(
         self, subscription: Subscription, accepted: Accepted, delivery: Delivery
     ) -> bool:
-        """Try once; True when there is nothing more to do."""
+        """Make one attempt; return whether the delivery is finished."""
         try:
             async with self._connections:
                 status = await self._webhook.deliver(
@@ -204,7 +207,8 @@ class Topic:
             }
         )
         _log.warning(
-            "event %s for %s is dead-lettered after %d attempts: %s (last result: %s)",
-            *(accepted.event.id, delivery.subscription, delivery.attempts),
+            "topic %s: event %s for subscription %s is dead-lettered after %d attempts: %s "
+            "(last result: %s)",
+            *(self.name, accepted.event.id, delivery.subscription, delivery.attempts),
             *(reason, delivery.last_result),
         )

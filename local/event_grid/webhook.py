@@ -1,4 +1,4 @@
-"""Speaking to a subscription's webhook: the validation handshakes and one delivery."""
+"""HTTP requests to a subscription's webhook: validation handshakes and deliveries."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from local.event_grid.subscription import Subscription
 
 ORIGIN = "eventgrid.azure.net"
 TIMEOUT_SECONDS = 30
-"""For one delivery, as the service's."""
+"""The timeout of one delivery attempt, as in the service."""
 
 
 class NoAnswerError(Exception):
-    """The endpoint could not be reached, or took too long; the message says which."""
+    """A delivery attempt without an answer; the message gives the type and text of the error."""
 
 
 class Webhook:
-    """HTTP to subscribers."""
+    """The HTTP client for subscribers' endpoints."""
 
     def __init__(self, client: httpx.AsyncClient) -> None:
         self._client = client
 
     async def validate(self, subscription: Subscription, topic: str) -> None:
-        """Ask the endpoint whether it wants events, in its schema's own way.
+        """Run the validation handshake of the subscription's schema.
 
         Raises:
-            ValidationError: it does not answer, or not as it must.
+            ValidationError: the endpoint does not answer, or the answer is wrong.
         """
         try:
             if subscription.schema is Schema.CLOUD_EVENTS:
-                await self._ask_with_options(subscription)
+                await self._validate_with_options(subscription)
             else:
-                await self._ask_with_code(subscription, topic)
+                await self._validate_with_code(subscription, topic)
         except httpx.HTTPError as error:
             raise ValidationError(
-                f"{subscription.name}: {subscription.base_url} did not answer: {error!r}"
+                f"subscription {subscription.name}: {subscription.base_url} did not answer: "
+                f"{error!r}"
             ) from error
 
     async def deliver(
         self, subscription: Subscription, event: GridEvent, topic: str, earlier_attempts: int
     ) -> int:
-        """Make one attempt; the HTTP status of the answer.
+        """Make one delivery attempt and return the HTTP status of the answer.
 
         Raises:
-            NoAnswerError: there was none within `TIMEOUT_SECONDS`.
+            NoAnswerError: the endpoint did not answer within `TIMEOUT_SECONDS`.
         """
         body = event.as_schema(subscription.schema, topic)
         is_cloud_event = subscription.schema is Schema.CLOUD_EVENTS
@@ -72,15 +73,15 @@ class Webhook:
         )
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                # Only the status counts: whatever body comes with it is not waited for.
+                # Only the status counts, so the body of the response is not read.
                 response = await self._client.send(request, stream=True)
                 await response.aclose()
         except (httpx.HTTPError, TimeoutError) as error:
             raise NoAnswerError(f"{type(error).__name__}: {error}") from error
         return response.status_code
 
-    async def _ask_with_options(self, subscription: Subscription) -> None:
-        """The abuse protection of the CloudEvents webhook specification."""
+    async def _validate_with_options(self, subscription: Subscription) -> None:
+        """Validate by the abuse protection of the CloudEvents webhook specification."""
         response = await self._client.options(
             subscription.endpoint,
             headers={"webhook-request-origin": ORIGIN, "webhook-request-rate": "120"},
@@ -88,13 +89,13 @@ class Webhook:
         allowed = response.headers.get("webhook-allowed-origin", "")
         if not is_success(response.status_code) or allowed not in {"*", ORIGIN}:
             raise ValidationError(
-                f"{subscription.name}: OPTIONS {subscription.base_url} answered "
+                f"subscription {subscription.name}: OPTIONS {subscription.base_url} answered "
                 f"{response.status_code} with WebHook-Allowed-Origin {allowed!r}; "
-                f"it takes 200 with {ORIGIN!r} or '*'"
+                f"the answer must be 200 to 204 with {ORIGIN!r} or '*'"
             )
 
-    async def _ask_with_code(self, subscription: Subscription, topic: str) -> None:
-        """Event Grid's own handshake: the endpoint must send the code back."""
+    async def _validate_with_code(self, subscription: Subscription, topic: str) -> None:
+        """Validate by Event Grid's own handshake, in which the endpoint returns a code."""
         code = str(uuid.uuid4())
         event = {
             "id": str(uuid.uuid4()),
@@ -116,8 +117,9 @@ class Webhook:
         )
         if response.status_code != 200 or not _echoes(response, code):
             raise ValidationError(
-                f"{subscription.name}: {subscription.base_url} answered {response.status_code} "
-                'and not 200 with {"validationResponse": <the code it was sent>}'
+                f"subscription {subscription.name}: {subscription.base_url} answered "
+                f"{response.status_code}; the answer must be 200 with "
+                '{"validationResponse": <the validation code of the request>}'
             )
 
 

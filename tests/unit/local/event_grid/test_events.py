@@ -1,4 +1,4 @@
-"""What a topic takes, and what it says about the rest."""
+"""Accepted events of a topic, and the errors of refused events."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def test_a_single_cloud_event_needs_no_array() -> None:
     assert len(parse_events(SINGLE, body(CLOUD))) == 1
 
 
-def test_event_grid_schema_comes_as_plain_json() -> None:
+def test_plain_json_is_read_as_event_grid_schema() -> None:
     [event] = parse_events(GRID, body([EVENT_GRID]))
     assert (event.type, event.schema) == ("breakwater.circuit.opened", Schema.EVENT_GRID)
 
 
-def test_a_cloud_event_without_time_or_data_is_fine() -> None:
+def test_a_cloud_event_needs_no_time_or_data() -> None:
     [event] = parse_events(SINGLE, body(without(without(CLOUD, "time"), "data")))
     assert event.data is None
 
@@ -69,8 +69,8 @@ def test_binary_data_is_kept_as_base64() -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "complaint"),
     [
-        (BATCH, CLOUD, "takes an array of events, not an object"),
-        (BATCH, [], f"takes 1 to {MAX_EVENTS} events, not 0"),
+        (BATCH, CLOUD, "must be an array of events, not an object"),
+        (BATCH, [], f"must have 1 to {MAX_EVENTS} events, not 0"),
         (BATCH, ["x"], "event 0 is a string, not an object"),
         (SINGLE, [CLOUD], "event 0 is an array, not an object"),
         (BATCH, [CLOUD, without(CLOUD, "id")], "event 1: id is missing"),
@@ -83,10 +83,10 @@ def test_binary_data_is_kept_as_base64() -> None:
         (GRID, [without(EVENT_GRID, "subject")], "event 0: subject is missing"),
         (GRID, [without(EVENT_GRID, "eventTime")], "event 0: eventTime is None"),
         (GRID, [CLOUD], "event 0: subject is missing"),
-        (GRID, None, "takes an array of events, not null"),
+        (GRID, None, "must be an array of events, not null"),
     ],
 )
-def test_malformed_events_are_refused_with_what_is_wrong(
+def test_malformed_events_are_refused_with_the_reason(
     kind: str, value: object, complaint: str
 ) -> None:
     with pytest.raises(GridError) as error:
@@ -96,13 +96,13 @@ def test_malformed_events_are_refused_with_what_is_wrong(
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"\xff\xfe"])
-def test_what_is_no_json_is_refused(text: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(text: bytes) -> None:
     with pytest.raises(GridError, match="not JSON"):
         parse_events(BATCH, text)
 
 
 @pytest.mark.parametrize("kind", ["", "text/plain", "application/xml"])
-def test_other_content_types_are_refused_with_the_ones_it_takes(kind: str) -> None:
+def test_other_content_types_are_refused_with_the_accepted_types(kind: str) -> None:
     with pytest.raises(UnsupportedTypeError, match=r"cloudevents-batch\+json"):
         parse_events(kind, b"[]")
 

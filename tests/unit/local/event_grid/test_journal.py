@@ -1,4 +1,4 @@
-"""What a topic has taken is delivered although its process ends: the journal, and topics on it."""
+"""The journal of a topic, which keeps accepted events across a restart."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def never_ends(_seconds: float) -> None:
 
 
 class Process:
-    """A topic on the file, with a subscriber that answers with `status`."""
+    """A topic with a journal file and a subscriber that answers with `status`."""
 
     def __init__(
         self, path: Path, status: int, sleep: Callable[[float], Awaitable[None]] = never_ends
@@ -64,12 +64,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "journal"
 
 
-async def test_what_was_not_delivered_is_after_a_restart_and_then_never_again(path: Path) -> None:
+async def test_pending_events_are_delivered_once_after_a_restart(path: Path) -> None:
     first = Process(path, 503)
     await first.topic.subscribe(HOOK, validated=True)
     first.topic.publish([event("1"), event("2")])
     await first.attempted(2)
-    # Killed: nothing is closed.
+    # The first process is killed, so its topic is not closed.
     second = Process(path, 200)
     second.topic.resume()
     await until(lambda: second.statuses() == ["delivered"] * 2)
@@ -81,7 +81,7 @@ async def test_what_was_not_delivered_is_after_a_restart_and_then_never_again(pa
         await process.topic.aclose()
 
 
-async def test_subscriptions_are_known_again_with_filter_and_schema(path: Path) -> None:
+async def test_subscriptions_are_restored_with_filter_and_schema(path: Path) -> None:
     first = Process(path, 200)
     for subscription in (HOOK, OTHER):
         await first.topic.subscribe(subscription, validated=True)
@@ -90,7 +90,7 @@ async def test_subscriptions_are_known_again_with_filter_and_schema(path: Path) 
     assert Journal(path).subscriptions() == [HOOK]
 
 
-async def test_what_waits_for_a_subscription_goes_with_it(path: Path) -> None:
+async def test_removing_a_subscription_removes_its_pending_deliveries(path: Path) -> None:
     first = Process(path, 503)
     for subscription in (HOOK, OTHER):
         await first.topic.subscribe(subscription, validated=True)
@@ -101,7 +101,7 @@ async def test_what_waits_for_a_subscription_goes_with_it(path: Path) -> None:
     assert [delivery.waiting for delivery in Journal(path).pending()] == [("other",)]
 
 
-async def test_an_event_is_no_younger_after_a_restart(path: Path) -> None:
+async def test_an_event_keeps_its_age_after_a_restart(path: Path) -> None:
     first = Process(path, 503)
     await first.topic.subscribe(HOOK, validated=True)
     first.topic.publish([event()])
@@ -115,7 +115,7 @@ async def test_an_event_is_no_younger_after_a_restart(path: Path) -> None:
     assert Journal(path).pending() == []
 
 
-async def test_a_line_that_a_crash_has_cut_off_is_passed_over(path: Path) -> None:
+async def test_a_truncated_line_is_ignored(path: Path) -> None:
     journal = Journal(path)
     journal.subscribed(HOOK)
     journal.accepted("key", event(), 5.0, ["hook"])
@@ -135,5 +135,5 @@ def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         journal.ended(str(number), "hook")
     journal.close()
     assert len(path.read_text().splitlines()) < 30
-    assert path.stat().st_mode & 0o777 == 0o600  # it holds the endpoint's secret
+    assert path.stat().st_mode & 0o777 == 0o600  # the file contains the endpoint's secret
     assert Journal(path).subscriptions() == [HOOK]

@@ -1,4 +1,4 @@
-"""Delivery: at least once, on the schedule, to whoever wants the event."""
+"""Delivery of events to the matching subscriptions, at least once and on the schedule."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def event(kind: str = TYPE, event_id: str = "1") -> GridEvent:
 
 
 def answers(*statuses: int) -> Answer:
-    """Answer with these, the last one for ever."""
+    """Return an endpoint that answers with the statuses in order, and then with the last one."""
     rest: Iterator[int] = iter(statuses[:-1])
     return lambda _request, _body: Response(status_code=next(rest, statuses[-1]))
 
 
 async def never_ends(_seconds: float) -> None:
-    """A wait that only cancelling ends."""
+    """Wait until the task is cancelled."""
     await asyncio.Event().wait()
 
 
@@ -136,7 +136,7 @@ async def test_a_day_without_success_dead_letters() -> None:
     assert topic.dead_letters()[0]["reason"] == "no attempts left"
 
 
-async def test_subscriptions_get_the_types_they_want_and_only_those() -> None:
+async def test_subscriptions_get_only_their_event_types() -> None:
     topic, receiver, _ = make(answers(200))
     await subscribed(topic, event_types=frozenset({"Breakwater.Circuit.Opened"}))
     topic.publish([event("breakwater.circuit.closed", "other"), event(event_id="wanted")])
@@ -157,7 +157,7 @@ async def test_an_unsubscribed_endpoint_gets_nothing_more() -> None:
         topic.unsubscribe("hook")
 
 
-async def test_closing_cancels_what_is_pending() -> None:
+async def test_closing_cancels_pending_deliveries() -> None:
     topic, _, _ = make(answers(500), never_ends)
     await subscribed(topic)
     topic.publish([event()])
@@ -182,15 +182,15 @@ async def test_too_many_pending_deliveries_are_refused_as_a_whole() -> None:
     assert topic.events() == []
 
 
-def test_only_the_right_key_is_taken() -> None:
+def test_only_the_right_key_is_accepted() -> None:
     topic, _, _ = make(answers(200))
-    assert topic.takes_key("key")
-    assert not topic.takes_key("")
-    assert not topic.takes_key("kéy")
+    assert topic.accepts_key("key")
+    assert not topic.accepts_key("")
+    assert not topic.accepts_key("kéy")
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "*"])
-async def test_a_cloud_events_endpoint_agrees_through_options(origin: str) -> None:
+async def test_a_cloud_events_endpoint_is_validated_by_options(origin: str) -> None:
     def allow(request: Request, body: bytes) -> Response:
         assert request.method == "OPTIONS"
         assert request.headers["webhook-request-origin"] == ORIGIN
@@ -209,7 +209,7 @@ async def test_a_cloud_events_endpoint_agrees_through_options(origin: str) -> No
         lambda _request, _body: Response(headers={"webhook-allowed-origin": "elsewhere.net"}),
     ],
 )
-async def test_an_endpoint_that_does_not_agree_gets_no_subscription(answer: Answer) -> None:
+async def test_an_endpoint_that_fails_validation_gets_no_subscription(answer: Answer) -> None:
     topic, _, _ = make(answer)
     with pytest.raises(ValidationError) as error:
         await topic.subscribe(Subscription("hook", HOOK))
@@ -217,7 +217,7 @@ async def test_an_endpoint_that_does_not_agree_gets_no_subscription(answer: Answ
     assert topic.subscriptions() == []
 
 
-async def test_an_event_grid_endpoint_agrees_by_sending_the_code_back() -> None:
+async def test_an_event_grid_endpoint_is_validated_by_the_returned_code() -> None:
     def echo(request: Request, body: bytes) -> Response:
         assert request.headers["aeg-event-type"] == "SubscriptionValidation"
         [question] = json.loads(body)
@@ -230,7 +230,7 @@ async def test_an_event_grid_endpoint_agrees_by_sending_the_code_back() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"validationResponse": "wrong"}'])
-async def test_a_wrong_code_is_no_agreement(content: bytes) -> None:
+async def test_a_wrong_code_fails_validation(content: bytes) -> None:
     topic, _, _ = make(lambda _request, _body: Response(content))
     with pytest.raises(ValidationError):
         await topic.subscribe(Subscription("hook", HOOK, schema=Schema.EVENT_GRID))
@@ -251,12 +251,10 @@ async def test_a_wrong_code_is_no_agreement(content: bytes) -> None:
         ({"name": "hook", "endpoint": f"http://host/{'a' * 70_000}"}, "http or https"),
         ({"name": "hook", "endpoint": HOOK, "event_types": "x"}, "an array of event types"),
         ({"name": "hook", "endpoint": HOOK, "schema": "XML"}, "CloudEventSchemaV1_0"),
-        ({"name": "hook", "endpoint": HOOK, "types": []}, "unknown types"),
+        ({"name": "hook", "endpoint": HOOK, "types": []}, "unknown fields types"),
     ],
 )
-def test_a_malformed_subscription_is_refused_by_what_is_wrong(
-    value: object, complaint: str
-) -> None:
+def test_a_malformed_subscription_is_refused_with_the_reason(value: object, complaint: str) -> None:
     with pytest.raises(GridError, match=complaint):
         Subscription.from_request(value)
 
