@@ -1,4 +1,4 @@
-"""The Logic App's stand-in: stops the app on an opening, asks the operator, starts it again."""
+"""The local Logic App, which stops the app when a circuit opens and starts it after approval."""
 
 from local.workflow.engine import Workflow
 from local.workflow.routes import workflow_routes

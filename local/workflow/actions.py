@@ -1,4 +1,4 @@
-"""The calls that the workflow makes."""
+"""The HTTP calls of the workflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ API_VERSION = "2025-03-01"
 
 
 class ActionError(Exception):
-    """An action did not go through; `retried` when another attempt may."""
+    """A failed action.
+
+    Attributes:
+        retried: whether a retry may succeed.
+    """
 
     def __init__(self, message: str, *, retried: bool) -> None:
         super().__init__(message)
@@ -24,13 +28,13 @@ class ActionError(Exception):
 
 @dataclass(frozen=True)
 class Actions:
-    """HTTP calls to management and console, one attempt each.
+    """The HTTP calls to management and console, with one attempt each.
 
     Attributes:
-        client: shared; carries the timeouts.
-        management_url: the site's, without /stop and /start.
-        console_url: where approvals are asked for.
-        console_token: its bearer token.
+        client: shared HTTP client with the timeouts.
+        management_url: URL of the site, without /stop and /start.
+        console_url: URL of the console, which asks the operator for approvals.
+        console_token: bearer token of the console.
     """
 
     client: httpx.AsyncClient
@@ -47,10 +51,10 @@ class Actions:
         return await self._manage("start")
 
     async def has_passed(self, circuit: str, generation: int) -> bool:
-        """Whether this opening is not the circuit's current one.
+        """Return whether the circuit is no longer open in this generation.
 
         Raises:
-            ActionError: the console does not say.
+            ActionError: the console did not return the circuit.
         """
         url = f"{self.console_url}/api/circuits/{quote(circuit, safe='')}"
         try:
@@ -60,16 +64,18 @@ class Actions:
         _require_success(response)
         found = _document(response)
         if "generation" not in found or "state" not in found:
-            raise ActionError("the answer is no circuit", retried=False)
+            raise ActionError(
+                "the console's answer has no generation or state of a circuit", retried=False
+            )
         return (found["generation"], found["state"]) != (generation, "open")
 
     async def request_approval(self, opening: Opening, callback_url: str) -> bool:
-        """Ask the operator; False when the circuit has passed that generation already.
+        """Request an approval; return False if the circuit has already passed the generation.
 
-        The opening's time lets the console take one that its circuit has not heard of.
+        With the opening's time the console accepts an opening that the circuit has not recorded.
 
         Raises:
-            ActionError: the console did not take it.
+            ActionError: the console did not accept the request.
         """
         response = await self._post(
             f"{self.console_url}/api/approvals",
@@ -109,7 +115,7 @@ class Actions:
 
 
 def _document(response: httpx.Response) -> dict[str, Any]:
-    """The JSON object that was answered; an empty one if it was something else."""
+    """Return the JSON object of a response; an empty object for any other body."""
     try:
         answer = response.json()
     except ValueError:

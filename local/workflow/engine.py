@@ -1,4 +1,4 @@
-"""Runs the workflow: opened → stop the app → ask the operator → start the app."""
+"""The workflow: circuit opened → stop the app → request approval → start the app."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ _log = logging.getLogger(__name__)
 
 
 class CallbackRefusedError(Exception):
-    """The signature is missing or not the run's own."""
+    """A callback with a missing or wrong signature."""
 
 
 class UnknownRunError(LookupError):
-    """There is no such run, or none any more."""
+    """A callback for a run that does not exist or is no longer stored."""
 
 
 class Workflow:
-    """At most one run for each opening of a circuit; a newer opening ends an older one's.
+    """The runs of the workflow, at most one per opening of a circuit.
+
+    The run of a newer opening cancels the runs of older openings.
 
     Args:
-        actions: the calls it makes.
-        store: the runs; unfinished ones go on with `resume`.
-        callback_base: URL below which callbacks reach this workflow.
-        retry: between attempts of stop and start.
-        patient_retry: between attempts to ask the operator, which are not given up.
-        now: the time, with a time zone.
-        sleep: waits seconds.
+        actions: the HTTP calls.
+        store: the stored runs; `resume` continues unfinished runs.
+        callback_base: base URL of the callbacks to this workflow.
+        retry: retry policy of stop and start.
+        patient_retry: retry policy of approval requests, which are retried without end.
+        now: the current time with a time zone.
+        sleep: waits a number of seconds.
     """
 
     def __init__(
@@ -59,41 +61,41 @@ class Workflow:
         self._approved: dict[str, asyncio.Event] = {}
 
     def trigger(self, opening: Opening) -> Run | None:
-        """Begin the run for an opening.
+        """Start the run of an opening.
 
-        If generation and time do not agree on which opening is the later one, as after the
-        circuit's store was emptied, the console is asked whether it is the current one.
+        Generation and time can disagree on the order of two openings, for example after the
+        circuit's store was emptied. The run then first looks up the current opening at the console.
 
         Returns:
-            The run; None when the opening is a repeat, or older than one that was handled:
-            Event Grid delivers at least once, and not in order.
+            The run; None if the opening is a repeat or older than a handled opening, because Event
+            Grid delivers at least once and not in order.
         """
         earlier = self._store.of_circuit(opening.circuit)
         if any(opening.is_covered_by(known) for known in _handled(earlier)):
             return None
         run = Run(opening.circuit, opening.generation, at=opening.at)
-        what = f"generation {opening.generation} opened"
-        self._finish(self._begin(run, "triggered"), "Succeeded", what)
+        detail = f"generation {opening.generation} opened"
+        self._finish(self._begin(run, "triggered"), "Succeeded", detail)
         self._store.save(run)
         self._launch(run, earlier)
         return run
 
     def resume(self) -> None:
-        """Go on with the runs that a stopped process left unfinished."""
+        """Continue the runs that an earlier process has left unfinished."""
         for run in self._store.all():
             if not run.state.is_final and run.id not in self._tasks:
                 for step in run.steps:
                     if step.status == "Running":
-                        self._finish(step, "Failed", "the process that ran it ended")
+                        self._finish(step, "Failed", "the process that ran the step ended")
                 known = self._store.of_circuit(run.circuit)
                 self._launch(run, known[: known.index(run)])
 
     def callback(self, run_id: str, sig: str, by: str | None) -> Run:
-        """The operator approved; a repeat changes nothing.
+        """Record the operator's approval; a repeated approval changes nothing.
 
         Raises:
-            UnknownRunError: there is no such run.
-            CallbackRefusedError: the signature is not its own.
+            UnknownRunError: the run does not exist.
+            CallbackRefusedError: the signature is not the run's signature.
         """
         run = self._store.get(run_id)
         if run is None:
@@ -108,11 +110,11 @@ class Workflow:
         return run
 
     def runs(self) -> list[Run]:
-        """Every known run, oldest first."""
+        """Return all stored runs, oldest first."""
         return self._store.all()
 
     async def aclose(self) -> None:
-        """Stop working; unfinished runs stay as they are, for `resume`."""
+        """Stop all runs; `resume` of the next process continues the unfinished runs."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -123,10 +125,10 @@ class Workflow:
         if run.approved_by is not None:
             approved.set()
         outdated = [known for known in earlier if not known.state.is_final]
-        sure = all(run.opening.is_after(known) for known in _handled(earlier))
-        doubtful = run.state is RunState.STOPPING and not sure
-        working = self._run(run, outdated, doubtful=doubtful)
-        task = asyncio.create_task(working, name=f"workflow run {run.id}")
+        is_newest = all(run.opening.is_after(known) for known in _handled(earlier))
+        look_up = run.state is RunState.STOPPING and not is_newest
+        work = self._run(run, outdated, look_up=look_up)
+        task = asyncio.create_task(work, name=f"workflow run {run.id}")
         self._tasks[run.id] = task
         task.add_done_callback(lambda _: self._forget(run.id))
 
@@ -134,16 +136,16 @@ class Workflow:
         self._tasks.pop(run_id, None)
         self._approved.pop(run_id, None)
 
-    async def _run(self, run: Run, outdated: list[Run], *, doubtful: bool) -> None:
-        if doubtful and await self._has_passed(run):
+    async def _run(self, run: Run, outdated: list[Run], *, look_up: bool) -> None:
+        if look_up and await self._has_passed(run):
             self._move(run, RunState.SKIPPED)
             return
-        # Before anything else: an older run must not start the app that this one stops.
+        # First, because an older run must not start the app that this run stops.
         for old in outdated:
             await self._supersede(old, run)
         try:
             if run.state is RunState.STOPPING:
-                # Should stopping fail, the circuit still holds every event: ask all the same.
+                # The result is ignored: if the stop fails, the circuit still holds every event.
                 await self._attempt(run, "stop", self._actions.stop)
                 self._move(run, RunState.WAITING)
             if run.state is RunState.WAITING:
@@ -154,17 +156,24 @@ class Workflow:
         except asyncio.CancelledError:
             raise
         except Exception:
-            _log.exception("run %s of %s failed", run.id, run.circuit)
+            _log.exception(
+                "workflow run %s for generation %d of circuit %s failed",
+                *(run.id, run.generation, run.circuit),
+            )
             self._move(run, RunState.FAILED)
 
     async def _has_passed(self, run: Run) -> bool:
         step = self._begin(run, "look_up")
         try:
             passed = await self._actions.has_passed(run.circuit, run.generation)
-        except ActionError as error:  # no reason to leave the app running
+        except ActionError as error:  # the run continues, because the app must not stay running
             self._finish(step, "Failed", str(error))
             return False
-        self._finish(step, "Succeeded", "the circuit has passed it" if passed else "it is current")
+        self._finish(
+            step,
+            "Succeeded",
+            "the circuit has passed this generation" if passed else "this generation is current",
+        )
         return passed
 
     async def _supersede(self, old: Run, by: Run) -> None:
@@ -186,14 +195,18 @@ class Workflow:
             waiting = await self._actions.request_approval(run.opening, url)
             if not waiting:
                 approved.set()
-            return "waiting for the operator" if waiting else "the circuit has passed it already"
+            return (
+                "waiting for the operator"
+                if waiting
+                else "the circuit has already passed this generation"
+            )
 
         asking = asyncio.create_task(
             self._attempt(run, "request_approval", ask, self._patient_retry)
         )
         step = self._begin(run, "approval")
         try:
-            # An operator may approve before the console has taken the request.
+            # An operator may approve before the console has answered the request.
             await approved.wait()
         finally:
             asking.cancel()
@@ -207,7 +220,7 @@ class Workflow:
         action: Callable[[], Awaitable[str]],
         retry: ExponentialRetry | None = None,
     ) -> bool:
-        """Do an action, again while its policy allows; True when it went through."""
+        """Run an action with retries by the policy; return whether the action succeeded."""
         policy = retry or self._retry
         step = self._begin(run, name)
         while True:
@@ -216,11 +229,15 @@ class Workflow:
                 detail = await action()
             except ActionError as error:
                 step.detail = str(error)
-                # Patience is for everything: a console set up wrongly may be set right.
-                worthwhile = error.retried or policy.retries is None
-                wait = policy.wait_after(step.attempts) if worthwhile else None
+                # Retries without end include permanent errors: an operator may fix the console.
+                retried = error.retried or policy.retries is None
+                wait = policy.wait_after(step.attempts) if retried else None
                 if wait is None:
-                    _log.warning("run %s: %s failed: %s", run.id, name, error)
+                    _log.warning(
+                        "workflow run %s for generation %d of circuit %s: %s failed after %d "
+                        "attempts and is not retried: %s",
+                        *(run.id, run.generation, run.circuit, name, step.attempts, error),
+                    )
                     self._finish(step, "Failed", str(error))
                     return False
                 self._store.save(run)

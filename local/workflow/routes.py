@@ -1,4 +1,4 @@
-"""The workflow's HTTP face: its trigger, its callbacks, its runs."""
+"""The HTTP routes of the workflow: trigger, callbacks and runs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _MAX_BYTES = 1024 * 1024
 
 
 class TriggerError(ValueError):
-    """The trigger was sent something else than the opening of a circuit."""
+    """A trigger request without a valid opening of a circuit."""
 
 
 def workflow_routes(workflow: Workflow, trigger_sig: str) -> list[Route]:
-    """Routes below /workflows.
+    """Return the routes below /workflows.
 
     Args:
-        workflow: what they drive.
-        trigger_sig: what the trigger's callers must show as `sig`.
+        workflow: the workflow behind the routes.
+        trigger_sig: secret that callers of the trigger must send as `sig`.
     """
 
     async def handshake(request: Request) -> Response:
-        """Agree to what Event Grid asks before it subscribes a CloudEvents webhook."""
+        """Answer the validation request of Event Grid for a CloudEvents webhook."""
         if not _same(request.query_params.get("sig", ""), trigger_sig):
             return _refused()
         origin = request.headers.get("webhook-request-origin", "*")
@@ -45,13 +45,13 @@ def workflow_routes(workflow: Workflow, trigger_sig: str) -> list[Route]:
         try:
             openings = parse_openings(await read_body(request, _MAX_BYTES))
         except BodyTooLargeError:
-            return error_response(413, "RequestEntityTooLarge", f"at most {_MAX_BYTES} bytes")
+            return _too_large()
         except TriggerError as error:
             return error_response(400, "InvalidTriggerInput", str(error))
         runs = [workflow.trigger(opening) for opening in openings]
-        begun = [run.id for run in runs if run is not None]
-        headers = {"x-ms-workflow-run-id": begun[0]} if begun else {}
-        return JSONResponse({"runs": begun}, status_code=202 if begun else 200, headers=headers)
+        started = [run.id for run in runs if run is not None]
+        headers = {"x-ms-workflow-run-id": started[0]} if started else {}
+        return JSONResponse({"runs": started}, status_code=202 if started else 200, headers=headers)
 
     async def callback(request: Request) -> Response:
         try:
@@ -59,11 +59,11 @@ def workflow_routes(workflow: Workflow, trigger_sig: str) -> list[Route]:
             sig = request.query_params.get("sig", "")
             run = workflow.callback(request.path_params["run"], sig, by)
         except BodyTooLargeError:
-            return error_response(413, "RequestEntityTooLarge", f"at most {_MAX_BYTES} bytes")
+            return _too_large()
         except CallbackRefusedError:
             return _refused()
-        except UnknownRunError:  # 404 tells the caller that nobody waits here
-            return error_response(404, "WorkflowRunNotFound", "there is no such run")
+        except UnknownRunError:  # by 404 the caller sees that no run waits for the callback
+            return error_response(404, "WorkflowRunNotFound", "the workflow run does not exist")
         return JSONResponse({"state": run.state.value})
 
     async def runs(_: Request) -> Response:
@@ -78,12 +78,12 @@ def workflow_routes(workflow: Workflow, trigger_sig: str) -> list[Route]:
 
 
 def parse_openings(body: bytes) -> list[Opening]:
-    """The openings in a delivered CloudEvent, or an array of them.
+    """Parse the openings in a delivered CloudEvent or an array of CloudEvents.
 
-    Events of other types are left out: a filter may be missing.
+    Events of other types are ignored, because the subscription may have no filter.
 
     Raises:
-        TriggerError: what was sent is no CloudEvent, or an opening lacks its name or generation.
+        TriggerError: the body is not a CloudEvent, or an opening lacks its name or generation.
     """
     try:
         value = json.loads(body)
@@ -91,19 +91,19 @@ def parse_openings(body: bytes) -> list[Opening]:
         raise TriggerError(f"the body is not JSON: {error}") from None
     events = value if isinstance(value, list) else [value]
     if not all(isinstance(event, dict) for event in events):
-        raise TriggerError("the body takes a CloudEvent, or an array of them")
+        raise TriggerError("the body must be a CloudEvent or an array of CloudEvents")
     return [_opening(event) for event in events if event.get("type") == OPENED]
 
 
 def _opening(event: dict[str, Any]) -> Opening:
     data = event.get("data")
     if not isinstance(data, dict):
-        raise TriggerError("the opening has no data object")
+        raise TriggerError("the CloudEvent of the opening has no data object")
     name, generation = data.get("name"), data.get("generation")
     if not isinstance(name, str) or not name:
-        raise TriggerError(f"data.name is {name!r}; it takes the circuit's name")
+        raise TriggerError(f"data.name is {name!r}; it must be the circuit's name")
     if not isinstance(generation, int) or isinstance(generation, bool) or generation < 1:
-        raise TriggerError(f"data.generation is {generation!r}; it takes a number from 1")
+        raise TriggerError(f"data.generation is {generation!r}; it must be a whole number from 1")
     return Opening(name, generation, _seconds(event.get("time")))
 
 
@@ -116,7 +116,7 @@ def _seconds(time: object) -> float | None:
 
 
 def _approver(body: bytes) -> str | None:
-    """Who approved, if the callback says: {"by": "..."}; what else it says is not asked for."""
+    """Return the approver of a callback body {"by": "..."}; None for any other body."""
     try:
         value = json.loads(body)
     except ValueError:
@@ -130,4 +130,9 @@ def _same(given: str, expected: str) -> bool:
 
 
 def _refused() -> Response:
-    return error_response(401, "Unauthorized", "the sig of this URL is missing or wrong")
+    return error_response(401, "Unauthorized", "the sig parameter of the URL is missing or wrong")
+
+
+def _too_large() -> Response:
+    message = f"the request body is larger than {_MAX_BYTES} bytes, the most that is accepted"
+    return error_response(413, "RequestEntityTooLarge", message)

@@ -1,4 +1,4 @@
-"""One run of the workflow: where it stands, and the steps that led there."""
+"""One run of the workflow, with its state and its steps."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, Self
 
 
 class RunState(StrEnum):
-    """Stopping → WaitingForApproval → Starting → Succeeded.
+    """The state of a run: Stopping → WaitingForApproval → Starting → Succeeded.
 
-    Failed when an action does not go through, Cancelled when a newer opening took over, Skipped
-    when the circuit had passed the opening before anything was done.
+    A run is Failed when the app cannot be started, Cancelled when a newer opening starts a run, and
+    Skipped when the circuit has passed the opening before the app is stopped.
     """
 
     STOPPING = "Stopping"
@@ -27,21 +27,21 @@ class RunState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """True when nothing more happens in the run."""
+        """Return whether the run has ended."""
         return self not in {RunState.STOPPING, RunState.WAITING, RunState.STARTING}
 
 
 @dataclass
 class Step:
-    """Something that a run did.
+    """A step of a run.
 
     Attributes:
         name: "triggered", "look_up", "stop", "request_approval", "approval", "start" or
             "superseded".
-        at: when it began, ISO 8601, UTC.
+        at: start of the step, ISO 8601, UTC.
         status: "Running", "Succeeded" or "Failed".
-        detail: what came of it, for people.
-        attempts: made by an action; 0 for what is none.
+        detail: result of the step, for people.
+        attempts: number of attempts of an action; 0 for other steps.
     """
 
     name: str
@@ -55,11 +55,13 @@ class Step:
 class Opening:
     """An opening of a circuit.
 
-    A circuit whose store was emptied counts its generations anew: it takes the time as well to
-    tell one opening from another.
+    A circuit whose store was emptied restarts its generations at 1. Openings are therefore compared
+    by generation and time.
 
     Attributes:
-        at: when it happened, by the circuit's clock, seconds since 1970; None: not known.
+        circuit: name of the circuit.
+        generation: number of the opening.
+        at: time of the opening by the circuit's clock, in seconds since 1970; None if unknown.
     """
 
     circuit: str
@@ -68,15 +70,15 @@ class Opening:
 
     @property
     def at_text(self) -> str | None:
-        """When it happened, as CloudEvents write it."""
+        """The time of the opening in the format of CloudEvents; None if unknown."""
         return None if self.at is None else datetime.fromtimestamp(self.at, UTC).isoformat()
 
     def is_covered_by(self, other: Opening) -> bool:
-        """Whether it is the other one, or came before it by all that is known."""
+        """Return whether this opening is the other one or is older by generation and time."""
         return self.generation <= other.generation and self._compared(other) <= 0
 
     def is_after(self, other: Opening) -> bool:
-        """Whether it came after the other one by all that is known."""
+        """Return whether this opening is newer than the other one by generation and time."""
         return self.generation > other.generation and self._compared(other) >= 0
 
     def _compared(self, other: Opening) -> float:
@@ -85,13 +87,17 @@ class Opening:
 
 @dataclass
 class Run:
-    """A run for one opening of one circuit.
+    """A run of the workflow for one opening of one circuit.
 
     Attributes:
-        at: when it opened; see `Opening`.
-        id: unguessable, but no secret.
-        sig: what a callback must show; never leaves this process but in the callback's URL.
-        approved_by: the callback's word on who approved, once it came.
+        circuit: name of the circuit.
+        generation: number of the opening.
+        id: random id, which is not a secret.
+        sig: secret of the callback; leaves this process only in the callback's URL.
+        state: state of the run.
+        steps: steps so far.
+        approved_by: approver from the callback; None before the callback.
+        at: time of the opening; see `Opening`.
     """
 
     circuit: str
@@ -105,11 +111,11 @@ class Run:
 
     @property
     def opening(self) -> Opening:
-        """What it is for."""
+        """The opening that the run handles."""
         return Opening(self.circuit, self.generation, self.at)
 
     def as_dict(self) -> dict[str, Any]:
-        """The public form, without the secret."""
+        """Return the public form, without the secret."""
         return {
             "id": self.id,
             "circuit": self.circuit,
@@ -119,12 +125,12 @@ class Run:
         }
 
     def as_record(self) -> dict[str, Any]:
-        """The private form, for the store."""
+        """Return the private form for the store, with the secret."""
         return self.as_dict() | {"sig": self.sig, "approved_by": self.approved_by, "at": self.at}
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read what `as_record` wrote."""
+        """Build a run from the form of `as_record`."""
         return cls(
             circuit=record["circuit"],
             generation=record["generation"],

@@ -1,4 +1,4 @@
-"""The runs, kept in a file: like a Logic App's, they outlive the process that runs them."""
+"""The store of runs in a file, so that runs survive a restart as in a Logic App."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ KEPT_RUNS = 200
 
 
 class RunStore:
-    """Runs in the order they began; finished ones beyond `KEPT_RUNS` are forgotten.
+    """Runs in order of their start; finished runs beyond `KEPT_RUNS` are removed.
 
     Args:
-        path: the file, which holds the callbacks' secrets; None keeps the runs in memory only.
+        path: the file, which contains the callbacks' secrets; None keeps the runs only in memory.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -24,19 +24,19 @@ class RunStore:
         self._runs = {run.id: run for run in runs}
 
     def all(self) -> list[Run]:
-        """Every run, oldest first."""
+        """Return all runs, oldest first."""
         return list(self._runs.values())
 
     def get(self, run_id: str) -> Run | None:
-        """The run of that id."""
+        """Return the run with this id, or None."""
         return self._runs.get(run_id)
 
     def of_circuit(self, circuit: str) -> list[Run]:
-        """Its runs, oldest first."""
+        """Return the runs of a circuit, oldest first."""
         return [run for run in self._runs.values() if run.circuit == circuit]
 
     def save(self, run: Run) -> None:
-        """Add a run, or keep what has changed in it."""
+        """Add or update a run."""
         self._runs[run.id] = run
         finished = [known.id for known in self._runs.values() if known.state.is_final]
         for run_id in finished[: max(0, len(self._runs) - KEPT_RUNS)]:

@@ -1,4 +1,4 @@
-"""The workflow: stop, ask, wait, start; once for each generation; nothing left behind."""
+"""The workflow: stop, request approval, wait, start; at most one run per generation."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def accept(_request: Request, _body: bytes) -> Response:
     return JSONResponse({"status": "registered"}, status_code=202)
 
 
-class World:
-    """A workflow whose management and console are `receiver`."""
+class Harness:
+    """A workflow with a fake management and console endpoint, which is `receiver`."""
 
     def __init__(self, answer: Answer = accept, store: RunStore | None = None) -> None:
         self.receiver = Receiver(answer)
@@ -49,7 +49,7 @@ class World:
     async def reaches(self, run: Run, state: RunState) -> None:
         await until(lambda: run.state is state)
 
-    async def asked(self, times: int = 1) -> None:
+    async def approval_requested(self, times: int = 1) -> None:
         await until(lambda: self.calls.count("approvals") == times)
 
     def approve(self, run: Run) -> None:
@@ -60,36 +60,36 @@ def step(run: Run, name: str) -> Any:
     return next(step for step in run.steps if step.name == name)
 
 
-async def test_an_opening_stops_the_app_asks_waits_and_starts_it() -> None:
-    world = World()
-    run = world.begin()
-    await world.asked()
+async def test_an_opening_stops_the_app_and_an_approval_starts_it() -> None:
+    harness = Harness()
+    run = harness.begin()
+    await harness.approval_requested()
     assert run.state is RunState.WAITING
-    assert world.calls == ["stop", "approvals"]
-    world.approve(run)
-    await world.reaches(run, RunState.SUCCEEDED)
-    assert world.calls == ["stop", "approvals", "start"]
+    assert harness.calls == ["stop", "approvals"]
+    harness.approve(run)
+    await harness.reaches(run, RunState.SUCCEEDED)
+    assert harness.calls == ["stop", "approvals", "start"]
     names = [step.name for step in run.steps]
     assert names == ["triggered", "stop", "approval", "request_approval", "start"]
     assert {step.status for step in run.steps} == {"Succeeded"}
     assert step(run, "approval").detail == "by alice"
 
 
-async def test_management_is_called_as_azure_resource_manager_is() -> None:
-    world = World()
-    run = world.begin()
-    await world.asked()
-    method, url, _, _ = world.receiver.requests[0]
+async def test_management_requests_have_the_form_of_azure_resource_manager() -> None:
+    harness = Harness()
+    run = harness.begin()
+    await harness.approval_requested()
+    method, url, _, _ = harness.receiver.requests[0]
     assert (method, url) == ("POST", "http://arm/sites/b/stop?api-version=2025-03-01")
-    world.approve(run)
-    await world.reaches(run, RunState.SUCCEEDED)
+    harness.approve(run)
+    await harness.reaches(run, RunState.SUCCEEDED)
 
 
-async def test_the_operator_is_asked_with_a_callback_that_carries_the_runs_secret() -> None:
-    world = World()
-    run = world.begin(3)
-    await world.asked()
-    _, url, headers, body = world.receiver.requests[1]
+async def test_an_approval_request_contains_a_callback_with_the_runs_secret() -> None:
+    harness = Harness()
+    run = harness.begin(3)
+    await harness.approval_requested()
+    _, url, headers, body = harness.receiver.requests[1]
     assert url == "http://console/api/approvals"
     assert headers["authorization"] == "Bearer token"
     request = json.loads(body)
@@ -97,21 +97,21 @@ async def test_the_operator_is_asked_with_a_callback_that_carries_the_runs_secre
     callback = urlsplit(request["callbackUrl"])
     assert callback.path == f"/workflows/runs/{run.id}/callback"
     assert parse_qs(callback.query) == {"sig": [run.sig]}
-    await world.workflow.aclose()
+    await harness.workflow.aclose()
 
 
 async def test_repeats_and_older_generations_are_ignored() -> None:
-    """Event Grid delivers at least once, and not in order."""
-    world = World()
-    world.begin(2)
-    assert world.workflow.trigger(Opening("breakwater", 2)) is None
-    assert world.workflow.trigger(Opening("breakwater", 1)) is None
-    await world.asked()
-    assert world.calls == ["stop", "approvals"]
-    await world.workflow.aclose()
+    """Event Grid delivers at least once and not in order."""
+    harness = Harness()
+    harness.begin(2)
+    assert harness.workflow.trigger(Opening("breakwater", 2)) is None
+    assert harness.workflow.trigger(Opening("breakwater", 1)) is None
+    await harness.approval_requested()
+    assert harness.calls == ["stop", "approvals"]
+    await harness.workflow.aclose()
 
 
-def console_that_knows(generation: int, state: str = "open", status: int = 200) -> Answer:
+def console_with_circuit(generation: int, state: str = "open", status: int = 200) -> Answer:
     def answer(request: Request, _body: bytes) -> Response:
         if request.url.path != "/api/circuits/breakwater":
             return accept(request, _body)
@@ -122,230 +122,230 @@ def console_that_knows(generation: int, state: str = "open", status: int = 200) 
 
 
 @pytest.mark.parametrize("generation", [1, 2])
-async def test_an_opening_after_the_store_was_emptied(generation: int) -> None:
-    """Generations are counted anew then; it is later all the same, and begins a run, once."""
-    world = World(console_that_knows(generation))
-    old = world.begin(2, at=100.0)
-    await world.asked()
-    new = world.begin(generation, at=200.0)
-    await world.asked(2)
+async def test_an_opening_after_the_store_was_emptied_starts_one_run(generation: int) -> None:
+    """Generations restart at 1, but the opening is newer by time."""
+    harness = Harness(console_with_circuit(generation))
+    old = harness.begin(2, at=100.0)
+    await harness.approval_requested()
+    new = harness.begin(generation, at=200.0)
+    await harness.approval_requested(2)
     assert (old.state, new.state) == (RunState.CANCELLED, RunState.WAITING)
-    assert world.workflow.trigger(Opening("breakwater", generation, 200.0)) is None
-    assert world.workflow.trigger(Opening("breakwater", 2, 100.0)) is None
-    world.approve(old)
-    world.approve(new)
-    await world.reaches(new, RunState.SUCCEEDED)
-    assert world.calls == ["stop", "approvals", "breakwater", "stop", "approvals", "start"]
+    assert harness.workflow.trigger(Opening("breakwater", generation, 200.0)) is None
+    assert harness.workflow.trigger(Opening("breakwater", 2, 100.0)) is None
+    harness.approve(old)
+    harness.approve(new)
+    await harness.reaches(new, RunState.SUCCEEDED)
+    assert harness.calls == ["stop", "approvals", "breakwater", "stop", "approvals", "start"]
 
 
-async def test_an_opening_from_before_the_store_was_emptied_may_come_late() -> None:
-    """Its generation is higher, but not the circuit's: the run that waits goes on waiting."""
-    world = World(console_that_knows(1))
-    run = world.begin(1, at=200.0)
-    await world.asked()
-    late = world.begin(5, at=100.0)
-    await world.reaches(late, RunState.SKIPPED)
-    world.approve(run)
-    await world.reaches(run, RunState.SUCCEEDED)
-    assert world.calls == ["stop", "approvals", "breakwater", "start"]
+async def test_a_late_opening_from_before_the_store_was_emptied_is_skipped() -> None:
+    """The opening has a higher generation, but the circuit does not; the waiting run continues."""
+    harness = Harness(console_with_circuit(1))
+    run = harness.begin(1, at=200.0)
+    await harness.approval_requested()
+    late = harness.begin(5, at=100.0)
+    await harness.reaches(late, RunState.SKIPPED)
+    harness.approve(run)
+    await harness.reaches(run, RunState.SUCCEEDED)
+    assert harness.calls == ["stop", "approvals", "breakwater", "start"]
 
 
-async def test_what_was_skipped_may_come_again() -> None:
-    """The console had not seen the opening yet, for its store was away; now it has."""
+async def test_a_skipped_opening_may_start_a_run_later() -> None:
+    """The console first returns an old state, because its store was unavailable."""
     seen = [("closed", 1), ("open", 1)]
 
     def answer(request: Request, body: bytes) -> Response:
         if request.method == "GET":
             state, generation = seen.pop(0)
-            return console_that_knows(generation, state)(request, body)
+            return console_with_circuit(generation, state)(request, body)
         return accept(request, body)
 
-    world = World(answer)
-    first = world.begin(3, at=100.0)
-    await world.asked()
-    await world.reaches(world.begin(1, at=200.0), RunState.SKIPPED)
+    harness = Harness(answer)
+    first = harness.begin(3, at=100.0)
+    await harness.approval_requested()
+    await harness.reaches(harness.begin(1, at=200.0), RunState.SKIPPED)
     assert first.state is RunState.WAITING
-    again = world.begin(1, at=200.0)
-    await world.asked(2)
+    again = harness.begin(1, at=200.0)
+    await harness.approval_requested(2)
     assert (first.state, again.state) == (RunState.CANCELLED, RunState.WAITING)
-    await world.workflow.aclose()
+    await harness.workflow.aclose()
 
 
 @pytest.mark.parametrize("status", [200, 503])
-async def test_a_console_that_does_not_say_is_no_reason_not_to_stop(status: int) -> None:
-    """As in the cloud."""
+async def test_a_failed_look_up_does_not_prevent_the_stop(status: int) -> None:
+    """The Logic App in the cloud has the same rule."""
 
     def answer(request: Request, body: bytes) -> Response:
         return Response("?", status) if request.method == "GET" else accept(request, body)
 
-    world = World(answer)
-    world.begin(3, at=100.0)
-    await world.asked()
-    run = world.begin(1, at=200.0)
-    await world.asked(2)
+    harness = Harness(answer)
+    harness.begin(3, at=100.0)
+    await harness.approval_requested()
+    run = harness.begin(1, at=200.0)
+    await harness.approval_requested(2)
     assert step(run, "look_up").status == "Failed"
-    assert world.calls[-2:] == ["stop", "approvals"]
-    await world.workflow.aclose()
+    assert harness.calls[-2:] == ["stop", "approvals"]
+    await harness.workflow.aclose()
 
 
-async def test_when_it_opened_outlives_the_process(tmp_path: Path) -> None:
-    """Also in a file of an earlier version, which does not say: there the generation decides."""
+async def test_the_time_of_an_opening_survives_a_restart(tmp_path: Path) -> None:
+    """In a file of an earlier version without times, only the generation is compared."""
     path = tmp_path / "workflow.json"
     store = RunStore(path)
     store.save(Run("breakwater", 1, state=RunState.SUCCEEDED, at=100.0))
-    world = World(store=RunStore(path))
-    assert world.workflow.trigger(Opening("breakwater", 1, 100.0)) is None
-    assert world.workflow.trigger(Opening("breakwater", 1, 200.0)) is not None
-    await world.workflow.aclose()
+    harness = Harness(store=RunStore(path))
+    assert harness.workflow.trigger(Opening("breakwater", 1, 100.0)) is None
+    assert harness.workflow.trigger(Opening("breakwater", 1, 200.0)) is not None
+    await harness.workflow.aclose()
     text = path.read_text()
     path.write_text(text.replace('"at": 100.0', '"was": 0').replace('"at": 200.0', '"was": 0'))
     assert [run.at for run in RunStore(path).all()] == [None, None]
-    world = World(store=RunStore(path))
-    assert world.workflow.trigger(Opening("breakwater", 1, 300.0)) is None
+    harness = Harness(store=RunStore(path))
+    assert harness.workflow.trigger(Opening("breakwater", 1, 300.0)) is None
 
 
-async def test_another_circuit_has_generations_of_its_own() -> None:
-    world = World()
-    world.begin(5)
-    assert world.workflow.trigger(Opening("other", 1)) is not None
-    await world.asked(2)
-    await world.workflow.aclose()
+async def test_each_circuit_has_its_own_generations() -> None:
+    harness = Harness()
+    harness.begin(5)
+    assert harness.workflow.trigger(Opening("other", 1)) is not None
+    await harness.approval_requested(2)
+    await harness.workflow.aclose()
 
 
-async def test_a_newer_generation_ends_the_older_run_before_it_stops_the_app() -> None:
-    """Else the older one's approval would start the app that the newer one has stopped."""
-    world = World()
-    old = world.begin(1)
-    await world.asked()
-    new = world.begin(2)
-    await world.asked(2)
+async def test_a_newer_generation_ends_the_older_run_before_the_stop() -> None:
+    """Otherwise an approval of the older run would start the app that the newer run stopped."""
+    harness = Harness()
+    old = harness.begin(1)
+    await harness.approval_requested()
+    new = harness.begin(2)
+    await harness.approval_requested(2)
     assert old.state is RunState.CANCELLED
     assert step(old, "superseded").detail == "generation 2 opened"
-    world.approve(old)
-    world.approve(new)
-    await world.reaches(new, RunState.SUCCEEDED)
-    assert world.calls == ["stop", "approvals", "stop", "approvals", "start"]
+    harness.approve(old)
+    harness.approve(new)
+    await harness.reaches(new, RunState.SUCCEEDED)
+    assert harness.calls == ["stop", "approvals", "stop", "approvals", "start"]
 
 
-async def test_a_circuit_that_has_passed_the_generation_needs_no_operator() -> None:
+async def test_a_passed_generation_needs_no_approval() -> None:
     def passed(request: Request, _body: bytes) -> Response:
         is_console = request.url.path == "/api/approvals"
         return JSONResponse({"status": "passed"}) if is_console else Response()
 
-    world = World(passed)
-    run = world.begin()
-    await world.reaches(run, RunState.SUCCEEDED)
-    assert world.calls == ["stop", "approvals", "start"]
+    harness = Harness(passed)
+    run = harness.begin()
+    await harness.reaches(run, RunState.SUCCEEDED)
+    assert harness.calls == ["stop", "approvals", "start"]
 
 
-async def test_actions_are_retried_like_those_of_logic_apps() -> None:
+async def test_actions_are_retried_as_in_logic_apps() -> None:
     statuses = iter([500, 429, 408, 503])
 
     def flaky(request: Request, _body: bytes) -> Response:
         is_stop = request.url.path.endswith("/stop")
         return Response(status_code=next(statuses, 200) if is_stop else 200)
 
-    world = World(flaky)
-    run = world.begin()
-    await world.asked()
-    assert world.time.slept == [7.5, 15, 30, 45]
+    harness = Harness(flaky)
+    run = harness.begin()
+    await harness.approval_requested()
+    assert harness.time.slept == [7.5, 15, 30, 45]
     assert step(run, "stop").attempts == 5
     assert step(run, "stop").status == "Succeeded"
-    await world.workflow.aclose()
+    await harness.workflow.aclose()
 
 
-async def test_a_stop_that_fails_for_good_still_asks_the_operator() -> None:
-    """The circuit holds every event, stopped or not; somebody has to know."""
+async def test_an_approval_is_requested_after_a_failed_stop() -> None:
+    """The circuit holds every event even if the app runs, so an operator must be notified."""
 
     def refuse_stop(request: Request, _body: bytes) -> Response:
         return Response("no", status_code=403 if request.url.path.endswith("/stop") else 200)
 
-    world = World(refuse_stop)
-    run = world.begin()
-    await world.asked()
+    harness = Harness(refuse_stop)
+    run = harness.begin()
+    await harness.approval_requested()
     assert step(run, "stop").status == "Failed"
     assert step(run, "stop").attempts == 1
     assert "403" in step(run, "stop").detail
-    await world.workflow.aclose()
+    await harness.workflow.aclose()
 
 
-async def test_a_start_that_fails_for_good_fails_the_run() -> None:
+async def test_a_failed_start_fails_the_run() -> None:
     def refuse_start(request: Request, _body: bytes) -> Response:
         return Response(status_code=500 if request.url.path.endswith("/start") else 200)
 
-    world = World(refuse_start)
-    run = world.begin()
-    await world.asked()
-    world.approve(run)
-    await world.reaches(run, RunState.FAILED)
+    harness = Harness(refuse_start)
+    run = harness.begin()
+    await harness.approval_requested()
+    harness.approve(run)
+    await harness.reaches(run, RunState.FAILED)
     assert step(run, "start").attempts == 5
 
 
-async def test_asking_is_never_given_up() -> None:
+async def test_approval_requests_are_retried_without_end() -> None:
     refusals = 20
 
     def reluctant(request: Request, _body: bytes) -> Response:
         is_console = request.url.path == "/api/approvals"
-        return Response(status_code=401 if is_console and len(world.calls) <= refusals else 200)
+        return Response(status_code=401 if is_console and len(harness.calls) <= refusals else 200)
 
-    world = World(reluctant)
-    run = world.begin()
+    harness = Harness(reluctant)
+    run = harness.begin()
     await until(lambda: any(s.name == "request_approval" and s.detail for s in run.steps))
     await until(lambda: step(run, "request_approval").status == "Succeeded")
     assert step(run, "request_approval").attempts == refusals
-    assert max(world.time.slept) == 45
-    await world.workflow.aclose()
+    assert max(harness.time.slept) == 45
+    await harness.workflow.aclose()
 
 
-async def test_an_approval_before_the_console_has_answered_counts() -> None:
+async def test_an_approval_before_the_consoles_answer_counts() -> None:
     def eager(request: Request, body: bytes) -> Response:
         if request.url.path == "/api/approvals":
-            world.approve(world.workflow.runs()[0])
+            harness.approve(harness.workflow.runs()[0])
             return Response(status_code=500)
         return Response()
 
-    world = World(eager)
-    run = world.begin()
-    await world.reaches(run, RunState.SUCCEEDED)
+    harness = Harness(eager)
+    run = harness.begin()
+    await harness.reaches(run, RunState.SUCCEEDED)
 
 
-async def test_a_callback_may_come_twice_and_late() -> None:
-    world = World()
-    run = world.begin()
-    await world.asked()
-    world.approve(run)
-    world.approve(run)
-    await world.reaches(run, RunState.SUCCEEDED)
-    world.workflow.callback(run.id, run.sig, "bob")
+async def test_a_repeated_callback_changes_nothing() -> None:
+    harness = Harness()
+    run = harness.begin()
+    await harness.approval_requested()
+    harness.approve(run)
+    harness.approve(run)
+    await harness.reaches(run, RunState.SUCCEEDED)
+    harness.workflow.callback(run.id, run.sig, "bob")
     assert run.approved_by == "alice"
-    assert world.calls.count("start") == 1
+    assert harness.calls.count("start") == 1
 
 
 async def test_a_callback_needs_the_runs_own_secret() -> None:
-    world = World()
-    run = world.begin()
-    other = world.workflow.trigger(Opening("other", 1))
+    harness = Harness()
+    run = harness.begin()
+    other = harness.workflow.trigger(Opening("other", 1))
     assert other is not None
     for sig in ("", other.sig, "ü"):
         with pytest.raises(CallbackRefusedError):
-            world.workflow.callback(run.id, sig, None)
+            harness.workflow.callback(run.id, sig, None)
     with pytest.raises(UnknownRunError):
-        world.workflow.callback("none", run.sig, None)
+        harness.workflow.callback("none", run.sig, None)
     assert run.approved_by is None
-    await world.workflow.aclose()
+    await harness.workflow.aclose()
 
 
-async def test_a_run_outlives_its_process(tmp_path: Path) -> None:
-    """Else a crash would leave the app stopped with nobody to start it."""
+async def test_a_run_survives_a_restart(tmp_path: Path) -> None:
+    """Otherwise the app would stay stopped after a crash."""
     path = tmp_path / "workflow.json"
-    first = World(store=RunStore(path))
+    first = Harness(store=RunStore(path))
     run = first.begin()
-    await first.asked()
+    await first.approval_requested()
     await first.workflow.aclose()
 
-    second = World(store=RunStore(path))
+    second = Harness(store=RunStore(path))
     second.workflow.resume()
-    await second.asked()
+    await second.approval_requested()
     [resumed] = second.workflow.runs()
     assert resumed.state is RunState.WAITING
     second.workflow.callback(run.id, run.sig, "alice")
@@ -354,43 +354,43 @@ async def test_a_run_outlives_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("skipped", [False, True])
-async def test_a_crash_before_the_older_run_was_ended(skipped: bool) -> None:
-    """One of the two goes on: else the older one's approval would start what the newer stopped."""
+async def test_only_one_run_continues_after_a_crash(skipped: bool) -> None:
+    """Otherwise an approval of the older run would start the app that the newer run stopped."""
     store = RunStore()
     old = Run("breakwater", 1, state=RunState.WAITING, at=200.0)
     new = Run("breakwater", 2, at=100.0 if skipped else 300.0)
     store.save(old)
     store.save(new)
-    world = World(console_that_knows(1), store)
-    world.workflow.resume()
-    goes_on, ended = (old, new) if skipped else (new, old)
+    harness = Harness(console_with_circuit(1), store)
+    harness.workflow.resume()
+    continued, ended = (old, new) if skipped else (new, old)
     await until(lambda: ended.state in {RunState.SKIPPED, RunState.CANCELLED})
-    await until(lambda: "approvals" in world.calls)
-    world.approve(ended)
-    await until(lambda: goes_on.state is RunState.WAITING)
-    assert "start" not in world.calls
-    world.approve(goes_on)
-    await world.reaches(goes_on, RunState.SUCCEEDED)
-    assert world.calls.count("start") == 1
+    await until(lambda: "approvals" in harness.calls)
+    harness.approve(ended)
+    await until(lambda: continued.state is RunState.WAITING)
+    assert "start" not in harness.calls
+    harness.approve(continued)
+    await harness.reaches(continued, RunState.SUCCEEDED)
+    assert harness.calls.count("start") == 1
 
 
-async def test_an_approval_is_remembered_across_a_crash(tmp_path: Path) -> None:
+async def test_an_approval_survives_a_crash(tmp_path: Path) -> None:
     path = tmp_path / "workflow.json"
     store = RunStore(path)
     run = Run("breakwater", 1, state=RunState.WAITING, approved_by="alice")
     store.save(run)
-    world = World(store=RunStore(path))
-    world.workflow.resume()
-    await until(lambda: world.workflow.runs()[0].state is RunState.SUCCEEDED)
-    assert world.calls == ["start"]
+    harness = Harness(store=RunStore(path))
+    harness.workflow.resume()
+    await until(lambda: harness.workflow.runs()[0].state is RunState.SUCCEEDED)
+    assert harness.calls == ["start"]
 
 
 async def test_shutting_down_leaves_no_task() -> None:
-    world = World()
-    run = world.begin()
-    await world.asked()
-    await world.workflow.aclose()
-    assert world.workflow._tasks == {}
+    harness = Harness()
+    run = harness.begin()
+    await harness.approval_requested()
+    await harness.workflow.aclose()
+    assert harness.workflow._tasks == {}
     assert run.state is RunState.WAITING
 
 
@@ -404,7 +404,7 @@ def test_finished_runs_are_bounded_and_unfinished_ones_kept(tmp_path: Path) -> N
     assert store.all()[0] is waiting
 
 
-def test_what_is_shown_of_a_run_has_no_secret() -> None:
+def test_the_public_form_of_a_run_has_no_secret() -> None:
     run = Run("breakwater", 1)
     assert run.sig not in json.dumps(run.as_dict())
     assert run.sig not in repr(run)
@@ -420,7 +420,7 @@ def test_retries_double_between_their_bounds_and_end() -> None:
 @pytest.mark.parametrize(
     ("status", "retried"), [(408, True), (429, True), (500, True), (400, False), (404, False)]
 )
-def test_which_answers_are_retried(status: int, retried: bool) -> None:
+def test_only_temporary_errors_are_retried(status: int, retried: bool) -> None:
     assert is_retried(status) is retried
 
 
@@ -445,16 +445,16 @@ def test_openings_are_read_from_one_event_or_an_array() -> None:
         (5, None),
     ],
 )
-def test_when_it_opened_is_read_if_it_is_a_time(time: object, at: float | None) -> None:
-    """An event may lack it: then the generation alone decides."""
+def test_a_valid_time_of_the_opening_is_read(time: object, at: float | None) -> None:
+    """The time is optional; without a time only the generation is compared."""
     assert parse_openings(json.dumps(opening() | {"time": time}).encode()) == [Opening("b", 1, at)]
 
 
 @pytest.mark.parametrize(
-    ("value", "complaint"),
+    ("value", "message"),
     [
-        ("x", "takes a CloudEvent"),
-        ([1], "takes a CloudEvent"),
+        ("x", "must be a CloudEvent"),
+        ([1], "must be a CloudEvent"),
         ({"type": "breakwater.circuit.opened"}, "no data object"),
         (opening(name=""), "data.name is ''"),
         (opening(generation=0), "data.generation is 0"),
@@ -462,8 +462,8 @@ def test_when_it_opened_is_read_if_it_is_a_time(time: object, at: float | None) 
         (opening(generation="1"), "data.generation is '1'"),
     ],
 )
-def test_a_malformed_opening_is_refused_by_what_is_wrong(value: object, complaint: str) -> None:
-    with pytest.raises(TriggerError, match=complaint):
+def test_a_malformed_opening_is_refused_with_the_reason(value: object, message: str) -> None:
+    with pytest.raises(TriggerError, match=message):
         parse_openings(json.dumps(value).encode())
 
 
