@@ -22,7 +22,7 @@ PATIENCE = 60.0
 
 
 class BackgroundServer:
-    """An endpoint on a loop in its own thread, for the synchronous clients."""
+    """An endpoint on an event loop in its own thread, for the synchronous clients."""
 
     def __init__(self, server: EventHubsServer) -> None:
         self.server = server
@@ -30,7 +30,7 @@ class BackgroundServer:
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
 
     def call[T](self, function: Callable[[], T]) -> T:
-        """Run a function where the endpoint lives."""
+        """Run a function in the endpoint's thread and return the result."""
 
         async def run() -> T:
             return function()
@@ -55,7 +55,7 @@ class BackgroundServer:
 
 
 class Clock:
-    """Seconds since 1970 that move when told to."""
+    """A clock in seconds since 1970 that only the test advances."""
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
@@ -65,12 +65,12 @@ class Clock:
 
 
 def hub(partitions: int = 4, groups: Sequence[str] = ()) -> NamespaceConfig:
-    """A namespace with the hub that these tests use."""
+    """Return a namespace with the hub of these tests."""
     return NamespaceConfig.single(HUB, partitions, groups)
 
 
 def producer(server: EventHubsServer, **options: Any) -> EventHubProducerClient:
-    """An asynchronous producer that reports an error at once instead of retrying."""
+    """Return an asynchronous producer that raises errors at once instead of retrying."""
     settings: dict[str, Any] = PROMPT | {"eventhub_name": HUB} | options
     return EventHubProducerClient.from_connection_string(server.connection_string, **settings)
 
@@ -78,7 +78,7 @@ def producer(server: EventHubsServer, **options: Any) -> EventHubProducerClient:
 def consumer(
     server: EventHubsServer, group: str = "$Default", **options: Any
 ) -> EventHubConsumerClient:
-    """An asynchronous consumer that reports an error at once instead of retrying."""
+    """Return an asynchronous consumer that raises errors at once instead of retrying."""
     settings: dict[str, Any] = PROMPT | PROMPT_RECEIVER | {"eventhub_name": HUB} | options
     return EventHubConsumerClient.from_connection_string(
         server.connection_string, consumer_group=group, **settings
@@ -86,7 +86,7 @@ def consumer(
 
 
 def append(server: EventHubsServer, content: Sequence[bytes], partition: int = 0) -> None:
-    """Append bodies as a producer's transfers would be, without a producer."""
+    """Append bodies to a partition without a producer, in the form of a producer's transfers."""
     for body in content:
         message = b"\x00\x53\x75\xb0" + struct.pack(">I", len(body)) + body
         server.namespace.hub(HUB).publish(message, 0, partition)
@@ -102,10 +102,10 @@ async def send(server: EventHubsServer, bodies: Sequence[bytes | str], **where: 
 
 
 class Reader:
-    """Receives from one partition in the background; its errors surface in `take` and `failure`.
+    """A background receiver of one partition; `receive` and `failure` raise or return its errors.
 
-    It uses the client's own receiver without the processor around it, which would take a second
-    to close and retry behind the test's back.
+    The reader uses the client's own receiver without the event processor, because the processor
+    retries errors and takes a second to close.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Reader:
             self._callback(),  # type: ignore[arg-type] # called with a list in batch mode
             **options,
         )
-        self._consumer._keep_alive = None  # closing would wait for it
+        self._consumer._keep_alive = None  # closing would wait for the keep-alive
         self._items: asyncio.Queue[EventData | Exception] = asyncio.Queue()
         self._task: asyncio.Task[None] | None = None
 
@@ -146,7 +146,7 @@ class Reader:
         return events
 
     async def failure(self) -> Exception:
-        """Return the next error that the client reports; events before it are passed over."""
+        """Return the next error that the client reports; earlier events are discarded."""
         async with asyncio.timeout(PATIENCE):
             while not isinstance(item := await self._items.get(), Exception):
                 pass
@@ -154,12 +154,12 @@ class Reader:
 
     @property
     def waiting(self) -> int:
-        """How many events have come in and have not been taken."""
+        """The number of events that have arrived and are not yet returned by `receive`."""
         return self._items.qsize()
 
     @property
     def attached(self) -> bool:
-        """Whether the link is open on both sides."""
+        """Return whether the link is open on both sides."""
         link = getattr(self._consumer._handler, "_link", None)
         return link is not None and link.state is LinkState.ATTACHED
 
@@ -198,25 +198,25 @@ class Reader:
 async def receive(
     server: EventHubsServer, count: int, partition: str = "0", **options: Any
 ) -> list[EventData]:
-    """Receive that many events of one partition, from its beginning if not told otherwise."""
+    """Receive `count` events of one partition, by default from the beginning."""
     async with Reader(server, partition, **options) as reader:
         return await reader.receive(count)
 
 
 def bodies(events: Sequence[EventData]) -> list[bytes]:
-    """The events' bodies."""
+    """Return the bodies of events."""
     return [b"".join(cast("Iterable[bytes]", event.body)) for event in events]
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until a condition holds."""
+    """Let the event loop run until a condition is true."""
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.01)
 
 
 async def exchange(server: EventHubsServer, data: bytes) -> bytes:
-    """Send bytes and return all that comes until the endpoint hangs up."""
+    """Send bytes and return all bytes until the endpoint closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(data)
     try:

@@ -1,6 +1,6 @@
-"""The stock client in all its forms, each driven in the same way from asyncio.
+"""The stock client in all its forms, with the same asyncio interface for each form.
 
-The synchronous ones run in threads, against an endpoint that lives in the test's own loop.
+The synchronous forms run in threads. The endpoint runs in the test's own event loop.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.support.event_hubs.prompt_clients import PROMPT, PROMPT_RECEIVER
 
 
 def _fix_uamqp_producer() -> None:
-    """Let a producer on uamqp publish: this release hands uamqp a list that it cannot take."""
+    """Fix the producer on uamqp: this SDK release passes a list that uamqp does not accept."""
     from azure.eventhub._transport._uamqp_transport import UamqpTransport
 
     create = UamqpTransport.create_send_client
@@ -58,10 +58,10 @@ class Form:
     """One form of the client.
 
     Attributes:
-        name: for the test's name.
-        synchronous: whether it is the one with threads.
-        tls: whether it cannot do without TLS.
-        options: what every client of this form is given besides.
+        name: name of the form in test names.
+        synchronous: whether the client is the synchronous client.
+        tls: whether the form requires TLS.
+        options: further arguments of every client of this form.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Form:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self, server: EventHubsServer, certificate: Path) -> dict[str, Any]:
-        """The keyword arguments that lead a client of this form to the endpoint."""
+        """Return the keyword arguments that connect a client of this form to the endpoint."""
         settings: dict[str, Any] = PROMPT | {"eventhub_name": HUB} | dict(self.options)
         if self.tls:
             del settings["ssl_context"]
@@ -94,7 +94,7 @@ FORMS = [
 
 
 def parameters() -> list[Any]:
-    """The forms as pytest parameters; what is not installed is skipped."""
+    """Return the forms as pytest parameters; a form that is not installed is skipped."""
     missing = pytest.mark.skipif(find_spec("uamqp") is None, reason="uamqp is not installed")
     return [
         pytest.param(form, id=form.name, marks=[missing] if form.name == "uamqp" else [])
@@ -103,7 +103,7 @@ def parameters() -> list[Any]:
 
 
 def self_signed(file: Path) -> ssl.SSLContext:
-    """Write a certificate for loopback with its key to a file; return a server's context."""
+    """Write a certificate for loopback with its key to a file; return a server's TLS context."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
     now = datetime.datetime.now(datetime.UTC)
@@ -134,7 +134,7 @@ def self_signed(file: Path) -> ssl.SSLContext:
 
 
 class Clients:
-    """Makes clients of one form for one endpoint, and does with them what tests need."""
+    """The clients of one form for one endpoint."""
 
     def __init__(self, form: Form, server: EventHubsServer, certificate: Path) -> None:
         self.form = form
@@ -142,14 +142,14 @@ class Clients:
         self._settings = form.settings(server, certificate)
 
     def producer(self, **options: Any) -> Producer:
-        """A producer."""
+        """Return a producer."""
         kind = EventHubProducerClient if self.form.synchronous else AsyncProducerClient
         connection = options.pop("connection_string", self.server.connection_string)
         made = kind.from_connection_string(connection, **(self._settings | options))
         return Producer(made, self.form.synchronous)
 
     def consumer(self, group: str = "$Default", **options: Any) -> Any:
-        """A consumer client, as the SDK has it."""
+        """Return the SDK's consumer client."""
         kind = EventHubConsumerClient if self.form.synchronous else AsyncConsumerClient
         settings = self._settings | PROMPT_RECEIVER | options
         return kind.from_connection_string(
@@ -159,25 +159,25 @@ class Clients:
     def reader(
         self, partition: str = "0", group: str = "$Default", position: Any = "-1", **options: Any
     ) -> Reader | SyncReader:
-        """Receives from one partition in the background."""
+        """Return a background reader of one partition."""
         kind = SyncReader if self.form.synchronous else Reader
         return kind(self.server, partition, group, position, client=self.consumer(group), **options)
 
     async def receive(self, count: int, partition: str = "0", **options: Any) -> list[EventData]:
-        """Receive that many events of one partition."""
+        """Receive `count` events of one partition."""
         async with self.reader(partition, **options) as reader:
             return await reader.receive(count)
 
 
 class Producer:
-    """A producer whose methods are all to be awaited."""
+    """A producer with only asynchronous methods."""
 
     def __init__(self, client: Any, synchronous: bool) -> None:
         self.client = client
         self._synchronous = synchronous
 
     async def call(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """Call one of the client's methods."""
+        """Call a method of the client."""
         method = getattr(self.client, name)
         if self._synchronous:
             return await asyncio.to_thread(method, *arguments, **options)
@@ -203,7 +203,7 @@ class Producer:
 
 
 class SyncReader(Reader):
-    """Does in a thread what its base does in a task."""
+    """A reader that receives in a thread instead of a task."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)

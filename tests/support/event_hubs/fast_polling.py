@@ -1,7 +1,7 @@
-"""Microsoft's Event Hubs SDK, looking sooner whether a link is open: import it for that.
+"""A shorter poll interval of Microsoft's Event Hubs SDK while a link opens, set on import.
 
-The SDK looks every 50 ms, a dozen times for each link, and before it sends or receives it opens
-two. Only its naps are shortened, and only while it opens something: receiving waits as it does.
+The SDK polls every 50 ms, about twelve times for each link, and opens two links before it sends
+or receives. Only the sleeps while a link opens are shortened; the sleeps of receivers are not.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ from azure.eventhub.aio import _client_base_async
 
 
 class _ShorterSleeps:
-    """A module whose `sleep` turns some naps into shorter ones."""
+    """A module wrapper whose `sleep` replaces some delays by shorter ones."""
 
-    def __init__(self, module: ModuleType, naps: Mapping[float, float]) -> None:
+    def __init__(self, module: ModuleType, delays: Mapping[float, float]) -> None:
         self._module = module
-        self._naps = naps
+        self._delays = delays
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
     def sleep(self, delay: float, **options: Any) -> Any:
-        return self._module.sleep(self._naps.get(delay, delay), **options)
+        return self._module.sleep(self._delays.get(delay, delay), **options)
 
 
 def shorten_sleeps(
-    naps: Mapping[float, float], *, blocking: list[ModuleType], asynchronous: list[ModuleType]
+    delays: Mapping[float, float], *, blocking: list[ModuleType], asynchronous: list[ModuleType]
 ) -> None:
     """Shorten fixed sleeps of modules.
 
     Args:
-        naps: seconds slept, and seconds to sleep instead.
+        delays: the original delays and their replacements, in seconds.
         blocking: modules that call `time.sleep`.
         asynchronous: modules that call `asyncio.sleep`.
     """
     for module in blocking:
-        vars(module)["time"] = _ShorterSleeps(time, naps)
+        vars(module)["time"] = _ShorterSleeps(time, delays)
     for module in asynchronous:
-        vars(module)["asyncio"] = _ShorterSleeps(asyncio, naps)
+        vars(module)["asyncio"] = _ShorterSleeps(asyncio, delays)
 
 
 shorten_sleeps(

@@ -1,4 +1,4 @@
-"""AMQP frames made by hand, right ones and wrong ones."""
+"""Valid and invalid AMQP frames made by hand."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ OPEN, BEGIN, ATTACH, FLOW, TRANSFER, DISPOSITION, DETACH, END, CLOSE = range(0x1
 
 
 def text(value: str | bytes, constructor: int = 0xA1) -> bytes:
-    """A short string; with constructor 0xA3 a symbol, with 0xA0 a binary."""
+    """Encode a short string; constructor 0xA3 encodes a symbol, 0xA0 a binary value."""
     data = value.encode() if isinstance(value, str) else value
     return bytes((constructor, len(data))) + data
 
 
 def uint(value: int) -> bytes:
-    """An unsigned integer of 32 bits."""
+    """Encode an unsigned 32-bit integer."""
     return b"\x70" + struct.pack(">I", value)
 
 
 def listed(*items: bytes) -> bytes:
-    """A list, in its long form."""
+    """Encode a list in the long form."""
     content = b"".join(items)
     return b"\xd0" + struct.pack(">II", len(content) + 4, len(items)) + content
 
 
 def described(code: int, *fields: bytes) -> bytes:
-    """A performative or another described list."""
+    """Encode a performative or another described list."""
     return b"\x00\x53" + bytes((code,)) + listed(*fields)
 
 
 def frame(body: bytes, channel: int = 0) -> bytes:
-    """A frame around a performative and its payload."""
+    """Return a frame with a performative and its payload."""
     return struct.pack(">IBBH", len(body) + 8, 2, 0, channel) + body
 
 
 def attach(handle: int, address: str, *, receives: bool = False, name: str = "") -> bytes:
-    """An attach of a link to an address, or from it."""
+    """Return the attach of a link that sends to an address, or receives from the address."""
     source, target = (address, "me") if receives else ("me", address)
     return described(
         ATTACH,
@@ -59,7 +59,7 @@ def attach(handle: int, address: str, *, receives: bool = False, name: str = "")
 
 
 def transfer(handle: int, number: int, payload: bytes, *, more: bool = False) -> bytes:
-    """A transfer, the only one of its delivery unless there are more."""
+    """Return a transfer, which is the last of its delivery unless `more` is set."""
     tag = text(struct.pack(">I", number), 0xA0)
     fields = (uint(handle), uint(number), tag, b"\x43", FALSE, TRUE if more else FALSE)
     return described(TRANSFER, *fields) + payload
@@ -70,7 +70,7 @@ BEGINNING = (
     + frame(described(OPEN, text("c"), text("h"), uint(65536), b"\x60\x00\xff"))
     + frame(described(BEGIN, NULL, b"\x43", uint(5000), uint(5000)))
 )
-"""Header, open and begin: what comes next may open links on channel 0."""
+"""The header, open and begin, after which frames can open links on channel 0."""
 
 ENDING = frame(described(CLOSE))
 
@@ -109,7 +109,7 @@ def _compounds(inner: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 VALUES = st.recursive(_scalars, _compounds, max_leaves=8)
-"""Encoded values of all types, some of them wrong."""
+"""Encoded values of all types, some of them invalid."""
 
 PERFORMATIVES = st.builds(
     lambda code, fields, payload: described(code, *fields) + payload,
@@ -117,7 +117,7 @@ PERFORMATIVES = st.builds(
     st.lists(VALUES, max_size=15),
     st.binary(max_size=30) | st.just(BODY),
 )
-"""Performatives whose fields are anything, with a payload behind."""
+"""Performatives with arbitrary fields and a payload."""
 
 FRAMES = st.one_of(
     st.builds(frame, PERFORMATIVES, st.sampled_from([0, 0, 0, 1, 4999, 65535])),
@@ -131,4 +131,4 @@ FRAMES = st.one_of(
     ),
     st.sampled_from([PUBLISH, RECEIVE, frame(attach(2, "$cbs")), frame(attach(3, "$management"))]),
 )
-"""Frames whose sizes are right and whose content is anything."""
+"""Frames with a valid size and arbitrary content."""

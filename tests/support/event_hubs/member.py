@@ -1,7 +1,8 @@
-"""`python -m tests.support.event_hubs.member CONNECTION HUB CONTAINER NAME`: one group's member.
+"""A stock consumer process of all partitions, with ownership and checkpoints in blobs.
 
-A stock consumer of all partitions, with ownership and checkpoints in blobs. It prints a line for
-each partition that it takes or gives up, and for each event; it ends at the end of its input.
+Usage: `python -m tests.support.event_hubs.member CONNECTION HUB CONTAINER NAME`. The process prints
+a line for each acquired partition, each released partition and each event. The process exits at
+the end of its input.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 
 
 async def main() -> None:
-    """Receive until told to stop."""
+    """Receive events until the end of standard input."""
     connection, hub, container, name = sys.argv[1:]
     store = BlobCheckpointStore.from_connection_string(os.environ["STORAGE"], container)
 
     async def on_event(context: Any, event: EventData) -> None:
-        _say("event", name, context.partition_id, event.body_as_str())
+        _print("event", name, context.partition_id, event.body_as_str())
         await context.update_checkpoint(event)
 
     async def on_start(context: Any) -> None:
-        _say("owns", name, context.partition_id)
+        _print("owns", name, context.partition_id)
 
     async def on_close(context: Any, reason: object) -> None:
         del reason
-        _say("left", name, context.partition_id)
+        _print("left", name, context.partition_id)
 
     client = EventHubConsumerClient.from_connection_string(
         connection,
@@ -57,7 +58,7 @@ async def main() -> None:
     await store.close()
 
 
-def _say(*words: str) -> None:
+def _print(*words: str) -> None:
     sys.stdout.write(" ".join(words) + "\n")
     sys.stdout.flush()
 

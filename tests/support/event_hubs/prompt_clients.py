@@ -1,5 +1,6 @@
-"""The stock client without its waiting: what it does with an endpoint in the same process is done
-in milliseconds, and there are hundreds of clients in these tests.
+"""The stock client with shorter sleeps, because these tests create hundreds of clients.
+
+The endpoint runs in the same process and answers within milliseconds.
 """
 
 from __future__ import annotations
@@ -19,26 +20,28 @@ from azure.eventhub.aio._transport import _pyamqp_transport_async
 
 from tests.support.event_hubs.fast_polling import shorten_sleeps
 
-NAP_SECONDS = 0.002
-_NAPS = {0.05: NAP_SECONDS, 1: 0.02}
-"""For each of the SDK's fixed sleeps, by its length: what is slept instead. It looks every 50 ms
-whether something has come, and every second whether its client has been closed."""
+POLL_SECONDS = 0.002
+_DELAYS = {0.05: POLL_SECONDS, 1: 0.02}
+"""The SDK's fixed delays and their replacements, in seconds.
+
+The SDK polls every 50 ms for input, and every second for a closed client.
+"""
 
 PROMPT: dict[str, Any] = {
     "retry_total": 0,
-    "retry_backoff_factor": 0.001,  # it waits before it gives up, too
-    "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # else it reads every root there is
+    "retry_backoff_factor": 0.001,  # the SDK also backs off after the last attempt
+    "ssl_context": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # avoids loading all root certificates
 }
-"""Settings of a client that reports an error at once, of an endpoint without TLS."""
+"""The settings of a client that raises errors at once, for an endpoint without TLS."""
 PROMPT_RECEIVER: dict[str, Any] = {
-    "socket_timeout": 0.05,  # closing waits for the read that is under way
-    "load_balancing_interval": 1,  # the thread that does it sleeps once more when all is closed
+    "socket_timeout": 0.05,  # closing waits for the current read
+    "load_balancing_interval": 1,  # the balancing thread sleeps once more after the close
 }
-"""Further settings of a client that receives."""
+"""Further settings of a receiving client."""
 
 
 shorten_sleeps(
-    _NAPS,
+    _DELAYS,
     blocking=[_client_base, _pyamqp_client],
     asynchronous=[
         _client_base_async,
@@ -50,17 +53,17 @@ shorten_sleeps(
 
 
 def _calm_uamqp() -> None:
-    """Let the older transport nap while it waits: its spinning keeps the interpreter busy."""
+    """Make the uamqp transport sleep while it waits, because its busy loop blocks other threads."""
     connection = import_module("uamqp.connection").Connection
     work = connection.work
 
-    def work_and_nap(self: Any) -> None:
+    def work_and_sleep(self: Any) -> None:
         work(self)
-        time.sleep(NAP_SECONDS / 4)
+        time.sleep(POLL_SECONDS / 4)
 
-    connection.work = work_and_nap
+    connection.work = work_and_sleep
 
 
 if find_spec("uamqp") is not None:
-    shorten_sleeps(_NAPS, blocking=[import_module("uamqp.client")], asynchronous=[])
+    shorten_sleeps(_DELAYS, blocking=[import_module("uamqp.client")], asynchronous=[])
     _calm_uamqp()

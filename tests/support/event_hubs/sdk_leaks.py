@@ -1,7 +1,7 @@
-"""What Microsoft's Event Hubs SDK leaves open when a connection or link is taken from it.
+"""Sockets that Microsoft's Event Hubs SDK leaves open.
 
-It forgets the socket of a connection that it was about to open, when it is cancelled or closed
-meanwhile; the garbage collector closes that later.
+If the SDK is cancelled or closed while a connection opens, the SDK loses the socket. The garbage
+collector closes the socket later.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def sdk_leaks_collected() -> Iterator[None]:
-    """Let go of such sockets at once, without a word.
+    """Collect leaked sockets at the end of the block, without a ResourceWarning.
 
-    They would be reported as unclosed in whatever test the garbage collector runs next. Only what
-    came meanwhile is looked through: all else in a test process is large and takes long.
+    Otherwise the warning would fail the test in which the garbage collector happens to run. Only
+    objects of the block are scanned, because a scan of all objects of a test process is slow.
     """
     gc.freeze()
     try:
