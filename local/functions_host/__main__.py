@@ -19,7 +19,7 @@ from local.lifeline import LifelineError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until stopped; return the exit code."""
+    """Run one instance until it is stopped; return the exit code."""
     args = _parser().parse_args(arguments)
     configure_logging(args.label, verbose=args.verbose)
     options = InstanceOptions(
@@ -44,12 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local.functions_host", description=__doc__)
     parser.add_argument("--app", type=Path, default=Path(), help="folder with function_app.py")
-    parser.add_argument("--settings", type=Path, help="a local.settings.json; environment wins")
-    parser.add_argument("--hosts", type=Path, help="folder that announces instances, <pid>.json")
-    parser.add_argument("--port", type=int, default=7071, help="HTTP port (0: a free one)")
-    parser.add_argument("--index", type=int, default=0, help="number among its siblings")
-    parser.add_argument("--label", default="", help="put before each log line")
-    parser.add_argument("--lifeline", action="store_true", help="stop when standard input ends")
+    parser.add_argument(
+        "--settings",
+        type=Path,
+        help="a local.settings.json; environment variables replace its values",
+    )
+    parser.add_argument(
+        "--hosts", type=Path, help="folder for the file <pid>.json that announces this instance"
+    )
+    parser.add_argument("--port", type=int, default=7071, help="HTTP port (0: any free port)")
+    parser.add_argument("--index", type=int, default=0, help="number of this instance (from 0)")
+    parser.add_argument("--label", default="", help="text at the start of each log line")
+    parser.add_argument(
+        "--lifeline", action="store_true", help="stop when standard input is closed"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every batch")
     add_grace(parser)
     add_balancing(parser)
@@ -59,5 +67,5 @@ def _parser() -> argparse.ArgumentParser:
 if __name__ == "__main__":
     code = main()
     sys.stdout.flush()
-    # A function may still run in a thread; interpreters wait for those, a stopped host does not.
+    # sys.exit() would wait for functions that still run in threads; a stopped host does not wait.
     os._exit(code)

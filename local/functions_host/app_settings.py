@@ -19,16 +19,16 @@ _TRUE = {"1", "true"}
 
 @dataclass(frozen=True)
 class AppSettings:
-    """What the functions see as their environment; `source` names it in error messages."""
+    """The app settings that functions see as environment; `source` names them in error messages."""
 
     values: Mapping[str, str]
     source: str = "the environment"
 
     def expand(self, text: str, where: str) -> str:
-        """Replace each %NAME% by that setting's value.
+        """Replace each %NAME% by the value of that setting.
 
         Raises:
-            SettingsError: a name that is not set; `where` says which binding asked.
+            SettingsError: a setting is not set; the message begins with `where`.
         """
 
         def value(match: re.Match[str]) -> str:
@@ -44,10 +44,10 @@ class AppSettings:
         return _NAME.sub(value, text)
 
     def connection(self, name: str, where: str) -> str:
-        """Return the connection string that a binding's `connection` names.
+        """Return the connection string in the setting that a binding's `connection` names.
 
         Raises:
-            SettingsError: it is not set, or is an identity-based one, which needs Azure.
+            SettingsError: the setting is not set, or is identity-based, which needs Azure.
         """
         for candidate in (f"AzureWebJobs{name}", name):
             if found := self.values.get(candidate):
@@ -63,10 +63,10 @@ class AppSettings:
         )
 
     def storage(self, name: str, where: str) -> str:
-        """Return a storage connection string; `UseDevelopmentStorage=true` is spelled out.
+        """Return a storage connection string, with `UseDevelopmentStorage=true` expanded.
 
         Raises:
-            SettingsError: it is not set, or is something else.
+            SettingsError: the setting is not set, or holds no storage connection string.
         """
         text = self.connection(name, where)
         if text.strip().rstrip(";").lower() == "usedevelopmentstorage=true":
@@ -74,29 +74,29 @@ class AppSettings:
         fields = {part.partition("=")[0].strip() for part in text.split(";")}
         if "AccountName" not in fields and "BlobEndpoint" not in fields:
             raise SettingsError(
-                f"{where}: connection {name!r} is no storage connection string; it takes "
+                f"{where}: connection {name!r} is not a storage connection string; it takes "
                 "AccountName=...;AccountKey=...;... or UseDevelopmentStorage=true"
             )
         return text
 
     def is_disabled(self, function: str) -> bool:
-        """Whether `AzureWebJobs.<function>.Disabled` (dots or underscores) is 1 or true."""
+        """Return whether `AzureWebJobs.<function>.Disabled` (dots or underscores) is 1 or true."""
         names = (f"AzureWebJobs.{function}.Disabled", f"AzureWebJobs_{function}_Disabled")
         return any(self.values.get(name, "").strip().lower() in _TRUE for name in names)
 
 
 def load_settings_file(path: Path, environment: MutableMapping[str, str]) -> None:
-    """Put the `Values` of a local.settings.json into `environment`; what is there already wins.
+    """Add the `Values` of a local.settings.json to `environment`; existing values are kept.
 
     Raises:
-        ConfigurationError: the file is missing, is not of the form that `func start` takes, or is
-            encrypted.
+        ConfigurationError: the file is missing, is encrypted, or has not the form that
+            `func start` reads.
     """
     for name, value in read_local_settings(path).items():
         environment.setdefault(name, value)
 
 
 def host_id(app: Path, settings: AppSettings) -> str:
-    """The id that instances of one app share: `AzureFunctionsWebHost__hostid`, or from its path."""
+    """Return `AzureFunctionsWebHost__hostid`, else a hash of the app's path; instances share it."""
     given = settings.values.get("AzureFunctionsWebHost__hostid")
     return given or hashlib.sha256(os.fsencode(app.resolve())).hexdigest()[:32]

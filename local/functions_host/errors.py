@@ -1,11 +1,11 @@
-"""What can go wrong before a host runs.
+"""Errors before a host runs.
 
-HostError            the user can mend it; the message says how (exit code 1)
+HostError            the user can fix the cause; the message says how (exit code 1)
 +-- SettingsError    an app setting or a connection
 +-- AppLoadError     function_app.py could not be loaded or indexed
-+-- PortTakenError   the HTTP port belongs to somebody else
++-- PortTakenError   another process listens on the HTTP port
 
-A settings file or host.json that cannot be used raises ConfigurationError of the shared readers.
+The shared readers raise ConfigurationError for a settings file or host.json that cannot be used.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class HostError(Exception):
-    """The host cannot start; the message names what is wrong and what would be accepted."""
+    """The host cannot start; the message names the wrong value and the accepted values."""
 
 
 class SettingsError(HostError, ConfigurationError):
@@ -39,6 +39,6 @@ class PortTakenError(HostError):
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean X?" when a known name looks like `name`, else nothing."""
+    """Return "; did you mean X?" when a known name is similar to `name`, else ""."""
     found = nearest(name, known, cutoff=0.75)
     return f"; did you mean {found!r}?" if found else ""

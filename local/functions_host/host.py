@@ -19,18 +19,20 @@ _log = logging.getLogger("Host.General")
 
 
 class Host:
-    """Starts and stops the listeners of an app's enabled functions."""
+    """Controller of the listeners of an app's enabled functions."""
 
     def __init__(
         self, active: Sequence[Function], factory: ListenerFactory | None, executor: Executor
     ) -> None:
-        """Without a factory nothing listens: every function waits to be called."""
+        """Take the factory of the listeners; None when every function is called over HTTP."""
         self._active = active
         self._factory = factory
         self._executor = executor
         self._listeners: list[Listener] = []
         self._completing: asyncio.Task[None] | None = None
-        self._changing = asyncio.Lock()  # requests to drain and to resume may come at once
+        self._changing = (
+            asyncio.Lock()
+        )  # requests to drain and to resume may arrive at the same time
         self.draining = False
         self.state = "Running"
 
@@ -40,10 +42,10 @@ class Host:
         await asyncio.gather(*(listener.start() for listener in self._listeners))
 
     async def drain(self) -> None:
-        """Begin drain mode: no new work, and when what runs has ended, listeners stop.
+        """Begin drain mode: start no new work, and stop the listeners after the running work.
 
-        Nothing is cancelled: batches in flight still write their checkpoints. With a retry pending
-        for ever drain mode never completes.
+        Nothing is cancelled, so batches in flight still write their checkpoints. Drain mode does
+        not complete while a function with unlimited retries fails.
         """
         async with self._changing:
             if self.draining or self.state == "Stopping":
@@ -56,12 +58,12 @@ class Host:
     async def _complete_drain(self) -> None:
         while await self._executor.wait(3600):
             pass
-        async with self._changing:  # nobody cancels this half way
+        async with self._changing:  # `_end_completing` cannot cancel this part
             await self._stop_listeners(0)
         _log.info("Drain mode completed: the listeners have stopped")
 
     async def resume(self) -> None:
-        """Leave drain mode: listen again."""
+        """Leave drain mode and start the listeners again."""
         async with self._changing:
             if not self.draining or self.state == "Stopping":
                 return
@@ -72,9 +74,9 @@ class Host:
             _log.info("Drain mode ended: listening again")
 
     async def stop(self, grace: float) -> int:
-        """Stop listeners (cancelling: no more checkpoints) and wait up to `grace` seconds.
+        """Cancel the listeners, write no more checkpoints, and wait up to `grace` seconds.
 
-        Returns how many invocations still run.
+        Returns the number of invocations that still run.
         """
         self.state = "Stopping"
         deadline = asyncio.get_running_loop().time() + grace
@@ -94,7 +96,9 @@ class Host:
         )
         for result in results:
             if isinstance(result, Exception):
-                _log.warning("a listener did not stop cleanly: %r", result)
+                _log.warning(
+                    "a listener failed while it stopped; the host stops anyway: %r", result
+                )
 
     async def _end_completing(self) -> None:
         if self._completing is not None:

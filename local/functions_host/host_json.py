@@ -1,4 +1,4 @@
-"""The app's host.json, with a log line for what the host ignores."""
+"""The app's host.json, with a log line for each option that the host ignores."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _log = logging.getLogger("Host.Startup")
 
 
 def load_host_json(path: Path) -> HostJson:
-    """Read and check a host.json; one that is not there gives the defaults, as on Azure.
+    """Read and check a host.json; a missing file gives the defaults, as on Azure.
 
     Raises:
-        HostJsonError: not JSON, or an option has a value that is not accepted.
+        HostJsonError: the file is not JSON, or an option has a value that is not accepted.
     """
     try:
         options = read_host_json(path)
     except FileNotFoundError:
-        _log.warning("no host.json in %s: every option has its default", path.parent)
+        _log.warning("no host.json in %s; every option has its default", path.parent)
         return HostJson()
     for line in options.unknown:
         _log.warning("%s", line)

@@ -27,31 +27,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--instances", type=_count, default=1, metavar="N", help="host processes (default: 1)"
     )
     parser.add_argument(
-        "--app", type=Path, default=Path(), help="folder with function_app.py (default: this one)"
+        "--app",
+        type=Path,
+        default=Path(),
+        help="folder with function_app.py (default: current folder)",
     )
     parser.add_argument(
         "--state-dir",
         type=Path,
         default=DEFAULT_STATE_DIR,
-        help=f"the stack's folder: site state, instances (default: {DEFAULT_STATE_DIR})",
+        help=f"the stack's folder with the site's state (default: {DEFAULT_STATE_DIR})",
     )
     parser.add_argument(
-        "--settings", type=Path, help="a local.settings.json (default: what the stack wrote)"
+        "--settings", type=Path, help="a local.settings.json (default: the stack's file)"
     )
     parser.add_argument(
         "--port",
         type=int,
         default=7071,
-        help="of the first instance, the others count up (default: 7071; 0: free ones)",
+        help="HTTP port of the first instance; each other instance adds 1 (default: 7071; 0: any "
+        "free ports)",
     )
-    parser.add_argument("--lifeline", action="store_true", help="stop when standard input ends")
+    parser.add_argument(
+        "--lifeline", action="store_true", help="stop when standard input is closed"
+    )
     parser.add_argument("--verbose", action="store_true", help="log every batch")
     add_grace(parser)
     add_balancing(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the instances until a signal or the lifeline's end; return the exit code."""
+    """Run the instances until a signal or the end of the lifeline; return the exit code."""
     configure_logging("", verbose=args.verbose)
     try:
         return asyncio.run(_run(args))
@@ -66,7 +72,7 @@ async def _run(args: argparse.Namespace) -> int:
 
 
 class Instances:
-    """The host instances of one site: started and stopped as its state says."""
+    """The host instances of one site, which run while the site's state is Running."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
@@ -77,7 +83,7 @@ class Instances:
             self._state_dir / "logs",
             on_give_up=self._fail,
             start_seconds=None,
-            # Two seconds more than the instance gives its functions, for its own end.
+            # An instance waits `grace` seconds for its functions and needs up to 2 s more to end.
             stop_seconds=args.grace + 2,
         )
         self._starting: asyncio.Task[None] | None = None
@@ -86,7 +92,7 @@ class Instances:
         self._problem = ""
 
     async def run(self, stop: asyncio.Event) -> int:
-        """Run until `stop` is set or an instance cannot be kept up; return the exit code."""
+        """Run until `stop` is set or an instance fails for good; return the exit code."""
         if hint := self._no_stack():
             _log.warning("%s", hint)
         try:
@@ -101,11 +107,11 @@ class Instances:
         return 1 if self._failed.is_set() else 0
 
     def _no_stack(self) -> str:
-        """What to do when the stack is not up; empty when it is, or other settings were named."""
+        """Return a hint to start the stack; "" when the stack is up or --settings is given."""
         if self._args.settings is not None or StateDirectory(self._state_dir).is_locked():
             return ""
         option = "" if self._is_default() else f" --state-dir {self._args.state_dir}"
-        return f"no local stack is up: start it with `python -m local up{option}`"
+        return f"no local stack is up; start one with `python -m local up{option}`"
 
     def _is_default(self) -> bool:
         return self._state_dir == DEFAULT_STATE_DIR.absolute()
@@ -114,7 +120,7 @@ class Instances:
         try:
             wanted = self._site.read() == "Running"
         except ValueError as error:
-            if str(error) != self._problem:  # not at every look
+            if str(error) != self._problem:  # log each problem once, not at every poll
                 _log.error("%s", error)
             self._problem = str(error)
             return
@@ -123,15 +129,15 @@ class Instances:
             self._running = True
             self._starting = asyncio.create_task(self._start_all())
         elif not wanted and self._running is not False:
-            _log.info("the site is stopped: no instance runs until it is started")
+            _log.info("the site is stopped; its instances run again after it is started")
             await self._stop_all()
 
     async def _start_all(self) -> None:
         try:
             await self._supervisor.start()
         except StartError as error:
-            # The instance's own message is in the output.
-            _log.error("not started: %s", error)
+            # The output already has the instance's own message.
+            _log.error("the host did not start: %s", error)
             self._fail()
 
     def _fail(self) -> None:
@@ -151,7 +157,7 @@ class Instances:
             command=tuple(self._command(index)),
             foreground=True,
             ready_file=lambda pid: self._state_dir / "hosts" / f"{pid}.json",
-            fatal_exit_code=1,  # the app cannot be loaded; its message is in the output
+            fatal_exit_code=1,  # the app could not be loaded; a retry would fail too
         )
 
     def _command(self, index: int) -> list[str]:
@@ -170,7 +176,7 @@ class Instances:
         return command
 
     def _settings(self) -> Path | None:
-        """The file given, or where the stack writes it; None when there is none at all."""
+        """Return the given settings file, else the stack's, else the app's; None without a file."""
         if self._args.settings is not None:
             return Path(self._args.settings).absolute()
         folder = Path.cwd() if self._is_default() else self._state_dir

@@ -12,7 +12,7 @@ _CATEGORIES = ("Function", "Host")
 
 
 class _Formatter(logging.Formatter):
-    """`[2026-01-31T12:00:00.000Z] message`, with the instance in front when there are several."""
+    """A formatter for `[2026-01-31T12:00:00.000Z] message`, with the instance's label in front."""
 
     def __init__(self, label: str) -> None:
         super().__init__()
@@ -28,13 +28,13 @@ class _Formatter(logging.Formatter):
         return f"{self._label}[{moment.replace('+00:00', 'Z')}] {text}"
 
 
-def _not_the_workers_own(record: logging.LogRecord) -> bool:
-    """Drop the worker library's report of a failed invocation: the host logs it with its id."""
+def _is_not_worker_report(record: logging.LogRecord) -> bool:
+    """Return False for the worker library's report of a failure; the host logs the failure."""
     return record.getMessage() not in ("Native invocation failed", "Native sync invocation failed")
 
 
 def configure_logging(label: str = "", *, verbose: bool = False) -> None:
-    """Log to standard output; the Azure SDKs only from warnings up."""
+    """Log to standard output; the Azure SDKs log only warnings and errors."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(_Formatter(label))
     root = logging.getLogger()
@@ -42,11 +42,11 @@ def configure_logging(label: str = "", *, verbose: bool = False) -> None:
     root.setLevel(logging.DEBUG if verbose else logging.INFO)
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("azure.functions").addFilter(_not_the_workers_own)
+    logging.getLogger("azure.functions").addFilter(_is_not_worker_report)
 
 
 def apply_log_levels(levels: Mapping[str, int]) -> None:
-    """Set host.json's `logging.logLevel`: `default`, and categories such as `Host.Triggers`."""
+    """Apply host.json's `logging.logLevel`: `default`, and categories such as `Host.Triggers`."""
     for category, level in levels.items():
         if category.lower() == "default":
             logging.getLogger().setLevel(level)

@@ -14,7 +14,7 @@ def add_grace(parser: argparse.ArgumentParser) -> None:
         type=seconds,
         default=10.0,
         metavar="SECONDS",
-        help="what running functions get when a host stops (default: 10)",
+        help="time that running functions get to end when a host stops (default: 10)",
     )
 
 
@@ -26,36 +26,38 @@ def add_balancing(parser: argparse.ArgumentParser) -> None:
         type=positive_seconds,
         default=default.interval_seconds,
         metavar="SECONDS",
-        help="how often instances balance partitions (default: 1; on Azure 30)",
+        help="interval between balancing rounds of the partitions (default: 1; on Azure 30)",
     )
     parser.add_argument(
         "--lease",
         type=positive_seconds,
         default=default.lease_seconds,
         metavar="SECONDS",
-        help="until a silent instance's partitions are taken over (default: 10; on Azure 120)",
+        help="time after which a dead instance loses its partitions (default: 10; on Azure 120)",
     )
 
 
 def balancing_from(args: argparse.Namespace) -> Balancing:
-    """Read what `add_balancing` added."""
+    """Return the values of the options that `add_balancing` added."""
     return Balancing(args.balance_interval, args.lease)
 
 
 def seconds(text: str) -> float:
-    """A number of seconds from 0."""
+    """Parse a number of seconds from 0 to below 86400, such as `10` or `10s`."""
     try:
         value = float(text.removesuffix("s"))
     except ValueError:
         value = -1.0
     if not 0 <= value < 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of seconds from 0 to below 86400"
+        )
     return value
 
 
 def positive_seconds(text: str) -> float:
-    """A number of seconds above 0."""
+    """Parse a number of seconds above 0."""
     value = seconds(text)
     if value == 0:
-        raise argparse.ArgumentTypeError("it takes a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value

@@ -1,4 +1,4 @@
-"""How this host talks to storage."""
+"""Storage access of this host."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ QUICK_RETRIES: dict[str, Any] = {
     "increment_base": 1,
     "random_jitter_range": 0.1,
 }
-"""Client options: the SDK's own policy waits 15 s before its first retry, longer than a lease here.
+"""Client options with short delays: the SDK's default of 15 s is longer than a lease here.
 
-Every caller tries again by itself, so giving up soon is safe.
+Every caller retries by itself, so a short limit is safe.
 """
 
 
 def queue_of(binding: Mapping[str, Any], function: str, settings: AppSettings) -> tuple[str, str]:
-    """Return the connection string and the queue's name that a queue binding names.
+    """Return the connection string and the name of a queue binding's queue.
 
     Raises:
-        SettingsError: a setting it names is not set.
+        SettingsError: the binding names a setting that is not set.
     """
     where = f"function {function!r}"
     connection = str(binding.get("connection") or "AzureWebJobsStorage")

@@ -1,4 +1,4 @@
-"""The admin endpoints of a host: status, drain, and running functions by hand."""
+"""The admin endpoints of a host: status, drain, and manual runs of functions."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 
 class DrainControl(Protocol):
-    """The part of a host that the admin endpoints steer."""
+    """The part of a host that the admin endpoints control."""
 
     @property
     def draining(self) -> bool:
-        """Whether drain mode is on."""
+        """True while drain mode is on."""
 
     @property
     def state(self) -> str:
-        """The host's state, `Running` when all is well."""
+        """The host's state, `Running` or `Stopping`."""
 
     async def drain(self) -> None:
-        """Stop listening; let what runs end."""
+        """Stop listening and let running work end."""
 
     async def resume(self) -> None:
-        """Listen again."""
+        """Start listening again."""
 
 
 class Admin:
-    """`/admin/...`, as far as it makes sense on one machine; no key is asked for, as locally."""
+    """The `/admin/...` endpoints that are useful on one machine; as with `func start`, no key."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Admin:
         self._base_url = base_url
 
     def routes(self) -> list[Route]:
-        """Every admin route."""
+        """Return every admin route."""
         return [
             Route("/admin/host/status", self._status, methods=["GET"]),
             Route("/admin/host/ping", self._ping, methods=["GET", "POST"]),

@@ -1,4 +1,4 @@
-"""The list of functions that a host shows when it starts."""
+"""The list of functions that a host logs when it starts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def print_functions(
     base_url: str,
     route_prefix: str,
 ) -> None:
-    """Log the functions as `func start` prints them: HTTP ones with methods and URL."""
+    """Log the functions as `func start` prints them; HTTP functions have methods and URL."""
     by_name = {endpoint.function.name: endpoint for endpoint in endpoints}
     lines = ["", "Functions:", ""]
     for function in sorted(functions, key=lambda item: item.name):

@@ -1,4 +1,4 @@
-"""One host instance: one process, one loop in the main thread, the worker's loop too."""
+"""One host instance: one process with one event loop, which the worker library shares."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from local.functions_host.triggers.event_grid import EventGridWebhook
 from local.functions_host.triggers.event_hubs.balancing import Balancing
 from local.functions_host.triggers.http.endpoints import Endpoint, HttpFunctions
 from local.functions_host.worker.execution import Executor
-from local.functions_host.worker.functions import WAITING, Function, check_supported
+from local.functions_host.worker.functions import CALLED_OVER_HTTP, Function, check_supported
 from local.functions_host.worker.worker import Worker
 from local.lifeline import watch_stdin
 from local.web import Server
@@ -42,16 +42,16 @@ _SECOND_SIGNAL_EXIT = 130
 
 @dataclass(frozen=True)
 class InstanceOptions:
-    """How one instance is started.
+    """The options of one instance.
 
     Attributes:
         app: the folder with function_app.py and host.json.
         settings: a local.settings.json, or None for the environment alone.
-        hosts: the folder where `<pid>.json` announces this instance, or None.
-        port: HTTP port on loopback, 0 for a free one.
-        index: this instance's number among its siblings.
-        grace: seconds that running functions get when the host stops.
-        lifeline: stop when standard input ends.
+        hosts: the folder for the file `<pid>.json` that announces this instance, or None.
+        port: HTTP port on loopback, 0 for any free port.
+        index: the number of this instance, from 0.
+        grace: seconds that running functions get to end when the host stops.
+        lifeline: stop when standard input is closed.
     """
 
     app: Path
@@ -81,7 +81,7 @@ class Instance:
             ConfigurationError: host.json or the settings file cannot be used.
         """
         options = self._options
-        # Before the app is loaded: function code may put a handler of its own in front of these.
+        # Set before the app is loaded, because the app's code may install handlers that call these.
         self._watch_signals()
         if options.settings is not None:
             load_settings_file(options.settings, os.environ)
@@ -159,7 +159,7 @@ class Instance:
                 await outputs.close()
             if running:
                 _log.warning(
-                    "%d invocations still ran after %g seconds and are ended",
+                    "%d invocations still run after %g seconds and end with the process",
                     running,
                     self._options.grace,
                 )
@@ -176,9 +176,9 @@ class Instance:
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._stop.is_set() and number == signal.SIGINT:
-            _log.warning("interrupted twice: ending at once")
+            _log.warning("received SIGINT while stopping; the process exits immediately")
             os._exit(_SECOND_SIGNAL_EXIT)
-        _log.info("%s: stopping", number.name)
+        _log.info("received %s; the host stops", number.name)
         self._stop.set()
 
     def _give_up(self) -> None:
@@ -202,14 +202,14 @@ class Instance:
         return path
 
 
-# An app that cannot be loaded, and one that waits to be called, do without the SDKs that these two
-# load: they take longer than all the rest of a start.
+# These two functions import SDKs, which takes longer than the rest of a start. An app that cannot
+# be loaded, or whose functions are all called over HTTP, does not need the SDKs.
 
 
 def _outputs(
     functions: Sequence[Function], worker: Worker, settings: AppSettings, host_json: HostJson
 ) -> OutputWriter | None:
-    """What writes into queues; None when no function does."""
+    """Return the writer of queue outputs; None when no function has one."""
     if not any(binding["type"] == "queue" for f in functions for binding in f.outputs):
         return None
     from local.functions_host.worker.outputs import OutputWriter  # noqa: PLC0415
@@ -226,8 +226,8 @@ def _listeners(
     balancing: Balancing,
     identity: str,
 ) -> ListenerFactory | None:
-    """What listens, its settings checked; None when every function waits to be called."""
-    if all(function.kind in WAITING for function in active):
+    """Return a checked factory of listeners; None when every function is called over HTTP."""
+    if all(function.kind in CALLED_OVER_HTTP for function in active):
         return None
     from local.functions_host.triggers.factory import ListenerFactory  # noqa: PLC0415
 
@@ -237,9 +237,10 @@ def _listeners(
 
 
 def settle_garbage_collection() -> None:
-    """Tell the collector that what is loaded now stays, and that batches make many objects.
+    """Freeze the loaded objects and run the garbage collector less often.
 
-    With its defaults it runs through all of them several times for each batch and finds nothing.
+    With the defaults the collector scans all loaded objects several times for each batch and finds
+    no garbage.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""A function run by hand: what `POST /admin/functions/<name>` makes of its `input`."""
+"""Manual runs: the invocation that `POST /admin/functions/<name>` builds from its `input`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _REASON = "This function was programmatically called via the host APIs."
 
 
 def manual_invocation(function: Function, value: Any) -> Invocation:
-    """Build an invocation from `value`: a string as it is, anything else as JSON.
+    """Build an invocation from `value`; a string is used unchanged, other values as JSON.
 
-    A timer takes none; an Event Hubs function gets one event with that body; an Event Grid function
-    an event, so `value` must be a JSON object.
+    A timer ignores the value. An Event Hubs function gets one event with that body. An Event Grid
+    function gets the value as its event, so the value must be a JSON object.
 
     Raises:
-        ValueError: the trigger cannot be run from `value`; says what it takes.
+        ValueError: the trigger cannot be run with `value`; the message names the accepted input.
     """
     text = value if isinstance(value, str) else "" if value is None else json.dumps(value)
     match function.kind:
@@ -58,10 +58,10 @@ def manual_invocation(function: Function, value: Any) -> Invocation:
             except ValueError:
                 event_json = None
             if not isinstance(event_json, dict):
-                raise ValueError("input of an Event Grid function takes an event: a JSON object")
+                raise ValueError("input of an Event Grid function takes an event as a JSON object")
             return Invocation(Datum(text, "json"), {}, _REASON)
         case "httpTrigger":
             url = f"/api/{function.trigger.get('route') or function.name}"
             return Invocation(http_datum("POST", url, text.encode()), {}, _REASON)
         case kind:
-            raise ValueError(f"a function with a {kind} cannot be run by hand")
+            raise ValueError(f"a function with a {kind} cannot be run manually")

@@ -24,10 +24,10 @@ _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "HEAD"]
 
 
 def bind(port: int) -> socket.socket:
-    """Return a loopback socket on `port`; 0 takes a free one.
+    """Return a listening loopback socket on `port`; 0 takes any free port.
 
     Raises:
-        PortTakenError: another process has it.
+        PortTakenError: another process listens on the port.
     """
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -39,8 +39,8 @@ def bind(port: int) -> socket.socket:
         if error.errno not in (errno.EADDRINUSE, errno.EACCES):
             raise
         raise PortTakenError(
-            f"port {port} is taken; end what listens there, or choose another with --port "
-            "(0 takes a free one)"
+            f"port {port} is taken; end the process that listens there, or choose another port "
+            "with --port (0 takes any free port)"
         ) from None
     return listener
 
@@ -51,7 +51,7 @@ def compose(
     webhook: EventGridWebhook,
     route_prefix: str,
 ) -> Starlette:
-    """Put the routes together."""
+    """Return the application with all routes."""
 
     async def call(request: Request) -> Response:
         path: str = request.scope["raw_path"].decode("latin-1")

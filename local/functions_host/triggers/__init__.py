@@ -1,1 +1,1 @@
-"""What starts functions: one module for each kind of trigger."""
+"""The triggers, which start functions: one module for each kind."""

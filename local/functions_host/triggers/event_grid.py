@@ -22,14 +22,14 @@ PATH = "/runtime/webhooks/EventGrid"
 
 
 class EventGridWebhook:
-    """Answers the subscription handshakes and runs a function once for each event."""
+    """The webhook that answers subscription handshakes and runs a function for each event."""
 
     def __init__(self, functions: Mapping[str, Function], executor: Executor) -> None:
         self._functions = {name.lower(): function for name, function in functions.items()}
         self._executor = executor
 
     async def handle(self, request: Request) -> Response:
-        """Answer what Event Grid sends; the function is `functionName` in the query."""
+        """Answer a request of Event Grid; the query parameter `functionName` names the function."""
         name = request.query_params.get("functionName", "")
         function = self._functions.get(name.lower())
         if function is None:
@@ -70,7 +70,7 @@ class EventGridWebhook:
                 self._executor.execute(function, invocation, CancellationToken())
             )
             if not (await work).ok:
-                # Event Grid delivers the whole request again.
+                # Event Grid then redelivers the whole request.
                 return PlainTextResponse(
                     f"Exception while executing function: {function.name}", 500
                 )

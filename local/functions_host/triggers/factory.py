@@ -1,4 +1,4 @@
-"""From the functions of an app to the listeners that run them."""
+"""The factory of the listeners that run an app's functions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ListenerFactory:
-    """Builds listeners; `close` releases what they share."""
+    """A factory of listeners; `close` closes the storage client that the listeners share."""
 
     settings: AppSettings
     options: HostJson
@@ -43,7 +43,7 @@ class ListenerFactory:
     _hosts: ContainerClient | None = None
 
     def check(self, functions: Iterable[Function]) -> None:
-        """Resolve every binding now, so that a missing setting ends the start, not a listener.
+        """Resolve every binding, so that a missing setting stops the start and not a listener.
 
         Raises:
             SettingsError: a setting or connection is not set.
@@ -59,7 +59,7 @@ class ListenerFactory:
                     queue_of(function.trigger, function.name, self.settings)
 
     def build(self, functions: Iterable[Function]) -> list[Listener]:
-        """Return a listener for each function whose trigger listens by itself."""
+        """Return a listener for each function whose trigger is not called over HTTP."""
         listeners: list[Listener] = []
         for function in functions:
             match function.kind:
@@ -93,13 +93,13 @@ class ListenerFactory:
         return listeners
 
     async def close(self) -> None:
-        """Close the storage client that leases share."""
+        """Close the storage client that the leases share."""
         if self._hosts is not None:
             await self._hosts.close()
             self._hosts = None
 
     def _lease(self, function: Function) -> SingletonLease | None:
-        """The timer's lock; without storage every instance is alone, and needs none."""
+        """Return the timer's lock; None without storage, which no other instance can share."""
         container = self._hosts_container(function)
         if container is None:
             return None
@@ -107,7 +107,7 @@ class ListenerFactory:
         return SingletonLease(container, name)
 
     def _monitor(self, function: Function) -> ScheduleMonitor | None:
-        """What remembers the timer's last run, unless the binding or its frequency rules it out."""
+        """Return the store of the timer's last run; None if the binding or schedule has none."""
         container = self._hosts_container(function)
         schedule = resolve_schedule(function, self.settings)
         if (
@@ -119,7 +119,7 @@ class ListenerFactory:
         return BlobScheduleMonitor(container, self.host_id, function.name)
 
     def _hosts_container(self, function: Function) -> ContainerClient | None:
-        """The container that hosts share; None without storage."""
+        """Return the container that hosts share; None without storage."""
         if not self.settings.values.get("AzureWebJobsStorage"):
             return None
         if self._hosts is None:

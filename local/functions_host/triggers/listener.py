@@ -1,4 +1,4 @@
-"""What the host asks of every trigger that listens by itself."""
+"""The interface of a trigger that listens to a source."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class Listener(Protocol):
-    """Watches a source and runs its function."""
+    """A listener to a source, which runs its function."""
 
     async def start(self) -> None:
-        """Begin to listen; returns when set up, not when connected."""
+        """Start listening; return after the set-up, without waiting for a connection."""
 
     async def drain(self) -> None:
-        """Start nothing new; what runs goes on to its end, its retries and its checkpoint."""
+        """Start no new work; running work still ends with its retries and its checkpoint."""
 
     async def stop(self, grace: float) -> None:
-        """Stop: cancel first, then wait up to `grace` seconds for what still runs."""
+        """Cancel the work, then wait up to `grace` seconds for running work."""

@@ -1,4 +1,4 @@
-"""The queue trigger: storage queue messages, with the poison queue behind it."""
+"""The queue trigger: messages of a storage queue, and the poison queue for failed messages."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("Host.Triggers.Queue")
 _INVISIBLE = timedelta(minutes=10)
-"""How long a message is hidden; while its function runs that is renewed."""
+"""The visibility timeout of a message, renewed while its function runs."""
 _RENEW_SECONDS = _INVISIBLE.total_seconds() / 2
 _FIRST_WAIT = 0.1
 _LAST_POLL = 2.0
 
 
 class QueueListener:
-    """Polls one queue and runs the function once for each message, several at a time.
+    """A listener that polls one queue and runs the function for each message, several in parallel.
 
-    A message whose function failed becomes visible again after `visibilityTimeout`; when it has
-    been taken `maxDequeueCount` times it goes to the queue `<name>-poison`; so it does, without
-    another run, when hosts have died over it that often.
+    A message whose function failed becomes visible again after `visibilityTimeout`. A message that
+    was received `maxDequeueCount` times goes to the queue `<name>-poison`. A message that ended its
+    host that often goes there without another run.
     """
 
     def __init__(
@@ -59,19 +59,19 @@ class QueueListener:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to poll, in the background."""
+        """Start polling in the background."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def drain(self) -> None:
-        """Take no more messages."""
+        """Receive no more messages."""
         self._token.cancel()
 
     async def stop(self, grace: float) -> None:
-        """Take no more messages; wait up to `grace` seconds for those that were taken."""
+        """Receive no more messages; wait up to `grace` seconds for the received ones."""
         self._token.cancel()
         if self._task is None:
             return
-        # A poll under way may be taking messages: let it end, so that none stays hidden in vain.
+        # Let a running poll end: a message that it receives must not stay hidden without a run.
         await asyncio.wait([self._task], timeout=min(grace, _LAST_POLL))
         if self._running:
             await asyncio.wait(self._running, timeout=grace)
@@ -86,7 +86,7 @@ class QueueListener:
             queue = service.get_queue_client(self._name)
             poison = service.get_queue_client(f"{self._name}-poison")
             await self._poll(queue, poison)
-            if self._running:  # they delete their messages with these clients
+            if self._running:  # the functions' tasks delete their messages with these clients
                 await asyncio.wait(self._running)
 
     async def _poll(self, queue: QueueClient, poison: QueueClient) -> None:
@@ -106,9 +106,14 @@ class QueueListener:
                     if taken == self._options.batch_size:
                         break
             except ResourceNotFoundError:
-                pass  # nobody has made the queue yet
+                pass  # the queue has not been created yet
             except AzureError as error:
-                _log.warning("queue %s: %s", self._name, error)
+                _log.warning(
+                    "queue %s: messages could not be received; the host polls again: %s: %s",
+                    self._name,
+                    type(error).__name__,
+                    error,
+                )
             wait = _FIRST_WAIT if taken else min(wait * 2, longest)
             while len(self._running) > self._options.new_batch_threshold:
                 await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
@@ -130,7 +135,7 @@ class QueueListener:
             _log.warning("queue %s: message %s: %s", self._name, message.id, error)
 
     async def _run_hidden(self, queue: QueueClient, message: QueueMessage) -> bool:
-        """Run the function, and keep the message from others meanwhile; whether it succeeded."""
+        """Run the function while the message stays hidden; return whether the run succeeded."""
         invocation = queue_invocation(
             self._decode(message.content),
             message.id,
@@ -143,7 +148,7 @@ class QueueListener:
         try:
             return (await self._executor.execute(self._function, invocation, self._token)).ok
         finally:
-            # Not cancelled: a receipt that is under way is the one that will be needed.
+            # Not cancelled, because a renewal in progress returns the receipt that is needed next.
             ended.cancel()
             await hiding
 
@@ -160,7 +165,7 @@ class QueueListener:
                 _log.warning("queue %s: message %s: %s", self._name, message.id, error)
 
     async def _move(self, queue: QueueClient, poison: QueueClient, message: QueueMessage) -> None:
-        """Copy first, then delete: a message may appear twice, never not at all."""
+        """Copy the message first, then delete it, so that it may be doubled but never lost."""
         with suppress(ResourceExistsError):
             await poison.create_queue()
         await poison.send_message(message.content)
@@ -172,7 +177,7 @@ class QueueListener:
         )
 
     def _decode(self, content: str) -> bytes:
-        """The body; one that is not base64 although it should be is taken as it is."""
+        """Return the body; a body that is not base64 despite the option is used unchanged."""
         if self._options.message_encoding == "base64":
             with suppress(binascii.Error, ValueError):
                 return base64.b64decode(content, validate=True)
@@ -182,7 +187,7 @@ class QueueListener:
 def queue_invocation(
     body: bytes, message_id: str, dequeue_count: int, reason: str, message: Any = None
 ) -> Invocation:
-    """Build what a queue function receives."""
+    """Build the invocation of a queue function."""
     now = datetime.now(UTC)
     times = {
         "InsertionTime": getattr(message, "inserted_on", None) or now,

@@ -1,4 +1,4 @@
-"""A signal that work should end: set once, never taken back."""
+"""Cancellation of work: a signal that is set once and never cleared."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from contextlib import suppress
 
 
 class CancellationToken:
-    """What .NET calls a cancellation token: asked for, or waited for with a timeout."""
+    """A cancellation token as in .NET, which callers poll or wait for with a timeout."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
 
     def is_cancelled(self) -> bool:
-        """Whether the work should end."""
+        """Return whether the work should end."""
         return self._event.is_set()
 
     def cancel(self) -> None:
-        """Ask for the end; again does nothing."""
+        """Request the end of the work; a repeated call does nothing."""
         self._event.set()
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most `timeout` seconds; return whether the end was asked for."""
+        """Wait at most `timeout` seconds; return whether the token is cancelled."""
         with suppress(TimeoutError):
             await asyncio.wait_for(self._event.wait(), timeout)
         return self._event.is_set()
 
 
-_LOOK_AGAIN_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 
 
 class OwnershipToken(CancellationToken):
-    """The token of somebody who owns something: it is cancelled when the ownership is lost.
+    """The token of an owner, which is cancelled when the ownership is lost.
 
-    A process that was paused does not learn of that until it has asked. So whoever goes on asks
-    whether the ownership is certain, and waits where it is not.
+    A process that was paused does not notice a loss immediately. So the owner calls `confirm`
+    before each step and waits while the ownership is uncertain.
 
     Args:
-        is_certain: whether nobody else can have become the owner by now.
+        is_certain: returns whether no other instance can be the owner at this moment.
     """
 
     def __init__(self, is_certain: Callable[[], bool]) -> None:
@@ -46,11 +46,11 @@ class OwnershipToken(CancellationToken):
         self._is_certain = is_certain
 
     async def confirm(self) -> bool:
-        """Whether the owner may go on; waits until that is certain, one way or the other."""
+        """Wait until the ownership is certain or lost; return whether it is certain."""
         while not self.is_cancelled() and not self._is_certain():
-            await super().wait(_LOOK_AGAIN_SECONDS)
+            await super().wait(_POLL_SECONDS)
         return not self.is_cancelled()
 
     async def wait(self, timeout: float | None = None) -> bool:
-        """Wait at most `timeout` seconds, and then for certainty; whether the end has come."""
+        """Wait at most `timeout` seconds, then confirm; return whether the token is cancelled."""
         return await super().wait(timeout) or not await self.confirm()

@@ -1,4 +1,4 @@
-"""Running a function: its attempts under the retry policy, its log lines, what is outstanding."""
+"""The execution of functions: retries, log lines and the count of outstanding invocations."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _log = logging.getLogger("Host.Executor")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a trigger hands to a function.
+    """The data that a trigger passes to a function.
 
     Attributes:
         datum: the trigger's data.
         metadata: the trigger's metadata, by name.
-        reason: why it runs, for the log.
-        details: the log's second line, for triggers that have something to tell.
-        level: log level of the start and end lines.
+        reason: the reason of the run, for the log.
+        details: the second log line, for triggers that have details; else "".
+        level: the log level of the lines about start and success.
     """
 
     datum: Datum
@@ -38,7 +38,7 @@ class Invocation:
 
 
 class Invoker(Protocol):
-    """Runs one attempt; the worker does."""
+    """The interface that runs one attempt, implemented by the worker."""
 
     async def invoke(
         self,
@@ -50,11 +50,11 @@ class Invoker(Protocol):
         retry: RetryPolicy | None = None,
         retry_count: int = 0,
     ) -> Result:
-        """Run the function; what it raises comes back in the result."""
+        """Run the function; the result has the function's exception, if any."""
 
 
 class Executor:
-    """Runs functions on the worker and counts what is outstanding, for the drain status."""
+    """The runner of functions, which counts outstanding invocations and retries."""
 
     def __init__(
         self,
@@ -71,14 +71,14 @@ class Executor:
         self.outstanding_retries = 0
 
     def start[T](self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Run `work` in a task of its own, so that whoever waits for it can be cancelled alone."""
+        """Run `work` in a task of its own, so that a waiting caller can be cancelled separately."""
         task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return task
 
     async def wait(self, timeout: float) -> int:
-        """Wait until nothing runs, at most `timeout` seconds; return how much still does."""
+        """Wait at most `timeout` seconds for all tasks; return the number that still run."""
         if self._running:
             await asyncio.wait(set(self._running), timeout=timeout)
         return len(self._running)
@@ -86,10 +86,10 @@ class Executor:
     async def execute(
         self, function: Function, invocation: Invocation, token: CancellationToken
     ) -> Result:
-        """Run `function` until it succeeds, its retries are used up, or `token` is cancelled.
+        """Run `function` until an attempt succeeds, no retry is left, or `token` is cancelled.
 
-        Each attempt is an invocation with an id of its own. The policy's state is in memory: after
-        a restart it begins at 0, as on Azure. Returns the last attempt's result.
+        Each attempt is an invocation with an id of its own. The retry count is in memory, so the
+        count begins at 0 after a restart, as on Azure. Returns the last attempt's result.
         """
         policy = function.retry
         result = await self._attempt(function, invocation, 0)
@@ -172,8 +172,8 @@ class Executor:
 
     def _timed_out(self, function: Function, invocation_id: str) -> None:
         _log.error(
-            "Timeout value of %gs exceeded by function 'Functions.%s' (Id: '%s'); a running "
-            "function cannot be interrupted, so this host ends",
+            "Timeout value of %gs exceeded by function 'Functions.%s' (Id: '%s'); this host stops, "
+            "because a running function cannot be interrupted",
             self._timeout,
             function.name,
             invocation_id,

@@ -1,4 +1,4 @@
-"""The functions of an app, as the worker indexed them."""
+"""The functions of an app, as indexed by the worker."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from local.functions_host.errors import AppLoadError
 from local.functions_host.worker.retry_policy import RetryPolicy
 
 LISTENING = ("eventHubTrigger", "timerTrigger", "queueTrigger")
-WAITING = ("eventGridTrigger", "httpTrigger")
+CALLED_OVER_HTTP = ("eventGridTrigger", "httpTrigger")
 """Triggers whose functions are called over HTTP."""
 _RETRYABLE = ("eventHubTrigger", "timerTrigger")
-"""Triggers for which the host honours a retry policy."""
+"""Triggers whose functions may have a retry policy."""
 _OUTPUTS = ("http", "queue")
 
 
@@ -25,7 +25,7 @@ class Function:
     Attributes:
         trigger: the trigger's binding as in function.json (`type`, `name`, ...).
         outputs: the output bindings.
-        retry: None where a failed invocation is not run again.
+        retry: None when a failed invocation is not retried.
     """
 
     name: str
@@ -54,13 +54,16 @@ class Function:
         """Build from the worker's RpcFunctionMetadata.
 
         Raises:
-            AppLoadError: no trigger, an unsupported binding, or a retry policy out of place.
+            AppLoadError: the function has no trigger or several, an unsupported binding, or a
+                retry policy that its trigger does not support.
         """
         name = str(metadata.name)
         bindings = [json.loads(raw) for raw in metadata.raw_bindings]
         triggers = [binding for binding in bindings if binding["type"].endswith("Trigger")]
         if len(triggers) != 1:
-            raise AppLoadError(f"function {name!r} has {len(triggers)} triggers; it takes one")
+            raise AppLoadError(
+                f"function {name!r} has {len(triggers)} triggers; a function takes one"
+            )
         retry = RetryPolicy.from_options(name, metadata.retry_options)
         if retry is not None and triggers[0]["type"] not in _RETRYABLE:
             raise AppLoadError(
@@ -80,15 +83,15 @@ class Function:
 
 
 def check_supported(functions: Iterable[Function]) -> None:
-    """Refuse an app with a trigger that this host does not have.
+    """Reject an app with a trigger that this host does not support.
 
     Raises:
-        AppLoadError: names the function and what is supported.
+        AppLoadError: a trigger is not supported; the message names the function.
     """
-    supported = LISTENING + WAITING
+    supported = LISTENING + CALLED_OVER_HTTP
     for function in functions:
         if function.kind not in supported:
             raise AppLoadError(
-                f"function {function.name!r}: the local host has no {function.kind}; "
+                f"function {function.name!r}: the local host does not support {function.kind}; "
                 f"it supports {', '.join(supported)}"
             )

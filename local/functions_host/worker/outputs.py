@@ -1,4 +1,4 @@
-"""Output bindings: what a function set on its queue outputs is put into the queues."""
+"""Output bindings: sends the values of queue outputs to their queues."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _RETURN = "$return"
 
 
 class OutputWriter:
-    """An invoker that counts an invocation as succeeded only when its outputs are written."""
+    """An invoker whose invocations succeed only after their outputs are written."""
 
     def __init__(self, worker: Invoker, settings: AppSettings, options: QueuesOptions) -> None:
         self._worker = worker
@@ -38,7 +38,7 @@ class OutputWriter:
         self._services: dict[str, QueueServiceClient] = {}
 
     def check(self, functions: Iterable[Function]) -> None:
-        """Resolve every output binding, so that a missing setting ends the start.
+        """Resolve every output binding, so that a missing setting stops the start.
 
         Raises:
             SettingsError: a setting or connection is not set.
@@ -57,7 +57,7 @@ class OutputWriter:
         retry: RetryPolicy | None = None,
         retry_count: int = 0,
     ) -> Result:
-        """Run one attempt, then write what it set; a failure to write is the attempt's failure."""
+        """Run one attempt, then write its outputs; the attempt fails when a write fails."""
         result = await self._worker.invoke(
             function, invocation_id, inputs, metadata, retry=retry, retry_count=retry_count
         )
@@ -101,7 +101,7 @@ class OutputWriter:
 
 
 async def _send(queue: QueueClient, text: str) -> None:
-    """Send one message; a queue that is not there is made, as on the platform."""
+    """Send one message; a missing queue is created, as on Azure."""
     try:
         await queue.send_message(text)
     except ResourceNotFoundError:
@@ -115,7 +115,7 @@ def _queue_outputs(function: Function) -> list[dict[str, Any]]:
 
 
 def _messages(datum: Datum | None) -> list[bytes]:
-    """Message bodies: an array is one message for each element, anything else is one."""
+    """Return the message bodies: one for each element of an array, else a single one."""
     if datum is None or datum.value is None:
         return []
     if isinstance(datum.value, bytes):

@@ -1,7 +1,7 @@
-"""Plain classes where the worker library expects the generated protobuf ones.
+"""Plain classes in place of the generated protobuf classes that the worker library expects.
 
-The library is handed the module it builds its answers from; without gRPC any object with these
-attributes will do.
+The library receives this module as a parameter and builds its answers from the classes. Without
+gRPC any object with these attributes is enough.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import ClassVar
 
 
 class Message(SimpleNamespace):
-    """A message: its fields are its keyword arguments."""
+    """A message whose fields are its keyword arguments."""
 
 
 class StatusResult(Message):
-    """Whether a request to the worker succeeded."""
+    """The success or failure of a request to the worker."""
 
     Failure: ClassVar[int] = 0
     Success: ClassVar[int] = 1
@@ -29,7 +29,7 @@ class BindingInfo(Message):
     undefined: ClassVar[int] = 0
 
 
-setattr(BindingInfo, "in", 0)  # a keyword in Python, a direction in the protocol
+setattr(BindingInfo, "in", 0)  # `in` is a keyword in Python, but a direction in the protocol
 
 
 class RpcException(Message):
@@ -45,7 +45,7 @@ class RpcRetryOptions(Message):
 
 
 class WorkerMetadata(Message):
-    """Which worker this is."""
+    """The description of the worker."""
 
 
 class WorkerInitResponse(Message):

@@ -1,6 +1,7 @@
-"""When to run a failed function again, and after how long. Pure: no clock, no sleep.
+"""Retry policies: the number of retries and their delays, without a clock or a sleep.
 
-Not tenacity: between two attempts the host counts the retry as outstanding and may be drained.
+tenacity does not fit: between two attempts the host counts the retry as outstanding and may be
+drained.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from local.functions_host.errors import AppLoadError
 
 FOREVER = -1
 _DEFAULT_MINIMUM = timedelta(seconds=2)
-"""What the host uses for an exponential policy that names no minimum interval."""
+"""The minimum interval of an exponential policy that names none."""
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
     """A function's retry policy.
 
-    `max_retry_count` retries follow the first attempt; -1 means for ever.
+    `max_retry_count` is the number of retries after the first attempt; -1 means no limit.
     """
 
     strategy: Literal["fixed_delay", "exponential_backoff"]
@@ -30,15 +31,15 @@ class RetryPolicy:
     maximum: timedelta = timedelta()
 
     def allows(self, retry_count: int) -> bool:
-        """Whether retry number `retry_count` (the first is 1) may run."""
+        """Return whether retry number `retry_count` (the first is 1) may run."""
         return self.max_retry_count == FOREVER or retry_count <= self.max_retry_count
 
     def delay_seconds(self, retry_count: int) -> float:
-        """Seconds to wait before retry number `retry_count` (the first is 1)."""
+        """Return the delay in seconds before retry number `retry_count` (the first is 1)."""
         if self.strategy == "fixed_delay":
             return self.delay.total_seconds()
         low, high = self.minimum.total_seconds(), self.maximum.total_seconds()
-        # The exponent is bounded: a policy that retries for ever outgrows every float.
+        # The exponent is bounded, because unlimited retries would overflow a float.
         return min(high, low * 2.0 ** min(retry_count - 1, 64))
 
     @classmethod
@@ -46,7 +47,7 @@ class RetryPolicy:
         """Build from the worker's RpcRetryOptions; None stays None.
 
         Raises:
-            AppLoadError: a strategy, count or interval that the host does not accept.
+            AppLoadError: the host does not accept the strategy, the count or an interval.
         """
         if options is None:
             return None
@@ -60,7 +61,7 @@ class RetryPolicy:
         if count < FOREVER:
             raise AppLoadError(
                 f"function {function!r}: max_retry_count is {count}; "
-                "it takes a number from 0, or -1 for ever"
+                "it takes a number from 0, or -1 for no limit"
             )
         if strategy == "fixed_delay":
             return cls("fixed_delay", count, delay=options.delay_interval)  # type: ignore[attr-defined]

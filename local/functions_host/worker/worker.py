@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Datum", "Result", "Worker"]
 
-_REMEMBERED_TIMES = 8192
+_CACHED_TIMES = 8192
 _FRAME = re.compile(r'File "(?P<file>[^"]+)", line (?P<line>\d+)')
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one attempt ended.
+    """The result of one attempt.
 
-    `value` is what the function returned, `outputs` what it set on its output parameters, both as
-    Datums; `error` and `traceback` are set when it raised.
+    `value` is the return value and `outputs` has the values of the output parameters, all as
+    Datums. `error` and `traceback` are set when the function raised an exception.
     """
 
     ok: bool
@@ -44,7 +44,7 @@ class Result:
 
 
 class Worker:
-    """Loads one function app into this process and runs its functions on the running loop."""
+    """A function app that is loaded into this process and runs on the running loop."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory.resolve()
@@ -52,20 +52,21 @@ class Worker:
     async def load(self) -> list[Function]:
         """Import function_app.py and index its functions.
 
-        The app's folder becomes the current directory and the first place to import from, as on
-        Azure.
+        The app's folder becomes the current directory and the first import path, as on Azure.
 
         Raises:
-            AppLoadError: there is no app, it does not import, or a function is declared wrongly.
+            AppLoadError: the app does not exist, cannot be imported, or has a wrong function.
         """
         script = self._directory / os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
         if not script.is_file():
-            raise AppLoadError(f"no {script.name} in {self._directory}; name the app with --app")
+            raise AppLoadError(
+                f"no {script.name} in {self._directory}; name the app's folder with --app"
+            )
         os.chdir(self._directory)
         if sys.path[:1] != [str(self._directory)]:
             sys.path.insert(0, str(self._directory))
         runtime.start_threadpool_executor()
-        remember_times()
+        cache_parsed_times()
         start = protos.Message(
             request=protos.Message(
                 worker_init_request=protos.Message(
@@ -93,7 +94,7 @@ class Worker:
         retry: RetryPolicy | None = None,
         retry_count: int = 0,
     ) -> Result:
-        """Run one attempt; what the function raises comes back in the result."""
+        """Run one attempt; the result has the function's exception, if any."""
         ok, value, outputs, error, trace = await invocation_request_native(
             invocation_id,
             function.function_id,
@@ -105,7 +106,7 @@ class Worker:
         return Result(ok, value, dict(outputs), error or "", trace or "")
 
     def _load_error(self, script: Path, exception: Any) -> AppLoadError:
-        """Say where in the app it went wrong: the last frame that lies in the app's folder."""
+        """Build an error that names the last frame inside the app's folder."""
         place = ""
         for match in _FRAME.finditer(exception.stack_trace):
             file = Path(match["file"])
@@ -119,12 +120,12 @@ class Worker:
         )
 
 
-def remember_times() -> None:
-    """Have the worker library parse each distinct enqueued time once.
+def cache_parsed_times() -> None:
+    """Patch the worker library, so that it parses each distinct enqueued time only once.
 
-    It tries up to thirteen formats for every event, 25 to 120 µs, which is more than all the rest
-    of an event costs; events that were sent together carry the same time.
+    The library tries up to thirteen formats for every event, 25 to 120 µs, which is more than the
+    rest of an event's cost. Events that were sent together have the same time.
     """
     parse = EventHubTriggerConverter._parse_datetime
-    remembering = staticmethod(lru_cache(_REMEMBERED_TIMES)(parse))
-    setattr(EventHubTriggerConverter, "_parse_datetime", remembering)  # noqa: B010 - for mypy
+    cached = staticmethod(lru_cache(_CACHED_TIMES)(parse))
+    setattr(EventHubTriggerConverter, "_parse_datetime", cached)  # noqa: B010 - for mypy

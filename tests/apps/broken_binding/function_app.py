@@ -1,4 +1,4 @@
-"""An app with a function that is declared wrongly: the parameter has another name."""
+"""An app with a wrong function, whose parameter has another name than its binding."""
 
 import azure.functions as func
 
@@ -7,4 +7,4 @@ app = func.FunctionApp()
 
 @app.timer_trigger(arg_name="timer", schedule="0 * * * * *")
 def tick(clock: func.TimerRequest) -> None:
-    """Never runs."""
+    """Fail to load."""

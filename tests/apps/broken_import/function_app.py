@@ -1,4 +1,4 @@
-"""An app that does not import."""
+"""An app that cannot be imported."""
 
 import azure.functions as func
 import there_is_no_such_module  # type: ignore[import-not-found]  # noqa: F401

@@ -1,8 +1,8 @@
-"""An Event Hubs function for the host's tests: records every invocation, ends as it is told.
+"""An Event Hubs function for the host's tests, which records every invocation.
 
-RECORDS: a file that gets one JSON line when an invocation starts and one when it ends.
-BEHAVIOUR: a file with `return`, `raise` or `hang`; read at each invocation.
-RETRY: `forever` retries failed invocations without end.
+RECORDS: a file that gets one JSON line at the start and one at the end of an invocation.
+BEHAVIOUR: a file with `return`, `raise` or `hang`, read at each invocation.
+RETRY: `forever` retries failed invocations without limit.
 """
 
 import asyncio
@@ -62,11 +62,11 @@ async def process_events(
         "enqueued": [str(event.enqueued_time) for event in events],
     }
     record(event="start", **line)
-    told = behaviour()
-    if told == "raise":
+    action = behaviour()
+    if action == "raise":
         await asyncio.sleep(0.05)
-        raise RuntimeError("told to fail")
-    if told == "hang":
+        raise RuntimeError("failed on request")
+    if action == "hang":
         while behaviour() == "hang":
             await asyncio.sleep(0.05)
     record(event="end", pid=os.getpid(), id=context.invocation_id, partition=line["partition"])

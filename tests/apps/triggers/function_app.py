@@ -1,4 +1,4 @@
-"""HTTP, timer, Event Grid and queue functions for the host's tests; RECORDS gets a line per run."""
+"""HTTP, timer, Event Grid and queue functions for the host's tests; RECORDS has a line per run."""
 
 import json
 import os
@@ -45,7 +45,7 @@ def text(req: func.HttpRequest) -> str:
 
 @app.route(route="fails")
 async def fails(req: func.HttpRequest) -> func.HttpResponse:
-    raise ValueError("told to fail")
+    raise ValueError("failed on request")
 
 
 @app.route(route="files/{*path}", methods=["GET"])
@@ -67,7 +67,7 @@ async def tick(timer: func.TimerRequest) -> None:
 async def grid(event: func.EventGridEvent) -> None:
     record("grid", id=event.id, subject=event.subject, data=event.get_json())
     if event.get_json().get("fail"):
-        raise ValueError("told to fail")
+        raise ValueError("failed on request")
 
 
 @app.queue_trigger(arg_name="message", queue_name="%QUEUE%", connection="AzureWebJobsStorage")
@@ -75,4 +75,4 @@ async def take(message: func.QueueMessage) -> None:
     body = message.get_body().decode()
     record("take", body=body, count=message.dequeue_count)
     if body == "fail":
-        raise ValueError("told to fail")
+        raise ValueError("failed on request")

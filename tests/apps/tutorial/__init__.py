@@ -1,1 +1,1 @@
-"""A function app as a newcomer writes it, from the tutorial."""
+"""The function app of Azure's tutorial, as a newcomer writes it."""

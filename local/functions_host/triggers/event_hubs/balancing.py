@@ -1,4 +1,4 @@
-"""How hosts share the partitions of a hub."""
+"""The intervals with which hosts share the partitions of a hub."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Balancing:
-    """How instances share partitions; Azure uses 30 s and 120 s, too long to wait for locally."""
+    """The balancing interval and the lease length; shorter than Azure's 30 s and 120 s."""
 
     interval_seconds: float = 1.0
     lease_seconds: float = 10.0

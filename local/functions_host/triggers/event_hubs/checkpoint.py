@@ -1,8 +1,8 @@
 """Checkpoints and ownership in blobs, where the Event Hubs extension keeps them.
 
-In container `azure-webjobs-eventhub`, below `<namespace>/<hub>/<consumer group>/`, the blobs
-`checkpoint/<partition>` and `ownership/<partition>`: BlobCheckpointStore writes the same paths and
-metadata.
+The container `azure-webjobs-eventhub` has the blobs `checkpoint/<partition>` and
+`ownership/<partition>` below `<namespace>/<hub>/<consumer group>/`. BlobCheckpointStore writes the
+same paths and metadata.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _log = logging.getLogger("Host.Triggers.EventHubs")
 
 
 class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
-    """BlobCheckpointStore that gives a partition up only after its invocation has ended.
+    """A BlobCheckpointStore that releases a partition only after its invocation has ended.
 
-    The SDK gives ownership back as soon as it stops receiving. If a function still runs then, the
-    next owner would start the same events beside it. `before_release` is awaited with the partition
-    id first.
+    The SDK releases the ownership as soon as it stops receiving. If a function still runs, the next
+    owner would start the same events in parallel. So the store first awaits `before_release` with
+    the partition id.
     """
 
     before_release: Callable[[str], Awaitable[None]] | None = None
@@ -41,9 +41,9 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
         self._confirmed: dict[str, float] = {}
 
     def is_certain(self, partition: str, lease_seconds: float) -> bool:
-        """Whether this owner's last claim is so young that nobody else can have taken it over.
+        """Return whether this owner's last claim is too recent for a takeover.
 
-        Blob storage tells times in whole seconds: others may think a claim a second older.
+        Blob storage has times in whole seconds, so other owners may see a claim 1 s older.
         """
         age = time.monotonic() - self._confirmed.get(partition, -math.inf)
         return age < max(lease_seconds - 1, lease_seconds / 2)
@@ -51,7 +51,7 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
     async def claim_ownership(
         self, ownership_list: Iterable[dict[str, Any]], **kwargs: Any
     ) -> Iterable[dict[str, Any]]:
-        """Claim, or with an empty owner id release, the ownerships given."""
+        """Claim the given ownerships; an empty owner id releases one."""
         claims = list(ownership_list)
         self._last_claim = next((dict(c) for c in claims if c["owner_id"]), self._last_claim)
         released = [claim["partition_id"] for claim in claims if not claim["owner_id"]]
@@ -64,14 +64,14 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
         return found + await self._release(missed) if missed else found
 
     async def release_all(self) -> None:
-        """Give back whatever this store's owner still holds."""
+        """Release every partition that this store's owner still holds."""
         await self._release(None)
 
     async def _release(self, partitions: set[str] | None) -> list[dict[str, Any]]:
-        """Give back those of the partitions, or of all, that this store's owner holds.
+        """Release the partitions (None: all) that this store's owner holds.
 
-        The SDK's own release misses a partition whose claim was renewed while the SDK was being
-        cancelled: it then knows an outdated etag.
+        The SDK's own release fails for a partition whose claim was renewed while the SDK was being
+        cancelled, because the SDK then has an outdated etag.
         """
         if (claim := self._last_claim) is None:
             return []
@@ -80,7 +80,11 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
                 claim["fully_qualified_namespace"], claim["eventhub_name"], claim["consumer_group"]
             )
         except AzureError as error:
-            _log.warning("ownership not given back, it runs out with its lease: %s", error)
+            _log.warning(
+                "ownership of partitions not released; it expires with its lease: %s: %s",
+                type(error).__name__,
+                error,
+            )
             return []
         return list(
             await super().claim_ownership(
@@ -95,7 +99,7 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
 
 
 async def open_checkpoint_store(storage_connection: str) -> CheckpointStore:
-    """Return a store on the account's checkpoint container, which is made if need be."""
+    """Return a store on the account's checkpoint container, which is created if missing."""
     async with ContainerClient.from_connection_string(
         storage_connection, CONTAINER, **QUICK_RETRIES
     ) as container:
@@ -108,7 +112,7 @@ async def open_checkpoint_store(storage_connection: str) -> CheckpointStore:
 
 
 class PartitionCheckpoint:
-    """Writes one partition's checkpoint, every `frequency`-th time it is asked to."""
+    """One partition's checkpoint, written at every `frequency`-th call of `advance`."""
 
     def __init__(self, update: Callable[[Any], Awaitable[None]], frequency: int) -> None:
         self._update = update
@@ -116,10 +120,10 @@ class PartitionCheckpoint:
         self._batches = 0
 
     async def advance(self, partition: str, last_event: Any) -> None:
-        """Note that everything up to `last_event` has been handed to the function.
+        """Record that every event up to `last_event` was passed to the function.
 
-        A storage error loses nothing: the next batch's checkpoint covers this one, and until then
-        events are delivered again after a restart.
+        A storage error loses nothing, because the next batch's checkpoint includes this one. A
+        restart before that redelivers the events.
         """
         self._batches += 1
         if self._batches < self._frequency:
@@ -127,6 +131,12 @@ class PartitionCheckpoint:
         try:
             await self._update(last_event)
         except Exception as error:
-            _log.warning("partition %s: checkpoint not written: %r", partition, error)
+            _log.warning(
+                "partition %s: checkpoint at sequence number %s not written; the next batch writes "
+                "one: %r",
+                partition,
+                getattr(last_event, "sequence_number", "unknown"),
+                error,
+            )
             return
         self._batches = 0

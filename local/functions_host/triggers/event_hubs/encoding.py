@@ -1,8 +1,8 @@
-"""Event Hubs events as the worker receives them from the host.
+"""The encoding of Event Hubs events for the worker.
 
 Field names, JSON shapes and quirks are those of the Event Hubs extension, with one deliberate
-difference: enqueued times carry `+00:00`. The extension writes them without a zone, which is
-ambiguous, and the worker library then tries thirteen formats for each event.
+difference: enqueued times end with `+00:00`. The extension writes times without a zone, which is
+ambiguous and makes the worker library try thirteen formats for each event.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _PROPERTY_NAMES = tuple((name, name.replace("_", "-")) for name in _PROPERTIES)
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A protobuf collection as far as the worker looks at it: one of the lists."""
+    """The part of a protobuf collection that the worker reads: one of the lists."""
 
     bytes: Sequence[bytes] = ()
     string: Sequence[str] = ()
@@ -55,7 +55,7 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class PartitionContext:
-    """Where a batch comes from; its JSON is computed once."""
+    """The origin of a batch; its JSON is computed once for each partition."""
 
     namespace: str
     event_hub: str
@@ -63,7 +63,7 @@ class PartitionContext:
     partition: str
 
     def to_json(self) -> str:
-        """As the binding data `PartitionContext` has it."""
+        """Return the JSON of the binding data `PartitionContext`."""
         return json.dumps(
             {
                 "FullyQualifiedNamespace": self.namespace,
@@ -79,9 +79,9 @@ def encode_batch(
 ) -> tuple[Datum, dict[str, Datum]]:
     """Return the trigger's data and metadata for cardinality many.
 
-    BINARY passes every body as bytes, the empty ones too. STRING drops empty bodies, after which
-    the worker refuses the batch because bodies and properties differ in number: that is how the
-    platform behaves. Unset passes JSON when every body parses, else strings.
+    BINARY passes every body as bytes, including empty bodies. STRING drops empty bodies; then the
+    worker rejects the batch, because bodies and properties differ in number, as on Azure. Unset
+    passes JSON when every body is JSON, else strings.
     """
     systems = [_system_properties(event) for event in events]
     bodies = [_body(event) for event in events]
@@ -139,7 +139,7 @@ def encode_one(
 
 
 def data_type_of(binding: dict[str, Any]) -> DataType:
-    """Return the binding's `dataType`, `""` when it names none."""
+    """Return the binding's `dataType`, or `""` when the binding names none."""
     value = str(binding.get("dataType", "")).lower()
     return cast("DataType", value) if value in ("binary", "string") else ""
 
@@ -151,13 +151,13 @@ def _collection(bodies: list[bytes], data_type: DataType) -> Datum:
         try:
             return Datum(_dumps([json.loads(body) for body in bodies]), "json")
         except (ValueError, RecursionError):
-            pass  # one of them is no JSON, or nested too deeply to be read
+            pass  # a body is not JSON, or is nested too deeply
     texts = [body.decode("utf-8", "replace") for body in bodies if body]
     return Datum(Collection(string=texts), "collection_string")
 
 
 def _body(event: ReceivedEvent) -> bytes:
-    """The body's bytes; AMQP bodies that are no bytes (other senders) become JSON."""
+    """Return the body's bytes; AMQP bodies of other types (from other senders) become JSON."""
     if (sections := event.data) is not None:
         return sections[0] if len(sections) == 1 else b"".join(sections)
     if event.sequence is not None:
@@ -209,7 +209,7 @@ def _application_properties(event: ReceivedEvent) -> dict[str, Any]:
     }
 
 
-@lru_cache(4096)  # events of one publication share theirs
+@lru_cache(4096)  # the events of one publication have the same time
 def _time(milliseconds: int) -> str:
     return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
 
@@ -221,7 +221,7 @@ def _text(value: Any) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """AMQP values that JSON does not know, as the closest thing that it does."""
+    """Convert AMQP values that JSON does not support to the closest JSON value."""
     if isinstance(value, str | int | float) or value is None:
         return value
     if isinstance(value, bytes):

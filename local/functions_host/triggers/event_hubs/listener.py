@@ -1,4 +1,4 @@
-"""The Event Hubs trigger: partition ownership and receiving, by Microsoft's own SDK."""
+"""The Event Hubs trigger: partition ownership and receiving with Microsoft's SDK."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("Host.Triggers.EventHubs")
 
 
 class EventHubsListener:
-    """Owns a share of the partitions and runs the function on their events."""
+    """A listener that owns a share of the partitions and runs the function on their events."""
 
     def __init__(
         self,
@@ -60,11 +60,11 @@ class EventHubsListener:
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to claim partitions and to receive, in the background."""
+        """Start claiming partitions and receiving in the background."""
         self._running = asyncio.get_running_loop().create_task(self._run())
 
     async def _run(self) -> None:
-        """Receive until stopped; a source that is not there yet, or no longer, is tried again."""
+        """Receive until stopped; retry while the source is not available."""
         while True:
             try:
                 self._store = self._store or await self._open_store()
@@ -72,8 +72,8 @@ class EventHubsListener:
                 await self._receive(self._client, self._store)
             except Exception as error:
                 _log.error(
-                    "The listener for function 'Functions.%s' was unable to start, "
-                    "trying again: %r",
+                    "The listener for function 'Functions.%s' was unable to start; "
+                    "the host retries: %r",
                     self._function.name,
                     error,
                 )
@@ -92,7 +92,7 @@ class EventHubsListener:
             transport_type=TransportType.AmqpOverWebsocket
             if self._options.transport_type == "amqpWebSockets"
             else TransportType.Amqp,
-            # Without TLS too, the SDK would read every root certificate for each partition.
+            # Even without TLS, the SDK would read every root certificate for each partition.
             ssl_context=None if self._source.uses_tls else SSLContext(PROTOCOL_TLS_CLIENT),
         )
         return cast("ConsumerClient", client)
@@ -100,7 +100,7 @@ class EventHubsListener:
     async def _receive(self, client: ConsumerClient, store: CheckpointStore) -> None:
         wait = None
         if self._options.min_event_batch_size > 1:
-            # Called without events too, so that a batch below the minimum gets its turn in time.
+            # The SDK then also calls without events, so that a small batch is not delayed further.
             wait = min(0.5, self._options.max_wait_time.total_seconds())
         processor = Processor(
             client,
@@ -119,11 +119,11 @@ class EventHubsListener:
         await processor.run()
 
     async def drain(self) -> None:
-        """Start no more batches; the running ones end, retry and checkpoint as usual."""
+        """Start no more batches; running batches end, retry and checkpoint as usual."""
         self._draining.set()
 
     async def stop(self, grace: float) -> None:
-        """Cancel, stop receiving, give every partition back once its invocation has ended."""
+        """Cancel, stop receiving, and release each partition after its invocation has ended."""
         self._stopping = True
         self._release_until = asyncio.get_running_loop().time() + grace
         for processor in self._processors.values():
@@ -141,11 +141,11 @@ class EventHubsListener:
     async def _on_batch(self, context: SdkPartitionContext, events: list[ReceivedEvent]) -> None:
         processor = self._processors[context.partition_id]
         if self._draining.is_set():
-            # Held, not returned: the SDK would count the events as handled and go on.
+            # Never returns, because the SDK would count the events as handled and continue.
             await asyncio.Event().wait()
         work = self._executor.start(processor.process(events))
         try:
-            # The SDK cancels its task when the partition is lost; the function cannot be cancelled.
+            # The SDK cancels this task when the partition is lost; a function cannot be cancelled.
             await asyncio.shield(work)
         except asyncio.CancelledError:
             processor.cancel()
@@ -173,7 +173,7 @@ class EventHubsListener:
         )
         if self._stopping:
             self._processors[partition].cancel()
-        _log.info("'Functions.%s': partition %s owned", self._function.name, partition)
+        _log.info("'Functions.%s': claimed partition %s", self._function.name, partition)
 
     def _is_owner(self, partition: str) -> bool:
         lease = self._balancing.lease_seconds
@@ -184,20 +184,24 @@ class EventHubsListener:
         if processor := self._processors.get(partition):
             processor.cancel()
         _log.info(
-            "'Functions.%s': partition %s given up (%s)",
+            "'Functions.%s': released partition %s (%s)",
             self._function.name,
             partition,
             getattr(reason, "name", reason),
         )
 
     async def _on_error(self, context: SdkPartitionContext | None, error: Exception) -> None:
-        place = "load balancing" if context is None else f"partition {context.partition_id}"
+        place = "balancing" if context is None else f"receiving of partition {context.partition_id}"
         _log.warning(
-            "'Functions.%s': %s: %s", self._function.name, place, self._source.explain(error)
+            "'Functions.%s': %s failed and is retried: %s: %s",
+            self._function.name,
+            place,
+            type(error).__name__,
+            self._source.explain(error),
         )
 
     async def _before_release(self, partition: str) -> None:
-        """Wait for the partition's invocation; in a stop only as long as the grace period."""
+        """Wait for the partition's invocation; in a stop, at most for the grace period."""
         busy = self._busy.get(partition)
         if busy is None:
             return
@@ -209,11 +213,11 @@ class EventHubsListener:
                 pass
 
     def _starting_position(self) -> str | datetime:
-        """Where to start without a checkpoint; the SDK starts behind it."""
+        """Return the position without a checkpoint; the SDK starts after this position."""
         when = self._options.initial_enqueued_time
         match self._options.initial_offset:
             case "fromEnqueuedTime" if when is not None:
-                # Not the SDK's "inclusive" option: that would hold for checkpoints as well.
+                # The SDK's "inclusive" option would also apply to checkpoints, so subtract 1 ms.
                 return when - timedelta(milliseconds=1)
             case "fromEnd":
                 return "@latest"

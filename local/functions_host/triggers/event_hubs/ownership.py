@@ -1,9 +1,9 @@
-"""Sharing partitions as the real host does, which runs on the .NET SDK.
+"""Partition balancing as in the real host, which uses the .NET SDK.
 
-The Python SDK takes one partition from a busier owner in each round, and is content once it has
-the rounded-down share, however much another one keeps. The .NET processor goes on at once until its
-share is right, and relieves whoever has more than the rounded-up share. Private classes of the SDK
-are extended for that: the version is pinned, and tests notice a change.
+The Python SDK takes one partition from a busier owner in each round, and stops at the rounded-down
+share, however many partitions another owner keeps. The .NET processor continues in the same round
+until its share is right, and takes from an owner that has more than the rounded-up share. This
+module extends private classes of the SDK; the version is pinned, and tests detect a change.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ if TYPE_CHECKING:
 
     from local.functions_host.triggers.event_hubs.balancing import Balancing
 
-_MOST_CYCLES = 64
-"""In one round: a bound for the case that two owners keep taking from each other."""
+_MAX_CYCLES = 64
+"""The limit of cycles in one round, in case two owners keep taking from each other."""
 
 
 class FairOwnership(OwnershipManager):
-    """Claims in each round until this owner has its share, no less and not much more.
+    """An ownership manager that claims in each round until this owner has its fair share.
 
-    A partition that somebody else has taken meanwhile is not taken back in the same round: the SDK
-    would not notice that it was away, and go on behind what it had fetched before.
+    A partition that another owner has taken is not taken back in the same round: the SDK would not
+    notice the loss, and would continue after the events that it had already fetched.
     """
 
-    _took = False
+    _claimed_more = False
     _held: frozenset[str] = frozenset()
 
     async def claim_ownership(self) -> list[str]:
-        """One round; the partitions that are owned now."""
+        """Run one round and return the owned partitions."""
         self._held = frozenset(
             item["partition_id"]
             for item in self.owned_partitions
             if item["owner_id"] == self.owner_id
         )
-        for _ in range(_MOST_CYCLES):
-            self._took = False
+        for _ in range(_MAX_CYCLES):
+            self._claimed_more = False
             owned = await super().claim_ownership()
-            if not self._took:
+            if not self._claimed_more:
                 break
         return owned
 
@@ -72,14 +72,14 @@ class FairOwnership(OwnershipManager):
         if len(claims) == own < most < len(fullest):
             claims.append({**random.choice(fullest), "owner_id": self.owner_id})  # noqa: S311
         claims = [claim for claim in claims if claim["partition_id"] not in lost]
-        self._took = len(claims) > own
+        self._claimed_more = len(claims) > own
         return claims
 
 
 class Processor(EventProcessor):
-    """The SDK's event processor with that way of balancing.
+    """The SDK's event processor with fair balancing.
 
-    Its owner id begins with the process id, so that `python -m local status` can name the instance.
+    The owner id begins with the process id, so that `python -m local status` can name the instance.
     """
 
     def __init__(
@@ -109,14 +109,14 @@ class Processor(EventProcessor):
         )
 
     async def run(self) -> None:
-        """Claim and receive until cancelled; then give everything back."""
+        """Claim and receive until cancelled; then release every partition."""
         try:
             await self.start()
         finally:
             await self.stop()
 
     async def stop(self) -> None:
-        """End every partition; the SDK's own looks only once a second whether they have ended."""
+        """End every partition at once; the SDK's own stop polls only once a second."""
         self._running = False
         ending = list(self._tasks.values())
         for task in ending:

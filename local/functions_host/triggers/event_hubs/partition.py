@@ -1,4 +1,4 @@
-"""One partition of an Event Hubs trigger: batches in, invocations and checkpoints out."""
+"""One partition of an Event Hubs trigger: its batches, invocations and checkpoints."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _log = logging.getLogger("Host.Triggers.EventHubs")
 
 
 class PartitionProcessor:
-    """Processes one partition for as long as this instance owns it.
+    """A processor of one partition while this instance owns the partition.
 
-    `busy` belongs to the partition, not to the ownership: when a partition comes back while an
-    invocation of the earlier ownership still runs, its first batch waits for that.
+    `busy` belongs to the partition, not to the ownership. If this instance gets a partition back
+    while an invocation of the earlier ownership still runs, the first batch waits for it.
     """
 
     def __init__(
@@ -56,15 +56,15 @@ class PartitionProcessor:
         self._waiting_since = 0.0
 
     def cancel(self) -> None:
-        """Stop or ownership lost: end retries, start nothing more, write no more checkpoints."""
+        """End retries, start no invocation and write no checkpoint after a stop or a loss."""
         self._ownership.cancel()
 
     async def process(self, events: Sequence[ReceivedEvent]) -> None:
-        """Hand events to the function, then checkpoint the last of them.
+        """Pass events to the function, then checkpoint the last event.
 
-        The checkpoint comes whatever the outcome, unless this was cancelled meanwhile. A retry
-        policy is part of the invocation: until it is through there is no checkpoint. Nothing is
-        started or checkpointed while it is not certain that the partition is still owned.
+        The checkpoint follows a success and a failure, but not a cancellation. It waits for all
+        retries of the invocation. Nothing is started or checkpointed while the ownership of the
+        partition is uncertain.
         """
         async with self._busy:
             for batch in self._batches(events):
@@ -79,7 +79,7 @@ class PartitionProcessor:
                 await self._checkpoint.advance(self._partition, batch[-1])
 
     def _batches(self, events: Sequence[ReceivedEvent]) -> list[Sequence[ReceivedEvent]]:
-        """Collect up to the minimum size for up to the longest wait; split at the maximum."""
+        """Collect events up to the minimum size or the maximum wait; split at the maximum size."""
         options = self._options
         if options.min_event_batch_size <= 1 or not self._many:
             return [events] if events else []

@@ -1,8 +1,8 @@
-"""Receiving with Microsoft's SDK, without the objects it builds around every message.
+"""Receiving with Microsoft's SDK, without the objects that the SDK builds for every message.
 
-The SDK wraps each message three times before a caller sees it; a host that goes on to encode it for
-the worker needs none of the wrappings. Two of the SDK's private methods are overridden for that,
-and to mend what it does after a lost link: the version is pinned, and tests notice a change.
+The SDK wraps each message in three objects; the host encodes the message for the worker and needs
+none of them. This module overrides two private methods of the SDK to avoid the objects and to fix
+a duplicate delivery after a lost link. The version is pinned, and tests detect a change.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ KEY = b"x-opt-partition-key"
 
 
 class ReceivedEvent:
-    """An event as it came over AMQP.
+    """An event as received over AMQP.
 
     Attributes:
         annotations: the service's annotations, by symbol.
-        application_properties: the sender's, names and texts as bytes.
+        application_properties: the sender's properties, with names and texts as bytes.
         properties: AMQP's own properties section, or None.
-        data, sequence, value: the body, in one of AMQP's three forms.
+        data, sequence, value: the body in one of AMQP's three forms; the others are None.
     """
 
     __slots__ = ("annotations", "application_properties", "data", "properties", "sequence", "value")
@@ -41,34 +41,34 @@ class ReceivedEvent:
 
     @property
     def sequence_number(self) -> int:
-        """The event's number in its partition."""
+        """The event's sequence number in its partition."""
         return int(self.annotations.get(SEQUENCE, 0))
 
     @property
     def offset(self) -> str | None:
-        """The event's offset; what a checkpoint keeps."""
+        """The event's offset, which a checkpoint stores."""
         offset = self.annotations.get(OFFSET)
         return offset.decode() if isinstance(offset, bytes) else offset
 
     @property
     def enqueued_time(self) -> datetime | None:
-        """When the service took the event."""
+        """The time at which the service accepted the event."""
         milliseconds = self.annotations.get(ENQUEUED)
         return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 class _Consumer(EventHubConsumer):
-    """Hands out received events instead of EventData, and none of them twice."""
+    """A consumer that returns each event once, as ReceivedEvent instead of EventData."""
 
     def _next_message_in_buffer(self) -> ReceivedEvent:
         event = ReceivedEvent(self._message_buffer.popleft())
-        # From here the SDK takes the offset to go on from after a reconnect.
+        # After a reconnect the SDK continues from the offset of this event.
         self._last_received_event = event  # type: ignore[assignment]
         return event
 
     def _create_handler(self, auth: Any) -> None:
-        # A new link, perhaps after a lost one. The SDK goes on behind the last event it has handed
-        # out, but keeps those that it had not handed out yet: they would come twice.
+        # Called for each new link, also after a lost link. The SDK continues after the last event
+        # that it returned, but keeps fetched events, which would come twice.
         self._message_buffer.clear()
         if self._last_received_event is not None:
             self._offset = self._last_received_event.offset
@@ -76,7 +76,7 @@ class _Consumer(EventHubConsumer):
 
 
 class ConsumerClient(EventHubConsumerClient):
-    """EventHubConsumerClient whose `receive_batch` callback gets ReceivedEvents."""
+    """An EventHubConsumerClient whose `receive_batch` callback gets ReceivedEvents."""
 
     def _create_consumer(self, *args: Any, **kwargs: Any) -> EventHubConsumer:
         consumer = super()._create_consumer(*args, **kwargs)

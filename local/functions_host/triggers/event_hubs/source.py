@@ -1,4 +1,4 @@
-"""What an Event Hubs trigger reads: names resolved, and errors told in their terms."""
+"""The source of an Event Hubs trigger: resolved names, and explanations of the SDK's errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EventHubsSource:
-    """A hub and consumer group, and the storage where ownership and checkpoints are."""
+    """A hub, a consumer group, and the storage for ownership and checkpoints."""
 
     connection: str = field(repr=False)
     event_hub: str
@@ -26,10 +26,10 @@ class EventHubsSource:
 
     @classmethod
     def resolve(cls, function: Function, settings: AppSettings) -> EventHubsSource:
-        """Resolve the binding.
+        """Resolve the settings of a function's binding.
 
         Raises:
-            SettingsError: a setting or connection it names is not set, or is malformed.
+            SettingsError: the binding names a setting or connection that is not set or malformed.
         """
         binding = function.trigger
         where = f"function {function.name!r}"
@@ -39,8 +39,8 @@ class EventHubsSource:
             parse_connection_string(connection)
         except ValueError as error:
             raise SettingsError(
-                f"{where}: connection {name!r} is no Event Hubs connection string ({error}); it "
-                "takes Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
+                f"{where}: connection {name!r} is not an Event Hubs connection string ({error}); "
+                "it takes Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
             ) from None
         return cls(
             connection,
@@ -51,11 +51,11 @@ class EventHubsSource:
 
     @property
     def uses_tls(self) -> bool:
-        """False for an emulator, such as this stack's endpoint, as the SDK takes it."""
+        """True if the SDK uses TLS, False for an emulator, such as this stack's endpoint."""
         return parse_settings(self.connection).get("usedevelopmentemulator") != "true"
 
     def explain(self, error: Exception) -> str:
-        """The SDK's text, and which setting to look at where the text names none."""
+        """Return the SDK's text with the hub or endpoint that the text does not name."""
         text = str(error)
         if "Status code: 404" in text:
             return f"there is no event hub {self.event_hub!r}: {text}"

@@ -1,4 +1,4 @@
-"""HTTP functions: requests in, responses out."""
+"""HTTP functions: requests to invocations, results to responses."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One HTTP function with its route; no methods means any."""
+    """One HTTP function with its route; empty `methods` accept any method."""
 
     function: Function
     route: Route
@@ -35,10 +35,10 @@ class Endpoint:
 
     @classmethod
     def of(cls, function: Function) -> Endpoint:
-        """Read the binding.
+        """Build an endpoint from the function's binding.
 
         Raises:
-            AppLoadError: its route template is not understood.
+            AppLoadError: the route template is invalid.
         """
         methods = function.trigger.get("methods") or ()
         try:
@@ -49,14 +49,14 @@ class Endpoint:
 
 
 class HttpFunctions:
-    """Finds the function for a request and runs it."""
+    """The HTTP functions of an app; runs the one that matches a request."""
 
     def __init__(self, endpoints: Iterable[Endpoint], executor: Executor) -> None:
         self.endpoints = sorted(endpoints, key=lambda endpoint: endpoint.route.precedence)
         self._executor = executor
 
     async def handle(self, request: Request, path: str) -> Response:
-        """Answer a request for `path`, the part behind the route prefix; 404 if nothing fits."""
+        """Answer a request for `path`, the part after the route prefix; 404 without a match."""
         for endpoint in self.endpoints:
             if endpoint.methods and request.method not in endpoint.methods:
                 continue
@@ -95,7 +95,7 @@ def http_datum(
     query: Mapping[str, str] = _NOTHING,
     parameters: Mapping[str, str] = _NOTHING,
 ) -> Datum:
-    """Build what an HTTP function receives."""
+    """Build the trigger data of an HTTP function."""
 
     def strings(values: Mapping[str, str]) -> dict[str, Datum]:
         return {name: Datum(value, "string") for name, value in values.items()}
@@ -114,7 +114,7 @@ def http_datum(
 
 
 def to_response(function: Function, result: Result) -> Response:
-    """Turn an invocation's result into a response; a failed one is an empty 500."""
+    """Convert an invocation's result to a response; a failure is a 500 without a body."""
     if not result.ok:
         return Response(status_code=500)
     datum = result.value

@@ -1,4 +1,4 @@
-"""Route templates of HTTP functions, in ASP.NET's form: `orders/{id:int?}`, `{*rest}`. Pure."""
+"""Route templates of HTTP functions in ASP.NET's form, such as `orders/{id:int?}`, `{*rest}`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _CONSTRAINTS: dict[str, Callable[[str], bool]] = {
 
 @dataclass(frozen=True)
 class _Part:
-    """One segment: literal text, or a parameter."""
+    """One segment of a template: literal text or a parameter."""
 
     literal: str = ""
     name: str = ""
@@ -62,21 +62,21 @@ class _Part:
 
 @dataclass(frozen=True)
 class Route:
-    """A parsed template."""
+    """A parsed route template."""
 
     template: str
     parts: tuple[_Part, ...]
 
     @property
     def precedence(self) -> tuple[int, ...]:
-        """Sorts more specific templates first: literals, then constrained, then free, then rest."""
+        """The sort key: literals first, then constrained, free and catch-all parameters."""
         return tuple(
             3 if part.catch_all else 0 if not part.name else 1 if part.constraints else 2
             for part in self.parts
         )
 
     def match(self, path: str) -> dict[str, str] | None:
-        """Return the parameters if `path` (still percent-encoded) fits, else None."""
+        """Return the parameters if `path` (percent-encoded) matches, else None."""
         segments = [unquote(segment) for segment in path.strip("/").split("/") if segment]
         found: dict[str, str] = {}
         for index, part in enumerate(self.parts):
@@ -99,7 +99,7 @@ def parse_route(template: str) -> Route:
     """Parse a route template.
 
     Raises:
-        ValueError: a segment that mixes text and parameters, or an unknown constraint.
+        ValueError: a segment mixes text and parameters, or a constraint is unknown.
     """
     parts = []
     segments = [segment for segment in template.strip("/").split("/") if segment]
@@ -110,7 +110,7 @@ def parse_route(template: str) -> Route:
         match = _SEGMENT.fullmatch(segment)
         if match is None:
             raise ValueError(
-                f"route {template!r}: segment {segment!r} is not understood; "
+                f"route {template!r}: segment {segment!r} is invalid; "
                 "write text, {name}, {name?}, {name:int}, {name=default} or {*rest}"
             )
         constraints = tuple(item for item in match["constraints"].split(":") if item)

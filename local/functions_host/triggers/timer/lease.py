@@ -1,4 +1,4 @@
-"""A blob lease: the one instance that may run a timer."""
+"""A blob lease that selects the one instance that may run a timer."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _log = logging.getLogger("Host.Singleton")
 
 
 class Lock(Protocol):
-    """What one instance at a time has."""
+    """A lock that one instance at a time holds."""
 
     @property
     def held(self) -> bool:
-        """Whether this instance has it now."""
+        """True while this instance holds the lock."""
 
     def start(self) -> None:
-        """Begin to try for it."""
+        """Start trying to acquire the lock."""
 
     async def wait(self) -> None:
-        """Wait until this instance has it."""
+        """Wait until this instance holds the lock."""
 
     async def stop(self) -> None:
-        """Give it back."""
+        """Release the lock."""
 
 
 class SingletonLease:
-    """Holds the lease on `locks/<name>` for as long as it runs, or keeps trying to get it.
+    """The lease on the blob `locks/<name>`, acquired and renewed in the background.
 
-    A lease is the shortest that blob storage grants (15 s), renewed every third of it: after a
-    kill the next instance takes over within that time.
+    The lease has the shortest length that blob storage grants (15 s) and is renewed every 5 s.
+    After a kill the next instance takes over within 15 s plus `retry` seconds.
     """
 
     def __init__(
@@ -61,25 +61,25 @@ class SingletonLease:
 
     @property
     def held(self) -> bool:
-        """Whether this instance has the lease now.
+        """True while this instance holds the lease.
 
-        A process that was paused for longer than a lease has not, though nobody has told it yet.
+        A process that was paused for longer than the lease gets False.
         """
         if self._held.is_set() and self._clock() >= self._until:
             self._held.clear()
         return self._held.is_set()
 
     async def wait(self) -> None:
-        """Wait until this instance has the lease."""
+        """Wait until this instance holds the lease."""
         while not self.held:
             await self._held.wait()
 
     def start(self) -> None:
-        """Begin to acquire and renew."""
+        """Start acquiring and renewing the lease."""
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Give the lease back."""
+        """Stop renewing and release the lease."""
         if self._task is not None:
             self._task.cancel()
             with suppress(asyncio.CancelledError):
@@ -100,18 +100,28 @@ class SingletonLease:
                     self._until = until
             except HttpResponseError as error:
                 if self.held:
-                    _log.warning("lost the lock on %s: %s", self._blob.blob_name, error.reason)
+                    _log.warning(
+                        "lost the lock on %s; the host tries to acquire it again: %s",
+                        self._blob.blob_name,
+                        error.reason,
+                    )
                 self._held.clear()
             except AzureError as error:
                 self._held.clear()
-                _log.warning("lock on %s: %s", self._blob.blob_name, error)
+                _log.warning(
+                    "lock on %s not available; the host retries in %g s: %s: %s",
+                    self._blob.blob_name,
+                    self._retry,
+                    type(error).__name__,
+                    error,
+                )
             await asyncio.sleep(self._seconds / 3 if self.held else self._retry)
 
     async def _acquire(self) -> None:
         with suppress(ResourceExistsError):
             await self._container.create_container()
         with suppress(ResourceExistsError):
-            # A blob that is there already, leased or not, stays as it is.
+            # An existing blob, leased or not, is not overwritten.
             await self._blob.upload_blob(b"", overwrite=False)
         until = self._clock() + self._seconds
         self._lease = await self._blob.acquire_lease(self._seconds)

@@ -1,4 +1,4 @@
-"""The timer trigger: fires on one instance at a time."""
+"""The timer trigger, which fires on one instance at a time."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def _utc_now() -> datetime:
 
 
 def resolve_schedule(function: Function, settings: AppSettings) -> Schedule:
-    """Read the binding's schedule.
+    """Parse the schedule of a function's binding.
 
     Raises:
-        SettingsError: it names a setting that is not set.
-        AppLoadError: it is no schedule.
+        SettingsError: the binding names a setting that is not set.
+        AppLoadError: the text is not a schedule.
     """
     where = f"function {function.name!r}"
     text = settings.expand(str(function.trigger.get("schedule", "")), where)
@@ -45,10 +45,10 @@ def resolve_schedule(function: Function, settings: AppSettings) -> Schedule:
 
 
 class TimerListener:
-    """Runs the function when its schedule says so, while this instance holds the lock.
+    """A listener that runs the function on its schedule while this instance holds the lock.
 
-    Occurrences do not pile up: one that comes while the function still runs is let go. One that
-    came while no host had the lock is made up for once, when one gets it, if there is a monitor.
+    Occurrences do not pile up: an occurrence is skipped while the function still runs. With a
+    monitor, an occurrence that no host ran is made up for once, by the next holder of the lock.
     """
 
     def __init__(
@@ -71,21 +71,21 @@ class TimerListener:
         self._sleep = sleep
         self._token = CancellationToken()
         self._draining = False
-        self._status = ScheduleStatus.before_the_first_run(schedule, now())
+        self._status = ScheduleStatus.before_first_run(schedule, now())
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to wait for the next occurrence."""
+        """Start waiting for the next occurrence."""
         if self._lease is not None:
             self._lease.start()
         self._task = asyncio.get_running_loop().create_task(self.run())
 
     async def drain(self) -> None:
-        """Let occurrences go by."""
+        """Skip all further occurrences."""
         self._draining = True
 
     async def stop(self, grace: float) -> None:
-        """Stop waiting; an invocation that runs goes on."""
+        """Stop waiting; a running invocation gets up to `grace` seconds to end."""
         self._token.cancel()
         if self._task is not None:
             self._task.cancel()
@@ -96,14 +96,14 @@ class TimerListener:
             await self._lease.stop()
 
     async def run(self) -> None:
-        """Fire for ever, each time from where whoever had the lock has left it."""
+        """Fire until cancelled; after each acquired lock, continue from the stored status."""
         on_startup = bool(self._function.trigger.get("runOnStartup"))
         while True:
             if self._lease is not None:
                 await self._lease.wait()
             began = self._now()
-            await self._recall(began)
-            # One that comes while storage is asked has not been missed: its time is kept below.
+            await self._load_status(began)
+            # An occurrence during the read of the status is not missed: `due` below still has it.
             missed = self._status.next < began
             if missed:
                 _log.info(
@@ -115,10 +115,10 @@ class TimerListener:
             else:
                 due = self._status.next
             on_startup = False
-            await self._keep_time(due)
+            await self._fire_on_schedule(due)
 
-    async def _keep_time(self, due: datetime) -> None:
-        """Fire at each occurrence from `due` on; ends when the lock is lost."""
+    async def _fire_on_schedule(self, due: datetime) -> None:
+        """Fire at each occurrence from `due` on; return when the lock is lost."""
         began = self._now()
         _log.info(
             "The next occurrence of 'Functions.%s' is %s", self._function.name, due.isoformat()
@@ -128,16 +128,16 @@ class TimerListener:
                 await self._sleep(min(wait, 3600.0))
             if self._lease is not None and not self._lease.held:
                 return
-            # What came due before, while storage was asked, nobody could have fired sooner.
+            # An occurrence before `began` could not fire sooner, so only later delays count.
             late = self._now() - max(due, began)
             await self._fire(past_due=late.total_seconds() > 1)
             due = self._schedule.after(max(due, self._now()))
 
-    async def _recall(self, now: datetime) -> None:
-        """Take up the status that another process, or an earlier run of this one, has left."""
+    async def _load_status(self, now: datetime) -> None:
+        """Load the status that another process or an earlier run has stored."""
         found = await self._monitor.read() if self._monitor is not None else None
         if found is None:
-            self._status = ScheduleStatus.before_the_first_run(self._schedule, now)
+            self._status = ScheduleStatus.before_first_run(self._schedule, now)
         else:
             self._status = found.resumed(self._schedule, now)
         if self._monitor is not None and self._status != found:
@@ -147,11 +147,11 @@ class TimerListener:
         if self._draining:
             return
         started = self._now()
-        work = self._executor.start(self._run_and_note(started, past_due=past_due))
+        work = self._executor.start(self._run_and_record(started, past_due=past_due))
         await asyncio.shield(work)
 
-    async def _run_and_note(self, started: datetime, *, past_due: bool) -> None:
-        """Run the function, then note that it ran: one that is killed in between is due again."""
+    async def _run_and_record(self, started: datetime, *, past_due: bool) -> None:
+        """Run the function, then store the status; a kill in between makes the run due again."""
         last = self._status.last
         await self._executor.execute(
             self._function,
@@ -160,7 +160,7 @@ class TimerListener:
             ),
             self._token,
         )
-        self._status = ScheduleStatus.after_a_run(self._schedule, started)
+        self._status = ScheduleStatus.after_run(self._schedule, started)
         if self._monitor is not None:
             await self._monitor.write(self._status)
 
@@ -168,7 +168,7 @@ class TimerListener:
 def timer_invocation(
     schedule: Schedule, last: datetime, now: datetime, *, past_due: bool, reason: str
 ) -> Invocation:
-    """Build what a timer function receives; `reason` goes to the log."""
+    """Build the invocation of a timer function; `reason` goes to the log."""
     data = {
         "Schedule": {"AdjustForDST": True},
         "ScheduleStatus": {

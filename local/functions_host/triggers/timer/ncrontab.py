@@ -1,8 +1,8 @@
-"""NCRONTAB: the six-field schedules of timer triggers, seconds first. Pure.
+"""NCRONTAB, the six-field schedules of timer triggers with seconds first.
 
-Not croniter: it accepts what NCRONTAB refuses (`L`, `#`, `@daily`, ranges that run backwards),
-refuses full names of months and days, and its errors name no field. cronsim, in addition, matches
-a day by either of its two fields.
+croniter does not fit: it accepts text that NCRONTAB rejects (`L`, `#`, `@daily`, ranges that run
+backwards), rejects full names of months and days, and its errors name no field. cronsim has the
+same problems and matches a day by either of its two fields.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("day of the week", 0, 6, _DAYS),
 )
 _HORIZON = timedelta(days=366 * 8 + 2)
-"""A schedule that does not come within this time never does: 29 February is at most 8 years off."""
+"""The search limit: the longest gap is 8 years, between two days of 29 February."""
 
 
 class Schedule(Protocol):
-    """When a timer fires."""
+    """The times at which a timer fires."""
 
     def after(self, moment: datetime) -> datetime:
         """Return the first occurrence strictly after `moment`."""
@@ -39,7 +39,7 @@ class Schedule(Protocol):
 
 @dataclass(frozen=True)
 class Constant:
-    """Every `interval`, counted from the last occurrence."""
+    """A schedule with a constant interval, counted from the last occurrence."""
 
     interval: timedelta
 
@@ -50,10 +50,10 @@ class Constant:
 
 @dataclass(frozen=True)
 class Cron:
-    """The moments at which all six fields match.
+    """A schedule of the moments at which all six fields match.
 
-    Unlike in Unix cron, a day must match both the day and the day of the week, as in the NCrontab
-    library.
+    A day must match both the day and the day of the week, as in the NCrontab library and unlike in
+    Unix cron.
     """
 
     seconds: tuple[int, ...]
@@ -67,19 +67,19 @@ class Cron:
         """Return the first match strictly after `moment`.
 
         Raises:
-            ValueError: the fields name a day that never comes, such as 30 February.
+            ValueError: the fields name a day that does not exist, such as 30 February.
         """
         start = moment.replace(microsecond=0) + timedelta(seconds=1)
         day = start.replace(hour=0, minute=0, second=0)
         while day - start < _HORIZON:
-            if self._has(day):
+            if self._matches(day):
                 floor = start if day.date() == start.date() else day
                 if (found := self._time_on(floor)) is not None:
                     return found
             day += timedelta(days=1)
-        raise ValueError("the schedule never comes")
+        raise ValueError("the schedule has no occurrence within 8 years")
 
-    def _has(self, day: datetime) -> bool:
+    def _matches(self, day: datetime) -> bool:
         return (
             day.month in self.months
             and day.day in self.days
@@ -100,22 +100,22 @@ class Cron:
 
 
 def parse_schedule(text: str) -> Schedule:
-    """Read a timer's schedule: six NCRONTAB fields (five: at second 0) or a time span.
+    """Parse a timer's schedule: six NCRONTAB fields (five: at second 0) or a time span.
 
     Raises:
-        ValueError: neither, or a field out of range; says which.
+        ValueError: the text is neither, or a field is out of range; the message names the field.
     """
     fields = text.split()
     if len(fields) == 1 and ":" in text:
         interval = parse_timespan(text)
         if interval <= timedelta():
-            raise ValueError(f"{text!r} is no interval; it must be above zero")
+            raise ValueError(f"{text!r} is not an interval; it takes a time span above zero")
         return Constant(interval)
     if len(fields) == 5:
         fields.insert(0, "0")
     if len(fields) != 6:
         raise ValueError(
-            f"{text!r} is no schedule; write six fields {{second}} {{minute}} {{hour}} {{day}} "
+            f"{text!r} is not a schedule; write six fields {{second}} {{minute}} {{hour}} {{day}} "
             "{month} {day of the week}, for example '0 */5 * * * *', or a time span such as "
             "00:05:00"
         )
@@ -131,7 +131,7 @@ def parse_schedule(text: str) -> Schedule:
     try:
         cron.after(datetime(2000, 1, 1))
     except ValueError:
-        raise ValueError(f"{text!r} names a day that never comes") from None
+        raise ValueError(f"{text!r} names a day that does not exist") from None
     return cron
 
 
@@ -141,7 +141,7 @@ def _parse_field(text: str, name: str, low: int, high: int, names: dict[str, int
         if name == "day of the week" and found == 7:
             found = 0
         if found is None or not low <= found <= high:
-            raise ValueError(f"{part!r} is no {name}; it takes {low} to {high}")
+            raise ValueError(f"{part!r} is not a {name}; it takes {low} to {high}")
         return found
 
     values: set[int] = set()

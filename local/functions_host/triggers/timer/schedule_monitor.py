@@ -1,7 +1,7 @@
-"""What a timer remembers across restarts: when it last ran and when it is next due.
+"""The stored status of a timer: its last run and its next due time, kept across restarts.
 
-The platform keeps it in the blob `timers/<host id>/Host.Functions.<function>/status`, so that an
-occurrence that nobody was there for is made up for at the next start, with `past_due` set.
+As on Azure, the status is in the blob `timers/<host id>/Host.Functions.<function>/status`. An
+occurrence that no host ran is made up for at the next start, with `past_due` set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 NEVER = datetime.min.replace(tzinfo=UTC)
 _SHORTEST = timedelta(minutes=1)
-_LOOKED_AT = 5
+_CHECKED_OCCURRENCES = 5
 _log = logging.getLogger("Host.Triggers.Timer")
 
 
@@ -35,38 +35,38 @@ class ScheduleStatus:
     updated: datetime
 
     @classmethod
-    def before_the_first_run(cls, schedule: Schedule, now: datetime) -> Self:
-        """Of a timer that is new, or whose schedule is."""
+    def before_first_run(cls, schedule: Schedule, now: datetime) -> Self:
+        """Return the status of a timer that is new or has a new schedule."""
         return cls(NEVER, schedule.after(now), now)
 
     @classmethod
-    def after_a_run(cls, schedule: Schedule, moment: datetime) -> Self:
-        """Of a timer that ran at `moment`."""
+    def after_run(cls, schedule: Schedule, moment: datetime) -> Self:
+        """Return the status of a timer that ran at `moment`."""
         return cls(moment, schedule.after(moment), moment)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote.
+        """Parse the result of `to_json`.
 
         Raises:
-            ValueError: it is something else.
+            ValueError: the text is not a timer's status.
         """
         try:
             value = json.loads(text)
             moments = [datetime.fromisoformat(value[n]) for n in ("Last", "Next", "LastUpdated")]
         except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"no timer status: {error!r}") from None
+            raise ValueError(f"not a timer status: {error!r}") from None
         return cls(*(m if m.tzinfo else m.replace(tzinfo=UTC) for m in moments))
 
     def to_json(self) -> str:
-        """The platform's form."""
+        """Return the status in Azure's JSON form."""
         moments = {"Last": self.last, "Next": self.next, "LastUpdated": self.updated}
         return json.dumps({name: moment.isoformat() for name, moment in moments.items()})
 
     def resumed(self, schedule: Schedule, now: datetime) -> Self:
-        """This status for a start at `now`: as it is, unless the schedule is another meanwhile.
+        """Return the status for a start at `now`: unchanged, or a new one for a changed schedule.
 
-        A changed schedule makes nothing overdue.
+        With a changed schedule no occurrence is overdue.
         """
         began = self.updated if self.last == NEVER else self.last
         expected = schedule.after(began)
@@ -76,17 +76,17 @@ class ScheduleStatus:
 
 
 class ScheduleMonitor(Protocol):
-    """Keeps the status of one timer; a failure to do so never stops the timer."""
+    """A store for the status of one timer; a storage failure never stops the timer."""
 
     async def read(self) -> ScheduleStatus | None:
-        """What was written last; None when nothing was, or it cannot be read."""
+        """Return the stored status; None when none is stored or the read fails."""
 
     async def write(self, status: ScheduleStatus) -> None:
-        """Remember `status`."""
+        """Store `status`."""
 
 
 class BlobScheduleMonitor:
-    """A blob in the hosts' container."""
+    """A store for the status in a blob of the hosts' container."""
 
     def __init__(self, container: ContainerClient, host_id: str, function: str) -> None:
         self._container = container
@@ -94,18 +94,23 @@ class BlobScheduleMonitor:
         self._blob = container.get_blob_client(f"timers/{host_id}/Host.Functions.{function}/status")
 
     async def read(self) -> ScheduleStatus | None:
-        """See ScheduleMonitor."""
+        """Implement ScheduleMonitor."""
         try:
             content = await (await self._blob.download_blob()).readall()
             return ScheduleStatus.from_json(content.decode())
         except ResourceNotFoundError:
             return None
         except (AzureError, ValueError) as error:
-            _log.warning("Function '%s': timer status not read: %s", self._function, error)
+            _log.warning(
+                "Function '%s': timer status not read; a missed run is not made up for: %s: %s",
+                self._function,
+                type(error).__name__,
+                error,
+            )
             return None
 
     async def write(self, status: ScheduleStatus) -> None:
-        """See ScheduleMonitor."""
+        """Implement ScheduleMonitor."""
         content = status.to_json().encode()
         try:
             try:
@@ -115,13 +120,18 @@ class BlobScheduleMonitor:
                     await self._container.create_container()
                 await self._blob.upload_blob(content, overwrite=True)
         except AzureError as error:
-            _log.warning("Function '%s': timer status not written: %s", self._function, error)
+            _log.warning(
+                "Function '%s': timer status not written; a restart may repeat the run: %s: %s",
+                self._function,
+                type(error).__name__,
+                error,
+            )
 
 
 def is_worth_monitoring(schedule: Schedule, now: datetime) -> bool:
-    """Whether occurrences are a minute apart or more; the platform keeps no status of others."""
+    """Return whether occurrences are at least a minute apart; Azure stores no other status."""
     moment = schedule.after(now)
-    for _ in range(_LOOKED_AT):
+    for _ in range(_CHECKED_OCCURRENCES):
         following = schedule.after(moment)
         if following - moment < _SHORTEST:
             return False

@@ -1,4 +1,4 @@
-"""The checkpoint rule of the Event Hubs trigger: real host processes, endpoint and blobs."""
+"""The checkpoints of the Event Hubs trigger, with real host processes, endpoint and blobs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _sequences(trigger: Trigger, partition: str = "0") -> list[int]:
 def test_a_function_that_returns_is_checkpointed_at_the_batchs_last_event(
     trigger: Trigger,
 ) -> None:
-    """And what it receives has the platform's shape: bodies, keys, properties, by index."""
+    """The received bodies, keys and properties have Azure's shape."""
     with EventHubProducerClient.from_connection_string(
         trigger.endpoint.connection_string, eventhub_name=trigger.hub
     ) as producer:
@@ -71,19 +71,19 @@ def test_a_function_that_returns_is_checkpointed_at_the_batchs_last_event(
 
 
 def test_a_function_that_raises_is_checkpointed_too(trigger: Trigger) -> None:
-    """Without a retry policy a failed batch is passed by: that is how events get lost."""
+    """Without a retry policy a failed batch is skipped, and its events are lost."""
     trigger.set_behaviour("raise")
     trigger.send("a", "b")
     host = trigger.hosts.start("events")
     wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint")
-    assert "RuntimeError: told to fail" in host.output()
+    assert "RuntimeError: failed on request" in host.output()
     assert _sequences(trigger) == [0, 1]
 
 
-def test_a_retry_policy_for_ever_holds_the_checkpoint_of_its_partition_alone(
+def test_unlimited_retries_hold_the_checkpoint_of_their_partition_only(
     trigger: Trigger,
 ) -> None:
-    """Each attempt is an invocation of its own, counted from 0; other partitions go on."""
+    """Each attempt is an invocation, counted from 0; other partitions continue."""
     trigger.set_behaviour("raise")
     trigger.send("a", "b")
     trigger.hosts.start("events", RETRY="forever")
@@ -121,7 +121,7 @@ def test_a_stop_during_retries_writes_no_checkpoint_and_the_next_host_begins_aga
 def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
     trigger: Trigger,
 ) -> None:
-    """The invocation gets the grace period; its partition is given back only after it ended."""
+    """The invocation gets the grace period, and its partition is released after its end."""
     trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events", "--grace", "100")
@@ -129,7 +129,7 @@ def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
     owner = trigger.owners()["0"]
     assert owner
     host.process.send_signal(signal.SIGTERM)
-    wait_for(lambda: trigger.owners()["1"] == "", "the idle partition given back")
+    wait_for(lambda: trigger.owners()["1"] == "", "the release of the idle partition")
     assert stays(lambda: trigger.owners()["0"] == owner, 0.5)
     trigger.set_behaviour("return")
     assert host.process.wait(60) == 0
@@ -145,12 +145,12 @@ def test_a_function_that_does_not_end_is_ended_after_the_grace_period(trigger: T
     host = trigger.hosts.start("events", "--grace", "0.5")
     _started(trigger)
     assert host.terminate() == 0
-    assert "1 invocations still ran after 0.5 seconds" in host.output()
+    assert "1 invocations still run after 0.5 seconds" in host.output()
     assert trigger.checkpoint() is None
     assert trigger.records.ends() == []
 
 
-def test_a_restart_owns_its_partitions_at_once_and_goes_on_behind_the_checkpoint(
+def test_a_restart_owns_its_partitions_at_once_and_continues_after_the_checkpoint(
     trigger: Trigger,
 ) -> None:
     trigger.send("a")
@@ -158,7 +158,7 @@ def test_a_restart_owns_its_partitions_at_once_and_goes_on_behind_the_checkpoint
     wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
     assert host.terminate() == 0
     trigger.send("b")
-    # The lease would last a minute: only ownership given back lets the next one start in time.
+    # The lease lasts a minute, so the next host can only start in time after a release.
     trigger.hosts.start("events", "--lease", "60")
     wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint of the second host")
     assert _sequences(trigger) == [0, 1]
@@ -177,7 +177,7 @@ def test_drain_lets_the_batch_end_and_checkpoints_it(trigger: Trigger) -> None:
     trigger.set_behaviour("return")
     wait_for_status(status, lambda answer: answer["state"] == "Completed", "the drain")
     wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
-    wait_for(lambda: trigger.owners() == {"0": "", "1": ""}, "the partitions given back")
+    wait_for(lambda: trigger.owners() == {"0": "", "1": ""}, "the release of the partitions")
     assert _sequences(trigger) == [0]
     assert httpx.post(f"{host.url}/admin/host/resume").status_code == 200
     wait_for(lambda: trigger.checkpoint() == 1, "the checkpoint after resuming")
@@ -199,7 +199,7 @@ def test_drain_never_completes_while_a_retry_is_outstanding(trigger: Trigger) ->
     wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint")
 
 
-def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoint(
+def test_partitions_of_a_killed_host_are_taken_over_at_their_checkpoints(
     trigger: Trigger,
 ) -> None:
     hosts: list[HostProcess] = [trigger.hosts.start("events") for _ in range(2)]
@@ -211,7 +211,7 @@ def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoi
     sent = 0
 
     def handled_by_both() -> bool:
-        """Whether each host handles a partition; one that is slow may have lost its first claim."""
+        """Return whether each host handles a partition; a slow host may lose its first claim."""
         nonlocal sent
         for partition in ("0", "1"):
             trigger.send("before", partition=partition)
@@ -231,23 +231,23 @@ def test_hosts_share_partitions_and_a_killed_ones_are_taken_over_at_its_checkpoi
     victim.kill()
     trigger.set_behaviour("return")
     wait_for(lambda: trigger.checkpoint("0") == sent, "the takeover")
-    # Redelivered from behind the checkpoint, by the other one, and nothing before it.
+    # The other host gets only the event after the checkpoint.
     assert _sequences(trigger)[-2:] == [sent, sent]
     assert trigger.records.starts()[-1]["pid"] != victim.pid
 
 
 @pytest.mark.long
-def test_a_paused_host_that_wakes_after_its_lease_was_taken_changes_nothing(
+def test_a_paused_host_that_resumes_after_its_lease_changes_nothing(
     trigger: Trigger,
 ) -> None:
-    """Neither does it put the checkpoint back to where it was, nor go on with what it had fetched.
+    """The host neither resets the checkpoint nor processes events that it had fetched.
 
-    As a suspended machine, or one that swaps, does.
+    A suspended or swapping machine pauses a host in this way.
     """
     hosts = [trigger.hosts.start("events") for _ in range(2)]
     wait_for(lambda: len(set(trigger.owners().values()) - {""}) == 2, "two owners")
     trigger.set_behaviour("hang")
-    trigger.send(*(str(number) for number in range(15)))  # ten are a batch, five wait in the host
+    trigger.send(*(str(number) for number in range(15)))  # a batch has ten, five wait in the host
     _started(trigger)
     pid = trigger.records.starts()[0]["pid"]
     paused = next(host for host in hosts if host.pid == pid)
@@ -256,13 +256,13 @@ def test_a_paused_host_that_wakes_after_its_lease_was_taken_changes_nothing(
         trigger.set_behaviour("return")
         wait_for(lambda: trigger.checkpoint() == 14, "the takeover")
         trigger.send("more")
-        wait_for(lambda: trigger.checkpoint() == 15, "what came after it")
+        wait_for(lambda: trigger.checkpoint() == 15, "the event after the takeover")
     finally:
         paused.process.send_signal(signal.SIGCONT)
-    wait_for(lambda: "partition 0 given up" in paused.output(), "the loss to be noticed")
+    wait_for(lambda: "released partition 0" in paused.output(), "the detection of the loss")
     wait_for(
         lambda: [line for line in trigger.records.ends() if line["pid"] == pid],
-        "the end of what ran when it was paused",
+        "the end of the paused invocation",
     )
     assert trigger.checkpoint() == 15
     assert len([line for line in trigger.records.starts() if line["pid"] == pid]) == 1
@@ -285,7 +285,7 @@ def test_events_already_fetched_when_a_link_is_lost_come_once_and_in_order(
     trigger: Trigger, fault: str
 ) -> None:
     trigger.set_behaviour("hang")
-    trigger.send(*(str(number) for number in range(15)))  # ten are a batch, five wait in the host
+    trigger.send(*(str(number) for number in range(15)))  # a batch has ten, five wait in the host
     trigger.hosts.start("events")
     _started(trigger)
     lost = httpx.post(
@@ -305,7 +305,7 @@ def _links(trigger: Trigger) -> int:
 
 
 def _with_host_json(directory: Path, **event_hubs: object) -> Path:
-    """The events app with options of its own."""
+    """Return a copy of the events app with its own Event Hubs options."""
     app = directory / f"app{len(list(directory.glob('app*')))}"
     shutil.copytree(APPS / "events", app)
     document = {"version": "2.0", "extensions": {"eventHubs": event_hubs}}
@@ -313,7 +313,7 @@ def _with_host_json(directory: Path, **event_hubs: object) -> Path:
     return app
 
 
-def test_initial_offset_from_the_end_counts_only_without_a_checkpoint(
+def test_initial_offset_from_the_end_applies_only_without_a_checkpoint(
     trigger: Trigger, tmp_path: Path
 ) -> None:
     app = _with_host_json(tmp_path, initialOffsetOptions={"type": "fromEnd"})
@@ -364,7 +364,7 @@ def test_batches_below_the_minimum_are_gathered(trigger: Trigger, tmp_path: Path
     assert batches == [[0, 1, 2]]  # one at a time would have been three
 
 
-def test_a_batch_below_the_minimum_comes_after_the_longest_wait(
+def test_a_batch_below_the_minimum_is_passed_on_after_the_maximum_wait(
     trigger: Trigger, tmp_path: Path
 ) -> None:
     app = _with_host_json(
@@ -375,13 +375,13 @@ def test_a_batch_below_the_minimum_comes_after_the_longest_wait(
     wait_for(lambda: trigger.checkpoint() == 0, "the checkpoint of the batch that waited")
 
 
-def test_a_host_waits_for_services_that_are_not_there_yet(trigger: Trigger) -> None:
-    """Storage that is down is logged and tried again; the host stays up."""
+def test_a_host_waits_for_services_that_are_not_up_yet(trigger: Trigger) -> None:
+    """The host logs the storage error, retries, and stays up."""
     storage = "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=YQ==;" + (
         "BlobEndpoint=http://127.0.0.1:1/a;QueueEndpoint=http://127.0.0.1:1/a;"
     )
     host = trigger.hosts.start("events", AzureWebJobsStorage=storage).wait_started()
-    wait_for(lambda: "was unable to start, trying again" in host.output(), "the message", 40)
+    wait_for(lambda: "was unable to start; the host retries" in host.output(), "the message", 40)
     assert host.terminate() == 0
 
 

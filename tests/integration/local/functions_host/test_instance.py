@@ -1,4 +1,4 @@
-"""How a host instance starts, refuses to start, and stops: real processes."""
+"""Start, failed start and stop of a host instance, with real processes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 
 def _run(app: Path, *arguments: str, **settings: str) -> tuple[int, str]:
-    """Run a host that is expected not to start; its exit code and output."""
+    """Run a host that is expected not to start; return its exit code and output."""
     ended = run_module(
         *("local.functions_host", "--app", str(app), "--port", "0", *arguments),
         timeout=60,
@@ -77,10 +77,10 @@ def test_a_wrongly_declared_function_is_refused_by_name() -> None:
 def test_no_app_is_refused(tmp_path: Path) -> None:
     code, output = _run(tmp_path)
     assert code == 1
-    assert f"no function_app.py in {tmp_path}; name the app with --app" in output
+    assert f"no function_app.py in {tmp_path}; name the app's folder with --app" in output
 
 
-def test_builtin_list_annotations_are_refused_with_the_way_out(tmp_path: Path) -> None:
+def test_builtin_list_annotations_are_refused_with_the_remedy(tmp_path: Path) -> None:
     app = _app(
         tmp_path,
         "import azure.functions as func\napp = func.FunctionApp()\n"
@@ -111,13 +111,13 @@ def test_missing_settings_are_named() -> None:
 def test_malformed_connections_are_named_without_their_secrets() -> None:
     code, output = _run(APPS / "events", HUB="h", EventHubConnection="SharedAccessKey=s3cret")
     assert code == 1
-    assert "connection 'EventHubConnection' is no Event Hubs connection string" in output
+    assert "connection 'EventHubConnection' is not an Event Hubs connection string" in output
     assert "s3cret" not in output
     code, output = _run(
         APPS / "events", HUB="h", EventHubConnection=_HUB, AzureWebJobsStorage="AccountKey=s3cret"
     )
     assert code == 1
-    assert "connection 'AzureWebJobsStorage' is no storage connection string" in output
+    assert "connection 'AzureWebJobsStorage' is not a storage connection string" in output
     assert "s3cret" not in output
 
 
@@ -136,8 +136,9 @@ def test_an_unsupported_trigger_is_refused(tmp_path: Path) -> None:
     )
     code, output = _run(app)
     assert code == 1
-    assert "function 'take': the local host has no blobTrigger; it supports eventHubTrigger" in (
-        output
+    assert (
+        "function 'take': the local host does not support blobTrigger; it supports eventHubTrigger"
+        in (output)
     )
 
 
@@ -152,14 +153,14 @@ def test_a_taken_port_is_refused() -> None:
     assert "--port" in output
 
 
-def test_a_settings_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:
     code, output = _run(APPS / "triggers", "--settings", str(tmp_path / "no.json"))
     assert code == 1
     assert f"{tmp_path / 'no.json'} cannot be read: there is no such settings file" in output
 
 
 def test_an_app_reads_its_settings_and_the_environment_wins(tmp_path: Path) -> None:
-    """As with Core Tools: what is in the environment already is not overwritten."""
+    """The file does not replace existing variables, as with Core Tools."""
     app = _app(
         tmp_path,
         "import os, sys\nsys.exit(os.environ['FROM_FILE'] + ' ' + os.environ['BOTH'])\n",
@@ -197,7 +198,7 @@ async def waits(req: func.HttpRequest) -> str:
 
 
 def test_function_code_may_chain_a_sigterm_handler_of_its_own(hosts: Hosts, tmp_path: Path) -> None:
-    """Both see the signal: the function ends early, and the host stops in good order."""
+    """Both handlers run: the function ends early, and the host stops without an error."""
     app = _app(tmp_path, _SIGNALLED)
     started = tmp_path / "started"
     host = hosts.start(app, "--grace", "100", STARTED=str(started)).wait_started()
@@ -228,7 +229,7 @@ def test_an_idle_host_stops_on_a_signal_and_withdraws_its_announcement(
 def test_a_function_that_exceeds_the_function_timeout_ends_the_host(
     hosts: Hosts, tmp_path: Path
 ) -> None:
-    """A running function cannot be interrupted; Azure recycles its worker, and so do we."""
+    """A running function cannot be interrupted, so the host ends, as Azure's worker does."""
     code = _SIGNALLED.replace("while not stopping", "while True")
     app = _app(tmp_path, code, '{"version": "2.0", "functionTimeout": "00:00:01"}')
     host = hosts.start(app, "--grace", "0.2", STARTED=str(tmp_path / "s")).wait_started()

@@ -1,4 +1,4 @@
-"""`python -m local host`: instances as the site state wants them."""
+"""`python -m local host`: instances that follow the site's state."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if broken.exists():
     if broken.read_text() == "once":
         broken.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
-    sys.exit("told to end")
+    sys.exit("ended on request")
 app = func.FunctionApp()
 @app.route()
 def pid(req: func.HttpRequest) -> str:
@@ -47,7 +47,7 @@ def sdks(req: func.HttpRequest) -> str:
 
 @dataclass
 class Running:
-    """A supervisor and where its instances announce themselves."""
+    """A supervisor with its state directory, where its instances announce themselves."""
 
     process: subprocess.Popen[bytes]
     state: Path
@@ -55,10 +55,10 @@ class Running:
     log: Path
 
     def instances(self) -> dict[int, dict[str, Any]]:
-        """What live instances say of themselves, by index."""
+        """Return the announcements of live instances, by index."""
         found: list[dict[str, Any]] = []
         for path in (self.state / "hosts").glob("*.json"):
-            with contextlib.suppress(FileNotFoundError):  # it has ended since they were listed
+            with contextlib.suppress(FileNotFoundError):  # the instance has ended since the listing
                 found.append(json.loads(path.read_text()))
         return {item["instance"]: item for item in found if psutil.pid_exists(item["pid"])}
 
@@ -100,23 +100,24 @@ def supervised(directory: Path, *arguments: str, site: State = "Running") -> Ite
         process.communicate()
 
 
-def test_a_life_of_two_instances(tmp_path: Path) -> None:
-    """Each serves the app on its port; a killed one comes back; the site's state stops and starts
-    them; SIGTERM ends everything.
-    """
+def test_two_instances_are_restarted_and_follow_the_site(tmp_path: Path) -> None:
+    """Each instance serves the app, a killed one is restarted, and SIGTERM ends everything."""
     with supervised(tmp_path, "--instances", "2", "--lifeline") as pair:
         instances = pair.wait_for_instances(2)
         assert sorted(instances) == [0, 1]
         for item in instances.values():
             answer = httpx.get(f"http://127.0.0.1:{item['port']}/api/pid").text
             assert answer == str(item["pid"])
-        # Slower to load than all the rest, and this app needs none of them.
+        # The SDKs are slow to load, and this app needs none of them.
         assert httpx.get(f"http://127.0.0.1:{instances[0]['port']}/api/sdks").text == ""
-        assert "[1] [" in pair.log.read_text()  # log lines say whose they are
+        assert "[1] [" in pair.log.read_text()  # log lines begin with the instance
 
         victim = instances[1]["pid"]
         os.kill(victim, signal.SIGKILL)
-        wait_for(lambda: pair.instances().get(1, {}).get("pid") not in (None, victim), "its return")
+        wait_for(
+            lambda: pair.instances().get(1, {}).get("pid") not in (None, victim),
+            "the restart of the instance",
+        )
         assert not (pair.state / "hosts" / f"{victim}.json").exists()
         before = {item["pid"] for item in pair.wait_for_instances(2).values()}
         assert before == {instances[0]["pid"], pair.instances()[1]["pid"]}
@@ -160,14 +161,14 @@ def test_an_app_that_cannot_start_ends_the_supervisor_with_its_message(tmp_path:
     with supervised(tmp_path) as running:
         assert running.process.wait(60) == 1
         log = running.log.read_text()
-    assert "told to end" in log
-    assert "not started: instance 0 ended with exit code 1" in log
+    assert "ended on request" in log
+    assert "the host did not start: instance 0 ended with exit code 1" in log
     state = tmp_path / "state"
-    assert f"no local stack is up: start it with `python -m local up --state-dir {state}`" in log
+    assert f"no local stack is up; start one with `python -m local up --state-dir {state}`" in log
 
 
-def test_an_instance_that_is_killed_during_its_first_start_is_started_again(tmp_path: Path) -> None:
-    """Only an app that cannot be loaded ends in the same way at another start."""
+def test_an_instance_that_is_killed_during_its_first_start_is_restarted(tmp_path: Path) -> None:
+    """Only a load error of the app would recur, so any other end is retried."""
     (tmp_path / "broken").write_text("once")
     with supervised(tmp_path) as running:
         running.wait_for_instances(1)
@@ -176,7 +177,7 @@ def test_an_instance_that_is_killed_during_its_first_start_is_started_again(tmp_
 
 
 @pytest.mark.long
-def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
+def test_an_instance_that_keeps_ending_is_not_restarted_forever(tmp_path: Path) -> None:
     with supervised(tmp_path) as running:
         first = running.wait_for_instances(1)[0]["pid"]
         running.broken.touch()
@@ -184,10 +185,10 @@ def test_an_instance_that_keeps_ending_is_given_up(tmp_path: Path) -> None:
         assert running.process.wait(60) == 1
         log = running.log.read_text()
     assert log.count("; restart ") == 5
-    assert "instance 0: gave up after 5 restarts in 60 s, last: ended with exit code 1" in log
+    assert "instance 0: gave up after 5 restarts in 60 s; last: ended with exit code 1" in log
 
 
-def test_a_site_that_is_stopped_starts_no_instance_until_it_is_started(tmp_path: Path) -> None:
+def test_a_stopped_site_has_no_instance(tmp_path: Path) -> None:
     with supervised(tmp_path, site="Stopped") as running:
         wait_for(lambda: "the site is stopped" in running.log.read_text(), "the message")
         assert running.instances() == {}
@@ -195,7 +196,7 @@ def test_a_site_that_is_stopped_starts_no_instance_until_it_is_started(tmp_path:
         running.wait_for_instances(1)
 
 
-def test_the_first_instance_takes_the_port_given_and_the_next_counts_up(tmp_path: Path) -> None:
+def test_the_second_instance_takes_the_next_port(tmp_path: Path) -> None:
     port = next(port for port in iter(free_port, 0) if _is_free(port + 1))
     with supervised(tmp_path, "--instances", "2", "--port", str(port)) as running:
         instances = running.wait_for_instances(2)

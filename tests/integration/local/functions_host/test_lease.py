@@ -1,4 +1,4 @@
-"""The lock that makes a timer fire on one instance, on real storage."""
+"""The lock of a timer on real storage."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from azure.storage.blob.aio import ContainerClient
 from local.functions_host.triggers.timer.lease import SingletonLease
 
 
-async def test_a_paused_instance_knows_that_its_lease_is_over(azurite: str) -> None:
-    """Before it has asked storage again: another one may have it by then."""
+async def test_the_lease_of_a_paused_instance_expires(azurite: str) -> None:
+    """The lease expires without a request to storage, because another instance may hold it."""
     now = [0.0]
     name = f"leases{uuid.uuid4().hex[:8]}"
     async with ContainerClient.from_connection_string(azurite, name) as container:
@@ -21,7 +21,7 @@ async def test_a_paused_instance_knows_that_its_lease_is_over(azurite: str) -> N
             lease.start()
             await lease.wait()
             other.start()
-            # Once it is over it is not had again before storage has said so.
+            # An expired lease stays expired until storage grants a new one.
             for now[0], held in ((14.9, True), (15.0, False), (14.9, False)):
                 assert lease.held is held
             assert not other.held

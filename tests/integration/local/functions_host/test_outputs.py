@@ -1,4 +1,4 @@
-"""Queue outputs: what a function sets becomes messages, or its invocation has failed."""
+"""Queue outputs: values become messages, or the invocation fails."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from local.services.ports import free_port
 
 
 class _Worker:
-    """Stands where the worker stands: its function ends as it is told."""
+    """A worker whose function ends with the given result."""
 
     def __init__(self, result: Result) -> None:
         self._result = result
@@ -65,7 +65,7 @@ def _taken(queue: QueueClient) -> list[bytes]:
         (Datum("17", "string"), [b"17"]),
     ],
 )
-async def test_an_array_is_one_message_each_and_anything_else_one(
+async def test_each_array_element_is_a_message_and_another_value_is_one(
     azurite: str, queue: QueueClient, datum: Datum, messages: list[bytes]
 ) -> None:
     result = Result(ok=True, value=None, outputs={"msg": datum})
@@ -74,9 +74,7 @@ async def test_an_array_is_one_message_each_and_anything_else_one(
     assert sorted(_taken(queue)) == sorted(messages)
 
 
-async def test_a_returned_value_goes_to_the_queue_that_takes_it(
-    azurite: str, queue: QueueClient
-) -> None:
+async def test_a_return_value_goes_to_its_queue(azurite: str, queue: QueueClient) -> None:
     result = Result(ok=True, value=Datum("returned", "string"), outputs={})
     await _run(_function(name="$return"), result, Storage=azurite, QUEUE=queue.queue_name)
     assert _taken(queue) == [b"returned"]
@@ -86,14 +84,16 @@ async def test_a_returned_value_goes_to_the_queue_that_takes_it(
     "result",
     [
         Result(ok=True, value=None, outputs={}),
-        Result(ok=False, value=None, outputs={"msg": Datum("x", "string")}, error="told to fail"),
+        Result(
+            ok=False, value=None, outputs={"msg": Datum("x", "string")}, error="failed on request"
+        ),
     ],
 )
-async def test_nothing_set_or_a_failed_function_writes_nothing(
+async def test_no_value_and_a_failed_function_write_nothing(
     azurite: str, queue: QueueClient, result: Result
 ) -> None:
     assert await _run(_function(), result, Storage=azurite, QUEUE=queue.queue_name) is result
-    with pytest.raises(ResourceNotFoundError):  # not even the queue is made
+    with pytest.raises(ResourceNotFoundError):  # the queue is not created either
         queue.get_queue_properties()
 
 
@@ -106,7 +106,7 @@ async def test_a_message_that_cannot_be_written_fails_the_invocation() -> None:
     assert "Error while handling parameter msg after function returned" in ended.error
 
 
-def test_a_setting_that_an_output_needs_is_asked_for_at_the_start() -> None:
+def test_a_missing_setting_of_an_output_stops_the_start() -> None:
     result = Result(ok=True, value=None, outputs={})
     writer = OutputWriter(
         _Worker(result), AppSettings({"Storage": "AccountName=a"}), QueuesOptions()

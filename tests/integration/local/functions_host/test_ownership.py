@@ -1,8 +1,8 @@
-"""Partition ownership over many hosts: real processes, read from the ownership blobs.
+"""Partition ownership of many real host processes, read from the ownership blobs.
 
-Nothing here says how soon: a watcher looks at the blobs all the time, and what counts is which
-states it sees. That three rounds are enough is shown without processes, whose rounds a busy machine
-may push into each other, in tests/unit/local/functions_host/test_balancing.py.
+The tests have no time limits: a watcher polls the blobs, and the tests check the observed states.
+tests/unit/local/functions_host/test_balancing.py shows without processes that three rounds are
+enough, because the rounds of processes overlap on a busy machine.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FIVE, FOUR = [3, 3, 3, 3, 4], [4, 4, 4, 4]
 
 @dataclass(frozen=True)
 class Seen:
-    """The blobs at one moment: (owner, etag) by partition."""
+    """A snapshot of the blobs: (owner, etag) by partition."""
 
     moment: float
     blobs: dict[str, tuple[str, str]]
@@ -44,7 +44,7 @@ class Seen:
     def shares(self, hosts: list[HostProcess]) -> list[int]:
         return sorted(len(self.owned_by(host)) for host in hosts)
 
-    def has_owners_of(self, other: Seen) -> bool:
+    def has_same_owners(self, other: Seen) -> bool:
         return {p: owner for p, (owner, _) in self.blobs.items()} == {
             p: owner for p, (owner, _) in other.blobs.items()
         }
@@ -52,22 +52,22 @@ class Seen:
 
 @dataclass
 class Watcher:
-    """Looks at the blobs all the time."""
+    """A thread's work that polls the blobs and keeps every snapshot."""
 
     trigger: Trigger
     seen: list[Seen] = field(default_factory=list)
 
     def balance(self, hosts: list[HostProcess], shares: list[int]) -> Seen:
-        """The latest moment, when the hosts have these shares and nobody moves any more.
+        """Wait until the hosts have these shares and no partition moves; return the snapshot.
 
-        Each has by then renewed all it has twice: the second time it knew of the last move.
+        By then each host has renewed its partitions twice, the second time after the last move.
         """
 
         def at_rest() -> Seen | None:
             seen = list(self.seen)
             if not seen or seen[-1].shares(hosts) != shares:
                 return None
-            same = list(itertools.takewhile(seen[-1].has_owners_of, reversed(seen)))
+            same = list(itertools.takewhile(seen[-1].has_same_owners, reversed(seen)))
             etags = {(p, etag) for s in same for p, (_, etag) in s.blobs.items()}
             renewals = Counter(p for p, _ in etags)
             return seen[-1] if min(renewals.values()) > 2 else None
@@ -76,14 +76,14 @@ class Watcher:
         return found
 
     def since(self, moment: float) -> list[Seen]:
-        """What was seen after `moment`: something, at least."""
+        """Return the snapshots after `moment`; wait for at least one."""
         found: list[Seen] = wait_for(
-            lambda: [seen for seen in list(self.seen) if seen.moment > moment], "a look"
+            lambda: [seen for seen in list(self.seen) if seen.moment > moment], "a snapshot"
         )
         return found
 
     def last_renewal(self, host: HostProcess, partition: str) -> float:
-        """A moment shortly before the one at which `host` renewed this one for the last time."""
+        """Return a time shortly before the last renewal of this partition by `host`."""
         return max(
             earlier.moment
             for earlier, seen in itertools.pairwise(list(self.seen))
@@ -98,7 +98,7 @@ class Watcher:
         ) as container:
             while not end.wait(0.05):
                 moment = time.monotonic()
-                with contextlib.suppress(AzureError):  # before the first host has made it
+                with contextlib.suppress(AzureError):  # before the first host creates the container
                     blobs = {
                         blob.name.removeprefix(prefix): (blob.metadata["ownerid"] or "", blob.etag)
                         for blob in container.list_blobs(prefix, include=["metadata"])
@@ -127,7 +127,7 @@ def _start(trigger: Trigger) -> HostProcess:
 
 
 def _handled(trigger: Trigger) -> list[tuple[str, int]]:
-    """Partition and sequence number of each event that a function was given, in that order."""
+    """Return (partition, sequence number) of each event that a function received, in order."""
     return [
         (line["partition"], number)
         for line in trigger.records.starts()
@@ -154,24 +154,24 @@ def test_sixteen_partitions_over_five_hosts_through_a_crash_a_newcomer_and_a_sto
             producer.send_batch([EventData("in flight")], partition_id=partition)
         wait_for(lambda: {(p, 1) for p in left} <= set(_handled(trigger)), "the events in flight")
 
-    # A killed one's are owned again when its lease is over, not before, and resume at their
-    # checkpoints. Blob storage tells times in whole seconds: a lease may seem one second older.
+    # Partitions of a killed host are claimed after its lease, and resume at their checkpoints.
+    # Blob storage has times in whole seconds, so a lease may seem one second older.
     victim.kill()
     killed, before = time.monotonic(), len(_handled(trigger))
     trigger.set_behaviour("return")
     watcher.balance(hosts, FOUR)
-    looks = watcher.since(killed)
+    snapshots = watcher.since(killed)
     for partition in left:
-        taken = next(seen for seen in looks if partition not in seen.owned_by(victim))
+        taken = next(seen for seen in snapshots if partition not in seen.owned_by(victim))
         assert taken.moment >= watcher.last_renewal(victim, partition) + LEASE - 1
     wait_for(lambda: trigger.checkpoints() == dict.fromkeys(left, 1), "the resume")
     assert Counter(_handled(trigger)[before:]) == dict.fromkeys(((p, 1) for p in left), 1)
 
-    # One more: shares again.
+    # A new host gets its share.
     hosts.append(_start(trigger))
     watcher.balance(hosts, FIVE)
 
-    # One that ends gives back what it has, before it has ended: nobody waits for its lease.
+    # A host that stops releases its partitions first, so that no host waits for the lease.
     stopped = hosts.pop(0)
     assert stopped.terminate() == 0
     assert not watcher.since(time.monotonic())[0].owned_by(stopped)

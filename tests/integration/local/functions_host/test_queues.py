@@ -1,4 +1,4 @@
-"""The queue trigger's bookkeeping, in this process and on real storage."""
+"""Dequeue counts and visibility timeouts of the queue trigger, on real storage."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FUNCTION = Function("take", "id", {"type": "queueTrigger", "name": "message"}, (
 
 @dataclass
 class Runs:
-    """Stands where the worker stands: succeeds, perhaps after something."""
+    """A worker that succeeds, after `during` if given."""
 
     during: Callable[[], Awaitable[None]] | None = None
     counts: list[int] = field(default_factory=list)
@@ -68,10 +68,10 @@ async def _until(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_message_over_which_hosts_have_died_is_moved_without_another_run(
+async def test_a_message_that_ended_its_hosts_is_moved_without_another_run(
     azurite: str, queue: QueueClient
 ) -> None:
-    """Else one that kills its host would kill every host, for ever."""
+    """Otherwise such a message would end every host that receives it."""
     await queue.send_message("deadly")
     for _ in range(2):
         message = await queue.receive_message(visibility_timeout=60)
@@ -87,7 +87,7 @@ async def test_a_message_over_which_hosts_have_died_is_moved_without_another_run
             try:
                 return [m.content for m in await poison.peek_messages()] == ["deadly"]
             except AzureError:
-                return False  # the queue is made with the first message
+                return False  # the first message creates the queue
 
         await _until(moved)
     await _until(lambda: _is_empty(queue))
@@ -99,7 +99,7 @@ async def _is_empty(queue: QueueClient) -> bool:
     return await _count(queue) == 0
 
 
-async def test_a_message_stays_hidden_for_as_long_as_its_function_runs(
+async def test_a_message_stays_hidden_while_its_function_runs(
     azurite: str, queue: QueueClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each renewal has a receipt of its own, and the last one deletes the message."""

@@ -76,7 +76,7 @@ def test_http_request_and_response_pass_whole(host: HostProcess) -> None:
         ("/api/off", "GET"),  # disabled
     ],
 )
-def test_what_no_route_takes_is_not_found(host: HostProcess, path: str, method: str) -> None:
+def test_a_request_without_a_route_is_not_found(host: HostProcess, path: str, method: str) -> None:
     assert httpx.request(method, host.url + path).status_code == 404
 
 
@@ -91,7 +91,7 @@ def test_bytes_text_and_rest_of_path(host: HostProcess) -> None:
 def test_a_failing_http_function_is_a_500_and_its_traceback_is_logged(host: HostProcess) -> None:
     response = httpx.get(f"{host.url}/api/fails")
     assert (response.status_code, response.content) == (500, b"")
-    assert "ValueError: told to fail" in host.output()
+    assert "ValueError: failed on request" in host.output()
     assert "Executed 'Functions.fails' (Failed, Id=" in host.output()
 
 
@@ -146,7 +146,9 @@ def test_event_grid_takes_an_array_and_an_object(host: HostProcess, records: Rec
     assert _grid(host, [first, second]).status_code == 202
     assert _grid(host, third).status_code == 202
     sent = [event["id"] for event in (first, second, third)]
-    seen = [line for line in records.of("grid") if line["id"] in sent]  # others use the host, too
+    seen = [
+        line for line in records.of("grid") if line["id"] in sent
+    ]  # other tests use the host too
     assert [line["id"] for line in seen] == sent
     assert seen[0]["subject"] == "s"
 
@@ -173,7 +175,7 @@ def test_event_grid_refuses_another_kind(host: HostProcess, kind: str | None) ->
     assert _grid(host, [_event()], kind).status_code == 400
 
 
-def test_event_grid_refuses_what_is_no_event(host: HostProcess) -> None:
+def test_event_grid_refuses_an_invalid_event(host: HostProcess) -> None:
     assert _grid(host, ["text"]).status_code == 400
     assert _grid(host, [_event()], "SubscriptionValidation").status_code == 400
     url = f"{host.url}/runtime/webhooks/EventGrid?functionName=grid"
@@ -181,14 +183,14 @@ def test_event_grid_refuses_what_is_no_event(host: HostProcess) -> None:
     assert httpx.post(url, content=b"{", headers=headers).status_code == 400
 
 
-def test_event_grid_learns_of_unknown_functions_and_of_failures(host: HostProcess) -> None:
+def test_event_grid_gets_an_error_for_unknown_functions_and_failures(host: HostProcess) -> None:
     url = f"{host.url}/runtime/webhooks/EventGrid?functionName=nobody"
     response = httpx.post(url, json=[], headers={"aeg-event-type": "Notification"})
     assert (response.status_code, response.text) == (404, "cannot find function: 'nobody'")
     assert _grid(host, [_event(fail=True)]).status_code == 500
 
 
-def test_a_queue_message_is_taken_and_deleted(
+def test_a_queue_message_is_received_and_deleted(
     host: HostProcess, records: Records, queue: QueueClient
 ) -> None:
     queue.send_message(base64.b64encode(b"work").decode())
@@ -223,7 +225,7 @@ def test_admin_describes_the_host_and_its_functions(host: HostProcess) -> None:
     assert httpx.get(f"{host.url}/admin/functions/nobody").status_code == 404
 
 
-def test_admin_runs_a_function_by_hand(host: HostProcess, records: Records) -> None:
+def test_admin_runs_a_function_manually(host: HostProcess, records: Records) -> None:
     url = f"{host.url}/admin/functions"
     assert httpx.post(f"{url}/take", json={"input": "by hand"}).status_code == 202
     wait_for(lambda: [x for x in records.of("take") if x["body"] == "by hand"], "the run")
@@ -264,7 +266,7 @@ def test_drain_completes_and_resume_listens_again(
         assert not list(hosts.hosts_directory.glob("*.json"))
 
 
-def test_a_timer_fires_on_one_instance_alone_and_moves_when_that_stops(
+def test_a_timer_fires_on_one_instance_and_moves_when_it_stops(
     tmp_path: Path, azurite: str
 ) -> None:
     records = Records(tmp_path / "records.jsonl")
@@ -283,13 +285,11 @@ def test_a_timer_fires_on_one_instance_alone_and_moves_when_that_stops(
         (first,) = {line["pid"] for line in records.of("tick")}
         next(host for host in pair if host.pid == first).terminate()
         other = next(host.pid for host in pair if host.pid != first)
-        wait_for(lambda: records.of("tick")[-1]["pid"] == other, "the other one's tick")
+        wait_for(lambda: records.of("tick")[-1]["pid"] == other, "a tick of the other instance")
 
 
-def test_a_timer_makes_up_for_an_occurrence_that_nobody_was_there_for(
-    tmp_path: Path, azurite: str
-) -> None:
-    """The platform's status blob says when it was due; the run that makes up is past due."""
+def test_a_timer_makes_up_for_an_occurrence_without_a_host(tmp_path: Path, azurite: str) -> None:
+    """The status blob has the due time, and the run at the next start is past due."""
     identity, records = uuid.uuid4().hex, Records(tmp_path / "records.jsonl")
     settings = {
         "AzureWebJobsStorage": azurite,
@@ -305,17 +305,17 @@ def test_a_timer_makes_up_for_an_occurrence_that_nobody_was_there_for(
     ):
         first = hosts.start("triggers").wait_started()
         wait_for(lambda: records.of("tick") and blob.exists(), "the first run and its status")
-        status = wait_for(lambda: _ran(blob), "the note of the first run")
+        status = wait_for(lambda: _ran(blob), "the status of the first run")
         assert first.terminate() == 0
         status |= {"Last": "2020-06-01T00:00:00+00:00", "Next": "2021-01-01T00:00:00+00:00"}
         blob.upload_blob(json.dumps(status), overwrite=True)
         hosts.start("triggers")
-        wait_for(lambda: len(records.of("tick")) == 2, "the run that makes up")
+        wait_for(lambda: len(records.of("tick")) == 2, "the run at the next start")
         assert [line["past_due"] for line in records.of("tick")] == [False, True]
-        wait_for(lambda: _ran(blob)["Last"] > status["Next"], "its note")
+        wait_for(lambda: _ran(blob)["Last"] > status["Next"], "the status of that run")
 
 
 def _ran(blob: BlobClient) -> dict[str, str]:
-    """The status of a timer that has run; else nothing."""
+    """Return the status of a timer that has run, else {}."""
     status: dict[str, str] = json.loads(blob.download_blob().readall())
     return status if not status["Last"].startswith("0001") else {}

@@ -1,4 +1,4 @@
-"""A stranger's app: the examples that Azure's own tutorials begin with, as the docs show them."""
+"""The first examples of Azure's tutorials, unchanged."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_the_http_example_takes_a_name_from_query_or_body(host: HostProcess, rou
     assert "Pass a name in the query string" in nameless.text
 
 
-def test_what_is_set_on_the_queue_output_comes_out_of_the_queue_trigger(host: HostProcess) -> None:
+def test_a_queue_output_starts_the_queue_trigger(host: HostProcess) -> None:
     name = uuid.uuid4().hex
     assert httpx.get(f"{host.url}/api/HttpExample", params={"name": name}).status_code == 200
     line = f"Python Queue trigger processed a message: {name}"
     wait_for(lambda: line in host.output(), lambda: f"{line}\n{host.output()}")
 
 
-def test_a_queue_message_goes_on_to_the_next_queue(host: HostProcess, azurite: str) -> None:
+def test_a_queue_message_is_passed_to_the_next_queue(host: HostProcess, azurite: str) -> None:
     body = uuid.uuid4().hex
     with QueueClient.from_connection_string(azurite, "inputqueue") as queue:
         queue.create_queue()

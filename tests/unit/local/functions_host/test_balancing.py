@@ -1,4 +1,4 @@
-"""How hosts share partitions, in rounds: the SDK's algorithm with ours on top, without a wire."""
+"""Balancing of partitions in rounds: the SDK's algorithm with this host's, without a network."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEASE = 60.0
 
 
 class _Client:
-    """What the manager asks its client for."""
+    """The part of a client that the ownership manager uses."""
 
     eventhub_name = "hub"
 
@@ -32,12 +32,12 @@ class _Client:
 
 
 class _Store(InMemoryCheckpointStore):
-    """Owners come to speak between each other's look and claims, as over a network."""
+    """A store that runs other owners between a listing and its claims, as over a network."""
 
     async def list_ownership(self, *place: str, **options: Any) -> list[dict[str, Any]]:
-        await _others()
+        await _run_other_hosts()
         found = [dict(item) for item in await super().list_ownership(*place, **options)]
-        await _others()
+        await _run_other_hosts()
         return found
 
     async def claim_ownership(
@@ -45,19 +45,19 @@ class _Store(InMemoryCheckpointStore):
     ) -> list[dict[str, Any]]:
         claimed: list[dict[str, Any]] = []
         for item in ownership_list:  # each is a blob of its own
-            await _others()
+            await _run_other_hosts()
             claimed += await super().claim_ownership([item], **options)
         return claimed
 
 
-async def _others() -> None:
-    """Let the others do some of what they are about."""
+async def _run_other_hosts() -> None:
+    """Run the other hosts for a random number of steps."""
     for _ in range(random.randrange(5)):  # noqa: S311
         await asyncio.sleep(0)
 
 
 class _Group:
-    """Hosts that share the partitions of one hub."""
+    """A group of hosts that share the partitions of one hub."""
 
     def __init__(self) -> None:
         self.store: Any = cast("Any", _Store)()
@@ -70,7 +70,7 @@ class _Group:
         )
 
     async def round(self) -> None:
-        """Everybody balances once, in any order and all at the same time."""
+        """Run one balancing round of every host, all at the same time and in random order."""
         hosts = list(self.hosts.values())
         random.shuffle(hosts)
         await asyncio.gather(*(host.claim_ownership() for host in hosts))
@@ -86,8 +86,8 @@ class _Group:
             ).values()
         )
 
-    async def silence(self, name: str) -> None:
-        """A host is killed, and its lease passes."""
+    async def kill(self, name: str) -> None:
+        """Kill a host and let its leases expire."""
         del self.hosts[name]
         for item in await InMemoryCheckpointStore.list_ownership(
             self.store, "namespace", "hub", "group"
@@ -96,7 +96,7 @@ class _Group:
                 item["last_modified_time"] -= LEASE + 1
 
     async def release(self, name: str) -> None:
-        """A host stops and gives back what it has."""
+        """Stop a host, which releases its partitions."""
         host = self.hosts.pop(name)
         for item in list(host.owned_partitions):
             await host.release_ownership(item["partition_id"])
@@ -116,7 +116,7 @@ async def test_five_hosts_at_once_have_three_or_four_each_within_three_rounds() 
     assert await group.shares() == [3, 3, 3, 3, 4]
 
 
-async def test_four_that_come_late_get_their_share_within_three_rounds() -> None:
+async def test_four_late_hosts_get_their_share_within_three_rounds() -> None:
     group = _Group()
     group.join("first")
     await group.round()
@@ -128,8 +128,8 @@ async def test_four_that_come_late_get_their_share_within_three_rounds() -> None
     assert await group.shares() == [3, 3, 3, 3, 4]
 
 
-async def test_a_sixth_is_made_room_for_and_nobody_keeps_more_than_three() -> None:
-    """The SDK by itself stops at 2, 2, 2, 2, 2, 6 when one has come first."""
+async def test_six_hosts_have_at_most_three_each() -> None:
+    """The SDK's own algorithm stops at 2, 2, 2, 2, 2, 6 when one host starts first."""
     group = _Group()
     group.join("first")
     await group.round()
@@ -140,8 +140,8 @@ async def test_a_sixth_is_made_room_for_and_nobody_keeps_more_than_three() -> No
     assert await group.shares() == [2, 2, 3, 3, 3, 3]
 
 
-@pytest.mark.parametrize("leave", [_Group.silence, _Group.release])
-async def test_what_a_host_leaves_behind_is_owned_after_the_next_round(leave: Any) -> None:
+@pytest.mark.parametrize("leave", [_Group.kill, _Group.release])
+async def test_partitions_of_an_ended_host_are_claimed_in_the_next_round(leave: Any) -> None:
     group = _Group()
     for number in range(5):
         group.join(f"host{number}")
@@ -152,7 +152,7 @@ async def test_what_a_host_leaves_behind_is_owned_after_the_next_round(leave: An
     assert await group.shares() == [4, 4, 4, 4]
 
 
-async def test_what_is_balanced_stays_where_it_is() -> None:
+async def test_balanced_partitions_do_not_move() -> None:
     group = _Group()
     for number in range(5):
         group.join(f"host{number}")
@@ -165,15 +165,15 @@ async def test_what_is_balanced_stays_where_it_is() -> None:
     assert after == before
 
 
-async def test_what_was_taken_while_a_host_was_paused_is_not_taken_back_unnoticed() -> None:
-    """The round in which it learns of the loss ends without it, so that it begins afresh later."""
+async def test_a_paused_host_does_not_take_lost_partitions_back_at_once() -> None:
+    """The round that detects the loss does not claim them, so that the SDK reopens them later."""
     group = _Group()
     group.join("paused")
     await group.round()
     paused = group.hosts["paused"]
-    # What it remembers is its own, not the store's.
+    # Copied, because the host's memory must not share the store's objects.
     paused.owned_partitions = [dict(item) for item in paused.owned_partitions]
-    await group.silence("paused")
+    await group.kill("paused")
     group.join("other")
     await group.round()
     group.hosts["paused"] = paused

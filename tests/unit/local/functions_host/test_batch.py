@@ -1,4 +1,4 @@
-"""What the worker library makes of the events that the host encodes."""
+"""Encoded events, decoded by Microsoft's worker library."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def event(
     amqp: Properties | None = None,
     **form: Any,
 ) -> ReceivedEvent:
-    """An event as the SDK's decoder hands it over."""
+    """Return an event as the SDK's decoder returns it."""
     service: dict[str | bytes, Any] = {
         b"x-opt-sequence-number": number,
         b"x-opt-offset": offset.encode(),
@@ -61,7 +61,7 @@ def event(
 def decoded(
     events: list[ReceivedEvent], data_type: DataType = "binary"
 ) -> list[func.EventHubEvent]:
-    """The events as a function gets them, through Microsoft's converter."""
+    """Return the events as a function gets them from Microsoft's converter."""
     datum, metadata = encode_batch(events, data_type, CONTEXT)
     found = EventHubTriggerConverter.decode(datum, trigger_metadata=metadata)
     assert isinstance(found, list)
@@ -92,7 +92,7 @@ def test_properties_are_aligned_by_index_where_some_have_none() -> None:
     assert [system["PartitionKey"] for system in systems] == [None, "k"]
     assert [system["SequenceNumber"] for system in systems] == [1, 2]
     assert metadata["SequenceNumberArray"] == [1, 2]
-    assert metadata["PartitionKeyArray"] == ["k"]  # skips what has none, as on the platform
+    assert metadata["PartitionKeyArray"] == ["k"]  # without events that have no key, as on Azure
     assert metadata["PartitionContext"] == {
         "FullyQualifiedNamespace": "ns.local",
         "EventHubName": "events",
@@ -125,7 +125,7 @@ def test_system_properties_have_amqps_own_and_the_services() -> None:
         "message-id": "m",
         "content-type": "application/json",
         "SequenceNumber": 0,
-        "Offset": -1,  # one that is no number would make the worker refuse the batch
+        "Offset": -1,  # text would make the worker reject the batch
         "OffsetString": "12:34:5",
         "PartitionKey": "k",
         "EnqueuedTimeUtc": "2026-01-31T12:00:00.123+00:00",
@@ -163,23 +163,23 @@ def test_without_a_data_type_bodies_are_json_if_all_are() -> None:
         ({"sequence": [[1, b"b"]]}, b'[[1,"b"]]'),
     ],
 )
-def test_bodies_that_other_senders_make_of_amqp_values(form: dict[str, Any], body: bytes) -> None:
+def test_amqp_values_of_other_senders_become_bytes(form: dict[str, Any], body: bytes) -> None:
     assert decoded([event(None, **form)])[0].get_body() == body
 
 
 def test_bodies_nested_too_deeply_to_be_json_are_text() -> None:
-    """One such event must not keep its partition for ever."""
+    """Such an event must not block its partition forever."""
     deep = b"[" * 100_000
     assert [item.get_body() for item in decoded([event(deep)], "")] == [deep]
 
 
-def test_a_property_whose_name_is_no_text_is_passed_on() -> None:
+def test_a_property_name_that_is_not_text_is_decoded() -> None:
     metadata = decoded([event(b"a", properties={b"\xff": 1, b"b": 2})])[0].metadata
     assert metadata is not None
     assert metadata["PropertiesArray"] == [{"\ufffd": 1, "b": 2}]
 
 
-def test_properties_that_json_does_not_know_become_text() -> None:
+def test_properties_that_json_does_not_support_become_text() -> None:
     properties = {
         b"id": UUID(int=1),
         b"when": datetime(2026, 1, 31, tzinfo=UTC),
@@ -238,7 +238,7 @@ def _function(kind: str, **binding: Any) -> Function:
     return Function("f", "id", {"type": kind, "name": "x", **binding}, (), None)
 
 
-def test_a_function_run_by_hand_gets_one_event() -> None:
+def test_a_manual_run_of_a_function_gets_one_event() -> None:
     trigger = _function("eventHubTrigger", cardinality="MANY", dataType="BINARY")
     invocation = manual_invocation(trigger, {"a": 1})
     found = EventHubTriggerConverter.decode(invocation.datum, trigger_metadata=invocation.metadata)
@@ -246,13 +246,13 @@ def test_a_function_run_by_hand_gets_one_event() -> None:
     assert found[0].get_body() == b'{"a": 1}'
 
 
-def test_a_timer_run_by_hand_needs_no_input() -> None:
+def test_a_manual_run_of_a_timer_needs_no_input() -> None:
     invocation = manual_invocation(_function("timerTrigger"), None)
     assert json.loads(invocation.datum.value)["IsPastDue"] is False
 
 
-def test_what_cannot_be_run_by_hand_is_refused() -> None:
-    with pytest.raises(ValueError, match="takes an event: a JSON object"):
+def test_unsupported_manual_runs_are_rejected() -> None:
+    with pytest.raises(ValueError, match="takes an event as a JSON object"):
         manual_invocation(_function("eventGridTrigger"), "text")
-    with pytest.raises(ValueError, match="blobTrigger cannot be run by hand"):
+    with pytest.raises(ValueError, match="blobTrigger cannot be run manually"):
         manual_invocation(_function("blobTrigger"), "text")

@@ -1,4 +1,4 @@
-"""Retries, counts, and one partition's batches and checkpoints."""
+"""Retries, counts of outstanding work, and one partition's batches and checkpoints."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TWICE = RetryPolicy("fixed_delay", 2)
 
 @dataclass
 class Script:
-    """Stands where the worker stands: ends invocations as told, remembers them."""
+    """A worker with scripted results, which records its invocations."""
 
     results: list[Result] = field(default_factory=list)
     before: Callable[[int], Awaitable[None]] | None = None
@@ -86,7 +86,7 @@ INVOCATION = Invocation(Datum(b"", "bytes"), {}, "test")
 
 @dataclass
 class Partition:
-    """A processor with its checkpoints written to a list."""
+    """A partition processor that writes its checkpoints to a list."""
 
     script: Script
     retry: RetryPolicy | None = None
@@ -162,7 +162,7 @@ async def test_a_cancelled_token_ends_the_wait_before_the_next_attempt() -> None
     assert executor.outstanding_retries == 0
 
 
-async def test_what_runs_is_counted_and_waited_for() -> None:
+async def test_running_invocations_are_counted_and_awaited() -> None:
     gate = asyncio.Event()
     script = Script(before=lambda number: gate.wait())  # type: ignore[arg-type, return-value]
     executor = Executor(script)
@@ -175,7 +175,7 @@ async def test_what_runs_is_counted_and_waited_for() -> None:
     assert executor.outstanding_invocations == 0
 
 
-async def test_the_log_tells_of_start_and_end_with_the_id(
+async def test_start_and_end_are_logged_with_the_invocation_id(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     script = Script([OK, FAILED])
@@ -213,7 +213,7 @@ async def test_a_pending_retry_holds_the_checkpoint() -> None:
 
 
 async def test_nothing_is_checkpointed_once_cancelled() -> None:
-    """Neither what ends well nor what ends badly: somebody else may own the partition."""
+    """A success is not checkpointed either, because another host may own the partition."""
     partition = Partition(Script([OK]))
 
     async def lose(number: int) -> None:
@@ -243,7 +243,7 @@ async def test_retries_end_when_cancelled_without_a_checkpoint() -> None:
 async def test_without_a_certain_ownership_nothing_starts_and_nothing_is_checkpointed(
     *, lost: bool
 ) -> None:
-    """As in a process that was paused in mid-batch; what it was given waits for the answer."""
+    """A process that was paused in mid-batch waits until the ownership is certain or lost."""
     partition = Partition(Script())
 
     async def pause(number: int) -> None:
@@ -288,21 +288,21 @@ async def test_every_nth_batch_is_checkpointed() -> None:
     assert partition.checkpoints == [2, 5]
 
 
-async def test_a_checkpoint_that_cannot_be_written_is_made_up_for_by_the_next(
+async def test_the_next_checkpoint_covers_a_failed_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     options = EventHubsOptions(batch_checkpoint_frequency=2)
     partition = Partition(Script(), options=options, fail_checkpoint=True)
     await partition.processor.process(events(1))
     await partition.processor.process(events(2))
-    assert "partition 0: checkpoint not written" in caplog.text
+    assert "partition 0: checkpoint at sequence number 2 not written" in caplog.text
     partition.fail_checkpoint = False
     await partition.processor.process(events(3))
     assert partition.checkpoints == [3]
 
 
 async def test_batches_of_one_partition_never_overlap() -> None:
-    """Not even when the partition comes back while an invocation still runs."""
+    """A partition that comes back while an invocation runs waits for that invocation."""
     running = 0
 
     async def alone(number: int) -> None:
@@ -329,7 +329,7 @@ async def test_a_batch_below_the_minimum_waits_for_more_and_is_not_checkpointed(
     assert partition.checkpoints == [5]
 
 
-async def test_a_batch_below_the_minimum_goes_after_the_longest_wait() -> None:
+async def test_a_batch_below_the_minimum_is_passed_on_after_the_maximum_wait() -> None:
     options = EventHubsOptions(min_event_batch_size=4, max_wait_time=timedelta(seconds=10))
     partition = Partition(Script(), options=options)
     await partition.processor.process(events(1))

@@ -1,4 +1,4 @@
-"""Draining, resuming and stopping a host, and following the site's state."""
+"""Drain, resume and stop of a host, and changes of the site's state."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from local.functions_host.worker.functions import Function
 
 @dataclass
 class Listeners:
-    """Builds one listener at a time, which takes a moment for everything, and knows who listens."""
+    """A factory that builds one slow listener at a time and lists the active ones."""
 
     listening: list[int] = field(default_factory=list)
     built: int = 0
@@ -59,7 +59,7 @@ async def started() -> tuple[Host, Listeners]:
 
 
 async def test_two_requests_to_resume_make_one_listener() -> None:
-    """Two would read the same partitions in one process, and only one could be stopped again."""
+    """Two listeners would read the same partitions, and only one could be stopped."""
     host, listeners = await started()
     await host.drain()
     await asyncio.gather(host.resume(), host.resume())
@@ -68,17 +68,17 @@ async def test_two_requests_to_resume_make_one_listener() -> None:
     assert listeners.listening == []
 
 
-async def test_what_is_asked_for_during_a_stop_changes_nothing() -> None:
+async def test_requests_during_a_stop_change_nothing() -> None:
     host, listeners = await started()
     await host.drain()
     await asyncio.gather(host.stop(1), host.resume(), host.drain())
     assert (listeners.listening, listeners.closed) == ([], True)
 
 
-async def test_an_unreadable_site_is_told_once(
+async def test_an_unreadable_site_state_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And again when it was readable meanwhile."""
+    """The error is logged again after the state was readable in between."""
     instances = Instances(argparse.Namespace(state_dir=tmp_path, instances=0, grace=1))
     site = tmp_path / "site.json"
     with caplog.at_level(logging.ERROR):

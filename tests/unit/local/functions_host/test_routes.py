@@ -53,13 +53,13 @@ def test_specific_templates_come_first() -> None:
 @pytest.mark.parametrize(
     ("template", "message"),
     [
-        ("a{b}", "segment 'a{b}' is not understood"),
-        ("{", "is not understood"),
+        ("a{b}", "segment 'a{b}' is invalid"),
+        ("{", "is invalid"),
         ("{a:strange}", "unknown constraint 'strange'; known are alpha"),
         ("{*a}/b", "must come last"),
     ],
 )
-def test_what_is_no_template(template: str, message: str) -> None:
+def test_an_invalid_template_is_rejected(template: str, message: str) -> None:
     with pytest.raises(ValueError, match="route") as e:
         parse_route(template)
     assert message in str(e.value)

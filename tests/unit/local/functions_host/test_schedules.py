@@ -1,4 +1,4 @@
-"""Timer schedules, and the timer listener with its clock in the test's hands."""
+"""Timer schedules, and the timer listener with a fake clock."""
 
 from __future__ import annotations
 
@@ -55,18 +55,18 @@ def test_the_next_occurrence(schedule: str, after: str, expected: str) -> None:
         ("", "six fields"),
         ("* * *", "six fields"),
         ("* * * * * * *", "six fields"),
-        ("60 * * * * *", "'60' is no second; it takes 0 to 59"),
-        ("0 0 0 0 * *", "'0' is no day; it takes 1 to 31"),
-        ("0 0 0 * Foo *", "'Foo' is no month"),
+        ("60 * * * * *", "'60' is not a second; it takes 0 to 59"),
+        ("0 0 0 0 * *", "'0' is not a day; it takes 1 to 31"),
+        ("0 0 0 * Foo *", "'Foo' is not a month"),
         ("0 5-3 * * * *", "runs backwards"),
         ("0 */0 * * * *", "the step takes a number from 1"),
         ("0 */x * * * *", "the step takes a number from 1"),
-        ("0 , * * * *", "is no minute"),
-        ("0 0 0 30 2 *", "never comes"),
+        ("0 , * * * *", "is not a minute"),
+        ("0 0 0 30 2 *", "does not exist"),
         ("00:00:00", "above zero"),
     ],
 )
-def test_what_is_no_schedule(schedule: str, message: str) -> None:
+def test_an_invalid_schedule_is_rejected(schedule: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         parse_schedule(schedule)
 
@@ -83,7 +83,7 @@ _moments = st.datetimes(datetime(2024, 1, 1), datetime(2030, 1, 1))
 def test_the_next_occurrence_matches_and_nothing_lies_between(
     minutes: set[int], hours: set[int], weekdays: set[int], moment: datetime
 ) -> None:
-    """Compared with counting minute by minute."""
+    """The expected result comes from a search minute by minute."""
     fields = [",".join(map(str, sorted(values))) for values in (minutes, hours)]
     days = ",".join(map(str, sorted(weekdays)))
     found = parse_schedule(f"0 {fields[0]} {fields[1]} * * {days}").after(moment)
@@ -100,7 +100,7 @@ def test_a_time_with_microseconds_is_before_the_full_second() -> None:
 
 
 class _Recorder:
-    """Stands where the worker stands; remembers what it is given."""
+    """A worker that records its inputs and takes the given times."""
 
     def __init__(self, takes: Iterator[timedelta], clock: _Clock) -> None:
         self.requests: list[dict[str, Any]] = []
@@ -123,7 +123,7 @@ class _Recorder:
 
 
 class _Clock:
-    """Time that passes when somebody sleeps; ends the run at its end."""
+    """A clock that a sleep advances, and that cancels the run at its end."""
 
     def __init__(self, start: datetime, end: datetime) -> None:
         self.moment, self._end = start, end
@@ -137,8 +137,8 @@ class _Clock:
             raise asyncio.CancelledError
 
 
-class _Memory:
-    """A monitor that outlives its timer, as the blob does."""
+class _MemoryMonitor:
+    """A monitor that outlives its timer, like the blob."""
 
     def __init__(self, status: ScheduleStatus | None = None) -> None:
         self.status = status
@@ -147,12 +147,12 @@ class _Memory:
         return self.status
 
     async def write(self, status: ScheduleStatus) -> None:
-        # Through the stored form: what does not survive it is not remembered.
+        # Convert to the stored form and back, so that only stored values are kept.
         self.status = ScheduleStatus.from_json(status.to_json())
 
 
-class _SlowMemory(_Memory):
-    """As storage on a busy machine."""
+class _SlowMonitor(_MemoryMonitor):
+    """A monitor that takes time, like storage on a busy machine."""
 
     clock: _Clock
 
@@ -170,7 +170,7 @@ class _SlowMemory(_Memory):
 
 
 class _Lock:
-    """A lock that is somebody else's for a while, in which nobody else fires."""
+    """A lock that another instance holds for a while without firing."""
 
     def __init__(self, clock: _Clock, lost: datetime, regained: datetime) -> None:
         self._clock, self._lost, self._regained = clock, lost, regained
@@ -180,14 +180,14 @@ class _Lock:
         return not self._lost <= self._clock.now() < self._regained
 
     def start(self) -> None:
-        """Nothing has to be done."""
+        """Do nothing."""
 
     async def wait(self) -> None:
         if not self.held:
             self._clock.moment = self._regained
 
     async def stop(self) -> None:
-        """Nothing has to be done."""
+        """Do nothing."""
 
 
 async def _fired(
@@ -195,12 +195,12 @@ async def _fired(
     *,
     takes: list[timedelta],
     run_on_startup: bool,
-    monitor: _Memory | None = None,
+    monitor: _MemoryMonitor | None = None,
     start: str = "2026-01-31T12:00:00.5",
     lost: tuple[str, str] | None = None,
 ) -> _Recorder:
     clock = _Clock(_at(start), _at("2026-01-31T12:03:30"))
-    if isinstance(monitor, _SlowMemory):
+    if isinstance(monitor, _SlowMonitor):
         monitor.clock = clock
     recorder = _Recorder(iter(takes), clock)
     trigger = {"type": "timerTrigger", "name": "timer", "runOnStartup": run_on_startup}
@@ -226,19 +226,19 @@ async def test_a_timer_fires_at_each_occurrence() -> None:
     assert recorder.requests[0]["ScheduleStatus"]["Next"].startswith("2026-01-31T12:02:00")
 
 
-async def test_run_on_startup_fires_at_once_besides() -> None:
+async def test_run_on_startup_also_fires_at_once() -> None:
     recorder = await _fired("0 * * * * *", takes=[], run_on_startup=True)
     assert recorder.times[0] == _at("2026-01-31T12:00:00.5")
     assert len(recorder.times) == 4
 
 
-async def test_occurrences_during_a_long_run_are_let_go() -> None:
+async def test_occurrences_during_a_long_run_are_skipped() -> None:
     recorder = await _fired("0 * * * * *", takes=[timedelta(seconds=90)], run_on_startup=False)
     assert recorder.times == [_at("2026-01-31T12:01:00"), _at("2026-01-31T12:03:00")]
 
 
-async def test_a_timer_notes_when_it_ran_and_when_it_is_next_due() -> None:
-    memory = _Memory()
+async def test_a_timer_stores_its_last_run_and_its_next_due_time() -> None:
+    memory = _MemoryMonitor()
     await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
     assert memory.status is not None
     assert memory.status.last == _at("2026-01-31T12:03:00")
@@ -247,27 +247,27 @@ async def test_a_timer_notes_when_it_ran_and_when_it_is_next_due() -> None:
 
 async def test_an_occurrence_missed_while_no_host_ran_is_made_up_for_once() -> None:
     last = _at("2026-01-31T11:40:00")
-    memory = _Memory(ScheduleStatus(last, _at("2026-01-31T11:41:00"), last))
+    memory = _MemoryMonitor(ScheduleStatus(last, _at("2026-01-31T11:41:00"), last))
     recorder = await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
     assert recorder.times[:2] == [_at("2026-01-31T12:00:00.5"), _at("2026-01-31T12:01:00")]
     assert [request["IsPastDue"] for request in recorder.requests[:2]] == [True, False]
     assert recorder.requests[0]["ScheduleStatus"]["Last"] == last.isoformat()
 
 
-async def test_an_occurrence_missed_while_nobody_had_the_lock_is_made_up_for() -> None:
-    """It was lost, and whoever had it died before it fired."""
+async def test_an_occurrence_missed_without_a_lock_holder_is_made_up_for() -> None:
+    """This instance lost the lock, and the next holder died before the timer fired."""
     lost = ("2026-01-31T12:01:30", "2026-01-31T12:02:20")
     recorder = await _fired(
-        "0 * * * * *", takes=[], run_on_startup=True, monitor=_Memory(), lost=lost
+        "0 * * * * *", takes=[], run_on_startup=True, monitor=_MemoryMonitor(), lost=lost
     )
     times = [f"{moment:%H:%M:%S}" for moment in recorder.times]
     assert times == ["12:00:00", "12:01:00", "12:02:20", "12:03:00"]
     assert [request["IsPastDue"] for request in recorder.requests] == [False, False, True, False]
 
 
-async def test_a_timer_that_missed_nothing_waits_for_its_time() -> None:
+async def test_a_timer_without_a_missed_occurrence_waits_for_the_next() -> None:
     last = _at("2026-01-31T12:00:00")
-    memory = _Memory(ScheduleStatus(last, _at("2026-01-31T12:01:00"), last))
+    memory = _MemoryMonitor(ScheduleStatus(last, _at("2026-01-31T12:01:00"), last))
     recorder = await _fired("0 * * * * *", takes=[], run_on_startup=False, monitor=memory)
     assert recorder.times[0] == _at("2026-01-31T12:01:00")
     assert recorder.requests[0]["IsPastDue"] is False
@@ -275,14 +275,14 @@ async def test_a_timer_that_missed_nothing_waits_for_its_time() -> None:
 
 @pytest.mark.parametrize("seconds", [0.4, 4])
 @pytest.mark.parametrize("run_on_startup", [False, True])
-async def test_an_occurrence_while_storage_is_asked_is_neither_missed_nor_overdue(
+async def test_an_occurrence_during_a_storage_call_is_neither_missed_nor_overdue(
     *, run_on_startup: bool, seconds: float
 ) -> None:
     recorder = await _fired(
         *("0 * * * * *",),
         takes=[],
         run_on_startup=run_on_startup,
-        monitor=_SlowMemory(seconds),
+        monitor=_SlowMonitor(seconds),
         start="2026-01-31T11:59:59.5",
     )
     times = [f"{moment:%H:%M}" for moment in recorder.times]
@@ -291,7 +291,7 @@ async def test_an_occurrence_while_storage_is_asked_is_neither_missed_nor_overdu
 
 
 async def test_a_new_timer_that_never_ran_is_due_from_its_first_start() -> None:
-    memory = _Memory()
+    memory = _MemoryMonitor()
     await _fired("0 0 13 * * *", takes=[], run_on_startup=False, monitor=memory)
     assert memory.status is not None
     assert memory.status.next == _at("2026-01-31T13:00:00")
@@ -305,9 +305,9 @@ async def test_a_new_timer_that_never_ran_is_due_from_its_first_start() -> None:
     assert [request["IsPastDue"] for request in recorder.requests] == [True]
 
 
-async def test_another_schedule_makes_nothing_overdue() -> None:
+async def test_a_changed_schedule_makes_nothing_overdue() -> None:
     last = _at("2026-01-31T11:00:00")
-    memory = _Memory(ScheduleStatus(last, _at("2026-01-31T11:30:00"), last))
+    memory = _MemoryMonitor(ScheduleStatus(last, _at("2026-01-31T11:30:00"), last))
     recorder = await _fired("0 2 * * * *", takes=[], run_on_startup=False, monitor=memory)
     assert recorder.times == [_at("2026-01-31T12:02:00")]
     assert recorder.requests[0]["IsPastDue"] is False
@@ -323,6 +323,6 @@ def test_only_timers_of_a_minute_and_more_are_monitored(schedule: str, *, worth:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"Last": 1, "Next": 2, "LastUpdated": 3}'])
-def test_what_is_no_status_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no timer status"):
+def test_an_invalid_status_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match="not a timer status"):
         ScheduleStatus.from_json(text)

@@ -25,7 +25,7 @@ def test_names_in_percent_signs_are_replaced() -> None:
     assert settings.expand("%A%-%B%-100", "here") == "1-2-100"
 
 
-def test_a_name_that_is_not_set_is_named_with_its_place_and_a_near_one() -> None:
+def test_a_missing_setting_is_named_with_its_binding_and_a_similar_name() -> None:
     settings = AppSettings({"EVENT_HUB_NAME": "x"}, "file.json")
     with pytest.raises(SettingsError, match=r"^here: app setting 'EVENT_HUB' .* file\.json") as e:
         settings.expand("%EVENT_HUB%", "here")
@@ -53,13 +53,13 @@ def test_an_identity_based_connection_is_refused_with_the_reason() -> None:
         (";UseDevelopmentEmulator=True", True),
     ],
 )
-def test_only_an_emulator_goes_without_tls(suffix: str, tls: bool) -> None:
-    """As the SDK reads it, which goes over TLS for any other spelling of the value."""
+def test_only_an_emulator_is_used_without_tls(suffix: str, tls: bool) -> None:
+    """The SDK uses TLS for any other spelling of the value."""
     connection = "Endpoint=sb://a.invalid;SharedAccessKeyName=a;SharedAccessKey=YQ==" + suffix
     assert EventHubsSource(connection, "events", "$Default", "").uses_tls is tls
 
 
-def test_development_storage_is_spelled_out() -> None:
+def test_development_storage_is_expanded() -> None:
     found = AppSettings({"S": "UseDevelopmentStorage=true;"}).storage("S", "here")
     assert "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1" in found
     assert "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1" in found
@@ -80,7 +80,7 @@ def test_disabled_functions(name: str, value: str, disabled: bool) -> None:
     assert AppSettings({name: value}).is_disabled("tick") is disabled
 
 
-def test_a_settings_file_fills_what_the_environment_leaves_open(tmp_path: Path) -> None:
+def test_a_settings_file_adds_only_missing_variables(tmp_path: Path) -> None:
     path = tmp_path / "local.settings.json"
     path.write_text(json.dumps({"Values": {"A": "file", "B": "file", "N": 5, "T": True}}))
     environment = {"A": "environment"}
@@ -92,7 +92,7 @@ def test_a_missing_host_json_gives_the_defaults(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert load_host_json(tmp_path / "host.json") == HostJson()
-    assert caplog.messages == [f"no host.json in {tmp_path}: every option has its default"]
+    assert caplog.messages == [f"no host.json in {tmp_path}; every option has its default"]
 
 
 def test_host_json_warns_of_an_unknown_option_and_names_a_near_one(
@@ -101,7 +101,7 @@ def test_host_json_warns_of_an_unknown_option_and_names_a_near_one(
     path = tmp_path / "host.json"
     path.write_text(
         """{
-            "version": "2.0",  // as Core Tools takes it
+            "version": "2.0",  // Core Tools accepts comments
             "extensions": {"eventHubs": {"maxBatchSize": 5},},
             "extensionBundle": {"id": "x"}
         }"""
@@ -116,7 +116,7 @@ def _options(**fields: Any) -> Message:
     return Message(**fields)
 
 
-def test_a_fixed_delay_for_ever() -> None:
+def test_a_fixed_delay_without_a_retry_limit() -> None:
     policy = RetryPolicy.from_options(
         "f",
         _options(
@@ -145,7 +145,7 @@ def test_no_policy_stays_none() -> None:
     ("fields", "message"),
     [
         ({"retry_strategy": "sometimes", "max_retry_count": 1}, "fixed_delay or exponential"),
-        ({"retry_strategy": "fixed_delay", "max_retry_count": -2}, "-1 for ever"),
+        ({"retry_strategy": "fixed_delay", "max_retry_count": -2}, "-1 for no limit"),
         (
             {
                 "retry_strategy": "exponential_backoff",
@@ -157,7 +157,7 @@ def test_no_policy_stays_none() -> None:
         ),
     ],
 )
-def test_a_policy_that_is_not_accepted(fields: dict[str, Any], message: str) -> None:
+def test_an_invalid_policy_is_rejected(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(AppLoadError, match=message):
         RetryPolicy.from_options("f", _options(**fields))
 
@@ -173,7 +173,7 @@ def test_the_site_runs_until_it_is_stopped(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"state": "Paused"}'])
-def test_a_site_state_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_site_state_is_rejected(tmp_path: Path, text: str) -> None:
     (tmp_path / "site.json").write_text(text)
     with pytest.raises(ValueError, match="site"):
         SiteState(tmp_path).read()
@@ -187,9 +187,7 @@ def test_only_states_can_be_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "direction"), [("blob", "out"), ("table", "in"), ("eventHub", "out"), ("queue", "in")]
 )
-def test_a_binding_that_the_host_does_not_have_is_refused_by_name(
-    kind: str, direction: str
-) -> None:
+def test_an_unsupported_binding_is_rejected_by_name(kind: str, direction: str) -> None:
     bindings = [
         {"type": "timerTrigger", "name": "timer", "direction": "in"},
         {"type": kind, "name": "extra", "direction": direction},
