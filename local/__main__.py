@@ -22,7 +22,7 @@ _SETTINGS_NAME = "local.settings.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code."""
+    """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser = _parser(with_host="host" in arguments)
     args = parser.parse_args(arguments)
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(args)
     directory = StateDirectory(args.state_dir.absolute())
     if directory.path.exists() and not directory.path.is_dir():
-        parser.error(f"--state-dir takes a directory, and {directory.path} is none")
+        parser.error(f"--state-dir takes a directory, but {directory.path} is not a directory")
     try:
         if args.command == "up":
             return _up(args, arguments, directory, parser)
@@ -47,10 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser(*, with_host: bool) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    _add_up(commands.add_parser("up", help="start the stack; returns when everything is healthy"))
+    _add_up(
+        commands.add_parser("up", help="start the stack and return when every service is healthy")
+    )
     for name, text in (
-        ("down", "end the stack"),
-        ("status", "show the services, and who owns which partition"),
+        ("down", "stop the stack"),
+        ("status", "show the services and the owner of each partition"),
     ):
         command = commands.add_parser(name, help=text)
         _add_state_dir(command)
@@ -59,7 +61,7 @@ def _parser(*, with_host: bool) -> argparse.ArgumentParser:
             command.add_argument(
                 "--services",
                 action="store_true",
-                help="the services only: ask neither storage nor the hub for the partitions",
+                help="show only the services; do not query storage and the hub for the partitions",
             )
     host = commands.add_parser("host", help="run the function app on the stack")
     if with_host:
@@ -71,48 +73,57 @@ def _parser(*, with_host: bool) -> argparse.ArgumentParser:
 
 def _add_up(up: argparse.ArgumentParser) -> None:
     _add_state_dir(up)
-    up.add_argument("--foreground", action="store_true", help="stay; Ctrl-C ends the stack")
+    up.add_argument(
+        "--foreground", action="store_true", help="run in the foreground; Ctrl-C stops the stack"
+    )
     up.add_argument(
         "--lifeline",
         action="store_true",
-        help="end the stack when standard input (a pipe) is closed",
+        help="stop the stack when standard input (a pipe) is closed",
     )
-    up.add_argument("--partitions", type=_positive, default=4, help="of the hub (default: 4)")
+    up.add_argument(
+        "--partitions",
+        type=_positive,
+        default=4,
+        help="number of the hub's partitions (default: 4)",
+    )
     up.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="an app setting to add or change; repeatable",
+        help="add or change an app setting; repeatable",
     )
     up.add_argument(
         "--no-console",
         dest="console",
         action="store_false",
-        help="leave the operator's console out: the workflow then has nobody to ask",
+        help="do not start the operator console; the workflow then cannot ask for an approval",
     )
     up.add_argument(
         "--grid-retry-scale",
         type=_scale,
         default=1.0,
-        help="multiplies Event Grid's waits between deliveries (default: 1, as on Azure)",
+        help="factor for Event Grid's delays between delivery attempts (default: 1, as on Azure)",
     )
     up.add_argument(
         "--workflow-retry-scale",
         type=_scale,
         default=0.1,
-        help="multiplies the workflow's waits between attempts (1: as on Azure; default: 0.1)",
+        help="factor for the workflow's delays between attempts (default: 0.1; 1 is as on Azure)",
     )
     up.add_argument(
         "--stop-seconds",
         type=_seconds,
         default=0.0,
-        help="how long stopping the app takes to have an effect (default: 0; on Azure it is not "
-        "prompt)",
+        help="delay before a stop of the app takes effect (default: 0; a stop on Azure also takes "
+        "time)",
     )
-    ports = up.add_argument_group("ports (0: any free one)")
+    ports = up.add_argument_group("ports (0: any free port)")
     ports.add_argument(
-        "--ephemeral-ports", action="store_true", help="free ones for everything not given below"
+        "--ephemeral-ports",
+        action="store_true",
+        help="use free ports for all options not given below",
     )
     for name, default in DEFAULT_PORTS.items():
         ports.add_argument(
@@ -126,7 +137,7 @@ def _add_state_dir(parser: argparse.ArgumentParser) -> None:
         "--state-dir",
         type=Path,
         default=DEFAULT_STATE_DIR,
-        help=f"records, logs and data of the stack (default: {DEFAULT_STATE_DIR})",
+        help=f"directory for the stack's records, logs and data (default: {DEFAULT_STATE_DIR})",
     )
 
 
@@ -136,7 +147,7 @@ def _up(
     directory: StateDirectory,
     parser: argparse.ArgumentParser,
 ) -> int:
-    from local.stack import up  # noqa: PLC0415 - `down` and `status` do without it
+    from local.stack import up  # noqa: PLC0415 - `down` and `status` do not need it
     from local.stack.stack import StackOptions  # noqa: PLC0415
 
     try:
@@ -177,12 +188,13 @@ def _down(directory: StateDirectory) -> int:
 
     print(asyncio.run(take_down(directory)))
     if hosts := directory.live_hosts():
-        print(f"Function hosts still run and have lost their stack: {', '.join(map(str, hosts))}.")
+        processes = ", ".join(map(str, hosts))
+        print(f"These function hosts are still running without a stack (process ids): {processes}.")
     return 0
 
 
 def _status(directory: StateDirectory, *, partitions: bool, as_json: bool) -> int:
-    """Exit code 0 when everything is healthy, else 3, as service managers have it."""
+    """Print the status; return 0 when every service is healthy, else 3, as service managers do."""
     from local.stack.status import read_status  # noqa: PLC0415 - see _up
     from local.stack.table import print_partitions, print_services  # noqa: PLC0415
 
@@ -190,10 +202,10 @@ def _status(directory: StateDirectory, *, partitions: bool, as_json: bool) -> in
     if as_json:
         print(json.dumps(status, indent=2))
     elif not status["services"]:
-        print("Nothing is up.")
+        print("The stack is not running.")
     else:
         if status["supervisor_pid"] is None:
-            print("The supervisor is gone: run `python -m local down`, then `up`.")
+            print("The supervisor is not running. Run `python -m local down`, then `up`.")
         print_services(_console(), status["services"])
         for problem in status["problems"]:
             print(f"\n{problem}")
@@ -206,8 +218,8 @@ def _status(directory: StateDirectory, *, partitions: bool, as_json: bool) -> in
 
 
 def _console() -> Console:
-    """A console that does not fold addresses when it writes to a file or a pipe."""
-    from rich.console import Console  # noqa: PLC0415 - the supervisor and `down` do without it
+    """Return a console that does not fold addresses when it writes to a file or a pipe."""
+    from rich.console import Console  # noqa: PLC0415 - the supervisor and `down` do not need it
 
     console = Console()
     return console if console.is_terminal else Console(width=200)
@@ -231,7 +243,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         value = -1
     if not 0 <= value <= 600:
-        raise argparse.ArgumentTypeError(f"it takes 0 to 600 seconds, not {text!r}")
+        raise argparse.ArgumentTypeError(f"the delay is 0 to 600 seconds, not {text!r}")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Files that are never half written: write beside, then rename over."""
+"""Atomic file writes: write a temporary file, then rename the file over the old one."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 
 def write_atomically(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Replace `path` by `text`: a reader sees the old file or the new one, nothing between.
+    """Replace the content of `path`; a reader sees the old or the new text, never a part.
 
     Args:
-        path: the file; its directory is made when missing.
+        path: the file; a missing directory is created.
         text: the content, written as UTF-8.
-        mode: permission bits; private unless told otherwise, because settings hold secrets.
+        mode: permission bits; private by default, because settings hold secrets.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -36,7 +36,7 @@ def write_json(path: Path, value: Mapping[str, Any], *, mode: int = 0o600) -> No
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The JSON object in `path`; None when there is no such file or it holds something else."""
+    """Return the JSON object in `path`; None without the file or without an object in the file."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError):

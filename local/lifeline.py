@@ -1,4 +1,4 @@
-"""Reasons to stop: signals, and the lifeline, a pipe whose end means that our parent is gone."""
+"""Stop requests: signals, and the lifeline, a pipe that closes when the parent process ends."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class _UntilEnd(asyncio.Protocol):
 
 
 async def watch_stdin(at_end: Callable[[], None]) -> asyncio.ReadTransport:
-    """Call `at_end` when standard input reaches its end; what arrives before is ignored.
+    """Call `at_end` when standard input is closed; earlier input is ignored.
 
     Raises:
-        LifelineError: standard input is a file or /dev/null, which would be at its end at once.
+        LifelineError: standard input is a file or /dev/null, which would end immediately.
     """
     mode = os.fstat(sys.stdin.fileno()).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or sys.stdin.isatty()):
         raise LifelineError(
-            "--lifeline needs a pipe as standard input: the stack stops when it is closed"
+            "--lifeline needs a pipe as standard input; the stack stops when the pipe is closed"
         )
     loop = asyncio.get_running_loop()
     transport, _ = await loop.connect_read_pipe(lambda: _UntilEnd(at_end), sys.stdin)
@@ -41,7 +41,7 @@ async def watch_stdin(at_end: Callable[[], None]) -> asyncio.ReadTransport:
 
 @contextlib.asynccontextmanager
 async def stop_requested(*, lifeline: bool) -> AsyncIterator[asyncio.Event]:
-    """Yield an event that SIGTERM, SIGINT, SIGHUP and the end of the lifeline set.
+    """Yield an event that is set by SIGTERM, SIGINT, SIGHUP or the end of the lifeline.
 
     Raises:
         LifelineError: as `watch_stdin`.

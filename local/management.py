@@ -24,13 +24,13 @@ _TARGETS: dict[str, State] = {"stop": "Stopped", "start": "Running"}
 
 
 class Management:
-    """The function app as a resource: its state, its instances, what was asked of it.
+    """The function app as an Azure resource: its state, its instances, its past operations.
 
     Args:
-        directory: of the stack; the site's state and the host instances' records are in it.
-        now: the time, with a time zone.
-        stop_seconds: how long a stop takes to have an effect. On Azure it is not prompt, and
-            nothing may depend on it.
+        directory: the stack's directory with the site's state and the records of host instances.
+        now: returns the time, with a time zone.
+        stop_seconds: seconds before a stop takes effect. A stop on Azure also takes time, so no
+            caller may depend on an immediate stop.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Management:
         self._history: deque[dict[str, Any]] = deque(maxlen=KEPT_OPERATIONS)
 
     def routes(self) -> list[Route]:
-        """GET the site, POST /stop and /start, GET /history; case does not matter, as in ARM."""
+        """Return the routes: GET the site and /history, POST /stop and /start; case is ignored."""
         pattern = "/subscriptions/{subscription}/{rest:path}"
         return [Route(pattern, self._dispatch, methods=["GET", "POST"])]
 
     def describe(self) -> dict[str, Any]:
-        """The site as ARM shows it; `instances` counts live function host processes."""
+        """Return the site in ARM's form; `instances` counts live function host processes."""
         return {
             "id": SITE_PATH,
             "name": SITE_PATH.rpartition("/")[2],
@@ -67,7 +67,7 @@ class Management:
         }
 
     def apply(self, operation: str, by: str) -> None:
-        """Stop or start the site; repeating one is fine, and recorded as well."""
+        """Stop or start the site and record the operation, also a repeated one."""
         before = self._site.read()
         if self._stopping is not None:
             self._stopping.cancel()
@@ -87,7 +87,7 @@ class Management:
         )
 
     async def aclose(self) -> None:
-        """Drop a stop that has not had its effect yet."""
+        """Cancel a stop that has not taken effect yet."""
         if self._stopping is not None:
             self._stopping.cancel()
 
@@ -115,7 +115,7 @@ class Management:
         if handler is None:
             known = ", ".join(f"{method} /{name}" for method, name in handlers)
             return error_response(
-                405, "MethodNotAllowed", f"{request.method} /{operation} is none of {known}."
+                405, "MethodNotAllowed", f"{request.method} /{operation} is not one of {known}."
             )
         return await handler(request)
 
@@ -143,6 +143,6 @@ def _version_problem(request: Request) -> Response | None:
         return error_response(
             400,
             "InvalidApiVersionParameter",
-            f"The api-version {version!r} is invalid; it looks like 2025-03-01.",
+            f"The api-version {version!r} is invalid; a version has the form 2025-03-01.",
         )
     return None

@@ -1,4 +1,4 @@
-"""Who owns which partition, how long its lease still holds, and how far behind its function is."""
+"""The owner, the remaining lease time and the lag of each partition."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PATIENCE = 2.0
 
 @dataclass(frozen=True)
 class Partition:
-    """One line of the table.
+    """One line of the table of partitions.
 
     Attributes:
-        owner: `instance 0 (pid 12)`; None when nobody has it, or it has been given back.
-        owner_id: as it stands in the ownership blob.
-        lease_left_seconds: below 0 it has run out; None without an owner, or when no living host
-            tells how long leases are.
-        lag: events behind the checkpoint; None when the hub's end is unknown, or the checkpoint
-            lies beyond it, as after the hub was created anew.
+        owner: such as `instance 0 (pid 12)`; None for a partition without an owner.
+        owner_id: the owner's id in the ownership blob.
+        lease_left_seconds: negative after the lease has expired; None without an owner, or when
+            no live host announces its lease length.
+        lag: the number of events after the checkpoint; None when the hub's last sequence number is
+            unknown or below the checkpoint, as after the hub was recreated.
     """
 
     event_hub: str
@@ -45,7 +45,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class HostBlob:
-    """What counts of a blob in the hosts' container."""
+    """The name, metadata and modification time (seconds since 1970) of a blob of the hosts."""
 
     name: str
     metadata: Mapping[str, str]
@@ -58,12 +58,12 @@ def partition_table(
     hosts: Mapping[int, Mapping[str, Any]],
     now: float,
 ) -> list[Partition]:
-    """Put together what storage, the hub and the hosts say; pure.
+    """Combine the answers of storage, the hub and the hosts; a pure function.
 
     Args:
-        blobs: of the container in which hosts keep ownership and checkpoints.
-        hubs: as the endpoint's control port describes them; empty when it does not answer.
-        hosts: what live instances announce, by process id.
+        blobs: the blobs of the container in which hosts keep ownership and checkpoints.
+        hubs: the hubs as the endpoint's control port describes them; empty without an answer.
+        hosts: the announcements of live instances, by process id.
         now: seconds since 1970.
     """
     found: dict[tuple[str, str, str], dict[str, HostBlob]] = {}
@@ -78,7 +78,7 @@ def partition_table(
             found.setdefault(place, {})[match["kind"]] = blob
     for hub, group in {(hub, group) for hub, group, _ in found}:
         for name, partition in logs:
-            if name == hub:  # also those that nobody has claimed yet
+            if name == hub:  # also partitions that no host has claimed yet
                 found.setdefault((hub, group, partition), {})
     return [
         _line(place, found[place], logs.get((place[0], place[2])), hosts, now)
@@ -129,7 +129,7 @@ def _lease_left(
     hosts: Mapping[int, Mapping[str, Any]],
     now: float,
 ) -> float | None:
-    """What is left; it is the other hosts' lease length that ends a silent one's ownership."""
+    """Return the seconds left; the shortest lease of a live host decides, because it takes over."""
     leases = [float(host["lease_seconds"]) for host in hosts.values() if "lease_seconds" in host]
     if ownership is None or owner_id is None or not leases:
         return None
@@ -140,7 +140,7 @@ def _lag(log: Mapping[str, Any], checkpoint: int | None) -> int | None:
     last, begin = int(log["last_sequence_number"]), int(log["begin_sequence_number"])
     if checkpoint is not None and checkpoint > last:
         return None
-    # What retention has dropped nobody waits for any more.
+    # Events removed by retention do not count as lag.
     return last - max(begin - 1, -1 if checkpoint is None else checkpoint)
 
 
@@ -149,16 +149,16 @@ def _number(partition: str) -> tuple[int, str]:
 
 
 def read_partitions(directory: StateDirectory) -> dict[str, Any]:
-    """Ask storage and the hub: {"partitions": [...], "problems": [text, ...]}.
+    """Query storage and the hub, and return {"partitions": [...], "problems": [text, ...]}.
 
-    `partitions` has a `Partition` each, as a dict; `problems` says who did not answer, and what the
-    table therefore lacks.
+    Each item of `partitions` is a `Partition` as a dict. Each problem names a service that did not
+    answer and the data that is missing in the table.
     """
     problems: list[str] = []
     endpoints = directory.endpoints()
     if endpoints is None:
         return {"partitions": [], "problems": problems}
-    blobs = _ask("storage", "no partitions can be shown", problems, _read_blobs, endpoints)
+    blobs = _ask("storage", "partitions cannot be shown", problems, _read_blobs, endpoints)
     hubs = []
     if blobs:
         hubs = _ask("Event Hubs", "the lag is unknown", problems, _read_hubs, endpoints)
@@ -166,12 +166,14 @@ def read_partitions(directory: StateDirectory) -> dict[str, Any]:
     return {"partitions": [asdict(line) for line in table], "problems": problems}
 
 
-def _ask(who: str, lacks: str, problems: list[str], read: Any, endpoints: dict[str, Any]) -> Any:
+def _ask(
+    service: str, missing: str, problems: list[str], read: Any, endpoints: dict[str, Any]
+) -> Any:
     try:
         return read(endpoints)
     except Exception as error:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        problems.append(f"{who} did not answer, {lacks}: {reason}")
+        problems.append(f"{service} did not answer, {missing}: {reason}")
         return []
 
 

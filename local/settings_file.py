@@ -1,4 +1,4 @@
-"""local.settings.json in Azure Functions Core Tools' form, and the settings in it."""
+"""The file local.settings.json in the form of Azure Functions Core Tools, and its settings."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ APP_DEFAULTS: Mapping[str, str] = {
     "PROCESSING_MAX_ATTEMPTS": "4",
     "PROCESSING_HOLD_SECONDS": "60",
 }
-"""Settings that do not depend on where the stack listens."""
+"""Settings that do not depend on the stack's ports."""
 
 
 class SettingError(ValueError):
-    """A `--set` that is not NAME=VALUE."""
+    """An error for a `--set` value that is not NAME=VALUE."""
 
 
 def app_settings(
@@ -44,7 +44,7 @@ def app_settings(
     topic_key: str,
     overrides: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """The function app's settings; `overrides` win, and may add names."""
+    """Return the function app's settings; `overrides` replace defaults and may add names."""
     return {
         **APP_DEFAULTS,
         "AzureWebJobsStorage": storage,
@@ -57,10 +57,10 @@ def app_settings(
 
 
 def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
-    """Read NAME=VALUE assignments; the last one of a name wins, a value may be empty.
+    """Parse NAME=VALUE assignments; the last value of a name wins, and a value may be empty.
 
     Raises:
-        SettingError: one is not of that form.
+        SettingError: an assignment does not have that form.
     """
     settings = {}
     for assignment in assignments:
@@ -72,10 +72,10 @@ def parse_settings(assignments: Iterable[str]) -> dict[str, str]:
 
 
 def write_settings_file(path: Path, values: Mapping[str, str]) -> Path | None:
-    """Write `values` to `path`, readable by its owner only.
+    """Write `values` to `path`, readable by the file's owner only.
 
-    A file that does not point at a local stack is somebody's own work: it is kept beside as
-    `local.settings.backup.json`, whose path is returned.
+    An existing file that does not point at a local stack was written by the user. The file is
+    renamed to `local.settings.backup.json`, and the new path is returned.
     """
     backup = None
     if path.exists() and not _points_at_local_stack(path):

@@ -1,4 +1,4 @@
-"""Whether the function app should run: what the management endpoint says and the host obeys."""
+"""The wanted state of the function app: written by the management endpoint, read by the host."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ State = Literal["Running", "Stopped"]
 
 
 class SiteState:
-    """The state of the site, kept in `<directory>/site.json`; Running until somebody stops it.
+    """The state of the site, stored in `<directory>/site.json`; the default is Running.
 
-    Writing renames a complete file into place, so that a reader never sees half of one.
+    A write renames a complete file into place, so that a reader never sees a partial file.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -23,7 +23,7 @@ class SiteState:
         """Return the state.
 
         Raises:
-            ValueError: the file is there but holds no state.
+            ValueError: the file exists but holds no state.
         """
         try:
             text = self.path.read_text()
@@ -32,11 +32,13 @@ class SiteState:
         try:
             state = json.loads(text)["state"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{self.path} holds no site state: {text[:80]!r}") from error
+            raise ValueError(
+                f'{self.path} holds {text[:80]!r}; it takes {{"state": "Running"}} or "Stopped"'
+            ) from error
         return _checked(state)
 
     def write(self, state: State) -> None:
-        """Store the state; the directory is made if need be."""
+        """Store the state; a missing directory is created."""
         _checked(state)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         fresh = self.path.with_suffix(f".{os.getpid()}.tmp")

@@ -1,4 +1,4 @@
-"""Where one stack keeps its records, logs and data, and the lock that makes it one."""
+"""The directory with one stack's records, logs and data, and the lock against a second stack."""
 
 from __future__ import annotations
 
@@ -19,54 +19,55 @@ DEFAULT_STATE_DIR = Path(".local")
 
 
 class AlreadyUpError(Exception):
-    """Another supervisor holds this state directory."""
+    """Another supervisor holds the lock of the state directory."""
 
 
 @dataclass(frozen=True)
 class StateDirectory:
-    """Paths below `path` (absolute). Only what is named here is ever deleted."""
+    """The paths below `path` (absolute). Only the files named here are ever deleted."""
 
     path: Path
 
     @property
     def endpoints_file(self) -> Path:
-        """Where everything is; present while the stack is up and healthy."""
+        """The file with all addresses; it exists while the stack is up and healthy."""
         return self.path / "endpoints.json"
 
     @property
     def services_file(self) -> Path:
-        """Supervisor and children with process ids and start times."""
+        """The file with the process ids and start times of supervisor and children."""
         return self.path / "services.json"
 
     @property
     def logs(self) -> Path:
-        """One log for each service, and the supervisor's own."""
+        """The directory with one log for each service and one for the supervisor."""
         return self.path / "logs"
 
     @property
     def supervisor_log(self) -> Path:
-        """The detached supervisor's output."""
+        """The file with the output of the detached supervisor."""
         return self.logs / "supervisor.log"
 
     @property
     def data(self) -> Path:
-        """Data of Redis, Azurite and the workflow, and private configuration."""
+        """The directory for data of Redis, Azurite and the workflow, and configuration."""
         return self.path / "data"
 
     @property
     def hosts(self) -> Path:
-        """One file for each live function host instance; written by the instances."""
+        """The directory with one file for each live function host instance, which writes it."""
         return self.path / "hosts"
 
     @contextlib.contextmanager
     def lock(self, *, attempts: int = 1) -> Iterator[None]:
-        """Hold the directory; the kernel lets go when the process dies, however it dies.
+        """Lock the directory; the kernel releases the lock when the process ends for any reason.
 
         Args:
-            attempts: tries, 50 ms apart: `is_locked` of another process holds it for a moment.
+            attempts: the number of attempts, 50 ms apart. `is_locked` of another process holds the
+                lock for a moment, so one attempt may fail.
 
         Raises:
-            AlreadyUpError: somebody else holds it.
+            AlreadyUpError: another process holds the lock.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path / "supervisor.lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -81,7 +82,7 @@ class StateDirectory:
             os.close(descriptor)
 
     def is_locked(self) -> bool:
-        """True while a supervisor runs on this directory."""
+        """Return whether a supervisor runs on this directory."""
         if not self.path.is_dir():
             return False
         try:
@@ -91,10 +92,10 @@ class StateDirectory:
             return True
 
     def wipe(self) -> None:
-        """Forget the last run: a stack starts fresh."""
+        """Delete the data, logs and records of the last run."""
         shutil.rmtree(self.data, ignore_errors=True)
         for log in self.logs.glob("*.log"):
-            if log == self.supervisor_log:  # open: it is the standard error of whoever calls this
+            if log == self.supervisor_log:  # still open as the standard error of this process
                 os.truncate(log, 0)
             else:
                 log.unlink()
@@ -107,20 +108,20 @@ class StateDirectory:
             folder.mkdir(parents=True, mode=0o700, exist_ok=True)
 
     def live_hosts(self) -> list[int]:
-        """Process ids of the function host instances that use this stack."""
+        """Return the process ids of the function host instances that use this stack."""
         return sorted(int(record.stem) for record in self.hosts.glob("*.json") if _is_live(record))
 
     def endpoints(self) -> dict[str, Any] | None:
-        """What `endpoints.json` says; None when the stack is not up."""
+        """Return the content of `endpoints.json`; None when the stack is not up."""
         return read_json(self.endpoints_file)
 
     def record(self, supervisor: ProcessIdentity, services: list[dict[str, Any]]) -> None:
-        """Write who runs; read back by `recorded`."""
+        """Write the running processes to the services file; `recorded` reads the file."""
         owner = {"pid": supervisor.pid, "created": supervisor.created}
         write_json(self.services_file, {"supervisor": owner, "services": services})
 
     def recorded(self) -> tuple[ProcessIdentity | None, list[dict[str, Any]]]:
-        """The supervisor and the services of the last run; nothing when there is no record."""
+        """Return the supervisor and the services of the last run; (None, []) without a record."""
         record = read_json(self.services_file) or {}
         services = record.get("services")
         return (
@@ -129,7 +130,7 @@ class StateDirectory:
         )
 
     def forget(self) -> None:
-        """Remove the records of a stack that has ended; logs and data stay for a look."""
+        """Remove the records of a stack that has ended; logs and data stay for inspection."""
         self.endpoints_file.unlink(missing_ok=True)
         self.services_file.unlink(missing_ok=True)
 
@@ -143,7 +144,7 @@ def _try_lock(descriptor: int) -> bool:
 
 
 def _is_live(record: Path) -> bool:
-    """Whether its writer runs: a killed host's id may be somebody else's by now."""
+    """Return whether the host that wrote the record runs; its id may belong to a new process."""
     try:
         process = ProcessIdentity.of(int(record.stem))
         written = record.stat().st_mtime

@@ -1,4 +1,4 @@
-"""Parts that the HTTP endpoints share: the server, bounded bodies and Azure's error form."""
+"""Shared parts of the HTTP endpoints: the server, bounded bodies and Azure's error form."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from starlette.responses import JSONResponse
 
 
 class Server:
-    """A uvicorn server on the running loop, without signal handlers: the process has its own.
+    """A uvicorn server on the running loop, without signal handlers.
 
     Args:
         app: the application.
-        listener: a socket that listens already; `stop` closes it.
+        listener: a listening socket; `stop` closes the socket.
     """
 
     def __init__(self, app: Starlette, listener: socket.socket) -> None:
@@ -35,15 +35,15 @@ class Server:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to serve."""
+        """Start serving."""
         self._task = asyncio.get_running_loop().create_task(
             self._server.serve(sockets=[self._listener])
         )
-        # The socket listens already: requests before uvicorn is ready wait in its backlog.
+        # The socket already listens, so early requests wait in its backlog until uvicorn is ready.
         await asyncio.sleep(0)
 
     async def stop(self) -> None:
-        """Stop accepting, let requests end for a moment, close."""
+        """Stop accepting requests, give running requests 1 s to end, and close the socket."""
         self._server.should_exit = True
         if self._task is not None:
             with suppress(asyncio.CancelledError):
@@ -62,10 +62,10 @@ class BodyTooLargeError(Exception):
 
 
 async def read_body(request: Request, limit: int) -> bytes:
-    """The body, of which no more than `limit` bytes are ever held.
+    """Return the request's body; no more than about `limit` bytes are held in memory.
 
     Raises:
-        BodyTooLargeError: there is more.
+        BodyTooLargeError: the body is larger than `limit`.
     """
     declared = request.headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
@@ -79,5 +79,5 @@ async def read_body(request: Request, limit: int) -> bytes:
 
 
 def error_response(status: int, code: str, message: str) -> JSONResponse:
-    """{"error": {"code", "message"}}, the form of Event Grid and Azure Resource Manager."""
+    """Return {"error": {"code", "message"}}, the form of Event Grid and Azure Resource Manager."""
     return JSONResponse({"error": {"code": code, "message": message}}, status_code=status)

@@ -1,4 +1,4 @@
-"""The child processes of the local stack: what they are, and the supervisor that owns them."""
+"""The child processes of the local stack: their descriptions and their supervisor."""
 
 from local.services.service import Service
 from local.services.supervisor import StartError, Supervisor

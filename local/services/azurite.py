@@ -12,7 +12,7 @@ from local.services.ports import LOOPBACK
 from local.services.service import Service
 
 ACCOUNT = "devstoreaccount1"
-# Azurite's documented key, the same on every machine: no secret.
+# Azurite's documented key is not a secret: it is the same on every machine.
 ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
@@ -23,16 +23,18 @@ _NAMES = ("blob", "queue", "table")
 
 
 def azurite_command(ports: Mapping[str, int], directory: Path) -> tuple[str, ...]:
-    """Program and arguments; `ports` by "blob", "queue", "table".
+    """Return the program and its arguments; `ports` has the keys "blob", "queue" and "table".
 
     Raises:
         FileNotFoundError: Node.js or Azurite is not installed.
     """
     node = shutil.which("node")
     if node is None:
-        raise FileNotFoundError("no Node.js on PATH: Azurite (local storage) needs it")
+        raise FileNotFoundError(
+            "no Node.js on PATH; Azurite (local storage) needs it: install Node.js"
+        )
     if not _PROGRAM.is_file():
-        raise FileNotFoundError("Azurite is not installed: run `make setup` (or `npm ci`)")
+        raise FileNotFoundError("Azurite is not installed; run `make setup` (or `npm ci`)")
     arguments = [node, "--require", str(_PRELOAD), str(_PROGRAM), "--location", str(directory)]
     for name in _NAMES:
         arguments += [f"--{name}Host", LOOPBACK, f"--{name}Port", str(ports[name])]
@@ -40,7 +42,7 @@ def azurite_command(ports: Mapping[str, int], directory: Path) -> tuple[str, ...
 
 
 def azurite_service(ports: Mapping[str, int], directory: Path) -> Service:
-    """The Azurite child; its data go to `directory`."""
+    """Return the Azurite service, which keeps its data in `directory`."""
     return Service(
         name="azurite",
         command=azurite_command(ports, directory),
@@ -50,7 +52,7 @@ def azurite_service(ports: Mapping[str, int], directory: Path) -> Service:
 
 
 def storage_connection_string(ports: Mapping[str, int]) -> str:
-    """What `AzureWebJobsStorage` is set to."""
+    """Return the value of `AzureWebJobsStorage`."""
     endpoints = "".join(
         f"{name.capitalize()}Endpoint=http://{LOOPBACK}:{ports[name]}/{ACCOUNT};" for name in _NAMES
     )

@@ -1,4 +1,4 @@
-"""One running child: started, watched for health, ended."""
+"""One running child process: its start, its health and its end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OWN_PREFIXES = ("BREAKER_", "PROCESSING_", "CONSOLE_", "EVENT_HUB", "EVENT_GRID
 
 
 class EndedAtOnceError(Exception):
-    """The process ended before its identity was read; the message gives the exit code."""
+    """The process ended before its identity was read; the message has the exit code."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"ended with {describe_exit(code)}")
@@ -28,7 +28,7 @@ class EndedAtOnceError(Exception):
 
 
 class Child:
-    """A started service in a session of its own, so that a terminal's Ctrl-C spares it."""
+    """A started service in a session of its own, so that a terminal's Ctrl-C does not reach it."""
 
     def __init__(
         self, service: Service, process: asyncio.subprocess.Process, identity: ProcessIdentity
@@ -39,11 +39,11 @@ class Child:
 
     @classmethod
     async def start(cls, service: Service, log: Path) -> Child:
-        """Start the service; its output is appended to `log`, unless it is a foreground one.
+        """Start the service; unless it is a foreground service, its output is appended to `log`.
 
         Raises:
             OSError: the program cannot be run.
-            EndedAtOnceError: it ran, and is gone already.
+            EndedAtOnceError: the process has already ended.
         """
         if service.foreground:
             process = await _spawn(service, cwd=None, environment=os.environ, output=None)
@@ -65,14 +65,14 @@ class Child:
         return self._process.returncode
 
     async def wait(self) -> int:
-        """Wait for its end; the exit code, negative for a signal."""
+        """Wait for the end of the process; return the exit code, negative for a signal."""
         return await self._process.wait()
 
     async def wait_healthy(self, timeout: float | None) -> str | None:
-        """Wait until it answers; None, or why it does not: it exited, or `timeout` passed.
+        """Wait until the service answers; return None, or the problem (exit or timeout) as text.
 
         Args:
-            timeout: seconds; None waits until it answers or exits.
+            timeout: seconds; None waits until the service answers or exits.
         """
         ended = asyncio.ensure_future(self.wait())
         try:
@@ -85,13 +85,13 @@ class Child:
             return f"did not answer within {timeout:g} s"
         finally:
             ended.cancel()
-        # Another program may hold the port and have answered instead.
+        # Another program may hold the port and may have answered in place of this child.
         if self._process.returncode is not None:
             return f"ended with {describe_exit(self._process.returncode)}"
         return None
 
     async def stop(self, grace_seconds: float) -> bool:
-        """TERM, wait up to `grace_seconds`, then KILL to the rest of its group.
+        """Send SIGTERM, wait up to `grace_seconds`, then send SIGKILL to the rest of the group.
 
         Returns:
             Whether the process ended within its grace period.
@@ -107,7 +107,7 @@ class Child:
         return in_time
 
     def sweep(self) -> None:
-        """Kill what is left of its group, such as a helper of a crash; remove its ready file."""
+        """Kill the remaining processes of the group and remove the ready file."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.identity.pid, signal.SIGKILL)
         if self.service.ready_file is not None:
@@ -140,7 +140,7 @@ async def _spawn(
 
 
 def describe_exit(code: int) -> str:
-    """An exit code for people: "exit code 1", "signal SIGKILL"."""
+    """Return an exit code as text: "exit code 1", "signal SIGKILL"."""
     if code >= 0:
         return f"exit code {code}"
     try:
@@ -150,9 +150,9 @@ def describe_exit(code: int) -> str:
 
 
 def _inherited_environment() -> dict[str, str]:
-    """This environment without the app's settings: a stack takes those from its options only.
+    """Return this environment without app settings, which come from the stack's options only.
 
-    What Python children print reaches their logs at once, so that a crash loses none of it.
+    The output of Python children is unbuffered, so that a crash loses no log line.
     """
     names = ("REDIS_URL", "AzureWebJobsStorage", "POISON_QUEUE")
     inherited = {

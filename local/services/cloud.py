@@ -1,4 +1,4 @@
-"""Event Grid, management and workflow (local/stack/cloud.py), as a child."""
+"""Event Grid, management and workflow (local/stack/cloud.py) as one child process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from local.services.service import Service
 
 TOPIC = "breakwater"
 SITE_PATH = "/subscriptions/local/resourceGroups/local/providers/Microsoft.Web/sites/breakwater"
-"""The function app's resource id, by which management knows it."""
+"""The function app's resource id in the management endpoint."""
 
 
 def cloud_service(
@@ -23,7 +23,7 @@ def cloud_service(
     console_token: str,
     arguments: Sequence[str] = (),
 ) -> Service:
-    """One process for all three; `arguments` are further ones of `python -m local.stack.cloud`."""
+    """Return one service for all three; `arguments` are added to `python -m local.stack.cloud`."""
     command = (sys.executable, "-m", "local.stack.cloud", "--port", str(port))
     return Service(
         name="cloud",

@@ -1,4 +1,4 @@
-"""The operator console, a stranger known by its command line, as a child."""
+"""The operator console as a child process; only its command line is used, not its modules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEASE_SECONDS = "10"  # the local functions host's own default
 
 
 def console_service(port: int, *, token: str, app_settings: Mapping[str, str]) -> Service:
-    """The console; it reads the same settings as the function app."""
+    """Return the console service, which reads the same settings as the function app."""
     return Service(
         name="console",
         command=(sys.executable, "-m", "console", "--port", str(port)),

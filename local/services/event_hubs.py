@@ -1,4 +1,4 @@
-"""The Event Hubs endpoint (local/event_hubs), as a child."""
+"""The Event Hubs endpoint (local/event_hubs) as a child process."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from local.services.service import Service
 
 KEY_NAME = "RootManageSharedAccessKey"
 CONSOLE_GROUP = "console"
-"""The live tail's own consumer group: it takes none of the app's five receivers away."""
+"""The consumer group of the console's live tail, apart from the app's limit of five receivers."""
 
 
 def event_hubs_service(
     port: int, control_port: int, config: Path, *, hub: str, partitions: int, key: str
 ) -> Service:
-    """The endpoint with one hub; writes `config` in the form of Microsoft's emulator."""
+    """Return the endpoint with one hub; write `config` in the form of Microsoft's emulator."""
     groups = [{"Name": CONSOLE_GROUP}]
     entity = {"Name": hub, "PartitionCount": partitions, "ConsumerGroups": groups}
     namespace = {"Type": "EventHub", "Name": "emulatorNs1", "Entities": [entity]}
@@ -34,7 +34,7 @@ def event_hubs_service(
 
 
 def event_hub_connection(port: int, key: str) -> str:
-    """What `EventHubConnection` is set to; the SDK turns TLS off for the emulator flag."""
+    """Return the value of `EventHubConnection`; its emulator flag turns off TLS in the SDK."""
     return (
         f"Endpoint=sb://{LOOPBACK}:{port};SharedAccessKeyName={KEY_NAME};"
         f"SharedAccessKey={key};UseDevelopmentEmulator=true;"

@@ -1,4 +1,4 @@
-"""Probes: does a service answer in its own protocol?"""
+"""Probes that ask a service in its own protocol."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ProbeKind = Literal["redis", "http", "http-any"]
 
 @dataclass(frozen=True)
 class Probe:
-    """One question to one port; plain data, so that `status` can ask it again from the record.
+    """One request to one port; plain data, so that `status` can repeat a recorded probe.
 
-    `redis` wants +PONG (not -LOADING), `http` a 200 from `path`, `http-any` any HTTP answer: an
-    unsigned request is all that can be asked of Azurite without its key.
+    The kind `redis` expects +PONG (not -LOADING), `http` expects a 200 from `path`, and `http-any`
+    expects any HTTP answer: Azurite rejects unsigned requests, and a probe has no key.
     """
 
     kind: ProbeKind
@@ -26,16 +26,16 @@ class Probe:
     path: str = "/healthz"
 
     def as_dict(self) -> dict[str, Any]:
-        """The JSON form; `from_dict` reads it back."""
+        """Return the JSON form, which `from_dict` reads."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Self:
-        """Read what `as_dict` wrote."""
+        """Build a probe from the result of `as_dict`."""
         return cls(value["kind"], value["port"], value["path"])
 
     async def answers(self, timeout: float = 2.0) -> bool:
-        """True when the service answers as it should within `timeout` seconds."""
+        """Return whether the service gives the expected answer within `timeout` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 return await _ASK[self.kind](self)
@@ -44,12 +44,12 @@ class Probe:
 
 
 async def all_answer(probes: Iterable[Probe], timeout: float = 2.0) -> bool:
-    """True when every probe gets its answer; they are asked at the same time."""
+    """Return whether every probe gets its answer; all probes run at the same time."""
     return all(await asyncio.gather(*(probe.answers(timeout) for probe in probes)))
 
 
 async def _exchange(port: int, request: bytes) -> bytes:
-    """Send `request`, return the first line of the answer."""
+    """Send `request` and return the first line of the answer."""
     reader, writer = await asyncio.open_connection(LOOPBACK, port)
     try:
         writer.write(request)

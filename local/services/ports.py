@@ -1,4 +1,4 @@
-"""Which loopback ports the stack listens on, and whether they are free."""
+"""The loopback ports of the stack, and checks that ports are free."""
 
 from __future__ import annotations
 
@@ -26,34 +26,36 @@ DEFAULT_PORTS: Mapping[str, int] = {
     "cloud": 7080,
     "console": 7090,
 }
-"""Port by name; `--port-<name>` changes it. 0 means: any free one."""
+"""Port by name; `--port-<name>` changes the port, and 0 takes any free port."""
 
 _LOCAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 class PortError(Exception):
-    """A port cannot be used; the message names it, its service and the way out."""
+    """A port cannot be used; the message names the port, its service and the remedy."""
 
 
 @dataclass(frozen=True)
 class PortChoice:
-    """What was asked for: a port for each name in `DEFAULT_PORTS` that differs from it."""
+    """The requested ports, by names of `DEFAULT_PORTS`; other names keep their defaults."""
 
     asked: Mapping[str, int]
     ephemeral: bool = False
 
     def resolve(self) -> dict[str, int]:
-        """A free port for every name.
+        """Return a free port for every name.
 
         Raises:
-            PortError: a port is taken, out of range, or asked for twice.
+            PortError: a port is taken, out of range, or requested twice.
         """
         unknown = set(self.asked) - set(DEFAULT_PORTS)
         if unknown:
-            raise PortError(f"no such port: {sorted(unknown)}; there are {sorted(DEFAULT_PORTS)}")
+            raise PortError(
+                f"unknown port names {sorted(unknown)}; known names are {sorted(DEFAULT_PORTS)}"
+            )
         default = dict.fromkeys(DEFAULT_PORTS, 0) if self.ephemeral else dict(DEFAULT_PORTS)
         ports = default | dict(self.asked)
-        _refuse_twins(ports)
+        _refuse_duplicates(ports)
         for name, port in ports.items():
             if port:
                 ensure_free(name, port)
@@ -62,24 +64,24 @@ class PortChoice:
         return ports
 
 
-def _refuse_twins(ports: Mapping[str, int]) -> None:
+def _refuse_duplicates(ports: Mapping[str, int]) -> None:
     owners: dict[int, str] = {}
     for name, port in ports.items():
         if port and (other := owners.setdefault(port, name)) != name:
-            raise PortError(f"port {port} is asked for twice: --port-{other} and --port-{name}")
+            raise PortError(f"--port-{other} and --port-{name} both request port {port}")
 
 
 def ensure_free(name: str, port: int) -> None:
-    """Raise PortError unless `port` can be listened on now."""
+    """Raise PortError unless this process can listen on `port` now."""
     if not 0 < port < 65536:
-        raise PortError(f"--port-{name} takes 1 to 65535 (0: any free one), not {port}")
+        raise PortError(f"--port-{name} takes 1 to 65535 (0: any free port), not {port}")
     try:
         _bind(port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise PortError(
-                f"port {port} for {name} is taken{_by_whom(port)}; choose another with "
-                f"--port-{name} PORT, or free ones for everything with --ephemeral-ports"
+                f"port {port} for {name} is taken{_holder(port)}; choose another with "
+                f"--port-{name} PORT, or use free ports for all services with --ephemeral-ports"
             ) from None
         raise PortError(
             f"port {port} for {name} cannot be used: {error.strerror}; choose another with "
@@ -88,11 +90,11 @@ def ensure_free(name: str, port: int) -> None:
 
 
 def free_port(*, avoid: Iterable[int] = ()) -> int:
-    """A free loopback port outside the range that the kernel gives to outgoing connections.
+    """Return a free loopback port outside the kernel's range for outgoing connections.
 
-    A port from that range may be taken by any connection between this call and the child's bind,
-    and again whenever the child restarts. For the same reason no other process of this user is
-    given the port by this function, for as long as this process lives.
+    A connection could take a port of that range between this call and the child's bind, and again
+    whenever the child restarts. For the same reason the port stays reserved until this process
+    ends: no other process of this user gets the port from this function.
     """
     low, high = _quiet_range()
     taken = set(avoid)
@@ -119,8 +121,8 @@ def _bind(port: int) -> None:
         probe.bind((LOOPBACK, port))
 
 
-def _by_whom(port: int) -> str:
-    """The holder of `port`, as far as this user may see it: " by process 12 (name)"."""
+def _holder(port: int) -> str:
+    """Return the holder of `port` as " by process 12 (name)"; "" if this user cannot see it."""
     with contextlib.suppress(psutil.Error, OSError):
         for connection in psutil.net_connections("tcp"):
             listening = connection.status == psutil.CONN_LISTEN

@@ -1,4 +1,4 @@
-"""Processes that end with their parent, and that are never mistaken for another one."""
+"""Processes that end with their parent, and identities that survive the reuse of process ids."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from typing import Any, Self
 import psutil
 
 _PR_SET_PDEATHSIG = 1
-# Loaded before any fork: a forked child must not start importing.
+# Loaded before any fork, because a forked child must not import modules.
 _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True)
 class ProcessIdentity:
-    """A process id with its start time: the id alone may long belong to somebody else."""
+    """A process id with its start time, because the id alone may belong to a later process."""
 
     pid: int
     created: float
 
     @classmethod
     def of(cls, pid: int) -> Self:
-        """The identity of a running process.
+        """Return the identity of a running process.
 
         Raises:
-            ProcessLookupError: there is none.
+            ProcessLookupError: no process has this id.
         """
         try:
             return cls(pid, psutil.Process(pid).create_time())
@@ -40,7 +40,7 @@ class ProcessIdentity:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any] | None) -> Self | None:
-        """Read {"pid", "created"}; None for anything else, such as a service that is not up."""
+        """Parse {"pid", "created"}; None for anything else, such as a service that is not up."""
         if not isinstance(record, Mapping):
             return None
         pid, created = record.get("pid"), record.get("created")
@@ -49,27 +49,27 @@ class ProcessIdentity:
         return None
 
     def alive(self) -> bool:
-        """True while this very process runs; a zombie is dead."""
+        """Return whether exactly this process runs; a zombie counts as dead."""
         try:
             process = psutil.Process(self.pid)
-            # Two clocks read the same start time, hence the tolerance; ids are not reused in it.
+            # Two clocks give slightly different start times; no id is reused within the tolerance.
             same = abs(process.create_time() - self.created) < 0.5
             return same and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
     def send(self, number: signal.Signals) -> None:
-        """Signal this process, if it still is this process."""
+        """Send a signal to this process; do nothing if the id belongs to another process."""
         if self.alive():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
 
 def end_with_parent() -> Callable[[], None] | None:
-    """A `preexec_fn` that has the kernel kill the child when this process dies (Linux).
+    """Return a `preexec_fn` that has the kernel kill the child when this process ends (Linux).
 
-    The kernel watches the *thread* that forked: call this and start the child from the main
-    thread. Elsewhere than on Linux there is no such promise, and `down` cleans up from the record.
+    The kernel watches the *thread* that forked, so call this function and start the child in the
+    main thread. Other systems return None, and `down` ends the recorded children.
     """
     if _LIBC is None:
         return None
@@ -77,14 +77,14 @@ def end_with_parent() -> Callable[[], None] | None:
 
     def prepare() -> None:
         libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:  # it died between the fork and the line above
+        if os.getppid() != parent:  # the parent ended between the fork and the line above
             os._exit(1)
 
     return prepare
 
 
 async def wait_gone(identities: Iterable[ProcessIdentity], timeout: float) -> bool:
-    """Wait until none of them runs; False when some still do after `timeout` seconds."""
+    """Wait until no process runs; return False when one still runs after `timeout` seconds."""
     waiting = list(identities)
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(timeout):
@@ -94,7 +94,7 @@ async def wait_gone(identities: Iterable[ProcessIdentity], timeout: float) -> bo
 
 
 async def end_all(identities: Iterable[ProcessIdentity], grace_seconds: float) -> None:
-    """TERM to all, wait, KILL to those that remain, wait."""
+    """Send SIGTERM to all processes, wait, send SIGKILL to the remaining ones, and wait."""
     waiting = list(identities)
     for identity in waiting:
         identity.send(signal.SIGTERM)

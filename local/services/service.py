@@ -1,4 +1,4 @@
-"""What a child process is, before it runs."""
+"""The description of a child process."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from local.services.health import Probe
 
 @dataclass(frozen=True)
 class Service:
-    """One child process.
+    """The description of one child process.
 
     Attributes:
-        name: shown by `status`, and the name of its log.
-        command: program and arguments; never a secret, because every user can list them.
+        name: the name in `status` and of the log file.
+        command: program and arguments, without secrets, because every user can list them.
         ports: port by its name in `DEFAULT_PORTS`.
-        probes: healthy when all of them are answered.
-        environment: added to the inherited one; secrets travel here.
-        after: names of services that must be healthy before this one starts.
-        foreground: whether it shares this process's environment, folder and output; else it runs
-            in the repository, without the app's settings, and writes a log.
-        ready_file: the file that the process with this id writes once it is ready; None without
-            such a file.
-        fatal_exit_code: the exit code of a first start that another start would repeat; None: no
-            first start is tried again, however it ended.
+        probes: the service is healthy when all probes are answered.
+        environment: variables added to the inherited environment; secrets are passed here.
+        after: names of the services that must be healthy before this service starts.
+        foreground: whether the service shares this process's environment, folder and output. Other
+            services run in the repository, without the app's settings, and write a log.
+        ready_file: returns the file that the process with a given id writes when it is ready; None
+            without such a file.
+        fatal_exit_code: a first start that ends with this exit code is not retried, because the
+            next start would fail the same way; None: a failed first start is never retried.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Starts the services together, brings crashed ones back, and ends them together."""
+"""The supervisor of the services: parallel start, restart after a crash, parallel end."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ ServiceState = Literal["starting", "running", "restarting", "failed", "stopped"]
 
 
 class StartError(Exception):
-    """A service did not come up; the message has its name, the reason and the end of its log."""
+    """A service did not start; the message has its name, the reason and the end of its log."""
 
 
 @dataclass
-class _Kept:
+class _Managed:
     """A service with its current process."""
 
     service: Service
@@ -52,17 +52,17 @@ class _Kept:
 
 
 class Supervisor:
-    """Owner of the children. Use from the main thread: their death signal hangs on it.
+    """Owner of the child processes; use it in the main thread, see `end_with_parent`.
 
-    After `stop` the services can be started again; their restart budgets continue.
+    After `stop` the services can be started again with the rest of their restart budgets.
 
     Args:
-        services: what to run; their `after` may name any other of them.
-        logs: directory of the logs, one for each service that is not a foreground one.
-        record: called with `as_dict` of every service whenever a process or a state changes.
+        services: the services to run; their `after` may name any other of these services.
+        logs: the directory for one log of each service that is not a foreground service.
+        record: called with the record of every service whenever a process or a state changes.
         on_give_up: called when a service's restart budget is used up.
-        start_seconds: how long a service may take until it is healthy; None: as long as it runs.
-        stop_seconds: how long one may take to end before it is killed.
+        start_seconds: time limit until a service is healthy; None: no limit while it runs.
+        stop_seconds: time limit for the end of a service before it is killed.
     """
 
     def __init__(
@@ -75,116 +75,124 @@ class Supervisor:
         start_seconds: float | None = 30,
         stop_seconds: float = 5,
     ) -> None:
-        self._kept = {service.name: _Kept(service, RestartBudget()) for service in services}
+        self._managed = {service.name: _Managed(service, RestartBudget()) for service in services}
         self._logs = logs
         self._record = record
         self._on_give_up = on_give_up
         self._start_seconds = start_seconds
         self._stop_seconds = stop_seconds
-        self._keepers: list[asyncio.Task[None]] = []
+        self._watchers: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start everything at the same time; return when all is healthy.
+        """Start all services in parallel; return when every service is healthy.
 
         Raises:
-            StartError: one failed. What did start is left to `stop`.
+            StartError: a service failed. Call `stop` to end the services that did start.
         """
         try:
             async with asyncio.TaskGroup() as group:
-                for kept in self._kept.values():
-                    group.create_task(self._bring_up(kept))
+                for managed in self._managed.values():
+                    group.create_task(self._bring_up(managed))
         except* StartError as errors:
             raise errors.exceptions[0] from None
 
     async def stop(self) -> None:
-        """End all children in parallel; nothing of them is left afterwards."""
-        keepers, self._keepers = self._keepers, []
-        for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
-        await asyncio.gather(*(self._end(kept) for kept in self._kept.values()))
+        """End all children in parallel, including the rest of their process groups."""
+        watchers, self._watchers = self._watchers, []
+        for watcher in watchers:
+            watcher.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
+        await asyncio.gather(*(self._end(managed) for managed in self._managed.values()))
 
-    async def _bring_up(self, kept: _Kept) -> None:
-        for name in kept.service.after:
-            await self._kept[name].healthy.wait()
-        kept.state = "starting"
-        problem = await self._start(kept)
-        if problem and self._is_fatal(kept):
-            raise StartError(f"{kept.service.name} {problem}{self._log_tail(kept.service)}")
-        self._keepers.append(
-            asyncio.create_task(self._keep(kept, problem), name=f"keep {kept.service.name}")
+    async def _bring_up(self, managed: _Managed) -> None:
+        for name in managed.service.after:
+            await self._managed[name].healthy.wait()
+        managed.state = "starting"
+        problem = await self._start(managed)
+        if problem and self._is_fatal(managed):
+            raise StartError(f"{managed.service.name} {problem}{self._log_tail(managed.service)}")
+        self._watchers.append(
+            asyncio.create_task(self._watch(managed, problem), name=f"watch {managed.service.name}")
         )
 
     @staticmethod
-    def _is_fatal(kept: _Kept) -> bool:
-        """Return whether a start that failed is not tried again."""
-        fatal = kept.service.fatal_exit_code
-        return fatal is None or (kept.exit_code == fatal and not kept.healthy.is_set())
+    def _is_fatal(managed: _Managed) -> bool:
+        """Return whether a failed start is not retried."""
+        fatal = managed.service.fatal_exit_code
+        return fatal is None or (managed.exit_code == fatal and not managed.healthy.is_set())
 
-    async def _start(self, kept: _Kept) -> str | None:
-        """Start its process and wait for health; None, or what went wrong."""
-        kept.exit_code = None
+    async def _start(self, managed: _Managed) -> str | None:
+        """Start the process and wait until it is healthy; return None or the problem as text."""
+        managed.exit_code = None
         try:
-            kept.child = await Child.start(kept.service, self._log_of(kept.service))
+            managed.child = await Child.start(managed.service, self._log_of(managed.service))
         except EndedAtOnceError as error:
-            kept.exit_code = error.code
+            managed.exit_code = error.code
             return str(error)
         except OSError as error:
-            return f"cannot be started: {error}"
-        kept.started_at = time.time()
+            return f"could not be started: {error}"
+        managed.started_at = time.time()
         self._changed()
-        if problem := await kept.child.wait_healthy(self._start_seconds):
-            kept.exit_code = kept.child.exit_code
+        if problem := await managed.child.wait_healthy(self._start_seconds):
+            managed.exit_code = managed.child.exit_code
             return problem
-        kept.state, kept.problem = "running", None
-        kept.healthy.set()
+        managed.state, managed.problem = "running", None
+        managed.healthy.set()
         self._changed()
         return None
 
-    async def _keep(self, kept: _Kept, problem: str | None) -> None:
-        """Bring a service back that crashed, or whose start had this problem, within its budget."""
-        name = kept.service.name
+    async def _watch(self, managed: _Managed, problem: str | None) -> None:
+        """Restart a service after each crash or failed start, within its restart budget."""
+        name = managed.service.name
         while True:
-            if problem is None and kept.child is not None:
-                problem = f"ended with {describe_exit(await kept.child.wait())}"
+            if problem is None and managed.child is not None:
+                problem = f"ended with {describe_exit(await managed.child.wait())}"
             while problem:
-                await self._end(kept)
-                kept.started_at = None
-                kept.state, kept.problem = "restarting", problem
+                await self._end(managed)
+                managed.started_at = None
+                managed.state, managed.problem = "restarting", problem
                 self._changed()
-                delay = kept.budget.next_delay()
+                delay = managed.budget.next_delay()
                 if delay is None:
-                    self._give_up(kept, problem)
+                    self._give_up(managed, problem)
                     return
                 _log.warning(
-                    "%s: %s; restart %d in %.1f s", name, problem, kept.budget.total, delay
+                    "%s: %s; restart %d follows in %.1f s",
+                    name,
+                    problem,
+                    managed.budget.total,
+                    delay,
                 )
                 await asyncio.sleep(delay)
-                problem = await self._start(kept)
-            _log.warning("%s is back", name)
+                problem = await self._start(managed)
+            _log.warning("%s is healthy again", name)
 
-    def _give_up(self, kept: _Kept, problem: str) -> None:
-        budget = kept.budget
-        kept.state = "failed"
-        kept.problem = (
-            f"gave up after {budget.limit} restarts in {budget.window_seconds:g} s, last: {problem}"
+    def _give_up(self, managed: _Managed, problem: str) -> None:
+        budget = managed.budget
+        managed.state = "failed"
+        managed.problem = (
+            f"gave up after {budget.limit} restarts in {budget.window_seconds:g} s; last: {problem}"
         )
-        where = "" if kept.service.foreground else f"; see {self._log_of(kept.service)}"
-        _log.error("%s: %s%s", kept.service.name, kept.problem, where)
+        where = "" if managed.service.foreground else f"; see {self._log_of(managed.service)}"
+        _log.error("%s: %s%s", managed.service.name, managed.problem, where)
         self._changed()
         self._on_give_up()
 
-    async def _end(self, kept: _Kept) -> None:
-        if kept.child is not None and not await kept.child.stop(self._stop_seconds):
-            _log.warning("%s did not stop in time and was killed", kept.service.name)
-        kept.child, kept.state = None, "stopped"
+    async def _end(self, managed: _Managed) -> None:
+        if managed.child is not None and not await managed.child.stop(self._stop_seconds):
+            _log.warning(
+                "%s did not stop within %g s and was killed",
+                managed.service.name,
+                self._stop_seconds,
+            )
+        managed.child, managed.state = None, "stopped"
 
     def _changed(self) -> None:
         try:
-            self._record([kept.as_dict() for kept in self._kept.values()])
+            self._record([managed.as_dict() for managed in self._managed.values()])
         except OSError as error:
-            # A full disk; a service that has crashed is to come back all the same.
-            _log.error("the record is out of date: %s", error)
+            # On a full disk a crashed service must still be restarted.
+            _log.error("could not write the record of the services; it is out of date: %s", error)
 
     def _log_of(self, service: Service) -> Path:
         return self._logs / f"{service.name}.log"

@@ -39,7 +39,7 @@ _ENVIRONMENT = ("EVENT_GRID_TOPIC_KEY", "CONSOLE_URL", "CONSOLE_TOKEN")
 
 @dataclass(frozen=True)
 class CloudSettings:
-    """What the process needs to know."""
+    """The settings of the cloud process."""
 
     port: int
     directory: StateDirectory
@@ -52,13 +52,13 @@ class CloudSettings:
 
     @property
     def url(self) -> str:
-        """Where this process is reached."""
+        """The base URL of this process."""
         return f"http://{LOOPBACK}:{self.port}"
 
 
 def build_app(settings: CloudSettings) -> Starlette:
-    """Compose the application; it works between its lifespan's start and end."""
-    # A proxy of the environment must not see loopback calls.
+    """Compose the application; deliveries and runs are active during its lifespan."""
+    # Loopback calls must not go through a proxy that the environment names.
     client = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, trust_env=False)
     topic = Topic(
         TOPIC,
@@ -83,7 +83,7 @@ def build_app(settings: CloudSettings) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        # Its endpoint is this process, which does not listen yet and needs no asking.
+        # The endpoint is this process: it does not listen yet and needs no validation request.
         await topic.subscribe(subscription, validated=True)
         topic.resume()
         workflow.resume()
@@ -126,7 +126,7 @@ def main() -> None:
 def _settings() -> CloudSettings:
     parser = argparse.ArgumentParser(
         prog="python -m local.stack.cloud",
-        description=f"{__doc__} Takes {', '.join(_ENVIRONMENT)} from the environment.",
+        description=f"{__doc__} Reads {', '.join(_ENVIRONMENT)} from the environment.",
     )
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--state-dir", type=Path, required=True)
@@ -135,7 +135,7 @@ def _settings() -> CloudSettings:
     parser.add_argument("--stop-seconds", type=float, default=0.0)
     args = parser.parse_args()
     if missing := [name for name in _ENVIRONMENT if not os.environ.get(name)]:
-        parser.error(f"the environment lacks {', '.join(missing)}")
+        parser.error(f"these environment variables are not set: {', '.join(missing)}")
     return CloudSettings(
         port=args.port,
         directory=StateDirectory(args.state_dir.absolute()),

@@ -1,4 +1,4 @@
-"""The composition root of the stack: options to services, endpoints and settings."""
+"""The composition root of the stack: services, endpoints and settings from the options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from local.state_directory import StateDirectory
 
 @dataclass(frozen=True)
 class StackOptions:
-    """What `up` was asked for."""
+    """The options of `up`."""
 
     directory: StateDirectory
     settings_file: Path
@@ -35,7 +35,7 @@ class StackOptions:
 
 @dataclass(frozen=True)
 class Secrets:
-    """Made anew for every `up`."""
+    """Keys and tokens, generated for every `up`."""
 
     topic_key: str = field(repr=False)
     console_token: str = field(repr=False)
@@ -43,7 +43,7 @@ class Secrets:
 
     @classmethod
     def generate(cls) -> Secrets:
-        """Unguessable ones; keys in base64 as on Azure."""
+        """Return random secrets; keys are in base64, as on Azure."""
         return cls(
             topic_key=_key(),
             console_token=secrets.token_urlsafe(24),
@@ -53,7 +53,7 @@ class Secrets:
 
 @dataclass(frozen=True)
 class Stack:
-    """Everything that runs, and how to reach it."""
+    """The services of the stack, their endpoints and the app's settings (`values`)."""
 
     services: tuple[Service, ...]
     endpoints: dict[str, Any] = field(repr=False)
@@ -61,7 +61,7 @@ class Stack:
 
 
 def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
-    """Choose ports, lay out directories, describe the children. Nothing is started.
+    """Choose ports, create directories and describe the services without starting them.
 
     Raises:
         PortError: a port is taken.

@@ -1,4 +1,4 @@
-"""`python -m local status`: asks the recorded services how they are."""
+"""`python -m local status`: probes the recorded services."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from local.state_directory import StateDirectory
 
 
 async def read_status(directory: StateDirectory, *, partitions: bool = True) -> dict[str, Any]:
-    """The stack now: {"up", "supervisor_pid", "services", "hosts": [pid, ...], "partitions", ...}.
+    """Return {"up", "supervisor_pid", "services", "hosts": [pid, ...], "partitions", "problems"}.
 
     "up" is true when the supervisor runs and every service is healthy. A service is {"name",
     "health": "healthy"|"starting"|"restarting"|"not answering"|"failed"|"dead", "pid", "ports",
     "uptime_seconds", "restarts", "problem"}. "partitions" and "problems" are those of
-    `local.partitions.read_partitions`, which asks storage and the hub; both are empty if
+    `local.partitions.read_partitions`, which queries storage and the hub; both are empty if
     `partitions` is false.
     """
     supervisor, records = directory.recorded()

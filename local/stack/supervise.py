@@ -1,4 +1,4 @@
-"""The supervisor process: brings the stack up, keeps it up, takes it down."""
+"""The supervisor process: starts the stack, restarts crashed services, stops the stack."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the start: up, already up (by another supervisor), or an error."""
+    """The result of a start: up, already up (by another supervisor), or an error."""
 
     error: str | None = None
     already_up: bool = False
@@ -32,20 +32,20 @@ class Outcome:
 
     @property
     def is_up(self) -> bool:
-        """True when there is a stack to use."""
+        """True if a stack is up."""
         return self.error is None
 
 
 async def supervise(
     options: StackOptions, report: Callable[[Outcome], bool], *, lifeline: bool = False
 ) -> int:
-    """Run the stack until a signal or the end of the lifeline; the exit code.
+    """Run the stack until a signal or the end of the lifeline; return the exit code.
 
     Args:
-        options: what to run, where.
-        report: told once how the start went; False when nobody waits for this stack any more: it
-            is taken down again.
-        lifeline: stop when standard input reaches its end.
+        options: the services to run and their directory.
+        report: called once with the result of the start; returns False when the command that
+            started the stack has ended, and then the stack is stopped.
+        lifeline: stop when standard input is closed.
     """
     directory = options.directory
     try:
@@ -60,7 +60,7 @@ async def supervise(
         report(Outcome(already_up=True))
         return 0
     except (PortError, StartError, FileNotFoundError, LifelineError) as error:
-        _log.error("not started: %s", error)
+        _log.error("the stack did not start: %s", error)
         report(Outcome(error=str(error)))
         return 1
 
@@ -78,14 +78,14 @@ async def _run(options: StackOptions, report: Callable[[Outcome], bool], *, life
         supervisor = Supervisor(stack.services, directory.logs, record)
         try:
             if not await _start_unless(stop, supervisor):
-                report(Outcome(error="stopped before everything was up"))
+                report(Outcome(error="stopped before every service was healthy"))
                 return 1
             if not report(Outcome(note=_write_files(options, stack))):
-                _log.warning("nobody waits for this stack any more: stopping")
+                _log.warning("the command that started this stack has ended; stopping the stack")
                 return 1
-            _log.info("everything is up")
+            _log.info("every service is healthy; the stack is up")
             await stop.wait()
-            _log.info("stopping")
+            _log.info("stopping the stack")
         finally:
             directory.endpoints_file.unlink(missing_ok=True)
             await supervisor.stop()
@@ -93,10 +93,11 @@ async def _run(options: StackOptions, report: Callable[[Outcome], bool], *, life
 
 
 async def end_leftovers(directory: StateDirectory) -> list[str]:
-    """End children that outlived their supervisor; the names of those that did.
+    """End the children that outlived their supervisor and return their names.
 
-    The kernel sees to it on Linux; elsewhere, and should a child have shaken off its death
-    signal, the record does. Call with the directory locked or its supervisor dead.
+    On Linux the kernel ends the children. On other systems, or when a child has cleared its death
+    signal, this function finds the children in the record. Call it while the directory is locked
+    or its supervisor is dead.
     """
     _, services = directory.recorded()
     found = [(record, ProcessIdentity.from_record(record)) for record in services]
@@ -107,7 +108,7 @@ async def end_leftovers(directory: StateDirectory) -> list[str]:
 
 
 async def _start_unless(stop: asyncio.Event, supervisor: Supervisor) -> bool:
-    """Start everything; False when `stop` was set first."""
+    """Start every service; return False when `stop` was set first."""
     starting = asyncio.create_task(supervisor.start())
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -122,7 +123,7 @@ async def _start_unless(stop: asyncio.Event, supervisor: Supervisor) -> bool:
 
 
 def _write_files(options: StackOptions, stack: Stack) -> str | None:
-    """Write settings, then endpoints: who sees endpoints.json finds a stack that is ready."""
+    """Write the settings, then endpoints.json, whose presence means that the stack is ready."""
     backup = write_settings_file(options.settings_file, stack.values)
     write_json(options.directory.endpoints_file, stack.endpoints)
-    return f"kept your own {options.settings_file.name} as {backup}" if backup else None
+    return f"Renamed your own {options.settings_file.name} to {backup}." if backup else None

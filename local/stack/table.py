@@ -1,4 +1,4 @@
-"""What `up` and `status` print."""
+"""The tables that `up` and `status` print."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.table import Table
 
 
 def print_endpoints(console: Console, endpoints: Mapping[str, Any]) -> None:
-    """The table of endpoints. Keys are left out, except the token that a browser needs."""
+    """Print the endpoints without keys, except the console token, which a browser needs."""
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -38,7 +38,7 @@ def print_endpoints(console: Console, endpoints: Mapping[str, Any]) -> None:
 
 
 def print_services(console: Console, services: list[dict[str, Any]]) -> None:
-    """The table of services, as `local.stack.status.read_status` returns them."""
+    """Print the services that `local.stack.status.read_status` returns."""
     table = Table(box=None, pad_edge=False)
     for column in ("Service", "Health", "PID", "Ports", "Up for", "Restarts", "Remark"):
         table.add_column(column)
@@ -57,7 +57,7 @@ def print_services(console: Console, services: list[dict[str, Any]]) -> None:
 
 
 def print_partitions(console: Console, partitions: list[dict[str, Any]]) -> None:
-    """The table of partition ownership, as `local.partitions.read_partitions` returns it."""
+    """Print the partition ownership that `local.partitions.read_partitions` returns."""
     table = Table(box=None, pad_edge=False)
     for column in ("Event hub", "Consumer group", "Partition", "Owner", "Lease left"):
         table.add_column(column)

@@ -1,4 +1,4 @@
-"""`python -m local up`: in the foreground, or as a supervisor that stays when this ends."""
+"""`python -m local up`: in the foreground, or as a detached supervisor."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _STOP_SECONDS = 15
 
 
 class _TerminatedError(Exception):
-    """SIGTERM or SIGHUP came while waiting."""
+    """SIGTERM or SIGHUP was received while this process waited for the supervisor."""
 
 
 def run_foreground(options: StackOptions, console: Console, *, lifeline: bool) -> int:
-    """Bring the stack up and keep it until Ctrl-C, SIGTERM or the lifeline's end."""
+    """Run the stack until Ctrl-C, SIGTERM or the end of the lifeline."""
 
     def report(outcome: Outcome) -> bool:
         _print_outcome(outcome, options.directory, console)
@@ -38,7 +38,7 @@ def run_foreground(options: StackOptions, console: Console, *, lifeline: bool) -
 
 
 def run_reporting(options: StackOptions, ready_fd: int, *, lifeline: bool) -> int:
-    """The detached supervisor: the outcome goes to the process that waits at `ready_fd`."""
+    """Run the detached supervisor and write its outcome as JSON to `ready_fd`."""
 
     def report(outcome: Outcome) -> bool:
         try:
@@ -55,13 +55,13 @@ def run_reporting(options: StackOptions, ready_fd: int, *, lifeline: bool) -> in
 def run_detached(
     options: StackOptions, arguments: Sequence[str], console: Console, *, lifeline: bool
 ) -> int:
-    """Start the supervisor in a session of its own and wait until all is healthy.
+    """Start the supervisor in a session of its own and wait until every service is healthy.
 
     Args:
-        options: parsed from `arguments`.
-        arguments: those of this command, for the supervisor to read again.
-        console: gets the table, or the error.
-        lifeline: let the supervisor watch this process's standard input.
+        options: the options parsed from `arguments`.
+        arguments: the arguments of this command, which the supervisor parses again.
+        console: the console for the table or the error.
+        lifeline: pass this process's standard input to the supervisor as its lifeline.
     """
     directory = options.directory
     if _other_is_up(directory):
@@ -85,22 +85,24 @@ def run_detached(
             answer = answers.readline()
     except (KeyboardInterrupt, _TerminatedError):
         _stop(supervisor)
-        console.print("Interrupted: nothing is left running.")
+        console.print("Interrupted. The stack was stopped.")
         return 130
     if not answer:
         code = supervisor.wait()
-        outcome = Outcome(error=f"the supervisor ended with {code}; see {directory.supervisor_log}")
+        outcome = Outcome(
+            error=f"the supervisor ended with exit code {code}; see {directory.supervisor_log}"
+        )
     else:
         outcome = Outcome(**json.loads(answer))
         if not outcome.is_up:
             _stop(supervisor)
-    # The supervisor goes on without us; this process is about to end and need not reap it.
+    # The supervisor outlives this process, so this process does not reap the supervisor.
     supervisor.returncode = 0
     return _print_outcome(outcome, directory, console)
 
 
 def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console) -> int:
-    # The supervisor, which is told to somebody else, does without them.
+    # Imported here, because the detached supervisor prints no table.
     from rich.markup import escape  # noqa: PLC0415
 
     from local.stack.table import print_endpoints  # noqa: PLC0415
@@ -110,16 +112,16 @@ def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console
             f"[red]Not started:[/] {escape(outcome.error)}", soft_wrap=True, highlight=False
         )
         return 1
-    # One `up` may have overtaken another between its look at the lock and its attempt to take it.
+    # Another `up` may have taken the lock after this one checked it.
     if outcome.already_up and not _other_is_up(directory):
-        console.print("[red]Not started:[/] another `up` was under way, and did not succeed.")
+        console.print("[red]Not started:[/] another `up` was in progress and failed.")
         return 1
     endpoints = directory.endpoints()
     if endpoints is None:
-        console.print("[red]The stack went down meanwhile.[/]")
+        console.print("[red]The stack was stopped while this command waited.[/]")
         return 1
     if outcome.already_up:
-        console.print("The stack is already up (to change it: `python -m local down` first).")
+        console.print("The stack is already up. To change it, run `python -m local down` first.")
     if outcome.note:
         console.print(escape(outcome.note), soft_wrap=True, highlight=False)
     print_endpoints(console, endpoints)
@@ -127,7 +129,7 @@ def _print_outcome(outcome: Outcome, directory: StateDirectory, console: Console
 
 
 def _other_is_up(directory: StateDirectory, timeout: float = 40) -> bool:
-    """True when a stack is up here; one that is just starting or ending is waited for."""
+    """Return whether a stack is up here; wait while a stack is starting or stopping."""
     deadline = time.monotonic() + timeout
     while directory.is_locked() and time.monotonic() < deadline:
         if directory.endpoints() is not None:

@@ -1,4 +1,4 @@
-"""The cloud process end to end: a real topic client, a real approvals server, real deliveries."""
+"""The cloud process with a real topic client, a real approvals server and real deliveries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SCALES = ("--grid-retry-scale", "0.002", "--workflow-retry-scale", "0.005")
 
 @contextlib.asynccontextmanager
 async def serving(app: Starlette, port: int) -> AsyncIterator[None]:
-    """Serve on a real port, inside this test's loop."""
+    """Serve an app on a real port in the test's loop."""
     server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error", ws="none"))
     task = asyncio.create_task(server.serve())
     try:
@@ -49,7 +49,7 @@ async def serving(app: Starlette, port: int) -> AsyncIterator[None]:
 
 @dataclass
 class Approvals:
-    """The console's part: takes requests for approval, and remembers them."""
+    """A fake console that accepts and records requests for approval."""
 
     refusals: int = 0
     answer: str = "waiting"
@@ -149,7 +149,7 @@ def opened(generation: int = 1) -> CloudEvent[dict[str, Any]]:
 
 
 async def test_from_the_alert_to_the_restart(running_cloud: Cloud) -> None:
-    """The console is down at first and refuses after that: the workflow asks until it is taken."""
+    """The console is down and then returns 503; the workflow retries until it accepts."""
     cloud, approvals = running_cloud, Approvals(refusals=2)
     alert = opened()
     await cloud.publish(alert, alert)
@@ -213,7 +213,7 @@ async def test_a_stock_publisher_with_a_wrong_key_is_refused(running_cloud: Clou
         await running_cloud.publish(opened(), key="wrong")
 
 
-async def test_a_stock_publisher_in_event_grids_own_schema_is_taken(running_cloud: Cloud) -> None:
+async def test_a_stock_publisher_may_use_event_grids_own_schema(running_cloud: Cloud) -> None:
     event = EventGridEvent("subject", "kind", {"n": 1}, "1.0")
     credential = AzureKeyCredential(KEY)
     endpoint = f"{running_cloud.topic}/api/events"
@@ -262,7 +262,7 @@ async def test_a_webhook_is_validated_retried_and_reported(running_cloud: Cloud)
 
 
 @pytest.mark.long
-async def test_a_delivery_that_is_pending_outlives_the_process(cloud: Cloud) -> None:
+async def test_a_pending_delivery_survives_a_restart(cloud: Cloud) -> None:
     received: list[Any] = []
     status = 503
 

@@ -1,4 +1,4 @@
-"""A service that crashes comes back, a few times."""
+"""Restarts of a crashed service, up to the limit."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.support.processes import run_local, wait_for
 
 
 @pytest.mark.long
-def test_a_crashed_service_comes_back_with_its_data_five_times(state_directory: Path) -> None:
-    """The sixth crash within a minute is its end, and reported; the others run on."""
+def test_a_crashed_service_is_restarted_with_its_data_five_times(state_directory: Path) -> None:
+    """After the sixth crash within a minute the service is failed; the others keep running."""
     endpoints = up(state_directory, "--no-console")
     with redis.Redis.from_url(endpoints["redis_url"]) as client:
         client.set("key", "value")
     pid = service(state_directory, "redis")["pid"]
     for restarts in range(1, 6):
         os.kill(pid, signal.SIGKILL)
-        # Not by `status`, which takes its time: the minute is not to be over before the last crash.
+        # Read the record, because `status` is slow and all crashes must fall into one minute.
         pid = wait_for(
             lambda: _recorded(state_directory, restarts, "running"),  # noqa: B023
             f"restart {restarts}",
@@ -45,7 +45,7 @@ def test_a_crashed_service_comes_back_with_its_data_five_times(state_directory: 
 
 
 def _recorded(directory: Path, restarts: int, state: str) -> dict[str, Any] | None:
-    """What the supervisor wrote of Redis once that is so."""
+    """Return the record of Redis if it has this state and restart count, else None."""
     record: dict[str, Any] = json.loads((directory / "services.json").read_text())
     entry: dict[str, Any] = next(e for e in record["services"] if e["name"] == "redis")
     return entry if (entry["restarts"], entry["state"]) == (restarts, state) else None

@@ -1,4 +1,4 @@
-"""The end of a stack, however it comes: nothing is left behind."""
+"""The end of a stack by any means, which leaves no process behind."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
     assert wait_until_gone(processes, timeout=0) == []
     assert not (state_directory / "endpoints.json").exists()
     again = run_local("down", "--state-dir", state_directory)
-    assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
-    # The helper of other tests, which is to leave nothing either.
+    assert (again.returncode, again.stdout) == (0, "The stack is not running.\n")
+    # The helper of other tests must also leave no process behind.
     with running_stack(state_directory, "--no-console") as second:
         processes = children_of(second["supervisor_pid"])
         assert second["event_grid_topic_key"] != first["event_grid_topic_key"]
@@ -38,7 +38,7 @@ def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
 
 @pytest.mark.long
 def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
-    """And `up` works again, this time until its lifeline ends."""
+    """Afterwards `up` works again, here until its lifeline ends."""
     endpoints = up(state_directory, "--no-console")
     children = children_of(endpoints["supervisor_pid"])
     assert len(children) == len(SERVICES - {"console"})
@@ -73,32 +73,35 @@ def _end_lifeline(state_directory: Path, process: subprocess.Popen[str]) -> None
     assert wait_until_gone(processes) == []
 
 
-def test_a_lifeline_that_is_no_pipe_is_refused(state_directory: Path) -> None:
+def test_a_lifeline_must_be_a_pipe(state_directory: Path) -> None:
     result = run_local("up", "--lifeline", "--ephemeral-ports", "--state-dir", state_directory)
     assert result.returncode == 1
     assert "needs a pipe" in result.stdout
 
 
-def test_down_ends_what_a_dead_supervisor_has_left(state_directory: Path) -> None:
-    """Where the kernel does not do it, the record does."""
+def test_down_ends_the_children_of_a_dead_supervisor(state_directory: Path) -> None:
+    """If the kernel did not end the children, `down` finds them in the record."""
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         created = psutil.Process(child.pid).create_time()
         write_record(state_directory, child.pid, created)
         result = run_local("down", "--state-dir", state_directory)
-        assert "ended what it had left: redis" in result.stdout
+        assert "ended its remaining services: redis" in result.stdout
         assert child.wait(60) == -signal.SIGTERM
 
 
-def test_down_spares_a_stranger_with_a_recorded_pid(state_directory: Path) -> None:
+def test_down_spares_another_process_with_a_recorded_pid(state_directory: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         write_record(state_directory, child.pid, psutil.Process(child.pid).create_time() - 60)
-        assert run_local("down", "--state-dir", state_directory).stdout == "Nothing is up.\n"
+        assert (
+            run_local("down", "--state-dir", state_directory).stdout
+            == "The stack is not running.\n"
+        )
         assert child.poll() is None
         child.kill()
 
 
 def write_record(state_directory: Path, pid: int, created: float) -> None:
-    """What a supervisor that is gone would have left."""
+    """Write the record of a dead supervisor with one child."""
     state_directory.mkdir(parents=True)
     child = {"name": "redis", "pid": pid, "created": created}
     record = {"supervisor": {"pid": 2**22 + 1, "created": 1.0}, "services": [child]}

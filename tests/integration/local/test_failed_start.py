@@ -1,4 +1,4 @@
-"""A start that fails, or is given up, names its reason and leaves nothing."""
+"""A failed or interrupted start, which names its reason and leaves no process."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def test_a_taken_port_is_named_and_nothing_is_left(state_directory: Path) -> Non
     assert status(state_directory)["services"] == []
 
 
-def test_a_service_that_does_not_come_up_is_shown_with_its_log(
+def test_a_service_that_does_not_start_is_shown_with_its_log(
     state_directory: Path, tmp_path: Path
 ) -> None:
-    """Nothing of the others stays behind."""
+    """The other services are stopped."""
     broken = tmp_path / "bin"
     broken.mkdir()
     server = broken / "redis-server"
@@ -67,10 +67,10 @@ def test_down_ends_a_stack_that_is_still_starting(state_directory: Path, tmp_pat
         assert wait_until_gone(processes, timeout=0) == []
         output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "stopped before everything was up" in output
+    assert "stopped before every service was healthy" in output
 
 
-def test_a_state_directory_that_cannot_be_made_is_named() -> None:
+def test_a_state_directory_that_cannot_be_created_is_named() -> None:
     result = run_local("up", "--ephemeral-ports", "--state-dir", "/proc/nowhere")
     assert result.returncode == 1
     assert "/proc/nowhere" in result.stderr
@@ -90,8 +90,8 @@ def test_an_interrupted_up_leaves_nothing(
     assert not (state_directory / "endpoints.json").exists()
 
 
-def test_a_killed_up_takes_its_supervisor_along(state_directory: Path, tmp_path: Path) -> None:
-    """Once everything is up: then it finds that nobody waits for that any more."""
+def test_the_supervisor_of_a_killed_up_stops(state_directory: Path, tmp_path: Path) -> None:
+    """The supervisor detects the killed command when every service is healthy."""
     redis = HeldRedis(tmp_path)
     with starting(state_directory, "--no-console", redis=redis) as process:
         processes = recorded(state_directory)

@@ -1,4 +1,4 @@
-"""The shared fixtures serve their stock clients."""
+"""The shared fixtures, used by stock clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts meet: a circuit opens, the app is stopped, an operator approves, the app starts."""
+"""All parts together: a circuit opens, the app stops, an operator approves, the app starts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THRESHOLD = 3
 
 @pytest.fixture(scope="module")
 def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A stack whose circuit opens at the third failure: endpoints, and the app's "settings"."""
+    """Yield a stack whose circuit opens at the third failure: endpoints and "settings"."""
     directory = tmp_path_factory.mktemp("opening")
     with running_stack(directory, "--set", f"BREAKER_FAILURE_THRESHOLD={THRESHOLD}") as endpoints:
         settings = json.loads(Path(endpoints["settings_file"]).read_text())
@@ -29,7 +29,7 @@ def small_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, 
 
 
 async def fail(breaker: CircuitBreaker, word: str) -> int:
-    """Fail until the circuit opens; its generation."""
+    """Record failures until the circuit opens, and return its generation."""
     permit = await breaker.try_acquire()
     for number in range(THRESHOLD):
         circuit = await breaker.record_failure(f"{word}-{number}", "refused", permit)
@@ -54,7 +54,7 @@ async def test_from_the_first_failure_to_the_restart(small_stack: dict[str, Any]
 
         generation = await fail(breaker, "first")
         asked: list[str] = []
-        async with asyncio.timeout(60):  # whoever approves before that is not asked for a name
+        async with asyncio.timeout(60):  # an earlier approval would be recorded without a name
             while "Succeeded" not in asked:
                 run = await run_of(generation, "WaitingForApproval")
                 asked = [s["status"] for s in run["steps"] if s["name"] == "request_approval"]
@@ -81,7 +81,7 @@ async def test_from_the_first_failure_to_the_restart(small_stack: dict[str, Any]
             every = events.json()["events"]
             return [event for event in every if event["type"] == "breakwater.circuit.opened"]
 
-        # Published at least once, under one id; each one's delivery is noted after its run began.
+        # Published at least once, under one id; a delivery is recorded after its run began.
         assert {event["id"] for event in await opened()} == {f"breakwater:{generation}:opened"}
         async with asyncio.timeout(60):
             while {d["status"] for e in await opened() for d in e["deliveries"]} != {"delivered"}:

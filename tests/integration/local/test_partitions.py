@@ -1,4 +1,4 @@
-"""`python -m local status`: who owns which partition, on a real stack."""
+"""The partition table of `python -m local status` on a real stack."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_status_shows_owners_leases_checkpoints_and_lag(
     directory = StateDirectory(Path(stack["state_dir"]))
 
     def lines(found: dict[str, Any]) -> list[dict[str, Any]]:
-        # A service that is slow to answer, on a busy machine, is a problem until it is asked again.
+        # On a busy machine a slow service is a problem until the next poll.
         ours = [line for line in found["partitions"] if line["event_hub"] == hub]
         return [] if found["problems"] else ours
 
@@ -99,7 +99,7 @@ def _status(directory: StateDirectory, *arguments: str) -> subprocess.CompletedP
     return run_local("status", *arguments, "--state-dir", directory.path)
 
 
-def test_what_does_not_answer_is_named_and_the_rest_is_shown(
+def test_status_names_the_services_that_do_not_answer(
     stack: dict[str, Any], tmp_path: Path
 ) -> None:
     directory = StateDirectory(tmp_path)
@@ -115,7 +115,7 @@ def test_what_does_not_answer_is_named_and_the_rest_is_shown(
             container.create_container()
         name = f"127.0.0.1/{uuid.uuid4().hex}/$default/ownership/0"
         container.upload_blob(name, b"", metadata={"ownerid": "somebody"})
-    # Storage answers, if not at once on a busy machine; the hub never does.
+    # Storage answers, but may be slow on a busy machine; the hub never answers.
     found = wait_for(
         lambda: (now := read_partitions(directory))["partitions"] and now, "storage's answer"
     )
@@ -128,7 +128,7 @@ def test_what_does_not_answer_is_named_and_the_rest_is_shown(
     found = read_partitions(directory)
     assert found["partitions"] == []
     assert [problem.partition(":")[0] for problem in found["problems"]] == [
-        "storage did not answer, no partitions can be shown"
+        "storage did not answer, partitions cannot be shown"
     ]
-    unasked = run_local("status", "--json", "--services", "--state-dir", directory.path)
-    assert json.loads(unasked.stdout)["problems"] == [], "it was not asked for partitions"
+    without_partitions = run_local("status", "--json", "--services", "--state-dir", directory.path)
+    assert json.loads(without_partitions.stdout)["problems"] == []

@@ -1,4 +1,4 @@
-"""The services' supervisor: what it does when something of its own goes wrong."""
+"""The services' supervisor after an error of its own."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from local.services import Supervisor
 from local.services.service import Service
 
 
-async def test_a_crashed_service_comes_back_though_the_record_cannot_be_written(
+async def test_a_crashed_service_is_restarted_when_the_record_cannot_be_written(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A full disk must not end the one who watches over everything, unnoticed."""
+    """A full disk must not silently end the supervision."""
     full = False
 
     def record(services: list[dict[str, Any]]) -> None:
@@ -29,12 +29,12 @@ async def test_a_crashed_service_comes_back_though_the_record_cannot_be_written(
     await supervisor.start()
     try:
         full = True
-        supervisor._kept["sleeper"].child._process.kill()  # type: ignore[union-attr]
+        supervisor._managed["sleeper"].child._process.kill()  # type: ignore[union-attr]
         async with asyncio.timeout(60):
-            while "is back" not in caplog.text:
+            while "is healthy again" not in caplog.text:
                 await asyncio.sleep(0.02)
     finally:
         full = False
         await supervisor.stop()
     assert "No space left on device" in caplog.text
-    assert supervisor._kept["sleeper"].budget.total == 1
+    assert supervisor._managed["sleeper"].budget.total == 1

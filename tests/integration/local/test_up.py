@@ -1,4 +1,4 @@
-"""`python -m local up`: every endpoint, files, names and arguments."""
+"""`python -m local up`: its endpoints, files, names and arguments."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_files_have_the_agreed_names_and_are_private(stack: dict[str, Any]) 
 
 
 def test_no_secret_is_on_a_command_line(stack: dict[str, Any]) -> None:
-    """Every user of the machine can list those."""
+    """Every user of the machine can list command lines."""
     hub_key = stack["event_hub_connection"].split("SharedAccessKey=")[1].split(";")[0]
     secrets = (stack["event_grid_topic_key"], stack["console_token"], hub_key)
     for child in children_of(stack["supervisor_pid"]):
@@ -81,7 +81,7 @@ def test_no_secret_is_on_a_command_line(stack: dict[str, Any]) -> None:
         assert not any(secret in line for secret in secrets), child.name()
 
 
-def test_the_hub_takes_nothing_without_the_stacks_key(stack: dict[str, Any]) -> None:
+def test_the_hub_rejects_another_key(stack: dict[str, Any]) -> None:
     forged = stack["event_hub_connection"].replace("SharedAccessKey=", "SharedAccessKey=AAAA")
     producer = EventHubProducerClient.from_connection_string(
         forged, eventhub_name=stack["event_hub_name"], retry_total=0
@@ -90,7 +90,7 @@ def test_the_hub_takes_nothing_without_the_stacks_key(stack: dict[str, Any]) -> 
         producer.get_partition_ids()
 
 
-def test_a_second_up_says_so_and_changes_nothing(stack: dict[str, Any]) -> None:
+def test_a_second_up_changes_nothing(stack: dict[str, Any]) -> None:
     again = run_local("up", "--state-dir", stack["state_dir"])
     assert again.returncode == 0
     assert "already up" in again.stdout
@@ -107,9 +107,7 @@ def test_keys_are_not_printed(stack: dict[str, Any]) -> None:
 
 
 def test_two_stacks_live_side_by_side(stack: dict[str, Any], tmp_path: Path) -> None:
-    """The other one is in the default directory, has settings of its own, where `func start` looks
-    for them, and does without a console.
-    """
+    """The second stack is in the default directory, with its own settings and no console."""
     state_directory = tmp_path / ".local"
     changes = ("--partitions", "2", "--set", "BREAKER_FAILURE_THRESHOLD=7", "--no-console")
     try:
@@ -161,7 +159,7 @@ def test_a_file_as_state_directory_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_two_at_once_make_one_stack(state_directory: Path) -> None:
+def test_two_parallel_ups_start_one_stack(state_directory: Path) -> None:
     with starting(state_directory) as one, starting(state_directory) as other:
         tables = [process.communicate(timeout=60)[0] for process in (one, other)]
         assert [one.returncode, other.returncode] == [0, 0], tables
@@ -172,7 +170,7 @@ def test_two_at_once_make_one_stack(state_directory: Path) -> None:
 
 def test_status_shows_every_service(stack: dict[str, Any]) -> None:
     directory = Path(stack["state_dir"])
-    # One that is slow to answer, on a busy machine, is healthy when it is asked again.
+    # On a busy machine a slow service is healthy at a later poll.
     value = wait_for(lambda: (now := status(directory))["up"] and now, "all to answer")
     assert value["supervisor_pid"] == stack["supervisor_pid"]
     assert {entry["name"] for entry in value["services"]} == SERVICES
@@ -185,6 +183,6 @@ def test_status_shows_every_service(stack: dict[str, Any]) -> None:
     assert all(name in printed for name in SERVICES)
 
 
-def test_status_of_nothing(state_directory: Path) -> None:
+def test_status_without_a_stack(state_directory: Path) -> None:
     result = run_local("status", "--state-dir", state_directory)
-    assert (result.returncode, result.stdout) == (3, "Nothing is up.\n")
+    assert (result.returncode, result.stdout) == (3, "The stack is not running.\n")

@@ -1,4 +1,4 @@
-"""The cloud process's HTTP faces: keys, error forms, the management of the site."""
+"""The HTTP endpoints of the cloud process: keys, error forms, management of the site."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_secrets_are_not_in_the_settings_repr(tmp_path: Path) -> None:
         ("POST", "/topics/breakwater/subscriptions"),
     ],
 )
-async def test_nothing_of_a_topic_without_its_key(
+async def test_topic_requests_need_the_topic_key(
     client: httpx.AsyncClient, method: str, path: str, headers: dict[str, str]
 ) -> None:
     response = await client.request(method, path, headers=headers)
@@ -115,7 +115,9 @@ async def test_the_workflow_is_subscribed_to_openings_from_the_start(
     assert "sig" not in response.text
 
 
-async def test_a_subscription_is_refused_by_what_is_wrong(client: httpx.AsyncClient) -> None:
+async def test_an_invalid_subscription_is_rejected_with_the_reason(
+    client: httpx.AsyncClient,
+) -> None:
     path = "/topics/breakwater/subscriptions"
     for content in (b"{", b"{}"):
         response = await client.post(path, content=content, headers=KEY)
@@ -135,11 +137,11 @@ async def test_the_workflows_urls_need_their_secret(client: httpx.AsyncClient) -
 
 
 async def test_a_callback_cannot_be_fetched(client: httpx.AsyncClient) -> None:
-    """Whatever previews links must not approve anything."""
+    """A link preview sends a GET, which must not approve anything."""
     assert (await client.get("/workflows/runs/none/callback?sig=x")).status_code == 405
 
 
-async def test_stop_and_start_are_obeyed_and_remembered(
+async def test_stop_and_start_change_the_site_and_are_recorded(
     client: httpx.AsyncClient, tmp_path: Path
 ) -> None:
     site = SiteState(tmp_path)
@@ -165,7 +167,7 @@ async def test_live_instances_are_counted(client: httpx.AsyncClient, tmp_path: P
     (hosts / "999999999.json").write_text("{}")
     (hosts / "notes.json").write_text("{}")
     (hosts / "1.json").write_text("{}")
-    # A host that was killed, whose id went to another process meanwhile.
+    # The record of a killed host whose process id now belongs to another process.
     os.utime(hosts / "1.json", (0, 0))
     shown = (await client.get(SITE_PATH, params=VERSION)).json()
     assert shown["properties"]["instances"] == 1
@@ -173,7 +175,7 @@ async def test_live_instances_are_counted(client: httpx.AsyncClient, tmp_path: P
     assert [record.stem for record in hosts.iterdir()] == [str(os.getpid())]
 
 
-async def test_management_wants_an_api_version(client: httpx.AsyncClient) -> None:
+async def test_management_requires_an_api_version(client: httpx.AsyncClient) -> None:
     response = await client.post(f"{SITE_PATH}/stop")
     assert error_of(response) == (400, "MissingApiVersionParameter")
     response = await client.get(SITE_PATH, params={"api-version": "latest"})

@@ -1,4 +1,4 @@
-"""The table of partition ownership: from blobs, logs and announcements to lines."""
+"""The table of partition ownership, built from blobs, hubs and announcements."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def at(partition: str, sequence: str, offset: str = "9") -> HostBlob:
 
 
 def hub(*partitions: tuple[int, int]) -> dict[str, Any]:
-    """Of begin and last sequence numbers."""
+    """Return a hub's description; each partition is (begin, last) sequence number."""
     return {
         "name": "Orders",
         "partitions": [
@@ -42,36 +42,36 @@ def test_a_line_has_the_owner_its_lease_the_checkpoint_and_the_lag() -> None:
     assert (line.last_sequence_number, line.lag) == (20, 3)
 
 
-def test_the_lag_is_what_can_still_be_received() -> None:
+def test_lag_counts_only_events_that_can_still_be_received() -> None:
     lines = partition_table(
         [at("1", "4"), at("2", "4"), at("3", "30")],
         [hub((5, 9), (5, 9), (0, 4), (0, 9))],
         HOSTS,
         NOW,
     )
-    no_checkpoint, behind_what_is_kept, at_the_end, beyond_the_end = (line.lag for line in lines)
-    assert (no_checkpoint, behind_what_is_kept, at_the_end) == (5, 5, 0)
-    assert beyond_the_end is None  # the hub was created anew
+    no_checkpoint, before_retained, at_the_end, beyond_the_end = (line.lag for line in lines)
+    assert (no_checkpoint, before_retained, at_the_end) == (5, 5, 0)
+    assert beyond_the_end is None  # the hub was recreated
 
 
-def test_partitions_without_an_owner_are_there_too_in_numerical_order() -> None:
+def test_partitions_without_an_owner_are_listed_in_numerical_order() -> None:
     lines = partition_table([owned("10", "12-ab"), owned("2", "")], [hub(*[(0, -1)] * 11)], {}, NOW)
     assert [line.partition for line in lines] == [str(n) for n in range(11)]
     assert [line.owner for line in lines[:10]] == [None] * 10
     assert {line.lag for line in lines} == {0}
 
 
-def test_a_host_that_has_gone_and_a_strangers_owner_id_are_shown_as_what_they_are() -> None:
+def test_dead_hosts_and_foreign_owner_ids_are_shown() -> None:
     lines = partition_table([owned("0", "99-ab", 30), owned("1", "stranger")], [], HOSTS, NOW)
     assert [line.owner for line in lines] == ["pid 99 (gone)", "stranger"]
-    # The living hosts' lease decides when they take over.
+    # The lease length of the live hosts applies, because they take over.
     assert [line.lease_left_seconds for line in lines] == [-20, 10]
 
 
-def test_what_nobody_tells_is_none() -> None:
+def test_unknown_values_are_none() -> None:
     (line,) = partition_table([owned("0", "12-ab")], [], {}, NOW)
     assert (line.lease_left_seconds, line.lag, line.last_sequence_number) == (None, None, None)
 
 
-def test_other_blobs_are_passed_over() -> None:
+def test_other_blobs_are_ignored() -> None:
     assert partition_table([HostBlob("locks/a", {}, NOW)], [hub((0, 1))], HOSTS, NOW) == []

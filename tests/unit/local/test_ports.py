@@ -1,4 +1,4 @@
-"""Ports are checked before anything starts, and the message says what to do."""
+"""Checks of ports before a start, and error messages with the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def taken() -> Iterator[int]:
         yield holder.getsockname()[1]
 
 
-def test_a_taken_port_is_named_with_its_service_and_the_way_out(taken: int) -> None:
+def test_a_taken_port_is_named_with_its_service_and_the_remedy(taken: int) -> None:
     with pytest.raises(PortError) as error:
         PortChoice({"redis": taken}, ephemeral=True).resolve()
     message = str(error.value)
@@ -31,7 +31,7 @@ def test_a_taken_port_is_named_with_its_service_and_the_way_out(taken: int) -> N
     assert "--ephemeral-ports" in message
 
 
-def test_ephemeral_ports_are_all_different_and_leave_given_ones_alone() -> None:
+def test_ephemeral_ports_are_different_and_keep_given_ports() -> None:
     given = free_port()
     ports = PortChoice({"cloud": given}, ephemeral=True).resolve()
     assert ports["cloud"] == given
@@ -46,12 +46,12 @@ def test_zero_asks_for_any_free_port() -> None:
 
 def test_one_port_for_two_services_is_refused() -> None:
     port = free_port()
-    with pytest.raises(PortError, match=f"port {port} is asked for twice"):
+    with pytest.raises(PortError, match=f"both request port {port}"):
         PortChoice({"redis": port, "cloud": port}, ephemeral=True).resolve()
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(PortError, match="no such port"):
+    with pytest.raises(PortError, match="unknown port names"):
         PortChoice({"mongo": 1}).resolve()
 
 
@@ -62,18 +62,18 @@ def test_a_port_out_of_range_is_refused(port: int) -> None:
 
 
 def test_free_ports_lie_outside_the_range_of_outgoing_connections() -> None:
-    """A connection of anybody could take such a port while its service restarts."""
+    """Any outgoing connection could take such a port while its service restarts."""
     assert not 32768 <= free_port() <= 60999
 
 
-def test_a_port_is_given_out_once() -> None:
-    """Two services of one process must not be told the same, though neither has bound it yet."""
+def test_a_free_port_is_returned_once() -> None:
+    """Two services of one process get different ports, even before they bind."""
     port = free_port()
     assert not reserve(port)
 
 
-def test_other_processes_are_not_given_a_port_before_who_chose_it_has_ended() -> None:
-    """It cannot be bound yet, and may not be bound for a while when its service restarts."""
+def test_a_port_stays_reserved_until_its_process_ends() -> None:
+    """The port is unbound before its service starts and while its service restarts."""
     with multiprocessing.get_context("spawn").Pool(1) as other:
         port = other.apply(free_port)
         assert not reserve(port)
@@ -82,10 +82,10 @@ def test_other_processes_are_not_given_a_port_before_who_chose_it_has_ended() ->
     assert reserve(port)
 
 
-def test_without_the_file_of_reservations_ports_are_chosen_all_the_same(
+def test_ports_are_chosen_without_the_reservation_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A temporary directory may be closed to this user, or hold a stranger's file of that name."""
+    """The temporary directory may be read-only, or another user may own the file."""
 
     def refuse(*_: object) -> int:
         raise PermissionError

@@ -1,4 +1,4 @@
-"""Which Redis the local stack and the tests start."""
+"""The choice of the Redis server for the local stack and the tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from local.services.redis import find_redis_server
 
 
 def test_another_server_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests against other versions; a wrong name must not quietly test the usual one."""
+    """A wrong name raises an error, so that no test silently uses the default server."""
     monkeypatch.setenv("REDIS_SERVER", sys.executable)
     assert find_redis_server() == sys.executable
     monkeypatch.setenv("REDIS_SERVER", "/nowhere/valkey-server")

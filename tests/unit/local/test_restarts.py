@@ -1,4 +1,4 @@
-"""A crashed child comes back, later each time, and not for ever."""
+"""The restart budget of a crashed child: growing delays and a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""local.settings.json: Core Tools' form, private, never half written, never somebody else's."""
+"""local.settings.json: the form, the permissions, atomic writes, the user's own file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_the_file_has_core_tools_form_and_is_private(tmp_path: Path) -> None:
 def test_the_committed_example_has_the_same_names() -> None:
     example = json.loads((REPOSITORY / "local.settings.example.json").read_text())
     assert example["IsEncrypted"] is False
-    assert set(VALUES) <= set(example["Values"]), "the rest are the app's: tests of the README"
+    assert set(VALUES) <= set(example["Values"]), "tests of the README check the app's settings"
     assert all(isinstance(value, str) for value in example["Values"].values())
 
 
@@ -63,12 +63,12 @@ def test_assignments_are_read_with_equals_signs_in_the_value() -> None:
 
 
 @pytest.mark.parametrize("assignment", ["A", "=1", "1A=2", "A B=1"])
-def test_what_is_no_assignment_is_refused_by_name(assignment: str) -> None:
+def test_an_invalid_assignment_is_rejected(assignment: str) -> None:
     with pytest.raises(SettingError, match="NAME=VALUE"):
         parse_settings([assignment])
 
 
-def test_a_failed_write_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+def test_a_failed_write_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file.json"
     write_json(path, {"a": 1})
     with pytest.raises(UnicodeEncodeError):
