@@ -1,1 +1,1 @@
-"""What tests share: processes, rigs, fakes, handlers."""
+"""Shared parts of the tests: processes, rigs, fakes and handlers."""

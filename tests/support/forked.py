@@ -1,8 +1,8 @@
-"""`python -m <module>` for tests, without importing Microsoft's SDKs anew each time.
+"""`python -m <module>` for tests, without importing Microsoft's SDKs each time.
 
-A process that Python's fork server made of itself after importing them is a process like any
-other: its own pid, environment, directory, signals and exit code. It starts in a tenth of the time,
-and half of this suite's computing used to be imports.
+Python's fork server imports the SDKs once and forks each process. The process has its own pid,
+environment, directory, signals and exit code, and starts in a tenth of the time. Without this
+module, imports take half of the suite's computing time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _server.set_forkserver_preload(PRELOADED)
 
 
 class Forked:
-    """A running module; named as `subprocess.Popen` names things."""
+    """A running module, with the method names of `subprocess.Popen`."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Forked:
         environment: Mapping[str, str] | None = None,
         directory: Path = REPOSITORY,
     ) -> None:
-        """Start it; `output` takes what it prints, `errors` its standard error if not the same."""
+        """Start the module; standard error goes to `errors`, or to `output` without `errors`."""
         output.touch(0o600)
         values = dict(os.environ if environment is None else environment)
         self.arguments = (module, *arguments)
@@ -66,14 +66,14 @@ class Forked:
         self.pid = self._process.pid
 
     def poll(self) -> int | None:
-        """Its exit code, if it has ended."""
+        """Return the exit code; None while the process runs."""
         return self._process.exitcode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, once it has ended.
+        """Wait for the end of the process and return its exit code.
 
         Raises:
-            subprocess.TimeoutExpired: it runs on.
+            subprocess.TimeoutExpired: the process still runs after `timeout` seconds.
         """
         self._process.join(timeout)
         code = self._process.exitcode
@@ -82,12 +82,12 @@ class Forked:
         return code
 
     def send_signal(self, number: int) -> None:
-        """Send a signal, unless it has ended."""
+        """Send a signal, unless the process has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End it at once."""
+        """Send SIGKILL."""
         self.send_signal(signal.SIGKILL)
 
 
@@ -98,7 +98,7 @@ def run_module(
     environment: Mapping[str, str] | None = None,
     directory: Path = REPOSITORY,
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python -m module arguments` to its end; what `subprocess.run` returns."""
+    """Run `python -m module arguments` to its end; return the same as `subprocess.run`."""
     with tempfile.TemporaryDirectory() as temporary:
         out, err = Path(temporary, "out"), Path(temporary, "err")
         process = Forked(
@@ -123,7 +123,7 @@ async def run_module_async(
     *arguments: str | Path,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """`run_module`, for a test whose loop goes on meanwhile."""
+    """Run a module like `run_module` without blocking the test's loop."""
     return await asyncio.to_thread(run_module, module, *arguments, environment=environment)
 
 
@@ -134,7 +134,7 @@ def _run(
     environment: dict[str, str],
     directory: Path,
 ) -> None:
-    """In the child: be `python -m <command>`."""
+    """Run `python -m <command>` in the forked child."""
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(directory)

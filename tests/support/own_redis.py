@@ -1,4 +1,4 @@
-"""A Redis of one test's own, which may stop, be killed, and come back."""
+"""A Redis server of one test, which the test may stop, kill and restart."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.patience import HANG_SECONDS
 
 
 class Server:
-    """A Redis of this test's own."""
+    """A Redis server of one test."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()

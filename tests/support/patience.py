@@ -1,9 +1,9 @@
-"""How long tests wait for what must come.
+"""Time limits of tests for results that must come.
 
-These bound a hang and nothing else: on a machine that is busy enough, any answer may take seconds.
+The limits only end a hanging test. On a busy machine any answer may take seconds.
 """
 
 STORE_SECONDS = 30.0
-"""For a store in Redis, where it is not its patience that is tested."""
+"""The time limit of a store in Redis, in tests of something else than that limit."""
 HANG_SECONDS = 60.0
-"""For anything else that must happen."""
+"""The time limit for any other event."""

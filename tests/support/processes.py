@@ -1,4 +1,4 @@
-"""Starting the project's processes for tests, and ending every one of them."""
+"""The project's processes in tests: start, wait, and end every process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.patience import HANG_SECONDS
 
 
 def local_command(*arguments: str | Path) -> list[str]:
-    """`python -m local ...`."""
+    """Return the command line of `python -m local ...`."""
     return [sys.executable, "-m", "local", *map(str, arguments)]
 
 
@@ -40,7 +40,7 @@ def run_local(
 def running_service(
     service: Service, directory: Path, *, timeout: float = HANG_SECONDS
 ) -> Iterator[None]:
-    """A service of the stack alone, without the supervisor; its log is in `directory`."""
+    """Run one service of the stack without the supervisor; its log is in `directory`."""
     log = directory / f"{service.name}.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -68,16 +68,16 @@ def running_service(
 
 
 def _healthy(service: Service) -> bool:
-    """Ask from a loop of its own: the caller may be a test with a running one."""
+    """Probe in a loop of its own, because the caller may have a running loop."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, all_answer(service.probes)).result()
 
 
 @contextlib.contextmanager
 def running_stack(directory: Path, *arguments: str) -> Iterator[dict[str, Any]]:
-    """A whole private stack on free ports; what its endpoints.json says.
+    """Run a private stack on free ports and yield the content of its endpoints.json.
 
-    It hangs on a lifeline: not even a killed test run leaves it behind.
+    The stack has a lifeline, so that even a killed test run leaves no process behind.
     """
     command = local_command("up", "--lifeline", "--ephemeral-ports", "--state-dir", directory)
     read_end, write_end = os.pipe()
@@ -103,12 +103,12 @@ def running_stack(directory: Path, *arguments: str) -> Iterator[dict[str, Any]]:
 
 
 def children_of(pid: int) -> list[psutil.Process]:
-    """The processes that `pid` has started."""
+    """Return the descendants of process `pid`."""
     return psutil.Process(pid).children(recursive=True)
 
 
 def wait_until_gone(processes: Sequence[psutil.Process], timeout: float = 60) -> list[str]:
-    """Wait for the processes to end; those that have not, for the failure's message."""
+    """Wait for the processes to end; return the running ones for the failure's message."""
     deadline = time.monotonic() + timeout
     while (alive := [process for process in processes if _runs(process)]) and (
         time.monotonic() < deadline
@@ -118,7 +118,7 @@ def wait_until_gone(processes: Sequence[psutil.Process], timeout: float = 60) ->
 
 
 def _runs(process: psutil.Process) -> bool:
-    """Whether it has not ended; a zombie has, and may be reaped while it is looked at."""
+    """Return whether the process runs; a zombie does not, and may be reaped during the check."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -126,12 +126,12 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def wait_for(condition: Any, what: str | Callable[[], str], timeout: float = 40) -> Any:
-    """Poll `condition` until it returns something true, which is returned.
+    """Poll `condition` until the result is true, and return the result.
 
     Args:
-        condition: is called until it does.
-        what: is waited for, for the failure's message; called for it, it may show a log's end.
-        timeout: seconds; more than anything here takes, for a machine may be busy.
+        condition: the function to poll.
+        what: the awaited event for the failure's message, or a function that returns this text.
+        timeout: seconds; long, because the machine may be busy.
     """
     deadline, late = time.monotonic() + timeout, False
     while not (value := condition()):
@@ -139,5 +139,5 @@ def wait_for(condition: Any, what: str | Callable[[], str], timeout: float = 40)
             what = what if isinstance(what, str) else what()
             raise AssertionError(f"{what} did not happen within {timeout:g} s")
         time.sleep(0.05)
-        late = time.monotonic() >= deadline  # one that was held up until then looks once more
+        late = time.monotonic() >= deadline  # poll once more after a late poll
     return value

@@ -1,4 +1,4 @@
-"""A small TCP balancer: each connection goes to the next back end that takes it."""
+"""A small TCP balancer that sends each connection to the next back end that accepts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHUNK = 65_536
 
 @asynccontextmanager
 async def round_robin(ports: Sequence[int]) -> AsyncIterator[int]:
-    """Balance over ports of this machine; the balancer's own port."""
+    """Balance over ports of this machine and yield the balancer's own port."""
     turns = count()
     pipes: set[asyncio.Task[None]] = set()
 
@@ -51,7 +51,7 @@ type _End = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _join(one: _End, two: _End) -> None:
-    """Until either side ends; then both are cut, as when a back end dies."""
+    """Copy in both directions until one side ends, then close both, as when a back end dies."""
     ways = [
         asyncio.create_task(_copy(one[0], two[1])),
         asyncio.create_task(_copy(two[0], one[1])),

@@ -1,4 +1,4 @@
-"""A Redis whose machine is gone."""
+"""A server that never answers, like a Redis server whose machine is gone."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from contextlib import asynccontextmanager, suppress
 
 
 class SilentServer:
-    """Takes connections and says nothing.
+    """A server that accepts connections and sends nothing.
 
     Attributes:
-        tries: how many connections it took.
+        tries: the number of accepted connections.
     """
 
     def __init__(self) -> None:
         self.tries = 0
 
-    async def _take(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.tries += 1
         with suppress(ConnectionError):
             await reader.read()
@@ -25,7 +25,7 @@ class SilentServer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[str]:
-        """Its address, as Redis' addresses are written."""
-        async with await asyncio.start_server(self._take, "127.0.0.1", 0) as server:
+        """Run the server and yield its address as a Redis URL."""
+        async with await asyncio.start_server(self._accept, "127.0.0.1", 0) as server:
             host, port = server.sockets[0].getsockname()
             yield f"redis://{host}:{port}/0"

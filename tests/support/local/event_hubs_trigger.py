@@ -1,4 +1,4 @@
-"""A hub of its own with hosts that read it, for tests of the Event Hubs trigger."""
+"""A new hub with hosts that read it, for tests of the Event Hubs trigger."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.local.functions_host import Hosts, Records, host_processes
 
 @dataclass
 class Trigger:
-    """A hub of its own, the app that reads it, and what is to be seen of both from outside."""
+    """A new hub, the hosts that read it, and the records and blobs of both."""
 
     endpoint: EventHubsEndpoint
     storage: str
@@ -30,7 +30,7 @@ class Trigger:
     container: ContainerClient
 
     def set_behaviour(self, behaviour: str) -> None:
-        """Change what the function does."""
+        """Set the behaviour of the function: `return`, `raise` or `hang`."""
         fresh = self.behaviour.with_suffix(".new")
         fresh.write_text(behaviour)
         fresh.replace(self.behaviour)
@@ -44,34 +44,36 @@ class Trigger:
             producer.send_batch(batch)
 
     def producer(self) -> EventHubProducerClient:
-        """Return a client of the hub; its links to partitions, slow to open, serve many sends."""
+        """Return a client of the hub; reuse the client, because its links are slow to open."""
         client: EventHubProducerClient = EventHubProducerClient.from_connection_string(
             self.endpoint.connection_string, eventhub_name=self.hub
         )
         return client
 
     def checkpoint(self, partition: str = "0") -> int | None:
-        """The sequence number in the partition's checkpoint blob."""
+        """Return the sequence number in the partition's checkpoint blob; None without a blob."""
         return self.checkpoints().get(partition)
 
     def checkpoints(self) -> dict[str, int]:
-        """The sequence numbers in the checkpoint blobs, by partition."""
+        """Return the sequence numbers in the checkpoint blobs, by partition."""
         found = self._blobs("checkpoint", "sequencenumber")
         return {partition: int(number) for partition, number in found.items()}
 
     def owners(self) -> dict[str, str]:
-        """Owner ids by partition; empty ones have been given back."""
+        """Return the owner ids by partition; "" for a released partition."""
         return self._blobs("ownership", "ownerid")
 
     @property
     def folder(self) -> str:
-        """Where the hub's blobs are in the container."""
+        """The path of the hub's blobs in the container."""
         namespace = parse_connection_string(self.endpoint.connection_string)
         return f"{namespace.fully_qualified_namespace}/{self.hub}/$default"
 
     def _blobs(self, kind: str, key: str) -> dict[str, str]:
         prefix = f"{self.folder}/{kind}/"
-        with contextlib.suppress(ResourceNotFoundError):  # before the first host has made it
+        with contextlib.suppress(
+            ResourceNotFoundError
+        ):  # before the first host creates the container
             blobs = list(self.container.list_blobs(prefix, include=["metadata"]))
             return {blob.name.removeprefix(prefix): blob.metadata.get(key) or "" for blob in blobs}
         return {}
@@ -81,7 +83,7 @@ class Trigger:
 def event_hubs_trigger(
     endpoint: EventHubsEndpoint, storage: str, directory: Path, *, partitions: int
 ) -> Iterator[Trigger]:
-    """Give a hub, and a starter of hosts that run `tests/apps/events` on it."""
+    """Create a hub, and yield it with a starter of hosts that run `tests/apps/events`."""
     hub = f"hub{uuid.uuid4().hex[:12]}"
     url = f"{endpoint.control_url}/hubs/{hub}"
     created = httpx.put(url, json={"partitionCount": partitions})

@@ -1,4 +1,4 @@
-"""Time that only moves when somebody sleeps, and receivers that run in this process."""
+"""A fake clock that only a sleep advances, and HTTP receivers in this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 
 class FakeTime:
-    """A clock that `sleep` advances at once; `slept` has every wait, in seconds."""
+    """A clock that `sleep` advances without waiting; `slept` lists the sleeps in seconds."""
 
     def __init__(self) -> None:
         self.seconds = 1_800_000_000.0
@@ -38,13 +38,13 @@ Answer = Callable[[Request, bytes], Response]
 
 @dataclass
 class Receiver:
-    """An HTTP server in this process: `answer` decides, `requests` remembers."""
+    """An HTTP server in this process; `answer` builds the responses, `requests` records."""
 
     answer: Answer
     requests: list[tuple[str, str, httpx.Headers, bytes]] = field(default_factory=list)
 
     def client(self) -> httpx.AsyncClient:
-        """A client whose every request ends here, whatever its host."""
+        """Return a client whose requests to any host reach this receiver."""
 
         async def endpoint(request: Request) -> Response:
             body = await request.body()
@@ -58,7 +58,7 @@ class Receiver:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Let the other tasks run until `condition` holds."""
+    """Run the other tasks until `condition` is true."""
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0)

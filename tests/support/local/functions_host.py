@@ -1,4 +1,4 @@
-"""Real host processes for tests, and what they have recorded."""
+"""Real host processes for tests, and the records that their functions write."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ APPS = REPOSITORY / "tests" / "apps"
 
 @dataclass
 class HostProcess:
-    """One `python -m local.functions_host`."""
+    """One process of `python -m local.functions_host`."""
 
     process: Forked
     log: Path
@@ -49,7 +49,7 @@ class HostProcess:
         return self
 
     def terminate(self, timeout: float = 60) -> int:
-        """SIGTERM, and wait for the end; the exit code."""
+        """Send SIGTERM, wait for the end, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
@@ -60,7 +60,7 @@ class HostProcess:
 
 @dataclass
 class Hosts:
-    """Starts host processes in a directory of their own; ends them all."""
+    """The host processes of one test, in a directory of their own."""
 
     directory: Path
     settings: dict[str, str]
@@ -71,7 +71,7 @@ class Hosts:
         return self.directory / "hosts"
 
     def start(self, app: str | Path, *arguments: str, **settings: str) -> HostProcess:
-        """Start without waiting; `settings` are added to the settings file's values."""
+        """Start a host without waiting; `settings` are added to the settings file's values."""
         number = len(self.running)
         file = self.directory / f"settings{number}.json"
         values = {**self.settings, **settings}
@@ -96,7 +96,7 @@ class Hosts:
 
 @contextlib.contextmanager
 def host_processes(directory: Path, settings: dict[str, str]) -> Iterator[Hosts]:
-    """Give a starter of hosts; none outlives the block."""
+    """Yield a starter of hosts; every host ends with the block."""
     hosts = Hosts(directory, settings)
     try:
         yield hosts
@@ -105,14 +105,14 @@ def host_processes(directory: Path, settings: dict[str, str]) -> Iterator[Hosts]
 
 
 def clean_environment() -> dict[str, str]:
-    """This environment without app settings, so that the settings file decides."""
+    """Return this environment without app settings, so that the settings file applies."""
     kept = ("PATH", "HOME", "LANG", "TMPDIR", "VIRTUAL_ENV", "SSL_CERT_FILE")
     return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 @dataclass(frozen=True)
 class Records:
-    """The lines that an app's functions have written."""
+    """The lines that an app's functions write."""
 
     path: Path
 
@@ -136,7 +136,7 @@ class Records:
 
 
 def wait_for_status(url: str, expected: Callable[[dict[str, Any]], bool], what: str) -> Any:
-    """Poll a JSON endpoint until its answer is as expected."""
+    """Poll a JSON endpoint until the answer is as expected."""
 
     def answer() -> Any:
         found = httpx.get(url).json()
@@ -146,7 +146,7 @@ def wait_for_status(url: str, expected: Callable[[dict[str, Any]], bool], what: 
 
 
 def stays(condition: Callable[[], bool], seconds: float) -> bool:
-    """Whether `condition` holds all the time; for what must not happen."""
+    """Return whether `condition` stays true for `seconds`; for events that must not happen."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not condition():

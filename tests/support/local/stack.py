@@ -1,4 +1,4 @@
-"""The stack as its command line gives it, for tests: up, status, and what it has started."""
+"""The stack's command line for tests: up, status and the started processes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SERVICES = {"azurite", "redis", "console", "event-hubs", "cloud"}
 
 
 def up(directory: Path, *arguments: str) -> dict[str, Any]:
-    """`up` in the background on free ports; the endpoints."""
+    """Run `up` in the background on free ports and return the endpoints."""
     result = run_local("up", "--ephemeral-ports", "--state-dir", directory, *arguments)
     assert result.returncode == 0, result.stdout + result.stderr
     endpoints: dict[str, Any] = json.loads((directory / "endpoints.json").read_text())
@@ -40,7 +40,7 @@ def service(directory: Path, name: str) -> dict[str, Any]:
 
 
 def wait_for_health(directory: Path, name: str, health: str) -> dict[str, Any]:
-    """What `status` says of a service once that is its health: a busy one may answer too late."""
+    """Poll until the service has this health, and return its entry in `status`."""
     found: dict[str, Any] = wait_for(
         lambda: (now := service(directory, name))["health"] == health and now, f"{name} {health}"
     )
@@ -48,7 +48,7 @@ def wait_for_health(directory: Path, name: str, health: str) -> dict[str, Any]:
 
 
 class HeldRedis:
-    """A Redis server that waits to be released: until then no start comes to its end."""
+    """A Redis server that starts only after `release`, so that a start of the stack waits."""
 
     def __init__(self, directory: Path) -> None:
         self.server = directory / "held-redis"
@@ -60,7 +60,7 @@ class HeldRedis:
         self.server.chmod(0o700)
 
     def release(self) -> None:
-        """Let it go on, once it waits."""
+        """Let the waiting server start."""
         self._gate.write_text("\n")
 
 
@@ -68,9 +68,9 @@ class HeldRedis:
 def starting(
     directory: Path, *arguments: str, redis: HeldRedis | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """An `up` whose children have been started but need not be healthy yet.
+    """Run an `up` whose children may not be healthy yet.
 
-    With a `redis` that is not released they will not be: whatever a test does meets a start.
+    Until `redis` is released, the start does not complete, so a test can act during the start.
     """
     command = local_command("up", "--ephemeral-ports", "--state-dir", directory, *arguments)
     environment = os.environ | ({"REDIS_SERVER": str(redis.server)} if redis else {})
@@ -89,7 +89,7 @@ def starting(
 
 
 def recorded(directory: Path) -> list[psutil.Process]:
-    """Supervisor and children of the record, as soon as there are children in it."""
+    """Wait for children in the record; return the supervisor and its descendants."""
 
     def read() -> list[psutil.Process]:
         with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
