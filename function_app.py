@@ -12,8 +12,8 @@ from processing.event import EventBatch
 
 app = func.FunctionApp()
 breakwater = Application(os.environ)
-# Here, so that a wrong setting stops the host from starting, with a message, instead of failing
-# every event (docs/adr/0012-settings-are-checked-first.md).
+# Checked at import, so that a wrong setting stops the host from starting, with a message, instead
+# of failing every event (docs/adr/0012-settings-are-checked-first.md).
 breakwater.check()
 
 
@@ -23,28 +23,28 @@ breakwater.check()
     connection="EventHubConnection",
     consumer_group="%EVENT_HUB_CONSUMER_GROUP%",
     cardinality="many",
-    # BINARY hands over every body as it is; the others drop empty bodies or parse them.
+    # BINARY passes every body unchanged; the other data types drop empty bodies or parse bodies.
     data_type="binary",
 )
-# For ever: an invocation that fails has unfinished events, and giving up would let the host
-# checkpoint past them.
+# Unlimited: an invocation that fails has unfinished events, and after the last retry the host would
+# write a checkpoint past them.
 @app.retry(strategy="fixed_delay", max_retry_count="-1", delay_interval="00:00:05")
 async def process_events(events: List[func.EventHubEvent]) -> None:  # noqa: UP006 - the worker refuses list[...]
-    """Handle a batch; raising keeps the host from checkpointing it."""
+    """Handle a batch. An exception prevents the host from checkpointing the batch."""
     await breakwater.process(EventBatch.from_binding(events))
 
 
 @app.timer_trigger(arg_name="timer", schedule="*/10 * * * * *")
 async def deliver_alerts(timer: func.TimerRequest) -> None:
-    """Publish what an instance that died right after opening the circuit could not."""
+    """Publish alerts that an instance stored in Redis but did not publish before it died."""
     delivered = await breakwater.deliver_alerts()
     if delivered:
-        logging.warning("Delivered %s alerts that were left behind", delivered)
+        logging.warning("Published %s alerts that another instance had not published", delivered)
 
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
-    """The circuit, and each partition's watermark and lag; no secrets."""
+    """Return the circuit's state and each partition's watermark and lag; no secrets."""
     report = await breakwater.health()
     return func.HttpResponse(
         json.dumps(report.to_json(), indent=2),

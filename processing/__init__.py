@@ -1,1 +1,1 @@
-"""What happens to a batch of events: lanes per key, retries, poison, progress."""
+"""Processing of event batches: lanes per key, retries, poison queue, parking and progress."""

@@ -1,8 +1,8 @@
-"""Operator CLI: look at poisoned and parked events, replay them, and rewind.
+"""Operator CLI: list, replay and discard poisoned and parked events, and rewind partitions.
 
-Reads the app settings from the environment, or from the "Values" of a `local.settings.json`. Ends
-with 1 if something was refused, failed again or did not answer, with 2 if the call or a setting was
-wrong.
+The CLI reads the app settings from the environment, or from the "Values" of a
+`local.settings.json`. Exit codes: 0 done; 1 a request was refused, an event failed again, or a
+service did not answer; 2 a wrong argument or setting; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from processing.errors import HandlerLoadError, ProcessingError
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--settings",
         type=Path,
         metavar="FILE",
-        help="a local.settings.json to read instead of the environment",
+        help="read the settings from this local.settings.json instead of the environment",
     )
     top = argparse.ArgumentParser(
         prog="python -m processing", description=__doc__.partition("\n")[0]
@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the CLI; the exit code."""
+    """Run the CLI and return its exit code."""
     command_line = parser()
     arguments = command_line.parse_args(argv)
     if check := getattr(arguments, "check", None):
@@ -53,7 +53,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone
+        # The reader of the output (`| head`) has closed the pipe; the flush at exit must not fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ConfigurationError, HandlerLoadError) as error:
         print(f"processing: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The composition root: app settings in, real objects out. Importing it connects to nothing."""
+"""The composition root: builds the app's objects from its settings; importing it connects nothing."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ logger = logging.getLogger(__name__)
 
 
 class Application:
-    """Everything that one instance of the function app needs, built at the first use.
+    """All objects of one instance of the function app, built at the first use.
 
-    The triggers of an instance share one event loop; what is built belongs to it.
+    The triggers of an instance share one event loop, and the objects belong to that loop.
 
     Args:
         settings: the app settings, usually `os.environ`.
@@ -40,14 +40,14 @@ class Application:
         self._parts: Parts | None = None
 
     def check(self) -> None:
-        """Read the settings and find the handler, as building will; connects to nothing.
+        """Check the settings and import the handler, without connecting to anything.
 
         Raises:
             SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`.
         """
         connections, _, _ = Wiring(self._settings, AsyncExitStack()).read()
         if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
-            # The operator's tools go without; the trigger cannot.
+            # The operator's tools have a default group; the trigger needs the setting.
             raise SettingsError(
                 "the app setting EVENT_HUB_CONSUMER_GROUP is missing; it takes the name of a "
                 "consumer group, such as $Default"
@@ -63,17 +63,17 @@ class Application:
         return await parts.processor.process(batch)
 
     async def deliver_alerts(self) -> int:
-        """Publish alerts that whoever opened the circuit did not; how many there were."""
+        """Publish alerts that the instance which opened the circuit did not; return their number."""
         parts = self._parts or await self._build()
         return await parts.breaker.deliver_alerts()
 
     async def health(self) -> HealthReport:
-        """The circuit, and each partition's watermark and lag."""
+        """Return the circuit's state and each partition's watermark and lag."""
         parts = self._parts or await self._build()
         return await parts.health.report()
 
     async def aclose(self) -> None:
-        """End what runs and close every connection."""
+        """Stop the processor, wait until no invocation runs, and close every connection."""
         if self._parts is not None:
             parts, self._parts = self._parts, None
             parts.processor.stop()
@@ -89,7 +89,7 @@ class Application:
 
 
 class Parts:
-    """The objects of one instance, and how to close them."""
+    """The objects of one instance, and the stack that closes them."""
 
     def __init__(
         self,
@@ -106,11 +106,11 @@ class Parts:
 
     @classmethod
     async def build(cls, settings: Mapping[str, str]) -> Parts:
-        """Build everything; on an error nothing stays open.
+        """Build all objects; after an error no connection stays open.
 
         Raises:
             SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
-            HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
+            HandlerLoadError: EVENT_HANDLER does not name a handler.
         """
         async with AsyncExitStack() as opened:
             wiring = Wiring(settings, opened)
@@ -121,7 +121,7 @@ class Parts:
             publisher = wiring.publisher(wiring.credential)
             if publisher is None:
                 logger.warning(
-                    "EVENT_GRID_TOPIC_ENDPOINT is not set: the circuit's alerts stay in Redis"
+                    "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
                 )
             breaker = await wiring.breaker(publisher)
             lag = await wiring.lag()
@@ -141,8 +141,8 @@ class Parts:
                 write_vitals(vitals, writer.write, lambda: not breaker.circuit.admits),
                 name="processing-vitals",
             )
-            opened.push_async_callback(_end, writing)
-            logger.info("Handler %s, circuit %s", handler.name, breaker.name)
+            opened.push_async_callback(_cancel, writing)
+            logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
             return cls(
                 breaker=breaker,
                 processor=processor,
@@ -151,6 +151,6 @@ class Parts:
             )
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -1,6 +1,6 @@
 """The circuit and its Redis, built from the app settings without loading Azure's SDKs.
 
-The console starts with these alone; `processing.wiring` adds what needs the SDKs.
+The console starts with these parts alone; `processing.wiring` adds the parts that need the SDKs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class CircuitWiring:
-    """Builds the circuit's parts; `opened` closes them in the opposite order.
+    """A builder of the circuit's parts; `opened` closes the parts in reverse order.
 
     Settings are read when the first part needs them. Each read may raise `breaker.SettingsError`:
     a setting is missing, unknown or out of bounds.
 
     Args:
         settings: the app settings.
-        opened: closes what was built; the caller closes it.
+        opened: closes the parts; the caller closes the stack.
         breaking: the circuit's settings, instead of those in `settings`.
     """
 
@@ -45,7 +45,7 @@ class CircuitWiring:
 
     @cached_property
     def breaking(self) -> BreakerSettings:
-        """When the circuit opens, and how Redis is reached."""
+        """The settings of the circuit and of its connection to Redis."""
         return self._breaking or BreakerSettings.from_mapping(self._settings)
 
     @property
@@ -54,13 +54,14 @@ class CircuitWiring:
         url = self._settings.get("REDIS_URL", "").strip()
         if not url:
             raise SettingsError(
-                "REDIS_URL is not set: it takes redis://host:port/db or rediss://..."
+                "the app setting REDIS_URL is missing; it takes redis://host:port/db or "
+                "rediss://..."
             )
         return url
 
     @cached_property
     def redis(self) -> Client:
-        """The one connection pool for everything in Redis; it connects at its first use."""
+        """The Redis client that all parts share; it connects at the first command."""
         client = connect(self.redis_url, self.breaking)
         self._opened.push_async_callback(client.aclose)
         return client
@@ -68,12 +69,12 @@ class CircuitWiring:
     def publisher(self, credential: AsyncTokenCredential | None = None) -> AlertPublisher | None:
         """Return the publisher of alerts; None without EVENT_GRID_TOPIC_ENDPOINT.
 
-        Without a key and without a credential the publisher opens an identity of its own.
+        Without a key and without a credential the publisher opens its own identity.
         """
         endpoint = self._settings.get("EVENT_GRID_TOPIC_ENDPOINT", "").strip()
         if not endpoint:
             return None
-        # Loads an Azure SDK, which a console without a topic starts without.
+        # Imported here, so that a console without a topic does not load an Azure SDK.
         from breaker.alerts.event_grid import EventGridPublisher  # noqa: PLC0415
 
         return EventGridPublisher(
@@ -83,7 +84,7 @@ class CircuitWiring:
         )
 
     def new_breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
-        """Return the circuit, not started; without a publisher its alerts stay in the outbox."""
+        """Return the circuit, not yet started; without a publisher its alerts stay in the outbox."""
         store = RedisCircuitStore(
             self.redis,
             self.breaking.name,
@@ -92,7 +93,7 @@ class CircuitWiring:
         return CircuitBreaker(store, self.breaking, publisher=publisher, instance=instance_name())
 
     async def breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
-        """Start the circuit of `new_breaker`; it is closed with the rest."""
+        """Return the circuit of `new_breaker`, started; `opened` closes it."""
         return await self._opened.enter_async_context(self.new_breaker(publisher))
 
 

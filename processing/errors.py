@@ -1,15 +1,15 @@
-"""The errors of processing, and the two that a handler may raise on purpose.
+"""The errors of processing, including the two that a handler may raise.
 
 ProcessingError
-├── PoisonEventError            a handler's verdict: this event can never succeed
-├── DependencyUnavailableError  a handler's verdict: not the event's fault, keep it
-├── StorageUnavailableError     progress, poison queue or blob did not take a write
-├── BodyLostError               the blob that held an event's body is gone
+├── PoisonEventError            raised by a handler: this event can never succeed
+├── DependencyUnavailableError  raised by a handler: a dependency is down; keep the event
+├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
+├── BodyLostError               the blob with an event's body was deleted or replaced
 ├── OwnershipLostError          another instance owns the partition now
-├── LeaseLostError              another redrive may replay the key now
-├── ShutdownError               the instance is stopping; the batch is not finished
-├── MalformedBatchError         the binding did not hand over what it promises
-├── HandlerLoadError            EVENT_HANDLER names nothing that can handle events
+├── LeaseLostError              the replay lease expired; another redrive may replay the key
+├── ShutdownError               the instance is shutting down; the batch is not finished
+├── MalformedBatchError         the trigger's metadata does not match its events
+├── HandlerLoadError            EVENT_HANDLER does not name a handler
 └── SettingsError               a setting is missing, unknown or out of bounds
 """
 
@@ -19,19 +19,22 @@ from breaker.configuration.errors import ConfigurationError
 
 
 class ProcessingError(Exception):
-    """Root of everything that processing raises on purpose."""
+    """The base class of all errors of processing."""
 
 
 class PoisonEventError(ProcessingError):
-    """Raise it in a handler for an event that can never succeed: no retry, poison queue."""
+    """A handler's error for an event that can never succeed.
+
+    The event goes to the poison queue without a retry.
+    """
 
 
 class DependencyUnavailableError(ProcessingError):
-    """Raise it in a handler when something it depends on is down: the event is kept.
+    """A handler's error for a dependency that is down; the event is kept and retried.
 
     Args:
-        message: what is unavailable.
-        retry_after: seconds after which it may be worth another try, if known.
+        message: names the dependency.
+        retry_after: seconds until the next attempt, if known.
     """
 
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
@@ -40,32 +43,35 @@ class DependencyUnavailableError(ProcessingError):
 
 
 class StorageUnavailableError(ProcessingError):
-    """Redis, the poison queue or the blob container did not take a write or answer a read."""
+    """An error of Redis, the poison queue or a blob container during a read or a write."""
 
 
 class BodyLostError(ProcessingError):
-    """The blob that held an event's body is gone, or holds something else: no retry helps."""
+    """An error for an event whose blob was deleted or replaced; a retry does not help."""
 
 
 class OwnershipLostError(ProcessingError):
-    """Another instance owns the partition now; this one starts no further event of it."""
+    """An error for a partition that another instance owns now; no further event is started."""
 
 
 class LeaseLostError(ProcessingError):
-    """A key's replay lease ran out: another redrive may replay the key now."""
+    """An error for an expired replay lease; another redrive may replay the key now."""
 
 
 class ShutdownError(ProcessingError):
-    """The instance is stopping: what is unfinished runs again elsewhere, so no checkpoint."""
+    """An error for a batch that a shutdown interrupts.
+
+    The host writes no checkpoint, and another instance runs the unfinished events.
+    """
 
 
 class MalformedBatchError(ProcessingError):
-    """The trigger's metadata does not fit its events: a wrong binding, never an event's body."""
+    """An error for metadata that does not match its events; the cause is a wrong binding."""
 
 
 class HandlerLoadError(ProcessingError):
-    """EVENT_HANDLER does not name a callable; the message says what was tried."""
+    """An error for an EVENT_HANDLER that does not name a callable."""
 
 
 class SettingsError(ProcessingError, ConfigurationError):
-    """A setting is missing, unknown or out of bounds; the message says what it takes."""
+    """An error for a setting that is missing, unknown or out of bounds."""

@@ -1,4 +1,4 @@
-"""One event, and a batch of them from one partition, as the Event Hubs trigger hands it over."""
+"""Events, and batches of events of one partition, read from the Event Hubs trigger."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a batch comes from: one partition as one consumer group reads it."""
+    """The source of a batch: one partition of a hub, read by one consumer group."""
 
     hub: str
     consumer_group: str
@@ -28,16 +28,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event.
+    """One event of a hub.
 
     Attributes:
-        body: the payload, byte for byte; may be empty, need not be text.
+        body: the payload, byte for byte; may be empty or binary.
         key: the partition key, or None.
         properties: application properties.
         partition: partition id.
-        sequence_number: rises by one per event within a partition of one hub.
+        sequence_number: number of the event within its partition; the next event has one more.
         offset: the service's opaque position.
-        enqueued_ms: when the hub took it, milliseconds since 1970 (UTC).
+        enqueued_ms: time at which the hub enqueued the event, milliseconds since 1970 (UTC).
     """
 
     body: bytes
@@ -50,11 +50,11 @@ class Event:
 
     @property
     def enqueued_time(self) -> datetime:
-        """When the hub took the event, with time zone UTC."""
+        """The time at which the hub enqueued the event, in UTC."""
         return _EPOCH + self.enqueued_ms * _MILLISECOND
 
     def json(self) -> Any:
-        """The body as JSON.
+        """Parse the body as JSON.
 
         Raises:
             ValueError: the body is not UTF-8 or not JSON (`json.JSONDecodeError`,

@@ -1,4 +1,4 @@
-"""What operators do, put together from the app settings; the console uses it as the CLI does."""
+"""Operations of the CLI and the console, built from the app settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from processing.wiring import Wiring
 
 @dataclass(frozen=True, slots=True)
 class PoisonStorage:
-    """The poison queue to be read, and its claim checks."""
+    """A reader of the poison queue, and the claim checks of its messages."""
 
     reader: PoisonReader
     claims: ClaimChecks
@@ -31,7 +31,7 @@ class PoisonStorage:
 
 @asynccontextmanager
 async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorage]:
-    """The poison queue that the settings name.
+    """Open the poison queue that the settings name.
 
     Raises:
         SettingsError: a setting is missing, unknown or out of bounds.
@@ -43,30 +43,30 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
 
 @asynccontextmanager
 async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStore]:
-    """The parked lists that the settings name, to be looked at.
+    """Open the parked lists that the settings name, to list them.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
-        StoreUnavailableError: there is no token that Redis would take.
+        StoreUnavailableError: no access token for Redis could be fetched.
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
         await log_in(wiring.redis)
-        # Somebody waits for the answer, which is worth nothing after the client's fourth try.
-        yield wiring.parking_store(look_seconds=wiring.breaking.store_timeout_seconds)
+        # An operator waits for the answer: time out before the client has made all its retries.
+        yield wiring.parking_store(query_timeout_seconds=wiring.breaking.store_timeout_seconds)
 
 
 @asynccontextmanager
 async def open_redrive(
     settings: Mapping[str, str], *, discard: Discard | None = None
 ) -> AsyncIterator[Redrive]:
-    """Redrive, with the handler, the retry policy and the circuit that the settings name.
+    """Open a redrive with the handler, the retry policy and the circuit of the settings.
 
-    With `discard` that event is put on record instead of being handled.
+    With `discard` the redrive writes a record of that event instead of handling the event.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
-        HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
+        HandlerLoadError: EVENT_HANDLER does not name a handler.
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
@@ -86,7 +86,7 @@ async def open_redrive(
 
 @asynccontextmanager
 async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
-    """Rewind, for the hub and the consumer group that the settings name.
+    """Open a rewind of the hub and the consumer group that the settings name.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
@@ -107,7 +107,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
 async def open_partitions(
     settings: Mapping[str, str], *, lease_seconds: float
 ) -> AsyncIterator[Partitions]:
-    """What the function app's settings name.
+    """Open the table of the hub's partitions; an ownership expires after `lease_seconds`.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
@@ -120,7 +120,7 @@ async def open_partitions(
 async def open_hub(
     settings: Mapping[str, str], *, group: str
 ) -> AsyncIterator[EventHubConsumerClient]:
-    """The hub, as a consumer group of the console's own reads it.
+    """Open the hub's client for a consumer group other than the app's.
 
     Raises:
         SettingsError: a setting is missing, unknown or out of bounds.

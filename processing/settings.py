@@ -1,4 +1,4 @@
-"""Settings of processing: frozen, checked once, each named as its app setting."""
+"""Settings of processing and of its connections, validated when they are read."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ type _Pause = Annotated[float, Bounds(0, 3600)]
 
 @dataclass(frozen=True, slots=True)
 class ProcessingSettings(Settings):
-    """What an operator may tune; each is the app setting PROCESSING_<NAME IN CAPITALS>.
+    """Settings that an operator may tune.
+
+    Each attribute is the app setting PROCESSING_<NAME IN CAPITALS>.
 
     Attributes:
-        max_lanes: lanes of one batch that run at the same time.
-        max_attempts: attempts per event, the first included.
-        retry_initial_seconds: pause after the first failure; doubles after each further one.
-        retry_max_seconds: longest pause between attempts.
-        dependency_errors: dotted names of further exceptions that mean that a dependency is down.
-        dependency_pause_seconds: pause before a kept event is tried again.
-        handler_timeout_seconds: how long one call of an async handler (or what a plain one returns
-            to be awaited) may take; longer counts as a dependency that is down. 0: as long as it
-            wants.
-        hold_seconds: how long an invocation waits for the circuit before it fails.
-        keyless_order: whether events without a key keep their order (`partition`) or run freely
-            (`none`).
-        progress_mode: whether a lane waits for its event's completion to be committed (`strict`)
-            or goes on at once (`relaxed`).
-        poison_ordering: whether a key goes on after a poisoned event (`skip`) or what comes behind
-            it waits, in order, for a redrive (`park`).
-        parked_events_max: the most events of one key that wait; then its partition holds.
-        progress_ttl_seconds: how long an idle partition's progress is remembered.
+        max_lanes: number of lanes of one batch that run at the same time.
+        max_attempts: number of attempts per event, including the first attempt.
+        retry_initial_seconds: pause after the first failure; each further pause is twice as long.
+        retry_max_seconds: longest pause between two attempts.
+        dependency_errors: dotted names of further exceptions that count as a dependency outage.
+        dependency_pause_seconds: pause before a kept event is retried.
+        handler_timeout_seconds: time limit of one call of an async handler, and of an awaitable
+            that a plain handler returns. A timeout counts as a dependency outage. 0: no limit.
+        hold_seconds: longest time that an invocation waits for the circuit before it fails.
+        keyless_order: `partition`: events without a key keep their order; `none`: they run
+            independently.
+        progress_mode: `strict`: a lane waits until its event's completion is committed; `relaxed`:
+            the lane continues at once.
+        poison_ordering: `skip`: a key continues after a poisoned event; `park`: the key's later
+            events wait, in order, for a redrive.
+        parked_events_max: most parked events of one key; at the limit the partition holds.
+        progress_ttl_seconds: time after which an idle partition's progress is deleted.
     """
 
     PREFIX: ClassVar[str] = "PROCESSING_"
@@ -63,14 +64,14 @@ class ProcessingSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class ConnectionSettings:
-    """Where everything is. Secrets are left out of `repr`.
+    """Addresses and credentials of all services; `repr` does not show secrets.
 
     Attributes:
-        storage: connection string of the storage account, or "" with an identity.
-        storage_queue_uri, storage_blob_uri: the account's endpoints, used with an identity.
-        event_hub: connection string of the namespace, or "" with an identity.
-        namespace: host name of the namespace, with its port if it has one of its own.
-        client_id: client id of a user-assigned identity, or "" for the system's.
+        storage: connection string of the storage account; "": sign in with an identity.
+        storage_queue_uri, storage_blob_uri: endpoints of the account, used with an identity.
+        event_hub: connection string of the namespace; "": sign in with an identity.
+        namespace: host name of the namespace, with the port if the port is not the default.
+        client_id: client id of a user-assigned identity; "": the system-assigned identity.
     """
 
     event_handler: str
@@ -92,7 +93,7 @@ class ConnectionSettings:
         """Read the app settings.
 
         Raises:
-            SettingsError: one that is needed is missing or unusable; says which, what it takes.
+            SettingsError: a required setting is missing or unusable.
         """
 
         def optional(name: str, default: str = "") -> str:
@@ -139,19 +140,19 @@ class ConnectionSettings:
 
 
 def _endpoint(connection: str, hub: str) -> str:
-    """The host that a connection string of Event Hubs names; a hub in it must be the given one."""
+    """Return the host in a connection string of Event Hubs, and check the hub's name in it."""
     pairs = (part.partition("=") for part in connection.split(";"))
     fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
     host = urlsplit(fields.get("endpoint", "")).netloc
     if not host:
         raise SettingsError(
-            "EventHubConnection names no Endpoint; it takes "
+            "the app setting EventHubConnection has no Endpoint; it takes "
             "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
         )
-    # Azure's host would read that one, and the clients here the other.
+    # Azure's host would read the hub of the connection string; the clients here read `hub`.
     if fields.get("entitypath", hub) != hub:
         raise SettingsError(
-            f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection is for the hub "
-            f"{fields['entitypath']!r} (EntityPath); they must be the same"
+            f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection names the hub "
+            f"{fields['entitypath']!r} (EntityPath); both must name the same hub"
         )
     return host

@@ -1,7 +1,7 @@
-"""The composition: every client and every store, built from the app settings.
+"""The wiring: builds every client and every store from the app settings.
 
-The app, its operators' tools, the console and the benchmarks are put together from these parts, so
-that a setting means the same to all of them.
+The app, the operator's tools, the console and the benchmarks all use these parts, so that a setting
+has the same meaning in each of them.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonRea
 from processing.progress.redis import RedisProgressStore
 from processing.settings import ConnectionSettings, ProcessingSettings
 
-# The SDK's own retries begin with a pause of 15 s; a batch's retries notice a recovery sooner.
+# The SDK's default first pause is 15 s; shorter pauses notice a recovery sooner.
 _RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
 
 
 class Wiring(CircuitWiring):
-    """Builds parts; `opened` closes them in the opposite order.
+    """A builder of the app's parts; `opened` closes the parts in reverse order.
 
-    Settings are read when the first part needs them, and each read may raise `SettingsError` or
+    Settings are read when the first part needs them. Each read may raise `SettingsError` or
     `breaker.SettingsError`: a setting is missing, unknown or out of bounds.
 
     Args:
         settings: the app settings.
-        opened: closes what was built; the caller closes it.
+        opened: closes the parts; the caller closes the stack.
         breaking, processing: settings of the circuit and of processing, instead of those in
             `settings`.
     """
@@ -64,16 +64,16 @@ class Wiring(CircuitWiring):
 
     @cached_property
     def connections(self) -> ConnectionSettings:
-        """Where everything is."""
+        """The addresses and credentials of all services."""
         return ConnectionSettings.from_mapping(self._settings)
 
     @cached_property
     def processing(self) -> ProcessingSettings:
-        """How events are processed."""
+        """The settings of processing."""
         return self._processing or ProcessingSettings.from_mapping(self._settings)
 
     def read(self) -> tuple[ConnectionSettings, ProcessingSettings, BreakerSettings]:
-        """Read all settings now, so that a wrong one is reported before anything is opened."""
+        """Read all settings, so that an error is raised before any connection is opened."""
         return self.connections, self.processing, self.breaking
 
     @property
@@ -97,10 +97,10 @@ class Wiring(CircuitWiring):
         return credential
 
     def handler(self, late: Callable[[], None] = lambda: None) -> LoadedHandler:
-        """Load the handler; `late` is called whenever a call that exceeds its limit is logged.
+        """Load the handler; `late` is called whenever an overdue call is logged.
 
         Raises:
-            HandlerLoadError: EVENT_HANDLER names nothing that can handle events.
+            HandlerLoadError: EVENT_HANDLER does not name a handler.
         """
         handler = load_handler(
             self.connections.event_handler,
@@ -113,7 +113,7 @@ class Wiring(CircuitWiring):
         return handler
 
     def retry(self) -> RetryPolicy:
-        """Return the retry policy of a redrive, whose pauses nothing cuts short."""
+        """Return the retry policy of a redrive; a shutdown does not interrupt its pauses."""
         return RetryPolicy.from_settings(self.processing)
 
     def progress(self) -> RedisProgressStore:
@@ -124,18 +124,22 @@ class Wiring(CircuitWiring):
             namespace=self.connections.namespace,
         )
 
-    def parking_store(self, *, look_seconds: float | None = None) -> RedisParkingStore:
-        """Return the store of parked events; read-only queries give up after `look_seconds`."""
+    def parking_store(self, *, query_timeout_seconds: float | None = None) -> RedisParkingStore:
+        """Return the store of parked events.
+
+        Each read-only query of listings times out after `query_timeout_seconds`. None: a query ends
+        when the client has made all its retries.
+        """
         return RedisParkingStore(
             self.redis,
             most=self.processing.parked_events_max,
             ttl_seconds=self.processing.progress_ttl_seconds,
             namespace=self.connections.namespace,
-            look_seconds=look_seconds,
+            query_timeout_seconds=query_timeout_seconds,
         )
 
     async def parking(self) -> Parking:
-        """Return parking: the parked lists, and the claim checks of large events."""
+        """Return the parked lists together with the claim checks of large events."""
         return Parking(self.parking_store(), await self.claims())
 
     async def poison(self) -> StoragePoisonQueue:

@@ -15,20 +15,33 @@ from processing.redrive.selection import Selection
 
 
 def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command to those of the poison queue."""
+    """Add `discard` to the commands of `poison`."""
     command = acts.add_parser(
         "discard",
         parents=[common],
-        help="give up a poisoned event, on record, and replay what is parked behind it",
+        help="discard a poisoned event, write a record, and replay the events parked behind it",
     )
-    command.add_argument("id", metavar="ID", help="its id, or the end of it after a '/'")
-    command.add_argument("--reason", required=True, metavar="TEXT", help="why, for the record")
-    command.add_argument("--by", default=_user(), metavar="NAME", help="for the record (you)")
+    command.add_argument(
+        "id", metavar="ID", help="id of the poison message, or the end of the id after a '/'"
+    )
+    command.add_argument(
+        "--reason", required=True, metavar="TEXT", help="reason to write into the record"
+    )
+    command.add_argument(
+        "--by",
+        default=_user(),
+        metavar="NAME",
+        help="name to write into the record (default: your user name)",
+    )
     command.set_defaults(run=run)
 
 
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Discard; 0: the event is, and everything behind it is handled; 1: not everything."""
+    """Discard an event and replay the events behind it.
+
+    Returns:
+        0 if the event is discarded and every event behind it is handled, else 1.
+    """
     async with open_poison(settings) as storage:
         decision = await Discard.decide(
             *(storage.reader, storage.claims, arguments.id),
@@ -43,16 +56,16 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         finally:
             bar.close()
     if not decision.recorded:
-        print(f"processing: {message.id} is not discarded", file=sys.stderr)
+        print(f"processing: {message.id} was not discarded", file=sys.stderr)
         print(summary_text(summary), file=sys.stderr)
         return 1
     behind = summary.replayed - 1
     print(
-        f"Discarded: {message.id} of key {show_key(message.key)}; on record as {decision.blob}; "
+        f"Discarded: {message.id} of key {show_key(message.key)}; record: {decision.blob}; "
         f"events behind it replayed: {behind:,}"
     )
-    if decision.lost:
-        print(f"The record does not have its body: {decision.lost}")
+    if decision.body_lost_reason:
+        print(f"The record does not contain the event's body: {decision.body_lost_reason}")
     if not summary.complete:
         print(summary_text(summary))
     return 0 if summary.complete else 1

@@ -1,4 +1,4 @@
-"""How commands write: aligned columns for people, one JSON object per line for programs."""
+"""Output of the commands: aligned tables, progress bars and formatted values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ WIDEST = 60
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Aligned columns; long texts are cut."""
+    """Return a table with aligned columns; texts over `WIDEST` characters are cut."""
     lines = [list(headings), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings) - 1)]
     padded = ([*map(str.ljust, line[:-1], widths), line[-1]] for line in lines)
@@ -19,22 +19,22 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def when(seconds: float) -> str:
-    """A time in UTC."""
+    """Format a time (seconds since 1970) in UTC."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def show_key(key: str | None) -> str:
-    """A key, told apart from none."""
+    """Format a key, so that an event without a key differs from the key "(none)"."""
     return "(none)" if key is None else repr(key)
 
 
 class Bar:
-    """A progress bar where one can be drawn, a line now and then elsewhere.
+    """A progress bar on a terminal; elsewhere one line for each tenth of the work.
 
     Args:
-        what: what is counted.
+        what: label of the count.
         quiet: show nothing.
-        stream: where to.
+        stream: the output.
     """
 
     def __init__(self, what: str, *, quiet: bool = False, stream: TextIO = sys.stderr) -> None:
@@ -45,7 +45,7 @@ class Bar:
         self._rich = None if quiet or not stream.isatty() else _rich_bar(what)
 
     def __call__(self, done: int, total: int) -> None:
-        """Show how far it is."""
+        """Show the number of items that are done."""
         if self._rich is not None:
             self._rich.update(self._rich.task_ids[0], completed=done, total=total)
         elif not self._quiet and (tenth := 10 * done // max(1, total)) != self._shown:
@@ -53,14 +53,14 @@ class Bar:
             print(f"{self._what}: {done:,} of {total:,}", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Leave the bar as it is."""
+        """Stop updating the bar, and leave it on the terminal."""
         if self._rich is not None:
             self._rich.stop()
 
 
 def _rich_bar(what: str) -> Any:
     try:
-        from rich.console import Console  # noqa: PLC0415 - the deployed app goes without it
+        from rich.console import Console  # noqa: PLC0415 - not installed in the deployed app
         from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn  # noqa: PLC0415
     except ImportError:
         return None
@@ -72,7 +72,7 @@ def _rich_bar(what: str) -> Any:
 
 
 def _visible(character: str) -> str:
-    # An error may quote its event, and whoever sent that must not write on an operator's terminal.
+    # An error may quote its event: the event's sender must not control an operator's terminal.
     return character if character.isprintable() else ascii(character)[1:-1]
 
 

@@ -21,25 +21,29 @@ from processing.poison.queue import browse, find
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the commands."""
+    """Add the commands `poison` and `parked`."""
     poison = commands.add_parser(
-        "poison", help="look at the poison queue, or give up what is in it"
+        "poison", help="list, show or discard messages of the poison queue"
     )
     acts = poison.add_subparsers(dest="act", required=True)
-    listing = acts.add_parser("list", parents=[common], help="poison messages, oldest first")
-    listing.add_argument("--json", action="store_true", help="one JSON object per line")
+    listing = acts.add_parser("list", parents=[common], help="list poison messages, oldest first")
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=run_list)
-    show = acts.add_parser("show", parents=[common], help="one complete message, as JSON")
-    show.add_argument("id", metavar="ID", help="its id, or the end of it after a '/'")
+    show = acts.add_parser("show", parents=[common], help="print one complete message as JSON")
     show.add_argument(
-        "--body", type=Path, metavar="FILE", help="write the event's body there, byte for byte"
+        "id", metavar="ID", help="id of the poison message, or the end of the id after a '/'"
+    )
+    show.add_argument(
+        "--body", type=Path, metavar="FILE", help="write the event's body to FILE, byte for byte"
     )
     show.set_defaults(run=run_show)
     discard.add(acts, common)
-    parked = commands.add_parser("parked", help="look at parked keys")
+    parked = commands.add_parser("parked", help="list parked keys")
     parked_acts = parked.add_subparsers(dest="act", required=True)
-    listing = parked_acts.add_parser("list", parents=[common], help="parked keys")
-    listing.add_argument("--json", action="store_true", help="one JSON object per line")
+    listing = parked_acts.add_parser(
+        "list", parents=[common], help="list parked keys and the event that blocks each key"
+    )
+    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=run_parked)
 
 
@@ -75,15 +79,15 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
 
 
 async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Show one message whole; 1: its body is lost."""
+    """Print one complete message, or write its body to a file; return 1 if the body is lost."""
     async with open_poison(settings) as storage:
         message = await find(storage.reader, arguments.id)
         try:
             message = await with_body(message, storage.claims)
         except BodyLostError as error:
-            lost = {"body": None, "body_state": BodyState.LOST}
-            print(json.dumps(asdict(message) | lost, indent=2))
-            print(f"processing: its body is lost: {error}", file=sys.stderr)
+            without_body = {"body": None, "body_state": BodyState.LOST}
+            print(json.dumps(asdict(message) | without_body, indent=2))
+            print(f"processing: the body of {message.id} is lost: {error}", file=sys.stderr)
             return 1
     if arguments.body is None:
         print(json.dumps(asdict(message), indent=2))
@@ -96,7 +100,7 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
 
 
 async def run_parked(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """List parked keys, each with the event that it waits for."""
+    """List parked keys, each with the event that blocks it."""
     found: list[dict[str, Any]] = []
     async with open_parking(settings) as store:
         for parked in await store.keys():

@@ -22,25 +22,35 @@ INTERRUPTED = "interrupted"
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command."""
+    """Add the command `redrive`."""
     command = commands.add_parser(
         "redrive",
         parents=[common],
-        help="replay poisoned events, and what is parked behind them, through the handler",
+        help="replay poisoned events, and the events parked behind them, through the handler",
     )
-    what = command.add_mutually_exclusive_group()
-    what.add_argument("--key", metavar="KEY", help="events of this key only")
-    what.add_argument(
-        "--id", metavar="ID", help="one poison message, by its id or the end of it after a '/'"
+    selected = command.add_mutually_exclusive_group()
+    selected.add_argument("--key", metavar="KEY", help="replay only events of this key")
+    selected.add_argument(
+        "--id",
+        metavar="ID",
+        help="replay one poison message, by its id or the end of the id after a '/'",
     )
-    what.add_argument("--all", action="store_true", help="everything (as without --key and --id)")
-    command.add_argument("--dry-run", action="store_true", help="show what would be replayed")
-    command.add_argument("--json", action="store_true", help="the summary as JSON")
+    selected.add_argument(
+        "--all", action="store_true", help="replay all events (default without --key and --id)"
+    )
+    command.add_argument(
+        "--dry-run", action="store_true", help="show the events, but replay nothing"
+    )
+    command.add_argument("--json", action="store_true", help="print the summary as JSON")
     command.set_defaults(run=run)
 
 
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Redrive; 0: everything selected is handled now, 1: not everything, 130: interrupted."""
+    """Redrive the selected events, or print the plan of a dry run.
+
+    Returns:
+        0 if every selected event is handled, 1 if not, 130 if the operator interrupted.
+    """
     selection = Selection(key=arguments.key, id=arguments.id)
     async with open_redrive(settings) as redrive:
         if arguments.dry_run:
@@ -61,7 +71,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
 
 @contextmanager
 def _stopping_on_interrupt(redrive: Redrive) -> Iterator[None]:
-    """The first Ctrl-C lets what is in flight finish; the second breaks it off."""
+    """Let events in flight finish on the first Ctrl-C, and cancel them on the second."""
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     pressed = False
@@ -72,9 +82,11 @@ def _stopping_on_interrupt(redrive: Redrive) -> Iterator[None]:
             task.cancel()
         pressed = True
         redrive.stop(INTERRUPTED)
-        print("Finishing what is in flight; Ctrl-C again breaks it off", file=sys.stderr)
+        print(
+            "Waiting for the events in flight; press Ctrl-C again to cancel them", file=sys.stderr
+        )
 
-    with suppress(NotImplementedError):  # Windows: Ctrl-C breaks off at once
+    with suppress(NotImplementedError):  # on Windows the first Ctrl-C already cancels
         loop.add_signal_handler(signal.SIGINT, interrupted)
     try:
         yield
@@ -110,15 +122,15 @@ def _plan_json(plan: Plan) -> str:
 
 
 def summary_text(summary: RedriveSummary) -> str:
-    """The summary for people."""
+    """Return the summary as text."""
     lines = [
         f"{summary.replayed:,} replayed, {len(summary.failed):,} failed again, "
         f"{summary.left:,} left, {summary.released:,} keys released, in {summary.seconds:.1f} s"
     ]
     if summary.stale:
-        lines.append(f"{summary.stale:,} copies of messages replayed before were removed")
+        lines.append(f"{summary.stale:,} copies of already replayed messages were removed")
     if summary.busy:
-        lines.append(f"{summary.busy:,} keys are being replayed by another redrive")
+        lines.append(f"{summary.busy:,} keys were skipped: another redrive is replaying them")
     if summary.stopped:
         lines.append(f"Stopped: {summary.stopped}")
     if summary.failed:

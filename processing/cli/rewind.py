@@ -10,27 +10,38 @@ from processing.operations import open_rewind
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the command."""
+    """Add the command `rewind`."""
     command = commands.add_parser(
         "rewind",
         parents=[common],
-        help="process events again, on purpose, from a sequence number on; the app must be stopped",
+        help="process events again from a sequence number onwards; stop the app first",
     )
     which = command.add_mutually_exclusive_group(required=True)
-    which.add_argument("--partition", metavar="P", help="this partition")
-    which.add_argument("--all", action="store_true", help="all partitions (with --to-start)")
+    which.add_argument("--partition", metavar="P", help="rewind this partition")
+    which.add_argument("--all", action="store_true", help="rewind all partitions (with --to-start)")
     where = command.add_mutually_exclusive_group(required=True)
-    where.add_argument("--to", type=_number, metavar="SEQ", help="the first event to process again")
-    where.add_argument("--to-start", action="store_true", help="everything that the hub keeps")
-    command.add_argument("--dry-run", action="store_true", help="show what would be done")
+    where.add_argument(
+        "--to",
+        type=_number,
+        metavar="SEQ",
+        help="sequence number of the first event to process again",
+    )
+    where.add_argument(
+        "--to-start", action="store_true", help="process again all events that the hub retains"
+    )
     command.add_argument(
-        "--force", action="store_true", help="although the app owned partitions a moment ago"
+        "--dry-run", action="store_true", help="show the rewind, but change nothing"
+    )
+    command.add_argument(
+        "--force",
+        action="store_true",
+        help="rewind even if the app's ownership of a partition has not expired",
     )
     command.set_defaults(run=run, check=_check)
 
 
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Rewind."""
+    """Rewind partitions, or print the plan of a dry run; return 0."""
     partitions = None if arguments.all else [arguments.partition]
     async with open_rewind(settings) as rewind:
         steps = await rewind.plan(partitions, arguments.to)
@@ -40,7 +51,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         (step.partition, "-" if step.before is None else step.before, step.first, step.events)
         for step in steps
     ]
-    headings = ("partition", "checkpoint was", "goes on with", "events again")
+    headings = ("partition", "old checkpoint", "first event", "events again")
     print(table(headings, rows))
     if arguments.dry_run:
         print("Nothing was changed (--dry-run)")
@@ -50,7 +61,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
 def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.all and arguments.to is not None:
         parser.error(
-            "--all takes --to-start: a sequence number means another event in each partition"
+            "--all takes --to-start, not --to: each partition has its own sequence numbers"
         )
 
 

@@ -244,7 +244,7 @@ async def test_a_lost_body(site: Site, tmp_path: Path) -> None:
     assert "BodyLostError" in await site.cli("redrive", code=1)
     assert await site.ledger(KEY) == [1]
     said = await site.cli("poison", "discard", place, "--reason", "its blob is gone")
-    assert "The record does not have its body" in said
+    assert "The record does not contain the event's body" in said
     assert await site.ledger(KEY) == [1, 3]
     assert "No poison messages" in await site.cli("poison", "list")
     assert "No parked keys" in await site.cli("parked", "list")

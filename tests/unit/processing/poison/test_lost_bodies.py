@@ -165,7 +165,7 @@ async def test_what_is_on_record_as_lost_is_not_deleted() -> None:
         assert check is not None
         made.claims.blobs[check.blob] = b"something else"
         decision, summary = await discard(made, 0)
-        assert "something else" in decision.lost
+        assert "something else" in decision.body_lost_reason
         assert (decision.recorded, summary.complete) == (True, True)
         assert made.claims.blobs[check.blob] == b"something else"
 
