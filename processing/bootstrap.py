@@ -1,4 +1,4 @@
-"""The composition root: builds the app's objects from its settings; importing it connects nothing."""
+"""The composition root: builds the app's objects from its settings, without import-time I/O."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Application:
         return await parts.processor.process(batch)
 
     async def deliver_alerts(self) -> int:
-        """Publish alerts that the instance which opened the circuit did not; return their number."""
+        """Publish alerts that a dead instance left in Redis, and return their number."""
         parts = self._parts or await self._build()
         return await parts.breaker.deliver_alerts()
 

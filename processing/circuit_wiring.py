@@ -84,7 +84,10 @@ class CircuitWiring:
         )
 
     def new_breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
-        """Return the circuit, not yet started; without a publisher its alerts stay in the outbox."""
+        """Return the circuit, not yet started.
+
+        Without a publisher the circuit's alerts stay in the outbox.
+        """
         store = RedisCircuitStore(
             self.redis,
             self.breaking.name,

@@ -86,25 +86,25 @@ class BoundEvent(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:
-    """Events of one partition in the order of their sequence numbers."""
+    """A batch of events of one partition, in the order of their sequence numbers."""
 
     source: Source
     events: Sequence[Event]
 
     @classmethod
     def from_binding(cls, bound: Iterable[BoundEvent]) -> EventBatch:
-        """Translate what an Event Hubs trigger (cardinality many, data type BINARY) got.
+        """Translate the events of an Event Hubs trigger (cardinality many, data type BINARY).
 
-        The metadata belongs to the whole batch and is the same on each event; only the arrays
-        that the host keeps index-aligned are read (`PartitionKeyArray` and `OffsetArray` skip
-        nulls and are not).
+        The metadata belongs to the whole batch and is the same on each event. Only
+        `PropertiesArray` is read: `PartitionKeyArray` and `OffsetArray` skip nulls, so their
+        indexes do not match the events.
 
         Raises:
-            MalformedBatchError: the batch is empty, or its metadata does not fit its events.
+            MalformedBatchError: the batch is empty, or its metadata does not match its events.
         """
         received = list(bound)
         if not received:
-            raise MalformedBatchError("the trigger handed over an empty batch")
+            raise MalformedBatchError("the trigger passed an empty batch")
         metadata = received[0].metadata or {}
         context = _object(metadata, "PartitionContext")
         source = Source(
@@ -129,7 +129,7 @@ def _event(bound: BoundEvent, properties: Any, partition: str) -> Event:
             "an event has no sequence number or enqueued time; the function must be bound with "
             "cardinality many and data type BINARY"
         )
-    if enqueued.tzinfo is None:  # the host leaves the Z out at times; it always means UTC
+    if enqueued.tzinfo is None:  # the host sometimes omits the Z; the time is always UTC
         enqueued = enqueued.replace(tzinfo=UTC)
     return Event(
         body=bound.get_body(),
@@ -155,7 +155,7 @@ def _decoded(metadata: Mapping[str, Any], name: str) -> Any:
 def _object(metadata: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = _decoded(metadata, name)
     if not isinstance(value, Mapping):
-        raise MalformedBatchError(f"the trigger's {name} is not an object: {value!r:.100}")
+        raise MalformedBatchError(f"the trigger's {name} is not a JSON object: {value!r:.100}")
     return value
 
 
@@ -163,7 +163,7 @@ def _list(metadata: Mapping[str, Any], name: str, length: int) -> Sequence[Any]:
     value = _decoded(metadata, name)
     if not isinstance(value, list) or len(value) != length:
         raise MalformedBatchError(
-            f"the trigger's {name} does not list one entry for each of the {length} events"
+            f"the trigger's {name} is not a list with one entry for each of the {length} events"
         )
     return value
 
@@ -171,5 +171,7 @@ def _list(metadata: Mapping[str, Any], name: str, length: int) -> Sequence[Any]:
 def _text(context: Mapping[str, Any], name: str) -> str:
     value = context.get(name)
     if not isinstance(value, str) or not value:
-        raise MalformedBatchError(f"the trigger's PartitionContext names no {name}")
+        raise MalformedBatchError(
+            f"the trigger's PartitionContext has no {name}: it is {value!r:.100}"
+        )
     return value

@@ -1,1 +1,1 @@
-"""One batch's way through the app: split into lanes, gate, run, shut down."""
+"""Processing of one batch: splitting into lanes, the gate, the run and the shutdown."""

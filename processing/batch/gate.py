@@ -1,4 +1,4 @@
-"""The gate in front of every event: open only while the circuit lets events through."""
+"""The gate that admits events only while the circuit allows it."""
 
 from __future__ import annotations
 
@@ -13,52 +13,52 @@ from processing.errors import ShutdownError
 
 
 class Hold:
-    """How long one invocation has been held; each wait at the gate draws on the same patience.
+    """The time limit of one invocation's waits, and the error that halted the invocation.
 
     Args:
-        seconds: patience of the invocation, counted from its first wait and anew whenever an
-            event was let through in between.
+        seconds: longest time that the invocation waits at the gate. The time starts with the first
+            wait, and starts again with the first wait after an event was admitted.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
         self.halted: BaseException | None = None
         self._deadline: float | None = None
-        self._kept_until: float | None = None
+        self._keep_deadline: float | None = None
 
     def remaining(self) -> float:
-        """Seconds of patience left; the first call starts the clock."""
+        """Return the seconds that the invocation may still wait; the first call starts the time."""
         now = asyncio.get_running_loop().time()
         if self._deadline is None:
             self._deadline = now + self.seconds
         return self._deadline - now
 
-    def keep_expired(self) -> bool:
-        """Whether events have been kept since longer than the invocation may be held.
+    def keep_timed_out(self) -> bool:
+        """Return whether events have been kept for `seconds` or longer.
 
-        The first call starts the clock. An invocation that never ended would run into the host's
+        The first call starts the time. An invocation that does not end would exceed the host's
         function timeout, which ends the whole instance.
         """
         now = asyncio.get_running_loop().time()
-        if self._kept_until is None:
-            self._kept_until = now + self.seconds
-        return now >= self._kept_until
+        if self._keep_deadline is None:
+            self._keep_deadline = now + self.seconds
+        return now >= self._keep_deadline
 
-    def released(self) -> None:
-        """An event was let through: patience is whole again."""
+    def reset(self) -> None:
+        """Stop the time of the current wait; the next wait may take `seconds` again."""
         self._deadline = None
 
     def halt(self, error: BaseException) -> None:
-        """No lane of this invocation may start another event; the first reason counts."""
+        """Prevent all lanes of this invocation from starting an event; the first error is kept."""
         self.halted = self.halted or error
 
 
 class Gate:
-    """Admits events; shared by all invocations of an instance.
+    """The gate in front of every event, shared by all invocations of an instance.
 
     Args:
-        breaker: who decides.
-        held: told of each wait, in seconds, when it is over.
+        breaker: the circuit.
+        held: called after each wait with its duration in seconds.
     """
 
     def __init__(
@@ -71,24 +71,26 @@ class Gate:
 
     @property
     def stopping(self) -> bool:
-        """Whether the instance is shutting down."""
+        """Return whether the instance is shutting down."""
         return self._stopping.is_set()
 
     def stop(self) -> None:
-        """Admit nothing any more and end every wait."""
+        """Stop admitting events, and end every wait."""
         self._stopping.set()
 
     def check(self, hold: Hold) -> None:
-        """Raise what halted the invocation, or `ShutdownError` if the instance is stopping."""
+        """Raise the error that halted the invocation, or `ShutdownError` during a shutdown."""
         if hold.halted is not None:
             raise hold.halted
         if self._stopping.is_set():
-            error = ShutdownError("the instance is stopping; unfinished events run again")
+            error = ShutdownError(
+                "the instance is shutting down; unfinished events are redelivered"
+            )
             hold.halt(error)
             raise error
 
     def try_admit(self, hold: Hold) -> Permit | None:
-        """The healthy path, without I/O or suspension: a permit if the circuit is closed."""
+        """Return a permit if the circuit is closed, without I/O or suspension."""
         circuit = self._breaker.circuit
         if not circuit.admits or hold.halted is not None or self._stopping.is_set():
             return None
@@ -101,18 +103,18 @@ class Gate:
 
         Raises:
             CircuitOpenError: the circuit stayed open for as long as the invocation may be held.
-            ShutdownError: the instance is stopping.
-            BaseException: what halted the invocation.
+            ShutdownError: the instance is shutting down.
+            BaseException: the error that halted the invocation.
         """
         started = time.monotonic()
         try:
-            permit = await self._admitted(hold)
+            permit = await self._wait_for_permit(hold)
         finally:
             self._held(time.monotonic() - started)
-        hold.released()
+        hold.reset()
         return permit
 
-    async def _admitted(self, hold: Hold) -> Permit:
+    async def _wait_for_permit(self, hold: Hold) -> Permit:
         while True:
             self.check(hold)
             if permit := self.try_admit(hold):
@@ -121,36 +123,36 @@ class Gate:
             try:
                 permit = await self._breaker.try_acquire()
             except CircuitOpenError as error:
-                await self._wait(known, error, hold)
+                await self._wait_for_change(known, error, hold)
                 continue
             if hold.halted is None and not self.stopping:
                 return permit
-            await self.release(permit)  # it was asked for before the end was known
+            await self.release(permit)  # the invocation was halted while the permit was acquired
 
     async def release(self, permit: Permit) -> None:
-        """Nothing came of what was admitted: let others probe without waiting for the lease."""
-        with suppress(StoreUnavailableError):  # it runs out
+        """Release an unused permit, so that others can probe before its lease expires."""
+        with suppress(StoreUnavailableError):  # the permit's lease expires
             await self._breaker.release(permit)
 
     async def pause(self, seconds: float, hold: Hold | None = None) -> None:
-        """Sleep, for as long as the instance is not stopping.
+        """Sleep until the time is over or the instance shuts down.
 
         Raises:
-            ShutdownError: the instance is stopping. Whoever pauses between attempts must not go on
-                at once: it would hurry an event through its attempts into the poison queue.
-            BaseException: what halted the invocation, if `hold` is given.
+            ShutdownError: the instance is shutting down. A retry must not continue without its
+                pause: the event would use up its attempts and go to the poison queue.
+            BaseException: the error that halted the invocation, if `hold` is given.
         """
         await self._until_stopping(asyncio.sleep(seconds))
         self.check(hold or Hold(0))
 
-    async def _wait(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:
+    async def _wait_for_change(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:
         remaining = hold.remaining()
         if remaining <= 0:
             hold.halt(error)
             raise error
-        # In HALF_OPEN all permits may be taken with no change to come: look again after a while.
-        patience = min(remaining, error.retry_after or 1.0)
-        await self._until_stopping(self._breaker.wait_for_change(known, timeout=patience))
+        # In HALF_OPEN all permits may be in use and no change may follow: poll after a timeout.
+        timeout = min(remaining, error.retry_after or 1.0)
+        await self._until_stopping(self._breaker.wait_for_change(known, timeout=timeout))
 
     async def _until_stopping(self, awaitable: Coroutine[Any, Any, Any]) -> None:
         waiting = asyncio.ensure_future(awaitable)

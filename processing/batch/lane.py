@@ -1,4 +1,4 @@
-"""One lane: its events strictly one after another, each to its end."""
+"""A lane: handles the events of one key strictly one after another."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Lane:
     """The events of one key in one batch, in order.
 
     Attributes:
-        handled, poisoned, parked: events that ended so, up to now.
-        skipped: events that a redrive had replayed already.
+        handled, poisoned, parked: number of events with this outcome.
+        skipped: number of events that a redrive had already replayed.
     """
 
     def __init__(self, run: BatchRun, events: Sequence[Event], progress: BatchProgress) -> None:
@@ -43,13 +43,13 @@ class Lane:
         self.skipped = 0
 
     async def run(self) -> None:
-        """Bring every event to its end, or raise before the first that can't be."""
+        """Handle, poison, park or skip every event; raise at the first event that cannot finish."""
         events = self._events
         while events:
             events = await self._handle(await self._park(events))
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Handle events; if one parks their key, those behind it are left."""
+        """Handle events, and return the events behind one that parked the key."""
         gate, hold, finish = self._parts.gate, self._run.hold, self._progress.finish
         handle, retry = self._parts.handle, self._parts.retry
         finished = self._parts.telemetry.event_finished
@@ -65,7 +65,7 @@ class Lane:
                 await finish(event)
                 finished(event)
                 continue
-            await self._settle(event, permit, failure)
+            await self._finish_outcome(event, permit, failure)
             await finish(event)
             finished(event)
             if self._parking is not None and self._parking.is_parked(self._key):
@@ -73,25 +73,25 @@ class Lane:
         return ()
 
     async def _park(self, events: Sequence[Event]) -> Sequence[Event]:
-        """Park events as long as their key is parked; those that are left may be handled."""
+        """Park events while their key is parked, and return the events to handle."""
         if self._parking is None:
             return events
         events = await self._skip_replayed(events, self._parking.replayed(self._key))
         while events and self._parking.is_parked(self._key):
             await self._admit_parking()
             reply = await self._parking.park(events)
-            settled, events = events[: len(reply.states)], events[len(reply.states) :]
+            stored, events = events[: len(reply.states)], events[len(reply.states) :]
             states = Counter(reply.states)
             self.parked += states.pop(ParkState.PARKED, 0)
             self.skipped += states.pop(ParkState.REPLAYED, 0)
             self.poisoned += states.total()
-            await self._finish_all(settled)
+            await self._finish_all(stored)
             if reply.released:
                 events = await self._skip_replayed(events, reply.replayed)
         return events
 
     async def _skip_replayed(self, events: Sequence[Event], replayed: Position) -> Sequence[Event]:
-        """Skip what a redrive has replayed already."""
+        """Finish the events that a redrive has already replayed, and return the others."""
         if not replayed:
             return events
         skipped = [event for event in events if is_reached(position_of(event), replayed)]
@@ -103,17 +103,20 @@ class Lane:
         await asyncio.gather(*map(self._progress.finish, events))  # they share a commit
 
     async def _admit_parking(self) -> None:
-        """Parking waits for the circuit as handling does: an open one holds the checkpoint."""
+        """Wait for the circuit before parking, so that an open circuit holds the checkpoint."""
         gate, hold = self._parts.gate, self._run.hold
         permit = gate.try_admit(hold) or await gate.admit(hold)
         if permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
 
-    async def _settle(self, event: Event, permit: Permit, failure: Failure | None) -> None:
-        """Everything but the plain success: probes, poison, exhaustion, kept events."""
+    async def _finish_outcome(self, event: Event, permit: Permit, failure: Failure | None) -> None:
+        """Retry a kept event, report the outcome to the circuit, and poison a failed event.
+
+        A success without a probe permit never comes here.
+        """
         round_ = 0
         while failure is not None and failure.kind is FailureKind.DEPENDENCY:
-            failure, permit = await self._keep(event, permit, failure, round_)
+            failure, permit = await self._keep_and_retry(event, permit, failure, round_)
             round_ += 1
         breaker = self._parts.breaker
         if failure is None:
@@ -121,30 +124,31 @@ class Lane:
                 await self._run.persist(breaker.record_successes, 1, permit)
             self.handled += 1
             return
-        await self._count(event, permit, failure, round_)
+        await self._report_failure(event, permit, failure, round_)
         await self._poison(event, permit, failure)
         self.poisoned += 1
 
-    async def _keep(
+    async def _keep_and_retry(
         self, event: Event, permit: Permit, failure: Failure, round_: int
     ) -> tuple[Failure | None, Permit]:
-        """Not the event's fault: count the failure, wait, and try the same event again. Nothing
-        behind it on its key runs meanwhile, and the circuit decides when to stop altogether.
+        """Record the failure of a dependency, wait, and handle the same event again.
+
+        Later events of the key wait until the event ends. The circuit opens after enough failures.
         """
-        # The error's type only: its text may quote the event.
+        # Only the error's type is logged: the error's text may quote the event.
         logger.warning(
-            "Event %s/%s is kept after %s attempts: %s",
+            "Event %s/%s is kept after %s attempts: %s; it is retried after a pause",
             *(self._run.source, event.sequence_number, failure.attempts),
             type(failure.error).__name__,
             extra=log_fields(self._run.source, event),
         )
-        await self._record(event, permit, failure, round_)
+        await self._record_failure(event, permit, failure, round_)
         gate, hold = self._parts.gate, self._run.hold
         if gate.try_admit(hold):
-            if hold.keep_expired():
+            if hold.keep_timed_out():
                 raise DependencyUnavailableError(
                     f"event {self._run.source}/{event.sequence_number} was kept for "
-                    f"{hold.seconds:g} s; it runs again with its batch"
+                    f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
                 ) from failure.error
             pause = self._parts.settings.dependency_pause_seconds
             if isinstance(failure.error, DependencyUnavailableError):
@@ -157,15 +161,19 @@ class Lane:
             await gate.release(permit)
             raise
 
-    async def _count(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:
+    async def _report_failure(
+        self, event: Event, permit: Permit, failure: Failure, round_: int
+    ) -> None:
         if failure.kind is FailureKind.EXHAUSTED:
-            await self._record(event, permit, failure, round_)
-        elif permit.probe_id is not None:  # poison says nothing about the dependency
+            await self._record_failure(event, permit, failure, round_)
+        elif permit.probe_id is not None:  # a poison event does not show the dependency's state
             await self._run.persist(self._parts.breaker.release, permit)
         elif self._parts.count_poison:
-            await self._record(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure, round_)
 
-    async def _record(self, event: Event, permit: Permit, failure: Failure, round_: int) -> None:
+    async def _record_failure(
+        self, event: Event, permit: Permit, failure: Failure, round_: int
+    ) -> None:
         failure_id = (
             f"{self._run.source}/{event.sequence_number}/{event.enqueued_ms}"
             f"#{self._run.nonce}.{round_}"

@@ -17,19 +17,19 @@ from processing.settings import ProcessingSettings
 
 @dataclass(frozen=True, slots=True)
 class LaneParts:
-    """What a lane needs to bring an event to its end; built once per processor.
+    """The objects that a lane uses; built once per processor.
 
     Attributes:
-        handler: the loaded handler; names it in poison messages and logs.
-        handle: the handler's call, measured.
-        retry: attempts of one event.
+        handler: the loaded handler; its name appears in poison messages and logs.
+        handle: calls the handler and measures the call.
+        retry: retries one event.
         gate: admits each event.
-        breaker: the circuit that failures and successes are reported to.
-        poison: takes poison messages durably.
-        settings: how events are processed.
-        telemetry: metrics and log fields.
+        breaker: the circuit; lanes report failures and successes to it.
+        poison: stores poison messages durably.
+        settings: the settings of processing.
+        telemetry: the metrics.
         instance: this instance's name in poison messages.
-        count_poison: whether a poison event counts as a failure of the circuit.
+        count_poison: whether a poison event counts as a failure in the circuit.
     """
 
     handler: LoadedHandler
@@ -55,7 +55,7 @@ class LaneParts:
         instance: str,
         count_poison: bool,
     ) -> LaneParts:
-        """Build the gate and the retry policy around what the composition root made."""
+        """Build the gate and the retry policy, and combine them with the given parts."""
         gate = Gate(breaker, telemetry.held)
         return cls(
             handler=handler,

@@ -1,4 +1,4 @@
-"""BatchProcessor: takes a batch through its handler, in lanes, and answers for every event."""
+"""The batch processor: handles the events of a batch in lanes and accounts for every event."""
 
 from __future__ import annotations
 
@@ -29,7 +29,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What became of a batch's events; `skipped` were finished before, or came twice."""
+    """The number of a batch's events by outcome.
+
+    Attributes:
+        skipped: events that were finished before, or that the batch contained twice.
+        seconds: duration of the batch.
+    """
 
     handled: int
     poisoned: int
@@ -39,7 +44,7 @@ class BatchResult:
 
     @property
     def outcomes(self) -> dict[str, int]:
-        """How many events by what became of them."""
+        """The number of events by outcome."""
         return {
             "handled": self.handled,
             "poisoned": self.poisoned,
@@ -49,10 +54,10 @@ class BatchResult:
 
 
 class BatchProcessor:
-    """Processes batches; any number of partitions at the same time.
+    """A processor of batches, for any number of partitions at the same time.
 
     `process` returns only when every event of the batch is handled, or durably poisoned or parked.
-    When it raises, the trigger's retry policy must run the batch again; what was finished is
+    When `process` raises, the trigger's retry policy must run the batch again; finished events are
     skipped then.
     """
 
@@ -85,7 +90,7 @@ class BatchProcessor:
         self._idle.set()
 
     def stop(self) -> None:
-        """Start no further event; running invocations end with `ShutdownError`."""
+        """Stop starting events; running invocations end with `ShutdownError`."""
         self.parts.gate.stop()
 
     async def wait_idle(self) -> None:
@@ -94,16 +99,16 @@ class BatchProcessor:
 
     @property
     def writing(self) -> bool:
-        """Whether anything is being written of what became of events."""
+        """Return whether a write of an event's outcome is in progress."""
         return any(run.writing for run in self._runs)
 
     async def process(self, batch: EventBatch) -> BatchResult:
-        """Handle a batch.
+        """Handle a batch, and return the number of its events by outcome.
 
         Raises:
             CircuitOpenError: the circuit stayed open for `hold_seconds`.
             OwnershipLostError: another instance owns the partition now.
-            ShutdownError: the instance is stopping.
+            ShutdownError: the instance is shutting down.
             StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
         """
         run = BatchRun(self.parts, batch.source)
@@ -113,20 +118,22 @@ class BatchProcessor:
             return await self._process(run, batch)
         finally:
             self._runs.discard(run)
-            run.progress = None  # knows the run: its events would wait for the garbage collector
+            # `progress` refers to `run`; the cycle would keep the events until a collection.
+            run.progress = None
             if not self._runs:
                 self._idle.set()
 
     async def _process(self, run: BatchRun, batch: EventBatch) -> BatchResult:
         started = time.perf_counter()
-        self.parts.gate.check(run.hold)  # before the partition is taken from whoever has it by now
+        # A stopping instance must not take the partition from its new owner.
+        self.parts.gate.check(run.hold)
         known = await run.persist(open_for, self._progress, batch)
         if (parking := self._parking) is not None:
             claim = await run.persist(parking.claim, batch.source, known)
             run.parking = BatchParking(parking, batch.source, claim, run.persist, self.parts.poison)
-        # A client that lost its link may hand over an event twice, even within one batch.
+        # A client that reconnects may deliver an event twice, even within one batch.
         unique = {event.sequence_number: event for event in batch.events}.values()
-        # The watermark would pass over one that came late, so nothing is left to the sender's care.
+        # The watermark would pass an unsorted event, so the order is not left to the sender.
         events = sorted(unique, key=attrgetter("sequence_number"))
         finished = known.finished_among(events)
         skipped = {event.sequence_number for event in finished}
@@ -160,15 +167,18 @@ class BatchProcessor:
         if run.hold.halted is not None:
             raise run.hold.halted
         if sum(result.outcomes.values()) != len(batch.events):
-            raise ProcessingError(  # never return, and so never checkpoint, on a guess
-                f"{len(batch.events)} events of {batch.source} came, and only these ended: {result}"
+            raise ProcessingError(  # returning would checkpoint events without an outcome
+                f"the batch of {batch.source} has {len(batch.events)} events, but the outcomes are "
+                f"{result.outcomes}; the batch runs again"
             )
-        logger.debug("Partition %s: %s", batch.source, result)
+        logger.debug("Batch of %s ended: %s", batch.source, result)
         return result
 
     async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:
-        """Run lanes, `max_lanes` at once. A lane's error halts the others before their next event
-        and lets what they have in flight finish; cancelling them would tear handlers apart.
+        """Run at most `max_lanes` lanes at the same time.
+
+        An error of one lane stops the others before their next event. Events in flight finish:
+        cancelling a handler could leave its work half done.
         """
         waiting = iter(lanes)
 

@@ -1,4 +1,4 @@
-"""What the lanes of one invocation share: its hold, its writes, and whether one is under way."""
+"""The state that the lanes of one invocation share: hold, writes, parking and progress."""
 
 from __future__ import annotations
 
@@ -22,44 +22,47 @@ logger = logging.getLogger(__name__)
 
 
 class BatchRun:
-    """What the lanes of one invocation share."""
+    """The state that the lanes of one invocation share."""
 
     def __init__(self, parts: LaneParts, source: Source) -> None:
         self.parts = parts
         self.source = source
         self.hold = Hold(parts.settings.hold_seconds)
-        self.parking: BatchParking | None = None  # None: a key goes on after a poisoned event
-        self.progress: BatchProgress | None = None  # None: it is not opened yet
+        self.parking: BatchParking | None = None  # None: a key continues after a poisoned event
+        self.progress: BatchProgress | None = None  # None: not opened yet
         self._writes = 0
-        # Failures are counted once per exhaustion: an event that fails again in a later invocation
-        # has failed again, so the invocation is part of a failure's name.
+        # The circuit counts a failure id once. An event that fails again in a later invocation is a
+        # new failure, so the id contains a random part for each invocation.
         self.nonce = secrets.token_hex(4)
 
     @property
     def writing(self) -> bool:
-        """Whether a write that must not be lost is under way, or about to be."""
+        """Return whether a write that must not be lost is in progress or due."""
         return self._writes > 0 or (self.progress is not None and self.progress.writing)
 
     async def persist[**P, T](
         self, write: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
     ) -> T:
-        """Call `write` until it succeeds, for as long as an invocation may be held.
+        """Call `write` until it succeeds, for at most `hold_seconds`.
 
         Raises:
-            StorageUnavailableError: it did not succeed in that time.
-            ShutdownError: it did not succeed at once, and the instance is stopping.
+            StorageUnavailableError: no call succeeded in that time.
+            ShutdownError: the first call failed, and the instance is shutting down.
         """
         self._writes += 1
         try:
-            return await self._persist(partial(write, *args, **options))
+            return await self._retry_write(partial(write, *args, **options))
         finally:
             self._writes -= 1
 
-    async def _persist[T](self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_write[T](self, write: Callable[[], Awaitable[T]]) -> T:
         try:
             return await write()
         except (StorageUnavailableError, StoreUnavailableError) as error:
-            logger.warning("Partition %s holds: %s", self.source, error)
+            logger.warning(
+                "Partition %s: a write failed: %s: %s; it is retried for up to %g s",
+                *(self.source, type(error).__name__, error, self.parts.settings.hold_seconds),
+            )
         gate = self.parts.gate
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((StorageUnavailableError, StoreUnavailableError)),
@@ -68,20 +71,27 @@ class BatchRun:
             sleep=gate.pause,
         )
 
-        async def attempt() -> T:  # tenacity awaits only what is plainly a coroutine function
+        async def attempt() -> T:  # tenacity awaits only coroutine functions, not a partial
             return await write()
 
         try:
             return await retrying(attempt)
         except RetryError as error:
             cause = error.last_attempt.exception()
-            raise StorageUnavailableError(f"gave up for now: {cause}") from cause
+            raise StorageUnavailableError(
+                f"no write succeeded for {self.parts.settings.hold_seconds:g} s; the batch fails "
+                f"and runs again; last error: {cause}"
+            ) from cause
 
     async def report_successes(self, handled: int) -> None:
-        """Tell the breaker of a batch's successes, for its ratio rule; once per batch."""
+        """Record a batch's successes in the circuit, for its failure ratio; once per batch."""
         permit = self.parts.gate.try_admit(self.hold)
         if handled and permit is not None:
             try:
                 await self.parts.breaker.record_successes(handled, permit)
             except StoreUnavailableError as error:
-                logger.warning("Successes of %s are not counted: %s", self.source, error)
+                logger.warning(
+                    "Partition %s: %s successes were not recorded in the circuit: %s: %s; "
+                    "they are missing in its failure ratio",
+                    *(self.source, handled, type(error).__name__, error),
+                )

@@ -1,5 +1,6 @@
-"""A clean end: on SIGTERM lanes stop before their next event, and invocations end unsuccessfully,
-so that the host writes no checkpoint for what is unfinished.
+"""Shutdown on SIGTERM: lanes stop before their next event.
+
+Interrupted invocations end with an error, so that the host writes no checkpoint for them.
 """
 
 from __future__ import annotations
@@ -17,21 +18,26 @@ from processing.batch.processor import BatchProcessor
 logger = logging.getLogger(__name__)
 
 WRITE_SECONDS = 20.0
-"""How long a stopping instance waits for what its handlers have done to be written: Redis's client
-tries four times, two seconds each, and what is finished may have to wait for the write before it.
+"""Longest time that a stopping instance waits for writes of finished events.
+
+The Redis client tries a write four times, two seconds each, and a write may have to wait for the
+previous write.
 """
-LOOK_SECONDS = 0.05
-"""How often it looks whether that is done, if a handler keeps its invocation from ending."""
+POLL_SECONDS = 0.05
+"""Pause between two checks for writes in progress, if a handler prevents its invocation's end."""
 
 
 def stop_on_sigterm(processor: BatchProcessor) -> None:
-    """Stop the processor on SIGTERM, then let the signal do what it did before.
+    """Stop the processor on SIGTERM, and then run the signal's earlier handler.
 
-    Signal handlers belong to the main thread; where the worker runs its loop in another one, its
-    host ends the process without us, and what is unfinished is redelivered.
+    Only the main thread can set signal handlers. If the worker runs its event loop in another
+    thread, SIGTERM ends the process at once, and unfinished events are redelivered.
     """
     if threading.current_thread() is not threading.main_thread():
-        logger.info("Not the main thread: SIGTERM ends this instance without a hold")
+        logger.info(
+            "The event loop is not in the main thread; SIGTERM will end this instance at once, and "
+            "unfinished events will be redelivered"
+        )
         return
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGTERM)
@@ -47,16 +53,16 @@ def stop_on_sigterm(processor: BatchProcessor) -> None:
 
 
 async def wait_idle(processor: BatchProcessor) -> None:
-    """Wait until no invocation runs; at most twice as long as one call of the handler may take,
-    and then for writes that are under way, `WRITE_SECONDS` at most.
+    """Wait until no invocation runs, or until the time limits are over.
 
-    A handler that does not end when it is cancelled would keep the instance for ever. What is
-    unfinished is redelivered, as after a crash. What is finished would be, too, if the instance
-    ended before that is written; so that has a time of its own, however short the handler's is.
+    The first limit is twice the handler's timeout: a handler that ignores its cancellation must not
+    keep the instance alive. Its events are redelivered, as after a crash. The second limit,
+    `WRITE_SECONDS`, is for writes in progress: finished events whose completion is not written
+    would be redelivered, too.
     """
-    patience = 2 * processor.parts.settings.handler_timeout_seconds
+    waited = 2 * processor.parts.settings.handler_timeout_seconds
     idle = asyncio.ensure_future(processor.wait_idle())
-    await asyncio.wait({idle}, timeout=patience or None)
+    await asyncio.wait({idle}, timeout=waited or None)
     if not idle.done() and processor.writing:
         with suppress(TimeoutError):
             async with asyncio.timeout(WRITE_SECONDS):
@@ -65,24 +71,26 @@ async def wait_idle(processor: BatchProcessor) -> None:
         idle.cancel()
         what = f"Handler {processor.parts.handler.name} has not ended"
         if processor.writing:
-            what = "What is finished is not written"
-            patience += WRITE_SECONDS
-        logger.error("%s within %g s: the instance ends without it", what, patience)
+            what = "The completion of finished events was not written"
+            waited += WRITE_SECONDS
+        logger.error(
+            "%s within %g s; the instance ends, and these events are redelivered", what, waited
+        )
 
 
 async def _until_written(processor: BatchProcessor, idle: asyncio.Future[None]) -> None:
-    """Wait until nothing is being written: for two looks, since one may fall between two writes."""
+    """Wait until two checks in a row find no write; a single check may fall between two writes."""
     quiet = 0
     while quiet < 2 and not idle.done():
         quiet = 0 if processor.writing else quiet + 1
-        await asyncio.wait({idle}, timeout=LOOK_SECONDS)
+        await asyncio.wait({idle}, timeout=POLL_SECONDS)
 
 
 _ending: set[asyncio.Task[None]] = set()
 
 
 def _end_when_idle(processor: BatchProcessor) -> None:
-    """By default SIGTERM ends the process; it still does, once no event is in flight."""
+    """End the process by SIGTERM's default action once no event is in flight."""
 
     async def end() -> None:
         await wait_idle(processor)
@@ -90,4 +98,4 @@ def _end_when_idle(processor: BatchProcessor) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
     task = asyncio.ensure_future(end())
-    _ending.add(task)  # the loop itself keeps no reference
+    _ending.add(task)  # the loop itself keeps no strong reference

@@ -1,4 +1,4 @@
-"""Lanes: the events of one batch that must run one after another."""
+"""Splitting of a batch into lanes: events that must run one after another."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from processing.settings import KeylessOrder
 
 
 def split_into_lanes(events: Iterable[Event], keyless_order: KeylessOrder) -> list[list[Event]]:
-    """Split events into one lane per key, each in the order of arrival.
+    """Split events into one lane per key, in the order of the given events.
 
-    Events without a key form one lane together (`partition`) or one lane each (`none`). An empty
-    key is a key. Lanes come in the order of their first event, so that the oldest event starts
-    first.
+    Events without a key form one common lane (`partition`) or one lane each (`none`). An empty
+    key is a key. Lanes are sorted by their first event, so that the oldest event starts first.
     """
     lanes: dict[object, list[Event]] = {}
     for event in events:

@@ -1,4 +1,4 @@
-"""What the keys of one redrive share: the stores, the handler, and why it stops."""
+"""The state that the keys of one redrive share: stores, handler and stop reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,12 @@ from processing.redrive.discard import Discard
 
 @dataclass(slots=True)
 class RedriveRun:
-    """What the keys of one redrive share. `stopped` says why no further event is started."""
+    """The state that the keys of one redrive share.
+
+    Attributes:
+        token: names this redrive as the holder of its leases.
+        stopped: the reason why no further event is started, or "".
+    """
 
     reader: PoisonReader
     poison: PoisonQueue
@@ -33,28 +38,28 @@ class RedriveRun:
     stopped: str = ""
 
     def stop(self, why: str) -> None:
-        """Start no further event; the first reason counts."""
+        """Start no further event; the first reason is kept."""
         self.stopped = self.stopped or why
 
     def may_start(self) -> bool:
-        """Whether another event may start."""
+        """Return whether another event may start."""
         if not self.admits():
-            self.stop("the circuit is not closed: approve it first")
+            self.stop("the circuit is not closed; approve it first")
         return not self.stopped
 
     async def event_of(self, message: PoisonMessage) -> Event:
-        """The poisoned event; without its body if it is to be discarded, which needs none.
+        """Return the poisoned event; an event to discard has no body.
 
         Raises:
-            BodyLostError: its body is gone.
-            StorageUnavailableError: its body can't be read.
+            BodyLostError: the body's blob is gone.
+            StorageUnavailableError: the body's blob cannot be read.
         """
         if self.discard is not None and self.discard.concerns(message):
             return replace(message, body="").event
         return (await with_body(message, self.claims)).event
 
     async def remove_blob(self, check: ClaimCheck | None) -> None:
-        """Remove what is not needed any more; but not a body that is on record as lost."""
-        lost = self.discard.lost_check if self.discard is not None else None
-        if check not in (None, lost):
+        """Remove the blob of a finished event, unless a discard recorded its body as lost."""
+        recorded_as_lost = self.discard.lost_check if self.discard is not None else None
+        if check not in (None, recorded_as_lost):
             await self.claims.delete(check)

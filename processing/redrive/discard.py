@@ -1,8 +1,8 @@
-"""Discarding: an operator's word that a poisoned event will never be handled.
+"""Discard: an operator's decision that a poisoned event will never be handled.
 
-It is a redrive in which that one event is put on record when its turn comes, instead of being
-handled. So it holds the key's lease, replays in order what is parked behind the event, and leaves
-copies of its message stale.
+A discard is a redrive that writes a record of one event instead of handling that event. Therefore
+the discard holds the key's lease, replays the events parked behind the event in order, and makes
+other copies of the event's message stale.
 """
 
 from __future__ import annotations
@@ -25,65 +25,78 @@ FOLDER = "discarded"
 
 @dataclass(slots=True)
 class Discard:
-    """A decision: which event, whole, and who says so, when (ISO 8601) and why.
+    """A decision to discard one event.
 
     Attributes:
-        lost: why the message is not whole: its body is lost; else "".
-        recorded: whether the event's turn came and the record is written.
+        message: the event's message, complete unless its body is lost.
+        by: the operator's name.
+        at: time of the decision, ISO 8601.
+        reason: the operator's reason.
+        body_lost_reason: why the body could not be read, or "".
+        recorded: whether the record is written.
     """
 
     message: PoisonMessage
     by: str
     at: str
     reason: str
-    lost: str = ""
+    body_lost_reason: str = ""
     recorded: bool = False
 
     @classmethod
     async def decide(
         cls, reader: PoisonReader, claims: ClaimChecks, name: str, *, by: str, reason: str
     ) -> Self:
-        """The decision on the message in the queue that a text `names`.
+        """Return the decision on the message whose id is `name`, or ends with "/" and `name`.
 
         Raises:
-            ProcessingError: there is none, or more than one.
-            StorageUnavailableError: it can't be read; nothing is decided on what may be there.
+            ProcessingError: no message has that id, or several messages do.
+            StorageUnavailableError: the message cannot be read now; its body may still exist.
         """
-        message, lost = await find(reader, name), ""
+        message, body_lost_reason = await find(reader, name), ""
         try:
             message = await with_body(message, claims)
         except BodyLostError as error:
-            lost = str(error)
+            body_lost_reason = str(error)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(message, by, now, reason, lost)
+        return cls(message, by, now, reason, body_lost_reason)
 
     @property
     def blob(self) -> str:
-        """The record's name; a repeat of the decision overwrites it."""
+        """The name of the record's blob; a repeat of the decision overwrites the record."""
         return f"{FOLDER}/{self.message.id}.json"
 
     @property
     def record(self) -> bytes:
         """The decision as JSON."""
-        who = {"by": self.by, "at": self.at, "reason": self.reason, "body_lost": self.lost}
-        return json.dumps(who | {"message": asdict(self.message)}, default=str).encode()
+        decision = {
+            "by": self.by,
+            "at": self.at,
+            "reason": self.reason,
+            "body_lost": self.body_lost_reason,
+        }
+        return json.dumps(decision | {"message": asdict(self.message)}, default=str).encode()
 
     @property
     def lost_check(self) -> ClaimCheck | None:
-        """Where the lost body was. Should it come back, it stays: the record does not have it."""
-        return self.message.claim_check if self.lost else None
+        """The claim check of a lost body, or None.
+
+        If the blob is restored, it must not be removed: the record does not contain the body.
+        """
+        return self.message.claim_check if self.body_lost_reason else None
 
     def concerns(self, event: Event | PoisonMessage) -> bool:
-        """Whether it is about this event; all that one redrive selects is of one hub and group."""
-        ours = self.message.partition, position_of(self.message)
-        return (event.partition, position_of(event)) == ours
+        """Return whether the decision concerns this event of the same hub and group."""
+        discarded = self.message.partition, position_of(self.message)
+        return (event.partition, position_of(event)) == discarded
 
     def wrap(
         self, handle: Callable[[Event], Awaitable[None]], claims: ClaimChecks
     ) -> Callable[[Event], Awaitable[None]]:
-        """A handler that records this event and gives all others to the real one.
+        """Return a handler that records this event and passes all others to `handle`.
 
-        It raises `DependencyUnavailableError` if the record can't be written: the event stays.
+        The handler raises `DependencyUnavailableError` if the record cannot be written; the event
+        stays.
         """
 
         async def discarding(event: Event) -> None:

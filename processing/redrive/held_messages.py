@@ -1,4 +1,4 @@
-"""Poison messages that one redrive holds, so that nobody else receives them until it is over."""
+"""Poison messages that one redrive holds, so that no other reader receives them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from processing.redrive.renewal import renewed
 
 
 class HeldMessages:
-    """Holds messages of the poison queue.
+    """The messages of the poison queue that one redrive holds.
 
     Args:
         reader: reads the queue.
-        store: knows which messages are stale.
+        store: returns which messages are stale.
 
     Attributes:
-        received: what is held, in the order of the queue.
+        received: the held messages, in the order of the queue.
     """
 
     def __init__(self, reader: PoisonReader, store: ParkingStore) -> None:
@@ -29,10 +29,10 @@ class HeldMessages:
         self._store = store
 
     async def collect(self, matches: Callable[[PoisonMessage], bool]) -> None:
-        """Hold what is selected; everything else is put back.
+        """Hold the selected messages, and put all others back.
 
         Raises:
-            StorageUnavailableError: the queue can't be read; nothing is held.
+            StorageUnavailableError: the queue cannot be read; no message is held.
         """
         others: list[Received] = []
         try:
@@ -46,20 +46,21 @@ class HeldMessages:
             await self._put_back(others)
 
     def renewed(self) -> AbstractAsyncContextManager[None]:
-        """Keep them held for as long as this takes."""
+        """Renew the visibility timeouts of the held messages during the block."""
         return renewed(self._renew, self._reader.hold_seconds)
 
     async def put_back(self) -> None:
-        """Let others receive them."""
+        """End the visibility timeouts, so that other readers receive the messages."""
         await self._put_back(self.received)
 
     async def put_back_or_drop(self) -> int:
-        """Let others receive them, but for those that another redrive has replayed meanwhile with
-        their keys; how many these were.
+        """Put the messages back, remove stale ones, and return the number of stale ones.
+
+        A message is stale if another redrive has replayed its event with its key.
         """
         stale = 0
         for each in self.received:
-            with suppress(StorageUnavailableError):  # its hold runs out
+            with suppress(StorageUnavailableError):  # the visibility timeout expires
                 if await self._is_stale(each):
                     stale += 1
                     await self._reader.remove(each)
@@ -69,12 +70,12 @@ class HeldMessages:
 
     async def _put_back(self, received: list[Received]) -> None:
         for each in received:
-            with suppress(StorageUnavailableError):  # its hold runs out
+            with suppress(StorageUnavailableError):  # the visibility timeout expires
                 await self._reader.put_back(each)
 
     async def _renew(self) -> bool:
         for each in self.received:
-            with suppress(StorageUnavailableError):  # the next round tries again
+            with suppress(StorageUnavailableError):  # the next round retries
                 await self._reader.renew(each)
         return True
 

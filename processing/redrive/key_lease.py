@@ -1,4 +1,4 @@
-"""The lease under which one redrive replays a key, so that no other one does."""
+"""The lease that lets only one redrive at a time replay a key."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from processing.redrive.renewal import renewed
 
 
 class KeyLease:
-    """A key's replay lease.
+    """A lease on the replay of one key.
 
     Args:
-        source, key: whose events.
-        token: names its holder.
-        seconds: for how long it lasts if it is not renewed.
+        store: stores the lease.
+        source, key: the partition and the key.
+        token: names the lease's holder.
+        seconds: time after which the lease expires if it is not renewed.
     """
 
     def __init__(
@@ -29,40 +30,40 @@ class KeyLease:
         self._token = token
         self._seconds = seconds
         self._milliseconds = int(seconds * 1000)
-        self._until = 0.0  # by this side's clock, from before the store was asked
+        self._until = 0.0  # local time; counted from before the request, so never too late
 
     async def acquire(self) -> bool:
-        """Return whether the lease was acquired; False: another redrive has it."""
-        asked = asyncio.get_running_loop().time()
-        taken = await self._store.lease(*self._place, self._token, self._milliseconds)
-        self._until = asked + self._seconds
-        return taken
+        """Return whether the lease was acquired; False: another redrive holds the lease."""
+        requested_at = asyncio.get_running_loop().time()
+        acquired = await self._store.lease(*self._place, self._token, self._milliseconds)
+        self._until = requested_at + self._seconds
+        return acquired
 
     def check(self) -> None:
-        """Look at the clock, before anything that only the holder may do.
+        """Check the lease before an operation that only its holder may do.
 
         Raises:
-            LeaseLostError: the lease has run out.
+            LeaseLostError: the lease has expired.
         """
         if asyncio.get_running_loop().time() >= self._until:
             raise lease_lost(self._place[0])
 
     @asynccontextmanager
     async def held(self) -> AsyncIterator[None]:
-        """Hold the lease, also while a handler takes its time, and give it back."""
+        """Renew the lease during the block, and release the lease at its end."""
         try:
             async with renewed(self._renew, self._seconds):
                 yield
         finally:
-            with suppress(StorageUnavailableError):  # it runs out
+            with suppress(StorageUnavailableError):  # the lease expires
                 await self._store.release(*self._place, self._token)
 
     async def _renew(self) -> bool:
-        """Return whether to renew again; an answer that is lost is asked for in the next round."""
-        asked = asyncio.get_running_loop().time()
+        """Return whether to renew again; after an error the next round retries."""
+        requested_at = asyncio.get_running_loop().time()
         with suppress(StorageUnavailableError):
             if not await self._store.renew(*self._place, self._token, self._milliseconds):
-                self._until = asked
+                self._until = requested_at
                 return False
-            self._until = asked + self._seconds
+            self._until = requested_at + self._seconds
         return True

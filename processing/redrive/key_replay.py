@@ -1,4 +1,4 @@
-"""Replaying one key: its loose poison messages, then, in order, everything in its parked list."""
+"""The replay of one key: first its loose poison messages, then its parked list in order."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class KeyReplay:
     """The replay of one key.
 
     Args:
-        run: what the keys of the redrive share.
-        source, key: whose events.
-        received: its poison messages, held.
-        counts: where to count.
+        run: the state that the keys of the redrive share.
+        source, key: the partition and the key.
+        received: the key's held poison messages.
+        counts: the counts of the redrive.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class KeyReplay:
             self._received[position_of(each.message)].append(each)
 
     async def run(self) -> None:
-        """Replay the key, or count it as busy if another redrive has it.
+        """Replay the key, or count the key as busy if another redrive holds its lease.
 
         Raises:
-            LeaseLostError: the lease ran out, and another redrive may have the key.
-            StorageUnavailableError: a store did not answer; what is not replayed stays.
+            LeaseLostError: the lease expired, and another redrive may replay the key.
+            StorageUnavailableError: a store did not answer; unreplayed events stay.
         """
         if not await self._lease.acquire():
             self._counts.busy += 1
@@ -61,7 +61,7 @@ class KeyReplay:
             await self._replay_parked()
 
     async def _replay_loose(self) -> None:
-        """Messages that no parked list has: their keys went on without them."""
+        """Replay messages that are in no parked list; their key continued without them."""
         for position in sorted(self._received):
             copies = self._received[position]
             if await self._is_parked(position):
@@ -70,11 +70,11 @@ class KeyReplay:
             if message.parked and await self._store.is_stale(self._place[0], message.verdict):
                 await self._remove(copies)
                 self._counts.count(stale=len(copies))
-            elif (held := await self._still_held(copies)) and not await self._replay_message(held):
+            elif (held := await self._renewed(copies)) and not await self._replay_message(held):
                 return
 
     async def _replay_message(self, copies: Sequence[Received]) -> bool:
-        """Replay one loose message; whether to go on."""
+        """Replay one loose message, and return whether to replay the next one."""
         message, *_ = (each.message for each in copies)
         try:
             event = await self._run.event_of(message)
@@ -99,18 +99,18 @@ class KeyReplay:
         return True
 
     async def _replay_parked(self) -> None:
-        """The parked list, from its first entry on, until it is empty and the key released."""
+        """Replay the parked list in order, until the list is empty and the key is released."""
         while entries := await self._store.entries(*self._place):
             for entry in entries:
                 if not await self._replay_entry(entry):
                     return
 
     async def _replay_entry(self, entry: Entry) -> bool:
-        """Replay one entry; whether to go on."""
+        """Replay one entry, and return whether to replay the next one."""
         try:
             event, message, check = await self._resolve(entry)
         except BodyLostError as error:
-            await self._lose(entry, error)
+            await self._poison_lost_body(entry, error)
             return False
         except (StorageUnavailableError, ValueError) as error:
             self._counts.unreadable(f"{self._place[0]} {entry.position}", self._place[1], error)
@@ -125,7 +125,7 @@ class KeyReplay:
                 await self._fail(entry, event, message, check, failure)
             return False
         verdict = "" if message is None else message.verdict
-        # First the list: from here on copies of the message are known to be stale.
+        # The list first: after this call the store reports copies of the message as stale.
         left = await self._store.finish(*self._place, self._run.token, entry.position, verdict)
         await self._remove(self._received.pop(entry.position, []))
         await self._run.remove_blob(check)
@@ -141,23 +141,24 @@ class KeyReplay:
         check: ClaimCheck | None,
         failure: Failure,
     ) -> None:
-        """Keep an entry that failed, as a poisoned one."""
+        """Keep a failed entry in the list, as a poisoned entry."""
         if message is not None:
             failed = await self._run.claims.shrink(message.failed_again(failure))
             new = entry.kind is EntryKind.UNANNOUNCED
         else:
             failed = await self._run.claims.shrink(self._poisoned(event, failure))
             new = True
-        await self._keep(entry.position, failed, new=new)
+        await self._replace(entry.position, failed, new=new)
         for copy in self._received.get(entry.position, []):
             await self._run.reader.update(copy, failed)
         if message is None:
             await self._run.remove_blob(check)
         self._counts.fail(failed)
 
-    async def _lose(self, entry: Entry, error: BodyLostError) -> None:
-        """Keep an entry whose body is lost, as a poisoned one: the poison queue has to say so, for
-        what is not there can't be discarded.
+    async def _poison_lost_body(self, entry: Entry, error: BodyLostError) -> None:
+        """Keep an entry whose body is lost, as a poisoned entry.
+
+        Its message must be in the poison queue, because an operator can only discard events there.
         """
         if entry.kind is EntryKind.EVENT:
             parked = ParkedEvent.from_json(entry.document)
@@ -169,7 +170,7 @@ class KeyReplay:
         else:
             message = PoisonMessage.from_json(entry.document)
         if entry.kind is not EntryKind.POISON:
-            await self._keep(entry.position, message, new=True)
+            await self._replace(entry.position, message, new=True)
         self._counts.unreadable(message.id, message.key, error)
 
     def _poisoned(self, event: Event, failure: Failure) -> PoisonMessage:
@@ -183,10 +184,8 @@ class KeyReplay:
         )
         return replace(message, redrives=1, parked=True)
 
-    async def _keep(self, position: Position, message: PoisonMessage, *, new: bool) -> None:
-        """Change an entry into this poisoned one, and have the poison queue hold it if it is new
-        there.
-        """
+    async def _replace(self, position: Position, message: PoisonMessage, *, new: bool) -> None:
+        """Replace an entry by this poison message, and put a new message into the queue."""
         kind = EntryKind.UNANNOUNCED if new else EntryKind.POISON
         document = kind + message.to_json()
         await self._store.replace(*self._place, self._run.token, position, document)
@@ -195,7 +194,7 @@ class KeyReplay:
             await self._store.announced(*self._place, position)
 
     async def _resolve(self, entry: Entry) -> tuple[Event, PoisonMessage | None, ClaimCheck | None]:
-        """The entry's event, its poison message if it is a poisoned one, and its claim check."""
+        """Return the entry's event, its poison message or None, and its claim check or None."""
         if entry.kind is EntryKind.EVENT:
             parked = ParkedEvent.from_json(entry.document)
             event = (await with_body(parked, self._run.claims)).event
@@ -203,9 +202,11 @@ class KeyReplay:
         message = PoisonMessage.from_json(entry.document)
         return await self._run.event_of(message), message, message.claim_check
 
-    async def _still_held(self, copies: Sequence[Received]) -> list[Received]:
-        """Those that are still ours, now that the lease is: a hold that ran out while this was held
-        up may have let another redrive replay the message.
+    async def _renewed(self, copies: Sequence[Received]) -> list[Received]:
+        """Renew the copies, and return those that this redrive still holds.
+
+        A visibility timeout may have expired before the key's lease was acquired. Then another
+        redrive may have replayed the message.
         """
         for copy in copies:
             await self._run.reader.renew(copy)
@@ -221,7 +222,7 @@ class KeyReplay:
 
     def _stop_for(self, failure: Failure) -> None:
         error = failure.error
-        self._run.stop(f"a dependency is down: {type(error).__name__}: {error}")
+        self._run.stop(f"a dependency is unavailable: {type(error).__name__}: {error}")
 
     async def _remove(self, copies: Sequence[Received]) -> None:
         for copy in copies:

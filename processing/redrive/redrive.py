@@ -1,8 +1,8 @@
-"""Redrive: replays poisoned events, and what is parked behind them, through the same handler.
+"""Redrive: replays poisoned events, and the events parked behind them, through the handler.
 
-Keys are replayed side by side, each under a lease of its own, so that two redrives at once never
-replay the same key. The circuit is obeyed, and not told: what an operator tries again says nothing
-new about the dependency.
+Keys are replayed in parallel, each under its own lease, so that two redrives never replay the same
+key at the same time. A redrive stops while the circuit is open, but does not report its outcomes to
+the circuit: a replay of selected events shows nothing new about the dependency.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
+from processing.monitoring.telemetry import key_hash
 from processing.parking.batch import Parking
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import PoisonQueue, PoisonReader, Received, oldest_first
@@ -31,15 +32,19 @@ logger = logging.getLogger(__name__)
 
 
 class Redrive:
-    """Replays poison messages and parked keys.
+    """A replay of poison messages and parked keys.
 
     Args:
         reader: reads the poison queue.
-        poison: takes the messages of parked events that fail in a redrive.
-        admits: whether the circuit lets events through.
-        lease_seconds: for how long a key stays leased to a redrive that died.
-        most_keys: how many keys are replayed at the same time.
-        discard: an event that is put on record instead of being handled.
+        poison: stores the messages of parked events that fail in the redrive.
+        parking: the parked lists.
+        handler: handles each event.
+        retry: retries each event.
+        admits: returns whether the circuit admits events.
+        instance: this instance's name in poison messages.
+        lease_seconds: time after which a key's lease expires if the redrive dies.
+        most_keys: most keys that are replayed at the same time.
+        discard: an event that is recorded as discarded instead of being handled.
     """
 
     def __init__(
@@ -77,14 +82,14 @@ class Redrive:
         )
 
     def stop(self, why: str = "interrupted") -> None:
-        """Start no further event; those in flight finish, and their messages are removed."""
+        """Start no further event; events in flight finish, and their messages are removed."""
         self._run.stop(why)
 
     async def plan(self, selection: Selection) -> Plan:
-        """What `run` would replay, without replaying it.
+        """Return the events that `run` would replay, without replaying them.
 
         Raises:
-            StorageUnavailableError: the queue or the parked lists can't be read.
+            StorageUnavailableError: the queue or the parked lists cannot be read.
         """
         held = HeldMessages(self._reader, self._parking.store)
         await held.collect(selection.matches)
@@ -100,15 +105,15 @@ class Redrive:
         selection: Selection = Selection(),  # noqa: B008 - frozen
         progress: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> RedriveSummary:
-        """Replay what is selected.
+        """Replay the selected events.
 
         Args:
-            selection: what to replay.
-            progress: told after each event how many are done, and how many there are.
+            selection: the events to replay.
+            progress: called after each event with the numbers of finished and of all events.
 
         Raises:
-            StorageUnavailableError: the queue or the parked lists can't be read; nothing was
-                replayed yet. Later on it ends up in the summary's `stopped`.
+            StorageUnavailableError: the queue or the parked lists cannot be read, before any event
+                is replayed. A later error stops the redrive; the summary's `stopped` contains it.
         """
         started = time.perf_counter()
         held = HeldMessages(self._reader, self._parking.store)
@@ -149,7 +154,10 @@ class Redrive:
                 try:
                     await KeyReplay(self._run, source, key, received, counts).run()
                 except LeaseLostError as error:
-                    logger.warning("%s", error)
+                    logger.warning(
+                        "Key %s: the replay stops: %s: %s; the key's remaining events stay",
+                        *(key_hash(key) or "(none)", type(error).__name__, error),
+                    )
                     counts.busy += 1
                 except (StorageUnavailableError, ValueError) as error:
                     self._run.stop(str(error))

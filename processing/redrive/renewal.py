@@ -1,4 +1,4 @@
-"""Renewing what is held for as long as it is held: a key's lease, or messages of the queue."""
+"""Periodic renewal of a key's lease, or of the visibility timeouts of messages."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from contextlib import asynccontextmanager
 
 @asynccontextmanager
 async def renewed(renew: Callable[[], Awaitable[bool]], seconds: float) -> AsyncIterator[None]:
-    """Call `renew` three times in each `seconds` until the block ends or `renew` returns False."""
+    """Call `renew` every third of `seconds` until the block ends or `renew` returns False."""
 
-    async def keep() -> None:
+    async def renew_periodically() -> None:
         while True:
             await asyncio.sleep(seconds / 3)
             if not await renew():
                 return
 
-    renewing = asyncio.create_task(keep())
+    renewing = asyncio.create_task(renew_periodically())
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Which events an operator selects for a redrive, and what the redrive would do."""
+"""The selection of events for a redrive, and the plan of a dry run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from processing.poison.queue import has_id
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What to redrive; everything if nothing is given.
+    """A selection of events; without a key and an id, all events.
 
     Attributes:
-        key: events of this key.
-        id: one poison message, by its id or what its id ends with after a "/". If its key is
-            parked the whole key is replayed, for its order allows nothing else.
+        key: selects the events of this key.
+        id: selects one poison message by its id, or by the end of the id after a "/". If the
+            message's key is parked, the whole key is replayed, because its events must stay in
+            order.
     """
 
     key: str | None = None
     id: str | None = None
 
     def matches(self, message: PoisonMessage) -> bool:
-        """Whether the message is selected."""
+        """Return whether the message is selected."""
         if self.key is not None:
             return message.key == self.key
         return self.id is None or has_id(message, self.id)
@@ -31,14 +32,19 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a redrive would replay: poison messages, and how many events wait in parked lists."""
+    """The events that a redrive would replay.
+
+    Attributes:
+        messages: the poison messages, oldest first.
+        parked: number of entries in the parked list of each selected key.
+    """
 
     messages: tuple[PoisonMessage, ...]
     parked: dict[Place, int]
 
     @property
     def events(self) -> int:
-        """All events; those that stand in the queue and in a parked list count once."""
+        """The number of events; an event in both the queue and a parked list counts once."""
         return sum(self.parked.values()) + sum(
             (message.source, message.key) not in self.parked for message in self.messages
         )

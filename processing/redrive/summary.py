@@ -1,4 +1,4 @@
-"""What has come of a redrive up to now."""
+"""The running counts and the final summary of a redrive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,12 @@ from processing.poison.message import PoisonMessage
 
 @dataclass(slots=True)
 class RedriveCounts:
-    """What has come of a redrive up to now; `failed` holds id, key, error type and message."""
+    """The running counts of a redrive.
+
+    Attributes:
+        progress: called with the numbers of finished and of all events.
+        failed: id, key, error type and error message of each event that failed.
+    """
 
     progress: Callable[[int, int], None]
     total: int = 0
@@ -22,7 +27,7 @@ class RedriveCounts:
     failed: list[tuple[str, str | None, str, str]] = field(default_factory=list)
 
     def count(self, *, replayed: int = 0, stale: int = 0) -> None:
-        """Some events are done."""
+        """Count replayed events, or stale copies of one message."""
         self.replayed += replayed
         self.stale += stale
         self.done += replayed + (stale > 0)
@@ -30,11 +35,11 @@ class RedriveCounts:
         self.progress(self.done, self.total)
 
     def fail(self, message: PoisonMessage) -> None:
-        """An event failed again."""
+        """Count an event that failed again."""
         self._fail(message.id, message.key, message.error.type, message.error.message)
 
     def unreadable(self, name: str, key: str | None, error: Exception) -> None:
-        """An event can't be read: its blob is gone, for example."""
+        """Count an event that cannot be read, for example because its blob is gone."""
         self._fail(name, key, type(error).__name__, str(error))
 
     def _fail(self, name: str, key: str | None, kind: str, text: str) -> None:
@@ -55,16 +60,17 @@ class RedriveFailure:
 
 @dataclass(frozen=True, slots=True)
 class RedriveSummary:
-    """What came of a redrive.
+    """The summary of a redrive.
 
     Attributes:
-        replayed: events that are handled now.
-        failed: those that failed again, and stay.
-        stale: copies of messages whose event was replayed before; removed.
-        released: parked keys that are released.
-        busy: keys that another redrive replays.
-        left: events that were selected and not reached.
-        stopped: why it stopped early, or "".
+        replayed: number of events that were handled or discarded.
+        failed: events that failed again; they stay in the queue or in their parked list.
+        stale: number of removed copies of messages whose event had already been replayed.
+        released: number of parked keys that were released.
+        busy: number of keys that another redrive is replaying.
+        left: number of selected events that were not reached.
+        stopped: reason for an early stop, or "".
+        seconds: duration of the redrive.
     """
 
     replayed: int
@@ -78,5 +84,5 @@ class RedriveSummary:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was selected is handled."""
+        """Return whether every selected event is handled or discarded."""
         return not (self.failed or self.busy or self.left or self.stopped)

@@ -51,7 +51,7 @@ def test_three_functions(functions: dict[str, Any]) -> None:
         ("EVENT_HUB_CONSUMER_GROUP", "", SettingsError, r"such as \$Default"),
         ("REDIS_URL", "", SettingsError, "REDIS_URL is missing; it takes a URL"),
         ("REDIS_URL", "redis.invalid", BreakerSettingsError, "REDIS_URL cannot be used: it takes"),
-        ("EventHubConnection", "hello", SettingsError, "names no Endpoint; it takes Endpoint=sb:"),
+        ("EventHubConnection", "hello", SettingsError, "has no Endpoint; it takes Endpoint=sb:"),
         ("EventHubConnection", "Endpoint=sb://x;EntityPath=a", SettingsError, "hub 'a'.*the same"),
         ("EVENT_GRID_TOPIC_ENDPOINT", "topic", BreakerSettingsError, "it takes an http"),
         ("EVENT_HANDLER", "my_handler:handle", HandlerLoadError, "No module named 'my_handler'"),

@@ -295,7 +295,7 @@ async def test_a_stop_does_not_wait_for_ever_for_a_write(
         made.processor.stop()
         async with asyncio.timeout(10):
             await wait_idle(made.processor)
-        assert "What is finished is not written within 0.003 s" in caplog.text
+        assert "completion of finished events was not written within 0.003 s" in caplog.text
         slow.release.set()
         await running
 
