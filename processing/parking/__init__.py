@@ -1,1 +1,1 @@
-"""Parked lists: events that wait in order behind a poisoned event of their key."""
+"""Parked lists: events that wait, in order, behind a poisoned event of their key."""

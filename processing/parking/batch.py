@@ -1,4 +1,4 @@
-"""Parking as the lanes of a batch see it: what is parked, parking a key, parking behind it."""
+"""Parking in a batch: parks a key with its poisoned event, and parks the key's later events."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from processing.progress.store import Progress
 
 MOST_EVENTS = 200
 MOST_CHARACTERS = 1024 * 1024
-"""What one script call takes along: a longer one would hold up everyone else's."""
+"""The limits of one script call; a longer call would delay other clients of Redis."""
 
 
 class Persist(Protocol):
-    """Does a write again until it succeeds, as long as the invocation may be held."""
+    """A function that retries a write until it succeeds, for at most the invocation's hold."""
 
     async def __call__[**P, T](  # noqa: D102
         self, write: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
@@ -29,11 +29,11 @@ class Persist(Protocol):
 
 
 class Parking:
-    """Parks what comes behind poisoned events.
+    """The parked lists and the claim checks of their large events.
 
     Args:
-        store: where parked events are.
-        claims: where bodies go that are too large for it.
+        store: stores parked events.
+        claims: stores events that are too large for the parked lists.
     """
 
     def __init__(self, store: ParkingStore, claims: ClaimChecks) -> None:
@@ -41,7 +41,7 @@ class Parking:
         self.claims = claims
 
     async def claim(self, source: Source, progress: Progress) -> Claim:
-        """Become the one who parks events of a partition, and learn what is parked.
+        """Claim the parking of a partition's events, and return its parked and replayed keys.
 
         Raises:
             StorageUnavailableError: the store did not answer.
@@ -52,14 +52,17 @@ class Parking:
 
 
 class BatchParking:
-    """Parking of one batch, whose invocation is the partition's owner.
+    """The parking of one batch, whose invocation owns the partition.
 
-    That a key is not parked stays true until its own lane parks it, for nobody else may. That it
-    is parked may end at any time, so the store decides for every event anew.
+    Only the key's own lane can park a key, so an unparked key stays unparked until then. A redrive
+    can release a parked key at any time, so the store decides again for every event.
 
     Args:
-        persist: how writes are made that must not be lost.
-        poison: the poison queue of now.
+        parking: the parked lists.
+        source: the batch's partition.
+        claim: the claim on the partition, from the start of the batch.
+        persist: retries writes that must not be lost.
+        poison: the poison queue.
     """
 
     def __init__(
@@ -79,22 +82,23 @@ class BatchParking:
         self._parked = set(claim.parked)
 
     def is_parked(self, key: str | None) -> bool:
-        """Whether the key is parked, as far as this batch knows."""
+        """Return whether the key is parked; a redrive may have released the key since."""
         return key in self._parked
 
     def replayed(self, key: str | None) -> Position:
-        """How far a redrive has replayed the key, or ""; what is at or before it is finished."""
+        """Return the position of the key's last replayed event, or ""."""
         return self._claim.replayed.get(key, "")
 
     async def poison(self, message: PoisonMessage) -> None:
-        """Park a poisoned event's key, and put its message into the poison queue.
+        """Park a poisoned event's key, and put the event's message into the poison queue.
 
-        The parked list comes first and holds the message: if this ends in between, the event's
-        next delivery finds it there and sends that, instead of asking the handler again.
+        The parked list is written first and contains the message. If the instance dies before the
+        second write, the event's next delivery sends the message from the list, and the handler is
+        not called again.
 
         Raises:
             OwnershipLostError: another instance owns the partition now.
-            StorageUnavailableError: not everything was written.
+            StorageUnavailableError: a write failed.
         """
         small = await self._persist(self._claims.shrink, replace(message, parked=True))
         place = self._source, message.key, position_of(message)
@@ -104,11 +108,14 @@ class BatchParking:
             await self._announce(message.key, position_of(message), document)
 
     async def park(self, events: Sequence[Event]) -> ParkReply:
-        """Park the first events of a parked key's lane: as many as the reply has states.
+        """Park the first events of a parked key's lane.
+
+        Returns:
+            One state for each event that was taken; the caller passes the others again.
 
         Raises:
             OwnershipLostError: another instance owns the partition now.
-            StorageUnavailableError: they were not written, or the key's list is full.
+            StorageUnavailableError: the write failed, or the key's list is full.
         """
         key = events[0].key
         chunk = await self._chunk(events)

@@ -1,4 +1,4 @@
-"""Parked events: events that wait behind a poisoned one of their key, kept whole."""
+"""Parked events: complete events that wait behind a poisoned event of their key."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from processing.poison.message_json import plain
 VERSION = 1
 
 type Position = str
-"""Where an event stands within its key: "<enqueued ms>:<sequence number>", padded with zeros so
-that the order of the texts is the order of the events. The time comes first because a hub that was
-made again counts anew."""
+"""The place of an event among the events of its key: "<enqueued ms>:<sequence number>".
+
+Both numbers are padded with zeros, so that the order of the texts is the order of the events. The
+time comes first because a recreated hub counts sequence numbers from zero."""
 
 
 class Placed(Protocol):
-    """Anything that stands where an event stands: an event, its poison message, a progress mark."""
+    """An object with an event's place: an event, its poison message or a progress mark."""
 
     @property
     def enqueued_ms(self) -> int: ...  # noqa: D102
@@ -32,22 +33,22 @@ class Placed(Protocol):
 
 
 def position_of(event: Placed) -> Position:
-    """Return the event's place among those of its key, its identity within its partition."""
+    """Return the event's position, which also identifies the event within its partition."""
     return f"{event.enqueued_ms:015d}:{event.sequence_number:020d}"
 
 
 def is_reached(position: Position, replayed: Position) -> bool:
-    """Whether a replay up to `replayed` took this event along.
+    """Return whether a replay up to `replayed` included the event at `position`.
 
-    Both its time and its number must say so. The number alone would take in events of a hub that
-    was made again; the time alone one that came later, should the hub's clock have gone back.
+    Both the time and the sequence number must be at or below. The number alone would include events
+    of a recreated hub. The time alone would include later events if the hub's clock went back.
     """
     return position <= replayed and position[16:] <= replayed[16:]
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """An event and where it came from; without its body while it is only a claim check."""
+    """An event with its source; a claim check instead of the body of a large event."""
 
     source: Source
     event: Event
@@ -55,7 +56,7 @@ class ParkedEvent:
 
     @property
     def blob_name(self) -> str:
-        """Where it lies if it is large: the event's name, the hub's and group's part hashed."""
+        """The blob's name for a large event, with a hash of the hub and the consumer group."""
         stream = hashlib.sha256(f"{self.source.hub}/{self.source.consumer_group}".encode())
         event = self.event
         return (
@@ -64,11 +65,11 @@ class ParkedEvent:
         )
 
     def checked_in(self, check: ClaimCheck) -> Self:
-        """The claim check of this event."""
+        """Return this event with a claim check instead of its body and properties."""
         return replace(self, event=replace(self.event, body=b"", properties={}), claim_check=check)
 
     def to_json(self) -> str:
-        """The event as JSON; properties that JSON has no form for become text."""
+        """Return the event as JSON; property values that JSON does not support become text."""
         found: dict[str, Any] = asdict(self.event)
         found |= {
             "version": VERSION,
@@ -82,10 +83,10 @@ class ParkedEvent:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read what `to_json` wrote.
+        """Parse the output of `to_json`.
 
         Raises:
-            ValueError: it is of another version, or no parked event.
+            ValueError: the text has another version, or is not a parked event.
         """
         found = json.loads(text)
         if not isinstance(found, dict) or found.get("version") != VERSION:
@@ -110,10 +111,10 @@ class ParkedEvent:
 
 
 async def with_body(parked: ParkedEvent, claims: ClaimChecks) -> ParkedEvent:
-    """Return the parked event with its body and its properties, fetched from its blob if need be.
+    """Return the parked event with its body and properties, read from its blob if it is large.
 
     Raises:
-        BodyLostError: the blob is gone, or holds something else.
+        BodyLostError: the blob was deleted or replaced.
         StorageUnavailableError: the blob cannot be read.
     """
     if (check := parked.claim_check) is None:

@@ -1,4 +1,4 @@
-"""The in-memory twin of parking, for unit tests and for trying things out."""
+"""The in-memory store of parked events, for unit tests and experiments."""
 
 from __future__ import annotations
 
@@ -37,8 +37,9 @@ class _Parked:
 
 
 class MemoryParkingStore:
-    """Parked events in dictionaries; lost with the process. Each method lets other tasks run
-    before it acts, as a round trip would.
+    """A store of parked events in dictionaries, lost with the process.
+
+    Each method first lets other tasks run, as a network round trip would.
     """
 
     def __init__(self, *, most: int = 100_000, clock: Callable[[], float] = time.time) -> None:

@@ -1,11 +1,17 @@
-"""Parked events in Redis: all keys of one partition in one slot, one script for each act.
+"""Parked events in Redis: all keys of one partition in one slot, one script per operation.
 
-`parking:<namespace>:sources` is a set of partitions (`<hub>/<consumer group>/<partition>`). For
-each of them, with the prefix `parking:<namespace>:{<source>}:` and `<label>` being `=<event key>`,
-or empty for the events without a key: `keys` (hash, label to microseconds), `entries:<label>`
-(sorted set of positions), `documents:<label>` (hash, position to kind and JSON), `replayed` (hash,
-label to position), `verdicts` (sorted set), `owner` and `lease:<label>` (strings). What is parked
-never expires.
+`parking:<namespace>:sources` is the set of partitions (`<hub>/<consumer group>/<partition>`). Each
+partition has the following keys with the prefix `parking:<namespace>:{<source>}:`. `<label>` is
+`=<event key>`, or empty for the events without a key.
+
+- `keys`: hash, label to the time of parking in microseconds since 1970
+- `entries:<label>`: sorted set of positions
+- `documents:<label>`: hash, position to kind and JSON
+- `replayed`: hash, label to the position up to which the key was replayed
+- `verdicts`: sorted set of replayed poisonings
+- `owner`, `lease:<label>`: strings
+
+Parked events never expire.
 """
 
 from __future__ import annotations
@@ -38,16 +44,17 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class RedisParkingStore:
-    """See `ParkingStore`.
+    """A store of parked events in Redis; see `ParkingStore`.
 
     Args:
-        client: a redis.asyncio client; stays the caller's to close.
-        most: the most entries that one key may have.
-        ttl_seconds: for how long it is remembered what was replayed; longer than the hub keeps
-            events.
-        namespace: host name of the Event Hubs namespace: two namespaces on one Redis may have a hub
-            of the same name, and each parks its own events.
-        look_seconds: how long who looks waits for each reply; None: for all the client's tries.
+        client: a redis.asyncio client; the caller closes it.
+        most: most entries of one key.
+        ttl_seconds: time after which replayed positions and verdicts are deleted; longer than the
+            hub's retention.
+        namespace: host name of the Event Hubs namespace; separates hubs of the same name on one
+            Redis.
+        query_timeout_seconds: timeout of each read-only query of a listing; None: a query ends when
+            the client has made all its retries.
     """
 
     def __init__(
@@ -57,10 +64,10 @@ class RedisParkingStore:
         most: int,
         ttl_seconds: int,
         namespace: str = "",
-        look_seconds: float | None = None,
+        query_timeout_seconds: float | None = None,
     ) -> None:
         self._client = client
-        self._look = look_seconds
+        self._query_timeout = query_timeout_seconds
         self._prefix = f"parking:{namespace.lower()}"
         self._sources = f"{self._prefix}:sources"
         self._most = most
@@ -84,7 +91,7 @@ class RedisParkingStore:
     async def claim(self, source: Source, owner: str, watermark: Position) -> Claim:
         """See `ParkingStore.claim`."""
         keys = self._keys(source, "owner", "keys", "replayed")
-        parked, replayed = await _asked(self._claim(keys, [owner, watermark, self._ttl]))
+        parked, replayed = await _reply(self._claim(keys, [owner, watermark, self._ttl]))
         texts = [_text(each) for each in replayed]
         return Claim(
             owner,
@@ -97,17 +104,17 @@ class RedisParkingStore:
     ) -> str | None:
         """See `ParkingStore.poison`."""
         label = _label(key)
-        # Before anything is parked: a set with a partition too many does no harm.
-        await _asked(self._client.sadd(self._sources, str(source)))
+        # The set first: an unneeded partition in the set is harmless, a missing one is not.
+        await _reply(self._client.sadd(self._sources, str(source)))
         names = ("owner", "keys", f"entries:{label}", f"documents:{label}", "replayed")
         args = [claim.owner, label, position, EntryKind.UNANNOUNCED + document]
-        if (known := await _asked(self._poison(self._keys(source, *names), args))) is None:
+        if (known := await _reply(self._poison(self._keys(source, *names), args))) is None:
             raise claim_lost(source)
         return _text(known)[1:] or None
 
     async def announced(self, source: Source, key: str | None, position: Position) -> None:
         """See `ParkingStore.announced`."""
-        await _asked(self._announced(self._keys(source, f"documents:{_label(key)}"), [position]))
+        await _reply(self._announced(self._keys(source, f"documents:{_label(key)}"), [position]))
 
     async def park(
         self,
@@ -122,7 +129,7 @@ class RedisParkingStore:
         args: list[Any] = [claim.owner, label, self._most]
         for position, document in events:
             args += (position, EntryKind.EVENT + document)
-        outcome, *details = await _asked(self._park(self._keys(source, *names), args))
+        outcome, *details = await _reply(self._park(self._keys(source, *names), args))
         match _text(outcome):
             case "parked":
                 return ParkReply(tuple(ParkState(state) for state in details))
@@ -136,22 +143,22 @@ class RedisParkingStore:
     async def document(self, source: Source, key: str | None, position: Position) -> Entry | None:
         """See `ParkingStore.document`."""
         (name,) = self._keys(source, f"documents:{_label(key)}")
-        found = await _asked(self._client.hget(name, position))
+        found = await _reply(self._client.hget(name, position))
         return None if found is None else _entry(position, found)
 
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
         found: list[ParkedKey] = []
-        names = await _asked(self._client.smembers(self._sources), self._look)
+        names = await _reply(self._client.smembers(self._sources), self._query_timeout)
         for name in sorted(map(_text, names)):
             stream, _, partition = name.rpartition("/")
             hub, _, group = stream.partition("/")
             source = Source(hub, group, partition)
             (keys,) = self._keys(source, "keys")
-            parked = await _asked(self._client.hgetall(keys), self._look)
+            parked = await _reply(self._client.hgetall(keys), self._query_timeout)
             for label, since in parked.items():
                 (entries,) = self._keys(source, f"entries:{_text(label)}")
-                count = await _asked(self._client.zcard(entries), self._look)
+                count = await _reply(self._client.zcard(entries), self._query_timeout)
                 found.append(
                     ParkedKey(source, _key(_text(label)), int(since) / 1_000_000, int(count))
                 )
@@ -164,14 +171,16 @@ class RedisParkingStore:
         label = _label(key)
         entries, documents = self._keys(source, f"entries:{label}", f"documents:{label}")
         start = f"({after}" if after else "-"
-        names = await _asked(self._client.zrangebylex(entries, start, "+", 0, most), self._look)
+        names = await _reply(
+            self._client.zrangebylex(entries, start, "+", 0, most), self._query_timeout
+        )
         if not (positions := [_text(each) for each in names]):
             return []
-        found = await _asked(self._client.hmget(documents, positions), self._look)
+        found = await _reply(self._client.hmget(documents, positions), self._query_timeout)
         return [
             _entry(position, document)
             for position, document in zip(positions, found, strict=True)
-            if document is not None  # replayed in between
+            if document is not None  # a redrive finished the entry between the two reads
         ]
 
     async def lease(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
@@ -192,7 +201,7 @@ class RedisParkingStore:
         """See `ParkingStore.replace`."""
         label = _label(key)
         keys = self._keys(source, f"lease:{label}", f"documents:{label}")
-        if not await _asked(self._replace(keys, [token, position, document])):
+        if not await _reply(self._replace(keys, [token, position, document])):
             raise lease_lost(source)
 
     async def finish(
@@ -202,7 +211,7 @@ class RedisParkingStore:
         label = _label(key)
         names = ("lease:" + label, "keys", "entries:" + label, "documents:" + label)
         keys = self._keys(source, *names, "replayed", "verdicts")
-        left = int(await _asked(self._finish(keys, [token, label, position, verdict, self._ttl])))
+        left = int(await _reply(self._finish(keys, [token, label, position, verdict, self._ttl])))
         if left < 0:
             raise lease_lost(source)
         return left
@@ -210,26 +219,26 @@ class RedisParkingStore:
     async def is_stale(self, source: Source, verdict: str) -> bool:
         """See `ParkingStore.is_stale`."""
         (verdicts,) = self._keys(source, "verdicts")
-        return await _asked(self._client.zscore(verdicts, verdict)) is not None
+        return await _reply(self._client.zscore(verdicts, verdict)) is not None
 
     async def forget(self, source: Source, after: Position) -> None:
         """See `ParkingStore.forget`."""
-        await _asked(self._forget(self._keys(source, "replayed"), [after]))
+        await _reply(self._forget(self._keys(source, "replayed"), [after]))
 
     async def _on_lease(
         self, source: Source, key: str | None, act: str, token: str, milliseconds: int
     ) -> bool:
         keys = self._keys(source, f"lease:{_label(key)}")
-        return bool(await _asked(self._lease(keys, [act, token, milliseconds])))
+        return bool(await _reply(self._lease(keys, [act, token, milliseconds])))
 
 
-async def _asked(command: Awaitable[Any], seconds: float | None = None) -> Any:
+async def _reply(command: Awaitable[Any], seconds: float | None = None) -> Any:
     try:
         async with asyncio.timeout(seconds):
             return await command
     except FAILURES as error:
         what = str(error) or "no answer in time"
-        raise StorageUnavailableError(f"parking: {type(error).__name__}: {what}") from error
+        raise StorageUnavailableError(f"parking store: {type(error).__name__}: {what}") from error
 
 
 def _label(key: str | None) -> str:

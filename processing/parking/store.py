@@ -1,8 +1,8 @@
-"""Parking: what comes behind a poisoned event of a key waits, in order, until a redrive.
+"""Parking: later events of a poisoned event's key wait, in order, until a redrive.
 
-The decision "is this key parked? then append" is one atomic act of the store, and so is "the last
-one is replayed? then release". Only the partition's owner parks; only the holder of a key's lease
-replays. docs/adr/0009-parking.md has the argument.
+"Append if the key is parked" is one atomic operation of the store. "Release the key if its last
+entry is replayed" is one, too. Only the partition's owner parks events, and only the holder of a
+key's lease replays events. docs/adr/0009-parking.md gives the reasons.
 """
 
 from __future__ import annotations
@@ -18,26 +18,28 @@ from processing.parking.event import Position
 
 
 class EntryKind(StrEnum):
-    """What an entry of a parked list is; the first letter of its document in the store."""
+    """The kind of an entry in a parked list; the first letter of its document in the store."""
 
-    EVENT = "E"  # waits behind a poisoned one
-    POISON = "P"  # a poisoned one, which is in the poison queue as well
-    UNANNOUNCED = "U"  # a poisoned one whose message is not known to be in the poison queue yet
+    EVENT = "E"  # an event that waits behind a poisoned event
+    POISON = "P"  # a poisoned event; its message is in the poison queue
+    UNANNOUNCED = "U"  # a poisoned event; its message may not be in the poison queue yet
 
 
 class ParkState(IntEnum):
-    """What became of an event that was to be parked."""
+    """The outcome of parking one event."""
 
-    REPLAYED = 0  # a redrive has replayed it already
-    PARKED = 1  # it stands in the list, now or since before
-    POISON = 2  # it stands in the list as poisoned
-    UNANNOUNCED = 3  # the same, and its message must still go to the poison queue
+    REPLAYED = 0  # a redrive has already replayed the event
+    PARKED = 1  # the event is in the list
+    POISON = 2  # the event is in the list as a poisoned event
+    UNANNOUNCED = 3  # as POISON, and its message must still go to the poison queue
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry of a parked list; the document is the JSON of a `ParkedEvent` (kind EVENT) or of a
-    `PoisonMessage`.
+    """One entry of a parked list.
+
+    Attributes:
+        document: JSON of a `ParkedEvent` (kind EVENT) or of a `PoisonMessage` (other kinds).
     """
 
     position: Position
@@ -47,12 +49,12 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the owner of a partition knows of its parked keys at the start of a batch.
+    """A claim on a partition, with its parked and replayed keys at the start of a batch.
 
     Attributes:
-        owner: names this claim; a later claim of the same partition ends it.
-        parked: keys that are parked (None: the events without a key).
-        replayed: how far keys were replayed that a redelivery may go behind.
+        owner: names this claim; a later claim on the same partition ends this claim.
+        parked: the parked keys (None: the events without a key).
+        replayed: last replayed position of each key whose events may be redelivered.
     """
 
     owner: str
@@ -62,8 +64,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ParkReply:
-    """What became of events that were to be parked, one state each; or that their key is not
-    parked (any more), up to where it was replayed, and that none of them was taken.
+    """The outcome of parking several events of one key.
+
+    Attributes:
+        states: the outcome of each event that was taken.
+        released: whether the key is not parked; then no event was taken.
+        replayed: position of the last replayed event of a released key, or "".
     """
 
     states: tuple[ParkState, ...] = ()
@@ -73,7 +79,12 @@ class ParkReply:
 
 @dataclass(frozen=True, slots=True)
 class ParkedKey:
-    """A parked key: since when (seconds since 1970), and how many entries wait."""
+    """A parked key.
+
+    Attributes:
+        since: time of parking, seconds since 1970.
+        entries: number of entries in the key's list.
+    """
 
     source: Source
     key: str | None
@@ -82,13 +93,17 @@ class ParkedKey:
 
 
 class ParkingStore(Protocol):
-    """Where parked events are kept. Each method is atomic and repeat-safe, and raises
-    `StorageUnavailableError` when it is not done.
+    """A store of parked events.
+
+    Each method is atomic and can be repeated. Each method raises `StorageUnavailableError` if the
+    store does not answer.
     """
 
     async def claim(self, source: Source, owner: str, watermark: Position) -> Claim:
-        """Take a partition over: nobody else parks from now on. Forgets how far keys were replayed
-        where progress (`watermark`, or "") knows it as well.
+        """Claim a partition, which ends all earlier claims on the partition.
+
+        Replayed positions at or below the watermark (or "") are deleted, because progress covers
+        those events.
         """
         ...
 
@@ -98,8 +113,8 @@ class ParkingStore(Protocol):
         """Park a key, with the poisoned event as an entry. A repeat keeps the first document.
 
         Returns:
-            The document that stands in the list; None: a redrive has replayed the event since this
-            was first asked for (the answer was lost), and nothing is parked.
+            The document in the list. None: the answer to an earlier call was lost, and a redrive
+            has replayed the event since then; nothing is parked.
 
         Raises:
             OwnershipLostError: another owner has claimed the partition.
@@ -107,7 +122,7 @@ class ParkingStore(Protocol):
         ...
 
     async def announced(self, source: Source, key: str | None, position: Position) -> None:
-        """The poisoned event's message is in the poison queue."""
+        """Record that the poisoned event's message is in the poison queue."""
         ...
 
     async def park(
@@ -121,82 +136,84 @@ class ParkingStore(Protocol):
 
         Raises:
             OwnershipLostError: another owner has claimed the partition.
-            StorageUnavailableError: also when the list is full; those that fit are parked.
+            StorageUnavailableError: the list is full (the events that fit are parked), or the store
+                does not answer.
         """
         ...
 
     async def document(self, source: Source, key: str | None, position: Position) -> Entry | None:
-        """One entry, if it is there."""
+        """Return one entry, or None if the list does not contain the position."""
         ...
 
     async def keys(self) -> list[ParkedKey]:
-        """All parked keys of all partitions."""
+        """Return the parked keys of all partitions."""
         ...
 
     async def entries(
         self, source: Source, key: str | None, *, after: Position = "", most: int = 100
     ) -> list[Entry]:
-        """The first entries of a list behind a position."""
+        """Return the first entries of a list after a position, at most `most`."""
         ...
 
     async def lease(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
-        """Take a key's replay lease, if nobody has it."""
+        """Acquire a key's replay lease; return whether this token holds the lease."""
         ...
 
     async def renew(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
-        """Hold the lease longer; False: it has run out, and someone else may have it."""
+        """Renew the lease; False: the lease expired, and another holder may have acquired it."""
         ...
 
     async def release(self, source: Source, key: str | None, token: str) -> None:
-        """Give the lease back, if it is still this one's."""
+        """Release the lease if this token still holds it."""
         ...
 
     async def replace(
         self, source: Source, key: str | None, token: str, position: Position, document: str
     ) -> None:
-        """Change an entry's document (its kind's letter first).
+        """Replace an entry's document; the letter of its kind comes first.
 
         Raises:
-            LeaseLostError: the lease is someone else's.
+            LeaseLostError: this token does not hold the lease.
         """
         ...
 
     async def finish(
         self, source: Source, key: str | None, token: str, position: Position, verdict: str = ""
     ) -> int:
-        """Remove an entry that was replayed; with the last one, release the key. `verdict` is that
-        of a poisoned event: copies of its message that turn up later are stale.
+        """Remove a replayed entry, and release the key with its last entry.
+
+        `verdict` is the verdict of a poisoned event; later copies of its message are stale.
 
         Returns:
-            How many entries are left; 0: the key is released.
+            The number of entries that are left; 0: the key is released.
 
         Raises:
-            LeaseLostError: the lease is someone else's.
+            LeaseLostError: this token does not hold the lease.
         """
         ...
 
     async def is_stale(self, source: Source, verdict: str) -> bool:
-        """Whether a poisoned event with this verdict was replayed."""
+        """Return whether a poisoned event with this verdict was replayed."""
         ...
 
     async def forget(self, source: Source, after: Position) -> None:
-        """Forget that events behind a position were replayed: they shall be processed again."""
+        """Delete replayed positions after a position, so that those events are processed again."""
         ...
 
 
 def claim_lost(source: Source) -> OwnershipLostError:
-    """The error for a claim that is not the latest."""
+    """Return the error for a claim that is not the latest."""
     return OwnershipLostError(f"another instance owns partition {source} now")
 
 
 def lease_lost(source: Source) -> LeaseLostError:
-    """The error for a lease that ran out."""
-    return LeaseLostError(f"partition {source}: the key's replay lease ran out")
+    """Return the error for an expired lease."""
+    return LeaseLostError(f"partition {source}: the key's replay lease expired")
 
 
 def parked_list_full(source: Source, most: int) -> StorageUnavailableError:
-    """The error for a list that takes no more."""
+    """Return the error for a list that has reached its limit."""
     return StorageUnavailableError(
-        f"partition {source}: {most} events of one key are parked, PROCESSING_PARKED_EVENTS_MAX "
-        "takes no more; redrive the key"
+        f"partition {source}: {most} events of one key are parked, the limit of "
+        "PROCESSING_PARKED_EVENTS_MAX; redrive the key"
     )

@@ -1,4 +1,4 @@
--- Notes that a poisoned entry's message is in the poison queue.
+-- Records that the message of a poisoned entry is in the poison queue.
 --
 -- KEYS[1]  hash: position -> kind and document
 -- ARGV[1]  position

@@ -1,5 +1,5 @@
--- Removes an entry that was replayed and, with the last one, releases its key: nothing can be
--- appended between "it was the last" and "the key is released".
+-- Removes a replayed entry, and releases its key with the last entry. One script does both, so that
+-- no event is appended between the removal of the last entry and the release.
 --
 -- KEYS[1]  string: the token of the lease's holder
 -- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
@@ -11,8 +11,9 @@
 -- ARGV[2]  the key's label
 -- ARGV[3]  position
 -- ARGV[4]  the poisoned event's verdict, or ""
--- ARGV[5]  seconds for which replayed positions and verdicts are remembered
--- Returns how many entries are left (0: released), or -1 if the lease is not the caller's.
+-- ARGV[5]  seconds until replayed positions and verdicts expire
+-- Returns the number of entries that are left (0: released), or -1 if the caller does not hold the
+-- lease.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return -1
 end

@@ -1,4 +1,4 @@
--- Forgets that events behind a position were replayed.
+-- Deletes replayed positions after a position, so that a rewind processes those events again.
 --
 -- KEYS[1]  hash: label -> position up to which a redrive has replayed the key
 -- ARGV[1]  position

@@ -1,10 +1,10 @@
--- Takes a key's replay lease, holds it longer, or gives it back.
+-- Acquires ("take"), renews or releases ("give back") a key's replay lease.
 --
 -- KEYS[1]  string: the token of the lease's holder
 -- ARGV[1]  "take", "renew" or "give back"
 -- ARGV[2]  the caller's token
--- ARGV[3]  how long, milliseconds
--- Returns 1 if done, 0 if the lease is not the caller's.
+-- ARGV[3]  duration of the lease, milliseconds
+-- Returns 1 if done, 0 if another token holds the lease or the lease has expired.
 local holder = redis.call('GET', KEYS[1])
 if ARGV[1] == 'take' then
   if holder and holder ~= ARGV[2] then

@@ -1,4 +1,4 @@
--- Appends events to their key's entries if, and only if, the key is parked. Repeat-safe.
+-- Appends events to their key's entries if the key is parked. A repeat changes nothing.
 --
 -- KEYS[1]  string: the latest claim
 -- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
@@ -9,9 +9,10 @@
 -- ARGV[2]  the key's label
 -- ARGV[3]  the most entries that one key may have
 -- ARGV[4…] position, kind and document of each event, in order
--- Returns "parked" and a state for each event (0 replayed before, 1 parked, 2 there as poisoned,
--- 3 there as poisoned and not announced), or "released" and the replayed position or "", or
--- "full" (those that fitted in are parked), or "taken" (another claim is the latest).
+-- Returns "parked" and a state for each event (0: replayed before; 1: parked; 2: in the list as
+-- poisoned; 3: in the list as poisoned, its message may not be in the poison queue), or "released"
+-- and the replayed position or "", or "full" (the events that fit are parked), or "taken" (another
+-- claim is the latest).
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return {'taken'}
 end

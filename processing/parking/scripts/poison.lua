@@ -1,5 +1,5 @@
--- Parks a key, with its poisoned event as an entry; a repeat keeps what stands there, and parks
--- nothing once a redrive has replayed the event.
+-- Parks a key, with its poisoned event as an entry. A repeat keeps the first document, and parks
+-- nothing after a redrive has replayed the event.
 --
 -- KEYS[1]  string: the latest claim
 -- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
@@ -10,7 +10,7 @@
 -- ARGV[2]  the key's label
 -- ARGV[3]  position
 -- ARGV[4]  kind and document
--- Returns the kind and document that stand there, "" if the event was replayed before, or false if
+-- Returns the kind and document in the list, "" if the event was replayed before, or false if
 -- another claim is the latest.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return false
