@@ -1,1 +1,1 @@
-"""Poison messages, their queue, and claim checks for large bodies."""
+"""Poison messages, their queue, and claim checks for large messages."""

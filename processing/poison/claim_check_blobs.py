@@ -1,4 +1,4 @@
-"""Claim checks: poison messages too large for the queue, in a blob named after their event."""
+"""Claim checks in blobs: storage of messages that are too large for the queue."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from processing.poison.message import ClaimCheck, PoisonMessage
 
 
 class ClaimCheckBlobs:
-    """Whole poison messages as blobs.
+    """A store of complete poison messages and parked events in blobs.
 
     Args:
-        container: the container's client; made at the first use if it does not exist. Closing it
-            stays the caller's.
+        container: the container's client, closed by the caller; the first write creates the
+            container.
     """
 
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
 
     async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """The message as it fits into the queue: itself, or its claim check.
+        """Return the message, or store it and return its claim check if it is too large.
 
         Raises:
-            StorageUnavailableError: the container did not take a large one.
+            StorageUnavailableError: a large message could not be stored.
         """
         return message.checked_in(await self.put(message)) if message.is_large else message
 
     async def put(self, message: PoisonMessage) -> ClaimCheck:
-        """Store a message; a repeat of the same event overwrites itself.
+        """Store a message; a repeat for the same event overwrites the blob.
 
         Raises:
-            StorageUnavailableError: the container did not take it.
+            StorageUnavailableError: the message could not be stored.
         """
         return await self.put_bytes(_blob_name(message), message.to_json().encode())
 
@@ -46,7 +46,7 @@ class ClaimCheckBlobs:
             try:
                 await self._container.upload_blob(name, data, overwrite=True)
             except ResourceNotFoundError:
-                with suppress(ResourceExistsError):  # another lane, or instance, was faster
+                with suppress(ResourceExistsError):  # another lane or instance created it first
                     await self._container.create_container()
                 await self._container.upload_blob(name, data, overwrite=True)
         except AzureError as error:
@@ -88,7 +88,7 @@ class ClaimCheckBlobs:
 
 
 def _blob_name(message: PoisonMessage) -> str:
-    """The event's name; the hub's and group's part hashed, for they may hold any character."""
+    """Return the blob's name; the hub and group are hashed, as they may contain any character."""
     source = message.source
     stream = hashlib.sha256(f"{source.hub}/{source.consumer_group}".encode()).hexdigest()[:16]
     return f"{stream}/{source.partition}/{message.sequence_number}-{message.enqueued_ms}.json"

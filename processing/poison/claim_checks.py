@@ -1,7 +1,7 @@
-"""Bodies that lie in blobs, for they are too large: fetching them, and what to do when one is lost.
+"""Claim checks: reading large bodies from their blobs, and finding lost bodies.
 
-A blob can vanish: an operator or a lifecycle rule deletes it, or its container. Its event cannot be
-replayed then, unless the blob is restored; all that is left to do is to discard it.
+An operator or a lifecycle rule can delete a blob or its container. Then the event cannot be
+replayed. The operator either restores the blob or discards the event.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from typing import Any, Protocol
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.poison.message import ClaimCheck, PoisonMessage
 
-AT_ONCE = 16
+MAX_CONCURRENT_READS = 16
 
 
 class BodyState(StrEnum):
-    """Where a poison message's body is."""
+    """The place of a poison message's body."""
 
     QUEUE = "queue"
     BLOB = "blob"
     LOST = "lost"
-    UNKNOWN = "unknown"  # the container does not answer
+    UNKNOWN = "unknown"  # the container did not answer
 
 
 async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
-    """The message with its body and its properties, wherever they are.
+    """Return the message with its body and its properties, read from the blob if necessary.
 
     Raises:
-        BodyLostError: the blob is gone, or holds something else.
-        StorageUnavailableError: the blob can't be reached.
+        BodyLostError: the blob was deleted or replaced.
+        StorageUnavailableError: the blob cannot be read now.
     """
     if (check := message.claim_check) is None:
         return message
@@ -44,7 +44,7 @@ async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessag
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """What a claim check's blob must hold: the body in base64, and the properties."""
+    """The required content of a claim check's blob: the body in base64, and the properties."""
 
     body: str
     properties: Mapping[str, Any]
@@ -53,11 +53,11 @@ class StoredContent:
 def stored_content(check: ClaimCheck, data: bytes) -> StoredContent:
     """Return the body and the properties of a stored poison message or parked event.
 
-    Both forms have these two keys. An event can be parked first and become poison because its blob
-    was gone; when the blob returns, it still holds the parked form.
+    Both forms have these two keys. A parked event becomes a poison message if its blob is lost.
+    When the blob is restored, it still contains the parked form.
 
     Raises:
-        BodyLostError: the blob holds something else.
+        BodyLostError: the blob contains something else.
     """
     try:
         found = json.loads(data)
@@ -71,24 +71,24 @@ def stored_content(check: ClaimCheck, data: bytes) -> StoredContent:
 
 
 async def states(messages: Sequence[PoisonMessage], claims: ClaimChecks) -> list[BodyState]:
-    """Where the bodies are, one state for each message; asks for no body's content."""
-    turn = asyncio.Semaphore(AT_ONCE)
+    """Return the state of each message's body, without reading the bodies."""
+    limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
     async def state(message: PoisonMessage) -> BodyState:
         if message.claim_check is None:
             return BodyState.QUEUE
-        async with turn:
+        async with limit:
             try:
-                there = await claims.has(message.claim_check)
+                exists = await claims.has(message.claim_check)
             except StorageUnavailableError:
                 return BodyState.UNKNOWN
-        return BodyState.BLOB if there else BodyState.LOST
+        return BodyState.BLOB if exists else BodyState.LOST
 
     return list(await asyncio.gather(*map(state, messages)))
 
 
 def body_lost(check: ClaimCheck) -> BodyLostError:
-    """The error for a blob that is not there."""
+    """Return the error for a blob that does not exist."""
     return BodyLostError(_text(check, "is gone"))
 
 
@@ -101,26 +101,27 @@ def _text(check: ClaimCheck, what: str) -> str:
 
 
 class ClaimChecks(Protocol):
-    """Where lies what is too large for the queue, or for Redis. Each method raises
-    `StorageUnavailableError` when it is not done.
+    """A store of messages and events that are too large for the queue or for Redis.
+
+    Each method raises `StorageUnavailableError` if the store fails.
     """
 
     async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """The message as it fits into the queue: itself, or its claim check."""
+        """Return the message, or store it and return its claim check if it is too large."""
         ...
 
     async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
-        """Store bytes under a name; a repeat overwrites itself."""
+        """Store bytes under a name; a repeat overwrites the blob."""
         ...
 
     async def get_bytes(self, check: ClaimCheck) -> bytes:
-        """The bytes that a claim check stands for; raises `BodyLostError` if they are gone."""
+        """Return the bytes of a claim check; raise `BodyLostError` if they are gone."""
         ...
 
     async def has(self, check: ClaimCheck) -> bool:
-        """Whether what a claim check stands for is there."""
+        """Return whether the blob of a claim check exists."""
         ...
 
     async def delete(self, check: ClaimCheck) -> None:
-        """Remove what a claim check stands for, if it is there."""
+        """Delete the blob of a claim check, if it exists."""
         ...

@@ -1,4 +1,4 @@
-"""In-memory twins of the poison queue's reader and of the claim checks."""
+"""The in-memory poison queue, its reader and its claim checks, for unit tests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from processing.poison.queue import Received
 
 
 class MemoryPoisonReader:
-    """Reads a `MemoryPoisonQueue`; holds do not run out. Each method lets other tasks run first,
-    as a round trip would.
+    """A reader of a `MemoryPoisonQueue`, whose visibility timeouts do not expire.
+
+    Each method first lets other tasks run, as a network round trip would.
     """
 
     hold_seconds = 3600.0
@@ -46,7 +47,7 @@ class MemoryPoisonReader:
             received.message = message
 
     def let_go(self) -> None:
-        """As if all holds had run out."""
+        """Expire all visibility timeouts."""
         self._held.clear()
 
     async def put_back(self, received: Received) -> None:
@@ -74,7 +75,7 @@ class MemoryPoisonReader:
 
 
 class MemoryClaimChecks:
-    """Claim checks in a dictionary."""
+    """A store of claim checks in a dictionary."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
@@ -106,7 +107,7 @@ class MemoryClaimChecks:
 
 
 class MemoryPoisonQueue:
-    """Poison messages in a list."""
+    """A poison queue in a list."""
 
     def __init__(self) -> None:
         self.messages: list[PoisonMessage] = []

@@ -1,4 +1,4 @@
-"""Poison messages: an event that will not be handled, kept whole, with what is known of why."""
+"""Poison messages: complete events that failed, with their errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from processing.event import Event, Source
 from processing.handlers.retry import Failure, describe
 from processing.poison import message_json as poison_json
 
-INLINE_BYTES = 48 * 1024  # the service takes 64 KiB; base64, which the trigger expects, leaves 48
+INLINE_BYTES = 48 * 1024  # the service's limit is 64 KiB of base64, which is 48 KiB of data
 TRACEBACK_CHARACTERS = 4000
 MESSAGE_CHARACTERS = 2000
 
@@ -28,7 +28,7 @@ class ErrorDetail:
 
     @classmethod
     def from_error(cls, error: Exception) -> Self:
-        """What is kept of an error."""
+        """Return the details of an error; long texts are cut."""
         kind = type(error)
         return cls(
             type=f"{kind.__module__}.{kind.__qualname__}",
@@ -39,7 +39,7 @@ class ErrorDetail:
 
 @dataclass(frozen=True, slots=True)
 class ClaimCheck:
-    """Where a message lies that is too large for the queue."""
+    """The blob that stores a message or an event."""
 
     container: str
     blob: str
@@ -47,14 +47,14 @@ class ClaimCheck:
 
 @dataclass(frozen=True, slots=True)
 class PoisonMessage:
-    """One poison event. Times are ISO 8601 in UTC; `body` is base64.
+    """A poison message of one event. Times are ISO 8601 in UTC; `body` is base64.
 
-    `id` names the event, not the message: a repeat of the same event has the same id.
+    `id` identifies the event, not the message: a second message for the same event has the same id.
 
     Attributes:
-        redrives: how often a redrive tried it again in vain.
-        parked: whether its key was parked with it; its key's parked list is then what counts, and
-            this message tells of it.
+        redrives: number of redrives in which the event failed again.
+        parked: whether the event is also in its key's parked list. A redrive then replays the list,
+            and uses this message only to select the key.
     """
 
     id: str
@@ -88,7 +88,7 @@ class PoisonMessage:
         circuit_generation: int,
         instance: str,
     ) -> Self:
-        """The message for an event and its failure."""
+        """Return the message for an event and its failure."""
         return cls(
             id=f"{source}/{event.sequence_number}/{event.enqueued_ms}",
             key=event.key,
@@ -109,29 +109,30 @@ class PoisonMessage:
 
     @property
     def source(self) -> Source:
-        """Where the event came from."""
+        """The partition and consumer group of the event."""
         stream, _, _, _ = self.id.rsplit("/", 3)
         hub, _, group = stream.partition("/")
         return Source(hub, group, self.partition)
 
     @property
     def enqueued_ms(self) -> int:
-        """When the hub took the event, milliseconds since 1970."""
+        """The time at which the hub enqueued the event, milliseconds since 1970."""
         return int(self.id.rpartition("/")[2])
 
     @property
     def verdict(self) -> str:
-        """Names this poisoning of the event: the same in every copy of the message, another one
-        when the event is poisoned anew.
+        """The id of this poisoning of the event.
+
+        All copies of the message have the same verdict. A later poisoning has a different verdict.
         """
         return f"{self.id}@{self.first_attempt_time}@{self.instance}"
 
     @property
     def event(self) -> Event:
-        """The event as the handler had it, but for properties that JSON has no form for.
+        """The event that the handler received; some property values may have become text.
 
         Raises:
-            ValueError: this is only a claim check.
+            ValueError: the message is only a claim check.
         """
         return Event(
             body=self.payload,
@@ -144,7 +145,7 @@ class PoisonMessage:
         )
 
     def failed_again(self, failure: Failure) -> Self:
-        """This message after a redrive in vain."""
+        """Return this message after a redrive in which the event failed again."""
         return replace(
             self,
             error=ErrorDetail.from_error(failure.error),
@@ -155,12 +156,13 @@ class PoisonMessage:
 
     @property
     def is_large(self) -> bool:
-        """Whether it takes a claim check to fit into the queue."""
+        """Return whether the message is too large for the queue."""
         return len(self.to_json().encode()) > INLINE_BYTES
 
     def checked_in(self, check: ClaimCheck) -> Self:
-        """The claim check of this message. A key takes 128 bytes and an error's parts are cut:
-        what is left is always small.
+        """Return this message with a claim check instead of its body, properties and traceback.
+
+        The result always fits into the queue: a key has at most 128 bytes, and the error is cut.
         """
         error = replace(self.error, traceback="")
         return replace(self, body=None, properties={}, error=error, claim_check=check)
@@ -170,22 +172,25 @@ class PoisonMessage:
         """The event's body.
 
         Raises:
-            ValueError: this is only a claim check; the whole message lies in its blob.
+            ValueError: the message is only a claim check; the body is in its blob.
         """
         if self.body is None:
-            raise ValueError(f"poison message {self.id} is a claim check: {self.claim_check}")
+            raise ValueError(
+                f"poison message {self.id} is only a claim check; its body is in the blob "
+                f"{self.claim_check}"
+            )
         return base64.b64decode(self.body)
 
     def to_json(self) -> str:
-        """The message as JSON; properties that JSON has no form for become text."""
+        """Return the message as JSON; property values that JSON does not support become text."""
         return poison_json.write(asdict(self))
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Self:
-        """Read a message.
+        """Parse a message.
 
         Raises:
-            ValueError: it is no poison message of a version known here; says what is wrong.
+            ValueError: the text is not a poison message of a supported version.
         """
         values = poison_json.read(text)
         values["error"] = ErrorDetail(**values["error"])

@@ -1,4 +1,4 @@
-"""The JSON form of poison messages: its versions, and what each field takes."""
+"""The JSON form of poison messages: versions, fields and their types."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ _PARTS = {"error": {"type", "message", "traceback"}, "claim_check": {"container"
 
 
 def write(values: Mapping[str, Any]) -> str:
-    """The fields as JSON; properties that JSON has no form for become text."""
+    """Return the fields as JSON; property values that JSON does not support become text."""
     return json.dumps(values, default=plain, separators=(",", ":"))
 
 
 def read(text: str | bytes) -> dict[str, Any]:
-    """The fields, as those of version 2.
+    """Parse a message of any supported version, and return the fields of version 2.
 
     Raises:
-        ValueError: it is no poison message of a version known here; says what is wrong.
+        ValueError: the text is not a poison message of a supported version.
     """
     try:
         found = json.loads(text)
@@ -55,7 +55,7 @@ def read(text: str | bytes) -> dict[str, Any]:
         raise ValueError(f"not a poison message: a JSON {type(found).__name__}, not an object")
     if found.get("version") not in READABLE:
         raise ValueError(
-            f"poison message of version {found.get('version')!r}; this reads "
+            f"poison message of version {found.get('version')!r}; this app reads the versions "
             f"{' and '.join(map(str, READABLE))}"
         )
     if found["version"] == 1:
@@ -70,17 +70,21 @@ def read(text: str | bytes) -> dict[str, Any]:
 
 
 def plain(value: object) -> str:
-    """Text for what JSON has no form for."""
+    """Return a value that JSON does not support as text."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     return str(value)
 
 
+def _type_name(kind: type | UnionType) -> str:
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
 def _check(found: Mapping[str, Any]) -> None:
-    """Whoever replays the message relies on each of these."""
+    """Check every field that a replay of the message uses."""
     for name, kind in _TAKES.items():
         if not isinstance(found[name], kind):
-            raise ValueError(f"its {name} is {found[name]!r:.60}")
+            raise ValueError(f"its {name} is {found[name]!r:.60}; it takes {_type_name(kind)}")
     for name, parts in _PARTS.items():
         value = found[name]
         if value is not None and not (

@@ -1,4 +1,4 @@
-"""Reading the poison queue: messages are held, not taken, until they are removed or put back."""
+"""The poison queue and its reader, which holds messages until they are removed or put back."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from processing.poison.message import PoisonMessage
 
 @dataclass(slots=True, eq=False)
 class Received:
-    """A message that is held: nobody else receives it.
+    """A held message, which no other reader receives until its visibility timeout expires.
 
     Attributes:
-        message: as it stands in the queue; a claim check if it is large.
-        name, receipt: the queue's own.
-        gone: removed, or the hold ran out and the message is somebody else's.
-        lock: taken by the reader, for each act makes the receipt of the one before void.
+        message: the message in the queue; a claim check if it is large.
+        name, receipt: the queue's message id and pop receipt.
+        gone: whether the message was removed, or another reader received it after the timeout.
+        lock: serializes the reader's calls, because each call makes the earlier receipt invalid.
     """
 
     message: PoisonMessage
@@ -30,44 +30,46 @@ class Received:
 
 
 class PoisonReader(Protocol):
-    """Reads a poison queue. Each method raises `StorageUnavailableError` when it is not done; on a
-    message that is gone they do nothing but set `gone`.
+    """A reader of a poison queue.
+
+    Each method raises `StorageUnavailableError` if the queue fails. For a message that is gone, a
+    method only sets `gone`.
 
     Attributes:
-        hold_seconds: how long a message is held unless its hold is renewed.
+        hold_seconds: visibility timeout of a received message, until it is renewed.
     """
 
     hold_seconds: float
 
     async def receive(self) -> list[Received]:
-        """Some messages that nobody holds; none when there are none (left)."""
+        """Return some messages that no reader holds; an empty list if there are no more."""
         ...
 
     async def renew(self, received: Received) -> None:
-        """Hold a message for another `hold_seconds`."""
+        """Renew a message's visibility timeout for another `hold_seconds`."""
         ...
 
     async def update(self, received: Received, message: PoisonMessage) -> None:
-        """Change a message, and hold it on."""
+        """Replace a message, and renew its visibility timeout."""
         ...
 
     async def put_back(self, received: Received) -> None:
-        """Let others receive the message."""
+        """End the visibility timeout, so that other readers receive the message."""
         ...
 
     async def remove(self, received: Received) -> None:
-        """Remove a message for good; what its claim check stands for stays."""
+        """Delete a message from the queue; the blob of its claim check stays."""
         ...
 
 
 async def browse(reader: PoisonReader) -> list[PoisonMessage]:
-    """All messages that nobody holds, as they stand in the queue, each event's once, oldest first.
+    """Return all messages that no reader holds, one per event, oldest first.
 
-    They are held for the moment that it takes to read them all: a queue shows no more than its
-    first 32 messages to somebody who only looks.
+    The messages are held until all of them are read, and then put back: peeking at a queue returns
+    only its first 32 messages.
 
     Raises:
-        StorageUnavailableError: the queue can't be read.
+        StorageUnavailableError: the queue cannot be read.
     """
     held: list[Received] = []
     try:
@@ -80,7 +82,7 @@ async def browse(reader: PoisonReader) -> list[PoisonMessage]:
 
 
 def oldest_first(messages: Iterable[PoisonMessage]) -> list[PoisonMessage]:
-    """Return each event's message once, in the order in which the hub took the events."""
+    """Return one message per event, in the order in which the hub enqueued the events."""
     unique = {message.id: message for message in messages}.values()
     return sorted(unique, key=lambda message: (message.enqueued_ms, message.sequence_number))
 
@@ -89,30 +91,35 @@ async def find(reader: PoisonReader, text: str) -> PoisonMessage:
     """Return the message that has the id (see `has_id`); its claim check, if it is large.
 
     Raises:
-        ProcessingError: there is none, or more than one.
-        StorageUnavailableError: the queue can't be read.
+        ProcessingError: no message has the id, or several messages do.
+        StorageUnavailableError: the queue cannot be read.
     """
     found = [message for message in await browse(reader) if has_id(message, text)]
     if not found:
-        raise ProcessingError(f"no poison message with the id {text!r}")
+        raise ProcessingError(
+            f"no poison message with the id {text!r} is in the queue; `poison list` lists the ids"
+        )
     if len(found) > 1:
         ids = "".join(f"\n  {message.id}" for message in found)
-        raise ProcessingError(f"{len(found)} poison messages with the id {text!r}{ids}")
+        raise ProcessingError(
+            f"{len(found)} poison messages have an id that ends with {text!r}; give a longer part "
+            f"of the id:{ids}"
+        )
     return found[0]
 
 
 def has_id(message: PoisonMessage, text: str) -> bool:
-    """Whether the text is the message's id, or what it ends with after a "/"."""
+    """Return whether the text is the message's id, or the end of the id after a "/"."""
     return f"/{message.id}".endswith(f"/{text}")
 
 
 class PoisonQueue(Protocol):
-    """Takes poison messages durably."""
+    """A durable queue of poison messages."""
 
     async def put(self, message: PoisonMessage) -> None:
-        """Returns once the message is durable. Repeat-safe: the id stays the same.
+        """Store a message durably. A repeat is safe, because the message keeps its id.
 
         Raises:
-            StorageUnavailableError: the queue or the blob container did not take it.
+            StorageUnavailableError: the queue or the blob container did not store the message.
         """
         ...

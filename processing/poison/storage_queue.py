@@ -1,4 +1,4 @@
-"""The poison queue in Azure Queue Storage, with claim checks for what is too large for it."""
+"""The poison queue in Azure Queue Storage, with claim checks for large messages."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ NEVER_EXPIRES = -1  # the service's default would drop messages after seven days
 
 
 class StoragePoisonQueue:
-    """Poison messages as base64 JSON in a storage queue.
+    """A poison queue of base64 JSON in a storage queue.
 
     Args:
-        queue: a client with `TextBase64EncodePolicy`; the queue is made at the first use if it
-            does not exist. Closing it stays the caller's.
-        blobs: where messages over 48 KiB go; the queue then holds their claim check.
+        queue: a client with `TextBase64EncodePolicy`, closed by the caller; the first write creates
+            the queue.
+        blobs: stores messages over 48 KiB; the queue then contains their claim checks.
     """
 
     def __init__(self, queue: QueueClient, blobs: ClaimCheckBlobs) -> None:
@@ -44,7 +44,7 @@ class StoragePoisonQueue:
             try:
                 await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
             except ResourceNotFoundError:
-                with suppress(ResourceExistsError):  # another lane, or instance, was faster
+                with suppress(ResourceExistsError):  # another lane or instance created it first
                     await self._queue.create_queue()
                 await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
         except AzureError as error:
@@ -63,13 +63,14 @@ GONE = ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound")
 
 
 class StoragePoisonReader:
-    """See `PoisonReader`.
+    """A reader of the storage queue; see `PoisonReader`.
 
-    Messages in the queue that are no poison messages are left alone, with a warning; they stay
-    hidden for `hold_seconds`.
+    A message that is not a poison message is left alone with a warning, and stays hidden for
+    `hold_seconds`.
 
     Args:
-        queue: a client with `TextBase64EncodePolicy`; closing it stays the caller's.
+        queue: a client with `TextBase64EncodePolicy`, closed by the caller.
+        hold_seconds: visibility timeout of a received message.
     """
 
     def __init__(self, queue: QueueClient, *, hold_seconds: int = 120) -> None:
@@ -89,7 +90,7 @@ class StoragePoisonReader:
                 received = [each for each in map(_read, found) if each is not None]
                 if received or not found:
                     return received
-        except ResourceNotFoundError:  # made with the first poison message
+        except ResourceNotFoundError:  # the first poison message creates the queue
             return []
         except AzureError as error:
             raise self._unavailable(error) from error
@@ -115,7 +116,7 @@ class StoragePoisonReader:
             try:
                 await self._queue.delete_message(received.name, received.receipt)
             except AzureError as error:
-                self._lose(received, error)
+                self._mark_gone(received, error)
             received.gone = True
 
     async def _update(self, received: Received, seconds: float) -> None:
@@ -126,21 +127,22 @@ class StoragePoisonReader:
                 updated = await self._queue.update_message(
                     received.name,
                     received.receipt,
-                    # Goes along each time: what an update without it does differs between clients.
+                    # Always sent: without a content, clients differ in what they store.
                     content=received.message.to_json(),
                     visibility_timeout=int(seconds),
                 )
             except AzureError as error:
-                self._lose(received, error)
+                self._mark_gone(received, error)
             else:
                 received.receipt = str(updated.pop_receipt)
 
-    def _lose(self, received: Received, error: AzureError) -> None:
+    def _mark_gone(self, received: Received, error: AzureError) -> None:
         if isinstance(error, HttpResponseError) and getattr(error, "error_code", "") in GONE:
             received.gone = True
             logger.warning(
-                "Poison message of %s/%s is no longer held here",
-                *(received.message.partition, received.message.sequence_number),
+                "Poison message %s is no longer held here, because its visibility timeout expired; "
+                "another reader may receive it",
+                received.message.id,
             )
             return
         raise self._unavailable(error) from error
@@ -154,5 +156,8 @@ def _read(message: QueueMessage) -> Received | None:
         text = base64.b64decode(message.content, validate=True)
         return Received(PoisonMessage.from_json(text), str(message.id), str(message.pop_receipt))
     except (binascii.Error, ValueError) as error:
-        logger.warning("Message %s in the poison queue is left alone: %s", message.id, error)
+        logger.warning(
+            "Message %s in the poison queue is left alone, because it is not a poison message: %s",
+            *(message.id, error),
+        )
         return None

@@ -12,15 +12,16 @@ from processing.settings import ProgressMode
 
 
 class BatchProgress:
-    """Progress of one batch, written by group commit: one write takes along whatever finished
-    while the write before it was under way.
+    """The progress of one batch, written by group commit.
+
+    Each write contains all events that finished during the previous write.
 
     Args:
-        commit: writes a watermark and finished events and returns whether this instance is still
-            the partition's owner; retries are its own affair.
-        events: the batch, in order.
-        finished: the events that were finished before it started.
-        mode: whether `finish` waits until its event is committed (`strict`) or not (`relaxed`).
+        commit: writes a watermark and finished events, retries after errors, and returns whether
+            this instance still owns the partition.
+        events: the events of the batch, in order.
+        finished: the events that were finished before the batch started.
+        mode: `strict`: `finish` waits until its event is committed; `relaxed`: it does not wait.
     """
 
     def __init__(
@@ -36,25 +37,27 @@ class BatchProgress:
         self._done = {event.sequence_number for event in finished}
         self._next = 0  # index of the first unfinished event: the watermark is just before it
         self._pending: list[Event] = []
-        self._unwritten: list[Event] = []  # what a failed write had
+        self._unwritten: list[Event] = []  # the events of a failed write
         self._group: asyncio.Future[None] | None = None
         self._writer: asyncio.Task[None] | None = None
         self._error: Exception | None = None
 
     @property
     def writing(self) -> bool:
-        """Whether there are finished events that are not written yet, and may still be."""
+        """Return whether finished events are still being written."""
         return self._writer is not None
 
     async def finish(self, event: Event) -> None:
-        """Record that an event is finished; what was finished stays so across a crash once this
-        returns (strict mode) or once `flush` returns (relaxed mode).
+        """Record that an event is finished.
+
+        The record survives a crash once this method returns (strict mode), or once `flush` returns
+        (relaxed mode).
 
         Raises:
             OwnershipLostError: another instance owns the partition now; start no further event.
-            StorageUnavailableError: it could not be written.
+            StorageUnavailableError: the record could not be written.
         """
-        self._pending.append(event)  # whatever came before: it is finished
+        self._pending.append(event)  # also after an error: the event is finished
         if self._group is None:
             self._group = asyncio.get_running_loop().create_future()
         group = self._group
@@ -66,11 +69,11 @@ class BatchProgress:
             await group
 
     async def flush(self) -> None:
-        """Wait until everything is written.
+        """Wait until all finished events are written.
 
         Raises:
             OwnershipLostError: another instance owns the partition now.
-            StorageUnavailableError: it could not be written.
+            StorageUnavailableError: an event could not be written.
         """
         if self._writer is not None:
             await self._writer
@@ -80,7 +83,7 @@ class BatchProgress:
     async def _write(self) -> None:
         try:
             while self._pending:
-                await asyncio.sleep(0)  # let other lanes that are ready finish their event first
+                await asyncio.sleep(0)  # other lanes finish their events and join this write
                 group, pending = self._group, self._unwritten + self._pending
                 self._group, self._pending, self._unwritten = None, [], []
                 self._done.update(event.sequence_number for event in pending)
@@ -93,12 +96,12 @@ class BatchProgress:
                 try:
                     if not await self._commit(watermark, above):
                         self._error = self._error or OwnershipLostError(
-                            "another instance owns the partition now and goes on with it"
+                            "another instance owns the partition now and processes its events"
                         )
                 except Exception as error:
                     self._error = self._error or error
-                    self._unwritten = pending  # the next write, if there is one, takes them along
-                self._settle(group, self._error)
+                    self._unwritten = pending  # the next write, if any, contains these events
+                self._resolve(group, self._error)
         finally:
             self._writer = None
 
@@ -112,11 +115,11 @@ class BatchProgress:
         return Mark(last.sequence_number, last.enqueued_ms)
 
     @staticmethod
-    def _settle(group: asyncio.Future[None] | None, error: Exception | None) -> None:
+    def _resolve(group: asyncio.Future[None] | None, error: Exception | None) -> None:
         if group is None or group.done():
             return
         if error is None:
             group.set_result(None)
         else:
             group.set_exception(error)
-            group.exception()  # in relaxed mode nobody awaits it; flush reports the error
+            group.exception()  # in relaxed mode no task awaits it; `flush` raises the error

@@ -1,4 +1,4 @@
-"""In-memory twins of the adapters, for unit tests and for trying things out."""
+"""The in-memory progress store, for unit tests and experiments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from processing.progress.store import Mark, Progress
 
 
 class MemoryProgressStore:
-    """Progress in a dictionary; lost with the process."""
+    """A progress store in a dictionary, lost with the process."""
 
     def __init__(self) -> None:
         self._known: dict[Source, Progress] = {}

@@ -1,4 +1,4 @@
-"""Progress in Redis: one load per batch, completions by group commit."""
+"""Progress in Redis: one read per batch, and group commits of finished events."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class RedisProgressStore:
-    """A hash and a sorted set per partition, both with an expiry.
+    """A progress store in Redis: a hash and a sorted set per partition, both with an expiry.
 
     Args:
-        client: a redis.asyncio client; stays the caller's to close.
-        ttl_seconds: how long an idle partition is remembered; longer than the hub keeps events.
-        namespace: host name of the Event Hubs namespace: two namespaces on one Redis may have a hub
-            of the same name, and each counts its own events.
+        client: a redis.asyncio client; the caller closes it.
+        ttl_seconds: time after which an idle partition's progress expires; longer than the hub's
+            retention.
+        namespace: host name of the Event Hubs namespace; separates hubs of the same name on one
+            Redis.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class RedisProgressStore:
         args: list[Any] = [self._ttl, owner, "", ""]
         if watermark is not None:
             args[2:] = [watermark.sequence_number, watermark.enqueued_ms]
-        # One text: encoding two arguments for each event would cost more than all the rest.
+        # One text: encoding two arguments per event would cost more than the whole command.
         args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
         try:
             return bool(await self._commit(self._keys(source), args))
@@ -74,11 +75,11 @@ class RedisProgressStore:
         prefix = f"progress:{{{self._namespace}/{source}}}"  # one hash tag for both keys
         return [f"{prefix}:watermark", f"{prefix}:finished"]
 
-    async def _claim(self, source: Source, what: str, drop: str) -> Progress:
+    async def _claim(self, source: Source, operation: str, drop: str) -> Progress:
         try:
             return _progress(*await self._open(self._keys(source), [self._ttl, drop]))
         except FAILURES as error:
-            raise _unavailable(what, source, error) from error
+            raise _unavailable(operation, source, error) from error
 
 
 def _progress(
@@ -99,7 +100,7 @@ def _parse(member: bytes | str) -> tuple[int, int]:
     return int(sequence_number), int(enqueued_ms)
 
 
-def _unavailable(what: str, source: Source, error: Exception) -> StorageUnavailableError:
+def _unavailable(operation: str, source: Source, error: Exception) -> StorageUnavailableError:
     return StorageUnavailableError(
-        f"progress of {source}: {what} failed: {type(error).__name__}: {error}"
+        f"progress of {source}: {operation} failed: {type(error).__name__}: {error}"
     )

@@ -1,9 +1,9 @@
-"""Progress: which events of a partition are finished, so that a redelivery skips them.
+"""Progress: the finished events of a partition, so that a redelivery skips them.
 
-A *checkpoint* is the host's act and moves a batch at a time; *progress* is ours and moves an
-event at a time: a watermark (every delivered event up to it is finished) and the finished
-sequence numbers above it. Both carry the time the hub took the event: a sequence number counts
-only together with it, because a hub that was deleted and made again counts from zero.
+The host writes a *checkpoint* after a whole batch. The app writes *progress* after each event: a
+watermark (every delivered event up to the watermark is finished), and the finished sequence numbers
+above the watermark. Each sequence number is stored with the event's enqueued time, because a
+recreated hub counts from zero.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A finished event: its sequence number and when the hub took it (ms since 1970)."""
+    """A finished event: its sequence number and its enqueued time (ms since 1970)."""
 
     sequence_number: int
     enqueued_ms: int
@@ -28,12 +28,13 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """What is known of one partition: the watermark and what is finished above it.
+    """The progress of one partition.
 
     Attributes:
-        watermark: every delivered event up to it is finished; None when none is.
-        finished: those above it, enqueued_ms by sequence number.
-        owner: the token of whoever opened it; a later one makes it stale. 0: only read.
+        watermark: every delivered event up to here is finished; None: no event is finished.
+        finished: the finished events above the watermark, enqueued_ms by sequence number.
+        owner: token of the instance that opened the progress; a later token makes this token stale.
+            0: the progress was only read.
     """
 
     watermark: Mark | None = None
@@ -41,7 +42,7 @@ class Progress:
     owner: int = 0
 
     def finished_among(self, events: Iterable[Event]) -> list[Event]:
-        """Those that were finished before."""
+        """Return the events that are finished."""
         below = -1 if self.watermark is None else self.watermark.sequence_number
         enqueued = self.finished.get
         return [
@@ -52,10 +53,10 @@ class Progress:
         ]
 
     def is_of_another_hub(self, events: Iterable[Event]) -> bool:
-        """Whether one of the events shows that the hub was made again since this was written.
+        """Return whether one of the events comes from a hub that was recreated since.
 
-        Within one hub sequence numbers and enqueued times rise together. An event at or below the
-        watermark which was enqueued after it can only come from a hub that counts anew.
+        Within one hub, sequence numbers and enqueued times rise together. If an event at or below
+        the watermark was enqueued after the watermark, the hub must have been recreated.
         """
         watermark = self.watermark
         return watermark is not None and any(
@@ -66,41 +67,44 @@ class Progress:
 
 
 class ProgressStore(Protocol):
-    """Where progress is kept. Each method raises `StorageUnavailableError` when it is not."""
+    """A store of progress. Each method raises `StorageUnavailableError` if the store fails."""
 
     async def open(self, source: Source) -> Progress:
-        """What is known of a partition, and a token that makes the caller its owner.
+        """Return a partition's progress, with a token that makes the caller its owner.
 
-        During a rebalance the earlier owner may still have events in flight. It learns from its
-        next commit that it is stale, and starts no more.
+        During a rebalance the earlier owner may still have events in flight. The earlier owner's
+        next commit returns False, and that owner starts no further event.
         """
         ...
 
     async def load(self, source: Source) -> Progress:
-        """What is known of a partition, without becoming its owner; empty when nothing is."""
+        """Return a partition's progress without becoming its owner; empty if none is stored."""
         ...
 
     async def commit(
         self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
     ) -> bool:
-        """Add finished events and raise the watermark, never lower it. Repeat-safe.
+        """Add finished events and raise the watermark; the watermark is never lowered.
 
-        What a stale owner finished is finished all the same and is added, unless progress was
-        reset since. Returns whether `owner` is still the latest.
+        A repeat changes nothing. Events of a stale owner are finished, too, so they are added
+        unless the progress was reset since.
+
+        Returns:
+            Whether `owner` is still the latest owner.
         """
         ...
 
     async def reset(self, source: Source) -> Progress:
-        """Forget everything about a partition and become its owner."""
+        """Delete a partition's progress, and make the caller its owner."""
         ...
 
 
 async def open_for(store: ProgressStore, batch: EventBatch) -> Progress:
-    """Open a partition's progress for a batch; start anew when the hub was made again."""
+    """Open a partition's progress for a batch; reset the progress if the hub was recreated."""
     progress = await store.open(batch.source)
     if progress.is_of_another_hub(batch.events):
         logger.warning(
-            "Partition %s counts anew (the hub was made again): its progress up to %s is dropped",
+            "Partition %s: the hub was recreated; the old hub's progress up to %s is deleted",
             batch.source,
             progress.watermark,
         )

@@ -1,11 +1,12 @@
--- Adds finished events of a partition and raises its watermark. Repeat-safe and commutative: two
--- owners that overlap for a moment cannot lower the watermark or lose each other's events, and the
--- earlier one learns that it is no longer the owner.
+-- Adds finished events of a partition and raises its watermark. Calls may be repeated and may come in
+-- any order: two owners that overlap cannot lower the watermark or lose each other's events. The
+-- reply shows the earlier owner that it is stale.
 --
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
 --          owner; since, the first token that may write (raised when progress is dropped)
--- KEYS[2]  sorted set of finished events above it: member "<sequence>:<enqueued ms>", score sequence
--- ARGV[1]  seconds until an idle partition is forgotten
+-- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
+--          score sequence
+-- ARGV[1]  seconds until an idle partition's progress expires
 -- ARGV[2]  the writer's token
 -- ARGV[3]  watermark's sequence number, or "" for none
 -- ARGV[4]  watermark's enqueued time, milliseconds since 1970, or ""
@@ -15,7 +16,7 @@ local ttl = tonumber(ARGV[1])
 local token = tonumber(ARGV[2])
 local known = redis.call('HMGET', KEYS[1], 'owner', 'since', 'sequence_number')
 if token < tonumber(known[2] or '0') then
-  return 0  -- what it finished belongs to a hub that is gone
+  return 0  -- the writer's events belong to a hub that was deleted
 end
 local added, size = {}, 0
 for member, sequence in string.gmatch(ARGV[5], '((%d+):%d+)') do
@@ -36,7 +37,7 @@ if proposed and proposed > watermark then
   watermark = proposed
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', watermark)
--- A server that lost its data knows no owner: whoever writes goes on, until a later one does.
+-- A server that lost its data has no owner: the writer becomes the owner until a later token writes.
 local latest = tonumber(known[1] or '-1')
 if token > latest then
   redis.call('HSET', KEYS[1], 'owner', ARGV[2])

@@ -1,15 +1,17 @@
--- Makes the caller a partition's owner and tells what is known of it.
+-- Makes the caller a partition's owner, and returns the partition's progress.
 --
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
---          owner, microseconds since 1970 or more; since, the first token that may write (raised when progress is dropped)
--- KEYS[2]  sorted set of finished events above it: member "<sequence>:<enqueued ms>", score sequence
--- ARGV[1]  seconds until an idle partition is forgotten
--- ARGV[2]  "1" to drop what is known, "" to keep it
+--          owner, microseconds since 1970 or more; since, the first token that may write (raised
+--          when progress is dropped)
+-- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
+--          score sequence
+-- ARGV[1]  seconds until an idle partition's progress expires
+-- ARGV[2]  "1" to drop the progress, "" to keep it
 -- Returns the caller's token, the watermark's sequence number and enqueued time (false for none),
 -- and the finished members.
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
--- From the clock, so that a token of before the server lost its data is older than any after it.
+-- Tokens come from the clock, so that a token from before a loss of data is older than later tokens.
 local latest = tonumber(redis.call('HGET', KEYS[1], 'owner') or '0')
 local owner = string.format('%.0f', math.max(now, latest + 1))
 redis.call('HSET', KEYS[1], 'owner', owner)
@@ -19,6 +21,6 @@ if ARGV[2] == '1' then
   redis.call('DEL', KEYS[2])
 end
 redis.call('EXPIRE', KEYS[1], tonumber(ARGV[1]))
-redis.call('EXPIRE', KEYS[2], tonumber(ARGV[1]))  -- a batch may be held for longer than that
+redis.call('EXPIRE', KEYS[2], tonumber(ARGV[1]))  -- a batch may be held longer than the earlier expiry
 local watermark = redis.call('HMGET', KEYS[1], 'sequence_number', 'enqueued_ms')
 return {owner, watermark[1], watermark[2], redis.call('ZRANGE', KEYS[2], 0, -1)}

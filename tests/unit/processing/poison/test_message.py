@@ -127,7 +127,7 @@ def test_long_errors_are_cut() -> None:
     [
         ("{", "not JSON"),
         ("[]", "a JSON list"),
-        ('{"version": 9}', "version 9; this reads 1 and 2"),
+        ('{"version": 9}', "version 9; this app reads the versions 1 and 2"),
         ('{"version": 1}', "it lacks .*attempts"),
     ],
 )
