@@ -1,1 +1,1 @@
-"""Handlers that come with Breakwater: the ledger, a sample and the load test's witness."""
+"""Handlers: the ledger (sample and load test), loading, retries and time limits."""

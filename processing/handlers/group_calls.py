@@ -1,4 +1,4 @@
-"""Group commit: what is asked for while a call is under way shares the next call."""
+"""Grouped calls: requests that arrive during a call share the next call."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 
 class GroupedCalls[Item, Reply]:
-    """Turns many single requests of concurrent tasks into few calls with many items.
+    """A combination of many requests of concurrent tasks into few calls with many items.
 
     Args:
-        call: takes items in the order in which they were asked for and returns a reply for each;
-            a reply that is an exception is raised to its asker, and so is an exception that the
-            call raises, to all.
-        most: the most items in one call.
+        call: takes items in the order of their requests, and returns one reply per item. A reply
+            that is an exception is raised in the task that submitted the item. An exception that
+            `call` raises is raised in all tasks of the call.
+        most: most items in one call.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class GroupedCalls[Item, Reply]:
         self._caller: asyncio.Task[None] | None = None
 
     async def submit(self, item: Item) -> Reply:
-        """Have one item taken along; its reply."""
+        """Submit one item, and return its reply."""
         reply: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, reply))
         if self._caller is None:
@@ -39,26 +39,26 @@ class GroupedCalls[Item, Reply]:
         group: list[tuple[Item, asyncio.Future[Reply]]] = []
         try:
             while self._waiting:
-                await asyncio.sleep(0)  # whoever else is ready comes along
+                await asyncio.sleep(0)  # other ready tasks submit their items first
                 group = self._waiting[: self._most]
                 del self._waiting[: self._most]
-                await self._take(group)
+                await self._call_group(group)
         finally:
             self._caller = None
-            for _, reply in (*group, *self._waiting):  # some are left only if this was cancelled
+            for _, reply in (*group, *self._waiting):  # only a cancelled run leaves open replies
                 reply.cancel()
             self._waiting.clear()
 
-    async def _take(self, group: Sequence[tuple[Item, asyncio.Future[Reply]]]) -> None:
+    async def _call_group(self, group: Sequence[tuple[Item, asyncio.Future[Reply]]]) -> None:
         replies: Sequence[Reply | Exception]
         try:
             replies = await self._call([item for item, _ in group])
         except Exception as error:
             replies = [error] * len(group)
-        for (_, asker), reply in zip(group, replies, strict=True):
-            if asker.done():  # cancelled meanwhile
+        for (_, future), reply in zip(group, replies, strict=True):
+            if future.done():  # its task was cancelled during the call
                 continue
             if isinstance(reply, Exception):
-                asker.set_exception(reply)
+                future.set_exception(reply)
             else:
-                asker.set_result(reply)
+                future.set_result(reply)

@@ -1,8 +1,9 @@
 """The sample handler: appends each key's counters to a list in Redis, exactly once.
 
-It is what the load test verifies. The append is atomic with the note that it was made, so an event
-that is delivered twice stands in the ledger once: an *atomic sink*. It also shows what a handler
-may raise, on request of the event (application property `simulate`) or of its downstream.
+The load test verifies this list, the ledger. One script appends the event and records that it was
+appended. Therefore an event that is delivered twice is in the ledger once: an *atomic sink*. The
+handler also shows the errors that a handler may raise, if the event's application property
+`simulate` or the downstream asks for an error.
 """
 
 from __future__ import annotations
@@ -30,10 +31,12 @@ _APPEND = (Path(__file__).parent / "scripts" / "append.lua").read_text()
 
 
 class LedgerHandler:
-    """Appends events to `ledger:{<run>}:key:<key>`; run is the application property `run`.
+    """A handler that appends events to `ledger:{<run>}:key:<key>`.
+
+    `<run>` is the event's application property `run`.
 
     Args:
-        client: a redis.asyncio client; closed with the handler.
+        client: a redis.asyncio client; the handler closes it.
     """
 
     def __init__(self, client: Redis | RedisCluster) -> None:
@@ -43,16 +46,16 @@ class LedgerHandler:
 
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
-        """The ledger in the Redis of the app setting REDIS_URL, reached as the circuit's is."""
+        """Return a ledger in the Redis of the setting REDIS_URL, with the circuit's timeouts."""
         return cls(connect(settings["REDIS_URL"], BreakerSettings.from_mapping(settings)))
 
     async def __call__(self, event: Event) -> None:
         """Append one event.
 
         Raises:
-            PoisonEventError: the event asks for it (`simulate=poison`).
-            RuntimeError: the event asks for it (`simulate=error`).
-            DependencyUnavailableError: the downstream refuses, or Redis can't be reached.
+            PoisonEventError: the event has `simulate=poison`.
+            RuntimeError: the event has `simulate=error`.
+            DependencyUnavailableError: the downstream refuses, or Redis cannot be reached.
         """
         simulate = event.properties.get("simulate")
         if simulate == "poison":
@@ -66,12 +69,12 @@ class LedgerHandler:
         except FAILURES as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
         if outcome == REFUSED:
-            raise DependencyUnavailableError("the ledger refuses to take anything now")
+            raise DependencyUnavailableError("the ledger refuses all appends (simulated outage)")
 
     async def _take_long(self, event: Event, *, only_once: bool) -> None:
-        """Take `milliseconds` of the event's properties, or only the first time that it comes.
+        """Sleep for the event's property `milliseconds`, or only at its first delivery.
 
-        Bounded, so that what hangs here is never taken for an instance that is stuck.
+        The time is bounded, so that a sleeping handler is not mistaken for a stuck instance.
         """
         if only_once:
             hung = f"ledger:{{{_run(event)}}}:hung"
@@ -89,7 +92,7 @@ class LedgerHandler:
         await self._client.aclose()
 
     async def _append_all(self, events: Sequence[Event]) -> list[int | Exception]:
-        """One call of the script for each run that is among the events: usually one."""
+        """Call the script once for each run among the events; usually there is one run."""
         replies: list[int | Exception] = [REFUSED] * len(events)
         runs: dict[str, list[int]] = defaultdict(list)
         for index, event in enumerate(events):
@@ -115,5 +118,5 @@ class LedgerHandler:
 
 
 def _run(event: Event) -> str:
-    """An empty one would be no hash tag, and a cluster refuses a script without."""
+    # Never empty: an empty name is not a hash tag, and a cluster refuses keys in several slots.
     return str(event.properties.get("run") or "default")

@@ -1,4 +1,4 @@
-"""What handles an event: loading `module:attribute` and calling it, async or plain."""
+"""Loading of a handler from `module:attribute`, and calls of async and plain handlers."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ type Handler = Callable[[Event], Awaitable[None]] | Callable[[Event], None]
 
 
 class LoadedHandler:
-    """A handler ready to be awaited, whatever form it was written in.
+    """A handler that can be awaited, whether it was written async or plain.
 
     Args:
-        name: how it is named in logs and poison messages.
-        handler: an async function or a plain one (plain ones run in threads), or an object that
-            can be called so.
-        threads: how many plain calls run at once.
-        timeout_seconds: how long one call may take; 0 for as long as it wants. An async handler
-            that takes longer is cancelled, at most a tenth late, and has failed with
-            `TimeoutError`; so has an awaitable that a plain one returns, with as long a limit of
-            its own. A thread can't be interrupted, and what is cancelled may not end. A second
-            call beside it would break the order: it is waited for, with an error in the log for
-            each further limit that it takes, so give its clients timeouts of their own. One that
-            ends without an error, though it was cancelled, has succeeded.
-        late: told each time that the log is.
+        name: the handler's name in logs and poison messages.
+        handler: an async or a plain function of one event, or a callable object. Plain handlers run
+            in threads.
+        threads: most plain calls at the same time.
+        timeout_seconds: time limit of one call; 0: no limit. An async call over the limit is
+            cancelled, at most a tenth of the limit late, and fails with `TimeoutError`. An
+            awaitable that a plain handler returns has the same limit again. A cancelled call that
+            ends without an error has succeeded.
+            A plain call cannot be interrupted, and a cancelled call may not end. A second call at
+            the same time would break the order of events, so the lane waits for the first call, and
+            an error is logged after each further limit. Set timeouts in the handler's clients.
+        late: called whenever an overdue call is logged.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class LoadedHandler:
         began = loop.time()
         call = loop.run_in_executor(self._pool, self._handler, event)
         while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
-            what = "goes on: a thread is waited for, its key and its batch with it"
+            what = "still runs in a thread; its key and its batch wait until it ends"
             self._log_late(event, loop.time() - began, what)
         result: Any = await call
         if inspect.isawaitable(result):  # a plain wrapper around an async function
@@ -77,18 +77,18 @@ class LoadedHandler:
 
     def _late(self, event: Event, seconds: float, ended: bool) -> None:
         if ended:
-            what = "was cancelled and ended without an error: the event counts as handled"
+            what = "was cancelled and ended without an error; the event counts as handled"
         else:
-            what = "was cancelled and goes on: it is waited for, its key and its batch with it"
+            what = "was cancelled but still runs; its key and its batch wait until it ends"
         self._log_late(event, seconds, what)
 
     def _log_late(self, event: Event, seconds: float, what: str) -> None:
         place = f"{event.partition}/{event.sequence_number}"
-        logger.error("Handler %s, event %s, after %.3g s, %s", self.name, place, seconds, what)
+        logger.error("Handler %s, event %s: after %.3g s it %s", self.name, place, seconds, what)
         self._on_late()
 
     async def aclose(self) -> None:
-        """Let go of threads and, if the handler has an `aclose`, of what the handler holds."""
+        """Shut down the threads, and call the handler's `aclose` if it has one."""
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         close = getattr(self._handler, "aclose", None)
@@ -106,11 +106,11 @@ def load_handler(
 ) -> LoadedHandler:
     """Load the handler that `module:attribute` names.
 
-    The attribute is a function `(event) -> None`, async or plain, or a class whose instances can
-    be called so; a class is made with its `from_settings(settings)` if it has one.
+    The attribute is a function `(event) -> None`, async or plain, or a class with such instances.
+    A class is instantiated by its `from_settings(settings)`, or without arguments.
 
     Raises:
-        HandlerLoadError: nothing callable is there; the message says what was tried.
+        HandlerLoadError: the import failed, or the attribute is not callable.
     """
     found = find_handler(spec)
     if inspect.isclass(found):
@@ -122,7 +122,7 @@ def load_handler(
 
 
 def find_handler(spec: str) -> Any:
-    """Import what `module:attribute` names, without making an instance of a class.
+    """Import the object that `module:attribute` names, without instantiating a class.
 
     Raises:
         HandlerLoadError: see `load_handler`.
@@ -138,7 +138,7 @@ def find_handler(spec: str) -> Any:
         raise HandlerLoadError(
             f"EVENT_HANDLER {spec!r}: importing {module_name} failed: "
             f"{type(error).__name__}: {error}; it takes a module beside function_app.py, or an "
-            "installed one"
+            "installed module"
         ) from error
     found: Any = module
     for part in attribute.split("."):
@@ -156,11 +156,11 @@ def find_handler(spec: str) -> Any:
 def _not_callable(spec: str, found: object) -> HandlerLoadError:
     return HandlerLoadError(
         f"EVENT_HANDLER {spec!r} is a {type(found).__name__}; it takes a function of one event, or "
-        "a class whose instances can be called with one"
+        "a class whose instances can be called with one event"
     )
 
 
 def _is_async(handler: object) -> bool:
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(
-        getattr(type(handler), "__call__", None)  # noqa: B004 - is its call async, not: can it
+        getattr(type(handler), "__call__", None)  # noqa: B004 - checks that the call is async, not that it exists
     )

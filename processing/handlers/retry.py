@@ -1,4 +1,4 @@
-"""How a failed event is tried again, by tenacity, and what its failure means."""
+"""Retries of failed events with tenacity, and the classification of failures."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from processing.errors import DependencyUnavailableError, PoisonEventError, Shut
 from processing.event import Event
 from processing.settings import ProcessingSettings
 
-# Connection and timeout errors of the usual clients, by dotted name so that none need be
-# installed. Subclasses count as well. Some names say a little more than that: a client that has one
-# name for a server that is away and for a call that it refuses (redis-py on a cluster, drivers with
-# an OperationalError) is taken to mean the first, for an event that is kept is not lost.
+# Connection and timeout errors of the usual clients, by dotted name, so that no client needs to be
+# installed. Subclasses also count. Some clients raise the same error for an unreachable server and
+# for a refused call (redis-py on a cluster, drivers with an OperationalError). Such an error counts
+# as an outage, because a kept event is not lost.
 DEPENDENCY_ERRORS = frozenset(
     {
         "builtins.ConnectionError",
@@ -62,16 +62,16 @@ DEPENDENCY_ERRORS = frozenset(
 
 
 class FailureKind(Enum):
-    """What a failure says."""
+    """The kind of a failure, which decides what happens to the event."""
 
     POISON = auto()  # the event can never succeed
-    EXHAUSTED = auto()  # it failed as often as it may
-    DEPENDENCY = auto()  # something it depends on is down; the event is kept
+    EXHAUSTED = auto()  # all attempts failed
+    DEPENDENCY = auto()  # a dependency is down; the event is kept
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An event's failure after all its attempts; times in seconds since 1970."""
+    """The failure of an event after all its attempts; times in seconds since 1970."""
 
     kind: FailureKind
     error: Exception
@@ -81,15 +81,15 @@ class Failure:
 
 
 class RetryPolicy:
-    """Exponential backoff with jitter, a bounded number of attempts.
+    """A retry policy: exponential backoff with jitter, and a bounded number of attempts.
 
     Args:
-        max_attempts: all attempts, the first included.
-        initial_seconds: pause after the first failure, doubled after each further one.
+        max_attempts: number of attempts, including the first attempt.
+        initial_seconds: pause after the first failure; each further pause is twice as long.
         max_seconds: longest pause.
-        dependency_errors: dotted names of further exception types that mean that a dependency
-            is down.
-        sleep: how to pause; tests pass their own.
+        dependency_errors: dotted names of further exceptions that count as a dependency outage.
+        sleep: pauses between attempts.
+        clock: returns the time in seconds since 1970.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class RetryPolicy:
             wait=wait_exponential_jitter(
                 multiplier=initial_seconds, max=max_seconds, jitter=initial_seconds
             ),
-            retry=retry_if_exception(_worth_another_try),
+            retry=retry_if_exception(_is_retryable),
             sleep=sleep,
             reraise=True,
         )
@@ -130,27 +130,27 @@ class RetryPolicy:
         )
 
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
-        """Handle the event, again if need be; None when it succeeded.
+        """Handle the event, with retries; return its failure, or None if it succeeded.
 
         Raises:
-            ShutdownError: the instance stops before the next attempt; the event is unfinished.
+            ShutdownError: the instance shuts down before the next attempt; the event is unfinished.
         """
         started = self._clock()
         try:
             await handle(event)
         except BaseException as error:
-            return await self._again(handle, event, _failed_with(error), started)
+            return await self._retry(handle, event, _as_exception(error), started)
         return None
 
-    async def _again(
+    async def _retry(
         self,
         handle: Callable[[Event], Awaitable[None]],
         event: Event,
         first_error: Exception,
         started: float,
     ) -> Failure | None:
-        # tenacity comes in only here: on the healthy path it would cost more than the rest.
-        # It counts the attempt that was made already as its first.
+        # tenacity is used only after a failure: on the healthy path it would cost more than all
+        # other steps. tenacity's first attempt raises the error of the attempt that already failed.
         attempts, last_attempt = 0, started
 
         async def attempt() -> None:
@@ -164,21 +164,21 @@ class RetryPolicy:
             except Exception:
                 raise
             except BaseException as error:
-                raise _failed_with(error) from error
+                raise _as_exception(error) from error
 
         try:
             await self._retrying.copy()(attempt)
-        except ShutdownError:  # a pause between attempts was cut short; the event has not failed
+        except ShutdownError:  # a shutdown ended the pause; the event has not failed
             raise
         except Exception as error:
             return Failure(self.classify(error), error, attempts, started, last_attempt)
         return None
 
     def classify(self, error: Exception) -> FailureKind:
-        """What this error, as an event's last, says.
+        """Return the kind of failure that an event's last error means.
 
-        Of a group, as a handler's `asyncio.TaskGroup` raises it, a verdict counts first. Else one
-        dependency that is down is enough: what the others say may be its doing.
+        In an exception group, for example of an `asyncio.TaskGroup`, a poison verdict counts first.
+        Otherwise one dependency outage is enough, because it may have caused the other errors.
         """
         if isinstance(error, ExceptionGroup):
             kinds = {self.classify(each) for each in error.exceptions}
@@ -194,21 +194,20 @@ class RetryPolicy:
 
 
 def describe(error: BaseException) -> str:
-    """The error's text; a class of one's own may fail even at that."""
+    """Return the error's text, or a substitute if its `__str__` fails."""
     try:
         return str(error)
     except Exception as broken:
-        return f"(its text can't be had: {type(broken).__name__})"
+        return f"(the error's text is not available: its __str__ raised {type(broken).__name__})"
 
 
-def _failed_with(error: BaseException) -> Exception:
-    """What a handler failed with, as an ordinary error.
+def _as_exception(error: BaseException) -> Exception:
+    """Return a handler's error as an `Exception`.
 
-    A handler that awaits something that was cancelled, a library that calls `sys.exit` or has an
-    exception of its own kind beside `Exception`, has failed like any other; left alone, the first
-    would end its lane without a word, the second the whole instance, and the third would tear the
-    other lanes apart, each time anew. The cancellation of this very task is no failure and goes on,
-    and so does Ctrl-C.
+    A handler may await a cancelled task, call `sys.exit`, or raise another `BaseException`. Each of
+    these is a failure of the event. Otherwise the first would end its lane silently, the second
+    would end the instance, and the third would cancel the other lanes, at every redelivery. The
+    cancellation of the current task and Ctrl-C are raised again, because they are not failures.
     """
     if isinstance(error, Exception):
         return error
@@ -222,7 +221,7 @@ def _failed_with(error: BaseException) -> Exception:
     return failure
 
 
-def _worth_another_try(error: BaseException) -> bool:
+def _is_retryable(error: BaseException) -> bool:
     if isinstance(error, ExceptionGroup):
-        return all(map(_worth_another_try, error.exceptions))
+        return all(map(_is_retryable, error.exceptions))
     return isinstance(error, Exception) and not isinstance(error, PoisonEventError)

@@ -1,4 +1,4 @@
-"""A time limit for many short calls at once, kept by one timer."""
+"""A time limit for many short concurrent calls, enforced by one timer."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _STEPS = 10
 
 
 class TimeLimit:
-    """Cancels calls that take longer than the limit, at most a tenth of it late.
+    """A time limit that cancels overdue calls, at most a tenth of the limit late.
 
-    `asyncio.timeout` makes and drops a timer for each call, which costs as much as everything else
-    on an event's healthy path together. Here one timer looks at all calls that are under way.
+    `asyncio.timeout` creates a timer for each call, which costs as much as all other steps of an
+    event's healthy path. Here one timer checks all running calls.
 
-    A call that does not end when it is cancelled goes on: cancelling it again would tear apart what
-    it does in order to end.
+    A call that ignores its cancellation keeps running: a second cancellation would interrupt its
+    cleanup.
 
     Args:
         seconds: the limit, above 0.
-        late: told, once for each further limit, of a call that goes on: what it was called with,
-            the seconds since it began, and False; with True of one that was cancelled and ended as
-            if it had not been.
+        late: called with an item, the seconds since its call began, and whether the call has ended.
+            False: a cancelled call still runs (repeated after each further limit). True: a
+            cancelled call ended without an error.
     """
 
     def __init__(
@@ -33,27 +33,27 @@ class TimeLimit:
     ) -> None:
         self._seconds = seconds
         self._late = late
-        # The tick at which each one's call began, and what it was called with.
+        # Each task's call: the tick at which it began, and its item.
         self._running: dict[Task[object], tuple[int, object]] = {}
         self._overdue: set[Task[object]] = set()
         self._tick = 0
-        self._loop: asyncio.AbstractEventLoop | None = None  # where the timer runs, if it does
+        self._loop: asyncio.AbstractEventLoop | None = None  # the timer's loop; None: no timer runs
 
     def limited[Item](
         self, function: Callable[[Item], Awaitable[None]]
     ) -> Callable[[Item], Awaitable[None]]:
-        """The function with the limit; a task makes one such call at a time.
+        """Return the function with the limit; a task makes one such call at a time.
 
-        A call that took longer raises `TimeoutError`, unless it finished all the same or somebody
-        else cancelled its task as well.
+        An overdue call raises `TimeoutError`, unless it ends without an error, or another
+        cancellation of its task was requested, too.
         """
         running, overdue = self._running, self._overdue
 
         async def call(item: Item) -> None:
             task = current_task()
-            assert task is not None  # noqa: S101 - what awaits this is a task
+            assert task is not None  # noqa: S101 - a coroutine runs in a task
             if self._loop is None or self._loop is not task.get_loop():
-                self._watch(task.get_loop())
+                self._start_timer(task.get_loop())
             running[task] = (self._tick, item)
             try:
                 await function(item)
@@ -71,11 +71,11 @@ class TimeLimit:
 
         return call
 
-    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        loop.call_later(self._seconds / _STEPS, self._look, loop)
+        loop.call_later(self._seconds / _STEPS, self._check_calls, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check_calls(self, loop: asyncio.AbstractEventLoop) -> None:
         self._tick += 1
         for task, call in self._running.items():
             ticks = self._tick - call[0]
@@ -85,7 +85,7 @@ class TimeLimit:
             elif ticks > _STEPS and ticks % _STEPS == 0:
                 self._report_late(call, ended=False)
         if self._running:
-            self._watch(loop)
+            self._start_timer(loop)
         else:
             self._loop = None
 

@@ -1,1 +1,1 @@
-"""Health, metrics and the vitals that instances publish."""
+"""Health reports, metrics, and the vitals that instances publish."""

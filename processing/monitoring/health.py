@@ -1,4 +1,4 @@
-"""Health: what an operator or a probe needs to know of an instance, without any secret."""
+"""Health report of one instance, for operators and probes; it contains no secrets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,12 @@ type Status = Literal["ok", "holding", "degraded"]
 
 @dataclass(frozen=True, slots=True)
 class HealthReport:
-    """`holding`: the circuit lets nothing through; `degraded`: something can't be reached."""
+    """A health report.
+
+    Attributes:
+        status: `holding`: the circuit is not closed; `degraded`: a service cannot be reached.
+        problems: one text for each service that cannot be reached.
+    """
 
     status: Status
     circuit: Circuit
@@ -22,22 +27,22 @@ class HealthReport:
     problems: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """The report as plain data."""
+        """Return the report as a dictionary."""
         return asdict(self)
 
 
 class Health:
-    """Reports on one instance."""
+    """A source of health reports on one instance."""
 
     def __init__(self, breaker: CircuitBreaker, lag: LagReader) -> None:
         self._breaker = breaker
         self._lag = lag
 
     async def report(self) -> HealthReport:
-        """The circuit as this instance knows it, and what it can learn of its partitions now."""
+        """Return the circuit's state in this instance, and the current lag of all partitions."""
         circuit = self._breaker.circuit
         partitions: list[PartitionLag] = []
-        problems = ["the circuit's store can't be reached"] if circuit.degraded else []
+        problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
         try:
             partitions = await self._lag.read()
         except StorageUnavailableError as error:

@@ -1,4 +1,4 @@
-"""Vital signs in Redis: a bounded stream that all instances write to."""
+"""Vitals in Redis: a bounded stream that all instances write to."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ LIFETIME_SECONDS = 3_600
 
 
 class RedisVitals:
-    """Writes one instance's records.
+    """A writer of one instance's vitals.
 
     Args:
-        client: a redis.asyncio client; stays the caller's to close.
-        circuit: the circuit's name, which names the app.
-        instance: this instance's.
+        client: a redis.asyncio client; the caller closes it.
+        circuit: the circuit's name, part of the stream's name.
+        instance: this instance's name.
     """
 
     def __init__(self, client: Redis | RedisCluster, circuit: str, instance: str) -> None:
@@ -31,7 +31,7 @@ class RedisVitals:
         """Add a record (JSON).
 
         Raises:
-            StorageUnavailableError: it was not taken.
+            StorageUnavailableError: the record could not be written.
         """
         try:
             async with self._client.pipeline(transaction=False) as pipe:

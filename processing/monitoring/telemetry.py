@@ -1,16 +1,16 @@
-"""What processing tells OpenTelemetry: API only, so that the host decides where it goes.
+"""Metrics and spans of processing, with OpenTelemetry's API; the host configures the export.
 
 | instrument | kind | meaning |
 |---|---|---|
 | processing.events | counter | events by `outcome`: handled, poisoned, parked, skipped |
 | processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
-| processing.handler.overdue | counter | a call did not end when it was to; once per further limit |
-| processing.lag | histogram, s | from the hub taking an event to its being finished |
-| processing.hold.duration | histogram, s | how long the gate kept a lane waiting |
+| processing.handler.overdue | counter | calls over the limit; again after each further limit |
+| processing.lag | histogram, s | time from an event's enqueuing to its end |
+| processing.hold.duration | histogram, s | one wait of a lane at the gate |
 | processing.batch.duration | histogram, s | one invocation |
 
-An event whose producer sent a trace context along (application property `traceparent`, or
-`Diagnostic-Id` as Azure's SDKs write it) is handled inside a span that continues it.
+If an event carries a trace context (application property `traceparent`, or `Diagnostic-Id` of
+Azure's SDKs), it is handled inside a span that continues that trace.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ class Telemetry:
     """The instruments of one processor.
 
     Args:
-        meter, tracer: None for the process's own.
-        vitals: told of each call and each batch as well.
+        meter, tracer: None: the process's global meter and tracer.
+        vitals: also counts each call and each batch.
     """
 
     def __init__(
@@ -58,8 +58,8 @@ class Telemetry:
         self._batch = meter.create_histogram("processing.batch.duration", unit="s")
 
     def measured(self, handle: Handle) -> Handle:
-        """The handler, with each call measured, inside a span where the event brings a trace."""
-        record, clock, called = self._handler.record, time.perf_counter, self._vitals.called
+        """Return a handler that measures each call, and adds a span if the event has a trace."""
+        record, clock, called = self._handler.record, time.perf_counter, self._vitals.record_call
 
         async def call(event: Event) -> None:
             started = clock()
@@ -78,21 +78,21 @@ class Telemetry:
         return call
 
     def event_finished(self, event: Event) -> None:
-        """An event is handled, poisoned or parked, and that is written."""
+        """Record the lag of an event that is handled, poisoned or parked, and committed."""
         self._lag.record(max(0.0, time.time() - event.enqueued_ms / 1000))
 
     def handler_late(self) -> None:
-        """A call of the handler did not end when it was to, or still has not."""
+        """Count a call of the handler that exceeds its time limit."""
         self._overdue.add(1)
 
     def held(self, seconds: float) -> None:
-        """The gate kept a lane waiting."""
+        """Record a wait of a lane at the gate."""
         self._hold.record(seconds)
 
     def batch_ended(self, source: Source, seconds: float, outcomes: Mapping[str, int]) -> None:
-        """An invocation ended, well or not, with so many events by outcome."""
+        """Record an ended invocation, its duration and the number of its events by outcome."""
         self._batch.record(seconds, {"partition": source.partition})
-        self._vitals.ended(outcomes)
+        self._vitals.record_batch(outcomes)
         for outcome, count in outcomes.items():
             if count:
                 self._events.add(count, {"outcome": outcome, "partition": source.partition})
@@ -118,7 +118,7 @@ class Telemetry:
 
 
 def log_fields(source: Source, event: Event) -> dict[str, Any]:
-    """What a log record says of an event: where it is, and whose, by hash; never what it holds."""
+    """Return the fields that identify an event in a log record; they contain no payload or key."""
     return {
         "hub": source.hub,
         "partition": source.partition,
@@ -128,5 +128,5 @@ def log_fields(source: Source, event: Event) -> dict[str, Any]:
 
 
 def key_hash(key: str | None) -> str:
-    """Twelve hexadecimal digits that tell keys apart without showing them; "" without a key."""
+    """Return the first twelve hexadecimal digits of the key's SHA-256; "" without a key."""
     return "" if key is None else hashlib.sha256(key.encode()).hexdigest()[:12]

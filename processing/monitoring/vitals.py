@@ -1,7 +1,7 @@
-"""Vital signs: what one instance of the app did in the last second, for whoever watches the fleet.
+"""Vitals: counts of one instance of the app in the last second, for the console.
 
-Counting costs a handler's call next to nothing, and writing costs an event nothing at all: one
-record a second goes out in a task of its own, and one that is not taken is dropped.
+A separate task writes one record per second, so that writing delays no event. A record that cannot
+be written is dropped.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from processing.errors import StorageUnavailableError
 
 logger = logging.getLogger(__name__)
 
-LOOKS_A_SECOND = 4
+SAMPLES_PER_SECOND = 4
 IDLE_SECONDS = 5
 POWERS = 48
-"""Buckets of a handler's duration: bucket k counts calls of less than 2^k microseconds."""
+"""Number of latency buckets; bucket k counts calls from 2^(k-1) to less than 2^k microseconds."""
 
 
 def vitals_key(circuit: str) -> str:
-    """The Redis stream that the instances of an app write to, one hash tag for all."""
+    """Return the key of the Redis stream that all instances of an app write to."""
     return f"processing:{{{circuit}}}:vitals"
 
 
 class Vitals:
-    """Counts of one instance since its last record.
+    """The counts of one instance since its last record.
 
-    Threads of plain handlers do not come here: a call is counted on the event loop.
+    All methods run on the event loop, also for handlers that run in threads.
     """
 
     def __init__(self) -> None:
@@ -38,27 +38,27 @@ class Vitals:
         self._failures = 0
         self._poisoned = 0
         self._parked = 0
-        self._looks = 0
-        self._held = 0
+        self._samples = 0
+        self._holding_samples = 0
 
-    def called(self, seconds: float, failed: bool) -> None:
-        """The handler was called, for so long."""
+    def record_call(self, seconds: float, failed: bool) -> None:
+        """Count a call of the handler and its duration."""
         self._latency[int(seconds * 1_000_000).bit_length()] += 1
         if failed:
             self._failures += 1
 
-    def ended(self, outcomes: Mapping[str, int]) -> None:
-        """A batch ended, with so many events by outcome."""
+    def record_batch(self, outcomes: Mapping[str, int]) -> None:
+        """Count the poisoned and parked events of an ended batch."""
         self._poisoned += outcomes.get("poisoned", 0)
         self._parked += outcomes.get("parked", 0)
 
-    def looked(self, holding: bool) -> None:
-        """Whether the instance was holding just now."""
-        self._looks += 1
-        self._held += holding
+    def sample(self, holding: bool) -> None:
+        """Count a sample of whether the instance is holding."""
+        self._samples += 1
+        self._holding_samples += holding
 
     def drain(self) -> dict[str, Any]:
-        """What was counted, as it is written; counting starts anew."""
+        """Return the record of all counts, and reset the counts to zero."""
         latency = {str(power): count for power, count in enumerate(self._latency) if count}
         calls = sum(latency.values())
         record = {
@@ -66,7 +66,7 @@ class Vitals:
             "failures": self._failures,
             "poisoned": self._poisoned,
             "parked": self._parked,
-            "holding": round(self._held / self._looks, 3) if self._looks else 0.0,
+            "holding": round(self._holding_samples / self._samples, 3) if self._samples else 0.0,
             "latency": latency,
         }
         Vitals.__init__(self)
@@ -79,19 +79,19 @@ async def write_vitals(
     holding: Callable[[], bool],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Write a record each second in which something happened, and now and then without.
+    """Write one record per second; an idle instance writes one every `IDLE_SECONDS`.
 
     Args:
-        vitals: what is written, and counted anew.
-        write: takes a record as JSON.
-        holding: whether the instance holds its events back just now.
+        vitals: the counts; each record resets them.
+        write: writes a record (JSON).
+        holding: returns whether the instance is holding its events.
         sleep: pauses.
     """
-    idle = IDLE_SECONDS  # the first look is worth a record: there is an instance
+    idle = IDLE_SECONDS  # the first record is always written: it shows a new instance
     while True:
-        for _ in range(LOOKS_A_SECOND):
-            await sleep(1 / LOOKS_A_SECOND)
-            vitals.looked(holding())
+        for _ in range(SAMPLES_PER_SECOND):
+            await sleep(1 / SAMPLES_PER_SECOND)
+            vitals.sample(holding())
         record = vitals.drain()
         idle += 1
         if not any(record.values()) and idle < IDLE_SECONDS:
@@ -100,4 +100,4 @@ async def write_vitals(
         try:
             await write(json.dumps(record, separators=(",", ":")))
         except StorageUnavailableError as error:
-            logger.debug("a second's vitals are dropped: %s", error)
+            logger.debug("One record of vitals was dropped: %s", error)

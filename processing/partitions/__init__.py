@@ -1,1 +1,1 @@
-"""The hub's partitions: positions, checkpoints, lag, rewind."""
+"""The hub's partitions: positions, checkpoints, lag and rewind."""

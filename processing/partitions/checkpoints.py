@@ -1,6 +1,7 @@
-"""The host's checkpoints and partition ownership, in blobs, where the Event Hubs extension and the
-SDKs keep them: `<namespace>/<hub>/<consumer group>/checkpoint|ownership/<partition>`, lower-cased,
-with their contents in metadata.
+"""The host's checkpoints and partition ownership, which the Event Hubs extension stores in blobs.
+
+A blob's name is `<namespace>/<hub>/<consumer group>/checkpoint|ownership/<partition>`, lower-cased.
+The blob's metadata contain the values.
 """
 
 from __future__ import annotations
@@ -21,8 +22,10 @@ START_OF_STREAM = "-1"
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The last event that the host will not deliver again; offset "-1": it delivers from the
-    hub's first event on.
+    """A checkpoint: the last event that the host will not deliver again.
+
+    Attributes:
+        offset: the service's opaque position; "-1": the host delivers from the first event.
     """
 
     sequence_number: int
@@ -31,7 +34,12 @@ class Checkpoint:
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Who receives from a partition, and how long ago it last said so."""
+    """The ownership of a partition.
+
+    Attributes:
+        owner: id of the receiver.
+        age_seconds: time since the receiver's last renewal.
+    """
 
     partition: str
     owner: str
@@ -39,11 +47,11 @@ class Ownership:
 
 
 class HostCheckpoints:
-    """Checkpoints and ownership of one hub, as one consumer group reads it.
+    """The checkpoints and ownerships of one hub and consumer group.
 
     Args:
-        container: the container `azure-webjobs-eventhub`; closing it stays the caller's.
-        namespace: fully qualified.
+        container: the container `azure-webjobs-eventhub`, closed by the caller.
+        namespace: the namespace's fully qualified host name.
     """
 
     def __init__(self, container: ContainerClient, *, namespace: str, hub: str, group: str) -> None:
@@ -51,13 +59,13 @@ class HostCheckpoints:
         self._prefix = f"{namespace}/{hub}/{group}".lower()
 
     async def read(self, partition: str) -> Checkpoint | None:
-        """A partition's checkpoint, if it has one.
+        """Return a partition's checkpoint, or None if there is none.
 
         Raises:
-            StorageUnavailableError: the container can't be read.
-            ValueError: the blob is there and is no checkpoint.
+            StorageUnavailableError: the container cannot be read.
+            ValueError: the blob exists but is not a checkpoint.
         """
-        async with self._answered():
+        async with self._errors_mapped():
             blob = self._container.get_blob_client(self._name("checkpoint", partition))
             with suppress(ResourceNotFoundError):
                 metadata = (await blob.get_blob_properties()).metadata
@@ -65,7 +73,8 @@ class HostCheckpoints:
                     return Checkpoint(int(metadata["sequencenumber"]), metadata["offset"])
                 except (KeyError, ValueError):
                     raise ValueError(
-                        f"the checkpoint of partition {partition} is of another form: {metadata}"
+                        f"the checkpoint of partition {partition} has the metadata {metadata}; "
+                        "it takes sequencenumber (a number) and offset"
                     ) from None
         return None
 
@@ -73,26 +82,26 @@ class HostCheckpoints:
         """Set a partition's checkpoint.
 
         Raises:
-            StorageUnavailableError: the container did not take it.
+            StorageUnavailableError: the checkpoint could not be written.
         """
         metadata = {
             "offset": checkpoint.offset,
             "sequencenumber": str(checkpoint.sequence_number),
         }
-        async with self._answered():
+        async with self._errors_mapped():
             with suppress(ResourceExistsError):
                 await self._container.create_container()
             blob = self._container.get_blob_client(self._name("checkpoint", partition))
             await blob.upload_blob(b"", overwrite=True, metadata=metadata)
 
     async def owners(self) -> list[Ownership]:
-        """Who owns partitions, or did until its lease ran out.
+        """Return all ownerships, including expired ones.
 
         Raises:
-            StorageUnavailableError: the container can't be read.
+            StorageUnavailableError: the container cannot be read.
         """
         found: list[Ownership] = []
-        async with self._answered():
+        async with self._errors_mapped():
             with suppress(ResourceNotFoundError):
                 async for blob in self._container.list_blobs(
                     name_starts_with=f"{self._prefix}/ownership/", include=["metadata"]
@@ -107,7 +116,7 @@ class HostCheckpoints:
         return f"{self._prefix}/{kind}/{partition}"
 
     @asynccontextmanager
-    async def _answered(self) -> AsyncIterator[None]:
+    async def _errors_mapped(self) -> AsyncIterator[None]:
         try:
             yield
         except AzureError as error:

@@ -1,4 +1,4 @@
-"""Lag: how far a partition's progress is behind what its hub has."""
+"""Lag: the number of events in each partition that are not yet finished."""
 
 from __future__ import annotations
 
@@ -15,9 +15,13 @@ from processing.progress.store import ProgressStore
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """One partition; sequence numbers, None where nothing is known.
+    """The lag of one partition.
 
-    `lag` counts events that the hub has and that are not below the watermark.
+    Attributes:
+        watermark: sequence number of the watermark; None: no event is finished.
+        last_enqueued: sequence number of the hub's last event; None: the partition is empty.
+        lag: number of retained events above the watermark. Events removed by retention do not
+            count.
     """
 
     partition: str
@@ -27,10 +31,11 @@ class PartitionLag:
 
 
 class LagReader:
-    """Reads the lag of every partition, as one consumer group sees it.
+    """A reader of the lag of every partition for one consumer group.
 
     Args:
-        client: closed by the caller.
+        client: the hub's client, closed by the caller.
+        progress: the store of finished events.
     """
 
     def __init__(
@@ -42,7 +47,7 @@ class LagReader:
         self._group = group
 
     async def read(self) -> list[PartitionLag]:
-        """All partitions in the order of their ids.
+        """Return the lag of all partitions, in the order of the hub's partition ids.
 
         Raises:
             StorageUnavailableError: the hub or Redis did not answer.

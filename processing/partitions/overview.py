@@ -1,6 +1,6 @@
-"""The hub, the host's checkpoints and the poison queue's length, as the elected reader sees them.
+"""The console's table of partitions, and the length of the poison queue.
 
-Loads Microsoft's SDKs: imported by `Tools.module`, when somebody looks.
+The module loads Azure's SDKs; the console imports it when an operator opens a page.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from processing.partitions.lag import LagReader
 
 
 class Partitions:
-    """Reads the table of partitions."""
+    """A reader of the table of partitions."""
 
     def __init__(
         self, lag: LagReader, checkpoints: HostCheckpoints, queue: QueueClient, lease_seconds: float
@@ -28,7 +28,7 @@ class Partitions:
         self._lease_seconds = lease_seconds
 
     async def table(self) -> dict[str, Any]:
-        """One row for each partition; what can't be read is the table's problem.
+        """Return one row per partition; `problem` is the last error of the checkpoint container.
 
         Raises:
             StorageUnavailableError: the hub or Redis did not answer.
@@ -64,10 +64,10 @@ class Partitions:
         return {"time": time.time_ns() // 1_000_000, "rows": rows, "problem": problem}
 
     async def poison_count(self) -> int | None:
-        """How many messages are in the poison queue, about; None when that can't be asked."""
+        """Return the approximate number of poison messages; None if the queue cannot be read."""
         try:
             properties = await self._queue.get_queue_properties()
-        except ResourceNotFoundError:  # made with the first poison message
+        except ResourceNotFoundError:  # the first poison message creates the queue
             return 0
         except AzureError:
             return None

@@ -1,4 +1,4 @@
-"""Where events stand in the hub: the range that it keeps, and one event's offset and time."""
+"""Positions in the hub: a partition's range of events, and the offset and time of one event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ from processing.errors import StorageUnavailableError
 
 @dataclass(frozen=True, slots=True)
 class HubRange:
-    """Sequence numbers of the first event that a partition keeps, and of the next one it gets."""
+    """The range of events that a partition retains.
+
+    Attributes:
+        first: sequence number of the first retained event.
+        end: sequence number of the next event that will be enqueued.
+    """
 
     first: int
     end: int
@@ -23,7 +28,7 @@ class HubRange:
 
 @dataclass(frozen=True, slots=True)
 class HubPosition:
-    """One event's place."""
+    """The position of one event in its partition."""
 
     sequence_number: int
     offset: str
@@ -31,11 +36,11 @@ class HubPosition:
 
 
 class HubPositions:
-    """Looks events up.
+    """A reader of positions in the hub.
 
     Args:
-        client: closed by the caller.
-        seconds: how long the hub may take to hand over an event that it has.
+        client: the hub's client, closed by the caller.
+        seconds: timeout of reading one event.
     """
 
     def __init__(self, client: EventHubConsumerClient, *, seconds: float = 30.0) -> None:
@@ -43,7 +48,7 @@ class HubPositions:
         self._seconds = seconds
 
     async def partitions(self) -> list[str]:
-        """All partition ids.
+        """Return all partition ids, sorted.
 
         Raises:
             StorageUnavailableError: the hub did not answer.
@@ -54,7 +59,7 @@ class HubPositions:
             raise StorageUnavailableError(f"event hub: {error}") from error
 
     async def range(self, partition: str) -> HubRange:
-        """What a partition keeps.
+        """Return the range of events that a partition retains.
 
         Raises:
             StorageUnavailableError: the hub did not answer, or has no such partition.
@@ -67,10 +72,10 @@ class HubPositions:
         return HubRange(end if found["is_empty"] else int(found["beginning_sequence_number"]), end)
 
     async def find(self, partition: str, sequence_number: int) -> HubPosition:
-        """Where an event stands that the partition keeps.
+        """Return the position of an event that the partition retains.
 
         Raises:
-            StorageUnavailableError: the hub did not hand it over.
+            StorageUnavailableError: the event could not be read in time.
         """
         found: asyncio.Future[EventData] = asyncio.get_running_loop().create_future()
 
@@ -96,14 +101,14 @@ class HubPositions:
             event = await asyncio.wait_for(found, self._seconds)
         except (TimeoutError, EventHubError) as error:
             raise StorageUnavailableError(
-                f"event hub: event {sequence_number} of partition {partition} can't be read: "
-                f"{error or 'no answer'}"
+                f"event hub: event {sequence_number} of partition {partition} cannot be read: "
+                f"{error or f'no answer within {self._seconds:g} s'}"
             ) from error
         finally:
             receiving.cancel()
             with suppress(asyncio.CancelledError, EventHubError):
                 await receiving
-        assert event.sequence_number is not None  # noqa: S101 - every event of a hub has them
+        assert event.sequence_number is not None  # noqa: S101 - every received event has both
         assert event.enqueued_time is not None  # noqa: S101
         return HubPosition(
             event.sequence_number,

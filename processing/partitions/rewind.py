@@ -1,5 +1,7 @@
-"""Rewind: an operator's replay on purpose. The host's checkpoint goes back, and progress forgets
-that the events behind it were finished, so that they are processed again.
+"""Rewind: processes events again from an earlier position.
+
+A rewind moves the host's checkpoint back, and deletes the progress of the events after the
+checkpoint.
 """
 
 from __future__ import annotations
@@ -21,23 +23,24 @@ from processing.partitions.positions import HubPositions
 from processing.progress.store import Mark, ProgressStore
 
 LEASE_SECONDS = 120.0
-"""How long the Event Hubs extension's ownership of a partition lasts without a sign of life."""
+"""The time after which the Event Hubs extension's ownership expires if it is not renewed."""
 
 
 class RewindRefusedError(ProcessingError):
-    """What was asked for would lose events or be undone at once; says why."""
+    """An error for a rewind that would skip events, or that the running app would overwrite."""
 
 
 @dataclass(frozen=True, slots=True)
 class RewindStep:
-    """One partition's rewind.
+    """The rewind of one partition.
 
     Attributes:
-        first: sequence number of the first event that is processed again.
-        before: sequence number of the checkpoint until now, or None.
-        events: how many checkpointed events are processed again.
+        first: sequence number of the first event to process again.
+        before: sequence number of the old checkpoint, or None.
+        events: number of checkpointed events to process again.
         checkpoint: the new checkpoint.
-        enqueued_ms: when the hub took the event just before `first`; None: `first` is its first.
+        enqueued_ms: enqueued time of the event before `first`, milliseconds since 1970; None:
+            `first` is the first retained event.
     """
 
     partition: str
@@ -49,7 +52,7 @@ class RewindStep:
 
 
 class Rewind:
-    """Rewinds partitions of one hub, as one consumer group reads it."""
+    """A rewind of partitions of one hub and consumer group."""
 
     def __init__(
         self,
@@ -71,15 +74,16 @@ class Rewind:
     async def plan(
         self, partitions: Sequence[str] | None, sequence_number: int | None
     ) -> list[RewindStep]:
-        """What a rewind would do.
+        """Return the steps of a rewind, without changing anything.
 
         Args:
-            partitions: their ids; None: all.
-            sequence_number: of the first event to process again; None: the hub's first.
+            partitions: ids of the partitions; None: all partitions.
+            sequence_number: number of the first event to process again; None: the first retained
+                event.
 
         Raises:
-            RewindRefusedError: a partition is unknown or the number is out of place.
-            StorageUnavailableError: the hub or the checkpoints can't be read.
+            RewindRefusedError: a partition does not exist, or the sequence number is out of range.
+            StorageUnavailableError: the hub or the checkpoints cannot be read.
         """
         known = await self._positions.partitions()
         for partition in partitions or ():
@@ -91,16 +95,16 @@ class Rewind:
         return [await self._step(each, sequence_number) for each in partitions or known]
 
     async def run(self, steps: Sequence[RewindStep], *, force: bool = False) -> None:
-        """Do it. If this ends half-way, it is done again from the start.
+        """Execute the steps; after an error they can be executed again from the start.
 
         Raises:
-            RewindRefusedError: the app runs: it would write its checkpoint over this one.
+            RewindRefusedError: the app is running, and would overwrite the new checkpoint.
             StorageUnavailableError: a store did not answer.
         """
         if not force:
             await self._refuse_while_owned({step.partition for step in steps})
         for step in steps:
-            # The checkpoint first: without it, forgotten progress would only make duplicates.
+            # The checkpoint first: deleted progress without it would only cause duplicates.
             await self._checkpoints.write(step.partition, step.checkpoint)
             source = Source(self._hub, self._group, step.partition)
             await self._progress.reset(source)
@@ -114,13 +118,14 @@ class Rewind:
         first = kept.first if sequence_number is None else sequence_number
         if not kept.first <= first <= kept.end:
             raise RewindRefusedError(
-                f"partition {partition} keeps the events {kept.first} to {kept.end - 1}; "
-                f"{first} is not among them"
+                f"partition {partition} retains the events {kept.first} to {kept.end - 1}; "
+                f"event {first} is not among them"
             )
         if first > checkpointed:
             raise RewindRefusedError(
-                f"partition {partition} is checkpointed up to {checkpointed - 1}: going on with "
-                f"{first} would skip {first - checkpointed} events; it takes {checkpointed} at most"
+                f"partition {partition} is checkpointed up to event {checkpointed - 1}; a start at "
+                f"{first} would skip {first - checkpointed} events; the highest accepted sequence "
+                f"number is {checkpointed}"
             )
         if first == kept.first:
             checkpoint, enqueued_ms = Checkpoint(first - 1, START_OF_STREAM), None
@@ -152,6 +157,6 @@ def _running(fresh: Sequence[Ownership]) -> str:
     partitions = ", ".join(owned.partition for owned in fresh)
     return (
         f"the app is running, or was {max(0.0, latest.age_seconds):.0f} s ago: it owns partition "
-        f"{partitions}. Stop it, and wait up to {LEASE_SECONDS:.0f} s until its ownership has run "
-        "out; --force if you know that it is dead"
+        f"{partitions}. Stop the app, and wait up to {LEASE_SECONDS:.0f} s until its ownership "
+        "expires. Use --force only if the app has already stopped"
     )

@@ -1,23 +1,23 @@
--- Appends events to their keys' ledgers, each once, or notes that the downstream refused them.
+-- Appends each event to its key's ledger exactly once, or records that the downstream refused it.
 --
--- KEYS[1]    string: exists while the downstream is made to refuse everything
+-- KEYS[1]    string: exists during a simulated outage, in which the downstream refuses all appends
 -- KEYS[2]    list: refused appends, "<key>\t<counter>\t<partition>\t<sequence>\t<µs>"
--- KEYS[3]    number: appends that were in the ledger already
+-- KEYS[3]    number: repeated appends, which changed nothing
 -- KEYS[4, 5] and so on, a pair for each event:
 --   list: the key's ledger, "<counter> <partition> <sequence> <enqueued ms> <appended µs>"
 --   set: the key's events in it, "<partition>/<sequence>/<enqueued ms>"
--- ARGV[1]    seconds until an idle ledger is forgotten
--- ARGV[2]    the most refused appends that are kept
--- ARGV[3]    and so on, one for each event, for encoding more would cost the client more than all
---            the rest: "<counter> <partition> <sequence> <enqueued ms since 1970>"
--- Returns, for each event, 1 if it was appended, 0 if it was there already, -1 if refused.
+-- ARGV[1]    seconds until an idle ledger expires
+-- ARGV[2]    most refused appends that are stored
+-- ARGV[3]    and so on, one text for each event, because encoding more arguments would be slow for
+--            the client: "<counter> <partition> <sequence> <enqueued ms since 1970>"
+-- Returns, for each event, 1: appended, 0: already in the ledger, -1: refused.
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%06d', time[2])
 local ttl = tonumber(ARGV[1])
 local events = (#KEYS - 3) / 2
 local replies = {}
 local refuse = redis.call('EXISTS', KEYS[1]) == 1
-local before_key = #KEYS[1] - #'outage' + #'key:'  -- the names begin alike
+local before_key = #KEYS[1] - #'outage' + #'key:'  -- both names have the same prefix
 for n = 1, events do
   local event, ledger, seen = ARGV[n + 2], KEYS[2 * n + 2], KEYS[2 * n + 3]
   local counter, partition, sequence, enqueued = string.match(event, '^(.*) (%S+) (%S+) (%S+)$')
@@ -29,7 +29,7 @@ for n = 1, events do
     redis.call('INCR', KEYS[3])
     replies[n] = 0
   else
-    if redis.call('RPUSH', ledger, event .. ' ' .. now) % 1000 == 1 then  -- not each time: it halves the speed
+    if redis.call('RPUSH', ledger, event .. ' ' .. now) % 1000 == 1 then  -- not at each append: that would halve the speed
       redis.call('EXPIRE', ledger, ttl)
       redis.call('EXPIRE', seen, ttl)
     end

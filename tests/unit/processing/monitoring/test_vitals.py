@@ -13,7 +13,7 @@ from processing.errors import StorageUnavailableError
 from processing.event import Event, Source
 from processing.monitoring.redis_vitals import RECORDS, RedisVitals
 from processing.monitoring.telemetry import Telemetry
-from processing.monitoring.vitals import LOOKS_A_SECOND, Vitals, vitals_key, write_vitals
+from processing.monitoring.vitals import SAMPLES_PER_SECOND, Vitals, vitals_key, write_vitals
 
 
 async def test_calls_and_batches_are_counted() -> None:
@@ -32,8 +32,8 @@ async def test_calls_and_batches_are_counted() -> None:
     for _ in range(3):
         await asyncio.gather(handle(event), return_exceptions=True)
     telemetry.batch_ended(Source("h", "g", "0"), 0.1, {"handled": 2, "poisoned": 1, "parked": 4})
-    vitals.looked(holding=True)
-    vitals.looked(holding=False)
+    vitals.sample(holding=True)
+    vitals.sample(holding=False)
     record = vitals.drain()
     assert sum(record.pop("latency").values()) == 3
     assert record == {"handled": 2, "failures": 1, "poisoned": 1, "parked": 4, "holding": 0.5}
@@ -44,7 +44,7 @@ def test_durations_fall_into_powers_of_two() -> None:
     """Of microseconds; an absurd one is no error."""
     vitals = Vitals()
     for seconds in (0.0, 0.000_001, 0.001, 1.0, 3_600.0, 100_000.0):
-        vitals.called(seconds, False)
+        vitals.record_call(seconds, False)
     assert vitals.drain()["latency"] == {"0": 1, "1": 1, "10": 1, "20": 1, "32": 1, "37": 1}
 
 
@@ -52,7 +52,7 @@ class Seconds:
     """A clock that a test runs: so many seconds, then cancelled."""
 
     def __init__(self, seconds: int) -> None:
-        self.left = seconds * LOOKS_A_SECOND
+        self.left = seconds * SAMPLES_PER_SECOND
 
     async def __call__(self, _: float) -> None:
         if not self.left:
@@ -77,7 +77,7 @@ async def test_one_record_a_second_at_most() -> None:
     """However many calls there were; an idle instance shows now and then that it is there."""
     vitals = Vitals()
     for _ in range(1_000):
-        vitals.called(0.001, False)
+        vitals.record_call(0.001, False)
     busy, *idle = await written(vitals, 11)
     assert busy["handled"] == 1_000
     assert len(idle) == 2
