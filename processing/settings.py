@@ -99,10 +99,10 @@ class ConnectionSettings:
         def optional(name: str, default: str = "") -> str:
             return settings.get(name, "").strip() or default
 
-        def required(name: str, what: str) -> str:
+        def required(name: str, accepted: str) -> str:
             value = optional(name)
             if not value:
-                raise SettingsError(f"the app setting {name} is missing; it takes {what}")
+                raise SettingsError(f"the app setting {name} is missing; it takes {accepted}")
             return value
 
         storage = optional("AzureWebJobsStorage")

@@ -69,12 +69,12 @@ async def wait_idle(processor: BatchProcessor) -> None:
                 await _until_written(processor, idle)
     if not idle.done():
         idle.cancel()
-        what = f"Handler {processor.parts.handler.name} has not ended"
+        problem = f"Handler {processor.parts.handler.name} has not ended"
         if processor.writing:
-            what = "The completion of finished events was not written"
+            problem = "The completion of finished events was not written"
             waited += WRITE_SECONDS
         logger.error(
-            "%s within %g s; the instance ends, and these events are redelivered", what, waited
+            "%s within %g s; the instance ends, and these events are redelivered", problem, waited
         )
 
 

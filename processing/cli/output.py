@@ -32,17 +32,17 @@ class Bar:
     """A progress bar on a terminal; elsewhere one line for each tenth of the work.
 
     Args:
-        what: label of the count.
+        label: text before the count.
         quiet: show nothing.
         stream: the output.
     """
 
-    def __init__(self, what: str, *, quiet: bool = False, stream: TextIO = sys.stderr) -> None:
-        self._what = what
+    def __init__(self, label: str, *, quiet: bool = False, stream: TextIO = sys.stderr) -> None:
+        self._label = label
         self._quiet = quiet
         self._stream = stream
         self._shown = -1
-        self._rich = None if quiet or not stream.isatty() else _rich_bar(what)
+        self._rich = None if quiet or not stream.isatty() else _rich_bar(label)
 
     def __call__(self, done: int, total: int) -> None:
         """Show the number of items that are done."""
@@ -50,7 +50,7 @@ class Bar:
             self._rich.update(self._rich.task_ids[0], completed=done, total=total)
         elif not self._quiet and (tenth := 10 * done // max(1, total)) != self._shown:
             self._shown = tenth
-            print(f"{self._what}: {done:,} of {total:,}", file=self._stream, flush=True)
+            print(f"{self._label}: {done:,} of {total:,}", file=self._stream, flush=True)
 
     def close(self) -> None:
         """Stop updating the bar, and leave it on the terminal."""
@@ -58,7 +58,7 @@ class Bar:
             self._rich.stop()
 
 
-def _rich_bar(what: str) -> Any:
+def _rich_bar(label: str) -> Any:
     try:
         from rich.console import Console  # noqa: PLC0415 - not installed in the deployed app
         from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn  # noqa: PLC0415
@@ -66,7 +66,7 @@ def _rich_bar(what: str) -> Any:
         return None
     columns = (*Progress.get_default_columns()[:2], MofNCompleteColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=Console(stderr=True))
-    bar.add_task(what, total=None)
+    bar.add_task(label, total=None)
     bar.start()
     return bar
 

@@ -66,8 +66,8 @@ class LoadedHandler:
         began = loop.time()
         call = loop.run_in_executor(self._pool, self._handler, event)
         while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
-            what = "still runs in a thread; its key and its batch wait until it ends"
-            self._log_late(event, loop.time() - began, what)
+            outcome = "still runs in a thread; its key and its batch wait until it ends"
+            self._log_late(event, loop.time() - began, outcome)
         result: Any = await call
         if inspect.isawaitable(result):  # a plain wrapper around an async function
             if self._limit is not None:
@@ -77,14 +77,14 @@ class LoadedHandler:
 
     def _late(self, event: Event, seconds: float, ended: bool) -> None:
         if ended:
-            what = "was cancelled and ended without an error; the event counts as handled"
+            outcome = "was cancelled and ended without an error; the event counts as handled"
         else:
-            what = "was cancelled but still runs; its key and its batch wait until it ends"
-        self._log_late(event, seconds, what)
+            outcome = "was cancelled but still runs; its key and its batch wait until it ends"
+        self._log_late(event, seconds, outcome)
 
-    def _log_late(self, event: Event, seconds: float, what: str) -> None:
+    def _log_late(self, event: Event, seconds: float, outcome: str) -> None:
         place = f"{event.partition}/{event.sequence_number}"
-        logger.error("Handler %s, event %s: after %.3g s it %s", self.name, place, seconds, what)
+        logger.error("Handler %s, event %s: after %.3g s it %s", self.name, place, seconds, outcome)
         self._on_late()
 
     async def aclose(self) -> None:

@@ -89,15 +89,15 @@ async def states(messages: Sequence[PoisonMessage], claims: ClaimChecks) -> list
 
 def body_lost(check: ClaimCheck) -> BodyLostError:
     """Return the error for a blob that does not exist."""
-    return BodyLostError(_text(check, "is gone"))
+    return BodyLostError(_describe(check, "is gone"))
 
 
 def _holds_something_else(check: ClaimCheck, why: object) -> BodyLostError:
-    return BodyLostError(_text(check, f"holds something else: {why}"))
+    return BodyLostError(_describe(check, f"holds something else: {why}"))
 
 
-def _text(check: ClaimCheck, what: str) -> str:
-    return f"poison blob {check.container}/{check.blob} {what}"
+def _describe(check: ClaimCheck, problem: str) -> str:
+    return f"poison blob {check.container}/{check.blob} {problem}"
 
 
 class ClaimChecks(Protocol):
