@@ -84,7 +84,9 @@ class LoadedHandler:
 
     def _log_late(self, event: Event, seconds: float, outcome: str) -> None:
         place = f"{event.partition}/{event.sequence_number}"
-        logger.error("Handler %s, event %s: after %.3g s it %s", self.name, place, seconds, outcome)
+        logger.error(
+            "Handler %s, event %s: after %.3g s the call %s", self.name, place, seconds, outcome
+        )
         self._on_late()
 
     async def aclose(self) -> None:

@@ -144,9 +144,9 @@ async def test_a_plain_handler_that_takes_long_is_waited_for(
     handler = LoadedHandler("my:slow", slow, timeout_seconds=0.001, late=lambda: late.append(None))
     call = asyncio.ensure_future(handler.handle(event(1)))
     async with asyncio.timeout(10):
-        while caplog.text.count("a thread is waited for") < 2:
+        while caplog.text.count("still runs in a thread") < 2:
             await asyncio.sleep(0)
-    assert "Handler my:slow, event 0/1, after" in caplog.text
+    assert "Handler my:slow, event 0/1: after" in caplog.text
     assert len(late) >= 2
     assert not call.done()
     release.set()
@@ -176,7 +176,7 @@ async def test_an_async_handler_that_swallows_its_cancellation_is_named(
     assert not call.done()
     release.set()
     await call
-    assert caplog.messages[0].startswith("Handler my:deaf, event 0/1, after")
+    assert caplog.messages[0].startswith("Handler my:deaf, event 0/1: after")
     assert "the event counts as handled" in caplog.messages[-1]
     assert len(late) == len(caplog.messages)
 
@@ -243,6 +243,6 @@ async def test_what_a_plain_wrapper_returns_is_named_if_it_swallows_its_cancella
     finally:
         release.set()
     await call
-    assert "Handler my:deaf, event 0/1, after" in caplog.text
+    assert "Handler my:deaf, event 0/1: after" in caplog.text
     assert "the event counts as handled" in caplog.messages[-1]
     await handler.aclose()

@@ -121,10 +121,10 @@ async def test_replayed_keys_are_forgotten() -> None:
     ("partition", "to", "says"),
     [
         ("7", 10, r"no partition '7' \(it has: 0, 1\)"),
-        ("0", 4, "keeps the events 5 to 99; 4 is not among them"),
+        ("0", 4, "retains the events 5 to 99; event 4 is not among them"),
         ("0", 101, "101 is not among them"),
-        ("0", 60, "would skip 10 events; it takes 50 at most"),
-        ("1", 6, "would skip 1 events; it takes 5 at most"),
+        ("0", 60, "would skip 10 events; the highest accepted sequence number is 50"),
+        ("1", 6, "would skip 1 events; the highest accepted sequence number is 5"),
     ],
 )
 async def test_refused(partition: str, to: int, says: str) -> None:
