@@ -1,8 +1,8 @@
 """The circuit breaker: one rolling failure window shared by every instance of a fleet.
 
-Knows no events and no Azure Functions. Each name is loaded on first use, so that importing the leaf
-`breaker.configuration` loads no Redis client. The Event Grid publisher is imported by itself, from
-`breaker.alerts.event_grid`, so that using the breaker does not load an Azure SDK.
+The package depends on neither events nor Azure Functions. Each name is loaded on first use, so that
+importing `breaker.configuration` alone loads no Redis client. Import the Event Grid publisher from
+`breaker.alerts.event_grid`: the breaker itself loads no Azure SDK.
 """
 
 from importlib import import_module
@@ -110,7 +110,7 @@ _HOMES = {
     for name in names
 }
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+if not TYPE_CHECKING:  # with __getattr__ in view, a type checker accepts every name
 
     def __getattr__(name: str) -> object:
         """Load a public name from its module."""

@@ -1,8 +1,8 @@
-"""Operator CLI: what is the circuit doing, and what to do about it.
+"""Show a circuit and its history; approve, close or isolate it.
 
-Reads REDIS_URL, BREAKER_* and EVENT_GRID_TOPIC_* from the environment, or from the "Values" of a
-`local.settings.json`. Ends with 1 if the act was refused or the store did not answer, with 2 if
-the call or a setting was wrong.
+The CLI reads REDIS_URL, BREAKER_* and EVENT_GRID_TOPIC_* from the environment, or from the "Values"
+of a `local.settings.json`. The exit code is 1 if the command was refused or Redis did not answer,
+and 2 if an argument or a setting was wrong.
 """
 
 from __future__ import annotations
@@ -28,49 +28,78 @@ from breaker.settings import BreakerSettings
 from breaker.state import Circuit, HistoryEntry
 from breaker.stores.redis import RedisCircuitStore
 
-_PASSING: Mapping[str, Any] = {"as_of": None, "retry_after": None}
-"""What differs between two looks at a circuit that did not change."""
+_TIME_FIELDS: Mapping[str, Any] = {"as_of": None, "retry_after": None}
+"""Fields that differ between two snapshots of an unchanged circuit."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument(
         "--settings",
         type=Path,
         metavar="FILE",
-        help="a local.settings.json to read instead of the environment",
+        help="read settings from this local.settings.json instead of the environment",
     )
     top = argparse.ArgumentParser(prog="python -m breaker", description=__doc__.partition("\n")[0])
     commands = top.add_subparsers(dest="command", required=True)
 
     status = commands.add_parser("status", parents=[common], help="show the circuit")
-    status.add_argument("--watch", action="store_true", help="go on until interrupted")
-    status.add_argument("--json", action="store_true", help="one JSON object per line")
+    status.add_argument(
+        "--watch", action="store_true", help="print each change until interrupted with Ctrl-C"
+    )
+    _add_json(status)
 
-    history = commands.add_parser("history", parents=[common], help="who changed it, when and why")
-    history.add_argument("--limit", type=_positive, default=20, metavar="N", help="entries (20)")
-    history.add_argument("--json", action="store_true", help="one JSON object per line")
+    history = commands.add_parser(
+        "history", parents=[common], help="list the changes: when, by whom, why"
+    )
+    history.add_argument(
+        "--limit",
+        type=_positive,
+        default=20,
+        metavar="N",
+        help="number of entries (default: %(default)s)",
+    )
+    _add_json(history)
 
     for name, text in (
-        ("approve", "let probes through: the generation you were asked about goes half-open"),
-        ("close", "close without probes"),
+        ("approve", "set an open generation to half-open, so that probes start"),
+        ("close", "close a generation without probes"),
     ):
         command = commands.add_parser(name, parents=[common], help=text)
-        command.add_argument("--generation", type=_positive, required=True, metavar="N")
+        command.add_argument(
+            "--generation",
+            type=_positive,
+            required=True,
+            metavar="N",
+            help="the current generation, as alerts and `status` show it",
+        )
         _add_by(command)
         if name == "close":
-            command.add_argument("--reason", default="", metavar="TEXT")
+            _add_reason(command)
     isolate = commands.add_parser(
-        "isolate", parents=[common], help="open by hand, until closed by hand"
+        "isolate", parents=[common], help="hold the circuit open until `close` ends the isolation"
     )
-    isolate.add_argument("--reason", default="", metavar="TEXT")
+    _add_reason(isolate)
     _add_by(isolate)
     return top
 
 
+def _add_json(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
 def _add_by(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--by", default=_user(), metavar="NAME", help="for the history (you)")
+    command.add_argument(
+        "--by",
+        default=_user(),
+        metavar="NAME",
+        help="name for the history (default: the current user)",
+    )
+
+
+def _add_reason(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--reason", default="", metavar="TEXT", help="reason for the history")
 
 
 def _user() -> str:
@@ -82,12 +111,12 @@ def _user() -> str:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def build(values: Mapping[str, str]) -> CircuitBreaker:
-    """The breaker that the settings describe; connects on first use."""
+    """Return the breaker that the settings describe; it connects on first use."""
     url = values.get("REDIS_URL", "")
     if not url:
         raise SettingsError("REDIS_URL is not set: it takes redis://host:port/db or rediss://...")
@@ -106,7 +135,7 @@ def _publisher(values: Mapping[str, str]) -> AlertPublisher | None:
 
 
 async def run(arguments: argparse.Namespace) -> None:
-    """Do what the command line says."""
+    """Run the command of a parsed command line."""
     breaker = build(read_settings(arguments.settings))
     try:
         match arguments.command:
@@ -131,8 +160,10 @@ async def run(arguments: argparse.Namespace) -> None:
 async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> None:
     circuit = await breaker.refresh()
     if circuit.degraded and not watch:
-        await breaker.history(1)  # raises, and says why
-        raise StoreUnavailableError("Redis did not answer at first, but does now: ask again")
+        await breaker.history(1)  # raises an error with the reason of the outage
+        raise StoreUnavailableError(
+            "Redis did not answer the first request, but answered the second; run the command again"
+        )
     print(_as_json(circuit) if as_json else _table(circuit), flush=True)
     if watch:
         await breaker.start()
@@ -140,7 +171,7 @@ async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> Non
         known = circuit
         await breaker.wait_for_change(known, timeout=breaker.settings.poll_seconds)
         circuit = breaker.circuit
-        if replace(circuit, **_PASSING) == replace(known, **_PASSING):
+        if replace(circuit, **_TIME_FIELDS) == replace(known, **_TIME_FIELDS):
             continue
         print(_as_json(circuit) if as_json else _change_line(circuit), flush=True)
 
@@ -153,7 +184,7 @@ def _table(circuit: Circuit) -> str:
     rows = {
         "circuit": circuit.name,
         "state": f"{circuit.state} (generation {circuit.generation})",
-        "because": circuit.reason or "-",
+        "reason": circuit.reason or "-",
         "failures": f"{circuit.failures} of {circuit.failure_threshold} "
         f"in {circuit.window_seconds:g} s",
         "opened": _when(circuit.opened_at),
@@ -167,7 +198,7 @@ def _table(circuit: Circuit) -> str:
 
 
 def _change_line(circuit: Circuit) -> str:
-    degraded = " (the store does not answer)" if circuit.degraded else ""
+    degraded = " (Redis does not answer)" if circuit.degraded else ""
     return (
         f"{_when(circuit.as_of)}  {circuit.name}: {circuit.state}{degraded}, "
         f"generation {circuit.generation}, "
@@ -188,7 +219,7 @@ def _when(at: float | None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the CLI; the exit code."""
+    """Run the CLI and return the exit code."""
     arguments = parser().parse_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("breaker.circuit").setLevel(logging.ERROR)
@@ -198,7 +229,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read has gone
+        # The reader of the pipe has exited; without this, flushing at exit raises again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (BreakerError, ValueError) as error:
         print(f"breaker: {error}", file=sys.stderr)
         refused = isinstance(error, BreakerError) and not isinstance(error, SettingsError)

@@ -1,7 +1,7 @@
-"""Who must be called back when a generation is approved, and the calling.
+"""Approval callbacks: registration, and the HTTP calls once a generation is approved.
 
-Registrations live in the store, and a callback is due as soon as its generation has gone past
-OPEN, so any process can call it: the one that approved, or another after that one died.
+Registrations are kept in the store, and a callback is due once its generation has left OPEN. Any
+process can make the call, so a callback survives the crash of the process that approved.
 """
 
 from __future__ import annotations
@@ -26,26 +26,34 @@ URL_LIMIT = 4_096
 CALL_SECONDS = 10.0
 CLAIM_SECONDS = 30.0
 RETRY_SECONDS_MAX = 60.0
-LOOK_SECONDS = 2.0
+POLL_SECONDS = 2.0
 ATTEMPTS = 100
-NOT_KNOWN = "opened by an instance that could not tell the store; its first alert says why"
+UNKNOWN_OPENING = (
+    "opened by an instance that could not reach the store; "
+    "the first alert of this generation has the reason"
+)
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
 class Caller(Protocol):
-    """Posts JSON to an address and returns the status; raises OSError or TimeoutError."""
+    """A client that posts approval callbacks."""
 
     async def post(self, url: str, body: dict[str, object]) -> int:
-        """Call `url`; redirects are not followed."""
+        """Post `body` as JSON and return the HTTP status; redirects are not followed.
+
+        Raises:
+            OSError: the connection failed.
+            TimeoutError: the answer did not arrive in time.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Close what was opened."""
+        """Close the connections that the caller opened."""
         ...
 
 
 class HttpCaller:
-    """The real caller; opens its session on first use."""
+    """A `Caller` over HTTP; opens its session on first use."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
@@ -61,7 +69,7 @@ class HttpCaller:
         except aiohttp.ClientConnectionError as error:
             raise OSError(f"{type(error).__name__}: {error}") from error
         except aiohttp.ClientError as error:
-            # Its text may hold the address, and the address a secret.
+            # The error's text may contain the address, and the address contains a secret.
             raise OSError(type(error).__name__) from None
 
     async def aclose(self) -> None:
@@ -72,37 +80,44 @@ class HttpCaller:
 
 
 def check_callback(generation: int, url: str) -> None:
-    """Refuse what cannot be a callback.
+    """Check the generation and the address of a callback.
 
     Raises:
-        CallbackRefusedError: with what it takes.
+        CallbackRefusedError: the generation is below 1, or the address is not http(s), too long or
+            malformed.
     """
     if generation < 1:
-        raise CallbackRefusedError(f"generation is {generation}: it takes a number from 1")
+        raise CallbackRefusedError(
+            f"generation is {generation}: it takes a whole number of at least 1"
+        )
     if len(url) > URL_LIMIT:
-        raise CallbackRefusedError(f"the callback address has more than {URL_LIMIT} characters")
+        raise CallbackRefusedError(
+            f"the callback address has {len(url)} characters: it takes {URL_LIMIT} at most"
+        )
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         usable = False
     if not usable or not url.isprintable() or " " in url:
-        raise CallbackRefusedError("the callback address is not an http(s) address")
+        # The address is not shown: its query is a secret.
+        raise CallbackRefusedError("the callback address is not a valid http(s) address")
 
 
 def has_passed(circuit: Circuit, generation: int) -> bool:
-    """Whether that generation needs no approval any more."""
+    """Return whether a generation needs no approval: it is over, half-open or closed."""
     if circuit.generation != generation:
         return generation < circuit.generation
     return circuit.state in {CircuitState.HALF_OPEN, CircuitState.CLOSED}
 
 
 class Approvals:
-    """Registers callbacks and calls those that are due; each until it took it once.
+    """The approval callbacks of one circuit.
 
-    A callback answers 2xx to take it; 404 and 410 mean that nobody waits there any more; anything
-    else is tried again, by this process or another, with growing pauses. The receiver may see a
-    call twice (after a crash) and must not mind.
+    A call succeeds with status 2xx. Status 404 or 410 ends the attempts, because the receiver is
+    gone. After any other status or an error, this process or another one retries with growing
+    pauses, up to `ATTEMPTS` times. After a crash a receiver may be called twice, so it must be
+    idempotent.
     """
 
     def __init__(
@@ -117,57 +132,67 @@ class Approvals:
     async def register(
         self, generation: int, callback_url: str, opened_at: float | None = None
     ) -> bool:
-        """Remember a callback; True if the generation has passed already, and it was called now.
+        """Register a callback; if its generation needs no approval, call now and return True.
 
-        An instance may have opened alone, without the store, and be stopped before anybody else
-        knew. Whoever asks for approval of that opening makes it everybody's: with `opened_at`, a
-        generation that the store has not come to is put into it, open. Repeating a registration is
-        harmless.
+        During a store outage an instance may open the circuit alone, and be stopped before the
+        store has this opening. The workflow still has the opening's alert. So with `opened_at`, a
+        generation that is newer than the store's is put into the store, open. Repeating a
+        registration is harmless.
 
         Args:
-            generation: the one that the caller waits for.
-            callback_url: is called once that one needs no approval any more.
-            opened_at: when it opened, as its alert says, seconds since the epoch; None: the caller
-                knows of no opening.
+            generation: the generation whose approval the caller waits for.
+            callback_url: the address to call once this generation needs no approval.
+            opened_at: time of the opening from its alert, seconds since the epoch; None if the
+                caller has no alert of this opening.
 
         Raises:
-            CallbackRefusedError: not an address, no generation, or too many waiting.
-            StoreUnavailableError: it was not remembered, or nobody knows whether it has passed.
+            CallbackRefusedError: the address or the generation is not valid, or `CALLBACK_LIMIT`
+                callbacks are registered.
+            StoreUnavailableError: the store does not answer; register again.
         """
         check_callback(generation, callback_url)
         if not await self._store.register_callback(self._rules, generation, callback_url):
-            raise CallbackRefusedError(f"{CALLBACK_LIMIT} callbacks wait already")
+            raise CallbackRefusedError(
+                f"{CALLBACK_LIMIT} callbacks are registered, which is the limit"
+            )
         circuit = (await self._store.snapshot(self._rules)).circuit
-        if circuit.degraded:  # what this process knows by itself decides nothing
+        if circuit.degraded:  # a degraded snapshot must not start the app
             raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
         if circuit.generation < generation and opened_at is not None:
-            circuit = await self._put_in(generation, opened_at, circuit)
+            circuit = await self._restore_opening(generation, opened_at, circuit)
         if not has_passed(circuit, generation):
             return False
         await self.call_due()
         return True
 
     async def call_due(self) -> int:
-        """Call what is due; how many took it. What failed is tried again in the background."""
+        """Call the due callbacks and return the number of successes.
+
+        Failed calls are retried in the background.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
         called, failed = await self._call_due()
         if failed and (self._retry is None or self._retry.done()):
-            self._retry = asyncio.create_task(self._until_called(), name="breaker-callbacks")
+            self._retry = asyncio.create_task(self._retry_calls(), name="breaker-callbacks")
         return called
 
     async def aclose(self) -> None:
-        """Stop trying; what is still due stays registered."""
+        """Stop the retries; callbacks that are still due stay registered."""
         if self._retry is not None:
             self._retry.cancel()
             await asyncio.gather(self._retry, return_exceptions=True)
         await self._caller.aclose()
 
-    async def _put_in(self, generation: int, opened_at: float, found: Circuit) -> Circuit:
-        """Put an opening into the store that has not heard of it; the circuit after that."""
+    async def _restore_opening(self, generation: int, opened_at: float, found: Circuit) -> Circuit:
+        """Put an opening that the store lacks into the store and return the new circuit."""
         logger.warning(
-            "generation %d of circuit %s is not known to its store, which is in %d: putting it in",
-            generation,
+            "the store of circuit %s is at generation %d and lacks the opening of generation %d; "
+            "adding this opening to the store",
             found.name,
             found.generation,
+            generation,
         )
         at = min(opened_at, found.as_of or opened_at)
         recovery_us = self._rules.break_us
@@ -178,7 +203,7 @@ class Approvals:
             opened_at=at,
             changed_at=at,
             resume_at=at + recovery_us / 1_000_000 if recovery_us else None,
-            reason=NOT_KNOWN,
+            reason=UNKNOWN_OPENING,
             by="",
         )
         return (await self._store.restore(self._rules, opening)).circuit
@@ -192,7 +217,7 @@ class Approvals:
         return sum(taken), len(due) - sum(taken)
 
     async def _call(self, circuit: Circuit, callback: Callback) -> bool:
-        """Whether this callback needs no further attempt."""
+        """Make one call and return whether the callback needs no further attempt."""
         host = urlsplit(callback.url).hostname
         body: dict[str, object] = {
             "circuit": circuit.name,
@@ -206,26 +231,49 @@ class Approvals:
         except (OSError, TimeoutError, ValueError) as error:
             status, problem = 0, f"{type(error).__name__}: {error}"
         if status in _GONE:
-            logger.warning("nobody waits at %s for generation %d", host, callback.generation)
+            logger.warning(
+                "the callback of circuit %s, generation %d, to %s has no receiver (status %d); "
+                "removed the callback",
+                circuit.name,
+                callback.generation,
+                host,
+                status,
+            )
         elif problem and callback.attempts + 1 < ATTEMPTS:
             delay = min(2.0**callback.attempts, RETRY_SECONDS_MAX)
-            logger.warning("callback to %s failed (%s); again in %g s", host, problem, delay)
+            logger.warning(
+                "the callback of circuit %s, generation %d, to %s failed (%s); "
+                "next attempt in %g s",
+                circuit.name,
+                callback.generation,
+                host,
+                problem,
+                delay,
+            )
             await self._store.postpone_callback(self._rules, callback, delay)
             return False
         elif problem:
-            logger.error("callback to %s given up after %d attempts", host, ATTEMPTS)
+            logger.error(
+                "the callback of circuit %s, generation %d, to %s failed %d times (%s); "
+                "removed the callback, it is not called again",
+                circuit.name,
+                callback.generation,
+                host,
+                ATTEMPTS,
+                problem,
+            )
         await self._store.settle_callback(self._rules, callback)
         return True
 
-    async def _until_called(self) -> None:
-        """Look while anything may still be put off; the store decides what is due when."""
+    async def _retry_calls(self) -> None:
+        """Poll for due callbacks until none was due for longer than the longest postponement."""
         idle = 0.0
         while idle <= RETRY_SECONDS_MAX + CLAIM_SECONDS:
-            await self._clock.sleep(LOOK_SECONDS)
+            await self._clock.sleep(POLL_SECONDS)
             try:
                 called, failed = await self._call_due()
             except StoreUnavailableError as error:
-                logger.debug("callbacks cannot be read: %s", error)
+                logger.debug("due callbacks could not be read: %s", error)
                 idle = 0.0
             else:
-                idle = 0.0 if called or failed else idle + LOOK_SECONDS
+                idle = 0.0 if called or failed else idle + POLL_SECONDS

@@ -1,4 +1,4 @@
-"""CircuitBreaker: the one object that everybody uses."""
+"""The circuit breaker of one instance: permits, outcomes, operator commands, alerts."""
 
 from __future__ import annotations
 
@@ -38,25 +38,26 @@ REFUSED_WAIT_SECONDS = 1.0
 
 
 class CircuitBreaker(CircuitView):
-    """One circuit as one instance of the fleet sees it.
+    """A circuit breaker for one instance of a fleet.
 
-    The healthy path costs no I/O: while `circuit.admits` is true, `try_acquire` answers from the
-    pushed state. Use as an async context manager, or `start` and `aclose`.
+    While `circuit.admits` is true, `try_acquire` uses the pushed state and does no I/O. Use the
+    breaker as an async context manager, or call `start` and `aclose`.
 
     Args:
-        store: where the circuit lives, shared by the fleet.
+        store: the store of the circuit, shared by the fleet.
         settings: the rules, the same on all instances.
-        publisher: where alerts go; None leaves them in the outbox for others.
-        clock: elapsed time and sleeping; never decides what the store's clock decides.
-        instance: this instance in history and alerts; default "host:pid".
-        caller: posts approval callbacks; default HTTP.
-        meter: where measurements go; default OpenTelemetry's, if its API is installed.
+        publisher: destination of alerts; None leaves the alerts in the outbox to other instances.
+        clock: measures elapsed time and sleeps; the store's clock decides about breaks and leases.
+        instance: name of this instance in history and alerts; default "host:pid".
+        caller: client that posts approval callbacks; default HTTP.
+        meter: receiver of the measurements; default the OpenTelemetry meter, if its API is
+            installed.
 
     Attributes:
-        circuit: the last known state; read it freely, it costs nothing.
+        circuit: the last known state; reading it does no I/O.
         settings: as given.
         instance: as given.
-        approvals: who is called back when a generation is approved.
+        approvals: the approval callbacks of this circuit.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class CircuitBreaker(CircuitView):
 
     @property
     def alert_age(self) -> float | None:
-        """Seconds that the oldest alert was undelivered when this instance last looked."""
+        """Age of the oldest undelivered alert in seconds, as of this instance's last delivery."""
         return self._alerts.oldest_age
 
     async def __aenter__(self) -> Self:
@@ -118,12 +119,12 @@ class CircuitBreaker(CircuitView):
         await self.aclose()
 
     async def start(self) -> None:
-        """Take a first snapshot and keep watching; a store that is away means starting on hold."""
+        """Take a first snapshot and start watching; during a store outage, start on hold."""
         await self.refresh()
         self._watcher.start()
 
     async def aclose(self) -> None:
-        """Stop watching; an alert being published is awaited; then the connections close."""
+        """Stop watching, wait for the alert that is being published, and close connections."""
         self._instruments.close()
         await self._watcher.aclose()
         await self._alerts.aclose()
@@ -133,17 +134,18 @@ class CircuitBreaker(CircuitView):
         await self._store.aclose()
 
     async def refresh(self) -> Circuit:
-        """Ask the store: one round trip. A store that is away shows as `degraded`."""
+        """Return the store's state, in one round trip; `degraded` if the store does not answer."""
         return self._take(await self._store.snapshot(self._rules))
 
     async def try_acquire(self) -> Permit:
-        """The right to start now.
+        """Return a permit to start now.
 
-        CLOSED: no I/O. HALF_OPEN: one round trip; the permit is a lease of `permit_seconds` that
-        ends with `record_failure`, `record_successes` or `release`.
+        CLOSED does no I/O. HALF_OPEN takes one round trip, and the permit is a lease of
+        `permit_seconds` that ends with `record_failure`, `record_successes` or `release`.
 
         Raises:
-            CircuitOpenError: nothing may start; `retry_after` says when to ask again, if known.
+            CircuitOpenError: nothing may start; `retry_after` is the seconds until a retry makes
+                sense, if known.
         """
         circuit = self.circuit if self._watcher.running else await self.refresh()
         if circuit.admits:
@@ -153,22 +155,22 @@ class CircuitBreaker(CircuitView):
         raise self._refusal(circuit, circuit.retry_after)
 
     async def record_failure(self, failure_id: str, error: str, permit: Permit) -> Circuit:
-        """Count one failure: one round trip; opens the circuit if it is one too many.
+        """Count one failure, in one round trip; open the circuit if the threshold is reached.
 
         The same id counts once inside the window, so a repeat after a lost answer is harmless. An
-        outcome of an older generation changes nothing. Without the store it waits, up to
-        `store_grace_seconds`, and is then counted by this instance alone.
+        outcome of an older generation changes nothing. During a store outage the call retries for
+        up to `store_grace_seconds`; then this instance counts the failure alone.
 
         Args:
             failure_id: unique per failure over the fleet, e.g. hub/partition/sequence/round.
-            error: what went wrong, for the alert; shortened to 200 characters.
-            permit: what the work was started with.
+            error: error text for the alert; shortened to 200 characters.
+            permit: the permit that the work was started with.
 
         Raises:
-            ValueError: an empty failure id.
+            ValueError: the failure id is empty.
         """
         if not failure_id:
-            raise ValueError("failure_id is empty: it takes a text unique to this failure")
+            raise ValueError("failure_id is empty: it takes a text that is unique to this failure")
         if len(failure_id) > FAILURE_ID_CHARS:
             failure_id = hashlib.sha256(failure_id.encode("utf-8", "replace")).hexdigest()
         change = await self._store.record_failure(
@@ -181,16 +183,20 @@ class CircuitBreaker(CircuitView):
         return self._take(change)
 
     async def record_successes(self, count: int, permit: Permit) -> Circuit:
-        """Report successes: a probe's, or a batch's for the ratio rule; otherwise no I/O.
+        """Record the success of a probe, or successes for the ratio rule; otherwise do no I/O.
 
-        A repeat that the store's client makes after a lost answer counts nothing twice; calling
-        this again does, but for a probe's permit.
+        If the store's client retries after a lost answer, the successes count once. A second call
+        of this method counts them again, except with a probe's permit.
+
+        Args:
+            count: number of successful events.
+            permit: the permit that the work was started with.
 
         Raises:
-            ValueError: a negative count.
+            ValueError: the count is negative.
         """
         if count < 0:
-            raise ValueError(f"count is {count}: it takes a number from 0")
+            raise ValueError(f"count is {count}: it takes a whole number of at least 0")
         if count == 0 or (permit.probe_id is None and self.settings.failure_ratio is None):
             return self.circuit
         report_id = uuid.uuid4().hex
@@ -198,71 +204,80 @@ class CircuitBreaker(CircuitView):
         return self._take(change)
 
     async def release(self, permit: Permit) -> None:
-        """Give a probe's permit back; it counts neither way. Other permits cost nothing."""
+        """Release a probe's permit without an outcome; for other permits do nothing."""
         if permit.probe_id is not None:
             self._take(await self._store.release(self._rules, permit))
 
     async def approve(self, generation: int, by: str) -> Circuit:
-        """Move that generation half-open, then call its callbacks. Repeating it is harmless.
+        """Set an open generation to half-open and call its callbacks; a repeat is harmless.
 
         Args:
-            generation: what the operator was asked about.
-            by: who approves, for the history.
+            generation: the generation that the operator approves.
+            by: name of the operator, for the history.
 
         Raises:
-            StaleGenerationError: it is not the current generation; nothing was changed.
-            CircuitIsolatedError: the circuit was isolated by hand.
-            StoreUnavailableError: nothing was changed, or the answer was lost: repeat it.
-            ValueError: an empty `by`.
+            StaleGenerationError: the generation is not the current one; nothing was changed.
+            CircuitIsolatedError: the circuit was isolated by hand; nothing was changed.
+            StoreUnavailableError: nothing was changed or the answer was lost; repeat the call.
+            ValueError: `by` is empty.
         """
-        change = await self._store.approve(self._rules, generation, _who(by))
-        return await self._decided(change, generation)
+        change = await self._store.approve(self._rules, generation, _operator_name(by))
+        return await self._finish_command(change, generation)
 
     async def close_circuit(self, generation: int, by: str, reason: str = "") -> Circuit:
-        """Close that generation by hand, without probes. Repeating it is harmless.
+        """Close a generation by hand, without probes; a repeat is harmless.
+
+        Args:
+            generation: the generation that the operator closes.
+            by: name of the operator, for the history.
+            reason: for the history; default "closed by <name>".
 
         Raises:
-            StaleGenerationError: it is not the current generation; nothing was changed.
-            StoreUnavailableError: nothing was changed, or the answer was lost: repeat it.
-            ValueError: an empty `by`.
+            StaleGenerationError: the generation is not the current one; nothing was changed.
+            StoreUnavailableError: nothing was changed or the answer was lost; repeat the call.
+            ValueError: `by` is empty.
         """
-        who = _who(by)
-        why = clip(reason or f"closed by {who}")
-        change = await self._store.close(self._rules, generation, who, why)
-        return await self._decided(change, generation)
+        name = _operator_name(by)
+        text = clip(reason or f"closed by {name}")
+        change = await self._store.close(self._rules, generation, name, text)
+        return await self._finish_command(change, generation)
 
     async def isolate(self, by: str, reason: str = "") -> Circuit:
-        """Open a new generation by hand; it stays until closed by hand.
+        """Isolate the circuit in a new generation; only `close_circuit` ends the isolation.
+
+        Args:
+            by: name of the operator, for the history.
+            reason: for the history; default "isolated by <name>".
 
         Raises:
-            StoreUnavailableError: nothing was changed, or the answer was lost: repeat it.
-            ValueError: an empty `by`.
+            StoreUnavailableError: nothing was changed or the answer was lost; repeat the call.
+            ValueError: `by` is empty.
         """
-        who = _who(by)
-        why = clip(reason or f"isolated by {who}")
-        return self._take(await self._store.isolate(self._rules, who, why))
+        name = _operator_name(by)
+        text = clip(reason or f"isolated by {name}")
+        return self._take(await self._store.isolate(self._rules, name, text))
 
     async def deliver_alerts(self) -> int:
-        """Publish what is undelivered, whoever left it; how many that were.
+        """Publish the undelivered alerts of all instances and return their number.
 
-        Also calls approval callbacks that are still due. For a timer, and for the console.
+        The method also calls due approval callbacks. A timer and the console call this method.
 
         Raises:
-            AlertDeliveryError: an alert was not accepted; it is kept.
-            StoreUnavailableError: the outbox cannot be read.
+            AlertDeliveryError: an alert was not accepted; the outbox keeps the alert.
+            StoreUnavailableError: the store does not answer.
         """
         await self.approvals.call_due()
         return await self._alerts.deliver()
 
     async def history(self, limit: int = 100) -> list[HistoryEntry]:
-        """The latest changes, newest first.
+        """Return the latest `limit` changes, newest first.
 
         Raises:
-            StoreUnavailableError: it cannot be read.
-            ValueError: a limit below 1.
+            StoreUnavailableError: the store does not answer.
+            ValueError: the limit is below 1.
         """
         if limit < 1:
-            raise ValueError(f"limit is {limit}: it takes a number from 1")
+            raise ValueError(f"limit is {limit}: it takes a whole number of at least 1")
         return await self._store.history(limit)
 
     async def _probe(self) -> Permit:
@@ -272,7 +287,7 @@ class CircuitBreaker(CircuitView):
         if not admission.granted:
             wait = circuit.retry_after
             if circuit.state is CircuitState.HALF_OPEN:
-                # A permit may be given back long before a lease ends, and that is not pushed.
+                # A permit may be released long before its lease ends, and releases are not pushed.
                 wait = min(admission.wait or REFUSED_WAIT_SECONDS, REFUSED_WAIT_SECONDS)
             raise self._refusal(circuit, wait)
         probing = circuit.state is CircuitState.HALF_OPEN
@@ -285,8 +300,8 @@ class CircuitBreaker(CircuitView):
     def _on_outage(self) -> None:
         self._instruments.count("store.outages")
 
-    async def _decided(self, change: Change, generation: int) -> Circuit:
-        """Answer an operator; what was approved, now or before, is called back."""
+    async def _finish_command(self, change: Change, generation: int) -> Circuit:
+        """Call due callbacks and return the circuit, or raise if the command was refused."""
         circuit = self._take(change)
         if change.outcome == "stale":
             raise StaleGenerationError(circuit, generation)
@@ -295,11 +310,16 @@ class CircuitBreaker(CircuitView):
         try:
             await self.approvals.call_due()
         except StoreUnavailableError as error:
-            logger.warning("callbacks are called later, by whoever can: %s", error)
+            logger.warning(
+                "callbacks of circuit %s could not be called (%s); the next alert delivery of any "
+                "instance calls them",
+                circuit.name,
+                error,
+            )
         return circuit
 
     def _take(self, change: Change) -> Circuit:
-        """Learn from an operation; if it moved the state, tell the world."""
+        """Update the view with an operation's result; deliver alerts if the state changed."""
         moved = change.transitions > 0 or change.circuit.position > self.circuit.position
         self._learn(change.circuit)
         if moved:
@@ -307,7 +327,7 @@ class CircuitBreaker(CircuitView):
         return change.circuit
 
 
-def _who(by: str) -> str:
+def _operator_name(by: str) -> str:
     if not by.strip():
-        raise ValueError("by is empty: it takes the name of whoever decides")
+        raise ValueError("by is empty: it takes the name of the operator")
     return clip(by.strip())

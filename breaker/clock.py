@@ -1,4 +1,4 @@
-"""Time as something that is handed in, so that tests advance it instead of waiting."""
+"""Clocks that are injected, so that tests advance the time instead of waiting."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from collections.abc import Callable
 from typing import Protocol
 
 NowUs = Callable[[], int]
-"""Microseconds since the epoch by the clock of a store."""
+"""A store's clock: returns microseconds since the epoch."""
 
 
 def system_now_us() -> int:
-    """This machine's wall clock, in microseconds since the epoch."""
+    """Return this machine's wall-clock time in microseconds since the epoch."""
     return time.time_ns() // 1000
 
 
 class Clock(Protocol):
-    """Elapsed time and sleeping; never compared between processes."""
+    """A source of elapsed time; values of different processes are never compared."""
 
     def monotonic(self) -> float:
-        """Seconds that only rise."""
+        """Return seconds that never decrease."""
         ...
 
     async def sleep(self, seconds: float) -> None:
@@ -31,10 +31,10 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The real one."""
+    """The clock of the machine and the event loop."""
 
     def monotonic(self) -> float:
-        """Seconds of the machine's monotonic clock."""
+        """Return the seconds of the machine's monotonic clock."""
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
@@ -43,7 +43,7 @@ class SystemClock:
 
 
 class ManualClock:
-    """A clock that moves only when told to; serves as store clock (`now_us`) as well."""
+    """A clock that only `advance` moves; its `now_us` also serves as a store's clock."""
 
     def __init__(self, start: float = 1_700_000_000.0) -> None:
         self._now_us = round(start * 1_000_000)
@@ -51,15 +51,15 @@ class ManualClock:
         self._sleepers: list[tuple[int, int, asyncio.Future[None]]] = []
 
     def now_us(self) -> int:
-        """Microseconds since the epoch."""
+        """Return the time in microseconds since the epoch."""
         return self._now_us
 
     def monotonic(self) -> float:
-        """The same clock in seconds."""
+        """Return the time in seconds since the epoch."""
         return self._now_us / 1_000_000
 
     async def sleep(self, seconds: float) -> None:
-        """Return once the clock was advanced by `seconds`."""
+        """Return once the clock has been advanced by `seconds`."""
         if seconds <= 0:
             await asyncio.sleep(0)
             return
@@ -70,11 +70,11 @@ class ManualClock:
 
     @property
     def sleeping(self) -> int:
-        """How many tasks are asleep on this clock."""
+        """Number of tasks that sleep on this clock."""
         return sum(not wake.done() for _, _, wake in self._sleepers)
 
     def advance(self, seconds: float) -> None:
-        """Move the clock and wake whoever slept until then."""
+        """Advance the clock and wake the tasks whose sleep is over."""
         self._now_us += round(seconds * 1_000_000)
         while self._sleepers and self._sleepers[0][0] <= self._now_us:
             wake = heapq.heappop(self._sleepers)[2]

@@ -1,13 +1,13 @@
-"""What the breaker raises.
+"""The errors of the breaker.
 
 BreakerError
 ├── CircuitOpenError        nothing may start now (`circuit`, `retry_after`)
 ├── StaleGenerationError    an operator named a generation that is not the current one (`circuit`)
-├── CircuitIsolatedError    approving does not end an isolation; only closing by hand does
+├── CircuitIsolatedError    the circuit is isolated; closing ends an isolation, approving does not
 ├── StoreUnavailableError   the shared store did not answer, or not in time
-├── AlertDeliveryError      an alert could not be published; it stays in the outbox
-├── CallbackRefusedError    a callback that cannot be registered (bad address, too many)
-└── SettingsError           a setting that is unknown, malformed or out of range
+├── AlertDeliveryError      an alert could not be published and stays in the outbox
+├── CallbackRefusedError    a callback cannot be registered (invalid address, too many callbacks)
+└── SettingsError           a setting is unknown, malformed or out of range
 """
 
 from __future__ import annotations
@@ -21,75 +21,79 @@ if TYPE_CHECKING:
 
 
 class BreakerError(Exception):
-    """Base of everything that this package raises on purpose."""
+    """The base class of this package's errors."""
 
 
 class CircuitOpenError(BreakerError):
-    """Nothing may start: the circuit is open, isolated, out of probe permits, or on hold.
+    """A refused start: the circuit is open, isolated, out of probe permits, or on hold.
 
     Attributes:
         circuit: the snapshot that the refusal was based on.
-        retry_after: seconds after which asking again makes sense; None when only an operator
-            can change it.
+        retry_after: seconds until a retry makes sense; None if only an operator can change the
+            state.
     """
 
     def __init__(self, circuit: Circuit, retry_after: float | None = None) -> None:
         self.circuit = circuit
         self.retry_after = retry_after
-        what = "on hold, its store does not answer" if circuit.holding else str(circuit.state)
+        state = str(circuit.state)
+        if circuit.holding:
+            state = "on hold because its store does not answer"
         detail = f": {circuit.reason}" if circuit.reason else ""
         super().__init__(
-            f"circuit {circuit.name!r} is {what} (generation {circuit.generation}){detail}"
+            f"circuit {circuit.name!r} is {state} (generation {circuit.generation}){detail}"
         )
 
 
 class StaleGenerationError(BreakerError):
-    """The named generation is not the circuit's current one; nothing was changed."""
+    """A command for a generation that is not the current one; nothing was changed."""
 
     def __init__(self, circuit: Circuit, generation: int) -> None:
         self.circuit = circuit
         self.generation = generation
         super().__init__(
-            f"generation {generation} of circuit {circuit.name!r} is not the current one: "
-            f"it is {circuit.state} in generation {circuit.generation}; nothing was changed"
+            f"generation {generation} of circuit {circuit.name!r} is not the current one; "
+            f"the circuit is {circuit.state} in generation {circuit.generation}; "
+            "nothing was changed"
         )
 
 
 class CircuitIsolatedError(BreakerError):
-    """The circuit was isolated by hand and is ended only by closing it by hand."""
+    """An approval of an isolated circuit; only closing by hand ends an isolation."""
 
     def __init__(self, circuit: Circuit) -> None:
         self.circuit = circuit
         super().__init__(
             f"circuit {circuit.name!r} is isolated (generation {circuit.generation}, "
-            f"by {circuit.by or 'unknown'}): approving does not end an isolation, close it instead"
+            f"by {circuit.by or 'unknown'}); approving does not end an isolation, close the "
+            "circuit instead"
         )
 
 
 class StoreUnavailableError(BreakerError):
-    """The store could not be asked; the driver's own exception is the cause."""
+    """A store that did not answer; the driver's exception is the `__cause__`."""
 
 
 class AlertDeliveryError(BreakerError):
-    """An alert was not accepted; it and those behind it stay in the outbox.
+    """A failed delivery; the alert and all later alerts stay in the outbox.
 
     Attributes:
-        alert_id: the alert that failed.
-        delivered: how many were published before it.
+        alert_id: id of the alert that was not accepted.
+        delivered: number of alerts that were published before the failure.
     """
 
     def __init__(self, alert_id: str, delivered: int, cause: BaseException) -> None:
         self.alert_id = alert_id
         self.delivered = delivered
         super().__init__(
-            f"alert {alert_id} could not be published ({type(cause).__name__}: {cause}); "
-            f"it stays in the outbox ({delivered} published before it)"
+            f"alert {alert_id} could not be published ({type(cause).__name__}: {cause}) and "
+            f"stays in the outbox; {delivered} alerts were published before the failure"
         )
 
 
 class CallbackRefusedError(BreakerError, ValueError):
-    """The callback cannot be registered; the message says why."""
+    """A callback that cannot be registered; the message has the reason."""
 
 
 class SettingsError(BreakerError, ConfigurationError):
-    """A setting cannot be used; the message names it, what it got and what it takes."""
+    """An invalid setting; the message has its name, its value and the accepted values."""

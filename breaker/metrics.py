@@ -1,17 +1,17 @@
-"""What the breaker tells OpenTelemetry: API only, so that the host decides where it goes.
+"""OpenTelemetry instruments of the breaker; the host process configures the exporter.
 
 | instrument | kind | meaning |
 |---|---|---|
 | breaker.state | gauge | 0 closed, 1 half-open, 2 open, 3 isolated |
-| breaker.window.failures | gauge | failures inside the window, as last heard |
+| breaker.window.failures | gauge | failures inside the window, in the last known state |
 | breaker.store.degraded | gauge | 1 while the shared store does not answer |
 | breaker.alert.age | gauge, s | age of the oldest undelivered alert at the last delivery |
 | breaker.failures | counter | failures that this instance recorded |
 | breaker.openings | counter | openings that this instance made; the fleet's sum counts each once |
-| breaker.refusals | counter | starts that were refused |
-| breaker.store.outages | counter | times the store went away |
+| breaker.refusals | counter | starts that this instance refused |
+| breaker.store.outages | counter | outages of the store that this instance saw |
 
-All carry the attribute `circuit`. Without opentelemetry-api nothing is measured.
+All instruments have the attribute `circuit`. Without opentelemetry-api nothing is measured.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STATE_NUMBERS: Mapping[CircuitState, int] = {
 
 
 def default_meter() -> Meter | None:
-    """The process's meter, or None without the API package."""
+    """Return the process's meter, or None if opentelemetry-api is not installed."""
     try:
         from opentelemetry.metrics import get_meter  # noqa: PLC0415 - optional
     except ImportError:
@@ -46,8 +46,8 @@ class Instruments:
     """The instruments of one breaker.
 
     Args:
-        meter: None measures nothing.
-        source: whose `circuit` and `alert_age` the gauges show until `close`.
+        meter: receiver of the measurements; None measures nothing.
+        source: the object whose `circuit` and `alert_age` the gauges show until `close`.
     """
 
     def __init__(self, meter: Meter | None, source: Any) -> None:
@@ -56,25 +56,25 @@ class Instruments:
         self._source: Callable[[], Any] = weakref.ref(source)
         if meter is None:
             return
-        for name, what in (
+        for name, description in (
             ("failures", "failures that this instance recorded"),
             ("openings", "openings that this instance made"),
-            ("refusals", "starts that were refused"),
-            ("store.outages", "times the store went away"),
+            ("refusals", "starts that this instance refused"),
+            ("store.outages", "outages of the store that this instance saw"),
         ):
-            self._counters[name] = meter.create_counter(f"breaker.{name}", description=what)
+            self._counters[name] = meter.create_counter(f"breaker.{name}", description=description)
         gauges: tuple[tuple[str, str, str, Callable[[Any], float | None]], ...] = (
             ("state", "1", "0 closed, 1 half-open, 2 open, 3 isolated", _state),
             ("window.failures", "1", "failures inside the window", _failures),
             ("store.degraded", "1", "1 while the store does not answer", _degraded),
             ("alert.age", "s", "age of the oldest undelivered alert", _alert_age),
         )
-        for name, unit, what, read in gauges:
+        for name, unit, description, read in gauges:
             meter.create_observable_gauge(
                 f"breaker.{name}",
                 callbacks=[self._observer(read)],
                 unit=unit,
-                description=what,
+                description=description,
             )
 
     def count(self, name: str) -> None:
@@ -83,7 +83,7 @@ class Instruments:
             counter.add(1, self._attributes)
 
     def close(self) -> None:
-        """Show nothing any more; a meter keeps its gauges for ever."""
+        """Stop reporting gauges; a meter offers no way to remove them."""
         self._source = _nothing
 
     def _observer(

@@ -14,7 +14,7 @@ from breaker.errors import SettingsError
 from breaker.state import Rules
 
 OUTBOX_LIMIT = 1_000
-"""Alerts kept while the topic is down; beyond that the oldest go (1,000 openings unheard)."""
+"""Greatest number of undelivered alerts; beyond this number the oldest are removed."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -23,43 +23,46 @@ type _Period = Annotated[float, Bounds(0.001, 7 * 86_400)]
 
 
 class Recovery(StrEnum):
-    """Who moves an open circuit to half-open."""
+    """The way from open to half-open: an operator's approval, or the end of the break."""
 
     MANUAL = "manual"
     AUTOMATIC = "automatic"
 
 
 class RedisAuth(StrEnum):
-    """How the Redis store proves who it is."""
+    """The authentication of the Redis store."""
 
     URL = "url"
-    """User and password (or none) as the URL says."""
+    """User and password from the URL, if it has any."""
     ENTRA = "entra"
-    """Microsoft Entra: managed identity on Azure, the developer's own login elsewhere."""
+    """Microsoft Entra: the managed identity on Azure, the developer's own login elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class BreakerSettings(Settings):
-    """How one circuit behaves, the same on all instances.
+    """The settings of one circuit, the same on all instances.
 
     Attributes:
-        name: the circuit; letters, digits, '.', '_', '-', at most 64.
-        failure_threshold: the failure that opens the circuit, counted over all instances.
-        window_seconds: length of the sliding window.
-        failure_ratio: opens also at this share of failures (0 < ratio <= 1); None: no ratio rule.
+        name: name of the circuit: at most 64 letters, digits, '.', '_' or '-'.
+        failure_threshold: the circuit opens at this number of failures inside the window, counted
+            over all instances.
+        window_seconds: length of the rolling window.
+        failure_ratio: also opens at this ratio of failures (0 < ratio <= 1), once the window holds
+            `minimum_throughput` outcomes; None for no ratio rule.
         minimum_throughput: failures and successes that the window needs for the ratio rule.
         recovery: "manual" (an operator approves) or "automatic" (after the break).
         break_seconds: the first break with automatic recovery.
-        break_seconds_max: what it doubles up to on failed probes.
-        half_open_permits: probes at a time, and the successes that close the circuit.
-        permit_seconds: lease of a probe's permit; longer than an event takes with its retries.
+        break_seconds_max: the longest break; each failed probe doubles the break up to this length.
+        half_open_permits: probes at a time, and the number of successful probes that closes the
+            circuit.
+        permit_seconds: lease of a probe's permit; must be longer than one event with its retries.
         count_poison: whether callers should record poison events as failures.
-        store_grace_seconds: hold this long without a store before deciding alone.
-        store_timeout_seconds: a store that takes longer counts as unavailable.
-        poll_seconds: how often the watcher asks even if nothing was pushed; within a second a
-            lost push must be made good.
-        history_limit: entries kept.
-        alert_lease_seconds: how long one deliverer may hold the outbox without a sign of life.
+        store_grace_seconds: grace time during which an instance holds without the store, before
+            the instance decides alone.
+        store_timeout_seconds: a slower answer of the store counts as an outage.
+        poll_seconds: polling interval of the watcher, which replaces lost pushes.
+        history_limit: greatest number of entries in the history.
+        alert_lease_seconds: a deliverer's lease on the outbox; renewed with each alert.
         redis_auth: "url" or "entra".
         redis_client_id: client id of a user-assigned identity (with "entra").
         redis_cluster: whether the URL names a Redis Cluster (OSS clustering policy).
@@ -89,7 +92,7 @@ class BreakerSettings(Settings):
     redis_cluster: bool = False
 
     def check_together(self) -> None:
-        """Check the name's characters, and that the longest break is not the shortest."""
+        """Check the name's characters, and that no break is longer than the longest break."""
         check_name(self.name)
         if self.break_seconds_max < self.break_seconds:
             raise SettingsError(
@@ -98,7 +101,7 @@ class BreakerSettings(Settings):
             )
 
     def rules(self, instance: str) -> Rules:
-        """The numbers that a store decides by."""
+        """Return the rules in a store's units, with this instance's name."""
         automatic = self.recovery is Recovery.AUTOMATIC
         return Rules(
             failure_threshold=self.failure_threshold,
@@ -116,10 +119,10 @@ class BreakerSettings(Settings):
 
 
 def check_name(name: str) -> str:
-    """Return a circuit's name, or refuse one that would not fit into a Redis key.
+    """Return a circuit's name if it fits into a Redis key.
 
     Raises:
-        SettingsError: with what a name may be.
+        SettingsError: the name has other characters, or more than 64.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(

@@ -1,4 +1,4 @@
-"""What there is to know of a circuit: its states, snapshots, permits, and the rules it follows."""
+"""The value types of a circuit: states, snapshots, permits, changes and rules."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ MAX_ERROR_CHARS = 200
 MAX_SAMPLES = 5
 SUCCESS_BUCKETS = 10
 SUCCESS_REPORTS = 10_000
-"""How many ids of reports are remembered; a repeat comes at once, or not at all."""
+"""Greatest number of report ids that a store keeps; a client repeats a report at once or never."""
 
 
 class CircuitState(StrEnum):
-    """What the fleet may do."""
+    """The state of a circuit."""
 
     CLOSED = "closed"
-    """Work goes on; failures are counted."""
+    """Work starts; failures are counted."""
     OPEN = "open"
     """Nothing starts until an operator approves or the break is over."""
     HALF_OPEN = "half_open"
     """Only probes start, each with a permit."""
     ISOLATED = "isolated"
-    """Opened by hand; only closing by hand ends it."""
+    """Opened by hand; only closing by hand ends the isolation."""
 
 
 class CircuitEvent(StrEnum):
-    """What is written into the history and, for transitions, sent as an alert."""
+    """An event in the history; each event except APPROVED is also an alert."""
 
     OPENED = "opened"
     APPROVED = "approved"
@@ -45,37 +45,37 @@ _RANK: Mapping[CircuitState, int] = {
 
 
 def position_of(generation: int, state: CircuitState) -> tuple[int, int]:
-    """Order of states over time: a later one is greater, whatever the clocks say.
+    """Return the position of a state in a circuit's life; a later state has a greater position.
 
-    A generation only ever goes from open (or isolated) over half-open to closed, so a
-    snapshot with a smaller position is an older one, or the store has lost data.
+    Within a generation the state only moves from open (or isolated) over half-open to closed. So a
+    snapshot with a smaller position is older, or the store has lost data. No clock is compared.
     """
     return (generation, _RANK[state])
 
 
 @dataclass(frozen=True, slots=True)
 class Circuit:
-    """What was known of the circuit at one moment.
+    """A snapshot of a circuit. Times are seconds since the epoch by the store's clock.
 
     Attributes:
         name: the circuit's name.
         state: see `CircuitState`.
-        generation: 0 before any opening, one more at each opening or isolation.
+        generation: 0 before the first opening; each opening or isolation adds one.
         failures: failures inside the window.
-        failure_threshold: that many failures inside the window open the circuit.
-        window_seconds: length of the sliding window.
-        opened_at: when this generation opened, seconds since the epoch by the store's clock.
-        changed_at: when the state last changed, likewise.
-        reason: why it is in this state.
-        degraded: the shared store does not answer; this is what the instance knows by itself.
-        retry_after: seconds until the circuit goes half-open by itself, at the time of the
-            snapshot; None when it does not.
-        by: who caused the last change, when it was a person or the timer.
+        failure_threshold: number of failures inside the window that opens the circuit.
+        window_seconds: length of the rolling window.
+        opened_at: time of this generation's opening; None in generation 0.
+        changed_at: time of the last change of state; None in generation 0.
+        reason: reason of the last change of state.
+        degraded: the shared store does not answer, and the snapshot is this instance's own.
+        retry_after: seconds from the snapshot until the timer sets the circuit to half-open; None
+            if no timer runs.
+        by: operator of the last change, or "timer"; empty after any other change.
         successes: successes inside the window (counted only with a ratio rule).
-        probe_successes: probes that succeeded so far in HALF_OPEN.
-        resume_at: when it goes half-open by itself, seconds since the epoch by the store's clock.
-        holding: degraded, and still within the grace time: nothing may start.
-        as_of: when this was true, seconds since the epoch by the store's clock.
+        probe_successes: successful probes so far in HALF_OPEN.
+        resume_at: time at which the timer sets the circuit to half-open; None if no timer runs.
+        holding: degraded and within the grace time, so that nothing may start.
+        as_of: time of the snapshot.
     """
 
     name: str
@@ -98,7 +98,7 @@ class Circuit:
 
     @property
     def admits(self) -> bool:
-        """Whether work may start without asking for a permit: closed and not on hold."""
+        """Return whether work may start without a probe's permit: closed and not on hold."""
         return self.state is CircuitState.CLOSED and not self.holding
 
     @property
@@ -109,9 +109,10 @@ class Circuit:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """The right to start, and the generation that its outcome will be counted for.
+    """A permit to start; its outcome counts for its generation only.
 
-    `probe_id` is set in HALF_OPEN only: such a permit is a lease and comes back by itself.
+    `probe_id` is set in HALF_OPEN only. Such a permit is a lease that expires after
+    `permit_seconds`.
     """
 
     generation: int
@@ -120,13 +121,14 @@ class Permit:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an operation on a store did.
+    """The result of an operation on a store.
 
     Attributes:
-        circuit: the state after it.
-        transitions: how many state changes it made (each with its entry in the outbox).
-        outcome: "done"; "ignored" (older generation, or a state in which it means nothing);
-            "already" (an approval repeated); "stale", "isolated" (an operator's act refused).
+        circuit: the state after the operation.
+        transitions: number of state changes, each with an entry in the outbox.
+        outcome: "done"; "ignored" (the permit is of an older generation, or the operation has no
+            effect in this state); "already" (a repeated command); "stale" or "isolated" (a refused
+            command).
     """
 
     circuit: Circuit
@@ -136,7 +138,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """Who changed what, when (seconds since the epoch by the store's clock) and why."""
+    """An entry of the history; `at` is in seconds since the epoch by the store's clock."""
 
     event: str
     generation: int
@@ -148,9 +150,9 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The numbers that decide, in the units of the stores, and who asks.
+    """The rules of a circuit in a store's units, and the name of the instance.
 
-    `break_us` 0 means manual recovery; `failure_ratio` 0 means that there is no ratio rule.
+    `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule.
     """
 
     failure_threshold: int
@@ -167,11 +169,11 @@ class Rules:
 
     @property
     def bucket_us(self) -> int:
-        """Width of one bucket of successes."""
+        """Width of one bucket of successes in microseconds."""
         return max(1, self.window_us // SUCCESS_BUCKETS)
 
 
 def clip(text: str, limit: int = MAX_ERROR_CHARS) -> str:
-    """Text that fits a store: bounded, and encodable whatever it held."""
+    """Return a text that fits a store: at most `limit` characters, encodable as UTF-8."""
     text = text.encode("utf-8", "replace").decode("utf-8")
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,7 +1,7 @@
-"""The pure rules that move a circuit; the stores make them atomic.
+"""Transition rules of a circuit, as pure functions; the stores apply the rules atomically.
 
-Times inside a store are whole microseconds of that store's clock, so that the memory store and
-the Redis scripts compute the same numbers; snapshots show seconds.
+Times inside a store are whole microseconds of the store's clock, so that the memory store and the
+Redis scripts compute the same numbers. Snapshots show seconds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from breaker.state import Circuit, CircuitState, Rules, position_of
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a store keeps of the state itself; 0 stands for "not set"."""
+    """The stored state of a circuit; 0 means "not set"."""
 
     state: CircuitState = CircuitState.CLOSED
     generation: int = 0
@@ -31,12 +31,12 @@ class Record:
 
 
 def tripped(failures: int, successes: int, rules: Rules, error: str = "") -> str | None:
-    """Why this many failures and successes inside the window open the circuit, or None.
+    """Return the reason to open at these counts inside the window; None to stay closed.
 
-    The last error is part of it: whoever is woken by it wants to know what failed.
+    The reason includes the last error, because operators read the reason first.
     """
     window = rules.window_us / 1_000_000
-    last = f"; the last: {error}" if error else ""
+    last = f"; last error: {error}" if error else ""
     if failures >= rules.failure_threshold:
         threshold = rules.failure_threshold
         return f"{failures} failures within {window:g} s (threshold {threshold}){last}"
@@ -52,7 +52,7 @@ def tripped(failures: int, successes: int, rules: Rules, error: str = "") -> str
 
 
 def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
-    """The next generation, open; after a failed probe the break doubles up to its maximum."""
+    """Return the next generation, open; a failed probe doubles the break up to its maximum."""
     break_us = rules.break_us
     if break_us and record.state is CircuitState.HALF_OPEN and record.break_us:
         break_us = min(record.break_us * 2, rules.break_max_us)
@@ -68,7 +68,7 @@ def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
 
 
 def isolated(record: Record, now_us: int, reason: str, by: str) -> Record:
-    """The next generation, held open by hand."""
+    """Return the next generation, isolated by hand."""
     return Record(
         state=CircuitState.ISOLATED,
         generation=record.generation + 1,
@@ -80,7 +80,7 @@ def isolated(record: Record, now_us: int, reason: str, by: str) -> Record:
 
 
 def half_opened(record: Record, now_us: int, reason: str, by: str) -> Record:
-    """The same generation, letting probes through."""
+    """Return the same generation, half-open."""
     return replace(
         record,
         state=CircuitState.HALF_OPEN,
@@ -92,7 +92,7 @@ def half_opened(record: Record, now_us: int, reason: str, by: str) -> Record:
 
 
 def closed(record: Record, now_us: int, reason: str, by: str) -> Record:
-    """The same generation, working again; the next break starts short."""
+    """Return the same generation, closed; the next break has its initial length again."""
     return replace(
         record,
         state=CircuitState.CLOSED,
@@ -105,7 +105,7 @@ def closed(record: Record, now_us: int, reason: str, by: str) -> Record:
 
 
 def break_is_over(record: Record, now_us: int) -> bool:
-    """Whether the timer moves the circuit to half-open now."""
+    """Return whether the timer sets the circuit to half-open now."""
     return record.state is CircuitState.OPEN and 0 < record.resume_at_us <= now_us
 
 
@@ -119,7 +119,7 @@ def snapshot(
     successes: int,
     probe_successes: int,
 ) -> Circuit:
-    """The public view of a record."""
+    """Return the snapshot of a record."""
     resume_at_us = record.resume_at_us
     return Circuit(
         name=name,
@@ -141,7 +141,7 @@ def snapshot(
 
 
 def record_of(known: Circuit, rules: Rules) -> Record:
-    """The record behind a snapshot, for a store that has lost it."""
+    """Return the record of a snapshot, to restore a store that has lost its data."""
     return Record(
         state=known.state,
         generation=known.generation,

@@ -1,4 +1,4 @@
-"""What one instance knows of the circuit, and waiting until that changes."""
+"""An instance's view of the circuit, and waiting for a change."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import logging
 from breaker.state import Circuit
 
 logger = logging.getLogger("breaker.circuit")
-"""By the name of what it tells of."""
+"""The logger of `CircuitBreaker`, whose state changes this module logs."""
 
 
 class CircuitView:
-    """The last known state, which never goes back to an earlier one.
+    """The last known state; a snapshot with an earlier position is ignored.
 
     Attributes:
-        circuit: the last known state; read it freely, it costs nothing.
+        circuit: the last known state; reading it does no I/O.
     """
 
     def __init__(self, circuit: Circuit) -> None:
@@ -23,9 +23,10 @@ class CircuitView:
         self._changed = asyncio.Event()
 
     async def wait_for_change(self, known: Circuit, timeout: float) -> Circuit:
-        """Return once the state, generation or health differs from `known`, or after `timeout` s.
+        """Return the circuit once it differs from `known`, or after `timeout` seconds.
 
-        Counts of failures alone are no change.
+        A difference is another state or generation, or another value of `degraded` or `holding`.
+        Another number of failures is no difference.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -36,7 +37,7 @@ class CircuitView:
         return self.circuit
 
     def _learn(self, circuit: Circuit) -> None:
-        """Take a state, unless a later one is known already."""
+        """Replace the known state, unless the given one has an earlier position."""
         if circuit.position < self.circuit.position:
             return
         before, self.circuit = self.circuit, circuit

@@ -1,4 +1,4 @@
-"""Keeps an instance's view of the circuit fresh: push first, polling behind it."""
+"""Updates of an instance's view of the circuit, by push and by polling."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ logger = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Two tasks: one listens to pushed states, one asks every `poll_seconds`.
+    """Two tasks: one subscribes to pushed states, the other polls every `poll_seconds`.
 
-    A push is seen within milliseconds; one that was lost costs at most the polling interval.
+    A push arrives within milliseconds; the next poll replaces a lost push.
 
     Args:
-        store: where to listen.
-        rules: for the store.
-        learn: takes a pushed state.
-        refresh: asks the store; a store that does not answer is its business.
-        poll_seconds: the polling interval, and the longest pause before listening again.
-        clock: sleeps.
+        store: the store that pushes states.
+        rules: the circuit's rules.
+        learn: called with each pushed state.
+        refresh: polls the store; handles a store that does not answer.
+        poll_seconds: the polling interval, and the pause before subscribing again.
+        clock: sleeps between polls.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Watcher:
 
     @property
     def running(self) -> bool:
-        """Whether the view is being kept fresh."""
+        """Return whether the watcher was started and not closed."""
         return bool(self._tasks)
 
     def start(self) -> None:
-        """Begin; a second call changes nothing."""
+        """Start both tasks; a second call changes nothing."""
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._repeat(self._listen), name="breaker-push"),
@@ -68,19 +68,23 @@ class Watcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _repeat(self, step: Callable[[], Coroutine[None, None, None]]) -> None:
-        """Repeat a step; nothing that it raises may end the watching, nor keep it from ending.
+        """Repeat a step until the task is cancelled; log errors and continue.
 
-        An error raised on the way out, where a subscription is given back, takes the place of the
-        cancellation; the task itself still knows that it was asked to end.
+        An error while a subscription is closed replaces the CancelledError, so the loop also asks
+        the task whether it was cancelled.
         """
         while True:
             try:
                 await step()
             except StoreUnavailableError as error:
-                logger.debug("not watching just now: %s", error)
+                logger.debug("%s; next attempt in %g s", error, self._poll_seconds)
             except Exception:
-                logger.exception("watching the circuit failed; going on")
-            if _asked_to_end():
+                logger.exception(
+                    "watching circuit %s failed; next attempt in %g s",
+                    self._store.name,
+                    self._poll_seconds,
+                )
+            if _is_cancelled():
                 return
             await self._clock.sleep(self._poll_seconds)
 
@@ -96,6 +100,6 @@ class Watcher:
                     self._learn(circuit)
 
 
-def _asked_to_end() -> bool:
+def _is_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

@@ -1,7 +1,7 @@
-"""The rolling window of failures, as the memory store keeps it.
+"""The rolling window of failures in the memory store.
 
-The Redis store keeps the same in a sorted set; ids make members unique, so that failures of the
-same microsecond never collapse into one.
+The Redis store keeps the same data in a sorted set. The members are failure ids, so two failures of
+the same microsecond count as two.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from breaker.state import MAX_SAMPLES
 class RollingWindow:
     """Failures by id and time (microseconds), and a sample of the latest errors.
 
-    A sample's slot is the count at its time: while the count climbs, the newest five are kept.
+    A sample's slot is the number of failures at its time, modulo five. So while the number rises,
+    the slots hold the newest five errors.
     """
 
     def __init__(self) -> None:
@@ -26,15 +27,15 @@ class RollingWindow:
         return len(self._order)
 
     def count(self, after_us: int) -> int:
-        """How many failures are younger than `after_us`."""
+        """Return the number of failures after `after_us`."""
         return len(self._order) - self._first_after(after_us)
 
     def trim(self, after_us: int) -> None:
-        """Forget failures at or before `after_us`."""
+        """Remove failures at or before `after_us`."""
         self._drop(self._first_after(after_us))
 
     def add(self, failure_id: str, at_us: int, error: str) -> bool:
-        """Count a failure; False if its id is in the window already."""
+        """Add a failure and return True; return False if its id is already in the window."""
         if failure_id in self._ids:
             return False
         self._ids.add(failure_id)
@@ -44,20 +45,20 @@ class RollingWindow:
         return True
 
     def limit(self, size: int) -> None:
-        """Keep the newest `size` failures."""
+        """Remove all but the newest `size` failures."""
         self._drop(max(0, len(self._order) - size))
 
     def samples(self, after_us: int) -> list[str]:
-        """Up to five error texts younger than `after_us`, newest first."""
+        """Return up to five error texts after `after_us`, newest first."""
         newest_first = sorted(self._samples.values(), key=lambda sample: sample[:2], reverse=True)
         return [error for at_us, _, error in newest_first if at_us > after_us]
 
     def failures(self) -> list[tuple[int, str]]:
-        """All (microseconds, id), oldest first."""
+        """Return all failures as (microseconds, id), oldest first."""
         return list(self._order)
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all failures and samples."""
         self._order.clear()
         self._ids.clear()
         self._samples.clear()

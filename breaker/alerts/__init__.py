@@ -1,1 +1,1 @@
-"""Alerts: what the world is told when the circuit moves, and how it is made sure."""
+"""Alerts of a circuit's state changes, and their delivery from the outbox."""

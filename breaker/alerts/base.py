@@ -1,4 +1,4 @@
-"""What an alert is and what publishes one."""
+"""Alerts, and the protocols of the outbox and the publisher."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ STATE_EVENTS: Mapping[CircuitState, CircuitEvent] = {
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One state change that the world is told of.
+    """A state change of a circuit, to be published.
 
     Attributes:
-        id: `<circuit>:<generation>:<event>`; the same for every attempt, whoever publishes.
+        id: `<circuit>:<generation>:<event>`; the same for each attempt on each instance.
         type: CloudEvents type, `breakwater.circuit.opened|half_opened|closed|isolated`.
         name: the circuit.
         generation: the circuit's generation.
-        at: when it happened, seconds since the epoch by the store's clock.
+        at: time of the change, seconds since the epoch by the store's clock.
         data: name, state, generation, failures, successes, failure_threshold, window_seconds,
             errors (up to 5), reason, by, instance.
-        entry: the outbox's own handle; never published.
+        entry: the entry's id in the outbox; never published.
     """
 
     id: str
@@ -47,11 +47,11 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class AlertBatch:
-    """The oldest undelivered alerts, held by one deliverer; or who must wait how long.
+    """The answer to a claim on the outbox: the oldest undelivered alerts, or a wait.
 
     Attributes:
-        alerts: in the order in which they happened; empty when there are none or `wait` is set.
-        wait: seconds until another deliverer's lease ends, when one holds the outbox.
+        alerts: in the order of the changes; empty if the outbox is empty or `wait` is set.
+        wait: seconds until the lease of another deliverer ends; None if the claim succeeded.
     """
 
     alerts: tuple[Alert, ...] = ()
@@ -60,47 +60,50 @@ class AlertBatch:
 
 @dataclass(frozen=True, slots=True)
 class OutboxStatus:
-    """How much is undelivered, and since when (seconds by the store's clock)."""
+    """The number of undelivered alerts, and the age of the oldest in seconds (store's clock)."""
 
     pending: int
     oldest_age: float | None
 
 
 class Outbox(Protocol):
-    """The alerts of one circuit that are not delivered yet.
+    """The undelivered alerts of one circuit.
 
-    Each method raises `StoreUnavailableError` when the store cannot be asked.
+    Each method raises `StoreUnavailableError` if the store does not answer.
     """
 
     async def claim_alerts(
         self, rules: Rules, token: str, lease_seconds: float, limit: int
     ) -> AlertBatch:
-        """Take (or keep) the outbox for `lease_seconds` and return its oldest entries.
+        """Acquire or renew the lease on the outbox and return up to `limit` oldest entries.
 
-        With nothing in it the outbox is let go in the same step.
+        If the outbox is empty, the same step releases the lease.
         """
         ...
 
     async def settle_alert(
         self, rules: Rules, token: str, entry: str, lease_seconds: float
     ) -> None:
-        """Remove a published alert and, if the claim is still ours, extend it."""
+        """Remove a published alert; renew the lease if `token` still holds it."""
         ...
 
     async def release_alerts(self, rules: Rules, token: str) -> None:
-        """Let the outbox go, if it is still ours."""
+        """Release the lease on the outbox, if `token` still holds it."""
         ...
 
     async def outbox(self, rules: Rules) -> OutboxStatus:
-        """What waits in the outbox."""
+        """Return the number and age of the undelivered alerts."""
         ...
 
 
 class AlertPublisher(Protocol):
-    """Tells the world of an alert; raises if it was not accepted."""
+    """A destination of alerts, for example an Event Grid topic."""
 
     async def publish(self, alert: Alert) -> None:
-        """Return once the alert was accepted. A repeat carries the same id."""
+        """Return once the alert was accepted; raise any exception if it was not.
+
+        The same alert may be published twice, with the same id.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -124,7 +127,7 @@ def alert_of(
     instance: str,
     entry: str = "",
 ) -> Alert:
-    """Build the alert that both stores hand out for an outbox entry."""
+    """Return the alert of an outbox entry; both stores build alerts with this function."""
     return Alert(
         id=f"{name}:{generation}:{event}",
         type=TYPE_PREFIX + event,

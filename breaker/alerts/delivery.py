@@ -1,8 +1,9 @@
-"""From the outbox to the publisher: whoever is alive delivers, one at a time and in order.
+"""Delivery of alerts from the outbox to the publisher, by one instance at a time and in order.
 
-The opening and its outbox entry are one atomic write, so an opener that dies leaves the entry
-behind. A deliverer takes the outbox under a lease; if it dies, the next one takes over. Published
-twice is only what a crash between publishing and removing forces, and then under the same id.
+An opening and its outbox entry are one atomic write, so the entry survives the crash of the
+instance that opened the circuit. A deliverer holds a lease on the outbox; after a crash, another
+instance acquires the expired lease. An alert is published twice only if its deliverer crashes
+between publishing and removing; both copies have the same id.
 """
 
 from __future__ import annotations
@@ -25,15 +26,19 @@ RETRY_SECONDS_MAX = 30.0
 
 
 class AlertDelivery:
-    """Publishes what the outbox holds, on request and in the background.
+    """A deliverer of one circuit's alerts, on request and in the background.
 
     Args:
         outbox: the circuit's undelivered alerts.
         rules: the circuit's rules.
-        publisher: None leaves the outbox to others.
-        lease_seconds: how long the outbox stays ours without a sign of life; one alert gets a
+        publisher: the destination; None leaves the outbox to other instances.
+        lease_seconds: length of the lease on the outbox; publishing one alert times out after a
             third of it.
         clock: sleeps between attempts.
+
+    Attributes:
+        oldest_age: seconds, age of the oldest undelivered alert after the last delivery; 0 if
+            there was none, None before the first delivery.
     """
 
     def __init__(
@@ -58,13 +63,13 @@ class AlertDelivery:
         self.oldest_age: float | None = None
 
     async def deliver(self) -> int:
-        """Publish everything undelivered, oldest first; how many that were.
+        """Publish all undelivered alerts, oldest first, and return their number.
 
-        0 as well while another deliverer holds the outbox, or without a publisher.
+        Return 0 without publishing if another instance holds the lease or there is no publisher.
 
         Raises:
-            AlertDeliveryError: an alert was not accepted; it and those behind it are kept.
-            StoreUnavailableError: the outbox cannot be read.
+            AlertDeliveryError: an alert was not accepted; this alert and all later ones are kept.
+            StoreUnavailableError: the store does not answer.
         """
         publisher = self._publisher
         if publisher is None:
@@ -90,12 +95,12 @@ class AlertDelivery:
                     raise AlertDeliveryError(alert.id, delivered, error) from error
                 await self._outbox.settle_alert(self._rules, token, alert.entry, self._lease)
                 delivered += 1
-                logger.info("alert %s published", alert.id)
+                logger.info("published alert %s", alert.id)
             if not batch.alerts:
                 return delivered
 
     def deliver_soon(self) -> None:
-        """Deliver in the background, trying again until the outbox is empty."""
+        """Deliver in the background, with retries until the outbox is empty."""
         if self._publisher is None or self._closing:
             return
         self._again = True
@@ -105,7 +110,7 @@ class AlertDelivery:
             self._task = asyncio.create_task(self._until_empty(), name="breaker-alerts")
 
     async def aclose(self) -> None:
-        """Let an attempt under way end; what is still undelivered stays in the outbox."""
+        """Wait for the current attempt; alerts that stay undelivered remain in the outbox."""
         self._closing = True
         if self._pause is not None:
             self._pause.cancel()
@@ -114,12 +119,12 @@ class AlertDelivery:
 
     async def _until_empty(self) -> None:
         delay = RETRY_SECONDS
-        while not await self._emptied(delay):
-            await self._rest(delay)
+        while not await self._deliver_once(delay):
+            await self._wait_for_retry(delay)
             delay = min(delay * 2, RETRY_SECONDS_MAX)
 
-    async def _emptied(self, delay: float) -> bool:
-        """Whether one attempt was enough, or the breaker is closing."""
+    async def _deliver_once(self, delay: float) -> bool:
+        """Return whether no retry is needed: the outbox is empty, or the breaker is closing."""
         self._again = False
         try:
             await self.deliver()
@@ -127,13 +132,13 @@ class AlertDelivery:
             logger.warning("%s; next attempt in %g s", error, delay)
             return self._closing
         except Exception:
-            # An alert that is not delivered must not be forgotten, whatever it is that failed.
-            logger.exception("alerts could not be delivered; next attempt in %g s", delay)
+            # An unexpected error must not end the retries: the alert would stay undelivered.
+            logger.exception("alert delivery failed; next attempt in %g s", delay)
             return self._closing
         return self._closing or (self._pending == 0 and not self._again)
 
-    async def _rest(self, seconds: float) -> None:
-        """Sleep in a task of its own, which may be cancelled without losing an attempt."""
+    async def _wait_for_retry(self, seconds: float) -> None:
+        """Sleep in a separate task, so that `deliver_soon` can end the pause by cancelling it."""
         self._pause = asyncio.ensure_future(self._clock.sleep(seconds))
         await asyncio.wait({self._pause})
         self._pause = None

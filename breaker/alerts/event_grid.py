@@ -1,4 +1,7 @@
-"""Alerts as CloudEvents 1.0 to an Event Grid topic; the only user of the Event Grid SDK."""
+"""A publisher of alerts as CloudEvents 1.0 to an Event Grid topic.
+
+No other module imports the Event Grid SDK.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from breaker.errors import SettingsError
 
 
 def cloud_event(alert: Alert) -> CloudEvent[dict[str, object]]:
-    """The event that a subscriber sees; a repeat has the same id and time."""
+    """Return the CloudEvent of an alert; a repeated alert gives the same id and time."""
     return CloudEvent(
         source=f"/breakwater/circuits/{alert.name}",
         type=alert.type,
@@ -28,10 +31,10 @@ def cloud_event(alert: Alert) -> CloudEvent[dict[str, object]]:
 
 
 def check_endpoint(endpoint: str, key: str | None) -> None:
-    """Refuse an address that nothing can be published to; connects to nothing.
+    """Check a topic's address and key without connecting.
 
     Raises:
-        SettingsError: with what it takes.
+        SettingsError: the address is not http(s), or is http without a key.
     """
     scheme = _scheme(endpoint)
     if scheme not in {"http", "https"}:
@@ -40,20 +43,23 @@ def check_endpoint(endpoint: str, key: str | None) -> None:
         )
     if scheme == "http" and not key:
         raise SettingsError(
-            "EVENT_GRID_TOPIC_ENDPOINT is an http address: it takes EVENT_GRID_TOPIC_KEY, "
-            "since a token is only sent over https"
+            "EVENT_GRID_TOPIC_ENDPOINT is an http address: it takes an https address, or "
+            "EVENT_GRID_TOPIC_KEY must be set, because Entra tokens are only sent over https"
         )
 
 
 class EventGridPublisher:
-    """Publishes to one topic, by key, with a given credential, or by managed identity.
+    """A publisher to one topic, by access key, given credential or managed identity.
 
     Args:
         endpoint: the topic's address, used as given.
-        key: the topic's access key; the only way over plain http.
-        credential: used when there is no key; stays the caller's to close. With neither, the
-            publisher makes (and closes) a `DefaultAzureCredential`.
-        client_id: of a user-assigned identity, for that.
+        key: the topic's access key; required over plain http.
+        credential: used if there is no key; the caller closes it. Without key and credential, the
+            publisher creates and closes a `DefaultAzureCredential`.
+        client_id: client id of a user-assigned identity, for the `DefaultAzureCredential`.
+
+    Raises:
+        SettingsError: see `check_endpoint`.
     """
 
     def __init__(
@@ -75,18 +81,22 @@ class EventGridPublisher:
         self._client = EventGridPublisherClient(endpoint, credential)
 
     async def publish(self, alert: Alert) -> None:
-        """Send one alert; raises whatever the SDK raises once its own retries are used up."""
+        """Send one alert.
+
+        Raises:
+            AzureError: the topic did not accept the alert; the SDK's retries are used up.
+        """
         await self._client.send(cloud_event(alert))
 
     async def aclose(self) -> None:
-        """Close the connection, and the credential if it is the publisher's own."""
+        """Close the connection, and the credential if the publisher created it."""
         await self._client.close()
         if self._owned is not None:
             await self._owned.close()
 
 
 def _scheme(endpoint: str) -> str:
-    """The scheme of an address that names a host (and, if any, a port that can be); else empty."""
+    """Return the scheme of an address; empty if the address has no host or an invalid port."""
     try:
         parts = urlsplit(endpoint)
         usable = bool(parts.hostname) and parts.port != 0

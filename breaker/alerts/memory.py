@@ -1,4 +1,4 @@
-"""A publisher that keeps what it was given, for tests and for trying things out."""
+"""A publisher that keeps its alerts in memory, for tests and experiments."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from breaker.alerts.base import Alert
 
 
 class MemoryPublisher:
-    """Collects alerts in `published`; `fail_with` makes it refuse.
+    """A publisher that appends alerts to a list, or fails on demand.
 
     Attributes:
-        published: every accepted alert, in order.
-        fail_with: raised by `publish` while it is set, as a topic that is down would.
+        published: all accepted alerts, in order.
+        fail_with: while set, `publish` raises this exception, like a topic during an outage.
     """
 
     def __init__(self) -> None:
@@ -18,10 +18,10 @@ class MemoryPublisher:
         self.fail_with: Exception | None = None
 
     async def publish(self, alert: Alert) -> None:
-        """Accept an alert."""
+        """Append an alert to `published`, or raise `fail_with`."""
         if self.fail_with is not None:
             raise self.fail_with
         self.published.append(alert)
 
     async def aclose(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: this publisher opens nothing."""

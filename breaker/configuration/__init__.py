@@ -1,1 +1,1 @@
-"""Configuration readers: app settings, host.json, local.settings.json. Standard library only."""
+"""Readers of app settings, host.json and local.settings.json; standard library only."""

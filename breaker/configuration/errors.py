@@ -13,11 +13,11 @@ from difflib import get_close_matches
 
 
 class ConfigurationError(ValueError):
-    """A setting or a file that cannot be used; the message names it and what it takes."""
+    """An invalid setting or file; the message has its name and the accepted values."""
 
 
 class HostJsonError(ConfigurationError):
-    """host.json is malformed or has a value that is not accepted."""
+    """A host.json that is malformed or has a value that is not accepted."""
 
 
 def nearest(name: str, known: Iterable[str], *, cutoff: float = 0.0) -> str | None:

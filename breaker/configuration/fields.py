@@ -1,4 +1,4 @@
-"""What a settings field takes, declared at the field: `Annotated[int, Bounds(1, 100)]`."""
+"""Types and bounds of settings fields, from annotations such as `Annotated[int, Bounds(1, 9)]`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FALSE = frozenset({"0", "false", "no", "off"})
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The least and the greatest number that a field takes."""
+    """The least and the greatest accepted number."""
 
     least: float
     most: float
@@ -32,7 +32,7 @@ class MinLength:
 class Each:
     """A function that returns the stored form of one part of a list.
 
-    The function raises ValueError with what a part must be.
+    For an invalid part the function raises ValueError, with the accepted form as its message.
     """
 
     clean: Callable[[str], str]
@@ -40,11 +40,16 @@ class Each:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A mark: no error message shows the value."""
+    """A mark of secret values, which no error message shows."""
 
 
-class Takes(ValueError):  # noqa: N818 - never leaves this package
-    """A value does not fit: what the field takes, and what the value is instead."""
+class FieldError(ValueError):
+    """A value that a field does not accept; never raised outside this package.
+
+    Attributes:
+        takes: the accepted values, in words.
+        found: the wrong value, in words; None to show the value itself.
+    """
 
     def __init__(self, takes: str, found: str | None = None) -> None:
         super().__init__(takes)
@@ -53,7 +58,7 @@ class Takes(ValueError):  # noqa: N818 - never leaves this package
 
 
 class FieldKind:
-    """The kind of one field, from its annotation."""
+    """The type and the limits of one field, read from its annotation."""
 
     def __init__(self, annotation: Any) -> None:
         marks: list[Any] = []
@@ -85,7 +90,7 @@ class FieldKind:
 
     @property
     def takes(self) -> str:
-        """What the field takes, in words."""
+        """The accepted values, in words."""
         if self._choices:
             return " or ".join(str(choice) for choice in self._choices)
         if self._kind is bool:
@@ -100,10 +105,10 @@ class FieldKind:
         return "a text"
 
     def parse(self, text: str) -> Any:
-        """Return the value of a setting's text, which is not empty.
+        """Return the value of a setting's non-empty text.
 
         Raises:
-            Takes: the text is of another kind, out of bounds, or no choice.
+            FieldError: the text is of another type, out of bounds, or not one of the choices.
         """
         return self.check(self._convert(text))
 
@@ -113,22 +118,22 @@ class FieldKind:
         if self._kind is bool:
             if text.lower() in _TRUE | _FALSE:
                 return text.lower() in _TRUE
-            raise Takes(self.takes)
+            raise FieldError(self.takes)
         if self._kind in {int, float}:
             try:
                 value = self._kind(text)
             except ValueError:
-                raise Takes(self.takes) from None
+                raise FieldError(self.takes) from None
             if not math.isfinite(value):
-                raise Takes(self.takes)
+                raise FieldError(self.takes)
             return value
         return text
 
     def check(self, value: Any) -> Any:
-        """Return a field's value in the form that is stored.
+        """Return the stored form of a field's value.
 
         Raises:
-            Takes: the value is out of bounds, no choice, or of another kind.
+            FieldError: the value is of another type, out of bounds, or not one of the choices.
         """
         if value is None and self._optional:
             return value
@@ -136,15 +141,15 @@ class FieldKind:
             for choice in self._choices:
                 if str(value).lower() == choice:
                     return choice
-            raise Takes(self.takes)
+            raise FieldError(self.takes)
         if self._kind in {int, float}:
             accepted = int if self._kind is int else (int, float)
             if isinstance(value, bool) or not isinstance(value, accepted):
-                raise Takes(self.takes)
+                raise FieldError(self.takes)
             if self._bounds and not self._bounds.least <= value <= self._bounds.most:
-                raise Takes(self.takes)  # also for NaN, which is not between any bounds
+                raise FieldError(self.takes)  # NaN is also out of any bounds
         elif self._length is not None and len(value) < self._length.characters:
-            raise Takes(self.takes, f"has {len(value)} characters")
+            raise FieldError(self.takes, f"has {len(value)} characters")
         elif self._each is not None:
             return tuple(self._clean(part, self._each) for part in value)
         return value
@@ -154,7 +159,7 @@ class FieldKind:
             return each.clean(part)
         except ValueError as error:
             found = None if self.is_secret else f"has {part!r}"
-            raise Takes(f"{error}, with commas", found) from None
+            raise FieldError(f"{error}, with commas", found) from None
 
 
 def _only[T](marks: list[Any], kind: type[T]) -> T | None:

@@ -1,4 +1,4 @@
-"""Reading host.json: every option is checked, and what is unknown is named."""
+"""A reader of host.json that checks each option and lists unknown options."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def read_host_json(path: Path) -> HostJson:
     """Read and check a host.json.
 
     Raises:
-        FileNotFoundError: there is none; Azure then uses the defaults, `HostJson()`.
-        HostJsonError: not JSON, or an option has a value that is not accepted.
+        FileNotFoundError: the file does not exist; Azure then uses the defaults, `HostJson()`.
+        HostJsonError: the file is not JSON, or an option has a value that is not accepted.
     """
     try:
         document = read_json_file(path)
@@ -38,7 +38,7 @@ def read_host_json(path: Path) -> HostJson:
 
 
 class _Reader:
-    """A reader of one document; collects a line for each unknown option."""
+    """A reader of one document, with a list of its unknown options."""
 
     def __init__(self, source: str) -> None:
         self._source = source
@@ -72,7 +72,7 @@ class _Reader:
         )
 
     def _named(self, found: object, known: Options, where: str) -> dict[str, Any]:
-        """Return a section under its options' proper names, as host.json ignores case."""
+        """Return a section with the options' published spelling, because host.json ignores case."""
         if not isinstance(found, dict):
             raise self._error(where, found, "a JSON object")
         proper = {name.lower(): name for name in known}

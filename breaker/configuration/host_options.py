@@ -1,4 +1,4 @@
-"""The options of host.json: those that a host honours, and every name that Azure publishes."""
+"""The options of host.json: those that the local host uses, and all names that Azure publishes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LEVELS: Mapping[str, int] = {
     "critical": logging.CRITICAL,
     "none": logging.CRITICAL + 10,
 }
-"""The log levels of host.json, as Python's."""
+"""Python's log level for each log level of host.json."""
 
 
 def _values(*names: str) -> Options:
@@ -59,12 +59,15 @@ OPTIONS: Options = {
         "logLevel": {"*": None},
     },
 }
-"""Every known name; None: a value of any form, `*`: any name. What `HostJson` lacks is ignored."""
+"""All known names. None stands for a value of any form, `*` for any name.
+
+A known option that `HostJson` lacks has no effect on the local host.
+"""
 
 
 @dataclass(frozen=True)
 class EventHubsOptions:
-    """`extensions.eventHubs`."""
+    """The options of `extensions.eventHubs`."""
 
     max_event_batch_size: int = 100
     min_event_batch_size: int = 1
@@ -79,7 +82,7 @@ class EventHubsOptions:
 
 @dataclass(frozen=True)
 class QueuesOptions:
-    """`extensions.queues`."""
+    """The options of `extensions.queues`."""
 
     batch_size: int = 16
     new_batch_threshold: int = 8
@@ -94,8 +97,8 @@ class HostJson:
     """The options of one host, with the platform's defaults.
 
     Attributes:
-        function_timeout: None without a limit.
-        unknown: one line for each option that Azure does not publish; the host ignores these.
+        function_timeout: None for no limit.
+        unknown: one message for each option that Azure does not publish; the host ignores these.
     """
 
     route_prefix: str = "api"

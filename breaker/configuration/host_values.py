@@ -1,4 +1,4 @@
-"""The kinds of values that host.json's options take; what is none raises ValueError saying so."""
+"""Converters of host.json's values; the message of each ValueError is the accepted form."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from breaker.configuration.timespan import parse_timespan
 
 
 def count(value: Any) -> int:
-    """A whole number from 1."""
+    """Return a whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("a whole number from 1")
     return value
 
 
 def text(value: Any) -> str:
-    """A string."""
+    """Return a string."""
     if not isinstance(value, str):
         raise ValueError("a string")
     return value
 
 
 def span(value: Any) -> timedelta:
-    """A time span."""
+    """Return the time span of a text."""
     try:
         return parse_timespan(text(value))
     except ValueError:
@@ -32,7 +32,7 @@ def span(value: Any) -> timedelta:
 
 
 def utc(value: Any) -> datetime:
-    """A moment; one without a zone is UTC."""
+    """Return the time of a text in UTC; a text without a zone is UTC."""
     try:
         moment = datetime.fromisoformat(text(value))
     except ValueError:
@@ -41,7 +41,7 @@ def utc(value: Any) -> datetime:
 
 
 def one_of[T: str](*accepted: T) -> Callable[[Any], T]:
-    """One of the strings given, whatever its case."""
+    """Return a converter that accepts the given strings in any case."""
 
     def convert(value: Any) -> T:
         for item in accepted:

@@ -1,4 +1,4 @@
-"""JSON as Azure Functions Core Tools reads it: with comments, trailing commas, byte-order mark."""
+"""A reader of Core Tools' JSON, with comments, trailing commas and a byte-order mark."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ _BLANK = re.compile(r"[^\r\n]")
 
 
 def read_json_file(path: Path, *, raw_numbers: bool = False) -> Any:
-    """Return the document in a file of UTF-8 (or of UTF-16 with a byte-order mark).
+    """Return the document of a file in UTF-8, or in UTF-16 with a byte-order mark.
 
     Args:
         path: the file.
-        raw_numbers: return each number as the text in the file.
+        raw_numbers: return each number as its text in the file.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ConfigurationError: the file cannot be read or is not JSON; names file, line and column.
+        FileNotFoundError: the file does not exist.
+        ConfigurationError: the file cannot be read or is not JSON; the message has file, line and
+            column.
     """
     try:
         data = path.read_bytes()
@@ -42,10 +43,10 @@ def read_json_file(path: Path, *, raw_numbers: bool = False) -> Any:
 
 
 def parse_json(text: str, source: str, *, raw_numbers: bool = False) -> Any:
-    """Return the document in `text`; `source` names the text in errors.
+    """Return the document in `text`; `source` is the text's name in errors.
 
     Raises:
-        ConfigurationError: the text is not JSON; names source, line and column.
+        ConfigurationError: the text is not JSON; the message has source, line and column.
     """
     number = str if raw_numbers else None
     try:
@@ -61,13 +62,13 @@ def parse_json(text: str, source: str, *, raw_numbers: bool = False) -> Any:
 
 
 def _plain(text: str) -> str:
-    """Return the text with blanks for comments and trailing commas, so that positions stay."""
+    """Return the text with blanks instead of comments and trailing commas, so positions stay."""
     text = _COMMENT.sub(lambda found: found[1] or _BLANK.sub(" ", found[0]), text)
 
     def without_comma(found: re.Match[str]) -> str:
         if found[1]:
             return found[1]
-        # A comma is trailing only behind a value: `[,]` and `[1,,]` stay wrong.
+        # Only a comma after a value is a trailing comma; `[,]` and `[1,,]` stay errors.
         before = text[: found.start()].rstrip(" \t\r\n")[-1:]
         return "," if before in {"", "[", "{", ",", ":"} else " "
 

@@ -1,4 +1,4 @@
-"""App settings of a local run: the environment, or the Values of a local.settings.json."""
+"""App settings of a local run, from the environment or a local.settings.json."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _FORM = '{"IsEncrypted": false, "Values": {"NAME": "value"}}'
 
 
 def read_settings(path: Path | None) -> Mapping[str, str]:
-    """Return the environment, or the Values of a local.settings.json.
+    """Return the Values of a local.settings.json; without a path, the environment.
 
     Raises:
-        ConfigurationError: the file cannot be read or has another form.
+        ConfigurationError: see `read_local_settings`.
     """
     return os.environ if path is None else read_local_settings(path)
 
 
 def read_local_settings(path: Path) -> dict[str, str]:
-    """Return the Values of a local.settings.json as Core Tools reads them.
+    """Return the Values of a local.settings.json like Core Tools.
 
-    Names of sections are not case-sensitive. A number keeps its spelling; true and false are the
+    Names of sections are not case-sensitive. A number keeps its spelling; true and false become the
     texts "true" and "false".
 
     Raises:
@@ -34,8 +34,8 @@ def read_local_settings(path: Path) -> dict[str, str]:
         document = read_json_file(path, raw_numbers=True)
     except FileNotFoundError:
         raise ConfigurationError(
-            f"{path} cannot be read: there is no such settings file; `python -m local up` writes "
-            "one, --settings names another"
+            f"{path} cannot be read: there is no such settings file; run `python -m local up` to "
+            "create the file, or name another file with --settings"
         ) from None
     sections = (
         {name.lower(): value for name, value in document.items()}
@@ -44,13 +44,13 @@ def read_local_settings(path: Path) -> dict[str, str]:
     )
     found = sections.get("values")
     if not isinstance(found, dict):
-        raise ConfigurationError(f"{path} is not of the form that it takes: {_FORM}")
+        raise ConfigurationError(f'{path} has no object "Values"; the file takes the form {_FORM}')
     if sections.get("isencrypted"):
         raise ConfigurationError(f"{path} is encrypted; decrypt it with `func settings decrypt`")
     values = {}
     for name, value in found.items():
         if isinstance(value, dict | list) or value is None:
-            # The value itself is not shown: a settings file holds secrets.
+            # The value is not shown, because a settings file contains secrets.
             raise ConfigurationError(
                 f"{path}: {name} is {_JSON_NAMES[type(value)]}: it takes a string"
             )

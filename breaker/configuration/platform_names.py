@@ -1,4 +1,4 @@
-"""Names that the platform, not an operator, puts into the environment."""
+"""Names of environment variables that the platform sets."""
 
 from __future__ import annotations
 
@@ -18,6 +18,6 @@ def is_platform_name(name: str) -> bool:
     """Return whether Kubernetes or App Service injects a variable of this name.
 
     A service named `breaker` or `console-api` in the same namespace gives every pod variables such
-    as `BREAKER_SERVICE_HOST` and `CONSOLE_API_PORT_80_TCP_ADDR`. Nobody mistyped a setting there.
+    as `BREAKER_SERVICE_HOST` and `CONSOLE_API_PORT_80_TCP_ADDR`. These are not mistyped settings.
     """
     return _LINK.fullmatch(name) is not None

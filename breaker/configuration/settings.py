@@ -1,4 +1,4 @@
-"""One reader for all settings: a frozen dataclass from the app settings of one prefix."""
+"""The base class of all settings: frozen dataclasses, read from app settings with a prefix."""
 
 from __future__ import annotations
 
@@ -7,57 +7,57 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from breaker.configuration.errors import ConfigurationError, nearest
-from breaker.configuration.fields import FieldKind, Takes
+from breaker.configuration.fields import FieldError, FieldKind
 from breaker.configuration.platform_names import is_platform_name
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A base of settings classes: each field is the app setting PREFIX + name in capitals.
+    """A base class of settings; each field is the app setting PREFIX + name in capitals.
 
-    A subclass is a frozen dataclass with slots. A field's annotation says what the field takes:
+    A subclass is a frozen dataclass with slots. A field's annotation defines the accepted values:
     int, float, bool, str, a StrEnum, a Literal, `tuple[str, ...]` (parts between commas), each
-    with None as an option, and the marks of `breaker.configuration.fields`. Values are checked
-    however the object is made, from app settings or by its constructor.
+    with None as an option, and the marks of `breaker.configuration.fields`. The constructor checks
+    all values.
     """
 
     PREFIX: ClassVar[str]
     ERROR: ClassVar[type[ConfigurationError]] = ConfigurationError
-    """The error that a wrong setting raises."""
+    """The error for an invalid setting."""
 
     def __post_init__(self) -> None:
         for name, kind in _kinds(type(self)).items():
             value = getattr(self, name)
             try:
-                # Plain text is accepted for a choice; frozen applies to everybody else.
+                # `check` may return another object, for example a StrEnum for a plain text.
                 object.__setattr__(self, name, kind.check(value))
-            except Takes as error:
+            except FieldError as error:
                 raise self._refusal(self.variable(name), value, kind, error) from None
         self.check_together()
 
     def check_together(self) -> None:
-        """Check what depends on several fields, or is more than a kind and bounds; may raise."""
+        """Check rules over several fields, or beyond type and bounds; raise `ERROR` to refuse."""
 
     @classmethod
     def variable(cls, field_name: str) -> str:
-        """Return the app setting of a field."""
+        """Return the name of a field's app setting."""
         return cls.PREFIX + field_name.upper()
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str]) -> Self:
-        """Build from app settings or `os.environ`.
+        """Build the settings from app settings or `os.environ`.
 
-        Names are not case-sensitive, and names without the prefix are ignored, as are the names
-        that Kubernetes and App Service inject. Values are stripped; an empty one means the default.
+        Names are not case-sensitive. Names without the prefix and names that Kubernetes or App
+        Service inject are ignored. Values are stripped; an empty value means the default.
 
         Raises:
-            ConfigurationError: `ERROR`, for a name that is unknown (with the nearest known one), a
-                required setting that is missing, or a value that the setting does not take.
+            ConfigurationError: `ERROR`, for an unknown name (the message has the nearest known
+                name), a missing required setting, or a value that is not accepted.
         """
         kinds = _kinds(cls)
         known = {cls.variable(name): name for name in kinds}
         values: dict[str, Any] = {}
-        # Where two names differ only in case, the one in capitals comes last and wins.
+        # Of two names that differ only in case, the name in capitals is read last and wins.
         for variable in sorted(mapping, key=str.isupper):
             name = known.get(variable.upper())
             if name is None:
@@ -67,7 +67,7 @@ class Settings:
             elif text := mapping[variable].strip():
                 try:
                     values[name] = kinds[name].parse(text)
-                except Takes as error:
+                except FieldError as error:
                     raise cls._refusal(variable, text, kinds[name], error) from None
         for field in fields(cls):
             required = field.default is MISSING and field.default_factory is MISSING
@@ -78,7 +78,7 @@ class Settings:
 
     @classmethod
     def _refusal(
-        cls, variable: str, value: object, kind: FieldKind, error: Takes
+        cls, variable: str, value: object, kind: FieldKind, error: FieldError
     ) -> ConfigurationError:
         shown = f"is {value!r}" if isinstance(value, str) else f"is {value}"
         if kind.is_secret:

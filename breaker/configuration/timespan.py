@@ -14,15 +14,16 @@ _PATTERN = re.compile(
 def parse_timespan(text: str) -> timedelta:
     """Read `[d.]hh:mm[:ss[.fffffff]]`.
 
-    As in .NET, an hour above 23 counts as days: `24:00:00` is 24 days there, so it is refused here
-    instead of meaning something nobody expects.
+    .NET reads `24:00:00` as 24 days, which few authors mean, so hours above 23 are refused.
 
     Raises:
-        ValueError: not of this form, or a field out of range.
+        ValueError: the text has another form, or a field is out of range.
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no time span; write [days.]hh:mm:ss, for example 00:05:00")
+        raise ValueError(
+            f"{text!r} is not a time span; write [days.]hh:mm:ss, for example 00:05:00"
+        )
     hours, minutes = int(match["hours"]), int(match["minutes"])
     seconds = int(match["seconds"] or 0)
     if hours > 23 or minutes > 59 or seconds > 59:
@@ -35,7 +36,7 @@ def parse_timespan(text: str) -> timedelta:
 
 
 def format_timespan(value: timedelta) -> str:
-    """Write a span as .NET would."""
+    """Return a span in .NET's notation."""
     seconds, microseconds = divmod(round(value.total_seconds() * 1e6), 1_000_000)
     days, seconds = divmod(seconds, 86_400)
     minutes, seconds = divmod(seconds, 60)

@@ -1,1 +1,1 @@
-"""Where a circuit lives: in this process or in Redis, by the same rules."""
+"""Stores of circuits, in memory and in Redis, with the same rules."""

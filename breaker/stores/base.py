@@ -1,4 +1,4 @@
-"""What a store must do: each operation decides and writes in one atomic step."""
+"""The protocol of a circuit store; each operation decides and writes in one atomic step."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from breaker.alerts.base import Outbox
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 
 CALLBACK_LIMIT = 100
-"""Callbacks that may wait for approval at a time."""
+"""Greatest number of registered callbacks of one circuit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Answer to somebody who wants to start.
+    """The result of `CircuitStore.acquire`.
 
     Attributes:
-        change: the state the answer is based on.
-        granted: whether the permit was given (CLOSED, or a free probe in HALF_OPEN).
-        wait: seconds until a permit may be free again, when none was in HALF_OPEN.
+        change: the state that the result is based on.
+        granted: whether work may start (CLOSED, or a free probe in HALF_OPEN).
+        wait: in HALF_OPEN without a free permit, seconds until the next lease expires; else None.
     """
 
     change: Change
@@ -30,7 +30,7 @@ class Admission:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """An address to call once a generation is approved; `attempts` failed so far."""
+    """An address to call once a generation is approved, with the number of failed attempts."""
 
     generation: int
     url: str
@@ -38,9 +38,9 @@ class Callback:
 
 
 class CircuitStore(Outbox, Protocol):
-    """Keeps one circuit. Every operation first lets the timer's transition happen if it is due.
+    """A store of one circuit. Each operation first makes the timer's transition if that is due.
 
-    All raise `StoreUnavailableError` when the store cannot be asked.
+    All operations raise `StoreUnavailableError` if the store does not answer.
     """
 
     @property
@@ -49,69 +49,73 @@ class CircuitStore(Outbox, Protocol):
         ...
 
     async def snapshot(self, rules: Rules) -> Change:
-        """The state now, with expired failures left out."""
+        """Return the current state, without expired failures."""
         ...
 
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
     ) -> Change:
-        """Count one failure, once per id, and open the circuit if that is one too many.
+        """Count one failure, once per id, and open the circuit if the threshold is reached.
 
-        "ignored" if the permit is of another generation or the circuit is neither closed nor
-        (for a probe) half-open.
+        The outcome is "ignored" if the permit is of another generation, or the circuit is neither
+        closed nor (for a probe) half-open.
         """
         ...
 
     async def record_successes(
         self, rules: Rules, report_id: str, count: int, permit: Permit
     ) -> Change:
-        """Count successes (CLOSED, with a ratio rule; once per report id inside the window, for the
-        latest `SUCCESS_REPORTS` ids) or one successful probe (HALF_OPEN).
+        """Count successes (CLOSED, with a ratio rule) or one successful probe (HALF_OPEN).
+
+        A report id counts once inside the window; a store keeps the latest `SUCCESS_REPORTS` ids.
         """
         ...
 
     async def acquire(self, rules: Rules, probe_id: str) -> Admission:
-        """Give a permit; in HALF_OPEN a lease under `probe_id`. Repeating an id is harmless."""
+        """Acquire a permit; in HALF_OPEN a lease under `probe_id`. A repeated id is harmless."""
         ...
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
-        """Take a probe's permit back; it counts neither way."""
+        """Release a probe's permit without an outcome."""
         ...
 
     async def approve(self, rules: Rules, generation: int, by: str) -> Change:
-        """Move that generation from OPEN to HALF_OPEN ("already", "stale", "isolated")."""
+        """Set a generation from OPEN to HALF_OPEN (else "already", "stale" or "isolated")."""
         ...
 
     async def close(self, rules: Rules, generation: int, by: str, reason: str) -> Change:
-        """Close that generation by hand, whatever its state ("already", "stale")."""
+        """Close a generation by hand, from any state (else "already" or "stale")."""
         ...
 
     async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
-        """Open a new generation that stays until closed by hand ("already")."""
+        """Isolate the circuit in a new generation that only `close` ends (else "already")."""
         ...
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
-        """Put a later state back into a store that lost it ("ignored" if it has not)."""
+        """Restore a lost state ("ignored" if the store's state is as late or later)."""
         ...
 
     async def history(self, limit: int) -> list[HistoryEntry]:
-        """The latest entries, newest first."""
+        """Return the latest `limit` entries, newest first."""
         ...
 
     def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
-        """States as they are pushed; None once (re)subscribed: ask, for pushes may be missed."""
+        """Yield each pushed state; yield None after subscribing, because pushes may be missed.
+
+        On None the caller takes a snapshot.
+        """
         ...
 
     async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
-        """Remember whom to call once that generation is approved; False if there are too many."""
+        """Register a callback and return True; return False if `CALLBACK_LIMIT` is reached."""
         ...
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
-        """Callbacks of generations that went past OPEN, each claimed for `lease_seconds`."""
+        """Claim the due callbacks of generations after OPEN, each for `lease_seconds`."""
         ...
 
     async def settle_callback(self, rules: Rules, callback: Callback) -> None:
-        """Forget a callback that was called (or is gone for good)."""
+        """Remove a callback that was called, or whose receiver is gone."""
         ...
 
     async def postpone_callback(
@@ -121,5 +125,5 @@ class CircuitStore(Outbox, Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Close what the store itself opened."""
+        """Close the connections that the store opened."""
         ...

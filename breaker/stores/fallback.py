@@ -1,4 +1,4 @@
-"""The store that a breaker asks: the shared one, and what stands in for it during an outage."""
+"""A circuit store that uses the shared store, and a local store during an outage."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from breaker.stores.outage import Outage, degraded
 
 
 class FallbackStore:
-    """A `CircuitStore` in front of the shared one.
+    """A `CircuitStore` that survives outages of the shared store.
 
-    Recording outcomes, admission and snapshots never raise `StoreUnavailableError`; what an
-    operator does (approve, close, isolate) and reading the history do.
+    Recording outcomes, acquiring permits and snapshots never raise `StoreUnavailableError`.
+    Operator commands (approve, close, isolate) and reading the history do.
 
     Args:
         shared: the store of the whole fleet.
-        settings: grace time and polling interval.
+        settings: for the grace time and the polling interval.
         clock: measures the grace time.
-        on_outage: called whenever the store has gone away.
+        on_outage: called at the beginning of each outage.
     """
 
     def __init__(
@@ -50,23 +50,23 @@ class FallbackStore:
         return self._outage.known
 
     def learn(self, circuit: Circuit) -> None:
-        """Take note of a state of the shared store that was pushed."""
+        """Remember a pushed state of the shared store."""
         self._outage.learn(circuit)
 
     async def snapshot(self, rules: Rules) -> Change:
-        """See `CircuitStore.snapshot`; degraded while the shared store is away."""
+        """See `CircuitStore.snapshot`; degraded during an outage of the shared store."""
         try:
             return await self._outage.ask(rules, lambda store: store.snapshot(rules))
         except StoreUnavailableError as error:
-            self._outage.lost(error)
+            self._outage.begin(error)
         if self._outage.grace_left > 0:
-            return self._outage.held()
-        return degraded(await self._outage.alone(rules).snapshot(rules))
+            return self._outage.on_hold()
+        return degraded(await self._outage.local_store(rules).snapshot(rules))
 
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
     ) -> Change:
-        """See `CircuitStore.record_failure`; waits out the grace time at most."""
+        """See `CircuitStore.record_failure`; retries for the grace time."""
         return await self._outage.retry_for_grace(
             rules, lambda store: store.record_failure(rules, failure_id, error, permit)
         )
@@ -74,7 +74,7 @@ class FallbackStore:
     async def record_successes(
         self, rules: Rules, report_id: str, count: int, permit: Permit
     ) -> Change:
-        """See `CircuitStore.record_successes`; a probe's success waits as a failure does."""
+        """See `CircuitStore.record_successes`; a probe's success is retried for the grace time."""
 
         def record(store: CircuitStore) -> Awaitable[Change]:
             return store.record_successes(rules, report_id, count, permit)
@@ -85,8 +85,8 @@ class FallbackStore:
             try:
                 return await self._outage.ask(rules, record)
             except StoreUnavailableError as error:
-                self._outage.lost(error)
-                return self._outage.held()
+                self._outage.begin(error)
+                return self._outage.on_hold()
         return degraded(await record(self._outage.local))
 
     async def acquire(self, rules: Rules, probe_id: str) -> Admission:
@@ -102,24 +102,25 @@ class FallbackStore:
             try:
                 change = await self._outage.ask(rules, ask)
             except StoreUnavailableError as error:
-                self._outage.lost(error)
+                self._outage.begin(error)
             else:
-                assert admission is not None  # noqa: S101 - `ask` has just set it
+                assert admission is not None  # noqa: S101 - set by `ask`
                 return replace(admission, change=change)
             if self._outage.grace_left > 0:
-                return Admission(self._outage.held(), granted=False, wait=self._outage.grace_left)
-        admission = await self._outage.alone(rules).acquire(rules, probe_id)
+                change = self._outage.on_hold()
+                return Admission(change, granted=False, wait=self._outage.grace_left)
+        admission = await self._outage.local_store(rules).acquire(rules, probe_id)
         return replace(admission, change=degraded(admission.change))
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
-        """See `CircuitStore.release`; without the store the lease ends by itself."""
+        """See `CircuitStore.release`; in an outage the lease expires instead."""
         if self._outage.local is not None:
             return degraded(await self._outage.local.release(rules, permit))
         try:
             return await self._outage.ask(rules, lambda store: store.release(rules, permit))
         except StoreUnavailableError as error:
-            self._outage.lost(error)
-            return self._outage.held()
+            self._outage.begin(error)
+            return self._outage.on_hold()
 
     async def approve(self, rules: Rules, generation: int, by: str) -> Change:
         """See `CircuitStore.approve`."""
@@ -144,7 +145,7 @@ class FallbackStore:
         return await self._shared.history(limit)
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
-        """See `CircuitStore.changes`; while away a push only says that the store is back."""
+        """See `CircuitStore.changes`; in an outage a push only triggers a snapshot."""
         async with aclosing(self._shared.changes(rules)) as changes:
             async for circuit in changes:
                 if circuit is None or self._outage.away:
@@ -156,10 +157,10 @@ class FallbackStore:
     async def claim_alerts(
         self, rules: Rules, token: str, lease_seconds: float, limit: int
     ) -> AlertBatch:
-        """See `CircuitStore.claim_alerts`; what this instance decided alone goes first."""
-        alone = self._outage.alert_source
-        if alone is not None:
-            batch = await alone.claim_alerts(rules, token, lease_seconds, limit)
+        """See `CircuitStore.claim_alerts`; alerts of the local store come first."""
+        local = self._outage.alert_source
+        if local is not None:
+            batch = await local.claim_alerts(rules, token, lease_seconds, limit)
             if batch.alerts or batch.wait is not None or self._outage.local is not None:
                 return batch
             self._outage.alert_source = None
@@ -169,9 +170,9 @@ class FallbackStore:
         self, rules: Rules, token: str, entry: str, lease_seconds: float
     ) -> None:
         """See `CircuitStore.settle_alert`."""
-        alone = self._outage.alert_source
-        if alone is not None and any(entry == alert.entry for alert in alone.undelivered()):
-            await alone.settle_alert(rules, token, entry, lease_seconds)
+        local = self._outage.alert_source
+        if local is not None and any(entry == alert.entry for alert in local.undelivered()):
+            await local.settle_alert(rules, token, entry, lease_seconds)
         else:
             await self._shared.settle_alert(rules, token, entry, lease_seconds)
 
@@ -184,8 +185,8 @@ class FallbackStore:
 
     async def outbox(self, rules: Rules) -> OutboxStatus:
         """See `CircuitStore.outbox`."""
-        alone = self._outage.alert_source
-        own = OutboxStatus(0, None) if alone is None else await alone.outbox(rules)
+        local = self._outage.alert_source
+        own = OutboxStatus(0, None) if local is None else await local.outbox(rules)
         if self._outage.local is not None:
             return own
         shared = await self._shared.outbox(rules)

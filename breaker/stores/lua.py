@@ -1,4 +1,4 @@
-"""The scripts as Redis gets them: each file with the parts it includes."""
+"""The sources of the Redis scripts, with their includes inserted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
 
 @cache
 def sources() -> dict[str, str]:
-    """Each operation's script, by name."""
+    """Return the source of each operation's script, by name."""
     texts = {path.stem: path.read_text("utf-8") for path in sorted(_DIRECTORY.glob("*.lua"))}
     return {
         name: _INCLUDE.sub(lambda part: texts[part[1]], text)

@@ -1,4 +1,4 @@
-"""A store in this process: for tests, for one instance alone, and for when Redis is away."""
+"""A circuit store in this process, for tests, for a single instance and for Redis outages."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from breaker.transitions import record_of
 
 
 class MemoryCircuitStore(MemoryCircuit):
-    """Keeps one circuit in this process; several breakers may share it within one event loop.
+    """A store of one circuit in memory; several breakers of one event loop may share it.
 
     Args:
-        name: the circuit.
+        name: name of the circuit.
         now_us: the store's clock, microseconds since the epoch.
-        outbox: where alerts go on waiting from an earlier store; default a new one.
+        outbox: the outbox, with undelivered alerts of an earlier store; default an empty outbox.
     """
 
     def __init__(
@@ -100,19 +100,19 @@ class MemoryCircuitStore(MemoryCircuit):
         self._callbacks.postpone(now, callback, delay_seconds)
 
     async def aclose(self) -> None:
-        """Nothing was opened."""
+        """Do nothing: this store opens nothing."""
 
     def adopt(self, rules: Rules, known: Circuit) -> None:
-        """Start from a state that was announced elsewhere: no history, no alert, no push."""
+        """Take over the shared store's state, without history, alert or push."""
         self._record = record_of(known, rules)
 
     def failure_ids(self, rules: Rules) -> list[str]:
-        """The failures inside the window, oldest first."""
+        """Return the ids of the failures inside the window, oldest first."""
         self._window.trim(self._now_us() - rules.window_us)
         return [failure_id for _, failure_id in self._window.failures()]
 
     def undelivered(self) -> list[Alert]:
-        """The outbox, oldest first."""
+        """Return the undelivered alerts, oldest first."""
         return self._outbox.alerts()
 
     def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:

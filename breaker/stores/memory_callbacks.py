@@ -1,4 +1,4 @@
-"""Who is called back on approval, as the memory store keeps it."""
+"""The approval callbacks of the memory store."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from breaker.stores.base import CALLBACK_LIMIT, Callback
 
 
 class MemoryCallbacks:
-    """Callbacks by generation and address; times are microseconds of the store's clock."""
+    """The callbacks by generation and address; times are microseconds of the store's clock."""
 
     def __init__(self) -> None:
         self._due: dict[tuple[int, str], tuple[int, int]] = {}
@@ -20,7 +20,7 @@ class MemoryCallbacks:
         return True
 
     def claim(self, now_us: int, passed: int, lease_seconds: float) -> list[Callback]:
-        """What is due of the generations up to `passed`; due again once the lease ends."""
+        """Claim the due callbacks of generations up to `passed` until the lease ends."""
         claimed = [
             Callback(generation, url, attempts)
             for (generation, url), (due_us, attempts) in sorted(self._due.items())

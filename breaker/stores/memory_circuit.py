@@ -1,4 +1,4 @@
-"""One circuit in this process: its state, what is counted, and how both move."""
+"""The state and the counters of one circuit in memory."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from breaker.window import RollingWindow
 
 
 class MemoryCircuit(ABC):
-    """The operations of a `CircuitStore` that move a circuit; whoever keeps one tells of it.
+    """The operations of a `CircuitStore` that change the state; a subclass records the changes.
 
-    Each runs without an await, so it is as atomic as a script on Redis.
+    Each operation runs without an await, so it is as atomic as a Redis script.
 
     Args:
-        name: the circuit.
+        name: name of the circuit.
         now_us: the store's clock, microseconds since the epoch.
     """
 
@@ -120,7 +120,8 @@ class MemoryCircuit(ABC):
             reports.popitem(last=False)
         bucket = now // rules.bucket_us
         self._buckets[bucket] = self._buckets.get(bucket, 0) + count
-        if len(self._buckets) > SUCCESS_BUCKETS:  # before that a clock that goes back finds them
+        # Old buckets are kept up to the limit, so that they still count if the clock is set back.
+        if len(self._buckets) > SUCCESS_BUCKETS:
             oldest = after // rules.bucket_us
             self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
 
@@ -189,12 +190,12 @@ class MemoryCircuit(ABC):
         if known.position <= self._record.position:
             return self._change(rules, now, moved, "ignored")
         if known.state is CircuitState.CLOSED and self._record.state is not CircuitState.CLOSED:
-            self._empty()  # the closing that was lost did so
+            self._empty()  # the lost transition to CLOSED had emptied the window
         self._move(rules, now, record_of(known, rules), STATE_EVENTS[known.state], restored=True)
         return self._change(rules, now, moved + 1)
 
     def _begin(self, rules: Rules) -> tuple[int, int]:
-        """The time, and how many transitions the timer has just made."""
+        """Make the timer's transition if that is due; return the time and the transitions made."""
         now = self._now_us()
         if not break_is_over(self._record, now):
             return now, 0
@@ -203,7 +204,7 @@ class MemoryCircuit(ABC):
         return now, 1
 
     def _empty(self) -> None:
-        """Forget the window, so that old failures cannot open the circuit again."""
+        """Empty the window, so that old failures cannot open the circuit again."""
         self._window.clear()
         self._buckets.clear()
 
@@ -220,7 +221,7 @@ class MemoryCircuit(ABC):
         *,
         restored: bool = False,
     ) -> None:
-        """Take the new state, and tell of it."""
+        """Set the new state and announce it."""
         self._record = record
         self._probes.clear()
         self._probed.clear()
@@ -228,11 +229,11 @@ class MemoryCircuit(ABC):
 
     @abstractmethod
     def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:
-        """Tell of the state just taken: history, alert, push."""
+        """Add a new state to the history and the outbox, and push it."""
 
     @abstractmethod
     def _note(self, rules: Rules, now: int, event: CircuitEvent, *, by: str, reason: str) -> None:
-        """Write into the history."""
+        """Add an entry to the history."""
 
     def _successes(self, rules: Rules, now: int) -> int:
         oldest = (now - rules.window_us) // rules.bucket_us

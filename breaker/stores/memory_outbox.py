@@ -1,4 +1,4 @@
-"""The outbox, as the memory store keeps it: alerts not yet published, and who is publishing."""
+"""The outbox of the memory store: undelivered alerts, and the lease of the deliverer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from breaker.alerts.base import Alert, AlertBatch, OutboxStatus
 
 
 class MemoryOutbox:
-    """Alerts, oldest first; times are microseconds of the store's clock."""
+    """The undelivered alerts, oldest first; times are microseconds of the store's clock."""
 
     def __init__(self) -> None:
         self._alerts: list[Alert] = []
@@ -17,13 +17,13 @@ class MemoryOutbox:
         self._held_until_us = 0
 
     def add(self, alert: Alert, limit: int) -> None:
-        """Append an alert under a name of its own; beyond the limit the oldest go."""
+        """Append an alert under a new entry id; remove the oldest alerts beyond the limit."""
         self._added += 1
         self._alerts.append(replace(alert, entry=str(self._added)))
         del self._alerts[:-limit]
 
     def alerts(self) -> list[Alert]:
-        """All of them."""
+        """Return all undelivered alerts, oldest first."""
         return list(self._alerts)
 
     def claim(self, now_us: int, token: str, lease_seconds: float, limit: int) -> AlertBatch:

@@ -1,9 +1,9 @@
-"""The shared store is away, or comes back with less than it had: what is known, and what is done.
+"""An instance's behaviour during an outage of the shared store and after data loss.
 
-Away: first everything holds (`store_grace_seconds`), in the hope that it is short; then this
-instance decides alone, with a window of its own, and says so. Back: a later state that this
-instance knows is put back, an opening it made alone becomes everybody's, and failures it counted
-alone are recorded.
+In an outage the instance first holds for the grace time (`store_grace_seconds`). Then the instance
+decides alone, with its own window, and marks its state as degraded. Once the store answers again,
+the instance restores a later state that the store has lost, adds its own opening, and records the
+failures that it counted alone.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from breaker.stores.memory_outbox import MemoryOutbox
 
 logger = logging.getLogger(__name__)
 
-AWAY = "recorded while the store was away"
+OUTAGE_ERROR = "failure counted during a store outage"
 
 type Operation = Callable[[CircuitStore], Awaitable[Change]]
 
 
 class Outage:
-    """Asks the shared store, and decides what counts while it does not answer.
+    """The outage state of the shared store, and the local store that replaces it.
 
     Args:
         shared: the store of the whole fleet.
-        settings: grace time and polling interval.
+        settings: for the grace time and the polling interval.
         clock: measures the grace time.
-        on_outage: called whenever the store has gone away.
+        on_outage: called at the beginning of each outage.
 
     Attributes:
-        known: the latest state seen in the shared store.
-        local: this instance's own store, while it decides alone.
-        alert_source: the own store whose alerts are not yet published; outlives the outage.
+        known: the latest known state of the shared store.
+        local: this instance's own store, while the instance decides alone; else None.
+        alert_source: the local store whose alerts are not published yet, also after the outage.
     """
 
     def __init__(
@@ -69,41 +69,41 @@ class Outage:
 
     @property
     def away(self) -> bool:
-        """Whether the shared store did not answer when it was last asked."""
+        """Return whether the shared store did not answer the last request."""
         return self._away_since is not None
 
     @property
     def grace_left(self) -> float:
-        """Seconds for which everything holds; below zero once it is over."""
+        """Remaining seconds of the grace time; negative once the grace time is over."""
         if self._away_since is None:
             return self._grace
         return self._away_since + self._grace - self._clock.monotonic()
 
     def learn(self, circuit: Circuit) -> None:
-        """Take note of a state of the shared store."""
+        """Remember a state of the shared store, unless a later state is known."""
         if circuit.position >= self.known.position:
             self.known = circuit
             self._known_at = self._clock.monotonic()
 
-    def lost(self, error: StoreUnavailableError) -> None:
-        """The shared store did not answer."""
+    def begin(self, error: StoreUnavailableError) -> None:
+        """Begin an outage, unless one has begun."""
         if self._away_since is None:
             self._away_since = self._clock.monotonic()
             self._on_outage()
-            logger.error("holding for up to %g s: %s", self._grace, error)
+            logger.error("%s; nothing starts for up to %g s", error, self._grace)
 
-    def held(self) -> Change:
-        """What is known, on hold."""
+    def on_hold(self) -> Change:
+        """Return the known state, marked as on hold."""
         left = max(0.0, self.grace_left)
         circuit = replace(self.known, degraded=True, holding=True, retry_after=left)
         return Change(circuit, outcome="ignored")
 
-    def alone(self, rules: Rules) -> MemoryCircuitStore:
-        """This instance's own store, running on from what was last known."""
+    def local_store(self, rules: Rules) -> MemoryCircuitStore:
+        """Return the local store; create it from the known state if there is none."""
         if self.local is None:
             known, since = self.known, self._known_at
             base_us = round((known.as_of or 0) * 1_000_000)
-            if not base_us:  # never seen: the best clock there is
+            if not base_us:  # the shared store's time was never read, so use the machine's
                 base_us, since = system_now_us(), self._clock.monotonic()
 
             def now_us() -> int:
@@ -113,69 +113,78 @@ class Outage:
             self.alert_source = self.local
             self.local.adopt(rules, known)
             logger.error(
-                "the store of circuit %s is still away: this instance decides alone, "
-                "from %s in generation %d",
+                "the store of circuit %s does not answer after %g s; this instance decides alone, "
+                "starting %s in generation %d",
                 known.name,
+                self._grace,
                 known.state,
                 known.generation,
             )
         return self.local
 
     async def retry_for_grace(self, rules: Rules, operation: Operation) -> Change:
-        """Ask the shared store again and again during the grace time, then decide alone."""
+        """Run an operation on the shared store, with retries for the grace time; then locally."""
         while self.local is None:
             try:
                 return await self.ask(rules, operation)
             except StoreUnavailableError as error:
-                self.lost(error)
+                self.begin(error)
             left = self.grace_left
             if left <= 0:
                 break
             await self._clock.sleep(min(left, self._retry))
-        return degraded(await operation(self.alone(rules)))
+        return degraded(await operation(self.local_store(rules)))
 
     async def ask(self, rules: Rules, operation: Operation) -> Change:
-        """Ask the shared store; first give back what it lost, then what was decided alone."""
+        """Run an operation on the shared store, and bring a store that is behind up to date.
+
+        After an outage or data loss, the operation runs again on the updated store.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
         before = self.known
         change = await operation(self._shared)
         if self._away_since is not None:
-            change = await self._again(operation, change, await self._return(rules, change.circuit))
+            moved = await self._reconcile(rules, change.circuit)
+            change = await self._repeat(operation, change, moved)
         elif change.circuit.position < before.position:
-            # `before` was read before asking: an older answer means lost data, not a late reply.
+            # `before` was read before the request, so an older answer is data loss, not a race.
             logger.warning(
-                "the store has lost generation %d of circuit %s (%s): putting it back",
-                before.generation,
+                "the store of circuit %s has lost generation %d (%s); restoring this state",
                 before.name,
+                before.generation,
                 before.state,
             )
             restored = (await self._shared.restore(rules, before)).transitions
-            change = await self._again(operation, change, restored)
+            change = await self._repeat(operation, change, restored)
         self.learn(change.circuit)
         return change
 
-    async def _again(self, operation: Operation, first: Change, moved: int) -> Change:
-        """Ask once more, now that the store has what it lost; the answer to both."""
+    async def _repeat(self, operation: Operation, first: Change, moved: int) -> Change:
+        """Run an operation again on the updated store and return the result of both runs."""
         change = await operation(self._shared)
-        done = first.outcome == "done" and change.outcome == "ignored"  # by the first one
+        done = first.outcome == "done" and change.outcome == "ignored"  # done by the first run
         return replace(
             change,
             transitions=first.transitions + moved + change.transitions,
             outcome="done" if done else change.outcome,
         )
 
-    async def _return(self, rules: Rules, shared: Circuit) -> int:
-        """Reconcile once the shared store answers again; how many transitions that made.
+    async def _reconcile(self, rules: Rules, shared: Circuit) -> int:
+        """Bring the shared store up to date after an outage; return the transitions made.
 
-        Until it is done others go on deciding alone, so it looks again after each step.
+        Until this is complete, other tasks of the instance use the local store. So the loop reads
+        the local store again after each step.
 
         Raises:
-            StoreUnavailableError: it went away meanwhile; the next answer tries again.
+            StoreUnavailableError: the store failed again; the next answer starts a new attempt.
         """
         moved, sent = 0, set[str]()
         async with self._returning:
             while self._away_since is not None:
                 local = self.local
-                # A store in memory never suspends: nothing happens between here and the end.
+                # Awaiting the memory store never suspends; awaiting `self._shared` does.
                 latest = self.known if local is None else (await local.snapshot(rules)).circuit
                 if latest.position > shared.position:
                     change = await self._shared.restore(rules, latest)
@@ -186,19 +195,23 @@ class Outage:
                     unsent = [name for name in local.failure_ids(rules) if name not in sent]
                 for failure_id in unsent:
                     permit = Permit(latest.generation)
-                    change = await self._shared.record_failure(rules, failure_id, AWAY, permit)
+                    change = await self._shared.record_failure(
+                        rules, failure_id, OUTAGE_ERROR, permit
+                    )
                     moved, shared = moved + change.transitions, change.circuit
                     sent.add(failure_id)
                 if not unsent:
-                    self._back()
+                    self._end()
         return moved
 
-    def _back(self) -> None:
+    def _end(self) -> None:
         seconds = self._clock.monotonic() - (self._away_since or 0)
-        logger.warning("the store of circuit %s is back after %.1f s", self.known.name, seconds)
+        logger.warning(
+            "the store of circuit %s answers again after %.1f s", self.known.name, seconds
+        )
         self.local, self._away_since = None, None
 
 
 def degraded(change: Change) -> Change:
-    """Mark what this instance decided alone."""
+    """Return a result of the local store, marked as degraded."""
     return replace(change, circuit=replace(change.circuit, degraded=True))

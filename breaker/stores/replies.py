@@ -1,4 +1,4 @@
-"""Reading what the scripts return; see `scripts/common.lua` for the shapes."""
+"""Parsers of the scripts' replies; `scripts/common.lua` describes the format."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _OUTCOMES = {b"done": "done", b"ignored": "ignored"}
 
 
 def text(value: bytes | str | int) -> str:
-    """Text of a reply, whether or not the client decodes replies itself."""
+    """Return a reply as text; a client may return bytes or decoded text."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
 
 
 def change(name: str, rules: Rules, reply: bytes | str) -> Change:
-    """What a script's `reply` says."""
+    """Return the change in a script's reply."""
     raw = reply if isinstance(reply, bytes) else reply.encode()
     outcome, transitions, state, generation, opened, changed, resume, *counts = raw.split(b" ", 12)
     failures, successes, probed, now, reason_bytes, texts = counts
@@ -56,7 +56,7 @@ def _seconds(at_us: bytes) -> float | None:
 
 
 def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
-    """The alert in an entry of the outbox."""
+    """Return the alert of an entry of the outbox."""
     values = _mapping(entry[1])
     return alert_of(
         name,
@@ -76,7 +76,7 @@ def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
 
 
 def history(entry: tuple[bytes | str, Any]) -> HistoryEntry:
-    """One entry of the history."""
+    """Return an entry of the history stream."""
     values = _mapping(entry[1])
     return HistoryEntry(
         event=values["event"],
@@ -89,7 +89,7 @@ def history(entry: tuple[bytes | str, Any]) -> HistoryEntry:
 
 
 def _mapping(values: Any) -> dict[str, str]:
-    """Fields of a stream entry: a flat list from a script, a mapping from the client."""
+    """Return the fields of a stream entry, from a script's flat list or the client's mapping."""
     if isinstance(values, Mapping):
         return {text(key): text(value) for key, value in values.items()}
     return {text(key): text(value) for key, value in zip(values[::2], values[1::2], strict=True)}

@@ -1,4 +1,4 @@
-"""Connecting to Redis as the settings say."""
+"""Redis clients built from the settings."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ARGUMENT = re.compile(r"'\w+'")
 
 
 def connect(url: str, settings: BreakerSettings | None = None) -> Client:
-    """A client for `redis://` or `rediss://`, with what the settings say; connects on first use.
+    """Return a client for `redis://` or `rediss://`; it connects on first use.
 
     Raises:
-        SettingsError: an address that is none, an option that it does not have, or Entra without
-            its package.
+        SettingsError: the address is invalid, has an unknown option, or Entra is set without the
+            package redis-entraid.
     """
     settings = settings or BreakerSettings()
     options: dict[str, Any] = {
@@ -37,18 +37,19 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
     }
     if settings.redis_auth is RedisAuth.ENTRA:
         options["credential_provider"] = _entra(settings.redis_client_id)
-    with _explained():
+    with _address_errors():
         if settings.redis_cluster:
             return RedisCluster.from_url(url, **options)
         return Redis.from_pool(_pool(url, **options))
 
 
 async def log_in(client: Client) -> None:
-    """Have a token for the client's connections, if they need one, before Redis's time runs: that
-    Entra is slow does not mean that Redis is away.
+    """Fetch the token before the Redis timeout starts, if the client logs in with a token.
+
+    Otherwise a slow Entra would be reported as a Redis outage.
 
     Raises:
-        StoreUnavailableError: there is none.
+        StoreUnavailableError: Entra gave no token within `TOKEN_SECONDS`.
     """
     holder = client if isinstance(client, RedisCluster) else client.connection_pool
     login = holder.connection_kwargs.get("credential_provider")
@@ -63,24 +64,24 @@ async def log_in(client: Client) -> None:
 
 
 def check_url(url: str) -> None:
-    """Refuse an address that `connect` could not use; connects to nothing.
+    """Check an address for `connect` without connecting.
 
     Raises:
-        SettingsError: with what it takes, and without what it is, which may hold a password.
+        SettingsError: the address is invalid; the message omits it, because it may have a password.
     """
-    with _explained():
+    with _address_errors():
         _pool(url)
 
 
 def _pool(url: str, **options: Any) -> ConnectionPool:
     pool = ConnectionPool.from_url(url, **options)
-    # Connects nothing, but refuses the options that the first use would refuse.
+    # This opens no connection, but checks the options that the first connection would check.
     pool.make_connection()  # type: ignore[no-untyped-call]
     return pool
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _address_errors() -> Iterator[None]:
     try:
         yield
     except TypeError as error:
@@ -107,7 +108,8 @@ def _entra(client_id: str | None) -> TokenLogin:
         )
     except ImportError:
         raise SettingsError(
-            "BREAKER_REDIS_AUTH is 'entra': it takes the package redis-entraid, not installed here"
+            "BREAKER_REDIS_AUTH is 'entra', but the package redis-entraid is not installed: "
+            "install it, or set BREAKER_REDIS_AUTH to 'url'"
         ) from None
     credential = (
         ManagedIdentityCredential(client_id=client_id) if client_id else DefaultAzureCredential()

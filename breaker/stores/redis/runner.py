@@ -1,10 +1,10 @@
-"""Running the scripts, each in one round trip, and naming what goes wrong.
+"""A runner of the Redis scripts, one round trip each, that maps the driver's errors.
 
-A recorded failure may cost 1.5 times a PING, of which redis-py itself is the larger part: a
-connection out of the pool and back, and the packing of arguments that never change. So a script
-takes the short way: a command packed beforehand, over a connection that is kept. Where that breaks
-(a connection that was cut, a server that has forgotten its scripts) or cannot be (a cluster), the
-client's own way is taken, with its retries. Every script may be repeated.
+The goal for a recorded failure is 1.5 times the time of a PING. Most of the time above a PING is
+spent in redis-py, which takes a connection from its pool for each command and packs arguments that
+never change. So the runner sends prepacked commands over connections that it keeps. If a kept
+connection is broken, the server has lost its scripts, or the client is a cluster client, the runner
+calls the client instead, which retries. Repeating a script is always harmless.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 type Argument = str | int | bytes
 
 CONNECTIONS = 16
-"""How many operations of a store may be under way; the others wait their turn."""
-_KEPT: WeakKeyDictionary[Client, list[AbstractConnection]] = WeakKeyDictionary()
-"""Connections that stay out of a client's pool between calls; all its circuits share them."""
+"""Greatest number of concurrent operations of a store; further operations queue."""
+_KEPT_CONNECTIONS: WeakKeyDictionary[Client, list[AbstractConnection]] = WeakKeyDictionary()
+"""Connections that stay out of a client's pool between calls, shared by all its circuits."""
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
-"""What the driver raises when something went wrong between it and the server."""
+"""The driver's errors for a failed request."""
 
 
 class ScriptRunner:
-    """Runs the scripts on the keys of one circuit.
+    """A runner of the scripts of one circuit.
 
     Args:
-        client: whose connections are used.
-        circuit: its name, for messages.
-        timeout_seconds: an operation that takes longer counts as unavailable.
+        client: the client whose connections are used.
+        circuit: the circuit's name, for messages.
+        timeout_seconds: timeout of each operation.
     """
 
     def __init__(self, client: Client, circuit: str, timeout_seconds: float) -> None:
         self._client = client
         self._circuit = circuit
         self._timeout = timeout_seconds
-        self._turns = asyncio.Semaphore(CONNECTIONS)
+        self._slots = asyncio.Semaphore(CONNECTIONS)
         self._scripts: dict[str, AsyncScript] = {
             name: client.register_script(source) for name, source in lua.sources().items()
         }
         self._pool = _plain_pool(client)
-        self._keeps = _may_keep(self._pool)
-        self._kept = _KEPT.setdefault(client, [])
+        self._can_keep = _can_keep_connections(self._pool)
+        self._kept = _KEPT_CONNECTIONS.setdefault(client, [])
         self._packed_heads: dict[tuple[str, int], bytes] = {}
         self._rules: Rules | None = None
         self._rule_arguments: tuple[bytes, bytes] = (b"", b"")
@@ -71,42 +71,42 @@ class ScriptRunner:
         rules: Rules,
         *arguments: Argument,
     ) -> Any:
-        """What the script returns.
+        """Run a script and return its reply.
 
         Args:
-            script: its name.
-            keys: the same at each call of the script.
-            now_us: None means the server's time.
-            rules: packed anew only when they are another object.
-            arguments: what follows them.
+            script: name of the script.
+            keys: the keys, the same at each call of the script.
+            now_us: time for the script, microseconds since the epoch; None for the server's time.
+            rules: the circuit's rules; the packed rules are reused while the object is the same.
+            arguments: the script's own arguments, from ARGV[4] on.
 
         Raises:
-            StoreUnavailableError: no answer, or an error instead of one.
+            StoreUnavailableError: the server did not answer in time, or answered with an error.
         """
         if rules is not self._rules:
             self._rule_arguments = _rule_arguments(rules)
             self._packed_rules = b"".join(map(_packed, self._rule_arguments))
             self._rules = rules
         now: Argument = b"" if now_us is None else now_us
-        async with self._turns:
+        async with self._slots:
             if self._pool is not None:
                 head = self._head(script, keys, len(arguments))
                 parts = (head, _packed(now), self._packed_rules, *map(_packed, arguments))
                 connection = self._kept.pop() if self._kept else await self._connect(self._pool)
                 try:
-                    return await self._short_way(self._pool, connection, b"".join(parts))
+                    return await self._send_packed(self._pool, connection, b"".join(parts))
                 except (BrokenConnectionError, NoScriptError):
                     pass
                 except FAILURES as error:
                     raise self._unavailable(error, self._timeout) from error
             given = (now, *self._rule_arguments, *arguments)
-            return await self.ask(self._long_way(self._scripts[script], keys, given))
+            return await self.ask(self._call_client(self._scripts[script], keys, given))
 
     async def ask(self, awaitable: Awaitable[Any], timeout: float | None = None) -> Any:
-        """Await within the timeout (default: the store's).
+        """Await a request within `timeout` seconds (default: the store's timeout).
 
         Raises:
-            StoreUnavailableError: whatever went wrong.
+            StoreUnavailableError: the request timed out or the driver raised one of `FAILURES`.
         """
         limit = self._timeout if timeout is None else timeout
         try:
@@ -116,7 +116,7 @@ class ScriptRunner:
             raise self._unavailable(error, limit) from error
 
     async def aclose(self) -> None:
-        """Give the client's connections back to it."""
+        """Return the kept connections to the client's pool."""
         while self._kept and self._pool is not None:
             connection = self._kept.pop()
             with contextlib.suppress(*FAILURES):
@@ -125,27 +125,27 @@ class ScriptRunner:
     async def _connect(self, pool: ConnectionPool) -> AbstractConnection:
         login = pool.connection_kwargs.get("credential_provider")
         if isinstance(login, TokenLogin) and not login.ready:
-            # A time of its own: that Entra is slow does not mean that Redis is away.
+            # A separate timeout, so that a slow Entra is not reported as a Redis outage.
             await self.ask(login.refresh(), TOKEN_SECONDS)
         connection: AbstractConnection = await self.ask(
             pool.get_connection()  # type: ignore[no-untyped-call]
         )
         return connection
 
-    async def _short_way(
+    async def _send_packed(
         self, pool: ConnectionPool, connection: AbstractConnection, command: bytes
     ) -> Any:
         keep = False
         try:
             await connection.send_packed_command(command)
-            # Cheaper than a timeout around it all: a command this small is sent at once.
+            # A timeout for the reply only is cheaper; so small a command is sent at once.
             reply = await connection.read_response(timeout=self._timeout)
-            if reply is None:  # no script returns nil, so it was the timeout
+            if reply is None:  # no script returns nil, so None means a timeout
                 await connection.disconnect(nowait=True)
                 raise TimeoutError
-            # Announced by a server that is about to move.
-            moves: bool = connection.should_reconnect()  # type: ignore[no-untyped-call]
-            keep = self._keeps and not moves and len(self._kept) < CONNECTIONS
+            # True if the server has announced maintenance.
+            reconnect: bool = connection.should_reconnect()  # type: ignore[no-untyped-call]
+            keep = self._can_keep and not reconnect and len(self._kept) < CONNECTIONS
             return reply
         finally:
             if keep:
@@ -153,7 +153,7 @@ class ScriptRunner:
             else:
                 await pool.release(connection)
 
-    async def _long_way(
+    async def _call_client(
         self, script: AsyncScript, keys: tuple[bytes, ...], given: tuple[Argument, ...]
     ) -> Any:
         try:
@@ -161,11 +161,11 @@ class ScriptRunner:
                 "EVALSHA", script.sha, len(keys), *keys, *given
             )
         except NoScriptError:
-            # Restarted or failed over: the script object loads itself again.
+            # After a restart or failover the server has no scripts; this call loads the script.
             return await script(keys, given)
 
     def _head(self, script: str, keys: tuple[bytes, ...], arguments: int) -> bytes:
-        """The command up to its keys, packed."""
+        """Return the packed command up to its keys."""
         head = self._packed_heads.get((script, arguments))
         if head is None:
             words: tuple[Argument, ...] = ("EVALSHA", self._scripts[script].sha, len(keys), *keys)
@@ -176,28 +176,28 @@ class ScriptRunner:
 
     def _unavailable(self, error: BaseException, timeout: float) -> StoreUnavailableError:
         detail = str(error) or f"no answer within {timeout:g} s"
-        # Anything else is Redis's own answer, and so the address is right.
-        unheard = isinstance(error, BrokenConnectionError | NoAnswerError | OSError)
-        hint = "; is REDIS_URL right, and is Redis up?" if unheard else ""
+        # Any other error is an answer of Redis, so the address is right.
+        no_reply = isinstance(error, BrokenConnectionError | NoAnswerError | OSError)
+        hint = "; check REDIS_URL, and whether Redis is running" if no_reply else ""
         return StoreUnavailableError(
-            f"Redis could not be asked about circuit {self._circuit!r}: "
+            f"a Redis request for circuit {self._circuit!r} failed: "
             f"{type(error).__name__}: {detail}{hint}"
         )
 
 
 def _plain_pool(client: Client) -> ConnectionPool | None:
-    """The client's pool, if all that a command needs is a connection out of it."""
+    """Return the client's pool if a command only needs a connection from it, else None."""
     if not isinstance(client, Redis) or client.single_connection_client:
         return None
     pool = client.connection_pool
-    return pool if type(pool) is ConnectionPool else None  # not one that waits, or asks a sentinel
+    return pool if type(pool) is ConnectionPool else None  # blocking and sentinel pools do more
 
 
-def _may_keep(pool: ConnectionPool | None) -> bool:
-    """Whether connections may stay out of the pool between calls.
+def _can_keep_connections(pool: ConnectionPool | None) -> bool:
+    """Return whether connections may stay out of the pool between calls.
 
-    Not out of a small pool, which others need as well, nor with tokens: a connection that Redis has
-    closed because its token ran out is found on the way out of the pool, and opened anew.
+    A small pool needs its connections for other callers. With tokens, Redis closes a connection
+    whose token has expired; only the pool detects the closed connection and opens another.
     """
     return (
         pool is not None
@@ -207,13 +207,13 @@ def _may_keep(pool: ConnectionPool | None) -> bool:
 
 
 def _packed(value: Argument) -> bytes:
-    """As the protocol has it: the length in bytes, then the value."""
+    """Return a bulk string of the Redis protocol: the length in bytes, then the value."""
     data = value if isinstance(value, bytes) else str(value).encode()
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
 def _rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
-    """ARGV[2] and ARGV[3] of every script."""
+    """Return ARGV[2] and ARGV[3] of all scripts."""
     numbers = (
         rules.failure_threshold,
         rules.window_us,

@@ -1,4 +1,4 @@
-"""The shared store: one Redis (6.2 or newer, Valkey), one script and one round trip each."""
+"""The circuit store in Redis (6.2 or newer) or Valkey, with one script per operation."""
 
 from __future__ import annotations
 
@@ -33,14 +33,16 @@ _KEYS = (
 
 
 class RedisCircuitStore:
-    """Keeps one circuit under `breaker:{<name>}:*`, one hash tag, whoever asks.
+    """A shared store of one circuit, under the keys `breaker:{<name>}:*` with one hash tag.
+
+    Each operation is one script and one round trip.
 
     Args:
-        client: an address (the store opens and closes its own client) or a client of the
-            caller's, which stays the caller's.
-        name: the circuit.
-        timeout_seconds: an operation that takes longer counts as unavailable.
-        now_us: for tests: a clock instead of the server's.
+        client: an address, for which the store opens and closes a client; or the caller's client,
+            which the caller closes.
+        name: name of the circuit.
+        timeout_seconds: a slower answer raises `StoreUnavailableError`.
+        now_us: clock for tests; None uses the server's time.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class RedisCircuitStore:
 
     @classmethod
     def from_settings(cls, url: str, settings: BreakerSettings) -> Self:
-        """A store with its own client, named and timed by the settings."""
+        """Return a store with its own client, with the settings' name and timeout."""
         store = cls(
             connect(url, settings), settings.name, timeout_seconds=settings.store_timeout_seconds
         )
@@ -158,7 +160,10 @@ class RedisCircuitStore:
                 )
                 if message is None:
                     if pinged:
-                        raise StoreUnavailableError("the subscription to Redis went silent")
+                        raise StoreUnavailableError(
+                            f"the Redis subscription of circuit {self._name!r} "
+                            "did not answer a ping"
+                        )
                     await self._runner.ask(subscription.ping())
                     pinged = True
                     continue
@@ -224,9 +229,9 @@ class RedisCircuitStore:
         await self._run("postpone_callback", rules, self._approval_keys, *arguments)
 
     async def aclose(self) -> None:
-        """Let the client's connections go; close it, if the store opened it.
+        """Return the client's connections, and close the client if the store opened it.
 
-        A server that does not answer is no error here: the connections are gone either way.
+        Errors of the server are ignored, because its connections are closed in any case.
         """
         await self._runner.aclose()
         if self._owned:

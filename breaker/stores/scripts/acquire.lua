@@ -1,7 +1,7 @@
--- Give a permit: always when closed, one of the free leases when half-open, never otherwise.
+-- Acquire a permit: granted in CLOSED, a lease if one is free in HALF_OPEN, refused otherwise.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- ARGV[4] probe id under which a lease is taken (repeating it is harmless)
--- Returns {reply, microseconds until a lease ends or ''}; outcome: granted | refused
+-- ARGV[4] probe id of the lease; a repeated id is harmless
+-- Returns {reply, microseconds until the next lease expires or ''}; outcome: granted | refused
 
 -- include common
 -- include moves
@@ -19,9 +19,9 @@ end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_us)
 local taken = redis.call('ZCARD', KEYS[5]) + redis.call('SCARD', KEYS[6])
 if taken < rule(7) or redis.call('ZSCORE', KEYS[5], ARGV[4]) then
-  redis.call('ZADD', KEYS[5], whole(now + rule(8)), ARGV[4])
+  redis.call('ZADD', KEYS[5], integer_text(now + rule(8)), ARGV[4])
   redis.call('PEXPIRE', KEYS[5], PROBES_MS)
   return answer('granted', '')
 end
 local first = redis.call('ZRANGE', KEYS[5], 0, 0, 'WITHSCORES')
-return answer('refused', first[2] and whole(first[2] - now) or '')
+return answer('refused', first[2] and integer_text(first[2] - now) or '')

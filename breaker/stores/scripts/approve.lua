@@ -1,7 +1,7 @@
--- Move the named generation from OPEN to HALF_OPEN.
+-- Set a generation from OPEN to HALF_OPEN.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- ARGV[4] generation   ARGV[5] by whom, text
--- Outcome: done | already (it went past OPEN before) | isolated | stale
+-- ARGV[4] generation   ARGV[5] name of the operator, text
+-- Outcome: done | already (the generation is half-open or closed) | isolated | stale
 
 -- include common
 -- include moves

@@ -1,4 +1,4 @@
--- Callbacks of generations that went past OPEN and are due, each claimed for a while.
+-- Claim the due callbacks of generations after OPEN, each for a lease.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- KEYS[10] approvals  hash: "<generation> <url>" -> "<due, microseconds> <failed attempts>"
 -- ARGV[4] lease, microseconds
@@ -18,7 +18,7 @@ for i = 1, #registered, 2 do
   local at, attempts = string.match(registered[i + 1], '^(%d+) (%d+)$')
   if tonumber(generation) <= passed and tonumber(at) <= now then
     redis.call('HSET', KEYS[10], registered[i],
-      whole(now + tonumber(ARGV[4])) .. ' ' .. attempts)
+      integer_text(now + tonumber(ARGV[4])) .. ' ' .. attempts)
     due[#due + 1] = { generation, url, attempts }
   end
 end

@@ -1,6 +1,6 @@
--- Close the named generation by hand, whatever its state.
+-- Close a generation by hand, from any state.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- ARGV[4] generation   ARGV[5] by whom, text   ARGV[6] reason, text
+-- ARGV[4] generation   ARGV[5] name of the operator, text   ARGV[6] reason, text
 -- Outcome: done | already | stale
 
 -- include common

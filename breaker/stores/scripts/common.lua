@@ -1,5 +1,5 @@
--- What every script begins with: the time, the circuit as it is stored, and its reply. Each
--- function that is made here costs every recorded failure about a microsecond; hence moves.lua.
+-- The beginning of all scripts: the time, the stored circuit, and the reply. Each function that is
+-- created here costs a recorded failure about a microsecond, so other functions are in moves.lua.
 -- KEYS[1] circuit    hash: state, generation, opened_at_us, changed_at_us, resume_at_us, break_us,
 --                    reason, by
 -- KEYS[2] window     sorted set: failure id -> microseconds of its recording
@@ -16,9 +16,9 @@
 --         0: manual), longest break (microseconds), half-open permits (probes), lease of a permit
 --         (microseconds), history limit (entries), outbox limit (entries)
 -- ARGV[3] instance, text
--- Returns (by `say`) one text, since a client reads one value much faster than a list:
+-- `format_reply` returns one text, because a client reads one value much faster than a list:
 -- "outcome transitions state generation opened_at_us changed_at_us resume_at_us failures
--- successes probe_successes now_us bytes_of_reason reason" and, right behind it, by.
+-- successes probe_successes now_us bytes_of_reason reason" and, without a blank, by.
 
 local now_us = ARGV[1]
 if now_us == '' then
@@ -40,7 +40,7 @@ local circuit = {
   reason = stored[7] or '', by = stored[8] or '',
 }
 
-local function say(outcome, failures, successes, probed)
+local function format_reply(outcome, failures, successes, probed)
   return string.format('%s %d %s %d %s %s %s %d %d %d %s %d ', outcome, transitions,
     circuit.state, circuit.generation, circuit.opened_at_us, circuit.changed_at_us,
     circuit.resume_at_us, failures, successes, probed, now_us, #circuit.reason)

@@ -1,6 +1,6 @@
--- Open a new generation that only closing by hand ends.
+-- Isolate the circuit in a new generation that only closing by hand ends.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- ARGV[4] by whom, text   ARGV[5] reason, text
+-- ARGV[4] name of the operator, text   ARGV[5] reason, text
 -- Outcome: done | already
 
 -- include common

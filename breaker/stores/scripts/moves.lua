@@ -1,4 +1,4 @@
--- Every change of state, and the one that the timer makes.
+-- The transitions of the circuit, and the timer's transition, which each script makes first.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 
 local BUCKETS = 10
@@ -6,11 +6,11 @@ local SLACK_MS = 60000
 local PROBES_MS = 604800000
 
 -- tostring() would round microseconds to 14 digits.
-local function whole(number)
+local function integer_text(number)
   return string.format('%.0f', number)
 end
 
--- The rules that few calls need.
+-- Return the rule at a position of ARGV[2]; few calls need the rules after the third.
 local function rule(index)
   local position = 0
   for value in string.gmatch(ARGV[2], '%S+') do
@@ -45,12 +45,12 @@ end
 
 local function reply(outcome)
   local probed = circuit.state == 'half_open' and redis.call('SCARD', KEYS[6]) or 0
-  return say(outcome, failures(), successes(), probed)
+  return format_reply(outcome, failures(), successes(), probed)
 end
 
--- What moves the circuit; made only when needed, since most calls move nothing.
+-- Return the functions that change the state; created on demand, because few calls change it.
 local function mover()
-  local it = {}
+  local functions = {}
 
   local function errors()
     local samples, texts = {}, {}
@@ -72,65 +72,65 @@ local function mover()
     return #texts > 0 and cjson.encode(texts) or '[]'
   end
 
-  function it.note(event, by, reason)
+  function functions.note(event, by, reason)
     redis.call('XADD', KEYS[8], 'MAXLEN', rule(9), '*', 'event', event,
-      'generation', whole(circuit.generation), 'by', by, 'at_us', now_us, 'reason', reason,
+      'generation', integer_text(circuit.generation), 'by', by, 'at_us', now_us, 'reason', reason,
       'instance', ARGV[3])
   end
 
-  -- Writes the new state, its history entry, its alert (if any) and its push, all or nothing.
-  function it.move(to, event, alert, reason)
+  -- Write the new state with its history entry, alert (if any) and push, in one atomic step.
+  function functions.move(to, event, alert, reason)
     circuit = to
     transitions = transitions + 1
-    redis.call('HSET', KEYS[1], 'state', to.state, 'generation', whole(to.generation),
+    redis.call('HSET', KEYS[1], 'state', to.state, 'generation', integer_text(to.generation),
       'opened_at_us', to.opened_at_us, 'changed_at_us', to.changed_at_us,
       'resume_at_us', to.resume_at_us, 'break_us', to.break_us, 'reason', to.reason,
       'by', to.by)
     redis.call('DEL', KEYS[5], KEYS[6])
-    it.note(event, to.by, reason or to.reason)
+    functions.note(event, to.by, reason or to.reason)
     if alert then
       redis.call('XADD', KEYS[7], 'MAXLEN', rule(10), '*', 'event', alert,
-        'generation', whole(to.generation), 'at_us', to.changed_at_us,
+        'generation', integer_text(to.generation), 'at_us', to.changed_at_us,
         'failures', failures(),
-        'successes', whole(successes()), 'failure_threshold', whole(threshold),
-        'window_us', whole(window_us), 'errors', errors(), 'reason', to.reason, 'by', to.by,
+        'successes', integer_text(successes()), 'failure_threshold', integer_text(threshold),
+        'window_us', integer_text(window_us), 'errors', errors(), 'reason', to.reason, 'by', to.by,
         'instance', ARGV[3])
     end
     redis.call('PUBLISH', KEYS[9], reply('done'))
   end
 
-  function it.open(reason)
+  function functions.open(reason)
     local break_us = rule(5)
     if break_us > 0 and circuit.state == 'half_open' and circuit.break_us ~= '0' then
       break_us = math.min(tonumber(circuit.break_us) * 2, rule(6))
     end
-    it.move({
+    functions.move({
       state = 'open', generation = circuit.generation + 1, opened_at_us = now_us,
-      changed_at_us = now_us, resume_at_us = break_us > 0 and whole(now + break_us) or '0',
-      break_us = whole(break_us), reason = reason, by = '',
+      changed_at_us = now_us, resume_at_us = break_us > 0 and integer_text(now + break_us) or '0',
+      break_us = integer_text(break_us), reason = reason, by = '',
     }, 'opened', 'opened')
   end
 
-  function it.half_open(reason, by)
-    it.move({
+  function functions.half_open(reason, by)
+    functions.move({
       state = 'half_open', generation = circuit.generation, opened_at_us = circuit.opened_at_us,
       changed_at_us = now_us, resume_at_us = '0', break_us = circuit.break_us,
       reason = reason, by = by,
     }, 'half_opened', 'half_opened')
   end
 
-  function it.close(reason, by)
+  function functions.close(reason, by)
     redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-    it.move({
+    functions.move({
       state = 'closed', generation = circuit.generation, opened_at_us = circuit.opened_at_us,
       changed_at_us = now_us, resume_at_us = '0', break_us = '0', reason = reason, by = by,
     }, 'closed', 'closed')
   end
 
-  return it
+  return functions
 end
 
--- The timer: whoever comes first after the break makes the transition.
+-- The timer: the first script that runs after the break makes the transition to half-open.
 if circuit.state == 'open' and circuit.resume_at_us ~= '0'
   and tonumber(circuit.resume_at_us) <= now then
   mover().half_open('the break is over', 'timer')

@@ -1,6 +1,6 @@
--- What waits in the outbox.
+-- Return the number of undelivered alerts and the age of the oldest.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- Returns {entries, age of the oldest in microseconds or ''}
+-- Returns {number of entries, age of the oldest entry in microseconds or ''}
 
 -- include common
 -- include moves
@@ -12,7 +12,7 @@ end
 local age = ''
 for i = 1, #oldest[2], 2 do
   if oldest[2][i] == 'at_us' then
-    age = whole(math.max(0, now - tonumber(oldest[2][i + 1])))
+    age = integer_text(math.max(0, now - tonumber(oldest[2][i + 1])))
   end
 end
-return { whole(redis.call('XLEN', KEYS[7])), age }
+return { integer_text(redis.call('XLEN', KEYS[7])), age }

@@ -1,8 +1,8 @@
--- Count a batch's successes in its bucket (CLOSED, ratio rule) or one probe (HALF_OPEN).
+-- Count successes in a bucket (CLOSED, ratio rule) or one successful probe (HALF_OPEN).
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- KEYS[10] reports  sorted set of at most 10,000: report id -> microseconds of its recording
 -- ARGV[4] successes, events   ARGV[5] generation of the permit
--- ARGV[6] probe id, empty outside HALF_OPEN   ARGV[7] report id: a repeat counts nothing
+-- ARGV[6] probe id, empty outside HALF_OPEN   ARGV[7] report id; a repeated id counts nothing
 -- Outcome: done | ignored
 
 -- include common
@@ -19,7 +19,7 @@ if circuit.state == 'half_open' and ARGV[6] ~= '' then
   redis.call('PEXPIRE', KEYS[6], PROBES_MS)
   local probed = redis.call('SCARD', KEYS[6])
   if probed >= rule(7) then
-    mover().close(whole(probed) .. ' probes succeeded', '')
+    mover().close(integer_text(probed) .. ' probes succeeded', '')
   end
   return reply('done')
 end
@@ -30,7 +30,7 @@ if circuit.state == 'closed' and ratio > 0 then
   end
   redis.call('ZREMRANGEBYRANK', KEYS[10], 0, -REPORTS - 1)
   redis.call('PEXPIRE', KEYS[10], math.ceil(window_us / 1000) + SLACK_MS)
-  redis.call('HINCRBY', KEYS[4], whole(math.floor(now / bucket_us())), ARGV[4])
+  redis.call('HINCRBY', KEYS[4], integer_text(math.floor(now / bucket_us())), ARGV[4])
   redis.call('PEXPIRE', KEYS[4], math.ceil(window_us / 1000) + SLACK_MS)
   if redis.call('HLEN', KEYS[4]) > BUCKETS then
     local oldest = math.floor(tonumber(after_us) / bucket_us())

@@ -1,8 +1,8 @@
--- Remember whom to call once a generation is approved.
+-- Register a callback for the approval of a generation.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- KEYS[10] approvals  hash: "<generation> <url>" -> "<due, microseconds> <failed attempts>"
--- ARGV[4] generation   ARGV[5] url   ARGV[6] callbacks kept   ARGV[7] lifetime, milliseconds
--- Returns 1, or 0 if there are too many
+-- ARGV[4] generation   ARGV[5] url   ARGV[6] limit, callbacks   ARGV[7] lifetime, milliseconds
+-- Returns 1, or 0 if the limit is reached
 
 -- include common
 -- include moves

@@ -1,4 +1,4 @@
--- Take a probe's permit back; it counts neither way.
+-- Release a probe's permit without an outcome.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- ARGV[4] generation of the permit   ARGV[5] probe id, empty outside HALF_OPEN
 -- Outcome: done

@@ -1,8 +1,8 @@
--- Let the outbox go, if it is still ours.
+-- Release the lease on the outbox, if the token still holds it.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- KEYS[10] claim     string: "<microseconds at which it ends> <token>"
+-- KEYS[10] claim     string: "<microseconds at which the lease expires> <token>"
 -- ARGV[4] token
--- Returns how many claims were let go
+-- Returns the number of released leases
 
 -- include common
 -- include moves

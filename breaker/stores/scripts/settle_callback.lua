@@ -1,8 +1,8 @@
--- Forget a callback that was called, or is gone for good.
+-- Remove a callback that was called, or whose receiver is gone.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- KEYS[10] approvals  hash: "<generation> <url>" -> "<due, microseconds> <failed attempts>"
 -- ARGV[4] generation   ARGV[5] url
--- Returns how many were removed
+-- Returns the number of removed callbacks
 
 -- include common
 -- include moves

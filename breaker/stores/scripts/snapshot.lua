@@ -1,4 +1,4 @@
--- The state now; expired failures are not counted.
+-- Return the current state, without expired failures.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 
 -- include common

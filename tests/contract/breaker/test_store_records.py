@@ -61,7 +61,7 @@ async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualC
     clock.advance(1)
     await store.isolate(RULES, "bob", "maintenance")
     await store.close(RULES, 2, "bob", "done")
-    opening = "2 failures within 30 s (threshold 2); the last: boom 1"
+    opening = "2 failures within 30 s (threshold 2); last error: boom 1"
     entries = [
         (entry.event, entry.generation, entry.by, entry.at, entry.reason, entry.instance)
         for entry in await store.history(10)
@@ -107,7 +107,7 @@ async def test_snapshot_tells_everything(store: CircuitStore, clock: ManualClock
         window_seconds=30.0,
         opened_at=1000.0,
         changed_at=1000.0,
-        reason="1 failures within 30 s (threshold 1); the last: boom",
+        reason="1 failures within 30 s (threshold 1); last error: boom",
         retry_after=6.0,
         resume_at=1010.0,
         as_of=1004.0,
@@ -136,7 +136,7 @@ async def test_each_transition_is_one_alert_with_a_deterministic_id(store: Circu
         "failure_threshold": 2,
         "window_seconds": 30.0,
         "errors": ["boom 1", "boom 0"],
-        "reason": "2 failures within 30 s (threshold 2); the last: boom 1",
+        "reason": "2 failures within 30 s (threshold 2); last error: boom 1",
         "by": "",
         "instance": "here:1",
     }

@@ -134,7 +134,7 @@ async def test_what_the_topic_receives(redis_url: str, topic: Topic) -> None:
         "failure_threshold": 2,
         "window_seconds": 600.0,
         "errors": ["boom 1", "boom 0"],
-        "reason": "2 failures within 600 s (threshold 2); the last: boom 1",
+        "reason": "2 failures within 600 s (threshold 2); last error: boom 1",
         "by": "",
         "instance": breaker.instance,
     }

@@ -65,7 +65,7 @@ async def test_an_operators_day(redis_url: str) -> None:
     code, out, _ = await cli("status", REDIS_URL=redis_url)
     assert code == 0
     assert "state      open (generation 1)" in out
-    assert "because    1 failures within 30 s (threshold 1); the last: boom" in out
+    assert "reason     1 failures within 30 s (threshold 1); last error: boom" in out
     code, out, err = await cli("approve", "--generation", "1", "--by", "ann", REDIS_URL=redis_url)
     assert (code, err) == (0, "")
     assert "c: half_open, generation 1" in out
@@ -76,7 +76,7 @@ async def test_an_operators_day(redis_url: str) -> None:
     code, out, _ = await cli("history", "--json", REDIS_URL=redis_url)
     events = [json.loads(line) for line in out.splitlines()]
     assert [(event["event"], event["by"], event["reason"]) for event in events] == [
-        ("opened", "", "1 failures within 30 s (threshold 1); the last: boom"),
+        ("opened", "", "1 failures within 30 s (threshold 1); last error: boom"),
         ("approved", "ann", ""),
         ("half_opened", "ann", "approved by ann"),
         ("closed", "bob", "mended"),
@@ -93,7 +93,10 @@ async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> No
     await open_it(redis_url)
     code, out, err = await cli(command, "--generation", "7", "--by", "ann", REDIS_URL=redis_url)
     assert (code, out) == (1, "")
-    assert "generation 7 of circuit 'c' is not the current one: it is open in generation 1" in err
+    assert (
+        "generation 7 of circuit 'c' is not the current one; the circuit is open in generation 1"
+        in err
+    )
 
 
 @pytest.mark.parametrize(
@@ -109,7 +112,7 @@ async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> No
             "EVENT_GRID_TOPIC_ENDPOINT is 'http://['",
         ),
         (["approve"], {"REDIS_URL": "redis://x"}, "--generation"),
-        (["approve", "--generation", "x"], {"REDIS_URL": "redis://x"}, "'x' is not a number"),
+        (["approve", "--generation", "x"], {"REDIS_URL": "redis://x"}, "'x' is not a whole number"),
         (["status"], {"REDIS_URL": "redis://x", "BREAKER_NAMES": "c"}, "did you mean BREAKER_NAME"),
         (["status", "--settings", "nowhere.json"], {}, "nowhere.json cannot be read"),
         (["status", "--settings", "README"], {}, "README is not JSON: line 1, column 1"),

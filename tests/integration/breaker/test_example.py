@@ -26,7 +26,7 @@ def test_the_breaker_works_alone(redis_url: str, with_redis: bool) -> None:
     )
     assert done.stdout == (
         "circuit 'shop' is open (generation 1): 3 failures within 30 s (threshold 3); "
-        "the last: no route to the shop\n"
+        "last error: no route to the shop\n"
     )
 
 

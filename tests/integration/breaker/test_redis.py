@@ -295,10 +295,12 @@ async def test_any_client_will_do(redis_url: str, decode: bool) -> None:
 async def test_driver_errors_become_store_errors(redis_url: str) -> None:
     """Refused, of the wrong type, without permission, too slow: one exception, with its cause."""
     refused = RedisCircuitStore(f"redis://127.0.0.1:{free_port()}/0", "c")
-    with pytest.raises(StoreUnavailableError, match="Redis could not be asked") as raised:
+    with pytest.raises(
+        StoreUnavailableError, match="a Redis request for circuit .c. failed"
+    ) as raised:
         await refused.snapshot(RULES)
     assert isinstance(raised.value.__cause__, redis.exceptions.ConnectionError)
-    assert str(raised.value).endswith("; is REDIS_URL right, and is Redis up?")
+    assert str(raised.value).endswith("; check REDIS_URL, and whether Redis is running")
     await refused.aclose()
 
     store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)

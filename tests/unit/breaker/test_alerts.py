@@ -239,7 +239,7 @@ async def test_an_alert_becomes_a_cloud_event(
     [
         ("topic.example.com", "k", "it takes an http"),
         ("ftp://topic.example.com", "k", "it takes an http"),
-        ("http://127.0.0.1:1/topic", None, "it takes EVENT_GRID_TOPIC_KEY"),
+        ("http://127.0.0.1:1/topic", None, "EVENT_GRID_TOPIC_KEY must be set"),
     ],
 )
 def test_a_topic_that_cannot_be_used_is_named(endpoint: str, key: str | None, says: str) -> None:

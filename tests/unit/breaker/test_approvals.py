@@ -307,14 +307,14 @@ async def test_without_the_store_nobody_says_that_an_opening_has_passed(
 @pytest.mark.parametrize(
     ("generation", "url", "says"),
     [
-        (0, URL, "generation is 0: it takes a number from 1"),
-        (1, "ftp://example.com/", "not an http"),
-        (1, "https:///path", "not an http"),
-        (1, "https://[::1", "not an http"),
-        (1, "https://example.com:99999/", "not an http"),
-        (1, "https://example.com/a b", "not an http"),
-        (1, "https://example.com/\n", "not an http"),
-        (1, "https://example.com/" + "x" * 5000, "more than 4096 characters"),
+        (0, URL, "generation is 0: it takes a whole number of at least 1"),
+        (1, "ftp://example.com/", "not a valid http"),
+        (1, "https:///path", "not a valid http"),
+        (1, "https://[::1", "not a valid http"),
+        (1, "https://example.com:99999/", "not a valid http"),
+        (1, "https://example.com/a b", "not a valid http"),
+        (1, "https://example.com/\n", "not a valid http"),
+        (1, "https://example.com/" + "x" * 5000, "it takes 4096 at most"),
     ],
 )
 async def test_what_cannot_be_called_is_refused(
@@ -329,5 +329,5 @@ async def test_too_many_callbacks_are_refused(breaker: CircuitBreaker) -> None:
     """Registrations are bounded."""
     for number in range(100):
         await breaker.approvals.register(1, f"https://example.com/{number}")
-    with pytest.raises(CallbackRefusedError, match="100 callbacks wait already"):
+    with pytest.raises(CallbackRefusedError, match="100 callbacks are registered"):
         await breaker.approvals.register(1, "https://example.com/more")

@@ -120,7 +120,7 @@ async def test_an_open_circuit_refuses_without_asking(
     assert refused.value.retry_after is None
     assert refused.value.circuit is breaker.circuit
     assert str(refused.value) == (
-        "circuit 'c' is open (generation 1): 3 failures within 30 s (threshold 3); the last: boom"
+        "circuit 'c' is open (generation 1): 3 failures within 30 s (threshold 3); last error: boom"
     )
 
 
@@ -214,8 +214,9 @@ async def test_outcomes_and_approvals_of_an_older_generation_change_nothing(
     await breaker.record_successes(1, probe)
     with pytest.raises(StaleGenerationError) as refused:
         await breaker.approve(1, "ann")
-    assert "generation 1 of circuit 'c' is not the current one: it is open in generation 2" in str(
-        refused.value
+    assert (
+        "generation 1 of circuit 'c' is not the current one; the circuit is open in generation 2"
+        in str(refused.value)
     )
     with pytest.raises(StaleGenerationError):
         await breaker.close_circuit(1, "ann")
@@ -225,7 +226,7 @@ async def test_outcomes_and_approvals_of_an_older_generation_change_nothing(
 async def test_isolation_is_ended_by_closing_only(breaker: CircuitBreaker) -> None:
     """Approving says so."""
     assert (await breaker.isolate("ann", "maintenance")).state is CircuitState.ISOLATED
-    with pytest.raises(CircuitIsolatedError, match="close it instead"):
+    with pytest.raises(CircuitIsolatedError, match="close the circuit instead"):
         await breaker.approve(1, "bob")
     with pytest.raises(CircuitOpenError, match=r"is isolated \(generation 1\): maintenance"):
         await breaker.try_acquire()

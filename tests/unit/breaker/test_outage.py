@@ -65,11 +65,13 @@ async def test_first_everything_holds(
     await go_away(store, breaker, clock)
     circuit = breaker.circuit
     assert (circuit.state, circuit.degraded, circuit.admits) == (CircuitState.CLOSED, True, False)
-    with pytest.raises(CircuitOpenError, match="on hold, its store does not answer") as refused:
+    with pytest.raises(
+        CircuitOpenError, match="on hold because its store does not answer"
+    ) as refused:
         await breaker.try_acquire()
     assert refused.value.retry_after is not None
     assert 0 < refused.value.retry_after <= 30
-    assert [r.levelno for r in caplog.records if "holding for up to 30 s" in r.message] == [
+    assert [r.levelno for r in caplog.records if "nothing starts for up to 30 s" in r.message] == [
         logging.ERROR
     ]
 

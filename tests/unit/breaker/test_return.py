@@ -80,7 +80,7 @@ async def test_an_opening_made_alone_becomes_everybodys(
     shared = (await store.snapshot(RULES)).circuit
     assert (shared.state, shared.generation) == (CircuitState.OPEN, 1)
     assert [entry.reason for entry in await store.history(9)] == [
-        "restored: 3 failures within 30 s (threshold 3); the last: boom"
+        "restored: 3 failures within 30 s (threshold 3); last error: boom"
     ]
     assert (breaker.circuit.state, breaker.circuit.degraded) == (CircuitState.OPEN, False)
     await until(lambda: len(publisher.published) == 2)

@@ -170,9 +170,9 @@ def test_other_broken_texts_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("document", "says"),
     [
-        ([], "is not of the form"),
-        ({}, "is not of the form"),
-        ({"Values": []}, "is not of the form"),
+        ([], 'has no object "Values"'),
+        ({}, 'has no object "Values"'),
+        ({"Values": []}, 'has no object "Values"'),
         ({"IsEncrypted": True, "Values": {}}, "is encrypted"),
         ({"Values": {"A": None}}, "A is null: it takes a string"),
         ({"Values": {"A": {"hush": "hush"}}}, "A is an object: it takes a string"),
