@@ -1,4 +1,4 @@
-"""Random operations on both stores at once: they agree after every step."""
+"""Random operations on both stores, which agree after each step."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PEOPLE = st.sampled_from(["ann", "bob"])
 
 
 class TwoStores(RuleBasedStateMachine):
-    """Drives a memory store and a Redis store with the same operations and the same clock."""
+    """A state machine that runs each operation on both stores with the same clock."""
 
     loop: asyncio.AbstractEventLoop
     shared: RedisStore
@@ -76,7 +76,7 @@ class TwoStores(RuleBasedStateMachine):
         ).rules("here:1")
 
     def both(self, operation: str, *arguments: Any) -> Any:
-        """Do it on both; they must answer alike."""
+        """Run an operation on both stores and return their equal result."""
 
         async def one(store: CircuitStore) -> Any:
             return await getattr(store, operation)(self.numbers, *arguments)
@@ -155,7 +155,7 @@ class TwoStores(RuleBasedStateMachine):
                 self.run(store.settle_alert(self.numbers, token, batch.alerts[0].entry, 4))
 
     @rule(token=st.sampled_from(["one", "two"]))
-    def let_go(self, token: str) -> None:
+    def release_alerts(self, token: str) -> None:
         self.both("release_alerts", token)
 
     @rule(generation=st.integers(1, 4), url=st.sampled_from(["http://a/", "http://b/?x=1 2"]))
@@ -187,8 +187,8 @@ class TwoStores(RuleBasedStateMachine):
 
 @pytest.mark.property
 @pytest.mark.timeout(300)
-def test_both_stores_agree_whatever_happens(redis_url: str) -> None:
-    """The pure rules and the scripts are the same machine."""
+def test_both_stores_agree_on_random_operations(redis_url: str) -> None:
+    """The memory store's rules and the Redis scripts have the same behaviour."""
     with asyncio.Runner() as runner:
         TwoStores.loop = runner.get_loop()
         TwoStores.shared = RedisStore(redis_url, "c", timeout_seconds=30)

@@ -1,4 +1,4 @@
-"""What both stores write beside the state: history, outbox, callbacks, pushes."""
+"""The records of both stores beside the state: history, outbox, callbacks, pushes."""
 
 from __future__ import annotations
 
@@ -50,8 +50,10 @@ async def open_it(store: CircuitStore, generation: int = 0) -> None:
         await store.record_failure(RULES, failure, f"boom {number}", Permit(generation))
 
 
-async def test_history_says_who_when_and_why(store: CircuitStore, clock: ManualClock) -> None:
-    """Each transition is one entry, newest first, with the approval before its effect."""
+async def test_history_has_operator_time_and_reason(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """Each transition is one entry, newest first; the approval precedes half-open."""
     await open_it(store)
     clock.advance(1)
     await store.approve(RULES, 1, "ann")
@@ -90,8 +92,8 @@ async def test_history_is_bounded(store: CircuitStore) -> None:
     ]
 
 
-async def test_snapshot_tells_everything(store: CircuitStore, clock: ManualClock) -> None:
-    """An open circuit with automatic recovery says since when, why and until when."""
+async def test_snapshot_has_all_fields(store: CircuitStore, clock: ManualClock) -> None:
+    """The snapshot of an open circuit has the opening, the reason and the end of the break."""
     settings = BreakerSettings(
         name="c", failure_threshold=1, recovery=Recovery.AUTOMATIC, break_seconds=10
     )
@@ -114,8 +116,8 @@ async def test_snapshot_tells_everything(store: CircuitStore, clock: ManualClock
     )
 
 
-async def test_each_transition_is_one_alert_with_a_deterministic_id(store: CircuitStore) -> None:
-    """Ids name circuit, generation and event; data say what the operator needs."""
+async def test_each_transition_adds_one_alert_with_deterministic_id(store: CircuitStore) -> None:
+    """An id has circuit, generation and event; the data is complete."""
     await open_it(store)
     await store.approve(RULES, 1, "ann")
     await store.close(RULES, 1, "ann", "fine")
@@ -143,10 +145,10 @@ async def test_each_transition_is_one_alert_with_a_deterministic_id(store: Circu
     assert batch.alerts[2].data["errors"] == []
 
 
-async def test_an_alert_carries_five_samples_from_inside_the_window(
+async def test_alert_has_newest_errors_of_the_window(
     store: CircuitStore, clock: ManualClock
 ) -> None:
-    """The newest errors, none older than the window, repeats left out."""
+    """An alert has up to five errors inside the window, without repeated failures."""
     rules = BreakerSettings(name="c", failure_threshold=8).rules("here:1")
     for number in range(4):
         await store.record_failure(rules, f"old {number}", "old", Permit(0))
@@ -168,28 +170,28 @@ async def test_an_alert_carries_five_samples_from_inside_the_window(
     assert alert.data["errors"] == ["e7", "e6", "e5", "e4", "e3"]
 
 
-@pytest.mark.parametrize("said", ["", " ", "a b  c", "a\0b", "\n\r\x1f", "ü мир 😀", '"\\', "%s"])
-async def test_any_text_comes_back_as_it_was(store: CircuitStore, said: str) -> None:
-    """Reasons, names, errors and ids are only ever data."""
-    circuit = (await store.isolate(RULES, f"by{said}", said)).circuit
-    assert (circuit.by, circuit.reason) == (f"by{said}", said)
+@pytest.mark.parametrize("text", ["", " ", "a b  c", "a\0b", "\n\r\x1f", "ü мир 😀", '"\\', "%s"])
+async def test_any_text_is_stored_unchanged(store: CircuitStore, text: str) -> None:
+    """Reasons, names, errors and ids are data and never part of a command."""
+    circuit = (await store.isolate(RULES, f"by{text}", text)).circuit
+    assert (circuit.by, circuit.reason) == (f"by{text}", text)
     await store.close(RULES, 1, "ann", "fine")
-    await store.record_failure(RULES, f"id{said}", said, Permit(1))
-    assert (await store.record_failure(RULES, f"id{said}", said, Permit(1))).circuit.failures == 1
+    await store.record_failure(RULES, f"id{text}", text, Permit(1))
+    assert (await store.record_failure(RULES, f"id{text}", text, Permit(1))).circuit.failures == 1
     await store.record_failure(RULES, "other", "boom", Permit(1))
     await store.approve(RULES, 2, "ann")
-    circuit = (await store.record_failure(RULES, "probe", said, Permit(2, "p"))).circuit
-    assert circuit.reason == f"probe failed: {said}"
+    circuit = (await store.record_failure(RULES, "probe", text, Permit(2, "p"))).circuit
+    assert circuit.reason == f"probe failed: {text}"
     alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
-    assert (alerts[0].data["by"], alerts[0].data["reason"]) == (f"by{said}", said)
-    assert alerts[2].data["errors"] == ["boom", said]
-    assert (await store.history(99))[-1].by == f"by{said}"
+    assert (alerts[0].data["by"], alerts[0].data["reason"]) == (f"by{text}", text)
+    assert alerts[2].data["errors"] == ["boom", text]
+    assert (await store.history(99))[-1].by == f"by{text}"
 
 
-async def test_one_deliverer_at_a_time_and_takeover_after_its_lease(
+async def test_outbox_lease_excludes_others_until_it_expires(
     store: CircuitStore, clock: ManualClock
 ) -> None:
-    """A second deliverer waits; once the first has been silent for its lease, it takes over."""
+    """A second deliverer gets the outbox once the first one's lease expires."""
     await open_it(store)
     first = await store.claim_alerts(RULES, "one", 30, 10)
     assert [alert.id for alert in first.alerts] == ["c:1:opened"]
@@ -205,8 +207,10 @@ async def test_one_deliverer_at_a_time_and_takeover_after_its_lease(
     assert (await store.claim_alerts(RULES, "one", 30, 10)).wait == 30
 
 
-async def test_settling_removes_and_extends(store: CircuitStore, clock: ManualClock) -> None:
-    """A published alert is gone; each one published is a sign of life."""
+async def test_settling_removes_alert_and_renews_lease(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """Settling a published alert removes it and renews the lease."""
     await open_it(store)
     clock.advance(5)
     await store.approve(RULES, 1, "ann")
@@ -223,10 +227,10 @@ async def test_settling_removes_and_extends(store: CircuitStore, clock: ManualCl
     assert (status.pending, status.oldest_age) == (1, 40.0)
 
 
-async def test_a_deliverer_that_lost_its_claim_still_removes_what_it_published(
+async def test_deliverer_without_lease_still_removes_published_alert(
     store: CircuitStore, clock: ManualClock
 ) -> None:
-    """It was published, so it must not be published again; the new claim stays as it is."""
+    """A published alert is not published again, and the new lease is unchanged."""
     await open_it(store)
     await store.approve(RULES, 1, "ann")
     late = await store.claim_alerts(RULES, "late", 30, 10)
@@ -243,8 +247,8 @@ async def test_a_deliverer_that_lost_its_claim_still_removes_what_it_published(
     assert [alert.id for alert in left.alerts] == ["c:1:half_opened"]
 
 
-async def test_an_empty_outbox_is_let_go(store: CircuitStore) -> None:
-    """Whoever finds nothing holds nothing."""
+async def test_claim_of_empty_outbox_holds_no_lease(store: CircuitStore) -> None:
+    """A deliverer that finds no alert holds no lease."""
     assert (await store.claim_alerts(RULES, "one", 30, 10)).alerts == ()
     await open_it(store)
     batch = await store.claim_alerts(RULES, "two", 30, 10)
@@ -254,8 +258,8 @@ async def test_an_empty_outbox_is_let_go(store: CircuitStore) -> None:
     assert len((await store.claim_alerts(RULES, "three", 30, 10)).alerts) == 1
 
 
-async def test_a_restored_opening_is_alerted_again_under_its_own_id(store: CircuitStore) -> None:
-    """The alert may have been lost with the state; a repeat is recognisable."""
+async def test_restored_opening_adds_alert_with_same_id(store: CircuitStore) -> None:
+    """The alert may have been lost with the state; the same id marks a repeat."""
     known = Circuit("c", CircuitState.OPEN, 7, opened_at=900.0, changed_at=900.0, reason="why")
     change = await store.restore(RULES, known)
     assert (change.circuit.opened_at, change.circuit.reason) == (900.0, "why")
@@ -269,10 +273,10 @@ async def test_a_restored_opening_is_alerted_again_under_its_own_id(store: Circu
     ]
 
 
-async def test_callbacks_are_due_once_their_generation_has_passed(
+async def test_callback_is_due_once_its_generation_has_passed(
     store: CircuitStore, clock: ManualClock
 ) -> None:
-    """Not before the approval; then once per claim, until settled."""
+    """A callback is due after the approval, once per claim, until it is settled."""
     await open_it(store)
     assert await store.register_callback(RULES, 1, "http://a/1")
     assert await store.register_callback(RULES, 1, "http://a/1")
@@ -294,10 +298,10 @@ async def test_callbacks_are_due_once_their_generation_has_passed(
     assert await store.claim_callbacks(RULES, 30) == []
 
 
-async def test_a_passed_generation_is_due_whatever_the_circuit_does_now(
+async def test_callback_of_older_generation_is_due_in_any_state(
     store: CircuitStore,
 ) -> None:
-    """An older generation needs no approval any more; a future one is not due."""
+    """Callbacks of older generations are due; callbacks of later generations are not."""
     await open_it(store)
     await store.close(RULES, 1, "ann", "")
     await open_it(store, generation=1)
@@ -308,10 +312,10 @@ async def test_a_passed_generation_is_due_whatever_the_circuit_does_now(
     assert [due.generation for due in await store.claim_callbacks(RULES, 30)] == [2]
 
 
-async def test_registering_again_does_not_take_a_callback_from_its_caller(
+async def test_repeated_registration_keeps_claim_and_attempts(
     store: CircuitStore, clock: ManualClock
 ) -> None:
-    """A claim and the count of failed attempts stay."""
+    """A repeated registration keeps the claim and the number of failed attempts."""
     await open_it(store)
     await store.register_callback(RULES, 1, "http://a/1")
     await store.approve(RULES, 1, "ann")
@@ -324,8 +328,8 @@ async def test_registering_again_does_not_take_a_callback_from_its_caller(
     assert await store.claim_callbacks(RULES, 30) == [Callback(1, "http://a/1", attempts=1)]
 
 
-async def test_callbacks_are_bounded(store: CircuitStore) -> None:
-    """One more than the limit is refused, a known one is not."""
+async def test_number_of_callbacks_is_bounded(store: CircuitStore) -> None:
+    """A callback over the limit is refused; a registered one is accepted again."""
     for number in range(CALLBACK_LIMIT):
         assert await store.register_callback(RULES, 1, f"http://a/{number}")
     assert not await store.register_callback(RULES, 1, "http://a/more")
@@ -333,7 +337,7 @@ async def test_callbacks_are_bounded(store: CircuitStore) -> None:
 
 
 async def test_changes_are_pushed(store: CircuitStore) -> None:
-    """First the word that listening has begun, then every new state."""
+    """The first item is None, for the new subscription; then each new state follows."""
     async with aclosing(store.changes(RULES)) as changes:
         assert await anext(changes) is None
         await open_it(store)
@@ -348,8 +352,10 @@ async def test_changes_are_pushed(store: CircuitStore) -> None:
         assert (pushed.state, pushed.by) == (CircuitState.HALF_OPEN, "ann")
 
 
-async def test_admission_says_how_long_to_wait(store: CircuitStore, clock: ManualClock) -> None:
-    """Without a free permit: until the first lease ends."""
+async def test_refused_admission_has_seconds_until_next_permit(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """Without a free permit, the wait lasts until the first lease expires."""
     await open_it(store)
     assert (await store.acquire(RULES, "p")).wait is None
     await store.approve(RULES, 1, "ann")
@@ -358,10 +364,10 @@ async def test_admission_says_how_long_to_wait(store: CircuitStore, clock: Manua
     assert (await store.acquire(RULES, "q")).wait == 100.0
 
 
-async def test_ten_thousand_failures_of_one_microsecond_never_collapse(
+async def test_failures_of_one_microsecond_all_count(
     store: CircuitStore,
 ) -> None:
-    """Members are ids, not times."""
+    """The window's members are failure ids, so 10,000 failures of one time all count."""
     rules = BreakerSettings(name="c", failure_threshold=20_000).rules("here:1")
     permit = Permit(0)
     for start in range(0, 10_000, 500):

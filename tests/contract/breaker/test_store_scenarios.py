@@ -1,4 +1,4 @@
-"""One scenario table, two stores: what a circuit does step by step, by an injected clock."""
+"""A table of scenarios, step by step, for both stores, with an injected clock."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AUTOMATIC = {"recovery": "automatic", "break_seconds": 10.0, "break_seconds_max"
 
 @dataclass(frozen=True)
 class Step:
-    """One operation and what must be true after it: "outcome state generation failures"."""
+    """An operation and its expected result: "outcome state generation failures"."""
 
     operation: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -39,7 +39,7 @@ def fail(failure_id: str, generation: int = 0, probe: str | None = None) -> Step
 def succeed(
     generation: int, probe: str | None = None, count: int = 1, report: str | None = None
 ) -> Step:
-    """Each is a report of its own unless it is named."""
+    """Return a step with a new report id, unless `report` names one."""
     report_id = report or f"report {next(_reports)}"
     arguments = {"report_id": report_id, "count": count, "permit": Permit(generation, probe)}
     return Step("succeed", arguments)
@@ -58,7 +58,7 @@ def approve(generation: int) -> Step:
 
 
 def close(generation: int) -> Step:
-    return Step("close", {"generation": generation, "by": "ann", "reason": "mended"})
+    return Step("close", {"generation": generation, "by": "ann", "reason": "repaired"})
 
 
 def isolate() -> Step:
@@ -70,8 +70,8 @@ def restore(state: str, generation: int) -> Step:
     return Step("restore", {"known": known})
 
 
-def look() -> Step:
-    return Step("look")
+def snapshot() -> Step:
+    return Step("snapshot")
 
 
 def after(seconds: float) -> Step:
@@ -80,7 +80,7 @@ def after(seconds: float) -> Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    what: str
+    name: str
     steps: list[Step]
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -90,11 +90,11 @@ HALF_OPEN_1 = [*OPEN_1, approve(1) >> "done half_open 1 3"]
 
 SCENARIOS = [
     Scenario(
-        "a circuit nobody touched is closed in generation 0",
-        [look() >> "done closed 0 0", acquire("p") >> "granted closed 0 0"],
+        "a new circuit is closed in generation 0",
+        [snapshot() >> "done closed 0 0", acquire("p") >> "granted closed 0 0"],
     ),
     Scenario(
-        "the threshold-th failure opens, not one earlier",
+        "the circuit opens at exactly the failure threshold",
         [
             fail("a") >> "done closed 0 1",
             fail("b") >> "done closed 0 2",
@@ -107,41 +107,41 @@ SCENARIOS = [
         {"failure_threshold": 1},
     ),
     Scenario(
-        "the same failure twice counts once",
+        "a repeated failure counts once",
         [
             fail("a") >> "done closed 0 1",
             fail("a") >> "done closed 0 1",
             fail("b"),
             fail("b"),
-            look() >> "done closed 0 2",
+            snapshot() >> "done closed 0 2",
         ],
     ),
     Scenario(
-        "a repeat does not keep a failure in the window",
+        "a repeat does not extend a failure's time in the window",
         [
             fail("a"),
             after(20),
             fail("a") >> "done closed 0 1",
             after(10),
-            look() >> "done closed 0 0",
+            snapshot() >> "done closed 0 0",
         ],
     ),
     Scenario(
-        "a failure that repeats after it has left the window counts again",
+        "a repeat of an expired failure counts again",
         [fail("a"), after(30), fail("a") >> "done closed 0 1"],
     ),
     Scenario(
-        "a failure leaves the window when it is exactly as old as the window is long",
+        "a failure expires at exactly the window's length",
         [
             fail("a"),
             after(29.999999),
-            look() >> "done closed 0 1",
+            snapshot() >> "done closed 0 1",
             after(0.000001),
-            look() >> "done closed 0 0",
+            snapshot() >> "done closed 0 0",
         ],
     ),
     Scenario(
-        "failures that never share a window never open",
+        "failures in different windows do not open",
         [
             fail("a"),
             after(15),
@@ -153,7 +153,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "the window slides: the last failures decide",
+        "only failures inside the rolling window count",
         [
             fail("a"),
             after(20),
@@ -164,7 +164,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "a clock that steps back loses no failure",
+        "a clock that is set back loses no failure",
         [
             after(3600),
             fail("a"),
@@ -174,7 +174,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "open: nothing starts, failures still under way change nothing",
+        "open circuit refuses starts and ignores late outcomes",
         [
             *OPEN_1,
             acquire("p") >> "refused open 1 3",
@@ -183,19 +183,24 @@ SCENARIOS = [
             succeed(0) >> "ignored open 1 3",
             succeed(1, "p") >> "ignored open 1 3",
             after(31),
-            look() >> "done open 1 0",
+            snapshot() >> "done open 1 0",
         ],
     ),
     Scenario(
-        "manual recovery: no time is long enough",
-        [*OPEN_1, after(1_000_000), look() >> "done open 1 0", acquire("p") >> "refused open 1 0"],
+        "with manual recovery no time ends the break",
+        [
+            *OPEN_1,
+            after(1_000_000),
+            snapshot() >> "done open 1 0",
+            acquire("p") >> "refused open 1 0",
+        ],
     ),
     Scenario(
-        "approving moves to half-open, once, and repeating it is harmless",
+        "approval sets half-open and a repeat is harmless",
         [*HALF_OPEN_1, approve(1) >> "already half_open 1 3"],
     ),
     Scenario(
-        "approving another generation changes nothing",
+        "approval of another generation changes nothing",
         [
             approve(1) >> "stale closed 0 0",
             approve(0) >> "stale closed 0 0",
@@ -209,7 +214,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "half-open gives exactly the permits there are",
+        "half-open circuit grants exactly its permits",
         [
             *HALF_OPEN_1,
             acquire("p") >> "granted half_open 1 3",
@@ -218,19 +223,19 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "asking again with the same probe id takes no second permit",
+        "a repeated probe id acquires no second permit",
         [
             *HALF_OPEN_1,
             acquire("p") >> "granted half_open 1 3",
             acquire("p"),
             acquire("q"),
-            look() >> "done half_open 1 3",
+            snapshot() >> "done half_open 1 3",
             acquire("q") >> "granted half_open 1 3",
             acquire("r") >> "refused half_open 1 3",
         ],
     ),
     Scenario(
-        "a permit that was given back can be taken again, and counted neither way",
+        "a released permit is free again and has no outcome",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -241,7 +246,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "giving back a permit of another generation changes nothing",
+        "release of another generation's permit changes nothing",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -251,7 +256,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "a crashed prober's permit comes back when its lease is over",
+        "the permit of a crashed prober expires with its lease",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -266,7 +271,7 @@ SCENARIOS = [
         {"permit_seconds": 60.0},
     ),
     Scenario(
-        "enough successful probes close and empty the window",
+        "enough successful probes close the circuit and empty the window",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -280,11 +285,11 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "one probe that succeeds twice counts once",
+        "a repeated success of one probe counts once",
         [*HALF_OPEN_1, acquire("p"), succeed(1, "p"), succeed(1, "p") >> "done half_open 1 3"],
     ),
     Scenario(
-        "a success that comes after its lease still counts",
+        "a success after the end of its lease counts",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -295,7 +300,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "one failed probe opens the next generation",
+        "a failed probe opens the next generation",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -307,7 +312,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "the next half-open starts counting probes anew",
+        "each half-open generation counts its own probes",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -322,7 +327,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "half-open: outcomes without a probe's permit or of an older generation mean nothing",
+        "half-open circuit ignores outcomes without a current probe's permit",
         [
             *HALF_OPEN_1,
             fail("d", 1) >> "ignored half_open 1 3",
@@ -333,7 +338,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "closed again: what was started before the opening no longer counts",
+        "closed circuit ignores outcomes from before the opening",
         [
             *OPEN_1,
             close(1) >> "done closed 1 0",
@@ -342,7 +347,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "a slow probe that fails after the circuit has closed counts as any failure",
+        "failure of a slow probe after the closing counts as a failure",
         [
             *HALF_OPEN_1,
             acquire("p"),
@@ -355,7 +360,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "closing by hand works from open and half-open, for the current generation only",
+        "closing by hand changes only the current generation",
         [
             close(1) >> "stale closed 0 0",
             close(0) >> "already closed 0 0",
@@ -368,7 +373,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "isolated: only closing by hand ends it",
+        "only closing by hand ends an isolation",
         [
             isolate() >> "done isolated 1 0",
             isolate() >> "already isolated 1 0",
@@ -376,21 +381,21 @@ SCENARIOS = [
             fail("a", 1) >> "ignored isolated 1 0",
             approve(1) >> "isolated isolated 1 0",
             after(1_000_000),
-            look() >> "done isolated 1 0",
+            snapshot() >> "done isolated 1 0",
             close(1) >> "done closed 1 0",
         ],
         AUTOMATIC,
     ),
     Scenario(
-        "isolating an open circuit makes the pending approval stale",
+        "isolation of an open circuit makes its approval stale",
         [*OPEN_1, isolate() >> "done isolated 2 3", approve(1) >> "stale isolated 2 3"],
     ),
     Scenario(
-        "automatic recovery: half-open when the break is over, not before",
+        "automatic recovery sets half-open at exactly the end of the break",
         [
             *OPEN_1,
             after(9.999999),
-            look() >> "done open 1 3",
+            snapshot() >> "done open 1 3",
             acquire("p") >> "refused open 1 3",
             after(0.000001),
             acquire("p") >> "granted half_open 1 3",
@@ -399,19 +404,19 @@ SCENARIOS = [
         AUTOMATIC,
     ),
     Scenario(
-        "automatic recovery: the break doubles up to its maximum, and starts short again",
+        "automatic recovery doubles the break up to its maximum and resets it after closing",
         [
             *OPEN_1,
             after(10),
             acquire("p"),
             fail("d", 1, "p") >> "done open 2 3",
             after(19.999999),
-            look() >> "done open 2 3",
+            snapshot() >> "done open 2 3",
             after(0.000001),
             acquire("p") >> "granted half_open 2 1",
             fail("e", 2, "p") >> "done open 3 2",
             after(24.999999),
-            look() >> "done open 3 1",
+            snapshot() >> "done open 3 1",
             after(0.000001),
             acquire("p") >> "granted half_open 3 1",
             succeed(3, "p"),
@@ -421,12 +426,12 @@ SCENARIOS = [
             fail("g", 3),
             fail("h", 3) >> "done open 4 3",
             after(10),
-            look() >> "done half_open 4 3",
+            snapshot() >> "done half_open 4 3",
         ],
         AUTOMATIC,
     ),
     Scenario(
-        "an operator need not wait for the break",
+        "approval ends the break early",
         [*OPEN_1, approve(1) >> "done half_open 1 3"],
         AUTOMATIC,
     ),
@@ -444,7 +449,7 @@ SCENARIOS = [
         {"recovery": "automatic", "break_seconds": 1.0, "window_seconds": 1000.0},
     ),
     Scenario(
-        "ratio rule: needs its throughput, then opens at its share",
+        "ratio rule opens at its ratio once the window has the minimum throughput",
         [
             succeed(0, count=6) >> "done closed 0 0",
             fail("a") >> "done closed 0 1",
@@ -455,7 +460,7 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.4, "minimum_throughput": 10},
     ),
     Scenario(
-        "ratio rule: below the minimum throughput nothing opens",
+        "ratio rule does not open below the minimum throughput",
         [
             fail("a"),
             fail("b"),
@@ -466,7 +471,7 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 5},
     ),
     Scenario(
-        "ratio rule: successes leave the window in buckets",
+        "ratio rule removes expired successes in buckets",
         [
             succeed(0, count=97),
             fail("a"),
@@ -480,7 +485,7 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.6, "minimum_throughput": 5},
     ),
     Scenario(
-        "ratio rule: the same report of successes twice counts once",
+        "ratio rule counts a repeated report once",
         [
             succeed(0, count=2, report="r") >> "done closed 0 0",
             succeed(0, count=2, report="r") >> "done closed 0 0",
@@ -492,7 +497,7 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
     ),
     Scenario(
-        "ratio rule: each report counts, however many come at the same moment",
+        "ratio rule counts each report of one moment",
         [
             succeed(0, count=2, report="r"),
             succeed(0, count=2, report="s"),
@@ -504,7 +509,7 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
     ),
     Scenario(
-        "ratio rule: a report that repeats after the window counts again",
+        "ratio rule counts a repeat of an expired report again",
         [
             succeed(0, count=2, report="r"),
             after(30),
@@ -515,7 +520,7 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
     ),
     Scenario(
-        "ratio rule: a clock that steps back finds the successes of then again",
+        "ratio rule keeps successes for a clock that is set back",
         [
             succeed(0, count=10),
             after(40),
@@ -528,16 +533,16 @@ SCENARIOS = [
         {"failure_threshold": 100, "failure_ratio": 0.5, "minimum_throughput": 4},
     ),
     Scenario(
-        "without a ratio rule successes are not even counted",
+        "without a ratio rule successes are not counted",
         [succeed(0, count=5) >> "ignored closed 0 0"],
     ),
     Scenario(
-        "the count rule stays in force beside the ratio rule",
+        "the count rule also applies with a ratio rule",
         [succeed(0, count=1000), fail("a"), fail("b"), fail("c") >> "done open 1 3"],
         {"failure_ratio": 0.9, "minimum_throughput": 5},
     ),
     Scenario(
-        "a store that lost its data takes back the later state, and never an earlier one",
+        "restoring accepts only a later state",
         [
             restore("open", 3) >> "done open 3 0",
             restore("open", 3) >> "ignored open 3 0",
@@ -551,7 +556,7 @@ SCENARIOS = [
         ],
     ),
     Scenario(
-        "taking back a closing that was lost empties the window, as the closing did",
+        "restoring a lost closing empties the window",
         [
             fail("a"),
             fail("b"),
@@ -584,7 +589,7 @@ async def store(
 
 
 async def take(store: CircuitStore, rules: Rules, step: Step) -> str:
-    """Do a step; what came of it, in the words of the table."""
+    """Run a step and return its result in the table's notation."""
     arguments = step.arguments
     match step.operation:
         case "fail":
@@ -594,24 +599,24 @@ async def take(store: CircuitStore, rules: Rules, step: Step) -> str:
         case "acquire":
             admission: Admission = await store.acquire(rules, **arguments)
             circuit = admission.change.circuit
-            word = "granted" if admission.granted else "refused"
-            return f"{word} {circuit.state} {circuit.generation} {circuit.failures}"
-        case "look":
-            change = await store.snapshot(rules)
+            outcome = "granted" if admission.granted else "refused"
+            return f"{outcome} {circuit.state} {circuit.generation} {circuit.failures}"
         case operation:
             change = await getattr(store, operation)(rules, **arguments)
     circuit = change.circuit
     return f"{change.outcome} {circuit.state} {circuit.generation} {circuit.failures}"
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.what)
-async def test_scenario(scenario: Scenario, store: CircuitStore, clock: ManualClock) -> None:
-    """Both stores answer every step as the table says."""
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+async def test_store_follows_scenario(
+    scenario: Scenario, store: CircuitStore, clock: ManualClock
+) -> None:
+    """Each step has the result that the table expects."""
     settings = {"failure_threshold": 3, "half_open_permits": 2, **scenario.settings}
     rules = BreakerSettings(name="c", **settings).rules("here:1")
     for number, step in enumerate(scenario.steps, 1):
         if step.operation == "after":
             clock.advance(step.arguments["seconds"])
             continue
-        came = await take(store, rules, step)
-        assert not step.expected or came == step.expected, f"step {number}: {step}"
+        result = await take(store, rules, step)
+        assert not step.expected or result == step.expected, f"step {number}: {step}"

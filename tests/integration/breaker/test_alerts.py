@@ -1,4 +1,4 @@
-"""The opener is killed on the way to the topic: one alert id, delivered at least once."""
+"""Alert delivery to a topic: crashes, outages, order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = "topic-key"
 
 @dataclass
 class Topic:
-    """A topic endpoint that keeps what it was sent."""
+    """A topic endpoint that keeps the received events."""
 
     endpoint: str = ""
     events: list[dict[str, Any]] = field(default_factory=list)
@@ -65,7 +65,7 @@ async def topic() -> AsyncIterator[Topic]:
 def breaker_at(
     redis_url: str, topic: Topic, settings: BreakerSettings = SETTINGS, *, later: float = 0.0
 ) -> CircuitBreaker:
-    """A breaker that publishes; `later` is how many seconds its store's clock is ahead."""
+    """Return a breaker with a publisher; its store's clock is `later` seconds ahead."""
     publisher = EventGridPublisher(topic.endpoint, key=KEY)
 
     def now_us() -> int:
@@ -82,11 +82,13 @@ def store_at(redis_url: str, now_us: NowUs | None = None) -> RedisCircuitStore:
 @pytest.mark.parametrize(
     "moment", ["before the script", "after the script", "while publishing", "after publishing"]
 )
-async def test_the_opener_is_killed(redis_url: str, topic: Topic, moment: str) -> None:
-    """C4, with kill -9 at every moment that matters.
+async def test_alert_of_killed_instance_is_delivered(
+    redis_url: str, topic: Topic, moment: str
+) -> None:
+    """C4: an alert survives `kill -9` at each critical moment, with the same id.
 
-    Whoever survives comes after the dead one's lease, by a clock that is ahead: a lease short
-    enough to be waited for would be too short to publish in on a busy machine.
+    The survivor's clock is ahead, so that the lease of the killed instance has expired. A lease
+    short enough for waiting would be too short for publishing on a busy machine.
     """
     if moment == "while publishing":
         topic.slow.clear()
@@ -95,7 +97,7 @@ async def test_the_opener_is_killed(redis_url: str, topic: Topic, moment: str) -
     )
     orders = {"url": redis_url, "endpoint": topic.endpoint, "key": KEY, "die": moment}
     ended = asyncio.create_task(process.communicate(json.dumps(orders).encode()))
-    if moment == "while publishing":  # the topic has the event, and the answer is not back
+    if moment == "while publishing":  # the topic has the event but has not answered
         async with asyncio.timeout(HANG_SECONDS):
             await topic.reached.wait()
         process.kill()
@@ -116,8 +118,8 @@ async def test_the_opener_is_killed(redis_url: str, topic: Topic, moment: str) -
     assert len(topic.events) == (2 if moment in {"while publishing", "after publishing"} else 1)
 
 
-async def test_what_the_topic_receives(redis_url: str, topic: Topic) -> None:
-    """A CloudEvent with all that the workflow and the operator need."""
+async def test_topic_receives_cloud_event_with_alert_data(redis_url: str, topic: Topic) -> None:
+    """The topic receives a CloudEvent with the data for workflow and operator."""
     async with breaker_at(redis_url, topic) as breaker:
         for number in range(2):
             await breaker.record_failure(f"{number}", f"boom {number}", Permit(0))
@@ -140,10 +142,8 @@ async def test_what_the_topic_receives(redis_url: str, topic: Topic) -> None:
     }
 
 
-async def test_a_topic_that_comes_back_gets_everything_in_order(
-    redis_url: str, topic: Topic
-) -> None:
-    """Down during a whole story; told in order afterwards, nothing twice by two deliverers."""
+async def test_topic_gets_all_alerts_in_order_after_outage(redis_url: str, topic: Topic) -> None:
+    """After the outage, two deliverers publish each alert once, in order."""
     topic.down = True
     settings = replace(SETTINGS, half_open_permits=1)
     async with breaker_at(redis_url, topic, settings) as one:
@@ -170,8 +170,8 @@ async def test_a_topic_that_comes_back_gets_everything_in_order(
     ]
 
 
-async def test_a_wrong_key_loses_no_alert(redis_url: str, topic: Topic) -> None:
-    """Refused by the topic: kept in the outbox, and the error says why."""
+async def test_wrong_key_loses_no_alert(redis_url: str, topic: Topic) -> None:
+    """An alert that the topic refuses stays in the outbox."""
     publisher = EventGridPublisher(topic.endpoint, key="wrong")
     async with CircuitBreaker(store_at(redis_url), SETTINGS) as silent:
         for number in range(2):

@@ -1,4 +1,4 @@
-"""The operator's command line, as a process against a real Redis."""
+"""The operator's command line, run as a process on a real Redis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[3]
 
 
 async def cli(*arguments: str, **settings: str) -> tuple[int, str, str]:
-    """Run it; exit code, output, errors."""
+    """Run the command line and return exit code, output and errors."""
     ended = await run_module_async("breaker", *arguments, environment=environment(settings))
     return ended.returncode, ended.stdout, ended.stderr
 
@@ -33,10 +33,10 @@ def environment(settings: dict[str, str]) -> dict[str, str]:
 
 
 async def start(*arguments: str, **settings: str) -> asyncio.subprocess.Process:
-    """Start it as a terminal does, which is to say: Ctrl-C is not ignored.
+    """Start the command line as a terminal does, with SIGINT not ignored.
 
-    A shell ignores it for what it runs in the background, and a process inherits that: without
-    this, a suite run with `&` would wait for ever for a child that was told not to listen.
+    A shell ignores SIGINT for background commands, and child processes inherit this. Without the
+    reset, a test run with `&` would wait forever for its child.
     """
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
@@ -59,8 +59,8 @@ async def open_it(redis_url: str) -> None:
     await breaker.aclose()
 
 
-async def test_an_operators_day(redis_url: str) -> None:
-    """Open, looked at, approved by name, closed, and all of it in the history."""
+async def test_cli_shows_approves_closes_and_isolates(redis_url: str) -> None:
+    """All commands work in turn, and the history has each change."""
     await open_it(redis_url)
     code, out, _ = await cli("status", REDIS_URL=redis_url)
     assert code == 0
@@ -70,7 +70,7 @@ async def test_an_operators_day(redis_url: str) -> None:
     assert (code, err) == (0, "")
     assert "c: half_open, generation 1" in out
     code, out, _ = await cli(
-        *("close", "--generation", "1", "--by", "bob", "--reason", "mended"), REDIS_URL=redis_url
+        *("close", "--generation", "1", "--by", "bob", "--reason", "repaired"), REDIS_URL=redis_url
     )
     assert code == 0
     code, out, _ = await cli("history", "--json", REDIS_URL=redis_url)
@@ -79,17 +79,17 @@ async def test_an_operators_day(redis_url: str) -> None:
         ("opened", "", "1 failures within 30 s (threshold 1); last error: boom"),
         ("approved", "ann", ""),
         ("half_opened", "ann", "approved by ann"),
-        ("closed", "bob", "mended"),
+        ("closed", "bob", "repaired"),
     ]
     code, out, _ = await cli("history", "--limit", "1", REDIS_URL=redis_url)
-    assert "closed by bob: mended" in out
+    assert "closed by bob: repaired" in out
     code, out, _ = await cli("isolate", "--reason", "night", "--by", "ann", REDIS_URL=redis_url)
     assert (code, "c: isolated, generation 2" in out) == (0, True)
 
 
 @pytest.mark.parametrize("command", ["approve", "close"])
-async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> None:
-    """C7, with a message that says which one is current."""
+async def test_stale_generation_is_refused(redis_url: str, command: str) -> None:
+    """C7: the message has the current generation."""
     await open_it(redis_url)
     code, out, err = await cli(command, "--generation", "7", "--by", "ann", REDIS_URL=redis_url)
     assert (code, out) == (1, "")
@@ -118,10 +118,10 @@ async def test_a_stale_generation_is_refused(redis_url: str, command: str) -> No
         (["status", "--settings", "README"], {}, "README is not JSON: line 1, column 1"),
     ],
 )
-async def test_a_wrong_call_ends_with_two(
+async def test_invalid_arguments_and_settings_exit_with_2(
     arguments: list[str], settings: dict[str, str], says: str, tmp_path: Path
 ) -> None:
-    """And says what was wrong, without a traceback."""
+    """The message has the reason, and there is no traceback."""
     (tmp_path / "README").write_text("not JSON")
     arguments = [str(tmp_path / "README") if word == "README" else word for word in arguments]
     code, out, err = await cli(*arguments, **settings)
@@ -131,16 +131,16 @@ async def test_a_wrong_call_ends_with_two(
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["history"], ["approve", "--generation", "1"]])
-async def test_a_redis_that_is_not_there_ends_with_one(arguments: list[str]) -> None:
-    """Briefly said."""
+async def test_unreachable_redis_exits_with_1(arguments: list[str]) -> None:
+    """The message is short, without a traceback."""
     code, _, err = await cli(*arguments, REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 1
     assert "Redis" in err
     assert "Traceback" not in err
 
 
-async def test_status_says_why_redis_does_not_answer(redis_url: str) -> None:
-    """A wrong password is not a server that is down; nor is it printed."""
+async def test_status_shows_reason_of_redis_error_without_password(redis_url: str) -> None:
+    """A refused password is reported, but not printed."""
     address = redis_url.removeprefix("redis://")
     code, _, err = await cli("status", REDIS_URL=f"redis://nobody:hidden@{address}")
     assert code == 1
@@ -148,34 +148,34 @@ async def test_status_says_why_redis_does_not_answer(redis_url: str) -> None:
     assert "hidden" not in err
 
 
-async def test_settings_can_come_from_a_file(redis_url: str, tmp_path: Path) -> None:
-    """The same file that the function app is run with."""
+async def test_settings_are_read_from_file(redis_url: str, tmp_path: Path) -> None:
+    """The CLI reads the function app's local.settings.json."""
     file = tmp_path / "local.settings.json"
     file.write_text(json.dumps({"Values": {"REDIS_URL": redis_url, "BREAKER_NAME": "orders"}}))
     code, out, _ = await cli("status", "--json", "--settings", str(file))
     assert code == 0
-    told: dict[str, Any] = json.loads(out)
-    assert (told["name"], told["state"], told["generation"]) == ("orders", "closed", 0)
+    shown: dict[str, Any] = json.loads(out)
+    assert (shown["name"], shown["state"], shown["generation"]) == ("orders", "closed", 0)
 
 
-async def test_watching_shows_changes_until_interrupted(redis_url: str) -> None:
-    """One JSON object per change."""
+async def test_watch_prints_changes_until_interrupted(redis_url: str) -> None:
+    """With --json each change is one JSON object."""
     process = await start("status", "--watch", "--json", REDIS_URL=redis_url)
     assert process.stdout is not None
     async with asyncio.timeout(HANG_SECONDS):
         assert json.loads(await process.stdout.readline())["state"] == "closed"
         await open_it(redis_url)
-        told = {"state": "closed"}
-        while told["state"] == "closed":
-            told = json.loads(await process.stdout.readline())
-        assert told["state"] == "open"
+        shown = {"state": "closed"}
+        while shown["state"] == "closed":
+            shown = json.loads(await process.stdout.readline())
+        assert shown["state"] == "open"
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
     assert (process.returncode, err) == (130, b"")
 
 
-async def test_approving_calls_the_workflow_back(redis_url: str) -> None:
-    """Registered by another process; the CLI calls, once."""
+async def test_approve_calls_registered_callback_once(redis_url: str) -> None:
+    """The CLI calls a callback that another process registered."""
     calls: list[Any] = []
 
     async def callback(request: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Redis by identity: a managed identity's token, as App Service hands it out, logs in."""
+"""Logins to Redis with a token of App Service's managed identity endpoint."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ SETTINGS = BreakerSettings(
     store_timeout_seconds=STORE_SECONDS,
 )
 SHORT_SECONDS = 0.1
-"""What Redis may take for an answer, where a token takes longer."""
+"""Redis timeout of the tests in which a token takes longer."""
 
 
 class Endpoint:
-    """What answers at IDENTITY_ENDPOINT, and what it was asked.
+    """The server at IDENTITY_ENDPOINT, with a list of its requests.
 
     Attributes:
-        answers: cleared, an answer takes until it is set.
-        refuses: whether there is no such identity.
+        answers: while cleared, requests are not answered.
+        refuses: while true, the endpoint answers that the identity does not exist.
     """
 
     def __init__(self) -> None:
@@ -60,7 +60,7 @@ class Endpoint:
 
 @pytest.fixture
 def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    """A managed identity endpoint, named in the environment as on Azure."""
+    """Yield a managed identity endpoint, set in the environment as on Azure."""
     found = Endpoint()
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +74,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
             self.wfile.write(body)
 
         def log_message(self, *_: object) -> None:
-            """Nothing."""
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -91,7 +91,7 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
 
 @pytest.fixture
 def admin(redis_url: str) -> Iterator[redis.Redis]:
-    """The server, with a user for the identity: it takes any token."""
+    """Yield an admin client; the server has a user for the identity with any token."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         rules = {"keys": ["*"], "channels": ["*"], "commands": ["+@all"]}
         client.acl_setuser(IDENTITY, enabled=True, nopass=True, **rules)
@@ -99,8 +99,10 @@ def admin(redis_url: str) -> Iterator[redis.Redis]:
         client.acl_deluser(IDENTITY)
 
 
-async def test_the_identity_logs_in(endpoint: Endpoint, admin: redis.Redis, redis_url: str) -> None:
-    """As the token's object id; the endpoint is asked for that identity, for Redis, once."""
+async def test_identity_logs_in_with_token(
+    endpoint: Endpoint, admin: redis.Redis, redis_url: str
+) -> None:
+    """The user is the token's object id; one token for Redis is requested."""
     client = connect(redis_url, SETTINGS)
     assert await client.execute_command("ACL", "WHOAMI") in (IDENTITY, IDENTITY.encode())
     async with CircuitBreaker(
@@ -114,35 +116,35 @@ async def test_the_identity_logs_in(endpoint: Endpoint, admin: redis.Redis, redi
     assert asked["resource"][0].rstrip("/") == "https://redis.azure.com"
 
 
-async def test_a_slow_token_is_not_a_redis_that_is_away(
+async def test_slow_token_is_not_a_redis_outage(
     endpoint: Endpoint, admin: redis.Redis, redis_url: str
 ) -> None:
-    """A command line that is logged in to Azure takes seconds, more than Redis may."""
+    """A token may take longer than the Redis timeout, for example from the Azure CLI."""
     endpoint.answers.clear()
     client = connect(redis_url, SETTINGS)
     store = RedisCircuitStore(client, "c", timeout_seconds=SHORT_SECONDS)
     asking = asyncio.create_task(store.snapshot(SETTINGS.rules("here")))
-    await longer_than_redis_may(endpoint)
+    await wait_longer_than_redis_timeout(endpoint)
     assert not asking.done()
-    store._runner._timeout = STORE_SECONDS  # from here on it is Redis that is waited for
+    store._runner._timeout = STORE_SECONDS  # the token is answered, so use the normal timeout
     endpoint.answers.set()
     assert (await asking).circuit.generation == 0
     await store.aclose()
     await client.aclose()
 
 
-async def longer_than_redis_may(endpoint: Endpoint) -> None:
-    """Let more time pass, since the token was asked for, than Redis has for an answer."""
+async def wait_longer_than_redis_timeout(endpoint: Endpoint) -> None:
+    """Return once the token request is older than the Redis timeout."""
     async with asyncio.timeout(HANG_SECONDS):
         while not endpoint.asked:
             await asyncio.sleep(0.01)
     await asyncio.sleep(3 * SHORT_SECONDS)
 
 
-async def test_who_looks_at_what_is_parked_waits_for_the_token_first(
+async def test_parking_fetches_token_before_redis_timeout(
     endpoint: Endpoint, admin: redis.Redis, redis_url: str
 ) -> None:
-    """However short the time is that Redis may take for an answer."""
+    """Opening the parked lists waits for the token, also with a short Redis timeout."""
     settings = {
         "REDIS_URL": redis_url,
         "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -155,11 +157,11 @@ async def test_who_looks_at_what_is_parked_waits_for_the_token_first(
     endpoint.answers.clear()
     async with AsyncExitStack() as opened:
         opening = asyncio.create_task(opened.enter_async_context(open_parking(settings)))
-        await longer_than_redis_may(endpoint)
+        await wait_longer_than_redis_timeout(endpoint)
         assert not opening.done()
         endpoint.answers.set()
         store = await opening
-        assert await answered(store.keys) == []
+        assert await retry_timeouts(store.keys) == []
     assert len(endpoint.asked) == 1
     endpoint.refuses = True
     with pytest.raises(StoreUnavailableError, match="no token for Redis"):
@@ -167,18 +169,18 @@ async def test_who_looks_at_what_is_parked_waits_for_the_token_first(
             pass
 
 
-async def answered[T](ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer, however often a busy machine is too slow for so short a time."""
+async def retry_timeouts[T](ask: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of a request, with retries after timeouts of a busy machine."""
     async with asyncio.timeout(HANG_SECONDS):
         while True:
             with contextlib.suppress(StorageUnavailableError):
                 return await ask()
 
 
-async def test_a_token_that_ran_out_is_noticed_by_nobody(
+async def test_expired_token_is_renewed_without_outage(
     endpoint: Endpoint, admin: redis.Redis, redis_url: str
 ) -> None:
-    """Redis closes the connections, that of the watcher as well; the next ones log in anew."""
+    """Redis closes all connections with the token; new connections log in again."""
     client = connect(redis_url, SETTINGS)
     async with CircuitBreaker(
         RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS), SETTINGS
@@ -192,8 +194,10 @@ async def test_a_token_that_ran_out_is_noticed_by_nobody(
     await client.aclose()
 
 
-async def test_without_a_token(endpoint: Endpoint, admin: redis.Redis, redis_url: str) -> None:
-    """That is no answer of Redis: the fleet holds as without it, and goes on by itself."""
+async def test_missing_token_is_a_store_outage(
+    endpoint: Endpoint, admin: redis.Redis, redis_url: str
+) -> None:
+    """Without a token the store does not answer; once Entra has a token, the store does."""
     endpoint.refuses = True
     store = RedisCircuitStore.from_settings(redis_url, SETTINGS)
     rules = SETTINGS.rules("here")

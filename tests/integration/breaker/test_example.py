@@ -1,4 +1,4 @@
-"""The example in the docs does what it says."""
+"""The example in docs/examples, and the package's imports."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("with_redis", [False, True])
-def test_the_breaker_works_alone(redis_url: str, with_redis: bool) -> None:
-    """Around a plain call, in memory and on Redis."""
+def test_example_runs_in_memory_and_on_redis(redis_url: str, with_redis: bool) -> None:
+    """The example prints the refusal, with either store."""
     script = ROOT / "docs" / "examples" / "breaker_alone.py"
     done = subprocess.run(
         [sys.executable, "-W", "error", str(script), *([redis_url] if with_redis else [])],
@@ -30,8 +30,8 @@ def test_the_breaker_works_alone(redis_url: str, with_redis: bool) -> None:
     )
 
 
-def test_the_breaker_loads_no_azure_sdk_and_nothing_of_the_project() -> None:
-    """Others can take it out and use it by itself."""
+def test_breaker_loads_no_azure_sdk_or_other_package() -> None:
+    """The package can be used without the rest of the project."""
     code = (
         "import sys, breaker\n"
         "loaded = {name.partition('.')[0] for name in sys.modules}\n"

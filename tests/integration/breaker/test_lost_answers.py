@@ -1,4 +1,4 @@
-"""Redis did what it was asked, and its answer was lost: the client asks again, and counts once."""
+"""Lost answers of Redis: the client retries, and the outcome counts once."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ RULES = BreakerSettings(name="c", failure_ratio=0.9, failure_threshold=100).rule
 
 
 class Relay:
-    """Between client and server; loses the next answer, and the connection with it, on demand.
+    """A relay between client and server that loses an answer and its connection on demand.
 
     Attributes:
-        loses: whether the next answer is lost.
-        lost: how many were.
+        loses: set to lose the next answer; the relay resets the value.
+        lost: number of lost answers.
     """
 
     def __init__(self, host: str, port: int) -> None:
@@ -66,8 +66,8 @@ async def relayed(redis_url: str) -> AsyncIterator[tuple[Relay, RedisCircuitStor
         await server.wait_closed()
 
 
-async def test_each_outcome_counts_once(redis_url: str) -> None:
-    """Also in the middle of work: of many reports each one's answer is lost in turn."""
+async def test_outcome_with_lost_answer_counts_once(redis_url: str) -> None:
+    """The answer of each of many requests is lost once."""
     permit = Permit(0)
     async with relayed(redis_url) as (relay, store):
         await store.record_successes(RULES, "warm", 1, permit)

@@ -24,7 +24,7 @@ SETTINGS = BreakerSettings(
 )
 CHANNEL = b"breaker:{c}:changes"
 POLLING = 1
-"""Which of a watcher's tasks asks: the other one listens."""
+"""Index of the watcher's polling task; the other task subscribes."""
 
 
 @pytest.fixture
@@ -51,8 +51,8 @@ async def open_it(breaker: CircuitBreaker) -> None:
         await breaker.record_failure(f"{permit.generation}/{number}", "boom", permit)
 
 
-async def test_a_restart_is_a_short_hold(server: Server) -> None:
-    """Holding while it is down, going on when it is up, with its data, and pushes arrive again."""
+async def test_redis_restart_is_a_short_hold(server: Server) -> None:
+    """Instances hold during the restart; afterwards work starts and pushes arrive again."""
     async with breaker_at(server) as one, breaker_at(server) as two:
         await open_it(one)
         await one.close_circuit(1, "ann")
@@ -69,8 +69,8 @@ async def test_a_restart_is_a_short_hold(server: Server) -> None:
         assert two.circuit.generation == 2
 
 
-async def test_a_failure_during_a_restart_is_not_lost(server: Server) -> None:
-    """It waits for the store, and no driver exception comes through."""
+async def test_failure_during_restart_is_recorded(server: Server) -> None:
+    """The failure is retried, and no driver exception reaches the caller."""
     async with breaker_at(server) as breaker:
         permit = await breaker.try_acquire()
         server.stop()
@@ -86,8 +86,8 @@ async def test_a_failure_during_a_restart_is_not_lost(server: Server) -> None:
         assert breaker.circuit.state is CircuitState.OPEN
 
 
-async def test_a_restart_that_lost_everything_is_made_good(server: Server) -> None:
-    """The instance that knows of the opening puts it back: same generation, still stopped."""
+async def test_opening_is_restored_after_data_loss(server: Server) -> None:
+    """An instance that knows the opening restores it in the same generation."""
     async with breaker_at(server) as one, breaker_at(server) as two:
         await open_it(one)
         await until(lambda: two.circuit.state is CircuitState.OPEN)
@@ -106,8 +106,8 @@ async def test_a_restart_that_lost_everything_is_made_good(server: Server) -> No
         assert (one.circuit.state, two.circuit.state) == (CircuitState.OPEN, CircuitState.OPEN)
 
 
-async def test_a_paused_redis_is_an_outage(server: Server) -> None:
-    """Connections stand, nothing answers: held after the time-out, back when it goes on."""
+async def test_paused_redis_is_an_outage(server: Server) -> None:
+    """A stopped Redis process keeps its connections; the timeout starts the hold."""
     async with breaker_at(server, replace(SETTINGS, store_timeout_seconds=0.3)) as breaker:
         server.send(signal.SIGSTOP)
         await until(lambda: breaker.circuit.holding)
@@ -115,8 +115,8 @@ async def test_a_paused_redis_is_an_outage(server: Server) -> None:
         await until(lambda: breaker.circuit.admits)
 
 
-async def test_after_the_grace_time_each_instance_goes_on_alone(server: Server) -> None:
-    """Then it opens alone, and the store learns of it when it is back."""
+async def test_instance_decides_alone_after_grace_time(server: Server) -> None:
+    """The local opening is restored to the store after the outage."""
     async with breaker_at(server, replace(SETTINGS, store_grace_seconds=0.3)) as breaker:
         server.stop()
         await until(lambda: breaker.circuit.degraded and breaker.circuit.admits)
@@ -130,8 +130,8 @@ async def test_after_the_grace_time_each_instance_goes_on_alone(server: Server) 
         assert (await breaker.approve(1, "ann")).state is CircuitState.HALF_OPEN
 
 
-async def test_starting_before_redis_does(server: Server) -> None:
-    """On hold until it is there."""
+async def test_start_before_redis_is_on_hold(server: Server) -> None:
+    """A breaker that starts before Redis holds until Redis answers."""
     server.stop()
     async with breaker_at(server) as breaker:
         assert breaker.circuit.holding

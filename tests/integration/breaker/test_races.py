@@ -1,4 +1,4 @@
-"""Real processes on a real Redis, all at the same moment.
+"""Simultaneous operations of many processes on a real Redis.
 
 The race to the threshold has 12 rounds; the environment variable BREAKER_RACE_ROUNDS sets another
 number, e.g. all 200 that the breaker was accepted with:
@@ -23,7 +23,7 @@ FLEET = Path(__file__).parents[2] / "support" / "breaker" / "fleet.py"
 
 
 async def fleet(**orders: Any) -> list[list[Any]]:
-    """Run the fleet; the answers of its processes, round by round."""
+    """Run the fleet and return the answers of its processes, one list per round."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, str(FLEET)),
         stdin=asyncio.subprocess.PIPE,
@@ -36,10 +36,10 @@ async def fleet(**orders: Any) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("clock_offset", [0, 3600])
-async def test_one_opening_however_many_fail_at_once(redis_url: str, clock_offset: int) -> None:
-    """C4: 8 processes x 50 recorders: one opening, one alert, no failure lost or collapsed.
+async def test_simultaneous_failures_open_once(redis_url: str, clock_offset: int) -> None:
+    """C4: 8 processes with 50 recorders each open once, with one alert and no lost failure.
 
-    Nothing changes when the processes' clocks are an hour off in either direction.
+    The result is the same if the processes' clocks are wrong by an hour.
     """
     answers = await fleet(
         url=redis_url,
@@ -54,8 +54,8 @@ async def test_one_opening_however_many_fail_at_once(redis_url: str, clock_offse
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         for number, answer in enumerate(answers):
             prefix = f"breaker:{{round-{number}}}:"
-            assert max(said["generation"] for said in answer) == 1
-            assert max(said["failures"] for said in answer) == 100
+            assert max(each["generation"] for each in answer) == 1
+            assert max(each["failures"] for each in answer) == 100
             assert client.hmget(prefix + "circuit", "state", "generation") == ["open", "1"]
             assert client.zcard(prefix + "window") == 100
             events = [fields["event"] for _, fields in client.xrange(prefix + "history")]
@@ -64,8 +64,8 @@ async def test_one_opening_however_many_fail_at_once(redis_url: str, clock_offse
             assert alerts == ["opened"]
 
 
-async def test_below_the_threshold_every_failure_is_in_the_window(redis_url: str) -> None:
-    """8 x 50 simultaneous failures are 400 members, not fewer."""
+async def test_simultaneous_failures_are_all_in_the_window(redis_url: str) -> None:
+    """The window has 400 members after 8 x 50 simultaneous failures."""
     await fleet(
         url=redis_url,
         mode="record",
@@ -79,8 +79,8 @@ async def test_below_the_threshold_every_failure_is_in_the_window(redis_url: str
     assert counts == [400, 400, 400]
 
 
-async def test_fifty_processes_get_exactly_the_permits_there_are(redis_url: str) -> None:
-    """Half-open, everybody asks at once: seven start."""
+async def test_fifty_processes_share_seven_permits(redis_url: str) -> None:
+    """In HALF_OPEN exactly as many processes start as there are permits."""
     settings = {"failure_threshold": 1, "half_open_permits": 7}
     with redis.Redis.from_url(redis_url) as client:
         for number in range(5):

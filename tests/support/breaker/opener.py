@@ -1,7 +1,7 @@
-"""One process that opens a circuit and is killed on the way: `python breaker_opener.py < orders`.
+"""A process that opens a circuit and is killed: `opener.py < orders.json`.
 
-Orders: {"url", "endpoint", "key", "die"} where `die` names the moment of the `kill -9`; at any
-other word it stays, to be killed from outside.
+The orders are {"url", "endpoint", "key", "die"}. `die` is the moment of the `kill -9`; with any
+other text the process stays until the test kills it.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from breaker.state import Rules
 
 
 def die() -> None:
-    """As the kernel would: no clean-up of any kind."""
+    """Kill this process with SIGKILL, without any clean-up."""
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 class MortalStore(RedisCircuitStore):
-    """Dies where it is told to."""
+    """A Redis store that kills its process at `moment`."""
 
     moment = ""
 
@@ -44,7 +44,7 @@ class MortalStore(RedisCircuitStore):
 
 
 async def main() -> None:
-    """Open the circuit with two failures, then stay."""
+    """Open the circuit with two failures, then wait."""
     orders = json.loads(sys.stdin.read())
     settings = BreakerSettings(name="c", failure_threshold=2, window_seconds=600)
     MortalStore.moment = orders["die"]

@@ -1,4 +1,4 @@
-"""A store that goes away and loses things, and time that passes meanwhile."""
+"""A memory store with outages and data loss, and helpers that advance a clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from breaker.state import Rules
 
 
 class UnreliableStore(MemoryCircuitStore):
-    """A memory store that can be out of reach, and can lose everything."""
+    """A memory store with outages (`away`) and data loss (`lose_everything`)."""
 
     away = False
 
@@ -48,7 +48,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def pass_time(clock: ManualClock, seconds: int) -> None:
-    """Second by second, letting the watcher work in between."""
+    """Advance the clock in steps of a second; background tasks run after each step."""
     for _ in range(seconds):
         await settle()
         clock.advance(1)

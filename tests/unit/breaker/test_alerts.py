@@ -1,4 +1,4 @@
-"""Outbox delivery: in order, once, under the same id, whoever is alive."""
+"""Alert delivery: in order, once, with the same id, by any instance."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RULES = SETTINGS.rules("elsewhere:1")
 
 
 class StuckPublisher(MemoryPublisher):
-    """Publishes when told to."""
+    """A publisher that waits until `go_on` is set."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class StuckPublisher(MemoryPublisher):
 
 
 class UnreadableStore(MemoryCircuitStore):
-    """Holds what a later version wrote."""
+    """A store whose outbox has an event of a newer version until `readable` is set."""
 
     readable = False
 
@@ -75,10 +75,10 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0)
 
 
-async def test_what_a_dead_opener_left_is_delivered(
+async def test_alert_of_crashed_instance_is_delivered(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """The opening is in the store, its opener is not: anybody delivers, once."""
+    """Another instance delivers the alert, once."""
     await store.record_failure(RULES, "a", "boom", Permit(0))
     publisher = MemoryPublisher()
     breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
@@ -88,10 +88,10 @@ async def test_what_a_dead_opener_left_is_delivered(
     await breaker.aclose()
 
 
-async def test_what_nobody_foresaw_does_not_end_the_background_delivery(
+async def test_unexpected_error_does_not_end_background_delivery(
     clock: ManualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An outbox that cannot be read as it is: said once with its trace, and tried again."""
+    """The error is logged with its traceback, and delivery is retried."""
     store = UnreadableStore("c", now_us=clock.now_us)
     publisher = MemoryPublisher()
     breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
@@ -104,20 +104,20 @@ async def test_what_nobody_foresaw_does_not_end_the_background_delivery(
     await breaker.aclose()
 
 
-async def test_without_a_publisher_the_outbox_is_left_to_others(
+async def test_breaker_without_publisher_keeps_the_outbox(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """An instance that cannot publish takes nothing."""
+    """An instance without a publisher claims no alert."""
     async with CircuitBreaker(store, SETTINGS, clock=clock) as breaker:
         await breaker.record_failure("a", "boom", await breaker.try_acquire())
         assert await breaker.deliver_alerts() == 0
     assert (await store.outbox(RULES)).pending == 1
 
 
-async def test_a_topic_that_is_down_keeps_order_and_loses_nothing(
+async def test_topic_outage_loses_no_alert_and_keeps_order(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """What fails stays first; everything goes out once the topic is back."""
+    """A refused alert stays first; all alerts are published after the outage."""
     publisher = MemoryPublisher()
     publisher.fail_with = OSError("topic down")
     async with CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock) as breaker:
@@ -135,10 +135,10 @@ async def test_a_topic_that_is_down_keeps_order_and_loses_nothing(
     assert ids(publisher) == ["c:1:opened", "c:1:closed"]
 
 
-async def test_two_deliverers_at_once_publish_nothing_twice(
+async def test_concurrent_deliveries_publish_each_alert_once(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """The second finds the outbox held and leaves it."""
+    """The second deliverer finds the lease held and publishes nothing."""
     await store.record_failure(RULES, "a", "boom", Permit(0))
     slow, quick = StuckPublisher(), MemoryPublisher()
     first = CircuitBreaker(store, SETTINGS, publisher=slow, clock=clock)
@@ -153,10 +153,10 @@ async def test_two_deliverers_at_once_publish_nothing_twice(
     await second.aclose()
 
 
-async def test_a_deliverer_that_died_is_replaced_after_its_lease(
+async def test_expired_lease_of_crashed_deliverer_is_taken_over(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """Claimed, then silent: not before the lease ends, then at once."""
+    """Another instance delivers after the lease expires, not before."""
     await store.record_failure(RULES, "a", "boom", Permit(0))
     await store.claim_alerts(RULES, "died", 30, 10)
     publisher = MemoryPublisher()
@@ -167,11 +167,11 @@ async def test_a_deliverer_that_died_is_replaced_after_its_lease(
     await breaker.aclose()
 
 
-async def test_the_opener_keeps_trying_while_another_holds_the_outbox(
+async def test_delivery_retries_while_another_instance_holds_the_lease(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """Another deliverer died holding the outbox; the opener's alert goes out by itself."""
-    await store.isolate(RULES, "ann", "left by somebody who died delivering")
+    """The background delivery succeeds once the crashed deliverer's lease expires."""
+    await store.isolate(RULES, "ann", "left by a crashed deliverer")
     await store.claim_alerts(RULES, "died", 30, 10)
     publisher = MemoryPublisher()
     async with CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock) as breaker:
@@ -183,10 +183,10 @@ async def test_the_opener_keeps_trying_while_another_holds_the_outbox(
         assert ids(publisher) == ["c:1:isolated", "c:1:closed"]
 
 
-async def test_closing_waits_for_the_alert_being_published(
+async def test_closing_waits_for_current_publish(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """The opener does not go before its alert has."""
+    """Closing a breaker awaits the alert that is being published."""
     publisher = StuckPublisher()
     breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
     await breaker.record_failure("a", "boom", await breaker.try_acquire())
@@ -198,10 +198,10 @@ async def test_closing_waits_for_the_alert_being_published(
     assert ids(publisher) == ["c:1:opened"]
 
 
-async def test_closing_does_not_wait_for_a_topic_that_is_down(
+async def test_closing_does_not_wait_for_topic_outage(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
-    """Its alert stays in the outbox for others."""
+    """The alert stays in the outbox for other instances."""
     publisher = MemoryPublisher()
     publisher.fail_with = OSError("topic down")
     breaker = CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock)
@@ -211,10 +211,10 @@ async def test_closing_does_not_wait_for_a_topic_that_is_down(
     assert (await store.outbox(RULES)).pending == 1
 
 
-async def test_an_alert_becomes_a_cloud_event(
+async def test_cloud_event_has_id_and_time_of_alert(
     store: MemoryCircuitStore,
 ) -> None:
-    """CloudEvents 1.0, with the id and time of the alert: a repeat is the same event."""
+    """A repeated alert gives an equal CloudEvent 1.0."""
     change = await store.record_failure(RULES, "a", "boom", Permit(0))
     (alert,) = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
     event = cloud_event(alert)
@@ -242,7 +242,7 @@ async def test_an_alert_becomes_a_cloud_event(
         ("http://127.0.0.1:1/topic", None, "EVENT_GRID_TOPIC_KEY must be set"),
     ],
 )
-def test_a_topic_that_cannot_be_used_is_named(endpoint: str, key: str | None, says: str) -> None:
-    """No token over plain http, no address that is none."""
+def test_invalid_topic_is_refused(endpoint: str, key: str | None, says: str) -> None:
+    """The address must be http(s), and plain http needs a key."""
     with pytest.raises(SettingsError, match=says):
         EventGridPublisher(endpoint, key=key)

@@ -1,4 +1,4 @@
-"""Callbacks: called when their generation has passed, until they took it."""
+"""Approval callbacks: registration, calls and retries."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ URL = "https://workflow.example.com/callback?sig=secret"
 
 
 class MemoryCaller:
-    """Answers with the next of `answers` (a status or an exception), then with 200."""
+    """A caller that returns or raises the next of `answers`, then returns 200."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, dict[str, object]]] = []
@@ -71,8 +71,10 @@ async def breaker(
         yield made
 
 
-async def test_approving_calls_back_once(breaker: CircuitBreaker, caller: MemoryCaller) -> None:
-    """Registered twice, approved twice: called once, with what the workflow needs."""
+async def test_approval_calls_each_callback_once(
+    breaker: CircuitBreaker, caller: MemoryCaller
+) -> None:
+    """Two registrations and two approvals give one call, with the workflow's data."""
     assert not await breaker.approvals.register(1, URL)
     assert not await breaker.approvals.register(1, URL)
     assert caller.calls == []
@@ -83,33 +85,33 @@ async def test_approving_calls_back_once(breaker: CircuitBreaker, caller: Memory
     ]
 
 
-async def test_registering_after_the_approval_calls_back_at_once(
+async def test_registration_after_approval_calls_immediately(
     breaker: CircuitBreaker, caller: MemoryCaller
 ) -> None:
-    """The operator was quicker than the workflow."""
+    """The operator may approve before the workflow registers."""
     await breaker.approve(1, "ann")
     assert await breaker.approvals.register(1, URL)
     assert len(caller.calls) == 1
 
 
-async def test_approving_without_a_callback_works(breaker: CircuitBreaker) -> None:
-    """Nobody has to be called."""
+async def test_approval_succeeds_without_callbacks(breaker: CircuitBreaker) -> None:
+    """A circuit may have no workflow."""
     assert (await breaker.approve(1, "ann")).state == "half_open"
 
 
-async def test_closing_by_hand_calls_back_as_well(
+async def test_closing_by_hand_calls_callbacks(
     breaker: CircuitBreaker, caller: MemoryCaller
 ) -> None:
-    """The generation has passed; the workflow must not wait for ever."""
+    """Closing ends the generation, so the workflow must not wait forever."""
     await breaker.approvals.register(1, URL)
     await breaker.close_circuit(1, "ann")
     assert len(caller.calls) == 1
 
 
-async def test_a_callback_that_fails_is_called_again(
+async def test_failed_callback_is_retried(
     breaker: CircuitBreaker, caller: MemoryCaller, clock: ManualClock
 ) -> None:
-    """Refused connections, time-outs and server errors are not the end."""
+    """Refused connections, timeouts, server errors and redirects are retried."""
     caller.answers = [OSError("refused"), TimeoutError(), 503, 302]
     await breaker.approvals.register(1, URL)
     await breaker.approve(1, "ann")
@@ -120,10 +122,10 @@ async def test_a_callback_that_fails_is_called_again(
     assert len(caller.calls) == 5
 
 
-async def test_a_callback_that_failed_elsewhere_before_is_called_again(
+async def test_callback_with_failed_attempts_elsewhere_is_retried(
     breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
 ) -> None:
-    """Due later than this process would look first: it looks again."""
+    """Polling continues until the postponed callback is due."""
     await breaker.approvals.register(1, URL)
     await store.approve(RULES, 1, "ann")
     for attempts in range(4):
@@ -135,10 +137,10 @@ async def test_a_callback_that_failed_elsewhere_before_is_called_again(
     assert len(caller.calls) == 2
 
 
-async def test_nobody_looks_for_callbacks_for_ever(
+async def test_callback_polling_ends_when_no_callback_is_due(
     breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
 ) -> None:
-    """Once nothing was due for as long as anything is put off, all were called."""
+    """Polling ends once no callback was due for the longest postponement."""
     await breaker.approvals.register(1, URL)
     caller.answers = [503]
     await breaker.approve(1, "ann")
@@ -147,17 +149,19 @@ async def test_nobody_looks_for_callbacks_for_ever(
     assert not any(task.get_name() == "breaker-callbacks" for task in asyncio.all_tasks())
 
 
-async def test_the_address_of_a_callback_is_not_told() -> None:
-    """Its query is a secret; an answer that is not HTTP would bring it into the log."""
+async def test_callback_address_never_appears_in_errors() -> None:
+    """The query is a secret, and aiohttp's own error messages contain the address."""
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_without_http(
+        reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"220 ready when you are\r\n\r\n")
         await writer.drain()
         writer.close()
 
     caller = HttpCaller()
-    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(answer_without_http, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         for url in (f"http://127.0.0.1:{port}/c?sig=secret", "http://℀.com/?sig=secret"):
             with pytest.raises(OSError, match="Error") as raised:
@@ -167,10 +171,10 @@ async def test_the_address_of_a_callback_is_not_told() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_nobody_waits_there_any_more(
+async def test_missing_receiver_is_never_called_again(
     breaker: CircuitBreaker, caller: MemoryCaller, clock: ManualClock, status: int
 ) -> None:
-    """The workflow run is gone: it is not called for ever."""
+    """Status 404 or 410 means that the workflow run has ended."""
     caller.answers = [status]
     await breaker.approvals.register(1, URL)
     await breaker.approve(1, "ann")
@@ -179,10 +183,10 @@ async def test_nobody_waits_there_any_more(
     assert len(caller.calls) == 1
 
 
-async def test_another_process_calls_back_after_the_approver_died(
+async def test_another_process_calls_callbacks_of_crashed_approver(
     breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
 ) -> None:
-    """Approved in the store, never called: whoever delivers next calls."""
+    """After the claim's lease, the next delivery of any process makes the call."""
     await breaker.approvals.register(1, URL)
     await store.approve(RULES, 1, "ann")
     await store.claim_callbacks(RULES, 30)
@@ -193,10 +197,10 @@ async def test_another_process_calls_back_after_the_approver_died(
     assert len(caller.calls) == 1
 
 
-async def test_a_stale_approval_calls_nobody(
+async def test_stale_approval_calls_no_callback(
     breaker: CircuitBreaker, store: MemoryCircuitStore, caller: MemoryCaller
 ) -> None:
-    """C7: the callback of generation 2 is not called by approving 1."""
+    """C7: approving generation 1 does not call the callback of generation 2."""
     await breaker.approve(1, "ann")
     probe = await breaker.try_acquire()
     await breaker.record_failure("b", "boom", probe)
@@ -208,10 +212,10 @@ async def test_a_stale_approval_calls_nobody(
     assert (await breaker.refresh()).generation == 2
 
 
-async def test_an_opening_that_the_store_does_not_know_is_put_into_it(
+async def test_registration_restores_opening_that_store_lacks(
     breaker: CircuitBreaker, store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
 ) -> None:
-    """Made alone by an instance that is gone: once it is there, approving goes the normal way."""
+    """An instance opened alone and was stopped; the restored opening can be approved."""
     await breaker.close_circuit(1, "ann")
     opened_at = clock.monotonic() - 60
     for _ in range(2):
@@ -231,10 +235,10 @@ async def test_an_opening_that_the_store_does_not_know_is_put_into_it(
 
 
 @pytest.mark.parametrize("approved", [True, False])
-async def test_an_opening_that_the_store_knows_stays_as_it_is(
+async def test_registration_changes_no_opening_that_store_has(
     breaker: CircuitBreaker, clock: ManualClock, approved: bool
 ) -> None:
-    """The current one, or an older one: nothing opens again, and nothing starts by itself."""
+    """Registering a known or older generation changes no state."""
     await breaker.close_circuit(1, "ann")
     await breaker.record_failure("b", "boom", await breaker.try_acquire())
     if approved:
@@ -245,25 +249,25 @@ async def test_an_opening_that_the_store_knows_stays_as_it_is(
     assert (await breaker.refresh()).position == before.position
 
 
-async def test_who_knows_of_no_opening_makes_none(breaker: CircuitBreaker) -> None:
-    """A generation is no proof: without the time of an alert the callback waits for it."""
+async def test_registration_without_opening_time_opens_nothing(breaker: CircuitBreaker) -> None:
+    """Without the time of an alert, the callback waits for the generation's opening."""
     await breaker.close_circuit(1, "ann")
     assert not await breaker.approvals.register(2, URL)
     assert (await breaker.refresh()).state is CircuitState.CLOSED
 
 
-async def test_an_opening_from_the_future_is_one_from_now(
+async def test_restored_opening_is_never_in_the_future(
     breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """The clock of an instance that was alone went fast; the store's own counts."""
+    """The clock of the opening instance may be ahead; the store's time is the limit."""
     await breaker.approvals.register(2, URL, clock.monotonic() + 1e9)
     assert (await breaker.refresh()).opened_at == clock.monotonic()
 
 
-async def test_with_automatic_recovery_its_break_began_when_it_opened(
+async def test_break_of_restored_opening_starts_at_opening_time(
     store: MemoryCircuitStore, clock: ManualClock, caller: MemoryCaller
 ) -> None:
-    """Nobody has to approve: the timer half-opens it, and the workflow is called."""
+    """With automatic recovery the timer sets half-open, and the callback is called."""
     settings = BreakerSettings(name="c", recovery=Recovery.AUTOMATIC, break_seconds=30)
     async with CircuitBreaker(store, settings, clock=clock, caller=caller) as breaker:
         assert not await breaker.approvals.register(1, URL, clock.monotonic() - 20)
@@ -274,8 +278,8 @@ async def test_with_automatic_recovery_its_break_began_when_it_opened(
         assert len(caller.calls) == 1
 
 
-class LeavingStore(MemoryCircuitStore):
-    """Goes away once it has taken a callback."""
+class FailingStore(MemoryCircuitStore):
+    """A store that stops answering after a registration."""
 
     left = False
 
@@ -289,11 +293,11 @@ class LeavingStore(MemoryCircuitStore):
         return await super().snapshot(rules)
 
 
-async def test_without_the_store_nobody_says_that_an_opening_has_passed(
+async def test_registration_fails_during_store_outage(
     clock: ManualClock, caller: MemoryCaller
 ) -> None:
-    """What this process believes by itself starts no app."""
-    store = LeavingStore("c", now_us=clock.now_us)
+    """The local state of an instance must not start the app."""
+    store = FailingStore("c", now_us=clock.now_us)
     async with CircuitBreaker(store, SETTINGS, clock=clock, caller=caller) as breaker:
         for number in range(2):
             await breaker.record_failure(f"{number}", "boom", await breaker.try_acquire())
@@ -317,16 +321,16 @@ async def test_without_the_store_nobody_says_that_an_opening_has_passed(
         (1, "https://example.com/" + "x" * 5000, "it takes 4096 at most"),
     ],
 )
-async def test_what_cannot_be_called_is_refused(
+async def test_invalid_callback_is_refused(
     breaker: CircuitBreaker, generation: int, url: str, says: str
 ) -> None:
-    """The message says why."""
+    """The message has the reason."""
     with pytest.raises(CallbackRefusedError, match=says):
         await breaker.approvals.register(generation, url)
 
 
-async def test_too_many_callbacks_are_refused(breaker: CircuitBreaker) -> None:
-    """Registrations are bounded."""
+async def test_callback_over_limit_is_refused(breaker: CircuitBreaker) -> None:
+    """The 101st callback is refused."""
     for number in range(100):
         await breaker.approvals.register(1, f"https://example.com/{number}")
     with pytest.raises(CallbackRefusedError, match="100 callbacks are registered"):

@@ -1,4 +1,4 @@
-"""The facade over the memory store, with a clock that tests advance."""
+"""The circuit breaker on a memory store, with a clock that tests advance."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2)
 
 
 class CountingStore(MemoryCircuitStore):
-    """Counts the operations asked of it."""
+    """A memory store that counts its operations."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__("c", now_us=clock.now_us)
@@ -76,8 +76,10 @@ async def open_it(breaker: CircuitBreaker) -> None:
         await breaker.record_failure(f"{permit.generation}/{number}", "boom", permit)
 
 
-async def test_an_answer_that_comes_late(breaker: CircuitBreaker, store: CountingStore) -> None:
-    """A state that was read before the opening and arrives after it lets nothing through."""
+async def test_late_snapshot_does_not_undo_opening(
+    breaker: CircuitBreaker, store: CountingStore
+) -> None:
+    """A snapshot from before the opening arrives after it and is ignored."""
     snapshot = store.snapshot
     before: list[Any] = []
 
@@ -94,10 +96,10 @@ async def test_an_answer_that_comes_late(breaker: CircuitBreaker, store: Countin
     store.snapshot = snapshot  # type: ignore[method-assign]
 
 
-async def test_the_healthy_path_asks_the_store_nothing(
+async def test_closed_circuit_sends_no_request_to_store(
     breaker: CircuitBreaker, store: CountingStore
 ) -> None:
-    """Closed: permits, successes and releases are free."""
+    """In CLOSED, permits, successes and releases do no I/O."""
     await until(lambda: store.asked["snapshot"] >= 2)
     before = store.asked.copy()
     for _ in range(1000):
@@ -108,10 +110,10 @@ async def test_the_healthy_path_asks_the_store_nothing(
     assert permit == Permit(0)
 
 
-async def test_an_open_circuit_refuses_without_asking(
+async def test_open_circuit_refuses_without_request_to_store(
     breaker: CircuitBreaker, store: CountingStore
 ) -> None:
-    """The refusal says what, since when and why."""
+    """The refusal has the circuit, its generation and the reason."""
     await open_it(breaker)
     before = store.asked.copy()
     with pytest.raises(CircuitOpenError) as refused:
@@ -124,8 +126,10 @@ async def test_an_open_circuit_refuses_without_asking(
     )
 
 
-async def test_a_failure_is_one_operation(breaker: CircuitBreaker, store: CountingStore) -> None:
-    """Counting, deciding, opening: one round trip each time."""
+async def test_failure_takes_one_store_operation(
+    breaker: CircuitBreaker, store: CountingStore
+) -> None:
+    """Counting, deciding and opening together take one round trip."""
     await until(lambda: store.asked["snapshot"] >= 2)
     before = store.asked.copy()
     await open_it(breaker)
@@ -133,10 +137,10 @@ async def test_a_failure_is_one_operation(breaker: CircuitBreaker, store: Counti
     assert breaker.circuit.state is CircuitState.OPEN
 
 
-async def test_two_breakers_share_the_store_and_hear_of_each_other(
+async def test_breakers_on_one_store_receive_pushed_changes(
     breaker: CircuitBreaker, store: CountingStore, clock: ManualClock
 ) -> None:
-    """Pushed, without any time passing."""
+    """Changes arrive by push, without a poll."""
     async with CircuitBreaker(store, SETTINGS, clock=clock, instance="there:2") as other:
         await open_it(breaker)
         await until(lambda: other.circuit.state is CircuitState.OPEN)
@@ -146,22 +150,22 @@ async def test_two_breakers_share_the_store_and_hear_of_each_other(
         assert (await waiting).state is CircuitState.HALF_OPEN
 
 
-async def test_wait_for_change_ends_with_its_time(breaker: CircuitBreaker) -> None:
-    """Nothing changed: the current state."""
+async def test_wait_for_change_returns_after_timeout(breaker: CircuitBreaker) -> None:
+    """Without a change the result is the current state."""
     assert await breaker.wait_for_change(breaker.circuit, timeout=0) is breaker.circuit
 
 
-async def test_wait_for_change_returns_at_once_if_it_has_changed(breaker: CircuitBreaker) -> None:
-    """What was known is old already."""
+async def test_wait_for_change_returns_at_once_after_change(breaker: CircuitBreaker) -> None:
+    """The given snapshot is older than the current state."""
     known = breaker.circuit
     await open_it(breaker)
     assert (await breaker.wait_for_change(known, timeout=60)).state is CircuitState.OPEN
 
 
-async def test_polling_finds_what_no_push_told(
+async def test_polling_replaces_lost_push(
     breaker: CircuitBreaker, store: CountingStore, clock: ManualClock
 ) -> None:
-    """A lost push costs one polling interval."""
+    """A lost push delays the change by one polling interval."""
     store._watchers.clear()
     for number in range(3):
         await store.record_failure(SETTINGS.rules("x"), f"{number}", "boom", Permit(0))
@@ -171,10 +175,10 @@ async def test_polling_finds_what_no_push_told(
     await until(lambda: breaker.circuit.state is CircuitState.OPEN)
 
 
-async def test_half_open_gives_permits_and_closes(
+async def test_half_open_circuit_grants_permits_and_closes(
     breaker: CircuitBreaker, publisher: MemoryPublisher
 ) -> None:
-    """Two probes, no third; their successes close; four alerts in order."""
+    """Two probes start, a third is refused, and two successes close; alerts are in order."""
     await open_it(breaker)
     await breaker.approve(1, "ann")
     probes = [await breaker.try_acquire() for _ in range(2)]
@@ -198,10 +202,10 @@ async def test_half_open_gives_permits_and_closes(
     ]
 
 
-async def test_outcomes_and_approvals_of_an_older_generation_change_nothing(
+async def test_stale_outcomes_and_approvals_change_nothing(
     breaker: CircuitBreaker,
 ) -> None:
-    """C7: approving 1 does nothing to 2, nor do outcomes of 1."""
+    """C7: neither an approval nor outcomes of generation 1 change generation 2."""
     old = await breaker.try_acquire()
     await open_it(breaker)
     await breaker.approve(1, "ann")
@@ -223,8 +227,8 @@ async def test_outcomes_and_approvals_of_an_older_generation_change_nothing(
     assert (breaker.circuit.state, breaker.circuit.generation) == (CircuitState.OPEN, 2)
 
 
-async def test_isolation_is_ended_by_closing_only(breaker: CircuitBreaker) -> None:
-    """Approving says so."""
+async def test_only_closing_ends_isolation(breaker: CircuitBreaker) -> None:
+    """An approval is refused, and its error says to close the circuit."""
     assert (await breaker.isolate("ann", "maintenance")).state is CircuitState.ISOLATED
     with pytest.raises(CircuitIsolatedError, match="close the circuit instead"):
         await breaker.approve(1, "bob")
@@ -234,8 +238,10 @@ async def test_isolation_is_ended_by_closing_only(breaker: CircuitBreaker) -> No
     assert [entry.by for entry in await breaker.history()] == ["bob", "ann"]
 
 
-async def test_automatic_recovery_says_when(clock: ManualClock, store: CountingStore) -> None:
-    """The refusal carries the rest of the break; the poll makes the transition."""
+async def test_refusal_has_seconds_until_automatic_recovery(
+    clock: ManualClock, store: CountingStore
+) -> None:
+    """`retry_after` is the rest of the break; a poll makes the transition."""
     settings = BreakerSettings(
         name="c",
         failure_threshold=3,
@@ -254,10 +260,10 @@ async def test_automatic_recovery_says_when(clock: ManualClock, store: CountingS
         assert breaker.circuit.by == "timer"
 
 
-async def test_with_a_ratio_rule_a_batch_of_successes_is_one_operation(
+async def test_batch_of_successes_takes_one_store_operation(
     clock: ManualClock, store: CountingStore
 ) -> None:
-    """Never one by one."""
+    """With a ratio rule, 500 successes take one operation."""
     settings = BreakerSettings(name="c", failure_ratio=0.5)
     async with CircuitBreaker(store, settings, clock=clock) as breaker:
         before = store.asked["record_successes"]
@@ -266,10 +272,10 @@ async def test_with_a_ratio_rule_a_batch_of_successes_is_one_operation(
         assert store.asked["record_successes"] == before + 1
 
 
-async def test_reports_of_successes_are_bounded(
+async def test_success_reports_are_bounded(
     monkeypatch: pytest.MonkeyPatch, store: CountingStore
 ) -> None:
-    """However many come inside the window; the newest are known."""
+    """The store keeps the ids of the newest reports only."""
     monkeypatch.setattr(memory_circuit, "SUCCESS_REPORTS", 3)
     rules = BreakerSettings(name="c", failure_ratio=0.5).rules("here:1")
     counts = [
@@ -279,8 +285,8 @@ async def test_reports_of_successes_are_bounded(
     assert counts == [1, 2, 3, 4, 4, 5]
 
 
-async def test_bad_arguments_are_named(breaker: CircuitBreaker) -> None:
-    """Nothing reaches the store."""
+async def test_invalid_arguments_are_refused(breaker: CircuitBreaker) -> None:
+    """The message names the argument and its value."""
     permit = await breaker.try_acquire()
     with pytest.raises(ValueError, match="failure_id is empty"):
         await breaker.record_failure("", "boom", permit)
@@ -292,10 +298,10 @@ async def test_bad_arguments_are_named(breaker: CircuitBreaker) -> None:
         await breaker.history(0)
 
 
-async def test_long_ids_and_errors_are_bounded_but_stay_apart(
+async def test_long_failure_ids_are_shortened_and_stay_distinct(
     breaker: CircuitBreaker, store: CountingStore
 ) -> None:
-    """A key of a megabyte is no megabyte in the window."""
+    """An id or error of a megabyte takes no megabyte in the store."""
     permit = await breaker.try_acquire()
     await breaker.record_failure("x" * 1_000_000 + "1", "e" * 1_000_000, permit)
     await breaker.record_failure("x" * 1_000_000 + "2", "\ud800", permit)
@@ -303,10 +309,10 @@ async def test_long_ids_and_errors_are_bounded_but_stay_apart(
     assert all(len(failure_id) <= 200 for failure_id in store.failure_ids(SETTINGS.rules("x")))
 
 
-async def test_without_a_watcher_every_permit_asks(
+async def test_breaker_without_watcher_polls_for_each_permit(
     clock: ManualClock, store: CountingStore
 ) -> None:
-    """A breaker that was not started has no pushed state to trust."""
+    """A breaker that was not started receives no pushes."""
     breaker = CircuitBreaker(store, SETTINGS, clock=clock)
     assert await breaker.try_acquire() == Permit(0)
     for number in range(3):

@@ -1,4 +1,4 @@
-"""What the instruments say, through a meter that keeps what it is told."""
+"""The OpenTelemetry instruments, read through a meter in memory."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MemoryMeter:
         (self.gauges[name],) = callbacks
 
     def read(self) -> dict[str, float]:
-        """What an exporter would collect now."""
+        """Return the values that an exporter would collect now."""
         values = {}
         for name, observe in self.gauges.items():
             for observation in observe(CallbackOptions()):
@@ -84,8 +84,10 @@ async def breaker(
         yield made
 
 
-async def test_an_opening_is_measured(breaker: CircuitBreaker, meter: MemoryMeter) -> None:
-    """Failures, the opening, refusals and the state."""
+async def test_opening_and_refusals_are_measured(
+    breaker: CircuitBreaker, meter: MemoryMeter
+) -> None:
+    """Failures, openings and refusals are counted; gauges show state and failures."""
     assert meter.read() == {"state": 0, "window.failures": 0, "store.degraded": 0}
     permit = await breaker.try_acquire()
     for number in range(3):
@@ -100,10 +102,8 @@ async def test_an_opening_is_measured(breaker: CircuitBreaker, meter: MemoryMete
     assert meter.read()["state"] == 1
 
 
-async def test_an_opening_that_ends_an_outage_is_measured(
-    meter: MemoryMeter, clock: ManualClock
-) -> None:
-    """The failure that waited for the store opens the circuit; asking again hides it nowhere."""
+async def test_opening_at_end_of_outage_is_measured(meter: MemoryMeter, clock: ManualClock) -> None:
+    """A retried failure that opens the circuit is counted once as an opening."""
     store = UnreliableStore("c", now_us=clock.now_us)
     settings = BreakerSettings(name="c", failure_threshold=1)
     breaker = CircuitBreaker(
@@ -126,10 +126,10 @@ async def test_an_opening_that_ends_an_outage_is_measured(
     }
 
 
-async def test_the_age_of_an_undelivered_alert_is_measured(
+async def test_age_of_undelivered_alert_is_measured(
     breaker: CircuitBreaker, meter: MemoryMeter, publisher: MemoryPublisher, clock: ManualClock
 ) -> None:
-    """It grows while the topic is down and is 0 once it went out."""
+    """The age grows while the topic is down, and is 0 after delivery."""
     publisher.fail_with = OSError("down")
     await breaker.isolate("ann")
     clock.advance(90)
@@ -141,8 +141,8 @@ async def test_the_age_of_an_undelivered_alert_is_measured(
     assert meter.read()["alert.age"] == 0
 
 
-async def test_a_closed_breaker_is_not_measured(meter: MemoryMeter) -> None:
-    """The meter outlives it."""
+async def test_closed_breaker_reports_no_gauges(meter: MemoryMeter) -> None:
+    """The meter keeps its gauges after the breaker is closed."""
     breaker = CircuitBreaker(MemoryCircuitStore("c"), meter=meter)  # type: ignore[arg-type]
     assert meter.read() != {}
     await breaker.aclose()

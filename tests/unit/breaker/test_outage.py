@@ -1,4 +1,4 @@
-"""The store goes away: what an instance does meanwhile."""
+"""An instance's behaviour during an outage of the store."""
 
 from __future__ import annotations
 
@@ -55,13 +55,13 @@ async def go_away(store: UnreliableStore, breaker: CircuitBreaker, clock: Manual
     assert breaker.circuit.holding
 
 
-async def test_first_everything_holds(
+async def test_outage_starts_with_hold(
     store: UnreliableStore,
     breaker: CircuitBreaker,
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Closed but on hold: nothing starts, and it is said loudly."""
+    """A closed circuit on hold refuses starts, and the outage is logged as an error."""
     await go_away(store, breaker, clock)
     circuit = breaker.circuit
     assert (circuit.state, circuit.degraded, circuit.admits) == (CircuitState.CLOSED, True, False)
@@ -76,10 +76,10 @@ async def test_first_everything_holds(
     ]
 
 
-async def test_a_short_outage_only_delays(
+async def test_short_outage_delays_failure(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """A failure that could not be recorded waits, and is recorded once the store is back."""
+    """A failure is retried, and recorded once the store answers again."""
     permit = await breaker.try_acquire()
     store.away = True
     recording = asyncio.create_task(breaker.record_failure("a", "boom", permit))
@@ -92,14 +92,14 @@ async def test_a_short_outage_only_delays(
     assert (await store.snapshot(RULES)).circuit.failures == 1
 
 
-async def test_after_the_grace_time_the_instance_decides_alone(
+async def test_instance_decides_alone_after_grace_time(
     store: UnreliableStore,
     breaker: CircuitBreaker,
     clock: ManualClock,
     publisher: MemoryPublisher,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Work goes on with a window of its own, which opens as the shared one would."""
+    """Work continues with a local window, which opens at the same threshold."""
     store.away = True
     await pass_time(clock, 32)
     assert (breaker.circuit.admits, breaker.circuit.degraded) == (True, True)
@@ -112,10 +112,10 @@ async def test_after_the_grace_time_the_instance_decides_alone(
     assert publisher.published[0].id == "c:1:opened"
 
 
-async def test_an_open_circuit_stays_open_without_its_store(
+async def test_open_circuit_stays_open_during_outage(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """Losing the store is no approval."""
+    """A store outage is no approval."""
     permit = await breaker.try_acquire()
     for number in range(3):
         await breaker.record_failure(f"{number}", "boom", permit)
@@ -131,7 +131,7 @@ async def test_an_open_circuit_stays_open_without_its_store(
 async def test_probes_wait_for_the_store(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """Half-open: no new probe during the grace time, and a probe's success is not lost."""
+    """During the grace time no probe starts in HALF_OPEN, and no success is lost."""
     permit = await breaker.try_acquire()
     for number in range(3):
         await breaker.record_failure(f"{number}", "boom", permit)
@@ -140,7 +140,7 @@ async def test_probes_wait_for_the_store(
     store.away = True
     with pytest.raises(CircuitOpenError):
         await breaker.try_acquire()
-    await breaker.release(Permit(1, "nobody"))
+    await breaker.release(Permit(1, "unknown"))
     succeeding = asyncio.create_task(breaker.record_successes(1, probe))
     await pass_time(clock, 3)
     store.away = False
@@ -148,10 +148,10 @@ async def test_probes_wait_for_the_store(
     assert (await succeeding).state is CircuitState.CLOSED
 
 
-async def test_half_open_alone_probes_alone(
+async def test_half_open_instance_probes_alone_after_grace_time(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """After the grace time the instance gives itself permits, and closes for everybody."""
+    """After the grace time the instance grants local permits; its closing is restored."""
     permit = await breaker.try_acquire()
     for number in range(3):
         await breaker.record_failure(f"{number}", "boom", permit)
@@ -167,10 +167,8 @@ async def test_half_open_alone_probes_alone(
     assert (await store.snapshot(RULES)).circuit.state is CircuitState.CLOSED
 
 
-async def test_starting_without_a_store_is_starting_on_hold(
-    store: UnreliableStore, clock: ManualClock
-) -> None:
-    """No exception; admitted when the store is there."""
+async def test_start_during_outage_is_on_hold(store: UnreliableStore, clock: ManualClock) -> None:
+    """Starting raises no error; work starts once the store answers."""
     store.away = True
     async with CircuitBreaker(store, SETTINGS, clock=clock) as breaker:
         assert breaker.circuit.holding
@@ -179,10 +177,8 @@ async def test_starting_without_a_store_is_starting_on_hold(
         assert breaker.circuit.admits
 
 
-async def test_with_no_grace_time_there_is_no_hold(
-    store: UnreliableStore, clock: ManualClock
-) -> None:
-    """Zero means: go on at once."""
+async def test_zero_grace_time_means_no_hold(store: UnreliableStore, clock: ManualClock) -> None:
+    """With a grace time of 0 the instance decides alone at once."""
     settings = BreakerSettings(name="c", store_grace_seconds=0)
     async with CircuitBreaker(store, settings, clock=clock) as breaker:
         store.away = True
@@ -190,10 +186,10 @@ async def test_with_no_grace_time_there_is_no_hold(
         assert (circuit.failures, circuit.degraded, circuit.admits) == (1, True, True)
 
 
-async def test_successes_for_the_ratio_rule_never_wait(
+async def test_successes_are_never_retried_during_outage(
     store: UnreliableStore, clock: ManualClock
 ) -> None:
-    """They are statistics: lost during the grace time, counted alone after it."""
+    """Successes for the ratio rule are lost during the grace time, then counted locally."""
     settings = BreakerSettings(name="c", failure_ratio=0.5)
     async with CircuitBreaker(store, settings, clock=clock) as breaker:
         store.away = True

@@ -1,4 +1,4 @@
-"""The store comes back, with what it had or with less: what becomes of what was decided alone."""
+"""The end of a store outage: reconciliation of the local state with the store."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def clock() -> ManualClock:
 
 
 class SlowToRecord(UnreliableStore):
-    """Records a failure only when told that it may."""
+    """A store that records a failure once `may_record` is set."""
 
     def __init__(self, name: str, *, now_us: NowUs) -> None:
         super().__init__(name, now_us=now_us)
@@ -63,13 +63,13 @@ async def breaker(
         yield made
 
 
-async def test_an_opening_made_alone_becomes_everybodys(
+async def test_opening_during_outage_is_restored_to_store(
     store: UnreliableStore,
     breaker: CircuitBreaker,
     clock: ManualClock,
     publisher: MemoryPublisher,
 ) -> None:
-    """When the store is back it holds the opening, with the same alert id, in its history."""
+    """After the outage the store has the opening, with the same alert id."""
     store.away = True
     await pass_time(clock, 32)
     permit = await breaker.try_acquire()
@@ -88,10 +88,10 @@ async def test_an_opening_made_alone_becomes_everybodys(
     assert (await breaker.approve(1, "ann")).state is CircuitState.HALF_OPEN
 
 
-async def test_failures_counted_alone_are_recorded_when_the_store_is_back(
+async def test_failures_during_outage_are_recorded_after_outage(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """Two here and one elsewhere reach the threshold of three together."""
+    """Two local failures and one of another instance reach the threshold of three."""
     store.away = True
     await pass_time(clock, 32)
     permit = await breaker.try_acquire()
@@ -104,10 +104,10 @@ async def test_failures_counted_alone_are_recorded_when_the_store_is_back(
     await until(lambda: breaker.circuit.state is CircuitState.OPEN)
 
 
-async def test_what_the_others_decided_meanwhile_wins(
+async def test_later_state_of_store_replaces_local_state(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """A later state in the store is taken over, nothing is put back."""
+    """The instance restores nothing if the store's state is later."""
     store.away = True
     await pass_time(clock, 32)
     permit = await breaker.try_acquire()
@@ -123,13 +123,13 @@ async def test_what_the_others_decided_meanwhile_wins(
     assert [entry.event for entry in await store.history(9)] == ["closed", "opened"]
 
 
-async def test_a_store_restarted_empty_gets_its_state_back(
+async def test_emptied_store_gets_its_state_back(
     store: UnreliableStore,
     breaker: CircuitBreaker,
     clock: ManualClock,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Open in generation 2 before, open in generation 2 after; ids are never used twice."""
+    """The circuit stays open in generation 2, so no generation is used twice."""
     for generation in range(2):
         permit = await breaker.try_acquire()
         for number in range(3):
@@ -145,10 +145,10 @@ async def test_a_store_restarted_empty_gets_its_state_back(
     assert "has lost generation 2" in caplog.text
 
 
-async def test_a_failure_on_an_emptied_store_counts_for_the_right_generation(
+async def test_opening_on_emptied_store_has_next_generation(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """Closed in generation 1, then emptied: the next opening is generation 2, not 1 again."""
+    """The store loses generation 1; the next opening is generation 2, not 1."""
     permit = await breaker.try_acquire()
     for number in range(3):
         await breaker.record_failure(f"{number}", "boom", permit)
@@ -160,10 +160,10 @@ async def test_a_failure_on_an_emptied_store_counts_for_the_right_generation(
     assert (circuit.state, circuit.generation) == (CircuitState.OPEN, 2)
 
 
-async def test_failures_that_left_the_window_meanwhile_are_not_recorded(
+async def test_expired_failures_are_not_recorded_after_outage(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """What an instance counted alone an hour ago says nothing about now."""
+    """A failure older than the window says nothing about the present."""
     store.away = True
     await pass_time(clock, 32)
     permit = await breaker.try_acquire()
@@ -176,10 +176,10 @@ async def test_failures_that_left_the_window_meanwhile_are_not_recorded(
     assert (await store.snapshot(RULES)).circuit.failures == 0
 
 
-async def test_what_is_recorded_while_reconciling_counts_as_well(
+async def test_failure_during_reconciliation_counts(
     store: SlowToRecord, breaker: CircuitBreaker, clock: ManualClock
 ) -> None:
-    """Two counted alone; the third comes while these are being put back."""
+    """Two failures are local; the third happens while these are recorded in the store."""
     store.away = True
     await pass_time(clock, 32)
     permit = await breaker.try_acquire()
@@ -200,14 +200,14 @@ async def test_what_is_recorded_while_reconciling_counts_as_well(
 
 
 @pytest.mark.parametrize("long_outage", [False, True])
-async def test_alerts_of_one_outage_survive_the_next(
+async def test_alerts_of_one_outage_survive_the_next_outage(
     store: UnreliableStore,
     breaker: CircuitBreaker,
     clock: ManualClock,
     publisher: MemoryPublisher,
     long_outage: bool,
 ) -> None:
-    """The topic is down as well: what was decided alone is told when it is back, in order."""
+    """Local alerts are published in order once both the topic and the store answer."""
     permit = await breaker.try_acquire()
     for number in range(3):
         await breaker.record_failure(f"{number}", "boom", permit)
@@ -233,10 +233,10 @@ async def test_alerts_of_one_outage_survive_the_next(
     ]
 
 
-async def test_two_instances_that_opened_alone_open_once(
+async def test_two_openings_during_outage_become_one(
     store: UnreliableStore, breaker: CircuitBreaker, clock: ManualClock, publisher: MemoryPublisher
 ) -> None:
-    """Both come back at the same moment: one generation, one alert id, one entry of history."""
+    """Two instances reconcile at once: one generation, one alert id, one history entry."""
     other = CircuitBreaker(store, SETTINGS, clock=clock, publisher=publisher, instance="other:1")
     async with other:
         store.away = True

@@ -1,4 +1,4 @@
-"""Settings: one name per field, and errors that say what was wrong and what is taken."""
+"""The breaker's settings: names, defaults, and errors with the accepted values."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import pytest
 from breaker import BreakerSettings, Recovery, RedisAuth, SettingsError
 
 
-def test_defaults_are_the_documented_ones() -> None:
-    """The original's numbers: 100 failures in 30 seconds, an operator approves."""
+def test_defaults_match_documentation() -> None:
+    """The defaults are 100 failures in 30 seconds and manual recovery."""
     settings = BreakerSettings.from_mapping({"PATH": "/bin", "REDIS_URL": "redis://x"})
     assert settings == BreakerSettings()
     assert (settings.failure_threshold, settings.window_seconds) == (100, 30)
     assert (settings.recovery, settings.failure_ratio) == (Recovery.MANUAL, None)
 
 
-def test_every_field_has_a_setting() -> None:
-    """A value of each type arrives; names are not case-sensitive, blanks mean the default."""
+def test_each_field_is_read_from_its_setting() -> None:
+    """Each type is read; names are not case-sensitive, blanks mean the default."""
     settings = BreakerSettings.from_mapping(
         {
             "BREAKER_NAME": "orders",
@@ -64,8 +64,8 @@ def test_every_field_has_a_setting() -> None:
         ("STORE_GRACE_SECONDS", "-1", "BREAKER_STORE_GRACE_SECONDS is '-1'"),
     ],
 )
-def test_a_value_out_of_place_is_refused(name: str, value: str, says: str) -> None:
-    """The message names the setting, what it got and what it takes."""
+def test_invalid_value_is_refused(name: str, value: str, says: str) -> None:
+    """The message has the setting, its value and the accepted values."""
     with pytest.raises(SettingsError) as raised:
         BreakerSettings.from_mapping({f"BREAKER_{name}": value})
     assert says in str(raised.value)
@@ -79,22 +79,22 @@ def test_a_value_out_of_place_is_refused(name: str, value: str, says: str) -> No
         ("BREAKER_HALFOPEN_PERMITS", "BREAKER_HALF_OPEN_PERMITS"),
     ],
 )
-def test_an_unknown_name_suggests_the_near_one(name: str, near: str) -> None:
-    """A typing error is not a silent default."""
+def test_unknown_name_suggests_nearest_setting(name: str, near: str) -> None:
+    """A mistyped name is an error, not a silent default."""
     with pytest.raises(SettingsError, match=f"unknown setting {name}: did you mean {near}?"):
         BreakerSettings.from_mapping({name: "1"})
 
 
 def test_settings_are_frozen_and_documented() -> None:
-    """Each field is in the docstring, with its unit in the name where it has one."""
+    """Each field is in the class's docstring."""
     with pytest.raises(AttributeError):
         BreakerSettings().name = "other"  # type: ignore[misc]
     documented = BreakerSettings.__doc__ or ""
     assert [field.name for field in fields(BreakerSettings) if field.name not in documented] == []
 
 
-def test_plain_text_is_taken_for_choices() -> None:
-    """Code may say recovery="automatic"; anything else is refused."""
+def test_choices_accept_plain_text() -> None:
+    """Code may pass "automatic" for the StrEnum; other texts are refused."""
     assert BreakerSettings(recovery="automatic").recovery is Recovery.AUTOMATIC  # type: ignore[arg-type]
     with pytest.raises(SettingsError, match="BREAKER_RECOVERY is 'never'"):
         BreakerSettings(recovery="never")  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The pure rules: what trips, what comes after what."""
+"""The pure rules: tripping, the order of states, texts and the window."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from breaker.window import RollingWindow
         (3, 0, {"window_seconds": 0.25, "failure_threshold": 3}, "3 failures within 0.25 s"),
     ],
 )
-def test_tripped(
+def test_circuit_trips_at_count_or_ratio(
     failures: int, successes: int, settings: dict[str, float], reason: str | None
 ) -> None:
-    """The count rule at its threshold, the ratio rule at its share and throughput."""
+    """The count rule trips at its threshold, the ratio rule at ratio and throughput."""
     rules = BreakerSettings(**settings).rules("x")  # type: ignore[arg-type]
-    said = tripped(failures, successes, rules)
-    assert said is None if reason is None else said is not None and said.startswith(reason)
+    got = tripped(failures, successes, rules)
+    assert got is None if reason is None else got is not None and got.startswith(reason)
 
 
-def test_positions_order_a_circuits_life() -> None:
-    """Open, half-open, closed of a generation, then the next one."""
+def test_positions_increase_over_a_circuits_life() -> None:
+    """Open, half-open and closed of a generation, then the next generation."""
     life = [
         (CircuitState.CLOSED, 0),
         (CircuitState.OPEN, 1),
@@ -46,8 +46,8 @@ def test_positions_order_a_circuits_life() -> None:
     assert len(set(positions)) == len(positions)
 
 
-def test_a_circuit_admits_only_when_closed_and_not_on_hold() -> None:
-    """On hold, closed is not good enough."""
+def test_circuit_admits_only_if_closed_and_not_on_hold() -> None:
+    """A closed circuit on hold admits nothing."""
     assert Circuit("c").admits
     assert not Circuit("c", holding=True).admits
     assert not any(
@@ -55,15 +55,15 @@ def test_a_circuit_admits_only_when_closed_and_not_on_hold() -> None:
     )
 
 
-def test_clip_bounds_and_encodes_anything() -> None:
-    """Whatever an exception says fits into the store."""
+def test_clip_returns_short_encodable_text() -> None:
+    """Any exception text fits into a store."""
     assert clip("x" * 200) == "x" * 200
     assert clip("x" * 201) == "x" * 199 + "…"
     assert clip("\ud800 ü").encode() == b"? \xc3\xbc"
 
 
-def test_the_window_counts_ids_not_times() -> None:
-    """Failures of the same microsecond stay apart, repeats do not count."""
+def test_window_counts_failures_by_id() -> None:
+    """Failures of one microsecond all count, and a repeated id counts once."""
     window = RollingWindow()
     assert all(window.add(f"{number}", 5, "e") for number in range(10_000))
     assert not window.add("7", 6, "e")
@@ -73,8 +73,8 @@ def test_the_window_counts_ids_not_times() -> None:
     assert window.add("7", 6, "e")
 
 
-def test_the_window_keeps_the_newest() -> None:
-    """Limiting drops the oldest; their ids may come again."""
+def test_limited_window_keeps_newest_failures() -> None:
+    """Limiting removes the oldest failures, whose ids may be added again."""
     window = RollingWindow()
     for at_us in (3, 1, 2):
         window.add(f"f{at_us}", at_us, f"e{at_us}")

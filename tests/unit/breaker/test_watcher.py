@@ -1,4 +1,4 @@
-"""Watching ends when it is told to, whatever a store does on its way out."""
+"""The watcher's tasks end when they are cancelled, also if the store raises."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from breaker import (
 from breaker.state import Rules
 
 
-class UnwillingStore(MemoryCircuitStore):
-    """Fails where it should only end: its error takes the place of a cancellation."""
+class UnsubscribeErrorStore(MemoryCircuitStore):
+    """A store whose error while unsubscribing replaces the CancelledError."""
 
     async def changes(self, rules: Rules) -> AsyncGenerator[Circuit | None]:
         try:
             async for circuit in super().changes(rules):
                 yield circuit
         finally:
-            raise StoreUnavailableError("the subscription cannot be given back")
+            raise StoreUnavailableError("the subscription cannot be closed")
 
 
 def watchers() -> set[asyncio.Task[None]]:
     return {task for task in asyncio.all_tasks() if task.get_name().startswith("breaker-")}
 
 
-async def test_an_error_on_the_way_out_does_not_keep_it_watching() -> None:
-    """Cancelled once, by closing or by a loop that ends, both tasks end; no sleep, no new try."""
+async def test_error_while_unsubscribing_does_not_stop_cancellation() -> None:
+    """One cancellation ends both tasks, without a sleep or another attempt."""
     clock = ManualClock()
-    breaker = CircuitBreaker(UnwillingStore("c"), BreakerSettings(name="c"), clock=clock)
+    breaker = CircuitBreaker(UnsubscribeErrorStore("c"), BreakerSettings(name="c"), clock=clock)
     await breaker.start()
     while not clock.sleeping:
         await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""host.json: what is accepted, with which defaults, and what is refused."""
+"""The host.json reader: defaults, accepted and refused values, unknown options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _load(directory: Path, **options: Any) -> HostJson:
     return read_host_json(path)
 
 
-def test_host_json_has_the_platforms_defaults(tmp_path: Path) -> None:
+def test_host_json_has_platform_defaults(tmp_path: Path) -> None:
     host = _load(tmp_path)
     assert host == HostJson()
     assert host.route_prefix == "api"
@@ -36,7 +36,7 @@ def test_host_json_has_the_platforms_defaults(tmp_path: Path) -> None:
     assert host.event_hubs.transport_type == "amqpTcp"
 
 
-def test_host_json_options_are_read_without_regard_to_case(tmp_path: Path) -> None:
+def test_option_names_are_not_case_sensitive(tmp_path: Path) -> None:
     host = _load(
         tmp_path,
         functionTimeout="00:10:00",
@@ -97,7 +97,7 @@ def test_host_json_options_are_read_without_regard_to_case(tmp_path: Path) -> No
         ({"logging": {"logLevel": {"default": "Loud"}}}, "logging.logLevel.default"),
     ],
 )
-def test_host_json_refuses_what_it_does_not_take(
+def test_invalid_option_value_is_refused(
     tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(HostJsonError) as e:
@@ -110,29 +110,29 @@ def test_host_json_refuses_what_it_does_not_take(
     ("text", "seconds"),
     [("00:00:05", 5), ("1:02", 3720), ("1.00:00:00", 86_400), ("00:00:00.5", 0.5)],
 )
-def test_time_spans(text: str, seconds: float) -> None:
+def test_time_span_is_parsed(text: str, seconds: float) -> None:
     assert parse_timespan(text).total_seconds() == seconds
 
 
 @pytest.mark.parametrize("text", ["", "5", "24:00:00", "00:60:00", "00:00:61", "-00:00:01", "1h"])
-def test_no_time_spans(text: str) -> None:
+def test_invalid_time_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         parse_timespan(text)
 
 
-def test_time_spans_are_written_as_they_are_read() -> None:
+def test_formatted_time_span_equals_parsed_text() -> None:
     for text in ("00:00:05", "1.02:03:04", "00:00:00.2500000"):
         assert format_timespan(parse_timespan(text)) == text
 
 
-def test_options_below_known_ones_are_checked_too(tmp_path: Path) -> None:
-    """What the local host ignores is no typing error, but a name that Azure lacks is one."""
+def test_unknown_nested_option_is_listed_with_nearest_name(tmp_path: Path) -> None:
+    """Options that only Azure uses are known; a name that Azure lacks is listed."""
     host = _load(
         tmp_path,
         **{"$schema": "x"},
         Retry={"strategy": "fixedDelay"},
         extensions={"eventHubs": {"clientRetryOptions": {"Mode": "fixed", "tryTimeouts": "1"}}},
     )
-    [line] = host.unknown
-    assert "unknown option 'extensions.eventHubs.clientRetryOptions.tryTimeouts'" in line
-    assert line.endswith("did you mean 'tryTimeout'?")
+    [message] = host.unknown
+    assert "unknown option 'extensions.eventHubs.clientRetryOptions.tryTimeouts'" in message
+    assert message.endswith("did you mean 'tryTimeout'?")

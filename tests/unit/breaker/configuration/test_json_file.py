@@ -1,4 +1,4 @@
-"""JSON as Core Tools reads it, for host.json and local.settings.json, by every reader of them."""
+"""Core Tools' JSON in host.json and local.settings.json, with all readers of the files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORMS: dict[str, Callable[[str], bytes]] = {
     "UTF-16": lambda text: text.encode("utf-16"),
     "Windows lines": lambda text: text.replace("\n", " // c\r\n").encode(),
 }
-"""The forms that one document may have, each from its plain text."""
+"""Functions that convert a plain document to each form that Core Tools accepts."""
 
 HOST = """{
   "version": "2.0",
@@ -66,16 +66,20 @@ def form(request: pytest.FixtureRequest) -> Callable[[str], bytes]:
     return FORMS[request.param]
 
 
-def test_host_json(tmp_path: Path, form: Callable[[str], bytes]) -> None:
-    """The local host and the check of infra read each form."""
+def test_all_host_json_readers_accept_each_form(
+    tmp_path: Path, form: Callable[[str], bytes]
+) -> None:
+    """The local host and check_infra read each form."""
     file = tmp_path / "host.json"
     file.write_bytes(form(HOST))
     assert load_host_json(file).route_prefix == "a//b"
     assert list(host_json_problems(file)) == []
 
 
-def test_local_settings(tmp_path: Path, form: Callable[[str], bytes]) -> None:
-    """The readers of the command lines and of the local host agree."""
+def test_all_settings_readers_return_same_values(
+    tmp_path: Path, form: Callable[[str], bytes]
+) -> None:
+    """The command lines and the local host read the same values."""
     file = tmp_path / "local.settings.json"
     file.write_bytes(form(SETTINGS))
     environment: dict[str, str] = {}
@@ -91,25 +95,25 @@ COMMAND_LINES: Mapping[str, tuple[Callable[[list[str]], int], list[str], str]] =
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_settings_of_the_command_lines(
+def test_command_lines_read_settings_in_each_form(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     form: Callable[[str], bytes],
     name: str,
 ) -> None:
-    """Each gets past the file, to the first setting that is wrong."""
+    """Each command line reads the file and reports the first invalid setting."""
     file = tmp_path / "local.settings.json"
     file.write_bytes(form(SETTINGS.replace('"FLAG"', '"BREAKER_NAMES": "x", "FLAG"')))
     main, arguments, says = COMMAND_LINES[name]
     assert main([*arguments, "--settings", str(file)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"{name}: ")
-    assert says in said
-    assert str(file) not in said
+    message = capsys.readouterr().err
+    assert message.startswith(f"{name}: ")
+    assert says in message
+    assert str(file) not in message
 
 
 @pytest.mark.parametrize("name", COMMAND_LINES)
-def test_a_broken_file_is_named_by_the_command_lines(
+def test_command_lines_name_line_and_column_of_broken_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:
     file = tmp_path / "local.settings.json"
@@ -131,7 +135,7 @@ def test_a_broken_file_is_named_by_the_command_lines(
         ("1//", 1),
     ],
 )
-def test_documents(text: str, document: Any) -> None:
+def test_comments_and_trailing_commas_are_ignored(text: str, document: Any) -> None:
     assert parse_json(text, "x") == document
 
 
@@ -159,7 +163,7 @@ def test_errors_name_line_and_column(text: str, line: int, column: int) -> None:
     assert str(raised.value).startswith(f"a.json is not JSON: line {line}, column {column}: ")
 
 
-def test_other_broken_texts_are_refused(tmp_path: Path) -> None:
+def test_wrong_encoding_and_deep_nesting_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "x.json"
     for data, says in ((b'{"a": "\xff"}', "byte 7 is not utf-8"), (b"[" * 100_000, "too deeply")):
         file.write_bytes(data)
@@ -179,7 +183,7 @@ def test_other_broken_texts_are_refused(tmp_path: Path) -> None:
         ({"Values": {"A": ["hush"]}}, "A is an array: it takes a string"),
     ],
 )
-def test_settings_of_another_form_are_refused(tmp_path: Path, document: Any, says: str) -> None:
+def test_settings_file_of_another_form_is_refused(tmp_path: Path, document: Any, says: str) -> None:
     file = tmp_path / "local.settings.json"
     file.write_text(json.dumps(document))
     with pytest.raises(ConfigurationError, match=says) as raised:
@@ -188,7 +192,7 @@ def test_settings_of_another_form_are_refused(tmp_path: Path, document: Any, say
     assert "hush" not in str(raised.value)
 
 
-def test_sections_are_read_without_regard_to_case(tmp_path: Path) -> None:
+def test_section_names_are_not_case_sensitive(tmp_path: Path) -> None:
     file = tmp_path / "local.settings.json"
     file.write_text('{"isEncrypted": false, "values": {"a": "b"}}')
     assert read_local_settings(file) == {"a": "b"}

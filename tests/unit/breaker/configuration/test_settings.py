@@ -1,4 +1,4 @@
-"""One reader for the three prefixes: the same behaviour for each, whatever the setting."""
+"""The settings reader, with the settings of all three prefixes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOKEN = "a-token-of-32-characters-for-test"
 
 @dataclass(frozen=True)
 class Prefix:
-    """The settings of one prefix, and one setting of each kind among them."""
+    """The settings class of one prefix, with the name of one setting of each type."""
 
     kind: type[Settings]
     error: type[ConfigurationError]
@@ -41,7 +41,7 @@ class Prefix:
     required: Mapping[str, str] = field(default_factory=dict)
 
     def read(self, **values: str) -> Any:
-        """Build from settings without their prefix."""
+        """Build the settings from names without the prefix."""
         named = {self.kind.PREFIX + name: text for name, text in values.items()}
         return self.kind.from_mapping({**self.required, **named})
 
@@ -121,7 +121,7 @@ def test_names_are_not_case_sensitive(prefix: Prefix) -> None:
 
 
 @pytest.mark.parametrize("value", ["5", ""])
-def test_an_unknown_name_is_refused_with_the_nearest(prefix: Prefix, value: str) -> None:
+def test_unknown_name_is_refused_with_nearest_name(prefix: Prefix, value: str) -> None:
     wrong = prefix.whole.replace("M", "N", 1).replace("TH", "T", 1)
     with pytest.raises(prefix.error) as raised:
         prefix.read(**{wrong: value})
@@ -129,13 +129,13 @@ def test_an_unknown_name_is_refused_with_the_nearest(prefix: Prefix, value: str)
     assert str(raised.value) == f"unknown setting {own}{wrong}: did you mean {own}{prefix.whole}?"
 
 
-def test_other_names_are_ignored(prefix: Prefix) -> None:
+def test_names_without_prefix_are_ignored(prefix: Prefix) -> None:
     others = {"PATH": "/bin", f"X{prefix.kind.PREFIX}FOO": "1", prefix.kind.PREFIX[:-1]: "1"}
     assert prefix.kind.from_mapping({**prefix.required, **others}) == prefix.read()
 
 
 @pytest.mark.parametrize("value", ["many", "2.7", "1e3", "0", "-1", "nan", "inf", "99999999999"])
-def test_a_whole_number_is_checked(prefix: Prefix, value: str) -> None:
+def test_invalid_whole_number_is_refused(prefix: Prefix, value: str) -> None:
     with pytest.raises(prefix.error) as raised:
         prefix.read(**{prefix.whole: value})
     variable = prefix.kind.PREFIX + prefix.whole
@@ -143,7 +143,7 @@ def test_a_whole_number_is_checked(prefix: Prefix, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "nan", "inf", "-inf", "-1", "1e9", "1,5"])
-def test_a_number_is_checked(prefix: Prefix, value: str) -> None:
+def test_invalid_number_is_refused(prefix: Prefix, value: str) -> None:
     with pytest.raises(prefix.error) as raised:
         prefix.read(**{prefix.number: value})
     variable = prefix.kind.PREFIX + prefix.number
@@ -152,14 +152,14 @@ def test_a_number_is_checked(prefix: Prefix, value: str) -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, True, "5"])
-def test_a_value_given_in_code_is_checked_too(prefix: Prefix, value: Any) -> None:
+def test_constructor_refuses_invalid_values(prefix: Prefix, value: Any) -> None:
     values = {name.partition("_")[2].lower(): text for name, text in prefix.required.items()}
     for name in (prefix.whole, prefix.number):
         with pytest.raises(prefix.error, match=f"{prefix.kind.PREFIX}{name} is"):
             prefix.kind(**values, **{name.lower(): value})
 
 
-def test_choices_and_flags_are_checked(prefix: Prefix) -> None:
+def test_invalid_choice_or_flag_is_refused(prefix: Prefix) -> None:
     wrong = []
     if prefix.choice:
         wrong.append((prefix.choice, " or ".join(prefix.choices)))
@@ -182,15 +182,15 @@ PLATFORM_NAMES = [
 
 @pytest.mark.parametrize("service", ["", "API_", "API_V2_"])
 @pytest.mark.parametrize("name", PLATFORM_NAMES)
-def test_names_of_the_platform_are_not_ours(prefix: Prefix, service: str, name: str) -> None:
-    """A service named `console` or `breaker-api` beside the app keeps neither from starting."""
+def test_platform_names_are_ignored(prefix: Prefix, service: str, name: str) -> None:
+    """Kubernetes services named `console` or `breaker-api` do not prevent a start."""
     assert prefix.read(**{service + name: "tcp://10.0.0.1:80"}) == prefix.read()
 
 
 @pytest.mark.parametrize(
     "name", ["SERVICE", "HOST", "PORTS", "PORT_80", "PORT_X_TCP", "PORT_80_TCP_NAME", "SERVICE_IP"]
 )
-def test_names_that_only_look_like_the_platforms_are_refused(prefix: Prefix, name: str) -> None:
+def test_names_similar_to_platform_names_are_refused(prefix: Prefix, name: str) -> None:
     with pytest.raises(prefix.error, match=f"unknown setting {prefix.kind.PREFIX}{name}"):
         prefix.read(**{name: "1"})
 
@@ -202,13 +202,13 @@ class Server(Settings):
     port: int = 80
 
 
-def test_a_field_with_a_name_of_the_platform_is_read() -> None:
+def test_field_with_platform_name_is_read() -> None:
     assert is_platform_name("SERVER_PORT")
     assert Server.from_mapping({"SERVER_PORT": "81", "SERVER_SERVICE_PORT": "82"}).port == 81
 
 
 @pytest.mark.parametrize("token", ["hush", "hush-hush-hush"])
-def test_a_secret_is_not_shown(token: str) -> None:
+def test_error_does_not_show_secret(token: str) -> None:
     with pytest.raises(ConsoleSettingsError) as raised:
         ConsoleSettings.from_mapping({"CONSOLE_TOKEN": token})
     assert str(raised.value) == (
@@ -218,13 +218,13 @@ def test_a_secret_is_not_shown(token: str) -> None:
 
 
 @pytest.mark.parametrize("values", [{}, {"CONSOLE_TOKEN": "  "}])
-def test_a_missing_setting_is_named(values: dict[str, str]) -> None:
+def test_missing_setting_is_named(values: dict[str, str]) -> None:
     with pytest.raises(ConsoleSettingsError, match="CONSOLE_TOKEN is missing: it takes at least"):
         ConsoleSettings.from_mapping(values)
 
 
-def test_the_readers_need_the_standard_library_only() -> None:
-    """Without site-packages every module can be imported: neither redis nor an SDK is behind it."""
+def test_configuration_needs_only_the_standard_library() -> None:
+    """Each module can be imported without site-packages, so without redis or an SDK."""
     package = ROOT / "breaker" / "configuration"
     modules = [f"breaker.configuration.{file.stem}" for file in sorted(package.glob("[!_]*.py"))]
     assert len(modules) > 5
