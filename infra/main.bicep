@@ -10,46 +10,46 @@ param environmentName string
 @minLength(1)
 param location string
 
-@description('Object id of whoever operates: may send test events and use the CLI. Empty: nobody.')
+@description('Object id of the operator, who may send test events and use the CLI. Empty for no operator.')
 param operatorPrincipalId string = ''
 
-@description('What kind of principal the operator is; a group will not do, Redis knows none.')
+@description('Principal type of the operator; a group is not accepted, because Redis supports none.')
 @allowed([
   'User'
   'ServicePrincipal'
 ])
 param operatorPrincipalType string = 'User'
 
-@description('Who is told by Azure Monitor about openings, poison events and lag. Empty: alerts fire unsent.')
+@description('Address to which Azure Monitor sends alerts about openings, poison events and lag. Empty: no alert is sent.')
 param alertEmail string = ''
 
-@description('Who is mailed by the workflow that an approval waits. Empty: no mail service.')
+@description('Address to which the workflow sends requests for approval. Empty: no mail service.')
 param approvalEmail string = ''
 
-@description('The handler, module:attribute, as deployed with the app.')
+@description('The event handler as module:attribute; its module is deployed with the app.')
 param eventHandler string = 'processing.handlers.ledger:LedgerHandler'
 
-@description('Event Hubs throughput units: 1,000 events/s or 1 MB/s in, twice that out, each.')
+@description('Event Hubs throughput units; each unit has 1,000 events/s or 1 MB/s in, and twice as much out.')
 @minValue(1)
 @maxValue(40)
 param throughputUnits int = 2
 
-@description('Inflate by itself up to so many throughput units; 0: never.')
+@description('Greatest number of throughput units for auto-inflate; 0 turns auto-inflate off.')
 @minValue(0)
 @maxValue(40)
 param maximumThroughputUnits int = 8
 
-@description('Partitions of the hub: the most instances that can work at the same time. Cannot be changed later.')
+@description('Partitions of the hub, and so the greatest number of instances that work at the same time. Cannot be changed later.')
 @minValue(1)
 @maxValue(32)
 param partitions int = 8
 
-@description('Hours that the hub keeps events: how long a stop may last.')
+@description('Hours that the hub keeps events; processing must not stop for longer.')
 @minValue(24)
 @maxValue(168)
 param retentionHours int = 168
 
-@description('Memory of one function instance, MB; 2048 has one core, 4096 two.')
+@description('Memory of one function instance in MB; 2048 has one core, 4096 has two cores.')
 @allowed([
   512
   2048
@@ -57,17 +57,17 @@ param retentionHours int = 168
 ])
 param instanceMemoryMB int = 2048
 
-@description('The most function instances; more than partitions find no work.')
+@description('Greatest number of function instances; more instances than partitions have no work.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstances int = 40
 
-@description('Instances of process_events that are kept warm; 0: none.')
+@description('Number of always-ready instances of process_events; 0 for none.')
 @minValue(0)
 @maxValue(20)
 param alwaysReadyInstances int = 1
 
-@description('Size of Azure Managed Redis; the name ends in its memory class.')
+@description('SKU of Azure Managed Redis; its name ends in the memory size.')
 @allowed([
   'Balanced_B0'
   'Balanced_B1'
@@ -79,34 +79,34 @@ param alwaysReadyInstances int = 1
 ])
 param redisSku string = 'Balanced_B0'
 
-@description('Two Redis nodes instead of one.')
+@description('Use two Redis nodes instead of one.')
 param redisHighAvailability bool = true
 
-@description('Days that logs are kept.')
+@description('Retention of logs in days.')
 @minValue(30)
 @maxValue(730)
 param logRetentionDays int = 30
 
-@description('Seconds between an event entering the hub and being finished beyond which the lag alert fires.')
+@description('Limit of the lag alert: seconds from the arrival of an event in the hub to the end of its processing.')
 @minValue(1)
 @maxValue(86400)
 param lagAlertSeconds int = 300
 
-@description('Data services only through private endpoints in a network of their own.')
+@description('Make data services reachable only through private endpoints in a separate network.')
 param privateNetwork bool = false
 
-@description('Run the operator console on Container Apps, and the workflow that asks it for approvals.')
+@description('Deploy the operator console on Container Apps, and the workflow that requests approvals through the console.')
 param deployConsole bool = true
 
-@description('The most instances of the console.')
+@description('Greatest number of console instances.')
 @minValue(1)
 @maxValue(10)
 param consoleMaximumReplicas int = 2
 
-@description('Image of the console; azd fills it in once it has built one.')
+@description('Image of the console; azd sets this parameter after building the image.')
 param consoleImage string = ''
 
-@description('What the workflow shows the console, and operators log in with. azd draws it once for each environment.')
+@description('Token of the console, for the workflow and for the login of operators. azd generates the token once per environment.')
 @secure()
 @minLength(16)
 @metadata({
@@ -161,7 +161,7 @@ module resources 'resources.bicep' = {
   }
 }
 
-// Where everything is; `azd env get-values` shows it, and the load test reads it. No secrets.
+// Addresses for `azd env get-values` and the load test; no secrets.
 output AZURE_LOCATION string = location
 output AZURE_RESOURCE_GROUP string = group.name
 output AZURE_CONTAINER_REGISTRY_ENDPOINT string = resources.outputs.registryEndpoint

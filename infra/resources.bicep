@@ -1,4 +1,4 @@
-// Wires the modules together: who is given which identity, address and right.
+// The modules of the deployment, with their identities, addresses and rights.
 
 param environmentName string
 param location string
@@ -27,9 +27,9 @@ param consoleImage string
 @secure()
 param consoleToken string
 
-// Thirteen characters that no other subscription, environment or region has.
+// Thirteen characters that are unique to this subscription, environment and region.
 var token = uniqueString(subscription().id, resourceGroup().id, environmentName, location)
-// azd's names of environments may have capitals, dots and underscores; not every service's may.
+// Names of azd environments may have capitals, dots and underscores, which some services do not allow.
 var suffix = '${toLower(replace(replace(environmentName, '_', '-'), '.', '-'))}-${token}'
 
 var sendMail = deployConsole && !empty(approvalEmail)
@@ -167,7 +167,7 @@ module functionApp 'modules/function-app.bicep' = {
     alwaysReadyInstances: alwaysReadyInstances
     subnetId: privateNetwork ? network!.outputs.functionSubnetId : ''
   }
-  // The host reads its package and its leases with these rights as soon as it starts.
+  // The host needs these rights at its start, to read its package and its leases.
   dependsOn: [
     functionAccess
     redisAccess
@@ -232,7 +232,7 @@ module mail 'modules/mail.bicep' = if (sendMail) {
   }
 }
 
-// Without a console it would have nobody to ask.
+// The workflow requests approvals through the console, so it is deployed only with the console.
 module workflow 'modules/workflow.bicep' = if (deployConsole) {
   params: {
     suffix: suffix

@@ -1,4 +1,4 @@
-// What wakes somebody up. docs/operations.md says what to do about each.
+// The alerts of Azure Monitor. docs/operations.md describes the response to each alert.
 
 param suffix string
 param location string
@@ -12,11 +12,11 @@ param deployWorkflow bool
 param subscriptionName string
 param lagSeconds int
 
-// Counted by the services themselves: they are told even if the app is already stopped.
+// Metrics of the Azure services, so these alerts also fire while the app is stopped.
 var metricAlerts = union([
   {
     name: 'circuit-opened'
-    description: deployWorkflow ? 'A circuit opened: processing holds, an approval is asked for.' : 'A circuit changed its state.'
+    description: deployWorkflow ? 'A circuit opened. Processing holds until an operator approves.' : 'A circuit changed its state.'
     severity: 1
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
@@ -33,7 +33,7 @@ var metricAlerts = union([
   }
   {
     name: 'alert-dead-lettered'
-    description: 'Event Grid gave up delivering an alert: the app may not have been stopped.'
+    description: 'Event Grid could not deliver an alert to the workflow. The app may still run.'
     severity: 1
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
@@ -42,7 +42,7 @@ var metricAlerts = union([
   }
   {
     name: 'alert-publish-failed'
-    description: 'Event Grid refuses the app its alerts.'
+    description: 'Event Grid refuses alerts that the app publishes.'
     severity: 2
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
@@ -51,7 +51,7 @@ var metricAlerts = union([
   }
   {
     name: 'hub-throttled'
-    description: 'The hub refuses work: too few throughput units.'
+    description: 'The event hub throttles requests. Add throughput units.'
     severity: 2
     resourceId: eventHubsId
     namespace: 'Microsoft.EventHub/namespaces'
@@ -61,7 +61,7 @@ var metricAlerts = union([
 ], deployWorkflow ? [
   {
     name: 'workflow-failed'
-    description: 'A run of the workflow failed: the app may be left stopped.'
+    description: 'A workflow run failed. The app may be stopped without a pending approval.'
     severity: 1
     resourceId: workflowId
     namespace: 'Microsoft.Logic/workflows'
@@ -70,36 +70,36 @@ var metricAlerts = union([
   }
 ] : [])
 
-// Counted by the app: its OpenTelemetry instruments, by name. Only histograms have a Max; a gauge's
-// value is in Sum. The last one, of the hub, is told even if no app is there to count.
+// OpenTelemetry instruments of the app, by name, and a metric of the hub. Only histograms have a Max;
+// a gauge's value is in Sum. The hub's alert also fires while the app is stopped.
 var queryAlerts = [
   {
     name: 'alert-undelivered'
-    description: 'An alert has waited for more than a minute in the outbox.'
+    description: 'A circuit alert is undelivered in the outbox for more than a minute.'
     severity: 1
     query: 'AppMetrics | where Name == "breaker.alert.age" and Sum > 60'
   }
   {
     name: 'poison-arrived'
-    description: 'Events went to the poison queue; nobody handles them by themselves.'
+    description: 'Events were moved to the poison queue. An operator must redrive or discard them.'
     severity: 3
     query: 'AppMetrics | where Name == "processing.events" and Properties.outcome == "poisoned" and Sum > 0'
   }
   {
     name: 'lag-growing'
-    description: 'Events are finished later than the limit after they entered the hub.'
+    description: 'The time from the arrival of an event in the hub to the end of its processing exceeds the limit.'
     severity: 2
     query: 'AppMetrics | where Name == "processing.lag" and Max > ${lagSeconds}'
   }
   {
     name: 'redis-degraded'
-    description: 'Instances decide alone: Redis does not answer.'
+    description: 'Redis does not answer. Instances hold, then decide alone.'
     severity: 2
     query: 'AppMetrics | where Name == "breaker.store.degraded" and Sum > 0'
   }
   {
     name: 'hub-unread'
-    description: 'Events came in and nobody reads them: the app is stopped, holds, or cannot start.'
+    description: 'Events arrive in the hub and are not read. The app is stopped, holds, or cannot start.'
     severity: 2
     query: 'AzureMetrics | where ResourceProvider == "MICROSOFT.EVENTHUB" | summarize Came = sumif(Total, MetricName =~ "IncomingMessages" and TimeGenerated < ago(5m)), Went = sumif(Total, MetricName =~ "OutgoingMessages") | where Came > 0 and Went == 0'
   }
@@ -173,10 +173,10 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for a
       workspaceId
     ]
     evaluationFrequency: 'PT5M'
-    // Longer than the pause between evaluations: records arrive minutes after their time.
+    // Longer than the evaluation interval, because records arrive minutes after their time.
     windowSize: 'PT15M'
     autoMitigate: true
-    // The table is there only once the app has sent its first metric.
+    // The table does not exist before the app has sent its first metric.
     skipQueryValidation: true
     criteria: {
       allOf: [

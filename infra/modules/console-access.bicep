@@ -1,4 +1,4 @@
-// What the operator console may do, and why.
+// The rights of the operator console and their reasons.
 
 param principalId string
 param storageName string
@@ -56,7 +56,7 @@ resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' existing =
   name: registryName
 }
 
-// Shows who owns which partition, and the checkpoints: blobs that the host makes at run time.
+// The console shows partition ownership and checkpoints, which the host stores in blobs.
 resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, blobDataReader)
   scope: account
@@ -67,7 +67,7 @@ resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Redrives and discards poison events: takes messages out of the queue.
+// The console removes poison messages from the queue, to redrive or discard the events.
 resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(queue.id, principalId, queueDataContributor)
   scope: queue
@@ -78,7 +78,7 @@ resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// And deletes their claim checks, the blobs of large ones.
+// The console deletes the claim checks of large poison messages, which are blobs.
 resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(poisonContainer.id, principalId, blobDataContributor)
   scope: poisonContainer
@@ -89,7 +89,7 @@ resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' =
   }
 }
 
-// The live tail.
+// The console's live tail reads events.
 resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(hub.id, principalId, eventHubsDataReceiver)
   scope: hub
@@ -100,7 +100,7 @@ resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Publishes alerts that a stopped app has left behind.
+// The console publishes alerts that a stopped app has left in the outbox.
 resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(topic.id, principalId, eventGridDataSender)
   scope: topic
@@ -111,7 +111,7 @@ resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Its image.
+// The console's image is pulled from the registry.
 resource registryAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(registry.id, principalId, acrPull)
   scope: registry

@@ -1,5 +1,5 @@
-// Where the console runs and where its image lies. Apart from the console itself, because its
-// address is known from here on and the workflow needs it.
+// The environment and the registry of the console. This is a separate module, because the workflow
+// needs the console's address, which the environment defines.
 
 param suffix string
 param location string
@@ -32,7 +32,7 @@ resource environment 'Microsoft.App/managedEnvironments@2025-01-01' = {
   location: location
   tags: tags
   properties: {
-    // By way of the diagnostic setting below: the other way takes the workspace's key.
+    // The diagnostic setting below sends the logs, because this property needs the workspace's key.
     appLogsConfiguration: {
       destination: 'azure-monitor'
     }

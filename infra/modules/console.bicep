@@ -1,4 +1,4 @@
-// The operator console. The workflow and operators' browsers reach it; it is the only way in.
+// The operator console, for the workflow and operators' browsers; the only entry from outside.
 
 param location string
 param tags object
@@ -24,7 +24,8 @@ param redisUrl string
 param topicEndpoint string
 param eventHandler string
 
-// The app's own settings, because the console decides and redrives by the same rules, and its own.
+// The settings of the app, because the console uses the same rules for the circuit and redrives, and
+// the settings of the console.
 var values = union(loadJsonContent('../settings.json'), loadJsonContent('../console-settings.json'), {
   AZURE_CLIENT_ID: identityClientId
   AzureWebJobsStorage__blobServiceUri: storageBlobUri
@@ -41,7 +42,7 @@ var values = union(loadJsonContent('../settings.json'), loadJsonContent('../cons
   EVENT_HANDLER: eventHandler
   CONSOLE_CONSUMER_GROUP: consoleConsumerGroup
   CONSOLE_ORIGINS: url
-  // Only Logic Apps of this region may be called back.
+  // Callbacks go only to Logic Apps of this region.
   CONSOLE_CALLBACK_HOSTS: '*.${location}.logic.azure.com'
 })
 
@@ -88,7 +89,7 @@ resource console 'Microsoft.App/containerApps@2025-01-01' = {
       containers: [
         {
           name: 'console'
-          // Until azd has pushed the first image: a page that says so.
+          // A placeholder page until azd has pushed the first image.
           image: empty(image) ? 'mcr.microsoft.com/azuredocs/containerapps-helloworld:latest' : image
           resources: {
             cpu: json('0.5')
@@ -100,14 +101,14 @@ resource console 'Microsoft.App/containerApps@2025-01-01' = {
               secretRef: 'console-token'
             }
             {
-              // A changed secret alone restarts nothing: the console would go on with the old one.
+              // A changed secret restarts no container, but a changed variable does.
               name: 'TOKEN_FINGERPRINT'
               value: uniqueString(token)
             }
           ])
           probes: empty(image) ? [] : [
             {
-              // Whether it listens: without Redis /healthz answers 503, and a restart mends nothing.
+              // Checks the port, because /healthz returns 503 in a Redis outage, which no restart ends.
               type: 'Liveness'
               tcpSocket: {
                 port: 7090
@@ -118,7 +119,7 @@ resource console 'Microsoft.App/containerApps@2025-01-01' = {
         }
       ]
       scale: {
-        // One must always be there: it delivers alerts while the app is stopped.
+        // At least one instance must run, to deliver alerts while the app is stopped.
         minReplicas: 1
         maxReplicas: maximumReplicas
       }

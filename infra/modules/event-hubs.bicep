@@ -1,4 +1,4 @@
-// The stream, with a consumer group of its own for each reader.
+// The event hub, with a separate consumer group for each reader.
 
 param name string
 param location string
@@ -17,7 +17,7 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
   location: location
   tags: tags
   sku: {
-    // Basic has one consumer group only, and the console needs a second.
+    // Basic has only one consumer group, and the console needs a second one.
     name: 'Standard'
     tier: 'Standard'
     capacity: throughputUnits
@@ -54,7 +54,7 @@ resource appGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-0
   }
 }
 
-// The live tail must not count as one of the app's readers.
+// The console's live tail must not share the app's consumer group.
 resource consoleGroup 'Microsoft.EventHub/namespaces/eventhubs/consumergroups@2024-01-01' = {
   parent: hub
   name: 'console'

@@ -1,4 +1,4 @@
-// What the function app may do, and why. Nothing at the level of the resource group.
+// The rights of the function app and their reasons; none has the resource group as its scope.
 
 param principalId string
 param storageName string
@@ -45,8 +45,8 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
   name: insightsName
 }
 
-// The host makes its containers of leases, checkpoints and keys at run time, so the scope is the
-// account; it takes blob leases, which needs Owner. It also reads the deployed package with it.
+// The host creates its containers for leases, checkpoints and keys at run time, so the scope is the
+// account. Acquiring blob leases needs Owner. The host also reads the deployed package with this role.
 resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, blobDataOwner)
   scope: account
@@ -57,7 +57,7 @@ resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// The app puts poison events in; taking them out is for operators.
+// The app adds poison events to the queue; only operators remove them.
 resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(queue.id, principalId, queueMessageSender)
   scope: queue
@@ -68,7 +68,7 @@ resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Reads events; the hub is the scope because lag is asked of the hub, not of a consumer group.
+// The app reads events. The scope is the hub, because lag is a property of the hub, not of a consumer group.
 resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(hub.id, principalId, eventHubsDataReceiver)
   scope: hub
@@ -79,7 +79,7 @@ resource hubAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Publishes alerts.
+// The app publishes alerts.
 resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(topic.id, principalId, eventGridDataSender)
   scope: topic
@@ -90,7 +90,7 @@ resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// Sends telemetry; Application Insights takes none without an identity.
+// The app sends telemetry; Application Insights accepts telemetry only from known identities.
 resource telemetryAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(insights.id, principalId, monitoringMetricsPublisher)
   scope: insights

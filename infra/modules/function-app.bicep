@@ -1,4 +1,4 @@
-// The app on Flex Consumption, its settings, and where its package lies.
+// The app on Flex Consumption, its settings, and the container of its package.
 
 param suffix string
 param location string
@@ -58,7 +58,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
     serverFarmId: plan.id
     httpsOnly: true
     clientAffinityEnabled: false
-    // Empty without a private network; then the app calls out from Azure's addresses.
+    // Empty without a private network; then the app's outbound addresses are Azure's.
     virtualNetworkSubnetId: empty(subnetId) ? null : subnetId
     functionAppConfig: {
       runtime: {
@@ -93,7 +93,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   }
 }
 
-// Publishing by user name and password is off; azd and the CLI come with Entra tokens.
+// Publishing by user name and password is off; azd and the CLI use Entra tokens.
 resource scmCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
@@ -110,7 +110,7 @@ resource ftpCredentials 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@
   }
 }
 
-// Every setting that the code knows is here or in settings.json, so that this is where to look.
+// All settings that the code reads are here or in settings.json.
 resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   // checkov:skip=CKV_AZURE_13:This config is the app settings, which have no authentication; health takes a function key
   // checkov:skip=CKV_AZURE_63:This config is the app settings; the diagnostic setting below takes the logs
@@ -139,7 +139,7 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     EVENT_HANDLER: eventHandler
     APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identityClientId};Authorization=AAD'
-    // The worker exports the app's OpenTelemetry instruments; the alerts ask for them by name.
+    // The worker exports the app's OpenTelemetry instruments, which the alerts query by name.
     PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY: 'true'
   })
 }

@@ -1,4 +1,4 @@
-// Who the app and the console are. Made before them, so that their rights are there when they start.
+// The identities of the app and the console, created first, so that their rights exist at the start.
 
 param suffix string
 param location string

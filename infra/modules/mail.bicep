@@ -1,4 +1,4 @@
-// Mail by Azure Communication Services: no mailbox, and no consent that a person must click.
+// Mail by Azure Communication Services, which needs neither a mailbox nor an interactive consent.
 
 param suffix string
 param tags object

@@ -15,7 +15,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
     }
     retentionInDays: retentionDays
     features: {
-      // Readers of one resource see its logs, not everybody's.
+      // Readers of a resource see only the logs of that resource.
       enableLogAccessUsingOnlyResourcePermissions: true
     }
   }
@@ -29,7 +29,7 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
   properties: {
     Application_Type: 'web'
     WorkspaceResourceId: workspace.id
-    // The connection string is an address only: telemetry is taken from known identities.
+    // The connection string is only an address, because telemetry needs a known identity.
     DisableLocalAuth: true
   }
 }

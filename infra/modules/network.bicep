@@ -1,4 +1,4 @@
-// A network of its own: one subnet each for the app, the console and the private endpoints.
+// The private network, with a subnet each for the app, the console and the private endpoints.
 
 param suffix string
 param location string
@@ -63,7 +63,7 @@ resource network 'Microsoft.Network/virtualNetworks@2024-05-01' = {
           addressPrefix: '10.20.0.0/24'
           delegations: [
             {
-              // Flex Consumption runs where Container Apps does.
+              // Flex Consumption uses the delegation of Container Apps.
               name: 'flex-consumption'
               properties: {
                 serviceName: 'Microsoft.App/environments'

@@ -1,4 +1,4 @@
-// What an operator may do with the command line and the load test, besides what Azure roles allow.
+// The rights of the operator for the command lines and the load test.
 
 param principalId string
 param principalType string
@@ -30,7 +30,7 @@ resource topic 'Microsoft.EventGrid/topics@2025-02-15' existing = {
   name: topicName
 }
 
-// `processing rewind` writes checkpoints, whose container the host makes at run time.
+// `processing rewind` writes checkpoints, whose container the host creates at run time.
 resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, blobDataContributor)
   scope: account
@@ -41,7 +41,7 @@ resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// `processing poison`, `processing redrive`.
+// `processing poison` and `processing redrive` read and remove poison messages.
 resource queueAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, queueDataContributor)
   scope: account
@@ -52,7 +52,7 @@ resource queueAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// The load test sends.
+// The load test sends events.
 resource sendAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(hub.id, principalId, eventHubsDataSender)
   scope: hub
@@ -63,7 +63,7 @@ resource sendAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// `processing rewind` asks where partitions begin and end.
+// `processing rewind` reads the first and last sequence numbers of partitions.
 resource readAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(hub.id, principalId, eventHubsDataReceiver)
   scope: hub
@@ -74,7 +74,7 @@ resource readAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// `breaker approve` and `breaker close` publish what they did.
+// `breaker approve` and `breaker close` publish alerts.
 resource topicAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(topic.id, principalId, eventGridDataSender)
   scope: topic

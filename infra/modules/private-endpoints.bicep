@@ -1,4 +1,4 @@
-// A private address for every service that holds data, and the names that lead to it.
+// Private endpoints of all services that hold data, with their private DNS zones.
 
 param suffix string
 param location string

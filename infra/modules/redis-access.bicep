@@ -1,11 +1,11 @@
-// Who may use Redis. Its one policy, `default`, is everything; narrower ones do not exist yet.
+// The principals with access to Redis. The only access policy, `default`, grants all commands and keys.
 
 param redisName string
 param functionPrincipalId string
 param consolePrincipalId string
 param operatorPrincipalId string
 
-// Whoever is not there has an empty id.
+// The id of a principal that is not deployed is empty.
 var principalIds = filter([
   functionPrincipalId
   consolePrincipalId
@@ -21,7 +21,7 @@ resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' existin
   name: 'default'
 }
 
-// One after the other: the database refuses a change while another one runs.
+// One assignment at a time, because the database refuses concurrent changes.
 @batchSize(1)
 resource assignments 'Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments@2025-07-01' = [for principalId in principalIds: {
   parent: database

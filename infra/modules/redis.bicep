@@ -1,4 +1,4 @@
-// The circuit, its window, and the progress of every partition. Entra only: no access keys.
+// Redis, for the circuit and the progress of all partitions. Logins need Entra; access keys are off.
 
 param name string
 param location string
@@ -28,9 +28,9 @@ resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' = {
   properties: {
     clientProtocol: 'Encrypted'
     port: 10000
-    // One endpoint, so that any client will do; every script keeps to one hash slot.
+    // One endpoint works with any client, and each script uses one hash slot.
     clusteringPolicy: 'EnterpriseCluster'
-    // Out of memory must be an error: an evicted watermark would be events handled again.
+    // No eviction, because events whose watermark is evicted would be handled again.
     evictionPolicy: 'NoEviction'
     accessKeysAuthentication: 'Disabled'
   }
@@ -52,5 +52,5 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 
 output id string = redis.id
 output name string = redis.name
-// Without user and password: those are the identity's.
+// The address has no user and password, because clients log in with their identity.
 output url string = 'rediss://${redis.properties.hostName}:${database.properties.port}/0'

@@ -18,7 +18,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   tags: tags
   kind: 'StorageV2'
   sku: {
-    // A zone that fails takes no checkpoint and no poison event with it.
+    // A zone outage loses no checkpoint and no poison event.
     name: 'Standard_ZRS'
   }
   properties: {
@@ -31,7 +31,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
     supportsHttpsTrafficOnly: true
     publicNetworkAccess: privateNetwork ? 'Disabled' : 'Enabled'
     networkAcls: {
-      // Trusted services: Event Grid's dead letters come that way even into a private network.
+      // Event Grid is a trusted service, so it can write dead letters into a private network.
       bypass: 'AzureServices'
       defaultAction: privateNetwork ? 'Deny' : 'Allow'
     }
@@ -61,7 +61,7 @@ resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/contai
   }
 }
 
-// Poison messages over 48 KiB; the queue then holds their claim check.
+// Bodies of poison messages over 48 KiB; the queue has a claim check instead.
 resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
   parent: blobs
   name: poisonName
@@ -108,7 +108,7 @@ resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-previ
   }
 }
 
-// Who took which message out of the poison queue.
+// Logs of the removal of messages from the poison queue.
 resource queueDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'
   scope: queues

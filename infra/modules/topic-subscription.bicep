@@ -1,4 +1,5 @@
-// Starts the workflow when a circuit opens; what cannot be delivered for a day is kept.
+// The subscription that starts the workflow when a circuit opens. Alerts that are undelivered after
+// a day become dead letters.
 
 param name string
 param topicName string
@@ -27,7 +28,7 @@ resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@20
   name: deadLetterContainer
 }
 
-// The topic writes dead letters: into that container, and nowhere else.
+// The topic writes dead letters into this container only.
 resource deadLetterAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(container.id, topicPrincipalId, blobDataContributor)
   scope: container
@@ -46,7 +47,7 @@ resource opened 'Microsoft.EventGrid/topics/eventSubscriptions@2025-02-15' = {
     destination: {
       endpointType: 'WebHook'
       properties: {
-        // Signed, so a secret: it goes from Azure to Azure and is no output of any module.
+        // The signed address is a secret, so no module has it as an output.
         endpointUrl: listCallbackUrl(resourceId('Microsoft.Logic/workflows/triggers', workflowName, 'circuit_opened'), '2019-05-01').value
         maxEventsPerBatch: 1
       }

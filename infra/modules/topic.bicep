@@ -1,4 +1,4 @@
-// Where alerts of the circuit are published.
+// The Event Grid topic for the circuit's alerts.
 
 param name string
 param location string
@@ -11,7 +11,7 @@ resource topic 'Microsoft.EventGrid/topics@2025-02-15' = {
   name: name
   location: location
   tags: tags
-  // Writes dead letters with it.
+  // The topic writes dead letters with this identity.
   identity: {
     type: 'SystemAssigned'
   }

@@ -1,4 +1,4 @@
-// The Logic App: stops the app when its circuit opens, asks, and starts it again.
+// The Logic App that stops the app when its circuit opens, requests approval, and starts the app.
 
 param suffix string
 param location string
@@ -29,7 +29,7 @@ resource workflow 'Microsoft.Logic/workflows@2019-05-01' = {
   name: 'logic-${suffix}'
   location: location
   tags: tags
-  // Goes away with the workflow, and nobody else can use it.
+  // A system-assigned identity is deleted with the workflow, and no other resource can use it.
   identity: {
     type: 'SystemAssigned'
   }
@@ -62,12 +62,12 @@ resource workflow 'Microsoft.Logic/workflows@2019-05-01' = {
   }
 }
 
-// Website Contributor could also change the code and read its keys.
+// The built-in role Website Contributor could also change the code and read the app's keys.
 resource operateRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   name: guid(resourceGroup().id, 'stop and start the function app')
   properties: {
     roleName: 'Breakwater stop and start ${suffix}'
-    description: 'See a function app, stop it and start it; nothing else.'
+    description: 'Read, stop and start a function app.'
     type: 'CustomRole'
     assignableScopes: [
       resourceGroup().id
@@ -84,7 +84,7 @@ resource operateRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
   }
 }
 
-// On that one app, not on whatever else comes into the resource group.
+// The scope is this app only, not the resource group.
 resource operateAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(app.id, workflow.id, operateRole.id)
   scope: app
@@ -116,7 +116,7 @@ resource mailRole 'Microsoft.Authorization/roleDefinitions@2022-04-01' = if (mai
   }
 }
 
-// Sends the mail that an approval waits.
+// The workflow sends the request for approval by mail.
 resource mailAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = if (mails) {
   name: guid(mailServiceName, workflow.id, 'send mail')
   scope: mailService
