@@ -1,4 +1,4 @@
-"""The breaker by itself, around any call: `python docs/examples/breaker_alone.py [REDIS_URL]`."""
+"""A breaker around any call: `python docs/examples/breaker_alone.py [REDIS_URL]`."""
 
 import asyncio
 import itertools
@@ -15,19 +15,19 @@ from breaker import (
 calls = itertools.count(1)
 
 
-async def flaky() -> None:
-    """A dependency that is down."""
+async def call_shop() -> None:
+    """Call a dependency that is down."""
     raise ConnectionError("no route to the shop")
 
 
 async def main() -> None:
-    """Call until the circuit opens; every process with the same Redis stops with this one."""
+    """Call until the circuit opens; all processes on the same Redis share the circuit."""
     store = RedisCircuitStore(sys.argv[1], "shop") if sys.argv[1:] else MemoryCircuitStore("shop")
     async with CircuitBreaker(store, BreakerSettings(name="shop", failure_threshold=3)) as breaker:
         while True:
             try:
                 permit = await breaker.try_acquire()  # no I/O while the circuit is closed
-                await flaky()
+                await call_shop()
                 await breaker.record_successes(1, permit)
             except CircuitOpenError as refused:
                 print(refused)  # noqa: T201
