@@ -20,13 +20,13 @@ help: ## List the targets
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@
 
-# npm ci empties the folder, stamps included: afterwards the next `make lint` adds the linter again.
+# npm ci empties the folder and removes both stamps, so the next `make lint` installs the linter again.
 node_modules/.installed: package.json package-lock.json console/package.json
 	@command -v npm >/dev/null || { echo "Breakwater needs Node.js with npm for Azurite (local storage) but npm is not on PATH." >&2; exit 1; }
 	@npm ci --omit=dev --no-audit --no-fund --loglevel=error
 	@touch $@
 
-# Adds what only `make lint` needs, as locked, and leaves the rest alone: Azurite may be running.
+# Adds the locked packages of `make lint` and keeps all others, because Azurite may be running.
 node_modules/.dev-installed: node_modules/.installed
 	@npm install --include=dev --no-save --no-audit --no-fund --loglevel=error
 	@touch $@
