@@ -1,4 +1,4 @@
-"""EventBatch.from_binding reads exactly what the host keeps index-aligned."""
+"""Translation of the trigger's binding into an EventBatch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bound(index: int, metadata: Mapping[str, Any], **values: Any) -> func.EventH
 
 
 def datum(value: Any) -> Datum:
-    """As the worker decodes it: JSON, or text that some hosts send in its place."""
+    """Return metadata as the worker decodes it: JSON, or the text that some hosts send instead."""
     return Datum(value, "string") if isinstance(value, str) else Datum(json.dumps(value), "json")
 
 
@@ -43,8 +43,8 @@ def metadata(count: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def test_translates_everything() -> None:
-    """Body, key, properties, position and time arrive; times are UTC milliseconds."""
+def test_binding_becomes_events_with_all_fields() -> None:
+    """Times are in UTC and in whole milliseconds."""
     meta = metadata(2)
     batch = EventBatch.from_binding(
         [bound(7, meta), bound(8, meta, body=b"\xff\x00", partition_key=None)]
@@ -60,16 +60,16 @@ def test_translates_everything() -> None:
     assert first.partition == "3"
 
 
-def test_metadata_as_text_and_naive_times() -> None:
-    """Hosts hand metadata over as JSON text too, and leave the Z out of times at times."""
+def test_metadata_as_json_text_and_naive_times_are_accepted() -> None:
+    """Some hosts send metadata as JSON text, and some times without a time zone."""
     meta = {name: json.dumps(value) for name, value in metadata(1).items()}
     naive = datetime(2026, 1, 1)
     (event,) = EventBatch.from_binding([bound(0, meta, enqueued_time=naive)]).events
     assert event.enqueued_time == datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_empty_body_and_no_properties() -> None:
-    """An empty body is an event too, and so is one without properties."""
+def test_event_may_have_an_empty_body_and_no_properties() -> None:
+    """Properties of null become an empty mapping."""
     meta = metadata(1, PropertiesArray=[None])
     (event,) = EventBatch.from_binding([bound(0, meta, body=b"")]).events
     assert event.body == b""
@@ -85,22 +85,22 @@ def test_empty_body_and_no_properties() -> None:
         ({"PartitionContext": []}, "PartitionContext"),
     ],
 )
-def test_metadata_that_does_not_fit(changes: dict[str, Any], says: str) -> None:
-    """A wrong binding is named, not guessed around."""
+def test_invalid_metadata_is_refused(changes: dict[str, Any], says: str) -> None:
+    """The error names the field that is wrong."""
     with pytest.raises(MalformedBatchError, match=says):
         EventBatch.from_binding([bound(0, metadata(1, **changes))])
 
 
-def test_wrong_cardinality() -> None:
-    """Without the arrays of cardinality many the error says what is missing."""
+def test_binding_without_cardinality_many_is_refused() -> None:
+    """The error says what is missing. An empty batch is refused as well."""
     with pytest.raises(MalformedBatchError, match="cardinality many"):
         EventBatch.from_binding([bound(0, {"PartitionContext": CONTEXT})])
     with pytest.raises(MalformedBatchError, match="empty batch"):
         EventBatch.from_binding([])
 
 
-def test_json_body() -> None:
-    """`json` parses the body and says so when it is none."""
+def test_json_parses_the_body() -> None:
+    """A body that is not JSON raises ValueError."""
     meta = metadata(2)
     good, bad = EventBatch.from_binding(
         [bound(0, meta, body=b'{"a": 1}'), bound(1, meta, body=b"\xff")]

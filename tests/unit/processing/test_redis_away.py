@@ -1,4 +1,4 @@
-"""Whatever the driver raises when Redis is away, what is kept in Redis names it as that."""
+"""Errors of the Redis driver while Redis is unreachable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.processing.events import SOURCE, event
 
 @pytest.fixture(params=[False, True], ids=["redis", "cluster"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
-    """Of a server where nobody listens; a cluster's client has an error of its own for that."""
+    """Yield a client of a server that does not listen; a cluster's client has its own errors."""
     made = connect("redis://127.0.0.1:1/0", BreakerSettings(redis_cluster=request.param))
     yield made
     await made.aclose()
@@ -29,7 +29,7 @@ def parking(client: Client) -> RedisParkingStore:
     return RedisParkingStore(client, most=10, ttl_seconds=10)
 
 
-ACTS: dict[str, Callable[[Client], Awaitable[object]]] = {
+OPERATIONS: dict[str, Callable[[Client], Awaitable[object]]] = {
     "open progress": lambda client: RedisProgressStore(client, ttl_seconds=10).open(SOURCE),
     "load progress": lambda client: RedisProgressStore(client, ttl_seconds=10).load(SOURCE),
     "commit progress": lambda client: RedisProgressStore(client, ttl_seconds=10).commit(
@@ -41,14 +41,14 @@ ACTS: dict[str, Callable[[Client], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.parametrize("act", ACTS)
-async def test_a_store_says_that_it_is_away(client: Client, act: str) -> None:
-    """Who writes progress holds then; any other error would end the batch there and then."""
+@pytest.mark.parametrize("operation", OPERATIONS)
+async def test_unreachable_redis_raises_storage_unavailable(client: Client, operation: str) -> None:
+    """Processing holds on this error. Any other error would end the batch at once."""
     with pytest.raises(StorageUnavailableError):
-        await ACTS[act](client)
+        await OPERATIONS[operation](client)
 
 
-async def test_the_ledger_keeps_its_event(client: Client) -> None:
-    """An outage fills no poison queue."""
+async def test_ledger_raises_dependency_unavailable(client: Client) -> None:
+    """An outage must not fill the poison queue."""
     with pytest.raises(DependencyUnavailableError):
         await LedgerHandler(client)(event(1, "a"))

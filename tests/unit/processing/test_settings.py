@@ -1,4 +1,4 @@
-"""Settings: checked once, with messages that say what they take."""
+"""Validation of the settings, and its messages."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ COMPLETE = {
 }
 
 
-def test_defaults_and_conversion() -> None:
-    """Each field is its app setting, converted to its type."""
+def test_settings_are_converted_to_their_types() -> None:
+    """Missing settings keep their defaults, and other names are ignored."""
     settings = ProcessingSettings.from_mapping(
         {
             "PROCESSING_MAX_LANES": "5",
@@ -43,22 +43,22 @@ def test_defaults_and_conversion() -> None:
         ("PROCESSING_", "x", "did you mean"),
     ],
 )
-def test_bad_settings(name: str, value: str, says: str) -> None:
-    """The message names the setting, what it got and what it takes."""
+def test_invalid_setting_is_refused(name: str, value: str, says: str) -> None:
+    """The message names the setting, its value and the accepted values."""
     with pytest.raises(SettingsError, match=says) as caught:
         ProcessingSettings.from_mapping({name: value})
     assert name in str(caught.value)
 
 
 @pytest.mark.parametrize("missing", ["AzureWebJobsStorage", "EventHubConnection", "REDIS_URL"])
-def test_missing_connection(missing: str) -> None:
-    """A missing connection is named."""
+def test_missing_connection_is_refused(missing: str) -> None:
+    """The message names the missing setting."""
     with pytest.raises(SettingsError, match=f"app setting {missing} is missing"):
         ConnectionSettings.from_mapping(COMPLETE | {missing: ""})
 
 
-def test_identity_in_place_of_keys() -> None:
-    """With an identity the endpoints take the connection strings' place."""
+def test_identity_endpoints_replace_connection_strings() -> None:
+    """Consumer group and handler have their defaults."""
     settings = ConnectionSettings.from_mapping(
         {
             "AzureWebJobsStorage__queueServiceUri": "https://q",
@@ -73,6 +73,6 @@ def test_identity_in_place_of_keys() -> None:
     assert settings.event_handler == "processing.handlers.ledger:LedgerHandler"
 
 
-def test_secrets_stay_out_of_repr() -> None:
-    """Whoever logs the settings logs no secret."""
+def test_repr_contains_no_secret() -> None:
+    """The settings may be logged."""
     assert "hush" not in repr(ConnectionSettings.from_mapping(COMPLETE))

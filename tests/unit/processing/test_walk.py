@@ -1,4 +1,4 @@
-"""One event's way is short: few modules, and none is entered again and again."""
+"""The modules on the way of one event, and how often each is entered."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from scripts.load_app import SETTINGS
 from tests.support.processing.parking_rig import FAST, Rig, rig
 from tests.support.processing.walk import Walk
 
-WAY_THERE, ROUND_TRIP, ENTRIES = 8, 12, 2
-"""The goals: modules from the trigger to handler and poison queue; with the way back by redrive to
-the handler; entries of each module."""
+MOST_MODULES_THERE, MOST_MODULES, MOST_ENTRIES = 8, 12, 2
+"""The limits: modules from the trigger to the handler or the poison queue; modules of that way and
+of the way back, by redrive, to the handler; entries of each module."""
 
 
 class Bound:
-    """What the trigger hands over for one event."""
+    """An event in the form that the trigger passes to the function."""
 
     partition_key = "k"
     sequence_number = 5
@@ -74,10 +74,10 @@ def function_app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Walk, Walk]:
-    """Follow one event: into the poison queue, then by redrive to the handler.
+    """Follow one event into the poison queue, then by redrive to the handler.
 
-    The app is the deployed one, on the in-memory stores; a store's twin stands in the same place
-    of the way as the store on Redis or Azure Storage.
+    The app is the deployed app on in-memory stores. An in-memory store takes the place of the store
+    on Redis or Azure Storage.
     """
     refusing = Refusing()
     handler = LoadedHandler("tests:handler", refusing.handle, timeout_seconds=60)
@@ -92,7 +92,7 @@ async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Wa
     app.breakwater._parts = Parts(
         breaker=stores.breaker,
         processor=processor,
-        health=cast("Any", None),  # no event asks for it
+        health=cast("Any", None),  # no event reads it
         closing=AsyncExitStack(),
     )
     functions = {each.get_function_name(): each for each in app.app.get_functions()}
@@ -110,7 +110,7 @@ async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Wa
 
 
 def most_entries(entries: Sequence[str]) -> int:
-    """Return how often the module is entered that is entered most often."""
+    """Return the number of entries of the module that is entered most often."""
     return max(Counter(entries).values())
 
 
@@ -124,13 +124,13 @@ def most_entries(entries: Sequence[str]) -> int:
 async def test_event_goes_through_few_modules(
     function_app: ModuleType, stores: Rig, poison_ordering: str, to_poison_queue: list[str]
 ) -> None:
-    """The walk of one event stays inside the goals.
+    """The ways of one event stay within the limits.
 
-    What is counted: the modules on the chain of calls from `function_app.process_events` to the
-    handler and to the poison queue, and from `Redrive.run` to the handler. Control enters a module
-    when a function of another module of ours calls it, directly, through a library (tenacity) or
-    by starting a task; a helper that returns before the stop is not on the way, and what it
-    returns to is not entered again. The watcher's tasks are not the event's.
+    The counted modules are on the chain of calls from `function_app.process_events` to the handler
+    and to the poison queue, and from `Redrive.run` to the handler. Control enters a module when a
+    function of another module of ours calls it: directly, through a library (tenacity), or as a new
+    task. A helper that returns before the stop is not on the way, and a return to its caller is no
+    entry. The tasks of the circuit's watcher do not belong to the event.
     """
     there, back = await follow(function_app, stores, poison_ordering)
     for name, walk in (("there", there), ("back", back)):
@@ -157,14 +157,14 @@ async def test_event_goes_through_few_modules(
         "processing.handlers.time_limit",
     ]
     for _, way in there.ways:
-        assert len(set(way) - {"function_app"}) <= WAY_THERE
-    assert len({*there.modules, *back.modules}) <= ROUND_TRIP
-    assert most_entries([*there.entries, *back.entries]) <= ENTRIES
+        assert len(set(way) - {"function_app"}) <= MOST_MODULES_THERE
+    assert len({*there.modules, *back.modules}) <= MOST_MODULES
+    assert most_entries([*there.entries, *back.entries]) <= MOST_ENTRIES
 
 
-async def test_default_way_to_handler_and_poison_queue_fits_together(
+async def test_default_ways_to_handler_and_poison_queue_stay_within_the_limit(
     function_app: ModuleType, stores: Rig
 ) -> None:
-    """By default both ways together stay inside the goal of the way there."""
+    """By default the modules of both ways together stay within the limit of one way."""
     there, _ = await follow(function_app, stores, ProcessingSettings().poison_ordering)
-    assert len(there.modules) <= WAY_THERE
+    assert len(there.modules) <= MOST_MODULES_THERE

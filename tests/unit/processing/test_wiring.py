@@ -1,4 +1,4 @@
-"""The parts that the app settings name are made as the settings say."""
+"""Parts that the wiring builds from app settings."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ SETTINGS = {
 }
 
 
-async def test_the_circuits_store_is_waited_for_as_long_as_the_setting_says() -> None:
-    """In the app and in redrive, as in the breaker's own command line."""
+async def test_circuit_store_times_out_after_the_configured_seconds() -> None:
+    """App, redrive and the breaker's own command line use the same setting."""
     async with SilentServer().running() as url, AsyncExitStack() as opened:
         settings = SETTINGS | {"REDIS_URL": url, "BREAKER_STORE_TIMEOUT_SECONDS": "0.05"}
         breaker = await Wiring(settings, opened).breaker()

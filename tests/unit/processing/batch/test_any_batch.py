@@ -1,4 +1,4 @@
-"""Any batch, with any keys, failures and settings: in order, each event in one place, none lost."""
+"""Any batch, with random keys, failures and settings."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ HANDLER_TIMEOUT_SECONDS = 0.001
 
 @dataclass(frozen=True)
 class Plan:
-    """One batch.
+    """A random batch and its settings.
 
     Attributes:
-        keys: of its events, in order.
-        outcomes: what the handler does with each.
-        repeated: sequence numbers that come a second time at the batch's end.
+        keys: keys of the events, in order.
+        outcomes: the handler's behaviour for each event.
+        repeated: sequence numbers of events that are repeated at the batch's end.
         threshold: failures that open the circuit.
-        settings: of processing.
+        settings: settings of processing.
     """
 
     keys: list[str | None]
@@ -40,7 +40,7 @@ class Plan:
     settings: dict[str, Any]
 
     def in_order(self, key: str | None) -> bool:
-        """Whether this key's events are one lane."""
+        """Return whether this key's events are one lane."""
         return key is not None or self.settings["keyless_order"] == "partition"
 
 
@@ -67,7 +67,7 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 class Run:
-    """A plan's batch, delivered again and again."""
+    """Repeated deliveries of a plan's batch."""
 
     def __init__(self, made: Rig, plan: Plan) -> None:
         self.made = made
@@ -100,7 +100,7 @@ class Run:
                 await asyncio.Event().wait()
 
     async def deliver(self, events: list[Event]) -> bool:
-        """One delivery; whether the batch ended."""
+        """Deliver the events once, and return whether the batch ended."""
         try:
             await self.made.processor(**self.plan.settings).process(batch(events))
         except (CircuitOpenError, DependencyUnavailableError):
@@ -108,7 +108,7 @@ class Run:
         return True
 
     async def places(self) -> dict[int, list[str]]:
-        """Where each event ended; nowhere: it is unfinished."""
+        """Return the places where each event ended; an unfinished event has none."""
         found: dict[int, list[str]] = {each.sequence_number: [] for each in self.events}
         for number in self.made.handled:
             found[number].append("handled")
@@ -119,7 +119,7 @@ class Run:
         return found
 
     async def check(self) -> set[int]:
-        """What holds after each delivery; the events that ended."""
+        """Assert the invariants after a delivery, and return the events that ended."""
         places = await self.places()
         assert all(len(each) <= 1 for each in places.values()), places
         ends = {number for number, place in places.items() if place}
@@ -130,7 +130,9 @@ class Run:
             called = [each for each in self.calls if each.key == key]
             assert called == sorted(called, key=lambda each: each.sequence_number)
             ended = [each.sequence_number in ends for each in lane]
-            assert ended == sorted(ended, reverse=True), "what is unfinished is the lane's rest"
+            assert ended == sorted(ended, reverse=True), (
+                "the unfinished events are the end of the lane"
+            )
             assert self.most_in_flight[key] <= 1
             if self.plan.settings["poison_ordering"] == "park":
                 found = [place for each in lane for place in places[each.sequence_number]]
@@ -141,7 +143,7 @@ class Run:
         return ends
 
     async def heal(self) -> None:
-        """The handler takes everything from now on, and an operator closes the circuit."""
+        """Let the handler succeed from now on, and close the circuit."""
         self.outcomes = ["ok"] * len(self.events)
         circuit = self.made.breaker.circuit
         if circuit.state is not CircuitState.CLOSED:
@@ -158,10 +160,12 @@ class Run:
         {"max_lanes": 2, "poison_ordering": "park", "keyless_order": "partition"},
     )
 )
-async def test_any_batch(plan: Plan) -> None:
-    """Calls per key are in order and one at a time; each event is handled, poisoned, parked or
-    unfinished, in exactly one of these; what is unfinished is the rest of its lane. Delivered
-    again after the faults are over, the batch ends, and nothing that had ended moves.
+async def test_each_event_of_a_batch_ends_in_one_place_and_in_order(plan: Plan) -> None:
+    """An event is handled, poisoned, parked or unfinished, and exactly one of these.
+
+    The calls of a key are in order and one at a time. The unfinished events are the end of their
+    lane. A second delivery after the faults are over ends the batch, and moves no event that had
+    ended.
     """
     async with rig(failure_threshold=plan.threshold) as made:
         run = Run(made, plan)

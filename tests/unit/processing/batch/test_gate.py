@@ -1,4 +1,4 @@
-"""The gate's patience with one invocation."""
+"""The gate's limit for the holds of one invocation."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from processing.batch.gate import Gate, Hold
 
 
-async def test_patience_is_whole_again_after_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits add up only while nothing is let through in between."""
+async def test_admitted_event_resets_the_hold_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits add up only until the gate admits an event."""
     now = 100.0
     monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: now)
     rules = BreakerSettings()

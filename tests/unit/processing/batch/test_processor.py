@@ -1,4 +1,4 @@
-"""BatchProcessor: every event once, in order per key, side by side between keys."""
+"""Order, concurrency and redelivery of events in BatchProcessor."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import in_order, keyed, parts
 
 
-async def test_healthy_batch() -> None:
-    """All events are handled once, and progress says so."""
+async def test_all_events_of_a_batch_are_handled_once() -> None:
+    """The watermark is the last event afterwards."""
     async with parts() as made:
         result = await made.processor.process(batch(keyed("a", "b", "a", None)))
         assert sorted(made.handled) == [0, 1, 2, 3]
@@ -27,8 +27,8 @@ async def test_healthy_batch() -> None:
         assert (await made.progress.load(SOURCE)).watermark == Mark(3, event(3).enqueued_ms)
 
 
-async def test_redelivered_events_are_skipped() -> None:
-    """An event that finished is not handled again, and the others are."""
+async def test_redelivered_events_that_finished_are_skipped() -> None:
+    """The other events of the batch are handled."""
     async with parts() as made:
         events = keyed("a", "b", "a", "b")
         await made.progress.commit(SOURCE, 0, None, [Mark(2, events[2].enqueued_ms)])
@@ -39,8 +39,8 @@ async def test_redelivered_events_are_skipped() -> None:
         assert (again.handled, again.skipped) == (0, 4)
 
 
-async def test_an_event_twice_in_one_batch() -> None:
-    """A client that lost its link may repeat events; each is handled once, in its order."""
+async def test_event_that_is_twice_in_a_batch_is_handled_once() -> None:
+    """A client may repeat events after it has lost its connection."""
     async with parts() as made:
         events = [*keyed("a", "b", "a"), *keyed("a", "b", "a", "a")]
         result = await made.processor.process(batch(events))
@@ -50,10 +50,8 @@ async def test_an_event_twice_in_one_batch() -> None:
         assert (await made.progress.load(SOURCE)).watermark == Mark(3, event(3).enqueued_ms)
 
 
-async def test_a_batch_out_of_order() -> None:
-    """Whatever a client did when it lost its link, a key's earlier event comes first, and the
-    watermark passes nothing that is not finished.
-    """
+async def test_batch_out_of_order_is_handled_in_order() -> None:
+    """The watermark passes no unfinished event, in whatever order a client delivers."""
 
     async def down(each: Event) -> None:
         if each.sequence_number == 6:
@@ -68,8 +66,8 @@ async def test_a_batch_out_of_order() -> None:
         assert known.finished_among(events) == [event(5, "a")]
 
 
-async def test_a_key_waits_for_its_own_events_only() -> None:
-    """One slow event delays its key and no other."""
+async def test_slow_event_delays_only_its_own_key() -> None:
+    """The events of the other key are handled before the slow event ends."""
     release = asyncio.Event()
 
     async def slow(each: Event) -> None:
@@ -86,8 +84,8 @@ async def test_a_key_waits_for_its_own_events_only() -> None:
         assert made.handled == [2, 3, 0, 1]
 
 
-async def test_lanes_are_bounded() -> None:
-    """No more than max_lanes events of a batch are in flight."""
+async def test_at_most_max_lanes_events_are_in_flight() -> None:
+    """The batch has ten keys."""
     running = most = 0
 
     async def count(_each: Event) -> None:
@@ -102,9 +100,10 @@ async def test_lanes_are_bounded() -> None:
         assert most == 3
 
 
-async def test_a_rebalance_in_mid_batch() -> None:
-    """The earlier owner finishes what it has in flight and starts no other event; the new owner
-    goes on behind it, so a key never goes back.
+async def test_rebalance_during_a_batch_keeps_the_order() -> None:
+    """The earlier owner finishes its event in flight and starts no other event.
+
+    The new owner continues behind that event.
     """
     started, release = asyncio.Event(), asyncio.Event()
 
@@ -128,19 +127,19 @@ async def test_a_rebalance_in_mid_batch() -> None:
 
 
 class Properties(dict[str, object]):
-    """Properties of which one can tell when they are gone."""
+    """Properties that can have a weak reference."""
 
 
-async def test_an_ended_batch_is_let_go_at_once() -> None:
-    """Its bodies may be large, and the garbage collector counts objects, not bytes."""
+async def test_ended_batch_is_freed_without_the_garbage_collector() -> None:
+    """The collector counts objects and not bytes, and the events' bodies may be large."""
     properties = Properties()
-    gone = weakref.ref(properties)
+    reference = weakref.ref(properties)
     async with parts() as made:
         gc.disable()
         try:
             await made.processor.process(batch([event(0, "a", properties=properties)]))
             del properties
             await asyncio.sleep(0)
-            assert gone() is None
+            assert reference() is None
         finally:
             gc.enable()

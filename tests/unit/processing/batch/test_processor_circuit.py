@@ -1,4 +1,4 @@
-"""BatchProcessor with the circuit in charge: holding, resuming, probing."""
+"""Holding, resuming and probing of BatchProcessor."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.processing.processor_rig import in_order, keyed, parts, trip
 
 
 async def test_open_circuit_holds_and_then_fails_the_batch() -> None:
-    """No event starts while the circuit is open; after hold_seconds the batch fails."""
+    """No event starts while the circuit is open, and the batch fails after hold_seconds."""
     async with parts(settings={"hold_seconds": 0.0}) as made:
         await trip(made.breaker)
         with pytest.raises(CircuitOpenError):
@@ -29,8 +29,8 @@ async def test_open_circuit_holds_and_then_fails_the_batch() -> None:
         assert (await made.progress.load(SOURCE)).watermark is None
 
 
-async def test_held_batch_goes_on_when_the_circuit_closes() -> None:
-    """A batch that is held resumes with its first unfinished event."""
+async def test_held_batch_resumes_when_the_circuit_closes() -> None:
+    """The batch resumes with its first unfinished event."""
 
     async def trip_at_1(each: Event) -> None:
         if each.sequence_number == 1:
@@ -42,7 +42,7 @@ async def test_held_batch_goes_on_when_the_circuit_closes() -> None:
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert made.handled == [0, 1]  # in flight ones finish, no other starts
+        assert made.handled == [0, 1]  # events in flight finish, and no other event starts
         await made.breaker.approve(1, "op")
         result = await running
         assert made.handled == [0, 1, 2, 3, 4, 5]
@@ -50,8 +50,10 @@ async def test_held_batch_goes_on_when_the_circuit_closes() -> None:
         assert made.breaker.circuit.admits
 
 
-async def test_kept_event_waits_for_the_open_circuit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing dependency opens the circuit; its events are neither lost nor poisoned."""
+async def test_events_of_a_failing_dependency_wait_for_the_circuit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The failures open the circuit, and the events are neither lost nor poisoned."""
     loop, down, ahead = asyncio.get_running_loop(), True, 0.0
     clock = loop.time
     monkeypatch.setattr(loop, "time", lambda: clock() + ahead)
@@ -83,8 +85,8 @@ async def test_kept_event_waits_for_the_open_circuit(monkeypatch: pytest.MonkeyP
         assert made.breaker.circuit.state is CircuitState.CLOSED
 
 
-async def test_failed_probe_opens_again() -> None:
-    """In HALF_OPEN the first failure opens the next generation; poison counts neither way."""
+async def test_failed_probe_opens_the_circuit_again() -> None:
+    """The first failure opens the next generation, and a poison event changes nothing."""
 
     async def behave(each: Event) -> None:
         if each.key == "poison":

@@ -1,4 +1,4 @@
-"""What becomes of an event whose handler fails, by how it fails."""
+"""Outcomes of events whose handler fails."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import keyed, parts
 
 
-async def test_poison_event() -> None:
-    """Poison goes to the queue at once, with everything known of it; its key goes on."""
+async def test_poison_event_leaves_the_key_running() -> None:
+    """The event goes to the poison queue at its first attempt."""
 
     async def poison(each: Event) -> None:
         if each.sequence_number == 1:
@@ -35,8 +35,8 @@ async def test_poison_event() -> None:
         assert (await made.progress.load(SOURCE)).watermark == Mark(2, event(2).enqueued_ms)
 
 
-async def test_poison_may_count_for_nothing() -> None:
-    """With count_poison off a poison event says nothing to the circuit."""
+async def test_poison_event_is_no_failure_with_count_poison_off() -> None:
+    """The circuit's count of failures stays at 0."""
 
     async def poison(_each: Event) -> None:
         raise PoisonEventError("bad")
@@ -46,8 +46,8 @@ async def test_poison_may_count_for_nothing() -> None:
         assert (await made.breaker.refresh()).failures == 0
 
 
-async def test_exhausted_event() -> None:
-    """An event that fails max_attempts times counts as one failure and goes to the queue."""
+async def test_event_that_exhausts_its_attempts_is_poisoned() -> None:
+    """All attempts together are one failure of the circuit."""
 
     async def fail(each: Event) -> None:
         if each.key == "a":
@@ -60,8 +60,8 @@ async def test_exhausted_event() -> None:
         assert (await made.breaker.refresh()).failures == 1
 
 
-async def test_dependency_failure_keeps_the_event() -> None:
-    """An outage fills no poison queue and breaks no order: the same event again, until it works."""
+async def test_event_is_retried_until_its_dependency_is_available() -> None:
+    """An outage fills no poison queue and keeps the order of the key."""
     calls: dict[int, int] = defaultdict(int)
 
     async def outage(each: Event) -> None:
@@ -74,13 +74,13 @@ async def test_dependency_failure_keeps_the_event() -> None:
         assert made.handled == [0, 1]
         assert made.poisoned == []
         assert calls == {0: 6, 1: 1}
-        # 6 calls are 3 rounds of 2 attempts, of which the last succeeded at once: 2 exhaustions
-        # and a half; each full exhaustion is one failure.
+        # The 6 calls are 3 rounds of 2 attempts. The third round succeeds at its second attempt,
+        # and each of the 2 exhausted rounds is one failure.
         assert (await made.breaker.refresh()).failures == 2
 
 
-async def test_an_event_that_is_kept_for_too_long_ends_the_invocation() -> None:
-    """The batch fails, to be run again, before the host's function timeout ends the instance."""
+async def test_event_that_is_held_for_too_long_fails_the_batch() -> None:
+    """The batch must end before the host's function timeout ends the instance."""
     calls = 0
 
     async def outage(_each: Event) -> None:
@@ -95,18 +95,16 @@ async def test_an_event_that_is_kept_for_too_long_ends_the_invocation() -> None:
         assert (await made.breaker.refresh()).failures == 1
         with pytest.raises(DependencyUnavailableError):
             await made.processor.process(batch(keyed("a", "a")))
-        assert (await made.breaker.refresh()).failures == 2, "it has failed again"
+        assert (await made.breaker.refresh()).failures == 2, "the event has failed again"
 
 
 class OddError(BaseException):
-    """As some libraries have them, so that `except Exception` lets them through."""
+    """An error that `except Exception` does not catch, as some libraries raise."""
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), SystemExit(3), OddError("odd")])
-async def test_what_is_no_exception_is_a_failure_all_the_same(error: BaseException) -> None:
-    """A handler that awaits something cancelled, or calls sys.exit, loses neither its event nor
-    those behind it.
-    """
+async def test_base_exception_of_a_handler_is_a_failure(error: BaseException) -> None:
+    """A handler that awaits a cancelled task or calls sys.exit must lose no event."""
 
     async def fail(each: Event) -> None:
         if each.sequence_number == 0:
@@ -119,8 +117,8 @@ async def test_what_is_no_exception_is_a_failure_all_the_same(error: BaseExcepti
         assert made.poison.messages[0].attempts == 2
 
 
-async def test_cancelling_the_invocation_is_no_failure() -> None:
-    """When the host cancels the invocation itself, its events have not failed."""
+async def test_cancelling_the_invocation_fails_no_event() -> None:
+    """The events in flight stay unfinished."""
     started = asyncio.Event()
 
     async def hang(_each: Event) -> None:
@@ -136,8 +134,8 @@ async def test_cancelling_the_invocation_is_no_failure() -> None:
         assert (made.handled, made.poisoned) == ([], [])
 
 
-async def test_an_error_without_a_text() -> None:
-    """An exception whose own text fails blocks nothing."""
+async def test_error_without_a_readable_text_is_poisoned() -> None:
+    """The text of this error cannot be read, because `str` raises another error."""
 
     class SilentError(Exception):
         def __str__(self) -> str:

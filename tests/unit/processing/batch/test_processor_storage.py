@@ -1,4 +1,4 @@
-"""BatchProcessor when what it must write is not taken."""
+"""BatchProcessor while the poison queue or the progress store is slow or unavailable."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import keyed, parts
 
 
-async def test_poison_queue_down_holds_the_batch() -> None:
-    """If nothing takes the poison message the event is not finished, and the batch fails."""
+async def test_unavailable_poison_queue_fails_the_batch() -> None:
+    """The poisoned event stays unfinished."""
 
     class Down:
         async def put(self, message: PoisonMessage) -> None:
@@ -39,8 +39,8 @@ async def test_poison_queue_down_holds_the_batch() -> None:
         assert progress.watermark == Mark(0, event(0).enqueued_ms)
 
 
-async def test_relaxed_returns_when_everything_is_written() -> None:
-    """Lanes do not wait for their completions; the checkpoint does."""
+async def test_relaxed_batch_ends_when_all_progress_is_written() -> None:
+    """The lanes do not wait for the writes, but the checkpoint does."""
     async with parts(settings={"progress_mode": "relaxed"}) as made:
         commit = made.progress.commit
 
@@ -55,8 +55,8 @@ async def test_relaxed_returns_when_everything_is_written() -> None:
         assert known.watermark == Mark(2, event(2).enqueued_ms)
 
 
-async def test_a_failed_lane_halts_the_others() -> None:
-    """When one lane can't go on, the others finish what is in flight and start no more."""
+async def test_failed_lane_stops_the_other_lanes() -> None:
+    """The other lanes finish their events in flight and start no further event."""
     failed = asyncio.Event()
 
     class Down:
@@ -79,8 +79,8 @@ async def test_a_failed_lane_halts_the_others() -> None:
         assert made.handled == [1]
 
 
-async def test_a_short_outage_of_storage_is_waited_out() -> None:
-    """A write that must not be lost is made again until it succeeds; the batch needs no rerun."""
+async def test_write_is_retried_during_a_short_storage_outage() -> None:
+    """The batch does not run again."""
     failures = 2
 
     class Flaky(MemoryPoisonQueue):

@@ -1,4 +1,4 @@
-"""BatchProcessor when its instance is told to stop."""
+"""Shutdown of BatchProcessor."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.processing.processor_rig import keyed, parts, trip
 
 
 async def test_shutdown_stops_before_the_next_event() -> None:
-    """After stop() what is in flight finishes, nothing starts, and the batch is not done."""
+    """The event in flight finishes, and the batch raises ShutdownError."""
     started, release = asyncio.Event(), asyncio.Event()
 
     async def slow(_each: Event) -> None:
@@ -49,8 +49,8 @@ async def test_shutdown_stops_before_the_next_event() -> None:
         await made.processor.wait_idle()
 
 
-async def test_shutdown_hurries_no_event_into_the_poison_queue() -> None:
-    """An event that waits for its next attempt when the instance stops is left unfinished."""
+async def test_shutdown_leaves_an_event_between_two_attempts_unfinished() -> None:
+    """The event is neither poisoned nor counted as a failure."""
     failed = asyncio.Event()
 
     async def fail(_each: Event) -> None:
@@ -70,8 +70,8 @@ async def test_shutdown_hurries_no_event_into_the_poison_queue() -> None:
         assert (await m.breaker.refresh()).failures == 0
 
 
-async def test_shutdown_gives_a_probe_back() -> None:
-    """Recovery does not wait until the lease of an instance that was stopped runs out."""
+async def test_shutdown_returns_the_half_open_permit() -> None:
+    """Recovery must not wait until the permit of the stopped instance expires."""
     failed = asyncio.Event()
 
     async def fail(_each: Event) -> None:
@@ -94,8 +94,8 @@ async def test_shutdown_gives_a_probe_back() -> None:
         assert (await made.breaker.try_acquire()).probe_id
 
 
-async def test_shutdown_gives_the_probe_of_a_kept_event_back() -> None:
-    """The same for one that is tried again after its first probe has opened the circuit anew."""
+async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
+    """The event's first probe has opened the circuit again, so the event holds a second permit."""
     pauses = 0
 
     async def down(_each: Event) -> None:
@@ -124,8 +124,8 @@ async def test_shutdown_gives_the_probe_of_a_kept_event_back() -> None:
         assert (await made.breaker.try_acquire()).probe_id
 
 
-async def test_shutdown_while_a_permit_is_asked_for() -> None:
-    """The permit that comes too late starts no event, and is given back."""
+async def test_permit_that_arrives_after_the_shutdown_is_returned() -> None:
+    """The late permit starts no event."""
     async with parts(breaker_settings={"half_open_permits": 1}) as made:
         await trip(made.breaker)
         await made.breaker.approve(1, "op")
@@ -143,8 +143,8 @@ async def test_shutdown_while_a_permit_is_asked_for() -> None:
         assert (await try_acquire()).probe_id
 
 
-async def test_an_instance_that_stops_takes_no_partition() -> None:
-    """A batch that is run again there does not end the ownership of the instance that goes on."""
+async def test_stopping_instance_takes_no_partition() -> None:
+    """A batch that is redelivered to the instance must not end another instance's ownership."""
     async with parts() as made:
         owner = (await made.progress.open(SOURCE)).owner
         made.processor.stop()
@@ -154,19 +154,19 @@ async def test_an_instance_that_stops_takes_no_partition() -> None:
         await made.processor.wait_idle()
 
 
-async def test_a_handler_that_does_not_end_keeps_no_instance(
+async def test_handler_that_does_not_end_does_not_delay_the_shutdown(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its key waits for it for as long as the instance lives; the end of the instance does not."""
+    """The key waits until the handler ends or the instance ends."""
     started, release = asyncio.Event(), asyncio.Event()
 
-    async def deaf(_each: Event) -> None:
+    async def ignore_cancellation(_each: Event) -> None:
         started.set()
         with suppress(asyncio.CancelledError):
             await release.wait()
         await release.wait()
 
-    async with parts(deaf, settings={"handler_timeout_seconds": 0.001}) as made:
+    async with parts(ignore_cancellation, settings={"handler_timeout_seconds": 0.001}) as made:
         limited = TimeLimit(0.001).limited(made.processor.parts.handle)
         made.processor.parts = replace(made.processor.parts, handle=limited)
         running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
@@ -185,8 +185,8 @@ async def test_a_handler_that_does_not_end_keeps_no_instance(
         assert caplog.text == ""
 
 
-async def test_a_handler_without_a_limit_is_waited_for() -> None:
-    """It takes as long as it wants."""
+async def test_shutdown_waits_for_a_handler_without_a_time_limit() -> None:
+    """A handler without a limit may take any time."""
     started, release = asyncio.Event(), asyncio.Event()
 
     async def slow(_each: Event) -> None:
@@ -207,7 +207,7 @@ async def test_a_handler_without_a_limit_is_waited_for() -> None:
 
 
 class SlowProgress(MemoryProgressStore):
-    """Commits when it is let."""
+    """A progress store whose commits wait until they are released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -222,8 +222,8 @@ class SlowProgress(MemoryProgressStore):
 
 
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
-async def test_a_stop_waits_for_what_is_finished_to_be_written(mode: str) -> None:
-    """However short a call of the handler may take: it would be handled again elsewhere."""
+async def test_shutdown_waits_until_finished_events_are_written(mode: str) -> None:
+    """Another instance would handle the events again, so the handler's limit does not apply."""
     slow = SlowProgress()
     settings = {"handler_timeout_seconds": 0.001, "progress_mode": mode}
     async with parts(settings=settings, progress=slow) as made:
@@ -231,7 +231,7 @@ async def test_a_stop_waits_for_what_is_finished_to_be_written(mode: str) -> Non
         await slow.begun.wait()
         made.processor.stop()
         ending = asyncio.create_task(wait_idle(made.processor))
-        await asyncio.sleep(0.02)  # ten times what a handler is waited for
+        await asyncio.sleep(0.02)  # ten times the wait for a handler
         assert not ending.done()
         slow.release.set()
         async with asyncio.timeout(10):
@@ -242,8 +242,8 @@ async def test_a_stop_waits_for_what_is_finished_to_be_written(mode: str) -> Non
         assert known.finished_among(keyed("a", "a")) == keyed("a", "a")[: len(made.handled)]
 
 
-async def test_what_is_finished_counts_as_being_written_at_once() -> None:
-    """Not only once the write has begun: others may finish first and be taken along."""
+async def test_finished_event_counts_as_being_written_at_once() -> None:
+    """The write itself may begin later, with the completions of other events."""
     writing: list[bool] = []
 
     async def note(_each: Event) -> None:
@@ -255,8 +255,8 @@ async def test_what_is_finished_counts_as_being_written_at_once() -> None:
         assert not made.processor.writing
 
 
-async def test_a_stop_waits_for_a_poisoned_event_to_be_stored() -> None:
-    """Its attempts would all be made again."""
+async def test_shutdown_waits_until_a_poisoned_event_is_stored() -> None:
+    """Another instance would repeat all attempts of the event."""
     begun, release = asyncio.Event(), asyncio.Event()
 
     async def poison(_each: Event) -> None:
@@ -275,7 +275,7 @@ async def test_a_stop_waits_for_a_poisoned_event_to_be_stored() -> None:
         await begun.wait()
         made.processor.stop()
         ending = asyncio.create_task(wait_idle(made.processor))
-        await asyncio.sleep(0.02)  # ten times what a handler is waited for
+        await asyncio.sleep(0.02)  # ten times the wait for a handler
         assert not ending.done()
         release.set()
         async with asyncio.timeout(10):
@@ -283,10 +283,10 @@ async def test_a_stop_waits_for_a_poisoned_event_to_be_stored() -> None:
         assert (await running).poisoned == 1
 
 
-async def test_a_stop_does_not_wait_for_ever_for_a_write(
+async def test_shutdown_stops_waiting_for_a_write_that_does_not_end(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a store that never answers; the end says what was not written."""
+    """The store never answers, and the log says what is not written."""
     monkeypatch.setattr(shutdown, "WRITE_SECONDS", 0.001)
     slow = SlowProgress()
     async with parts(settings={"handler_timeout_seconds": 0.001}, progress=slow) as made:
@@ -300,25 +300,25 @@ async def test_a_stop_does_not_wait_for_ever_for_a_write(
         await running
 
 
-async def test_once_all_is_written_a_stop_waits_no_longer_for_a_handler(
+async def test_shutdown_stops_waiting_for_a_handler_once_all_is_written(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """One that does not end keeps its invocation from ending; the writes beside it were waited for,
-    not that.
-    """
+    """The handler keeps its invocation running, but only writes extend the shutdown's wait."""
     slow, release = SlowProgress(), asyncio.Event()
 
-    async def deaf(each: Event) -> None:
+    async def ignore_cancellation(each: Event) -> None:
         while each.key == "b" and not release.is_set():
             with suppress(asyncio.CancelledError):
                 await release.wait()
 
-    async with parts(deaf, settings={"handler_timeout_seconds": 0.001}, progress=slow) as made:
+    async with parts(
+        ignore_cancellation, settings={"handler_timeout_seconds": 0.001}, progress=slow
+    ) as made:
         running = asyncio.create_task(made.processor.process(batch(keyed("a", "b"))))
         await slow.begun.wait()
         made.processor.stop()
         ending = asyncio.create_task(wait_idle(made.processor))
-        await asyncio.sleep(0.02)  # ten times what a handler is waited for
+        await asyncio.sleep(0.02)  # ten times the wait for a handler
         assert not ending.done()
         slow.release.set()
         try:
@@ -331,7 +331,7 @@ async def test_once_all_is_written_a_stop_waits_no_longer_for_a_handler(
 
 
 async def test_shutdown_ends_a_hold() -> None:
-    """A held batch does not keep an instance from stopping."""
+    """A held batch must not delay the shutdown."""
     async with parts(settings={"hold_seconds": 3600.0}) as made:
         await trip(made.breaker)
         running = asyncio.create_task(made.processor.process(batch(keyed("a"))))

@@ -1,4 +1,4 @@
-"""Lanes: one per key, each in order."""
+"""Splitting of a batch into lanes."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ keys = st.lists(st.one_of(st.none(), st.sampled_from(["", "a", "b", "ключ", 
 
 
 @given(keys, st.sampled_from(["partition", "none"]))
-def test_every_event_in_one_lane_in_order(found: list[str | None], order: KeylessOrder) -> None:
-    """Lanes partition the batch; a lane has one key and rising sequence numbers."""
+def test_each_event_is_in_one_lane_and_in_order(
+    found: list[str | None], order: KeylessOrder
+) -> None:
+    """A lane has one key and rising sequence numbers."""
     events = [event(index, key) for index, key in enumerate(found)]
     lanes = split_into_lanes(events, order)
     assert sorted((e for lane in lanes for e in lane), key=lambda e: e.sequence_number) == events
@@ -27,8 +29,8 @@ def test_every_event_in_one_lane_in_order(found: list[str | None], order: Keyles
     assert starts == sorted(starts)
 
 
-def test_keyless_events() -> None:
-    """Events without a key share one lane, or run freely on request."""
+def test_keyless_events_share_a_lane_or_have_one_each() -> None:
+    """The setting keyless_order decides."""
     events = [event(0, None), event(1, None), event(2, "")]
     assert [len(lane) for lane in split_into_lanes(events, "partition")] == [2, 1]
     assert [len(lane) for lane in split_into_lanes(events, "none")] == [1, 1, 1]

@@ -1,4 +1,4 @@
-"""GroupedCalls: many requests, few calls, each its own answer."""
+"""Grouping of many requests into few calls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from processing.handlers.group_calls import GroupedCalls
 
 
 class Calls(list[list[int]]):
-    """Doubles numbers; records each call, and waits until it is let through."""
+    """A call that doubles numbers, records its items, and waits until its gate opens."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -23,8 +23,8 @@ class Calls(list[list[int]]):
         return [ValueError(item) if item < 0 else item * 2 for item in items]
 
 
-async def test_requests_during_a_call_share_the_next() -> None:
-    """What is asked for at the same time, or while a call is under way, goes together."""
+async def test_requests_during_a_call_share_the_next_call() -> None:
+    """Requests that are submitted at the same time share a call as well."""
     calls = Calls()
     grouping = GroupedCalls(calls)
     first = [asyncio.create_task(grouping.submit(n)) for n in (1, 2)]
@@ -37,8 +37,8 @@ async def test_requests_during_a_call_share_the_next() -> None:
     assert calls == [[1, 2], [3, 4, 5]]
 
 
-async def test_size_is_bounded() -> None:
-    """No call carries more than `most` items, and order is kept."""
+async def test_size_of_a_call_is_bounded() -> None:
+    """No call carries more than `most` items, and the order is kept."""
     calls = Calls()
     calls.gate.set()
     grouping = GroupedCalls(calls, most=2)
@@ -46,8 +46,8 @@ async def test_size_is_bounded() -> None:
     assert calls == [[0, 1], [2, 3], [4]]
 
 
-async def test_an_error_is_its_askers_only() -> None:
-    """A reply that is an exception is raised to whom it belongs."""
+async def test_error_reply_is_raised_to_its_request_only() -> None:
+    """The other requests of the call get their replies."""
     calls = Calls()
     calls.gate.set()
     grouping = GroupedCalls(calls)
@@ -58,8 +58,8 @@ async def test_an_error_is_its_askers_only() -> None:
     assert isinstance(bad, ValueError)
 
 
-async def test_a_failed_call_fails_all_of_it() -> None:
-    """An exception of the call is everybody's, and the next call is unharmed."""
+async def test_failed_call_fails_all_its_requests() -> None:
+    """The next call is not affected."""
     failing = True
 
     async def call(items: Sequence[int]) -> list[int | Exception]:
@@ -74,15 +74,15 @@ async def test_a_failed_call_fails_all_of_it() -> None:
     assert await grouping.submit(3) == 3
 
 
-async def test_a_cancelled_asker_harms_nobody() -> None:
-    """Whoever waits beside a cancelled task gets its answer."""
+async def test_cancelled_request_does_not_affect_the_others() -> None:
+    """The other request of the same call gets its reply."""
     calls = Calls()
     grouping = GroupedCalls(calls)
-    gone, stays = (asyncio.create_task(grouping.submit(n)) for n in (1, 2))
+    cancelled, other = (asyncio.create_task(grouping.submit(n)) for n in (1, 2))
     while not calls:
         await asyncio.sleep(0)
-    gone.cancel()
+    cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await gone
+        await cancelled
     calls.gate.set()
-    assert await stays == 4
+    assert await other == 4

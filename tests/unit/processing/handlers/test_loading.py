@@ -1,4 +1,4 @@
-"""Loading and calling handlers of every form."""
+"""Loading and calling of handlers in every form."""
 
 from __future__ import annotations
 
@@ -46,28 +46,28 @@ class Configured:
 
 
 @pytest.fixture(autouse=True)
-def _forget() -> None:
+def _clear_seen() -> None:
     seen.clear()
 
 
-async def test_async_function() -> None:
-    """An async function runs on the loop's thread."""
+async def test_async_function_runs_on_the_event_loop() -> None:
+    """The handler runs on the thread of the loop."""
     handler = load_handler(f"{__name__}:async_handler", {})
     await handler.handle(event(1))
     await handler.aclose()
     assert seen == [(threading.current_thread().name, 1)]
 
 
-async def test_plain_function() -> None:
-    """A plain function runs in a thread, so that it may block."""
+async def test_plain_function_runs_in_a_thread() -> None:
+    """A blocking handler must not block the event loop."""
     handler = load_handler(f"{__name__}:plain_handler", {})
     await handler.handle(event(1))
     await handler.aclose()
     assert seen[0][0].startswith("handler")
 
 
-async def test_class_with_settings() -> None:
-    """A class is made from the app settings and closed in the end."""
+async def test_class_is_built_from_settings_and_closed() -> None:
+    """`from_settings` gets the app settings, and `aclose` is awaited at the end."""
     handler = load_handler(f"{__name__}:Configured", {"NAME": "it"})
     await handler.handle(event(2))
     await handler.aclose()
@@ -84,14 +84,14 @@ async def test_class_with_settings() -> None:
         (f"{__name__}:NOT_CALLABLE", "is a int"),
     ],
 )
-def test_errors_say_what_was_tried(spec: str, says: str) -> None:
-    """A handler that can't be loaded is named, with what was found instead."""
+def test_load_error_names_the_handler_and_what_was_found(spec: str, says: str) -> None:
+    """An error for a missing attribute lists the attributes of the module."""
     with pytest.raises(HandlerLoadError, match=says):
         load_handler(spec, {})
 
 
-async def test_plain_errors_arrive() -> None:
-    """What a plain handler raises reaches the caller."""
+async def test_error_of_a_plain_handler_is_raised() -> None:
+    """The exception leaves the thread unchanged."""
 
     def failing(_event: Event) -> None:
         raise LookupError("here")
@@ -102,8 +102,8 @@ async def test_plain_errors_arrive() -> None:
     await handler.aclose()
 
 
-async def test_an_async_handler_that_hangs_is_cancelled() -> None:
-    """It has failed with TimeoutError, which counts as a dependency that is down."""
+async def test_hanging_async_handler_is_cancelled() -> None:
+    """The call raises TimeoutError, which counts as a dependency failure."""
     ended: list[str] = []
 
     async def hanging(_event: Event) -> None:
@@ -119,8 +119,8 @@ async def test_an_async_handler_that_hangs_is_cancelled() -> None:
     assert POLICY.classify(caught.value) is FailureKind.DEPENDENCY
 
 
-async def test_a_handlers_own_timeout_stays_its_own() -> None:
-    """What the handler raises itself is not dressed up as ours."""
+async def test_timeout_error_of_the_handler_keeps_its_message() -> None:
+    """The time limit's own message must not replace the handler's message."""
 
     async def failing(_event: Event) -> None:
         raise TimeoutError("the bank's")
@@ -130,10 +130,10 @@ async def test_a_handlers_own_timeout_stays_its_own() -> None:
         await handler.handle(event(1))
 
 
-async def test_a_plain_handler_that_takes_long_is_waited_for(
+async def test_overdue_plain_handler_is_awaited(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A thread can't be interrupted, and a second call beside it would break the order."""
+    """A thread cannot be interrupted, and a second call beside it would break the order."""
     release = threading.Event()
 
     def slow(each: Event) -> None:
@@ -155,20 +155,22 @@ async def test_a_plain_handler_that_takes_long_is_waited_for(
     await handler.aclose()
 
 
-async def test_an_async_handler_that_swallows_its_cancellation_is_named(
+async def test_async_handler_that_swallows_its_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While it goes on, and when it ends as if nothing had been: its effect may be half done."""
+    """The log names the handler during and after the call, as its effect may be partial."""
     release = asyncio.Event()
 
-    async def deaf(_event: Event) -> None:
+    async def swallow_cancellation(_event: Event) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             await release.wait()
 
     late: list[None] = []
-    handler = LoadedHandler("my:deaf", deaf, timeout_seconds=0.001, late=lambda: late.append(None))
+    handler = LoadedHandler(
+        "my:deaf", swallow_cancellation, timeout_seconds=0.001, late=lambda: late.append(None)
+    )
     call = asyncio.ensure_future(handler.handle(event(1)))
     async with asyncio.timeout(10):
         while "was cancelled but still runs" not in caplog.text:
@@ -181,8 +183,8 @@ async def test_an_async_handler_that_swallows_its_cancellation_is_named(
     assert len(late) == len(caplog.messages)
 
 
-async def test_a_plain_wrapper_around_an_async_handler() -> None:
-    """What a plain callable returns is awaited if it can be, not dropped."""
+async def test_awaitable_that_a_plain_wrapper_returns_is_awaited() -> None:
+    """A plain callable that returns an awaitable has not yet handled the event."""
 
     def wrapper(each: Event) -> Awaitable[None]:
         return async_handler(each)
@@ -193,17 +195,17 @@ async def test_a_plain_wrapper_around_an_async_handler() -> None:
     assert seen == [(threading.current_thread().name, 5)]
 
 
-def plain(function: Callable[[Event], Awaitable[None]]) -> Callable[[Event], Awaitable[None]]:
-    """What looks like a plain function from outside, as a decorator may leave it."""
-    return lambda each: function(each)  # noqa: PLW0108 - the function itself does not look so
+def wrap_plainly(
+    function: Callable[[Event], Awaitable[None]],
+) -> Callable[[Event], Awaitable[None]]:
+    """Return a plain function around an async function, as a decorator may do."""
+    return lambda each: function(each)  # noqa: PLW0108 - an async function is recognized as such
 
 
-async def test_what_a_plain_wrapper_returns_is_cancelled_when_it_hangs(
+async def test_hanging_awaitable_of_a_plain_wrapper_is_cancelled(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It is no thread: as an async handler it fails with TimeoutError, and no second call begins
-    beside it.
-    """
+    """The call raises TimeoutError like an async handler, and no second call runs beside it."""
     ended: list[str] = []
 
     async def hanging(_event: Event) -> None:
@@ -212,7 +214,7 @@ async def test_what_a_plain_wrapper_returns_is_cancelled_when_it_hangs(
         finally:
             ended.append("cancelled")
 
-    handler = LoadedHandler("x", plain(hanging), timeout_seconds=0.001)
+    handler = LoadedHandler("x", wrap_plainly(hanging), timeout_seconds=0.001)
     with pytest.raises(TimeoutError, match=r"the handler took longer than 0\.001 s") as caught:
         async with asyncio.timeout(10):
             await handler.handle(event(1))
@@ -222,19 +224,19 @@ async def test_what_a_plain_wrapper_returns_is_cancelled_when_it_hangs(
     await handler.aclose()
 
 
-async def test_what_a_plain_wrapper_returns_is_named_if_it_swallows_its_cancellation(
+async def test_awaitable_that_swallows_its_cancellation_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """As an async handler is; the log speaks of no thread."""
+    """The log line is that of an async handler and mentions no thread."""
     release = asyncio.Event()
 
-    async def deaf(_event: Event) -> None:
+    async def swallow_cancellation(_event: Event) -> None:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             await release.wait()
 
-    handler = LoadedHandler("my:deaf", plain(deaf), timeout_seconds=0.001)
+    handler = LoadedHandler("my:deaf", wrap_plainly(swallow_cancellation), timeout_seconds=0.001)
     call = asyncio.ensure_future(handler.handle(event(1)))
     try:
         async with asyncio.timeout(10):

@@ -1,4 +1,4 @@
-"""RetryPolicy: how often, how long apart, and what the last error says."""
+"""Attempts and pauses of RetryPolicy, and its classification of errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.processing.events import event
 
 
 class Sleeps(list[float]):
-    """Records pauses instead of making them."""
+    """A sleep function that records its pauses."""
 
     async def __call__(self, seconds: float) -> None:
         self.append(seconds)
@@ -50,23 +50,23 @@ def policy(sleep: Sleeps, **values: float) -> RetryPolicy:
     )
 
 
-async def test_success_needs_no_pause() -> None:
-    """The healthy path: one call, no pause."""
+async def test_successful_event_has_one_call_and_no_pause() -> None:
+    """The policy returns no failure."""
     sleeps, handler = Sleeps(), Failing()
     assert await policy(sleeps).run(handler, event(1)) is None
     assert (handler.calls, sleeps) == (1, [])
 
 
-async def test_succeeds_later() -> None:
-    """An event that succeeds within its attempts has not failed."""
+async def test_event_that_succeeds_within_its_attempts_has_not_failed() -> None:
+    """The policy pauses between the attempts and returns no failure."""
     sleeps, handler = Sleeps(), Failing(RuntimeError("a"), RuntimeError("b"))
     assert await policy(sleeps).run(handler, event(1)) is None
     assert handler.calls == 3
     assert len(sleeps) == 2
 
 
-async def test_exhausted() -> None:
-    """max_attempts counts the first; pauses double, with jitter, up to the longest."""
+async def test_exhausted_attempts_return_the_last_error() -> None:
+    """max_attempts includes the first call; pauses double, with jitter, up to the maximum."""
     sleeps, last = Sleeps(), RuntimeError("last")
     handler = Failing(*[RuntimeError("x")] * 3, last)
     failure = await policy(sleeps).run(handler, event(1))
@@ -79,7 +79,7 @@ async def test_exhausted() -> None:
 
 
 async def test_poison_is_not_retried() -> None:
-    """PoisonEventError ends it at once, also as a later attempt's answer."""
+    """PoisonEventError ends the attempts, from the first call as well as from a later call."""
     sleeps = Sleeps()
     failure = await policy(sleeps).run(Failing(PoisonEventError("bad")), event(1))
     assert failure is not None
@@ -119,35 +119,36 @@ async def test_poison_is_not_retried() -> None:
         ExceptionGroup("group", [DependencyUnavailableError("down")]),
         ExceptionGroup("group", [LookupError(), ExceptionGroup("inner", [TimeoutError()])]),
     ],
+    ids=repr,
 )
-async def test_dependency_errors(error: Exception) -> None:
-    """Connection and timeout errors of the usual clients mean that a dependency is down."""
+async def test_connection_and_timeout_errors_are_dependency_failures(error: Exception) -> None:
+    """The errors are those of common clients, alone or in an ExceptionGroup."""
     failure = await policy(Sleeps(), max_attempts=1).run(Failing(error), event(1))
     assert failure is not None
     assert failure.kind is FailureKind.DEPENDENCY
 
 
-# The classes of what clients that are not installed here raise, an error's own first: tried with
-# nobody listening, silence and a server that hangs up, the rest as their modules have it, in
-# asyncpg 0.32.0, azure-cosmos 4.17.1, azure-servicebus 7.15.0, botocore 1.44.8, psycopg 3.3.9,
-# psycopg2 2.9.13, pymongo 4.20.1, SQLAlchemy 2.1.9.
-AWAY = {
-    "asyncpg, the server hung up": (
+# Class names of the errors of clients that are not installed here; an error's own class is first.
+# The errors were observed with a refused connection, a silent server and a closed connection, or
+# are declared in the modules of asyncpg 0.32.0, azure-cosmos 4.17.1, azure-servicebus 7.15.0,
+# botocore 1.44.8, psycopg 3.3.9, psycopg2 2.9.13, pymongo 4.20.1, SQLAlchemy 2.1.9.
+DEPENDENCY_FAILURES = {
+    "asyncpg, connection closed": (
         "asyncpg.exceptions.ConnectionDoesNotExistError",
         "asyncpg.exceptions.PostgresConnectionError",
         "asyncpg.exceptions._base.PostgresError",
     ),
-    "asyncpg, the server starts": (
+    "asyncpg, server is starting": (
         "asyncpg.exceptions.CannotConnectNowError",
         "asyncpg.exceptions.OperatorInterventionError",
         "asyncpg.exceptions._base.PostgresError",
     ),
-    "asyncpg, the server is full": (
+    "asyncpg, too many connections": (
         "asyncpg.exceptions.TooManyConnectionsError",
         "asyncpg.exceptions.InsufficientResourcesError",
         "asyncpg.exceptions._base.PostgresError",
     ),
-    "Cosmos, silent": (
+    "Cosmos, no answer": (
         "azure.cosmos.exceptions.CosmosClientTimeoutError",
         "azure.core.exceptions.AzureError",
     ),
@@ -156,12 +157,12 @@ AWAY = {
         "azure.servicebus.exceptions.ServiceBusError",
         "azure.core.exceptions.AzureError",
     ),
-    "Service Bus, a link broke": (
+    "Service Bus, broken link": (
         "azure.servicebus.exceptions.ServiceBusCommunicationError",
         "azure.servicebus.exceptions.ServiceBusError",
         "azure.core.exceptions.AzureError",
     ),
-    "Service Bus, silent": (
+    "Service Bus, no answer": (
         "azure.servicebus.exceptions.OperationTimeoutError",
         "azure.servicebus.exceptions.ServiceBusError",
         "azure.core.exceptions.AzureError",
@@ -171,17 +172,17 @@ AWAY = {
         "botocore.exceptions.ConnectionError",
         "botocore.exceptions.BotoCoreError",
     ),
-    "botocore, silent": (
+    "botocore, no answer": (
         "botocore.exceptions.ReadTimeoutError",
         "botocore.exceptions.HTTPClientError",
         "botocore.exceptions.BotoCoreError",
     ),
-    "botocore, hung up": (
+    "botocore, connection closed": (
         "botocore.exceptions.ConnectionClosedError",
         "botocore.exceptions.HTTPClientError",
         "botocore.exceptions.BotoCoreError",
     ),
-    "psycopg, silent": (
+    "psycopg, no answer": (
         "psycopg.errors.ConnectionTimeout",
         "psycopg.OperationalError",
         "psycopg.DatabaseError",
@@ -198,7 +199,7 @@ AWAY = {
         "pymongo.errors.ConnectionFailure",
         "pymongo.errors.PyMongoError",
     ),
-    "pymongo, the pool is empty": (
+    "pymongo, empty pool": (
         "pymongo.errors.WaitQueueTimeoutError",
         "pymongo.errors.ConnectionFailure",
         "pymongo.errors.PyMongoError",
@@ -209,11 +210,11 @@ AWAY = {
         "sqlalchemy.exc.DBAPIError",
         "sqlalchemy.exc.SQLAlchemyError",
     ),
-    "SQLAlchemy, the pool is empty": (
+    "SQLAlchemy, empty pool": (
         "sqlalchemy.exc.TimeoutError",
         "sqlalchemy.exc.SQLAlchemyError",
     ),
-    "SQLAlchemy, a connection that is dead": (
+    "SQLAlchemy, dead connection": (
         "sqlalchemy.exc.DisconnectionError",
         "sqlalchemy.exc.SQLAlchemyError",
     ),
@@ -246,8 +247,8 @@ REFUSED = {
 }
 
 
-def raised(names: tuple[str, ...]) -> Exception:
-    """An error whose classes have these names, each the next one's subclass."""
+def error_with_classes(names: tuple[str, ...]) -> Exception:
+    """Return an error whose classes have these names, each a subclass of the next."""
     kind: type[Exception] = Exception
     for name in reversed(names):
         module, _, qualified = name.rpartition(".")
@@ -255,16 +256,19 @@ def raised(names: tuple[str, ...]) -> Exception:
     return kind()
 
 
-@pytest.mark.parametrize("client", AWAY)
-def test_dependency_errors_of_clients_that_are_not_installed(client: str) -> None:
-    """They are known by name; a server that is away fills no poison queue."""
-    assert policy(Sleeps()).classify(raised(AWAY[client])) is FailureKind.DEPENDENCY
+@pytest.mark.parametrize("client", DEPENDENCY_FAILURES)
+def test_errors_of_uninstalled_clients_are_classified_by_name(client: str) -> None:
+    """An unavailable server must not fill the poison queue."""
+    assert (
+        policy(Sleeps()).classify(error_with_classes(DEPENDENCY_FAILURES[client]))
+        is FailureKind.DEPENDENCY
+    )
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        *map(raised, REFUSED.values()),
+        *map(error_with_classes, REFUSED.values()),
         redis.exceptions.ResponseError("WRONGTYPE"),
         httpx.HTTPStatusError("404", request=httpx.Request("GET", "/"), response=None),  # type: ignore[arg-type]
         requests.exceptions.HTTPError(),
@@ -273,13 +277,13 @@ def test_dependency_errors_of_clients_that_are_not_installed(client: str) -> Non
     ],
     ids=lambda error: f"{type(error).__module__}.{type(error).__qualname__}",
 )
-def test_what_a_server_refuses_is_no_dependency_that_is_down(error: Exception) -> None:
-    """It was there and has answered: the event would be refused for ever, and hold up its key."""
+def test_request_that_a_server_refuses_is_no_dependency_failure(error: Exception) -> None:
+    """The server answered. Every retry would be refused as well, while the event's key waits."""
     assert policy(Sleeps()).classify(error) is FailureKind.EXHAUSTED
 
 
-async def test_a_group_with_a_verdict() -> None:
-    """A handler's task group is poison, and not retried, if one of its tasks says so."""
+async def test_exception_group_with_a_poison_error_is_poison() -> None:
+    """A group without a PoisonEventError is retried like any other error."""
     error = ExceptionGroup("group", [TimeoutError(), PoisonEventError("bad"), LookupError()])
     failure = await policy(Sleeps()).run(Failing(error), event(1))
     assert failure is not None
@@ -291,8 +295,8 @@ async def test_a_group_with_a_verdict() -> None:
     assert (failure.kind, failure.attempts) == (FailureKind.EXHAUSTED, 4)
 
 
-async def test_ctrl_c_goes_through() -> None:
-    """Whoever ends the process on purpose is not held up by the attempts."""
+async def test_keyboard_interrupt_is_raised_at_once() -> None:
+    """The user who interrupts the process does not wait for further attempts."""
     handler = Failing(KeyboardInterrupt(), KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
         await policy(Sleeps()).run(handler, event(1))
@@ -301,8 +305,8 @@ async def test_ctrl_c_goes_through() -> None:
     assert handler.calls == 1
 
 
-async def test_own_dependency_errors() -> None:
-    """Further types can be named; subclasses count."""
+async def test_configured_dependency_errors_include_subclasses() -> None:
+    """The setting adds types to those that the policy has."""
 
     class SpecialError(LookupError):
         pass
@@ -316,8 +320,8 @@ async def test_own_dependency_errors() -> None:
     assert kind is FailureKind.DEPENDENCY
 
 
-async def test_cancellation_passes() -> None:
-    """Cancelling the task that runs the handler is no failure; the cancellation goes through."""
+async def test_cancelling_the_task_raises_cancelled_error() -> None:
+    """A cancelled task is no failure of its event."""
     started = asyncio.Event()
 
     async def hang(_event: Event) -> None:
@@ -331,8 +335,8 @@ async def test_cancellation_passes() -> None:
         await running
 
 
-async def test_a_cancellation_from_inside_is_a_failure() -> None:
-    """A handler that awaits something that was cancelled has failed like any other."""
+async def test_cancelled_error_raised_by_the_handler_is_a_failure() -> None:
+    """A handler that awaits a cancelled task has failed like any other handler."""
     failure = await policy(Sleeps(), max_attempts=2).run(
         Failing(asyncio.CancelledError(), asyncio.CancelledError()), event(1)
     )

@@ -1,4 +1,4 @@
-"""The time limit ends what hangs, and nothing else."""
+"""Cancellation of calls that exceed the handler's time limit."""
 
 from __future__ import annotations
 
@@ -9,57 +9,57 @@ import pytest
 from processing.handlers.time_limit import TimeLimit
 
 
-async def for_ever(item: str) -> None:
+async def hang(item: str) -> None:
     await asyncio.Event().wait()
 
 
-async def at_once(item: str) -> None:
+async def return_at_once(item: str) -> None:
     pass
 
 
-async def test_what_hangs_is_cancelled_and_has_timed_out() -> None:
-    """The task itself goes on uncancelled: its lane retries the event."""
+async def test_hanging_call_is_cancelled_and_raises_timeout_error() -> None:
+    """The task itself is not cancelled, so that its lane can retry the event."""
     limit = TimeLimit(0.001)
     with pytest.raises(TimeoutError, match=r"the handler took longer than 0\.001 s"):
-        await limit.limited(for_ever)("a")
+        await limit.limited(hang)("a")
     task = asyncio.current_task()
     assert task is not None
     assert task.cancelling() == 0
     await asyncio.sleep(0)
 
 
-async def test_the_limit_is_not_cut_short() -> None:
-    """A call is given the whole limit, whenever the timer happens to look."""
+async def test_call_gets_the_whole_limit() -> None:
+    """All calls share one timer, which may run at any moment of a call."""
     loop = asyncio.get_running_loop()
     limit = TimeLimit(0.02)
-    blocker = asyncio.ensure_future(_ended(limit))
+    blocker = asyncio.ensure_future(expect_timeout(limit))
     for _ in range(3):
         began = loop.time()
         with pytest.raises(TimeoutError):
-            await limit.limited(for_ever)("a")
+            await limit.limited(hang)("a")
         assert loop.time() - began >= 0.02 - 1e-3  # the timer may fire within its resolution
     await blocker
 
 
-async def _ended(limit: TimeLimit) -> None:
+async def expect_timeout(limit: TimeLimit) -> None:
     with pytest.raises(TimeoutError):
-        await limit.limited(for_ever)("b")
+        await limit.limited(hang)("b")
 
 
-async def test_others_are_left_alone() -> None:
-    """Each task has its own time; those that finish are not touched."""
+async def test_calls_that_end_in_time_are_not_cancelled() -> None:
+    """Each call has its own deadline."""
     limit = TimeLimit(0.001)
-    hanging = [asyncio.ensure_future(_ended(limit)) for _ in range(3)]
+    hanging = [asyncio.ensure_future(expect_timeout(limit)) for _ in range(3)]
     while not all(task.done() for task in hanging):
-        await limit.limited(at_once)("short")
+        await limit.limited(return_at_once)("short")
         await asyncio.sleep(0)
     await asyncio.gather(*hanging)
 
 
-async def test_a_cancellation_from_outside_stays_one() -> None:
-    """Stopping a task is not a timeout of its handler."""
+async def test_cancellation_from_outside_is_no_timeout() -> None:
+    """A task that is stopped raises CancelledError."""
     limit = TimeLimit(60)
-    task = asyncio.ensure_future(limit.limited(for_ever)("a"))
+    task = asyncio.ensure_future(limit.limited(hang)("a"))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -67,8 +67,8 @@ async def test_a_cancellation_from_outside_stays_one() -> None:
     assert task.cancelled()
 
 
-async def test_a_cancellation_from_outside_wins_over_the_limit() -> None:
-    """Whoever cancels at the same moment must not be overruled by a retry."""
+async def test_cancellation_from_outside_wins_over_a_timeout() -> None:
+    """A retry must not override a cancellation that comes at the same moment."""
     limit = TimeLimit(0.001)
 
     async def cancelled_again(item: str) -> None:
@@ -84,8 +84,8 @@ async def test_a_cancellation_from_outside_wins_over_the_limit() -> None:
         await asyncio.ensure_future(limit.limited(cancelled_again)("a"))
 
 
-async def test_a_call_that_finishes_in_spite_of_the_limit_has_succeeded() -> None:
-    """A handler that must not be torn apart may take its time; it was done, so it counts."""
+async def test_call_that_completes_after_its_cancellation_has_succeeded() -> None:
+    """A handler may catch the cancellation and complete its work."""
     limit = TimeLimit(0.001)
 
     async def stubborn(item: str) -> None:
@@ -100,14 +100,14 @@ async def test_a_call_that_finishes_in_spite_of_the_limit_has_succeeded() -> Non
     assert task.cancelling() == 0
 
 
-async def test_a_call_that_goes_on_is_told_of_again_and_again() -> None:
-    """It is cancelled once only, so that what it does in order to end is not torn apart."""
-    told: list[tuple[str, float, bool]] = []
+async def test_call_that_ignores_its_cancellation_is_reported_repeatedly() -> None:
+    """The call is cancelled only once, so that its cleanup is not interrupted."""
+    reports: list[tuple[str, float, bool]] = []
     release = asyncio.Event()
     cancelled = 0
-    limit = TimeLimit(0.001, lambda *late: told.append(late))
+    limit = TimeLimit(0.001, lambda *late: reports.append(late))
 
-    async def deaf(_item: str) -> None:
+    async def ignore_cancellation(_item: str) -> None:
         nonlocal cancelled
         while not release.is_set():
             try:
@@ -117,35 +117,35 @@ async def test_a_call_that_goes_on_is_told_of_again_and_again() -> None:
                 if cancelled > 2:
                     raise
 
-    call = asyncio.ensure_future(limit.limited(deaf)("a"))
+    call = asyncio.ensure_future(limit.limited(ignore_cancellation)("a"))
     try:
         async with asyncio.timeout(10):
-            while len(told) < 3:
+            while len(reports) < 3:
                 await asyncio.sleep(0)
         assert not call.done()
     finally:
         release.set()
     await call
     assert cancelled == 1
-    assert [(item, round(seconds, 6), ended) for item, seconds, ended in told[:3]] == [
+    assert [(item, round(seconds, 6), ended) for item, seconds, ended in reports[:3]] == [
         ("a", 0.002, False),
         ("a", 0.003, False),
         ("a", 0.004, False),
     ]
-    assert (told[-1][0], told[-1][2]) == ("a", True)
+    assert (reports[-1][0], reports[-1][2]) == ("a", True)
     assert call.cancelling() == 0
 
 
-async def test_who_ends_in_time_or_as_it_is_told_is_not_told_of() -> None:
-    told: list[object] = []
-    limit = TimeLimit(0.001, lambda *late: told.append(late))
-    await limit.limited(at_once)("a")
-    await _ended(limit)
+async def test_call_that_ends_in_time_or_when_cancelled_is_not_reported() -> None:
+    reports: list[object] = []
+    limit = TimeLimit(0.001, lambda *late: reports.append(late))
+    await limit.limited(return_at_once)("a")
+    await expect_timeout(limit)
     await asyncio.sleep(0.01)
-    assert told == []
+    assert reports == []
 
 
-async def test_what_the_call_raises_itself_is_passed_on() -> None:
+async def test_error_of_the_call_is_raised() -> None:
     limit = TimeLimit(60)
 
     async def failing(item: str) -> None:
@@ -155,12 +155,12 @@ async def test_what_the_call_raises_itself_is_passed_on() -> None:
         await limit.limited(failing)("a")
 
 
-def test_it_keeps_watch_on_whatever_loop_it_is_used() -> None:
-    """A loop that ended with the timer running must not leave the next one without."""
+def test_limit_works_on_a_second_event_loop() -> None:
+    """The timer of a closed loop must not prevent a timer on the next loop."""
     limit = TimeLimit(0.001)
 
     async def short() -> None:
-        await limit.limited(at_once)("a")
+        await limit.limited(return_at_once)("a")
 
     asyncio.run(short())
-    asyncio.run(_ended(limit))
+    asyncio.run(expect_timeout(limit))

@@ -1,4 +1,4 @@
-"""Health: what an instance says of itself when all is well, on hold, or out of reach."""
+"""Health reports of an instance: ok, holding and degraded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.processing.events import SOURCE
 
 
 class Hub:
-    """Three partitions: one with the events 5 to 9, one that is empty, one that nobody has read."""
+    """An event hub with three partitions: events 5 to 9, no event, and events 5 to 9 unread."""
 
     away = False
 
@@ -36,7 +36,9 @@ class Hub:
         }
 
 
-class Made:
+class HealthSetup:
+    """A health report's parts, with an event hub that can be made unreachable."""
+
     def __init__(self, breaker: CircuitBreaker) -> None:
         self.breaker = breaker
         self.hub = Hub()
@@ -48,14 +50,14 @@ class Made:
 
 
 @pytest.fixture
-async def made() -> AsyncIterator[Made]:
+async def made() -> AsyncIterator[HealthSetup]:
     rules = BreakerSettings()
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
-        yield Made(breaker)
+        yield HealthSetup(breaker)
 
 
-async def test_ok(made: Made) -> None:
-    """Each partition's watermark and how many events are behind it."""
+async def test_healthy_instance_reports_watermark_and_lag(made: HealthSetup) -> None:
+    """The lag of a partition is the number of events behind its watermark."""
     await made.progress.commit(SOURCE, 0, Mark(7, 1), [])
     report = await made.health.report()
     assert (report.status, report.problems) == ("ok", ())
@@ -67,8 +69,8 @@ async def test_ok(made: Made) -> None:
     assert json.loads(json.dumps(report.to_json()))["circuit"]["state"] == "closed"
 
 
-async def test_holding(made: Made) -> None:
-    """A circuit that lets nothing through is no fault of the instance."""
+async def test_circuit_that_admits_nothing_reports_holding(made: HealthSetup) -> None:
+    """Holding comes before degraded, also while the hub is unreachable."""
     await made.breaker.isolate("op", "test")
     made.hub.away = True
     report = await made.health.report()
@@ -76,8 +78,8 @@ async def test_holding(made: Made) -> None:
     assert len(report.problems) == 1
 
 
-async def test_degraded(made: Made) -> None:
-    """A hub that can't be reached is named."""
+async def test_unreachable_hub_reports_degraded(made: HealthSetup) -> None:
+    """The report quotes the error of the hub's client."""
     made.hub.away = True
     report = await made.health.report()
     assert (report.status, report.partitions) == ("degraded", ())

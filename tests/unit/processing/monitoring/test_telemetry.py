@@ -1,4 +1,4 @@
-"""What processing tells OpenTelemetry, read back through its SDK."""
+"""Metrics, spans and log lines of processing, read through the OpenTelemetry SDK."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 class Rig:
-    """A processor whose instruments and spans are read back."""
+    """A processor whose metrics and spans can be read."""
 
     def __init__(self) -> None:
         self.reader = InMemoryMetricReader()
@@ -77,15 +77,15 @@ def rig() -> Any:
     made.close()
 
 
-async def test_events_by_outcome(rig: Rig) -> None:
-    """Each event is counted once, by what became of it."""
+async def test_each_event_is_counted_once_by_its_outcome(rig: Rig) -> None:
+    """A repeated event counts as skipped."""
     await rig.process(event(0, "a"), event(0, "a"), event(1, "secret-key"), event(2, "b"))
     counted = {p.attributes["outcome"]: p.value for p in rig.points("processing.events")}
     assert counted == {"handled": 2, "poisoned": 1, "skipped": 1}
 
 
-async def test_durations_and_lag(rig: Rig) -> None:
-    """Every call of the handler is measured, every finished event has its lag."""
+async def test_handler_calls_and_lag_are_measured(rig: Rig) -> None:
+    """Each call has a duration, and each finished event has a lag."""
     await rig.process(event(0, "a"), event(1, "secret-key"))
     rig.telemetry.handler_late()
     assert [p.value for p in rig.points("processing.handler.overdue")] == [1]
@@ -100,7 +100,7 @@ async def test_durations_and_lag(rig: Rig) -> None:
 
 @pytest.mark.parametrize("name", ["traceparent", "Diagnostic-Id"])
 async def test_spans_continue_the_producers_trace(rig: Rig, name: str) -> None:
-    """An event that brings a trace context is handled inside that trace."""
+    """An event with a trace context is handled inside its producer's trace."""
     context = {name: f"00-{TRACE}-b7ad6b7169203331-01"}
     await rig.process(event(0, "a", properties=context), event(1, "a"))
     (span,) = rig.spans.get_finished_spans()
@@ -111,15 +111,17 @@ async def test_spans_continue_the_producers_trace(rig: Rig, name: str) -> None:
     assert span.attributes["breakwater.sequence_number"] == 0
 
 
-async def test_a_broken_trace_context_is_no_reason_to_fail(rig: Rig) -> None:
-    """Whatever a producer put there, the event is handled."""
+async def test_event_with_a_broken_trace_context_is_handled(rig: Rig) -> None:
+    """A producer may send any text as trace context."""
     await rig.process(event(0, "a", properties={"traceparent": "nonsense", "tracestate": 3}))
     (point,) = rig.points("processing.events")
     assert point.attributes["outcome"] == "handled"
 
 
-async def test_logs_show_no_content(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
-    """A log says where an event is and whose, by hash; never its body or its key."""
+async def test_logs_contain_neither_body_nor_key(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A log line names the partition, the sequence number and the key's hash."""
     with caplog.at_level(logging.DEBUG):
         await rig.process(event(7, "secret-key", body=b"the body"))
     assert "secret-key" not in caplog.text

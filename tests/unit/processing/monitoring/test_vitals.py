@@ -1,4 +1,4 @@
-"""An instance's vital signs: counted, written once a second at most, and never in the way."""
+"""Counters of an instance's vital signs, and the records that it writes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from processing.monitoring.vitals import SAMPLES_PER_SECOND, Vitals, vitals_key,
 
 
 async def test_calls_and_batches_are_counted() -> None:
-    """Through the telemetry that every processor has."""
+    """The telemetry of every processor feeds the counters."""
     vitals = Vitals()
     telemetry = Telemetry(vitals=vitals)
     event = Event(b"", None, {}, "0", 1, "1", 0)
@@ -40,8 +40,8 @@ async def test_calls_and_batches_are_counted() -> None:
     assert not any(vitals.drain().values())
 
 
-def test_durations_fall_into_powers_of_two() -> None:
-    """Of microseconds; an absurd one is no error."""
+def test_durations_are_counted_by_powers_of_two() -> None:
+    """The unit is microseconds, and an absurd duration raises no error."""
     vitals = Vitals()
     for seconds in (0.0, 0.000_001, 0.001, 1.0, 3_600.0, 100_000.0):
         vitals.record_call(seconds, False)
@@ -49,7 +49,7 @@ def test_durations_fall_into_powers_of_two() -> None:
 
 
 class Seconds:
-    """A clock that a test runs: so many seconds, then cancelled."""
+    """A sleep function that is cancelled after the given number of seconds."""
 
     def __init__(self, seconds: int) -> None:
         self.left = seconds * SAMPLES_PER_SECOND
@@ -60,8 +60,8 @@ class Seconds:
         self.left -= 1
 
 
-async def written(vitals: Vitals, seconds: int, holding: bool = False) -> list[dict[str, Any]]:
-    """What is written in so many seconds."""
+async def records_of(vitals: Vitals, seconds: int, holding: bool = False) -> list[dict[str, Any]]:
+    """Return the records that are written in the given number of seconds."""
     found: list[dict[str, Any]] = []
 
     async def write(record: str) -> None:
@@ -73,19 +73,19 @@ async def written(vitals: Vitals, seconds: int, holding: bool = False) -> list[d
     return found
 
 
-async def test_one_record_a_second_at_most() -> None:
-    """However many calls there were; an idle instance shows now and then that it is there."""
+async def test_at_most_one_record_is_written_per_second() -> None:
+    """An idle instance writes a record every few seconds."""
     vitals = Vitals()
     for _ in range(1_000):
         vitals.record_call(0.001, False)
-    busy, *idle = await written(vitals, 11)
+    busy, *idle = await records_of(vitals, 11)
     assert busy["handled"] == 1_000
     assert len(idle) == 2
-    assert len(await written(Vitals(), 11, holding=True)) == 11
+    assert len(await records_of(Vitals(), 11, holding=True)) == 11
 
 
-async def test_a_record_that_is_not_taken_is_dropped() -> None:
-    """And the next one is written all the same."""
+async def test_record_that_cannot_be_written_is_dropped() -> None:
+    """The next record is still written."""
     attempts = 0
 
     async def write(_: str) -> None:
@@ -99,8 +99,8 @@ async def test_a_record_that_is_not_taken_is_dropped() -> None:
     assert attempts == 3
 
 
-async def test_the_stream_is_bounded_and_ends(redis_url: str) -> None:
-    """A fleet that is gone leaves nothing behind."""
+async def test_stream_is_bounded_and_expires(redis_url: str) -> None:
+    """An app that no longer runs leaves no data behind."""
     client: Any = connect(redis_url)
     writer = RedisVitals(client, "c", "host:1")
     async with client.pipeline(transaction=False) as pipe:

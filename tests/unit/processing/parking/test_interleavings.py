@@ -1,5 +1,7 @@
-"""Processors, crashes, overlapping owners and redrives in any interleaving: no event is lost, none
-overtakes another of its key, and each is in exactly one place.
+"""Random interleavings of processors, crashes, overlapping owners and redrives.
+
+No event is lost, no event overtakes another event of its key, and each event is in exactly one
+place.
 """
 
 from __future__ import annotations
@@ -20,17 +22,17 @@ from tests.support.processing.parking_rig import Rig, keyed, rig, turns
 
 @dataclass(frozen=True)
 class Plan:
-    """What happens.
+    """A schedule of deliveries, redrives and faults.
 
     Attributes:
-        keys: of the events, in order.
-        bad: poison until `fix_after` turns have passed.
-        pace: turns that an event takes, by its sequence number.
+        keys: keys of the events, in order.
+        bad: sequence numbers of events that are poison until `fix_after` turns have passed.
+        pace: turns that the handler takes, by sequence number.
         size: events per batch.
         pauses: turns between the batches.
         redrives: turns after which a redrive starts.
-        crashes: turns after which the owner is killed; the next one starts the batch again.
-        takeovers: batches that a second owner starts while the first is at it.
+        crashes: turns after which an owner is cancelled; the next owner starts the batch again.
+        takeovers: numbers of the batches that a second owner starts during the first's run.
     """
 
     keys: list[str | None]
@@ -62,7 +64,7 @@ def plans(draw: st.DrawFn, *, faults: bool) -> Plan:
 
 
 class Run:
-    """A plan being carried out."""
+    """A run of one plan."""
 
     def __init__(self, made: Rig, plan: Plan) -> None:
         self.made = made
@@ -94,7 +96,7 @@ class Run:
             await self.process_part(part)
 
     async def process_part(self, part: list[Event]) -> None:
-        """One batch, again after each crash, until it ends."""
+        """Process one batch, and start it again after each crash until it ends."""
         while True:
             running = asyncio.create_task(self.made.processor().process(batch(part)))
             if self.crashes:
@@ -107,7 +109,7 @@ class Run:
                 return
 
     async def process_twice(self, part: list[Event]) -> None:
-        """An owner that has not heard that it was replaced."""
+        """Process one batch with two owners, of which the earlier does not stop by itself."""
         late = asyncio.create_task(self.made.processor().process(batch(part)))
         await turns(5)
         await self.process_part(part)
@@ -123,7 +125,7 @@ class Run:
         await self.made.redrive().run()
 
     async def places(self) -> dict[int, list[str]]:
-        """Where each event is now."""
+        """Return the places of each event, by sequence number."""
         made = self.made
         found: dict[int, list[str]] = {each.sequence_number: [] for each in self.events}
         for number in set(made.handled):
@@ -135,7 +137,7 @@ class Run:
         return found
 
     def assert_order(self) -> None:
-        """By the first time that it was handled, every key is in order."""
+        """Assert that the first calls of each key's events are in order."""
         firsts = list(dict.fromkeys(self.made.handled))
         for key in set(self.plan.keys):
             of_key = [number for number in firsts if self.plan.keys[number] == key]
@@ -156,8 +158,8 @@ class Run:
         takeovers=frozenset(),
     )
 )
-async def test_arrivals_and_redrives(plan: Plan) -> None:
-    """Without a crash each event is handled once, in the order of its key, one at a time."""
+async def test_each_event_is_handled_once_and_in_order_without_crashes(plan: Plan) -> None:
+    """The handler gets one event of a key at a time."""
     async with rig() as made:
         run = Run(made, plan)
         await run.carry_out()
@@ -166,7 +168,9 @@ async def test_arrivals_and_redrives(plan: Plan) -> None:
         assert made.most_in_flight <= 1
         assert all(len(places) == 1 for places in (await run.places()).values())
         poisoned = await made.parked(EntryKind.POISON)
-        assert set(poisoned) <= set(made.poisoned), "the queue tells what the lists hold"
+        assert set(poisoned) <= set(made.poisoned), (
+            "the queue has a message for each poisoned event in the lists"
+        )
         for message in made.poison.messages:
             stale = await made.store.is_stale(SOURCE, message.verdict)
             assert stale != (message.sequence_number in poisoned)
@@ -175,8 +179,8 @@ async def test_arrivals_and_redrives(plan: Plan) -> None:
 
 
 @given(plans(faults=True))
-async def test_crashes_and_takeovers(plan: Plan) -> None:
-    """With them an event in flight may be handled twice; nothing is lost or overtaken."""
+async def test_crashes_and_takeovers_lose_no_event(plan: Plan) -> None:
+    """An event in flight may be handled twice, but no event is overtaken."""
     async with rig() as made:
         run = Run(made, plan)
         await run.carry_out()
@@ -186,11 +190,11 @@ async def test_crashes_and_takeovers(plan: Plan) -> None:
 
 
 async def finish(run: Run) -> None:
-    """Redrive what is left: in the end every event is handled, and nothing is left over."""
+    """Redrive the remaining events, and assert that all are handled and nothing is left."""
     made = run.made
     made.bad.clear()
     await made.redrive().run()
-    await made.redrive().run()  # stale copies of messages
+    await made.redrive().run()  # removes stale copies of messages
     run.assert_order()
     assert set(made.handled) == {each.sequence_number for each in run.events}
     assert made.poison.messages == []

@@ -1,4 +1,4 @@
-"""A poisoned event parks its key: what comes behind waits, in order, until a redrive."""
+"""Parking of a key behind its poisoned event, until a redrive replays the key in order."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.parking_rig import keyed, of_key, rig, turns
 
 
-async def test_the_rest_of_the_key_is_parked() -> None:
-    """Behind a poisoned event its key waits, and no other."""
+async def test_poisoned_event_parks_the_rest_of_its_key() -> None:
+    """Other keys are handled as usual."""
     async with rig() as made:
         made.bad = {2}
         result = await made.processor().process(batch(keyed(*"abaabab")))
@@ -36,11 +36,11 @@ async def test_the_rest_of_the_key_is_parked() -> None:
         (message,) = made.poison.messages
         assert message.parked
         known = await made.progress.load(SOURCE)
-        assert known.watermark == Mark(6, event(6).enqueued_ms), "parked is finished"
+        assert known.watermark == Mark(6, event(6).enqueued_ms), "a parked event counts as finished"
 
 
-async def test_later_batches_are_parked_too() -> None:
-    """Also by another instance, and more than one call takes along."""
+async def test_later_batches_of_a_parked_key_are_parked() -> None:
+    """Another processor parks the events, in several calls to the store."""
     async with rig() as made:
         made.bad = {0}
         await made.processor().process(batch(keyed("a")))
@@ -49,8 +49,8 @@ async def test_later_batches_are_parked_too() -> None:
         assert await made.parked() == list(range(451))
 
 
-async def test_skip_parks_nothing() -> None:
-    """By default the key goes on, and the parking store is not even asked."""
+async def test_skip_leaves_the_key_running() -> None:
+    """The default ordering does not call the parking store."""
     async with rig() as made:
         made.bad = {0}
         made.parking.store = None  # type: ignore[assignment]
@@ -58,8 +58,8 @@ async def test_skip_parks_nothing() -> None:
         assert (made.handled, result.poisoned, result.parked) == ([1], 1, 0)
 
 
-async def test_events_without_a_key() -> None:
-    """They are one ordered lane, and parked as such; without order there is nothing to park."""
+async def test_keyless_events_are_parked_only_when_they_are_ordered() -> None:
+    """Keyless events are one lane by default, and have no order with keyless_order "none"."""
     async with rig() as made:
         made.bad = {0}
         result = await made.processor().process(batch(keyed(None, "", None)))
@@ -72,7 +72,7 @@ async def test_events_without_a_key() -> None:
 
 
 def test_each_parked_event_has_its_own_blob() -> None:
-    """However alike two events are, neither is written over the other."""
+    """The blob's name has the hub, group, partition, sequence number and enqueued time."""
     alike = [
         ParkedEvent(SOURCE, event(1)),
         ParkedEvent(SOURCE, event(2)),
@@ -84,8 +84,8 @@ def test_each_parked_event_has_its_own_blob() -> None:
     assert len({each.blob_name for each in alike}) == len(alike)
 
 
-async def test_parking_gives_probes_back() -> None:
-    """In HALF_OPEN an event that is parked says nothing about the dependency."""
+async def test_parking_returns_the_half_open_permit() -> None:
+    """A parked event gives no evidence about the dependency."""
     async with rig(half_open_permits=1, failure_threshold=1) as made:
         made.bad = {0}
         await made.processor().process(batch(keyed("a")))
@@ -97,8 +97,8 @@ async def test_parking_gives_probes_back() -> None:
         assert made.breaker.circuit.admits
 
 
-async def test_properties_without_a_json_form() -> None:
-    """They become text in the parked list, as in the poison queue; the event waits all the same."""
+async def test_parked_properties_without_a_json_form_become_text() -> None:
+    """The parked list uses the text form of the poison queue."""
     async with rig() as made:
         made.bad = {0}
         odd = event(1, "a", properties={"bytes": b"\xff", "set": {1}})
@@ -108,8 +108,8 @@ async def test_properties_without_a_json_form() -> None:
         assert made.events[1].properties == {"bytes": "\\xff", "set": "{1}"}
 
 
-async def test_large_events() -> None:
-    """What is too large for the lists lies in blobs, and comes back as it was."""
+async def test_large_parked_events_are_stored_in_blobs() -> None:
+    """A redrive restores the events unchanged and deletes their blobs."""
     async with rig() as made:
         made.bad = {0}
         large = [event(n, "a", body=bytes([n]) * 1_000_000) for n in range(3)]
@@ -123,8 +123,8 @@ async def test_large_events() -> None:
         assert made.claims.blobs == {}
 
 
-async def test_a_lost_answer_and_a_quick_redrive() -> None:
-    """An event whose parking is repeated after a redrive has replayed it is not parked again."""
+async def test_repeated_parking_after_a_redrive_parks_nothing() -> None:
+    """The first call's answer is lost, and a redrive replays the event before the retry."""
     async with rig() as made:
         made.bad = {0}
         poison = made.store.poison
@@ -144,8 +144,8 @@ async def test_a_lost_answer_and_a_quick_redrive() -> None:
         assert (made.handled, made.poisoned, await made.parked()) == ([0, 1], [], [])
 
 
-async def test_a_hub_whose_clock_went_back() -> None:
-    """An event behind a replayed one is handled even if the hub says that it came before it."""
+async def test_event_with_an_earlier_time_than_a_replayed_event_is_handled() -> None:
+    """The hub's clock may go back, so an earlier time does not mark an event as replayed."""
     async with rig() as made:
         made.bad = {1}
         early = event(2, "a", enqueued_ms=event(1).enqueued_ms - 5)
@@ -166,13 +166,13 @@ async def test_a_hub_whose_clock_went_back() -> None:
         assert sorted(made.handled) == [0, 1, 2]
 
 
-async def test_a_hub_whose_clock_went_back_while_events_were_parked() -> None:
-    """The list goes by time, so their order is not promised; each is handled, and once only."""
+async def test_parked_events_with_falling_times_are_handled_once() -> None:
+    """The parked list is sorted by enqueued time, so the order of these events is not promised."""
     async with rig() as made:
         made.bad = {0}
         events = [event(n, "a", enqueued_ms=1_700_000_000_000 + n - 3 * (n > 2)) for n in range(6)]
         await made.processor().process(batch(events))
-        await made.processor().process(batch(events))  # not checkpointed yet
+        await made.processor().process(batch(events))  # redelivered before the checkpoint
         made.bad.clear()
         summary = await made.redrive().run()
         assert (summary.replayed, summary.released, summary.left) == (6, 1, 0)
@@ -180,24 +180,25 @@ async def test_a_hub_whose_clock_went_back_while_events_were_parked() -> None:
         assert (made.poisoned, await made.parked()) == ([], [])
 
 
-async def test_crash_before_the_poison_queue() -> None:
-    """If the instance dies with the key parked and no message sent, the next delivery sends the
-    message that was written down, without asking the handler again.
+async def test_redelivery_after_a_crash_sends_the_stored_poison_message() -> None:
+    """The handler is not called again.
+
+    The first instance parked the key and failed before it sent the message to the poison queue.
     """
 
-    class Dying:
+    class UnavailableQueue:
         async def put(self, message: PoisonMessage) -> None:
-            raise StorageUnavailableError("dead")
+            raise StorageUnavailableError("queue is down")
 
     async with rig() as made:
         made.bad = {0}
         events = keyed("a", "a")
-        dying = made.processor()
-        dying.parts = replace(dying.parts, poison=Dying())
+        crashing = made.processor()
+        crashing.parts = replace(crashing.parts, poison=UnavailableQueue())
         with pytest.raises(StorageUnavailableError):
-            await dying.process(batch(events))
+            await crashing.process(batch(events))
         assert await made.parked(EntryKind.UNANNOUNCED) == [0]
-        made.bad.clear()  # the handler would take it now, in front of nothing
+        made.bad.clear()  # the handler would succeed now, but must not be called
         result = await made.processor().process(batch(events))
         assert (result.poisoned, result.parked, made.handled) == (1, 1, [])
         assert made.poisoned == [0]
@@ -205,8 +206,8 @@ async def test_crash_before_the_poison_queue() -> None:
 
 
 @pytest.mark.parametrize("survived", [0, 1, 2, 3])
-async def test_crash_before_progress(survived: int) -> None:
-    """A redelivery of what is poisoned and parked changes nothing: same list, same queue."""
+async def test_redelivery_of_parked_events_changes_nothing(survived: int) -> None:
+    """The instance crashed before it wrote the progress of all events."""
     async with rig() as made:
         made.bad = {0}
         events = keyed(*"aaab")
@@ -222,8 +223,8 @@ async def test_crash_before_progress(survived: int) -> None:
         assert len(made.poison.messages) == 1
 
 
-async def test_redelivery_after_the_redrive() -> None:
-    """What a redrive has replayed is not handled again, though progress did not know of it."""
+async def test_redelivered_events_that_were_redriven_are_skipped() -> None:
+    """The parking store has the replayed position, although progress was reset."""
     async with rig() as made:
         made.bad = {0}
         events = keyed(*"aaa")
@@ -237,24 +238,22 @@ async def test_redelivery_after_the_redrive() -> None:
         assert (result.skipped, result.handled) == (3, 1)
 
 
-@pytest.mark.parametrize("redelivered", [False, True])
-async def test_release_in_the_middle_of_a_lane(redelivered: bool) -> None:
-    """A lane that believes its key parked learns of the release, and of how far the key was
-    replayed, and goes on from there by itself.
-    """
+@pytest.mark.parametrize("redelivered", [False, True], ids=["new events", "redelivered events"])
+async def test_lane_handles_events_again_after_its_key_is_released(redelivered: bool) -> None:
+    """The store's reply has the last replayed position, and the lane continues behind it."""
     async with rig() as made:
         made.bad = {0}
         await made.processor().process(batch(keyed("a", "a")))
         made.bad.clear()
         if redelivered:
             await made.progress.reset(SOURCE)
-        claimed, go_on = asyncio.Event(), asyncio.Event()
+        claimed, resume = asyncio.Event(), asyncio.Event()
         claim = made.store.claim
 
         async def claim_then_wait(*args):  # type: ignore[no-untyped-def]
             found = await claim(*args)
             claimed.set()
-            await go_on.wait()
+            await resume.wait()
             return found
 
         made.store.claim = claim_then_wait  # type: ignore[method-assign]
@@ -262,16 +261,14 @@ async def test_release_in_the_middle_of_a_lane(redelivered: bool) -> None:
         running = asyncio.create_task(made.processor().process(batch(events)))
         await claimed.wait()
         assert (await made.redrive().run()).released == 1
-        go_on.set()
+        resume.set()
         result = await running
         assert (result.handled, result.parked, result.skipped) == (3, 0, 2)
         assert of_key(made.handled, events, "a") == [0, 1, 2, 3]
 
 
-async def test_no_window_at_the_release() -> None:
-    """At whatever moment of a redrive the next event comes, it is handled behind what waits, and
-    it is neither lost nor left behind.
-    """
+async def test_event_that_arrives_at_any_step_of_a_redrive_keeps_the_order() -> None:
+    """The event is handled behind the parked events, and is neither lost nor left parked."""
     for moment in range(60):
         async with rig() as made:
             made.bad = {0}
@@ -286,8 +283,8 @@ async def test_no_window_at_the_release() -> None:
             assert await made.store.keys() == []
 
 
-async def test_a_key_can_be_parked_again() -> None:
-    """In the same lane, after its release."""
+async def test_released_key_can_be_parked_again() -> None:
+    """A second poisoned event parks the key in the same lane that handled events again."""
     async with rig() as made:
         made.bad = {0, 3}
         await made.processor().process(batch(keyed("a")))
@@ -299,10 +296,8 @@ async def test_a_key_can_be_parked_again() -> None:
         assert await made.parked() == [3, 4, 5]
 
 
-async def test_an_earlier_owner_parks_nothing() -> None:
-    """An instance that lost the partition in the middle of an event ends without a verdict on
-    it: the new owner's counts.
-    """
+async def test_earlier_owner_parks_nothing() -> None:
+    """An instance that lost the partition stores no verdict; the new owner's verdict counts."""
     started, release = asyncio.Event(), asyncio.Event()
 
     async def hang(each: Event) -> None:
@@ -325,8 +320,8 @@ async def test_an_earlier_owner_parks_nothing() -> None:
         assert made.poison.messages == []
 
 
-async def test_an_open_circuit_holds_parking_as_well() -> None:
-    """A batch of nothing but parked events must not let the checkpoint pass an open circuit."""
+async def test_open_circuit_holds_parking() -> None:
+    """A batch of parked events alone must not move the checkpoint past an open circuit."""
     async with rig() as made:
         made.bad = {0}
         await made.processor().process(batch(keyed("a")))
@@ -336,8 +331,8 @@ async def test_an_open_circuit_holds_parking_as_well() -> None:
         assert await made.parked() == [0]
 
 
-async def test_a_full_list_holds_the_batch() -> None:
-    """What can't be parked is not finished, and so is everything behind it."""
+async def test_full_parked_list_leaves_the_remaining_events_unfinished() -> None:
+    """The batch fails, and its events are handled in order after a redrive."""
     async with rig() as made:
         made.store._most = 2
         made.bad = {0}

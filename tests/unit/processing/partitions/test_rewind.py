@@ -1,4 +1,4 @@
-"""Rewind: back and never forward, and only while nobody would write over it."""
+"""Rewinds move a checkpoint back only, and only while no instance would overwrite it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Checkpoints(HostCheckpoints):
 
 
 class Positions(HubPositions):
-    """Two partitions that keep the events 5 to 99."""
+    """Positions of two partitions that keep the events 5 to 99."""
 
     kept = HubRange(5, 100)
     enqueued_ms = 0
@@ -50,7 +50,9 @@ class Positions(HubPositions):
         return HubPosition(sequence_number, each.offset, self.enqueued_ms or each.enqueued_ms)
 
 
-class Made:
+class RewindSetup:
+    """A rewind on in-memory stores, with partition 0 checkpointed at event 49."""
+
     def __init__(self) -> None:
         self.checkpoints = Checkpoints()
         self.positions = Positions()
@@ -70,9 +72,9 @@ class Made:
         await self.rewind.run(await self.rewind.plan([partition], to), force=force)
 
 
-async def test_back_to_an_event() -> None:
-    """The checkpoint is the event before, and nothing is known as finished any more."""
-    made = Made()
+async def test_rewind_to_an_event_moves_the_checkpoint_and_clears_progress() -> None:
+    """The checkpoint is set to the event before, and the partition's progress is empty."""
+    made = RewindSetup()
     owner = (await made.progress.open(SOURCE)).owner
     await made.progress.commit(SOURCE, owner, Mark(49, event(49).enqueued_ms), [])
     (step,) = await made.rewind.plan(["0"], 30)
@@ -83,18 +85,18 @@ async def test_back_to_an_event() -> None:
     assert await made.progress.load(SOURCE) == Progress()
 
 
-async def test_back_to_the_start() -> None:
-    """From the first event on that the hub keeps, whatever that will be then."""
-    made = Made()
+async def test_rewind_to_the_start_uses_the_start_offset() -> None:
+    """Offset -1 means the first event that the hub keeps when the app starts."""
+    made = RewindSetup()
     await made.run("0", None)
     assert made.checkpoints.known["0"] == Checkpoint(4, "-1")
     await made.run("0", 5)
     assert made.checkpoints.known["0"] == Checkpoint(4, "-1")
 
 
-async def test_all_partitions() -> None:
-    """Also those that have no checkpoint: their progress may know finished events."""
-    made = Made()
+async def test_plan_without_partitions_includes_all() -> None:
+    """A partition without a checkpoint is included, as its progress may hold finished events."""
+    made = RewindSetup()
     steps = await made.rewind.plan(None, None)
     assert [(step.partition, step.before, step.events) for step in steps] == [
         ("0", 49, 45),
@@ -102,9 +104,9 @@ async def test_all_partitions() -> None:
     ]
 
 
-async def test_replayed_keys_are_forgotten() -> None:
-    """Events behind the rewind are processed again although a redrive had replayed them."""
-    made = Made()
+async def test_rewind_forgets_redriven_events() -> None:
+    """Events behind the rewind position are processed again, also when a redrive replayed them."""
+    made = RewindSetup()
     claim = await made.parking.claim(SOURCE, "me", "")
     place = f"{event(40).enqueued_ms:015d}:{40:020d}"
     await made.parking.poison(claim, SOURCE, "k", place, "p")
@@ -112,7 +114,7 @@ async def test_replayed_keys_are_forgotten() -> None:
     await made.parking.finish(SOURCE, "k", "t", place)
     await made.run("0", 41)
     assert (await made.parking.claim(SOURCE, "me", "")).replayed == {"k": place}
-    made.positions.enqueued_ms = event(40).enqueued_ms  # the one before came in the same moment
+    made.positions.enqueued_ms = event(40).enqueued_ms  # event 39 has the same enqueued time
     await made.run("0", 40)
     assert (await made.parking.claim(SOURCE, "me", "")).replayed == {}
 
@@ -127,15 +129,15 @@ async def test_replayed_keys_are_forgotten() -> None:
         ("1", 6, "would skip 1 events; the highest accepted sequence number is 5"),
     ],
 )
-async def test_refused(partition: str, to: int, says: str) -> None:
-    """What would lose events is refused."""
+async def test_rewind_that_would_lose_events_is_refused(partition: str, to: int, says: str) -> None:
+    """The error names the position asked for and the positions that are accepted."""
     with pytest.raises(RewindRefusedError, match=says):
-        await Made().rewind.plan([partition], to)
+        await RewindSetup().rewind.plan([partition], to)
 
 
-async def test_refused_while_the_app_runs() -> None:
-    """It would write its checkpoint over this one; ownership that has run out says nothing."""
-    made = Made()
+async def test_rewind_is_refused_while_an_instance_owns_the_partition() -> None:
+    """Expired ownership and the ownership of another partition do not refuse the rewind."""
+    made = RewindSetup()
     made.checkpoints.owned = [Ownership("0", "host", 3.0)]
     with pytest.raises(RewindRefusedError, match="3 s ago: it owns partition 0"):
         await made.run("0", 30)
@@ -146,9 +148,9 @@ async def test_refused_while_the_app_runs() -> None:
     assert made.checkpoints.known["0"] == Checkpoint(19, "1900")
 
 
-async def test_a_hub_that_was_made_again() -> None:
-    """Its checkpoint lies beyond its end; the start is always allowed."""
-    made = Made()
+async def test_rewind_to_the_start_works_after_the_hub_was_recreated() -> None:
+    """The old checkpoint lies beyond the end of the recreated hub."""
+    made = RewindSetup()
     made.positions.kept = HubRange(0, 0)
     await made.run("0", None)
     assert made.checkpoints.known["0"] == Checkpoint(-1, "-1")

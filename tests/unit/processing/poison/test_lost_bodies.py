@@ -1,4 +1,4 @@
-"""Events whose body lay in a blob that is gone: seen, told of, and given up on demand."""
+"""Events whose body was in a blob that is gone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LARGE = bytes(100_000)
 
 
 async def lose(made: Rig, part: str) -> tuple[str, bytes]:
-    """Delete the one blob that has this in its name; its name and what it held."""
+    """Delete the only blob whose name contains the text, and return its name and content."""
     (name,) = [name for name in made.claims.blobs if part in name]
     return name, made.claims.blobs.pop(name)
 
@@ -39,8 +39,8 @@ async def record_of(made: Rig, decision: Discard) -> dict[str, object]:
     return found
 
 
-async def parked_behind_a_lost_one(made: Rig) -> None:
-    """Key "a" waits behind its lost event 0; key "b" behind its event 3, which is whole."""
+async def park_behind_a_lost_body(made: Rig) -> None:
+    """Park key "a" behind event 0, whose body is lost, and key "b" behind event 3."""
     made.bad = {0, 3}
     keys = [("a", LARGE), ("a", b"1"), ("a", b"2"), ("b", LARGE), ("b", b"4")]
     events = [event(number, key, body=body) for number, (key, body) in enumerate(keys)]
@@ -49,10 +49,10 @@ async def parked_behind_a_lost_one(made: Rig) -> None:
     await lose(made, "/0/0/")
 
 
-async def test_redrive_names_it_and_goes_on_with_others() -> None:
-    """By the id that a discard takes, saying what is lost; nothing of its key moves."""
+async def test_redrive_reports_a_lost_body_and_replays_other_keys() -> None:
+    """The failure has the id that `discard` takes, and the lost event's key stays parked."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
         summary = await made.redrive().run()
         assert (summary.replayed, summary.released, summary.left) == (2, 1, 2)
         (failure,) = summary.failed
@@ -63,10 +63,10 @@ async def test_redrive_names_it_and_goes_on_with_others() -> None:
         assert await made.parked() == [0, 1, 2]
 
 
-async def test_a_discard_releases_its_parked_key() -> None:
-    """The record says that it lacks the body; what waits behind it is handled, in order."""
+async def test_discard_of_a_lost_body_releases_its_parked_key() -> None:
+    """The record says that the body is lost, and the events behind it are handled in order."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
         decision, summary = await discard(made, 0)
         assert decision.recorded
         assert (summary.complete, summary.replayed, summary.released) == (True, 3, 1)
@@ -84,8 +84,8 @@ async def test_a_discard_releases_its_parked_key() -> None:
         )
 
 
-async def test_a_discard_of_one_whose_key_went_on() -> None:
-    """The message leaves the queue, once the decision is on record."""
+async def test_discard_of_a_lost_body_without_a_parked_key_removes_the_message() -> None:
+    """The discard is recorded, and no event is replayed."""
     async with rig() as made:
         made.bad = {0}
         events = [event(0, "a", body=LARGE), event(1, "a")]
@@ -97,8 +97,8 @@ async def test_a_discard_of_one_whose_key_went_on() -> None:
         assert made.handled == [1]
 
 
-async def test_a_parked_event_that_is_lost_comes_into_the_poison_queue() -> None:
-    """There it is seen, and can be given up; the key waits for that, and goes on in order."""
+async def test_lost_parked_event_goes_to_the_poison_queue() -> None:
+    """Its key waits until the event is discarded, and then continues in order."""
     async with rig() as made:
         made.bad = {0}
         bodies = [b"0", b"1", LARGE, b"3"]
@@ -106,7 +106,7 @@ async def test_a_parked_event_that_is_lost_comes_into_the_poison_queue() -> None
         await made.processor().process(batch(events))
         made.bad.clear()
         await lose(made, "/2-")
-        for _ in range(2):  # the second time it stands in the queue already, and comes no second
+        for _ in range(2):  # the second redrive adds no second message
             summary = await made.redrive().run()
             (failure,) = summary.failed
             (message,) = made.poison.messages
@@ -120,12 +120,10 @@ async def test_a_parked_event_that_is_lost_comes_into_the_poison_queue() -> None
         assert (made.handled, made.poison.messages) == ([0, 1, 3], [])
 
 
-async def test_a_lost_one_that_was_not_announced_yet() -> None:
-    """Its instance died before it told the poison queue: the redrive does, or nobody could see
-    it.
-    """
+async def test_redrive_sends_the_missing_poison_message_of_a_lost_body() -> None:
+    """The instance failed after it parked the key and before it sent the message."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
         ((source, key),) = [
             (each.source, each.key) for each in await made.store.keys() if each.key == "a"
         ]
@@ -141,8 +139,8 @@ async def test_a_lost_one_that_was_not_announced_yet() -> None:
         assert made.handled == [1, 2]
 
 
-async def test_a_blob_that_comes_back() -> None:
-    """Whoever restores it redrives as ever, also what came into the queue because of it."""
+async def test_event_can_be_redriven_after_its_blob_is_restored() -> None:
+    """The redrive also removes the poison message that reported the loss."""
     async with rig() as made:
         made.bad = {0}
         events = [event(0, "a"), event(1, "a", body=LARGE, properties={"n": 1}), event(2, "a")]
@@ -157,10 +155,10 @@ async def test_a_blob_that_comes_back() -> None:
         assert (made.poison.messages, made.claims.blobs) == ([], {})
 
 
-async def test_what_is_on_record_as_lost_is_not_deleted() -> None:
-    """It came back, or something else is there: the record does not have it."""
+async def test_discard_keeps_a_blob_with_other_content() -> None:
+    """The record lacks this content, so that a deletion would lose it."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
         (check,) = [each.claim_check for each in made.poison.messages if each.key == "a"]
         assert check is not None
         made.claims.blobs[check.blob] = b"something else"
@@ -170,10 +168,10 @@ async def test_what_is_on_record_as_lost_is_not_deleted() -> None:
         assert made.claims.blobs[check.blob] == b"something else"
 
 
-async def test_an_outage_is_no_loss() -> None:
-    """While the container does not answer nothing is given up, and a state is not known."""
+async def test_storage_outage_is_no_lost_body() -> None:
+    """A discard fails during the outage, and the state of a body is unknown."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
 
         async def down(*_args: object) -> bytes:
             raise StorageUnavailableError("no answer")
@@ -187,10 +185,10 @@ async def test_an_outage_is_no_loss() -> None:
         assert unknown == [BodyState.UNKNOWN] * 2
 
 
-async def test_where_the_bodies_are() -> None:
-    """In the queue, in a blob, or lost."""
+async def test_states_show_where_each_body_is() -> None:
+    """A body is in the queue, in a blob, or lost."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
         made.bad = {9}
         await made.processor().process(batch([event(9, "c")]))
         found = dict(
@@ -204,10 +202,10 @@ async def test_where_the_bodies_are() -> None:
 
 
 @pytest.mark.parametrize("held", [b"\xff", b"[]", b'{"version": 1}', b'{"version": 9}', b""])
-async def test_a_blob_that_holds_something_else(held: bytes) -> None:
-    """Is as good as lost, whatever it is."""
+async def test_blob_without_a_poison_message_counts_as_lost(held: bytes) -> None:
+    """The error says that the blob holds something else."""
     async with rig() as made:
-        await parked_behind_a_lost_one(made)
+        await park_behind_a_lost_body(made)
         (message,) = [each for each in made.poison.messages if each.key == "a"]
         assert isinstance(message, PoisonMessage)
         assert message.claim_check is not None

@@ -1,4 +1,4 @@
-"""PoisonMessage keeps the whole event and what is known of its failure."""
+"""PoisonMessage, which holds the whole event and its failure."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def message(body: bytes = b"x", **values: Any) -> PoisonMessage:
         )
 
 
-def test_fields() -> None:
-    """Everything that one needs to understand and replay the event is there."""
+def test_json_has_all_fields_of_event_and_failure() -> None:
+    """An operator can understand and replay the event from these fields alone."""
     found = json.loads(message(properties={"n": 1}).to_json())
     assert "nothing there" in found["error"].pop("traceback")
     assert found == {
@@ -60,23 +60,23 @@ def test_fields() -> None:
     }
 
 
-def test_version_1_is_read() -> None:
-    """Messages that were poisoned before redrives were counted are read as not yet redriven."""
+def test_version_1_can_be_read() -> None:
+    """Version 1 has no count of redrives and is read as not yet redriven."""
     found = json.loads(message().to_json())
     del found["redrives"], found["parked"]
     assert PoisonMessage.from_json(json.dumps(found | {"version": 1})) == message()
 
 
-def test_back_to_the_event() -> None:
-    """The event that is replayed is the event that was poisoned."""
+def test_message_returns_the_poisoned_event() -> None:
+    """Body, properties and position are those of the event that was poisoned."""
     sent = event(7, "k/ey", body=b"\xff\x00", properties={"n": 1})
     read = PoisonMessage.from_json(message(b"\xff\x00", properties={"n": 1}).to_json())
     assert replace(read, key="k/ey").event == sent
     assert (read.source, read.enqueued_ms) == (SOURCE, sent.enqueued_ms)
 
 
-def test_failed_again() -> None:
-    """A redrive in vain counts, and is not another poisoning."""
+def test_failed_redrive_raises_the_counts() -> None:
+    """The message keeps its verdict, because the event is not poisoned a second time."""
     sent = message()
     again = sent.failed_again(failed(ValueError("still")))
     assert (again.redrives, again.attempts) == (1, 8)
@@ -86,8 +86,8 @@ def test_failed_again() -> None:
 
 
 @given(st.binary(max_size=200), st.one_of(st.none(), st.text(max_size=10)))
-def test_round_trip(body: bytes, key: str | None) -> None:
-    """Any body and any key come back as they were."""
+def test_any_body_and_key_survive_a_round_trip(body: bytes, key: str | None) -> None:
+    """JSON text holds any bytes and any characters."""
     event_ = event(1, key, body=body)
     sent = PoisonMessage.from_failure(
         event_,
@@ -103,14 +103,14 @@ def test_round_trip(body: bytes, key: str | None) -> None:
     assert read.key == key
 
 
-def test_properties_without_a_json_form() -> None:
-    """A property that JSON can't hold becomes text, and never an error."""
+def test_properties_without_a_json_form_become_text() -> None:
+    """Such a property raises no error."""
     text = message(properties={"b": b"\xff", "s": {1}}).to_json()
     assert json.loads(text)["properties"] == {"b": "\\xff", "s": "{1}"}
 
 
-def test_long_errors_are_cut() -> None:
-    """An error's text is bounded, so that the message stays small."""
+def test_long_error_text_is_truncated() -> None:
+    """The limit keeps the message small."""
     sent = PoisonMessage.from_failure(
         event(1),
         failed(RuntimeError("x" * 100_000)),
@@ -131,8 +131,8 @@ def test_long_errors_are_cut() -> None:
         ('{"version": 1}', "it lacks .*attempts"),
     ],
 )
-def test_what_is_no_poison_message(text: str, says: str) -> None:
-    """Something else in the queue is named for what it is."""
+def test_text_that_is_no_poison_message_is_refused(text: str, says: str) -> None:
+    """The error names what was found."""
     with pytest.raises(ValueError, match=says):
         PoisonMessage.from_json(text)
 
@@ -157,16 +157,17 @@ def test_what_is_no_poison_message(text: str, says: str) -> None:
         {"claim_check": {"container": "poison"}},
         {"claim_check": {"container": "poison", "blob": None}},
     ],
+    ids=str,
 )
-def test_what_is_like_a_poison_message(change: dict[str, Any]) -> None:
-    """One that somebody edited is named for what it lacks, and stops no redrive of the others."""
+def test_poison_message_with_an_edited_field_is_refused(change: dict[str, Any]) -> None:
+    """A redrive can report such a message by this error and replay the others."""
     found = json.loads(message().to_json()) | change
     with pytest.raises(ValueError, match="not a poison message"):
         PoisonMessage.from_json(json.dumps(found))
 
 
-def test_claim_check_has_no_payload() -> None:
-    """A claim check says that its body lies elsewhere."""
+def test_claim_check_has_no_payload_of_its_own() -> None:
+    """The error says that the body is in the blob of the claim check."""
     found = json.loads(message().to_json())
     found |= {"body": None, "claim_check": {"container": "poison", "blob": "b"}}
     read = PoisonMessage.from_json(json.dumps(found))

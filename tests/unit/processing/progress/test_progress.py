@@ -1,4 +1,4 @@
-"""Progress: the watermark, group commit, and a hub that was made again."""
+"""Watermark, group commit and ownership of a batch's progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def mark(sequence_number: int) -> Mark:
 
 
 class Commits(list[tuple[Mark | None, list[Mark]]]):
-    """Records commits; each waits until it is let through, if a gate is set."""
+    """A commit function that records its calls and waits for its gate, if there is one."""
 
     gate: asyncio.Event | None = None
 
@@ -33,8 +33,8 @@ class Commits(list[tuple[Mark | None, list[Mark]]]):
         return self.owner
 
 
-def test_finished_among() -> None:
-    """At or below the watermark, or remembered above it with the same enqueued time."""
+def test_finished_events_match_by_number_and_enqueued_time() -> None:
+    """Events at or below the watermark are finished, and recorded events above it."""
     events = [event(n) for n in (4, 5, 6, 7)]
     progress = Progress(mark(5), {7: event(7).enqueued_ms})
     assert progress.finished_among(events) == [events[0], events[1], events[3]]
@@ -42,8 +42,8 @@ def test_finished_among() -> None:
     assert Progress(None, progress.finished).finished_among(events) == [events[3]]
 
 
-async def test_recreated_hub_starts_anew() -> None:
-    """A number at or below the watermark with a later enqueued time resets progress."""
+async def test_recreated_hub_resets_progress() -> None:
+    """A number at or below the watermark with a later enqueued time shows a recreated hub."""
     store = MemoryProgressStore()
     await store.commit(SOURCE, 0, mark(5), [mark(8)])
     later = event(0, enqueued_ms=mark(5).enqueued_ms + 1)
@@ -51,16 +51,16 @@ async def test_recreated_hub_starts_anew() -> None:
     assert await store.load(SOURCE) == Progress()
 
 
-async def test_redelivery_is_not_a_recreated_hub() -> None:
-    """The same events again, from a checkpoint that lags or was rewound, leave progress alone."""
+async def test_redelivery_keeps_progress() -> None:
+    """The same events may come again after a late or rewound checkpoint."""
     store = MemoryProgressStore()
     await store.commit(SOURCE, 0, mark(5), [])
     again = batch([event(4), event(5), event(6)])
     assert (await open_for(store, again)).watermark == mark(5)
 
 
-async def test_watermark_follows_the_first_unfinished_event() -> None:
-    """It rises over finished events without a gap; those above it are remembered one by one."""
+async def test_watermark_rises_over_finished_events_without_a_gap() -> None:
+    """Finished events behind a gap are recorded one by one."""
     commits = Commits()
     events = [event(n) for n in (10, 11, 12, 20)]
     progress = BatchProgress(commits, events, [], "strict")
@@ -76,8 +76,8 @@ async def test_watermark_follows_the_first_unfinished_event() -> None:
     ]
 
 
-async def test_what_was_finished_before_counts() -> None:
-    """A redelivered batch's finished events are part of the gapless run."""
+async def test_events_that_finished_earlier_close_gaps() -> None:
+    """The finished events of a redelivered batch count for the watermark."""
     commits = Commits()
     events = [event(n) for n in (1, 2, 3)]
     progress = BatchProgress(commits, events, [events[0], events[2]], "strict")
@@ -85,8 +85,8 @@ async def test_what_was_finished_before_counts() -> None:
     assert commits == [(mark(3), [])]
 
 
-async def test_group_commit() -> None:
-    """What finishes while a write is under way goes into one next write."""
+async def test_completions_during_a_write_share_the_next_write() -> None:
+    """Ten completions need two writes."""
     commits = Commits()
     commits.gate = asyncio.Event()
     events = [event(n) for n in range(10)]
@@ -102,7 +102,7 @@ async def test_group_commit() -> None:
     assert [watermark for watermark, _ in commits] == [mark(0), mark(9)]
 
 
-async def test_strict_waits_for_the_commit_and_relaxed_does_not() -> None:
+async def test_strict_mode_waits_for_the_commit_and_relaxed_mode_does_not() -> None:
     """In strict mode an event's completion is durable when `finish` returns."""
     modes: list[tuple[ProgressMode, bool]] = [("strict", False), ("relaxed", True)]
     for mode, done in modes:
@@ -119,8 +119,8 @@ async def test_strict_waits_for_the_commit_and_relaxed_does_not() -> None:
 
 
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
-async def test_a_failed_commit_is_raised(mode: ProgressMode) -> None:
-    """A write that failed for good reaches the batch in either mode."""
+async def test_failed_commit_is_raised_in_either_mode(mode: ProgressMode) -> None:
+    """Strict mode raises from `finish` and `flush`, relaxed mode from `flush` alone."""
 
     async def failing(_watermark: Mark | None, _finished: Sequence[Mark]) -> bool:
         raise StorageUnavailableError("gone")
@@ -136,9 +136,10 @@ async def test_a_failed_commit_is_raised(mode: ProgressMode) -> None:
 
 
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
-async def test_what_was_in_flight_when_a_commit_failed(mode: ProgressMode) -> None:
-    """Its completion is written all the same, with those of the failed write, so that a store that
-    is back by then knows them when the batch comes again.
+async def test_completions_after_a_failed_commit_are_written(mode: ProgressMode) -> None:
+    """The next write includes those of the failed write.
+
+    A store that is available again then has these completions when the batch is redelivered.
     """
     written: set[int] = set()
     down = True
@@ -163,8 +164,8 @@ async def test_what_was_in_flight_when_a_commit_failed(mode: ProgressMode) -> No
 
 
 @pytest.mark.parametrize("mode", ["strict", "relaxed"])
-async def test_a_stale_owner_stops(mode: ProgressMode) -> None:
-    """Once another instance owns the partition, no lane gets past its next completion."""
+async def test_stale_owner_finishes_no_further_event(mode: ProgressMode) -> None:
+    """Each lane fails at its next completion once another instance owns the partition."""
     commits = Commits()
     commits.owner = False
     events = [event(0), event(1)]

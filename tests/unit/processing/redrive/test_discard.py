@@ -1,4 +1,4 @@
-"""Discarding a poisoned event: on record first, then gone, and its key goes on in order."""
+"""Discards of poisoned events: the record is written before the event is removed."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ async def carry_out(
     return await redrive.run(Selection(id=decision.message.id))
 
 
-async def test_a_parked_key_goes_on() -> None:
-    """The event is not handled, those behind it are, in order; the record holds it whole."""
+async def test_discard_releases_a_parked_key() -> None:
+    """The events behind are handled in order, and the record holds the whole event."""
     async with rig() as made:
         made.bad = {1}
         await made.processor().process(batch(keyed("a", "a", "b", "a", "a")))
@@ -49,8 +49,8 @@ async def test_a_parked_key_goes_on() -> None:
         )
 
 
-async def test_a_message_whose_key_went_on() -> None:
-    """Without parking the message goes, and no other of its key."""
+async def test_discard_without_a_parked_key_removes_one_message() -> None:
+    """The other messages of the key stay."""
     async with rig() as made:
         made.bad = {0, 1}
         await made.processor(poison_ordering="skip").process(batch(keyed("a", "a", "a")))
@@ -61,8 +61,8 @@ async def test_a_message_whose_key_went_on() -> None:
         assert made.poisoned == [0]
 
 
-async def test_what_fails_behind_it_is_not_discarded_with_it() -> None:
-    """The next event that fails stops the key in its turn, and takes a decision of its own."""
+async def test_event_that_fails_behind_a_discarded_one_needs_its_own_discard() -> None:
+    """The failing event keeps its key parked."""
     async with rig() as made:
         made.bad = {0, 1}
         await made.processor().process(batch(keyed("a", "a", "a")))
@@ -76,8 +76,8 @@ async def test_what_fails_behind_it_is_not_discarded_with_it() -> None:
         assert (made.handled, made.poisoned) == ([2], [])
 
 
-async def test_what_cannot_be_recorded_stays() -> None:
-    """No record, no discard: nothing of the key moves."""
+async def test_event_stays_when_its_discard_cannot_be_recorded() -> None:
+    """The parked list and the poison queue are unchanged."""
 
     class Down(MemoryClaimChecks):
         async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
@@ -94,8 +94,8 @@ async def test_what_cannot_be_recorded_stays() -> None:
         assert [each.entries for each in await made.store.keys()] == [2]
 
 
-async def test_beside_a_redrive_and_arrivals() -> None:
-    """Either of them has the key, and each event behind is handled once, in order."""
+async def test_discard_beside_a_redrive_and_arrivals_keeps_the_order() -> None:
+    """One of the two holds the key, and each event behind is handled once."""
     async with rig() as made:
         made.bad = {0}
         await made.processor().process(batch(keyed("a", "a")))
@@ -109,5 +109,5 @@ async def test_beside_a_redrive_and_arrivals() -> None:
             await carry_out(made, decision)
         assert decision.recorded
         assert made.handled == [1, 2, 3]
-        await made.redrive().run()  # what it had put back is a stale copy now
+        await made.redrive().run()  # removes the stale copy that the other redrive put back
         assert made.poison.messages == []

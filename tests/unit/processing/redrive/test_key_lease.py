@@ -1,4 +1,4 @@
-"""The lease of one key's replay: held on while it is renewed, and not believed in afterwards."""
+"""The lease on one key's replay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECONDS = 30.0
 
 
 class Clock:
-    """The time of the loop and of the store."""
+    """A clock for the event loop and the store."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -26,7 +26,7 @@ class Clock:
         return self.now
 
     async def forward(self, seconds: float) -> None:
-        """Let it go on, and everybody act on it."""
+        """Advance the time, and let the other tasks run."""
         self.now += seconds
         await turns(10)
 
@@ -42,7 +42,7 @@ def lease_of(store: MemoryParkingStore, token: str) -> KeyLease:
     return KeyLease(store, SOURCE, "k", token, SECONDS)
 
 
-async def test_held_on_for_as_long_as_it_takes(clock: Clock) -> None:
+async def test_lease_is_renewed_for_as_long_as_it_is_held(clock: Clock) -> None:
     """A handler may take longer than the lease."""
     store = MemoryParkingStore(clock=clock)
     lease = lease_of(store, "me")
@@ -56,8 +56,8 @@ async def test_held_on_for_as_long_as_it_takes(clock: Clock) -> None:
     assert await lease_of(store, "another").acquire()
 
 
-async def test_lost(clock: Clock) -> None:
-    """Once the store says that it is another's, it is not believed in till it would have ended."""
+async def test_lease_that_another_redrive_took_fails_the_check(clock: Clock) -> None:
+    """The check fails after the next renewal, and does not wait until the lease expires."""
     store = MemoryParkingStore(clock=clock)
     lease = lease_of(store, "me")
     await lease.acquire()
@@ -72,8 +72,8 @@ async def test_lost(clock: Clock) -> None:
     assert not await lease_of(store, "third").acquire()
 
 
-async def test_an_answer_that_comes_late(clock: Clock) -> None:
-    """The lease counts from when it was asked for: the store's own count may have begun then."""
+async def test_lease_counts_from_its_request(clock: Clock) -> None:
+    """A late answer must not extend the lease, as the store may have counted from the request."""
     store = MemoryParkingStore(clock=clock)
     lease = lease_of(store, "me")
     ask: Callable[..., object] = store.lease

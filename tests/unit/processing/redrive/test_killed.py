@@ -1,4 +1,4 @@
-"""A redrive that is killed at any of its steps loses nothing and turns no key around."""
+"""Redrives that are killed at any step lose no event and keep the order of each key."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.support.processing.parking_rig import Rig, of_key, rig
 
 
 class KilledError(BaseException):
-    """The process is gone: nothing is cleaned up."""
+    """The end of the process, after which no cleanup runs."""
 
 
-class Life:
-    """Ends after so many steps; each call is two: one before it is carried out and one after."""
+class Lifetime:
+    """A process's life in steps: each call takes one step before and one step after it."""
 
     def __init__(self, steps: int) -> None:
         self.left = steps
@@ -28,12 +28,12 @@ class Life:
             raise KilledError
 
 
-class Mortal:
-    """Something that a process uses for as long as it lives."""
+class KillableProxy:
+    """A proxy for an object that the killed process uses."""
 
-    def __init__(self, target: Any, life: Life) -> None:
+    def __init__(self, target: Any, lifetime: Lifetime) -> None:
         self._target = target
-        self._life = life
+        self._life = lifetime
 
     def __getattr__(self, name: str) -> Any:
         found = getattr(self._target, name)
@@ -60,9 +60,11 @@ EVENTS = [
 ]
 
 
-async def poisoned(made: Rig) -> None:
-    """Key a is parked behind its first event; b has a poison message of its own, and c a large
-    one that an earlier crash has sent twice.
+async def poison_three_keys(made: Rig) -> None:
+    """Poison an event of each of three keys.
+
+    Key a is parked behind its first event, key b has a poison message of its own, and key c has a
+    large message that an earlier crash sent twice.
     """
     made.bad = {0, 4, 6}
     await made.processor().process(batch(EVENTS[:4]))
@@ -72,13 +74,16 @@ async def poisoned(made: Rig) -> None:
     made.poison.messages += [await made.claims.shrink(large) for _ in range(2)]
 
 
-async def killed_after(made: Rig, steps: int) -> bool:
-    """Redrive for so many steps; whether it was killed. Then its leases and holds run out."""
-    life = Life(steps)
-    store, claims = Mortal(made.store, life), Mortal(made.claims, life)
+async def kill_redrive_after(made: Rig, steps: int) -> bool:
+    """Run a redrive for so many steps, and return whether it was killed.
+
+    Its leases and holds have expired when the function returns.
+    """
+    lifetime = Lifetime(steps)
+    store, claims = KillableProxy(made.store, lifetime), KillableProxy(made.claims, lifetime)
     redrive = made.redrive(
-        reader=Mortal(made.reader, life),
-        poison=Mortal(made.poison, life),
+        reader=KillableProxy(made.reader, lifetime),
+        poison=KillableProxy(made.poison, lifetime),
         parking=Parking(store, claims),
         most_keys=1,
     )
@@ -90,23 +95,24 @@ async def killed_after(made: Rig, steps: int) -> bool:
         pass
     made.store._leases.clear()
     made.reader.let_go()
-    return life.left < 0
+    return lifetime.left < 0
 
 
-@pytest.mark.parametrize("still_bad", [{0, 4}, {2, 6}])
-async def test_killed_at_each_step(still_bad: set[int]) -> None:
-    """The next redrive does the rest: each event is handled, in the order of its key, and only
-    the one that was in flight can be handled twice.
+@pytest.mark.parametrize("still_bad", [{0, 4}, {2, 6}], ids=str)
+async def test_redrive_killed_at_any_step_loses_no_event(still_bad: set[int]) -> None:
+    """The next redrive handles the remaining events, each in the order of its key.
+
+    Only the event that was in flight can be handled twice.
     """
     steps, killed = 0, True
     while killed:
         async with rig() as made:
-            await poisoned(made)
+            await poison_three_keys(made)
             made.bad = set(still_bad)
-            killed = await killed_after(made, steps)
+            killed = await kill_redrive_after(made, steps)
             made.bad.clear()
             await made.redrive().run()
-            await made.redrive().run()  # stale copies
+            await made.redrive().run()  # removes stale copies
             firsts = list(dict.fromkeys(made.handled))
             for key in "abc":
                 assert of_key(firsts, EVENTS, key) in ([0, 1, 2, 3], [5, 4], [6]), (steps, key)

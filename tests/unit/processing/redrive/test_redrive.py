@@ -1,4 +1,4 @@
-"""Redrive: replays what is poisoned and parked, in order, and leaves nothing half-done."""
+"""Redrives of poisoned and parked events."""
 
 from __future__ import annotations
 
@@ -18,23 +18,25 @@ from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.parking_rig import Rig, keyed, of_key, rig, turns
 
 
-async def poisoned(made: Rig, events: list[Event], *bad: int, ordering: str = "park") -> None:
-    """Process events of which some are bad."""
+async def process_with_bad(
+    made: Rig, events: list[Event], *bad: int, ordering: str = "park"
+) -> None:
+    """Process the events, of which the given ones are poison."""
     made.bad = set(bad)
     await made.processor(poison_ordering=ordering).process(batch(events))
 
 
-async def test_nothing_to_do() -> None:
-    """An empty queue is a success."""
+async def test_redrive_of_an_empty_queue_succeeds() -> None:
+    """The summary is complete and counts no event."""
     async with rig() as made:
         summary = await made.redrive().run()
         assert (summary.replayed, summary.left, summary.complete) == (0, 0, True)
 
 
-async def test_skipped_events() -> None:
-    """Without parking the messages are replayed, oldest first, and are gone."""
+async def test_skipped_events_are_replayed_oldest_first() -> None:
+    """The queue is empty afterwards."""
     async with rig() as made:
-        await poisoned(made, keyed(*"ababab"), 0, 2, 3, ordering="skip")
+        await process_with_bad(made, keyed(*"ababab"), 0, 2, 3, ordering="skip")
         made.bad.clear()
         shown: list[tuple[int, int]] = []
         summary = await made.redrive().run(progress=lambda *at: shown.append(at))
@@ -43,10 +45,10 @@ async def test_skipped_events() -> None:
         assert shown[-1] == (3, 3)
 
 
-async def test_parked_key() -> None:
-    """First the poisoned event, then everything behind it, then the key is free."""
+async def test_parked_key_is_replayed_in_order_and_released() -> None:
+    """The poisoned event is replayed first, then every event behind it."""
     async with rig() as made:
-        await poisoned(made, keyed(*"abaaa"), 0)
+        await process_with_bad(made, keyed(*"abaaa"), 0)
         made.bad.clear()
         summary = await made.redrive().run()
         assert made.handled == [1, 0, 2, 3, 4]
@@ -55,10 +57,10 @@ async def test_parked_key() -> None:
         assert await made.store.keys() == []
 
 
-async def test_failure_stays_with_its_count_raised() -> None:
-    """In skip mode the other messages go on."""
+async def test_failed_message_stays_with_a_raised_count() -> None:
+    """In skip mode the other messages of the key are replayed."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aab"), 0, 1, ordering="skip")
+        await process_with_bad(made, keyed(*"aab"), 0, 1, ordering="skip")
         made.bad = {0}
         for count in (1, 2):
             summary = await made.redrive().run()
@@ -71,10 +73,10 @@ async def test_failure_stays_with_its_count_raised() -> None:
         assert message.attempts == 3
 
 
-async def test_failure_stops_its_parked_key() -> None:
-    """Nothing behind it is replayed; other keys are."""
+async def test_failure_stops_the_replay_of_its_parked_key() -> None:
+    """Other keys are replayed."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aabab"), 0, 2)
+        await process_with_bad(made, keyed(*"aabab"), 0, 2)
         made.bad = {0}
         summary = await made.redrive().run()
         assert made.handled == [2, 4]
@@ -85,10 +87,10 @@ async def test_failure_stops_its_parked_key() -> None:
         assert (message.redrives, message.parked) == (1, True)
 
 
-async def test_a_parked_event_may_turn_out_poison() -> None:
-    """It then stands at the head of its key, and in the poison queue."""
+async def test_parked_event_that_fails_becomes_a_poison_message() -> None:
+    """The failed event stays at the head of its key."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aaaa"), 0)
+        await process_with_bad(made, keyed(*"aaaa"), 0)
         made.bad = {2}
         summary = await made.redrive().run()
         assert made.handled == [0, 1]
@@ -104,32 +106,32 @@ async def test_a_parked_event_may_turn_out_poison() -> None:
         assert made.poison.messages == []
 
 
-async def test_arrivals_during_the_redrive() -> None:
-    """Events that come while a key is replayed wait behind what waits already."""
+async def test_events_that_arrive_during_a_redrive_are_replayed_last() -> None:
+    """They are parked behind the events that already wait."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aaa"), 0)
+        await process_with_bad(made, keyed(*"aaa"), 0)
         made.bad.clear()
-        handling, go_on = asyncio.Event(), asyncio.Event()
+        handling, resume = asyncio.Event(), asyncio.Event()
 
         async def slow(each: Event) -> None:
             if each.sequence_number == 2:
                 handling.set()
-                await go_on.wait()
+                await resume.wait()
 
         made.before = slow
         redriving = asyncio.create_task(made.redrive().run())
         await handling.wait()
         result = await made.processor().process(batch(keyed(*"aab", first=3)))
         assert (result.parked, result.handled) == (2, 1)
-        go_on.set()
+        resume.set()
         assert (await redriving).replayed == 5
         assert [n for n in made.handled if n != 5] == [0, 1, 2, 3, 4]
 
 
-async def test_two_at_once() -> None:
-    """A key is replayed by one of them, the other leaves it alone."""
+async def test_two_redrives_never_replay_the_same_key() -> None:
+    """The second redrive skips a key that the first one replays."""
     async with rig() as made:
-        await poisoned(made, keyed(*"abcd" * 5), 0, 1, 2, 3)
+        await process_with_bad(made, keyed(*"abcd" * 5), 0, 1, 2, 3)
         made.bad.clear()
         made.before = lambda _each: turns(3)
         one, other = await asyncio.gather(made.redrive().run(), made.redrive().run())
@@ -140,10 +142,10 @@ async def test_two_at_once() -> None:
         assert made.poison.messages == []
 
 
-async def test_lease_lost() -> None:
-    """A redrive that was held up for longer than its lease starts no further event."""
+async def test_redrive_that_lost_its_lease_starts_no_event() -> None:
+    """The redrive was delayed for longer than its lease, and another one has the key."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aaa"), 0)
+        await process_with_bad(made, keyed(*"aaa"), 0)
         made.bad.clear()
 
         async def stolen(_each: Event) -> None:
@@ -156,21 +158,21 @@ async def test_lease_lost() -> None:
         assert await made.parked() == [0, 1, 2]
 
 
-async def test_a_lease_that_ran_out_between_events() -> None:
-    """Where a redrive was held up it starts nothing: the key may be another's by now."""
+async def test_redrive_with_an_expired_lease_starts_no_event() -> None:
+    """Another redrive may hold the key by then."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "a"), 0)
-        await poisoned(made, keyed("b", first=2), 2, ordering="skip")
+        await process_with_bad(made, keyed("a", "a"), 0)
+        await process_with_bad(made, keyed("b", first=2), 2, ordering="skip")
         made.bad.clear()
         summary = await made.redrive(lease_seconds=0.0).run()
         assert (summary.replayed, summary.busy, made.handled) == (0, 2, [])
 
 
-async def test_interrupted() -> None:
-    """What is in flight finishes and is removed; what was not started stays, for everyone."""
+async def test_interrupted_redrive_finishes_the_event_in_flight() -> None:
+    """Events that were not started stay for the next redrive."""
     async with rig() as made:
         events = keyed(*"aaab")
-        await poisoned(made, events, 0, 3)
+        await process_with_bad(made, events, 0, 3)
         made.bad.clear()
         redrive = made.redrive(most_keys=1)
 
@@ -188,10 +190,10 @@ async def test_interrupted() -> None:
         assert of_key(made.handled, events, "b") == [3]
 
 
-async def test_broken_off() -> None:
-    """Breaking a handler off removes nothing, and gives everything back."""
+async def test_cancelled_redrive_removes_nothing() -> None:
+    """The messages and the keys are free for the next redrive."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aab"), 0, 2)
+        await process_with_bad(made, keyed(*"aab"), 0, 2)
         made.bad.clear()
         started = asyncio.Event()
 
@@ -211,10 +213,10 @@ async def test_broken_off() -> None:
         assert (await made.redrive().run()).replayed == 3
 
 
-async def test_selection() -> None:
-    """By key, by id and by the end of an id."""
+async def test_redrive_selects_by_key_by_id_or_by_the_end_of_an_id() -> None:
+    """An unknown id selects no message."""
     async with rig() as made:
-        await poisoned(made, keyed(*"abab"), 0, 1, 2, ordering="skip")
+        await process_with_bad(made, keyed(*"abab"), 0, 1, 2, ordering="skip")
         made.bad.clear()
         assert (await made.redrive().run(Selection(key="b"))).replayed == 1
         (first, second) = await browse(made.reader)
@@ -225,10 +227,10 @@ async def test_selection() -> None:
         assert made.handled == [3, 1, 2, 0]
 
 
-async def test_selection_of_a_parked_key() -> None:
-    """One message of a parked key means the whole key; another key stays parked."""
+async def test_selected_message_selects_its_whole_parked_key() -> None:
+    """Another key stays parked."""
     async with rig() as made:
-        await poisoned(made, keyed(*"abab"), 0, 1)
+        await process_with_bad(made, keyed(*"abab"), 0, 1)
         made.bad.clear()
         (first, _) = await browse(made.reader)
         assert (await made.redrive().run(Selection(id=first.id))).replayed == 2
@@ -237,10 +239,10 @@ async def test_selection_of_a_parked_key() -> None:
 
 
 async def test_plan_changes_nothing() -> None:
-    """A dry run says what there is, and holds nothing back from the next."""
+    """A dry run counts the events, and holds no message back from the next redrive."""
     async with rig() as made:
-        await poisoned(made, keyed(*"aab"), 0, ordering="park")
-        await poisoned(made, keyed(*"cd", first=3), 3, ordering="skip")
+        await process_with_bad(made, keyed(*"aab"), 0, ordering="park")
+        await process_with_bad(made, keyed(*"cd", first=3), 3, ordering="skip")
         plan = await made.redrive().plan(Selection())
         assert [message.sequence_number for message in plan.messages] == [0, 3]
         assert plan.parked == {(SOURCE, "a"): 2}
@@ -250,14 +252,14 @@ async def test_plan_changes_nothing() -> None:
         assert (await made.redrive().run()).replayed == 3
 
 
-async def test_an_outage_is_not_the_events_fault() -> None:
-    """It raises no count; the redrive stops, for the others would fail as well."""
+async def test_dependency_failure_stops_the_redrive() -> None:
+    """The messages' counts of redrives stay, and no further event is started."""
 
     async def down(_each: Event) -> None:
         raise DependencyUnavailableError("database")
 
     async with rig() as made:
-        await poisoned(made, keyed(*"aab"), 0, 2)
+        await process_with_bad(made, keyed(*"aab"), 0, 2)
         made.before = down
         summary = await made.redrive(most_keys=1).run()
         assert "database" in summary.stopped
@@ -265,21 +267,21 @@ async def test_an_outage_is_not_the_events_fault() -> None:
         assert {message.redrives for message in made.poison.messages} == {0}
 
 
-async def test_an_open_circuit_lets_nothing_through() -> None:
-    """The circuit stops redrives as it stops lanes."""
+async def test_open_circuit_stops_the_redrive() -> None:
+    """The summary names the circuit as the reason."""
     async with rig() as made:
-        await poisoned(made, keyed("a"), 0)
+        await process_with_bad(made, keyed("a"), 0)
         await made.breaker.isolate("op", "test")
         summary = await made.redrive(admits=lambda: made.breaker.circuit.admits).run()
         assert "circuit is not closed" in summary.stopped
         assert made.handled == []
 
 
-async def test_copies_of_one_message() -> None:
-    """An event that was poisoned twice by a crash is replayed once."""
+async def test_copies_of_a_message_are_replayed_once() -> None:
+    """A crash can send an event to the queue twice."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "b"), 0, 1, ordering="skip")
-        await poisoned(made, keyed("c", first=2), 2)
+        await process_with_bad(made, keyed("a", "b"), 0, 1, ordering="skip")
+        await process_with_bad(made, keyed("c", first=2), 2)
         made.poison.messages += [replace(message) for message in made.poison.messages]
         made.bad = {1}
         summary = await made.redrive().run()
@@ -288,10 +290,10 @@ async def test_copies_of_one_message() -> None:
         assert [message.sequence_number for message in made.poison.messages] == [1]
 
 
-async def test_a_late_copy_is_stale() -> None:
-    """A message that a stalled instance sends after the key was replayed is not replayed."""
+async def test_message_that_is_sent_after_its_replay_is_stale() -> None:
+    """A stalled instance may send its message after the key was replayed."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "a"), 0)
+        await process_with_bad(made, keyed("a", "a"), 0)
         late = made.poison.messages[0]
         made.bad.clear()
         await made.redrive().run()
@@ -301,10 +303,10 @@ async def test_a_late_copy_is_stale() -> None:
         assert (made.handled, made.poison.messages) == ([0, 1], [])
 
 
-async def test_held_while_another_replays_the_key() -> None:
-    """Whoever held the message then removes it: nobody else can see that it is stale."""
+async def test_held_message_that_another_redrive_replayed_is_removed() -> None:
+    """Only the redrive that holds the message can remove it."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "a", "b"), 0, 2)
+        await process_with_bad(made, keyed("a", "a", "b"), 0, 2)
         held = HeldMessages(made.reader, made.store)
         await held.collect(lambda _message: True)
         made.bad = {2}
@@ -314,10 +316,10 @@ async def test_held_while_another_replays_the_key() -> None:
         assert made.poisoned == [2]
 
 
-async def test_parked_lists_lost_with_redis() -> None:
-    """The poison messages are still whole: they are replayed rather than thrown away."""
+async def test_poison_messages_are_replayed_after_their_parked_lists_are_lost() -> None:
+    """A message holds its whole event, also without Redis."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "a"), 0)
+        await process_with_bad(made, keyed("a", "a"), 0)
         made.store._parked.clear()
         made.bad.clear()
         assert (await made.redrive().run()).replayed == 1
@@ -325,15 +327,15 @@ async def test_parked_lists_lost_with_redis() -> None:
 
 
 @pytest.mark.parametrize("ordering", ["skip", "park"])
-async def test_an_error_that_makes_a_message_large(ordering: str) -> None:
-    """A message that fitted into the queue goes to a blob when its new error is too long for it."""
+async def test_message_that_its_new_error_makes_too_large_goes_to_a_blob(ordering: str) -> None:
+    """The message fitted into the queue with its first error."""
     large = event(0, "a", body=bytes(35_000))
 
     async def fail(_each: Event) -> None:
         raise LookupError("\u20ac" * 2000)
 
     async with rig() as made:
-        await poisoned(made, [large], 0, ordering=ordering)
+        await process_with_bad(made, [large], 0, ordering=ordering)
         (message,) = made.poison.messages
         assert not message.is_large
         assert message.claim_check is None
@@ -349,34 +351,34 @@ async def test_an_error_that_makes_a_message_large(ordering: str) -> None:
         assert (made.events[0], made.poison.messages, made.claims.blobs) == (large, [], {})
 
 
-async def test_holds_that_ran_out() -> None:
-    """A redrive that was stopped for a while leaves what another one has replayed meanwhile."""
+async def test_message_whose_hold_expired_is_not_replayed_twice() -> None:
+    """Another redrive replays the message while the first redrive is stalled."""
     async with rig() as made:
-        await poisoned(made, keyed("a", "b"), 0, 1, ordering="skip")
+        await process_with_bad(made, keyed("a", "b"), 0, 1, ordering="skip")
         made.bad.clear()
-        at_a, go_on = asyncio.Event(), asyncio.Event()
+        at_a, resume = asyncio.Event(), asyncio.Event()
 
         async def stall(each: Event) -> None:
             if each.key == "a":
                 at_a.set()
-                await go_on.wait()
+                await resume.wait()
 
         made.before = stall
         stopped = asyncio.create_task(made.redrive(most_keys=1).run())
         await at_a.wait()
         made.reader.let_go()
         assert (await made.redrive().run(Selection(key="b"))).replayed == 1
-        go_on.set()
+        resume.set()
         summary = await stopped
         assert (summary.replayed, summary.left) == (1, 1)
         assert (made.handled, made.poison.messages) == ([1, 0], [])
 
 
-async def test_a_lost_blob_stops_nobody_else() -> None:
-    """A message that can't be read is reported and stays."""
+async def test_message_with_a_lost_blob_is_reported_and_stays() -> None:
+    """The other messages are replayed."""
     async with rig() as made:
         large = [event(n, key, body=bytes(100_000)) for n, key in enumerate("abc")]
-        await poisoned(made, large, 0, 1, 2, ordering="skip")
+        await process_with_bad(made, large, 0, 1, 2, ordering="skip")
         made.bad.clear()
         made.poison.messages = [await made.claims.shrink(each) for each in made.poison.messages]
         lost = made.poison.messages[1]
@@ -387,11 +389,11 @@ async def test_a_lost_blob_stops_nobody_else() -> None:
         assert made.poisoned == [1]
 
 
-async def test_the_store_fails_in_between() -> None:
-    """A redrive that can't go on says why, and gives back what it held."""
+async def test_store_failure_stops_the_redrive() -> None:
+    """The summary names the error, and the next redrive can replay every message."""
     async with rig() as made:
         large = [event(n, "a", body=bytes([n]) * 100_000) for n in (0, 1)]
-        await poisoned(made, large, 0)
+        await process_with_bad(made, large, 0)
         made.bad.clear()
         finish = made.store.finish
 
@@ -404,6 +406,6 @@ async def test_the_store_fails_in_between() -> None:
         made.store.finish = finish  # type: ignore[method-assign]
         assert isinstance(made.redrive(), Redrive)
         assert (await made.redrive().run()).replayed == 2
-        assert made.handled == [0, 0, 1]  # the one that was in flight, as with any crash
+        assert made.handled == [0, 0, 1]  # event 0 was in flight, as in a crash
         assert [made.events[n] for n in (0, 1)] == large
         assert made.claims.blobs == {}
