@@ -37,9 +37,9 @@ MAY_BUILD = {
 
 
 def built(source: str) -> list[str]:
-    """Return what a module builds that is the wiring's to build, with line numbers."""
+    """Return the clients and stores of BUILT_BY_WIRING that a module builds, with line numbers."""
     tree = ast.parse(source)
-    names: dict[str, str] = {}  # by the name that the module gives it
+    names: dict[str, str] = {}  # the class by its name in the module
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for each in node.names:
@@ -75,14 +75,14 @@ def modules() -> dict[str, str]:
 
 
 def test_only_the_wiring_builds_clients_and_stores() -> None:
-    """A setting means the same to the app, its tools, the console and the benchmarks."""
+    """A setting then means the same to the app, its tools, the console and the benchmarks."""
     found = {path: built(source) for path, source in modules().items()}
     elsewhere = {path: lines for path, lines in found.items() if lines and path not in MAY_BUILD}
     assert not elsewhere, f"use processing/wiring.py: {elsewhere}"
 
 
 def test_each_exception_is_needed() -> None:
-    """An entry of MAY_BUILD that builds nothing is removed."""
+    """An entry of MAY_BUILD that builds nothing must be removed."""
     sources = modules()
     assert [path for path in MAY_BUILD if not built(sources[path])] == []
 
@@ -100,12 +100,12 @@ def test_each_exception_is_needed() -> None:
     ],
 )
 def test_each_way_to_build_a_client_is_found(source: str) -> None:
-    """The check above can fail."""
+    """The search for clients and stores can fail."""
     assert len(built(source)) == 1
 
 
-def test_function_app_imports_processing_alone() -> None:
-    """The triggers translate and call one object."""
+def test_function_app_imports_only_processing() -> None:
+    """The triggers translate their binding and call one object."""
     tree = ast.parse((ROOT / "function_app.py").read_text())
     imported = {
         (node.module or "").partition(".")[0]
@@ -121,8 +121,8 @@ def test_function_app_imports_processing_alone() -> None:
     assert imported & project == {"processing"}
 
 
-def test_console_starts_without_azures_sdks() -> None:
-    """They take longer to load than everything else that a console needs to start."""
+def test_console_starts_without_the_azure_sdks() -> None:
+    """The SDKs take longer to load than everything else that the console needs to start."""
     program = (
         "import sys\n"
         "from console.__main__ import compose\n"

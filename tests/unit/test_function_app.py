@@ -1,4 +1,4 @@
-"""function_app.py declares what the promises need of the host."""
+"""Declarations in function_app.py that the delivery guarantees need from the host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def functions() -> dict[str, Any]:
-    """Trigger and settings by function name, as the worker indexes them."""
+    """Return trigger and retry policy by function name, as the worker indexes the functions."""
     listing = (
         "import json, function_app as f\n"
         "print(json.dumps({g.get_function_name(): ["
@@ -39,8 +39,8 @@ def functions() -> dict[str, Any]:
     return found
 
 
-def test_three_functions(functions: dict[str, Any]) -> None:
-    """Importing needs no connection, and gives these functions."""
+def test_app_declares_three_functions(functions: dict[str, Any]) -> None:
+    """The import of the app needs no connection."""
     assert set(functions) == {"process_events", "deliver_alerts", "health"}
 
 
@@ -62,18 +62,18 @@ def test_three_functions(functions: dict[str, Any]) -> None:
         ("PROCESSING_MAX_LANES", "0", SettingsError, "it takes a whole number from 1"),
     ],
 )
-def test_a_wrong_setting_keeps_the_app_from_loading(
+def test_invalid_setting_prevents_the_app_from_loading(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str, error: type[Exception], says: str
 ) -> None:
-    """The host then starts nothing, and shows what is wrong before the first event."""
+    """The host starts no function and shows the error before the first event."""
     for each, given in (SETTINGS | {name: value}).items():
         monkeypatch.setenv(each, given)
     with pytest.raises(error, match=says):
         runpy.run_path(str(ROOT / "function_app.py"))
 
 
-def test_event_trigger(functions: dict[str, Any]) -> None:
-    """Every body as it is, in batches, from the hub that the settings name."""
+def test_event_trigger_takes_binary_batches(functions: dict[str, Any]) -> None:
+    """The settings name the hub, the consumer group and the connection."""
     trigger, _ = functions["process_events"]
     assert trigger["type"] == "eventHubTrigger"
     assert "BINARY" in str(trigger["dataType"]).upper() or trigger["dataType"] == 1
@@ -83,15 +83,15 @@ def test_event_trigger(functions: dict[str, Any]) -> None:
     assert trigger["consumerGroup"] == "%EVENT_HUB_CONSUMER_GROUP%"
 
 
-def test_retry_for_ever(functions: dict[str, Any]) -> None:
-    """Without it the host would checkpoint past unfinished events."""
+def test_event_function_is_retried_forever(functions: dict[str, Any]) -> None:
+    """Without retries the host would checkpoint past unfinished events."""
     _, retry = functions["process_events"]
     assert retry["strategy"] == "fixed_delay"
     assert str(retry["max_retry_count"]) == "-1"
 
 
-def test_hold_fits_into_the_function_timeout() -> None:
-    """An invocation that holds ends by itself, before the host ends it."""
+def test_hold_ends_before_the_function_timeout() -> None:
+    """An invocation that holds must end before the host ends it."""
     host = json.loads((ROOT / "host.json").read_text())
     hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
     from processing.settings import ProcessingSettings

@@ -1,4 +1,4 @@
-"""Every setting is where people look: README, example file and infra name what the code knows."""
+"""Names and defaults of the settings in README, example file and infra, equal to the code's."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ CONNECTIONS = {
     *("REDIS_URL", "EVENT_GRID_TOPIC_ENDPOINT", "EVENT_GRID_TOPIC_KEY", "POISON_QUEUE"),
     "EVENT_HANDLER",
 }
-"""What `ConnectionSettings` reads; connections by identity have several names each."""
+"""Settings that `ConnectionSettings` reads. Connections by identity have several names each."""
 
 KEYS = {"AzureWebJobsStorage", "EventHubConnection", "EVENT_GRID_TOPIC_KEY"}
-"""Not in infra, where connections are by identity."""
+"""Settings that infra does not set, because its connections are by identity."""
 
 PLATFORM = {
     *("APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"),
     *("PYTHON_APPLICATIONINSIGHTS_ENABLE_TELEMETRY", "AZURE_CLIENT_ID"),
 }
-"""Read by the platform's own libraries."""
+"""Settings that the platform's own libraries read."""
 
 NONE = "–"  # noqa: RUF001
 
 
 def setting_names() -> set[str]:
-    """Every setting that the code knows."""
+    """Return the names of all settings that the code reads."""
     own = {
         prefix + field.name.upper()
         for prefix, settings in PREFIXES.items()
@@ -51,7 +51,7 @@ def setting_names() -> set[str]:
 
 
 def documented(prefix: str) -> dict[str, str]:
-    """Name and default of every setting in the table that is headed with the prefix."""
+    """Return name and default of each setting in the README's table for the prefix."""
     table = README.partition(f"| `{prefix}…` |")[2].partition("\n\n")[0]
     found: dict[str, str] = {}
     for row in table.splitlines()[2:]:
@@ -62,7 +62,7 @@ def documented(prefix: str) -> dict[str, str]:
 
 
 def as_text(field: Field[Any]) -> str:
-    """A default as the tables write it."""
+    """Return a default as the README's tables write it."""
     default = field.default
     if default in (MISSING, None, (), ""):
         return "off" if field.name == "failure_ratio" else NONE
@@ -74,28 +74,28 @@ def as_text(field: Field[Any]) -> str:
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-def test_readme(prefix: str) -> None:
-    """Each setting is in the README with its default, and each in the README exists."""
+def test_readme_lists_each_setting_with_its_default(prefix: str) -> None:
+    """The README lists no other setting."""
     expected = {field.name.upper(): as_text(field) for field in fields(PREFIXES[prefix])}
     assert documented(prefix) == expected
 
 
-def test_readme_connections() -> None:
-    """The first table has the connections."""
+def test_readme_lists_the_connections() -> None:
+    """The first table of settings has these names and no other."""
     table = README.partition("| setting | takes | default |")[2].partition("\n\n")[0]
     first = "\n".join(row.split(" | ")[0] for row in table.splitlines())
     assert set(re.findall(r"`(\w+)`", first)) == CONNECTIONS
 
 
 def example() -> dict[str, str]:
-    """The settings of local.settings.example.json."""
+    """Return the settings of local.settings.example.json."""
     file = ROOT / "local.settings.example.json"
     values: dict[str, str] = json.loads(file.read_text())["Values"]
     return values
 
 
-def test_example_file() -> None:
-    """It names every setting and no other but the worker's; its settings build."""
+def test_example_file_lists_every_setting() -> None:
+    """The file's only other setting is the worker's, and its settings can be built."""
     assert example().keys() == setting_names() | {"FUNCTIONS_WORKER_RUNTIME"}
     ConnectionSettings.from_mapping(example())
     for settings in PREFIXES.values():
@@ -103,7 +103,7 @@ def test_example_file() -> None:
 
 
 def in_infra() -> dict[str, str]:
-    """Name to value of every setting that the Bicep gives app or console."""
+    """Return name and value of each setting that the Bicep files give the app or the console."""
     infra = ROOT / "infra"
     found: dict[str, str] = {}
     for name in ("settings.json", "console-settings.json"):
@@ -117,8 +117,8 @@ def in_infra() -> dict[str, str]:
     return found
 
 
-def test_infra() -> None:
-    """Infra gives every setting, those of an identity instead of keys, and none unknown."""
+def test_infra_sets_every_setting() -> None:
+    """Settings of an identity replace the keys, and no unknown setting is set."""
     by_identity = {name for name in in_infra() if "__" in name}
     assert in_infra().keys() - by_identity - PLATFORM == setting_names() - KEYS
     assert {name.partition("__")[0] for name in by_identity} == {
@@ -128,11 +128,11 @@ def test_infra() -> None:
 
 
 def test_infra_keeps_the_defaults() -> None:
-    """A setting that infra only spells out has its default there, so that nobody is misled."""
+    """A setting that infra repeats must have the code's default, so that no reader is misled."""
     infra = ROOT / "infra"
     values = json.loads((infra / "settings.json").read_text())
     values |= json.loads((infra / "console-settings.json").read_text())
-    # The only way to the console's port there is Container Apps' own proxy.
+    # In Container Apps only the platform's own proxy can reach the console's port.
     assert values.pop("CONSOLE_PROXIES") == "*"
     for prefix, settings in PREFIXES.items():
         for field in fields(settings):

@@ -1,4 +1,4 @@
-"""The Dockerfile of the console copies and installs what the console needs."""
+"""Contents of the console's image, which has exactly the files that the console reads."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ WORKSPACE = "console/package.json"
 LOCK = json.loads((ROOT / "package-lock.json").read_text())["packages"]
 
 
-def test_what_is_copied_exists_and_is_not_ignored() -> None:
+def test_copied_paths_exist_and_are_not_ignored() -> None:
     copies = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
     sources = {name for line in copies for name in line.split()}
     assert WORKSPACE in sources
-    sources.remove(WORKSPACE)  # with the folder that holds it
+    sources.remove(WORKSPACE)  # the folder with this file is in COPIED
     assert {name.rstrip("/") for name in sources if name.endswith("/")} == COPIED
     admitted = (ROOT / ".dockerignore").read_text().splitlines()
     for name in sources:
@@ -32,7 +32,7 @@ def test_what_is_copied_exists_and_is_not_ignored() -> None:
         assert any(Path(name).match(line[1:].rstrip("/")) for line in admitted if line[:1] == "!")
 
 
-def test_pages_chart_library_is_copied_to_where_the_console_looks() -> None:
+def test_chart_library_is_copied_to_the_path_that_the_console_serves() -> None:
     place = UPLOT.relative_to(ROOT).as_posix()
     assert f"COPY --from=page /app/{place}/ {place}/" in DOCKERFILE
 
@@ -46,7 +46,7 @@ def npm_packages(options: list[str]) -> set[str]:
     return {name.rpartition("node_modules/")[2] for name in folders if "node_modules/" in name}
 
 
-def test_image_takes_the_chart_library_alone_from_npm() -> None:
+def test_image_installs_only_the_chart_library_from_npm() -> None:
     (command,) = re.findall(r"^RUN npm ci (.+)$", DOCKERFILE, re.MULTILINE)
     choice = re.findall(r"--(?:omit|include|workspace|include-workspace-root)\S*", command)
     assert npm_packages(choice) - {"breakwater-console"} == {"uplot"}
@@ -86,7 +86,7 @@ def imported(folder: Path) -> Iterator[str]:
 
 
 def required(file: Path) -> set[str]:
-    """Return the distributions in a requirements file and the files that it includes."""
+    """Return the distributions that a requirements file names, also in the files it includes."""
     names: set[str] = set()
     for line in file.read_text().splitlines():
         if line.startswith("-r "):
@@ -96,9 +96,9 @@ def required(file: Path) -> set[str]:
     return names
 
 
-def test_everything_that_the_console_imports_is_installed() -> None:
-    """Modules come from requirements-console.txt or its dependencies, such as uvicorn's h11."""
-    # Only the command line, which is not in the image, needs rich for its progress bar.
+def test_modules_that_the_console_imports_are_installed() -> None:
+    """requirements-console.txt names a module's distribution, or one that depends on it."""
+    # The progress bar of the command line is used on an operator's machine only.
     wanted = set().union(*(imported(ROOT / name) for name in COPIED)) - {"rich"}
     wanted -= sys.stdlib_module_names | COPIED
     names = required(ROOT / "requirements-console.txt")

@@ -1,4 +1,4 @@
-"""The Logic App's definition makes the same calls as the tested local workflow."""
+"""Calls of the Logic App's definition, compared with those of the tested local workflow."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ type Call = tuple[str, str, dict[str, Any] | None, str]
 
 
 def evaluate(expression: str) -> Any:
-    """Return the value of an expression of a call."""
+    """Return the value of one of the few expressions that the calls use."""
     if match := re.fullmatch(r"parameters\('(\w+)'\)", expression):
         return PARAMETERS[match[1]]
     if match := re.fullmatch(r"encodeUriComponent\((.+)\)", expression):
@@ -78,7 +78,7 @@ def evaluate(expression: str) -> Any:
 
 
 def rendered(value: Any) -> Any:
-    """Return a value of the definition with its expressions evaluated as in Logic Apps."""
+    """Return a value of the definition with its expressions evaluated, as Logic Apps does."""
     if isinstance(value, dict):
         return {name: rendered(each) for name, each in value.items()}
     if isinstance(value, list):
@@ -91,7 +91,7 @@ def rendered(value: Any) -> Any:
 
 
 def in_order(actions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the actions in the order of `runAfter`; branches in the order of the definition."""
+    """Yield each action after those that it runs after; of branches, the first in the file."""
     done: set[str] = set()
     while len(done) < len(actions):
         name = next(n for n, a in actions.items() if n not in done and a["runAfter"].keys() <= done)
@@ -100,7 +100,7 @@ def in_order(actions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def calls(method: str) -> list[Call]:
-    """Return the HTTP calls of the definition in order (method, URL, body, Authorization)."""
+    """Return the definition's HTTP calls in order: method, URL, body, Authorization."""
     found = []
     for _, action in in_order(DEFINITION["actions"]):
         if action["type"] not in {"Http", "HttpWebhook"}:
@@ -115,7 +115,7 @@ def calls(method: str) -> list[Call]:
 
 
 async def local_calls() -> list[Call]:
-    """Return the calls that the local workflow makes for the same event, once approved."""
+    """Return the calls of the local workflow for the same event, which is approved."""
 
     def answer(_request: Request, _body: bytes) -> Response:
         return JSONResponse({"status": "waiting"}, status_code=202)
@@ -145,7 +145,7 @@ async def local_calls() -> list[Call]:
 
 
 async def test_both_workflows_make_the_same_calls() -> None:
-    """Both make the calls to stop, ask and start with the same methods, URLs and bodies."""
+    """The order, methods, addresses, bodies and Authorization headers are equal."""
     clouds, locals_ = calls("POST"), await local_calls()
     times = [
         datetime.fromisoformat(body.pop("openedAt"))
@@ -156,8 +156,8 @@ async def test_both_workflows_make_the_same_calls() -> None:
     assert times == [datetime.fromtimestamp(ALERT.at, UTC)] * 2
 
 
-def test_logic_app_queries_the_console_before_stop_and_start() -> None:
-    """A Logic App has no state from earlier runs, while the local workflow keeps its runs."""
+def test_logic_app_asks_the_console_before_stop_and_start() -> None:
+    """A Logic App has no memory of earlier runs, unlike the local workflow."""
     asked = [(url, shown) for _, url, _, shown in calls("GET")]
     assert asked == [("https://console/api/circuits/breakwater", "Bearer token")] * 2
     actions = DEFINITION["actions"]
@@ -166,7 +166,7 @@ def test_logic_app_queries_the_console_before_stop_and_start() -> None:
 
 
 def operand(text: str, circuit: dict[str, Any]) -> Any:
-    """Return the value of one side of a comparison, given the console's answer."""
+    """Return the value of one side of a comparison, for this answer of the console."""
     if match := re.fullmatch(r"int\((.+)\)", text):
         return int(operand(match[1], circuit))
     if match := re.fullmatch(r"coalesce\((.+?), (.+)\)", text):
@@ -201,10 +201,13 @@ def holds(condition: dict[str, Any], circuit: dict[str, Any]) -> bool:
         ({}, False),
     ],
 )
-async def test_both_agree_on_which_opening_has_passed(
+async def test_both_workflows_agree_which_opening_has_passed(
     circuit: dict[str, Any], passed: bool
 ) -> None:
-    """A lower generation means that the store was emptied; without an answer both act."""
+    """A lower generation means that the store was emptied after the opening.
+
+    An empty answer decides nothing, so that both workflows act.
+    """
 
     def answer(_request: Request, _body: bytes) -> Response:
         return JSONResponse(circuit)
@@ -219,10 +222,11 @@ async def test_both_agree_on_which_opening_has_passed(
         assert not circuit
 
 
-async def test_console_without_its_store_answers_503_and_is_retried() -> None:
-    """The console only has an older state, so that both workflows stop the app.
+async def test_console_without_its_store_answers_503() -> None:
+    """To both workflows a 503 is no answer, so that they stop the app.
 
-    A request for approval also gets 503 until the store is back, and both workflows retry it.
+    The console has read the opening earlier, but must not answer from memory. A request for
+    approval is refused until the console can read its store, and both workflows retry it.
     """
     store = UnreliableStore("breakwater")
     breaker = CircuitBreaker(store, BreakerSettings(store_grace_seconds=0))
@@ -247,8 +251,8 @@ async def test_console_without_its_store_answers_503_and_is_retried() -> None:
     await breaker.aclose()
 
 
-def test_console_has_every_route_that_the_workflow_calls() -> None:
-    """Each URL of the console matches a route with the same method."""
+def test_console_serves_each_address_that_the_workflow_calls() -> None:
+    """A route of the console has the address's path and method."""
     breaker = CircuitBreaker(MemoryCircuitStore("breakwater"), BreakerSettings())
     app = create_app(breaker, ConsoleSettings(token="t" * 16))
     scopes = [
@@ -263,15 +267,15 @@ def test_console_has_every_route_that_the_workflow_calls() -> None:
 
 
 @pytest.mark.parametrize("name", ["Stop_the_app", "Mail_the_operator", "Start_the_app"])
-def test_azure_is_called_by_identity(name: str) -> None:
-    """The definition has no key."""
+def test_azure_is_called_with_a_managed_identity(name: str) -> None:
+    """The definition contains no key."""
     mail = DEFINITION["actions"]["Send_mail"]["actions"]
     action = (DEFINITION["actions"] | mail)[name]
     assert action["inputs"]["authentication"]["type"] == "ManagedServiceIdentity"
 
 
-def test_failed_stop_still_requests_approval() -> None:
-    """The circuit holds every event by itself, as in the local workflow."""
+def test_approval_is_requested_although_the_stop_failed() -> None:
+    """The circuit holds every event by itself, as with the local workflow."""
     actions = DEFINITION["actions"]
     assert set(actions["Wait_for_approval"]["runAfter"]["Stop_the_app"]) >= {"Failed", "TimedOut"}
 
@@ -285,21 +289,21 @@ def test_failed_stop_still_requests_approval() -> None:
         ("Start_the_app", "Check_generation_again"),
     ],
 )
-def test_failed_console_request_does_not_end_the_run(after: str, before: str) -> None:
-    """The app is stopped, and started after the approval, without an answer too."""
+def test_app_is_stopped_and_started_although_the_console_failed(after: str, before: str) -> None:
+    """The app is started after the approval alone."""
     assert {"Succeeded", "Failed"} <= set(DEFINITION["actions"][after]["runAfter"][before])
 
 
-def test_bicep_sets_exactly_the_parameters_of_the_definition() -> None:
-    """The test's parameters are the same."""
+def test_bicep_sets_every_parameter() -> None:
+    """The definition has no other parameter."""
     text = (INFRA / "modules" / "workflow.bicep").read_text()
     block = text.partition("    parameters: {\n")[2].partition("\n    }\n")[0]
     given = re.findall(r"^      (\w+): \{$", block, re.MULTILINE)
     assert set(given) == set(DEFINITION["parameters"]) == set(PARAMETERS)
 
 
-def test_subscription_names_the_trigger_and_the_event() -> None:
-    """The trigger is in the definition, and the breaker publishes the event."""
+def test_subscription_names_the_trigger_and_the_event_type() -> None:
+    """The trigger is the definition's, and the event type is the one that the breaker publishes."""
     text = (INFRA / "modules" / "topic-subscription.bicep").read_text()
     [trigger] = DEFINITION["triggers"]
     assert f"workflowName, '{trigger}')" in text
