@@ -1,4 +1,4 @@
-"""One suite for every parking store."""
+"""Contract of every parking store."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[ParkingStore]:
         yield RedisParkingStore(client, most=1000, ttl_seconds=60)
 
 
-async def parked(store: ParkingStore, key: str | None = "k", *numbers: int) -> Claim:
-    """A key parked by event 10, with more behind it."""
+async def park_key(store: ParkingStore, key: str | None = "k", *numbers: int) -> Claim:
+    """Park a key behind event 10, and the events with these numbers behind it."""
     claim = await store.claim(SOURCE, "me", "")
     assert await store.poison(claim, SOURCE, key, at(10), "poison") == "poison"
     if numbers:
@@ -42,8 +42,8 @@ async def parked(store: ParkingStore, key: str | None = "k", *numbers: int) -> C
     return claim
 
 
-async def test_nothing_is_parked_at_first(store: ParkingStore) -> None:
-    """A key that is not parked takes nothing, and says so."""
+async def test_new_store_has_no_parked_key(store: ParkingStore) -> None:
+    """Parking an event of a key that is not parked stores nothing and returns `released`."""
     claim = await store.claim(SOURCE, "me", "")
     assert claim == Claim("me")
     assert await store.park(claim, SOURCE, "k", [(at(1), "e")]) == ParkReply(released=True)
@@ -51,9 +51,9 @@ async def test_nothing_is_parked_at_first(store: ParkingStore) -> None:
     assert await store.entries(SOURCE, "k") == []
 
 
-async def test_parks_in_order(store: ParkingStore) -> None:
-    """The list is in the order of the events, whatever the order of the writes."""
-    await parked(store, "k", 12, 11)
+async def test_entries_are_in_the_order_of_the_events(store: ParkingStore) -> None:
+    """The order of the writes does not matter."""
+    await park_key(store, "k", 12, 11)
     assert await store.entries(SOURCE, "k") == [
         Entry(at(10), EntryKind.UNANNOUNCED, "poison"),
         Entry(at(11), EntryKind.EVENT, "e11"),
@@ -69,8 +69,8 @@ async def test_parks_in_order(store: ParkingStore) -> None:
     assert found.since > 1_600_000_000
 
 
-async def test_keys_are_apart(store: ParkingStore) -> None:
-    """No key, an empty one, odd ones and other partitions: each has its own list."""
+async def test_each_key_has_its_own_list(store: ParkingStore) -> None:
+    """No key, an empty key, unusual characters and other partitions have separate lists."""
     claim = await store.claim(SOURCE, "me", "")
     other = await store.claim(OTHER, "me", "")
     for key in (None, "", "ключ {x}:1"):
@@ -84,11 +84,12 @@ async def test_keys_are_apart(store: ParkingStore) -> None:
     assert len(await store.keys()) == 4
 
 
-async def test_repeats_change_nothing(store: ParkingStore) -> None:
-    """A write whose answer was lost, or a redelivery, parks nothing twice; the first verdict on a
-    poisoned event stays.
+async def test_repeated_writes_change_nothing(store: ParkingStore) -> None:
+    """The first verdict on a poisoned event stays.
+
+    A caller repeats a write whose answer was lost, or whose events are redelivered.
     """
-    claim = await parked(store, "k", 11)
+    claim = await park_key(store, "k", 11)
     assert await store.poison(claim, SOURCE, "k", at(10), "another verdict") == "poison"
     again = await store.park(claim, SOURCE, "k", [(at(n), "again") for n in (10, 11, 12)])
     assert again.states == (ParkState.UNANNOUNCED, ParkState.PARKED, ParkState.PARKED)
@@ -104,8 +105,8 @@ async def test_repeats_change_nothing(store: ParkingStore) -> None:
 
 
 async def test_only_the_latest_owner_parks(store: ParkingStore) -> None:
-    """An owner whose partition was claimed by another parks nothing; what it parked stays."""
-    before = await parked(store, "k", 11)
+    """An earlier owner's call raises OwnershipLostError, and its parked events stay."""
+    before = await park_key(store, "k", 11)
     after = await store.claim(SOURCE, "you", "")
     assert after.parked == {"k"}
     with pytest.raises(OwnershipLostError):
@@ -116,9 +117,9 @@ async def test_only_the_latest_owner_parks(store: ParkingStore) -> None:
     assert (await store.park(after, SOURCE, "k", [(at(12), "e")])).states == (ParkState.PARKED,)
 
 
-async def test_replay_releases_with_the_last_entry(store: ParkingStore) -> None:
-    """The key is parked until its last entry is replayed, and not a moment longer."""
-    claim = await parked(store, "k", 11)
+async def test_key_is_released_with_its_last_entry(store: ParkingStore) -> None:
+    """Events that arrive before the last entry is replayed are parked."""
+    claim = await park_key(store, "k", 11)
     assert await store.lease(SOURCE, "k", "t", LEASE_MS)
     assert await store.finish(SOURCE, "k", "t", at(10), "verdict") == 1
     assert (await store.park(claim, SOURCE, "k", [(at(12), "e12")])).states == (ParkState.PARKED,)
@@ -131,9 +132,9 @@ async def test_replay_releases_with_the_last_entry(store: ParkingStore) -> None:
     assert not await store.is_stale(SOURCE, "another")
 
 
-async def test_finish_is_repeat_safe(store: ParkingStore) -> None:
-    """A lost answer is asked for again, also after the key was parked anew."""
-    claim = await parked(store)
+async def test_finish_can_be_repeated(store: ParkingStore) -> None:
+    """A caller repeats a call whose answer was lost, also after the key was parked again."""
+    claim = await park_key(store)
     await store.lease(SOURCE, "k", "t", LEASE_MS)
     assert await store.finish(SOURCE, "k", "t", at(10)) == 0
     assert await store.finish(SOURCE, "k", "t", at(10)) == 0
@@ -141,9 +142,9 @@ async def test_finish_is_repeat_safe(store: ParkingStore) -> None:
     assert await store.finish(SOURCE, "k", "t", at(10)) == 1
 
 
-async def test_replayed_events_are_known(store: ParkingStore) -> None:
-    """A redelivered event that a redrive has replayed is not parked again, and the owner knows."""
-    claim = await parked(store, "k", 11, 12)
+async def test_replayed_events_are_not_parked_again(store: ParkingStore) -> None:
+    """The claim has each key's replayed position until the partition's progress has passed it."""
+    claim = await park_key(store, "k", 11, 12)
     await store.lease(SOURCE, "k", "t", LEASE_MS)
     await store.finish(SOURCE, "k", "t", at(10))
     await store.finish(SOURCE, "k", "t", at(11))
@@ -156,14 +157,15 @@ async def test_replayed_events_are_known(store: ParkingStore) -> None:
     )
     assert (await store.claim(SOURCE, "you", "")).replayed == {"k": at(11)}
     assert (await store.claim(SOURCE, "you", at(10))).replayed == {"k": at(11)}
-    assert (await store.claim(SOURCE, "you", at(11))).replayed == {}  # progress knows it now
+    assert (await store.claim(SOURCE, "you", at(11))).replayed == {}, "progress has passed it"
 
 
-async def test_a_poisoned_event_that_was_replayed(store: ParkingStore) -> None:
-    """If the answer to parking it was lost and a redrive was faster than the repeat, it is not
-    parked again; the next one of its key is.
+async def test_replayed_poisoned_event_is_not_parked_again(store: ParkingStore) -> None:
+    """The next event of the key is parked.
+
+    The answer to the first call may be lost, and a redrive may replay the event before the retry.
     """
-    claim = await parked(store)
+    claim = await park_key(store)
     await store.lease(SOURCE, "k", "t", LEASE_MS)
     await store.finish(SOURCE, "k", "t", at(10))
     assert await store.poison(claim, SOURCE, "k", at(10), "poison") is None
@@ -171,9 +173,9 @@ async def test_a_poisoned_event_that_was_replayed(store: ParkingStore) -> None:
     assert await store.poison(claim, SOURCE, "k", at(11), "next") == "next"
 
 
-async def test_a_later_event_with_an_earlier_time(store: ParkingStore) -> None:
-    """Should the hub's clock have gone back, an event behind a replayed one is not taken for it."""
-    claim = await parked(store, "k", 13)
+async def test_later_event_with_an_earlier_time_is_parked(store: ParkingStore) -> None:
+    """The hub's clock may go back, so an earlier time does not mark an event as replayed."""
+    claim = await park_key(store, "k", 13)
     await store.lease(SOURCE, "k", "t", LEASE_MS)
     await store.finish(SOURCE, "k", "t", at(10))
     early = at(11, enqueued_ms=1_600_000_000_000)
@@ -182,9 +184,9 @@ async def test_a_later_event_with_an_earlier_time(store: ParkingStore) -> None:
     assert await store.poison(claim, SOURCE, "k", at(12, 1_600_000_000_000), "poison") == "poison"
 
 
-async def test_rewound_events_are_not_known(store: ParkingStore) -> None:
-    """What an operator rewinds to is processed again although it was replayed."""
-    await parked(store)
+async def test_forget_removes_replayed_positions_behind_a_rewind(store: ParkingStore) -> None:
+    """Events behind the rewind position are processed again."""
+    await park_key(store)
     await store.lease(SOURCE, "k", "t", LEASE_MS)
     await store.finish(SOURCE, "k", "t", at(10))
     await store.forget(SOURCE, at(10))
@@ -193,16 +195,16 @@ async def test_rewound_events_are_not_known(store: ParkingStore) -> None:
     assert (await store.claim(SOURCE, "you", "")).replayed == {}
 
 
-async def test_events_of_a_new_hub_come_behind(store: ParkingStore) -> None:
-    """A hub that was made again counts anew: its events are later, and others."""
-    claim = await parked(store)
+async def test_events_of_a_recreated_hub_are_parked_last(store: ParkingStore) -> None:
+    """A recreated hub counts from 0 again, but its events have later enqueued times."""
+    claim = await park_key(store)
     later = at(3, enqueued_ms=1_800_000_000_000)
     await store.park(claim, SOURCE, "k", [(later, "new")])
     assert [each.position for each in await store.entries(SOURCE, "k")] == [at(10), later]
 
 
-async def test_one_lease_per_key(store: ParkingStore) -> None:
-    """Two redrives never have the same key; other keys are free."""
+async def test_key_has_one_lease(store: ParkingStore) -> None:
+    """Two redrives never hold the same key, and other keys stay free."""
     assert await store.lease(SOURCE, "k", "a", LEASE_MS)
     assert await store.lease(SOURCE, "k", "a", LEASE_MS)
     assert not await store.lease(SOURCE, "k", "b", LEASE_MS)
@@ -215,9 +217,9 @@ async def test_one_lease_per_key(store: ParkingStore) -> None:
     assert await store.lease(SOURCE, "k", "b", LEASE_MS)
 
 
-async def test_without_the_lease_nothing_is_removed(store: ParkingStore) -> None:
-    """A redrive whose lease is another's can't remove, release or change anything."""
-    await parked(store)
+async def test_redrive_without_the_lease_changes_nothing(store: ParkingStore) -> None:
+    """Calls with another redrive's lease raise LeaseLostError."""
+    await park_key(store)
     await store.lease(SOURCE, "k", "a", LEASE_MS)
     with pytest.raises(LeaseLostError):
         await store.finish(SOURCE, "k", "b", at(10))
@@ -229,26 +231,26 @@ async def test_without_the_lease_nothing_is_removed(store: ParkingStore) -> None
     assert await store.document(SOURCE, "k", at(11)) is None
 
 
-async def test_many_at_once(store: ParkingStore) -> None:
-    """A large chunk fits into one call."""
-    claim = await parked(store)
+async def test_one_call_parks_many_events(store: ParkingStore) -> None:
+    """600 events fit into one call."""
+    claim = await park_key(store)
     events = [(at(n), "e") for n in range(11, 611)]
     assert len((await store.park(claim, SOURCE, "k", events)).states) == 600
 
 
-async def test_a_full_list_refuses(store: ParkingStore) -> None:
-    """Beyond the limit nothing is dropped: the caller must hold."""
-    claim = await parked(store)
+async def test_full_list_refuses_events(store: ParkingStore) -> None:
+    """The caller must hold, because no event may be dropped."""
+    claim = await park_key(store)
     with pytest.raises(StorageUnavailableError, match="PROCESSING_PARKED_EVENTS_MAX"):
         await store.park(claim, SOURCE, "k", [(at(n), "e") for n in range(11, 1012)])
     assert len(await store.entries(SOURCE, "k", most=5000)) == 1000
 
 
-async def test_namespaces_are_apart(redis_url: str) -> None:
-    """Hubs of the same name in two namespaces on one Redis park their own events."""
+async def test_namespaces_have_separate_parked_keys(redis_url: str) -> None:
+    """Two namespaces may have hubs of the same name and use one Redis."""
     async with Redis.from_url(redis_url) as client:
         west = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="West.example")
-        await parked(west)
+        await park_key(west)
         east = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="east.example")
         assert (await east.claim(SOURCE, "me", "")).parked == frozenset()
         assert await east.keys() == []
@@ -256,8 +258,8 @@ async def test_namespaces_are_apart(redis_url: str) -> None:
         assert (await again.claim(SOURCE, "me", "")).parked == {"k"}
 
 
-async def test_lease_runs_out(redis_url: str) -> None:
-    """A redrive that died lets go of its key."""
+async def test_lease_expires(redis_url: str) -> None:
+    """The key of a crashed redrive becomes free."""
     async with Redis.from_url(redis_url) as client:
         store = RedisParkingStore(client, most=10, ttl_seconds=60)
         await store.lease(SOURCE, "k", "a", LEASE_MS)
@@ -267,11 +269,11 @@ async def test_lease_runs_out(redis_url: str) -> None:
         assert not await store.renew(SOURCE, "k", "a", LEASE_MS)
 
 
-async def test_a_held_batch_keeps_what_was_replayed(redis_url: str) -> None:
-    """A batch that is claimed again and again without going on, for days, forgets nothing."""
+async def test_claim_renews_the_expiry_of_replayed_positions(redis_url: str) -> None:
+    """A batch that is held for days claims its partition repeatedly and completes no event."""
     async with Redis.from_url(redis_url) as client:
         store = RedisParkingStore(client, most=10, ttl_seconds=60)
-        await parked(store)
+        await park_key(store)
         await store.lease(SOURCE, "k", "t", LEASE_MS)
         await store.finish(SOURCE, "k", "t", at(10))
         (name,) = [key async for key in client.scan_iter("*replayed")]
@@ -281,10 +283,10 @@ async def test_a_held_batch_keeps_what_was_replayed(redis_url: str) -> None:
 
 
 async def test_parked_events_never_expire(redis_url: str) -> None:
-    """Everything else does."""
+    """All other keys expire."""
     async with Redis.from_url(redis_url) as client:
         store = RedisParkingStore(client, most=10, ttl_seconds=60)
-        await parked(store, "k", 11)
+        await park_key(store, "k", 11)
         await store.lease(SOURCE, "k", "t", LEASE_MS)
         await store.finish(SOURCE, "k", "t", at(10), "verdict")
         lasting = {key async for key in client.scan_iter() if await client.ttl(key) == -1}
@@ -293,8 +295,8 @@ async def test_parked_events_never_expire(redis_url: str) -> None:
         assert lasting == {b"parking::sources", *(f"{prefix}{name}".encode() for name in names)}
 
 
-async def test_unreachable_redis() -> None:
-    """A driver's exception never reaches the caller as such."""
+async def test_unreachable_redis_raises_storage_unavailable() -> None:
+    """The driver's own exception must not reach the caller."""
     async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as client:
         store = RedisParkingStore(client, most=10, ttl_seconds=60)
         with pytest.raises(StorageUnavailableError, match="parking"):

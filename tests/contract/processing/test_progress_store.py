@@ -1,4 +1,4 @@
-"""One suite for every progress store."""
+"""Contract of every progress store."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[ProgressStore]:
         yield RedisProgressStore(client, ttl_seconds=60)
 
 
-async def test_nothing_is_known_at_first(store: ProgressStore) -> None:
-    """An unknown partition has empty progress."""
+async def test_partition_without_a_commit_has_empty_progress(store: ProgressStore) -> None:
+    """A new partition has neither a watermark nor finished events."""
     assert await store.load(SOURCE) == Progress()
 
 
-async def test_commit_and_load(store: ProgressStore) -> None:
-    """What is committed is loaded, for its partition only."""
+async def test_committed_progress_is_loaded_for_its_partition_only(store: ProgressStore) -> None:
+    """Another partition has empty progress."""
     await store.commit(SOURCE, 0, Mark(5, 50), [Mark(7, 70), Mark(9, 90)])
     assert await store.load(SOURCE) == Progress(Mark(5, 50), {7: 70, 9: 90})
     assert await store.load(OTHER) == Progress()
@@ -47,35 +47,35 @@ async def test_watermark_never_falls(store: ProgressStore) -> None:
     assert await store.load(SOURCE) == Progress(Mark(5, 50), {6: 60})
 
 
-async def test_rising_watermark_forgets_what_it_passed(store: ProgressStore) -> None:
-    """Only what is above the watermark is remembered one by one."""
+async def test_rising_watermark_removes_the_marks_below(store: ProgressStore) -> None:
+    """Only events above the watermark are recorded one by one."""
     await store.commit(SOURCE, 0, None, [Mark(n, n * 10) for n in range(1, 10)])
     await store.commit(SOURCE, 0, Mark(7, 70), [])
     assert await store.load(SOURCE) == Progress(Mark(7, 70), {8: 80, 9: 90})
 
 
-async def test_commit_is_repeat_safe(store: ProgressStore) -> None:
-    """A write whose answer was lost may be made again."""
+async def test_commit_can_be_repeated(store: ProgressStore) -> None:
+    """A caller repeats a write whose answer was lost."""
     for _ in range(2):
         await store.commit(SOURCE, 0, Mark(1, 10), [Mark(3, 30)])
     assert await store.load(SOURCE) == Progress(Mark(1, 10), {3: 30})
 
 
-async def test_watermark_zero(store: ProgressStore) -> None:
-    """A hub's first sequence number is 0 and is a watermark like any other."""
+async def test_watermark_can_be_zero(store: ProgressStore) -> None:
+    """The first sequence number of a hub is 0."""
     await store.commit(SOURCE, 0, Mark(0, 0), [])
     assert (await store.load(SOURCE)).watermark == Mark(0, 0)
 
 
-async def test_many_at_once(store: ProgressStore) -> None:
-    """A large batch's completions fit into one commit."""
+async def test_one_commit_takes_a_large_batch(store: ProgressStore) -> None:
+    """5000 completions fit into one commit."""
     marks = [Mark(n, n) for n in range(1, 5001)]
     await store.commit(SOURCE, 0, None, marks)
     assert len((await store.load(SOURCE)).finished) == 5000
 
 
-async def test_reset(store: ProgressStore) -> None:
-    """Reset forgets a partition and only that one."""
+async def test_reset_clears_one_partition_only(store: ProgressStore) -> None:
+    """Another partition keeps its progress."""
     await store.commit(SOURCE, 0, Mark(5, 50), [Mark(7, 70)])
     await store.commit(OTHER, 0, Mark(1, 10), [])
     await store.reset(SOURCE)
@@ -83,8 +83,8 @@ async def test_reset(store: ProgressStore) -> None:
     assert (await store.load(OTHER)).watermark == Mark(1, 10)
 
 
-async def test_the_latest_to_open_is_the_owner(store: ProgressStore) -> None:
-    """An earlier owner learns that it is stale; what it finished is finished all the same."""
+async def test_instance_that_opened_last_is_the_owner(store: ProgressStore) -> None:
+    """A commit of an earlier owner returns false, but its completions are kept."""
     first = await store.open(SOURCE)
     assert await store.commit(SOURCE, first.owner, Mark(1, 10), [Mark(3, 30)])
     second = await store.open(SOURCE)
@@ -94,8 +94,8 @@ async def test_the_latest_to_open_is_the_owner(store: ProgressStore) -> None:
     assert await store.load(SOURCE) == Progress(Mark(3, 30), {5: 50})
 
 
-async def test_a_reset_shuts_earlier_owners_out(store: ProgressStore) -> None:
-    """What they finished belongs to a hub that is gone."""
+async def test_reset_refuses_commits_of_earlier_owners(store: ProgressStore) -> None:
+    """Completions of an earlier owner belong to a hub that no longer exists."""
     first = await store.open(SOURCE)
     fresh = await store.reset(SOURCE)
     assert not await store.commit(SOURCE, first.owner, Mark(500, 1), [Mark(502, 1)])
@@ -103,15 +103,15 @@ async def test_a_reset_shuts_earlier_owners_out(store: ProgressStore) -> None:
     assert await store.commit(SOURCE, fresh.owner, Mark(0, 2), [])
 
 
-async def test_partitions_have_owners_of_their_own(store: ProgressStore) -> None:
-    """Opening one partition makes nobody stale on another."""
+async def test_each_partition_has_its_own_owner(store: ProgressStore) -> None:
+    """Opening one partition does not change the owner of another."""
     first = await store.open(SOURCE)
     await store.open(OTHER)
     assert await store.commit(SOURCE, first.owner, Mark(1, 10), [])
 
 
-async def test_namespaces_are_apart(redis_url: str) -> None:
-    """Hubs of the same name in two namespaces on one Redis count their own events."""
+async def test_namespaces_have_separate_progress(redis_url: str) -> None:
+    """Two namespaces may have hubs of the same name and use one Redis."""
     async with Redis.from_url(redis_url) as client:
         west = RedisProgressStore(client, ttl_seconds=60, namespace="West.example")
         await west.commit(SOURCE, 0, Mark(9, 90), [])
@@ -121,8 +121,8 @@ async def test_namespaces_are_apart(redis_url: str) -> None:
         assert (await again.load(SOURCE)).watermark == Mark(9, 90)
 
 
-async def test_a_store_that_lost_its_data(redis_url: str) -> None:
-    """An emptied Redis knows no owner: whoever writes goes on."""
+async def test_owner_can_commit_after_redis_lost_its_data(redis_url: str) -> None:
+    """An emptied Redis has no owner on record and accepts the commit."""
     async with Redis.from_url(redis_url) as client:
         store = RedisProgressStore(client, ttl_seconds=60)
         await store.open(SOURCE)
@@ -131,9 +131,10 @@ async def test_a_store_that_lost_its_data(redis_url: str) -> None:
         assert await store.commit(SOURCE, owner, Mark(1, 10), [])
 
 
-async def test_an_earlier_owner_of_a_store_that_lost_its_data(redis_url: str) -> None:
-    """However often the partition was opened before, whoever opens it afterwards is the later one,
-    and so is, of two that go on without opening it, the one that did so last.
+async def test_earlier_owner_stays_stale_after_redis_lost_its_data(redis_url: str) -> None:
+    """An instance that opens afterwards has a later owner number than every earlier owner.
+
+    Among owners that commit without opening again, the one that opened last is the owner.
     """
     async with Redis.from_url(redis_url) as client:
         store = RedisProgressStore(client, ttl_seconds=60)
@@ -147,8 +148,8 @@ async def test_an_earlier_owner_of_a_store_that_lost_its_data(redis_url: str) ->
         assert await store.commit(SOURCE, fresh, None, [])
 
 
-async def test_redis_keys_expire(redis_url: str) -> None:
-    """No key stays for ever."""
+async def test_all_progress_keys_expire(redis_url: str) -> None:
+    """Every key has a time to live."""
     async with Redis.from_url(redis_url) as client:
         store = RedisProgressStore(client, ttl_seconds=60)
         await store.commit(SOURCE, 0, Mark(1, 1), [Mark(3, 3)])
@@ -156,8 +157,8 @@ async def test_redis_keys_expire(redis_url: str) -> None:
             assert 0 < await client.ttl(key) <= 60
 
 
-async def test_a_held_batch_keeps_its_progress(redis_url: str) -> None:
-    """A batch that is opened again and again without a completion, for days, forgets nothing."""
+async def test_opening_renews_the_expiry_of_progress(redis_url: str) -> None:
+    """A batch that is held for days opens its partition repeatedly without a completion."""
     async with Redis.from_url(redis_url) as client:
         store = RedisProgressStore(client, ttl_seconds=60)
         await store.commit(SOURCE, 0, Mark(1, 1), [Mark(3, 3)])
@@ -169,8 +170,8 @@ async def test_a_held_batch_keeps_its_progress(redis_url: str) -> None:
         assert all([await client.ttl(key) > 30 for key in keys])
 
 
-async def test_scripts_forgotten_by_the_server(redis_url: str) -> None:
-    """A restarted server forgets scripts; they are loaded again."""
+async def test_scripts_are_loaded_again_after_a_restart(redis_url: str) -> None:
+    """A restarted Redis has lost its scripts."""
     async with Redis.from_url(redis_url) as client:
         store = RedisProgressStore(client, ttl_seconds=60)
         await store.commit(SOURCE, 0, Mark(1, 1), [])
@@ -179,8 +180,8 @@ async def test_scripts_forgotten_by_the_server(redis_url: str) -> None:
         assert (await store.load(SOURCE)).watermark == Mark(2, 2)
 
 
-async def test_unreachable_redis() -> None:
-    """A driver's exception never reaches the caller as such."""
+async def test_unreachable_redis_raises_storage_unavailable() -> None:
+    """The driver's own exception must not reach the caller."""
     async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as client:
         store = RedisProgressStore(client, ttl_seconds=60)
         with pytest.raises(StorageUnavailableError, match="open failed"):
