@@ -1,4 +1,4 @@
-"""Redis is away, an instance opens alone, and is stopped before anybody else hears of it."""
+"""An instance that opens without Redis and is stopped before Redis is back."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ RETRY_SCALE = "0.02"
 
 @dataclass
 class Site:
-    """A function app's surroundings: Redis, console, and Event Grid with the workflow."""
+    """The surroundings of a function app: Redis, console, and Event Grid with the workflow."""
 
     redis: Server
     settings: dict[str, str]
     state_dir: Path
     cloud_url: str
     client: httpx.AsyncClient
-    """The console's caller."""
+    """A client of the console's API."""
 
     @property
     def state(self) -> str:
@@ -48,7 +48,7 @@ class Site:
         return runs
 
     async def run_reaches(self, state: str, step: str) -> None:
-        """The only run is in that state, and that step of it has succeeded."""
+        """Wait until a run is in the state and has succeeded with the step."""
         async with asyncio.timeout(40):
             while not any(
                 (each["name"], each["status"]) == (step, "Succeeded")
@@ -59,24 +59,24 @@ class Site:
                 await asyncio.sleep(0.05)
 
     async def delivered(self, count: int) -> set[str]:
-        """The ids of the openings that the workflow was told of, once it was told that often."""
+        """Wait for so many deliveries to the workflow, and return the ids of their events."""
         topic = f"{self.cloud_url}/topics/breakwater/events"
         async with asyncio.timeout(40):
             while True:
                 answer = await self.client.get(topic, headers={"aeg-sas-key": KEY})
-                told = [
+                delivered = [
                     event["id"]
                     for event in answer.json()["events"]
                     for delivery in event["deliveries"]
                     if delivery["status"] == "delivered"
                 ]
-                if len(told) >= count:  # at least once
-                    return set(told)
+                if len(delivered) >= count:  # Event Grid delivers at least once
+                    return set(delivered)
                 await asyncio.sleep(0.05)
 
 
 @pytest.fixture
-def redis_of_its_own(tmp_path: Path) -> Iterator[Server]:
+def own_redis(tmp_path: Path) -> Iterator[Server]:
     directory = tmp_path / "redis"
     directory.mkdir()
     made = Server(directory)
@@ -86,11 +86,11 @@ def redis_of_its_own(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.fixture
-async def site(redis_of_its_own: Server, tmp_path: Path) -> AsyncIterator[Site]:
+async def site(own_redis: Server, tmp_path: Path) -> AsyncIterator[Site]:
     port, console_port = ports.free_port(), ports.free_port()
     cloud_url, console_url = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{console_port}"
     settings = {
-        "REDIS_URL": redis_of_its_own.url,
+        "REDIS_URL": own_redis.url,
         "BREAKER_FAILURE_THRESHOLD": "2",
         "BREAKER_STORE_GRACE_SECONDS": "0.3",
         "BREAKER_POLL_SECONDS": "0.05",
@@ -109,7 +109,7 @@ async def site(redis_of_its_own: Server, tmp_path: Path) -> AsyncIterator[Site]:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     with running_service(console, tmp_path), running_service(cloud, tmp_path):
         async with httpx.AsyncClient(base_url=console_url, headers=headers) as client:
-            yield Site(redis_of_its_own, settings, tmp_path, cloud_url, client)
+            yield Site(own_redis, settings, tmp_path, cloud_url, client)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -119,7 +119,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 async def open_alone(site: Site) -> None:
-    """Redis is killed, an instance of the app opens alone and is stopped by the workflow."""
+    """Kill Redis, and open an instance's circuit, upon which the workflow stops the app."""
     instance: CircuitBreaker
     async with build(site.settings) as instance:
         site.redis.send(signal.SIGKILL)
@@ -132,8 +132,8 @@ async def open_alone(site: Site) -> None:
         await until(lambda: site.state == "Stopped")
 
 
-async def test_an_opening_that_only_a_stopped_instance_knew_is_approved(site: Site) -> None:
-    """Once Redis is back it is there to approve, once, and approving it starts the app."""
+async def test_opening_of_a_stopped_instance_can_be_approved(site: Site) -> None:
+    """The opening is in Redis again once Redis is back, and its approval starts the app."""
     await open_alone(site)
     answer = await site.client.get("/api/circuits/breakwater")
     assert answer.status_code == 503, answer.text
@@ -147,8 +147,8 @@ async def test_an_opening_that_only_a_stopped_instance_knew_is_approved(site: Si
     await site.run_reaches("Succeeded", "start")
     assert site.state == "Running"
     history = (await site.client.get("/api/circuits/breakwater/history")).json()["history"]
-    told = [(each["event"], each["generation"]) for each in reversed(history)]
-    assert told == [("opened", 1), ("approved", 1), ("half_opened", 1)]
-    # A store that has lost an opening tells of it again, under the same id: no second run.
+    changes = [(each["event"], each["generation"]) for each in reversed(history)]
+    assert changes == [("opened", 1), ("approved", 1), ("half_opened", 1)]
+    # The lost opening is published again with the same id, which starts no second run.
     assert await site.delivered(2) == {ALERT}
     assert len(await site.runs()) == 1

@@ -1,4 +1,4 @@
-"""The ledger handler on real Redis: exactly once, in order, and honest about refusals."""
+"""The ledger handler on real Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.processing.events import event
 
 @pytest.fixture
 async def redis(redis_url: str) -> AsyncIterator[Any]:
-    # Any: redis-py types replies as bytes or text whatever decode_responses says.
+    # Any, because redis-py types replies as bytes or text, also with decode_responses.
     async with Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
 
@@ -34,8 +34,8 @@ def counted(number: int, **properties: object) -> dict[str, object]:
     return {"run": "r", "counter": number, **properties}
 
 
-async def test_appends_in_order(ledger: LedgerHandler, redis: Any) -> None:
-    """Each event is one line, with where it came from and when it was appended."""
+async def test_events_are_appended_in_order(ledger: LedgerHandler, redis: Any) -> None:
+    """Each line has the event's position and the time of the append."""
     for number in (1, 2):
         await ledger(event(number, "k", properties=counted(number)))
     lines = [line.split() for line in await redis.lrange("ledger:{r}:key:k", 0, -1)]
@@ -47,24 +47,22 @@ async def test_appends_in_order(ledger: LedgerHandler, redis: Any) -> None:
     assert 0 <= seconds * 1_000_000 + microseconds - int(lines[0][4]) < 60_000_000
 
 
-async def test_twice_is_once(ledger: LedgerHandler, redis: Any) -> None:
-    """An event that is delivered twice stands in the ledger once, and that is counted."""
+async def test_repeated_event_is_appended_once(ledger: LedgerHandler, redis: Any) -> None:
+    """The ledger counts the suppressed repeats."""
     for _ in range(3):
         await ledger(event(1, "k", properties=counted(1)))
     assert await redis.llen("ledger:{r}:key:k") == 1
     assert await redis.get("ledger:{r}:suppressed") == "2"
 
 
-async def test_every_event_has_a_run(ledger: LedgerHandler, redis: Any) -> None:
-    """Without one, or with an empty one, it is the default: its name holds the keys together."""
+async def test_event_without_a_run_has_the_default_run(ledger: LedgerHandler, redis: Any) -> None:
+    """An empty run counts as no run. The run's name keeps the ledger's keys in one slot."""
     await ledger(event(1, "k", properties={"counter": 1}))
     await ledger(event(2, "k", properties={"counter": 2, "run": ""}))
     assert await redis.llen("ledger:{default}:key:k") == 2
 
 
-async def test_a_slow_event_takes_its_time_and_is_appended(
-    ledger: LedgerHandler, redis: Any
-) -> None:
+async def test_slow_event_is_appended_after_its_delay(ledger: LedgerHandler, redis: Any) -> None:
     slow = counted(1, simulate="slow", milliseconds=30)
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -73,8 +71,10 @@ async def test_a_slow_event_takes_its_time_and_is_appended(
     assert await redis.llen("ledger:{r}:key:k") == 1
 
 
-async def test_an_event_hangs_only_the_first_time(ledger: LedgerHandler, redis: Any) -> None:
-    """What was cut off while it hung has left nothing, and succeeds when it is tried again."""
+async def test_hanging_event_succeeds_at_its_second_attempt(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """The cancelled first attempt leaves nothing in the ledger."""
     hanging = event(1, "k", properties=counted(1, simulate="hang", milliseconds=20_000))
     first = asyncio.create_task(ledger(hanging))
     async with asyncio.timeout(HANG_SECONDS):
@@ -90,15 +90,17 @@ async def test_an_event_hangs_only_the_first_time(ledger: LedgerHandler, redis: 
     assert await redis.llen("ledger:{r}:key:k") == 1
 
 
-async def test_same_number_of_another_hub(ledger: LedgerHandler, redis: Any) -> None:
-    """A hub that was made again counts from zero; its events are others."""
+async def test_event_of_a_recreated_hub_is_appended(ledger: LedgerHandler, redis: Any) -> None:
+    """Sequence numbers start again in a recreated hub, but the events are others."""
     await ledger(event(1, "k", properties=counted(1)))
     await ledger(event(1, "k", properties=counted(2), enqueued_ms=1_800_000_000_000))
     assert await redis.llen("ledger:{r}:key:k") == 2
 
 
-async def test_outage(ledger: LedgerHandler, redis: Any) -> None:
-    """While the downstream is down nothing is appended, and each refusal is witnessed."""
+async def test_outage_refuses_events_and_records_each_refusal(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """No event is appended until the outage ends."""
     await redis.set("ledger:{r}:outage", "1")
     with pytest.raises(DependencyUnavailableError, match="refuses"):
         await ledger(event(5, "k", properties=counted(1)))
@@ -110,24 +112,28 @@ async def test_outage(ledger: LedgerHandler, redis: Any) -> None:
     assert await redis.llen("ledger:{r}:key:k") == 1
 
 
-async def test_events_that_ask_to_fail(ledger: LedgerHandler) -> None:
-    """`simulate` makes an event poison or failing."""
+async def test_simulate_property_makes_an_event_fail(ledger: LedgerHandler) -> None:
+    """The handler raises PoisonEventError or another error."""
     with pytest.raises(PoisonEventError):
         await ledger(event(1, properties={"simulate": "poison"}))
     with pytest.raises(RuntimeError, match="asked to fail"):
         await ledger(event(1, properties={"simulate": "error"}))
 
 
-async def test_odd_events(ledger: LedgerHandler, redis: Any) -> None:
-    """No key, no properties, any characters: a line like the others."""
+async def test_event_with_unusual_key_or_no_properties_is_appended(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """The event's line has the form of every other line."""
     await ledger(event(1, None))
     await ledger(event(2, "ключ \n {x}", properties={"run": "r"}))
     assert (await redis.lrange("ledger:{default}:key:", 0, -1))[0].startswith("-1 0 1 ")
     assert await redis.llen("ledger:{r}:key:ключ \n {x}") == 1
 
 
-async def test_many_keys_share_pipelines(ledger: LedgerHandler, redis: Any) -> None:
-    """A hundred lanes at once cost few round trips."""
+async def test_concurrent_events_open_no_further_connections(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """The calls of a hundred lanes share pipelines."""
     await ledger(event(0, "warm"))
     before = await clients_of(redis)
     await asyncio.gather(*(ledger(event(n, f"k{n}", properties=counted(n))) for n in range(1, 101)))
@@ -136,12 +142,15 @@ async def test_many_keys_share_pipelines(ledger: LedgerHandler, redis: Any) -> N
 
 
 async def clients_of(redis: Any) -> set[str]:
-    """Who is connected; some may still be on the way out from another test."""
+    """Return the ids of the connected clients.
+
+    Clients of an earlier test may still be disconnecting.
+    """
     return {client["id"] for client in await redis.client_list()}
 
 
-async def test_keys_expire(ledger: LedgerHandler, redis: Any) -> None:
-    """No ledger stays for ever."""
+async def test_all_ledger_keys_expire(ledger: LedgerHandler, redis: Any) -> None:
+    """Every key has a time to live."""
     for _ in range(2):
         await ledger(event(1, "k", properties=counted(1)))
     await redis.set("ledger:{r}:outage", "1", ex=60)
@@ -151,8 +160,8 @@ async def test_keys_expire(ledger: LedgerHandler, redis: Any) -> None:
         assert await redis.ttl(key) > 0
 
 
-async def test_unreachable_redis() -> None:
-    """The ledger's Redis being down is the dependency's failure, not the event's."""
+async def test_unreachable_redis_is_a_dependency_failure() -> None:
+    """The event itself has not failed."""
     ledger = LedgerHandler.from_settings({"REDIS_URL": f"redis://127.0.0.1:{free_port()}"})
     with pytest.raises(DependencyUnavailableError, match="the ledger's Redis"):
         await ledger(event(1))

@@ -1,5 +1,6 @@
-"""The owner parks and a redrive releases, at the same time, on real Redis: no event is left behind
-in a list whose key is released, and none overtakes.
+"""Parking by the owner and release by redrives at the same time, on real Redis.
+
+No event stays in the list of a released key, and no event overtakes another.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ ROUNDS = 150
 
 
 @pytest.mark.parametrize("redrives", [1, 3])
-async def test_release_against_arrivals(redis_url: str, redrives: int) -> None:
-    """Each round parks the key, and lets redrives race with the next events."""
+async def test_release_during_arrivals_keeps_the_order(redis_url: str, redrives: int) -> None:
+    """Each round parks the key, and its redrives race with the next events."""
     async with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as other:
         owner = RedisParkingStore(one, most=1000, ttl_seconds=60)
         operator = RedisParkingStore(other, most=1000, ttl_seconds=60)
@@ -40,7 +41,7 @@ async def test_release_against_arrivals(redis_url: str, redrives: int) -> None:
             await operator.release(SOURCE, "k", token)
 
         async def arrive(number: int) -> list[str]:
-            """Events until two have come after the release, at an uneven pace."""
+            """Park events at an uneven pace, until two events have arrived after the release."""
             positions: list[str] = []
             after_release = 0
             while after_release < 2:

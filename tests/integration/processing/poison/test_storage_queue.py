@@ -1,4 +1,4 @@
-"""The poison queue on real Azurite: messages inline, claim checks for large ones."""
+"""The poison queue on real Azurite, with inline messages and claim checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.processing.events import SOURCE, event
 
 
 class Rig:
-    """A queue and a container that do not exist yet, and the poison queue on them."""
+    """A poison queue, whose queue and container do not exist yet."""
 
     def __init__(self, queue: QueueClient, container: ContainerClient) -> None:
         self.queue = queue
@@ -67,16 +67,16 @@ def poisoned(each: Event, source: Source = SOURCE) -> PoisonMessage:
     )
 
 
-async def test_inline(rig: Rig) -> None:
-    """The queue is made at the first use; a small message comes back whole."""
+async def test_small_message_is_stored_in_the_queue(rig: Rig) -> None:
+    """The queue is created at the first write, and no container is created."""
     message = poisoned(event(1, "ключ", body=b"\xff\x00", properties={"n": 1}))
     await rig.poison.put(message)
     assert await rig.messages() == [message]
     assert not await rig.container.exists()
 
 
-async def test_claim_check(rig: Rig) -> None:
-    """1 MB goes to a blob, byte for byte; the queue holds its claim check."""
+async def test_large_message_is_stored_in_a_blob(rig: Rig) -> None:
+    """The blob has the 1 MB body byte for byte, and the queue has its claim check."""
     body = secrets.token_bytes(1_000_000)
     message = poisoned(event(1, "k" * 128, body=body, properties={"p": "x" * 20_000}))
     await rig.poison.put(message)
@@ -89,8 +89,8 @@ async def test_claim_check(rig: Rig) -> None:
     assert (await with_body(claim, rig.blobs)).payload == body
 
 
-async def test_a_blob_that_is_gone(rig: Rig) -> None:
-    """Told apart from storage that does not answer, also if its whole container is gone."""
+async def test_missing_blob_raises_body_lost(rig: Rig) -> None:
+    """A missing container counts as a lost body as well, and not as an outage."""
     await rig.poison.put(poisoned(event(1, body=bytes(100_000))))
     (claim,) = await rig.messages()
     assert claim.claim_check is not None
@@ -105,7 +105,7 @@ async def test_a_blob_that_is_gone(rig: Rig) -> None:
 
 
 async def test_each_event_has_its_own_blob(rig: Rig) -> None:
-    """However alike two events are, neither's body is written over the other's."""
+    """The blob's name has the hub, group, partition, sequence number and enqueued time."""
     body = bytes(100_000)
     alike = [
         poisoned(event(7, body=b"0" + body)),
@@ -120,16 +120,16 @@ async def test_each_event_has_its_own_blob(rig: Rig) -> None:
         assert (await with_body(check, rig.blobs)).payload == message.payload
 
 
-async def test_repeat_overwrites_its_blob(rig: Rig) -> None:
-    """The same event poisoned again has the same blob."""
+async def test_repeated_message_overwrites_its_blob(rig: Rig) -> None:
+    """Another event has another blob."""
     for _ in range(2):
         await rig.poison.put(poisoned(event(1, body=bytes(100_000))))
     await rig.poison.put(poisoned(event(2, body=bytes(100_000))))
     assert len([blob async for blob in rig.container.list_blobs()]) == 2
 
 
-async def test_largest_inline_message_fits(rig: Rig) -> None:
-    """At every size around the limit the message arrives, inline or by claim check."""
+async def test_messages_around_the_inline_limit_are_stored(rig: Rig) -> None:
+    """Smaller messages are inline, and larger ones have a claim check."""
     overhead = len(poisoned(event(1, body=b"")).to_json())
     edge = (48 * 1024 - overhead) * 3 // 4
     for number, size in enumerate((edge - 3, edge, edge + 3)):
@@ -140,31 +140,31 @@ async def test_largest_inline_message_fits(rig: Rig) -> None:
 
 
 async def test_messages_never_expire(rig: Rig) -> None:
-    """The service's seven days would be a loss."""
+    """The service's default of seven days would lose messages."""
     await rig.poison.put(poisoned(event(1)))
     (message,) = [each async for each in rig.queue.receive_messages()]
     assert message.expires_on is not None
     assert message.expires_on.year == 9999
 
 
-async def test_many_large_at_once(rig: Rig) -> None:
-    """The same for the container of the claim checks."""
+async def test_concurrent_large_messages_are_stored(rig: Rig) -> None:
+    """The first message creates the container."""
     await asyncio.gather(
         *(rig.poison.put(poisoned(event(n, body=bytes(60_000)))) for n in range(5))
     )
     assert len([blob async for blob in rig.container.list_blobs()]) == 5
 
 
-async def test_functions_can_read_it(rig: Rig, azurite: str) -> None:
-    """The text is base64, as the Functions queue trigger expects."""
+async def test_message_text_is_base64(rig: Rig, azurite: str) -> None:
+    """The queue trigger of Azure Functions expects base64."""
     await rig.poison.put(poisoned(event(1)))
     async with QueueClient.from_connection_string(azurite, rig.queue.queue_name) as raw:
         (message,) = [each async for each in raw.receive_messages()]
     assert PoisonMessage.from_json(base64.b64decode(message.content)).sequence_number == 1
 
 
-async def test_many_at_once(rig: Rig) -> None:
-    """Lanes poison at the same time, also while the queue is still being made."""
+async def test_concurrent_messages_are_stored(rig: Rig) -> None:
+    """The first message creates the queue."""
     await asyncio.gather(*(rig.poison.put(poisoned(event(n))) for n in range(20)))
     found: set[int] = set()
     async for message in rig.queue.receive_messages(max_messages=20):
@@ -172,8 +172,8 @@ async def test_many_at_once(rig: Rig) -> None:
     assert found == set(range(20))
 
 
-async def test_queue_down() -> None:
-    """A storage account that does not answer is named, and the message is not taken."""
+async def test_unreachable_storage_raises_storage_unavailable() -> None:
+    """The error names the queue or the blob, and the message is not stored."""
     nowhere = (
         "DefaultEndpointsProtocol=http;AccountName=a;AccountKey=AAAA;"
         "QueueEndpoint=http://127.0.0.1:9/a;BlobEndpoint=http://127.0.0.1:9/a"

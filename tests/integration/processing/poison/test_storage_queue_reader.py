@@ -1,4 +1,4 @@
-"""Reading the poison queue on real Azurite: held, put back, changed, removed."""
+"""Reading of the poison queue on real Azurite."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ async def reader(rig: Rig, azurite: str) -> AsyncIterator[StoragePoisonReader]:
         yield StoragePoisonReader(queue)
 
 
-async def test_no_queue_yet(reader: StoragePoisonReader) -> None:
-    """The queue is made with the first poison message; until then there is none."""
+async def test_missing_queue_has_no_messages(reader: StoragePoisonReader) -> None:
+    """The queue is created with the first poison message."""
     assert await reader.receive() == []
 
 
-async def test_more_than_one_page(rig: Rig, reader: StoragePoisonReader) -> None:
-    """All of them, oldest first, twice: looking takes nothing away."""
+async def test_browse_returns_all_pages_oldest_first(rig: Rig, reader: StoragePoisonReader) -> None:
+    """A second browse finds the same messages."""
     for number in range(70, 0, -1):
         await rig.poison.put(poisoned(event(number)))
     for _ in range(2):
@@ -39,8 +39,10 @@ async def test_more_than_one_page(rig: Rig, reader: StoragePoisonReader) -> None
         assert [message.sequence_number for message in found] == list(range(1, 71))
 
 
-async def test_held_messages_are_nobody_elses(rig: Rig, reader: StoragePoisonReader) -> None:
-    """Until they are put back; a change stays, and what is removed is gone."""
+async def test_held_message_is_invisible_until_it_is_put_back(
+    rig: Rig, reader: StoragePoisonReader
+) -> None:
+    """An update stays after the message is put back, and a removed message is gone."""
     await rig.poison.put(poisoned(event(1)))
     (held,) = await reader.receive()
     assert await reader.receive() == []
@@ -56,8 +58,10 @@ async def test_held_messages_are_nobody_elses(rig: Rig, reader: StoragePoisonRea
     assert await browse(reader) == []
 
 
-async def test_renewing_while_removing(rig: Rig, reader: StoragePoisonReader) -> None:
-    """Each act makes the receipt of the one before void; they wait for each other."""
+async def test_renewals_and_a_removal_wait_for_each_other(
+    rig: Rig, reader: StoragePoisonReader
+) -> None:
+    """Each call replaces the message's receipt, so that two calls must not overlap."""
     await rig.poison.put(poisoned(event(1)))
     (held,) = await reader.receive()
     renewals = (reader.renew(held) for _ in range(5))
@@ -65,8 +69,10 @@ async def test_renewing_while_removing(rig: Rig, reader: StoragePoisonReader) ->
     assert await browse(reader) == []
 
 
-async def test_a_message_that_is_somebody_elses(rig: Rig, reader: StoragePoisonReader) -> None:
-    """When the hold ran out the message can't be removed, and that is known."""
+async def test_message_whose_hold_expired_cannot_be_removed(
+    rig: Rig, reader: StoragePoisonReader
+) -> None:
+    """The removal marks the message as gone and raises no error."""
     await rig.poison.put(poisoned(event(1)))
     (held,) = await reader.receive()
     receipt = held.receipt
@@ -79,10 +85,10 @@ async def test_a_message_that_is_somebody_elses(rig: Rig, reader: StoragePoisonR
     assert len(await browse(reader)) == 1
 
 
-async def test_what_is_no_poison_message(
+async def test_text_that_is_no_poison_message_is_left_in_the_queue(
     rig: Rig, reader: StoragePoisonReader, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is left alone with a warning, however many there are in front."""
+    """The reader logs a warning, and finds the poison message behind 40 such texts."""
     await rig.queue.create_queue()
     for number in range(40):
         await rig.queue.send_message(f"not ours {number}")
@@ -91,10 +97,10 @@ async def test_what_is_no_poison_message(
     assert "left alone" in caplog.text
 
 
-async def test_text_that_is_not_base64(
+async def test_text_that_is_not_base64_is_left_in_the_queue(
     rig: Rig, reader: StoragePoisonReader, azurite: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Neither a page of the portal's own nor a broken message stops the others."""
+    """Text that was sent from the portal must not stop the other messages."""
     await rig.poison.put(poisoned(event(1)))
     async with QueueClient.from_connection_string(azurite, rig.queue.queue_name) as raw:
         await raw.send_message("plain text!")
