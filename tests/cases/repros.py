@@ -121,7 +121,7 @@ async def h21() -> None:
 
 
 async def h22() -> None:
-    """Record a failure on a server that takes no writes."""
+    """Record a failure on a server that refuses writes."""
     async with _redis() as url, Redis.from_url(url) as admin, _breaker(url) as breaker:
         permit = await breaker.try_acquire()
         await admin.config_set("min-replicas-to-write", "1")
@@ -129,7 +129,7 @@ async def h22() -> None:
             await asyncio.wait_for(breaker.record_failure("a", "x", permit), LIMIT_SECONDS)
             _say("h22", "ended")
         except TimeoutError:
-            _say("h22", f"record_failure has no end within {LIMIT_SECONDS} s, grace 1 s")
+            _say("h22", f"record_failure does not end within {LIMIT_SECONDS} s, grace 1 s")
         finally:
             await admin.config_set("min-replicas-to-write", "0")
 
@@ -142,7 +142,7 @@ async def h24() -> None:
         found = await asyncio.gather(*parked, return_exceptions=True)
         errors = [each for each in found if isinstance(each, BaseException)]
         first = str(errors[0])[:80] if errors else ""
-        _say("h24", f"of 200 lanes at default settings refused: {len(errors)} {first}")
+        _say("h24", f"lanes refused of 200 at default settings: {len(errors)} {first}")
 
 
 async def h27() -> None:
@@ -190,11 +190,11 @@ async def h35() -> None:
         await asyncio.wait_for(held.collect(lambda _message: False), 3)
         _say("h35", "ended")
     except TimeoutError:
-        _say("h35", "reading 10 messages, 2 at a time, held for 50 ms, has no end within 3 s")
+        _say("h35", "reading 10 messages, 2 at a time, held for 50 ms, does not end within 3 s")
 
 
 async def settings() -> None:
-    """Check settings that nothing can work with."""
+    """Check settings with which the app cannot work."""
     endpoint = "Endpoint=sb://ns.servicebus.windows.net/"
     base = {
         "EVENT_HUB_NAME": "events",

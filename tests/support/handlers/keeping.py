@@ -1,4 +1,4 @@
-"""A handler that keeps what it was given, byte for byte, or poisons it on request."""
+"""A handler that stores each event byte for byte, or poisons an event on request."""
 
 from __future__ import annotations
 

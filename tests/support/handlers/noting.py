@@ -1,4 +1,4 @@
-"""A handler that notes each event that it is given, however often: `<partition> <sequence>`."""
+"""A handler that records every call with an event as `<partition> <sequence>`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from processing.event import Event
 
 
 class NotingHandler:
-    """Appends each event to the Redis list `noted`."""
+    """A handler that appends each event to the Redis list `noted`."""
 
     def __init__(self, client: Redis) -> None:
         self._client = client

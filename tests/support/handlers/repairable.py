@@ -1,6 +1,8 @@
-"""The ledger behind a fault that can be repaired: events with the property `broken` are poison
-until the Redis key `repaired` exists, take `pause_ms` milliseconds, and with the property `held`
-as long as the key `released` does not exist.
+"""The ledger handler behind a fault that can be repaired.
+
+An event with the property `broken` is poison until the Redis key `repaired:<run>` exists. An event
+takes `pause_ms` milliseconds. An event with the property `held` waits until the key
+`released:<run>` exists.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ SOURCE = Source("events", "$Default", "0")
 
 
 def event(sequence_number: int, key: str | None = "k", **values: Any) -> Event:
-    """An event whose enqueued time rises with its sequence number."""
+    """Return an event whose enqueued time rises with its sequence number."""
     defaults: dict[str, Any] = {
         "body": b"{}",
         "properties": {},
@@ -23,5 +23,5 @@ def event(sequence_number: int, key: str | None = "k", **values: Any) -> Event:
 
 
 def batch(events: Sequence[Event], source: Source = SOURCE) -> EventBatch:
-    """A batch of one partition."""
+    """Return a batch of one partition."""
     return EventBatch(source, events)

@@ -1,4 +1,4 @@
-"""Processors and redrives on the same in-memory stores, and a sink that notes what it took."""
+"""Processors and redrives on shared in-memory stores, with a handler that records its events."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ type Behaviour = Callable[[Event], Awaitable[None]]
 
 
 class Rig:
-    """Stores, and a handler that refuses what is in `bad` and notes the rest in `handled`.
+    """In-memory stores, and a handler that refuses events in `bad` and records the others.
 
     Attributes:
         handled: sequence numbers in the order in which the handler took them.
-        bad: sequence numbers that are poison, until they are taken out.
-        before: awaited before each event.
+        bad: sequence numbers of events that are poison while they are in this set.
+        before: awaited with each event before the event is handled.
     """
 
     def __init__(self, breaker: CircuitBreaker) -> None:
@@ -74,7 +74,7 @@ class Rig:
         self.events[each.sequence_number] = each
 
     def processor(self, **settings: Any) -> BatchProcessor:
-        """Another instance of the app."""
+        """Return another instance of the app."""
         return BatchProcessor(
             self.handler,
             breaker=self.breaker,
@@ -87,7 +87,7 @@ class Rig:
         )
 
     def redrive(self, **options: Any) -> Redrive:
-        """Another operator's redrive."""
+        """Return another operator's redrive."""
         retry = RetryPolicy(max_attempts=1, initial_seconds=0, max_seconds=0)
         parts: dict[str, Any] = {
             "reader": self.reader,
@@ -105,7 +105,7 @@ class Rig:
         return sorted({message.sequence_number for message in self.poison.messages})
 
     async def parked(self, *kinds: EntryKind) -> list[int]:
-        """Sequence numbers in parked lists, of these kinds or of all."""
+        """Return the sequence numbers in the parked lists, of these kinds or of all kinds."""
         found: list[int] = []
         for key in await self.store.keys():
             entries = await self.store.entries(key.source, key.key, most=10_000)
@@ -125,18 +125,18 @@ async def rig(**breaker_settings: Any) -> AsyncIterator[Rig]:
 
 
 def keyed(*keys: str | None, first: int = 0) -> list[Event]:
-    """Events with these keys, one after another."""
+    """Return events with these keys and rising sequence numbers."""
     return [event(first + index, key) for index, key in enumerate(keys)]
 
 
 def of_key(handled: Sequence[int], events: Sequence[Event], key: str | None) -> list[int]:
-    """The key's part of what was handled."""
+    """Return the handled sequence numbers that belong to the key."""
     keys = {each.sequence_number: each.key for each in events}
     return [number for number in handled if keys[number] == key]
 
 
 async def turns(count: int) -> None:
-    """Let other tasks run."""
+    """Let other tasks run for so many turns of the event loop."""
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -1,4 +1,4 @@
-"""A processor on in-memory parts, and what came of its batches."""
+"""A processor on in-memory parts, and the outcomes of its batches."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FAST = {"retry_initial_seconds": 0.0, "retry_max_seconds": 0.0, "dependency_paus
 
 
 class Parts:
-    """A processor on in-memory parts, and what came of it."""
+    """A processor on in-memory parts, with the events that it handled and poisoned."""
 
     def __init__(self, breaker: CircuitBreaker, progress: MemoryProgressStore) -> None:
         self.breaker = breaker
@@ -76,7 +76,7 @@ def keyed(*keys: str | None) -> Sequence[Event]:
 
 
 def in_order(events: Sequence[Event], handled: Sequence[int]) -> bool:
-    """Whether each key's events were handled in their order."""
+    """Return whether each key's events were handled in order."""
     keys = {each.sequence_number: each.key for each in events}
     lanes: dict[str | None, list[int]] = defaultdict(list)
     for number in handled:

@@ -15,13 +15,13 @@ _PACKAGES = ("function_app", "processing", "breaker")
 
 
 class Walk:
-    """Follows an event to its stops.
+    """A recorder of the modules that an event's call passes on the way to its stops.
 
     At the start of each function of ours the monitor reads the chain of callers, from the trigger
-    to that function: over awaits, and over the start of a task, which continues its creator's
-    chain. When the function is a stop, the modules on its chain are the way to it. Successive
+    to that function. The chain continues over awaits and from a task to the creator of the task.
+    When the function is a stop, the modules on the chain are the way to the stop. Successive
     functions of one module are one entry. A call that has returned is no longer on the chain, so a
-    helper (a look at the gate, the opening of progress) is not on the way; `helpers` has these.
+    helper (a check of the gate, the opening of progress) is on no way, but in `helpers`.
 
     Args:
         stops: the functions to reach, by their name in the walk.
@@ -41,7 +41,7 @@ class Walk:
     def entries(self) -> list[str]:
         """The modules in the order in which they are entered, from the trigger to the last stop.
 
-        What a way shares with the way before it was not left, and so is not entered again.
+        Two successive ways may share their first modules, which count as entered once.
         """
         found: list[str] = []
         before: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Walk:
 
     @contextmanager
     def followed(self) -> Iterator[None]:
-        """Follow what runs now, in this event loop."""
+        """Follow the calls in this event loop until the block ends."""
         loop, tool = asyncio.get_running_loop(), sys.monitoring.PROFILER_ID
         factory = loop.get_task_factory()
         sys.monitoring.use_tool_id(tool, "walk")
