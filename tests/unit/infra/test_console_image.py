@@ -97,7 +97,7 @@ def required(file: Path) -> set[str]:
 
 
 def test_modules_that_the_console_imports_are_installed() -> None:
-    """requirements-console.txt names a module's distribution, or one that depends on it."""
+    """requirements-console.txt names each module's distribution, or one that requires it."""
     # The progress bar of the command line is used on an operator's machine only.
     wanted = set().union(*(imported(ROOT / name) for name in COPIED)) - {"rich"}
     wanted -= sys.stdlib_module_names | COPIED

@@ -19,7 +19,7 @@ from tests.support.processing.events import SOURCE
 
 
 class Hub:
-    """An event hub with three partitions: events 5 to 9, no event, and events 5 to 9 unread."""
+    """An event hub whose partition 1 is empty; partitions 0 and 2 have the events 5 to 9."""
 
     away = False
 

@@ -98,7 +98,7 @@ async def test_discard_of_a_lost_body_without_a_parked_key_removes_the_message()
 
 
 async def test_lost_parked_event_goes_to_the_poison_queue() -> None:
-    """Its key waits until the event is discarded, and then continues in order."""
+    """The event's key waits until the event is discarded, and then continues in order."""
     async with rig() as made:
         made.bad = {0}
         bodies = [b"0", b"1", LARGE, b"3"]

@@ -95,7 +95,7 @@ async def test_event_stays_when_its_discard_cannot_be_recorded() -> None:
 
 
 async def test_discard_beside_a_redrive_and_arrivals_keeps_the_order() -> None:
-    """One of the two holds the key, and each event behind is handled once."""
+    """The discard or the redrive holds the key, and each event behind is handled once."""
     async with rig() as made:
         made.bad = {0}
         await made.processor().process(batch(keyed("a", "a")))

@@ -77,7 +77,7 @@ async def poison_three_keys(made: Rig) -> None:
 async def kill_redrive_after(made: Rig, steps: int) -> bool:
     """Run a redrive for so many steps, and return whether it was killed.
 
-    Its leases and holds have expired when the function returns.
+    All leases and holds have expired when the function returns.
     """
     lifetime = Lifetime(steps)
     store, claims = KillableProxy(made.store, lifetime), KillableProxy(made.claims, lifetime)

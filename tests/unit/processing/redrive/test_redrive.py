@@ -107,7 +107,7 @@ async def test_parked_event_that_fails_becomes_a_poison_message() -> None:
 
 
 async def test_events_that_arrive_during_a_redrive_are_replayed_last() -> None:
-    """They are parked behind the events that already wait."""
+    """Arriving events are parked behind the events that already wait."""
     async with rig() as made:
         await process_with_bad(made, keyed(*"aaa"), 0)
         made.bad.clear()
@@ -143,7 +143,7 @@ async def test_two_redrives_never_replay_the_same_key() -> None:
 
 
 async def test_redrive_that_lost_its_lease_starts_no_event() -> None:
-    """The redrive was delayed for longer than its lease, and another one has the key."""
+    """A redrive may be delayed for longer than its lease, so that another redrive has the key."""
     async with rig() as made:
         await process_with_bad(made, keyed(*"aaa"), 0)
         made.bad.clear()
