@@ -118,7 +118,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(**breaker_settings: Any) -> AsyncIterator[Rig]:
+async def open_rig(**breaker_settings: Any) -> AsyncIterator[Rig]:
     rules = BreakerSettings(count_poison=False, **breaker_settings)
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
         yield Rig(breaker)
@@ -141,4 +141,4 @@ async def turns(count: int) -> None:
         await asyncio.sleep(0)
 
 
-__all__ = ["SOURCE", "Rig", "keyed", "of_key", "rig", "turns"]
+__all__ = ["SOURCE", "Rig", "keyed", "of_key", "open_rig", "turns"]

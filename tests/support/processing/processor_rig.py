@@ -24,7 +24,7 @@ from tests.support.processing.events import event
 FAST = {"retry_initial_seconds": 0.0, "retry_max_seconds": 0.0, "dependency_pause_seconds": 0.0}
 
 
-class Parts:
+class Rig:
     """A processor on in-memory parts, with the events that it handled and poisoned."""
 
     def __init__(self, breaker: CircuitBreaker, progress: MemoryProgressStore) -> None:
@@ -43,32 +43,32 @@ type Behaviour = Callable[[Event], Awaitable[None]]
 
 
 @asynccontextmanager
-async def parts(
+async def open_rig(
     behaviour: Behaviour | None = None,
     *,
     settings: dict[str, Any] | None = None,
     breaker_settings: dict[str, Any] | None = None,
     progress: MemoryProgressStore | None = None,
-) -> AsyncIterator[Parts]:
+) -> AsyncIterator[Rig]:
     rules = BreakerSettings(**({"half_open_permits": 2} | (breaker_settings or {})))
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
-        made = Parts(breaker, progress or MemoryProgressStore())
+        rig = Rig(breaker, progress or MemoryProgressStore())
 
         async def handler(each: Event) -> None:
             if behaviour is not None:
                 await behaviour(each)
-            made.handled.append(each.sequence_number)
+            rig.handled.append(each.sequence_number)
 
-        made.processor = BatchProcessor(
+        rig.processor = BatchProcessor(
             LoadedHandler("tests:handler", handler),
             breaker=breaker,
-            progress=made.progress,
-            poison=made.poison,
+            progress=rig.progress,
+            poison=rig.poison,
             settings=ProcessingSettings(**(FAST | (settings or {}))),
             count_poison=rules.count_poison,
             instance="test:1",
         )
-        yield made
+        yield rig
 
 
 def keyed(*keys: str | None) -> Sequence[Event]:

@@ -20,9 +20,9 @@ from tests.support.processing.events import SOURCE, event
 @pytest.fixture(params=[False, True], ids=["redis", "cluster"])
 async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
     """Yield a client of a server that does not listen; a cluster's client has its own errors."""
-    made = connect("redis://127.0.0.1:1/0", BreakerSettings(redis_cluster=request.param))
-    yield made
-    await made.aclose()
+    connected = connect("redis://127.0.0.1:1/0", BreakerSettings(redis_cluster=request.param))
+    yield connected
+    await connected.aclose()
 
 
 def parking(client: Client) -> RedisParkingStore:

@@ -22,7 +22,7 @@ from processing.handlers.loading import LoadedHandler
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
 from processing.settings import ProcessingSettings
 from scripts.load_app import SETTINGS
-from tests.support.processing.parking_rig import FAST, Rig, rig
+from tests.support.processing.parking_rig import FAST, Rig, open_rig
 from tests.support.processing.walk import Walk
 
 MOST_MODULES_THERE, MOST_MODULES, MOST_ENTRIES = 8, 12, 2
@@ -61,8 +61,8 @@ class Refusing:
 
 @pytest.fixture
 async def stores() -> AsyncIterator[Rig]:
-    async with rig() as made:
-        yield made
+    async with open_rig() as rig:
+        yield rig
 
 
 @pytest.fixture

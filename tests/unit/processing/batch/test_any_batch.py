@@ -16,7 +16,7 @@ from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE, batch
-from tests.support.processing.parking_rig import Rig, keyed, rig
+from tests.support.processing.parking_rig import Rig, keyed, open_rig
 
 HANDLER_TIMEOUT_SECONDS = 0.001
 
@@ -69,20 +69,20 @@ def plans(draw: st.DrawFn) -> Plan:
 class Run:
     """Repeated deliveries of a plan's batch."""
 
-    def __init__(self, made: Rig, plan: Plan) -> None:
-        self.made = made
+    def __init__(self, rig: Rig, plan: Plan) -> None:
+        self.rig = rig
         self.plan = plan
         self.events = keyed(*plan.keys)
         self.outcomes = plan.outcomes
         self.calls: list[Event] = []
         self.most_in_flight: dict[str | None, int] = defaultdict(int)
-        made.before = self.behave
-        made.handler = LoadedHandler(
-            "tests:handler", made.handler.handle, timeout_seconds=HANDLER_TIMEOUT_SECONDS
+        rig.before = self.behave
+        rig.handler = LoadedHandler(
+            "tests:handler", rig.handler.handle, timeout_seconds=HANDLER_TIMEOUT_SECONDS
         )
 
     async def behave(self, each: Event) -> None:
-        at_once = self.made.in_flight[each.key]
+        at_once = self.rig.in_flight[each.key]
         self.most_in_flight[each.key] = max(self.most_in_flight[each.key], at_once)
         again = each in self.calls
         self.calls.append(each)
@@ -102,7 +102,7 @@ class Run:
     async def deliver(self, events: list[Event]) -> bool:
         """Deliver the events once, and return whether the batch ended."""
         try:
-            await self.made.processor(**self.plan.settings).process(batch(events))
+            await self.rig.processor(**self.plan.settings).process(batch(events))
         except (CircuitOpenError, DependencyUnavailableError):
             return False
         return True
@@ -110,11 +110,11 @@ class Run:
     async def places(self) -> dict[int, list[str]]:
         """Return the places where each event ended; an unfinished event has none."""
         found: dict[int, list[str]] = {each.sequence_number: [] for each in self.events}
-        for number in self.made.handled:
+        for number in self.rig.handled:
             found[number].append("handled")
-        for number in {message.sequence_number for message in self.made.poison.messages}:
+        for number in {message.sequence_number for message in self.rig.poison.messages}:
             found[number].append("poisoned")
-        for number in await self.made.parked(EntryKind.EVENT):
+        for number in await self.rig.parked(EntryKind.EVENT):
             found[number].append("parked")
         return found
 
@@ -138,16 +138,16 @@ class Run:
                 found = [place for each in lane for place in places[each.sequence_number]]
                 behind = found[found.index("poisoned") + 1 :] if "poisoned" in found else []
                 assert set(behind) <= {"parked"}, "nothing overtakes a poisoned event"
-        known = await self.made.progress.load(SOURCE)
+        known = await self.rig.progress.load(SOURCE)
         assert {each.sequence_number for each in known.finished_among(self.events)} == ends
         return ends
 
     async def heal(self) -> None:
         """Let the handler succeed from now on, and close the circuit."""
         self.outcomes = ["ok"] * len(self.events)
-        circuit = self.made.breaker.circuit
+        circuit = self.rig.breaker.circuit
         if circuit.state is not CircuitState.CLOSED:
-            await self.made.breaker.close_circuit(circuit.generation, "test")
+            await self.rig.breaker.close_circuit(circuit.generation, "test")
 
 
 @given(plans())
@@ -167,8 +167,8 @@ async def test_each_event_of_a_batch_ends_in_one_place_and_in_order(plan: Plan) 
     lane. A second delivery after the faults are over ends the batch, and moves no event that had
     ended.
     """
-    async with rig(failure_threshold=plan.threshold) as made:
-        run = Run(made, plan)
+    async with open_rig(failure_threshold=plan.threshold) as rig:
+        run = Run(rig, plan)
         whole = [*run.events, *(run.events[number] for number in sorted(plan.repeated))]
         ended = await run.deliver(whole)
         ends = await run.check()

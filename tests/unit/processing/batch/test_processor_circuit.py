@@ -16,17 +16,17 @@ from processing.errors import (
 )
 from processing.event import Event
 from tests.support.processing.events import SOURCE, batch
-from tests.support.processing.processor_rig import in_order, keyed, parts, trip
+from tests.support.processing.processor_rig import in_order, keyed, open_rig, trip
 
 
 async def test_open_circuit_holds_and_then_fails_the_batch() -> None:
     """No event starts while the circuit is open, and the batch fails after hold_seconds."""
-    async with parts(settings={"hold_seconds": 0.0}) as made:
-        await trip(made.breaker)
+    async with open_rig(settings={"hold_seconds": 0.0}) as rig:
+        await trip(rig.breaker)
         with pytest.raises(CircuitOpenError):
-            await made.processor.process(batch(keyed("a", "b")))
-        assert made.handled == []
-        assert (await made.progress.load(SOURCE)).watermark is None
+            await rig.processor.process(batch(keyed("a", "b")))
+        assert rig.handled == []
+        assert (await rig.progress.load(SOURCE)).watermark is None
 
 
 async def test_held_batch_resumes_when_the_circuit_closes() -> None:
@@ -34,20 +34,20 @@ async def test_held_batch_resumes_when_the_circuit_closes() -> None:
 
     async def trip_at_1(each: Event) -> None:
         if each.sequence_number == 1:
-            await trip(made.breaker)
+            await trip(rig.breaker)
 
-    async with parts(trip_at_1, settings={"hold_seconds": 30.0}) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed(*"aaaaaa"))))
-        while made.breaker.circuit.admits:
+    async with open_rig(trip_at_1, settings={"hold_seconds": 30.0}) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed(*"aaaaaa"))))
+        while rig.breaker.circuit.admits:
             await asyncio.sleep(0)
         for _ in range(20):
             await asyncio.sleep(0)
-        assert made.handled == [0, 1]  # events in flight finish, and no other event starts
-        await made.breaker.approve(1, "op")
+        assert rig.handled == [0, 1]  # events in flight finish, and no other event starts
+        await rig.breaker.approve(1, "op")
         result = await running
-        assert made.handled == [0, 1, 2, 3, 4, 5]
+        assert rig.handled == [0, 1, 2, 3, 4, 5]
         assert result.handled == 6
-        assert made.breaker.circuit.admits
+        assert rig.breaker.circuit.admits
 
 
 async def test_events_of_a_failing_dependency_wait_for_the_circuit(
@@ -62,27 +62,27 @@ async def test_events_of_a_failing_dependency_wait_for_the_circuit(
         if down:
             raise DependencyUnavailableError("down")
 
-    async with parts(
+    async with open_rig(
         outage,
         settings={"max_attempts": 1, "hold_seconds": 60.0},
         breaker_settings={"failure_threshold": 3},
-    ) as made:
+    ) as rig:
         events = keyed(*"abcdeabcde")
-        running = asyncio.create_task(made.processor.process(batch(events)))
-        while made.breaker.circuit.admits:
+        running = asyncio.create_task(rig.processor.process(batch(events)))
+        while rig.breaker.circuit.admits:
             await asyncio.sleep(0)
         while not running.done():  # the hold begins when the lanes come to the gate
             ahead += 60
             await asyncio.sleep(0)
         with pytest.raises(CircuitOpenError):
             await running
-        assert made.breaker.circuit.generation == 1
-        assert (made.handled, made.poisoned) == ([], [])
+        assert rig.breaker.circuit.generation == 1
+        assert (rig.handled, rig.poisoned) == ([], [])
         down = False
-        await made.breaker.approve(1, "op")
-        await made.processor.process(batch(events))
-        assert in_order(events, made.handled)
-        assert made.breaker.circuit.state is CircuitState.CLOSED
+        await rig.breaker.approve(1, "op")
+        await rig.processor.process(batch(events))
+        assert in_order(events, rig.handled)
+        assert rig.breaker.circuit.state is CircuitState.CLOSED
 
 
 async def test_failed_probe_opens_the_circuit_again() -> None:
@@ -94,18 +94,18 @@ async def test_failed_probe_opens_the_circuit_again() -> None:
         if each.key == "fail":
             raise LookupError("x")
 
-    async with parts(
+    async with open_rig(
         behave,
         settings={"max_attempts": 1, "hold_seconds": 0.0, "max_lanes": 1},
         breaker_settings={"half_open_permits": 2},
-    ) as made:
-        await trip(made.breaker)
-        await made.breaker.approve(1, "op")
+    ) as rig:
+        await trip(rig.breaker)
+        await rig.breaker.approve(1, "op")
         with pytest.raises(CircuitOpenError):
-            await made.processor.process(
+            await rig.processor.process(
                 batch(keyed("poison", "poison", "poison", "ok", "fail", "later"))
             )
-        assert made.breaker.circuit.state is CircuitState.OPEN
-        assert made.breaker.circuit.generation == 2
-        assert made.poisoned == [0, 1, 2, 4]
-        assert made.handled == [3]
+        assert rig.breaker.circuit.state is CircuitState.OPEN
+        assert rig.breaker.circuit.generation == 2
+        assert rig.poisoned == [0, 1, 2, 4]
+        assert rig.handled == [3]

@@ -14,7 +14,7 @@ from processing.errors import (
 from processing.event import Event
 from processing.progress.store import Mark
 from tests.support.processing.events import SOURCE, batch, event
-from tests.support.processing.processor_rig import keyed, parts
+from tests.support.processing.processor_rig import keyed, open_rig
 
 
 async def test_poison_event_leaves_the_key_running() -> None:
@@ -24,15 +24,15 @@ async def test_poison_event_leaves_the_key_running() -> None:
         if each.sequence_number == 1:
             raise PoisonEventError("no such order")
 
-    async with parts(poison) as made:
-        result = await made.processor.process(batch(keyed("a", "a", "a")))
-        assert (made.handled, made.poisoned) == ([0, 2], [1])
+    async with open_rig(poison) as rig:
+        result = await rig.processor.process(batch(keyed("a", "a", "a")))
+        assert (rig.handled, rig.poisoned) == ([0, 2], [1])
         assert (result.handled, result.poisoned) == (2, 1)
-        (message,) = made.poison.messages
+        (message,) = rig.poison.messages
         assert (message.attempts, message.error.message) == (1, "no such order")
         assert (message.handler, message.instance) == ("tests:handler", "test:1")
-        assert (await made.breaker.refresh()).failures == 1
-        assert (await made.progress.load(SOURCE)).watermark == Mark(2, event(2).enqueued_ms)
+        assert (await rig.breaker.refresh()).failures == 1
+        assert (await rig.progress.load(SOURCE)).watermark == Mark(2, event(2).enqueued_ms)
 
 
 async def test_poison_event_is_no_failure_with_count_poison_off() -> None:
@@ -41,9 +41,9 @@ async def test_poison_event_is_no_failure_with_count_poison_off() -> None:
     async def poison(_each: Event) -> None:
         raise PoisonEventError("bad")
 
-    async with parts(poison, breaker_settings={"count_poison": False}) as made:
-        await made.processor.process(batch(keyed("a")))
-        assert (await made.breaker.refresh()).failures == 0
+    async with open_rig(poison, breaker_settings={"count_poison": False}) as rig:
+        await rig.processor.process(batch(keyed("a")))
+        assert (await rig.breaker.refresh()).failures == 0
 
 
 async def test_event_that_exhausts_its_attempts_is_poisoned() -> None:
@@ -53,11 +53,11 @@ async def test_event_that_exhausts_its_attempts_is_poisoned() -> None:
         if each.key == "a":
             raise LookupError("x")
 
-    async with parts(fail, settings={"max_attempts": 3}) as made:
-        await made.processor.process(batch(keyed("a", "b")))
-        assert (made.handled, made.poisoned) == ([1], [0])
-        assert made.poison.messages[0].attempts == 3
-        assert (await made.breaker.refresh()).failures == 1
+    async with open_rig(fail, settings={"max_attempts": 3}) as rig:
+        await rig.processor.process(batch(keyed("a", "b")))
+        assert (rig.handled, rig.poisoned) == ([1], [0])
+        assert rig.poison.messages[0].attempts == 3
+        assert (await rig.breaker.refresh()).failures == 1
 
 
 async def test_event_is_retried_until_its_dependency_is_available() -> None:
@@ -69,14 +69,14 @@ async def test_event_is_retried_until_its_dependency_is_available() -> None:
         if each.sequence_number == 0 and calls[0] <= 5:
             raise DependencyUnavailableError("down")
 
-    async with parts(outage, settings={"max_attempts": 2}) as made:
-        await made.processor.process(batch(keyed("a", "a")))
-        assert made.handled == [0, 1]
-        assert made.poisoned == []
+    async with open_rig(outage, settings={"max_attempts": 2}) as rig:
+        await rig.processor.process(batch(keyed("a", "a")))
+        assert rig.handled == [0, 1]
+        assert rig.poisoned == []
         assert calls == {0: 6, 1: 1}
         # The 6 calls are 3 rounds of 2 attempts. The third round succeeds at its second attempt,
         # and each of the 2 exhausted rounds is one failure.
-        assert (await made.breaker.refresh()).failures == 2
+        assert (await rig.breaker.refresh()).failures == 2
 
 
 async def test_event_that_is_held_for_too_long_fails_the_batch() -> None:
@@ -88,14 +88,14 @@ async def test_event_that_is_held_for_too_long_fails_the_batch() -> None:
         calls += 1
         raise DependencyUnavailableError("down")
 
-    async with parts(outage, settings={"max_attempts": 1, "hold_seconds": 0.0}) as made:
-        with pytest.raises(DependencyUnavailableError, match="redelivered with it"):
-            await made.processor.process(batch(keyed("a", "a")))
-        assert (calls, made.handled, made.poisoned) == (1, [], [])
-        assert (await made.breaker.refresh()).failures == 1
+    async with open_rig(outage, settings={"max_attempts": 1, "hold_seconds": 0.0}) as rig:
+        with pytest.raises(DependencyUnavailableError, match="runs again with its batch"):
+            await rig.processor.process(batch(keyed("a", "a")))
+        assert (calls, rig.handled, rig.poisoned) == (1, [], [])
+        assert (await rig.breaker.refresh()).failures == 1
         with pytest.raises(DependencyUnavailableError):
-            await made.processor.process(batch(keyed("a", "a")))
-        assert (await made.breaker.refresh()).failures == 2, "the event has failed again"
+            await rig.processor.process(batch(keyed("a", "a")))
+        assert (await rig.breaker.refresh()).failures == 2, "the event has failed again"
 
 
 class OddError(BaseException):
@@ -110,11 +110,11 @@ async def test_base_exception_of_a_handler_is_a_failure(error: BaseException) ->
         if each.sequence_number == 0:
             raise error
 
-    async with parts(fail, settings={"max_attempts": 2}) as made:
-        result = await made.processor.process(batch(keyed("a", "a")))
-        assert (made.handled, made.poisoned, result.handled) == ([1], [0], 1)
-        assert type(error).__name__ in made.poison.messages[0].error.message
-        assert made.poison.messages[0].attempts == 2
+    async with open_rig(fail, settings={"max_attempts": 2}) as rig:
+        result = await rig.processor.process(batch(keyed("a", "a")))
+        assert (rig.handled, rig.poisoned, result.handled) == ([1], [0], 1)
+        assert type(error).__name__ in rig.poison.messages[0].error.message
+        assert rig.poison.messages[0].attempts == 2
 
 
 async def test_cancelling_the_invocation_fails_no_event() -> None:
@@ -125,13 +125,13 @@ async def test_cancelling_the_invocation_fails_no_event() -> None:
         started.set()
         await asyncio.Event().wait()
 
-    async with parts(hang) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+    async with open_rig(hang) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
         await started.wait()
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
-        assert (made.handled, made.poisoned) == ([], [])
+        assert (rig.handled, rig.poisoned) == ([], [])
 
 
 async def test_error_without_a_readable_text_is_poisoned() -> None:
@@ -144,7 +144,7 @@ async def test_error_without_a_readable_text_is_poisoned() -> None:
     async def fail(_each: Event) -> None:
         raise SilentError
 
-    async with parts(fail, settings={"max_attempts": 1}) as made:
-        await made.processor.process(batch(keyed("a")))
-        assert made.poisoned == [0]
-        assert "text is not available" in made.poison.messages[0].error.message
+    async with open_rig(fail, settings={"max_attempts": 1}) as rig:
+        await rig.processor.process(batch(keyed("a")))
+        assert rig.poisoned == [0]
+        assert "can't be had" in rig.poison.messages[0].error.message

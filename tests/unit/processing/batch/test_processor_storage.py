@@ -17,7 +17,7 @@ from processing.poison.memory import MemoryPoisonQueue
 from processing.poison.message import PoisonMessage
 from processing.progress.store import Mark
 from tests.support.processing.events import SOURCE, batch, event
-from tests.support.processing.processor_rig import keyed, parts
+from tests.support.processing.processor_rig import keyed, open_rig
 
 
 async def test_unavailable_poison_queue_fails_the_batch() -> None:
@@ -31,27 +31,27 @@ async def test_unavailable_poison_queue_fails_the_batch() -> None:
         if each.key == "bad":
             raise PoisonEventError("bad")
 
-    async with parts(poison, settings={"hold_seconds": 0.0}) as made:
-        made.processor.parts = replace(made.processor.parts, poison=Down())
+    async with open_rig(poison, settings={"hold_seconds": 0.0}) as rig:
+        rig.processor.parts = replace(rig.processor.parts, poison=Down())
         with pytest.raises(StorageUnavailableError, match="queue is down"):
-            await made.processor.process(batch(keyed("ok", "bad", "bad")))
-        progress = await made.progress.load(SOURCE)
+            await rig.processor.process(batch(keyed("ok", "bad", "bad")))
+        progress = await rig.progress.load(SOURCE)
         assert progress.watermark == Mark(0, event(0).enqueued_ms)
 
 
 async def test_relaxed_batch_ends_when_all_progress_is_written() -> None:
     """The lanes do not wait for the writes, but the checkpoint does."""
-    async with parts(settings={"progress_mode": "relaxed"}) as made:
-        commit = made.progress.commit
+    async with open_rig(settings={"progress_mode": "relaxed"}) as rig:
+        commit = rig.progress.commit
 
         async def slow(*args: Any) -> bool:
             for _ in range(50):
                 await asyncio.sleep(0)
             return await commit(*args)
 
-        made.progress.commit = slow  # type: ignore[method-assign, assignment]
-        await made.processor.process(batch(keyed("a", "b", "a")))
-        known = await made.progress.load(SOURCE)
+        rig.progress.commit = slow  # type: ignore[method-assign, assignment]
+        await rig.processor.process(batch(keyed("a", "b", "a")))
+        known = await rig.progress.load(SOURCE)
         assert known.watermark == Mark(2, event(2).enqueued_ms)
 
 
@@ -72,11 +72,11 @@ async def test_failed_lane_stops_the_other_lanes() -> None:
         for _ in range(50):  # long enough for the failed lane to end
             await asyncio.sleep(0)
 
-    async with parts(behave, settings={"hold_seconds": 0.0}) as made:
-        made.processor.parts = replace(made.processor.parts, poison=Down())
+    async with open_rig(behave, settings={"hold_seconds": 0.0}) as rig:
+        rig.processor.parts = replace(rig.processor.parts, poison=Down())
         with pytest.raises(StorageUnavailableError):
-            await made.processor.process(batch(keyed("bad", "ok", "ok", "ok")))
-        assert made.handled == [1]
+            await rig.processor.process(batch(keyed("bad", "ok", "ok", "ok")))
+        assert rig.handled == [1]
 
 
 async def test_write_is_retried_during_a_short_storage_outage() -> None:
@@ -94,9 +94,9 @@ async def test_write_is_retried_during_a_short_storage_outage() -> None:
     async def poison(_each: Event) -> None:
         raise PoisonEventError("bad")
 
-    async with parts(poison) as made:
+    async with open_rig(poison) as rig:
         queue = Flaky()
-        made.processor.parts = replace(made.processor.parts, poison=queue)
-        result = await made.processor.process(batch(keyed("a")))
+        rig.processor.parts = replace(rig.processor.parts, poison=queue)
+        result = await rig.processor.process(batch(keyed("a")))
         assert result.poisoned == 1
         assert len(queue.messages) == 1

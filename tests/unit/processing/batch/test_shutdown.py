@@ -26,7 +26,7 @@ from processing.poison.message import PoisonMessage
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
 from tests.support.processing.events import SOURCE, batch, event
-from tests.support.processing.processor_rig import keyed, parts, trip
+from tests.support.processing.processor_rig import keyed, open_rig, trip
 
 
 async def test_shutdown_stops_before_the_next_event() -> None:
@@ -37,16 +37,16 @@ async def test_shutdown_stops_before_the_next_event() -> None:
         started.set()
         await release.wait()
 
-    async with parts(slow) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
+    async with open_rig(slow) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a", "a"))))
         await started.wait()
-        made.processor.stop()
+        rig.processor.stop()
         release.set()
         with pytest.raises(ShutdownError):
             await running
-        assert made.handled == [0]
-        assert (await made.progress.load(SOURCE)).watermark == Mark(0, event(0).enqueued_ms)
-        await made.processor.wait_idle()
+        assert rig.handled == [0]
+        assert (await rig.progress.load(SOURCE)).watermark == Mark(0, event(0).enqueued_ms)
+        await rig.processor.wait_idle()
 
 
 async def test_shutdown_leaves_an_event_between_two_attempts_unfinished() -> None:
@@ -57,17 +57,17 @@ async def test_shutdown_leaves_an_event_between_two_attempts_unfinished() -> Non
         failed.set()
         raise LookupError("x")
 
-    async with parts(
+    async with open_rig(
         fail, settings={"retry_initial_seconds": 3600, "retry_max_seconds": 3600}
-    ) as m:
-        running = asyncio.create_task(m.processor.process(batch(keyed("a", "a"))))
+    ) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a", "a"))))
         await failed.wait()
         await asyncio.sleep(0)
-        m.processor.stop()
+        rig.processor.stop()
         with pytest.raises(ShutdownError):
             await running
-        assert (m.handled, m.poisoned) == ([], [])
-        assert (await m.breaker.refresh()).failures == 0
+        assert (rig.handled, rig.poisoned) == ([], [])
+        assert (await rig.breaker.refresh()).failures == 0
 
 
 async def test_shutdown_returns_the_half_open_permit() -> None:
@@ -78,20 +78,20 @@ async def test_shutdown_returns_the_half_open_permit() -> None:
         failed.set()
         raise LookupError("x")
 
-    async with parts(
+    async with open_rig(
         fail,
         settings={"retry_initial_seconds": 3600, "retry_max_seconds": 3600},
         breaker_settings={"half_open_permits": 1},
-    ) as made:
-        await trip(made.breaker)
-        await made.breaker.approve(1, "op")
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+    ) as rig:
+        await trip(rig.breaker)
+        await rig.breaker.approve(1, "op")
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
         await failed.wait()
         await asyncio.sleep(0)
-        made.processor.stop()
+        rig.processor.stop()
         with pytest.raises(ShutdownError):
             await running
-        assert (await made.breaker.try_acquire()).probe_id
+        assert (await rig.breaker.try_acquire()).probe_id
 
 
 async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
@@ -105,53 +105,53 @@ async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
         nonlocal pauses
         pauses += 1
         if pauses == 2:
-            made.processor.stop()
-        await made.processor.parts.gate.pause(seconds)
+            rig.processor.stop()
+        await rig.processor.parts.gate.pause(seconds)
 
-    async with parts(
+    async with open_rig(
         down, settings={"hold_seconds": 60.0}, breaker_settings={"half_open_permits": 1}
-    ) as made:
+    ) as rig:
         retry = RetryPolicy(max_attempts=2, initial_seconds=0, max_seconds=0, sleep=pause)
-        made.processor.parts = replace(made.processor.parts, retry=retry)
-        await trip(made.breaker)
-        await made.breaker.approve(1, "op")
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
-        while made.breaker.circuit.generation < 2:
+        rig.processor.parts = replace(rig.processor.parts, retry=retry)
+        await trip(rig.breaker)
+        await rig.breaker.approve(1, "op")
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
+        while rig.breaker.circuit.generation < 2:
             await asyncio.sleep(0)
-        await made.breaker.approve(2, "op")
+        await rig.breaker.approve(2, "op")
         with pytest.raises(ShutdownError):
             await running
-        assert (await made.breaker.try_acquire()).probe_id
+        assert (await rig.breaker.try_acquire()).probe_id
 
 
 async def test_permit_that_arrives_after_the_shutdown_is_returned() -> None:
     """The late permit starts no event."""
-    async with parts(breaker_settings={"half_open_permits": 1}) as made:
-        await trip(made.breaker)
-        await made.breaker.approve(1, "op")
-        try_acquire = made.breaker.try_acquire
+    async with open_rig(breaker_settings={"half_open_permits": 1}) as rig:
+        await trip(rig.breaker)
+        await rig.breaker.approve(1, "op")
+        try_acquire = rig.breaker.try_acquire
 
         async def late() -> Permit:
             permit = await try_acquire()
-            made.processor.stop()
+            rig.processor.stop()
             return permit
 
-        made.breaker.try_acquire = late  # type: ignore[method-assign]
+        rig.breaker.try_acquire = late  # type: ignore[method-assign]
         with pytest.raises(ShutdownError):
-            await made.processor.process(batch(keyed("a")))
-        assert made.handled == []
+            await rig.processor.process(batch(keyed("a")))
+        assert rig.handled == []
         assert (await try_acquire()).probe_id
 
 
 async def test_stopping_instance_takes_no_partition() -> None:
     """A batch that is redelivered to the instance must not end another instance's ownership."""
-    async with parts() as made:
-        owner = (await made.progress.open(SOURCE)).owner
-        made.processor.stop()
+    async with open_rig() as rig:
+        owner = (await rig.progress.open(SOURCE)).owner
+        rig.processor.stop()
         with pytest.raises(ShutdownError):
-            await made.processor.process(batch(keyed("a")))
-        assert await made.progress.commit(SOURCE, owner, None, [])
-        await made.processor.wait_idle()
+            await rig.processor.process(batch(keyed("a")))
+        assert await rig.progress.commit(SOURCE, owner, None, [])
+        await rig.processor.wait_idle()
 
 
 async def test_handler_that_does_not_end_does_not_delay_the_shutdown(
@@ -166,22 +166,22 @@ async def test_handler_that_does_not_end_does_not_delay_the_shutdown(
             await release.wait()
         await release.wait()
 
-    async with parts(ignore_cancellation, settings={"handler_timeout_seconds": 0.001}) as made:
-        limited = TimeLimit(0.001).limited(made.processor.parts.handle)
-        made.processor.parts = replace(made.processor.parts, handle=limited)
-        running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
+    async with open_rig(ignore_cancellation, settings={"handler_timeout_seconds": 0.001}) as rig:
+        limited = TimeLimit(0.001).limited(rig.processor.parts.handle)
+        rig.processor.parts = replace(rig.processor.parts, handle=limited)
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a", "a"))))
         await started.wait()
-        made.processor.stop()
+        rig.processor.stop()
         async with asyncio.timeout(10):
-            await wait_idle(made.processor)
+            await wait_idle(rig.processor)
         assert "Handler tests:handler has not ended within 0.002 s" in caplog.text
         assert not running.done()
         release.set()
         with pytest.raises(ShutdownError):
             await running
-        assert made.handled == [0]
+        assert rig.handled == [0]
         caplog.clear()
-        await wait_idle(made.processor)
+        await wait_idle(rig.processor)
         assert caplog.text == ""
 
 
@@ -193,17 +193,17 @@ async def test_shutdown_waits_for_a_handler_without_a_time_limit() -> None:
         started.set()
         await release.wait()
 
-    async with parts(slow, settings={"handler_timeout_seconds": 0}) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+    async with open_rig(slow, settings={"handler_timeout_seconds": 0}) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
         await started.wait()
-        made.processor.stop()
-        ending = asyncio.create_task(wait_idle(made.processor))
+        rig.processor.stop()
+        ending = asyncio.create_task(wait_idle(rig.processor))
         for _ in range(100):
             await asyncio.sleep(0)
         assert not ending.done()
         release.set()
         await asyncio.gather(running, ending)
-        assert made.handled == [0]
+        assert rig.handled == [0]
 
 
 class SlowProgress(MemoryProgressStore):
@@ -226,11 +226,11 @@ async def test_shutdown_waits_until_finished_events_are_written(mode: str) -> No
     """Another instance would handle the events again, so the handler's limit does not apply."""
     slow = SlowProgress()
     settings = {"handler_timeout_seconds": 0.001, "progress_mode": mode}
-    async with parts(settings=settings, progress=slow) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed("a", "a"))))
+    async with open_rig(settings=settings, progress=slow) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a", "a"))))
         await slow.begun.wait()
-        made.processor.stop()
-        ending = asyncio.create_task(wait_idle(made.processor))
+        rig.processor.stop()
+        ending = asyncio.create_task(wait_idle(rig.processor))
         await asyncio.sleep(0.02)  # ten times the wait for a handler
         assert not ending.done()
         slow.release.set()
@@ -239,7 +239,7 @@ async def test_shutdown_waits_until_finished_events_are_written(mode: str) -> No
         with suppress(ShutdownError):
             await running
         known = await slow.load(SOURCE)
-        assert known.finished_among(keyed("a", "a")) == keyed("a", "a")[: len(made.handled)]
+        assert known.finished_among(keyed("a", "a")) == keyed("a", "a")[: len(rig.handled)]
 
 
 async def test_finished_event_counts_as_being_written_at_once() -> None:
@@ -247,12 +247,12 @@ async def test_finished_event_counts_as_being_written_at_once() -> None:
     writing: list[bool] = []
 
     async def note(_each: Event) -> None:
-        writing.append(made.processor.writing)
+        writing.append(rig.processor.writing)
 
-    async with parts(note, settings={"progress_mode": "relaxed"}) as made:
-        await made.processor.process(batch(keyed("a", "a")))
+    async with open_rig(note, settings={"progress_mode": "relaxed"}) as rig:
+        await rig.processor.process(batch(keyed("a", "a")))
         assert writing == [False, True]
-        assert not made.processor.writing
+        assert not rig.processor.writing
 
 
 async def test_shutdown_waits_until_a_poisoned_event_is_stored() -> None:
@@ -262,19 +262,19 @@ async def test_shutdown_waits_until_a_poisoned_event_is_stored() -> None:
     async def poison(_each: Event) -> None:
         raise PoisonEventError("bad")
 
-    async with parts(poison, settings={"handler_timeout_seconds": 0.001}) as made:
-        put = made.poison.put
+    async with open_rig(poison, settings={"handler_timeout_seconds": 0.001}) as rig:
+        put = rig.poison.put
 
         async def slow(message: PoisonMessage) -> None:
             begun.set()
             await release.wait()
             await put(message)
 
-        made.poison.put = slow  # type: ignore[method-assign]
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+        rig.poison.put = slow  # type: ignore[method-assign]
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
         await begun.wait()
-        made.processor.stop()
-        ending = asyncio.create_task(wait_idle(made.processor))
+        rig.processor.stop()
+        ending = asyncio.create_task(wait_idle(rig.processor))
         await asyncio.sleep(0.02)  # ten times the wait for a handler
         assert not ending.done()
         release.set()
@@ -289,13 +289,13 @@ async def test_shutdown_stops_waiting_for_a_write_that_does_not_end(
     """The store never answers, and the log says what is not written."""
     monkeypatch.setattr(shutdown, "WRITE_SECONDS", 0.001)
     slow = SlowProgress()
-    async with parts(settings={"handler_timeout_seconds": 0.001}, progress=slow) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+    async with open_rig(settings={"handler_timeout_seconds": 0.001}, progress=slow) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
         await slow.begun.wait()
-        made.processor.stop()
+        rig.processor.stop()
         async with asyncio.timeout(10):
-            await wait_idle(made.processor)
-        assert "completion of finished events was not written within 0.003 s" in caplog.text
+            await wait_idle(rig.processor)
+        assert "What is finished is not written within 0.003 s" in caplog.text
         slow.release.set()
         await running
 
@@ -311,13 +311,13 @@ async def test_shutdown_stops_waiting_for_a_handler_once_all_is_written(
             with suppress(asyncio.CancelledError):
                 await release.wait()
 
-    async with parts(
+    async with open_rig(
         ignore_cancellation, settings={"handler_timeout_seconds": 0.001}, progress=slow
-    ) as made:
-        running = asyncio.create_task(made.processor.process(batch(keyed("a", "b"))))
+    ) as rig:
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a", "b"))))
         await slow.begun.wait()
-        made.processor.stop()
-        ending = asyncio.create_task(wait_idle(made.processor))
+        rig.processor.stop()
+        ending = asyncio.create_task(wait_idle(rig.processor))
         await asyncio.sleep(0.02)  # ten times the wait for a handler
         assert not ending.done()
         slow.release.set()
@@ -332,11 +332,11 @@ async def test_shutdown_stops_waiting_for_a_handler_once_all_is_written(
 
 async def test_shutdown_ends_a_hold() -> None:
     """A held batch must not delay the shutdown."""
-    async with parts(settings={"hold_seconds": 3600.0}) as made:
-        await trip(made.breaker)
-        running = asyncio.create_task(made.processor.process(batch(keyed("a"))))
+    async with open_rig(settings={"hold_seconds": 3600.0}) as rig:
+        await trip(rig.breaker)
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
         for _ in range(10):
             await asyncio.sleep(0)
-        made.processor.stop()
+        rig.processor.stop()
         with pytest.raises(ShutdownError):
             await running

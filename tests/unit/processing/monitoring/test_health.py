@@ -50,16 +50,16 @@ class HealthSetup:
 
 
 @pytest.fixture
-async def made() -> AsyncIterator[HealthSetup]:
+async def setup() -> AsyncIterator[HealthSetup]:
     rules = BreakerSettings()
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
         yield HealthSetup(breaker)
 
 
-async def test_healthy_instance_reports_watermark_and_lag(made: HealthSetup) -> None:
+async def test_healthy_instance_reports_watermark_and_lag(setup: HealthSetup) -> None:
     """The lag of a partition is the number of events behind its watermark."""
-    await made.progress.commit(SOURCE, 0, Mark(7, 1), [])
-    report = await made.health.report()
+    await setup.progress.commit(SOURCE, 0, Mark(7, 1), [])
+    report = await setup.health.report()
     assert (report.status, report.problems) == ("ok", ())
     assert report.partitions == (
         PartitionLag("0", watermark=7, last_enqueued=9, lag=2),
@@ -69,18 +69,18 @@ async def test_healthy_instance_reports_watermark_and_lag(made: HealthSetup) -> 
     assert json.loads(json.dumps(report.to_json()))["circuit"]["state"] == "closed"
 
 
-async def test_circuit_that_admits_nothing_reports_holding(made: HealthSetup) -> None:
+async def test_circuit_that_admits_nothing_reports_holding(setup: HealthSetup) -> None:
     """Holding comes before degraded, also while the hub is unreachable."""
-    await made.breaker.isolate("op", "test")
-    made.hub.away = True
-    report = await made.health.report()
+    await setup.breaker.isolate("op", "test")
+    setup.hub.away = True
+    report = await setup.health.report()
     assert report.status == "holding"
     assert len(report.problems) == 1
 
 
-async def test_unreachable_hub_reports_degraded(made: HealthSetup) -> None:
+async def test_unreachable_hub_reports_degraded(setup: HealthSetup) -> None:
     """The report quotes the error of the hub's client."""
-    made.hub.away = True
-    report = await made.health.report()
+    setup.hub.away = True
+    report = await setup.health.report()
     assert (report.status, report.partitions) == ("degraded", ())
     assert "no route" in report.problems[0]

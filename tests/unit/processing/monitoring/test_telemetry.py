@@ -72,9 +72,9 @@ class Rig:
 
 @pytest.fixture
 def rig() -> Any:
-    made = Rig()
-    yield made
-    made.close()
+    opened = Rig()
+    yield opened
+    opened.close()
 
 
 async def test_each_event_is_counted_once_by_its_outcome(rig: Rig) -> None:

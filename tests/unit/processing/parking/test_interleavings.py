@@ -17,7 +17,7 @@ from processing.errors import OwnershipLostError
 from processing.event import Event
 from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE, batch
-from tests.support.processing.parking_rig import Rig, keyed, rig, turns
+from tests.support.processing.parking_rig import Rig, keyed, open_rig, turns
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,12 @@ def plans(draw: st.DrawFn, *, faults: bool) -> Plan:
 class Run:
     """A run of one plan."""
 
-    def __init__(self, made: Rig, plan: Plan) -> None:
-        self.made = made
+    def __init__(self, rig: Rig, plan: Plan) -> None:
+        self.rig = rig
         self.plan = plan
         self.events = keyed(*plan.keys)
-        made.bad = set(plan.bad)
-        made.before = self.take_time
+        rig.bad = set(plan.bad)
+        rig.before = self.take_time
         self.crashes = list(plan.crashes)
         self.turns = 0
         self.answered = 0
@@ -98,7 +98,7 @@ class Run:
     async def process_part(self, part: list[Event]) -> None:
         """Process one batch, and start it again after each crash until it ends."""
         while True:
-            running = asyncio.create_task(self.made.processor().process(batch(part)))
+            running = asyncio.create_task(self.rig.processor().process(batch(part)))
             if self.crashes:
                 await turns(self.crashes.pop())
                 running.cancel()
@@ -110,7 +110,7 @@ class Run:
 
     async def process_twice(self, part: list[Event]) -> None:
         """Process one batch with two owners, of which the earlier does not stop by itself."""
-        late = asyncio.create_task(self.made.processor().process(batch(part)))
+        late = asyncio.create_task(self.rig.processor().process(batch(part)))
         await turns(5)
         await self.process_part(part)
         with suppress(OwnershipLostError):
@@ -118,30 +118,30 @@ class Run:
 
     async def fix(self) -> None:
         await turns(self.plan.fix_after)
-        self.made.bad.clear()
+        self.rig.bad.clear()
 
     async def redrive(self, moment: int) -> None:
         await turns(moment)
-        await self.made.redrive().run()
+        await self.rig.redrive().run()
 
     async def places(self) -> dict[int, list[str]]:
         """Return the places of each event, by sequence number."""
-        made = self.made
+        rig = self.rig
         found: dict[int, list[str]] = {each.sequence_number: [] for each in self.events}
-        for number in set(made.handled):
+        for number in set(rig.handled):
             found[number].append("handled")
-        for number in await made.parked(EntryKind.POISON, EntryKind.UNANNOUNCED):
+        for number in await rig.parked(EntryKind.POISON, EntryKind.UNANNOUNCED):
             found[number].append("poisoned")
-        for number in await made.parked(EntryKind.EVENT):
+        for number in await rig.parked(EntryKind.EVENT):
             found[number].append("parked")
         return found
 
     def assert_order(self) -> None:
         """Assert that the first calls of each key's events are in order."""
-        firsts = list(dict.fromkeys(self.made.handled))
+        firsts = list(dict.fromkeys(self.rig.handled))
         for key in set(self.plan.keys):
             of_key = [number for number in firsts if self.plan.keys[number] == key]
-            assert of_key == sorted(of_key), f"key {key}: {self.made.handled}"
+            assert of_key == sorted(of_key), f"key {key}: {self.rig.handled}"
 
 
 @given(plans(faults=False))
@@ -160,29 +160,29 @@ class Run:
 )
 async def test_each_event_is_handled_once_and_in_order_without_crashes(plan: Plan) -> None:
     """The handler gets one event of a key at a time."""
-    async with rig() as made:
-        run = Run(made, plan)
+    async with open_rig() as rig:
+        run = Run(rig, plan)
         await run.carry_out()
         run.assert_order()
-        assert len(made.handled) == len(set(made.handled)), "handled twice"
-        assert made.most_in_flight <= 1
+        assert len(rig.handled) == len(set(rig.handled)), "handled twice"
+        assert rig.most_in_flight <= 1
         assert all(len(places) == 1 for places in (await run.places()).values())
-        poisoned = await made.parked(EntryKind.POISON)
-        assert set(poisoned) <= set(made.poisoned), (
+        poisoned = await rig.parked(EntryKind.POISON)
+        assert set(poisoned) <= set(rig.poisoned), (
             "the queue has a message for each poisoned event in the lists"
         )
-        for message in made.poison.messages:
-            stale = await made.store.is_stale(SOURCE, message.verdict)
+        for message in rig.poison.messages:
+            stale = await rig.store.is_stale(SOURCE, message.verdict)
             assert stale != (message.sequence_number in poisoned)
         await finish(run)
-        assert sorted(made.handled) == list(range(len(run.events)))
+        assert sorted(rig.handled) == list(range(len(run.events)))
 
 
 @given(plans(faults=True))
 async def test_crashes_and_takeovers_lose_no_event(plan: Plan) -> None:
     """An event in flight may be handled twice, but no event is overtaken."""
-    async with rig() as made:
-        run = Run(made, plan)
+    async with open_rig() as rig:
+        run = Run(rig, plan)
         await run.carry_out()
         run.assert_order()
         assert all(places for places in (await run.places()).values())
@@ -191,13 +191,13 @@ async def test_crashes_and_takeovers_lose_no_event(plan: Plan) -> None:
 
 async def finish(run: Run) -> None:
     """Redrive the remaining events, and assert that all are handled and nothing is left."""
-    made = run.made
-    made.bad.clear()
-    await made.redrive().run()
-    await made.redrive().run()  # removes stale copies of messages
+    rig = run.rig
+    rig.bad.clear()
+    await rig.redrive().run()
+    await rig.redrive().run()  # removes stale copies of messages
     run.assert_order()
-    assert set(made.handled) == {each.sequence_number for each in run.events}
-    assert made.poison.messages == []
-    assert await made.store.keys() == []
-    known = await made.progress.load(SOURCE)
+    assert set(rig.handled) == {each.sequence_number for each in run.events}
+    assert rig.poison.messages == []
+    assert await rig.store.keys() == []
+    known = await rig.progress.load(SOURCE)
     assert known.finished_among(run.events) == list(run.events)

@@ -74,30 +74,30 @@ class RewindSetup:
 
 async def test_rewind_to_an_event_moves_the_checkpoint_and_clears_progress() -> None:
     """The checkpoint is set to the event before, and the partition's progress is empty."""
-    made = RewindSetup()
-    owner = (await made.progress.open(SOURCE)).owner
-    await made.progress.commit(SOURCE, owner, Mark(49, event(49).enqueued_ms), [])
-    (step,) = await made.rewind.plan(["0"], 30)
+    setup = RewindSetup()
+    owner = (await setup.progress.open(SOURCE)).owner
+    await setup.progress.commit(SOURCE, owner, Mark(49, event(49).enqueued_ms), [])
+    (step,) = await setup.rewind.plan(["0"], 30)
     assert (step.first, step.before, step.events) == (30, 49, 20)
-    assert made.checkpoints.known["0"] == Checkpoint(49, "4900"), "a plan changes nothing"
-    await made.rewind.run([step])
-    assert made.checkpoints.known["0"] == Checkpoint(29, "2900")
-    assert await made.progress.load(SOURCE) == Progress()
+    assert setup.checkpoints.known["0"] == Checkpoint(49, "4900"), "a plan changes nothing"
+    await setup.rewind.run([step])
+    assert setup.checkpoints.known["0"] == Checkpoint(29, "2900")
+    assert await setup.progress.load(SOURCE) == Progress()
 
 
 async def test_rewind_to_the_start_uses_the_start_offset() -> None:
     """Offset -1 means the first event that the hub keeps when the app starts."""
-    made = RewindSetup()
-    await made.run("0", None)
-    assert made.checkpoints.known["0"] == Checkpoint(4, "-1")
-    await made.run("0", 5)
-    assert made.checkpoints.known["0"] == Checkpoint(4, "-1")
+    setup = RewindSetup()
+    await setup.run("0", None)
+    assert setup.checkpoints.known["0"] == Checkpoint(4, "-1")
+    await setup.run("0", 5)
+    assert setup.checkpoints.known["0"] == Checkpoint(4, "-1")
 
 
 async def test_plan_without_partitions_includes_all() -> None:
     """A partition without a checkpoint is included, as its progress may hold finished events."""
-    made = RewindSetup()
-    steps = await made.rewind.plan(None, None)
+    setup = RewindSetup()
+    steps = await setup.rewind.plan(None, None)
     assert [(step.partition, step.before, step.events) for step in steps] == [
         ("0", 49, 45),
         ("1", None, 0),
@@ -106,17 +106,17 @@ async def test_plan_without_partitions_includes_all() -> None:
 
 async def test_rewind_forgets_redriven_events() -> None:
     """Events behind the rewind position are processed again, also when a redrive replayed them."""
-    made = RewindSetup()
-    claim = await made.parking.claim(SOURCE, "me", "")
+    setup = RewindSetup()
+    claim = await setup.parking.claim(SOURCE, "me", "")
     place = f"{event(40).enqueued_ms:015d}:{40:020d}"
-    await made.parking.poison(claim, SOURCE, "k", place, "p")
-    await made.parking.lease(SOURCE, "k", "t", 1000)
-    await made.parking.finish(SOURCE, "k", "t", place)
-    await made.run("0", 41)
-    assert (await made.parking.claim(SOURCE, "me", "")).replayed == {"k": place}
-    made.positions.enqueued_ms = event(40).enqueued_ms  # event 39 has the same enqueued time
-    await made.run("0", 40)
-    assert (await made.parking.claim(SOURCE, "me", "")).replayed == {}
+    await setup.parking.poison(claim, SOURCE, "k", place, "p")
+    await setup.parking.lease(SOURCE, "k", "t", 1000)
+    await setup.parking.finish(SOURCE, "k", "t", place)
+    await setup.run("0", 41)
+    assert (await setup.parking.claim(SOURCE, "me", "")).replayed == {"k": place}
+    setup.positions.enqueued_ms = event(40).enqueued_ms  # event 39 has the same enqueued time
+    await setup.run("0", 40)
+    assert (await setup.parking.claim(SOURCE, "me", "")).replayed == {}
 
 
 @pytest.mark.parametrize(
@@ -137,20 +137,20 @@ async def test_rewind_that_would_lose_events_is_refused(partition: str, to: int,
 
 async def test_rewind_is_refused_while_an_instance_owns_the_partition() -> None:
     """Expired ownership and the ownership of another partition do not refuse the rewind."""
-    made = RewindSetup()
-    made.checkpoints.owned = [Ownership("0", "host", 3.0)]
+    setup = RewindSetup()
+    setup.checkpoints.owned = [Ownership("0", "host", 3.0)]
     with pytest.raises(RewindRefusedError, match="3 s ago: it owns partition 0"):
-        await made.run("0", 30)
-    assert made.checkpoints.known["0"] == Checkpoint(49, "4900")
-    await made.run("0", 30, force=True)
-    made.checkpoints.owned = [Ownership("0", "host", 500.0), Ownership("1", "host", 1.0)]
-    await made.run("0", 20)
-    assert made.checkpoints.known["0"] == Checkpoint(19, "1900")
+        await setup.run("0", 30)
+    assert setup.checkpoints.known["0"] == Checkpoint(49, "4900")
+    await setup.run("0", 30, force=True)
+    setup.checkpoints.owned = [Ownership("0", "host", 500.0), Ownership("1", "host", 1.0)]
+    await setup.run("0", 20)
+    assert setup.checkpoints.known["0"] == Checkpoint(19, "1900")
 
 
 async def test_rewind_to_the_start_works_after_the_hub_was_recreated() -> None:
     """The old checkpoint lies beyond the end of the recreated hub."""
-    made = RewindSetup()
-    made.positions.kept = HubRange(0, 0)
-    await made.run("0", None)
-    assert made.checkpoints.known["0"] == Checkpoint(-1, "-1")
+    setup = RewindSetup()
+    setup.positions.kept = HubRange(0, 0)
+    await setup.run("0", None)
+    assert setup.checkpoints.known["0"] == Checkpoint(-1, "-1")

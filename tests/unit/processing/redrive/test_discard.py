@@ -13,35 +13,35 @@ from processing.redrive.discard import Discard
 from processing.redrive.selection import Selection
 from processing.redrive.summary import RedriveSummary
 from tests.support.processing.events import batch
-from tests.support.processing.parking_rig import Rig, keyed, rig
+from tests.support.processing.parking_rig import Rig, keyed, open_rig
 
 
-async def decide(made: Rig, sequence_number: int) -> Discard:
+async def decide(rig: Rig, sequence_number: int) -> Discard:
     name = f"{sequence_number}/{1_700_000_000_000 + sequence_number}"
-    return await Discard.decide(made.reader, made.claims, name, by="ann", reason="can never be")
+    return await Discard.decide(rig.reader, rig.claims, name, by="ann", reason="can never be")
 
 
 async def carry_out(
-    made: Rig, decision: Discard, claims: MemoryClaimChecks | None = None
+    rig: Rig, decision: Discard, claims: MemoryClaimChecks | None = None
 ) -> RedriveSummary:
-    parking = Parking(made.store, claims or made.claims)
-    redrive = made.redrive(parking=parking, discard=decision)
+    parking = Parking(rig.store, claims or rig.claims)
+    redrive = rig.redrive(parking=parking, discard=decision)
     return await redrive.run(Selection(id=decision.message.id))
 
 
 async def test_discard_releases_a_parked_key() -> None:
     """The events behind are handled in order, and the record holds the whole event."""
-    async with rig() as made:
-        made.bad = {1}
-        await made.processor().process(batch(keyed("a", "a", "b", "a", "a")))
-        decision = await decide(made, 1)
-        summary = await carry_out(made, decision)
+    async with open_rig() as rig:
+        rig.bad = {1}
+        await rig.processor().process(batch(keyed("a", "a", "b", "a", "a")))
+        decision = await decide(rig, 1)
+        summary = await carry_out(rig, decision)
         assert decision.recorded
         assert (summary.complete, summary.released) == (True, 1)
-        assert made.handled == [0, 2, 3, 4]
-        assert made.poison.messages == []
-        assert await made.store.keys() == []
-        record = json.loads(await made.claims.get_bytes(ClaimCheck("", decision.blob)))
+        assert rig.handled == [0, 2, 3, 4]
+        assert rig.poison.messages == []
+        assert await rig.store.keys() == []
+        record = json.loads(await rig.claims.get_bytes(ClaimCheck("", decision.blob)))
         assert (record["by"], record["reason"]) == ("ann", "can never be")
         assert (record["message"]["id"], record["message"]["body"]) == (
             decision.message.id,
@@ -51,29 +51,29 @@ async def test_discard_releases_a_parked_key() -> None:
 
 async def test_discard_without_a_parked_key_removes_one_message() -> None:
     """The other messages of the key stay."""
-    async with rig() as made:
-        made.bad = {0, 1}
-        await made.processor(poison_ordering="skip").process(batch(keyed("a", "a", "a")))
-        decision = await decide(made, 1)
-        summary = await carry_out(made, decision)
+    async with open_rig() as rig:
+        rig.bad = {0, 1}
+        await rig.processor(poison_ordering="skip").process(batch(keyed("a", "a", "a")))
+        decision = await decide(rig, 1)
+        summary = await carry_out(rig, decision)
         assert (decision.recorded, summary.complete) == (True, True)
-        assert made.handled == [2]
-        assert made.poisoned == [0]
+        assert rig.handled == [2]
+        assert rig.poisoned == [0]
 
 
 async def test_event_that_fails_behind_a_discarded_one_needs_its_own_discard() -> None:
     """The failing event keeps its key parked."""
-    async with rig() as made:
-        made.bad = {0, 1}
-        await made.processor().process(batch(keyed("a", "a", "a")))
-        first = await decide(made, 0)
-        summary = await carry_out(made, first)
+    async with open_rig() as rig:
+        rig.bad = {0, 1}
+        await rig.processor().process(batch(keyed("a", "a", "a")))
+        first = await decide(rig, 0)
+        summary = await carry_out(rig, first)
         assert (first.recorded, summary.complete) == (True, False)
-        assert (made.handled, made.poisoned) == ([], [1])
-        second = await decide(made, 1)
-        summary = await carry_out(made, second)
+        assert (rig.handled, rig.poisoned) == ([], [1])
+        second = await decide(rig, 1)
+        summary = await carry_out(rig, second)
         assert (second.recorded, summary.complete) == (True, True)
-        assert (made.handled, made.poisoned) == ([2], [])
+        assert (rig.handled, rig.poisoned) == ([2], [])
 
 
 async def test_event_stays_when_its_discard_cannot_be_recorded() -> None:
@@ -83,31 +83,31 @@ async def test_event_stays_when_its_discard_cannot_be_recorded() -> None:
         async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
             raise StorageUnavailableError("no container")
 
-    async with rig() as made:
-        made.bad = {0}
-        await made.processor().process(batch(keyed("a", "a")))
-        decision = await decide(made, 0)
-        summary = await carry_out(made, decision, Down())
+    async with open_rig() as rig:
+        rig.bad = {0}
+        await rig.processor().process(batch(keyed("a", "a")))
+        decision = await decide(rig, 0)
+        summary = await carry_out(rig, decision, Down())
         assert not decision.recorded
         assert "no container" in summary.stopped
-        assert (made.handled, made.poisoned) == ([], [0])
-        assert [each.entries for each in await made.store.keys()] == [2]
+        assert (rig.handled, rig.poisoned) == ([], [0])
+        assert [each.entries for each in await rig.store.keys()] == [2]
 
 
 async def test_discard_beside_a_redrive_and_arrivals_keeps_the_order() -> None:
     """The discard or the redrive holds the key, and each event behind is handled once."""
-    async with rig() as made:
-        made.bad = {0}
-        await made.processor().process(batch(keyed("a", "a")))
-        decision = await decide(made, 0)
+    async with open_rig() as rig:
+        rig.bad = {0}
+        await rig.processor().process(batch(keyed("a", "a")))
+        decision = await decide(rig, 0)
         await asyncio.gather(
-            carry_out(made, decision),
-            made.redrive().run(),
-            made.processor().process(batch(keyed("a", "a", first=2))),
+            carry_out(rig, decision),
+            rig.redrive().run(),
+            rig.processor().process(batch(keyed("a", "a", first=2))),
         )
         if not decision.recorded:  # the other redrive was first, and failed
-            await carry_out(made, decision)
+            await carry_out(rig, decision)
         assert decision.recorded
-        assert made.handled == [1, 2, 3]
-        await made.redrive().run()  # removes the stale copy that the other redrive put back
-        assert made.poison.messages == []
+        assert rig.handled == [1, 2, 3]
+        await rig.redrive().run()  # removes the stale copy that the other redrive put back
+        assert rig.poison.messages == []

@@ -9,7 +9,7 @@ import pytest
 from processing.event import Event
 from processing.parking.batch import Parking
 from tests.support.processing.events import batch, event
-from tests.support.processing.parking_rig import Rig, of_key, rig
+from tests.support.processing.parking_rig import Rig, of_key, open_rig
 
 
 class KilledError(BaseException):
@@ -60,30 +60,30 @@ EVENTS = [
 ]
 
 
-async def poison_three_keys(made: Rig) -> None:
+async def poison_three_keys(rig: Rig) -> None:
     """Poison an event of each of three keys.
 
     Key a is parked behind its first event, key b has a poison message of its own, and key c has a
     large message that an earlier crash sent twice.
     """
-    made.bad = {0, 4, 6}
-    await made.processor().process(batch(EVENTS[:4]))
-    await made.processor(poison_ordering="skip").process(batch(EVENTS[4:]))
-    (large,) = [message for message in made.poison.messages if message.key == "c"]
-    made.poison.messages.remove(large)
-    made.poison.messages += [await made.claims.shrink(large) for _ in range(2)]
+    rig.bad = {0, 4, 6}
+    await rig.processor().process(batch(EVENTS[:4]))
+    await rig.processor(poison_ordering="skip").process(batch(EVENTS[4:]))
+    (large,) = [message for message in rig.poison.messages if message.key == "c"]
+    rig.poison.messages.remove(large)
+    rig.poison.messages += [await rig.claims.shrink(large) for _ in range(2)]
 
 
-async def kill_redrive_after(made: Rig, steps: int) -> bool:
+async def kill_redrive_after(rig: Rig, steps: int) -> bool:
     """Run a redrive for so many steps, and return whether it was killed.
 
     All leases and holds have expired when the function returns.
     """
     lifetime = Lifetime(steps)
-    store, claims = KillableProxy(made.store, lifetime), KillableProxy(made.claims, lifetime)
-    redrive = made.redrive(
-        reader=KillableProxy(made.reader, lifetime),
-        poison=KillableProxy(made.poison, lifetime),
+    store, claims = KillableProxy(rig.store, lifetime), KillableProxy(rig.claims, lifetime)
+    redrive = rig.redrive(
+        reader=KillableProxy(rig.reader, lifetime),
+        poison=KillableProxy(rig.poison, lifetime),
         parking=Parking(store, claims),
         most_keys=1,
     )
@@ -93,8 +93,8 @@ async def kill_redrive_after(made: Rig, steps: int) -> bool:
         assert errors.subgroup(KilledError)
     except KilledError:
         pass
-    made.store._leases.clear()
-    made.reader.let_go()
+    rig.store._leases.clear()
+    rig.reader.let_go()
     return lifetime.left < 0
 
 
@@ -106,20 +106,20 @@ async def test_redrive_killed_at_any_step_loses_no_event(still_bad: set[int]) ->
     """
     steps, killed = 0, True
     while killed:
-        async with rig() as made:
-            await poison_three_keys(made)
-            made.bad = set(still_bad)
-            killed = await kill_redrive_after(made, steps)
-            made.bad.clear()
-            await made.redrive().run()
-            await made.redrive().run()  # removes stale copies
-            firsts = list(dict.fromkeys(made.handled))
+        async with open_rig() as rig:
+            await poison_three_keys(rig)
+            rig.bad = set(still_bad)
+            killed = await kill_redrive_after(rig, steps)
+            rig.bad.clear()
+            await rig.redrive().run()
+            await rig.redrive().run()  # removes stale copies
+            firsts = list(dict.fromkeys(rig.handled))
             for key in "abc":
                 assert of_key(firsts, EVENTS, key) in ([0, 1, 2, 3], [5, 4], [6]), (steps, key)
             assert sorted(firsts) == list(range(7)), steps
-            assert len(made.handled) <= len(firsts) + 1, (steps, made.handled)
-            assert (made.poison.messages, await made.store.keys()) == ([], []), steps
-            bodies: list[Event] = [made.events[number] for number in range(7)]
+            assert len(rig.handled) <= len(firsts) + 1, (steps, rig.handled)
+            assert (rig.poison.messages, await rig.store.keys()) == ([], []), steps
+            bodies: list[Event] = [rig.events[number] for number in range(7)]
             assert bodies == EVENTS, steps
         steps += 1
     assert steps > 40
