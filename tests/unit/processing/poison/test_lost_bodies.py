@@ -161,7 +161,7 @@ async def test_discard_keeps_a_blob_with_other_content() -> None:
         assert check is not None
         rig.claims.blobs[check.blob] = b"something else"
         decision, summary = await discard(rig, 0)
-        assert "something else" in decision.lost
+        assert "something else" in decision.body_lost_reason
         assert (decision.recorded, summary.complete) == (True, True)
         assert rig.claims.blobs[check.blob] == b"something else"
 
