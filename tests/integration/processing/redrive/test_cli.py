@@ -258,7 +258,7 @@ async def test_interrupted_redrive_finishes_the_event_in_flight(site: Site) -> N
         (KEY, {"counter": 1, "broken": True}),
         *((KEY, {"counter": counter, "held": True}) for counter in range(2, 6)),
     ]
-    await site.process(*sent)
+    await site.process(*events)
     await site.repair()
     process = await site.start("redrive", "--json")
     while not await site.ledger(KEY):
