@@ -39,7 +39,7 @@ def test_real_files_pass(files: dict[str, BicepFile]) -> None:
     [
         ("modules/topic.bicep", "param name string", "param name string\nparam x int", "x is"),
         ("modules/topic.bicep", "output name", "var y = 1\noutput name", "y is declared and never"),
-        ("modules/redis.bicep", "// Without user", f"{MORE}// Without user", "expected {"),
+        ("modules/redis.bicep", "// The address has", f"{MORE}// The address has", "expected {"),
         (
             "modules/redis.bicep",
             "redis.properties.hostName",
@@ -54,7 +54,12 @@ def test_real_files_pass(files: dict[str, BicepFile]) -> None:
             f"{SKIP}  name: name\n",
             "takes the form checkov:skip",
         ),
-        ("modules/function-access.bicep", "// Publishes alerts.\n", "", "comment with the reason"),
+        (
+            "modules/function-access.bicep",
+            "// The app publishes alerts.\n",
+            "",
+            "comment with the reason",
+        ),
         (
             "resources.bicep",
             "modules/mail.bicep",
@@ -76,7 +81,12 @@ def test_real_files_pass(files: dict[str, BicepFile]) -> None:
             "the output b is never used",
         ),
         ("main.bicep", "@minValue(1)\n@maxValue(40)\n", "", "throughputUnits has no bounds"),
-        ("main.bicep", "@description('Two Redis nodes instead of one.')\n", "", "no description"),
+        (
+            "main.bicep",
+            "@description('Use two Redis nodes instead of one.')\n",
+            "",
+            "no description",
+        ),
         ("main.bicep", "param redisSku string", "param sku string", "redisSku is not a parameter"),
     ],
 )
