@@ -1,4 +1,4 @@
-"""A lane: handles the events of one key strictly one after another."""
+"""A lane, which handles the events of one key in a batch strictly one after another."""
 
 from __future__ import annotations
 

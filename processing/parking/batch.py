@@ -147,7 +147,7 @@ class BatchParking:
         if len(text) <= INLINE_BYTES:
             return text
         check = await self._persist(self._claims.put_bytes, parked.blob_name, text.encode())
-        return parked.checked_in(check).to_json()
+        return parked.with_claim_check(check).to_json()
 
     async def _announce(self, key: str | None, position: Position, document: str) -> None:
         message = PoisonMessage.from_json(document)

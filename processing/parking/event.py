@@ -64,7 +64,7 @@ class ParkedEvent:
             f"{event.sequence_number}-{event.enqueued_ms}.json"
         )
 
-    def checked_in(self, check: ClaimCheck) -> Self:
+    def with_claim_check(self, check: ClaimCheck) -> Self:
         """Return this event with a claim check instead of its body and properties."""
         return replace(self, event=replace(self.event, body=b"", properties={}), claim_check=check)
 

@@ -30,7 +30,7 @@ class ClaimCheckBlobs:
         Raises:
             StorageUnavailableError: a large message could not be stored.
         """
-        return message.checked_in(await self.put(message)) if message.is_large else message
+        return message.with_claim_check(await self.put(message)) if message.is_large else message
 
     async def put(self, message: PoisonMessage) -> ClaimCheck:
         """Store a message; a repeat for the same event overwrites the blob.

@@ -46,7 +46,7 @@ class MemoryPoisonReader:
             self._held.append(message)
             received.message = message
 
-    def let_go(self) -> None:
+    def expire_holds(self) -> None:
         """Expire all visibility timeouts."""
         self._held.clear()
 
@@ -84,7 +84,9 @@ class MemoryClaimChecks:
         """See `ClaimChecks.shrink`."""
         if not message.is_large:
             return message
-        return message.checked_in(await self.put_bytes(message.id, message.to_json().encode()))
+        return message.with_claim_check(
+            await self.put_bytes(message.id, message.to_json().encode())
+        )
 
     async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
         """See `ClaimChecks.put_bytes`."""

@@ -159,7 +159,7 @@ class PoisonMessage:
         """Return whether the message is too large for the queue."""
         return len(self.to_json().encode()) > INLINE_BYTES
 
-    def checked_in(self, check: ClaimCheck) -> Self:
+    def with_claim_check(self, check: ClaimCheck) -> Self:
         """Return this message with a claim check instead of its body, properties and traceback.
 
         The result always fits into the queue: a key has at most 128 bytes, and the error is cut.

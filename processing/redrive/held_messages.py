@@ -53,7 +53,7 @@ class HeldMessages:
         """End the visibility timeouts, so that other readers receive the messages."""
         await self._put_back(self.received)
 
-    async def put_back_or_drop(self) -> int:
+    async def put_back_or_remove(self) -> int:
         """Put the messages back, remove stale ones, and return the number of stale ones.
 
         A message is stale if another redrive has replayed its event with its key.

@@ -79,7 +79,7 @@ class KeyReplay:
         try:
             event = await self._run.event_of(message)
         except (BodyLostError, StorageUnavailableError, ValueError) as error:
-            self._counts.unreadable(message.id, message.key, error)
+            self._counts.count_unreadable(message.id, message.key, error)
             return True
         if not self._may_start():
             return False
@@ -95,7 +95,7 @@ class KeyReplay:
         failed = await self._run.claims.shrink(message.failed_again(failure))
         await self._run.reader.update(copies[0], failed)
         await self._remove(copies[1:])
-        self._counts.fail(failed)
+        self._counts.count_failed(failed)
         return True
 
     async def _replay_parked(self) -> None:
@@ -113,7 +113,9 @@ class KeyReplay:
             await self._poison_lost_body(entry, error)
             return False
         except (StorageUnavailableError, ValueError) as error:
-            self._counts.unreadable(f"{self._place[0]} {entry.position}", self._place[1], error)
+            self._counts.count_unreadable(
+                f"{self._place[0]} {entry.position}", self._place[1], error
+            )
             return False
         if not self._may_start():
             return False
@@ -153,7 +155,7 @@ class KeyReplay:
             await self._run.reader.update(copy, failed)
         if message is None:
             await self._run.remove_blob(check)
-        self._counts.fail(failed)
+        self._counts.count_failed(failed)
 
     async def _poison_lost_body(self, entry: Entry, error: BodyLostError) -> None:
         """Keep an entry whose body is lost, as a poisoned entry.
@@ -166,12 +168,12 @@ class KeyReplay:
             failure = Failure(FailureKind.POISON, error, 0, now, now)
             message = self._poisoned(parked.event, failure)
             if parked.claim_check is not None:
-                message = message.checked_in(parked.claim_check)
+                message = message.with_claim_check(parked.claim_check)
         else:
             message = PoisonMessage.from_json(entry.document)
         if entry.kind is not EntryKind.POISON:
             await self._replace(entry.position, message, new=True)
-        self._counts.unreadable(message.id, message.key, error)
+        self._counts.count_unreadable(message.id, message.key, error)
 
     def _poisoned(self, event: Event, failure: Failure) -> PoisonMessage:
         message = PoisonMessage.from_failure(

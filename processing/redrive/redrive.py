@@ -132,7 +132,7 @@ class Redrive:
                 counts.total = plan.events
                 await self._replay_all(units, counts)
         finally:
-            counts.stale += await held.put_back_or_drop()
+            counts.stale += await held.put_back_or_remove()
         return RedriveSummary(
             replayed=counts.replayed,
             failed=tuple(RedriveFailure(*failure) for failure in counts.failed),

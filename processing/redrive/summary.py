@@ -34,11 +34,11 @@ class RedriveCounts:
         self.total = max(self.total, self.done)
         self.progress(self.done, self.total)
 
-    def fail(self, message: PoisonMessage) -> None:
+    def count_failed(self, message: PoisonMessage) -> None:
         """Count an event that failed again."""
         self._fail(message.id, message.key, message.error.type, message.error.message)
 
-    def unreadable(self, name: str, key: str | None, error: Exception) -> None:
+    def count_unreadable(self, name: str, key: str | None, error: Exception) -> None:
         """Count an event that cannot be read, for example because its blob is gone."""
         self._fail(name, key, type(error).__name__, str(error))
 

@@ -47,7 +47,7 @@ async def test_held_message_is_invisible_until_it_is_put_back(
     (held,) = await reader.receive()
     assert await reader.receive() == []
     await reader.renew(held)
-    await reader.update(held, held.message.checked_in(await rig.blobs.put(held.message)))
+    await reader.update(held, held.message.with_claim_check(await rig.blobs.put(held.message)))
     await reader.put_back(held)
     (again,) = await reader.receive()
     assert again.message == held.message

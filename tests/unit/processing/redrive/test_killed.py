@@ -94,7 +94,7 @@ async def kill_redrive_after(rig: Rig, steps: int) -> bool:
     except KilledError:
         pass
     rig.store._leases.clear()
-    rig.reader.let_go()
+    rig.reader.expire_holds()
     return lifetime.left < 0
 
 

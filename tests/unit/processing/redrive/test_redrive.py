@@ -366,7 +366,7 @@ async def test_message_whose_hold_expired_is_not_replayed_twice() -> None:
         rig.before = stall
         stopped = asyncio.create_task(rig.redrive(most_keys=1).run())
         await at_a.wait()
-        rig.reader.let_go()
+        rig.reader.expire_holds()
         assert (await rig.redrive().run(Selection(key="b"))).replayed == 1
         resume.set()
         summary = await stopped
