@@ -1,1 +1,1 @@
-"""The operator console: approvals API (the page follows)."""
+"""The operator console: the page, its API and the approvals API for the workflow."""

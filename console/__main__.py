@@ -1,7 +1,8 @@
-"""Serve the console: `python -m console [--host 127.0.0.1] [--port 7090] [--settings FILE]`.
+"""Command that serves the console.
 
-Reads CONSOLE_*, REDIS_URL, BREAKER_* and EVENT_GRID_TOPIC_* from the environment, or from the
-"Values" of a `local.settings.json`.
+`python -m console [--host 127.0.0.1] [--port 7090] [--settings FILE]` reads CONSOLE_*, REDIS_URL,
+BREAKER_* and EVENT_GRID_TOPIC_* from the environment, or from the "Values" of a
+`local.settings.json`.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from processing.circuit_wiring import CircuitWiring
 
 
 def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
-    """The console that the settings describe, over Redis; it connects on first use.
+    """Return the console over Redis that the settings describe; the console connects on first use.
 
     Raises:
-        SettingsError: a setting of the circuit cannot be used.
+        SettingsError: a setting of the circuit is missing or invalid.
     """
     opened = AsyncExitStack()
     wiring = CircuitWiring(values, opened)
@@ -49,24 +50,27 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until told to stop; the exit code."""
+    """Serve until SIGINT or SIGTERM; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m console", description="Serve the operator console."
+        prog="python -m console",
+        description="Serve the operator console: the page and its HTTP API.",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to bind (loopback)")
-    parser.add_argument("--port", type=int, default=7090, help="port to bind (7090)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=int, default=7090, help="port to listen on (default: 7090)")
     parser.add_argument(
         "--settings",
         type=Path,
         metavar="FILE",
-        help="a local.settings.json to read instead of the environment",
+        help="read the settings from this local.settings.json instead of the environment",
     )
     arguments = parser.parse_args(argv)
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
-    for chatty in ("azure", "httpx"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
+    for library in ("azure", "httpx"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     try:
         values = read_settings(arguments.settings)
         settings = ConsoleSettings.from_mapping(values)

@@ -1,4 +1,4 @@
-"""The console as an ASGI app: its one composition root."""
+"""Composition root of the console, an ASGI app."""
 
 from __future__ import annotations
 
@@ -52,16 +52,16 @@ def create_app(
     app_settings: Mapping[str, str] | None = None,
     close: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """Build the app; its lifespan starts and closes the breaker and everything that runs.
+    """Build the app; its lifespan starts and closes the breaker and the background tasks.
 
     Args:
         breaker: the circuit.
-        settings: the console's own.
-        coordination: shared by all instances; by default this one is alone.
-        backplane: likewise.
-        vitals: where the function app writes its vitals.
-        app_settings: the function app's own settings, for its hub, its storage and its handler.
-        close: closes what those need, at the end.
+        settings: the console's settings.
+        coordination: shared by all instances; default: in memory, for a single instance.
+        backplane: shared by all instances; default: in memory, for a single instance.
+        vitals: source of the function app's vitals; default: none.
+        app_settings: the function app's settings, which name its hub, storage and handler.
+        close: called at the end; closes the clients of coordination, backplane and vitals.
     """
     coordination = coordination or MemoryCoordination()
     backplane = backplane or MemoryBackplane(coordination)
@@ -91,7 +91,7 @@ def create_app(
         async with AsyncExitStack() as opened:
             if close is not None:
                 opened.push_async_callback(close)
-            await opened.enter_async_context(breaker)  # it closes before the client it uses
+            await opened.enter_async_context(breaker)  # closes before its client
             await revoked.load()
             running = start(
                 revoked=revoked.follow,
@@ -138,5 +138,5 @@ def create_app(
 
 
 def instance_name() -> str:
-    """Which console this is, as the page shows it."""
+    """Return this instance's name, which the page shows."""
     return f"{socket.gethostname()}:{os.getpid()}"

@@ -25,12 +25,12 @@ def start(**tasks: BackgroundTask) -> list[asyncio.Task[None]]:
 async def run_restarting(name: str, task: BackgroundTask) -> None:
     """Run a background task until cancelled; restart the task when it fails.
 
-    Heartbeats to the page do not depend on these tasks, so a task that stopped would look on the
-    page like a quiet time.
+    The page's heartbeat does not depend on these tasks, so a stopped task would look on the page
+    like a time without events.
     """
     while True:
         try:
             await task()
         except Exception:
-            logger.exception("%s failed; it is restarted", name)
+            logger.exception("background task %s failed; it is restarted", name)
         await asyncio.sleep(RESTART_SECONDS)

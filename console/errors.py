@@ -1,4 +1,4 @@
-"""Errors of the console; each message says what was wrong and what is accepted."""
+"""Errors of the console."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from breaker.configuration.errors import ConfigurationError
 
 
 class BackplaneError(Exception):
-    """The backplane did not answer."""
+    """The backplane failed or did not answer in time."""
 
 
 class NotReaderError(Exception):
@@ -14,12 +14,12 @@ class NotReaderError(Exception):
 
 
 class CoordinationError(Exception):
-    """The store of the leases did not answer."""
+    """The store of leases, marks and counters failed or did not answer in time."""
 
 
 class OperationsError(Exception):
-    """The poison queue, the parked lists or the hub cannot be used; the message says why."""
+    """The poison queue, the parked lists or the hub cannot be used; the message names the cause."""
 
 
 class ConsoleSettingsError(ConfigurationError):
-    """A setting of the console that cannot be used; the message says what it takes."""
+    """A setting of the console is invalid; the message names the accepted values."""

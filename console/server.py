@@ -1,4 +1,4 @@
-"""The HTTP server around the app, with its limits and time-outs."""
+"""HTTP server of the console, with its limits and timeouts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ STOP_SECONDS = 5
 class RequestTimeoutProtocol(H11Protocol):
     """HTTP protocol that times out slow request heads and clients that read no response.
 
-    uvicorn has no limit for either, so that silent connections could use up an instance's sockets.
-    A WebSocket has limits of its own once it has taken the connection over.
+    uvicorn limits neither, so idle connections could use up an instance's sockets. After an upgrade
+    the WebSocket protocol applies its own limits.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -42,7 +42,7 @@ class RequestTimeoutProtocol(H11Protocol):
         self._stop()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Stop the timer; the WebSocket protocol owns the connection from here on."""
+        """Stop the timer and give the connection to the WebSocket protocol."""
         self._stop()
         super().handle_websocket_upgrade(event)
 
@@ -53,10 +53,10 @@ class RequestTimeoutProtocol(H11Protocol):
 
     def _check(self) -> None:
         if self._unsent and self._unsent == self.transport.get_write_buffer_size():
-            self.transport.abort()  # closing would wait until it is taken
+            self.transport.abort()  # close() would wait until the client reads
             return
-        waits = self.conn.their_state is h11.IDLE
-        if waits and self.cycle is self._last_cycle and not self.transport.is_closing():
+        idle = self.conn.their_state is h11.IDLE
+        if idle and self.cycle is self._last_cycle and not self.transport.is_closing():
             self.transport.close()
             return
         self._watch()
@@ -70,8 +70,8 @@ class RequestTimeoutProtocol(H11Protocol):
 class BackpressureProtocol(WebSocketsSansIOProtocol):
     """WebSocket protocol that stops reading from a client that does not read.
 
-    uvicorn closes only after everything was sent, and answers pings of a client that reads no
-    answer, so that such a client could fill the memory.
+    uvicorn closes a connection only after all data was sent, and answers the pings of a client that
+    does not read. Such a client could fill the memory.
     """
 
     def data_received(self, data: bytes) -> None:
@@ -80,7 +80,7 @@ class BackpressureProtocol(WebSocketsSansIOProtocol):
         self._pause_if_full()
 
     def resume_writing(self) -> None:
-        """Resume reading after the write buffer was emptied."""
+        """Resume reading after the write buffer has drained."""
         super().resume_writing()
         if not self.read_paused:
             self.transport.resume_reading()
@@ -92,7 +92,7 @@ class BackpressureProtocol(WebSocketsSansIOProtocol):
         return message
 
     async def send(self, message: ASGISendEvent) -> None:
-        """Send; abort the connection instead of closing when the write buffer is full."""
+        """Send a message; abort instead of closing when the write buffer is full."""
         if message["type"] == "websocket.close" and not self.writable.is_set():
             self.transport.abort()
             return
@@ -119,7 +119,7 @@ def configure(
         http=RequestTimeoutProtocol,
         ws=BackpressureProtocol,
         ws_max_size=FRAME_BYTES,
-        # Frames are small and shared by all; compressing would make each a browser's own.
+        # All browsers share one small frame; compression would need a frame for each browser.
         ws_per_message_deflate=False,
         h11_max_incomplete_event_size=HEADER_BYTES,
         proxy_headers=bool(settings.proxies),

@@ -1,4 +1,4 @@
-"""Settings of the console: frozen, validated, the token never shown."""
+"""Settings of the console."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ type _LowerCase = Annotated[tuple[str, ...], Each(str.lower)]
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings(Settings):
-    """What the console needs besides the circuit's own settings.
+    """Settings of the console, in addition to the circuit's settings.
 
     Attributes:
-        token: the bearer token, and what operators log in with; at least 16 characters.
-        callback_hosts: hosts that may be called back: exact names, or `*.domain`. Only loopback
+        token: the bearer token, which operators also use to log in; at least 16 characters.
+        callback_hosts: hosts that may be called back, as exact names or `*.domain`. Only loopback
             addresses may be called over plain http.
-        delivery_seconds: pause between two looks at undelivered alerts and callbacks.
-        origins: origins besides its own that pages may act from, such as a balancer's.
-        proxies: addresses of balancers whose X-Forwarded-For and -Proto are believed; `*`: all.
-        easy_auth: whether to believe the X-MS-CLIENT-PRINCIPAL-NAME header. Only where nobody but
-            Azure's authentication can reach the console.
-        consumer_group: the live tail's own.
-        lease_seconds: how long the function hosts' ownership of a partition lasts.
-        sockets_max: live connections that one instance takes.
+        delivery_seconds: pause between two deliveries of remaining alerts and callbacks.
+        origins: additional origins that pages may act from, such as a load balancer's.
+        proxies: addresses of load balancers whose X-Forwarded-For and -Proto are trusted; `*`: all.
+        easy_auth: whether to trust the X-MS-CLIENT-PRINCIPAL-NAME header. Set it only where all
+            requests pass through Azure's authentication.
+        consumer_group: the consumer group of the live tail, used by no other reader.
+        lease_seconds: how long a function host's ownership of a partition lasts.
+        sockets_max: most live connections of one instance.
     """
 
     PREFIX: ClassVar[str] = "CONSOLE_"
@@ -56,8 +56,8 @@ class ConsoleSettings(Settings):
     sockets_max: Annotated[int, Bounds(1, 100_000)] = 2_000
 
     def check_together(self) -> None:
-        """Check that there is a host to call back."""
+        """Check that callback_hosts names at least one host."""
         if not self.callback_hosts:
             raise ConsoleSettingsError(
-                "CONSOLE_CALLBACK_HOSTS is empty: it takes host names or *.domain, with commas"
+                "CONSOLE_CALLBACK_HOSTS is empty; it takes host names or *.domain, with commas"
             )

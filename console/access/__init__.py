@@ -1,1 +1,1 @@
-"""Who may use the console: bearer token, sessions, login and revoked sessions."""
+"""Access control of the console: bearer token, sessions, login and revoked sessions."""

@@ -1,7 +1,8 @@
-"""Who may talk to the console: API callers by bearer token, operators by session.
+"""Authentication: API callers send the bearer token, operators have a session.
 
-A browser sends its cookie whoever wrote the page, so what comes with a cookie must also show that
-it comes from a page of the console: by its Origin and, for acts, by the session's CSRF token.
+A browser sends its cookie with the requests of any site's page. So a request with a cookie must
+also prove that a page of the console sent the request. The proof is the Origin header and, for
+actions, the session's CSRF token.
 """
 
 from __future__ import annotations
@@ -33,13 +34,13 @@ NAME_CHARS = 64
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls.
+    """The sender of a request.
 
     Attributes:
-        operator: the session's; "" for API callers, who say themselves in whose name they act.
-        csrf: what the page must show with acts; "" for API callers.
+        operator: the session's operator; "" for API callers, which name the operator in the body.
+        csrf: the token that the page must send with actions; "" for API callers.
         expires: when the session ends, seconds since 1970.
-        session: the session's id; "" for those who have none of the console's own.
+        session: the session's id; "" for callers without a session of the console.
     """
 
     operator: str = ""
@@ -51,15 +52,15 @@ class Caller:
 class TokenDigest:
     """The digest of the console's token.
 
-    Digests of equal length are compared in constant time, so that the time that a refusal takes
-    shows neither the token nor its length.
+    Digests of equal length are compared in constant time, so that the duration of a refusal reveals
+    neither the token nor its length.
     """
 
     def __init__(self, token: str) -> None:
         self._digest = _digest(token)
 
     def matches(self, shown: str) -> bool:
-        """Return whether this is the token."""
+        """Return whether a text is the token."""
         return hmac.compare_digest(_digest(shown), self._digest)
 
 
@@ -68,14 +69,14 @@ def _digest(token: str) -> bytes:
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Who was let in."""
+    """Return the sender of an admitted request."""
     found = scope["state"]["caller"]
-    assert isinstance(found, Caller)  # noqa: S101 - the middleware below put it there
+    assert isinstance(found, Caller)  # noqa: S101 - the middleware below sets it
     return found
 
 
 class Auth:
-    """Middleware: lets nobody in who is not known, and nothing that a foreign page has sent."""
+    """Middleware that refuses unknown senders and requests of other sites' pages."""
 
     def __init__(
         self, app: ASGIApp, settings: ConsoleSettings, sessions: Sessions, revoked: RevokedSessions
@@ -88,7 +89,7 @@ class Auth:
         self._easy_auth = settings.easy_auth
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on, or refuse."""
+        """Pass the request to the app, or refuse the request."""
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
@@ -98,7 +99,7 @@ class Auth:
         if caller is None and not public:
             await self._refuse_unknown(scope, receive, send)
             return
-        # Who signs in shows the token itself, whatever session the browser had before.
+        # A login sends the token itself, so an earlier session of the browser does not matter.
         if problem := self._foreign(connection, None if public else caller):
             await _refuse_foreign(problem, scope, receive, send)
             return
@@ -106,7 +107,7 @@ class Auth:
         await self._app(scope, receive, send)
 
     def _caller(self, connection: HTTPConnection) -> Caller | None:
-        """Return who sent the request, or None for an unknown sender."""
+        """Return the sender of the request, or None for an unknown sender."""
         if header := connection.headers.get("authorization", ""):
             kind, _, token = header.partition(" ")
             same = self._token.matches(token.strip())
@@ -119,7 +120,7 @@ class Auth:
         return Caller(session.operator, session.csrf, session.expires, session.id)
 
     def _foreign(self, connection: HTTPConnection, caller: Caller | None) -> str:
-        """Why this cannot come from a page of the console, or ""."""
+        """Return why the request cannot come from a page of the console, or ""."""
         headers, scope = connection.headers, connection.scope
         upgrade = scope["type"] == "websocket"
         if not upgrade and scope["method"] in SAFE:
@@ -131,15 +132,17 @@ class Auth:
         if caller is None or not caller.operator:
             return ""
         if origin is None:
-            return "there is no Origin header"
+            return "the Origin header is missing; a session needs one"
         shown = headers.get("x-csrf-token", "").encode()
         if not upgrade and not hmac.compare_digest(shown, caller.csrf.encode()):
-            return "X-CSRF-Token is missing or not this session's: load the page again"
+            return "X-CSRF-Token is missing or belongs to another session; reload the page"
         return ""
 
     def _is_own(self, origin: str, host: str, secure: bool) -> bool:
-        """Whether a page of that origin is the console's; one that anybody on the way could have
-        changed is not, where the console is reached over https.
+        """Return whether pages of an origin belong to the console.
+
+        If the console is reached over https, an http origin does not belong to the console, because
+        an attacker on the network can change pages that are sent over http.
         """
         origin = origin.lower()
         try:
@@ -160,7 +163,7 @@ class Auth:
         else:
             response = ApiResponse(
                 {
-                    "error": "Authorization is missing or wrong: it takes 'Bearer <CONSOLE_TOKEN>',"
+                    "error": "Authorization is missing or wrong; it takes 'Bearer <CONSOLE_TOKEN>',"
                     " or a session from /login"
                 },
                 status_code=401,
@@ -188,9 +191,9 @@ def _operator(name: str) -> str:
 
 
 def operator_of(request: Request, document: dict[str, object]) -> str:
-    """In whose name: the session's operator; API callers say it themselves.
+    """Return the acting operator: of the session or, for API callers, the field `by`.
 
     Raises:
-        HTTPException: 400 if they don't.
+        HTTPException: 400 if an API caller does not send `by`.
     """
     return caller_of(request.scope).operator or text_in(document, "by")

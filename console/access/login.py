@@ -1,4 +1,4 @@
-"""Logging in and out, and what the page must know of its session."""
+"""Login, logout, and the session's data for the page."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ WRONG_SECONDS = 60
 LOGIN = "/login"
 EASY_AUTH_LOGOUT = "/.auth/logout"
 NETWORK_BITS = 64
-"""How much of an IPv6 address counts: whoever has one has all that begin with the same."""
+"""IPv6 prefix that counts as one client, because a client usually owns a whole /64 network."""
 
 
 class Login:
-    """Handlers of sessions.
+    """Handlers of login, logout and the session.
 
     Args:
-        settings: the token.
-        sessions: makes the cookies.
-        revoked: revokes the sessions of those who log out.
-        coordination: counts tries over all instances; without it each counts its own.
+        settings: the token and the proxies.
+        sessions: creates the cookies.
+        revoked: revokes sessions on logout.
+        coordination: counts login attempts over all instances; in an outage each instance counts.
         circuit: the circuit's name, for the page.
     """
 
@@ -58,7 +58,7 @@ class Login:
         self._circuit = circuit
 
     def routes(self) -> list[Route]:
-        """The routes."""
+        """Return the routes."""
         return [
             Route(LOGIN, self.log_in, methods=["POST"]),
             Route("/logout", self.log_out, methods=["POST"]),
@@ -66,27 +66,27 @@ class Login:
         ]
 
     async def log_in(self, request: Request) -> Response:
-        """Take {token, name}: 204 and a cookie, 401, or 429 after too many wrong tries."""
+        """Take {token, name}: 204 and a cookie, 401, or 429 after too many wrong tokens."""
         document = await read_object(request)
         name = text_in(document, "name", NAME_CHARS)
         token = document.get("token")
         address = address_of(request, self._proxies)
         counter = f"login:{_hashed(address)}"
-        # Counted before it is looked at: of many at once no more than these get an answer.
+        # Counting comes before the check, so that parallel attempts cannot exceed the limit.
         count, by_all = await self._count(counter)
         if count > WRONG_MOST:
             raise HTTPException(
                 429,
-                f"{WRONG_MOST} wrong tries: wait a minute",
+                f"more than {WRONG_MOST} login attempts with a wrong token; wait {WRONG_SECONDS} s",
                 headers={"Retry-After": str(WRONG_SECONDS)},
             )
         if not self._token.matches(token if isinstance(token, str) else ""):
-            logger.warning("a login of %r from %s with a wrong token was refused", name, address)
-            raise HTTPException(401, "that is not the console's token")
+            logger.warning("refused a login of %r from %s: wrong token", name, address)
+            raise HTTPException(401, "the token is wrong; it takes the console's CONSOLE_TOKEN")
         await self._own.reset(counter)
-        # Who did not answer a moment ago would be waited for as long again, each time.
+        # If the shared counter has just timed out, another call would time out as well.
         if by_all:
-            await self._forget(counter)
+            await self._reset_shared(counter)
         await self._end(request, wait=by_all)
         response = Response(status_code=204)
         response.set_cookie(
@@ -101,12 +101,12 @@ class Login:
         return response
 
     async def log_out(self, request: Request) -> Response:
-        """End the session, on all instances, and say where the page goes `next`."""
+        """End the session on all instances; return the page that comes `next`."""
         caller = caller_of(request.scope)
         await self._end(request)
-        # A name that Azure's own login gave comes with every request until that is left as well.
-        azures = bool(caller.operator) and not caller.session
-        response = ApiResponse({"next": EASY_AUTH_LOGOUT if azures else LOGIN})
+        # Azure's login sends the operator's name with every request until its own logout.
+        easy_auth = bool(caller.operator) and not caller.session
+        response = ApiResponse({"next": EASY_AUTH_LOGOUT if easy_auth else LOGIN})
         response.delete_cookie(
             self._sessions.cookie, httponly=True, samesite="strict", secure=_is_secure(request)
         )
@@ -114,7 +114,7 @@ class Login:
         return response
 
     async def show(self, request: Request) -> ApiResponse:
-        """Who is logged in, and what acts must show."""
+        """Return the operator, the CSRF token for actions, and the circuit's name."""
         caller = caller_of(request.scope)
         return ApiResponse(
             {"operator": caller.operator, "csrf": caller.csrf, "circuit": self._circuit}
@@ -126,26 +126,26 @@ class Login:
             await self._revoked.revoke(caller.session, caller.expires, wait=wait)
 
     async def _count(self, counter: str) -> tuple[int, bool]:
-        """How many tries there were, and whether it is all instances' count."""
+        """Return the number of attempts, and whether all instances share the count."""
         own = await self._own.increment(counter, WRONG_SECONDS)
         try:
             return max(own, await self._shared.increment(counter, WRONG_SECONDS)), True
         except CoordinationError as error:
-            logger.debug("tries are counted by this instance alone: %s", error)
+            logger.debug("login attempts are counted by this instance alone: %s", error)
             return own, False
 
-    async def _forget(self, counter: str) -> None:
+    async def _reset_shared(self, counter: str) -> None:
         try:
             await self._shared.reset(counter)
         except CoordinationError as error:
-            logger.debug("%s", error)
+            logger.debug("the shared count of login attempts was not reset: %s", error)
 
 
 def address_of(request: Request, proxies: tuple[str, ...]) -> str:
-    """Where somebody who logs in comes from, or "".
+    """Return the client's address, or "".
 
-    Where any balancer is believed, the one that is nearest has written the last address; what
-    stands before it may be the caller's own invention.
+    If every proxy is trusted, the nearest proxy wrote the last address of X-Forwarded-For. The
+    client may have forged the addresses before that one.
     """
     forwarded = request.headers.getlist("x-forwarded-for")
     if "*" in proxies and forwarded:
@@ -154,7 +154,7 @@ def address_of(request: Request, proxies: tuple[str, ...]) -> str:
 
 
 def _is_secure(request: Request) -> bool:
-    """Whether the browser came over https, also to a balancer that does not say so."""
+    """Return whether the browser uses https, even if the load balancer does not report it."""
     origin = request.headers.get("origin", "")
     return request.url.scheme == "https" or origin.startswith("https://")
 

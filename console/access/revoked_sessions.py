@@ -1,4 +1,4 @@
-"""Sessions that were revoked before they expired, so that a copy of the cookie is worth nothing.
+"""Sessions that were revoked before they expired, so that a copied cookie is useless.
 
 Each instance polls once a second for sessions that other instances revoked. No request waits for
 Redis, and a session that one instance revoked is refused by all instances a second later.
@@ -54,15 +54,17 @@ class RevokedSessions:
         try:
             await self._coordination.add(REVOKED, session, expires)
         except CoordinationError as error:
-            logger.warning("other instances learn later that a session was ended: %s", error)
+            logger.warning(
+                "a session's revocation is not shared yet; the next poll retries: %s", error
+            )
 
     async def load(self) -> None:
-        """Load sessions that were revoked before this instance began; give up after two seconds."""
+        """Load the sessions revoked before this instance started; give up after two seconds."""
         try:
             async with asyncio.timeout(FIRST_SECONDS):
                 await self._synchronize()
         except (CoordinationError, TimeoutError) as error:
-            logger.warning("it is not known yet which sessions were ended: %s", error)
+            logger.warning("revoked sessions are not loaded yet; the next poll retries: %s", error)
 
     async def follow(self) -> None:
         """Poll until cancelled."""
@@ -71,12 +73,12 @@ class RevokedSessions:
             try:
                 await self._synchronize()
             except CoordinationError as error:
-                logger.debug("%s", error)
+                logger.debug("revoked sessions were not polled; retrying: %s", error)
 
     async def _synchronize(self) -> None:
         members = await self._coordination.members(REVOKED)
         now = self._clock()
         self._known = {name: until for name, until in self._known.items() if now < until}
-        for session, until in self._known.items() - members.items():  # Redis was away, or lost them
+        for session, until in self._known.items() - members.items():  # Redis lacks these
             await self._coordination.add(REVOKED, session, until)
         self._known |= members

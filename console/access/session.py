@@ -1,8 +1,8 @@
-"""Browser sessions: a cookie that any instance can check, and nothing kept on a server.
+"""Browser sessions: a cookie that any instance can check, without state on a server.
 
-The cookie is `<payload>.<signature>`, signed with a key that is derived from the console's token: a
-new token ends every session. The page's CSRF token is derived from the cookie. What is kept is only
-which sessions were ended before their time: see `console.access.revoked_sessions`.
+The cookie is `<payload>.<signature>`. The signing key is derived from the console's token, so a new
+token ends every session. The page's CSRF token is derived from the cookie. The only stored data are
+the revoked sessions, see `console.access.revoked_sessions`.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ COOKIE_CHARS = 1_024
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Who is logged in, until when (seconds since 1970), and what the page must show with acts.
+    """The session of one login.
 
-    `id` names the session; it is no secret, and lets nobody in.
+    Attributes:
+        operator: the operator's name.
+        expires: when the session ends, seconds since 1970.
+        csrf: the token that the page must send with actions.
+        id: the session's id, which is not a secret and grants no access.
     """
 
     operator: str
@@ -37,16 +41,16 @@ class Session:
 
 
 class Sessions:
-    """Makes and reads cookies.
+    """Creator and reader of session cookies.
 
     Args:
-        token: the console's.
+        token: the console's token.
         clock: the time, in seconds since 1970.
 
     Attributes:
-        cookie: the cookie's name. Browsers keep one jar for all ports of a host, so each token has
-            a name of its own: consoles side by side would take each other's place in it, while all
-            instances of one console read the same cookie behind whatever balancer.
+        cookie: the cookie's name, which depends on the token. Browsers share cookies between all
+            ports of a host, so consoles side by side would overwrite a cookie of the same name. All
+            instances of one console use the same name.
     """
 
     def __init__(self, token: str, clock: Callable[[], float] = time.time) -> None:
@@ -55,13 +59,13 @@ class Sessions:
         self.cookie = f"{COOKIE}_{self._sign('name', '')[:NAME_CHARS]}"
 
     def make(self, operator: str) -> str:
-        """A new cookie's value."""
+        """Return a new cookie's value."""
         claims = {"by": operator, "until": self._clock() + SECONDS, "id": secrets.token_hex(8)}
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         return f"{payload}.{self._sign('cookie', payload)}"
 
     def read(self, cookie: str) -> Session | None:
-        """The session of a cookie's value; None when it is none of ours, or has ended."""
+        """Return the session of a cookie's value; None if the cookie is invalid or expired."""
         payload, _, signature = cookie.rpartition(".")
         if len(cookie) > COOKIE_CHARS or not cookie.isascii():
             return None
@@ -76,7 +80,7 @@ class Sessions:
         return session if self._clock() < session.expires else None
 
     def csrf(self, of: str) -> str:
-        """The token that goes with a cookie, or with whatever else names the session."""
+        """Return the CSRF token of a cookie, or of another name of the session."""
         return self._sign("csrf", of)
 
     def _sign(self, purpose: str, text: str) -> str:

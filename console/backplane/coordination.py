@@ -1,4 +1,4 @@
-"""What the instances of the console agree on: who does a job, who watches, how often was tried."""
+"""Leases, marks and counters that the console's instances share."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ MEMBERS_MAX = 10_000
 
 
 class Coordination(Protocol):
-    """Leases, marks and counters that run out by themselves. Names are the caller's.
+    """Leases, marks, counters and sets that expire; the caller chooses their names.
 
-    Each method raises `CoordinationError` when it is not done.
+    Each method raises `CoordinationError` when the store fails or does not answer in time.
     """
 
     async def acquire(self, lease: str, token: str, seconds: float) -> bool:
@@ -53,10 +53,10 @@ class Coordination(Protocol):
 
 
 class MemoryCoordination:
-    """For the instances within one process; the twin of the Redis one.
+    """Coordination in memory, for instances within one process.
 
     Args:
-        clock: seconds that only rise.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -90,7 +90,7 @@ class MemoryCoordination:
     async def increment(self, name: str, seconds: int) -> int:
         """See `Coordination.increment`."""
         now = self._clock()
-        if len(self._counts) >= self._full:  # now and then, so that many names cost little
+        if len(self._counts) >= self._full:  # rarely, so that the cleanup is cheap
             self._counts = {key: value for key, value in self._counts.items() if now < value[1]}
             self._full = max(1_000, 2 * len(self._counts))
         count, until = self._counts.get(name, (0, 0.0))

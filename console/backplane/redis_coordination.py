@@ -1,4 +1,4 @@
-"""Leases, marks and counters in Redis: its clock decides when they run out."""
+"""Coordination in Redis; the clock of Redis decides when a lease, mark or counter expires."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _SCRIPTS = Path(__file__).parent / "scripts"
 
 
 class RedisCoordination:
-    """One key each, under the console's hash tag.
+    """Coordination with one Redis key per name, all under the console's hash tag.
 
     Args:
-        client: stays the caller's to close.
+        client: Redis client, which the caller closes.
         circuit: the circuit's name.
-        timeout_seconds: how long an answer is waited for, however often the client tries.
+        timeout_seconds: limit of each command, retries of the client included.
     """
 
     def __init__(

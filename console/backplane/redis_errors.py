@@ -1,4 +1,4 @@
-"""Commands to Redis with a time limit; driver errors become the errors of the console."""
+"""Redis commands with a time limit; errors of the driver become errors of the console."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ async def ask(
     failure: Callable[[str], Exception],
     timeout_seconds: float | None = None,
 ) -> Any:
-    """Return Redis's answer.
+    """Return the reply of Redis.
 
     Args:
         awaitable: the command.
@@ -22,7 +22,7 @@ async def ask(
         timeout_seconds: limits the whole command, retries of the client included; None: no limit.
 
     Raises:
-        Exception: what `failure` returned, when Redis failed or did not answer in time.
+        Exception: the error built by `failure`, when Redis failed or did not answer in time.
     """
     try:
         async with asyncio.timeout(timeout_seconds):

@@ -14,20 +14,20 @@ from console.backplane.stream import LOG, Document, Message, encode
 from console.errors import BackplaneError, NotReaderError
 
 _SCRIPTS = Path(__file__).parent / "scripts"
-WAIT_MS = 1_000  # less than what the client lets a command take
+WAIT_MS = 1_000  # less than the client's limit for one command
 LIFETIME_SECONDS = 30 * 86_400
 
 
 class RedisBackplane:
-    """Two streams under one hash tag: all messages, and the log's lines once more.
+    """Backplane in two Redis streams: all messages, and a copy of the log's lines.
 
     Args:
-        client: stays the caller's to close.
+        client: Redis client, which the caller closes.
         circuit: the circuit's name.
-        most: messages that are kept, about.
-        most_lines: log lines that are kept, about.
-        timeout_seconds: how long who publishes waits, however often the client tries. Reading has
-            no such limit: all that a stream keeps may take long, and nobody waits for it.
+        most: number of messages to keep, approximately.
+        most_lines: number of log lines to keep, approximately.
+        timeout_seconds: limit of `publish`, retries of the client included. Reads have no limit,
+            because a full stream takes long to read and no caller waits for the result.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class RedisBackplane:
         )
         if not found:
             return []
-        # RESP2 answers with a list of streams, RESP3 with a map; each entry's form is the same.
+        # RESP2 returns a list of streams, RESP3 a map; the entries have the same form.
         entries = next(iter(found.values()))[0] if isinstance(found, dict) else found[0][1]
         return [_message(entry) for entry in entries]
 
@@ -97,8 +97,8 @@ def _text(value: bytes | str) -> str:
 
 
 def _not_published(why: str) -> BackplaneError:
-    return BackplaneError(f"the backplane did not publish: {why}")
+    return BackplaneError(f"cannot publish to the backplane: {why}")
 
 
 def _not_read(why: str) -> BackplaneError:
-    return BackplaneError(f"the backplane did not read: {why}")
+    return BackplaneError(f"cannot read the backplane: {why}")

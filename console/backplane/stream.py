@@ -1,8 +1,8 @@
 """The backplane: one ordered stream of messages that every instance of the console reads.
 
-A message's cursor is its place in the stream. Whoever has seen a cursor can be given exactly what
-came after it, by any instance, as long as the stream still has it. docs/adr/0010-backplane.md says
-why this is a Redis stream.
+A message's cursor is its position in the stream. Any instance can send a browser exactly the
+messages after a cursor, as long as the stream still has that message. docs/adr/0010-backplane.md
+gives the reasons for a Redis stream.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from console.backplane.coordination import READER, Coordination
 from console.errors import NotReaderError
 
 START = "start"
-"""Kind of the message that an empty stream begins with: it gives the stream a first cursor."""
+"""Kind of the first message of an empty stream, which gives the stream a first cursor."""
 LOG = "log"
-"""Kind of the incident log's lines; they are kept beyond what the stream keeps."""
+"""Kind of the incident log's lines, which are kept longer than the stream's other messages."""
 
 type Document = Mapping[str, Any]
 
@@ -35,63 +35,63 @@ class Message:
 
 
 class Backplane(Protocol):
-    """Each method raises `BackplaneError` when it is not done."""
+    """Ordered stream of messages; each method raises `BackplaneError` when the stream fails."""
 
     async def publish(
         self, messages: Sequence[tuple[str, Document]], *, reader: str = ""
     ) -> list[str]:
-        """Append messages, all or none; their cursors.
+        """Append messages, all or none, and return their cursors.
 
         Args:
-            messages: kinds and data.
-            reader: the elected reader's token, if only that one may say this.
+            messages: kind and data of each message.
+            reader: the elected reader's token, if only the elected reader may publish; else "".
 
         Raises:
-            NotReaderError: the lease is not that token's.
+            NotReaderError: another token holds the reader's lease.
         """
         ...
 
     async def read(self, after: str, count: int) -> list[Message]:
-        """The next messages behind a cursor; waits for them, a second at most."""
+        """Return the next messages after a cursor; wait for a message, at most a second."""
         ...
 
     async def has(self, cursor: str) -> bool:
-        """Whether the message is still there, and so everything that came behind it."""
+        """Return whether the stream still has this message, and so all messages after it."""
         ...
 
     async def latest(self, count: int) -> list[Message]:
-        """The last messages, oldest first."""
+        """Return the last messages, oldest first."""
         ...
 
     async def log(self, before: str, count: int) -> list[Message]:
-        """The last log lines before a cursor, oldest first."""
+        """Return the last log lines before a cursor, oldest first."""
         ...
 
 
 def order(cursor: str) -> tuple[int, int]:
-    """A cursor as what its order goes by.
+    """Return the sort key of a cursor.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not a cursor.
     """
     milliseconds, dash, number = cursor.partition("-")
     if not (dash and milliseconds.isdecimal() and number.isdecimal() and len(cursor) <= 41):
-        raise ValueError(f"{cursor[:50]!r} is no cursor")
+        raise ValueError(f"{cursor[:50]!r} is not a cursor; it takes milliseconds-number")
     return int(milliseconds), int(number)
 
 
 def encode(data: Document) -> str:
-    """Data as a message carries it."""
+    """Return data as the JSON text of a message."""
     return json.dumps(data, separators=(",", ":"))
 
 
 class MemoryBackplane:
-    """A backplane within this process: for tests, and for one instance without Redis.
+    """Backplane in memory, for tests and for one instance without Redis.
 
     Args:
-        coordination: who knows the reader's lease.
-        most: messages that are kept.
-        wait_seconds: how long `read` waits.
+        coordination: holds the reader's lease.
+        most: number of messages to keep.
+        wait_seconds: how long `read` waits for a message.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""Operators' acts on the circuit: approvals, closing, isolating, alert delivery."""
+"""Operator actions on the circuit, approvals, and delivery of remaining alerts."""

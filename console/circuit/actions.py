@@ -1,4 +1,4 @@
-"""What an operator does to the circuit, and says; each refused when it comes too late."""
+"""Operator actions on the circuit and the incident log; a stale action is refused."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ActionsApi:
 
     Args:
         breaker: the circuit, watched.
-        log: where acts are put down.
+        log: the incident log, which records the actions.
     """
 
     def __init__(self, breaker: CircuitBreaker, log: IncidentLog) -> None:
@@ -42,7 +42,7 @@ class ActionsApi:
         self._log = log
 
     def routes(self) -> list[Route]:
-        """The API's routes."""
+        """Return the API's routes."""
         circuit = "/api/circuits/{name}"
         return [
             Route(circuit, self.show, methods=["GET"]),
@@ -54,7 +54,10 @@ class ActionsApi:
         ]
 
     async def show(self, request: Request) -> ApiResponse:
-        """The circuit as it is now; 503 while nobody knows, since workflows act on what it says."""
+        """Return the current circuit, or 503 while the store does not answer.
+
+        Workflows act on the state, so an outdated state is never returned.
+        """
         self._check_name(request)
         circuit = await self._breaker.refresh()
         if circuit.degraded:
@@ -62,7 +65,7 @@ class ActionsApi:
         return self._answer(circuit)
 
     async def history(self, request: Request) -> ApiResponse:
-        """The latest changes, newest first."""
+        """Return the latest changes, newest first."""
         self._check_name(request)
         limit = number_in(request, "limit", default=100, most=HISTORY_MOST)
         return ApiResponse({"history": json.loads(await history_text(self._breaker, limit))})
@@ -80,7 +83,7 @@ class ActionsApi:
         return await self._done(act, "closed", by, "close", f" generation {generation}")
 
     async def isolate(self, request: Request) -> ApiResponse:
-        """Take {reason, by} and hold everything until somebody closes the circuit."""
+        """Take {reason, by} and isolate the circuit until an operator closes the circuit."""
         self._check_name(request)
         document = await read_object(request)
         reason, by = text_in(document, "reason"), operator_of(request, document)
@@ -88,7 +91,7 @@ class ActionsApi:
         return await self._done(act, "isolated", by, "isolate", f": {reason}")
 
     async def write(self, request: Request) -> ApiResponse:
-        """Take {text, by} and write a line of the incident log."""
+        """Take {text, by} and write a line to the incident log."""
         document = await read_object(request)
         text = prose_in(document, "text", TEXT_CHARS)
         cursor = await self._log.write("said", operator_of(request, document), text)
@@ -113,21 +116,21 @@ class ActionsApi:
             now = {"state": found.state, "generation": found.generation}
             return ApiResponse({"error": str(error), **now}, status_code=409)
         except StoreUnavailableError as error:
-            logger.warning("%r %s: not known to be done: %s", by, wanted, error)
+            logger.warning("%r %s: the outcome is unknown: %s", by, wanted, error)
             raise
-        # A repeat is no news; and what another operator did first is that one's.
+        # A repeated action is not recorded again, and another operator's is that operator's record.
         if circuit.position != before.position and circuit.by == by:
             await self._record(kind, by, f"{kind}{what}")
         else:
-            logger.info("%r %s: that was done before, by %r", by, wanted, circuit.by)
+            logger.info("%r %s: already done by %r", by, wanted, circuit.by)
         return self._answer(circuit)
 
     async def _record(self, kind: LineKind, by: str, line: str) -> None:
         logger.info("%r %s", by, line)
         try:
             await self._log.write(kind, by, line)
-        except BackplaneError as error:  # what is done stands in the circuit's own history as well
-            logger.warning("the incident log misses that %r %s: %s", by, line, error)
+        except BackplaneError as error:  # the circuit's history has the action as well
+            logger.warning("the incident log lacks the line '%s %s': %s", by, line, error)
 
     def _answer(self, circuit: Circuit) -> ApiResponse:
         return ApiResponse(circuit_document(circuit, self._breaker.settings))
@@ -137,10 +140,10 @@ class ActionsApi:
 
 
 def check_name(name: str, breaker: CircuitBreaker) -> None:
-    """Refuse another circuit's name.
+    """Refuse the name of another circuit.
 
     Raises:
-        HTTPException: 404.
+        HTTPException: 404 if the name is not this console's circuit.
     """
     if name != breaker.name:
-        raise HTTPException(404, f"there is no circuit {name[:64]!r} here")
+        raise HTTPException(404, f"there is no circuit {name[:64]!r} in this console")

@@ -15,9 +15,9 @@ async def deliver_remaining_alerts(breaker: CircuitBreaker, every_seconds: float
     while True:
         try:
             if count := await breaker.deliver_alerts():
-                logger.warning("delivered %d alerts that were left behind", count)
+                logger.warning("delivered %d alerts that no other process had delivered", count)
         except BreakerError as error:
-            logger.warning("alerts were not delivered: %s", error)
+            logger.warning("alerts were not delivered; the next round retries: %s", error)
         except Exception:
             logger.exception("delivering alerts failed; the next round retries")
         await asyncio.sleep(every_seconds)

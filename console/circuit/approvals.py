@@ -1,4 +1,4 @@
-"""The approvals API's one call of its own: the workflow registers whom to call back."""
+"""Registration of the workflow's callbacks in the approvals API."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ApprovalsApi:
 
     Args:
         breaker: the circuit, watched.
-        settings: whose callback hosts may be called.
+        settings: names the allowed callback hosts.
     """
 
     def __init__(self, breaker: CircuitBreaker, settings: ConsoleSettings) -> None:
@@ -28,15 +28,15 @@ class ApprovalsApi:
         self._settings = settings
 
     def routes(self) -> list[Route]:
-        """The API's routes."""
+        """Return the API's routes."""
         return [Route("/api/approvals", self.register, methods=["POST"])]
 
     async def register(self, request: Request) -> ApiResponse:
         """Take {circuit, generation, openedAt, callbackUrl}: 202 "waiting", or 200 "passed".
 
-        "passed" means that nobody needs to approve that generation any more; the callback is then
-        called as well. openedAt, the time of the alert, is for an opening that the store has not
-        heard of (see `Approvals.register`). Repeating a registration is harmless.
+        "passed" means that the generation needs no approval any more; the callback is then called
+        as well. openedAt, the time of the alert, describes an opening that the store does not have
+        (see `Approvals.register`). Repeating a registration is harmless.
         """
         document = await read_object(request)
         check_name(text_in(document, "circuit"), self._breaker)

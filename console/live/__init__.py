@@ -1,1 +1,1 @@
-"""The live page over WebSocket: fan-out, snapshots, who is watching, the incident log."""
+"""Live updates over WebSocket: fan-out, snapshots, presence, the incident log."""

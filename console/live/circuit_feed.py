@@ -1,4 +1,4 @@
-"""Shows the browsers of this instance the circuit: pushed changes at once, counts each second."""
+"""Feed of the circuit to the browsers: state changes at once, counters each second."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ logger = logging.getLogger(__name__)
 ENTRIES = 50
 SECONDS = 1.0
 HISTORY_SECONDS = 0.5
-"""How long a new state may wait to be shown until it is known who brought it about."""
+"""A new state is shown without its history when the history takes longer than this."""
 _PASSING = ("as_of", "retry_after")
-"""What differs between two looks at a circuit that did not change."""
+"""Fields that differ between two reads of an unchanged circuit."""
 
 
 async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
-    """Follow the circuit for ever."""
+    """Show the circuit to all browsers until cancelled."""
     shown: dict[str, Any] | None = None
     history, position = "[]", None
     while True:
@@ -30,31 +30,31 @@ async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
         document = circuit_document(circuit, breaker.settings)
         lasting = {name: value for name, value in document.items() if name not in _PASSING}
         if lasting != shown or circuit.position != position:
-            # Who approved and who closed is in the history as soon as it is in the circuit.
+            # The store writes history and circuit together, so a new state is in the history.
             if circuit.position != position:
                 try:
                     async with asyncio.timeout(HISTORY_SECONDS):
                         history = await history_text(breaker)
                     position = circuit.position
                 except (BreakerError, TimeoutError) as error:
-                    logger.debug("the history cannot be read just now: %s", error)
+                    logger.debug("the circuit's history cannot be read; retrying: %s", error)
             fanout.show_circuit(json.dumps(document, separators=(",", ":")), history)
             shown = lasting
         await breaker.wait_for_change(circuit, timeout=SECONDS)
 
 
 async def history_text(breaker: CircuitBreaker, limit: int = ENTRIES) -> str:
-    """The latest changes as JSON, newest first.
+    """Return the latest changes as JSON, newest first.
 
     Raises:
-        StoreUnavailableError: they cannot be read.
+        StoreUnavailableError: the store does not answer.
     """
     entries = [asdict(entry) for entry in await breaker.history(limit)]
     return json.dumps(entries, separators=(",", ":"))
 
 
 def circuit_document(circuit: Circuit, settings: BreakerSettings) -> dict[str, Any]:
-    """A circuit as the page gets it, with the rules that decide."""
+    """Return a circuit as the page receives it, with the settings that decide on its state."""
     return asdict(circuit) | {
         "recovery": settings.recovery,
         "failure_ratio": settings.failure_ratio,

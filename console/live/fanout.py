@@ -1,7 +1,7 @@
-"""Fan-out: one reader of the backplane for all browsers of an instance.
+"""Fan-out of backplane messages: one reader for all browsers of an instance.
 
-A browser costs a position and nothing else: messages are read once, encoded once, and a browser
-that is too slow loses its place to a snapshot instead of filling memory.
+Messages are read once and encoded once, and a browser adds only its position. A browser that is too
+slow gets a snapshot instead of the missed messages, so that no queue fills the memory.
 """
 
 from __future__ import annotations
@@ -27,21 +27,23 @@ PAUSE_SECONDS_EACH = 0.0001
 
 
 class Fanout:
-    """What the browsers of one instance see.
+    """The messages and the state for the browsers of one instance.
 
     Args:
-        backplane: read by this alone.
+        backplane: the backplane; the instance has no other reader.
         instance: this instance's name, shown on the page.
-        most: messages that browsers may be behind.
+        most: how many messages a browser may be behind.
 
     Attributes:
-        ring: the messages.
-        snapshot: the state behind them.
-        epoch: rises when the ring was filled anew; whoever has an older one takes a snapshot.
-        circuit: the circuit for a browser, as JSON; `history` likewise.
-        circuit_version, beats: rise with what they count.
-        pages: browsers that are connected.
-        wake: set when there is something new; another one takes its place then.
+        ring: the latest messages.
+        snapshot: the state after the last message.
+        epoch: rises when the ring is refilled; a browser with an older epoch gets a snapshot.
+        circuit: the circuit as JSON.
+        history: the circuit's history as JSON.
+        circuit_version: rises when the circuit changes.
+        beats: number of heartbeats.
+        pages: number of connected browsers.
+        wake: set when there is something new to send, and then replaced by an unset event.
     """
 
     def __init__(self, backplane: Backplane, *, instance: str = "", most: int = RING) -> None:
@@ -60,45 +62,45 @@ class Fanout:
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Read for ever; a backplane that is away is waited for."""
+        """Read the backplane until cancelled; retry when the backplane does not answer."""
         while True:
             try:
                 await self._load()
-                while await self._read():  # noqa: ASYNC110 - it waits for more than an event
-                    # Lets what comes close together go out in one frame: with many browsers a
-                    # frame each for every message would be all that an instance does.
+                while await self._read():  # noqa: ASYNC110 - reading blocks; no event to wait for
+                    # The pause lets messages that arrive close together share a frame. With many
+                    # browsers, a frame for each message would use up the instance's CPU.
                     await asyncio.sleep(PAUSE_SECONDS + PAUSE_SECONDS_EACH * self.pages)
-                logger.warning("the backplane lost what was read last: snapshots for all")
+                logger.warning("the backplane lost the last message; all browsers get a snapshot")
             except BackplaneError as error:
-                logger.warning("%s; trying again", error)
+                logger.warning("%s; retrying in %g s", error, RETRY_SECONDS)
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def beat(self) -> None:
-        """Give a sign of life for ever, so that a page knows that it is connected."""
+        """Send heartbeats until cancelled; a page without heartbeats reconnects."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             self.beats += 1
             self._notify()
 
     def show_circuit(self, circuit: str, history: str) -> None:
-        """Show all browsers the circuit, both as JSON."""
+        """Show the circuit and its history, both as JSON, to all browsers."""
         self.circuit, self.history = circuit, history
         self.circuit_version += 1
         self._notify()
 
     @property
     def circuit_text(self) -> str:
-        """The circuit as it is sent."""
+        """Encoded message with the circuit."""
         return f'{{"type":"circuit","data":{self.circuit},"history":{self.history}}}'
 
     @property
     def beat_text(self) -> str:
-        """The sign of life as it is sent."""
+        """Encoded heartbeat."""
         return f'{{"type":"beat","time":{time.time_ns() // 1_000_000}}}'
 
     @property
     def snapshot_text(self) -> str:
-        """The snapshot as it is sent, made once for all browsers that need the same."""
+        """Encoded snapshot, cached while the state is the same."""
         state = (self.epoch, self.ring.end, self.circuit_version)
         if self._snapshot_text is None or self._snapshot_text[0] != state:
             text = self.snapshot.encoded(
@@ -111,9 +113,10 @@ class Fanout:
         return self._snapshot_text[1]
 
     async def resume(self, cursor: str | None) -> int | None:
-        """The position behind a cursor, or None when only a snapshot helps.
+        """Return the position after a cursor, or None when the browser needs a snapshot.
 
-        A browser may come from an instance that was further than this one; it is waited for.
+        A browser may come from an instance that was ahead of this one. Then this method waits up to
+        `AHEAD_SECONDS` until this instance has read that cursor.
         """
         try:
             place = order(cursor) if cursor else None
@@ -133,7 +136,7 @@ class Fanout:
         return place is None or order(self.ring.cursor) >= place
 
     async def _load(self) -> None:
-        """Fill the ring, unless it can go on where it stood."""
+        """Fill the ring, unless the backplane still has the ring's last message."""
         here = self.ring.cursor
         if here is not None and await self._backplane.has(here):
             return
@@ -152,12 +155,11 @@ class Fanout:
         self._notify()
 
     async def _read(self) -> bool:
-        """Take in what comes next; False when something before it is gone already."""
+        """Read the next messages; return False when messages before them were lost."""
         here = self.ring.cursor or "0-0"
         messages = await self._backplane.read(here, READ)
-        # Only a stream that has far more than this can have trimmed what was not read yet. One in
-        # which nothing comes may be another: a Redis that lost its last messages, or all of them,
-        # may count on from a place before this one.
+        # A full batch may mean that the stream trimmed unread messages. An empty batch may mean
+        # that Redis lost messages and continues at an earlier position than this one.
         if len(messages) in {0, READ} and not await self._backplane.has(here):
             return False
         if messages:

@@ -1,4 +1,4 @@
-"""The incident log: where operators write to each other, and where their acts are put down."""
+"""The incident log: the operators' messages and a record of their actions."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ TEXT_CHARS = 2_000
 
 
 class IncidentLog:
-    """Writes lines; they come back to every browser over the backplane."""
+    """Writer of log lines, which the backplane delivers to every browser."""
 
     def __init__(self, backplane: Backplane) -> None:
         self._backplane = backplane
 
     async def write(self, kind: LineKind, by: str, text: str) -> str:
-        """Write a line; its cursor.
+        """Write a line and return its cursor.
 
         Raises:
-            BackplaneError: it may not be written.
+            BackplaneError: the backplane failed; the line may or may not be written.
         """
         line = {"time": time.time_ns() // 1_000_000, "by": by, "kind": kind, "text": text}
         (cursor,) = await self._backplane.publish([(LOG, line)])

@@ -1,4 +1,4 @@
-"""How many pages and live tails are open: the elected reader reads the hub only for open ones."""
+"""Presence of open pages and live tails; the elected reader reads the hub only for these."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Presence:
         self._changed.set()
 
     async def announce(self) -> None:
-        """Renew the marks each second while a page is open; a mark that is not renewed expires."""
+        """Renew the marks each second while a page is open; other marks expire."""
         while True:
             self._changed.clear()
             try:
@@ -67,7 +67,7 @@ class Presence:
                 if self._tails:
                     await self._coordination.mark(TAIL, MARK_SECONDS)
             except CoordinationError as error:
-                logger.debug("presence is not announced: %s", error)
+                logger.debug("the marks of open pages were not renewed; retrying: %s", error)
             await asyncio.sleep(ANNOUNCE_SECONDS)
             if not self._pages:
                 await self._changed.wait()

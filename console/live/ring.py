@@ -1,4 +1,4 @@
-"""The last messages in memory, each encoded once however many browsers get it."""
+"""Ring buffer of the last messages, each encoded once for all browsers."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ FRAME_ITEMS = 500
 
 
 class Ring:
-    """Messages by their position, which only rises; the oldest fall off.
+    """The last messages by position; positions only rise, and the oldest messages are dropped.
 
     Attributes:
-        first: position of the oldest message that is here.
-        end: position that the next message will have.
-        cursor: of the last message, or None.
+        first: position of the oldest message in the ring.
+        end: position of the next message.
+        cursor: cursor of the last message, or None.
     """
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._items: list[tuple[str, str]] = []  # cursor, and how it is sent ("": not at all)
+        self._items: list[tuple[str, str]] = []  # cursor, encoded message ("": not sent)
         self._behind: dict[str, int] = {}
         self._frames: dict[int, tuple[str, int]] = {}
         self.first = 0
@@ -28,13 +28,13 @@ class Ring:
         self.cursor: str | None = None
 
     def extend(self, messages: Iterable[Message]) -> None:
-        """Add messages."""
+        """Append messages and drop the oldest."""
         for message in messages:
             self._items.append((message.cursor, _encoded(message)))
             self.end += 1
             self._behind[message.cursor] = self.end
             self.cursor = message.cursor
-        if len(self._items) > 2 * self._most:  # now and then, so that it costs next to nothing
+        if len(self._items) > 2 * self._most:  # rarely, so that dropping is cheap
             gone = len(self._items) - self._most
             for cursor, _ in self._items[:gone]:
                 del self._behind[cursor]
@@ -43,13 +43,14 @@ class Ring:
         self._frames.clear()
 
     def behind(self, cursor: str) -> int | None:
-        """The position behind a cursor; None when it is not here (any more)."""
+        """Return the position after a cursor, or None when the ring does not have the cursor."""
         return self._behind.get(cursor)
 
     def frame(self, position: int) -> tuple[str, int]:
-        """What a browser at a position gets next ("" for nothing), and its position then.
+        """Return the next frame for a browser at a position, and the browser's position after it.
 
-        Bounded, so that what waits for a slow browser is as well.
+        The frame is "" when there is nothing to send. A frame has at most `FRAME_ITEMS` messages,
+        which bounds the data that waits for a slow browser.
         """
         found = self._frames.get(position)
         if found is None:

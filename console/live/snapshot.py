@@ -1,4 +1,4 @@
-"""What a browser gets that has seen nothing yet: the state as the messages so far have made it."""
+"""Snapshot for a browser without a usable cursor: the state after all messages so far."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ VITALS = 600
 
 
 class Snapshot:
-    """Follows the messages, so that it is always the state at the last one's cursor.
+    """The state after the last message that was applied.
 
-    Data stay as JSON: nothing here is looked into but the counters.
+    The data stay encoded as JSON; only the counters are decoded.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Snapshot:
         self._redrive = "null"
 
     def apply(self, message: Message) -> None:
-        """Take a message in."""
+        """Apply a message."""
         match message.kind:
             case "log":
                 self._log.append(message.data)
@@ -38,29 +38,29 @@ class Snapshot:
                 self._redrive = message.data
 
     def log_before(self, lines: Sequence[Message]) -> None:
-        """Take in log lines that are older than the messages."""
+        """Add log lines that are older than the messages."""
         room = LINES - len(self._log)  # a full deque would drop the newest
         older = [message.data for message in lines if message.kind == LOG]
         self._log.extendleft(older[::-1][:room])
 
     @property
     def last_vitals(self) -> dict[str, Any] | None:
-        """The last row of vitals."""
+        """Last row of vitals."""
         return json.loads(self._vitals[-1]) if self._vitals else None
 
     @property
     def redrive_text(self) -> str:
-        """The last message about a redrive, as JSON."""
+        """Last message about a redrive, as JSON."""
         return self._redrive
 
     @property
     def redrive(self) -> dict[str, Any] | None:
-        """The last message about a redrive."""
+        """Last message about a redrive."""
         found: dict[str, Any] | None = json.loads(self._redrive)
         return found
 
     def encoded(self, *, cursor: str | None, instance: str, circuit: str, history: str) -> str:
-        """The message to a browser; `circuit` and `history` are JSON."""
+        """Return the encoded message to a browser; `circuit` and `history` are JSON."""
         counters: dict[str, Any] = json.loads(self._vitals[-1]) if self._vitals else {}
         names = json.dumps({"cursor": cursor, "instance": instance})[1:-1]
         counts = json.dumps({name: counters.get(name) for name in ("poison_count", "parked_keys")})

@@ -1,4 +1,4 @@
-"""The WebSocket: snapshot or resume, then every message once and in order."""
+"""WebSocket for the page: a snapshot or a resume, then every message once and in order."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ SEND_SECONDS = 30.0
 
 
 class Live:
-    """Serves browsers from this instance's fan-out.
+    """WebSocket endpoint that serves browsers from this instance's fan-out.
 
     Args:
-        fanout: what they get.
+        fanout: the messages and the state.
         presence: counts the pages and the live tails that are open.
         revoked: sessions that were logged out before they expired.
-        sockets_max: how many at a time.
+        sockets_max: most connections at a time.
     """
 
     def __init__(
@@ -39,11 +39,11 @@ class Live:
         self._most = sockets_max
 
     def routes(self) -> list[WebSocketRoute]:
-        """The route."""
+        """Return the route."""
         return [WebSocketRoute("/live", self.serve)]
 
     async def serve(self, websocket: WebSocket) -> None:
-        """One connection, from its first message to its end."""
+        """Serve one connection until it closes."""
         if self._fanout.pages >= self._most:
             await refuse(websocket, TOO_MANY, "this instance has too many connections")
             return
@@ -61,7 +61,9 @@ class Live:
             async with asyncio.timeout(FIRST_SECONDS):
                 cursor = _cursor_in(await _receive(websocket))
         except (TimeoutError, ValueError) as error:
-            await close(websocket, BAD_MESSAGE, str(error) or "no first message")
+            await close(
+                websocket, BAD_MESSAGE, str(error) or f"no first message within {FIRST_SECONDS:g} s"
+            )
             return
         browser = Browser(websocket, self._fanout, caller_of(websocket.scope), self._revoked)
         sending = asyncio.create_task(browser.send_updates(cursor))
@@ -82,7 +84,7 @@ class Live:
                 try:
                     message = json.loads(await _receive(websocket))
                     if not isinstance(message, dict) or message.get("type") != "tail":
-                        raise ValueError('it takes {"type":"tail","on":true|false}')  # noqa: TRY301
+                        raise ValueError('a message must be {"type":"tail","on":true|false}')  # noqa: TRY301
                 except (ValueError, RecursionError) as error:
                     await close(websocket, BAD_MESSAGE, str(error))
                     return
@@ -90,7 +92,7 @@ class Live:
 
 
 class Browser:
-    """What one browser has seen, and what it gets next."""
+    """The position of one browser, and the next message for the browser."""
 
     def __init__(
         self,
@@ -108,7 +110,7 @@ class Browser:
         self._beat = fanout.beats
 
     async def send_updates(self, cursor: str | None) -> None:
-        """Send until the connection or the session ends."""
+        """Send updates until the connection or the session ends."""
         fanout = self._fanout
         self._position = await fanout.resume(cursor)
         self._epoch = fanout.epoch
@@ -121,7 +123,9 @@ class Browser:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._websocket.send_text(text)
             except TimeoutError:
-                await close(self._websocket, TOO_SLOW, "nothing was taken for too long")
+                await close(
+                    self._websocket, TOO_SLOW, f"a message was not read within {SEND_SECONDS:g} s"
+                )
                 return
         await close(self._websocket, UNKNOWN, "the session has ended")
 
@@ -152,7 +156,7 @@ async def _receive(websocket: WebSocket) -> str:
         raise WebSocketDisconnect(message.get("code", 1005))
     text = message.get("text")
     if not isinstance(text, str):
-        raise ValueError("it takes text")
+        raise ValueError("a message must be text")
     return text
 
 
@@ -160,9 +164,9 @@ def _cursor_in(text: str) -> str | None:
     try:
         message = json.loads(text)
     except RecursionError:
-        raise ValueError("it takes JSON") from None
+        raise ValueError("a message must be JSON") from None
     if isinstance(message, dict) and message.get("type") == "resume":
         cursor = message.get("cursor")
         if cursor is None or isinstance(cursor, str):
             return cursor
-    raise ValueError('it begins with {"type":"resume","cursor":"..."|null}')
+    raise ValueError('the first message must be {"type":"resume","cursor":"..."|null}')

@@ -1,4 +1,4 @@
-"""Looking at the poison queue and at parked keys: what operators may search and open."""
+"""Read-only API of the poison queue and the parked keys."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ QUERY_CHARS = 200
 
 
 class PoisonApi:
-    """Handlers of looking; nothing here changes anything.
+    """Handlers that list, search and show; none of them changes the queue.
 
     Args:
-        operations: the queue and the parked lists.
+        operations: open the queue and the parked lists.
         catalogue: the queue's messages.
     """
 
@@ -38,7 +38,7 @@ class PoisonApi:
         self._catalogue = catalogue
 
     def routes(self) -> list[Route]:
-        """The API's routes."""
+        """Return the API's routes."""
         return [
             Route("/api/poison", self.find, methods=["GET"]),
             Route("/api/poison/{id:path}", self.show, methods=["GET"]),
@@ -46,7 +46,7 @@ class PoisonApi:
         ]
 
     async def find(self, request: Request) -> ApiResponse:
-        """Messages with a text somewhere in them, and how many were seen in all."""
+        """Return the messages that contain a text, and the number of messages searched."""
         query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
         limit = number_in(request, "limit", default=100, most=MOST)
         messages, more = await self._catalogue.messages()
@@ -61,12 +61,12 @@ class PoisonApi:
         )
 
     async def show(self, request: Request) -> ApiResponse:
-        """One message with its properties and the beginning of its body, or why that is lost."""
+        """Return one message with the beginning of its body, or with the reason of its loss."""
         wanted = request.path_params["id"]
         messages, _ = await self._catalogue.messages()
         message = next((each for each in messages if each.id == wanted), None)
         if message is None:
-            raise HTTPException(404, "this event is not in the poison queue (any more)")
+            raise HTTPException(404, "this event is not in the poison queue")
         if message.claim_check is None:
             return ApiResponse(full(message))
         from processing.poison.claim_checks import with_body  # noqa: PLC0415 - loaded by now
@@ -80,10 +80,10 @@ class PoisonApi:
             raise OperationsError(str(error)) from error
 
     async def parked(self, _: Request) -> ApiResponse:
-        """Parked keys, each with the error that parked it."""
+        """Return the parked keys, each with the error that parked the key."""
         store = await self._operations.parking()
         keys = sorted(await translate_errors(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
-        # One after the other: a store that falls silent is waited for once, not once for each key.
+        # Sequential reads: when the store stops answering, the first timeout ends the loop.
         return ApiResponse(
             {"keys": [await translate_errors(_parked_key(store, key)) for key in keys]}
         )

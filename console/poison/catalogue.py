@@ -1,4 +1,4 @@
-"""The messages of the poison queue, cached for a moment and read by one instance at a time."""
+"""Cached list of the messages in the poison queue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from processing.poison.queue import PoisonReader, Received
 
 BROWSE = "browse"
-"""Lease of whoever holds the queue's messages: two at once would each see half of them."""
+"""Lease for receiving the queue's messages; two readers at once would each see half of them."""
 BROWSE_SECONDS = 30.0
 WAIT_SECONDS = 5.0
 FRESH_SECONDS = 2.0
@@ -29,18 +29,18 @@ AT_ONCE = 32
 
 
 class Catalogue:
-    """The messages of the poison queue, as they were a moment ago.
+    """The messages of the poison queue, at most `FRESH_SECONDS` old unless another job holds them.
 
-    A queue shows somebody who only looks no more than its first 32 messages, so they are received
-    and put back; by one instance at a time, and not at all while a redrive holds them.
+    Peeking at a storage queue returns at most 32 messages, so the catalogue receives all messages
+    and puts them back. A lease admits one reader at a time, and none during a redrive.
 
     Args:
         storage: opens the queue.
-        coordination: says whose turn it is.
+        coordination: holds the lease `BROWSE`.
         version: changes when a redrive may have changed the queue.
 
     Attributes:
-        read_at: when the messages were read, seconds since 1970; 0: not yet.
+        read_at: when the messages were read, seconds since 1970; 0: never.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Catalogue:
         self._until = self.read_at = 0.0
 
     async def messages(self, *, fresh: bool = False) -> tuple[list[PoisonMessage], bool]:
-        """The first messages, oldest first, and whether there are more.
+        """Return the first messages, oldest first, and whether there are more.
 
         Args:
-            fresh: whether to read them anew, if nobody else holds them.
+            fresh: whether to bypass the cache, if no other job holds the queue.
 
         Raises:
             OperationsError: the queue cannot be read, or another job holds the queue and no earlier
@@ -79,10 +79,10 @@ class Catalogue:
         deadline = time.monotonic() + WAIT_SECONDS
         while not await self._coordination.acquire(BROWSE, token, BROWSE_SECONDS):
             if self.read_at:
-                return  # what was seen last must do while somebody else holds them
+                return  # keep the last result while another job holds the queue
             if time.monotonic() > deadline:
                 raise OperationsError(
-                    "a redrive, or somebody else who looks, holds the poison queue"
+                    "another reader or a redrive holds the poison queue; try again later"
                 )
             await asyncio.sleep(0.1)
         try:
@@ -95,10 +95,10 @@ class Catalogue:
 
 
 async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:
-    """Return the messages that nobody holds, oldest first, and whether there are more.
+    """Return the messages that no other reader holds, oldest first, and whether there are more.
 
     Raises:
-        StorageUnavailableError: the queue can't be read.
+        StorageUnavailableError: the queue cannot be read.
     """
     held: list[Received] = []
     more = False
@@ -115,5 +115,5 @@ async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], 
 
 
 async def _put_back(reader: PoisonReader, received: Received) -> None:
-    with suppress(StorageUnavailableError):  # its hold runs out
+    with suppress(StorageUnavailableError):  # its visibility timeout expires
         await reader.put_back(received)

@@ -1,4 +1,4 @@
-"""Poison messages as the page gets them: data only; the page shows them as text."""
+"""JSON documents of poison messages for the page, which shows all values as text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BODY_BYTES = 4_096
 
 
 def summary(message: PoisonMessage) -> dict[str, Any]:
-    """One row of the list. A large event's body lies elsewhere: no size, no preview."""
+    """Return one row of the list; a large event's body is stored elsewhere, without a preview."""
     return {
         "id": message.id,
         "key": message.key,
@@ -31,7 +31,7 @@ def summary(message: PoisonMessage) -> dict[str, Any]:
 
 
 def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
-    """Everything that is known, with the beginning of the body; or why the body is `lost`."""
+    """Return all data of a message, with the beginning of its body or why the body is `lost`."""
     beginning = _beginning(message, BODY_BYTES)
     size = _size(message) or 0
     is_text = _decoded(beginning, cut=len(beginning) < size) is not None
@@ -54,7 +54,7 @@ def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
 
 
 def matches(message: PoisonMessage, query: str) -> bool:
-    """Whether a text (in casefold) is in what the list shows of a message."""
+    """Return whether the searched parts of a message contain a text, which must be casefolded."""
     if not query:
         return True
     shown = (
@@ -65,7 +65,7 @@ def matches(message: PoisonMessage, query: str) -> bool:
 
 
 def text_of(body: bytes, *, cut: bool = True) -> str:
-    """Bytes as text: UTF-8, else hexadecimal digits; `cut`: a last character may be in parts."""
+    """Return bytes as UTF-8 or as hex digits; `cut`: the last character may be incomplete."""
     text = _decoded(body, cut=cut)
     return body.hex(" ") if text is None else text
 
@@ -80,7 +80,7 @@ def _decoded(body: bytes, *, cut: bool) -> str | None:
 
 
 def _beginning(message: PoisonMessage, size: int) -> bytes:
-    """The body's first bytes, without decoding all of it."""
+    """Return the body's first bytes without decoding the whole body."""
     return base64.b64decode((message.body or "")[: (size + 2) // 3 * 4])[:size]
 
 

@@ -1,4 +1,4 @@
-"""A job over the poison queue: what was asked for, by whom, and what came of it."""
+"""Job over the poison queue: the operator, the selection and the result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ID_CHARS = 1_024
 KEY_CHARS = 256
-GONE = "it is not in the poison queue (any more)"
+GONE = "the event is not in the poison queue"
 
 
 @dataclass(slots=True, eq=False)
@@ -26,10 +26,14 @@ class Job:
     """A redrive or, with a `reason`, the discarding of one event.
 
     Attributes:
-        selection: as the page sent it.
-        done, total: events so far, and altogether.
-        stopping: why it should start nothing more, or "".
-        redrive: what runs, once it does.
+        by: the operator.
+        selection: the selection as the page sent it.
+        reason: why the event is discarded; "" for a redrive.
+        id: the job's id.
+        done: number of events finished so far.
+        total: number of selected events.
+        stopping: why the job must start no further event, or "".
+        redrive: the running redrive, or None.
     """
 
     by: str
@@ -42,13 +46,13 @@ class Job:
     redrive: Redrive | None = None
 
     def stop(self, why: str) -> None:
-        """Start no further event, whether it has begun or still waits for its turn."""
+        """Start no further event; also stop a job that has not begun yet."""
         self.stopping = why
         if self.redrive is not None:
             self.redrive.stop(why)
 
     def document(self, **result: Any) -> dict[str, Any]:
-        """What browsers are told."""
+        """Return the message to the browsers."""
         return {
             "job": self.id,
             "by": self.by,
@@ -65,26 +69,26 @@ class Job:
 
     @property
     def selection_text(self) -> str:
-        """The selection for people."""
+        """Selection as a text for people."""
         if "id" in self.selection:
             return f"event {self.selection['id']}"
         return f"key {self.selection['key']}" if "key" in self.selection else "everything"
 
     @property
     def start_line(self) -> str:
-        """The log's line when it begins."""
+        """Log line for the start of the job."""
         if self.reason:
             return f"discards {self.selection_text}: {self.reason}"
         return f"redrives {self.selection_text}"
 
     def result(self, summary: RedriveSummary, decision: Discard | None = None) -> dict[str, Any]:
-        """The last that browsers are told."""
+        """Return the final message to the browsers."""
         stopped = summary.stopped
         if summary.busy and not stopped:
-            stopped = f"{summary.busy} keys are being replayed elsewhere"
+            stopped = f"another redrive is replaying {summary.busy} of the keys"
         reached = summary.replayed + len(summary.failed) + summary.left
         if "id" in self.selection and not (reached or stopped):
-            stopped = "its event was replayed before" if summary.stale else GONE
+            stopped = "the event was replayed before" if summary.stale else GONE
         discarded = decision is not None and decision.recorded
         return self.document(
             replayed=summary.replayed - discarded,
@@ -97,7 +101,7 @@ class Job:
         )
 
     def end_line(self, result: dict[str, Any]) -> str:
-        """The log's line when it is over."""
+        """Return the log line for the end of the job."""
         counts = f"{result['replayed']} handled, {result['failed']} failed again"
         end = f"{counts}, {result['left']} left"
         if result["stopped"]:
@@ -105,18 +109,20 @@ class Job:
         if not self.reason:
             return f"redrive of {self.selection_text}: {end}"
         verdict = "discarded" if result["discarded"] else "did not discard"
-        return f"{verdict} {self.selection_text}: {self.reason}; behind it: {end}"
+        return f"{verdict} {self.selection_text}: {self.reason}; events behind it: {end}"
 
 
 def selection_in(document: dict[str, Any]) -> dict[str, Any]:
-    """The one of `id`, `key` and `all` that is there.
+    """Return the selection: one of the fields `id`, `key` and `all`.
 
     Raises:
-        HTTPException: 400 for none, several, or one of another form.
+        HTTPException: 400 if none or several are set, or if the value is invalid.
     """
     given = [name for name in ("id", "key", "all") if document.get(name) is not None]
     if len(given) != 1 or (given == ["all"] and document["all"] is not True):
-        raise HTTPException(400, 'it takes one of {"id": ...}, {"key": ...} and {"all": true}')
+        raise HTTPException(
+            400, 'the body takes one of {"id": ...}, {"key": ...} and {"all": true}'
+        )
     if given == ["all"]:
         return {"all": True}
     if given == ["id"]:
@@ -124,4 +130,4 @@ def selection_in(document: dict[str, Any]) -> dict[str, Any]:
     key = document["key"]
     if not isinstance(key, str) or len(key) > KEY_CHARS:
         raise HTTPException(400, f"key is not a text of at most {KEY_CHARS} characters")
-    return {"key": key}  # as it is: a key may be empty, or have spaces around it
+    return {"key": key}  # unchanged, because a key may be empty or have spaces around it

@@ -1,7 +1,7 @@
-"""What the function app's settings name, opened when it is first needed.
+"""Operations on the function app's queue, lists and hub, opened on first use.
 
-Importing it loads Microsoft's SDKs, which takes longer than everything else that a console does to
-start; so that happens in a thread, and only once somebody looks.
+Importing Microsoft's SDKs takes longer than the rest of the console's start. So the import happens
+in a thread, and only when an operator needs the operations.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class LazyOperations:
     """The operations of `processing`, each opened once and closed with the console.
 
     Args:
-        settings: the function app's; may lack what only some of the operations need.
+        settings: the function app's settings; an operation fails if its own settings are missing.
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
@@ -38,10 +38,10 @@ class LazyOperations:
         self._parking: ParkingStore | None = None
 
     async def poison(self) -> PoisonStorage:
-        """The poison queue.
+        """Return the poison queue.
 
         Raises:
-            OperationsError: the settings do not name it.
+            OperationsError: the settings do not name the queue.
         """
         async with self._opening:
             if self._poison is None:
@@ -53,10 +53,10 @@ class LazyOperations:
         return self._poison
 
     async def parking(self) -> ParkingStore:
-        """The parked lists.
+        """Return the parked lists.
 
         Raises:
-            OperationsError: the settings do not name them.
+            OperationsError: the settings do not name the parked lists.
         """
         async with self._opening:
             if self._parking is None:
@@ -68,7 +68,7 @@ class LazyOperations:
         return self._parking
 
     async def redrive(self, discard: Discard | None = None) -> AbstractAsyncContextManager[Redrive]:
-        """A redrive, opened and closed by the caller; see `open_redrive`."""
+        """Return a redrive, which the caller opens and closes; see `open_redrive`."""
         operations = await self.module("processing.operations")
         opening: AbstractAsyncContextManager[Redrive] = operations.open_redrive(
             self.settings, discard=discard
@@ -76,29 +76,29 @@ class LazyOperations:
         return opening
 
     async def module(self, name: str) -> Any:
-        """A module, imported aside.
+        """Import a module in a thread.
 
         Raises:
-            OperationsError: a library that it needs is not installed.
+            OperationsError: a library that the module needs is not installed.
         """
         try:
             return await asyncio.to_thread(importlib.import_module, name)
         except ImportError as error:
-            raise OperationsError(f"{name} cannot be loaded here: {error}") from error
+            raise OperationsError(f"the module {name} cannot be loaded: {error}") from error
 
     async def enter[T](self, opening: AbstractAsyncContextManager[T]) -> T:
-        """Open something until the console ends.
+        """Enter a context that closes with the console.
 
         Raises:
-            OperationsError: it can't be opened with these settings.
+            OperationsError: the context cannot be opened with these settings.
         """
         try:
             return await translate_errors(self._opened.enter_async_context(opening))
-        except ValueError as error:  # what the SDKs say to a connection string of another form
-            raise OperationsError(f"a setting cannot be used: {error}") from error
+        except ValueError as error:  # the SDKs raise this for an invalid connection string
+            raise OperationsError(f"a setting of the function app is invalid: {error}") from error
 
     async def aclose(self) -> None:
-        """Close what was opened."""
+        """Close all opened contexts."""
         await self._opened.aclose()
 
 

@@ -1,6 +1,4 @@
-"""Redrive and discard from the page: one job at a time for the deployment, its progress shown to
-everybody.
-"""
+"""Redrives and discards from the page: one job at a time, its progress shown on all pages."""
 
 from __future__ import annotations
 
@@ -30,21 +28,21 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REDRIVE = "redrive"
-"""Lease of the job that runs, and the kind of the messages about it."""
+"""Lease of the running job, and the kind of the messages about the job."""
 LEASE_SECONDS = 15.0
 PROGRESS_SECONDS = 0.25
 QUEUE_SECONDS = 30.0
 
 
 class RedriveApi:
-    """Starts jobs, and runs this instance's.
+    """Handlers that start jobs, and the runner of this instance's job.
 
     Args:
-        operations: makes redrives.
-        coordination: keeps the lease.
+        operations: open redrives and the poison queue.
+        coordination: holds the leases.
         backplane: carries the progress.
-        log: gets a line for the beginning and one for the end.
-        catalogue: knows what is in the poison queue.
+        log: gets a line at the start and at the end of a job.
+        catalogue: lists the messages of the poison queue.
     """
 
     def __init__(
@@ -63,36 +61,37 @@ class RedriveApi:
         self._running: dict[Job, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
-        """The API's routes."""
+        """Return the API's routes."""
         return [
             Route("/api/redrive", self.redrive, methods=["POST"]),
             Route("/api/discard", self.discard, methods=["POST"]),
         ]
 
     async def redrive(self, request: Request) -> ApiResponse:
-        """Take {id | key | all: true, by}: 202 {job}; 409 while another job runs, or when the
-        event has left the queue.
+        """Take {id | key | all: true, by}: 202 {job}, or 409.
+
+        409 means that another job is running, or that the event has left the queue.
         """
         document = await read_object(request)
         return await self._start(Job(operator_of(request, document), selection_in(document)))
 
     async def discard(self, request: Request) -> ApiResponse:
-        """Take {id, reason, by}: as `redrive`, but that event is put on record, not handled."""
+        """Take {id, reason, by}: like `redrive`, but the event is recorded instead of handled."""
         document = await read_object(request)
         selection = {"id": text_in(document, "id", ID_CHARS)}
         reason = text_in(document, "reason")
         return await self._start(Job(operator_of(request, document), selection, reason))
 
     async def aclose(self) -> None:
-        """Let what is in flight finish and start no more."""
+        """Start no further event, and wait for the events in flight."""
         for job in self._running:
-            job.stop("this instance of the console ends")
+            job.stop("this instance of the console shuts down")
         await asyncio.gather(*self._running.values(), return_exceptions=True)
 
     async def _start(self, job: Job) -> ApiResponse:
         await self._operations.module("processing.operations")
         if not await self._coordination.acquire(REDRIVE, job.id, LEASE_SECONDS):
-            raise HTTPException(409, "another redrive runs: wait for its end")
+            raise HTTPException(409, "another redrive is running; wait until it has ended")
         try:
             await self._check(job)
         except BaseException:
@@ -104,23 +103,25 @@ class RedriveApi:
         return ApiResponse({"job": job.id}, status_code=202)
 
     async def _check(self, job: Job) -> None:
-        """Refuse what somebody else has done already.
+        """Refuse a job whose event has already left the queue.
 
         Raises:
-            HTTPException: 409.
-            OperationsError: the queue can't be read.
+            HTTPException: 409 if the event is not in the queue.
+            OperationsError: the queue cannot be read.
         """
         if (wanted := job.selection.get("id")) is None:
             return
         has_id = (await self._operations.module("processing.poison.queue")).has_id
         asked = time.time()
-        for fresh in (False, True):  # it may have come after the queue was read last
+        for fresh in (False, True):  # the event may be newer than the cached list
             messages, more = await self._catalogue.messages(fresh=fresh)
             if more or any(has_id(message, wanted) for message in messages):
                 return
         if self._catalogue.read_at >= asked:
             logger.info("%r %s: refused, %s", job.by, job.start_line, GONE)
-            raise HTTPException(409, f"event {wanted}: {GONE}; nothing was changed")
+            raise HTTPException(
+                409, f"event {wanted} is not in the poison queue; nothing was changed"
+            )
 
     async def _run(self, job: Job) -> None:
         keeping = asyncio.create_task(self._renew_leases(job))
@@ -129,12 +130,12 @@ class RedriveApi:
         try:
             result = await self._replay(job)
         except Exception as error:
-            logger.exception("%r %s: failed", job.by, job.start_line)
+            logger.exception("%r %s: the job failed and is not retried", job.by, job.start_line)
             result = job.document(stopped=f"{type(error).__name__}: {error}"[:500], done=True)
         for task in (showing, keeping):
             task.cancel()
         await asyncio.gather(showing, keeping, return_exceptions=True)
-        # First: a page that hears of the end asks for what is left.
+        # Release before the announcement, because pages reload the queue when a job ends.
         await self._release(BROWSE, job)
         await self._announce(job, job.end_line(result), result)
         await self._release(REDRIVE, job)
@@ -143,16 +144,16 @@ class RedriveApi:
         try:
             await self._coordination.release(lease, job.id)
         except CoordinationError as error:
-            logger.warning("the redrive's lease runs out by itself: %s", error)
+            logger.warning("lease %s was not released; it expires: %s", lease, error)
 
     async def _replay(self, job: Job) -> dict[str, Any]:
         from processing.redrive.selection import Selection  # noqa: PLC0415 - loaded by now
 
-        # Whoever looks at the queue holds its messages, and a redrive would miss them.
+        # A reader holds the queue's messages, and a redrive would miss them.
         deadline = time.monotonic() + QUEUE_SECONDS
         while not await self._coordination.acquire(BROWSE, job.id, LEASE_SECONDS):
             if time.monotonic() > deadline:
-                job.stop("the queue is held by somebody who looks")
+                job.stop("another reader holds the poison queue")
             if job.stopping:
                 break
             await asyncio.sleep(0.1)
@@ -174,10 +175,10 @@ class RedriveApi:
                 job.redrive = None
 
     async def _decision(self, job: Job) -> Discard:
-        """What is put on record: the event whole, as it stands in the queue.
+        """Return the record of a discard, with the whole event as the queue has it.
 
         Raises:
-            ProcessingError: it is not there (any more), or can't be read.
+            ProcessingError: the event is not in the queue, or the queue cannot be read.
         """
         from processing.redrive.discard import Discard  # noqa: PLC0415 - loaded by now
 
@@ -195,7 +196,7 @@ class RedriveApi:
                     for lease in (REDRIVE, BROWSE)
                 ]
             except CoordinationError as error:
-                logger.warning("%s", error)
+                logger.warning("the redrive's leases were not renewed; retrying: %s", error)
                 continue
             if not all(held) and job.redrive is not None:
                 job.stop("another redrive has begun")
@@ -209,7 +210,7 @@ class RedriveApi:
                 try:
                     await self._backplane.publish([(REDRIVE, job.document())])
                 except BackplaneError as error:
-                    logger.debug("progress is not shown: %s", error)
+                    logger.debug("the redrive's progress was not published: %s", error)
 
     async def _announce(self, job: Job, line: str, message: dict[str, Any]) -> None:
         logger.info("%r %s", job.by, line)
@@ -217,4 +218,4 @@ class RedriveApi:
             await self._backplane.publish([(REDRIVE, message)])
             await self._log.write("discard" if job.reason else "redrive", job.by, line)
         except BackplaneError as error:
-            logger.warning("the page misses that %r %s: %s", job.by, line, error)
+            logger.warning("pages and log may lack the line '%s %s': %s", job.by, line, error)

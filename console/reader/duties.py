@@ -38,11 +38,11 @@ class ReaderTasks:
 
     Args:
         coordination: holds the marks of open pages, and the lease of a running redrive.
-        fanout: what was published before, by this instance or another.
-        vitals: where the app writes its vitals.
+        fanout: the messages published so far, by any instance.
+        vitals: source of the app's vitals.
         operations: open the hub and the storage.
-        settings: the console's.
-        failures: how many are inside the circuit's window now.
+        settings: the console's settings.
+        failures: returns the number of failures in the circuit's window.
     """
 
     def __init__(
@@ -65,8 +65,8 @@ class ReaderTasks:
         self._partitions: Partitions | None = None
 
     async def vitals(self, publish: Publish) -> None:
-        """A row each second, begun where the row before it ended, whoever wrote that."""
-        await self._fanout.resume(None)  # what was published before is known then
+        """Publish a row each second, which begins where the previous reader's last row ended."""
+        await self._fanout.resume(None)  # wait until the messages published so far are read
         seen: dict[str, tuple[float, float]] = {}
         cursor, before = await self._last_row()
         while True:
@@ -74,7 +74,7 @@ class ReaderTasks:
             try:
                 vitals = await self._vitals.behind(cursor)
             except BackplaneError as error:
-                logger.debug("%s", error)
+                logger.debug("%s; the next row includes them", error)
                 continue
             cursor = vitals[-1].cursor if vitals else cursor
             now = time.time()
@@ -93,24 +93,24 @@ class ReaderTasks:
             await _publish_or_skip(publish, "vitals", times | row | window | self._counters)
 
     async def partitions(self, publish: Publish) -> None:
-        """The table and the counters, while somebody has the page open."""
+        """Publish the partitions and the counters while a page is open."""
         problem = ""
         while True:
             if await self._is_held(PAGE):
                 try:
                     table, before = await _finish_when_cancelled(self._read()), problem
                     problem = table["problem"] or ""
-                except Exception as error:  # whatever it is, vitals and tail go on
+                except Exception as error:  # no error may stop the other tasks
                     kind = "" if isinstance(error, OperationsError) else f"{type(error).__name__}: "
                     problem, before = f"{kind}{error}", problem
                     table = {"time": _now(), "rows": [], "problem": problem}
                 if problem not in ("", before):
-                    logger.warning("partitions cannot be read: %s", problem)
+                    logger.warning("partitions cannot be read; retrying: %s", problem)
                 await _publish_or_skip(publish, "partitions", table)
             await asyncio.sleep(PARTITIONS_SECONDS)
 
     async def tail(self, publish: Publish) -> None:
-        """The live tail, while somebody looks at it."""
+        """Publish the live tail while a page shows the tail."""
         tailing: asyncio.Task[None] | None = None
         try:
             while True:
@@ -125,7 +125,7 @@ class ReaderTasks:
                 await _end(tailing)
 
     async def lost_redrives(self, publish: Publish) -> None:
-        """Say that a redrive is over whose instance has died."""
+        """Announce the end of a redrive whose instance has stopped."""
         watched = 0
         while True:
             await asyncio.sleep(SECONDS)
@@ -135,11 +135,13 @@ class ReaderTasks:
                 continue
             watched += 1
             if watched >= LOST_CHECKS:
-                stopped = "the instance of the console that ran it has ended; run it again"
+                stopped = (
+                    "the console instance that ran the redrive has stopped; start the redrive again"
+                )
                 await _publish_or_skip(publish, REDRIVE, job | {"done": True, "stopped": stopped})
 
     async def _last_row(self) -> tuple[str, float]:
-        """Where the last row ended, and when; rows do not reach over a longer gap."""
+        """Return the cursor and time of the last row, or of now after a gap of `GAP_SECONDS`."""
         while True:
             row: dict[str, Any] = self._fanout.snapshot.last_vitals or {}
             if row and time.time() - row["time"] / 1000 < GAP_SECONDS:
@@ -147,7 +149,7 @@ class ReaderTasks:
             try:
                 return await self._vitals.end(), time.time()
             except BackplaneError as error:
-                logger.debug("%s", error)
+                logger.debug("%s; retrying", error)
                 await asyncio.sleep(SECONDS)
 
     async def _read(self) -> dict[str, Any]:
@@ -170,7 +172,7 @@ class ReaderTasks:
             await _publish_or_skip(publish, "tail", sample)
 
         async def report(problem: str) -> None:
-            logger.warning("no live tail just now: %s", problem)
+            logger.warning("the live tail cannot be read; retrying: %s", problem)
             await show({"time": _now(), "problem": problem[:PROBLEM_CHARS]})
 
         try:
@@ -198,7 +200,7 @@ async def _publish_or_skip(publish: Publish, kind: str, data: dict[str, Any]) ->
     try:
         await publish(kind, data)
     except BackplaneError as error:
-        logger.debug("%s", error)
+        logger.debug("a message of kind %r was not published: %s", kind, error)
 
 
 async def _finish_when_cancelled[T](reading: Coroutine[Any, Any, T]) -> T:

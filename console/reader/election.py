@@ -1,7 +1,7 @@
-"""The elected reader: one instance that reads for all, whichever has the lease.
+"""Election of the reader: the instance that holds the lease reads for all instances.
 
-What it reads goes over the backplane, and only the lease's holder may publish it; so whoever was
-replaced without knowing yet says nothing twice.
+Only the lease's holder may publish as the reader. So an instance that lost the lease without
+noticing publishes nothing twice.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ LEASE_SECONDS = 4.0
 RENEW_SECONDS = 1.0
 
 type Publish = Callable[[str, Document], Awaitable[None]]
-"""Publishes one message (kind, data), as the elected reader."""
+"""Function that publishes one message (kind, data) as the elected reader."""
 type ReaderTask = Callable[[Publish], Coroutine[Any, Any, None]]
-"""What the elected reader does until it is cancelled."""
+"""Task that the elected reader runs until cancelled."""
 
 
 class Election:
-    """Acquires the lease when it is free, and runs the reader tasks while it holds the lease.
+    """Candidate that runs the reader tasks while this instance holds the reader's lease.
 
     Args:
-        coordination: keeps the lease.
-        backplane: takes what is read.
-        tasks: each runs until cancelled.
+        coordination: holds the lease.
+        backplane: receives the published messages.
+        tasks: reader tasks, each of which runs until cancelled.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Election:
 
     @property
     def is_reader(self) -> bool:
-        """Whether this instance reads."""
+        """True while this instance is the elected reader."""
         return self._reading is not None
 
     async def run(self) -> None:
@@ -64,13 +64,13 @@ class Election:
             try:
                 await self._coordination.release(READER, self._token)
             except CoordinationError as error:
-                logger.debug("the reader's lease runs out by itself: %s", error)
+                logger.debug("the reader's lease was not released; it expires: %s", error)
 
     async def _acquire_lease(self) -> bool:
         try:
             return await self._coordination.acquire(READER, self._token, LEASE_SECONDS)
         except CoordinationError as error:
-            logger.debug("%s", error)
+            logger.debug("the reader's lease was not acquired; retrying: %s", error)
             return False
 
     async def _step_down(self) -> None:
@@ -80,15 +80,15 @@ class Election:
             self._reading = None
 
     async def _lead(self) -> None:
-        logger.info("this instance reads for all")
+        logger.info("this instance is the elected reader")
         try:
             async with asyncio.TaskGroup() as group:
                 for reader_task in self._tasks:
                     group.create_task(reader_task(self._publish))
         except* NotReaderError:
-            logger.info("another instance reads for all")
+            logger.info("another instance is the elected reader")
         except* Exception:
-            logger.exception("reading for all failed; the reader tasks are restarted")
+            logger.exception("a reader task failed; all reader tasks are restarted")
 
     async def _publish(self, kind: str, data: Document) -> None:
         await self._backplane.publish([(kind, data)], reader=self._token)

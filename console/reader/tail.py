@@ -1,6 +1,6 @@
-"""The live tail: a sample of what flows through the hub right now, read once for everybody.
+"""Live tail: a sample of the hub's newest events, read once for all pages.
 
-Loads Microsoft's SDKs: imported by `LazyOperations.module`, when somebody looks.
+The module loads Microsoft's SDKs, so `LazyOperations.module` imports it on first use.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ RETRY_SECONDS = 2.0
 
 
 class Tail:
-    """Reads all partitions from their end, no more of each than is shown.
+    """A sampler of all partitions, which reads only as many events as it shows.
 
-    An event is taken, then nothing until the next is due. Where more flows than is shown, that
-    falls behind; then the partition is read from its end again, so that the sample is of now and
-    costs the same however much flows.
+    After each event the sampler pauses until the next sample is due. On a busy partition it falls
+    behind; then it starts again at the partition's end. So the sample stays recent, and its cost
+    does not depend on the traffic.
 
     Args:
-        client: of a consumer group that nobody else reads.
-        show: takes one sample.
-        report: takes why a partition cannot be read just now.
+        client: client of a consumer group that no other reader uses.
+        show: called with each sample.
+        report: called with the error when a partition cannot be read.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Tail:
         self._report = report
 
     async def run(self) -> None:
-        """Sample for ever."""
+        """Sample until cancelled."""
         partitions = await self._client.get_partition_ids()
         async with asyncio.TaskGroup() as group:
             for partition in partitions:
@@ -57,13 +57,13 @@ class Tail:
     async def _partition(self, partition: str, every_seconds: float) -> None:
         while True:
             try:
-                await self._from_now_on(partition, every_seconds)
+                await self._sample_from_end(partition, every_seconds)
             except EventHubError as error:
                 await self._report(f"partition {partition}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
 
-    async def _from_now_on(self, partition: str, every_seconds: float) -> None:
-        """Sample until what comes is of the past, or the hub refuses."""
+    async def _sample_from_end(self, partition: str, every_seconds: float) -> None:
+        """Sample from the partition's end until the events are too old, or the hub fails."""
         stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def on_event(_: PartitionContext, event: EventData | None) -> None:
@@ -102,8 +102,8 @@ class Tail:
 
 
 def sample(partition: str, event: EventData) -> dict[str, Any]:
-    """What is shown of an event."""
-    parts: Any = event.body  # an iterator of bytes, for what Event Hubs delivers
+    """Return the document of an event for the page."""
+    parts: Any = event.body  # an iterator of bytes, if Event Hubs delivered the event
     body = bytes(parts) if isinstance(parts, bytes) else b"".join(parts)
     key = event.partition_key
     return {

@@ -1,4 +1,4 @@
-"""The app's vital signs: what each of its instances writes once a second, made one row of all."""
+"""Vitals of the function app: each instance's numbers of a second, merged into one row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from console.errors import BackplaneError
 from processing.monitoring.vitals import vitals_key
 
 GONE_SECONDS = 12.0
-"""An instance that has written nothing for so long is not counted any more."""
+"""An instance that has written nothing for this long is not counted any more."""
 READ = 1_000
 
 type Numbers = dict[str, Any]
@@ -22,13 +22,13 @@ type Numbers = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class VitalsEntry:
-    """What one instance wrote; see processing/monitoring/vitals.py for the form.
+    """The numbers of one instance; processing/monitoring/vitals.py documents the form.
 
     Attributes:
-        cursor: where it stands in the stream.
-        instance: whose.
-        numbers: handled, poisoned, parked, failures, holding, and `latency`: how many calls took
-            less than 2^k microseconds, by k.
+        cursor: position in the stream.
+        instance: name of the instance.
+        numbers: handled, poisoned, parked, failures, holding, and `latency`: by k, the number of
+            calls that took less than 2^k microseconds.
     """
 
     cursor: str
@@ -37,27 +37,27 @@ class VitalsEntry:
 
 
 class VitalsSource(Protocol):
-    """Where the app's instances write."""
+    """Source of the vitals that the app's instances write."""
 
     async def behind(self, cursor: str) -> list[VitalsEntry]:
-        """What was written behind a cursor.
+        """Return the entries after a cursor.
 
         Raises:
-            BackplaneError: it can't be read.
+            BackplaneError: the source cannot be read.
         """
         ...
 
     async def end(self) -> str:
-        """The cursor of what was written last.
+        """Return the cursor of the last entry.
 
         Raises:
-            BackplaneError: it can't be read.
+            BackplaneError: the source cannot be read.
         """
         ...
 
 
 class NoVitals:
-    """Of an app that writes none."""
+    """Source of an app that writes no vitals."""
 
     async def behind(self, cursor: str) -> list[VitalsEntry]:
         """See `VitalsSource.behind`."""
@@ -69,10 +69,10 @@ class NoVitals:
 
 
 class RedisVitals:
-    """The stream that the function app's instances write to.
+    """Source over the Redis stream that the function app's instances write to.
 
     Args:
-        client: stays the caller's to close.
+        client: Redis client, which the caller closes.
         circuit: the circuit's name.
     """
 
@@ -106,13 +106,13 @@ def _numbers(fields: Mapping[bytes, bytes]) -> Numbers:
 def merge(
     vitals: Iterable[VitalsEntry], *, seconds: float, instances: int, holding: Iterable[float]
 ) -> Numbers:
-    """One row from what was written in `seconds`.
+    """Merge the entries of `seconds` into one row.
 
     Args:
-        vitals: all instances'.
-        seconds: since the row before.
-        instances: how many are alive.
-        holding: the share of its time that each of them was holding, as it last said.
+        vitals: entries of all instances.
+        seconds: seconds since the previous row.
+        instances: number of running instances.
+        holding: for each instance the last reported share of time on hold.
     """
     sums: dict[str, int] = dict.fromkeys(("handled", "poisoned", "parked", "failures"), 0)
     latency: dict[int, int] = {}
@@ -133,10 +133,10 @@ def merge(
 
 
 def quantile(latency: dict[int, int], share: float) -> float | None:
-    """Milliseconds that a share of the calls did not exceed; None without calls.
+    """Return a quantile of the calls' duration in milliseconds; None without calls.
 
-    A bucket k holds what took from 2^(k-1) and less than 2^k microseconds; within it calls are
-    taken to be spread evenly.
+    Bucket k counts the calls that took at least 2^(k-1) and less than 2^k microseconds. The result
+    assumes that the calls are spread evenly within a bucket.
     """
     total = sum(latency.values())
     if not total:

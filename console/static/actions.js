@@ -1,10 +1,10 @@
-// What an operator may do: each confirmed in a dialog that names what will happen.
+// The operator's actions. A dialog states the effect of each action and asks for confirmation.
 
 import { Confirm } from "./confirm.js";
 import { clock, count, plural, stateName } from "./format.js";
 import { toast } from "./toast.js";
 
-/** The actions; `sessionIs(session)` has to be called before the first. */
+/** Return the actions; call `setSession(session)` before the first action. */
 export function createActions({ api, model }) {
   const confirm = new Confirm(model);
   let circuitName = "";
@@ -14,29 +14,29 @@ export function createActions({ api, model }) {
     return `/api/circuits/${encodeURIComponent(circuitName)}/${action}`;
   }
 
-  /** Facts of the circuit as it is while the dialog is open. */
+  /** Return the circuit's current facts; the open dialog shows them again after each change. */
   function circuitFacts() {
     const { state, generation, opened_at: openedAt, failures, failure_threshold: most } =
       model.circuit;
     const facts = [["State", `${stateName(state)}, generation ${generation}`]];
     if (state !== "closed" && openedAt) facts.push(["Since", clock(openedAt * 1000)]);
     facts.push(["Failures", `${count(failures)} of ${count(most)} in the window`]);
-    facts.push(["Waiting", model.waiting === null ? "not known" : plural(model.waiting, "event")]);
+    facts.push(["Waiting", model.waiting === null ? "unknown" : plural(model.waiting, "event")]);
     return facts;
   }
 
   async function ask(question) {
-    const said = await confirm.ask(question);
-    if (said) toast(said);
+    const result = await confirm.ask(question);
+    if (result) toast(result);
   }
 
-  /** What was done, and by whom if somebody else was quicker. */
+  /** Return the text of a finished action; the text names another operator who acted first. */
   function done({ by }, what) {
-    return by && by !== operator ? `${what}; ${by} was quicker.` : `${what}.`;
+    return by && by !== operator ? `${what}; ${by} acted first.` : `${what}.`;
   }
 
   return {
-    sessionIs(session) {
+    setSession(session) {
       circuitName = session.circuit;
       operator = session.operator;
     },
@@ -48,8 +48,8 @@ export function createActions({ api, model }) {
         title: `Approve generation ${generation}?`,
         what:
           `The circuit goes half-open, the workflow starts the app again, and ${probes} run. ` +
-          `If they succeed the circuit closes and all work goes on; if one fails, generation ` +
-          `${generation + 1} opens and you are asked again.`,
+          `If they succeed, the circuit closes and all processing resumes. If one fails, ` +
+          `generation ${generation + 1} opens and needs a new approval.`,
         facts: circuitFacts,
         go: `Approve generation ${generation}`,
         act: async () => {
@@ -64,8 +64,9 @@ export function createActions({ api, model }) {
       return ask({
         title: `Close generation ${generation}?`,
         what:
-          `${ends} without probes: every instance goes on at once with the first unfinished ` +
-          "event, and the failure window is emptied. If the cause is not mended it opens again.",
+          `${ends} without probes. Every instance resumes at once with its first unfinished ` +
+          "event, and the failure window is emptied. If the cause is not fixed, the circuit " +
+          "opens again.",
         facts: circuitFacts,
         go: `Close generation ${generation}`,
         act: async () => {
@@ -78,9 +79,9 @@ export function createActions({ api, model }) {
       return ask({
         title: "Isolate the circuit?",
         what:
-          "Every instance stops before its next event and no checkpoint moves. It stays so, " +
-          `as generation ${model.circuit.generation + 1}, until somebody closes it by hand; ` +
-          "approving does not end it.",
+          "Every instance stops before its next event, and no checkpoint moves. The circuit " +
+          `stays isolated, as generation ${model.circuit.generation + 1}, until an operator ` +
+          "closes it. An approval does not end the isolation.",
         facts: circuitFacts,
         reason: true,
         go: "Isolate",
@@ -96,12 +97,13 @@ export function createActions({ api, model }) {
       return ask({
         title: titleOf(selection, label),
         what:
-          "Each event goes through the handler again, in the order of its key. What succeeds " +
-          "leaves the queue together with what is parked behind it; what fails stays, with one " +
-          "more redrive counted. Nothing starts while the circuit does not let events through.",
+          "Each event runs through the handler again, in the order of its key. An event that " +
+          "succeeds leaves the queue, together with the events parked behind it. An event that " +
+          "fails stays in the queue, and its redrive count rises by one. No event starts while " +
+          "the circuit blocks events.",
         facts: () => [
           ["Circuit", `${stateName(model.circuit.state)}, generation ${model.circuit.generation}`],
-          ["In the poison queue", model.poisonCount === null ? "not known" : plural(model.poisonCount, "event")],
+          ["In the poison queue", model.poisonCount === null ? "unknown" : plural(model.poisonCount, "event")],
           ["Parked keys", count(model.parkedKeys)],
         ],
         go: "Redrive",
@@ -117,12 +119,13 @@ export function createActions({ api, model }) {
       return ask({
         title: `Discard ${label}?`,
         what:
-          "The handler will never see this event. It leaves the poison queue and is kept whole, " +
-          "with your name and your reason, among the discarded ones next to it in the storage. " +
+          "The handler will never see this event. The event leaves the poison queue. A full " +
+          "copy, with your name and your reason, is stored among the discarded events in the " +
+          "same storage account. " +
           (parked
-            ? "Its key is released: what is parked behind it is handled now, in order. "
-            : "Its key goes on. ") +
-          "There is no button that brings it back.",
+            ? "Its key is released, and the events parked behind it are handled now, in order. "
+            : "Its key is not parked, so no other event changes. ") +
+          "No button undoes this.",
         facts: () => [
           ["Event", id],
           ["Key", key ?? "no key"],

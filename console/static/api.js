@@ -1,6 +1,6 @@
-// The console's HTTP API: JSON in and out, the session's CSRF token on whatever changes something.
+// The console's HTTP API: JSON in both directions. Requests that change state carry the CSRF token.
 
-/** What the server said no to: `message` is its own text, `body` its whole answer. */
+/** A refusal by the server: `message` is the server's error text, `body` its whole response. */
 export class Refused extends Error {
   constructor(status, body) {
     super(body?.error || `the console answered ${status}`);
@@ -10,13 +10,13 @@ export class Refused extends Error {
   }
 }
 
-/** Longer than the console itself waits for anything. */
-const PATIENCE_MS = 45_000;
+/** Longer than any time limit of the console itself. */
+const REQUEST_TIMEOUT_MS = 45_000;
 
-/** The server could not be asked. */
+/** A request without a response. */
 export class Unreachable extends Error {
   constructor(cause) {
-    super("the console does not answer; it is not known whether it has happened", { cause });
+    super("the console does not answer; the request may have been carried out", { cause });
     this.name = "Unreachable";
   }
 }
@@ -24,12 +24,12 @@ export class Unreachable extends Error {
 export class Api {
   #csrf = "";
 
-  /** @param signedOut called when the session is over. */
+  /** @param signedOut called when the session has ended. */
   constructor(signedOut) {
     this.signedOut = signedOut;
   }
 
-  /** Who is signed in, and the circuit's name. */
+  /** Return the session: the operator, the CSRF token and the circuit's name. */
   async session() {
     const session = await this.get("/api/session");
     this.#csrf = session.csrf;
@@ -37,14 +37,14 @@ export class Api {
   }
 
   get(path, signal) {
-    return this.#ask("GET", path, undefined, signal);
+    return this.#request("GET", path, undefined, signal);
   }
 
   post(path, body) {
-    return this.#ask("POST", path, body);
+    return this.#request("POST", path, body);
   }
 
-  async #ask(method, path, body, signal) {
+  async #request(method, path, body, signal) {
     const headers = { Accept: "application/json" };
     if (body !== undefined) headers["Content-Type"] = "application/json";
     if (method !== "GET") headers["X-CSRF-Token"] = this.#csrf;
@@ -56,7 +56,7 @@ export class Api {
         body: body === undefined ? undefined : JSON.stringify(body),
         credentials: "same-origin",
         cache: "no-store",
-        signal: AbortSignal.any([AbortSignal.timeout(PATIENCE_MS), ...(signal ? [signal] : [])]),
+        signal: AbortSignal.any([AbortSignal.timeout(REQUEST_TIMEOUT_MS), ...(signal ? [signal] : [])]),
       });
     } catch (error) {
       if (error.name === "AbortError") throw error;

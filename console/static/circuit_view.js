@@ -1,39 +1,39 @@
-// The circuit: its state large, why, since when, how much waits, and what may be pressed.
+// The circuit panel: state, reason, age, waiting events, and the buttons of the actions.
 
 import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, count, duration, figure, instant, plural, stateName } from "./format.js";
 
-/** What each action does in each state; null: it cannot be pressed. */
+/** Hint of each action in each state; null: the button is disabled. */
 const HINTS = {
   closed: {
     approve: null,
     close: null,
-    isolate: "Stop all work by hand",
+    isolate: "Stop all processing",
   },
   open: {
     approve: "Half-open: a few probe events decide",
-    close: "Go on at once, without probes",
-    isolate: "Keep it open until closed by hand",
+    close: "Resume at once, without probes",
+    isolate: "Stop until an operator closes it",
   },
   half_open: {
     approve: null,
-    close: "Go on at once, whatever the probes say",
-    isolate: "Stop all work by hand",
+    close: "Resume at once, ignore the probes",
+    isolate: "Stop all processing",
   },
   isolated: {
     approve: null,
-    close: "End the isolation, go on with the work",
+    close: "End the isolation and resume",
     isolate: null,
   },
 };
-const NOT_NOW = {
-  closed: { approve: "Nothing to approve", close: "It is closed" },
-  half_open: { approve: "Approved: probes run" },
-  isolated: { approve: "Isolated: only closing ends it", isolate: "It is isolated" },
+const DISABLED_HINTS = {
+  closed: { approve: "Nothing to approve", close: "Already closed" },
+  half_open: { approve: "Approved, probes are running" },
+  isolated: { approve: "Only closing ends an isolation", isolate: "Already isolated" },
 };
 const FIRST_CHOICE = { open: "approve", isolated: "close" };
 
-/** Keep the circuit's section, the page's title and its icon true. */
+/** Update the circuit panel, the page's title and its icon whenever the model changes. */
 export function showCircuit({ model, actions }) {
   const nodes = Object.fromEntries(
     ["state", "since", "since-clock", "reason", "announce", "icon", "waiting", "waiting-note",
@@ -64,11 +64,11 @@ export function showCircuit({ model, actions }) {
     announced = now;
     for (const [action, [button, hint]] of Object.entries(buttons)) {
       const may = HINTS[circuit.state]?.[action];
-      // Who stood on a button that may not be pressed any more is taken to the circuit itself.
+      // A disabled button loses the keyboard focus, so the circuit panel takes the focus.
       if (!may && button === document.activeElement) byId("circuit").focus({ preventScroll: true });
       setAttribute(button, "disabled", !may);
       setAttribute(button, "data-first", FIRST_CHOICE[circuit.state] === action);
-      setText(hint, may ?? NOT_NOW[circuit.state]?.[action] ?? "");
+      setText(hint, may ?? DISABLED_HINTS[circuit.state]?.[action] ?? "");
     }
   }
 
@@ -111,7 +111,7 @@ export function showCircuit({ model, actions }) {
   setInterval(render, 1000);
 }
 
-/** When the state began: an opening counts from its first failure's opening, not from approval. */
+/** Return when the state began; an open or isolated state counts from the opening. */
 function sinceOf(circuit) {
   return circuit.state === "open" || circuit.state === "isolated"
     ? (circuit.opened_at ?? circuit.changed_at)
@@ -120,8 +120,8 @@ function sinceOf(circuit) {
 
 function reasonOf(circuit) {
   if (circuit.degraded) {
-    const work = circuit.holding ? "nothing may start" : "each instance decides alone";
-    return `Redis does not answer: this is the last that was known, and ${work}.`;
+    const work = circuit.holding ? "No event is started" : "Each instance decides on its own";
+    return `Redis does not answer. This is the last known state. ${work}.`;
   }
   if (circuit.state === "half_open") {
     const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";
@@ -129,25 +129,25 @@ function reasonOf(circuit) {
     return `${by}${circuit.probe_successes}${goal} probes succeeded.`;
   }
   if (circuit.state === "open" && circuit.retry_after) {
-    return `${circuit.reason} (half-open by itself in ${duration(circuit.retry_after)})`;
+    return `${circuit.reason} (half-open automatically in ${duration(circuit.retry_after)})`;
   }
   if (circuit.reason) return circuit.reason;
-  return circuit.state === "closed" ? "Work goes on; failures are counted." : "";
+  return circuit.state === "closed" ? "Events are processed; failures are counted." : "";
 }
 
 function instancesNote(instances) {
   return instances ? `on ${plural(instances, "instance")}` : "no instance runs";
 }
 
-/** Since when something is not known. */
+/** Return since when a value is unknown. */
 function oldNote(last) {
-  return last ? `not known since ${clock(last.time)}` : "";
+  return last ? `unknown since ${clock(last.time)}` : "";
 }
 
 function waitingNote(model, last) {
   if (model.waiting === null && model.partitions) {
     if (model.isOld(model.partitions)) return oldNote(model.partitions);
-    if (model.partitions.problem) return "not known now";
+    if (model.partitions.problem) return "unknown at the moment";
   }
   const partitions = model.partitions?.rows.length;
   if (!partitions) return "";

@@ -1,4 +1,4 @@
-// The dialog before each action: what will happen, to what, and, if it was refused, why.
+// The confirmation dialog: the effect of an action, the facts, and the error of a refusal.
 
 import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
 import { stateName } from "./format.js";
@@ -27,9 +27,9 @@ export class Confirm {
     });
     this.dialog.addEventListener("close", () => {
       this.#finish(null);
-      this.#goHome();
+      this.#restoreFocus();
     });
-    // A key that is held down on the button that asks must not answer as well.
+    // Holding Enter down on the button that opens the dialog must not confirm the action.
     this.dialog.addEventListener("keydown", (event) => {
       if (event.repeat && event.key === "Enter") event.preventDefault();
     });
@@ -39,8 +39,8 @@ export class Confirm {
   }
 
   /**
-   * Ask; what `act` returned, or null when it was cancelled. A refusal is shown and the dialog
-   * stays, so that nobody takes a "no" for a "yes".
+   * Ask for confirmation. Return the result of `act`, or null when the operator cancelled. After a
+   * refusal the dialog stays open and shows the error, so that no operator misses the refusal.
    *
    * @param question {title, what, facts(), go, danger, reason, act(reason)}
    */
@@ -73,11 +73,11 @@ export class Confirm {
     this.#nodes.go.disabled = true;
     setText(this.#nodes.refused, "");
     try {
-      const said = await question.act(this.#nodes.reason.value.trim());
+      const result = await question.act(this.#nodes.reason.value.trim());
       if (question === this.#question) {
-        this.#finish(said);
+        this.#finish(result);
         this.dialog.close();
-      } else toast(said); // closed meanwhile: it is done all the same
+      } else toast(result); // the operator closed the dialog, but the action was done
     } catch (error) {
       if (question !== this.#question) {
         toast(refusal(error));
@@ -88,14 +88,14 @@ export class Confirm {
     }
   }
 
-  #finish(said) {
+  #finish(result) {
     this.#question = null;
-    this.#answer?.(said);
+    this.#answer?.(result);
     this.#answer = null;
   }
 
-  /** What was pressed may be gone or closed to a hand by now: the keyboard stays in its section. */
-  #goHome() {
+  /** Keep the focus in the section of the button, which may be removed or disabled by now. */
+  #restoreFocus() {
     if (document.activeElement !== document.body) return;
     const home = this.#home?.hasAttribute("tabindex")
       ? this.#home
@@ -103,7 +103,7 @@ export class Confirm {
     (home ?? byId("circuit")).focus({ preventScroll: true });
   }
 
-  /** The facts are those of now; a circuit that moved on under the operator's hand is said. */
+  /** Show the current facts, and warn when the circuit has changed since the dialog opened. */
   #refresh() {
     if (!this.#question) return;
     fillRows(
@@ -121,7 +121,7 @@ export class Confirm {
     setText(
       this.#nodes.changed,
       moved
-        ? `The circuit has changed since you were asked: it is now ` +
+        ? `The circuit has changed since this dialog opened: it is now ` +
             `${stateName(circuit.state).toLowerCase()}, generation ${circuit.generation}${by}.`
         : "",
     );
@@ -136,7 +136,7 @@ export class Confirm {
 function refusal(error) {
   if (error.status === 409 && error.body?.state) {
     const now = `${stateName(error.body.state).toLowerCase()}, generation ${error.body.generation}`;
-    return `Refused, nothing was changed: ${error.message}. It is ${now}.`;
+    return `Refused, nothing was changed: ${error.message}. The circuit is ${now}.`;
   }
   if (error.status) return `Refused: ${error.message}.`;
   return `${error.message}.`;

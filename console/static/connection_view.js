@@ -1,9 +1,9 @@
-// Whether what is shown is true now: live, stale or disconnected, and since when.
+// The connection's status: live, stale or disconnected, and the age of the data.
 
 import { byId, setAttribute, setText } from "./dom.js";
 import { clock } from "./format.js";
 
-/** Show the connection's status; returns {status} to be called when it changes. */
+/** Show the connection's status; the caller calls the returned `status` on each change. */
 export function showConnection({ model, live }) {
   const text = byId("connection");
   const trouble = byId("trouble");
@@ -33,15 +33,15 @@ function label(live, model) {
   }
 }
 
-/** One sentence for the bar across the page; empty while all is well. */
+/** Return the text of the warning bar; empty while the connection is live. */
 function warning(live, model) {
-  const since = model.heardAt ? `What you see is from ${clock(model.heardAt)}.` : "";
+  const since = model.heardAt ? `The data shown is from ${clock(model.heardAt)}.` : "";
   switch (live.status) {
     case "stale":
-      return `Stale: the console has sent nothing for some seconds. ${since}`;
+      return `Stale: no message from the console for some seconds. ${since}`;
     case "down": {
       const why = live.why ? ` (${live.why})` : "";
-      return `Disconnected${why}: trying again. ${since}`;
+      return `Disconnected${why}, reconnecting. ${since}`;
     }
     case "refused":
       return `Disconnected: ${live.why}. ${since}`;

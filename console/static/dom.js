@@ -1,6 +1,6 @@
-// Making and changing elements. Text only ever goes in as text: nothing here parses HTML.
+// Functions that create and change elements. They insert text as text and never parse HTML.
 
-/** An element with properties, `class`, `data-*`/`aria-*`/other attributes and children. */
+/** Create an element with properties, `class`, `data-*`/`aria-*`/other attributes and children. */
 export function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -13,20 +13,20 @@ export function el(tag, properties = {}, ...children) {
   return node;
 }
 
-/** The element with this id; a page that lacks it is broken, so it says so at once. */
+/** Return the element with this id; throw an error if the page has no such element. */
 export function byId(id) {
   const node = document.getElementById(id);
   if (!node) throw new Error(`the page has no element #${id}`);
   return node;
 }
 
-/** Set text, touching the document only if it differs. */
+/** Set an element's text; an equal text leaves the document untouched. */
 export function setText(node, text) {
   const value = String(text ?? "");
   if (node.textContent !== value) node.textContent = value;
 }
 
-/** Set or remove an attribute, touching the document only if it differs. */
+/** Set or remove an attribute; an equal value leaves the document untouched. */
 export function setAttribute(node, name, value) {
   if (value === null || value === undefined || value === false) {
     if (node.hasAttribute(name)) node.removeAttribute(name);
@@ -37,8 +37,8 @@ export function setAttribute(node, name, value) {
 }
 
 /**
- * Show `items` as the children of `parent`, reusing what is there: row i always shows item i, so
- * that nothing moves while data flows.
+ * Show `items` as the children of `parent`. Existing rows are reused and row i always shows item i,
+ * so that new data does not move the rows.
  *
  * @param make called for each new child.
  * @param fill called as fill(child, item, index) for each.
@@ -46,7 +46,7 @@ export function setAttribute(node, name, value) {
 export function fillRows(parent, items, make, fill) {
   while (parent.children.length > items.length) {
     const last = parent.lastElementChild;
-    // The keyboard stays with the list whose row it was on.
+    // When the focused row is removed, its list takes the keyboard focus.
     if (last.contains(document.activeElement)) parent.closest("[tabindex='0']")?.focus({ preventScroll: true });
     last.remove();
   }
@@ -54,14 +54,14 @@ export function fillRows(parent, items, make, fill) {
   items.forEach((item, index) => fill(parent.children[index], item, index));
 }
 
-/** Run `render` at most once a frame, however often the returned function is called. */
+/** Return a function that runs `render` at most once per frame. */
 export function oncePerFrame(render) {
-  let asked = false;
+  let scheduled = false;
   return () => {
-    if (asked) return;
-    asked = true;
+    if (scheduled) return;
+    scheduled = true;
     requestAnimationFrame(() => {
-      asked = false;
+      scheduled = false;
       render();
     });
   };

@@ -1,9 +1,9 @@
-// One poison event in full: its place, its error, what its body says. All of it as text.
+// The dialog of one poison event: position, error, body and properties, all shown as text.
 
 import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
 import { asMilliseconds, bytes, clock, count, shortType } from "./format.js";
 
-/** The dialog; `show(message)` opens it for one row of the list. */
+/** Return the dialog; `show(message)` opens the dialog for one row of the list. */
 export function createEventDialog({ api, actions }) {
   const dialog = byId("event");
   const nodes = Object.fromEntries(
@@ -46,7 +46,7 @@ export function createEventDialog({ api, actions }) {
     );
     const { error } = message;
     setText(nodes.error, error?.traceback || `${error?.type}: ${error?.message}`);
-    nodes.error.scrollTop = nodes.error.scrollHeight; // a traceback says at its end what happened
+    nodes.error.scrollTop = nodes.error.scrollHeight; // the last lines of a traceback name the error
     const body = message.body;
     setText(nodes["body-title"], bodyTitle(message, body));
     setText(nodes.body, body?.preview ?? message.preview);
@@ -66,7 +66,7 @@ export function createEventDialog({ api, actions }) {
         const whole = await api.get(`/api/poison/${encodeURIComponent(message.id)}`);
         if (shown === message) fill({ ...message, ...whole });
       } catch (error) {
-        setText(nodes.refused, `Not read: ${error.message}`);
+        setText(nodes.refused, `Cannot read the event: ${error.message}`);
       }
     },
   };
@@ -83,7 +83,7 @@ function factsOf(message) {
     ["Partition, sequence", `${message.partition} / ${count(message.sequence_number)}`],
     ["Enqueued", clock(asMilliseconds(message.enqueued_time))],
     ["Attempts", `${count(message.attempts)}, redriven ${count(message.redrives ?? 0)} times`],
-    ["Its key", message.parked ? "parked: later events wait behind it" : "goes on"],
+    ["Key state", message.parked ? "parked: later events wait behind this event" : "not parked"],
   ];
 }
 
@@ -91,5 +91,5 @@ function bodyTitle(message, body) {
   if (body?.lost) return `Body lost: ${body.lost}`;
   const size = bytes(body?.bytes ?? message.size);
   const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";
-  return `Body (${size}${form}${body?.truncated ? ", its beginning" : ""})`;
+  return `Body (${size}${form}${body?.truncated ? ", beginning only" : ""})`;
 }

@@ -1,31 +1,31 @@
-// Numbers, times and sizes as people read them.
+// Formatting of numbers, times and sizes for people.
 
 const NONE = "–";
 const whole = new Intl.NumberFormat("en-US", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en-US", { maximumFractionDigits: 1 });
 
-/** 12345 -> "12,345". */
+/** Format a count: 12345 -> "12,345". */
 export function count(value) {
   return value === null || value === undefined ? NONE : whole.format(value);
 }
 
-/** A rate or a duration in milliseconds: one decimal below 100. */
+/** Format a rate, or a duration in milliseconds; numbers below 100 get one decimal. */
 export function figure(value) {
   if (value === null || value === undefined) return NONE;
   return Math.abs(value) < 100 ? tenths.format(value) : whole.format(value);
 }
 
-/** A fraction as per cent. */
+/** Format a fraction as per cent. */
 export function percent(value) {
   return value === null || value === undefined ? NONE : `${Math.round(value * 100)} %`;
 }
 
-/** "1 event", "2 events". */
+/** Format a number with its noun: "1 event", "2 events". */
 export function plural(number, noun) {
   return `${count(number)} ${noun}${number === 1 ? "" : "s"}`;
 }
 
-/** Seconds as "4 min 12 s"; two units at most. */
+/** Format seconds as "4 min 12 s", with two units at most. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return NONE;
   const total = Math.max(0, Math.floor(seconds));
@@ -46,7 +46,7 @@ export function duration(seconds) {
 const clockFormat = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 const dayFormat = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short" });
 
-/** Milliseconds since 1970 as local "03:12:07", with the day in front when it is not today. */
+/** Format milliseconds since 1970 as local "03:12:07", after the day if the day is not today. */
 export function clock(milliseconds) {
   if (!milliseconds) return NONE;
   const date = new Date(milliseconds);
@@ -55,23 +55,23 @@ export function clock(milliseconds) {
   return today ? time : `${dayFormat.format(date)}, ${time}`;
 }
 
-/** As `clock`, without the day: for what comes right after something of the same day. */
+/** Format milliseconds since 1970 as a local time without the day. */
 export function timeOfDay(milliseconds) {
   return milliseconds ? clockFormat.format(new Date(milliseconds)) : NONE;
 }
 
-/** The exact instant, for tooltips and `datetime`. */
+/** Format milliseconds since 1970 as ISO 8601, for tooltips and `datetime`. */
 export function instant(milliseconds) {
   return milliseconds ? new Date(milliseconds).toISOString() : "";
 }
 
-/** Milliseconds since 1970 of a number (ms) or an ISO text. */
+/** Return milliseconds since 1970 from a number (ms) or an ISO text. */
 export function asMilliseconds(value) {
   if (typeof value === "number") return value;
   return value ? Date.parse(value) : null;
 }
 
-/** 2048 -> "2 KiB". */
+/** Format a size: 2048 -> "2 KiB". */
 export function bytes(value) {
   if (value === null || value === undefined) return NONE;
   if (value < 1024) return `${value} B`;
@@ -79,7 +79,7 @@ export function bytes(value) {
   return `${figure(value / 1024 / 1024)} MiB`;
 }
 
-/** "processing.errors.PoisonEventError" -> "PoisonEventError". */
+/** Shorten a type: "processing.errors.PoisonEventError" -> "PoisonEventError". */
 export function shortType(dotted) {
   return String(dotted ?? "").split(".").at(-1);
 }
@@ -91,7 +91,7 @@ const STATES = {
   isolated: "Isolated",
 };
 
-/** A circuit state's name. */
+/** Return the display name of a circuit state. */
 export function stateName(state) {
   return STATES[state] ?? "Unknown";
 }

@@ -1,14 +1,14 @@
-// Openings, newest first: when, why, for how long, and who let it go on.
+// The openings, newest first: time, cause, duration, and the operator who ended each.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, duration, instant, plural, timeOfDay } from "./format.js";
 import { openings } from "./model.js";
 
-/** Keep the list true. */
+/** Update the list whenever the history or the circuit changes. */
 export function showHistory({ model }) {
   const list = byId("history");
   const total = byId("history-count");
-  const empty = el("li", { class: "empty" }, "It has not opened yet.");
+  const empty = el("li", { class: "empty" }, "The circuit has not opened yet.");
 
   const render = oncePerFrame(() => {
     const found = openings(model.history);

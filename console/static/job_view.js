@@ -1,14 +1,14 @@
-// The redrive that runs, or the last one's result: whose, of what, and how far.
+// The running redrive, or the result of the last redrive: operator, selection and progress.
 
 import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { count } from "./format.js";
 
-/** Keep the line true; `changed` is called when a redrive has changed the queue. */
+/** Show the redrive's progress; call `changed` after the redrive, which has changed the queue. */
 export function showJob({ model, changed }) {
   const line = byId("job");
   const render = oncePerFrame(() => {
     const job = model.redrive;
-    setText(line, job ? textOf(job) : "No redrive runs.");
+    setText(line, job ? textOf(job) : "No redrive is running.");
     setAttribute(line, "data-running", job && !job.done);
     setAttribute(line, "data-trouble", job && Boolean(job.stopped || job.failed));
   });
@@ -24,16 +24,16 @@ function textOf(job) {
   const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
   if (job.left) parts.push(`${count(job.left)} left`);
   if (job.stopped) parts.push(`stopped: ${job.stopped}`);
-  return `Redrive of ${selected(job.selection)} by ${job.by} ${job.done ? "is over" : "runs"}: ${parts.join(", ")}.`;
+  return `Redrive of ${selected(job.selection)} by ${job.by} ${job.done ? "has ended" : "is running"}: ${parts.join(", ")}.`;
 }
 
 function discardText(job) {
   const what = selected(job.selection);
-  if (!job.done) return `${job.by} discards ${what} (“${job.reason}”).`;
+  if (!job.done) return `${job.by} is discarding ${what} (“${job.reason}”).`;
   const behind = [job.replayed && `${count(job.replayed)} handled`, job.failed && `${count(job.failed)} failed again`, job.left && `${count(job.left)} left`];
   const rest = behind.filter(Boolean).join(", ");
   const verdict = job.discarded ? `${job.by} has discarded ${what} (“${job.reason}”)` : `Not discarded: ${what}`;
-  return [verdict, rest && `behind it ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
+  return [verdict, rest && `events behind it: ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
 }
 
 function selected(selection) {

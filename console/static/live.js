@@ -1,4 +1,4 @@
-// The WebSocket: resumes where it was, tells what comes in order, and knows when it is cut off.
+// The WebSocket client: resumes at its cursor, checks the order, and detects a lost connection.
 
 const STALE_MS = 6_000;
 const DEAD_MS = 12_000;
@@ -8,7 +8,7 @@ const SIGNED_OUT = 4401;
 const FORBIDDEN = 4403;
 const FULL = 4429;
 
-/** Stream ids "milliseconds-sequence" in their order: below 0 when `a` is before `b`. */
+/** Compare stream ids "milliseconds-sequence"; the result is below 0 when `a` is before `b`. */
 export function compareCursors(a, b) {
   const [aTime, aNumber = "0"] = a.split("-");
   const [bTime, bNumber = "0"] = b.split("-");
@@ -16,14 +16,14 @@ export function compareCursors(a, b) {
   return difference < 0n ? -1 : Number(difference > 0n);
 }
 
-/** How long to wait before attempt `attempt` (from 0); `random` in [0, 1) spreads the crowd. */
+/** Return the pause in ms before retry `attempt` (from 0); `random` (0 to 1) spreads the pages. */
 export function pause(attempt, random = Math.random()) {
   const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt);
   return longest * (0.5 + random / 2);
 }
 
 /**
- * Connects, and connects again. `status` is "connecting", "live", "stale", "down" or "refused".
+ * A connection that reconnects. `status` is "connecting", "live", "stale", "down" or "refused".
  *
  * @param handlers {snapshot, message, circuit, beat, status, signedOut}
  */
@@ -47,20 +47,20 @@ export class Live {
     });
   }
 
-  /** Connect, unless connected. */
+  /** Connect at once, unless connected. */
   now() {
     if (this.#socket || this.status === "refused") return;
     clearTimeout(this.#retry);
     this.#connect();
   }
 
-  /** Show that there is no connection yet, and why. */
-  waits(why) {
+  /** Show the status "down" with a reason, before the first connection. */
+  showDown(why) {
     this.why = why;
     this.#become("down");
   }
 
-  /** Ask for the live tail, now and after each reconnection. */
+  /** Request the live tail, now and after each reconnection. */
   tail(on) {
     this.#wantsTail = on;
     this.#send({ type: "tail", on });
@@ -115,9 +115,9 @@ export class Live {
     }
   }
 
-  /** The server promises order; if it breaks that, what is shown is not to be trusted. */
+  /** Reconnect for a snapshot: a message out of order means that the page may show wrong data. */
   #outOfOrder(cursor) {
-    console.error(`live: ${cursor} came after ${this.#cursor}; asking for a snapshot`);
+    console.error(`live: ${cursor} came after ${this.#cursor}; requesting a snapshot`);
     this.#cursor = null;
     const socket = this.#socket;
     this.#lost(0, true);
@@ -135,13 +135,13 @@ export class Live {
       this.#become("refused");
       return;
     }
-    this.why = code === FULL ? "this instance has as many viewers as it takes" : "";
+    this.why = code === FULL ? "this instance has reached its limit of viewers" : "";
     const wait = pause(this.#attempt);
     this.#attempt += 1;
     this.retryAt = Date.now() + wait;
     this.#retry = setTimeout(() => this.#connect(), wait);
     this.#become("down");
-    // A refused upgrade looks like any other failure; only a request can tell.
+    // A refused upgrade looks like any other failure; only an HTTP request returns its status.
     if (!opened) this.handlers.checkSession?.();
   }
 

@@ -1,17 +1,17 @@
-// The incident log: what operators tell each other, and what they did.
+// The incident log: the operators' messages and actions.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { asMilliseconds, clock, instant } from "./format.js";
 
 const NEAR_THE_END = 40;
 
-/** Show the log and send what is written. */
+/** Show the log, and send the messages that the operator writes. */
 export function showLog({ model, api, operator }) {
   const list = byId("log");
   const form = byId("say");
   const input = byId("say-text");
   const button = form.querySelector("button");
-  const empty = el("p", { class: "empty" }, "Nothing has been said yet.");
+  const empty = el("p", { class: "empty" }, "The incident log is empty.");
 
   const render = oncePerFrame(() => {
     const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < NEAR_THE_END;

@@ -1,4 +1,4 @@
-// Signing in: the token once, then a session cookie that this script never sees.
+// Sign-in: sends the token once; the session cookie is not readable for scripts.
 
 const form = document.getElementById("login");
 const problem = document.getElementById("problem");
@@ -20,8 +20,8 @@ form.addEventListener("submit", async (event) => {
       location.assign("/");
       return;
     }
-    const said = await answer.json().catch(() => null);
-    problem.textContent = said?.error ?? `The console answered ${answer.status}.`;
+    const refusal = await answer.json().catch(() => null);
+    problem.textContent = refusal?.error ?? `The console answered ${answer.status}.`;
   } catch {
     problem.textContent = "The console does not answer.";
   }

@@ -1,4 +1,4 @@
-// Composition: the connection feeds the model, the views show it, the actions go to the API.
+// Composition root: the connection feeds the model, views show the model, actions call the API.
 
 import { createActions } from "./actions.js";
 import { Api } from "./api.js";
@@ -23,18 +23,18 @@ function signedOut() {
 
 const model = new Model();
 const api = new Api(signedOut);
-const heard =
+const noteMessage =
   (take) =>
   (...message) => {
-    model.heard();
+    model.noteMessage();
     take(...message);
   };
 
 const live = new Live({
-  snapshot: heard((message) => model.snapshot(message)),
-  message: heard((kind, data) => model.message(kind, data)),
-  circuit: heard((data, history) => model.circuitIs(data, history)),
-  beat: heard((time) => model.beat(time)),
+  snapshot: noteMessage((message) => model.snapshot(message)),
+  message: noteMessage((kind, data) => model.message(kind, data)),
+  circuit: noteMessage((data, history) => model.setCircuit(data, history)),
+  beat: noteMessage((time) => model.beat(time)),
   status: () => connection.status(),
   signedOut,
   checkSession: () => api.session().catch(() => {}),
@@ -60,13 +60,13 @@ byId("logout").addEventListener("click", async () => {
   }
 });
 
-/** Ask until there is an answer: the console may be restarted while the page loads. */
+/** Retry until the console returns the session: it may be restarting while the page loads. */
 async function begin() {
   for (let attempt = 0; ; attempt += 1) {
     try {
       return await api.session();
     } catch (error) {
-      live.waits(`${error.message}`);
+      live.showDown(error.message);
       await new Promise((resolve) => setTimeout(resolve, pause(attempt)));
     }
   }
@@ -75,6 +75,6 @@ async function begin() {
 const session = await begin();
 setText(byId("operator"), session.operator);
 setText(byId("circuit-name"), session.circuit);
-actions.sessionIs(session);
+actions.setSession(session);
 showLog({ model, api, operator: session.operator });
 live.now();

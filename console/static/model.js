@@ -1,9 +1,9 @@
-// What is known, however it came: a snapshot replaces all of it, messages add to it.
+// The page's data: a snapshot replaces the data, each message adds to the data.
 
 const VITALS = 600;
 const LOG = 500;
 const TAIL = 40;
-/** What has not been said anew for so long is not shown as if it were so now. */
+/** Data that was not updated for this long is not shown as current. */
 const OLD_MS = 15_000;
 
 const STATE_AFTER = {
@@ -28,34 +28,34 @@ export class Model extends EventTarget {
     this.poisonCount = null;
     this.parkedKeys = null;
     this.instance = "";
-    this.heardAt = null;
+    this.heardAt = null; // Date.now() of the last message
     this.skew = 0;
   }
 
-  /** Milliseconds since 1970 by the server's clock. */
+  /** Return milliseconds since 1970 by the server's clock. */
   now() {
     return Date.now() + this.skew;
   }
 
-  /** Events that wait, over all partitions; null when that is not known. */
+  /** Return the number of waiting events over all partitions; null when unknown. */
   get waiting() {
     if (!this.partitions?.rows.length || this.isOld(this.partitions)) return null;
     const known = this.partitions.rows.filter((row) => row.lag !== null && row.lag !== undefined);
     return known.length ? known.reduce((sum, row) => sum + row.lag, 0) : null;
   }
 
-  /** Whether a table or a row is from so long ago that nobody seems to read it any more. */
+  /** Return whether a table or a row is too old to be shown as current. */
   isOld({ time }) {
     return this.now() - time > OLD_MS;
   }
 
-  /** The last row of vitals, if it is of now. */
+  /** Return the last row of vitals; undefined when the row is too old. */
   get vital() {
     const last = this.vitals.at(-1);
     return last && !this.isOld(last) ? last : undefined;
   }
 
-  /** Replace everything. */
+  /** Replace all data. */
   snapshot({ instance, data }) {
     this.instance = instance;
     this.circuit = data.circuit;
@@ -66,7 +66,7 @@ export class Model extends EventTarget {
     this.poisonCount = data.poison_count ?? null;
     this.parkedKeys = data.parked_keys ?? null;
     this.redrive = data.redrive ?? null;
-    this.#tell("circuit", "history", "partitions", "vitals", "log", "poison", "redrive");
+    this.#notify("circuit", "history", "partitions", "vitals", "log", "poison", "redrive");
   }
 
   /** Add one message of the backplane. */
@@ -75,42 +75,42 @@ export class Model extends EventTarget {
       case "vitals":
         push(this.vitals, { window_failures: this.circuit?.failures, ...data }, VITALS);
         this.#poison(data.poison_count, data.parked_keys);
-        this.#tell("vitals");
+        this.#notify("vitals");
         break;
       case "partitions":
         this.partitions = data;
-        this.#tell("partitions");
+        this.#notify("partitions");
         break;
       case "log":
         push(this.log, data, LOG);
-        this.#tell("log");
+        this.#notify("log");
         break;
       case "tail":
         this.tailProblem = data.problem ?? "";
         if (!data.problem) push(this.tail, data, TAIL);
-        this.#tell("tail");
+        this.#notify("tail");
         break;
       case "redrive":
         this.redrive = data;
-        this.#tell("redrive");
+        this.#notify("redrive");
         break;
     }
   }
 
-  /** Take the circuit as it is now, with its history. */
-  circuitIs(data, history) {
+  /** Set the current circuit, and its history if given. */
+  setCircuit(data, history) {
     this.circuit = data;
     if (history) this.history = byTime(history);
-    this.#tell("circuit", "history");
+    this.#notify("circuit", "history");
   }
 
-  /** Take the server's clock. */
+  /** Set the offset to the server's clock. */
   beat(milliseconds) {
     this.skew = milliseconds - Date.now();
   }
 
-  /** Something was heard at all. */
-  heard() {
+  /** Note the time of a message. */
+  noteMessage() {
     this.heardAt = Date.now();
   }
 
@@ -118,15 +118,15 @@ export class Model extends EventTarget {
     const before = [this.poisonCount, this.parkedKeys];
     this.poisonCount = poisonCount ?? this.poisonCount;
     this.parkedKeys = parkedKeys ?? this.parkedKeys;
-    if (before[0] !== this.poisonCount || before[1] !== this.parkedKeys) this.#tell("poison");
+    if (before[0] !== this.poisonCount || before[1] !== this.parkedKeys) this.#notify("poison");
   }
 
-  #tell(...topics) {
+  #notify(...topics) {
     for (const topic of topics) this.dispatchEvent(new Event(topic));
   }
 }
 
-/** Spans of time in which the circuit was not closed: [{from, to, state}], milliseconds. */
+/** Return the spans in which the circuit was not closed: [{from, to, state}], milliseconds. */
 export function spans(history, circuit, now) {
   const found = [];
   let current = null;
@@ -145,7 +145,7 @@ export function spans(history, circuit, now) {
   return found.filter((span) => span.state !== "closed" && span.to > span.from);
 }
 
-/** The history by generation, newest first: [{generation, opened, approved, closed, entries}]. */
+/** Group the history by generation, newest first: [{generation, opened, approved, closed, …}]. */
 export function openings(history) {
   const found = new Map();
   for (const entry of history) {

@@ -1,11 +1,11 @@
-// Parked keys: events kept aside, in order, behind a poisoned one of their key.
+// The parked keys: events that wait, in order, behind a poisoned event of the same key.
 
 import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
 import { asMilliseconds, clock, count } from "./format.js";
 
 const COLUMNS = ["Key", "Events", "Partition", "Since", "Error"];
 
-/** Keep the list and its count true. */
+/** Update the list and its count whenever the counters change. */
 export function showParked({ model, api, actions }) {
   const body = byId("parked");
   const empty = byId("parked-empty");
@@ -16,7 +16,7 @@ export function showParked({ model, api, actions }) {
     try {
       shown = (await api.get("/api/parked")).keys;
     } catch (error) {
-      setText(empty, `Not read: ${error.message}`);
+      setText(empty, `Cannot read the parked keys: ${error.message}`);
       return;
     }
     fillRows(body, shown, () => make((index) => actions.redrive({ key: shown[index].key })), fill);

@@ -1,4 +1,4 @@
-// Partitions: who owns each, how far it is, and how much waits in it.
+// The partitions: owner, lease, position and lag of each.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, count, figure } from "./format.js";
@@ -6,14 +6,14 @@ import { clock, count, figure } from "./format.js";
 const COLUMNS = [
   ["Partition", "", (row) => row.partition],
   ["Lag", "number", (row) => count(row.lag)],
-  ["Owner", "clip", (row) => row.owner || "nobody"],
+  ["Owner", "clip", (row) => row.owner || "none"],
   ["Lease", "number", (row) => lease(row.lease_seconds)],
   ["Checkpoint", "number", (row) => count(row.checkpoint)],
   ["Watermark", "number", (row) => count(row.watermark)],
   ["Last in hub", "number", (row) => count(row.last_enqueued)],
 ];
 
-/** Keep the table true. */
+/** Update the table whenever the partitions change. */
 export function showPartitions({ model }) {
   const body = byId("partitions");
   const note = byId("partitions-note");

@@ -1,6 +1,6 @@
-// One plot: uPlot with our colours, the circuit's shades behind and the threshold in front.
+// One plot: uPlot with the page's colours, the circuit's shades behind, the threshold in front.
 
-// Its minified build is a plain script, which the page loads before the modules.
+// uPlot's minified build is a plain script, which the page loads before the modules.
 const { uPlot } = globalThis;
 
 const FONT = "11px system-ui, sans-serif";
@@ -16,20 +16,20 @@ export class Plot {
   #items = [];
 
   /**
-   * @param node where it goes; its size is the plot's.
+   * @param node element that holds the plot and sets its size.
    * @param form {series: [{of, colour, fill}], top, threshold, axis}.
    * @param pointed called with the index under the cursor, or null.
    */
   constructor(node, form, pointed) {
     this.#node = node;
     this.#form = form;
-    this.tell = pointed;
+    this.onPointed = pointed;
     this.pointed = false;
     new ResizeObserver(() => this.#resize()).observe(node);
     this.recolour();
   }
 
-  /** Show items in a range of time (seconds), over shades [{from, to, state}]. */
+  /** Draw items in a time range (seconds), over shades [{from, to, state}]. */
   draw(items, frame) {
     this.#items = items;
     this.#frame = frame;
@@ -39,7 +39,7 @@ export class Plot {
     });
   }
 
-  /** Make it anew in the colours of the theme. */
+  /** Recreate the plot in the colours of the theme. */
   recolour() {
     this.#u?.destroy();
     const styles = getComputedStyle(document.documentElement);
@@ -110,7 +110,7 @@ export class Plot {
     const here = index !== null && u.cursor.left >= 0;
     if (!here && !this.pointed) return;
     this.pointed = here;
-    this.tell(here ? index : null);
+    this.onPointed(here ? index : null);
   }
 
   #shade(u, colour) {
@@ -163,7 +163,7 @@ export class Plot {
 const marksFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const secondsFormat = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
-/** The marks' times; none so near the right edge that it would be cut off. */
+/** Return the labels of the time axis; a label that the right edge would cut off is empty. */
 function clockValues(u, marks, _, __, step) {
   const format = step < 60 ? secondsFormat : marksFormat;
   const { min, max } = u.scales.x;

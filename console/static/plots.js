@@ -1,4 +1,4 @@
-// The plots: one time axis and one cursor for all, shaded where the circuit was not closed.
+// The plots: they share a time axis and a cursor, and shade the time with a circuit not closed.
 
 import { byId, oncePerFrame, setText } from "./dom.js";
 import { clock, count, figure, percent } from "./format.js";
@@ -40,7 +40,7 @@ const PLOTS = {
   },
 };
 
-/** Draw the plots and keep them true. */
+/** Draw the plots, and draw them again whenever the model changes. */
 export function showPlots({ model }) {
   let seconds = 300;
   const plots = Object.entries(PLOTS).map(([name, form]) => ({
@@ -83,7 +83,7 @@ export function showPlots({ model }) {
   render();
 }
 
-/** Where nothing was heard for seconds the lines break instead of guessing. */
+/** Return the rows with an empty row in each gap, so that the plot's line breaks there. */
 function withGaps(vitals) {
   const found = [];
   for (const item of vitals) {

@@ -1,4 +1,4 @@
-// The poison queue: searchable, each event with its error, and its redrive.
+// The poison queue: search, the list of events with their errors, and the redrive buttons.
 
 import { byId, el, fillRows, setAttribute, setText } from "./dom.js";
 import { asMilliseconds, bytes, clock, count, shortType } from "./format.js";
@@ -6,44 +6,45 @@ import { showJob } from "./job_view.js";
 import { createTabs } from "./tabs.js";
 
 const SEARCH_PAUSE_MS = 250;
-/** The console may answer with a list that is two seconds old: after a change one more look. */
+/** The console may return a list up to two seconds old, so the page loads again after a change. */
 const SETTLED_MS = 2_500;
-/** The queue has more than was seen: somebody else holds it, for two minutes at the most. Looks are
- * ever further apart, for what is no poison message stays unseen. */
+/** When the queue counts more messages than the list shows, another reader holds some of them, for
+ * two minutes at most. The page loads again with growing pauses up to this one and then gives up,
+ * because a message that is no poison message never enters the list. */
 const HIDDEN_MOST_MS = 90_000;
-/** A list that is older was not read anew, for a redrive has the messages. */
+/** An older list means that a redrive or another reader holds the messages. */
 const HELD_MS = 10_000;
 const LIMIT = 200;
 const COLUMNS = ["Key", "Error", "Attempts", "Enqueued", "Partition / seq.", "Size"];
 
-/** Keep the list, its count and the running redrive true. */
+/** Update the list, its count and the running redrive whenever the model changes. */
 export function showPoison({ model, api, actions, dialog }) {
   const body = byId("poison");
   const empty = byId("poison-empty");
   const query = byId("poison-query");
   const all = byId("redrive-all");
-  let asking = null;
+  let request = null;
   let again = null;
   let pause = SETTLED_MS;
   let shown = [];
 
   async function load() {
-    asking?.abort();
-    asking = new AbortController();
-    const asked = asking;
+    request?.abort();
+    request = new AbortController();
+    const own = request;
     const parameters = new URLSearchParams({ query: query.value.trim(), limit: LIMIT });
     try {
-      const found = await api.get(`/api/poison?${parameters}`, asked.signal);
-      if (asked !== asking) return;
+      const found = await api.get(`/api/poison?${parameters}`, own.signal);
+      if (own !== request) return;
       shown = found.messages;
       render(found.more, found.as_of);
-      lookForHidden(!found.more && found.seen < model.poisonCount);
+      retryForHidden(!found.more && found.seen < model.poisonCount);
     } catch (error) {
-      if (error.name !== "AbortError") setText(empty, `Not read: ${error.message}`);
+      if (error.name !== "AbortError") setText(empty, `Cannot read the poison queue: ${error.message}`);
     }
   }
 
-  function lookForHidden(some) {
+  function retryForHidden(some) {
     if (!some) pause = SETTLED_MS;
     else if (pause <= HIDDEN_MOST_MS) loadIn(pause);
   }
@@ -51,14 +52,14 @@ export function showPoison({ model, api, actions, dialog }) {
   function loadIn(milliseconds) {
     clearTimeout(again);
     again = setTimeout(() => {
-      pause *= 2; // only by what was waited: a search is a look that costs none
+      pause *= 2; // only here: a load by a search must not lengthen the pause
       load();
     }, milliseconds);
   }
 
   function render(more, asOf) {
     fillRows(body, shown, () => make(open, redrive), fill);
-    const held = model.now() - asOf > HELD_MS ? `As it was at ${clock(asOf)}: somebody holds the queue.` : "";
+    const held = model.now() - asOf > HELD_MS ? `State of ${clock(asOf)}: another reader or a redrive holds the queue.` : "";
     setText(empty, [held, emptyText(shown.length, query.value.trim(), more)].filter(Boolean).join(" "));
     setAttribute(all, "disabled", !shown.length && !model.parkedKeys);
   }
@@ -106,7 +107,7 @@ function fill(row, message) {
   setText(preview, message.preview);
   setAttribute(error, "title", message.error?.message);
   setText(attempts, count(message.attempts) + (message.redrives ? ` + ${message.redrives}` : ""));
-  setAttribute(attempts, "title", message.redrives ? `redriven ${message.redrives} times in vain` : null);
+  setAttribute(attempts, "title", message.redrives ? `redriven ${message.redrives} times without success` : null);
   setText(enqueued, clock(asMilliseconds(message.enqueued_time)));
   setText(place, `${message.partition} / ${count(message.sequence_number)}`);
   setText(size, bytes(message.size));
@@ -119,7 +120,7 @@ function nameOf(message) {
 }
 
 function emptyText(number, query, more) {
-  if (more) return `The first ${number} are shown: search for others.`;
+  if (more) return `Only the first ${number} are shown. Search to find others.`;
   if (number) return "";
-  return query ? `No poison event has “${query}” in it.` : "The poison queue is empty.";
+  return query ? `No poison event contains “${query}”.` : "The poison queue is empty.";
 }

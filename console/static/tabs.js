@@ -1,6 +1,6 @@
-// Tabs as assistive technology expects them: arrows move, one is in the tab order.
+// Tabs after the ARIA pattern: arrow keys switch, and only the selected tab is in the tab order.
 
-/** Wire the tabs; each names its panel by aria-controls. */
+/** Connect the tabs with their panels, which aria-controls names. */
 export function createTabs(tabs) {
   function choose(chosen) {
     for (const tab of tabs) {

@@ -1,4 +1,4 @@
-// Live tail: a sample of the newest events, read once for all consoles, only while someone looks.
+// The live tail: a sample of the newest events, read once for all consoles and only when watched.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { asMilliseconds, bytes, clock, count } from "./format.js";
@@ -13,7 +13,7 @@ const COLUMNS = [
   ["Body", "clip mono", (row) => row.preview],
 ];
 
-/** Show the tail's rows, and ask for it while the switch is on. */
+/** Show the tail's rows, and request the tail while the switch is on. */
 export function showTail({ model, live }) {
   const body = byId("tail");
   const toggle = byId("tail-on");
@@ -47,7 +47,7 @@ function make() {
 }
 
 function noteOf(on, some, problem) {
-  if (!on) return some ? "paused" : "a sample of what flows through the hub";
+  if (!on) return some ? "paused" : "a sample of the hub's events";
   if (problem) return `cannot be read: ${problem}`;
-  return some ? "newest first, a sample" : "waiting for events";
+  return some ? "a sample, newest first" : "waiting for events";
 }

@@ -1,4 +1,4 @@
-// Light or dark: as the system has it, until the operator chooses. Loaded before anything is drawn.
+// The theme: the system's, until the operator chooses one. Loaded before the first paint.
 (() => {
   const KEY = "breakwater-theme";
   const root = document.documentElement;
@@ -8,7 +8,7 @@
     try {
       return localStorage.getItem(KEY);
     } catch {
-      return null; // storage may be forbidden; the system's choice is good enough
+      return null; // the browser may forbid storage; then the system's theme applies
     }
   }
 

@@ -1,4 +1,4 @@
-"""Headers that keep a browser from doing with a page what the console never does."""
+"""Security headers, which forbid the browser everything that the console's page never does."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ HEADERS = {
 
 
 class SecurityHeaders:
-    """Middleware: adds them to every answer, refusals and errors included."""
+    """Middleware that adds the security headers to every response, including errors."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on."""
+        """Pass the request to the app and add the headers to its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -38,7 +38,7 @@ class SecurityHeaders:
                     headers[name] = value
                 if scope.get("scheme") == "https":
                     headers["Strict-Transport-Security"] = "max-age=31536000"
-                # Pages may be kept, if the browser asks each time whether they are still so.
+                # Browsers may cache the page's files, but check each time for a newer version.
                 headers.setdefault("Cache-Control", _caching(scope["path"]))
             await send(message)
 

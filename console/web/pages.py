@@ -1,4 +1,4 @@
-"""The page's own files, and the plotting library's, which npm installed."""
+"""Routes of the page's files and of the plotting library that npm installed."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ VENDOR = {
 
 
 def page_routes() -> list[BaseRoute]:
-    """The two pages, their files and the vendor's."""
+    """Return the routes of the two pages, their files and the vendor's files."""
     return [
         Route("/", _page("index.html"), methods=["GET"]),
         Route("/login", _page("login.html"), methods=["GET"]),
         *(Route(path, _vendor, methods=["GET"]) for path in VENDOR),
-        # Never looked for below another name, and links out of it are not followed.
+        # StaticFiles serves only this folder and follows no symbolic link out of it.
         Mount("/static", StaticFiles(directory=STATIC, check_dir=False)),
     ]
 
@@ -41,6 +41,6 @@ async def _vendor(request: Request) -> Response:
     file, kind = VENDOR[request.url.path]
     if not file.is_file():
         raise HTTPException(
-            404, f"{file.name} is not installed: run `npm ci` where the console's package.json is"
+            404, f"{file.name} is not installed; run `npm ci` in the folder of package.json"
         )
     return FileResponse(file, media_type=kind)

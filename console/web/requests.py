@@ -1,4 +1,4 @@
-"""Reading requests: bounded, and with errors that name what was wrong."""
+"""Parsing of requests, with limits and with errors that name the invalid field."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ BETWEEN = "\n\u200d"  # between lines, and between the parts of an emoji
 
 
 async def read_object(request: Request) -> dict[str, Any]:
-    """The JSON object in the body.
+    """Return the JSON object in the body.
 
     Raises:
-        HTTPException: 413 for more than 16 KiB, 408 for what does not come, 400 for anything that
-            is not a JSON object.
+        HTTPException: 413 for more than 16 KiB, 408 for a body that does not arrive in time, 400
+            for a body that is not a JSON object.
     """
     body = bytearray()
     try:
@@ -45,10 +45,10 @@ async def read_object(request: Request) -> dict[str, Any]:
 
 
 def generation_in(document: dict[str, Any]) -> int:
-    """The field `generation`.
+    """Return the field `generation`.
 
     Raises:
-        HTTPException: 400 if it is no number from 1.
+        HTTPException: 400 if the field is missing or not a whole number from 1.
     """
     value = document.get("generation")
     if type(value) is not int or not 1 <= value <= GENERATION_MAX:
@@ -57,10 +57,10 @@ def generation_in(document: dict[str, Any]) -> int:
 
 
 def time_in(document: dict[str, Any], name: str) -> float | None:
-    """A time, in seconds since the epoch; None if it is null or missing.
+    """Return a time field, in seconds since 1970; None if the field is null or missing.
 
     Raises:
-        HTTPException: 400 if it is no time in ISO 8601 with its zone.
+        HTTPException: 400 if the field is not a time in ISO 8601 with its zone.
     """
     value = document.get(name)
     if value is None:
@@ -70,15 +70,15 @@ def time_in(document: dict[str, Any], name: str) -> float | None:
     except (TypeError, ValueError):
         moment = None
     if moment is None or moment.tzinfo is None or moment.timestamp() < 0:
-        raise HTTPException(400, f"{name} is not a time in ISO 8601 with its zone")
+        raise HTTPException(400, f"{name} is not a time in ISO 8601 with a time zone")
     return moment.timestamp()
 
 
 def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str:
-    """A text field.
+    """Return a text field of one line.
 
     Raises:
-        HTTPException: 400 if it is missing, blank, too long or has control characters.
+        HTTPException: 400 if the field is missing, blank, too long or has control characters.
     """
     text = _bounded_text(document, name, limit)
     if not text.isprintable():
@@ -87,10 +87,10 @@ def text_in(document: dict[str, Any], name: str, limit: int = TEXT_CHARS) -> str
 
 
 def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
-    """A text field that may have several lines.
+    """Return a text field that may have several lines.
 
     Raises:
-        HTTPException: 400 if it is missing, blank, too long or has control characters.
+        HTTPException: 400 if the field is missing, blank, too long or has control characters.
     """
     value = _bounded_text(document, name, limit)
     text = "\n".join(value.replace("\t", "    ").splitlines()).strip()
@@ -100,10 +100,10 @@ def prose_in(document: dict[str, Any], name: str, limit: int) -> str:
 
 
 def number_in(request: Request, name: str, *, default: int, most: int) -> int:
-    """A number from 1 in the query.
+    """Return a number of the query, from 1 to `most`.
 
     Raises:
-        HTTPException: 400 if it is another.
+        HTTPException: 400 if the value is not a number in that range.
     """
     text = request.query_params.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= most):
@@ -112,10 +112,10 @@ def number_in(request: Request, name: str, *, default: int, most: int) -> int:
 
 
 def check_callback_host(url: str, allowed: tuple[str, ...]) -> None:
-    """Refuse to call an address that is not on the list, or in the clear beyond this machine.
+    """Refuse callbacks to a host that is not allowed, and plain http to another machine.
 
     Raises:
-        HTTPException: 400 for what is no address, 403 for one that is not allowed.
+        HTTPException: 400 if the text is not an http(s) address, 403 if it is not allowed.
     """
     try:
         parts = urlsplit(url)
@@ -127,13 +127,15 @@ def check_callback_host(url: str, allowed: tuple[str, ...]) -> None:
     if not any(_matches(host, pattern) for pattern in allowed):
         raise HTTPException(403, f"callbackUrl: host {host} is not in CONSOLE_CALLBACK_HOSTS")
     if parts.scheme == "http" and not _is_loopback(host):
-        raise HTTPException(403, "callbackUrl: only this machine may be called over plain http")
+        raise HTTPException(
+            403, "callbackUrl: plain http is allowed only to loopback addresses; use https"
+        )
 
 
 def _bounded_text(document: dict[str, Any], name: str, limit: int) -> str:
     value = document.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise HTTPException(400, f"{name} is missing or not a text")
+        raise HTTPException(400, f"{name} is missing, blank or not a text")
     if len(value) > limit:
         raise HTTPException(400, f"{name} has more than {limit} characters")
     return value

@@ -1,4 +1,4 @@
-"""How the console answers: JSON that any browser can read, also when something went wrong."""
+"""JSON responses of the console, including the responses to errors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 class ApiResponse(JSONResponse):
-    """JSON in ASCII: an event's key, its properties and the text of its error may hold what UTF-8
-    has no form for, and one such event must not hide all the others.
+    """JSON response in ASCII.
+
+    An event's key, properties or error text may contain characters that UTF-8 cannot encode. One
+    such event must not make the whole list unreadable.
     """
 
     def render(self, content: Any) -> bytes:
         """See `JSONResponse.render`."""
         try:
             text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-        except ValueError:  # what Python calls NaN or Infinity is no JSON to anybody else
+        except ValueError:  # JSON has no NaN and no Infinity
             text = json.dumps(_finite(content), allow_nan=False, separators=(",", ":"))
         return text.encode()
 
@@ -53,14 +55,14 @@ async def _unavailable(_: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    """A fault of the console's own. The traceback goes to the log, the page is told where to look.
+    """Respond to an unexpected error with 500; the log has the traceback.
 
-    Made outside of all middleware, so it brings the headers that those would add.
+    The response is built outside of all middleware, so it sets the security headers itself.
     """
     logger.error("%s %s failed: %s", request.method, request.url.path, type(error).__name__)
-    said = f"the console failed with {type(error).__name__}: its log says more"
+    message = f"the console failed with {type(error).__name__}; its log has the traceback"
     return ApiResponse(
-        {"error": said}, status_code=500, headers={**HEADERS, "Cache-Control": "no-store"}
+        {"error": message}, status_code=500, headers={**HEADERS, "Cache-Control": "no-store"}
     )
 
 
@@ -74,4 +76,4 @@ ERRORS: dict[Any, Handler] = {
     OperationsError: _unavailable,
     Exception: _failed,
 }
-"""What becomes of the errors that handlers raise."""
+"""Response to each type of error that a handler raises."""

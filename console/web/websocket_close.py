@@ -1,4 +1,4 @@
-"""Ending WebSockets with a code that the page can act upon."""
+"""Closing of WebSockets with a code that tells the page the reason."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ TOO_MANY = 4429
 
 
 async def refuse(websocket: WebSocket, code: int, reason: str) -> None:
-    """Close at once. The socket is accepted first: a browser is shown no other refusal's code."""
+    """Accept and close at once; browsers do not see the code of a socket that was not accepted."""
     with contextlib.suppress(WebSocketDisconnect, RuntimeError):
         await websocket.accept()
     await close(websocket, code, reason)
 
 
 async def close(websocket: WebSocket, code: int, reason: str) -> None:
-    """Close, unless the other side has done so; what is said is cut to what a frame takes."""
+    """Close unless the client has closed; the reason is cut to the size of a close frame."""
     if websocket.application_state is WebSocketState.CONNECTED:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError):
             await websocket.close(code, reason.encode()[:120].decode("utf-8", "ignore"))

@@ -1,4 +1,4 @@
--- Count one more; the count starts anew so many seconds after its first.
+-- Increment a counter, which expires ARGV[1] seconds after its first increment.
 --
 -- KEYS[1] counter  ARGV[1] seconds
 -- Returns the count.

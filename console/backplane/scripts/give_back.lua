@@ -1,4 +1,4 @@
--- Give a lease back, if it is still this token's.
+-- Release a lease, if this token still holds the lease.
 --
 -- KEYS[1] lease  ARGV[1] token
 if redis.call('GET', KEYS[1]) == ARGV[1] then

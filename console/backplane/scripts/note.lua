@@ -1,4 +1,4 @@
--- Keep an item of a set until its time; what is over goes, and so do the soonest beyond the most.
+-- Add an item to a set; drop expired items and, above the limit, the items that expire first.
 --
 -- KEYS[1] set  ARGV[1] item  ARGV[2] until, seconds since 1970  ARGV[3] most items
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])

@@ -1,11 +1,11 @@
--- Append messages to the backplane, some of them to the incident log as well, under the same id.
+-- Append messages to the backplane; log lines are also appended to the log, under the same id.
 --
 -- KEYS[1] live stream  KEYS[2] log stream  KEYS[3] lease of the elected reader
--- ARGV[1] token that must hold the lease, or "" for anybody
--- ARGV[2] most messages kept, about  ARGV[3] most log lines kept, about
--- ARGV[4] seconds until the streams expire, counted anew by each message
--- then for each message: kind, data (JSON), "1" to keep it in the log or "0"
--- Returns the ids, or nil if the lease is somebody else's.
+-- ARGV[1] token that must hold the lease, or "" for any publisher
+-- ARGV[2] messages to keep, approximately  ARGV[3] log lines to keep, approximately
+-- ARGV[4] seconds after the last message until the streams expire
+-- ARGV[5...] for each message: kind, data (JSON), "1" for a log line or "0"
+-- Returns the ids, or nil if another token holds the lease.
 if ARGV[1] ~= '' and redis.call('GET', KEYS[3]) ~= ARGV[1] then
   return false
 end

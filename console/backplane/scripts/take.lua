@@ -1,7 +1,7 @@
--- Take a lease, or hold it longer.
+-- Acquire a lease, or renew a lease of this token.
 --
 -- KEYS[1] lease  ARGV[1] token  ARGV[2] milliseconds
--- Returns 1 if the lease is this token's now, else 0.
+-- Returns 1 if this token now holds the lease, else 0.
 local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
   return 0
