@@ -1,1 +1,1 @@
-"""Unit tests of console."""
+"""Unit tests of the console."""

@@ -1,4 +1,4 @@
-"""What operators do from the page: on record with who and when, refused when it comes too late."""
+"""Operator actions: recorded with operator and time, and refused when stale."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TOKEN = "a-token-of-32-characters-for-test"
 
 @dataclass
 class Page:
-    """A page of Ann's, and what is behind it."""
+    """Ann's page, with the circuit and the backplane of its console."""
 
     client: httpx.AsyncClient
     store: MemoryCircuitStore
@@ -41,7 +41,7 @@ class Page:
         return await self.client.post(f"/api/{path}", json=body)
 
     async def lines(self) -> list[tuple[str, str, str]]:
-        """Kind, operator and text of the log's lines."""
+        """Return kind, operator and text of each log line."""
         found = [json.loads(each.data) for each in await self.backplane.latest(100)]
         return [(line["kind"], line["by"], line["text"]) for line in found]
 
@@ -65,8 +65,8 @@ async def page() -> AsyncIterator[Page]:
         yield Page(client, store, breaker, backplane)
 
 
-async def test_approve_then_close(page: Page) -> None:
-    """Each once in the log, in Ann's name whatever the body says; a repeat is no news."""
+async def test_repeated_approval_and_close_are_logged_once(page: Page) -> None:
+    """The log names the session's operator, whatever `by` the body has."""
     await page.open()
     for _ in range(2):
         answer = await page.act("circuits/c/approve", generation=1, by="eve")
@@ -87,8 +87,8 @@ async def test_approve_then_close(page: Page) -> None:
     assert limited.json()["history"] == history[:1]
 
 
-async def test_what_comes_too_late_is_refused(page: Page) -> None:
-    """With the circuit as it is now; nothing is changed, and who tried it is put down."""
+async def test_stale_action_changes_nothing_and_is_logged(page: Page) -> None:
+    """The 409 response has the current circuit, and the log names the operator."""
     await page.open()
     for act in ("approve", "close"):
         answer = await page.act(f"circuits/c/{act}", generation=7)
@@ -101,11 +101,13 @@ async def test_what_comes_too_late_is_refused(page: Page) -> None:
     ]
 
 
-async def test_two_operators_at_once(page: Page, caplog: pytest.LogCaptureFixture) -> None:
-    """Who came second is told who came first, and is not on record for it."""
+async def test_second_approval_names_the_first_operator(
+    page: Page, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The second operator is not recorded for the approval."""
     caplog.set_level("INFO")
     await page.open()
-    second = CircuitBreaker(page.store, page.breaker.settings)  # has not heard of anything yet
+    second = CircuitBreaker(page.store, page.breaker.settings)  # has not read the store yet
     app = create_app(second, ConsoleSettings(token=TOKEN), backplane=page.backplane)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(
@@ -117,13 +119,13 @@ async def test_two_operators_at_once(page: Page, caplog: pytest.LogCaptureFixtur
         assert (answer.status_code, answer.json()["by"]) == (200, "ann")
     await second.aclose()
     assert await page.lines() == [("approved", "ann", "approved generation 1")]
-    assert "'bob' approve generation 1: that was done before, by 'ann'" in caplog.text
+    assert "'bob' approve generation 1: already done by 'ann'" in caplog.text
 
 
-async def test_an_act_whose_fate_is_unknown_is_in_the_log(
+async def test_action_with_unknown_outcome_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """It may have been done: who tried it, and what, must not be lost with the answer."""
+    """The action may have been done, so the log must name the operator and the action."""
 
     class Lost(MemoryCircuitStore):
         async def isolate(self, *_: Any) -> Any:
@@ -139,11 +141,11 @@ async def test_an_act_whose_fate_is_unknown_is_in_the_log(
         answer = await client.post("/api/circuits/c/isolate", json=body)
     await breaker.aclose()
     assert (answer.status_code, "lost" in answer.json()["error"]) == (503, True)
-    assert "'ann' isolate: r: not known to be done" in caplog.text
+    assert "'ann' isolate: r: the outcome is unknown" in caplog.text
 
 
 async def test_isolating_needs_a_reason(page: Page) -> None:
-    """It stays until closed; approving it is refused."""
+    """The circuit stays isolated until closed; an approval is refused."""
     for reason in ("", "  ", None, 5, "x" * 201):
         assert (await page.act("circuits/c/isolate", reason=reason)).status_code == 400
     answer = await page.act("circuits/c/isolate", reason="the sink is being moved")
@@ -169,8 +171,10 @@ async def test_isolating_needs_a_reason(page: Page) -> None:
         ("left \u202e right", None),
     ],
 )
-async def test_lines_of_the_log(page: Page, text: object, kept: str | None) -> None:
-    """Text of several lines, bounded; nothing that a terminal or a reader would be fooled by."""
+async def test_log_lines_are_bounded_and_printable(
+    page: Page, text: object, kept: str | None
+) -> None:
+    """A line may span several lines, but has no control or direction characters."""
     answer = await page.act("log", text=text)
     if kept is None:
         assert (answer.status_code, "text " in answer.json()["error"]) == (400, True)
@@ -180,32 +184,34 @@ async def test_lines_of_the_log(page: Page, text: object, kept: str | None) -> N
 
 
 @pytest.mark.parametrize("limit", ["0", "-1", "x", "1001", "1e3", "²", "9" * 30])
-async def test_limits_are_numbers(page: Page, limit: str) -> None:
-    """Between one and what is worth sending."""
+async def test_limit_must_be_a_number_in_range(page: Page, limit: str) -> None:
+    """The limit is a number from 1 to 1,000."""
     for path in ("circuits/c/history", "poison"):
         answer = await page.client.get(f"/api/{path}", params={"limit": limit})
         assert (answer.status_code, "limit" in answer.json()["error"]) == (400, True)
 
 
-async def test_without_the_apps_settings_the_circuit_works_all_the_same(page: Page) -> None:
-    """What needs them says which one is missing."""
+async def test_circuit_works_without_the_apps_settings(page: Page) -> None:
+    """The other routes respond 503 and name the missing setting."""
     for path in ("poison", "parked"):
         answer = await page.client.get(f"/api/{path}")
         assert (answer.status_code, "is missing" in answer.json()["error"]) == (503, True)
     assert (await page.client.get("/api/circuits/c")).status_code == 200
 
 
-class Away(MemoryBackplane):
+class UnavailableBackplane(MemoryBackplane):
     async def publish(self, *_: Any, **__: Any) -> list[str]:
         from console.errors import BackplaneError
 
         raise BackplaneError("away")
 
 
-async def test_an_act_that_is_done_is_not_undone_by_a_lost_line() -> None:
-    """The circuit's own history has it."""
+async def test_action_succeeds_without_its_log_line() -> None:
+    """The circuit's history records the action."""
     breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
-    app = create_app(breaker, ConsoleSettings(token=TOKEN), backplane=Away(MemoryCoordination()))
+    app = create_app(
+        breaker, ConsoleSettings(token=TOKEN), backplane=UnavailableBackplane(MemoryCoordination())
+    )
     headers = {"Authorization": f"Bearer {TOKEN}"}
     transport = httpx.ASGITransport(app)
     async with (
@@ -219,8 +225,8 @@ async def test_an_act_that_is_done_is_not_undone_by_a_lost_line() -> None:
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "2")
 
 
-async def test_browsers_see_changes_at_once_with_their_history() -> None:
-    """Pushed, not polled; what only passes with time is no change."""
+async def test_browsers_get_a_change_with_its_history_at_once() -> None:
+    """The change is pushed; a refresh without a change shows nothing new."""
     settings = BreakerSettings(name="c", failure_threshold=1)
     breaker = CircuitBreaker(MemoryCircuitStore("c"), settings)
     fanout = Fanout(MemoryBackplane(MemoryCoordination()))

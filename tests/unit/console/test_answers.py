@@ -1,4 +1,4 @@
-"""What the console answers when something is odd: never a bare 500, never half a list."""
+"""Responses to unusual data and faults: never a bare 500, never a partial list."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ REAL = {
 
 
 @asynccontextmanager
-async def asking(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
+async def api_client(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
     breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
     made = create_app(breaker, ConsoleSettings(token=TOKEN), **app)
     transport = httpx.ASGITransport(made, raise_app_exceptions=False)
@@ -46,8 +46,8 @@ async def asking(**app: Any) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def test_half_a_character_hides_no_event() -> None:
-    """A handler's error quotes what the event brought; JSON has a form for that, UTF-8 has none."""
+def test_lone_surrogate_hides_no_event() -> None:
+    """A handler's error may quote the event; JSON encodes a lone surrogate, UTF-8 cannot."""
     odd = message(key="k\ud800", error=ErrorDetail("builtins.ValueError", "no \ud800", "t\udfff"))
     found = json.loads(bytes(ApiResponse({"messages": [summary(odd), full(odd)]}).body))["messages"]
     assert [(each["key"], each["error"]["message"]) for each in found] == [
@@ -55,27 +55,29 @@ def test_half_a_character_hides_no_event() -> None:
     ] * 2
 
 
-def test_what_is_no_number_is_shown_as_text() -> None:
-    """A property may be one; a browser refuses the whole answer for it."""
+def test_nan_and_infinity_are_shown_as_text() -> None:
+    """A property may be NaN, and a browser refuses a whole response with NaN."""
     odd = message(properties={"rate": float("nan"), "more": [{"least": float("-inf")}], "n": 1.5})
     shown = json.loads(bytes(ApiResponse(full(odd)).body))["properties"]
     assert shown == {"rate": "nan", "more": [{"least": "-inf"}], "n": 1.5}
 
 
 class BrokenCoordination:
-    """One whose fault nobody foresaw."""
+    """Coordination that raises an unexpected error."""
 
     def __getattr__(self, name: str) -> Any:
         raise ZeroDivisionError(f"secret in {name}")
 
 
-async def test_a_fault_of_the_console_says_so(caplog: pytest.LogCaptureFixture) -> None:
-    """In JSON and with all headers; what it was stands in the log alone."""
-    async with asking(coordination=BrokenCoordination()) as client:
+async def test_unexpected_error_responds_500_with_its_type(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The response is JSON with all headers; only the log has the error's message."""
+    async with api_client(coordination=BrokenCoordination()) as client:
         answer = await client.post("/login", json={"token": "x", "name": "ann"})
     assert answer.status_code == 500
     assert answer.json() == {
-        "error": "the console failed with ZeroDivisionError: its log says more"
+        "error": "the console failed with ZeroDivisionError; its log has the traceback"
     }
     assert all(answer.headers[name] == value for name, value in HEADERS.items())
     assert answer.headers["cache-control"] == "no-store"
@@ -91,10 +93,10 @@ async def test_a_fault_of_the_console_says_so(caplog: pytest.LogCaptureFixture) 
         ("/api/redrive", {"all": True, "by": "ann"}),
     ],
 )
-async def test_a_silent_redis_is_not_asked_again_and_again(
+async def test_silent_redis_is_asked_once_per_request(
     path: str, body: dict[str, Any] | None
 ) -> None:
-    """The client tries four times, each as long as the store's answer is waited for."""
+    """The client would retry four times; the console's limit covers all retries together."""
     silent = SilentServer()
     async with silent.running() as url:
         client = connect(url, BreakerSettings(store_timeout_seconds=0.2))
@@ -103,15 +105,15 @@ async def test_a_silent_redis_is_not_asked_again_and_again(
             "coordination": RedisCoordination(client, "c", timeout_seconds=0.2),
             "backplane": RedisBackplane(client, "c", timeout_seconds=0.2),
         }
-        async with asking(**parts) as browser:
+        async with api_client(**parts) as browser:
             answer = await browser.request("POST" if body else "GET", path, json=body)
         await client.aclose()
     assert (answer.status_code, "no answer in time" in answer.text) == (503, True), answer.text
-    assert silent.tries <= 2  # when time is up the second may just have begun
+    assert silent.tries <= 2  # at the timeout a second attempt may have just begun
 
 
-class AwayCoordination(MemoryCoordination):
-    """Counts nothing, after a while."""
+class UnavailableCoordination(MemoryCoordination):
+    """Coordination whose calls time out."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,12 +132,13 @@ class AwayCoordination(MemoryCoordination):
         raise CoordinationError("no answer in time")
 
 
-async def test_signing_in_does_not_wait_for_a_silent_redis_twice() -> None:
-    """Who did not count the try has nothing to forget, and hears later of a session's end: the one
-    that the browser had is over here all the same.
+async def test_login_waits_for_a_silent_redis_once() -> None:
+    """Without a shared count the login does not reset the count.
+
+    The browser's earlier session ends on this instance at once, and on the others later.
     """
-    coordination = AwayCoordination()
-    async with asking(coordination=coordination) as browser:
+    coordination = UnavailableCoordination()
+    async with api_client(coordination=coordination) as browser:
         del browser.headers["Authorization"]
         for count in (1, 2):
             before = dict(browser.cookies)
@@ -156,8 +159,8 @@ async def test_signing_in_does_not_wait_for_a_silent_redis_twice() -> None:
         REAL | {"REDIS_URL": "http://nowhere"},
     ],
 )
-async def test_settings_that_do_not_work_are_told(settings: dict[str, str]) -> None:
-    """Whoever looks reads why there is nothing to see."""
-    async with asking(app_settings=settings) as client:
+async def test_unusable_app_settings_respond_503(settings: dict[str, str]) -> None:
+    """The response names the cause."""
+    async with api_client(app_settings=settings) as client:
         answer = await client.get("/api/parked")
         assert (answer.status_code, "its log" in answer.text) == (503, False), answer.text

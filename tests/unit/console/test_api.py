@@ -1,4 +1,4 @@
-"""The console's API in this process: who gets in, and what it says to bad input."""
+"""The console's API in this process: authentication and invalid input."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ async def console() -> AsyncIterator[httpx.AsyncClient]:
     "header",
     [None, "", "Bearer", "Bearer wrong", f"Basic {TOKEN}", TOKEN, f"Bearer {TOKEN}x", "Bearer é"],
 )
-async def test_nothing_without_the_token(console: httpx.AsyncClient, header: str | None) -> None:
-    """Neither reading nor writing, not even whether a path exists; health is public."""
+async def test_api_needs_the_token(console: httpx.AsyncClient, header: str | None) -> None:
+    """Without the token not even the existence of a path is revealed; health is public."""
     headers = [] if header is None else [(b"authorization", header.encode())]
     del console.headers["Authorization"]
     for method, path in (
@@ -51,15 +51,19 @@ async def test_nothing_without_the_token(console: httpx.AsyncClient, header: str
 
 
 @pytest.mark.parametrize(
-    ("body", "status", "says"),
+    ("body", "status", "message"),
     [
         (b"", 400, "the body is not JSON"),
         (b"\xff\xfe", 400, "the body is not JSON"),
         (b"[" * 16_000, 400, "the body is not JSON"),
         (b"[1]", 400, "the body is not a JSON object"),
         (b"{}", 400, "circuit is missing"),
-        (b'{"circuit": 5}', 400, "circuit is missing or not a text"),
-        (b'{"circuit": "other", "generation": 1}', 404, "there is no circuit 'other' here"),
+        (b'{"circuit": 5}', 400, "circuit is missing, blank or not a text"),
+        (
+            b'{"circuit": "other", "generation": 1}',
+            404,
+            "there is no circuit 'other' in this console",
+        ),
         (b'{"circuit": "c"}', 400, "generation is missing or not a whole number from 1"),
         (b'{"circuit": "c", "generation": true}', 400, "generation is missing or not"),
         (b'{"circuit": "c", "generation": "1"}', 400, "generation is missing or not"),
@@ -68,18 +72,18 @@ async def test_nothing_without_the_token(console: httpx.AsyncClient, header: str
         (b'{"circuit": "c", "generation": 1}', 400, "callbackUrl is missing"),
         (b'{"circuit": "c", "generation": 1, "openedAt": 5}', 400, "openedAt is not a time"),
         (b'{"circuit": "c", "generation": 1, "openedAt": "now"}', 400, "openedAt is not a time"),
-        (b'{"circuit": "c", "generation": 1, "openedAt": "2026-01-01T00:00"}', 400, "its zone"),
+        (b'{"circuit": "c", "generation": 1, "openedAt": "2026-01-01T00:00"}', 400, "time zone"),
         (b'{"circuit": "c", "generation": 1, "openedAt": "0001-01-01T00:00+23:59"}', 400, "zone"),
         (b"x" * 20_000, 413, "the body has more than 16384 bytes"),
     ],
 )
-async def test_a_bad_registration_is_named(
-    console: httpx.AsyncClient, body: bytes, status: int, says: str
+async def test_invalid_registration_is_refused_with_the_reason(
+    console: httpx.AsyncClient, body: bytes, status: int, message: str
 ) -> None:
-    """JSON errors that say what was wrong."""
+    """The error is JSON and names the invalid field."""
     answer = await console.post("/api/approvals", content=body)
     assert answer.status_code == status
-    assert says in answer.json()["error"]
+    assert message in answer.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +103,7 @@ async def test_a_bad_registration_is_named(
 async def test_only_listed_hosts_are_called(
     console: httpx.AsyncClient, url: str, status: int
 ) -> None:
-    """The console is no way into the network."""
+    """A callback cannot reach other hosts of the network."""
     body = {"circuit": "c", "generation": 1, "callbackUrl": url}
     answer = await console.post("/api/approvals", json=body)
     assert answer.status_code == status
@@ -118,20 +122,20 @@ async def test_only_listed_hosts_are_called(
 async def test_wrong_paths_answer_in_json(
     console: httpx.AsyncClient, method: str, path: str, status: int
 ) -> None:
-    """A GET never approves."""
+    """A GET request never approves."""
     answer = await console.request(method, path)
     assert (answer.status_code, "error" in answer.json()) == (status, True)
 
 
 @pytest.mark.parametrize("by", ["", "  ", 5, None, "x" * 201, "a\nb"])
 async def test_an_approval_needs_a_name(console: httpx.AsyncClient, by: object) -> None:
-    """It goes into the history, so it is bounded and printable."""
+    """The name enters the history, so it is bounded and printable."""
     answer = await console.post("/api/circuits/c/approve", json={"generation": 1, "by": by})
     assert (answer.status_code, "by " in answer.json()["error"]) == (400, True)
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"CONSOLE_TOKEN": ""}, "CONSOLE_TOKEN is missing"),
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_CALLBACK_HOSTS": " , "}, "HOSTS is empty"),
@@ -139,7 +143,7 @@ async def test_an_approval_needs_a_name(console: httpx.AsyncClient, by: object) 
         ({"CONSOLE_TOKEN": TOKEN, "CONSOLE_DELIVERY_SECONDS": "0"}, "from 0.1 to 3600"),
     ],
 )
-def test_settings_that_cannot_be_used(settings: dict[str, str], says: str) -> None:
-    """The message names the setting and what it takes."""
-    with pytest.raises(ConsoleSettingsError, match=says):
+def test_invalid_settings_are_refused(settings: dict[str, str], message: str) -> None:
+    """The message names the setting and the accepted values."""
+    with pytest.raises(ConsoleSettingsError, match=message):
         ConsoleSettings.from_mapping(settings)

@@ -1,4 +1,4 @@
-"""One browser: what it gets when it is slow, when its session ends, when it comes back."""
+"""One browser: slow reads, the end of its session, and updates after a snapshot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from console.settings import ConsoleSettings
 
 
 class Socket:
-    """A connection whose other side takes what it is sent when the test lets it."""
+    """A connection whose client reads only while the test allows it."""
 
     application_state = WebSocketState.CONNECTED
 
@@ -90,10 +90,10 @@ async def publish(backplane: MemoryBackplane, *numbers: int) -> None:
     await backplane.publish([("tail", {"n": n}) for n in numbers])
 
 
-async def test_a_slow_browser_gets_a_snapshot_and_slows_nobody(
+async def test_slow_browser_gets_a_snapshot_and_delays_no_other(
     backplane: MemoryBackplane,
 ) -> None:
-    """Nothing is kept for it meanwhile: one frame waits, whatever is published."""
+    """Only one frame waits for a slow browser, however much is published."""
     fanout = Fanout(backplane, most=100)
     slow, quick = Socket(), Socket()
     async with running(fanout, browser_of(slow, fanout), browser_of(quick, fanout)):
@@ -115,10 +115,10 @@ async def test_a_slow_browser_gets_a_snapshot_and_slows_nobody(
         assert quick.types.count("snapshot") == 1
 
 
-async def test_one_that_takes_nothing_is_let_go(
+async def test_browser_that_does_not_read_is_disconnected(
     backplane: MemoryBackplane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a code that says so."""
+    """The close code is 4408."""
     monkeypatch.setattr(live, "SEND_SECONDS", 0.02)
     fanout, socket = Fanout(backplane), Socket()
     socket.open.clear()
@@ -126,8 +126,8 @@ async def test_one_that_takes_nothing_is_let_go(
         await until(lambda: socket.code == 4408)
 
 
-async def test_a_session_ends_its_connections(backplane: MemoryBackplane) -> None:
-    """At the next sign of life, though the page never asks for anything."""
+async def test_connection_closes_when_its_session_ends(backplane: MemoryBackplane) -> None:
+    """The server closes at the next update, without a request of the page."""
     fanout, socket = Fanout(backplane), Socket()
     caller = SimpleNamespace(expires=time.time() + 3600, session="")
     async with running(fanout, browser_of(socket, fanout, cast("Caller", caller))):
@@ -137,8 +137,8 @@ async def test_a_session_ends_its_connections(backplane: MemoryBackplane) -> Non
         await until(lambda: socket.code == 4401)
 
 
-async def test_circuit_and_beat_come_beside_the_messages(backplane: MemoryBackplane) -> None:
-    """The latest circuit only; a browser that is up to date gets a sign of life."""
+async def test_browser_gets_only_the_latest_circuit(backplane: MemoryBackplane) -> None:
+    """A slow browser skips the circuit's earlier states."""
     fanout, socket = Fanout(backplane), Socket()
     async with running(fanout, browser_of(socket, fanout)):
         await until(lambda: socket.types == ["snapshot"])
@@ -152,11 +152,12 @@ async def test_circuit_and_beat_come_beside_the_messages(backplane: MemoryBackpl
         assert socket.sent[-1] == {"type": "circuit", "data": {"state": "closed"}, "history": []}
 
 
-async def test_a_redrive_whose_instance_died_is_ended(
+async def test_redrive_of_a_dead_instance_is_announced_as_ended(
     backplane: MemoryBackplane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Once its lease is gone for a while; one that runs is left alone. It is said until it has come
-    back from the backplane, and no more then.
+    """The reader announces the end after the lease has expired, until the announcement is read.
+
+    A redrive that holds its lease is not announced.
     """
     monkeypatch.setattr(duties_module, "SECONDS", 0.002)
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
@@ -178,10 +179,10 @@ async def test_a_redrive_whose_instance_died_is_ended(
         assert published == []
         await coordination.release(REDRIVE, "j")
         await until(lambda: (fanout.snapshot.redrive or {}).get("done"))
-        heard = len(published)
+        announced = len(published)
         await asyncio.sleep(0.05)
-        assert len(published) == heard
+        assert len(published) == announced
         reader_task.cancel()
         await asyncio.gather(reader_task, return_exceptions=True)
     assert {(kind, data["job"], data["done"]) for kind, data in published} == {(REDRIVE, "j", True)}
-    assert "run it again" in published[0][1]["stopped"]
+    assert "start the redrive again" in published[0][1]["stopped"]

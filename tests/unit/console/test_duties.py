@@ -1,4 +1,4 @@
-"""What the elected reader says when there is something that it cannot read."""
+"""Tasks of the elected reader when the hub or the storage cannot be read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REAL = {
 
 
 class BrokenOperations(LazyOperations):
-    """Whose hub fails in a way that nobody foresaw."""
+    """Operations that raise an unexpected error."""
 
     async def module(self, name: str) -> Any:
         raise ZeroDivisionError(name)
@@ -39,7 +39,7 @@ class BrokenOperations(LazyOperations):
 async def running(
     reader_task: str, operations: LazyOperations
 ) -> AsyncIterator[asyncio.Queue[tuple[str, Any]]]:
-    """A duty, and what it says, while somebody looks at everything."""
+    """Run a reader task while a page and a tail are open; yield the published messages."""
     coordination = MemoryCoordination()
     for name in (PAGE, TAIL):
         await coordination.mark(name, 60)
@@ -74,10 +74,10 @@ async def next_message(published: asyncio.Queue[tuple[str, Any]]) -> tuple[str, 
         (BrokenOperations({}), "ZeroDivisionError: processing.operations"),
     ],
 )
-async def test_a_table_that_cannot_be_read_says_why(
+async def test_unreadable_partitions_publish_the_reason(
     monkeypatch: pytest.MonkeyPatch, operations: LazyOperations, problem: str
 ) -> None:
-    """And it is tried again; what else the reader does is not disturbed."""
+    """The task retries, and the reader's other tasks continue."""
     monkeypatch.setattr(module, "PARTITIONS_SECONDS", 0.002)
     async with running("partitions", operations) as published:
         for _ in range(2):
@@ -87,10 +87,10 @@ async def test_a_table_that_cannot_be_read_says_why(
 
 
 @pytest.mark.parametrize("operations", [LazyOperations({}), BrokenOperations({})])
-async def test_a_tail_that_cannot_be_read_says_why(
+async def test_unreadable_tail_publishes_the_reason(
     monkeypatch: pytest.MonkeyPatch, operations: LazyOperations
 ) -> None:
-    """Instead of letting an operator wait for events."""
+    """The page shows the reason instead of an empty tail."""
     monkeypatch.setattr(module, "SECONDS", 0.002)
     async with running("tail", operations) as published:
         kind, data = await next_message(published)
@@ -98,8 +98,8 @@ async def test_a_tail_that_cannot_be_read_says_why(
         assert "Error: " in data["problem"]
 
 
-async def test_what_an_sdk_says_to_a_setting_is_told() -> None:
-    """It raises no error of ours."""
+async def test_sdk_error_about_a_setting_is_translated() -> None:
+    """The SDKs raise ValueError for an invalid connection string."""
 
     @asynccontextmanager
     async def opening(connection: str) -> AsyncIterator[str]:
@@ -108,13 +108,14 @@ async def test_what_an_sdk_says_to_a_setting_is_told() -> None:
         yield connection
 
     with pytest.raises(
-        OperationsError, match="a setting cannot be used: Connection string is either"
+        OperationsError,
+        match="a setting of the function app is invalid: Connection string is either",
     ):
         await LazyOperations({}).enter(opening(""))
 
 
-async def test_one_that_was_replaced_ends() -> None:
-    """Though its table was read: the lease is somebody else's."""
+async def test_replaced_reader_stops_publishing_partitions() -> None:
+    """Another instance holds the lease, so the task ends with `NotReaderError`."""
     coordination = MemoryCoordination()
     await coordination.mark(PAGE, 60)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")

@@ -1,4 +1,4 @@
-"""Fan-out: what browsers get from their positions, however the backplane fares."""
+"""Fan-out to browsers, also through outages and losses of the backplane."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def numbers(text: str) -> list[int]:
 
 
 def test_frames_are_bounded_and_gapless() -> None:
-    """From any position to the end, each message once."""
+    """Frames from any position to the end have each message once."""
     ring = Ring(10_000)
     ring.extend(message(n) for n in range(1_200))
     position, got, frames = 0, [], 0
@@ -42,8 +42,8 @@ def test_frames_are_bounded_and_gapless() -> None:
     assert numbers(ring.frame(behind)[0]) == list(range(1_001, 1_200))
 
 
-def test_what_falls_off_the_ring_is_unknown() -> None:
-    """And what is left keeps its position."""
+def test_dropped_message_has_no_position() -> None:
+    """The remaining messages keep their positions."""
     ring = Ring(100)
     ring.extend(message(n) for n in range(50))
     before = ring.behind("1-49")
@@ -58,16 +58,16 @@ def test_what_falls_off_the_ring_is_unknown() -> None:
     assert numbers(ring.frame(behind)[0]) == list(range(391, 400))
 
 
-def test_what_begins_a_stream_is_not_sent() -> None:
-    """It only gives the stream a cursor."""
+def test_start_message_is_not_sent() -> None:
+    """The start message only gives the stream a first cursor."""
     ring = Ring(100)
     ring.extend([message(1, "start")])
     assert ring.frame(0) == ("", 1)
     assert ring.behind("1-1") == 1
 
 
-def test_a_snapshot_is_the_state_that_the_messages_made() -> None:
-    """Lines, the last table, the last redrive, the counters of the last row."""
+def test_snapshot_is_the_state_after_the_messages() -> None:
+    """It has the log lines, the last partitions and redrive, and the last row's counters."""
     snapshot = Snapshot()
     for n in range(300):
         snapshot.apply(message(n))
@@ -84,8 +84,8 @@ def test_a_snapshot_is_the_state_that_the_messages_made() -> None:
     assert "never" not in text
 
 
-def test_older_lines_fill_a_snapshot_up() -> None:
-    """The newest of them, before the newer ones."""
+def test_older_log_lines_fill_a_snapshot() -> None:
+    """The newest of the older lines come first, then the newer lines."""
     snapshot = Snapshot()
     for n in range(1_000, 1_150):
         snapshot.apply(message(n))
@@ -95,7 +95,7 @@ def test_older_lines_fill_a_snapshot_up() -> None:
 
 
 class FaultyBackplane(MemoryBackplane):
-    """One that can be away, and whose readers can be held up."""
+    """Backplane that can be unavailable, and whose reads can block."""
 
     away = False
     stalled = False
@@ -136,7 +136,7 @@ def backplane() -> FaultyBackplane:
 
 
 async def test_any_instance_resumes_any_cursor(backplane: FaultyBackplane) -> None:
-    """One that starts later knows what was published before it."""
+    """An instance that starts later has the earlier messages."""
     cursors = await backplane.add(*range(10))
     async with running(backplane) as first:
         assert await first.resume(cursors[3]) == 4
@@ -149,8 +149,8 @@ async def test_any_instance_resumes_any_cursor(backplane: FaultyBackplane) -> No
             assert await second.resume("no cursor") is None
 
 
-async def test_a_browser_that_was_further_is_waited_for(backplane: FaultyBackplane) -> None:
-    """It comes from an instance that has read what this one has not, yet."""
+async def test_resume_waits_for_a_cursor_ahead_of_the_instance(backplane: FaultyBackplane) -> None:
+    """The browser comes from an instance that has read more messages."""
     await backplane.add(0)
     async with running(backplane) as fanout:
         assert await fanout.resume(None) is None
@@ -164,7 +164,7 @@ async def test_a_browser_that_was_further_is_waited_for(backplane: FaultyBackpla
 
 
 async def test_an_outage_loses_nothing(backplane: FaultyBackplane) -> None:
-    """Reading goes on where it stood; nobody needs a snapshot."""
+    """Reading resumes at the last cursor, and no browser needs a snapshot."""
     async with running(backplane) as fanout:
         (cursor,) = await backplane.add(0)
         await reached(fanout, cursor)
@@ -181,9 +181,7 @@ async def test_an_outage_loses_nothing(backplane: FaultyBackplane) -> None:
 
 @pytest.mark.parametrize("trouble", ["away", "stalled"])
 async def test_a_gap_is_never_passed_over(backplane: FaultyBackplane, trouble: str) -> None:
-    """More was published while an instance was held up, or Redis was away from it, than the stream
-    keeps: snapshots for all.
-    """
+    """All browsers get a snapshot when the stream has trimmed messages that were not read."""
     async with running(backplane) as fanout:
         (cursor,) = await backplane.add(0)
         await reached(fanout, cursor)
@@ -199,8 +197,8 @@ async def test_a_gap_is_never_passed_over(backplane: FaultyBackplane, trouble: s
         assert await fanout.resume(cursor) is None
 
 
-async def test_a_stream_that_was_lost_is_begun_anew(backplane: FaultyBackplane) -> None:
-    """A Redis without persistence was restarted."""
+async def test_lost_stream_is_started_again(backplane: FaultyBackplane) -> None:
+    """A Redis without persistence has restarted."""
     async with running(backplane) as fanout:
         (cursor,) = await backplane.add(0)
         await reached(fanout, cursor)
@@ -216,8 +214,8 @@ async def test_a_stream_that_was_lost_is_begun_anew(backplane: FaultyBackplane) 
         assert found["cursor"] not in {None, cursor}
 
 
-async def test_a_stream_that_goes_back_is_noticed(backplane: FaultyBackplane) -> None:
-    """A Redis that lost its last messages counts on from before them, without having been away."""
+async def test_stream_that_moved_back_is_detected(backplane: FaultyBackplane) -> None:
+    """A Redis that lost its last messages continues at an earlier cursor without an outage."""
     async with running(backplane) as fanout:
         (cursor,) = await backplane.add(0)
         await reached(fanout, cursor)

@@ -1,4 +1,4 @@
-"""The elected reader: one at a time, replaced when it dies, silent once it was replaced."""
+"""Election: one reader at a time, replaced when it dies, silent once replaced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 async def standing(
     name: str, coordination: MemoryCoordination, backplane: MemoryBackplane
 ) -> AsyncIterator[Election]:
-    """An instance that says its name all the time while it leads."""
+    """Run an instance that publishes its name while it is the reader."""
 
     async def reader_task(publish: Publish) -> None:
         while True:
@@ -53,8 +53,8 @@ async def until(condition: object) -> None:
             await asyncio.sleep(0.002)
 
 
-async def test_one_reads_and_another_takes_over() -> None:
-    """At once when the first one stops, for it gives the lease back."""
+async def test_another_instance_takes_over_when_the_reader_stops() -> None:
+    """The stopped reader releases its lease, so the other instance need not wait."""
     coordination = MemoryCoordination(Clock())
     backplane = MemoryBackplane(coordination)
     async with standing("one", coordination, backplane) as one:
@@ -67,8 +67,8 @@ async def test_one_reads_and_another_takes_over() -> None:
         await until(lambda: two.is_reader)
 
 
-async def test_the_lease_of_a_dead_one_runs_out() -> None:
-    """And not before: it may only be slow."""
+async def test_lease_of_a_dead_reader_expires() -> None:
+    """Before that the reader may only be slow, and is not replaced."""
     clock = Clock()
     coordination = MemoryCoordination(clock)
     backplane = MemoryBackplane(coordination)
@@ -81,14 +81,14 @@ async def test_the_lease_of_a_dead_one_runs_out() -> None:
         await until(lambda: two.is_reader)
 
 
-async def test_one_that_was_replaced_says_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was paused for longer than its lease, and goes on before it has asked."""
+async def test_replaced_reader_publishes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader was paused for longer than its lease and resumes before the next renewal."""
     clock = Clock()
     coordination = MemoryCoordination(clock)
     backplane = MemoryBackplane(coordination)
     async with standing("one", coordination, backplane) as one:
         await until(lambda: one.is_reader)
-        monkeypatch.setattr(module, "RENEW_SECONDS", 3_600.0)  # from now on it does not ask
+        monkeypatch.setattr(module, "RENEW_SECONDS", 3_600.0)  # no renewal from here on
         await asyncio.sleep(0.02)
         clock.now += module.LEASE_SECONDS
         assert await coordination.acquire(READER, "two", module.LEASE_SECONDS)
@@ -99,18 +99,18 @@ async def test_one_that_was_replaced_says_nothing_more(monkeypatch: pytest.Monke
 
 
 async def test_failed_reader_task_is_restarted(caplog: pytest.LogCaptureFixture) -> None:
-    """One bad reply is no reason to stop reading for all."""
+    """One invalid reply must not stop the reader."""
     coordination = MemoryCoordination(Clock())
     attempts = 0
 
     async def reader_task(_: Publish) -> None:
         nonlocal attempts
         attempts += 1
-        raise ValueError("an answer of another form")
+        raise ValueError("an invalid reply")
 
     election = Election(coordination, MemoryBackplane(coordination), (reader_task,))
     running = asyncio.create_task(election.run())
     await until(lambda: attempts >= 3)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert "the reader tasks are restarted" in caplog.text
+    assert "all reader tasks are restarted" in caplog.text

@@ -1,4 +1,4 @@
-"""Whose wrong tries are counted together."""
+"""Client address by which login attempts are counted."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def request(client: str, *forwarded: str) -> Request:
         (("made-up, 198.51.100.7", "made-up, 203.0.113.9"), ("*",), "203.0.113.9"),
     ],
 )
-def test_nobody_chooses_the_address_that_is_counted(
+def test_client_cannot_forge_the_counted_address(
     forwarded: tuple[str, ...], proxies: tuple[str, ...], address: str
 ) -> None:
-    """The nearest balancer writes last."""
+    """The nearest load balancer writes the last address of the header."""
     assert address_of(request("10.0.0.1", *forwarded), proxies) == address

@@ -1,4 +1,4 @@
-"""What operators are shown of poison messages, and what it costs the queue to look."""
+"""Listing, search and display of poison messages."""
 
 from __future__ import annotations
 
@@ -49,8 +49,8 @@ def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> Pois
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 200, 4_095, 4_096, 4_097, 50_000])
-def test_sizes_are_the_bodys(size: int) -> None:
-    """Though it is not decoded for the list."""
+def test_size_is_that_of_the_decoded_body(size: int) -> None:
+    """The list does not decode the whole body."""
     found = full(message(body=b"x" * size))
     assert (found["size"], found["body"]["bytes"]) == (size, size)
     assert found["body"]["preview"] == "x" * min(size, 4_096)
@@ -68,13 +68,13 @@ def test_sizes_are_the_bodys(size: int) -> None:
         (b"", ""),
     ],
 )
-def test_text_is_shown_as_text(body: bytes, shown: str) -> None:
-    """A character that the cut goes through is left out; all else is hexadecimal."""
+def test_utf8_is_shown_as_text_and_other_bytes_as_hex(body: bytes, shown: str) -> None:
+    """A character that the cut divides is left out."""
     assert text_of(body) == shown
 
 
-def test_a_whole_body_that_ends_in_the_middle_of_a_character_is_no_text() -> None:
-    """Nothing was cut there."""
+def test_whole_body_with_an_incomplete_character_is_hex() -> None:
+    """The incomplete character is part of the body, not a result of the cut."""
     found = full(message(body="é".encode()[:1]))["body"]
     assert (found["encoding"], found["preview"]) == ("hex", "c3")
     found = full(message(body="é".encode() * 3_000))["body"]
@@ -83,7 +83,7 @@ def test_a_whole_body_that_ends_in_the_middle_of_a_character_is_no_text() -> Non
 
 
 def test_a_large_event_is_listed_without_its_body() -> None:
-    """It lies in a blob, which the list does not fetch."""
+    """The body is in a blob, which the list does not fetch."""
     row = summary(message(body=None, claim_check=ClaimCheck("c", "b")))
     assert (row["size"], row["preview"]) == (None, "")
 
@@ -100,8 +100,8 @@ def test_a_large_event_is_listed_without_its_body() -> None:
         ("nothing", False),
     ],
 )
-def test_searching(query: str, found: bool) -> None:
-    """Anything that the list shows, whatever the case."""
+def test_search_ignores_case(query: str, found: bool) -> None:
+    """The search covers id, key, error and body."""
     assert matches(message(body="GRÖSSE Größe".encode()), query.casefold()) is found
 
 
@@ -119,8 +119,10 @@ def test_searching(query: str, found: bool) -> None:
         ({"id": 5}, None),
     ],
 )
-def test_selections(document: dict[str, Any], selection: dict[str, Any] | None) -> None:
-    """One of three; a slip of the pen never becomes "everything"."""
+def test_selection_is_exactly_one_of_three(
+    document: dict[str, Any], selection: dict[str, Any] | None
+) -> None:
+    """An invalid selection is refused and never selects everything."""
     if selection is not None:
         assert selection_in(document) == selection
         return
@@ -130,7 +132,7 @@ def test_selections(document: dict[str, Any], selection: dict[str, Any] | None) 
 
 
 class Queue:
-    """A poison queue, and how often it was opened."""
+    """A poison queue that counts how often it was opened."""
 
     def __init__(self, count: int) -> None:
         self.queue = MemoryPoisonQueue()
@@ -144,8 +146,8 @@ class Queue:
         return PoisonStorage(self.reader, self.claims)
 
 
-async def test_looking_holds_nothing() -> None:
-    """However many there are, each is put back; a copy of a message is shown once."""
+async def test_browsing_puts_all_messages_back() -> None:
+    """A duplicate of a message is listed once."""
     queue = Queue(3 * AT_ONCE)
     queue.queue.messages.append(message(0))
     for _ in range(2):
@@ -156,8 +158,8 @@ async def test_looking_holds_nothing() -> None:
     assert (len(messages), more) == (AT_ONCE, True)
 
 
-async def test_the_queue_is_read_once_for_several_looks() -> None:
-    """Until a redrive has changed it."""
+async def test_list_is_cached_until_a_redrive() -> None:
+    """The queue is opened once for several lists."""
     queue, redrives = Queue(3), [0]
     catalogue = Catalogue(queue.open, MemoryCoordination(), lambda: redrives[0])
     for _ in range(5):
@@ -168,8 +170,8 @@ async def test_the_queue_is_read_once_for_several_looks() -> None:
     assert len((await catalogue.messages())[0]) == 2
 
 
-async def test_what_was_seen_last_must_do_while_a_redrive_holds_the_messages() -> None:
-    """Half a list would look as if the other half were gone."""
+async def test_last_list_is_kept_while_a_redrive_holds_the_messages() -> None:
+    """A partial list would look as if the other messages were gone."""
     queue, redrives, coordination = Queue(3), [0], MemoryCoordination()
     catalogue = Catalogue(queue.open, coordination, lambda: redrives[0])
     await catalogue.messages()
@@ -182,7 +184,7 @@ async def test_what_was_seen_last_must_do_while_a_redrive_holds_the_messages() -
 
 
 class QueueOperations(LazyOperations):
-    """Opens a queue that is there already."""
+    """Operations over an existing queue."""
 
     def __init__(self, queue: Queue) -> None:
         super().__init__({})
@@ -193,7 +195,7 @@ class QueueOperations(LazyOperations):
 
 
 async def test_a_lost_body_is_shown_as_lost() -> None:
-    """With all else that is known: an operator decides by it, and discards from there."""
+    """All other data are shown, so that an operator can decide to discard the event."""
     queue = Queue(0)
     large = message(body=bytes(100_000))
     queue.queue.messages.append(await queue.claims.shrink(large))
@@ -221,19 +223,19 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
 
 
 class SilentParking(MemoryParkingStore):
-    """Lists its keys, and then says nothing any more."""
+    """Parking store that lists its keys and then times out."""
 
-    asked = 0
+    calls = 0
 
     async def entries(
         self, source: Source, key: str | None, *, after: Position = "", most: int = 100
     ) -> list[Entry]:
-        self.asked += 1
+        self.calls += 1
         raise StorageUnavailableError("no answer in time")
 
 
-async def test_a_store_that_falls_silent_is_asked_once() -> None:
-    """Not once for each parked key: each time lasts as long as an answer is waited for."""
+async def test_unavailable_parking_store_is_called_once() -> None:
+    """A call for each parked key would add up their timeouts."""
     store = SilentParking()
     source = Source("events", "$Default", "0")
     claim = await store.claim(source, "owner", "")
@@ -244,11 +246,11 @@ async def test_a_store_that_falls_silent_is_asked_once() -> None:
         await PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination())).parked(
             Request({"type": "http"})
         )
-    assert store.asked == 1
+    assert store.calls == 1
 
 
 class ParkingOperations(LazyOperations):
-    """Opens parked lists that are there already."""
+    """Operations over existing parked lists."""
 
     def __init__(self, store: MemoryParkingStore) -> None:
         super().__init__({})

@@ -1,4 +1,4 @@
-"""Jobs over the poison queue, as operators start them: redrive and discard."""
+"""Redrives and discards that operators start."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.unit.console.test_poison import message
 
 
 class MemoryOperations(LazyOperations):
-    """A poison queue in memory, and a handler that takes what it is let."""
+    """A poison queue in memory, and a handler that waits for the test's gate."""
 
     def __init__(self, count: int) -> None:
         super().__init__({})
@@ -72,7 +72,7 @@ class MemoryOperations(LazyOperations):
 
 @dataclass
 class Desk:
-    """What operators have before them."""
+    """The redrive API with its backplane, catalogue and log."""
 
     operations: MemoryOperations
     coordination: MemoryCoordination = field(default_factory=MemoryCoordination)
@@ -85,7 +85,7 @@ class Desk:
         self.api = RedriveApi(*parts)
 
     async def ask(self, what: str, by: str = "ann", **body: Any) -> int:
-        """Start a job; the status."""
+        """Start a job and return the response's status."""
 
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": json.dumps(body).encode()}
@@ -95,18 +95,18 @@ class Desk:
         return int(answer.status_code)
 
     async def ended(self) -> dict[str, Any]:
-        """The last word about the job that runs."""
+        """Return the final message about the running job."""
         async with asyncio.timeout(10):
             while await self.coordination.holder(REDRIVE):
                 await asyncio.sleep(0.005)
-        said = [each for each in await self.backplane.latest(100) if each.kind == REDRIVE]
-        found: dict[str, Any] = json.loads(said[-1].data)
+        sent = [each for each in await self.backplane.latest(100) if each.kind == REDRIVE]
+        found: dict[str, Any] = json.loads(sent[-1].data)
         assert found["done"]
         return found
 
     async def lines(self) -> list[tuple[str, str, str]]:
-        said = [each for each in await self.backplane.latest(100) if each.kind == LOG]
-        found = [json.loads(each.data) for each in said]
+        sent = [each for each in await self.backplane.latest(100) if each.kind == LOG]
+        found = [json.loads(each.data) for each in sent]
         return [(line["kind"], line["by"], line["text"]) for line in found]
 
 
@@ -115,8 +115,8 @@ def desk() -> Desk:
     return Desk(MemoryOperations(2))
 
 
-async def test_an_event_is_discarded_on_record(desk: Desk) -> None:
-    """Whose word it was, when and why, with the event whole; the handler never sees it."""
+async def test_discard_records_the_whole_event(desk: Desk) -> None:
+    """The record names operator and reason, and the handler never sees the event."""
     first = desk.operations.queue.messages[0]
     assert await desk.ask("discard", id=first.id, reason="a test of June") == 202
     ended = await desk.ended()
@@ -133,28 +133,30 @@ async def test_an_event_is_discarded_on_record(desk: Desk) -> None:
             "discard",
             "ann",
             f"discarded event {first.id}: a test of June; "
-            "behind it: 0 handled, 0 failed again, 0 left",
+            "events behind it: 0 handled, 0 failed again, 0 left",
         ),
     ]
 
 
 @pytest.mark.parametrize("act", [("redrive", {}), ("discard", {"reason": "r"})])
-async def test_what_is_gone_is_refused(desk: Desk, act: tuple[str, dict[str, str]]) -> None:
-    """Somebody else was quicker; nothing begins, and the next one may."""
+async def test_job_for_an_event_outside_the_queue_is_refused(
+    desk: Desk, act: tuple[str, dict[str, str]]
+) -> None:
+    """No job starts, and the next job is not blocked."""
     gone = desk.operations.queue.messages[0].id
     await desk.catalogue.messages()
     del desk.operations.queue.messages[0]
     desk.catalogue._until = 0.0
     with pytest.raises(HTTPException) as refused:
         await desk.ask(act[0], id=gone, **act[1])
-    assert (refused.value.status_code, "any more" in refused.value.detail) == (409, True)
+    assert (refused.value.status_code, "not in the poison" in refused.value.detail) == (409, True)
     assert await desk.lines() == []
     assert await desk.ask("redrive", all=True) == 202
     assert (await desk.ended())["replayed"] == 1
 
 
-async def test_what_came_a_moment_ago_is_not_gone(desk: Desk) -> None:
-    """The list that is looked into first may be older than the page's."""
+async def test_event_newer_than_the_cached_list_is_redriven(desk: Desk) -> None:
+    """The cached list may be older than the page's list."""
     await desk.catalogue.messages()
     late = message(7, key="L")
     desk.operations.queue.messages.append(late)
@@ -164,14 +166,14 @@ async def test_what_came_a_moment_ago_is_not_gone(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("what", ["redrive", "discard"])
-async def test_what_leaves_the_queue_meanwhile_is_said(desk: Desk, what: str) -> None:
-    """The job had begun, and waited for its turn."""
+async def test_result_names_an_event_that_left_the_queue(desk: Desk, what: str) -> None:
+    """The event leaves while the job waits for the queue."""
     first = desk.operations.queue.messages[0].id
-    assert await desk.coordination.acquire(BROWSE, "a look", 60)
+    assert await desk.coordination.acquire(BROWSE, "a reader", 60)
     desk.catalogue._messages, desk.catalogue.read_at = list(desk.operations.queue.messages), 1.0
     assert await desk.ask(what, id=first, reason="r") == 202
     del desk.operations.queue.messages[0]
-    await desk.coordination.release(BROWSE, "a look")
+    await desk.coordination.release(BROWSE, "a reader")
     ended = await desk.ended()
     assert (ended["replayed"], ended["discarded"]) == (0, False)
     assert "no poison message" in ended["stopped"] or "not in the poison queue" in ended["stopped"]
@@ -182,27 +184,30 @@ async def test_what_leaves_the_queue_meanwhile_is_said(desk: Desk, what: str) ->
     [{"id": "x"}, {"reason": "r"}, {"id": "x", "reason": " "}, {"id": "x", "reason": "r" * 201}],
 )
 async def test_a_discard_needs_an_event_and_a_reason(desk: Desk, body: dict[str, str]) -> None:
-    """It is for good."""
+    """A discard cannot be undone."""
     with pytest.raises(HTTPException) as refused:
         await desk.ask("discard", **body)
     assert refused.value.status_code == 400
     assert not await desk.coordination.holder(REDRIVE)
 
 
-async def test_a_console_that_ends_begins_nothing(desk: Desk) -> None:
-    """A job that still waits for its turn is over at once; nothing of it was tried."""
-    await desk.coordination.acquire(BROWSE, "a look", 60)
+async def test_shutdown_starts_no_waiting_job(desk: Desk) -> None:
+    """A job that waits for the queue ends at once without handling an event."""
+    await desk.coordination.acquire(BROWSE, "a reader", 60)
     desk.catalogue.read_at = 1.0
     assert await desk.ask("redrive", all=True) == 202
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await desk.api.aclose()
     ended = await desk.ended()
-    assert (ended["stopped"], desk.operations.handled) == ("this instance of the console ends", [])
+    assert ended["stopped"] == "this instance of the console shuts down"
+    assert desk.operations.handled == []
 
 
-async def test_a_job_stops_itself_and_no_other(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One whose lease is somebody else's, behind the event that it is at; that one goes on."""
+async def test_job_without_its_lease_stops_only_itself(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job that lost its lease to another job stops after its current event."""
     now = [0.0]
     desk.coordination._clock = lambda: now[0]
     desk.operations.gate.clear()
@@ -211,13 +216,13 @@ async def test_a_job_stops_itself_and_no_other(desk: Desk, monkeypatch: pytest.M
         [first] = desk.api._running
         while desk.operations.begun != [0]:
             await asyncio.sleep(0)
-        now[0] += 2 * LEASE_SECONDS  # Redis was away
+        now[0] += 2 * LEASE_SECONDS  # an outage of Redis
         assert await desk.ask("redrive", key="K1") == 202
         _, second = desk.api._running
         while desk.operations.begun != [0, 1]:
             await asyncio.sleep(0)
         monkeypatch.setattr("console.poison.redrive.LEASE_SECONDS", 0.03)
-        # Their own ask every five seconds.
+        # The jobs' own tasks renew only every five seconds.
         keeping = [asyncio.create_task(desk.api._renew_leases(job)) for job in (second, first)]
         while not first.stopping:
             await asyncio.sleep(0)
@@ -229,10 +234,10 @@ async def test_a_job_stops_itself_and_no_other(desk: Desk, monkeypatch: pytest.M
     assert desk.operations.handled == [0, 1]
 
 
-async def test_a_queue_that_others_hold_is_not_called_empty(
+async def test_held_queue_is_not_listed_as_empty(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An operator who comes in the middle of a redrive is told so."""
+    """The error says that another reader or a redrive holds the queue."""
     monkeypatch.setattr(poison_module, "WAIT_SECONDS", 0.05)
     await desk.coordination.acquire(BROWSE, "job", 60)
     with pytest.raises(OperationsError, match="holds the poison queue"):

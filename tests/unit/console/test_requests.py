@@ -1,4 +1,4 @@
-"""Which callbacks the console may call."""
+"""Check of the callback hosts."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TOKEN = "0123456789abcdef"
         "http://localhost/",
     ],
 )
-def test_listed_hosts(url: str) -> None:
-    """Exact names and sub-domains, whatever the case."""
+def test_listed_hosts_are_allowed(url: str) -> None:
+    """Exact names and subdomains match, whatever the case."""
     check_callback_host(url, ("127.0.0.1", "localhost", "*.logic.azure.com"))
 
 
@@ -36,15 +36,15 @@ def test_listed_hosts(url: str) -> None:
         ("https://x@prod.logic.azure.com/", 400),
     ],
 )
-def test_others(url: str, status: int) -> None:
-    """No look-alikes, and nothing in the clear beyond this machine."""
+def test_other_hosts_are_refused(url: str, status: int) -> None:
+    """Similar names are refused, and plain http to another machine."""
     with pytest.raises(HTTPException) as refused:
         check_callback_host(url, ("*.logic.azure.com",))
     assert refused.value.status_code == status
 
 
 def test_the_token_is_not_shown() -> None:
-    """Not in a repr, and not in an error."""
+    """Neither a repr nor an error has the token."""
     assert TOKEN not in repr(ConsoleSettings(token=TOKEN))
     with pytest.raises(ConsoleSettingsError) as raised:
         ConsoleSettings(token="secret")

@@ -1,4 +1,4 @@
-"""Sessions: cookies that any instance can check, and nobody else can make."""
+"""Session cookies: any instance reads them, and only the console can create them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clock:
 
 
 def test_any_instance_reads_a_cookie() -> None:
-    """With the same token; the CSRF token is each session's own."""
+    """Instances share the token; each session has its own CSRF token."""
     one, two = Sessions(TOKEN), Sessions(TOKEN)
     cookie, other = one.make("ann é"), one.make("ann é")
     session = two.read(cookie)
@@ -34,7 +34,7 @@ def test_any_instance_reads_a_cookie() -> None:
 
 
 def test_a_session_ends() -> None:
-    """After half a day, and when the token changes."""
+    """A session ends after 12 hours, or when the token changes."""
     clock = Clock()
     sessions = Sessions(TOKEN, clock)
     cookie = sessions.make("ann")
@@ -45,8 +45,8 @@ def test_a_session_ends() -> None:
     assert sessions.read(cookie) is None
 
 
-def test_what_was_not_signed_here_is_no_session() -> None:
-    """Whatever is changed, cut or made up."""
+def test_forged_cookie_is_no_session() -> None:
+    """A changed, cut or invented cookie is refused."""
     sessions = Sessions(TOKEN)
     payload, _, signature = sessions.make("ann").partition(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=="))
@@ -70,7 +70,7 @@ def test_what_was_not_signed_here_is_no_session() -> None:
 
 @pytest.mark.parametrize("claims", [[], {}, {"by": "a"}, {"by": "a", "until": "soon"}, 5])
 def test_a_payload_of_another_version_is_no_session(claims: object) -> None:
-    """Even a signed one."""
+    """A valid signature does not help."""
     sessions = Sessions(TOKEN)
     payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
     assert sessions.read(f"{payload}.{sessions._sign('cookie', payload)}") is None

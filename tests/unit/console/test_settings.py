@@ -1,4 +1,4 @@
-"""The console's settings: what they take, and what they say to anything else."""
+"""Settings of the console: accepted values and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TOKEN = "a-token-of-32-characters-for-test"
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "says"),
+    ("setting", "value", "message"),
     [
         ("ORIGINS", "console.example.com", "it takes https://host"),
         ("ORIGINS", "https://console.example.com/path", "it takes https://host"),
@@ -20,14 +20,14 @@ TOKEN = "a-token-of-32-characters-for-test"
         ("SOCKETS_MAX", "many", "it takes a whole number"),
     ],
 )
-def test_settings_that_cannot_be_used(setting: str, value: str, says: str) -> None:
-    """The message names the setting and what it takes."""
-    with pytest.raises(ConsoleSettingsError, match=f"CONSOLE_{setting}.*{says}"):
+def test_invalid_setting_is_refused(setting: str, value: str, message: str) -> None:
+    """The message names the setting and the accepted values."""
+    with pytest.raises(ConsoleSettingsError, match=f"CONSOLE_{setting}.*{message}"):
         ConsoleSettings.from_mapping({"CONSOLE_TOKEN": TOKEN, f"CONSOLE_{setting}": value})
 
 
-def test_settings_with_a_balancer_in_front() -> None:
-    """Its origin and its addresses."""
+def test_settings_behind_a_load_balancer() -> None:
+    """Origins are normalized, and the balancer's addresses are kept."""
     settings = ConsoleSettings.from_mapping(
         {
             "CONSOLE_TOKEN": TOKEN,

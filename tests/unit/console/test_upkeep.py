@@ -1,4 +1,4 @@
-"""The works behind the page go on, whatever happens to them."""
+"""Background tasks are restarted or retried after errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from console.live.fanout import Fanout
 async def test_failed_task_is_restarted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Whatever it was: the page would say "live" over what stands still."""
+    """The page would otherwise show "Live" while its data no longer change."""
     monkeypatch.setattr(upkeep, "RESTART_SECONDS", 0.001)
     backplane = BrokenBackplane(MemoryCoordination())
     fanout = Fanout(backplane)
@@ -34,11 +34,11 @@ async def test_failed_task_is_restarted(
             await fanout.wake.wait()
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
-    assert "reading failed; it is restarted" in caplog.text
+    assert "background task reading failed; it is restarted" in caplog.text
 
 
 class BrokenBackplane(MemoryBackplane):
-    """One whose driver has a fault of its own, twice."""
+    """Backplane whose driver raises an unexpected error twice."""
 
     faults = 2
 
@@ -50,7 +50,7 @@ class BrokenBackplane(MemoryBackplane):
 
 
 class ForgetfulBreaker(CircuitBreaker):
-    """One whose history cannot be read at first."""
+    """Breaker whose history cannot be read at first."""
 
     refusals = 2
 
@@ -61,10 +61,10 @@ class ForgetfulBreaker(CircuitBreaker):
         return await super().history(limit)
 
 
-async def test_a_history_that_could_not_be_read_is_read_later(
+async def test_history_is_read_again_after_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Though nothing else changes: who approved must not stay unknown."""
+    """The retry does not wait for another change, so the page soon names the operator."""
     monkeypatch.setattr(circuit_feed, "SECONDS", 0.002)
     breaker = ForgetfulBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
     fanout = Fanout(MemoryBackplane(MemoryCoordination()))

@@ -1,4 +1,4 @@
-"""The fleet's vitals: one row of what all instances wrote."""
+"""Merging of all instances' vitals into one row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def entry(instance: str, **numbers: object) -> VitalsEntry:
 
 
 def test_a_row_is_the_sum_of_all_instances() -> None:
-    """Counts add up, latencies are merged before quantiles are taken."""
+    """Counts add up, and latencies are merged before the quantiles are computed."""
     row = merge(
         [
             entry("a", handled=100, failures=1, latency={"10": 99}),
@@ -28,8 +28,8 @@ def test_a_row_is_the_sum_of_all_instances() -> None:
     assert row["p99_ms"] <= 1.024
 
 
-def test_an_idle_second() -> None:
-    """Nothing to divide by."""
+def test_idle_second_has_no_quantiles() -> None:
+    """No division by zero occurs."""
     row = merge([], seconds=0.0, instances=0, holding=[])
     assert (row["per_second"], row["holding"], row["p50_ms"], row["p99_ms"]) == (0, 0, None, None)
 
@@ -47,7 +47,7 @@ def test_an_idle_second() -> None:
 def test_quantiles_lie_in_their_bucket(
     latency: dict[int, int], share: float, least: float, most: float
 ) -> None:
-    """Within a factor of two, whatever the distribution."""
+    """The result is within a factor of two, whatever the distribution."""
     found = quantile(latency, share)
     assert found is not None
     assert least <= found <= most
