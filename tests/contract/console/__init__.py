@@ -1,1 +1,1 @@
-"""Contract tests of console."""
+"""Contract tests of the console."""

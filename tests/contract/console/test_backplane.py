@@ -1,4 +1,4 @@
-"""What a backplane must do, of the one in memory and the one in Redis."""
+"""Contract of backplane and coordination, checked in memory and on Redis."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
     await client.aclose()
 
 
-async def test_messages_come_back_in_order_behind_a_cursor(pair: Pair) -> None:
-    """Whatever the reader has seen, it gets exactly what came after."""
+async def test_read_returns_the_messages_after_a_cursor_in_order(pair: Pair) -> None:
+    """The reader gets exactly the messages after its cursor."""
     backplane, _ = pair
     cursors = await backplane.publish([("tail", {"n": n}) for n in range(5)])
     assert cursors == sorted(cursors, key=order)
@@ -50,10 +50,10 @@ async def test_messages_come_back_in_order_behind_a_cursor(pair: Pair) -> None:
     assert await backplane.latest(2) == everything[3:]
 
 
-async def test_a_reader_that_waits_gets_what_comes(
+async def test_waiting_read_returns_a_new_message(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without asking again."""
+    """The same call of `read` returns the message."""
     backplane, _ = pair
     monkeypatch.setattr(redis_stream, "WAIT_MS", round(500 * STORE_SECONDS))
     if isinstance(backplane, MemoryBackplane):
@@ -65,18 +65,18 @@ async def test_a_reader_that_waits_gets_what_comes(
     assert [each.cursor for each in await reading] == [second]
 
 
-async def test_text_of_any_kind_survives(pair: Pair) -> None:
-    """A lone surrogate as well: an event's body may have brought it."""
+async def test_any_text_is_kept(pair: Pair) -> None:
+    """An event's body may bring a lone surrogate, which the message keeps."""
     backplane, _ = pair
-    said = {"text": '</script>\u2028 "é" \ud800 🚀'}
-    await backplane.publish([("log", said)])
+    line = {"text": '</script>\u2028 "é" \ud800 🚀'}
+    await backplane.publish([("log", line)])
     (message,) = await backplane.latest(1)
     assert "\\ud800" in message.data
     assert message.kind == "log"
 
 
-async def test_trimmed_messages_are_known_to_be_gone(pair: Pair) -> None:
-    """The log's lines outlive them, under the same cursors."""
+async def test_trimmed_message_is_reported_as_missing(pair: Pair) -> None:
+    """The log keeps its lines longer, under the same cursors."""
     backplane, _ = pair
     (line,) = await backplane.publish([("log", {"text": "first"})])
     assert await backplane.has(line)
@@ -89,8 +89,8 @@ async def test_trimmed_messages_are_known_to_be_gone(pair: Pair) -> None:
     assert await backplane.log(line, 10) == []
 
 
-async def test_only_the_elected_reader_says_what_it_read(pair: Pair) -> None:
-    """One that has lost the lease publishes nothing, and learns it."""
+async def test_only_the_lease_holder_publishes_as_reader(pair: Pair) -> None:
+    """An instance that lost the lease publishes nothing and gets `NotReaderError`."""
     backplane, coordination = pair
     assert await coordination.acquire(READER, "one", 60)
     await backplane.publish([("vitals", {})], reader="one")
@@ -102,8 +102,8 @@ async def test_only_the_elected_reader_says_what_it_read(pair: Pair) -> None:
     assert len(await backplane.latest(10)) == 1
 
 
-async def test_leases_are_one_holders(pair: Pair) -> None:
-    """Until they are given back, or run out."""
+async def test_lease_has_one_holder(pair: Pair) -> None:
+    """Another token acquires the lease only after a release or the expiry."""
     _, coordination = pair
     assert await coordination.holder("job") == ""
     assert await coordination.acquire("job", "one", 60)
@@ -118,8 +118,8 @@ async def test_leases_are_one_holders(pair: Pair) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_marks_and_counts(pair: Pair) -> None:
-    """A mark is anybody's; a count rises until its time is over, or somebody forgets it."""
+async def test_marks_are_shared_and_counters_expire(pair: Pair) -> None:
+    """Any instance may set a mark; a counter rises until it expires or is reset."""
     _, coordination = pair
     await coordination.mark("viewers", 60)
     await coordination.mark("viewers", 60)
@@ -134,8 +134,8 @@ async def test_marks_and_counts(pair: Pair) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_what_is_noted_stays_until_its_time(pair: Pair) -> None:
-    """Each item until its own."""
+async def test_set_item_stays_until_it_expires(pair: Pair) -> None:
+    """Each item has its own expiry."""
     _, coordination = pair
     assert await coordination.members("ended") == {}
     later, soon = round(time.time()) + 3_600.5, time.time() + 0.3
@@ -148,8 +148,8 @@ async def test_what_is_noted_stays_until_its_time(pair: Pair) -> None:
     assert await coordination.members("ended") == {"a": later, "d": later + 1}
 
 
-async def test_many_names_cost_little() -> None:
-    """Tries from many addresses: what is over goes, now and then."""
+async def test_expired_counters_are_dropped() -> None:
+    """Login attempts from many addresses do not fill the memory."""
     now = [0.0]
     coordination = MemoryCoordination(lambda: now[0])
     for address in range(5_000):
@@ -158,8 +158,8 @@ async def test_many_names_cost_little() -> None:
     assert len(coordination._counts) <= 1_300
 
 
-async def test_a_backplane_that_is_away_says_so() -> None:
-    """With one error of its own."""
+async def test_unavailable_redis_raises_backplane_error() -> None:
+    """Every method raises the same type of error."""
     client = connect("redis://127.0.0.1:1/0")
     backplane = RedisBackplane(client, "c")
     for act in (
@@ -168,6 +168,6 @@ async def test_a_backplane_that_is_away_says_so() -> None:
         backplane.latest(1),
         backplane.has("1-1"),
     ):
-        with pytest.raises(BackplaneError, match="the backplane did not"):
+        with pytest.raises(BackplaneError, match=r"cannot (publish to|read) the backplane"):
             await act
     await client.aclose()

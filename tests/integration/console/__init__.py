@@ -1,1 +1,1 @@
-"""Tests on real services of console."""
+"""Tests of the console on real services."""

@@ -1,4 +1,4 @@
-"""Trying to get into the console, from every side that it shows."""
+"""Attacks on the console through each of its interfaces."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from console.settings import ConsoleSettings
 from tests.support.console.server import (
     TOKEN,
     Served,
-    closed_with,
-    hear,
-    hear_items,
+    close_code,
+    next_items,
+    next_message,
     resume,
     serving_memory,
 )
@@ -41,8 +41,8 @@ async def console() -> AsyncIterator[Served]:
         yield served
 
 
-async def test_nothing_without_a_session(console: Served) -> None:
-    """No page, no file but the login's, no act, no live connection."""
+async def test_everything_needs_a_session(console: Served) -> None:
+    """Without a session there are no pages, actions or live connections; the login is public."""
     async with httpx.AsyncClient(base_url=console.url) as client:
         for path in (
             *("/static/main.js", "/static/index.html", "/vendor/uplot.js", "/api/session"),
@@ -60,7 +60,7 @@ async def test_nothing_without_a_session(console: Served) -> None:
     live = f"{console.url.replace('http', 'ws')}/live"
     for headers in ({}, {"Cookie": f"{Sessions(TOKEN).cookie}=x.y"}, {"Authorization": "Bearer x"}):
         async with connect(live, additional_headers=headers) as socket:
-            assert await closed_with(socket) == 4401
+            assert await close_code(socket) == 4401
 
 
 FOREIGN: list[dict[str, str]] = [
@@ -77,7 +77,7 @@ FOREIGN: list[dict[str, str]] = [
 
 
 async def test_a_foreign_page_cannot_act(console: Served) -> None:
-    """The browser sends the cookie along, and that is not enough."""
+    """The browser sends the cookie, but Origin and CSRF token are wrong."""
     browser = await console.browser()
     real = {"own": console.url, "right": browser.csrf}
     for headers in FOREIGN:
@@ -89,29 +89,29 @@ async def test_a_foreign_page_cannot_act(console: Served) -> None:
     assert (shown.json()["state"], shown.json()["generation"]) == ("closed", 0)
 
 
-async def test_a_foreign_page_cannot_listen(console: Served) -> None:
-    """Cross-site WebSockets carry the cookie; their Origin gives them away."""
+async def test_a_foreign_page_cannot_open_a_websocket(console: Served) -> None:
+    """A cross-site WebSocket carries the cookie, but a foreign Origin."""
     browser = await console.browser()
     for origin in ("https://evil.example", "null", f"{console.url}.evil.example"):
         async with browser.live(Origin=origin) as live:
-            assert await closed_with(live) == 4403
+            assert await close_code(live) == 4403
     headers = {"Cookie": browser.cookie}
     async with connect(
         f"{console.url.replace('http', 'ws')}/live", additional_headers=headers
     ) as live:
-        assert await closed_with(live) == 4403
+        assert await close_code(live) == 4403
 
 
 async def test_a_foreign_page_cannot_log_in(console: Served) -> None:
-    """Nobody is made to act under another's name."""
+    """A foreign page cannot make an operator act under another name."""
     async with httpx.AsyncClient(base_url=console.url) as client:
         body = {"token": TOKEN, "name": "eve"}
         answer = await client.post("/login", json=body, headers={"Origin": "https://evil.example"})
         assert (answer.status_code, "set-cookie" in answer.headers) == (403, False)
 
 
-async def test_wrong_tokens_are_counted(console: Served) -> None:
-    """Ten a minute; then the right one has to wait as well. The token is in no answer."""
+async def test_ten_wrong_tokens_block_the_login(console: Served) -> None:
+    """Then the right token has to wait as well, and no response contains the token."""
     async with httpx.AsyncClient(base_url=console.url) as client:
         for wrong in [*range(8), None, "é" * 20]:
             answer = await client.post("/login", json={"token": wrong, "name": "eve"})
@@ -129,8 +129,8 @@ async def test_wrong_tokens_are_counted(console: Served) -> None:
         assert TOKEN not in answer.text
 
 
-async def test_the_cookie_is_the_servers_alone(console: Served) -> None:
-    """No script reads it, no foreign request carries it; over https it stays there."""
+async def test_scripts_and_foreign_pages_cannot_use_the_cookie(console: Served) -> None:
+    """The cookie is HttpOnly and SameSite=Strict, and Secure only over https."""
     async with httpx.AsyncClient(base_url=console.url) as client:
         answer = await client.post("/login", json={"token": TOKEN, "name": "ann"})
         cookie = answer.headers["set-cookie"].lower()
@@ -139,8 +139,8 @@ async def test_the_cookie_is_the_servers_alone(console: Served) -> None:
         assert "secure" not in cookie
 
 
-async def test_a_balancer_is_believed_where_it_is_named() -> None:
-    """Https at its front makes the cookie secure; wrong tries are each address's own."""
+async def test_headers_of_a_listed_balancer_are_trusted() -> None:
+    """Https at the balancer makes the cookie secure; each client address has its own count."""
     async with (
         serving_memory(proxies=("127.0.0.1",), origins=("https://ops.example",)) as served,
         httpx.AsyncClient(base_url=served.url) as client,
@@ -171,8 +171,8 @@ PATHS = [
 ]
 
 
-async def test_only_the_pages_files(console: Served) -> None:
-    """However the path is written."""
+async def test_only_files_of_the_page_are_served(console: Served) -> None:
+    """Encoded and relative paths do not leave the folder."""
     client = await console.api()
     for path in PATHS:
         raw = httpx.URL(console.url).copy_with(raw_path=path.encode())
@@ -181,8 +181,8 @@ async def test_only_the_pages_files(console: Served) -> None:
         assert "ConsoleSettings" not in answer.text
 
 
-async def test_headers_forbid_what_the_page_never_does(console: Served) -> None:
-    """On pages, data, refusals and errors alike."""
+async def test_every_response_has_the_security_headers(console: Served) -> None:
+    """Pages, data, refusals and errors have the headers."""
     client = await console.api()
     for path in ("/", "/login", "/api/session", "/nowhere", "/healthz", "/static/login.js"):
         headers = (await client.get(path)).headers
@@ -197,34 +197,34 @@ async def test_headers_forbid_what_the_page_never_does(console: Served) -> None:
 
 
 async def test_markup_stays_data(console: Served) -> None:
-    """A name or a line is JSON in every answer, never markup of the console's own."""
+    """Names and log lines are JSON data in every response, never markup."""
     browser = await console.browser(XSS)
     async with browser.live() as live:
         await resume(live)
         answer = await browser.client.post("/api/log", json={"text": XSS}, headers=browser.act)
         assert answer.headers["content-type"] == "application/json"
-        (item,) = await hear_items(live, "log", 1)
+        (item,) = await next_items(live, "log", 1)
         assert (item["data"]["by"], item["data"]["text"]) == (XSS, XSS)
     answer = await browser.client.get(f"/api/circuits/{XSS}")
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_api_callers_say_who_they_are(console: Served) -> None:
-    """Sessions cannot: `by` in their bodies means nothing."""
+async def test_only_api_callers_name_the_operator(console: Served) -> None:
+    """With a session the field `by` is ignored."""
     client, browser = await console.api(), await console.browser()
     assert (await client.post("/api/log", json={"text": "x"})).status_code == 400
     assert (await client.post("/api/log", json={"text": "x", "by": "flow"})).status_code == 201
     body = {"text": "y", "by": "root"}
     async with browser.live() as live:
         await resume(live)
-        lines = (await hear(live, "snapshot"))["data"]["log"]
+        lines = (await next_message(live, "snapshot"))["data"]["log"]
         await browser.client.post("/api/log", json=body, headers=browser.act)
-        lines += [item["data"] for item in await hear_items(live, "log", 2 - len(lines))]
+        lines += [item["data"] for item in await next_items(live, "log", 2 - len(lines))]
         assert [line["by"] for line in lines] == ["flow", "ann"]
 
 
-async def test_easy_auth_only_where_it_is_on(console: Served) -> None:
-    """Anybody can send that header; only Azure's own is to be believed."""
+async def test_easy_auth_needs_its_setting(console: Served) -> None:
+    """Any client can send the header, so the header is trusted only behind Azure's login."""
     name = {"X-MS-CLIENT-PRINCIPAL-NAME": "ann@example.com"}
     async with httpx.AsyncClient(base_url=console.url, headers=name) as client:
         assert (await client.get("/api/session")).status_code == 401

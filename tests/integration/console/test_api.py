@@ -25,7 +25,7 @@ SETTINGS = BreakerSettings(name="c", failure_threshold=1)
 
 @dataclass
 class Outside:
-    """What the console talks to: a workflow's callback and an Event Grid topic."""
+    """The services that the console calls: a workflow's callback and an Event Grid topic."""
 
     url: str = ""
     callbacks: list[dict[str, Any]] = field(default_factory=list)
@@ -99,7 +99,7 @@ async def _healthy(client: httpx.AsyncClient) -> bool:
 
 @pytest.fixture
 async def breaker(redis_url: str) -> AsyncIterator[CircuitBreaker]:
-    """An instance of the app, with a circuit that is open in generation 1; it publishes nothing."""
+    """Yield an app instance's breaker, open in generation 1, which publishes no alerts."""
     store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
     async with CircuitBreaker(store, SETTINGS) as made:
         await made.record_failure("a", "boom", Permit(0))
@@ -117,10 +117,10 @@ def registration(outside: Outside, generation: int = 1, circuit: str = "c") -> d
     return {"circuit": circuit, "generation": generation, "callbackUrl": url}
 
 
-async def test_register_approve_call_back(
+async def test_approval_calls_the_workflow_back(
     console: httpx.AsyncClient, breaker: CircuitBreaker, outside: Outside
 ) -> None:
-    """What the workflow and the operator do, each of it repeated without harm."""
+    """A repeated registration or approval does no harm."""
     for _ in range(2):
         answer = await console.post("/api/approvals", json=registration(outside))
         assert (answer.status_code, answer.json()) == (
@@ -133,7 +133,7 @@ async def test_register_approve_call_back(
         answer = await console.post("/api/circuits/c/approve", json={"generation": 1, "by": "ann"})
         assert (answer.status_code, answer.json()["state"]) == (200, "half_open")
     await until(lambda: breaker.circuit.state is CircuitState.HALF_OPEN)
-    # The console's own rounds may be a moment quicker to take it, and calls after the answer.
+    # The console's periodic delivery may make the call, which then comes after the response.
     await until(lambda: outside.callbacks)
     assert outside.callbacks == [
         {"circuit": "c", "generation": 1, "state": "half_open", "by": "ann"}
@@ -143,17 +143,17 @@ async def test_register_approve_call_back(
     await until(lambda: len(outside.callbacks) == 2)
 
 
-async def test_alerts_left_behind_go_out_from_here(
+async def test_console_delivers_remaining_alerts(
     console: httpx.AsyncClient, breaker: CircuitBreaker, outside: Outside
 ) -> None:
-    """The function app is stopped, its instances dead: the console publishes."""
+    """The stopped function app has left an alert, which the console publishes."""
     await until(lambda: [event["id"] for event in outside.events] == ["c:1:opened"])
 
 
-async def test_a_stale_approval_is_refused(
+async def test_stale_approval_changes_nothing(
     console: httpx.AsyncClient, breaker: CircuitBreaker, outside: Outside
 ) -> None:
-    """C7: 409 with the current state; nothing changed, nobody called."""
+    """Return 409 with the current state (scenario C7)."""
     await console.post("/api/approvals", json=registration(outside))
     answer = await console.post("/api/circuits/c/approve", json={"generation": 2, "by": "ann"})
     assert answer.status_code == 409
@@ -165,16 +165,16 @@ async def test_a_stale_approval_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("settings", "says"),
+    ("settings", "message"),
     [
         ({"CONSOLE_TOKEN": "short"}, "CONSOLE_TOKEN has 5 characters: it takes at least 16"),
         ({"BREAKER_FAILURE_TRESHOLD": "5"}, "did you mean BREAKER_FAILURE_THRESHOLD"),
     ],
 )
-async def test_settings_that_cannot_be_used_end_it_at_once(
-    redis_url: str, outside: Outside, settings: dict[str, str], says: str
+async def test_invalid_settings_end_the_process(
+    redis_url: str, outside: Outside, settings: dict[str, str], message: str
 ) -> None:
-    """With the name of the setting, and without the token."""
+    """The error names the setting and does not show the token."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "console", "--port", str(free_port())),
         cwd=ROOT,
@@ -183,5 +183,5 @@ async def test_settings_that_cannot_be_used_end_it_at_once(
     )
     _, err = await asyncio.wait_for(process.communicate(), HANG_SECONDS)
     assert process.returncode == 2
-    assert says in err.decode()
+    assert message in err.decode()
     assert TOKEN not in err.decode()

@@ -1,4 +1,4 @@
-"""What the console takes from those who send too much, too little, or nonsense."""
+"""Limits for clients that send too much, too little, or invalid data."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from console import server
-from tests.support.console.server import BEARER, Served, closed_with, hear, resume, serving_memory
+from tests.support.console.server import (
+    BEARER,
+    Served,
+    close_code,
+    next_message,
+    resume,
+    serving_memory,
+)
 from tests.support.patience import HANG_SECONDS
 
 
@@ -32,36 +39,36 @@ FRAMES: list[tuple[list[str | bytes], int]] = [
 ]
 
 
-async def test_bad_frames_end_the_connection(console: Served) -> None:
-    """With a code that says so, and nothing in the server's log that looks like a fault."""
+async def test_invalid_frame_closes_the_connection(console: Served) -> None:
+    """The close code names the reason."""
     browser = await console.browser()
     for frames, code in FRAMES:
         async with browser.live() as live:
             for frame in frames:
                 await live.send(frame)
-            assert await closed_with(live) == code
+            assert await close_code(live) == code
 
 
 async def test_connections_are_bounded(console: Served) -> None:
-    """What an instance does not take goes to another, by the page's next attempt."""
+    """The page's next attempt may reach another instance."""
     browser = await console.browser()
     async with browser.live() as one, browser.live() as two, browser.live() as three:
         for live in (one, two, three):
             await resume(live)
-            await hear(live, "snapshot")
+            await next_message(live, "snapshot")
         async with browser.live() as more:
-            assert await closed_with(more) == 4429
+            assert await close_code(more) == 4429
     async with browser.live() as again:
         await resume(again)
-        await hear(again, "snapshot")
+        await next_message(again, "snapshot")
 
 
-async def test_a_thousand_idle_sockets_change_nothing(
+async def test_a_thousand_idle_sockets_do_not_block_an_operator(
     console: Served, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those who say nothing, or half a request, are dropped; an operator is served meanwhile."""
+    """Clients that send nothing or half a request are disconnected, without errors in the log."""
     caplog.set_level(logging.ERROR)
-    # Still more than the operator's own requests take to come, beside a thousand others'.
+    # Long enough for the operator's own requests among a thousand other connections.
     monkeypatch.setattr(server, "REQUEST_SECONDS", 2.0)
     browser = await console.browser()
     port = int(console.url.rpartition(":")[2])
@@ -70,30 +77,30 @@ async def test_a_thousand_idle_sockets_change_nothing(
         writer.write(b"GET /live HTTP/1.1\r\nHost: x\r\nUpgrade: web")
     async with browser.live() as live:
         await resume(live)
-        assert (await hear(live, "snapshot"))["type"] == "snapshot"
+        assert (await next_message(live, "snapshot"))["type"] == "snapshot"
         answer = await browser.client.post("/api/log", json={"text": "here"}, headers=browser.act)
         assert answer.status_code == 201
         async with asyncio.timeout(HANG_SECONDS):
             ended = [await _rest(reader) for reader, _ in idle]
         assert set(ended) == {b""}
-        await hear(live, "beat")  # the operator's own connection is another matter
+        await next_message(live, "beat")  # the operator's connection stays open
     for _, writer in idle:
         writer.close()
     assert not caplog.records
 
 
 async def _rest(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the other side hangs up, however it does."""
+    """Return the data until the server closes or resets the connection."""
     try:
         return await reader.read()
-    except ConnectionResetError:  # it had hung up before the half request was sent
+    except ConnectionResetError:  # closed before the half request was sent
         return b""
 
 
-async def test_a_body_that_never_comes_is_not_waited_for(
+async def test_missing_or_large_body_is_refused(
     console: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor one that is too large."""
+    """A body that does not arrive times out with 408; a large body gets 413."""
     host, port = console.url.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     writer.write(

@@ -1,7 +1,7 @@
-"""Scaled out: consoles behind a balancer die and come back, and no page misses or repeats a line.
+"""Scale-out: consoles behind a balancer are killed, and no page misses or repeats a message.
 
-The whole of it (200 pages, 5,000 messages, 30 s) runs with SCALE_TEST=full; the suite has a
-smaller one.
+The full test (200 pages, 5,000 messages, 30 s) runs with SCALE_TEST=full; the suite runs a smaller
+one.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from tests.support.round_robin import round_robin
 FULL = os.environ.get("SCALE_TEST") == "full"
 PAGES, MESSAGES, SECONDS = (200, 5_000, 30.0) if FULL else (30, 1_000, 6.0)
 KILLS, LAST = 3, 100
-"""There are so many kills before the last messages, which all must have been survived to get."""
+"""The test publishes the last messages only after so many kills."""
 SEED = int(os.environ.get("SCALE_TEST_SEED", "1"))
 
 
 async def test_every_page_has_every_message_once_and_in_order(
     redis_url: str, tmp_path: Path
 ) -> None:
-    """Three instances, killed at random while messages flow; a page goes to whichever is there."""
-    chance = random.Random(SEED)  # noqa: S311 - a seed shall repeat it
+    """Three instances are killed at random, and each page reconnects to a running instance."""
+    chance = random.Random(SEED)  # noqa: S311 - repeatable by its seed
     client = connect(redis_url)
     backplane = RedisBackplane(client, "c")
     with fleet(redis_url, tmp_path, 3) as consoles:
@@ -40,7 +40,7 @@ async def test_every_page_has_every_message_once_and_in_order(
             pages(f"ws://127.0.0.1:{port}/live", PAGES, chance) as opened,
         ):
             assert all(page.snapshots == 1 for page in opened)
-            killing = asyncio.create_task(kill_for_ever(consoles, chance))
+            killing = asyncio.create_task(keep_killing(consoles, chance))
             started = time.monotonic()
             await publish(backplane, chance, range(MESSAGES - LAST))
             async with asyncio.timeout(HANG_SECONDS):
@@ -53,12 +53,12 @@ async def test_every_page_has_every_message_once_and_in_order(
                 while any(len(page.got) < MESSAGES for page in opened):
                     await asyncio.sleep(0.1)
             seconds = time.monotonic() - started
-            await asyncio.sleep(0.5)  # whatever is repeated would come now
+            await asyncio.sleep(0.5)  # repeated messages would arrive now
             for page in opened:
                 assert page.got == list(range(MESSAGES))
     await client.aclose()
     reconnections = sum(page.connections - 1 for page in opened)
-    assert reconnections > 0, "the kills were noticed"
+    assert reconnections > 0, "no page had to reconnect"
     logging.getLogger(__name__).info(
         "%s pages, %s messages in %.1f s: %s kills, %s reconnections, %s snapshots",
         *(PAGES, MESSAGES, seconds, consoles.kills, reconnections),
@@ -67,7 +67,7 @@ async def test_every_page_has_every_message_once_and_in_order(
 
 
 async def publish(backplane: RedisBackplane, chance: random.Random, numbers: range) -> None:
-    """Spread the messages over their share of the time, in bursts of any size."""
+    """Publish the messages in random bursts, spread over their share of the time."""
     number, started = numbers.start, time.monotonic()
     while number < numbers.stop:
         burst = min(chance.randrange(1, 40), numbers.stop - number)
@@ -77,7 +77,7 @@ async def publish(backplane: RedisBackplane, chance: random.Random, numbers: ran
         await asyncio.sleep(max(0.0, due - time.monotonic()))
 
 
-async def kill_for_ever(consoles: Fleet, chance: random.Random) -> None:
+async def keep_killing(consoles: Fleet, chance: random.Random) -> None:
     while True:
         await asyncio.sleep(chance.uniform(0.3, 1.2))
         await consoles.kill_and_restart(chance)

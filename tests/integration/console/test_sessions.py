@@ -1,4 +1,4 @@
-"""The end of a session, and those who try to begin one."""
+"""Logout, revoked sessions, and attempts to log in."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from console.settings import ConsoleSettings
 from tests.support.console.server import (
     TOKEN,
     Served,
-    closed_with,
-    hear,
+    close_code,
+    next_message,
     resume,
     serving,
     serving_memory,
@@ -37,7 +37,7 @@ from tests.support.patience import HANG_SECONDS
 
 @asynccontextmanager
 async def fleet(count: int) -> AsyncIterator[list[Served]]:
-    """Instances that share what real ones share in Redis."""
+    """Run instances that share coordination and backplane, as real ones do in Redis."""
     coordination = MemoryCoordination()
     backplane = MemoryBackplane(coordination)
     async with AsyncExitStack() as running:
@@ -50,8 +50,8 @@ async def fleet(count: int) -> AsyncIterator[list[Served]]:
         yield served
 
 
-async def test_who_logs_out_is_out_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A copy of the cookie is worth nothing any more, on no instance; nor is what was open."""
+async def test_logout_revokes_the_session_on_all_instances(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copied cookie is refused, and the session's WebSockets are closed."""
     monkeypatch.setattr(module, "SECONDS", 0.02)
     monkeypatch.setattr(fanout, "BEAT_SECONDS", 0.05)
     async with fleet(2) as (one, two):
@@ -59,25 +59,25 @@ async def test_who_logs_out_is_out_everywhere(monkeypatch: pytest.MonkeyPatch) -
         headers = {"Cookie": browser.cookie}
         live = f"{two.url.replace('http', 'ws')}/live"
         async with (
-            httpx.AsyncClient(base_url=two.url, headers=headers) as thief,
+            httpx.AsyncClient(base_url=two.url, headers=headers) as copy,
             connect(live, additional_headers=headers | {"Origin": two.url}) as socket,
         ):
             await resume(socket)
-            await hear(socket, "snapshot")
-            assert (await thief.get("/api/session")).status_code == 200
+            await next_message(socket, "snapshot")
+            assert (await copy.get("/api/session")).status_code == 200
             answer = await browser.client.post("/logout", headers=browser.act)
             assert (answer.status_code, answer.json()) == (200, {"next": "/login"})
             assert f'{Sessions(TOKEN).cookie}=""' in answer.headers["set-cookie"]
-            assert await closed_with(socket) == 4401
-            assert (await thief.get("/api/session")).status_code == 401
+            assert await close_code(socket) == 4401
+            assert (await copy.get("/api/session")).status_code == 401
             here = await other.client.get(f"{one.url}/api/session", headers=headers)
             assert here.status_code == 401
-        # Another session of the same name is another matter.
+        # Another session of the same operator stays valid.
         assert (await other.client.get("/api/session")).json()["operator"] == "ann"
 
 
-async def test_an_instance_that_starts_later_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it serves anybody."""
+async def test_new_instance_loads_revoked_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sessions are loaded before the first request."""
     coordination = MemoryCoordination()
     await RevokedSessions(coordination).revoke("s", time.time() + 60)
     later = RevokedSessions(coordination)
@@ -85,8 +85,8 @@ async def test_an_instance_that_starts_later_knows(monkeypatch: pytest.MonkeyPat
     assert "s" in later
 
 
-class AwayCoordination(MemoryCoordination):
-    """One that can be away."""
+class UnreliableCoordination(MemoryCoordination):
+    """Coordination that can be unavailable."""
 
     away = False
 
@@ -101,10 +101,10 @@ class AwayCoordination(MemoryCoordination):
         return await super().members(name)
 
 
-async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It holds here at once; the others are told when Redis is back, even with nothing in it."""
+async def test_revocation_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other instances get the revocation when Redis is back, even when Redis is then empty."""
     monkeypatch.setattr(module, "SECONDS", 0.002)
-    coordination = AwayCoordination()
+    coordination = UnreliableCoordination()
     here, there = RevokedSessions(coordination), RevokedSessions(coordination)
     tasks = [asyncio.create_task(each.follow()) for each in (here, there)]
     coordination.away = True
@@ -125,8 +125,8 @@ async def test_an_end_outlives_an_outage(monkeypatch: pytest.MonkeyPatch) -> Non
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_what_is_over_anyway_is_forgotten() -> None:
-    """Nothing is kept beyond the cookie's own time."""
+async def test_expired_session_is_dropped_from_the_revoked() -> None:
+    """No revocation is kept longer than the cookie is valid."""
     now = [time.time() - 100]
     sessions = RevokedSessions(MemoryCoordination(), lambda: now[0])
     await sessions.revoke("s", now[0] + 50)
@@ -137,8 +137,8 @@ async def test_what_is_over_anyway_is_forgotten() -> None:
     assert "s" not in sessions
 
 
-async def test_one_session_after_another() -> None:
-    """Who signs in again, under whatever name, needs nothing of the session before, and ends it."""
+async def test_second_login_ends_the_first_session() -> None:
+    """A login needs no CSRF token of the earlier session, whatever the operator's name."""
     async with serving_memory() as served:
         browser = await served.browser("ann")
         before = browser.cookie
@@ -151,7 +151,7 @@ async def test_one_session_after_another() -> None:
 
 
 async def test_consoles_on_one_host_do_not_sign_each_other_out() -> None:
-    """A browser's cookies know the host, and no port: each console's has a name of its own."""
+    """Browsers share cookies between the ports of a host, so each console's cookie has a name."""
     async with (
         serving_memory() as one,
         serving_memory(token=f"{TOKEN}-another") as two,
@@ -165,8 +165,8 @@ async def test_consoles_on_one_host_do_not_sign_each_other_out() -> None:
             assert session.get("operator") == name, session
 
 
-async def test_azures_own_login_is_left_there() -> None:
-    """The page would be signed in again by its next request."""
+async def test_logout_leads_to_azures_logout() -> None:
+    """Otherwise Azure's login would sign the page in again with its next request."""
     async with serving_memory(easy_auth=True) as served:
         name = {"X-MS-CLIENT-PRINCIPAL-NAME": "ann@example.com"}
         async with httpx.AsyncClient(base_url=served.url, headers=name) as client:
@@ -177,15 +177,15 @@ async def test_azures_own_login_is_left_there() -> None:
 
 
 class SlowCoordination(MemoryCoordination):
-    """Each answer takes a while, as Redis' do."""
+    """Coordination that takes a while, as Redis does."""
 
     async def increment(self, name: str, seconds: int) -> int:
         await asyncio.sleep(0.02)
         return await super().increment(name, seconds)
 
 
-async def test_many_tries_at_once_are_no_more_tries() -> None:
-    """None is looked at before it is counted."""
+async def test_parallel_logins_do_not_exceed_the_limit() -> None:
+    """Each attempt is counted before its token is checked."""
     breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
     app = create_app(breaker, ConsoleSettings(token=TOKEN), coordination=SlowCoordination())
     transport = httpx.ASGITransport(app)
@@ -199,15 +199,15 @@ async def test_many_tries_at_once_are_no_more_tries() -> None:
         assert sorted(codes) == [401] * 10 + [429] * 40
 
 
-async def test_a_right_token_is_no_wrong_try() -> None:
-    """A shift of twenty signs in within a minute, from one address."""
+async def test_successful_logins_are_not_limited() -> None:
+    """Twenty operators sign in within a minute from one address."""
     async with serving_memory() as served:
         for number in range(21):
             await served.browser(f"operator {number}")
 
 
-async def test_addresses_that_one_caller_has_count_as_one() -> None:
-    """Whoever has one IPv6 address has very many."""
+async def test_one_ipv6_network_counts_as_one_client() -> None:
+    """A client with one IPv6 address usually owns a whole network."""
     async with (
         serving_memory(proxies=("*",)) as served,
         httpx.AsyncClient(base_url=served.url) as client,
@@ -223,8 +223,8 @@ async def test_addresses_that_one_caller_has_count_as_one() -> None:
 HTTPS = {"X-Forwarded-Proto": "https"}
 
 
-async def test_a_page_that_came_over_http_is_not_https_own() -> None:
-    """Anybody on the way may have written it; and a browser is told to come over https only."""
+async def test_http_origin_is_foreign_to_an_https_console() -> None:
+    """Responses over https set HSTS, because a page sent over http may be forged."""
     async with serving_memory(proxies=("127.0.0.1",)) as served:
         browser = await served.browser()
         own = served.url.replace("http", "https")
@@ -237,8 +237,8 @@ async def test_a_page_that_came_over_http_is_not_https_own() -> None:
 
 
 @pytest.mark.parametrize("headers", [HTTPS, {}])
-async def test_a_cookie_from_https_stays_there(headers: dict[str, Any]) -> None:
-    """Also behind a balancer whose headers are not believed: the browser says where it was."""
+async def test_cookie_over_https_is_secure(headers: dict[str, Any]) -> None:
+    """The Origin header shows https even when the balancer's headers are not trusted."""
     async with (
         serving_memory(proxies=("127.0.0.1",)) as served,
         httpx.AsyncClient(base_url=served.url) as client,

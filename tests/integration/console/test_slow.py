@@ -1,4 +1,4 @@
-"""Those who take nothing of what the console sends them: they are let go, and hold nothing."""
+"""Clients that do not read: they are disconnected and occupy no resources."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.console.server import BEARER, TOKEN, Served, serving
 from tests.support.patience import HANG_SECONDS
 
 ENOUGH = 30_000_000
-"""Bytes; far more than what the buffers of both sides' kernels take."""
+"""Bytes; far more than the kernel buffers of both sides hold."""
 RESUME = '{"type":"resume","cursor":null}'
 
 
@@ -40,8 +40,8 @@ async def console(**settings: Any) -> AsyncIterator[tuple[Served, MemoryBackplan
         yield served, backplane
 
 
-class Deaf:
-    """A WebSocket client that sends and never reads, over the smallest buffer there is."""
+class NonReadingClient:
+    """A WebSocket client that sends and never reads, with the smallest receive buffer."""
 
     def __init__(self, url: str, headers: dict[str, str]) -> None:
         host, port = url.removeprefix("http://").split(":")
@@ -55,7 +55,7 @@ class Deaf:
         self.protocol.send_request(request)
 
     async def begin(self) -> None:
-        """Shake hands, then read no more."""
+        """Complete the handshake, then read no more."""
         loop = asyncio.get_running_loop()
         await self.flush()
         data = b""
@@ -73,12 +73,12 @@ class Deaf:
         await self.flush()
 
 
-async def test_a_browser_that_takes_nothing_holds_no_place(
+async def test_browser_that_does_not_read_is_replaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its place is another's, though it never closes: its own buffers are full."""
+    """Its place becomes free although its full buffers prevent a close."""
     async with console(sockets_max=1) as (served, backplane):
-        deaf = Deaf(served.url, BEARER)
+        deaf = NonReadingClient(served.url, BEARER)
         await deaf.begin()
         await deaf.say(RESUME)
         with (
@@ -95,7 +95,7 @@ async def test_a_browser_that_takes_nothing_holds_no_place(
         browser = await served.browser()
         async with asyncio.timeout(HANG_SECONDS):
             while True:
-                # Refused while the other one's place is not free yet: the page tries again.
+                # The console refuses until the other browser's place is free; the page retries.
                 with contextlib.suppress(ConnectionClosed):
                     async with browser.live() as again:
                         await again.send(RESUME)
@@ -104,14 +104,14 @@ async def test_a_browser_that_takes_nothing_holds_no_place(
 
 
 @pytest.mark.parametrize("headers", [{}, BEARER])
-async def test_who_asks_and_does_not_listen_is_not_heard(
+async def test_pings_of_a_client_that_does_not_read_are_not_read(
     monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
 ) -> None:
-    """Each ping is answered: whoever reads no answer gets no further ping in, known or not."""
+    """The console answers each ping, so it stops reading when the answers are not read."""
     monkeypatch.setattr(server, "CLOSE_SECONDS", 1.0)
     monkeypatch.setattr(live, "SEND_SECONDS", 1.0)
     async with console() as (served, _):
-        deaf = Deaf(served.url, headers)
+        deaf = NonReadingClient(served.url, headers)
         await deaf.begin()
         if headers:
             await deaf.say(RESUME)
@@ -126,11 +126,13 @@ async def test_who_asks_and_does_not_listen_is_not_heard(
         assert sent < ENOUGH
 
 
-async def test_who_takes_no_answer_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of requests as well: they follow each other without a pause, and nothing is read."""
+async def test_client_that_reads_no_response_is_disconnected(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The client sends requests without a pause and reads no response."""
     monkeypatch.setattr(server, "REQUEST_SECONDS", 0.3)
     async with console() as (served, _):
-        deaf = Deaf(served.url, {})
+        deaf = NonReadingClient(served.url, {})
         loop = asyncio.get_running_loop()
         bearer = f"Authorization: {BEARER['Authorization']}\r\n"
         request = f"GET /static/index.html HTTP/1.1\r\nHost: x\r\n{bearer}\r\n".encode()

@@ -1,4 +1,4 @@
-"""The console on a real stack: poison, parked keys and redrive, the hub's partitions, the tail."""
+"""The console on a real stack: poison queue, parked keys, redrive, partitions and live tail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from console.settings import ConsoleSettings
 from processing.bootstrap import Parts
 from processing.event import Event, EventBatch, Source
 from processing.monitoring.redis_vitals import RedisVitals
-from tests.support.console.server import TOKEN, Browser, Served, hear_items, resume, serving
+from tests.support.console.server import TOKEN, Browser, Served, next_items, resume, serving
 from tests.support.event_hubs.sdk_leaks import sdk_leaks_collected
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
@@ -32,7 +32,7 @@ RECORD = json.dumps({"handled": 10, "latency": {"10": 10}, "holding": 0.5})
 
 @dataclass
 class Site:
-    """The function app's settings, and its parts in this process."""
+    """The function app's settings, and event processing in this process."""
 
     values: dict[str, str]
     run: str
@@ -62,18 +62,18 @@ class Site:
             await parts.closing.aclose()
 
     async def repair(self) -> None:
-        """From now on the handler takes what it refused."""
+        """Make the handler accept the events that it refused."""
         async with Redis.from_url(self.values["REDIS_URL"]) as client:
             await client.set(f"repaired:{self.run}", "1", ex=600)
 
     async def release(self) -> None:
-        """From now on the handler lets go of what it holds."""
+        """Make the handler finish the event that it holds."""
         async with Redis.from_url(self.values["REDIS_URL"]) as client:
             await client.set(f"released:{self.run}", "1", ex=600)
 
     @asynccontextmanager
     async def console(self, **settings: Any) -> AsyncIterator[Served]:
-        """One instance of the console."""
+        """Serve one instance of the console."""
         own = ConsoleSettings(token=TOKEN, lease_seconds=10, **settings)
         async with serving(compose(self.values, own), own) as served:
             yield served
@@ -81,7 +81,7 @@ class Site:
 
 @pytest.fixture(autouse=True)
 def sdk_leaks() -> Iterator[None]:
-    """Who looks away may do so while the tail is just connecting."""
+    """Collect leaks of the SDK: a page may close while the tail is connecting."""
     with sdk_leaks_collected():
         yield
 
@@ -105,8 +105,8 @@ def site(stack: dict[str, Any]) -> Site:
     )
 
 
-async def test_an_operator_looks_and_redrives(site: Site) -> None:
-    """What was poisoned is found, opened and replayed; who is connected elsewhere sees it."""
+async def test_operator_finds_and_redrives_events(site: Site) -> None:
+    """A page on another instance sees the redrive's progress."""
     broken = {"broken": True}
     one, other = f"K-{site.run}", f"L-{site.run}"
     await site.process(
@@ -161,9 +161,9 @@ async def test_an_operator_looks_and_redrives(site: Site) -> None:
 
 
 async def redriven(live: ClientConnection, job: str) -> dict[str, Any]:
-    """The last word about a job."""
+    """Wait for a job's final message and return the message."""
     while True:
-        (item,) = await hear_items(live, "redrive", 1)
+        (item,) = await next_items(live, "redrive", 1)
         data: dict[str, Any] = item["data"]
         if data["job"] == job and data["done"]:
             return data
@@ -175,7 +175,7 @@ async def keys(browser: Browser) -> list[str]:
 
 
 async def test_one_redrive_at_a_time(site: Site) -> None:
-    """Over all instances; what is no selection is refused."""
+    """A second redrive is refused on every instance, and so is an invalid selection."""
     key = f"K-{site.run}"
     await site.process((key, b"x", {"broken": True, "held": True}))
     await site.repair()
@@ -191,18 +191,19 @@ async def test_one_redrive_at_a_time(site: Site) -> None:
             other = await bob.client.post("/api/redrive", json={"all": True}, headers=bob.act)
             assert (other.status_code, other.json()) == (
                 409,
-                {"error": "another redrive runs: wait for its end"},
+                {"error": "another redrive is running; wait until it has ended"},
             )
             await site.release()
-            lines = [item["data"] for item in await hear_items(live, "log", 2)]
+            lines = [item["data"] for item in await next_items(live, "log", 2)]
             assert [(line["kind"], line["by"]) for line in lines] == [("redrive", "ann")] * 2
             assert lines[0]["text"] == f"redrives key {key}"
             assert lines[1]["text"] == f"redrive of key {key}: 1 handled, 0 failed again, 0 left"
 
 
 async def test_one_instance_reads_the_hub_for_all(site: Site) -> None:
-    """Partitions, tail and vitals reach a page on another instance, also once the reader is gone:
-    each second's vitals are counted once.
+    """Partitions, tail and vitals reach a page on another instance.
+
+    When another instance becomes the reader, each second's vitals are still counted once.
     """
     name = site.values["BREAKER_NAME"]
     async with Redis.from_url(site.values["REDIS_URL"]) as client, AsyncExitStack() as lasting:
@@ -213,12 +214,12 @@ async def test_one_instance_reads_the_hub_for_all(site: Site) -> None:
             live = await lasting.enter_async_context((await there.browser("bob")).live())
             await resume(live)
             await live.send('{"type":"tail","on":true}')
-            table = (await hear_items(live, "partitions", 1))[0]["data"]
+            table = (await next_items(live, "partitions", 1))[0]["data"]
             assert [row["partition"] for row in table["rows"]] == ["0", "1", "2", "3"]
             assert table["problem"] is None
             enough = asyncio.Event()
             sending = asyncio.create_task(send_until(enough, site))
-            samples = [item["data"] for item in await hear_items(live, "tail", 3)]
+            samples = [item["data"] for item in await next_items(live, "tail", 3)]
             assert {sample["preview"] for sample in samples} == {XSS}
             assert {sample["key"] for sample in samples} <= {"a", "b", "c"}
             enough.set()
@@ -230,22 +231,22 @@ async def test_one_instance_reads_the_hub_for_all(site: Site) -> None:
                 await vitals.write(RECORD)
         assert await elected(client, name) != reader
         while sum(row["handled"] for row in rows) < 40 or rows[-1]["handled"]:
-            rows += [item["data"] for item in await hear_items(live, "vitals", 1)]
+            rows += [item["data"] for item in await next_items(live, "vitals", 1)]
         assert sum(row["handled"] for row in rows) == 40
 
 
 async def vital_row(live: ClientConnection, vitals: RedisVitals) -> dict[str, Any]:
-    """The row that a record ends up in."""
+    """Write a record and return the row of vitals that includes the record."""
     await vitals.write(RECORD)
     while True:
-        (item,) = await hear_items(live, "vitals", 1)
+        (item,) = await next_items(live, "vitals", 1)
         row: dict[str, Any] = item["data"]
         if row["handled"]:
             return row
 
 
 async def elected(client: Any, name: str) -> bytes:
-    """Who reads for all."""
+    """Return the token of the elected reader."""
     async with asyncio.timeout(HANG_SECONDS):
         while (reader := await client.get(f"console:{{{name}}}:reader")) is None:
             await asyncio.sleep(0.05)
@@ -253,9 +254,9 @@ async def elected(client: Any, name: str) -> bytes:
 
 
 async def send_until(enough: asyncio.Event, site: Site) -> None:
-    """Events for the tail: it begins at the end of the stream, whenever it has connected.
+    """Send events for the tail, which begins at the end of the stream once connected.
 
-    Not until it is cancelled: the SDK forgets a connection that it was about to open.
+    An event ends the loop instead of a cancellation, because a cancelled SDK leaks a connection.
     """
     producer = EventHubProducerClient.from_connection_string(
         site.values["EventHubConnection"], eventhub_name=site.values["EVENT_HUB_NAME"]

@@ -1,4 +1,4 @@
-"""A real Chromium, driven by Playwright; and what each page is watched for."""
+"""Chromium driven by Playwright, and the checks that run on each page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser")
-"""By preference: the first is the same engine without the windows, for half of the computing."""
+"""In order of preference: the headless shell needs half of the CPU time."""
 EXECUTABLE = next(filter(None, map(shutil.which, BROWSERS)), None)
 ARGUMENTS = [
     "--no-sandbox",
@@ -45,12 +45,12 @@ addEventListener("DOMContentLoaded", () => {
   new MutationObserver(note).observe(document.body, { attributes: true });
 });
 """
-"""Notes layout shifts that no operator caused, and when the page showed which state."""
+"""Script that records layout shifts without input, and when the page showed each state."""
 
 
 @asynccontextmanager
 async def chromium() -> AsyncIterator[Browser]:
-    """One browser; it is gone afterwards."""
+    """Start a browser and close the browser afterwards."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
         try:
@@ -60,7 +60,7 @@ async def chromium() -> AsyncIterator[Browser]:
 
 
 class Complaints:
-    """What a page's own console and network said that nobody expected."""
+    """Unexpected errors, warnings, dialogs and requests of a page."""
 
     def __init__(self, page: Page) -> None:
         self.found: list[str] = []
@@ -83,6 +83,6 @@ class Complaints:
             ),
         )
 
-    def forgive(self, *parts: str) -> None:
-        """Forget what says one of these: the test caused it."""
+    def ignore(self, *parts: str) -> None:
+        """Drop the complaints with one of these texts, because the test caused them."""
         self.found = [each for each in self.found if not any(part in each for part in parts)]

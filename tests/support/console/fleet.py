@@ -1,4 +1,4 @@
-"""Several real consoles that are killed and restarted, and the browsers that hold on to them."""
+"""Several console processes that a test kills and restarts, and pages that reconnect."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KIND = "test"
 
 @dataclass
 class Fleet:
-    """Consoles, each on a port that it keeps over restarts."""
+    """Console processes; each keeps its port over restarts."""
 
     redis_url: str
     directory: Path
@@ -50,7 +50,7 @@ class Fleet:
         )
 
     async def kill_and_restart(self, chance: random.Random) -> None:
-        """Kill -9 any of them, and start it again a moment later."""
+        """Kill a random console with SIGKILL and restart the console a moment later."""
         port = chance.choice(self.ports)
         process = self.running[port]
         process.kill()
@@ -60,7 +60,7 @@ class Fleet:
         self.start(port)
 
     async def healthy(self) -> None:
-        """Wait until all of them answer."""
+        """Wait until all consoles answer."""
         async with httpx.AsyncClient() as client, asyncio.timeout(HANG_SECONDS):
             for port in self.ports:
                 while True:
@@ -74,7 +74,7 @@ class Fleet:
 
 @contextmanager
 def fleet(redis_url: str, directory: Path, instances: int) -> Iterator[Fleet]:
-    """Start consoles; end them all."""
+    """Start consoles, and kill all of them at the end."""
     ports: list[int] = []
     while len(ports) < instances:
         ports.append(free_port(avoid=ports))
@@ -91,7 +91,7 @@ def fleet(redis_url: str, directory: Path, instances: int) -> Iterator[Fleet]:
 
 @dataclass
 class Page:
-    """A page as console/static/live.js behaves: it reconnects with the cursor that it has seen."""
+    """A page that behaves like console/static/live.js: it reconnects with its last cursor."""
 
     url: str
     cursor: str | None = None
@@ -102,7 +102,7 @@ class Page:
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self, chance: random.Random) -> None:
-        """Stay connected for ever."""
+        """Stay connected until cancelled."""
         while True:
             try:
                 async with connect(
@@ -132,7 +132,7 @@ class Page:
 
 @asynccontextmanager
 async def pages(url: str, number: int, chance: random.Random) -> AsyncIterator[list[Page]]:
-    """Open pages, each with its first snapshot."""
+    """Open pages and wait for the first snapshot of each."""
     made = [Page(url) for _ in range(number)]
     tasks = [asyncio.create_task(page.run(chance)) for page in made]
     try:

@@ -1,4 +1,4 @@
-"""The console served from this process, on a port of its own, and browsers that talk to it."""
+"""The console served from this process on its own port, and clients of that console."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BEARER = {"Authorization": f"Bearer {TOKEN}"}
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        yield  # they are pytest's
+        yield  # pytest handles the signals
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Browser:
 
     @property
     def act(self) -> dict[str, str]:
-        """The headers of an act."""
+        """Headers of an action."""
         return {"Origin": self.url, "X-CSRF-Token": self.csrf}
 
     @property
@@ -50,7 +50,7 @@ class Browser:
         return "; ".join(f"{name}={value}" for name, value in self.client.cookies.items())
 
     def live(self, **headers: str) -> connect:
-        """The page's WebSocket."""
+        """Connect the page's WebSocket."""
         headers = {"Cookie": self.cookie, "Origin": self.url} | headers
         return connect(f"{self.url.replace('http', 'ws')}/live", additional_headers=headers)
 
@@ -64,13 +64,13 @@ class Served:
     clients: contextlib.AsyncExitStack = field(repr=False)
 
     async def api(self) -> httpx.AsyncClient:
-        """Somebody with the bearer token."""
+        """Return a client with the bearer token."""
         return await self.clients.enter_async_context(
             httpx.AsyncClient(base_url=self.url, headers=BEARER)
         )
 
     async def browser(self, name: str = "ann") -> Browser:
-        """Somebody who has logged in."""
+        """Return the browser of an operator who has logged in."""
         client = await self.clients.enter_async_context(httpx.AsyncClient(base_url=self.url))
         answer = await client.post("/login", json={"token": TOKEN, "name": name})
         assert answer.status_code == 204, answer.text
@@ -81,7 +81,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(app: Starlette, settings: ConsoleSettings) -> AsyncIterator[Served]:
-    """Serve an app for a while, as `python -m console` does."""
+    """Serve an app as `python -m console` does."""
     server = _Server(configure(app, settings))
     running = asyncio.create_task(server.serve())
     async with asyncio.timeout(HANG_SECONDS):
@@ -98,7 +98,7 @@ async def serving(app: Starlette, settings: ConsoleSettings) -> AsyncIterator[Se
 
 @asynccontextmanager
 async def serving_memory(**settings: Any) -> AsyncIterator[Served]:
-    """Serve a console that shares nothing with anybody."""
+    """Serve a console that shares nothing with other instances."""
     breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
     own = ConsoleSettings(**{"token": TOKEN, **settings})
     async with serving(create_app(breaker, own), own) as served:
@@ -106,12 +106,12 @@ async def serving_memory(**settings: Any) -> AsyncIterator[Served]:
 
 
 async def resume(live: ClientConnection, cursor: str | None = None) -> None:
-    """A page's first message."""
+    """Send a page's first message."""
     await live.send(json.dumps({"type": "resume", "cursor": cursor}))
 
 
-async def hear(live: ClientConnection, *kinds: str) -> dict[str, Any]:
-    """The next message of these types."""
+async def next_message(live: ClientConnection, *kinds: str) -> dict[str, Any]:
+    """Return the next message of these types."""
     async with asyncio.timeout(HANG_SECONDS):
         while True:
             message: dict[str, Any] = json.loads(await live.recv())
@@ -119,17 +119,17 @@ async def hear(live: ClientConnection, *kinds: str) -> dict[str, Any]:
                 return message
 
 
-async def hear_items(live: ClientConnection, kind: str, count: int) -> list[dict[str, Any]]:
-    """The next messages of a kind off the backplane."""
+async def next_items(live: ClientConnection, kind: str, count: int) -> list[dict[str, Any]]:
+    """Return the next backplane messages of a kind."""
     found: list[dict[str, Any]] = []
     while len(found) < count:
-        items = (await hear(live, "messages"))["items"]
+        items = (await next_message(live, "messages"))["items"]
         found += [item for item in items if item["kind"] == kind]
     return found
 
 
-async def closed_with(live: ClientConnection) -> int:
-    """The code that the console closes with, whatever it says before."""
+async def close_code(live: ClientConnection) -> int:
+    """Return the code with which the console closes, ignoring earlier messages."""
     async with asyncio.timeout(HANG_SECONDS):
         try:
             while True:

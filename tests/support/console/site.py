@@ -1,4 +1,4 @@
-"""A stack with a running app and two consoles, and what a test does to it from outside."""
+"""A stack with a running app and two consoles, and the actions of a test on them."""
 
 from __future__ import annotations
 
@@ -33,10 +33,12 @@ DESK: ViewportSize = {"width": 1280, "height": 720}
 
 @dataclass
 class Operator:
-    """A page that somebody is signed in to.
+    """The page of an operator who has signed in.
 
     Attributes:
-        kept: for what others the browser's profile is kept; "": for nobody.
+        page: the page.
+        complaints: unexpected errors and requests of the page.
+        kept: group of tests that may reuse the browser profile; "" for none.
     """
 
     page: Page
@@ -44,13 +46,14 @@ class Operator:
     kept: str
 
     async def confirm(self, button: str) -> None:
-        """Press a button and confirm."""
+        """Click a button and confirm the dialog."""
         await self.page.click(button)
         await self.page.click("#confirm-go")
 
     async def poison_rows(self, key: str, count: int = 1) -> Locator:
-        """The poison queue's rows once they are those of that key, so many, and no others: until
-        the page has looked, what it showed before stays, and ours may be among that.
+        """Search the poison queue for a key, and return the rows once they are exactly `count`.
+
+        Until the search has run, the page shows its earlier rows, which may include these rows.
         """
         await self.page.fill("#poison-query", key)
         rows = self.page.locator("#poison tr")
@@ -64,7 +67,7 @@ class Operator:
         )
 
     async def shifts(self) -> list[tuple[float, str]]:
-        """Layout shifts since the last call, with what moved."""
+        """Return the layout shifts since the last call, each with the elements that moved."""
         found: list[tuple[float, str]] = await self.page.evaluate("window.shifts.splice(0)")
         return found
 
@@ -74,12 +77,14 @@ class Site:
     """The running system.
 
     Attributes:
-        endpoints: of the stack, its own console among them.
-        second_port: of the second console.
-        directory: for logs and reports.
-        operators: who is there now.
-        idle: profiles that nobody uses now. A new one costs Chromium some processes, more than
-            all that most tests do on their page.
+        endpoints: endpoints of the stack, including its own console.
+        endpoints_file: the file with the endpoints.
+        second_port: port of the second console.
+        directory: folder of logs and reports.
+        browser: the browser of all pages.
+        operators: operators with an open page.
+        idle: pages for reuse. A new browser profile costs Chromium several processes, which is
+            more work than most tests do on their page.
     """
 
     endpoints: Endpoints
@@ -92,7 +97,7 @@ class Site:
 
     @property
     def second_url(self) -> str:
-        """The second console."""
+        """Address of the second console."""
         return f"http://127.0.0.1:{self.second_port}"
 
     @contextmanager
@@ -129,33 +134,33 @@ class Site:
         color_scheme: Literal["light", "dark"] = "light",
         **device: Any,
     ) -> Operator:
-        """A page that somebody is signed in to, and live.
+        """Sign an operator in and return the operator's page once it is live.
 
         Args:
-            name: whose.
-            url: of another console than the stack's own.
+            name: the operator's name.
+            url: address of the console; default: the stack's own console.
             viewport: the page's size.
-            color_scheme: what the operator's desktop prefers.
-            device: what else is asked of a browser profile, which is then a new one.
+            color_scheme: the preference of the operator's desktop.
+            device: options of a new browser profile; without options a profile may be reused.
         """
-        operator = await self.come(name, url, keep="" if device else "plain", **device)
+        operator = await self.start_session(name, url, keep="" if device else "plain", **device)
         await operator.page.set_viewport_size(viewport)
         await operator.page.emulate_media(color_scheme=color_scheme)
         await operator.page.goto(url or self.endpoints.console_url)
         await operator.page.wait_for_selector(READY)
         return operator
 
-    async def come(
+    async def start_session(
         self, name: str, url: str | None = None, *, keep: str, **device: Any
     ) -> Operator:
-        """Somebody with a session, before a page that is not the console's yet.
+        """Create a session for an operator whose page has not opened the console yet.
 
         Args:
-            name: whose.
-            url: as above.
-            keep: what others the profile is kept for: what one of them did to the browser itself,
-                such as its clock, stays done. "": for nobody.
-            device: as above.
+            name: the operator's name.
+            url: see `sign_in`.
+            keep: group of tests that may reuse the browser profile, including changes such as a
+                stopped clock; "" for none.
+            device: see `sign_in`.
         """
         url = url or self.endpoints.console_url
         operator = next((each for each in self.idle if each.kept == keep), None)
@@ -176,8 +181,8 @@ class Site:
         assert answer.status == 204, await answer.text()
         return operator
 
-    async def leave(self) -> None:
-        """All go, and leave nothing for whoever comes next: no cookie, no choice, no page."""
+    async def reset(self) -> None:
+        """Remove cookies, choices and pages of all operators, and keep reusable profiles."""
         while self.operators:
             operator = self.operators.pop()
             page, profile = operator.page, operator.page.context
@@ -186,19 +191,19 @@ class Site:
                 continue
             await page.unroute_all()
             await page.evaluate("localStorage.clear()")
-            # Not about:blank: that, and what comes after it, each get a process of their own.
+            # Not about:blank, because Chromium starts a new process for that page and the next.
             await page.goto(f"{self.endpoints.console_url}/login")
             await profile.clear_cookies()
             self.idle.append(operator)
 
     @asynccontextmanager
     async def breaker(self) -> AsyncIterator[CircuitBreaker]:
-        """The app's circuit, as one more instance of the app has it."""
+        """Yield the breaker of another instance of the app."""
         async with build(self.endpoints.app_settings()) as breaker:
             yield breaker
 
     async def open(self, error: str = "the ledger is down") -> int:
-        """A real opening, by failures; the generation."""
+        """Open the circuit by recording failures; return the generation."""
         async with self.breaker() as breaker:
             circuit = await breaker.refresh()
             number = 0
@@ -210,7 +215,7 @@ class Site:
             return circuit.generation
 
     async def close(self) -> None:
-        """Leave the circuit as the next test expects it."""
+        """Close the circuit for the next test."""
         async with self.breaker() as breaker:
             circuit = await breaker.refresh()
             if circuit.state is not CircuitState.CLOSED:
@@ -229,10 +234,10 @@ class Site:
                 await hub.send_batch([event], partition_key=key)
 
     def redis(self) -> Redis:
-        """The stack's Redis."""
+        """Return a client of the stack's Redis."""
         return Redis.from_url(self.endpoints.redis_url)
 
     def report(self) -> dict[str, Any]:
-        """What the last run of the load test found."""
+        """Return the report of the last load test."""
         found: dict[str, Any] = json.loads((self.directory / "report.json").read_text())
         return found
