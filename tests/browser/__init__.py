@@ -1,1 +1,1 @@
-"""The console's page in a real browser, on a real stack."""
+"""Tests of the console's page in a real browser, on a real stack."""

@@ -1,4 +1,4 @@
-"""One browser and one stack for all tests of this directory."""
+"""Fixtures: one browser and one stack for all tests of this folder."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ THRESHOLD = 20
 
 @pytest.fixture(scope="session")
 def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack with a host whose handler can be repaired."""
+    """Start a stack whose handler can be repaired."""
     if EXECUTABLE is None:
         pytest.skip(NO_CHROMIUM)
     settings = Settings(
@@ -44,7 +44,7 @@ def console_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def running_site(console_stack: Stack) -> AsyncIterator[Site]:
-    """The stack's console in a browser."""
+    """Start a browser for the stack's console."""
     async with chromium() as browser:
         yield Site(
             console_stack.endpoints,
@@ -57,7 +57,7 @@ async def running_site(console_stack: Stack) -> AsyncIterator[Site]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def site(running_site: Site) -> AsyncIterator[Site]:
-    """The site with a closed circuit; afterwards no page may have complained of anything."""
+    """Yield the site with a closed circuit; afterwards check that no page has complaints."""
     await running_site.close()
     try:
         yield running_site
@@ -67,5 +67,5 @@ async def site(running_site: Site) -> AsyncIterator[Site]:
             for complaint in operator.complaints.found
         ]
     finally:
-        await running_site.leave()
+        await running_site.reset()
     assert complaints == []

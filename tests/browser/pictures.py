@@ -1,7 +1,7 @@
-"""Takes the pictures of the console in docs/images: `python -m tests.browser.pictures`.
+"""Command that takes the pictures of the console in docs/images.
 
-They show a real incident: the load test's outage, seen by two operators and approved on the page.
-Takes about two minutes.
+`python -m tests.browser.pictures` runs a real incident: the load test's outage, watched by two
+operators and approved on the page. The command takes about two minutes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CONVERSATION = (
 
 
 async def take_pictures(stack: Stack) -> None:
-    """Live through the incident."""
+    """Run the incident and take the pictures."""
     async with chromium() as browser:
         file = stack.state_dir / "endpoints.json"
         site = Site(stack.endpoints, file, free_port(), stack.directory, browser)
@@ -54,7 +54,7 @@ async def take_pictures(stack: Stack) -> None:
             line = f"{RUN} {file}"
             run = Forked(*command(stack.directory, line)[2:], output=output)
             try:
-                await live_through(pages)
+                await follow_incident(pages)
                 code = await asyncio.to_thread(run.wait, 120)
             finally:
                 run.kill()
@@ -66,8 +66,8 @@ async def take_pictures(stack: Stack) -> None:
             raise SystemExit(code)
 
 
-async def live_through(pages: dict[str, Operator]) -> None:
-    """From the last quiet second to the end of the backlog."""
+async def follow_incident(pages: dict[str, Operator]) -> None:
+    """Take pictures from the time before the outage to the end of the backlog."""
     ada = pages["ada"].page
     await ada.wait_for_timeout(18_000)
     await picture(ada, "closed")
@@ -91,18 +91,18 @@ async def live_through(pages: dict[str, Operator]) -> None:
 
 
 async def poison_picture(page: Page) -> None:
-    """The poison queue."""
+    """Take a picture of the poison queue."""
     section = page.locator(".at-poison")
     await section.screenshot(path=IMAGES / "console-poison.png")
 
 
 async def picture(page: Page, name: str) -> None:
-    """What the window shows now."""
+    """Take a picture of the window."""
     await page.screenshot(path=IMAGES / f"console-{name}.png")
 
 
 async def main() -> None:
-    """A stack of our own, gone afterwards."""
+    """Run the incident on a temporary stack."""
     settings = Settings(
         scenario=Scenario.STEADY,
         report=Path("out/pictures/report.json"),

@@ -1,4 +1,4 @@
-"""From the alert to the resumption, as operators live through it."""
+"""An incident from the alert to the resumption, as operators see it."""
 
 from __future__ import annotations
 
@@ -19,23 +19,21 @@ from tests.support.processes import wait_for
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 STILL = 0.001
-"""Layout shift that nobody can see: a digit more in a line of small type. The web's own measure
-calls 0.1 good.
-"""
+"""Layout shift that is invisible, such as another digit in small type; the web calls 0.1 good."""
 
 
-WHOLE: ViewportSize = {"width": 1280, "height": 2_200}
-"""Only what is inside the window counts as shifted."""
+FULL_PAGE: ViewportSize = {"width": 1280, "height": 2_200}
+"""The browser reports only layout shifts inside the window."""
 
 
-async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
-    """A real run of the load test opens the circuit and waits until somebody approves on the page.
+async def test_outage_is_shown_approved_and_resumed(site: Site) -> None:
+    """A run of the load test opens the circuit and waits for an approval on the page.
 
-    Meanwhile nothing moves on the page by itself but what it shows.
+    During the run the layout of the page does not move.
     """
     ada = await site.sign_in("Ada")
-    grace = await site.sign_in("Grace", color_scheme="dark", viewport=WHOLE)
-    await tail_begins(site, grace)
+    grace = await site.sign_in("Grace", color_scheme="dark", viewport=FULL_PAGE)
+    await start_tail(site, grace)
     output = site.directory / "run.log"
     line = (
         "--scenario outage --events 1200 --keys 40 --outage-after 450 --poison-every 150 "
@@ -54,11 +52,11 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
             wait_for, lambda: "approve generation" in output.read_text(), "the request to approve"
         )
         await ada.page.click("#approve")
-        told = await ada.page.text_content("#confirm")
-        assert told is not None
-        assert "Approve generation 1?" in told
-        assert "generation 2 opens" in told
-        assert "Open, generation 1" in told
+        dialog = await ada.page.text_content("#confirm")
+        assert dialog is not None
+        assert "Approve generation 1?" in dialog
+        assert "generation 2 opens" in dialog
+        assert "Open, generation 1" in dialog
         await ada.page.click("#confirm-go")
         await grace.until_state("closed")
         code = await asyncio.to_thread(run.wait, HANG_SECONDS)
@@ -75,8 +73,8 @@ async def test_an_outage_is_seen_approved_and_over(site: Site) -> None:
     await expect(grace.page.locator("#poison-count")).to_have_text(str(report["poisoned"]))
 
 
-async def tail_begins(site: Site, operator: Operator) -> None:
-    """Switch the live tail on. It shows what comes after it began: send until it has."""
+async def start_tail(site: Site, operator: Operator) -> None:
+    """Switch the live tail on, and send events until the tail shows one."""
     await operator.page.check("#tail-on")
     row = operator.page.locator("#tail tr:first-child:not([data-empty])")
     for counter in range(1, 61):
@@ -87,7 +85,7 @@ async def tail_begins(site: Site, operator: Operator) -> None:
 
 
 async def test_a_redrive_empties_the_poison_queue(site: Site) -> None:
-    """What stays in the queue of a broken handler leaves it once that is repaired."""
+    """Events stay in the queue while the handler is broken, and leave it after the repair."""
     ada = await site.sign_in("Ada")
     grace = await site.sign_in("Grace")
     run = f"redrive-{secrets.token_hex(3)}"
@@ -111,14 +109,16 @@ async def test_a_redrive_empties_the_poison_queue(site: Site) -> None:
     await ada.page.click("#redrive-all:enabled")
     assert "Redrive everything?" in (await ada.page.text_content("#confirm") or "")
     await ada.page.click("#confirm-go")
-    await ada.page.wait_for_selector("#confirm", state="hidden")  # nothing behind it takes keys
-    await expect(grace.page.locator("#job")).to_contain_text("of everything by Ada is over")
+    await ada.page.wait_for_selector(
+        "#confirm", state="hidden"
+    )  # an open dialog blocks the page's keys
+    await expect(grace.page.locator("#job")).to_contain_text("of everything by Ada has ended")
     await ada.page.fill("#poison-query", key)
-    await expect(ada.page.locator("#poison-empty")).to_contain_text("No poison event has")
+    await expect(ada.page.locator("#poison-empty")).to_contain_text("No poison event contains")
 
 
 async def test_operators_on_different_instances_read_each_other(site: Site) -> None:
-    """Over the backplane, and again after one of the instances was gone for a while."""
+    """The log reaches the other instance, also after an instance was restarted."""
     with site.second_console():
         ada = await site.sign_in("Ada")
         grace = await site.sign_in("Grace", site.second_url)
@@ -139,4 +139,4 @@ async def test_operators_on_different_instances_read_each_other(site: Site) -> N
         lines = await grace.page.locator("#log .line").all_text_contents()
         assert sum("who is on it?" in line for line in lines) == 1
         assert await grace.page.text_content("#trouble") == ""
-        grace.complaints.forgive("WebSocket connection", "Failed to load resource")
+        grace.complaints.ignore("WebSocket connection", "Failed to load resource")

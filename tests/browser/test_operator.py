@@ -1,4 +1,4 @@
-"""What an operator's hand does: it discards on record, slips, and is not led astray by a dialog."""
+"""Operator input: discards, repeated keys, closed dialogs and failed requests."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 ACTIVE = "document.activeElement.id"
 
 
-async def test_an_event_is_discarded_on_record(site: Site) -> None:
-    """With a reason, after a word of what will happen; who comes second is refused."""
+async def test_discard_needs_a_reason_and_is_logged(site: Site) -> None:
+    """The dialog states the effect, and the second operator's discard is refused."""
     ada, grace = await site.sign_in("Ada"), await site.sign_in("Grace")
     run = f"discard-{secrets.token_hex(3)}"
     await site.send(run, (run, b'{"amount": "NaN"}', {"simulate": "poison"}))
@@ -24,10 +24,10 @@ async def test_an_event_is_discarded_on_record(site: Site) -> None:
         rows = await operator.poison_rows(run)
         await rows.locator("button.link").click()
         await operator.page.click("#event-discard")
-    told = await ada.page.text_content("#confirm")
-    assert told is not None
-    assert "The handler will never see this event." in told
-    assert run in told
+    dialog = await ada.page.text_content("#confirm")
+    assert dialog is not None
+    assert "The handler will never see this event." in dialog
+    assert run in dialog
     await ada.page.click("#confirm-go")  # without a reason: the browser asks for it
     assert await ada.page.locator("#confirm[open]").count() == 1
     await ada.page.fill("#confirm-reason", "a test of June")
@@ -42,12 +42,12 @@ async def test_an_event_is_discarded_on_record(site: Site) -> None:
     await grace.page.fill("#confirm-reason", "a test of June")
     await grace.page.click("#confirm-go")
     refused = grace.page.locator("#confirm-refused")
-    await expect(refused).to_contain_text("it is not in the poison queue (any more)")
-    grace.complaints.forgive("409")
+    await expect(refused).to_contain_text("is not in the poison queue; nothing was changed")
+    grace.complaints.ignore("409")
 
 
-async def test_a_page_begins_though_the_console_is_restarted(site: Site) -> None:
-    """What it asks first is asked again; meanwhile it says what it waits for."""
+async def test_page_starts_although_the_console_restarts(site: Site) -> None:
+    """The page retries its first request and shows the reason until then."""
     ada = await site.sign_in("Ada")
     refusing = asyncio.Event()
 
@@ -60,21 +60,21 @@ async def test_a_page_begins_though_the_console_is_restarted(site: Site) -> None
     refusing.set()
     await ada.page.wait_for_selector(READY)
     assert await ada.page.text_content("#operator") == "Ada"
-    ada.complaints.forgive("Failed to load resource")
+    ada.complaints.ignore("Failed to load resource")
 
 
-async def test_who_cannot_sign_out_is_told(site: Site) -> None:
-    """The cookie is the server's: a page that only goes away leaves somebody signed in."""
+async def test_failed_logout_is_shown(site: Site) -> None:
+    """Only the server can remove the cookie, so leaving the page would not sign out."""
     ada = await site.sign_in("Ada")
     await ada.page.route("**/logout", lambda route: route.abort())
     await ada.page.click("#logout")
     await expect(ada.page.locator("#toasts")).to_contain_text("You are still signed in")
     assert await ada.page.locator("#circuit").count() == 1
-    ada.complaints.forgive("Failed to load resource")
+    ada.complaints.ignore("Failed to load resource")
 
 
-async def test_a_closed_dialog_does_not_undo(site: Site) -> None:
-    """What was confirmed and then closed is done: the page says so, and closes no other dialog."""
+async def test_closing_a_dialog_does_not_undo_its_action(site: Site) -> None:
+    """The page reports the confirmed action in a toast and keeps another dialog open."""
     ada = await site.sign_in("Ada")
     generation = await site.open()
     await ada.until_state("open")
@@ -96,11 +96,11 @@ async def test_a_closed_dialog_does_not_undo(site: Site) -> None:
     assert await ada.page.locator("#confirm[open]").count() == 1
 
 
-async def test_a_key_that_is_held_down_asks_and_does_not_answer(site: Site) -> None:
-    """And when the act is done the keyboard is where it was: at the circuit."""
+async def test_held_key_opens_a_dialog_but_does_not_confirm(site: Site) -> None:
+    """After the action the circuit panel has the keyboard focus."""
     await site.open()
     ada = await site.sign_in("Ada")
-    await ada.until_state("open")  # its console may hear of it later than the page is there
+    await ada.until_state("open")  # the console may read the opening after the page has loaded
     await ada.page.focus("#approve")
     for _ in range(4):
         await ada.page.keyboard.down("Enter")

@@ -312,7 +312,7 @@ async def test_held_message_that_another_redrive_replayed_is_removed() -> None:
         rig.bad = {2}
         assert (await rig.redrive().run(Selection(key="a"))).replayed == 2
         assert rig.poisoned == [0, 2]
-        assert await held.put_back_or_drop() == 1
+        assert await held.put_back_or_remove() == 1
         assert rig.poisoned == [2]
 
 
