@@ -64,6 +64,7 @@ lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## 
 	@$(PY) -m mypy .
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m scripts.check_rooms
+	@$(PY) -m scripts.check_words
 	@node_modules/.bin/eslint --max-warnings=0 console/static local/services eslint.config.mjs
 	@$(PY) -m scripts.check_infra
 	@.venv-infra/bin/checkov -d infra --framework bicep dockerfile --compact --quiet --skip-download

@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real Redis server for the whole session; its URL without a database number."""
+    """Yield the URL, without a database number, of a real Redis server for the whole session."""
     directory: Path = tmp_path_factory.mktemp("redis")
     port = ports.free_port()
     with running_service(redis_service(port, directory), directory):
@@ -74,7 +74,7 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def redis_url(redis_server: str) -> str:
-    """The URL of an empty Redis database."""
+    """Return the URL of an empty Redis database."""
     with redis.Redis.from_url(redis_server) as client:
         client.flushall()
     return f"{redis_server}/0"
@@ -82,7 +82,7 @@ def redis_url(redis_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The connection string of a real Azurite, shared: use containers and queues of your own."""
+    """Yield the connection string of a shared Azurite; tests use containers of their own."""
     directory: Path = tmp_path_factory.mktemp("azurite")
     chosen = ports.PortChoice({}, ephemeral=True).resolve()
     with running_service(azurite_service(chosen, directory), directory):
@@ -101,7 +101,7 @@ class EventHubsEndpoint:
 
 @pytest.fixture(scope="session")
 def event_hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHubsEndpoint]:
-    """An Event Hubs endpoint with the hub "events" of 4 partitions, shared by the session."""
+    """Yield a shared Event Hubs endpoint with the hub "events" of 4 partitions."""
     directory: Path = tmp_path_factory.mktemp("event-hubs")
     key = base64.b64encode(secrets.token_bytes(32)).decode()
     port = ports.free_port()
@@ -117,6 +117,6 @@ def event_hubs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EventHubsEn
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A whole private stack, shared by the session; what its endpoints.json says."""
+    """Yield the content of endpoints.json of a whole stack that the session shares."""
     with running_stack(tmp_path_factory.mktemp("stack")) as endpoints:
         yield endpoints

@@ -1,4 +1,4 @@
-"""What the integration tests share."""
+"""Fixtures of the integration tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.processes import run_local
 
 @pytest.fixture
 def state_directory(tmp_path: Path) -> Iterator[Path]:
-    """A stack's directory; whatever is up in it at the end of the test is taken down."""
+    """Yield a state directory; a stack that still runs in it is stopped after the test."""
     path = tmp_path / "state"
     yield path
     run_local("down", "--state-dir", path)

@@ -1,4 +1,4 @@
-"""Which of pytest-xdist's processes runs which tests, and in which order.
+"""The distribution of tests over pytest-xdist's processes, and their order.
 
 Tests that share a stack run in one process, so that it is started once. Long tests are spread over
 the first part of the run: all at once they would starve each other of the machine, and at the end

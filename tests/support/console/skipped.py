@@ -1,4 +1,4 @@
-"""What a run says of the browser tests that it has skipped."""
+"""The summary line about skipped browser tests."""
 
 from __future__ import annotations
 

@@ -295,7 +295,7 @@ async def test_shutdown_stops_waiting_for_a_write_that_does_not_end(
         rig.processor.stop()
         async with asyncio.timeout(10):
             await wait_idle(rig.processor)
-        assert "What is finished is not written within 0.003 s" in caplog.text
+        assert "completion of finished events was not written within 0.003 s" in caplog.text
         slow.release.set()
         await running
 
