@@ -89,7 +89,7 @@ async def test_event_that_is_held_for_too_long_fails_the_batch() -> None:
         raise DependencyUnavailableError("down")
 
     async with open_rig(outage, settings={"max_attempts": 1, "hold_seconds": 0.0}) as rig:
-        with pytest.raises(DependencyUnavailableError, match="runs again with its batch"):
+        with pytest.raises(DependencyUnavailableError, match="redelivered with it"):
             await rig.processor.process(batch(keyed("a", "a")))
         assert (calls, rig.handled, rig.poisoned) == (1, [], [])
         assert (await rig.breaker.refresh()).failures == 1
@@ -147,4 +147,4 @@ async def test_error_without_a_readable_text_is_poisoned() -> None:
     async with open_rig(fail, settings={"max_attempts": 1}) as rig:
         await rig.processor.process(batch(keyed("a")))
         assert rig.poisoned == [0]
-        assert "can't be had" in rig.poison.messages[0].error.message
+        assert "text is not available" in rig.poison.messages[0].error.message
