@@ -161,7 +161,10 @@ async def test_stale_approval_changes_nothing(
     assert "generation 2" in answer.json()["error"]
     await breaker.isolate("bob")
     answer = await console.post("/api/circuits/c/approve", json={"generation": 2, "by": "ann"})
-    assert (answer.status_code, "close the circuit instead" in answer.json()["error"]) == (409, True)
+    assert (answer.status_code, "close the circuit instead" in answer.json()["error"]) == (
+        409,
+        True,
+    )
 
 
 @pytest.mark.parametrize(
