@@ -20,7 +20,7 @@ from loadtest.verify.verifier import verify
 
 
 class Judge:
-    """A judge of one run, which may be asked repeatedly."""
+    """A collector of one run's evidence, which verifies each time it is called."""
 
     def __init__(
         self,

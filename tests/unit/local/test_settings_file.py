@@ -21,7 +21,7 @@ VALUES = app_settings(
 )
 
 
-def test_the_file_has_core_tools_form_and_is_private(tmp_path: Path) -> None:
+def test_settings_file_has_core_tools_form_and_is_private(tmp_path: Path) -> None:
     path = tmp_path / "local.settings.json"
     assert write_settings_file(path, VALUES) is None
     assert json.loads(path.read_text()) == {"IsEncrypted": False, "Values": VALUES}
