@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.support.loadtest.runs import assert_kept, run
 
 
+@pytest.mark.long
 def test_an_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:
     """The handler raises DependencyUnavailableError until the operator has repaired and approved.
 

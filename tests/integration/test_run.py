@@ -30,6 +30,7 @@ def run_pytest(*arguments: str, **environment: str) -> str:
     return finished.stdout
 
 
+@pytest.mark.long
 def test_skipped_browser_tests_are_counted_in_one_line_that_names_the_package() -> None:
     output = run_pytest("tests/browser/test_operator.py", PATH="/nowhere")
     expected = (

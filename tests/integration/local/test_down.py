@@ -50,7 +50,9 @@ def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
         _end_lifeline(state_directory, process)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal.Signals) -> None:
     with starting(state_directory, "--foreground", "--no-console") as process:
         wait_for((state_directory / "endpoints.json").exists, "endpoints.json", timeout=90)

@@ -98,7 +98,9 @@ async def kill_redrive_after(rig: Rig, steps: int) -> bool:
     return lifetime.left < 0
 
 
-@pytest.mark.parametrize("still_bad", [{0, 4}, {2, 6}], ids=str)
+@pytest.mark.parametrize(
+    "still_bad", [{0, 4}, pytest.param({2, 6}, marks=pytest.mark.long)], ids=str
+)
 async def test_redrive_killed_at_any_step_loses_no_event(still_bad: set[int]) -> None:
     """The next redrive handles the remaining events, each in the order of its key.
 
