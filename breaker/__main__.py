@@ -63,8 +63,8 @@ def parser() -> argparse.ArgumentParser:
     _add_json(history)
 
     for name, text in (
-        ("approve", "set an open generation to half-open, so that probes start"),
-        ("close", "close a generation without probes"),
+        ("approve", "make the open circuit half-open, so that probe events run"),
+        ("close", "close the circuit at once, without probes"),
     ):
         command = commands.add_parser(name, parents=[common], help=text)
         command.add_argument(
@@ -162,7 +162,8 @@ async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> Non
     if circuit.degraded and not watch:
         await breaker.history(1)  # raises an error with the reason of the outage
         raise StoreUnavailableError(
-            "Redis did not answer the first request, but answered the second; run the command again"
+            "Redis was unreachable for a moment, so the state could not be read; "
+            "run the command again"
         )
     print(_as_json(circuit) if as_json else _table(circuit), flush=True)
     if watch:
@@ -191,7 +192,7 @@ def _table(circuit: Circuit) -> str:
         "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
     }
     if circuit.retry_after is not None:
-        rows["half-open"] = f"in {circuit.retry_after:.0f} s"
+        rows["next state"] = f"half-open in {circuit.retry_after:.0f} s"
     if circuit.state == "half_open":
         rows["probes"] = f"{circuit.probe_successes} succeeded"
     return "\n".join(f"{name:<10} {value}" for name, value in rows.items())

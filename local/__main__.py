@@ -110,20 +110,21 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         "--workflow-retry-scale",
         type=_scale,
         default=0.1,
-        help="factor for the workflow's delays between attempts (default: 0.1; 1 is as on Azure)",
+        help="multiply the workflow's retry delays by this factor (default: 0.1; 1 gives Azure's "
+        "delays)",
     )
     up.add_argument(
         "--stop-seconds",
         type=_seconds,
         default=0.0,
-        help="delay before a stop of the app takes effect (default: 0; a stop on Azure also takes "
-        "time)",
+        help="seconds between a request to stop the app and the stop, to imitate Azure "
+        "(default: 0)",
     )
     ports = up.add_argument_group("ports (0: any free port)")
     ports.add_argument(
         "--ephemeral-ports",
         action="store_true",
-        help="use free ports for all options not given below",
+        help="use any free port for each service without its own --port-... option",
     )
     for name, default in DEFAULT_PORTS.items():
         ports.add_argument(

@@ -22,7 +22,10 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
         help="discard a poisoned event, write a record, and replay the events parked behind it",
     )
     command.add_argument(
-        "id", metavar="ID", help="id of the poison message, or the end of the id after a '/'"
+        "id",
+        metavar="ID",
+        help="id of the poison message, such as 'events/$Default/2/0/1764422576123', or the end of "
+        "the id after a '/', such as '2/0/1764422576123'",
     )
     command.add_argument(
         "--reason", required=True, metavar="TEXT", help="reason to write into the record"
@@ -56,7 +59,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         finally:
             bar.close()
     if not decision.recorded:
-        print(f"processing: {message.id} was not discarded", file=sys.stderr)
+        print(f"processing: {message.id} was not discarded; the summary says why", file=sys.stderr)
         print(summary_text(summary), file=sys.stderr)
         return 1
     behind = summary.replayed - 1

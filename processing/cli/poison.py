@@ -31,7 +31,10 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     listing.set_defaults(run=run_list)
     show = acts.add_parser("show", parents=[common], help="print one complete message as JSON")
     show.add_argument(
-        "id", metavar="ID", help="id of the poison message, or the end of the id after a '/'"
+        "id",
+        metavar="ID",
+        help="id of the poison message, such as 'events/$Default/2/0/1764422576123', or the end of "
+        "the id after a '/', such as '2/0/1764422576123'",
     )
     show.add_argument(
         "--body", type=Path, metavar="FILE", help="write the event's body to FILE, byte for byte"
@@ -128,7 +131,7 @@ async def run_parked(settings: Mapping[str, str], arguments: argparse.Namespace)
         )
         for each in found
     ]
-    headings = ("partition", "key", "since", "events", "waits for")
+    headings = ("partition", "key", "since", "events", "blocked by")
     print(table(headings, rows) if rows else "No parked keys")
     return 0
 

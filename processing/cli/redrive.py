@@ -33,7 +33,8 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     selected.add_argument(
         "--id",
         metavar="ID",
-        help="replay one poison message, by its id or the end of the id after a '/'",
+        help="replay one poison message: its id, such as 'events/$Default/2/0/1764422576123', or "
+        "the end of the id after a '/', such as '2/0/1764422576123'",
     )
     selected.add_argument(
         "--all", action="store_true", help="replay all events (default without --key and --id)"
@@ -79,7 +80,9 @@ def _stopping_on_interrupt(redrive: Redrive) -> Iterator[None]:
     def interrupted() -> None:
         nonlocal pressed
         if pressed and task is not None:
+            print("Cancelling the events in flight", file=sys.stderr)
             task.cancel()
+            return
         pressed = True
         redrive.stop(INTERRUPTED)
         print(
@@ -125,7 +128,8 @@ def summary_text(summary: RedriveSummary) -> str:
     """Return the summary as text."""
     lines = [
         f"{summary.replayed:,} replayed, {len(summary.failed):,} failed again, "
-        f"{summary.left:,} left, {summary.released:,} keys released, in {summary.seconds:.1f} s"
+        f"{summary.left:,} not tried; {summary.released:,} keys no longer parked; "
+        f"{summary.seconds:.1f} s"
     ]
     if summary.stale:
         lines.append(f"{summary.stale:,} copies of already replayed messages were removed")

@@ -35,7 +35,8 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     command.add_argument(
         "--force",
         action="store_true",
-        help="rewind even if the app's ownership of a partition has not expired",
+        help="rewind although the app seems to own a partition; use it only if the app is "
+        "certainly stopped",
     )
     command.set_defaults(run=run, check=_check)
 
@@ -51,10 +52,13 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
         (step.partition, "-" if step.before is None else step.before, step.first, step.events)
         for step in steps
     ]
-    headings = ("partition", "old checkpoint", "first event", "events again")
+    headings = ("partition", "old checkpoint", "restart at", "events to repeat")
     print(table(headings, rows))
     if arguments.dry_run:
         print("Nothing was changed (--dry-run)")
+    else:
+        partitions_text = "1 partition" if len(steps) == 1 else f"{len(steps)} partitions"
+        print(f"Rewound {partitions_text}; start the app to process the events again.")
     return 0
 
 

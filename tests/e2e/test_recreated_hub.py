@@ -114,7 +114,7 @@ async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> Non
         await manage(endpoints, "stop")
         await until(lambda: not host_instances(stack.state_dir), stack, "the end of the host")
         await recreate_hub(endpoints)
-        assert "first event" in await rewind(endpoints)
+        assert "restart at" in await rewind(endpoints)
         await manage(endpoints, "start")
         await send(stack, "after")
         await until(
