@@ -82,7 +82,7 @@ class Job:
         return f"redrives {self.selection_text}"
 
     def result(self, summary: RedriveSummary, decision: Discard | None = None) -> dict[str, Any]:
-        """Return the final message to the browsers."""
+        """Return the job's final message, which is sent to the browsers."""
         stopped = summary.stopped
         if summary.busy and not stopped:
             stopped = f"another redrive is replaying {summary.busy} of the keys"

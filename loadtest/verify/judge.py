@@ -20,7 +20,7 @@ from loadtest.verify.verifier import verify
 
 
 class Judge:
-    """A collector of one run's evidence, which verifies each time it is called."""
+    """A judge of one run, which collects new evidence for each verdict."""
 
     def __init__(
         self,

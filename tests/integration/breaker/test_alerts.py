@@ -170,7 +170,7 @@ async def test_topic_gets_all_alerts_in_order_after_outage(redis_url: str, topic
     ]
 
 
-async def test_wrong_key_loses_no_alert(redis_url: str, topic: Topic) -> None:
+async def test_wrong_topic_key_loses_no_alert(redis_url: str, topic: Topic) -> None:
     """An alert that the topic refuses stays in the outbox."""
     publisher = EventGridPublisher(topic.endpoint, key="wrong")
     async with CircuitBreaker(store_at(redis_url), SETTINGS) as silent:

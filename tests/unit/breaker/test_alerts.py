@@ -198,7 +198,7 @@ async def test_closing_waits_for_current_publish(
     assert ids(publisher) == ["c:1:opened"]
 
 
-async def test_closing_does_not_wait_for_topic_outage(
+async def test_closing_the_breaker_does_not_wait_while_the_topic_is_down(
     store: MemoryCircuitStore, clock: ManualClock
 ) -> None:
     """The alert stays in the outbox for other instances."""

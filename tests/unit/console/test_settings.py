@@ -27,7 +27,7 @@ def test_invalid_setting_is_refused(setting: str, value: str, message: str) -> N
 
 
 def test_settings_behind_a_load_balancer() -> None:
-    """Origins are normalized, and the balancer's addresses are kept."""
+    """Origins are converted to lower case, and proxy addresses stay unchanged."""
     settings = ConsoleSettings.from_mapping(
         {
             "CONSOLE_TOKEN": TOKEN,

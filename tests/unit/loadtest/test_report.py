@@ -125,7 +125,7 @@ def test_run_without_handled_events_can_be_drawn() -> None:
     assert nothing.to_dict()["latency_ms"] == {"p50": None, "p99": None}
 
 
-def test_svg_is_well_formed_and_shades_the_states() -> None:
+def test_svg_is_well_formed_and_shades_the_circuit_states() -> None:
     picture = svg(report())
     ET.fromstring(picture)  # noqa: S314 - our own output
     for label in ("circuit open", "half-open", "threshold (100)", "function app stopped"):

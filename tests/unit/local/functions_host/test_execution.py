@@ -130,7 +130,7 @@ async def test_a_failure_without_a_policy_is_one_attempt() -> None:
     assert script.retries == [0]
 
 
-async def test_each_retry_has_its_own_id_and_the_first_success_is_the_last() -> None:
+async def test_retries_stop_after_the_first_success_and_each_has_its_own_id() -> None:
     script = Script([FAILED] * 5)
     executor = Executor(script)
     result = await executor.execute(function(FOREVER), INVOCATION, CancellationToken())

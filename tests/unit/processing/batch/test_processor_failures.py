@@ -118,7 +118,7 @@ async def test_base_exception_of_a_handler_is_a_failure(error: BaseException) ->
 
 
 async def test_cancelling_the_invocation_fails_no_event() -> None:
-    """The events in flight stay unfinished."""
+    """When the host cancels an invocation, its events in flight stay unfinished."""
     started = asyncio.Event()
 
     async def hang(_each: Event) -> None:
