@@ -160,7 +160,7 @@ async def test_event_held_by_another_reader_reappears(site: Site) -> None:
                 await ada.page.fill("#poison-query", f" {run}")
                 await ada.page.fill("#poison-query", run)
                 await ada.page.wait_for_timeout(500)
-            await expect(none).to_contain_text("No poison event has")
+            await expect(none).to_contain_text("No poison event contains")
             for number in range(8):
                 await ada.page.fill("#poison-query", run + " " * (number % 2))
                 await ada.page.wait_for_timeout(400)

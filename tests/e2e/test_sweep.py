@@ -43,7 +43,7 @@ def test_a_sweep_without_a_verdict_fails_and_names_each_run(tmp_path: Path) -> N
     ]
     for row in rows:
         assert (row["passed"], row["lost"]) == (False, None)
-        assert "`local host` ended with code 1" in row["broken"][0]
+        assert "`local host` exited with code 1" in row["broken"][0]
         assert "starting the stack" in (reports / f"seed-{row['seed']}.log").read_text()
     assert processes_naming(tmp_path) == set()
 
