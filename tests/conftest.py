@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import os
 import secrets
 import signal
@@ -61,6 +62,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
             item.add_marker("property")
     yield
     sort(items)
+
+
+@pytest.fixture(autouse=True)
+def _logger_levels() -> Iterator[None]:
+    """Restore the levels of all loggers; command lines that run in this process change them."""
+    levels = {name: logging.getLogger(name).level for name in [None, *_our_loggers()]}
+    yield
+    for name in [None, *_our_loggers()]:
+        logging.getLogger(name).setLevel(levels.get(name, logging.NOTSET))
+
+
+def _our_loggers() -> list[str]:
+    return [
+        name
+        for name in logging.root.manager.loggerDict
+        if name.partition(".")[0] in {"breaker", "processing", "console", "local", "loadtest"}
+    ]
 
 
 @pytest.fixture(scope="session")
