@@ -14,7 +14,7 @@ MEMBERS_MAX = 10_000
 
 
 class Coordination(Protocol):
-    """Leases, marks, counters and sets that expire; the caller chooses their names.
+    """Shared leases, marks, counters and sets, each with a name; all of them expire.
 
     Each method raises `CoordinationError` when the store fails or does not answer in time.
     """

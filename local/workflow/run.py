@@ -130,7 +130,7 @@ class Run:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Build a run from the form of `as_record`."""
+        """Build a run from a record that `as_record` returned."""
         return cls(
             circuit=record["circuit"],
             generation=record["generation"],

@@ -25,7 +25,7 @@ class ClaimCheckBlobs:
         self._container = container
 
     async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """Return the message, or store it and return its claim check if it is too large.
+        """Return a small message unchanged; store a large message and return its claim check.
 
         Raises:
             StorageUnavailableError: a large message could not be stored.

@@ -107,7 +107,7 @@ class ClaimChecks(Protocol):
     """
 
     async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """Return the message, or store it and return its claim check if it is too large."""
+        """Return a small message unchanged; store a large message and return its claim check."""
         ...
 
     async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:

@@ -1,4 +1,4 @@
-"""The command `python -m scripts.check_infra`, which prints problems and exits with 1, or 0."""
+"""The command `python -m scripts.check_infra`, which exits with 1 if there are problems."""
 
 from __future__ import annotations
 
