@@ -23,7 +23,7 @@ circuit, so that at least five keys have both failing events left. The retry pau
 """
 
 
-def test_with_the_gate_no_event_starts_while_open(tmp_path: Path) -> None:
+def test_gate_starts_no_event_while_open(tmp_path: Path) -> None:
     report = run(tmp_path, SEED).report
     assert report["circuit"]["opened"] == 1
     assert report["circuit"]["started_while_open"] == 0
@@ -32,7 +32,7 @@ def test_with_the_gate_no_event_starts_while_open(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-def test_without_the_gate_the_verifier_sees_it(tmp_path: Path) -> None:
+def test_missing_gate_is_reported_by_the_verifier(tmp_path: Path) -> None:
     ungated = Path(__file__).parent / "ungated"
     finished = run(tmp_path, f"{SEED} --app {ungated}")
     circuit = finished.report["circuit"]

@@ -10,7 +10,7 @@ from tests.support.loadtest.runs import assert_kept, run
 
 
 @pytest.mark.long
-def test_an_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:
+def test_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> None:
     """The handler raises DependencyUnavailableError until the operator has repaired and approved.
 
     The outage is longer than an invocation may be held, so that batches fail and are redelivered.

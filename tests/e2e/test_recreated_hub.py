@@ -99,7 +99,7 @@ async def rewind(endpoints: Endpoints) -> str:
 
 
 @pytest.mark.long
-async def test_all_events_of_a_hub_made_again_are_handled(tmp_path: Path) -> None:
+async def test_all_events_of_a_recreated_hub_are_handled(tmp_path: Path) -> None:
     settings = Settings(scenario=Scenario.STEADY, console=False, report=tmp_path / "report.json")
     in_order = {
         key: list(range(1, WORKLOAD.count(index) + 1))

@@ -59,7 +59,7 @@ async def rewind(endpoints: Endpoints, *arguments: str) -> subprocess.CompletedP
 
 
 @pytest.mark.long
-async def test_exactly_the_events_asked_for(tmp_path: Path) -> None:
+async def test_rewind_repeats_exactly_the_chosen_events(tmp_path: Path) -> None:
     """Rewind one partition to a sequence number and another partition to its start.
 
     Rewinds that would lose events, or that a running app would undo, are refused.

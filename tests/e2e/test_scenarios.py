@@ -93,7 +93,7 @@ def test_the_package_runs_the_steady_scenario(tmp_path: Path, hosts: Hosts) -> N
 
 
 @pytest.mark.long
-def test_with_lanes_that_are_not_the_keys_events_overtake_each_other(
+def test_lanes_that_ignore_keys_are_reported_as_order_violations(
     tmp_path: Path, hosts: Hosts
 ) -> None:
     with hosts("--app", WRONG_LANES) as options:

@@ -57,10 +57,10 @@ def test_each_test_belongs_to_exactly_one_side(request: pytest.FixtureRequest) -
         ("tests/e2e/test_interruption.py::test_x", "local"),
     ],
 )
-def test_the_side_of_a_test(nodeid: str, side: str) -> None:
+def test_path_decides_the_side_of_a_test(nodeid: str, side: str) -> None:
     assert side_of(nodeid) == side
 
 
-def test_a_test_of_no_side_stops_the_collection() -> None:
+def test_unknown_path_stops_the_collection() -> None:
     with pytest.raises(pytest.UsageError, match="belongs neither to `make test-app` nor"):
         side_of("tests/unit/nowhere/test_x.py::test_x")

@@ -37,7 +37,7 @@ def test_down_leaves_nothing_and_up_works_again(state_directory: Path) -> None:
 
 
 @pytest.mark.long
-def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
+def test_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
     """Afterwards `up` works again, here until its lifeline ends."""
     endpoints = up(state_directory, "--no-console")
     children = children_of(endpoints["supervisor_pid"])
@@ -53,7 +53,7 @@ def test_a_killed_supervisor_leaves_no_children(state_directory: Path) -> None:
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
 )
-def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal.Signals) -> None:
+def test_signal_ends_the_foreground_stack(state_directory: Path, number: signal.Signals) -> None:
     with starting(state_directory, "--foreground", "--no-console") as process:
         wait_for((state_directory / "endpoints.json").exists, "endpoints.json", timeout=90)
         processes = recorded(state_directory)
@@ -62,7 +62,7 @@ def test_the_foreground_ends_with_a_signal(state_directory: Path, number: signal
         assert wait_until_gone(processes) == []
 
 
-def test_the_end_of_the_lifeline_ends_the_foreground(state_directory: Path) -> None:
+def test_closed_lifeline_ends_the_foreground_stack(state_directory: Path) -> None:
     with starting(state_directory, "--lifeline", "--no-console", "--foreground") as process:
         _end_lifeline(state_directory, process)
 

@@ -78,7 +78,7 @@ def test_a_state_directory_that_cannot_be_created_is_named() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupted_up_leaves_nothing(
+def test_interrupted_up_leaves_no_process(
     state_directory: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     with starting(state_directory, "--no-console", redis=HeldRedis(tmp_path)) as process:
@@ -90,7 +90,7 @@ def test_an_interrupted_up_leaves_nothing(
     assert not (state_directory / "endpoints.json").exists()
 
 
-def test_the_supervisor_of_a_killed_up_stops(state_directory: Path, tmp_path: Path) -> None:
+def test_supervisor_of_a_killed_up_stops(state_directory: Path, tmp_path: Path) -> None:
     """The supervisor detects the killed command when every service is healthy."""
     redis = HeldRedis(tmp_path)
     with starting(state_directory, "--no-console", redis=redis) as process:

@@ -37,7 +37,7 @@ async def fail(breaker: CircuitBreaker, word: str) -> int:
     return circuit.generation
 
 
-async def test_from_the_first_failure_to_the_restart(small_stack: dict[str, Any]) -> None:
+async def test_failures_stop_the_app_until_an_approval(small_stack: dict[str, Any]) -> None:
     """Every part is real: breaker, Redis, Event Grid, workflow, management, console."""
     site = SiteState(small_stack["state_dir"])
     console = {"authorization": f"Bearer {small_stack['console_token']}"}

@@ -90,7 +90,7 @@ def test_the_hub_rejects_another_key(stack: dict[str, Any]) -> None:
         producer.get_partition_ids()
 
 
-def test_a_second_up_changes_nothing(stack: dict[str, Any]) -> None:
+def test_second_up_changes_nothing(stack: dict[str, Any]) -> None:
     again = run_local("up", "--state-dir", stack["state_dir"])
     assert again.returncode == 0
     assert "already up" in again.stdout

@@ -180,7 +180,7 @@ async def test_an_outage_loses_nothing(backplane: FaultyBackplane) -> None:
 
 
 @pytest.mark.parametrize("trouble", ["away", "stalled"])
-async def test_a_gap_is_never_passed_over(backplane: FaultyBackplane, trouble: str) -> None:
+async def test_gap_in_the_stream_gives_a_snapshot(backplane: FaultyBackplane, trouble: str) -> None:
     """All browsers get a snapshot when the stream has trimmed messages that were not read."""
     async with running(backplane) as fanout:
         (cursor,) = await backplane.add(0)

@@ -33,7 +33,7 @@ def test_any_instance_reads_a_cookie() -> None:
     assert session.csrf not in cookie
 
 
-def test_a_session_ends() -> None:
+def test_session_ends_after_12_hours_or_with_a_new_token() -> None:
     """A session ends after 12 hours, or when the token changes."""
     clock = Clock()
     sessions = Sessions(TOKEN, clock)

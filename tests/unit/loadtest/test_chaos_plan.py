@@ -156,7 +156,7 @@ def test_seeds_are_numbers_and_ranges(text: str, expected: tuple[int, ...]) -> N
 
 
 @pytest.mark.parametrize("text", ["", "a", "1-", "-3", "5-2", "0-5000"])
-def test_bad_seeds_say_what_is_accepted(text: str) -> None:
+def test_error_about_seeds_names_the_option(text: str) -> None:
     with pytest.raises(UsageError, match="--seeds"):
         parse_seeds(text)
 
@@ -194,7 +194,7 @@ def test_scenarios(text: str, expected: tuple[Scenario, ...]) -> None:
     assert parse_scenarios(text) == expected
 
 
-def test_impossible_sweeps_say_what_is_accepted() -> None:
+def test_error_about_a_sweep_names_the_accepted_values() -> None:
     with pytest.raises(UsageError, match="takes all, or some of outage, seed, steady, chaos"):
         parse_scenarios("calm")
     with pytest.raises(UsageError, match="--jobs 0 takes 1 or more"):

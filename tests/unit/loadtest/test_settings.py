@@ -80,7 +80,7 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         ("run --no-console --approve console", "is not accepted with --approve console"),
     ],
 )
-def test_bad_input_says_what_is_accepted(line: str, message: str) -> None:
+def test_wrong_option_is_refused_with_the_reason(line: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(line.split())
     assert message in str(caught.value)

@@ -172,7 +172,7 @@ async def test_a_skipped_opening_may_start_a_run_later() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 503])
-async def test_a_failed_look_up_does_not_prevent_the_stop(status: int) -> None:
+async def test_failed_look_up_does_not_prevent_the_stop(status: int) -> None:
     """The Logic App in the cloud has the same rule."""
 
     def answer(request: Request, body: bytes) -> Response:
@@ -297,7 +297,7 @@ async def test_approval_requests_are_retried_without_end() -> None:
     await harness.workflow.aclose()
 
 
-async def test_an_approval_before_the_consoles_answer_counts() -> None:
+async def test_approval_before_the_consoles_answer_starts_the_app() -> None:
     def eager(request: Request, body: bytes) -> Response:
         if request.url.path == "/api/approvals":
             harness.approve(harness.workflow.runs()[0])

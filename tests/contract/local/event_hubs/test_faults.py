@@ -114,7 +114,7 @@ async def test_everything_is_written_late(server: EventHubsServer) -> None:
         assert connection._writer._size == 0
 
 
-async def test_throttled_to_a_rate(server: EventHubsServer, clock: Clock) -> None:
+async def test_throttle_accepts_the_given_rate(server: EventHubsServer, clock: Clock) -> None:
     """One second's worth is accepted at once, then more at the given rate."""
     await ask(server, "throttle", hub=HUB, seconds=60, eventsPerSecond=10)
     async with producer(server) as client:

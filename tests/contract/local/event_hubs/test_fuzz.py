@@ -102,7 +102,7 @@ def close_condition(answer: bytes) -> str | None:
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from([b"", PUBLISH, RECEIVE, PUBLISH + RECEIVE]), st.lists(FRAMES, max_size=6))
-def test_any_frames_end_in_a_close(
+def test_any_frames_are_answered_with_a_close(
     background: BackgroundServer,
     caplog: pytest.LogCaptureFixture,
     links: bytes,

@@ -68,7 +68,7 @@ async def test_an_owner_detaches_all_receivers_without_a_level(server: EventHubs
             assert bodies(await owner.receive(1)) == [b"a"]
 
 
-async def test_the_level_of_a_closed_owner_does_not_count(server: EventHubsServer) -> None:
+async def test_owner_level_ends_with_its_receiver(server: EventHubsServer) -> None:
     append(server, [b"a"])
     async with Reader(server, owner_level=9) as owner:
         await owner.receive(1)
@@ -94,8 +94,8 @@ async def test_the_sixth_receiver_is_refused_and_the_five_stay(server: EventHubs
             assert bodies(await reader.receive(1)) == [b"a"]
 
 
-async def test_a_receiver_that_vanishes_makes_room(server: EventHubsServer) -> None:
-    """A cut connection frees the places of its receivers at once."""
+async def test_cut_connection_frees_its_partition(server: EventHubsServer) -> None:
+    """The endpoint removes the receivers of a cut connection at once."""
     async with Reader(server, owner_level=3) as lost:
         await until(lambda: lost.attached)
         server.faults.drop_connections(HUB)

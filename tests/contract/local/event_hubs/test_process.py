@@ -79,7 +79,7 @@ def test_the_process_serves_a_config_file_until_a_signal(
     assert (out, err) == ("", "")
 
 
-def test_a_taken_port_is_a_clear_error() -> None:
+def test_taken_port_is_an_error_in_one_line() -> None:
     """The process prints one line and exits with 1, for either port."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -129,7 +129,7 @@ def test_a_key_may_come_from_the_environment() -> None:
             client.send_event(EventData(b"x"))
 
 
-def test_the_control_port() -> None:
+def test_control_port_serves_health_hubs_and_faults() -> None:
     """The port serves health, hubs and faults, and returns errors that name the wrong field."""
     control = free_port()
     with (
@@ -183,7 +183,7 @@ def test_the_control_port() -> None:
         assert http.post("/faults/detach", json={"hub": "nosuch"}).status_code == 404
 
 
-async def test_retention_on_the_command_line() -> None:
+async def test_command_line_sets_retention() -> None:
     arguments = ["--hub", HUB, "--port", "0", "--partitions", "1", "--retention-count", "5"]
     async with (
         build_server(parse_arguments(arguments), {}) as server,

@@ -101,7 +101,7 @@ async def test_a_peer_may_close_during_the_handshake(server: EventHubsServer) ->
     await still_works(server)
 
 
-async def test_a_peer_that_wants_heartbeats_gets_them(server: EventHubsServer) -> None:
+async def test_endpoint_sends_requested_heartbeats(server: EventHubsServer) -> None:
     """The endpoint sends empty frames within the peer's idle timeout."""
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(AMQP_HEADER + open_frame(idle_timeout_ms=200))
@@ -143,7 +143,7 @@ async def stopped_reading(server: EventHubsServer) -> AsyncIterator[ClientConnec
         yield connection
 
 
-async def test_a_silent_peer_that_does_not_read_is_dropped_too(
+async def test_silent_peer_that_does_not_read_is_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The receiver's place is free at once; the socket and its unread data are dropped later."""
@@ -165,7 +165,7 @@ async def test_closing_does_not_wait_for_a_peer_that_does_not_read(
         await until(lambda: not server._service.connections)
 
 
-def test_a_strict_client_finds_padded_frames_correct() -> None:
+def test_proton_client_accepts_padded_frames() -> None:
     """Proton's own client, a second implementation, can send, receive and be refused."""
     with BackgroundServer(EventHubsServer(hub(2))) as background:
         server = background.server
@@ -223,7 +223,7 @@ def test_management_answers_a_foreign_client() -> None:
 
 
 async def test_a_closed_session_closes_its_receivers(server: EventHubsServer) -> None:
-    """The end of a session or connection frees the places of its receivers."""
+    """The endpoint removes the receivers of a closed session from the partition."""
     async with Reader(server, owner_level=1) as reader:
         await until(lambda: reader.attached)
         await reader._consumer._handler._session.end()

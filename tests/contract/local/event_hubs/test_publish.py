@@ -197,7 +197,7 @@ async def test_buffered_mode(server: EventHubsServer) -> None:
     assert len(sent) == sum(counts(server)) == 80
 
 
-def test_the_synchronous_producer(background: BackgroundServer) -> None:
+def test_synchronous_producer_publishes_events_and_batches(background: BackgroundServer) -> None:
     server = background.server
     client = SyncProducer.from_connection_string(server.connection_string, eventhub_name=HUB)
     with client:

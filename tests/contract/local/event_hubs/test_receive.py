@@ -152,7 +152,7 @@ async def test_consumer_groups_read_independently() -> None:
         assert bodies(await receive(server, 2, group="SECOND")) == [b"a", b"b"]
 
 
-async def test_all_partitions_through_the_public_client(server: EventHubsServer) -> None:
+async def test_consumer_client_receives_all_partitions_in_order(server: EventHubsServer) -> None:
     """`receive` without a partition id receives each partition in order over one connection."""
     async with producer(server) as client:
         for round_number in range(10):
@@ -198,7 +198,7 @@ async def test_receivers_that_catch_up_take_turns(server: EventHubsServer) -> No
         assert bodies(task.result()) == [b"%d" % n for n in range(3000)]
 
 
-async def test_retention_moves_the_beginning() -> None:
+async def test_retention_removes_the_oldest_events() -> None:
     """The oldest events over the limit are removed; a receiver starts at the oldest kept event."""
     async with EventHubsServer(hub(), retention=Retention(max_events=10)) as server:
         for number in range(5):
@@ -237,7 +237,7 @@ async def test_properties(server: EventHubsServer) -> None:
             await client.get_partition_properties("4")
 
 
-def test_the_synchronous_consumer() -> None:
+def test_synchronous_consumer_receives_all_partitions() -> None:
     """The synchronous client receives all events of all partitions and closes."""
     with BackgroundServer(EventHubsServer(hub())) as background:
         server = background.server

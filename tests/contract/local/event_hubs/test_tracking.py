@@ -37,7 +37,7 @@ def tracking_id(text: object, tracker: str) -> str:
     return str(found[0])
 
 
-async def test_refused_and_detached_receivers(
+async def test_errors_of_receivers_have_tracking_ids(
     server: EventHubsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The endpoint logs a refusal with the tracking id."""
@@ -52,7 +52,7 @@ async def test_refused_and_detached_receivers(
     assert detached != refused
 
 
-async def test_rejected_publications(server: EventHubsServer) -> None:
+async def test_error_of_a_rejected_publication_has_a_tracking_id(server: EventHubsServer) -> None:
     async with producer(server) as client:
         await client.send_event(EventData(b"0"), partition_id="1")
         server.faults.throttle(HUB, 60)
@@ -61,6 +61,6 @@ async def test_rejected_publications(server: EventHubsServer) -> None:
     tracking_id(busy.value, "emulatorNs1:eventhub:events~1")
 
 
-async def test_closed_connections(server: EventHubsServer) -> None:
+async def test_error_of_a_closed_connection_has_a_tracking_id(server: EventHubsServer) -> None:
     answer = await exchange(server, BEGINNING + b"\0\0\0\x01\x02\0\0\0")
     tracking_id(answer, "NoSystemTracker")

@@ -41,7 +41,7 @@ def _sequences(trigger: Trigger, partition: str = "0") -> list[int]:
     ]
 
 
-def test_a_function_that_returns_is_checkpointed_at_the_batchs_last_event(
+def test_successful_batch_is_checkpointed_at_its_last_event(
     trigger: Trigger,
 ) -> None:
     """The received bodies, keys and properties have Azure's shape."""
@@ -70,7 +70,7 @@ def test_a_function_that_returns_is_checkpointed_at_the_batchs_last_event(
     assert line["retry"] == 0
 
 
-def test_a_function_that_raises_is_checkpointed_too(trigger: Trigger) -> None:
+def test_failed_batch_without_retries_is_checkpointed(trigger: Trigger) -> None:
     """Without a retry policy a failed batch is skipped, and its events are lost."""
     trigger.set_behaviour("raise")
     trigger.send("a", "b")
@@ -101,7 +101,7 @@ def test_unlimited_retries_hold_the_checkpoint_of_their_partition_only(
     wait_for(lambda: trigger.checkpoint("1") == 0, "the other partition's checkpoint")
 
 
-def test_a_stop_during_retries_writes_no_checkpoint_and_the_next_host_begins_again(
+def test_stop_during_retries_writes_no_checkpoint(
     trigger: Trigger,
 ) -> None:
     trigger.set_behaviour("raise")
@@ -118,7 +118,7 @@ def test_a_stop_during_retries_writes_no_checkpoint_and_the_next_host_begins_aga
     assert [(line["retry"], line["sequences"]) for line in again] == [(0, [0, 1])]
 
 
-def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
+def test_stop_during_a_batch_writes_no_checkpoint(
     trigger: Trigger,
 ) -> None:
     """The invocation gets the grace period, and its partition is released after its end."""
@@ -139,7 +139,7 @@ def test_a_stop_in_mid_batch_writes_no_checkpoint_though_the_batch_still_ends(
 
 
 @pytest.mark.long
-def test_a_function_that_does_not_end_is_ended_after_the_grace_period(trigger: Trigger) -> None:
+def test_hanging_function_is_ended_after_the_grace_period(trigger: Trigger) -> None:
     trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events", "--grace", "0.5")
@@ -150,7 +150,7 @@ def test_a_function_that_does_not_end_is_ended_after_the_grace_period(trigger: T
     assert trigger.records.ends() == []
 
 
-def test_a_restart_owns_its_partitions_at_once_and_continues_after_the_checkpoint(
+def test_restarted_host_continues_at_once_after_the_checkpoint(
     trigger: Trigger,
 ) -> None:
     trigger.send("a")
@@ -281,7 +281,7 @@ def test_events_of_a_dropped_connection_are_received_again(trigger: Trigger) -> 
 
 
 @pytest.mark.parametrize("fault", ["detach", "drop"])
-def test_events_already_fetched_when_a_link_is_lost_come_once_and_in_order(
+def test_fetched_events_of_a_lost_link_are_delivered_once_and_in_order(
     trigger: Trigger, fault: str
 ) -> None:
     trigger.set_behaviour("hang")
@@ -385,7 +385,7 @@ def test_a_host_waits_for_services_that_are_not_up_yet(trigger: Trigger) -> None
     assert host.terminate() == 0
 
 
-async def test_the_hosts_loop_serves_http_while_a_batch_is_processed(trigger: Trigger) -> None:
+async def test_host_serves_http_while_a_batch_is_processed(trigger: Trigger) -> None:
     trigger.set_behaviour("hang")
     trigger.send("a")
     host = trigger.hosts.start("events").wait_started()

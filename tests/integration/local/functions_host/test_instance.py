@@ -142,7 +142,7 @@ def test_an_unsupported_trigger_is_refused(tmp_path: Path) -> None:
     )
 
 
-def test_a_taken_port_is_refused() -> None:
+def test_taken_port_is_refused() -> None:
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", 0))
         holder.listen()

@@ -136,9 +136,7 @@ def _handled(trigger: Trigger) -> list[tuple[str, int]]:
 
 
 @pytest.mark.long
-def test_sixteen_partitions_over_five_hosts_through_a_crash_a_newcomer_and_a_stop(
-    trigger: Trigger, watcher: Watcher
-) -> None:
+def test_hosts_rebalance_after_crash_start_and_stop(trigger: Trigger, watcher: Watcher) -> None:
     hosts = [_start(trigger) for _ in range(5)]
 
     balanced = watcher.balance(hosts, FIVE)

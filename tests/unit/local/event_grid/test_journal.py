@@ -126,7 +126,7 @@ async def test_a_truncated_line_is_ignored(path: Path) -> None:
     assert (delivery.event, delivery.received_at) == (event(), 5.0)
 
 
-def test_the_file_stays_small(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journal_is_compacted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(journal_module, "_SLACK", 20)
     journal = Journal(path)
     journal.subscribed(HOOK)

@@ -126,7 +126,7 @@ async def test_permanent_answers_dead_letter_at_once(status: int) -> None:
     assert letter["last_result"] == str(status)
 
 
-async def test_a_day_without_success_dead_letters() -> None:
+async def test_delivery_that_fails_for_a_day_is_dead_lettered() -> None:
     topic, _, time = make(answers(500))
     await subscribed(topic)
     topic.publish([event()])
@@ -166,7 +166,7 @@ async def test_closing_cancels_pending_deliveries() -> None:
     assert delivery(topic)["status"] == "cancelled"
 
 
-async def test_the_record_is_bounded() -> None:
+async def test_topic_keeps_a_limited_number_of_events() -> None:
     topic, _, _ = make(answers(200))
     topic.publish([event(event_id=str(n)) for n in range(topic_module.KEPT_EVENTS + 5)])
     events = topic.events()

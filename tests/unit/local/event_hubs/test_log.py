@@ -173,7 +173,7 @@ def test_other_selectors_are_refused(selector: str) -> None:
         (Field.OFFSET, 0, False, 2),
     ],
 )
-def test_positions_in_a_trimmed_log(
+def test_position_in_a_trimmed_log_is_found(
     field: Field, value: int, inclusive: bool, expected: int
 ) -> None:
     """The log has ten events at 100 to 109 ms, of which two are trimmed."""

@@ -68,7 +68,7 @@ def decoded(
     return found
 
 
-def test_a_binary_batch_arrives_whole() -> None:
+def test_binary_batch_is_decoded_unchanged() -> None:
     bodies = [b"", b"\xff\x00", b'{"a": 1}', b"x" * 1_000_000]
     found = decoded([event(body, number) for number, body in enumerate(bodies)])
     assert [item.get_body() for item in found] == bodies

@@ -117,7 +117,7 @@ class Partition:
         self.checkpoints.append(last.sequence_number)
 
 
-async def test_a_success_is_one_attempt() -> None:
+async def test_success_is_not_retried() -> None:
     script = Script()
     result = await Executor(script).execute(function(FOREVER), INVOCATION, CancellationToken())
     assert result.ok

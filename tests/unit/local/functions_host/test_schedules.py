@@ -45,7 +45,7 @@ def _at(text: str) -> datetime:
         ("1.00:00:00", "2026-01-31T12:00:00", "2026-02-01T12:00:00"),
     ],
 )
-def test_the_next_occurrence(schedule: str, after: str, expected: str) -> None:
+def test_schedule_gives_the_next_occurrence(schedule: str, after: str, expected: str) -> None:
     assert parse_schedule(schedule).after(_at(after)) == _at(expected)
 
 

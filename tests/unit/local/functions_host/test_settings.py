@@ -116,7 +116,7 @@ def _options(**fields: Any) -> Message:
     return Message(**fields)
 
 
-def test_a_fixed_delay_without_a_retry_limit() -> None:
+def test_fixed_delay_policy_may_have_no_retry_limit() -> None:
     policy = RetryPolicy.from_options(
         "f",
         _options(
