@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from breaker import CircuitBreaker
 from breaker.alerts.event_grid import check_endpoint
 from breaker.stores.redis import check_url
+from processing import trigger_times
 from processing.batch import shutdown
 from processing.batch.processor import BatchProcessor, BatchResult
 from processing.circuit_wiring import instance_name
@@ -35,6 +36,7 @@ class Application:
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
+        trigger_times.install()
         self._settings = settings
         self._building = asyncio.Lock()
         self._parts: Parts | None = None
@@ -125,6 +127,7 @@ class Parts:
                 )
             breaker = await wiring.breaker(publisher)
             lag = await wiring.lag()
+            migration = wiring.migration()
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
@@ -135,6 +138,7 @@ class Parts:
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
+                prepare=migration.ensure,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
@@ -146,7 +150,7 @@ class Parts:
             return cls(
                 breaker=breaker,
                 processor=processor,
-                health=Health(breaker, lag),
+                health=Health(breaker, lag, migration),
                 closing=opened.pop_all(),
             )
 

@@ -9,6 +9,7 @@ ProcessingError
 ├── LeaseLostError              the replay lease expired; another redrive may replay the key
 ├── ShutdownError               the instance is shutting down; the batch is not finished
 ├── MalformedBatchError         the trigger's metadata does not match its events
+├── FormatError                 a newer version of the app wrote the data
 ├── HandlerLoadError            EVENT_HANDLER does not name a handler
 └── SettingsError               a setting is missing, unknown or out of bounds
 """
@@ -67,6 +68,10 @@ class ShutdownError(ProcessingError):
 
 class MalformedBatchError(ProcessingError):
     """An error for metadata that does not match its events; the cause is a wrong binding."""
+
+
+class FormatError(ProcessingError):
+    """An error for data that a newer version of the app wrote; this instance must be updated."""
 
 
 class HandlerLoadError(ProcessingError):

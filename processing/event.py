@@ -1,4 +1,4 @@
-"""Events, and batches of events of one partition, read from the Event Hubs trigger."""
+"""Events, and batches of events of one partition."""
 
 from __future__ import annotations
 
@@ -9,49 +9,85 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from processing.errors import MalformedBatchError
+from processing.frozen import EMPTY, FrozenDict
+from processing.identity import Identity, Source
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The source of a batch: one partition of a hub, read by one consumer group."""
-
-    hub: str
-    consumer_group: str
-    partition: str
-
-    def __str__(self) -> str:
-        return f"{self.hub}/{self.consumer_group}/{self.partition}"
+_ATTRIBUTES = frozenset(
+    {
+        "x-opt-sequence-number",
+        "x-opt-offset",
+        "x-opt-enqueued-time",
+        "x-opt-partition-key",
+        "SequenceNumber",
+        "Offset",
+        "OffsetString",
+        "PartitionKey",
+        "EnqueuedTimeUtc",
+    }
+)
+"""The system properties that are attributes of `Event`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event of a hub.
+    """One event of a hub; neither the event nor its properties can be changed.
 
     Attributes:
         body: the payload, byte for byte; may be empty or binary.
         key: the partition key, or None.
         properties: application properties.
-        partition: partition id.
+        source: the partition and the app that reads it.
         sequence_number: number of the event within its partition; the next event has one more.
-        offset: the service's opaque position.
+        offset: the service's opaque position, as text; "" if the service gave none.
         enqueued_ms: time at which the hub enqueued the event, milliseconds since 1970 (UTC).
+        system_properties: the message's AMQP properties and annotations by their AMQP names, such
+            as `content-type`, `correlation-id`, `message-id`, `iothub-connection-device-id`.
     """
 
     body: bytes
     key: str | None
     properties: Mapping[str, Any]
-    partition: str
+    source: Source
     sequence_number: int
     offset: str
     enqueued_ms: int
+    system_properties: Mapping[str, Any] = EMPTY
+
+    @property
+    def id(self) -> str:
+        """The event's identity: `namespace/hub/partition/sequence number/enqueued ms`.
+
+        The identity is the same for every consumer group and every delivery, so a handler can use
+        it as an idempotency key. The time distinguishes events of a recreated hub.
+        """
+        return event_id(self.source, self.sequence_number, self.enqueued_ms)
+
+    @property
+    def partition(self) -> str:
+        """The partition's id."""
+        return self.source.partition
 
     @property
     def enqueued_time(self) -> datetime:
         """The time at which the hub enqueued the event, in UTC."""
-        return _EPOCH + self.enqueued_ms * _MILLISECOND
+        return enqueued_time(self.enqueued_ms)
+
+    @property
+    def content_type(self) -> str | None:
+        """The content type of the body, as the sender named it."""
+        return _optional(self.system_properties.get("content-type"))
+
+    @property
+    def correlation_id(self) -> str | None:
+        """The sender's correlation id."""
+        return _optional(self.system_properties.get("correlation-id"))
+
+    @property
+    def message_id(self) -> str | None:
+        """The sender's message id."""
+        return _optional(self.system_properties.get("message-id"))
 
     def json(self) -> Any:
         """Parse the body as JSON.
@@ -63,22 +99,21 @@ class Event:
         return json.loads(self.body)
 
 
+def event_id(source: Source, sequence_number: int, enqueued_ms: int) -> str:
+    """Return the id of the event with this place; see `Event.id`."""
+    identity = source.identity
+    return f"{identity.namespace}/{identity.hub}/{source.partition}/{sequence_number}/{enqueued_ms}"
+
+
+def enqueued_time(milliseconds: int) -> datetime:
+    """Return the time in UTC of milliseconds since 1970."""
+    return _EPOCH + milliseconds * _MILLISECOND
+
+
 class BoundEvent(Protocol):
     """The part of `azure.functions.EventHubEvent` that is used here."""
 
     def get_body(self) -> bytes: ...  # noqa: D102
-
-    @property
-    def partition_key(self) -> str | None: ...  # noqa: D102
-
-    @property
-    def sequence_number(self) -> int | None: ...  # noqa: D102
-
-    @property
-    def offset(self) -> Any: ...  # noqa: D102
-
-    @property
-    def enqueued_time(self) -> datetime | None: ...  # noqa: D102
 
     @property
     def metadata(self) -> Mapping[str, Any] | None: ...  # noqa: D102
@@ -96,8 +131,8 @@ class EventBatch:
         """Translate the events of an Event Hubs trigger (cardinality many, data type BINARY).
 
         The metadata belongs to the whole batch and is the same on each event. Only
-        `PropertiesArray` is read: `PartitionKeyArray` and `OffsetArray` skip nulls, so their
-        indexes do not match the events.
+        `PropertiesArray` and `SystemPropertiesArray` are read: `PartitionKeyArray` and
+        `OffsetArray` skip nulls, so their indexes do not match the events.
 
         Raises:
             MalformedBatchError: the batch is empty, or its metadata does not match its events.
@@ -107,46 +142,74 @@ class EventBatch:
             raise MalformedBatchError("the trigger passed an empty batch")
         metadata = received[0].metadata or {}
         context = _object(metadata, "PartitionContext")
-        source = Source(
+        identity = Identity(
+            namespace=_text(context, "FullyQualifiedNamespace"),
             hub=_text(context, "EventHubName"),
             consumer_group=_text(context, "ConsumerGroup"),
-            partition=_text(context, "PartitionId"),
         )
+        source = Source(identity, _text(context, "PartitionId"))
         properties = _list(metadata, "PropertiesArray", len(received))
-        return cls(
-            source,
-            [
-                _event(event, props, source.partition)
-                for event, props in zip(received, properties, strict=True)
-            ],
-        )
+        systems = _list(metadata, "SystemPropertiesArray", len(received))
+        times: dict[Any, int] = {}  # the events of one publication have the same time
+        try:
+            events = [
+                _event(event, props, system, source, times)
+                for event, props, system in zip(received, properties, systems, strict=True)
+            ]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise MalformedBatchError(
+                f"the trigger's system properties are not those of an event: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return cls(source, events)
 
 
-def _event(bound: BoundEvent, properties: Any, partition: str) -> Event:
-    sequence_number, enqueued = bound.sequence_number, bound.enqueued_time
-    if sequence_number is None or enqueued is None:
-        raise MalformedBatchError(
-            "an event has no sequence number or enqueued time; the function must be bound with "
-            "cardinality many and data type BINARY"
-        )
-    if enqueued.tzinfo is None:  # the host sometimes omits the Z; the time is always UTC
-        enqueued = enqueued.replace(tzinfo=UTC)
+def _event(
+    bound: BoundEvent,
+    properties: dict[str, Any] | None,
+    system: dict[str, Any],
+    source: Source,
+    times: dict[Any, int],
+) -> Event:
+    time = system["EnqueuedTimeUtc"]
+    if (enqueued_ms := times.get(time)) is None:
+        enqueued_ms = times[time] = _milliseconds(time)
+    others = system.keys() - _ATTRIBUTES
     return Event(
-        body=bound.get_body(),
-        key=bound.partition_key,
-        properties=properties or {},
-        partition=partition,
-        sequence_number=sequence_number,
-        offset=str(bound.offset),
-        enqueued_ms=(enqueued - _EPOCH) // _MILLISECOND,
+        bound.get_body(),
+        system.get("PartitionKey"),
+        FrozenDict(properties) if properties else EMPTY,
+        source,
+        int(system["SequenceNumber"]),
+        _offset(system),
+        enqueued_ms,
+        FrozenDict([(name, system[name]) for name in system if name in others])
+        if others
+        else EMPTY,
     )
+
+
+def _milliseconds(time: str) -> int:
+    enqueued = datetime.fromisoformat(time)
+    if enqueued.tzinfo is None:  # the host omits the zone; the time is always UTC
+        enqueued = enqueued.replace(tzinfo=UTC)
+    return (enqueued - _EPOCH) // _MILLISECOND
+
+
+def _offset(system: Mapping[str, Any]) -> str:
+    """Return the offset as text; `Offset` is -1 if the service's offset is not a number."""
+    for name in ("OffsetString", "x-opt-offset", "Offset"):
+        value = system.get(name)
+        if value is not None and (text := str(value)) != "-1":
+            return text
+    return ""
 
 
 def _decoded(metadata: Mapping[str, Any], name: str) -> Any:
     if name not in metadata:
         raise MalformedBatchError(
             f"the trigger's metadata has no {name} (it has: {', '.join(sorted(metadata)) or '-'}); "
-            "the function must be bound with cardinality many"
+            "the function must be bound with cardinality many and data type BINARY"
         )
     value = metadata[name]
     return json.loads(value) if isinstance(value, str | bytes) else value
@@ -175,3 +238,7 @@ def _text(context: Mapping[str, Any], name: str) -> str:
             f"the trigger's PartitionContext has no {name}: it is {value!r:.100}"
         )
     return value
+
+
+def _optional(value: Any) -> str | None:
+    return None if value is None else str(value)

@@ -10,6 +10,7 @@ from azure.eventhub.aio import EventHubConsumerClient
 
 from breaker.stores.redis import log_in
 from processing.circuit_wiring import instance_name
+from processing.formats.migration import Migration
 from processing.parking.store import ParkingStore
 from processing.partitions.overview import Partitions
 from processing.partitions.positions import HubPositions
@@ -52,6 +53,7 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
         await log_in(wiring.redis)
+        await wiring.migration().ensure()
         # An operator waits for the answer: time out before the client has made all its retries.
         yield wiring.parking_store(query_timeout_seconds=wiring.breaking.store_timeout_seconds)
 
@@ -72,6 +74,7 @@ async def open_redrive(
         wiring = Wiring(settings, opened)
         handler = wiring.handler()
         breaker = await wiring.breaker()
+        await wiring.migration().ensure()
         yield Redrive(
             reader=await wiring.poison_reader(),
             poison=await wiring.poison(),
@@ -93,14 +96,28 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
         yield Rewind(
             checkpoints=await wiring.checkpoints(),
             positions=HubPositions(await wiring.hub()),
             progress=wiring.progress(),
             parking=wiring.parking_store(),
-            hub=wiring.connections.event_hub_name,
-            group=wiring.connections.event_hub_consumer_group,
+            identity=wiring.connections.identity,
         )
+
+
+@asynccontextmanager
+async def open_migration(settings: Mapping[str, str]) -> AsyncIterator[Migration]:
+    """Open the migration of the data that version 0.1 wrote.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+        StoreUnavailableError: no access token for Redis could be fetched.
+    """
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await log_in(wiring.redis)
+        yield wiring.migration()
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds
 from breaker.configuration.settings import Settings
 from processing.errors import SettingsError
+from processing.identity import Identity, normal_name
 
 type KeylessOrder = Literal["partition", "none"]
 type PoisonOrdering = Literal["skip", "park"]
@@ -88,6 +89,11 @@ class ConnectionSettings:
     event_grid_topic_key: str = field(repr=False)
     client_id: str
 
+    @property
+    def identity(self) -> Identity:
+        """The identity of the app's data."""
+        return Identity(self.namespace, self.event_hub_name, self.event_hub_consumer_group)
+
     @classmethod
     def from_mapping(cls, settings: Mapping[str, str]) -> Self:
         """Read the app settings.
@@ -150,7 +156,7 @@ def _endpoint(connection: str, hub: str) -> str:
             "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
         )
     # Azure's host would read the hub of the connection string; the clients here read `hub`.
-    if fields.get("entitypath", hub) != hub:
+    if normal_name(fields.get("entitypath", hub)) != normal_name(hub):
         raise SettingsError(
             f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection names the hub "
             f"{fields['entitypath']!r} (EntityPath); both must name the same hub"

@@ -20,6 +20,7 @@ from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings
 from processing.circuit_wiring import CircuitWiring
+from processing.formats.migration import Migration
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.parking.batch import Parking
@@ -118,11 +119,7 @@ class Wiring(CircuitWiring):
 
     def progress(self) -> RedisProgressStore:
         """Return the store of finished events."""
-        return RedisProgressStore(
-            self.redis,
-            ttl_seconds=self.processing.progress_ttl_seconds,
-            namespace=self.connections.namespace,
-        )
+        return RedisProgressStore(self.redis, ttl_seconds=self.processing.progress_ttl_seconds)
 
     def parking_store(self, *, query_timeout_seconds: float | None = None) -> RedisParkingStore:
         """Return the store of parked events.
@@ -134,8 +131,20 @@ class Wiring(CircuitWiring):
             self.redis,
             most=self.processing.parked_events_max,
             ttl_seconds=self.processing.progress_ttl_seconds,
-            namespace=self.connections.namespace,
+            identity=self.connections.identity,
             query_timeout_seconds=query_timeout_seconds,
+        )
+
+    def migration(self) -> Migration:
+        """Return the migration of the data that version 0.1 wrote."""
+        connections = self.connections
+        return Migration(
+            self.redis,
+            connections.identity,
+            namespace=connections.namespace,
+            hub=connections.event_hub_name,
+            consumer_group=connections.event_hub_consumer_group,
+            ttl_seconds=self.processing.progress_ttl_seconds,
         )
 
     async def parking(self) -> Parking:
@@ -148,7 +157,9 @@ class Wiring(CircuitWiring):
 
     async def poison_reader(self) -> StoragePoisonReader:
         """Return the poison queue to read from."""
-        return StoragePoisonReader(await self.queue())
+        return StoragePoisonReader(
+            await self.queue(), namespace=self.connections.identity.namespace
+        )
 
     async def claims(self) -> ClaimCheckBlobs:
         """Return the claim checks of poison messages and parked events."""
@@ -166,12 +177,7 @@ class Wiring(CircuitWiring):
 
     async def lag(self) -> LagReader:
         """Return the lag of each partition, as the app's consumer group sees it."""
-        return LagReader(
-            await self.hub(),
-            self.progress(),
-            hub=self.connections.event_hub_name,
-            group=self.connections.event_hub_consumer_group,
-        )
+        return LagReader(await self.hub(), self.progress(), self.connections.identity)
 
     async def partitions(self, *, lease_seconds: float) -> Partitions:
         """Return the table of partitions; an ownership lasts `lease_seconds`."""

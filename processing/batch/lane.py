@@ -137,17 +137,16 @@ class Lane:
         """
         # Only the error's type is logged: the error's text may quote the event.
         logger.warning(
-            "Event %s/%s is kept after %s attempts: %s; it is retried after a pause",
-            *(self._run.source, event.sequence_number, failure.attempts),
-            type(failure.error).__name__,
-            extra=log_fields(self._run.source, event),
+            "Event %s is kept after %s attempts: %s; it is retried after a pause",
+            *(event.id, failure.attempts, type(failure.error).__name__),
+            extra=log_fields(event),
         )
         await self._record_failure(event, permit, failure, round_)
         gate, hold = self._parts.gate, self._run.hold
         if gate.try_admit(hold):
             if hold.keep_timed_out():
                 raise DependencyUnavailableError(
-                    f"event {self._run.source}/{event.sequence_number} was kept for "
+                    f"event {event.id} was kept for "
                     f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
                 ) from failure.error
             pause = self._parts.settings.dependency_pause_seconds
@@ -174,10 +173,7 @@ class Lane:
     async def _record_failure(
         self, event: Event, permit: Permit, failure: Failure, round_: int
     ) -> None:
-        failure_id = (
-            f"{self._run.source}/{event.sequence_number}/{event.enqueued_ms}"
-            f"#{self._run.nonce}.{round_}"
-        )
+        failure_id = f"{event.id}#{self._run.nonce}.{round_}"
         error = f"{type(failure.error).__name__}: {describe(failure.error)}"
         await self._run.persist(self._parts.breaker.record_failure, failure_id, error, permit)
 
@@ -185,7 +181,6 @@ class Lane:
         message = PoisonMessage.from_failure(
             event,
             failure,
-            source=self._run.source,
             handler=self._parts.handler.name,
             circuit_generation=permit.generation,
             instance=self._parts.instance,
@@ -195,7 +190,7 @@ class Lane:
         else:
             await self._run.persist(self._parts.poison.put, message)
         logger.warning(
-            "Event %s/%s went to the poison queue after %s attempts: %s",
-            *(self._run.source, event.sequence_number, failure.attempts, message.error.type),
-            extra=log_fields(self._run.source, event),
+            "Event %s went to the poison queue after %s attempts: %s",
+            *(event.id, failure.attempts, message.error.type),
+            extra=log_fields(event),
         )

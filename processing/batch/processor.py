@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
@@ -59,6 +60,9 @@ class BatchProcessor:
     `process` returns only when every event of the batch is handled, or durably poisoned or parked.
     When `process` raises, the trigger's retry policy must run the batch again; finished events are
     skipped then.
+
+    `prepare` is called before the first batch, and again until a call succeeds; no event starts
+    before that.
     """
 
     def __init__(
@@ -73,7 +77,9 @@ class BatchProcessor:
         count_poison: bool = True,
         instance: str = "",
         telemetry: Telemetry | None = None,
+        prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self._prepare = prepare
         self.parts = LaneParts.assemble(
             handler,
             breaker=breaker,
@@ -127,6 +133,9 @@ class BatchProcessor:
         started = time.perf_counter()
         # A stopping instance must not take the partition from its new owner.
         self.parts.gate.check(run.hold)
+        if self._prepare is not None:
+            await run.persist(self._prepare)
+            self._prepare = None
         known = await run.persist(open_for, self._progress, batch)
         if (parking := self._parking) is not None:
             claim = await run.persist(parking.claim, batch.source, known)

@@ -14,7 +14,7 @@ from breaker import StoreUnavailableError
 from processing.batch.gate import Hold
 from processing.batch.parts import LaneParts
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.identity import Source
 from processing.parking.batch import BatchParking
 from processing.progress.group_commit import BatchProgress
 

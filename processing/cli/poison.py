@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from processing.cli import discard
 from processing.cli.output import show_key, table, when
 from processing.errors import BodyLostError
+from processing.formats import json_text
 from processing.operations import open_parking, open_poison
 from processing.parking.store import Entry, EntryKind
 from processing.poison.claim_checks import BodyState, states, with_body
@@ -33,7 +32,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     show.add_argument(
         "id",
         metavar="ID",
-        help="id of the poison message, such as 'events/$Default/2/0/1764422576123', or the end of "
+        help="id of the event, such as 'myns.servicebus.windows.net/events/2/0/1764422576123', or the end of "
         "the id after a '/', such as '2/0/1764422576123'",
     )
     show.add_argument(
@@ -57,7 +56,7 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
         bodies = await states(messages, storage.claims)
     if arguments.json:
         for message, state in zip(messages, bodies, strict=True):
-            print(json.dumps(_without_body(message) | {"body_state": state}))
+            print(json_text.dumps(_without_body(message) | {"body_state": state}))
         return 0
     rows = [
         (
@@ -89,15 +88,15 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
             message = await with_body(message, storage.claims)
         except BodyLostError as error:
             without_body = {"body": None, "body_state": BodyState.LOST}
-            print(json.dumps(asdict(message) | without_body, indent=2))
+            print(json_text.dumps(message.to_dict() | without_body, indent=2))
             print(f"processing: the body of {message.id} is lost: {error}", file=sys.stderr)
             return 1
     if arguments.body is None:
-        print(json.dumps(asdict(message), indent=2))
+        print(json_text.dumps(message.to_dict(), indent=2))
         return 0
     payload = message.payload
     arguments.body.write_bytes(payload)
-    print(json.dumps(_without_body(message), indent=2))
+    print(json_text.dumps(_without_body(message), indent=2))
     print(f"{len(payload):,} bytes written to {arguments.body}", file=sys.stderr)
     return 0
 
@@ -119,7 +118,7 @@ async def run_parked(settings: Mapping[str, str], arguments: argparse.Namespace)
             )
     if arguments.json:
         for each in found:
-            print(json.dumps(each))
+            print(json_text.dumps(each))
         return 0
     rows = [
         (
@@ -149,6 +148,6 @@ def _head(entry: Entry) -> dict[str, Any]:
 
 
 def _without_body(message: PoisonMessage) -> dict[str, Any]:
-    found = asdict(message)
+    found = message.to_dict()
     del found["body"]
     return found

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from breaker import Circuit, CircuitBreaker, CircuitState
 from processing.errors import StorageUnavailableError
+from processing.formats.migration import Migration
 from processing.partitions.lag import LagReader, PartitionLag
 
 type Status = Literal["ok", "holding", "degraded"]
@@ -17,8 +19,8 @@ class HealthReport:
     """A health report.
 
     Attributes:
-        status: `holding`: the circuit is not closed; `degraded`: a service cannot be reached.
-        problems: one text for each service that cannot be reached.
+        status: `holding`: the circuit is not closed; `degraded`: there are problems.
+        problems: one text for each service that cannot be reached, and for each other fault.
     """
 
     status: Status
@@ -34,9 +36,10 @@ class HealthReport:
 class Health:
     """A source of health reports on one instance."""
 
-    def __init__(self, breaker: CircuitBreaker, lag: LagReader) -> None:
+    def __init__(self, breaker: CircuitBreaker, lag: LagReader, migration: Migration) -> None:
         self._breaker = breaker
         self._lag = lag
+        self._migration = migration
 
     async def report(self) -> HealthReport:
         """Return the circuit's state in this instance, and the current lag of all partitions."""
@@ -45,6 +48,9 @@ class Health:
         problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
         try:
             partitions = await self._lag.read()
+            old = await self._migration.running(each.partition for each in partitions)
+            if old:
+                problems.append(old_version_runs(old))
         except StorageUnavailableError as error:
             problems.append(str(error))
         status: Status = "ok"
@@ -53,3 +59,12 @@ class Health:
         elif problems:
             status = "degraded"
         return HealthReport(status, circuit, tuple(partitions), tuple(problems))
+
+
+def old_version_runs(partitions: Sequence[str]) -> str:
+    """Return the text of the problem that version 0.1 has run beside this version."""
+    return (
+        f"an instance of version 0.1 has processed partition {', '.join(partitions)} since the data "
+        "were migrated; its progress and its parked events are unknown to this version. Stop that "
+        "instance, then run `python -m processing migrate`"
+    )

@@ -24,7 +24,8 @@ from opentelemetry import metrics, trace
 from opentelemetry.propagate import extract
 from opentelemetry.trace import SpanKind
 
-from processing.event import Event, Source
+from processing.event import Event
+from processing.identity import Source
 from processing.monitoring.vitals import Vitals
 
 type Handle = Callable[[Event], Awaitable[None]]
@@ -117,11 +118,12 @@ class Telemetry:
             await handle(event)
 
 
-def log_fields(source: Source, event: Event) -> dict[str, Any]:
+def log_fields(event: Event) -> dict[str, Any]:
     """Return the fields that identify an event in a log record; they contain no payload or key."""
     return {
-        "hub": source.hub,
-        "partition": source.partition,
+        "event_id": event.id,
+        "hub": event.source.hub,
+        "partition": event.partition,
         "sequence_number": event.sequence_number,
         "key_hash": key_hash(event.key),
     }

@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from processing.event import Event, Source
+from processing.event import Event
+from processing.identity import Source
 from processing.parking.event import ParkedEvent, Position, position_of
 from processing.parking.store import Claim, ParkingStore, ParkReply, ParkState
 from processing.poison.claim_checks import ClaimChecks
@@ -142,7 +143,7 @@ class BatchParking:
         return chunk
 
     async def _document(self, event: Event) -> str:
-        parked = ParkedEvent(self._source, event)
+        parked = ParkedEvent(event)
         text = parked.to_json()
         if len(text) <= INLINE_BYTES:
             return text

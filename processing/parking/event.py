@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from processing.event import Event, Source
+from processing.event import Event
+from processing.formats import json_text
+from processing.frozen import EMPTY, FrozenDict
+from processing.identity import PIPELINE, Identity, Source
 from processing.poison.claim_checks import ClaimChecks, stored_content
 from processing.poison.message import ClaimCheck
-from processing.poison.message_json import plain
 
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 
 type Position = str
 """The place of an event among the events of its key: "<enqueued ms>:<sequence number>".
@@ -48,61 +50,82 @@ def is_reached(position: Position, replayed: Position) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ParkedEvent:
-    """An event with its source; a claim check instead of the body of a large event."""
+    """An event that waits; a claim check instead of the body and properties of a large event."""
 
-    source: Source
     event: Event
     claim_check: ClaimCheck | None = None
 
     @property
     def blob_name(self) -> str:
-        """The blob's name for a large event, with a hash of the hub and the consumer group."""
-        stream = hashlib.sha256(f"{self.source.hub}/{self.source.consumer_group}".encode())
+        """The blob's name for a large event."""
         event = self.event
         return (
-            f"parked/{stream.hexdigest()[:16]}/{event.partition}/"
+            f"parked/{event.source.identity.digest}/{event.partition}/"
             f"{event.sequence_number}-{event.enqueued_ms}.json"
         )
 
     def with_claim_check(self, check: ClaimCheck) -> Self:
         """Return this event with a claim check instead of its body and properties."""
-        return replace(self, event=replace(self.event, body=b"", properties={}), claim_check=check)
+        small = replace(self.event, body=b"", properties=EMPTY, system_properties=EMPTY)
+        return replace(self, event=small, claim_check=check)
 
     def to_json(self) -> str:
         """Return the event as JSON; property values that JSON does not support become text."""
-        found: dict[str, Any] = asdict(self.event)
-        found |= {
-            "version": VERSION,
-            "hub": self.source.hub,
-            "consumer_group": self.source.consumer_group,
-            "body": base64.b64encode(self.event.body).decode(),
-            "properties": dict(self.event.properties),
-            "claim_check": self.claim_check and asdict(self.claim_check),
-        }
-        return json.dumps(found, default=plain, separators=(",", ":"))
+        event, identity = self.event, self.event.source.identity
+        return json_text.dumps(
+            {
+                "version": VERSION,
+                "id": event.id,
+                "namespace": identity.namespace,
+                "hub": identity.hub,
+                "consumer_group": identity.consumer_group,
+                "pipeline": identity.pipeline,
+                "partition": event.partition,
+                "sequence_number": event.sequence_number,
+                "offset": event.offset,
+                "enqueued_ms": event.enqueued_ms,
+                "key": event.key,
+                "body": base64.b64encode(event.body).decode(),
+                "properties": event.properties,
+                "system_properties": event.system_properties,
+                "claim_check": self.claim_check and asdict(self.claim_check),
+            }
+        )
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Parse the output of `to_json`.
+    def from_json(cls, text: str | bytes, *, namespace: str = "") -> Self:
+        """Parse a parked event of any supported version.
+
+        Args:
+            text: the output of `to_json`.
+            namespace: the namespace of an event that does not name it (version 1).
 
         Raises:
             ValueError: the text has another version, or is not a parked event.
         """
         found = json.loads(text)
-        if not isinstance(found, dict) or found.get("version") != VERSION:
-            raise ValueError(f"not a parked event of version {VERSION}: {str(text)[:100]!r}")
+        if not isinstance(found, dict) or found.get("version") not in READABLE:
+            raise ValueError(
+                f"not a parked event of version {' or '.join(map(str, READABLE))}: "
+                f"{str(text)[:100]!r}"
+            )
+        if found["version"] == 1:
+            found |= {"namespace": namespace, "pipeline": PIPELINE, "system_properties": {}}
         try:
             check = found["claim_check"]
+            identity = Identity(
+                *(found[name] for name in ("namespace", "hub", "consumer_group", "pipeline"))
+            )
             return cls(
-                Source(found["hub"], found["consumer_group"], found["partition"]),
                 Event(
                     body=base64.b64decode(found["body"]),
                     key=found["key"],
-                    properties=found["properties"],
-                    partition=found["partition"],
+                    properties=FrozenDict(found["properties"]),
+                    source=Source(identity, found["partition"]),
                     sequence_number=found["sequence_number"],
                     offset=found["offset"],
                     enqueued_ms=found["enqueued_ms"],
+                    system_properties=FrozenDict(found["system_properties"]),
                 ),
                 ClaimCheck(**check) if check else None,
             )
@@ -121,6 +144,9 @@ async def with_body(parked: ParkedEvent, claims: ClaimChecks) -> ParkedEvent:
         return parked
     content = stored_content(check, await claims.get_bytes(check))
     event = replace(
-        parked.event, body=base64.b64decode(content.body), properties=content.properties
+        parked.event,
+        body=base64.b64decode(content.body),
+        properties=FrozenDict(content.properties),
+        system_properties=FrozenDict(content.system_properties),
     )
     return replace(parked, event=event, claim_check=None)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from processing.event import Source
+from processing.identity import Source
 from processing.parking.event import Position, is_reached
 from processing.parking.store import (
     Claim,

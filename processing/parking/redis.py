@@ -1,8 +1,8 @@
 """Parked events in Redis: all keys of one partition in one slot, one script per operation.
 
-`parking:<namespace>:sources` is the set of partitions (`<hub>/<consumer group>/<partition>`). Each
-partition has the following keys with the prefix `parking:<namespace>:{<source>}:`. `<label>` is
-`=<event key>`, or empty for the events without a key.
+`breakwater:{<identity>}:parked` is the set of partitions with parked keys, by partition id. Each
+partition has the following keys with the prefix `breakwater:{<identity>/<partition>}:parking:`.
+`<label>` is `=<event key>`, or empty for the events without a key.
 
 - `keys`: hash, label to the time of parking in microseconds since 1970
 - `entries:<label>`: sorted set of positions
@@ -26,7 +26,8 @@ from redis.asyncio.cluster import RedisCluster
 
 from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.formats.keys import FORMAT, newer_format, parked_partitions_key, partition_prefix
+from processing.identity import Identity, Source
 from processing.parking.event import Position
 from processing.parking.store import (
     Claim,
@@ -51,8 +52,7 @@ class RedisParkingStore:
         most: most entries of one key.
         ttl_seconds: time after which replayed positions and verdicts are deleted; longer than the
             hub's retention.
-        namespace: host name of the Event Hubs namespace; separates hubs of the same name on one
-            Redis.
+        identity: the app whose parked keys are listed.
         query_timeout_seconds: timeout of each read-only query of a listing; None: a query ends when
             the client has made all its retries.
     """
@@ -63,13 +63,13 @@ class RedisParkingStore:
         *,
         most: int,
         ttl_seconds: int,
-        namespace: str = "",
+        identity: Identity,
         query_timeout_seconds: float | None = None,
     ) -> None:
         self._client = client
         self._query_timeout = query_timeout_seconds
-        self._prefix = f"parking:{namespace.lower()}"
-        self._sources = f"{self._prefix}:sources"
+        self._identity = identity
+        self._partitions = parked_partitions_key(identity)
         self._most = most
         self._ttl = ttl_seconds
 
@@ -86,7 +86,8 @@ class RedisParkingStore:
         self._forget = script("forget")
 
     def _keys(self, source: Source, *names: str) -> list[str]:
-        return [f"{self._prefix}:{{{source}}}:{name}" for name in names]
+        prefix = f"{partition_prefix(source)}parking:"
+        return [prefix + name for name in names]
 
     async def claim(self, source: Source, owner: str, watermark: Position) -> Claim:
         """See `ParkingStore.claim`."""
@@ -105,7 +106,7 @@ class RedisParkingStore:
         """See `ParkingStore.poison`."""
         label = _label(key)
         # The set first: an unneeded partition in the set is harmless, a missing one is not.
-        await _reply(self._client.sadd(self._sources, str(source)))
+        await _reply(self._client.sadd(self._partitions, source.partition))
         names = ("owner", "keys", f"entries:{label}", f"documents:{label}", "replayed")
         args = [claim.owner, label, position, EntryKind.UNANNOUNCED + document]
         if (known := await _reply(self._poison(self._keys(source, *names), args))) is None:
@@ -149,11 +150,9 @@ class RedisParkingStore:
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
         found: list[ParkedKey] = []
-        names = await _reply(self._client.smembers(self._sources), self._query_timeout)
+        names = await _reply(self._client.smembers(self._partitions), self._query_timeout)
         for name in sorted(map(_text, names)):
-            stream, _, partition = name.rpartition("/")
-            hub, _, group = stream.partition("/")
-            source = Source(hub, group, partition)
+            source = Source(self._identity, name)
             (keys,) = self._keys(source, "keys")
             parked = await _reply(self._client.hgetall(keys), self._query_timeout)
             for label, since in parked.items():
@@ -228,8 +227,11 @@ class RedisParkingStore:
     async def _on_lease(
         self, source: Source, key: str | None, act: str, token: str, milliseconds: int
     ) -> bool:
-        keys = self._keys(source, f"lease:{_label(key)}")
-        return bool(await _reply(self._lease(keys, [act, token, milliseconds])))
+        keys = [*self._keys(source, f"lease:{_label(key)}"), f"{partition_prefix(source)}format"]
+        done = int(await _reply(self._lease(keys, [act, token, milliseconds, FORMAT])))
+        if done > 1:
+            raise newer_format(source, done)
+        return bool(done)
 
 
 async def _reply(command: Awaitable[Any], seconds: float | None = None) -> Any:

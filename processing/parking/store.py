@@ -13,7 +13,7 @@ from enum import IntEnum, StrEnum
 from typing import Protocol
 
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
-from processing.event import Source
+from processing.identity import Source
 from processing.parking.event import Position
 
 

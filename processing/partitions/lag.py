@@ -9,7 +9,7 @@ from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.exceptions import EventHubError
 
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.progress.store import ProgressStore
 
 
@@ -36,15 +36,15 @@ class LagReader:
     Args:
         client: the hub's client, closed by the caller.
         progress: the store of finished events.
+        identity: the app whose lag is read.
     """
 
     def __init__(
-        self, client: EventHubConsumerClient, progress: ProgressStore, *, hub: str, group: str
+        self, client: EventHubConsumerClient, progress: ProgressStore, identity: Identity
     ) -> None:
         self._client = client
         self._progress = progress
-        self._hub = hub
-        self._group = group
+        self._identity = identity
 
     async def read(self) -> list[PartitionLag]:
         """Return the lag of all partitions, in the order of the hub's partition ids.
@@ -55,15 +55,15 @@ class LagReader:
         try:
             partitions = await self._client.get_partition_ids()
         except EventHubError as error:
-            raise StorageUnavailableError(f"event hub {self._hub}: {error}") from error
+            raise StorageUnavailableError(f"event hub {self._identity.hub}: {error}") from error
         return list(await asyncio.gather(*(self._partition(each) for each in partitions)))
 
     async def _partition(self, partition: str) -> PartitionLag:
         try:
             hub = await self._client.get_partition_properties(partition)
         except EventHubError as error:
-            raise StorageUnavailableError(f"event hub {self._hub}: {error}") from error
-        progress = await self._progress.load(Source(self._hub, self._group, partition))
+            raise StorageUnavailableError(f"event hub {self._identity.hub}: {error}") from error
+        progress = await self._progress.load(Source(self._identity, partition))
         watermark = progress.watermark.sequence_number if progress.watermark else None
         if hub["is_empty"]:
             return PartitionLag(partition, watermark, None, 0)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from processing.errors import ProcessingError
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.parking.event import position_of
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import (
@@ -61,15 +61,13 @@ class Rewind:
         positions: HubPositions,
         progress: ProgressStore,
         parking: ParkingStore,
-        hub: str,
-        group: str,
+        identity: Identity,
     ) -> None:
         self._checkpoints = checkpoints
         self._positions = positions
         self._progress = progress
         self._parking = parking
-        self._hub = hub
-        self._group = group
+        self._identity = identity
 
     async def plan(
         self, partitions: Sequence[str] | None, sequence_number: int | None
@@ -89,7 +87,7 @@ class Rewind:
         for partition in partitions or ():
             if partition not in known:
                 raise RewindRefusedError(
-                    f"the hub {self._hub} has no partition {partition!r} (it has: "
+                    f"the hub {self._identity.hub} has no partition {partition!r} (it has: "
                     f"{', '.join(known)})"
                 )
         return [await self._step(each, sequence_number) for each in partitions or known]
@@ -106,7 +104,7 @@ class Rewind:
         for step in steps:
             # The checkpoint first: deleted progress without it would only cause duplicates.
             await self._checkpoints.write(step.partition, step.checkpoint)
-            source = Source(self._hub, self._group, step.partition)
+            source = Source(self._identity, step.partition)
             await self._progress.reset(source)
             before = None if step.enqueued_ms is None else Mark(step.first - 1, step.enqueued_ms)
             await self._parking.forget(source, "" if before is None else position_of(before))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import suppress
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
@@ -88,7 +87,7 @@ class ClaimCheckBlobs:
 
 
 def _blob_name(message: PoisonMessage) -> str:
-    """Return the blob's name; the hub and group are hashed, as they may contain any character."""
+    """Return the blob's name; the identity is hashed, as names may contain any character."""
     source = message.source
-    stream = hashlib.sha256(f"{source.hub}/{source.consumer_group}".encode()).hexdigest()[:16]
-    return f"{stream}/{source.partition}/{message.sequence_number}-{message.enqueued_ms}.json"
+    name = f"{message.sequence_number}-{message.enqueued_ms}.json"
+    return f"{source.identity.digest}/{source.partition}/{name}"

@@ -39,29 +39,37 @@ async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessag
     if (check := message.claim_check) is None:
         return message
     content = stored_content(check, await claims.get_bytes(check))
-    return replace(message, body=content.body, properties=content.properties)
+    return replace(
+        message,
+        body=content.body,
+        properties=content.properties,
+        system_properties=content.system_properties,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The required content of a claim check's blob: the body in base64, and the properties."""
+    """The content of a claim check's blob: the body in base64, and the properties."""
 
     body: str
     properties: Mapping[str, Any]
+    system_properties: Mapping[str, Any]
 
 
 def stored_content(check: ClaimCheck, data: bytes) -> StoredContent:
     """Return the body and the properties of a stored poison message or parked event.
 
-    Both forms have these two keys. A parked event becomes a poison message if its blob is lost.
-    When the blob is restored, it still contains the parked form.
+    Both forms have the same keys; 0.1 stored no system properties. A parked event becomes a poison
+    message if its blob is lost. When the blob is restored, it still contains the parked form.
 
     Raises:
         BodyLostError: the blob contains something else.
     """
     try:
         found = json.loads(data)
-        content = StoredContent(found["body"], dict(found["properties"]))
+        content = StoredContent(
+            found["body"], dict(found["properties"]), dict(found.get("system_properties", {}))
+        )
         base64.b64decode(content.body, validate=True)
     except KeyError as error:
         raise _holds_something_else(check, f"it lacks {error}") from None

@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from processing.event import Event, Source
+from processing.event import Event, enqueued_time, event_id
+from processing.formats import json_text
+from processing.frozen import EMPTY, FrozenDict
 from processing.handlers.retry import Failure, describe
-from processing.poison import message_json as poison_json
+from processing.identity import Identity, Source
+from processing.poison import message_json
 
 INLINE_BYTES = 48 * 1024  # the service's limit is 64 KiB of base64, which is 48 KiB of data
 TRACEBACK_CHARACTERS = 4000
@@ -49,22 +52,21 @@ class ClaimCheck:
 class PoisonMessage:
     """A poison message of one event. Times are ISO 8601 in UTC; `body` is base64.
 
-    `id` identifies the event, not the message: a second message for the same event has the same id.
-
     Attributes:
+        source: the partition of the event and the app that read it.
+        enqueued_ms: time at which the hub enqueued the event, milliseconds since 1970 (UTC).
         redrives: number of redrives in which the event failed again.
         parked: whether the event is also in its key's parked list. A redrive then replays the list,
             and uses this message only to select the key.
     """
 
-    id: str
+    source: Source
     key: str | None
     body: str | None
     properties: Mapping[str, Any]
-    partition: str
     sequence_number: int
     offset: str
-    enqueued_time: str
+    enqueued_ms: int
     error: ErrorDetail
     attempts: int
     first_attempt_time: str
@@ -75,29 +77,22 @@ class PoisonMessage:
     claim_check: ClaimCheck | None = None
     redrives: int = 0
     parked: bool = False
-    version: int = poison_json.VERSION
+    system_properties: Mapping[str, Any] = EMPTY
 
     @classmethod
     def from_failure(
-        cls,
-        event: Event,
-        failure: Failure,
-        *,
-        source: Source,
-        handler: str,
-        circuit_generation: int,
-        instance: str,
+        cls, event: Event, failure: Failure, *, handler: str, circuit_generation: int, instance: str
     ) -> Self:
         """Return the message for an event and its failure."""
         return cls(
-            id=f"{source}/{event.sequence_number}/{event.enqueued_ms}",
+            source=event.source,
             key=event.key,
             body=base64.b64encode(event.body).decode(),
-            properties=dict(event.properties),
-            partition=event.partition,
+            properties=event.properties,
+            system_properties=event.system_properties,
             sequence_number=event.sequence_number,
             offset=event.offset,
-            enqueued_time=event.enqueued_time.isoformat(),
+            enqueued_ms=event.enqueued_ms,
             error=ErrorDetail.from_error(failure.error),
             attempts=failure.attempts,
             first_attempt_time=_time(failure.first_attempt),
@@ -108,16 +103,14 @@ class PoisonMessage:
         )
 
     @property
-    def source(self) -> Source:
-        """The partition and consumer group of the event."""
-        stream, _, _, _ = self.id.rsplit("/", 3)
-        hub, _, group = stream.partition("/")
-        return Source(hub, group, self.partition)
+    def id(self) -> str:
+        """The event's id; a second message for the same event has the same id."""
+        return event_id(self.source, self.sequence_number, self.enqueued_ms)
 
     @property
-    def enqueued_ms(self) -> int:
-        """The time at which the hub enqueued the event, milliseconds since 1970."""
-        return int(self.id.rpartition("/")[2])
+    def partition(self) -> str:
+        """The partition's id."""
+        return self.source.partition
 
     @property
     def verdict(self) -> str:
@@ -137,11 +130,12 @@ class PoisonMessage:
         return Event(
             body=self.payload,
             key=self.key,
-            properties=self.properties,
-            partition=self.partition,
+            properties=FrozenDict(self.properties),
+            source=self.source,
             sequence_number=self.sequence_number,
             offset=self.offset,
             enqueued_ms=self.enqueued_ms,
+            system_properties=FrozenDict(self.system_properties),
         )
 
     def failed_again(self, failure: Failure) -> Self:
@@ -165,7 +159,14 @@ class PoisonMessage:
         The result always fits into the queue: a key has at most 128 bytes, and the error is cut.
         """
         error = replace(self.error, traceback="")
-        return replace(self, body=None, properties={}, error=error, claim_check=check)
+        return replace(
+            self,
+            body=None,
+            properties=EMPTY,
+            system_properties=EMPTY,
+            error=error,
+            claim_check=check,
+        )
 
     @property
     def payload(self) -> bytes:
@@ -181,22 +182,63 @@ class PoisonMessage:
             )
         return base64.b64decode(self.body)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields of the message's JSON form; property values are not converted."""
+        identity = self.source.identity
+        return {
+            "version": message_json.VERSION,
+            "id": self.id,
+            "namespace": identity.namespace,
+            "hub": identity.hub,
+            "consumer_group": identity.consumer_group,
+            "pipeline": identity.pipeline,
+            "partition": self.partition,
+            "sequence_number": self.sequence_number,
+            "offset": self.offset,
+            "enqueued_time": enqueued_time(self.enqueued_ms).isoformat(),
+            "key": self.key,
+            "body": self.body,
+            "properties": self.properties,
+            "system_properties": self.system_properties,
+            "error": asdict(self.error),
+            "attempts": self.attempts,
+            "first_attempt_time": self.first_attempt_time,
+            "last_attempt_time": self.last_attempt_time,
+            "handler": self.handler,
+            "circuit_generation": self.circuit_generation,
+            "instance": self.instance,
+            "claim_check": self.claim_check and asdict(self.claim_check),
+            "redrives": self.redrives,
+            "parked": self.parked,
+        }
+
     def to_json(self) -> str:
         """Return the message as JSON; property values that JSON does not support become text."""
-        return poison_json.write(asdict(self))
+        return json_text.dumps(self.to_dict())
 
     @classmethod
-    def from_json(cls, text: str | bytes) -> Self:
-        """Parse a message.
+    def from_json(cls, text: str | bytes, *, namespace: str = "") -> Self:
+        """Parse a message of any supported version.
+
+        Args:
+            text: the message.
+            namespace: the namespace of a message that does not name it (versions 1 and 2).
 
         Raises:
             ValueError: the text is not a poison message of a supported version.
         """
-        values = poison_json.read(text)
-        values["error"] = ErrorDetail(**values["error"])
-        if values["claim_check"] is not None:
-            values["claim_check"] = ClaimCheck(**values["claim_check"])
-        return cls(**values)
+        found = message_json.read(text, namespace=namespace)
+        identity = Identity(
+            *(found.pop(name) for name in ("namespace", "hub", "consumer_group", "pipeline"))
+        )
+        found["source"] = Source(identity, found.pop("partition"))
+        found["enqueued_ms"] = int(found.pop("id").rpartition("/")[2])
+        found["error"] = ErrorDetail(**found["error"])
+        if found["claim_check"] is not None:
+            found["claim_check"] = ClaimCheck(**found["claim_check"])
+        for derived in ("version", "enqueued_time"):
+            del found[derived]
+        return cls(**found)
 
 
 def _time(seconds: float) -> str:

@@ -70,11 +70,13 @@ class StoragePoisonReader:
 
     Args:
         queue: a client with `TextBase64EncodePolicy`, closed by the caller.
+        namespace: the app's namespace, for messages of 0.1, which do not name theirs.
         hold_seconds: visibility timeout of a received message.
     """
 
-    def __init__(self, queue: QueueClient, *, hold_seconds: int = 120) -> None:
+    def __init__(self, queue: QueueClient, *, namespace: str = "", hold_seconds: int = 120) -> None:
         self._queue = queue
+        self._namespace = namespace
         self.hold_seconds: float = hold_seconds
 
     async def receive(self) -> list[Received]:
@@ -87,7 +89,7 @@ class StoragePoisonReader:
                     visibility_timeout=int(self.hold_seconds),
                 )
                 found = [message async for message in pages]
-                received = [each for each in map(_read, found) if each is not None]
+                received = [each for each in map(self._read, found) if each is not None]
                 if received or not found:
                     return received
         except ResourceNotFoundError:  # the first poison message creates the queue
@@ -150,14 +152,15 @@ class StoragePoisonReader:
     def _unavailable(self, error: AzureError) -> StorageUnavailableError:
         return StorageUnavailableError(f"poison queue {self._queue.queue_name}: {error}")
 
-
-def _read(message: QueueMessage) -> Received | None:
-    try:
-        text = base64.b64decode(message.content, validate=True)
-        return Received(PoisonMessage.from_json(text), str(message.id), str(message.pop_receipt))
-    except (binascii.Error, ValueError) as error:
-        logger.warning(
-            "Message %s in the poison queue is left alone, because it is not a poison message: %s",
-            *(message.id, error),
-        )
-        return None
+    def _read(self, message: QueueMessage) -> Received | None:
+        try:
+            text = base64.b64decode(message.content, validate=True)
+            poison = PoisonMessage.from_json(text, namespace=self._namespace)
+        except (binascii.Error, ValueError) as error:
+            logger.warning(
+                "Message %s in the poison queue is left alone, because it is not a poison "
+                "message: %s",
+                *(message.id, error),
+            )
+            return None
+        return Received(poison, str(message.id), str(message.pop_receipt))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from processing.event import Source
+from processing.identity import Source
 from processing.progress.store import Mark, Progress
 
 

@@ -11,7 +11,8 @@ from redis.asyncio.cluster import RedisCluster
 
 from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.formats.keys import FORMAT, OLDEST_FORMAT, newer_format, partition_prefix
+from processing.identity import Source
 from processing.progress.store import Mark, Progress
 
 _SCRIPTS = Path(__file__).parent / "scripts"
@@ -24,15 +25,10 @@ class RedisProgressStore:
         client: a redis.asyncio client; the caller closes it.
         ttl_seconds: time after which an idle partition's progress expires; longer than the hub's
             retention.
-        namespace: host name of the Event Hubs namespace; separates hubs of the same name on one
-            Redis.
     """
 
-    def __init__(
-        self, client: Redis | RedisCluster, *, ttl_seconds: int, namespace: str = ""
-    ) -> None:
+    def __init__(self, client: Redis | RedisCluster, *, ttl_seconds: int) -> None:
         self._client = client
-        self._namespace = namespace.lower()
         self._ttl = ttl_seconds
         self._open = client.register_script((_SCRIPTS / "open.lua").read_text())
         self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
@@ -43,7 +39,7 @@ class RedisProgressStore:
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
-        watermark_key, finished_key = self._keys(source)
+        watermark_key, finished_key, _ = self._keys(source)
         try:
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.hmget(watermark_key, "sequence_number", "enqueued_ms")
@@ -63,7 +59,7 @@ class RedisProgressStore:
         # One text: encoding two arguments per event would cost more than the whole command.
         args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
         try:
-            return bool(await self._commit(self._keys(source), args))
+            return bool(await self._commit(self._keys(source)[:2], args))
         except FAILURES as error:
             raise _unavailable("commit", source, error) from error
 
@@ -72,14 +68,18 @@ class RedisProgressStore:
         return await self._claim(source, "reset", "1")
 
     def _keys(self, source: Source) -> list[str]:
-        prefix = f"progress:{{{self._namespace}/{source}}}"  # one hash tag for both keys
-        return [f"{prefix}:watermark", f"{prefix}:finished"]
+        prefix = partition_prefix(source)
+        return [f"{prefix}progress:watermark", f"{prefix}progress:finished", f"{prefix}format"]
 
     async def _claim(self, source: Source, operation: str, drop: str) -> Progress:
         try:
-            return _progress(*await self._open(self._keys(source), [self._ttl, drop]))
+            args = [self._ttl, drop, FORMAT, OLDEST_FORMAT]
+            owner, *found = await self._open(self._keys(source), args)
         except FAILURES as error:
             raise _unavailable(operation, source, error) from error
+        if owner in (b"newer", "newer"):
+            raise newer_format(source, int(found[0]))
+        return _progress(int(owner), *found)
 
 
 def _progress(

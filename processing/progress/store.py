@@ -13,7 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from processing.event import Event, EventBatch, Source
+from processing.event import Event, EventBatch
+from processing.identity import Source
 
 logger = logging.getLogger(__name__)
 

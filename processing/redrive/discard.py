@@ -7,15 +7,14 @@ other copies of the event's message stale.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
 from processing.errors import BodyLostError, DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
-from processing.parking.event import position_of
+from processing.formats import json_text
 from processing.poison.claim_checks import ClaimChecks, with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PoisonReader, find
@@ -64,7 +63,9 @@ class Discard:
     @property
     def blob(self) -> str:
         """The name of the record's blob; a repeat of the decision overwrites the record."""
-        return f"{FOLDER}/{self.message.id}.json"
+        message = self.message
+        place = f"{message.source}/{message.sequence_number}/{message.enqueued_ms}"
+        return f"{FOLDER}/{place}.json"
 
     @property
     def record(self) -> bytes:
@@ -75,7 +76,7 @@ class Discard:
             "reason": self.reason,
             "body_lost": self.body_lost_reason,
         }
-        return json.dumps(decision | {"message": asdict(self.message)}, default=str).encode()
+        return json_text.dumps(decision | {"message": self.message.to_dict()}).encode()
 
     @property
     def lost_check(self) -> ClaimCheck | None:
@@ -86,9 +87,8 @@ class Discard:
         return self.message.claim_check if self.body_lost_reason else None
 
     def concerns(self, event: Event | PoisonMessage) -> bool:
-        """Return whether the decision concerns this event of the same hub and group."""
-        discarded = self.message.partition, position_of(self.message)
-        return (event.partition, position_of(event)) == discarded
+        """Return whether the decision concerns this event."""
+        return event.id == self.message.id
 
     def wrap(
         self, handle: Callable[[Event], Awaitable[None]], claims: ClaimChecks

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.identity import Source
 from processing.parking.store import ParkingStore, lease_lost
 from processing.redrive.renewal import renewed
 

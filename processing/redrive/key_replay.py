@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from processing.errors import BodyLostError, StorageUnavailableError
-from processing.event import Event, Source
+from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
+from processing.identity import Source
 from processing.parking.event import ParkedEvent, Position, position_of, with_body
 from processing.parking.store import Entry, EntryKind
 from processing.poison.message import ClaimCheck, PoisonMessage
@@ -179,7 +180,6 @@ class KeyReplay:
         message = PoisonMessage.from_failure(
             event,
             failure,
-            source=self._place[0],
             handler=self._run.handler.name,
             circuit_generation=0,
             instance=self._run.instance,

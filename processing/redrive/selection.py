@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from processing.event import Source
+from processing.identity import Source
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import has_id
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from processing.event import Event, EventBatch, Source
+from processing.event import Event, EventBatch
+from processing.identity import Identity, Source
 
-SOURCE = Source("events", "$Default", "0")
+IDENTITY = Identity("ns.example.net", "events", "$Default")
+SOURCE = Source(IDENTITY, "0")
 
 
 def event(sequence_number: int, key: str | None = "k", **values: Any) -> Event:
@@ -15,7 +17,7 @@ def event(sequence_number: int, key: str | None = "k", **values: Any) -> Event:
     defaults: dict[str, Any] = {
         "body": b"{}",
         "properties": {},
-        "partition": "0",
+        "source": SOURCE,
         "offset": str(sequence_number * 100),
         "enqueued_ms": 1_700_000_000_000 + sequence_number,
     }

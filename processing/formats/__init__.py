@@ -1,0 +1,1 @@
+"""Formats of stored data: names of keys, versions, JSON, and the migration of older versions."""

@@ -1,0 +1,35 @@
+"""The version of the data's format, and the names of the keys in Redis.
+
+Format 1 was written by version 0.1, which did not know of formats: `processing.migration` reads it.
+From format 2 on, every partition's data carry the lowest version that may process the partition. An
+older instance that meets a higher version starts no batch.
+"""
+
+from __future__ import annotations
+
+from processing.errors import FormatError
+from processing.identity import Identity, Source
+
+FORMAT = 2
+"""The version that this app reads and writes."""
+OLDEST_FORMAT = 2
+"""The lowest version that reads everything that this app writes."""
+
+
+def partition_prefix(source: Source) -> str:
+    """Return the prefix of all keys of one partition, which share one hash tag."""
+    return f"breakwater:{{{source}}}:"
+
+
+def parked_partitions_key(identity: Identity) -> str:
+    """Return the key of the set of partitions with parked keys."""
+    return f"breakwater:{{{identity}}}:parked"
+
+
+def newer_format(source: Source, lowest: int) -> FormatError:
+    """Return the error for data of a newer version of the app."""
+    return FormatError(
+        f"the data of partition {source} in Redis require an app that reads format {lowest}; this "
+        f"instance reads format {FORMAT}. A newer version of the app has processed the partition; "
+        "deploy that version here, too. Nothing is processed and nothing is lost"
+    )

@@ -1,0 +1,31 @@
+-- Adds entries of a parked list that an older version of the app wrote. A repeat changes nothing, and
+-- an entry that a redrive has replayed since is not added.
+--
+-- KEYS[1]  hash of parked keys: label -> when it was parked, microseconds since 1970
+-- KEYS[2]  sorted set of the key's entries: member position, score 0
+-- KEYS[3]  hash: position -> kind and document
+-- KEYS[4]  hash: label -> position up to which a redrive has replayed the key
+-- ARGV[1]  the key's label
+-- ARGV[2]  when the key was parked, microseconds since 1970, or ""
+-- ARGV[3]  position up to which a redrive has replayed the key, or ""
+-- ARGV[4]  seconds until replayed positions expire
+-- ARGV[5…] position, kind and document of each entry
+-- Returns the number of entries that were added.
+local replayed = redis.call('HGET', KEYS[4], ARGV[1]) or ''
+if ARGV[3] > replayed then
+  redis.call('HSET', KEYS[4], ARGV[1], ARGV[3])
+  redis.call('EXPIRE', KEYS[4], ARGV[4])
+  replayed = ARGV[3]
+end
+local added = 0
+for i = 5, #ARGV - 1, 2 do
+  local reached = ARGV[i] <= replayed and ARGV[i]:sub(17) <= replayed:sub(17)  -- time and number
+  if not reached and redis.call('HSETNX', KEYS[3], ARGV[i], ARGV[i + 1]) == 1 then
+    redis.call('ZADD', KEYS[2], 0, ARGV[i])
+    added = added + 1
+  end
+end
+if ARGV[2] ~= '' and redis.call('ZCARD', KEYS[2]) > 0 then
+  redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+end
+return added
