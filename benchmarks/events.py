@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from processing.event import Event, EventBatch, Source
+from processing.event import Event, EventBatch
+from processing.identity import Identity, Source
 
 HUB = "benchmark"
 _FIRST_ENQUEUED_MS = 1_700_000_000_000
@@ -14,7 +15,7 @@ _sources = count()
 
 def new_source() -> Source:
     """Return a new partition without stored progress."""
-    return Source(HUB, "$Default", str(next(_sources)))
+    return Source(Identity("benchmark.example.net", HUB, "$Default"), str(next(_sources)))
 
 
 def batch(source: Source, first: int, events: int, keys: int) -> EventBatch:
@@ -26,7 +27,7 @@ def batch(source: Source, first: int, events: int, keys: int) -> EventBatch:
                 body=b'{"counter": 1}',
                 key=f"key-{number % keys:04d}",
                 properties={"counter": number // keys + 1},
-                partition=source.partition,
+                source=source,
                 sequence_number=number,
                 offset=str(number),
                 enqueued_ms=_FIRST_ENQUEUED_MS + number,

@@ -30,7 +30,7 @@ from benchmarks.services import (
 from loadtest.plan.settings import Scenario
 from loadtest.plan.workload import Workload
 from loadtest.send.producer import Order
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.progress.store import ProgressStore
 from processing.wiring import Wiring
 
@@ -141,7 +141,7 @@ class EndToEnd:
         self, store: ProgressStore, group: str, host: asyncio.subprocess.Process
     ) -> list[tuple[float, int]]:
         """Return (seconds, events durably finished) until all events are finished."""
-        source = Source(HUB, group, "0")
+        source = Source(Identity("127.0.0.1", HUB, group), "0")
         timeline: list[tuple[float, int]] = []
         finished = 0
         deadline = time.monotonic() + TIMEOUT_SECONDS

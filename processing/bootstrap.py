@@ -150,7 +150,7 @@ class Parts:
             return cls(
                 breaker=breaker,
                 processor=processor,
-                health=Health(breaker, lag, migration),
+                health=Health(breaker, lag, migration.running),
                 closing=opened.pop_all(),
             )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -53,7 +53,7 @@ class Event:
     sequence_number: int
     offset: str
     enqueued_ms: int
-    system_properties: Mapping[str, Any] = EMPTY
+    system_properties: Mapping[str, Any] = field(default_factory=FrozenDict)
 
     @property
     def id(self) -> str:

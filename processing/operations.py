@@ -53,9 +53,10 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
         await log_in(wiring.redis)
-        await wiring.migration().ensure()
         # An operator waits for the answer: time out before the client has made all its retries.
-        yield wiring.parking_store(query_timeout_seconds=wiring.breaking.store_timeout_seconds)
+        seconds = wiring.breaking.store_timeout_seconds
+        await wiring.migration().ensure(timeout_seconds=seconds)
+        yield wiring.parking_store(query_timeout_seconds=seconds)
 
 
 @asynccontextmanager

@@ -140,6 +140,7 @@ class Wiring(CircuitWiring):
         connections = self.connections
         return Migration(
             self.redis,
+            self.progress(),
             connections.identity,
             namespace=connections.namespace,
             hub=connections.event_hub_name,

@@ -1,10 +1,16 @@
-"""JSON documents of poison messages for the page, which shows all values as text."""
+"""JSON documents of poison messages for the page, which shows all values as text.
+
+Properties are passed as JSON text: a browser rounds numbers above 2^53 when it parses them.
+"""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
+
+from processing.event import enqueued_time
+from processing.formats import json_text
 
 if TYPE_CHECKING:
     from processing.poison.message import PoisonMessage
@@ -20,7 +26,7 @@ def summary(message: PoisonMessage) -> dict[str, Any]:
         "key": message.key,
         "partition": message.partition,
         "sequence_number": message.sequence_number,
-        "enqueued_time": message.enqueued_time,
+        "enqueued_time": enqueued_time(message.enqueued_ms).isoformat(),
         "error": {"type": message.error.type, "message": message.error.message},
         "attempts": message.attempts,
         "parked": message.parked,
@@ -37,7 +43,9 @@ def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
     is_text = _decoded(beginning, cut=len(beginning) < size) is not None
     return summary(message) | {
         "error": asdict(message.error),
-        "properties": dict(message.properties),
+        "properties": json_text.dumps(message.properties, indent=2),
+        "system_properties": json_text.dumps(message.system_properties, indent=2),
+        "offset": message.offset,
         "body": {
             "preview": text_of(beginning, cut=len(beginning) < size),
             "encoding": "text" if is_text else "hex",

@@ -7,7 +7,7 @@ import { asMilliseconds, bytes, clock, count, shortType } from "./format.js";
 export function createEventDialog({ api, actions }) {
   const dialog = byId("event");
   const nodes = Object.fromEntries(
-    ["title", "facts", "error", "body", "body-title", "properties", "refused", "key", "one", "discard"].map(
+    ["title", "facts", "error", "body", "body-title", "properties", "system", "refused", "key", "one", "discard"].map(
       (name) => [name, byId(`event-${name}`)],
     ),
   );
@@ -51,7 +51,9 @@ export function createEventDialog({ api, actions }) {
     setText(nodes["body-title"], bodyTitle(message, body));
     setText(nodes.body, body?.preview ?? message.preview);
     setAttribute(nodes.body, "hidden", Boolean(body?.lost));
-    setText(nodes.properties, JSON.stringify(message.properties ?? {}, null, 2));
+    // Both come as text: parsed numbers above 2^53 would be rounded.
+    setText(nodes.properties, message.properties ?? "{}");
+    setText(nodes.system, message.system_properties ?? "{}");
     setText(nodes.key, `Redrive key ${message.key}…`);
     setAttribute(nodes.key, "hidden", message.key === null);
   }

@@ -32,8 +32,8 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     show.add_argument(
         "id",
         metavar="ID",
-        help="id of the event, such as 'myns.servicebus.windows.net/events/2/0/1764422576123', or the end of "
-        "the id after a '/', such as '2/0/1764422576123'",
+        help="id of the event, such as 'myns.servicebus.windows.net/events/2/0/1764422576123', or "
+        "the end of the id after a '/', such as '2/0/1764422576123'",
     )
     show.add_argument(
         "--body", type=Path, metavar="FILE", help="write the event's body to FILE, byte for byte"

@@ -9,6 +9,8 @@ from typing import Any
 
 DEEPEST = 50
 """Values that are nested deeper become text."""
+MOST_BITS = 4_096
+"""Longer integers become text: Python refuses to read very long ones."""
 LONGEST_TEXT = 1_000
 """The length at which the text of a value that JSON does not support is cut."""
 
@@ -39,8 +41,10 @@ def plain(value: object) -> str:
 
 def simplified(value: Any, depth: int = 0) -> Any:
     """Return a copy of a value in which everything is supported by JSON."""
-    if value is None or isinstance(value, str | bool | int):
+    if value is None or isinstance(value, str | bool):
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() <= MOST_BITS else hex(value)[:LONGEST_TEXT]
     if isinstance(value, float):
         return value if math.isfinite(value) else _not_finite(value)
     if depth >= DEEPEST:

@@ -1,8 +1,8 @@
 """The migration of data in Redis that version 0.1 wrote (format 1) to format 2.
 
 Parked lists and progress move to their new names, in this order, before the first batch. Every step
-may be repeated, and two instances may migrate at the same time: an entry that a redrive has replayed
-in the meantime is not added again. The old keys are deleted after their data are written.
+may be repeated, and two instances may migrate at the same time: an entry that a redrive has
+replayed in the meantime is not added again. The old keys are deleted after their data are written.
 
 Version 0.1 does not know of formats, so it must be stopped before a newer version starts. `running`
 finds keys that it wrote afterwards.
@@ -10,6 +10,7 @@ finds keys that it wrote afterwards.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,8 +27,7 @@ from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key, partition_prefix
 from processing.formats.version_1 import OldSource, upgraded_entry, upgraded_verdict
 from processing.identity import Identity, Source
-from processing.progress.redis import RedisProgressStore
-from processing.progress.store import Mark
+from processing.progress.store import Mark, ProgressStore
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Migration:
 
     Args:
         client: a redis.asyncio client; the caller closes it.
+        progress: the store that the progress is migrated to.
         identity: the app whose data are migrated.
         namespace: the namespace as version 0.1 named it: with its port, if it has one.
         hub, consumer_group: the names as they are configured.
@@ -68,6 +69,7 @@ class Migration:
     def __init__(
         self,
         client: Redis | RedisCluster,
+        progress: ProgressStore,
         identity: Identity,
         *,
         namespace: str,
@@ -79,18 +81,24 @@ class Migration:
         self._identity = identity
         self._configured = (namespace.lower(), hub, consumer_group)
         self._ttl = ttl_seconds
-        self._progress = RedisProgressStore(client, ttl_seconds=ttl_seconds)
+        self._progress = progress
         self._import = client.register_script(_SCRIPT.read_text())
         self._marker = f"breakwater:{{{identity}}}:migrated"
 
-    async def ensure(self) -> None:
+    async def ensure(self, *, timeout_seconds: float | None = None) -> None:
         """Migrate the data if no instance has done so yet.
+
+        Args:
+            timeout_seconds: longest wait for the first answer; None: until the client has made all
+                its retries.
 
         Raises:
             StorageUnavailableError: Redis did not answer; nothing is lost, and a repeat continues.
         """
         try:
-            if not await self._client.exists(self._marker):
+            async with asyncio.timeout(timeout_seconds):
+                done = await self._client.exists(self._marker)
+            if not done:
                 await self._run()
         except FAILURES as error:
             raise _unavailable(error) from error
@@ -218,7 +226,7 @@ class Migration:
         pairs: Sequence[tuple[str, str]],
     ) -> None:
         names = ("keys", f"entries:{label}", f"documents:{label}", "replayed")
-        args = [label, since, replayed, self._ttl]
+        args: list[Any] = [label, since, replayed, self._ttl]
         for pair in pairs:
             args += pair
         await self._import([prefix + name for name in names], args)
@@ -243,5 +251,6 @@ def _text(value: bytes | str) -> str:
 
 def _unavailable(error: Exception) -> StorageUnavailableError:
     return StorageUnavailableError(
-        f"migration of the data of version 0.1: {type(error).__name__}: {error}"
+        f"migration of the data of version 0.1: {type(error).__name__}: "
+        f"{str(error) or 'no answer in time'}"
     )

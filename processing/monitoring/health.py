@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from breaker import Circuit, CircuitBreaker, CircuitState
 from processing.errors import StorageUnavailableError
-from processing.formats.migration import Migration
 from processing.partitions.lag import LagReader, PartitionLag
 
 type Status = Literal["ok", "holding", "degraded"]
@@ -34,12 +33,23 @@ class HealthReport:
 
 
 class Health:
-    """A source of health reports on one instance."""
+    """A source of health reports on one instance.
 
-    def __init__(self, breaker: CircuitBreaker, lag: LagReader, migration: Migration) -> None:
+    Args:
+        breaker: the app's circuit.
+        lag: reads the lag of all partitions.
+        old_version_on: returns those of the partitions that version 0.1 still processes.
+    """
+
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        lag: LagReader,
+        old_version_on: Callable[[Iterable[str]], Awaitable[list[str]]],
+    ) -> None:
         self._breaker = breaker
         self._lag = lag
-        self._migration = migration
+        self._old_version_on = old_version_on
 
     async def report(self) -> HealthReport:
         """Return the circuit's state in this instance, and the current lag of all partitions."""
@@ -48,7 +58,7 @@ class Health:
         problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
         try:
             partitions = await self._lag.read()
-            old = await self._migration.running(each.partition for each in partitions)
+            old = await self._old_version_on(each.partition for each in partitions)
             if old:
                 problems.append(old_version_runs(old))
         except StorageUnavailableError as error:
@@ -64,7 +74,7 @@ class Health:
 def old_version_runs(partitions: Sequence[str]) -> str:
     """Return the text of the problem that version 0.1 has run beside this version."""
     return (
-        f"an instance of version 0.1 has processed partition {', '.join(partitions)} since the data "
-        "were migrated; its progress and its parked events are unknown to this version. Stop that "
+        f"an instance of version 0.1 has processed partition {', '.join(partitions)} since the "
+        "migration; its progress and its parked events are unknown to this version. Stop that "
         "instance, then run `python -m processing migrate`"
     )

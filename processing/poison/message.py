@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import traceback
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -77,7 +77,7 @@ class PoisonMessage:
     claim_check: ClaimCheck | None = None
     redrives: int = 0
     parked: bool = False
-    system_properties: Mapping[str, Any] = EMPTY
+    system_properties: Mapping[str, Any] = field(default_factory=FrozenDict)
 
     @classmethod
     def from_failure(

@@ -73,7 +73,7 @@ class RedisProgressStore:
 
     async def _claim(self, source: Source, operation: str, drop: str) -> Progress:
         try:
-            args = [self._ttl, drop, FORMAT, OLDEST_FORMAT]
+            args: list[Any] = [self._ttl, drop, FORMAT, OLDEST_FORMAT]
             owner, *found = await self._open(self._keys(source), args)
         except FAILURES as error:
             raise _unavailable(operation, source, error) from error

@@ -19,8 +19,9 @@ from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUna
 from breaker.stores.redis import connect
 from processing.bootstrap import Application
 from processing.errors import BodyLostError
-from processing.event import Event, Source
+from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
+from processing.identity import Identity, Source
 from processing.parking.redis import RedisParkingStore
 from processing.poison.claim_checks import with_body
 from processing.poison.memory import MemoryClaimChecks
@@ -29,7 +30,8 @@ from processing.poison.queue import Received
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.selection import Selection
 
-SOURCE = Source("events", "$Default", "0")
+IDENTITY = Identity("ns.example.net", "events", "$Default")
+SOURCE = Source(IDENTITY, "0")
 LIMIT_SECONDS = 8
 
 
@@ -37,12 +39,12 @@ def _say(name: str, text: str) -> None:
     print(f"{name}: {text}", flush=True)  # noqa: T201 - its purpose
 
 
-def _event(body: bytes = b"", key: str = "alice") -> Event:
+def _event(body: bytes = b"", key: str = "alice", source: Source = SOURCE) -> Event:
     return Event(
         body=body,
         key=key,
         properties={},
-        partition="0",
+        source=source,
         sequence_number=0,
         offset="0",
         enqueued_ms=1,
@@ -56,9 +58,9 @@ def _failure(kind: FailureKind, text: str) -> Failure:
         return Failure(kind, error, 4, 1.0, 2.0)
 
 
-def _message(event: Event, failure: Failure, source: Source = SOURCE) -> PoisonMessage:
+def _message(event: Event, failure: Failure) -> PoisonMessage:
     return PoisonMessage.from_failure(
-        event, failure, source=source, handler="h", circuit_generation=0, instance="i"
+        event, failure, handler="h", circuit_generation=0, instance="i"
     )
 
 
@@ -85,7 +87,7 @@ async def _breaker(url: str) -> AsyncIterator[CircuitBreaker]:
 async def _parking(url: str) -> AsyncIterator[RedisParkingStore]:
     client = connect(url, BreakerSettings())
     try:
-        yield RedisParkingStore(client, most=10, ttl_seconds=60, namespace="n")
+        yield RedisParkingStore(client, most=10, ttl_seconds=60, identity=IDENTITY)
     finally:
         await client.aclose()
 
@@ -148,7 +150,7 @@ async def h24() -> None:
 async def h27() -> None:
     """Look for a parked key under another spelling of hub and group."""
     async with _redis() as url, _parking(url) as store:
-        other = Source("Events", "$default", "0")
+        other = Source(Identity("NS.example.net", "Events", "$default"), "0")
         await store.poison(await store.claim(SOURCE, "me", ""), SOURCE, "alice", "1:1", "{}")
         parked = set((await store.claim(other, "me", "")).parked)
         _say("h27", f"parked under the other spelling: {parked or 'nothing'}")
@@ -157,7 +159,9 @@ async def h27() -> None:
 async def h34() -> None:
     """Select a poison message of another hub."""
     failure = _failure(FailureKind.POISON, "x")
-    foreign = _message(_event(), failure, Source("audit", "$Default", "0"))
+    foreign = _message(
+        _event(source=Source(Identity("ns.example.net", "audit", "$Default"), "0")), failure
+    )
     chosen = (Selection(key="alice").matches(foreign), Selection().matches(foreign))
     _say("h34", f"a message of another hub is selected: {chosen}")
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
 from processing.errors import LeaseLostError, OwnershipLostError, StorageUnavailableError
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import Claim, Entry, EntryKind, ParkingStore, ParkReply, ParkState
 
-SOURCE = Source("events", "$Default", "0")
-OTHER = Source("events", "$Default", "1")
+IDENTITY = Identity("ns.example.net", "events", "$Default")
+SOURCE = Source(IDENTITY, "0")
+OTHER = Source(IDENTITY, "1")
 LEASE_MS = 60_000
 
 
@@ -29,7 +31,13 @@ async def store(request: pytest.FixtureRequest) -> AsyncIterator[ParkingStore]:
         yield MemoryParkingStore(most=1000)
         return
     async with Redis.from_url(request.getfixturevalue("redis_url")) as client:
-        yield RedisParkingStore(client, most=1000, ttl_seconds=60)
+        yield redis_store(client, most=1000)
+
+
+def redis_store(
+    client: Redis, identity: Identity = IDENTITY, *, most: int = 10
+) -> RedisParkingStore:
+    return RedisParkingStore(client, most=most, ttl_seconds=60, identity=identity)
 
 
 async def park_key(store: ParkingStore, key: str | None = "k", *numbers: int) -> Claim:
@@ -249,19 +257,22 @@ async def test_full_list_refuses_events(store: ParkingStore) -> None:
 async def test_namespaces_have_separate_parked_keys(redis_url: str) -> None:
     """Two namespaces may have hubs of the same name and use one Redis."""
     async with Redis.from_url(redis_url) as client:
-        west = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="West.example")
-        await park_key(west)
-        east = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="east.example")
-        assert (await east.claim(SOURCE, "me", "")).parked == frozenset()
+        store = redis_store(client)
+        await park_key(store)
+        foreign = replace(IDENTITY, namespace="east.example")
+        east = redis_store(client, foreign)
+        assert (await east.claim(Source(foreign, "0"), "me", "")).parked == frozenset()
         assert await east.keys() == []
-        again = RedisParkingStore(client, most=10, ttl_seconds=60, namespace="west.example")
-        assert (await again.claim(SOURCE, "me", "")).parked == {"k"}
+        spelled = replace(IDENTITY, namespace="NS.example.net:5671", consumer_group="$DEFAULT")
+        again = redis_store(client, spelled)
+        assert (await again.claim(Source(spelled, "0"), "me", "")).parked == {"k"}
+        assert [each.key for each in await again.keys()] == ["k"]
 
 
 async def test_lease_expires(redis_url: str) -> None:
     """The key of a crashed redrive becomes free."""
     async with Redis.from_url(redis_url) as client:
-        store = RedisParkingStore(client, most=10, ttl_seconds=60)
+        store = redis_store(client)
         await store.lease(SOURCE, "k", "a", LEASE_MS)
         (name,) = [key async for key in client.scan_iter("*lease*")]
         assert 0 < await client.pttl(name) <= LEASE_MS
@@ -272,7 +283,7 @@ async def test_lease_expires(redis_url: str) -> None:
 async def test_claim_renews_the_expiry_of_replayed_positions(redis_url: str) -> None:
     """A batch that is held for days claims its partition repeatedly and completes no event."""
     async with Redis.from_url(redis_url) as client:
-        store = RedisParkingStore(client, most=10, ttl_seconds=60)
+        store = redis_store(client)
         await park_key(store)
         await store.lease(SOURCE, "k", "t", LEASE_MS)
         await store.finish(SOURCE, "k", "t", at(10))
@@ -285,20 +296,21 @@ async def test_claim_renews_the_expiry_of_replayed_positions(redis_url: str) -> 
 async def test_parked_events_never_expire(redis_url: str) -> None:
     """All other keys expire."""
     async with Redis.from_url(redis_url) as client:
-        store = RedisParkingStore(client, most=10, ttl_seconds=60)
+        store = redis_store(client)
         await park_key(store, "k", 11)
         await store.lease(SOURCE, "k", "t", LEASE_MS)
         await store.finish(SOURCE, "k", "t", at(10), "verdict")
         lasting = {key async for key in client.scan_iter() if await client.ttl(key) == -1}
-        prefix = "parking::{events/$Default/0}:"
+        prefix = "breakwater:{ns.example.net/events/$default/default/0}:parking:"
         names = {"keys", "entries:=k", "documents:=k"}
-        assert lasting == {b"parking::sources", *(f"{prefix}{name}".encode() for name in names)}
+        partitions = b"breakwater:{ns.example.net/events/$default/default}:parked"
+        assert lasting == {partitions, *(f"{prefix}{name}".encode() for name in names)}
 
 
 async def test_unreachable_redis_raises_storage_unavailable() -> None:
     """The driver's own exception must not reach the caller."""
     async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as client:
-        store = RedisParkingStore(client, most=10, ttl_seconds=60)
+        store = redis_store(client)
         with pytest.raises(StorageUnavailableError, match="parking"):
             await store.claim(SOURCE, "me", "")
         with pytest.raises(StorageUnavailableError, match="parking"):

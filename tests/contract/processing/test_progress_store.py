@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark, Progress, ProgressStore
 
-SOURCE = Source("events", "$Default", "0")
-OTHER = Source("events", "$Default", "1")
+IDENTITY = Identity("ns.example.net", "events", "$Default")
+SOURCE = Source(IDENTITY, "0")
+OTHER = Source(IDENTITY, "1")
 
 
 @pytest.fixture(params=["memory", "redis"])
@@ -113,12 +115,13 @@ async def test_each_partition_has_its_own_owner(store: ProgressStore) -> None:
 async def test_namespaces_have_separate_progress(redis_url: str) -> None:
     """Two namespaces may have hubs of the same name and use one Redis."""
     async with Redis.from_url(redis_url) as client:
-        west = RedisProgressStore(client, ttl_seconds=60, namespace="West.example")
-        await west.commit(SOURCE, 0, Mark(9, 90), [])
-        east = RedisProgressStore(client, ttl_seconds=60, namespace="east.example")
-        assert (await east.open(SOURCE)).watermark is None
-        again = RedisProgressStore(client, ttl_seconds=60, namespace="west.example")
-        assert (await again.load(SOURCE)).watermark == Mark(9, 90)
+        store = RedisProgressStore(client, ttl_seconds=60)
+        west = Source(replace(IDENTITY, namespace="West.example:5671"), "0")
+        await store.commit(west, 0, Mark(9, 90), [])
+        east = Source(replace(IDENTITY, namespace="east.example"), "0")
+        assert (await store.open(east)).watermark is None
+        again = Source(replace(IDENTITY, namespace="west.EXAMPLE"), "0")
+        assert (await store.load(again)).watermark == Mark(9, 90)
 
 
 async def test_owner_can_commit_after_redis_lost_its_data(redis_url: str) -> None:

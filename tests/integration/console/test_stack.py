@@ -20,7 +20,8 @@ from websockets.asyncio.client import ClientConnection
 from console.__main__ import compose
 from console.settings import ConsoleSettings
 from processing.bootstrap import Parts
-from processing.event import Event, EventBatch, Source
+from processing.event import Event, EventBatch
+from processing.identity import Identity, Source
 from processing.monitoring.redis_vitals import RedisVitals
 from tests.support.console.server import TOKEN, Browser, Served, next_items, resume, serving
 from tests.support.event_hubs.sdk_leaks import sdk_leaks_collected
@@ -41,6 +42,7 @@ class Site:
     async def process(self, *events: tuple[str, bytes, dict[str, Any]]) -> None:
         """Process a batch of events (key, body, properties) as an instance of the app does."""
         batch = []
+        source = Source(Identity("127.0.0.1", f"hub-{self.run}", "$Default"), "0")
         for key, body, properties in events:
             self.next += 1
             batch.append(
@@ -48,7 +50,7 @@ class Site:
                     body=body,
                     key=key,
                     properties={"run": self.run, "counter": self.next} | properties,
-                    partition="0",
+                    source=source,
                     sequence_number=self.next,
                     offset=str(self.next),
                     enqueued_ms=1_700_000_000_000 + self.next,
@@ -56,7 +58,6 @@ class Site:
             )
         parts = await Parts.build(self.values)
         try:
-            source = Source(f"hub-{self.run}", "$Default", "0")
             await parts.processor.process(EventBatch(source, batch))
         finally:
             await parts.closing.aclose()

@@ -59,7 +59,7 @@ def test_nan_and_infinity_are_shown_as_text() -> None:
     """A property may be NaN, and a browser refuses a whole response with NaN."""
     odd = message(properties={"rate": float("nan"), "more": [{"least": float("-inf")}], "n": 1.5})
     shown = json.loads(bytes(ApiResponse(full(odd)).body))["properties"]
-    assert shown == {"rate": "nan", "more": [{"least": "-inf"}], "n": 1.5}
+    assert json.loads(shown) == {"rate": "NaN", "more": [{"least": "-Infinity"}], "n": 1.5}
 
 
 class BrokenCoordination:

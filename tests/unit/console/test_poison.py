@@ -18,7 +18,7 @@ from console.poison.documents import full, matches, summary, text_of
 from console.poison.jobs import selection_in
 from console.poison.lazy_operations import LazyOperations
 from processing.errors import StorageUnavailableError
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.operations import PoisonStorage
 from processing.parking.event import Position, position_of
 from processing.parking.memory import MemoryParkingStore
@@ -26,17 +26,18 @@ from processing.parking.store import Entry
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import ClaimCheck, ErrorDetail, PoisonMessage
 
+SOURCE = Source(Identity("ns.example.net", "hub", "$Default"), "0")
+
 
 def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> PoisonMessage:
     values: dict[str, Any] = {
-        "id": f"hub/$Default/0/{number}/{1_700_000_000_000 + number}",
+        "source": SOURCE,
         "key": "K",
         "body": None if body is None else base64.b64encode(body).decode(),
         "properties": {},
-        "partition": "0",
         "sequence_number": number,
         "offset": str(number),
-        "enqueued_time": "2026-01-01T00:00:00+00:00",
+        "enqueued_ms": 1_700_000_000_000 + number,
         "error": ErrorDetail("builtins.ValueError", "no good", "Traceback ..."),
         "attempts": 4,
         "first_attempt_time": "2026-01-01T00:00:00+00:00",
@@ -237,7 +238,7 @@ class SilentParking(MemoryParkingStore):
 async def test_unavailable_parking_store_is_called_once() -> None:
     """A call for each parked key would add up their timeouts."""
     store = SilentParking()
-    source = Source("events", "$Default", "0")
+    source = SOURCE
     claim = await store.claim(source, "owner", "")
     for number in range(3):
         await store.poison(claim, source, f"{number}", position_of(message(number)), "{}")

@@ -124,7 +124,11 @@ async def test_discard_records_the_whole_event(desk: Desk) -> None:
     assert (ended["replayed"], ended["left"]) == (0, 0)
     assert desk.operations.handled == []
     assert [each.sequence_number for each in desk.operations.queue.messages] == [1]
-    record = json.loads(desk.operations.claims.blobs[f"discarded/{first.id}.json"])
+    record = json.loads(
+        desk.operations.claims.blobs[
+            "discarded/ns.example.net/hub/$default/default/0/0/1700000000000.json"
+        ]
+    )
     assert (record["by"], record["reason"]) == ("ann", "a test of June")
     assert record["message"]["body"] == first.body
     assert await desk.lines() == [

@@ -14,7 +14,7 @@ from processing.monitoring.redis_vitals import RedisVitals
 from processing.parking.redis import RedisParkingStore
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import IDENTITY, SOURCE, event
 
 
 @pytest.fixture(params=[False, True], ids=["redis", "cluster"])
@@ -26,7 +26,7 @@ async def client(request: pytest.FixtureRequest) -> AsyncIterator[Client]:
 
 
 def parking(client: Client) -> RedisParkingStore:
-    return RedisParkingStore(client, most=10, ttl_seconds=10)
+    return RedisParkingStore(client, most=10, ttl_seconds=10, identity=IDENTITY)
 
 
 OPERATIONS: dict[str, Callable[[Client], Awaitable[object]]] = {

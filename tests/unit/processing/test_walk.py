@@ -8,7 +8,6 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any, cast
 
@@ -33,13 +32,24 @@ of the way back, by redrive, to the handler; entries of each module."""
 class Bound:
     """An event in the form that the trigger passes to the function."""
 
-    partition_key = "k"
-    sequence_number = 5
-    offset = "500"
-    enqueued_time = datetime(2026, 1, 1, tzinfo=UTC)
     metadata = {  # noqa: RUF012 - as the worker has it
         "PartitionContext": json.dumps(
-            {"EventHubName": "events", "ConsumerGroup": "$Default", "PartitionId": "0"}
+            {
+                "FullyQualifiedNamespace": "ns.example.net",
+                "EventHubName": "events",
+                "ConsumerGroup": "$Default",
+                "PartitionId": "0",
+            }
+        ),
+        "SystemPropertiesArray": json.dumps(
+            [
+                {
+                    "SequenceNumber": 5,
+                    "Offset": "500",
+                    "PartitionKey": "k",
+                    "EnqueuedTimeUtc": "2026-01-01T00:00:00.000",
+                }
+            ]
         ),
         "PropertiesArray": "[{}]",
     }

@@ -10,7 +10,8 @@ import azure.functions as func
 
 from processing import wiring
 from processing.bootstrap import Application
-from processing.event import EventBatch, Source
+from processing.event import EventBatch
+from processing.identity import Source
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark, Progress
 

@@ -11,12 +11,13 @@ import random
 import pytest
 from redis.asyncio import Redis
 
-from processing.event import Source
+from processing.identity import Identity, Source
 from processing.parking.event import position_of
 from processing.parking.redis import RedisParkingStore
 from tests.support.processing.events import event
 
-SOURCE = Source("events", "$Default", "0")
+IDENTITY = Identity("ns.example.net", "events", "$Default")
+SOURCE = Source(IDENTITY, "0")
 ROUNDS = 150
 
 
@@ -24,8 +25,8 @@ ROUNDS = 150
 async def test_release_during_arrivals_keeps_the_order(redis_url: str, redrives: int) -> None:
     """Each round parks the key, and its redrives race with the next events."""
     async with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as other:
-        owner = RedisParkingStore(one, most=1000, ttl_seconds=60)
-        operator = RedisParkingStore(other, most=1000, ttl_seconds=60)
+        owner = RedisParkingStore(one, most=1000, ttl_seconds=60, identity=IDENTITY)
+        operator = RedisParkingStore(other, most=1000, ttl_seconds=60, identity=IDENTITY)
         claim = await owner.claim(SOURCE, "me", "")
         ledger: list[str] = []
         pace = random.Random(redrives)  # noqa: S311 - a seed, not a secret

@@ -15,13 +15,14 @@ from azure.storage.queue import TextBase64DecodePolicy, TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
 from processing.errors import BodyLostError, StorageUnavailableError
-from processing.event import Event, Source
+from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
+from processing.identity import Source
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.claim_checks import with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.storage_queue import StoragePoisonQueue
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import IDENTITY, SOURCE, event
 
 
 class Rig:
@@ -56,11 +57,10 @@ async def rig(azurite: str) -> AsyncIterator[Rig]:
         )
 
 
-def poisoned(each: Event, source: Source = SOURCE) -> PoisonMessage:
+def poisoned(each: Event) -> PoisonMessage:
     return PoisonMessage.from_failure(
         each,
         Failure(FailureKind.EXHAUSTED, RuntimeError("why"), 4, 1.0, 2.0),
-        source=source,
         handler="h",
         circuit_generation=0,
         instance="i",
@@ -110,9 +110,11 @@ async def test_each_event_has_its_own_blob(rig: Rig) -> None:
     alike = [
         poisoned(event(7, body=b"0" + body)),
         poisoned(event(7, body=b"1" + body, enqueued_ms=1)),
-        poisoned(event(7, body=b"2" + body, partition="1"), replace(SOURCE, partition="1")),
-        poisoned(event(7, body=b"3" + body), replace(SOURCE, consumer_group="other")),
-        poisoned(event(7, body=b"4" + body), replace(SOURCE, hub="other")),
+        poisoned(event(7, body=b"2" + body, source=replace(SOURCE, partition="1"))),
+        *(
+            poisoned(event(7, body=body, source=Source(replace(IDENTITY, **{name: "other"}), "0")))
+            for name in ("namespace", "hub", "consumer_group", "pipeline")
+        ),
     ]
     small = [await rig.blobs.shrink(message) for message in alike]
     for message, check in zip(alike, small, strict=True):

@@ -23,7 +23,8 @@ from redis.asyncio import Redis
 from local.services.child import REPOSITORY
 from processing.batch.processor import BatchResult
 from processing.bootstrap import Parts
-from processing.event import Event, EventBatch, Source
+from processing.event import Event, EventBatch
+from processing.identity import Identity, Source
 from tests.support.forked import run_module_async
 from tests.support.local.functions_host import clean_environment
 from tests.support.patience import STORE_SECONDS
@@ -50,20 +51,20 @@ class Site:
     ) -> BatchResult:
         """Process a batch of events with these keys and properties."""
         batch: list[Event] = []
+        source = Source(Identity("127.0.0.1", f"hub-{self.run}", "$Default"), "0")
         for key, properties in events:
             batch.append(
                 Event(
                     body=body,
                     key=key,
                     properties={"run": self.run, **properties},
-                    partition="0",
+                    source=source,
                     sequence_number=self.next,
                     offset=str(self.next),
                     enqueued_ms=1_700_000_000_000 + self.next,
                 )
             )
             self.next += 1
-        source = Source(f"hub-{self.run}", "$Default", "0")
         return await self.parts.processor.process(EventBatch(source, batch))
 
     async def ledger(self, key: str) -> list[int]:

@@ -19,9 +19,10 @@ from processing.errors import (
     PoisonEventError,
     ShutdownError,
 )
-from processing.event import Event, Source
+from processing.event import Event
 from processing.handlers.retry import RetryPolicy
 from processing.handlers.time_limit import TimeLimit
+from processing.identity import Source
 from processing.poison.message import PoisonMessage
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark

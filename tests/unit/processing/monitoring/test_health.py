@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any, cast
 
 import pytest
@@ -15,7 +15,7 @@ from processing.monitoring.health import Health
 from processing.partitions.lag import LagReader, PartitionLag
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
-from tests.support.processing.events import SOURCE
+from tests.support.processing.events import IDENTITY, SOURCE
 
 
 class Hub:
@@ -43,10 +43,14 @@ class HealthSetup:
         self.breaker = breaker
         self.hub = Hub()
         self.progress = MemoryProgressStore()
+        self.old: set[str] = set()
         client = cast("EventHubConsumerClient", self.hub)
         self.health = Health(
-            breaker, LagReader(client, self.progress, hub=SOURCE.hub, group=SOURCE.consumer_group)
+            breaker, LagReader(client, self.progress, IDENTITY), self.old_version_on
         )
+
+    async def old_version_on(self, partitions: Iterable[str]) -> list[str]:
+        return [each for each in partitions if each in self.old]
 
 
 @pytest.fixture
@@ -84,3 +88,13 @@ async def test_unreachable_hub_reports_degraded(setup: HealthSetup) -> None:
     report = await setup.health.report()
     assert (report.status, report.partitions) == ("degraded", ())
     assert "no route" in report.problems[0]
+
+
+async def test_old_version_beside_this_one_is_a_problem(setup: HealthSetup) -> None:
+    """The report names the partitions and the command that takes their data over."""
+    setup.old = {"0", "2"}
+    report = await setup.health.report()
+    assert report.status == "degraded"
+    (problem,) = report.problems
+    assert "version 0.1 has processed partition 0, 2" in problem
+    assert "python -m processing migrate" in problem

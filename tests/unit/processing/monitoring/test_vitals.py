@@ -10,17 +10,18 @@ import pytest
 
 from breaker.stores.redis import connect
 from processing.errors import StorageUnavailableError
-from processing.event import Event, Source
+from processing.event import Event
 from processing.monitoring.redis_vitals import RECORDS, RedisVitals
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import SAMPLES_PER_SECOND, Vitals, vitals_key, write_vitals
+from tests.support.processing.events import SOURCE
 
 
 async def test_calls_and_batches_are_counted() -> None:
     """The telemetry of every processor feeds the counters."""
     vitals = Vitals()
     telemetry = Telemetry(vitals=vitals)
-    event = Event(b"", None, {}, "0", 1, "1", 0)
+    event = Event(b"", None, {}, SOURCE, 1, "1", 0)
 
     results = iter([None, None, ValueError()])
 
@@ -31,7 +32,7 @@ async def test_calls_and_batches_are_counted() -> None:
     handle = telemetry.measured(handler)
     for _ in range(3):
         await asyncio.gather(handle(event), return_exceptions=True)
-    telemetry.batch_ended(Source("h", "g", "0"), 0.1, {"handled": 2, "poisoned": 1, "parked": 4})
+    telemetry.batch_ended(SOURCE, 0.1, {"handled": 2, "poisoned": 1, "parked": 4})
     vitals.sample(holding=True)
     vitals.sample(holding=False)
     record = vitals.drain()

@@ -15,11 +15,12 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
+from processing.identity import Source
 from processing.parking.event import ParkedEvent
 from processing.parking.store import EntryKind
 from processing.poison.message import PoisonMessage
 from processing.progress.store import Mark
-from tests.support.processing.events import SOURCE, batch, event
+from tests.support.processing.events import IDENTITY, SOURCE, batch, event
 from tests.support.processing.parking_rig import keyed, of_key, open_rig, turns
 
 
@@ -74,12 +75,14 @@ async def test_keyless_events_are_parked_only_when_they_are_ordered() -> None:
 def test_each_parked_event_has_its_own_blob() -> None:
     """The blob's name has the hub, group, partition, sequence number and enqueued time."""
     alike = [
-        ParkedEvent(SOURCE, event(1)),
-        ParkedEvent(SOURCE, event(2)),
-        ParkedEvent(SOURCE, event(1, enqueued_ms=1)),
-        ParkedEvent(replace(SOURCE, partition="1"), event(1, partition="1")),
-        ParkedEvent(replace(SOURCE, consumer_group="other"), event(1)),
-        ParkedEvent(replace(SOURCE, hub="other"), event(1)),
+        ParkedEvent(event(1)),
+        ParkedEvent(event(2)),
+        ParkedEvent(event(1, enqueued_ms=1)),
+        ParkedEvent(event(1, source=replace(SOURCE, partition="1"))),
+        *(
+            ParkedEvent(event(1, source=Source(replace(IDENTITY, **{name: "other"}), "0")))
+            for name in ("namespace", "hub", "consumer_group", "pipeline")
+        ),
     ]
     assert len({each.blob_name for each in alike}) == len(alike)
 

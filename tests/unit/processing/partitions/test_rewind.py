@@ -10,7 +10,7 @@ from processing.partitions.positions import HubPosition, HubPositions, HubRange
 from processing.partitions.rewind import Rewind, RewindRefusedError
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark, Progress
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import IDENTITY, SOURCE, event
 
 
 class Checkpoints(HostCheckpoints):
@@ -63,8 +63,7 @@ class RewindSetup:
             positions=self.positions,
             progress=self.progress,
             parking=self.parking,
-            hub="events",
-            group="$Default",
+            identity=IDENTITY,
         )
         self.checkpoints.known["0"] = Checkpoint(49, "4900")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +27,6 @@ def message(body: bytes = b"x", **values: Any) -> PoisonMessage:
         return PoisonMessage.from_failure(
             event(7, body=body, **values),
             failed(error),
-            source=SOURCE,
             handler="m:h",
             circuit_generation=2,
             instance="host:1",
@@ -35,14 +35,21 @@ def message(body: bytes = b"x", **values: Any) -> PoisonMessage:
 
 def test_json_has_all_fields_of_event_and_failure() -> None:
     """An operator can understand and replay the event from these fields alone."""
-    found = json.loads(message(properties={"n": 1}).to_json())
+    found = json.loads(
+        message(properties={"n": 1}, system_properties={"content-type": "avro/binary"}).to_json()
+    )
     assert "nothing there" in found["error"].pop("traceback")
     assert found == {
-        "version": 2,
-        "id": "events/$Default/0/7/1700000000007",
+        "version": 3,
+        "id": "ns.example.net/events/0/7/1700000000007",
+        "namespace": "ns.example.net",
+        "hub": "events",
+        "consumer_group": "$default",
+        "pipeline": "default",
         "key": "k",
         "body": "eA==",
         "properties": {"n": 1},
+        "system_properties": {"content-type": "avro/binary"},
         "partition": "0",
         "sequence_number": 7,
         "offset": "700",
@@ -60,11 +67,89 @@ def test_json_has_all_fields_of_event_and_failure() -> None:
     }
 
 
-def test_version_1_can_be_read() -> None:
-    """Version 1 has no count of redrives and is read as not yet redriven."""
-    found = json.loads(message().to_json())
-    del found["redrives"], found["parked"]
-    assert PoisonMessage.from_json(json.dumps(found | {"version": 1})) == message()
+def old_message(version: int) -> dict[str, Any]:
+    """Return a message as version 0.1 wrote it: the names as configured, no namespace."""
+    found: dict[str, Any] = json.loads(message().to_json())
+    for name in ("namespace", "hub", "consumer_group", "pipeline", "system_properties"):
+        del found[name]
+    if version == 1:
+        del found["redrives"], found["parked"]
+    return found | {"version": version, "id": "Events/$Default/0/7/1700000000007"}
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_messages_of_version_0_1_can_be_read(version: int) -> None:
+    """The reader's namespace is used, because these messages do not name theirs."""
+    text = json.dumps(old_message(version))
+    assert PoisonMessage.from_json(text, namespace="NS.example.net:5671") == message()
+
+
+@pytest.mark.parametrize("id_", ["7", "events/0/7/1700000000007", "events/g/0/7/soon", 7])
+def test_old_message_with_an_edited_id_is_refused(id_: object) -> None:
+    """The id of version 0.1 names hub and consumer group."""
+    with pytest.raises(ValueError, match="not a poison message: its id"):
+        PoisonMessage.from_json(json.dumps(old_message(2) | {"id": id_}))
+
+
+def test_numbers_that_json_does_not_know_become_text() -> None:
+    """A strict reader accepts the message. .NET writes these numbers in the same way."""
+    odd = {"t": float("nan"), "u": float("inf"), "v": -float("inf"), "w": 2**63, "x": 12.5}
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    found = json.loads(message(properties=odd).to_json(), parse_constant=refuse)["properties"]
+    assert found == {"t": "NaN", "u": "Infinity", "v": "-Infinity", "w": 2**63, "x": 12.5}
+
+
+def _cycle() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    found["self"] = found
+    return found
+
+
+class Broken:
+    """An object whose text raises an error."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("broken")
+
+
+def _deep() -> list[Any]:
+    found: list[Any] = []
+    for _ in range(5_000):
+        found = [found]
+    return found
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        threading.Lock(),
+        {b"bytes": 1},
+        {None: 1, 2: [3]},
+        _cycle(),
+        Broken(),
+        [float("nan"), {"deep": float("inf")}],
+        _deep(),
+        10**5_000,
+    ],
+    ids=[
+        "lock",
+        "bytes as name",
+        "odd names",
+        "cycle",
+        "broken text",
+        "nested nan",
+        "deep",
+        "long",
+    ],
+)
+def test_property_that_json_does_not_know_never_stops_its_event(value: Any) -> None:
+    """A value that could not be written would keep its event, and so its partition, forever."""
+    read = PoisonMessage.from_json(message(properties={"odd": value}).to_json())
+    assert "odd" in read.properties
+    assert len(read.to_json()) < 60_000
 
 
 def test_message_returns_the_poisoned_event() -> None:
@@ -92,7 +177,6 @@ def test_any_body_and_key_survive_a_round_trip(body: bytes, key: str | None) -> 
     sent = PoisonMessage.from_failure(
         event_,
         failed(RuntimeError()),
-        source=SOURCE,
         handler="h",
         circuit_generation=0,
         instance="i",
@@ -114,7 +198,6 @@ def test_long_error_text_is_truncated() -> None:
     sent = PoisonMessage.from_failure(
         event(1),
         failed(RuntimeError("x" * 100_000)),
-        source=SOURCE,
         handler="h",
         circuit_generation=0,
         instance="i",
@@ -127,8 +210,9 @@ def test_long_error_text_is_truncated() -> None:
     [
         ("{", "not JSON"),
         ("[]", "a JSON list"),
-        ('{"version": 9}', "version 9; this app reads the versions 1 and 2"),
-        ('{"version": 1}', "it lacks .*attempts"),
+        ('{"version": 9}', "version 9; this app reads the versions 1, 2, 3"),
+        ('{"version": 1}', "it lacks id"),
+        ('{"version": 3}', "it lacks .*attempts"),
     ],
 )
 def test_text_that_is_no_poison_message_is_refused(text: str, says: str) -> None:
@@ -142,9 +226,12 @@ def test_text_that_is_no_poison_message_is_refused(text: str, says: str) -> None
     [
         {"id": "7"},
         {"id": 7},
-        {"id": "events/$Default/0/8/1700000000007"},
+        {"id": "ns.example.net/events/0/8/1700000000007"},
         {"id": "events/0/7/1700000000007"},
-        {"id": "events/$Default/0/7/soon"},
+        {"id": "ns.example.net/events/0/7/soon"},
+        {"hub": "other"},
+        {"consumer_group": None},
+        {"system_properties": []},
         {"sequence_number": "7"},
         {"key": 7},
         {"properties": None},
