@@ -79,7 +79,7 @@ class CircuitWiring:
 
         return EventGridPublisher(
             endpoint,
-            key=self._settings.get("EVENT_GRID_TOPIC_KEY") or None,
+            key=self._settings.get("EVENT_GRID_TOPIC_KEY", "").strip() or None,
             credential=credential,
         )
 

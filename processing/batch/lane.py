@@ -137,7 +137,7 @@ class Lane:
         """
         # Only the error's type is logged: the error's text may quote the event.
         logger.warning(
-            "Event %s is kept after %s attempts: %s; it is retried after a pause",
+            "Event %s failed %s attempts: %s; it keeps its place, and its key waits",
             *(event.id, failure.attempts, type(failure.error).__name__),
             extra=log_fields(event),
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_random_exponential
@@ -40,9 +39,7 @@ class BatchRun:
         """Return whether a write that must not be lost is in progress or due."""
         return self._writes > 0 or (self.progress is not None and self.progress.writing)
 
-    async def persist[**P, T](
-        self, write: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
-    ) -> T:
+    async def persist[*Ts, T](self, write: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Call `write` until it succeeds, for at most `hold_seconds`.
 
         Raises:
@@ -51,16 +48,18 @@ class BatchRun:
         """
         self._writes += 1
         try:
-            return await self._retry_write(partial(write, *args, **options))
+            return await self._retry_write(write, args)
         finally:
             self._writes -= 1
 
-    async def _retry_write[T](self, write: Callable[[], Awaitable[T]]) -> T:
+    async def _retry_write[*Ts, T](
+        self, write: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]
+    ) -> T:
         try:
-            return await write()
+            return await write(*args)
         except (StorageUnavailableError, StoreUnavailableError) as error:
             logger.warning(
-                "Partition %s: a write failed: %s: %s; it is retried for up to %g s",
+                "Partition %s: a store failed: %s: %s; the call is retried for up to %g s",
                 *(self.source, type(error).__name__, error, self.parts.settings.hold_seconds),
             )
         gate = self.parts.gate
@@ -72,15 +71,15 @@ class BatchRun:
         )
 
         async def attempt() -> T:  # tenacity awaits only coroutine functions, not a partial
-            return await write()
+            return await write(*args)
 
         try:
             return await retrying(attempt)
         except RetryError as error:
             cause = error.last_attempt.exception()
             raise StorageUnavailableError(
-                f"no write succeeded for {self.parts.settings.hold_seconds:g} s; the batch fails "
-                f"and runs again; last error: {cause}"
+                f"no call of the store succeeded for {self.parts.settings.hold_seconds:g} s; the "
+                f"batch fails and runs again; last error: {cause}"
             ) from cause
 
     async def report_successes(self, handled: int) -> None:

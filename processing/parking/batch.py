@@ -24,8 +24,8 @@ MOST_CHARACTERS = 1024 * 1024
 class Persist(Protocol):
     """A function that retries a write until it succeeds, for at most the invocation's hold."""
 
-    async def __call__[**P, T](  # noqa: D102
-        self, write: Callable[P, Awaitable[T]], *args: P.args, **options: P.kwargs
+    async def __call__[*Ts, T](  # noqa: D102
+        self, write: Callable[[*Ts], Awaitable[T]], *args: *Ts
     ) -> T: ...
 
 

@@ -142,7 +142,7 @@ async def with_body(parked: ParkedEvent, claims: ClaimChecks) -> ParkedEvent:
     """
     if (check := parked.claim_check) is None:
         return parked
-    content = stored_content(check, await claims.get_bytes(check))
+    content = stored_content(check, await claims.get_bytes(check), parked.event)
     event = replace(
         parked.event,
         body=base64.b64decode(content.body),

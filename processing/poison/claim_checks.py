@@ -18,6 +18,8 @@ from processing.errors import BodyLostError, StorageUnavailableError
 from processing.poison.message import ClaimCheck, PoisonMessage
 
 MAX_CONCURRENT_READS = 16
+READABLE = frozenset({1, 2, 3})
+"""The versions of stored poison messages (1 to 3) and of stored parked events (1 and 2)."""
 
 
 class BodyState(StrEnum):
@@ -38,7 +40,7 @@ async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessag
     """
     if (check := message.claim_check) is None:
         return message
-    content = stored_content(check, await claims.get_bytes(check))
+    content = stored_content(check, await claims.get_bytes(check), message)
     return replace(
         message,
         body=content.body,
@@ -56,17 +58,33 @@ class StoredContent:
     system_properties: Mapping[str, Any]
 
 
-def stored_content(check: ClaimCheck, data: bytes) -> StoredContent:
+class Placed(Protocol):
+    """An event or a message with its place in the hub."""
+
+    @property
+    def partition(self) -> str: ...  # noqa: D102
+
+    @property
+    def sequence_number(self) -> int: ...  # noqa: D102
+
+
+def stored_content(check: ClaimCheck, data: bytes, expected: Placed) -> StoredContent:
     """Return the body and the properties of a stored poison message or parked event.
 
     Both forms have the same keys; 0.1 stored no system properties. A parked event becomes a poison
     message if its blob is lost. When the blob is restored, it still contains the parked form.
+
+    Args:
+        check: the blob's claim check.
+        data: the blob's content.
+        expected: the event whose body is stored.
 
     Raises:
         BodyLostError: the blob contains something else.
     """
     try:
         found = json.loads(data)
+        _check_stored(found, expected)
         content = StoredContent(
             found["body"], dict(found["properties"]), dict(found.get("system_properties", {}))
         )
@@ -98,6 +116,14 @@ async def states(messages: Sequence[PoisonMessage], claims: ClaimChecks) -> list
 def body_lost(check: ClaimCheck) -> BodyLostError:
     """Return the error for a blob that does not exist."""
     return BodyLostError(_describe(check, "is gone"))
+
+
+def _check_stored(found: Mapping[str, Any], expected: Placed) -> None:
+    if (version := found["version"]) not in READABLE:
+        raise ValueError(f"it has version {version!r}")
+    place = found["partition"], found["sequence_number"]
+    if place != (expected.partition, expected.sequence_number):
+        raise ValueError(f"it is event {place[1]} of partition {place[0]}")
 
 
 def _holds_something_else(check: ClaimCheck, why: object) -> BodyLostError:

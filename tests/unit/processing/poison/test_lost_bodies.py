@@ -199,9 +199,24 @@ async def test_states_show_where_each_body_is() -> None:
         assert found == {0: BodyState.LOST, 3: BodyState.BLOB, 9: BodyState.QUEUE}
 
 
-@pytest.mark.parametrize("held", [b"\xff", b"[]", b'{"version": 1}', b'{"version": 9}', b""])
-async def test_blob_without_a_poison_message_counts_as_lost(held: bytes) -> None:
-    """The error says that the blob holds something else."""
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"\xff",
+        b"[]",
+        b'{"version": 1}',
+        b'{"version": 9}',
+        b"",
+        b'{"body": "", "properties": {}}',
+        b'{"version": 3, "body": "", "properties": {}}',
+        b'{"version": 9, "partition": "0", "sequence_number": 0, "body": "", "properties": {}}',
+        b'{"version": 3, "partition": "0", "sequence_number": 1, "body": "", "properties": {}}',
+        b'{"version": 3, "partition": "1", "sequence_number": 0, "body": "", "properties": {}}',
+        b'{"version": 3, "partition": "0", "sequence_number": 0, "body": "-", "properties": {}}',
+    ],
+)
+async def test_blob_without_the_event_counts_as_lost(held: bytes) -> None:
+    """An empty body, another event's body or the body of a newer version is not replayed."""
     async with open_rig() as rig:
         await park_behind_a_lost_body(rig)
         (message,) = [each for each in rig.poison.messages if each.key == "a"]
