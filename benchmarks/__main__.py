@@ -37,6 +37,7 @@ from benchmarks import (
     p6_opening,
     p7_growth,
     p8_fan_out,
+    p9_decoding,
 )
 from benchmarks.context import Context
 from benchmarks.machine import BUSY_CORES, CpuClock
@@ -76,6 +77,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P6": Benchmark("opening seen by other processes", p6_opening.run),
     "P7": Benchmark("growth to a million events", p7_growth.run, only_when_named=True),
     "P8": Benchmark("the console's fan-out to browsers", p8_fan_out.run),
+    "P9": Benchmark("decoding against azure-functions", p9_decoding.run),
     "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),
 }
 

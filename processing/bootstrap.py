@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from breaker import CircuitBreaker
 from breaker.alerts.event_grid import check_endpoint
 from breaker.stores.redis import check_url
-from processing import trigger_times
+from processing import trigger
 from processing.batch import shutdown
 from processing.batch.processor import BatchProcessor, BatchResult
 from processing.circuit_wiring import instance_name
@@ -36,7 +36,7 @@ class Application:
     """
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        trigger_times.install()
+        trigger.install()
         self._settings = settings
         self._building = asyncio.Lock()
         self._parts: Parts | None = None

@@ -11,10 +11,10 @@ from azure.functions.meta import _BaseConverter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processing import trigger_times
+from processing.trigger import times
 
-ORIGINAL = cast("trigger_times.Parse", _BaseConverter._parse_datetime)
-FAST = trigger_times.fast(ORIGINAL)
+ORIGINAL = cast("times.Parse", _BaseConverter._parse_datetime)
+FAST = times.fast(ORIGINAL)
 
 
 def both(text: str | None) -> tuple[Any, Any]:
@@ -76,10 +76,10 @@ def test_installed_parser_does_not_call_the_original() -> None:
     class Changed(Converter):
         pass
 
-    assert trigger_times.install(Changed)
-    installed = vars(Changed)[trigger_times.NAME]
-    assert trigger_times.install(Changed)
-    assert vars(Changed)[trigger_times.NAME] is installed
+    assert times.install(Changed)
+    installed = vars(Changed)[times.NAME]
+    assert times.install(Changed)
+    assert vars(Changed)[times.NAME] is installed
     Changed.calls = 0
     expected = datetime(2026, 11, 29, 5, 47, 28, 165_000)
     assert Changed._parse_datetime("2026-11-29T05:47:28.165") == expected
@@ -123,7 +123,7 @@ def test_unknown_library_keeps_its_parser(
     """A warning says so; the app works, only slower."""
     before = dict(vars(converter))
     with caplog.at_level(logging.WARNING):
-        assert not trigger_times.install(converter)
+        assert not times.install(converter)
     assert dict(vars(converter)) == before
     assert "is not replaced" in caplog.text
 
