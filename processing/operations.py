@@ -10,7 +10,7 @@ from azure.eventhub.aio import EventHubConsumerClient
 
 from breaker.stores.redis import log_in
 from processing.circuit_wiring import instance_name
-from processing.formats.migration import Migration
+from processing.migration.migration import Migration
 from processing.parking.store import ParkingStore
 from processing.partitions.overview import Partitions
 from processing.partitions.positions import HubPositions

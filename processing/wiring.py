@@ -20,9 +20,9 @@ from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings
 from processing.circuit_wiring import CircuitWiring
-from processing.formats.migration import Migration
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
+from processing.migration.migration import Migration
 from processing.parking.batch import Parking
 from processing.parking.redis import RedisParkingStore
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints

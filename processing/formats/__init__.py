@@ -1,1 +1,1 @@
-"""Formats of stored data: names of keys, versions, JSON, and the migration of older versions."""
+"""Formats of stored data: names of keys, versions, and JSON that every program reads alike."""

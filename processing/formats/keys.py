@@ -1,6 +1,6 @@
 """The version of the data's format, and the names of the keys in Redis.
 
-Format 1 was written by version 0.1, which did not know of formats: `processing.migration` reads it.
+Format 1 was written by version 0.1, which did not know of formats: `processing.migration` moves it.
 From format 2 on, every partition's data carry the lowest version that may process the partition. An
 older instance that meets a higher version starts no batch.
 """

@@ -25,8 +25,8 @@ from redis.asyncio.cluster import RedisCluster
 from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key, partition_prefix
-from processing.formats.version_1 import OldSource, upgraded_entry, upgraded_verdict
 from processing.identity import Identity, Source
+from processing.migration.version_1 import OldSource, upgraded_entry, upgraded_verdict
 from processing.progress.store import Mark, ProgressStore
 
 logger = logging.getLogger(__name__)
