@@ -13,7 +13,12 @@ from pathlib import Path
 from breaker.configuration.errors import ConfigurationError
 from local.functions_host.errors import AppLoadError, HostError
 from local.functions_host.logs import configure_logging
-from local.functions_host.options import add_balancing, add_grace, balancing_from
+from local.functions_host.options import (
+    add_balancing,
+    add_extension,
+    add_grace,
+    balancing_from,
+)
 from local.functions_host.site.instance import Instance, InstanceOptions
 from local.lifeline import LifelineError
 
@@ -30,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         index=args.index,
         grace=args.grace,
         balancing=balancing_from(args),
+        event_hubs_extension=args.event_hubs_extension,
         lifeline=args.lifeline,
     )
     try:
@@ -61,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--verbose", action="store_true", help="log every batch")
     add_grace(parser)
     add_balancing(parser)
+    add_extension(parser)
     return parser
 
 

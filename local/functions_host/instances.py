@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from local.functions_host.logs import configure_logging
-from local.functions_host.options import add_balancing, add_grace
+from local.functions_host.options import add_balancing, add_extension, add_grace
 from local.lifeline import LifelineError, stop_requested
 from local.services import Service, StartError, Supervisor
 from local.site import SiteState
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", action="store_true", help="log every batch")
     add_grace(parser)
     add_balancing(parser)
+    add_extension(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -169,6 +170,7 @@ class Instances:
         command += ["--port", str(args.port + index if args.port else 0)]
         command += ["--grace", str(args.grace), "--lease", str(args.lease)]
         command += ["--balance-interval", str(args.balance_interval)]
+        command += ["--event-hubs-extension", args.event_hubs_extension]
         if args.instances > 1:
             command += ["--label", f"[{index}]"]
         if args.verbose:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from local.functions_host.triggers.event_hubs.balancing import Balancing
+from local.functions_host.triggers.event_hubs.extension import DEFAULT_EXTENSION, EXTENSIONS
 
 
 def add_grace(parser: argparse.ArgumentParser) -> None:
@@ -40,6 +41,17 @@ def add_balancing(parser: argparse.ArgumentParser) -> None:
 def balancing_from(args: argparse.Namespace) -> Balancing:
     """Return the values of the options that `add_balancing` added."""
     return Balancing(args.balance_interval, args.lease)
+
+
+def add_extension(parser: argparse.ArgumentParser) -> None:
+    """Add `--event-hubs-extension`."""
+    parser.add_argument(
+        "--event-hubs-extension",
+        choices=EXTENSIONS,
+        default=DEFAULT_EXTENSION,
+        help="version of Microsoft's Event Hubs extension whose form events have; from 6.5.2 on, "
+        f"offsets are numbers and OffsetString has the text (default: {DEFAULT_EXTENSION})",
+    )
 
 
 def seconds(text: str) -> float:

@@ -25,6 +25,7 @@ from local.functions_host.site.banner import print_functions
 from local.functions_host.site.web import bind, compose
 from local.functions_host.triggers.event_grid import EventGridWebhook
 from local.functions_host.triggers.event_hubs.balancing import Balancing
+from local.functions_host.triggers.event_hubs.extension import DEFAULT_EXTENSION, Extension
 from local.functions_host.triggers.http.endpoints import Endpoint, HttpFunctions
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import CALLED_OVER_HTTP, Function, check_supported
@@ -51,6 +52,7 @@ class InstanceOptions:
         port: HTTP port on loopback, 0 for any free port.
         index: the number of this instance, from 0.
         grace: seconds that running functions get to end when the host stops.
+        event_hubs_extension: the version of the Event Hubs extension whose form events have.
         lifeline: stop when standard input is closed.
     """
 
@@ -61,6 +63,7 @@ class InstanceOptions:
     index: int = 0
     grace: float = 10.0
     balancing: Balancing = field(default_factory=Balancing)
+    event_hubs_extension: Extension = DEFAULT_EXTENSION
     lifeline: bool = False
 
 
@@ -122,6 +125,7 @@ class Instance:
             host_json,
             executor=executor,
             balancing=self._options.balancing,
+            extension=self._options.event_hubs_extension,
             identity=identity,
         )
         if outputs is not None:
@@ -224,6 +228,7 @@ def _listeners(
     *,
     executor: Executor,
     balancing: Balancing,
+    extension: Extension,
     identity: str,
 ) -> ListenerFactory | None:
     """Return a checked factory of listeners; None when every function is called over HTTP."""
@@ -231,7 +236,7 @@ def _listeners(
         return None
     from local.functions_host.triggers.factory import ListenerFactory  # noqa: PLC0415
 
-    factory = ListenerFactory(settings, host_json, executor, balancing, identity)
+    factory = ListenerFactory(settings, host_json, executor, balancing, extension, identity)
     factory.check(active)
     return factory
 

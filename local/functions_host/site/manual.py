@@ -6,10 +6,8 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from azure.eventhub._pyamqp.message import Message
-
 from local.functions_host.triggers.event_hubs.encoding import data_type_of, encode_batch, encode_one
-from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
+from local.functions_host.triggers.event_hubs.event import ReceivedEvent
 from local.functions_host.triggers.http.endpoints import http_datum
 from local.functions_host.triggers.queue import queue_invocation
 from local.functions_host.triggers.timer.listener import timer_invocation
@@ -42,7 +40,7 @@ def manual_invocation(function: Function, value: Any) -> Invocation:
             )
         case "eventHubTrigger":
             many = str(function.trigger.get("cardinality", "one")).lower() == "many"
-            event = ReceivedEvent(Message(data=[text.encode()]))
+            event = ReceivedEvent(text.encode())
             data_type = data_type_of(function.trigger)
             datum, metadata = (
                 encode_batch([event], data_type, "{}")

@@ -10,6 +10,7 @@ from azure.storage.blob.aio import ContainerClient
 
 from local.functions_host.storage import QUICK_RETRIES, queue_of
 from local.functions_host.triggers.event_hubs.balancing import Balancing
+from local.functions_host.triggers.event_hubs.extension import Extension
 from local.functions_host.triggers.event_hubs.listener import EventHubsListener
 from local.functions_host.triggers.event_hubs.source import EventHubsSource
 from local.functions_host.triggers.queue import QueueListener
@@ -39,6 +40,7 @@ class ListenerFactory:
     options: HostJson
     executor: Executor
     balancing: Balancing
+    extension: Extension
     host_id: str
     _hosts: ContainerClient | None = None
 
@@ -71,6 +73,7 @@ class ListenerFactory:
                             self.options.event_hubs,
                             self.executor,
                             self.balancing,
+                            extension=self.extension,
                         )
                     )
                 case "timerTrigger":

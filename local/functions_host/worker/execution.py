@@ -28,6 +28,8 @@ class Invocation:
         reason: the reason of the run, for the log.
         details: the second log line, for triggers that have details; else "".
         level: the log level of the lines about start and success.
+        unbound: the reason why the data cannot be bound; each attempt then fails without a call of
+            the function. "" for data that can be bound.
     """
 
     datum: Datum
@@ -35,6 +37,7 @@ class Invocation:
     reason: str
     details: str = ""
     level: int = logging.INFO
+    unbound: str = ""
 
 
 class Invoker(Protocol):
@@ -136,14 +139,7 @@ class Executor:
             )
         started = time.perf_counter()
         try:
-            result = await self._worker.invoke(
-                function,
-                invocation_id,
-                [(function.parameter, invocation.datum)],
-                invocation.metadata,
-                retry=function.retry,
-                retry_count=retry,
-            )
+            result = await self._invoke(function, invocation, invocation_id, retry)
         finally:
             self.outstanding_invocations -= 1
             if timer is not None:
@@ -169,6 +165,21 @@ class Executor:
                 result.traceback.rstrip(),
             )
         return result
+
+    async def _invoke(
+        self, function: Function, invocation: Invocation, invocation_id: str, retry: int
+    ) -> Result:
+        if invocation.unbound:
+            error = f"Exception binding parameter '{function.parameter}'. {invocation.unbound}"
+            return Result(ok=False, value=None, outputs={}, error=error)
+        return await self._worker.invoke(
+            function,
+            invocation_id,
+            [(function.parameter, invocation.datum)],
+            invocation.metadata,
+            retry=function.retry,
+            retry_count=retry,
+        )
 
     def _timed_out(self, function: Function, invocation_id: str) -> None:
         _log.error(

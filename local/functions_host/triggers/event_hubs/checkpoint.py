@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any
 
-from azure.core.exceptions import AzureError, ResourceExistsError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.eventhub.extensions.checkpointstoreblobaio import BlobCheckpointStore
 from azure.storage.blob.aio import ContainerClient
 
@@ -27,6 +27,8 @@ _log = logging.getLogger("Host.Triggers.EventHubs")
 
 class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
     """A BlobCheckpointStore that releases a partition only after its invocation has ended.
+
+    A checkpoint has the writer's id as `clientidentifier`, as the .NET SDK writes it.
 
     The SDK releases the ownership as soon as it stops receiving. If a function still runs, the next
     owner would start the same events in parallel. So the store first awaits `before_release` with
@@ -62,6 +64,28 @@ class CheckpointStore(BlobCheckpointStore):  # type: ignore[misc]
         self._confirmed |= {item["partition_id"]: asked for item in found if item["owner_id"]}
         missed = set(released) - {claim["partition_id"] for claim in found}
         return found + await self._release(missed) if missed else found
+
+    async def update_checkpoint(self, checkpoint: dict[str, Any], **kwargs: Any) -> None:
+        """Write a checkpoint with its writer's id, which the SDK leaves out."""
+        name = "/".join(
+            (
+                checkpoint["fully_qualified_namespace"],
+                checkpoint["eventhub_name"],
+                checkpoint["consumer_group"],
+                "checkpoint",
+                checkpoint["partition_id"],
+            )
+        ).lower()
+        metadata = {
+            "offset": str(checkpoint["offset"]),
+            "sequencenumber": str(checkpoint["sequence_number"]),
+            "clientidentifier": self._last_claim["owner_id"] if self._last_claim else "",
+        }
+        blob = self._get_blob_client(name)
+        try:
+            await blob.set_blob_metadata(metadata, **kwargs)
+        except ResourceNotFoundError:
+            await blob.upload_blob(b"", overwrite=True, metadata=metadata)
 
     async def release_all(self) -> None:
         """Release every partition that this store's owner still holds."""

@@ -1,27 +1,25 @@
 """The encoding of Event Hubs events for the worker.
 
-Field names, JSON shapes and quirks are those of the Event Hubs extension, with one deliberate
-difference: enqueued times end with `+00:00`. The extension writes times without a zone, which is
-ambiguous and makes the worker library try thirteen formats for each event.
+Field names, their order, JSON shapes and quirks are those of the Event Hubs extension 6.5.1, as
+captured in tests/fixtures/real_host/batches.json. docs/local.md lists what was not captured.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Literal, cast
+from urllib.parse import urlsplit
 from uuid import UUID
 
-from local.functions_host.triggers.event_hubs.receiver import (
-    ENQUEUED,
-    KEY,
-    OFFSET,
-    SEQUENCE,
-    ReceivedEvent,
-)
+from local.functions_host.triggers.event_hubs.event import ENQUEUED, ReceivedEvent
+from local.functions_host.triggers.event_hubs.extension import DEFAULT_EXTENSION, Extension
 from local.functions_host.worker.worker import Datum
 
 DataType = Literal["binary", "string", ""]
@@ -55,7 +53,11 @@ class Collection:
 
 @dataclass(frozen=True, slots=True)
 class PartitionContext:
-    """The origin of a batch; its JSON is computed once for each partition."""
+    """The origin of a batch; its JSON is computed once for each partition.
+
+    Attributes:
+        namespace: the namespace's host name; the extension leaves out a port.
+    """
 
     namespace: str
     event_hub: str
@@ -64,9 +66,10 @@ class PartitionContext:
 
     def to_json(self) -> str:
         """Return the JSON of the binding data `PartitionContext`."""
-        return json.dumps(
+        return _dumps(
             {
-                "FullyQualifiedNamespace": self.namespace,
+                "IsCheckpointingAfterInvocation": True,
+                "FullyQualifiedNamespace": urlsplit(f"//{self.namespace}").hostname or "",
                 "EventHubName": self.event_hub,
                 "ConsumerGroup": self.consumer_group,
                 "PartitionId": self.partition,
@@ -74,47 +77,58 @@ class PartitionContext:
         )
 
 
+class BindingError(Exception):
+    """An event cannot be passed to a function; the message is the extension's reason."""
+
+
 def encode_batch(
-    events: Sequence[ReceivedEvent], data_type: DataType, context_json: str
+    events: Sequence[ReceivedEvent],
+    data_type: DataType,
+    context_json: str,
+    extension: Extension = DEFAULT_EXTENSION,
 ) -> tuple[Datum, dict[str, Datum]]:
     """Return the trigger's data and metadata for cardinality many.
 
     BINARY passes every body as bytes, including empty bodies. STRING drops empty bodies; then the
     worker rejects the batch, because bodies and properties differ in number, as on Azure. Unset
     passes JSON when every body is JSON, else strings.
+
+    Raises:
+        BindingError: the body of an event is an AMQP value or sequence.
     """
-    systems = [_system_properties(event) for event in events]
+    systems = [_system_properties(event, extension) for event in events]
     bodies = [_body(event) for event in events]
     metadata = {
-        "PartitionContext": Datum(context_json, "json"),
-        "TriggerPartitionContext": Datum(context_json, "json"),
-        "PartitionKeyArray": Datum(
-            Collection(
-                string=[s["PartitionKey"] for s in systems if s["PartitionKey"] is not None]
-            ),
-            "collection_string",
-        ),
-        "OffsetArray": Datum(
-            Collection(
-                string=[s["OffsetString"] for s in systems if s["OffsetString"] is not None]
-            ),
-            "collection_string",
-        ),
-        "SequenceNumberArray": Datum(
-            Collection(sint64=[s["SequenceNumber"] for s in systems]), "collection_sint64"
-        ),
-        "EnqueuedTimeUtcArray": Datum(_dumps([s["EnqueuedTimeUtc"] for s in systems]), "json"),
-        "PropertiesArray": Datum(_dumps([_application_properties(e) for e in events]), "json"),
         "SystemPropertiesArray": Datum(_dumps(systems), "json"),
+        "OffsetArray": _texts([str(s["Offset"]) for s in systems if s["Offset"] is not None]),
+        "PartitionContext": Datum(context_json, "json"),
+        "PartitionKeyArray": _texts([key for event in events if (key := event.key) is not None]),
+        "SequenceNumberArray": Datum(
+            Collection(sint64=[event.sequence_number for event in events]), "collection_sint64"
+        ),
+        "TriggerPartitionContext": Datum(context_json, "json"),
+        "PropertiesArray": Datum(_dumps([e.application_properties for e in events]), "json"),
+        "EnqueuedTimeUtcArray": Datum(_dumps([s["EnqueuedTimeUtc"] for s in systems]), "json"),
     }
+    if extension == "6.5.2":
+        metadata["OffsetStringArray"] = _texts(
+            [offset for event in events if (offset := event.offset) is not None]
+        )
     return _collection(bodies, data_type), metadata
 
 
 def encode_one(
-    event: ReceivedEvent, data_type: DataType, context_json: str
+    event: ReceivedEvent,
+    data_type: DataType,
+    context_json: str,
+    extension: Extension = DEFAULT_EXTENSION,
 ) -> tuple[Datum, dict[str, Datum]]:
-    """Return the trigger's data and metadata for cardinality one."""
-    system = _system_properties(event)
+    """Return the trigger's data and metadata for cardinality one.
+
+    Raises:
+        BindingError: the body of the event is an AMQP value or sequence.
+    """
+    system = _system_properties(event, extension)
     body = _body(event)
     datum = (
         Datum(body, "bytes")
@@ -125,16 +139,12 @@ def encode_one(
         "PartitionContext": Datum(context_json, "json"),
         "TriggerPartitionContext": Datum(context_json, "json"),
         "SequenceNumber": Datum(system["SequenceNumber"], "int"),
-        "Properties": Datum(_dumps(_application_properties(event)), "json"),
+        "Properties": Datum(_dumps(event.application_properties), "json"),
         "SystemProperties": Datum(_dumps(system), "json"),
     }
-    for name, source in (
-        ("EnqueuedTimeUtc", "EnqueuedTimeUtc"),
-        ("PartitionKey", "PartitionKey"),
-        ("Offset", "OffsetString"),
-    ):
-        if (value := system[source]) is not None:
-            metadata[name] = Datum(value, "string")
+    for name in ("EnqueuedTimeUtc", "PartitionKey", "Offset", "OffsetString"):
+        if (value := system.get(name)) is not None:
+            metadata[name] = Datum(str(value), "string")
     return datum, metadata
 
 
@@ -156,85 +166,90 @@ def _collection(bodies: list[bytes], data_type: DataType) -> Datum:
     return Datum(Collection(string=texts), "collection_string")
 
 
+def _texts(values: list[str]) -> Datum:
+    return Datum(Collection(string=values), "collection_string")
+
+
 def _body(event: ReceivedEvent) -> bytes:
-    """Return the body's bytes; AMQP bodies of other types (from other senders) become JSON."""
-    if (sections := event.data) is not None:
-        return sections[0] if len(sections) == 1 else b"".join(sections)
-    if event.sequence is not None:
-        return _dumps(_plain(event.sequence)).encode()
-    value = event.value
-    if value is None:
-        return b""
-    if isinstance(value, bytes):
-        return value
-    return value.encode() if isinstance(value, str) else _dumps(_plain(value)).encode()
+    if event.body is None:
+        raise BindingError(
+            "The body of this event cannot be accessed as bytes; it is an AMQP value or sequence"
+        )
+    return event.body
 
 
-def _system_properties(event: ReceivedEvent) -> dict[str, Any]:
-    annotations = event.annotations
-    sequence = annotations.get(SEQUENCE, 0)
-    offset = _text(annotations.get(OFFSET))
-    enqueued = annotations.get(ENQUEUED)
-    time = None if enqueued is None else _time(enqueued)
-    key = _text(annotations.get(KEY))
-    found: dict[str, Any] = {
-        "x-opt-sequence-number": sequence,
-        "x-opt-offset": offset,
-        "x-opt-enqueued-time": time,
-        "SequenceNumber": sequence,
-        "Offset": int(offset) if offset is not None and offset.isdigit() else -1,
-        "OffsetString": offset,
-        "PartitionKey": key,
-        "EnqueuedTimeUtc": time,
-    }
-    if key is not None:
-        found["x-opt-partition-key"] = key
-    if len(annotations) > 4:
-        for symbol, value in annotations.items():
-            found.setdefault(_text(symbol) or "", _plain(value))
+def _system_properties(event: ReceivedEvent, extension: Extension) -> dict[str, Any]:
+    """Return AMQP's properties, then the annotations, then the extension's own names."""
+    found: dict[str, Any] = {}
     if (properties := event.properties) is not None:
         for attribute, name in _PROPERTY_NAMES:
             value = getattr(properties, attribute)
             if value is not None:
-                found[name] = _plain(value)
+                found[name] = value.decode("utf-8", "replace") if type(value) is bytes else value
+    found.update(event.annotations)
+    time = event.enqueued_time
+    if time is not None:
+        found[ENQUEUED] = _moment(time, "+00:00")
+    offset = event.offset
+    found["SequenceNumber"] = event.sequence_number
+    if extension == "6.5.1":
+        found["Offset"] = offset
+    else:
+        found["Offset"] = _number(offset)
+        found["OffsetString"] = offset
+    found["PartitionKey"] = event.key
+    found["EnqueuedTimeUtc"] = None if time is None else _moment(time)
     return found
 
 
-def _application_properties(event: ReceivedEvent) -> dict[str, Any]:
-    return {
-        _text(name) or "": value.decode("utf-8", "replace")
-        if isinstance(value, bytes)
-        else _plain(value)
-        for name, value in event.application_properties.items()
-    }
+def _number(offset: str | None) -> int:
+    """Return the offset as a number; -1 for the opaque offset of a geo-replicated namespace."""
+    return int(offset) if offset is not None and offset.isascii() and offset.isdigit() else -1
 
 
 @lru_cache(4096)  # the events of one publication have the same time
-def _time(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+def _moment(time: datetime, zone: str = "") -> str:
+    """Return a time in UTC as .NET's JSON has it: a fraction of a second ends without zeros."""
+    text = time.replace(tzinfo=None).isoformat(timespec="microseconds")
+    return text.rstrip("0").rstrip(".") + zone
 
 
-def _text(value: Any) -> str | None:
+def _simple(value: Any) -> str:
+    """Return the text of a value for which JSON has no type.
+
+    Raises:
+        ValueError: the value is a decimal, which is a JSON number.
+    """
     if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return None if value is None else str(value)
-
-
-def _plain(value: Any) -> Any:
-    """Convert AMQP values that JSON does not support to the closest JSON value."""
-    if isinstance(value, str | int | float) or value is None:
-        return value
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
+        return b64encode(value).decode()
     if isinstance(value, datetime):
-        return value.isoformat()
+        return _moment(value, "Z")
     if isinstance(value, UUID):
         return str(value)
+    raise ValueError(type(value).__name__)
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_simple).encode
+
+
+def _dumps(value: Any) -> str:
+    try:
+        return _encode(value)
+    except ValueError:  # a decimal, an infinite number or NaN
+        return _slow_dumps(value)
+
+
+def _slow_dumps(value: Any) -> str:
+    """Return JSON as .NET writes it, with the digits of decimals and the names of numbers."""
     if isinstance(value, dict):
-        return {str(_plain(name)): _plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-_dumps = json.JSONEncoder(separators=(",", ":"), default=str).encode
+        return (
+            "{" + ",".join(f"{_encode(n)}:{_slow_dumps(item)}" for n, item in value.items()) + "}"
+        )
+    if isinstance(value, list):
+        return "[" + ",".join(map(_slow_dumps, value)) + "]"
+    if isinstance(value, Decimal):
+        digits = f"{value:f}"
+        return digits if "." in digits else f"{digits}.0"
+    if isinstance(value, float) and not math.isfinite(value):
+        return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+    return _encode(value)

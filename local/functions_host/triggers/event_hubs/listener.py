@@ -16,6 +16,7 @@ from local.functions_host.triggers.event_hubs.checkpoint import (
     open_checkpoint_store,
 )
 from local.functions_host.triggers.event_hubs.encoding import PartitionContext
+from local.functions_host.triggers.event_hubs.extension import DEFAULT_EXTENSION
 from local.functions_host.triggers.event_hubs.ownership import Processor
 from local.functions_host.triggers.event_hubs.partition import PartitionProcessor
 from local.functions_host.triggers.event_hubs.receiver import ConsumerClient
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from breaker.configuration.host_options import EventHubsOptions
     from local.functions_host.triggers.event_hubs.balancing import Balancing
     from local.functions_host.triggers.event_hubs.checkpoint import CheckpointStore
-    from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
+    from local.functions_host.triggers.event_hubs.event import ReceivedEvent
+    from local.functions_host.triggers.event_hubs.extension import Extension
     from local.functions_host.triggers.event_hubs.source import EventHubsSource
     from local.functions_host.worker.execution import Executor
     from local.functions_host.worker.functions import Function
@@ -44,12 +46,15 @@ class EventHubsListener:
         options: EventHubsOptions,
         executor: Executor,
         balancing: Balancing,
+        *,
+        extension: Extension = DEFAULT_EXTENSION,
     ) -> None:
         self._function = function
         self._source = source
         self._options = options
         self._executor = executor
         self._balancing = balancing
+        self._extension: Extension = extension
         self._busy: dict[str, asyncio.Lock] = {}
         self._processors: dict[str, PartitionProcessor] = {}
         self._draining = asyncio.Event()
@@ -170,6 +175,7 @@ class EventHubsListener:
             ),
             busy=self._busy.setdefault(partition, asyncio.Lock()),
             is_owner=lambda: self._is_owner(partition),
+            extension=self._extension,
         )
         if self._stopping:
             self._processors[partition].cancel()

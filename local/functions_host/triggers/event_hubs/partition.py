@@ -6,17 +6,26 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from breaker.configuration.host_options import EventHubsOptions
-from local.functions_host.triggers.event_hubs.encoding import data_type_of, encode_batch, encode_one
+from local.functions_host.triggers.event_hubs.encoding import (
+    BindingError,
+    data_type_of,
+    encode_batch,
+    encode_one,
+)
+from local.functions_host.triggers.event_hubs.extension import DEFAULT_EXTENSION
 from local.functions_host.worker.cancellation import OwnershipToken
 from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.worker.functions import Function
+from local.functions_host.worker.worker import Datum
 
 if TYPE_CHECKING:
     from local.functions_host.triggers.event_hubs.checkpoint import PartitionCheckpoint
-    from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
+    from local.functions_host.triggers.event_hubs.event import ReceivedEvent
+    from local.functions_host.triggers.event_hubs.extension import Extension
 
 _log = logging.getLogger("Host.Triggers.EventHubs")
 
@@ -40,6 +49,7 @@ class PartitionProcessor:
         busy: asyncio.Lock,
         is_owner: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
+        extension: Extension = DEFAULT_EXTENSION,
     ) -> None:
         self._function = function
         self._executor = executor
@@ -49,6 +59,7 @@ class PartitionProcessor:
         self._checkpoint = checkpoint
         self._busy = busy
         self._clock = clock
+        self._extension: Extension = extension
         self._ownership = OwnershipToken(is_owner)
         self._data_type = data_type_of(function.trigger)
         self._many = str(function.trigger.get("cardinality", "one")).lower() == "many"
@@ -95,23 +106,31 @@ class PartitionProcessor:
         return batches
 
     async def _invoke_many(self, events: Sequence[ReceivedEvent]) -> None:
-        datum, metadata = encode_batch(events, self._data_type, self._context_json)
-        await self._executor.execute(
-            self._function,
-            Invocation(datum, metadata, "(null)", self._details(events), logging.DEBUG),
-            self._ownership,
-        )
+        form = (self._data_type, self._context_json, self._extension)
+        await self._invoke(partial(encode_batch, events, *form), events)
 
     async def _invoke_each(self, events: Sequence[ReceivedEvent]) -> None:
+        form = (self._data_type, self._context_json, self._extension)
         for event in events:
             if not await self._ownership.confirm():
                 return
-            datum, metadata = encode_one(event, self._data_type, self._context_json)
-            await self._executor.execute(
-                self._function,
-                Invocation(datum, metadata, "(null)", self._details([event]), logging.DEBUG),
-                self._ownership,
-            )
+            await self._invoke(partial(encode_one, event, *form), [event])
+
+    async def _invoke(
+        self,
+        encode: Callable[[], tuple[Datum, dict[str, Datum]]],
+        events: Sequence[ReceivedEvent],
+    ) -> None:
+        """Run the function; an event that cannot be bound fails each attempt, as on Azure."""
+        try:
+            datum, metadata = encode()
+            unbound = ""
+        except BindingError as error:
+            datum, metadata, unbound = Datum(None, None), {}, str(error)
+        invocation = Invocation(
+            datum, metadata, "(null)", self._details(events), logging.DEBUG, unbound
+        )
+        await self._executor.execute(self._function, invocation, self._ownership)
 
     def _details(self, events: Sequence[ReceivedEvent]) -> Any:
         if not _log.isEnabledFor(logging.DEBUG):

@@ -1,67 +1,63 @@
 """Receiving with Microsoft's SDK, without the objects that the SDK builds for every message.
 
 The SDK wraps each message in three objects; the host encodes the message for the worker and needs
-none of them. This module overrides two private methods of the SDK to avoid the objects and to fix
-a duplicate delivery after a lost link. The version is pinned, and tests detect a change.
+none of them. This module overrides private methods of the SDK to avoid the objects, to decode
+messages with their AMQP types, and to fix a duplicate delivery after a lost link. The version is
+pinned, and tests detect a change.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, cast
 
+from azure.eventhub._pyamqp.aio import ReceiveClientAsync
+from azure.eventhub._pyamqp.aio._receiver_async import ReceiverLink
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.aio._consumer_async import EventHubConsumer
 
-SEQUENCE = b"x-opt-sequence-number"
-OFFSET = b"x-opt-offset"
-ENQUEUED = b"x-opt-enqueued-time"
-KEY = b"x-opt-partition-key"
+from local.functions_host.triggers.event_hubs.decoding import decode_event
+from local.functions_host.triggers.event_hubs.event import ReceivedEvent
+
+_MORE, _PAYLOAD = 5, 11  # fields of a transfer frame
 
 
-class ReceivedEvent:
-    """An event as received over AMQP.
+class _Link(ReceiverLink):
+    """A link that decodes each message to a ReceivedEvent."""
 
-    Attributes:
-        annotations: the service's annotations, by symbol.
-        application_properties: the sender's properties, with names and texts as bytes.
-        properties: AMQP's own properties section, or None.
-        data, sequence, value: the body in one of AMQP's three forms; the others are None.
-    """
+    _complete: memoryview | bytearray = memoryview(b"")
 
-    __slots__ = ("annotations", "application_properties", "data", "properties", "sequence", "value")
+    async def _incoming_transfer(self, frame: list[Any]) -> None:
+        if not frame[_MORE]:
+            # The SDK gets an empty payload, so that only `decode_event` decodes the message.
+            self._complete = frame[_PAYLOAD]
+            if self._received_payload:
+                self._received_payload.extend(frame[_PAYLOAD])
+                self._complete = self._received_payload
+                self._received_payload = bytearray()
+            frame = [*frame[:_PAYLOAD], memoryview(b"")]
+        await super()._incoming_transfer(frame)  # type: ignore[no-untyped-call]
 
-    def __init__(self, message: Any) -> None:
-        self.annotations: dict[bytes, Any] = message.message_annotations or {}
-        self.application_properties: dict[Any, Any] = message.application_properties or {}
-        self.properties: Any = message.properties
-        self.data: list[bytes] | None = message.data
-        self.sequence: list[Any] | None = message.sequence
-        self.value: Any = message.value
+    async def _process_incoming_message(self, frame: Any, message: Any) -> Any:
+        del message
+        event = decode_event(memoryview(self._complete))
+        return await super()._process_incoming_message(frame, event)  # type: ignore[no-untyped-call]
 
-    @property
-    def sequence_number(self) -> int:
-        """The event's sequence number in its partition."""
-        return int(self.annotations.get(SEQUENCE, 0))
 
-    @property
-    def offset(self) -> str | None:
-        """The event's offset, which a checkpoint stores."""
-        offset = self.annotations.get(OFFSET)
-        return offset.decode() if isinstance(offset, bytes) else offset
+class _ReceiveClient(ReceiveClientAsync):
+    """A client whose link is a `_Link`."""
 
-    @property
-    def enqueued_time(self) -> datetime | None:
-        """The time at which the service accepted the event."""
-        milliseconds = self.annotations.get(ENQUEUED)
-        return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000, UTC)
+    async def _client_ready_async(self) -> bool:
+        ready = await super()._client_ready_async()  # type: ignore[no-untyped-call]
+        # The link is new and attached at most; its first transfer comes after a grant of credit.
+        self._link.__class__ = _Link
+        return bool(ready)
 
 
 class _Consumer(EventHubConsumer):
     """A consumer that returns each event once, as ReceivedEvent instead of EventData."""
 
     def _next_message_in_buffer(self) -> ReceivedEvent:
-        event = ReceivedEvent(self._message_buffer.popleft())
+        event = cast("ReceivedEvent", self._message_buffer.popleft())
         # After a reconnect the SDK continues from the offset of this event.
         self._last_received_event = event  # type: ignore[assignment]
         return event
@@ -73,6 +69,7 @@ class _Consumer(EventHubConsumer):
         if self._last_received_event is not None:
             self._offset = self._last_received_event.offset
         super()._create_handler(auth)
+        self._handler.__class__ = cast("Any", _ReceiveClient)
 
 
 class ConsumerClient(EventHubConsumerClient):

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 from azure.eventhub import __version__ as version
+from azure.eventhub._pyamqp.aio import ReceiveClientAsync
+from azure.eventhub._pyamqp.aio._receiver_async import ReceiverLink
 from azure.eventhub.aio._consumer_async import EventHubConsumer
 from azure.eventhub.aio._eventprocessor._ownership_manager import OwnershipManager
 from azure.eventhub.aio._eventprocessor.event_processor import EventProcessor
@@ -14,11 +16,13 @@ from azure.eventhub.exceptions import EventHubError
 
 from local.event_hubs import EventHubsServer
 from local.functions_host.triggers.event_hubs.checkpoint import CheckpointStore
+from local.functions_host.triggers.event_hubs.event import ReceivedEvent
 from local.functions_host.triggers.event_hubs.ownership import FairOwnership, Processor
 from local.functions_host.triggers.event_hubs.receiver import (
     ConsumerClient,
-    ReceivedEvent,
     _Consumer,
+    _Link,
+    _ReceiveClient,
 )
 from local.functions_host.triggers.event_hubs.source import EventHubsSource
 from tests.support.event_hubs.client_helpers import HUB, Reader, append
@@ -40,6 +44,9 @@ async def ignore(*arguments: Any) -> None:
 OVERRIDDEN = [
     (EventHubConsumer, _Consumer, "_next_message_in_buffer", ["self"]),
     (EventHubConsumer, _Consumer, "_create_handler", ["self", "auth"]),
+    (ReceiveClientAsync, _ReceiveClient, "_client_ready_async", ["self"]),
+    (ReceiverLink, _Link, "_incoming_transfer", ["self", "frame"]),
+    (ReceiverLink, _Link, "_process_incoming_message", ["self", "frame", "message"]),
     (OwnershipManager, FairOwnership, "claim_ownership", ["self"]),
     (
         *(OwnershipManager, FairOwnership, "_balance_ownership"),

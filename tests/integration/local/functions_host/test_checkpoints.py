@@ -66,7 +66,7 @@ def test_successful_batch_is_checkpointed_at_its_last_event(
     assert line["properties"] == [{"counter": n, "run": "r"} for n in range(3)]
     assert [system["SequenceNumber"] for system in line["systems"]] == [0, 1, 2]
     assert [system["message-id"] for system in line["systems"]] == ["m0", "m1", "m2"]
-    assert all(text.endswith("+00:00") for text in line["enqueued"])
+    assert not any(text.endswith("+00:00") for text in line["enqueued"])
     assert line["retry"] == 0
 
 

@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
-from azure.eventhub._pyamqp.message import Message
 
 from breaker.configuration.host_options import EventHubsOptions
 from local.functions_host.triggers.event_hubs.checkpoint import PartitionCheckpoint
+from local.functions_host.triggers.event_hubs.event import ReceivedEvent
 from local.functions_host.triggers.event_hubs.partition import PartitionProcessor
-from local.functions_host.triggers.event_hubs.receiver import ReceivedEvent
 from local.functions_host.worker.cancellation import CancellationToken
 from local.functions_host.worker.execution import Executor, Invocation
 from local.functions_host.worker.functions import Function
@@ -70,11 +69,8 @@ def function(retry: RetryPolicy | None = None, cardinality: str = "many") -> Fun
 
 
 def event(number: int) -> ReceivedEvent:
-    annotations: dict[str | bytes, int | bytes] = {
-        b"x-opt-sequence-number": number,
-        b"x-opt-offset": b"%d" % number,
-    }
-    return ReceivedEvent(Message(data=[b"x"], message_annotations=annotations))
+    annotations = {"x-opt-sequence-number": number, "x-opt-offset": str(number)}
+    return ReceivedEvent(b"x", annotations)
 
 
 def events(*numbers: int) -> list[ReceivedEvent]:
