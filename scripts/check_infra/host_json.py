@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.host_checks import delivery_problems
 from breaker.configuration.host_json import read_host_json
 
 _BUNDLE = "Microsoft.Azure.Functions.ExtensionBundle"
@@ -20,6 +21,7 @@ def host_json_problems(file: Path) -> Iterator[str]:
         yield str(error)
         return
     yield from host.unknown
+    yield from delivery_problems(host, file.name)
     bundle = host.extension_bundle
     if bundle.get("id") != _BUNDLE or not bundle.get("version"):
         yield f"{file.name}: extensionBundle takes Microsoft's bundle and a version"

@@ -123,6 +123,14 @@ def test_syntax_errors_name_file_and_line() -> None:
         ({"functionTimeout": "00:00:30"}, "takes 5 minutes or more"),
         ({"functionTimeout": -1}, "takes hh:mm:ss"),
         ({"extensionBundle": {"id": "mine"}}, "takes Microsoft's bundle"),
+        (
+            {"extensionBundle": {"id": "x", "version": "[4.*, 5.0.0)"}},
+            "takes a range from 4.28.0 on",
+        ),
+        (
+            {"extensions": {"eventHubs": {"batchCheckpointFrequency": 2}}},
+            "batchCheckpointFrequency is 2; it takes 1",
+        ),
     ],
 )
 def test_host_json_problem_is_found(tmp_path: Path, change: dict[str, Any], problem: str) -> None:

@@ -38,7 +38,7 @@ HOST = """{
   "functionTimeout": "00:10:00",
   "extensionBundle": {
     "id": "Microsoft.Azure.Functions.ExtensionBundle",
-    "version": "[4.*, 5.0.0)"
+    "version": "[4.28.0, 5.0.0)"
   },
   "extensions": {"http": {"routePrefix": "a//b"}}
 }
