@@ -70,6 +70,16 @@ def test_successful_batch_is_checkpointed_at_its_last_event(
     assert line["retry"] == 0
 
 
+def test_events_have_the_form_of_the_chosen_extension(trigger: Trigger) -> None:
+    """From version 6.5.2 on an offset is a number, and the worker library takes it."""
+    trigger.send("a")
+    trigger.hosts.start("events", "--event-hubs-extension", "6.5.2")
+    _started(trigger)
+    (line,) = trigger.records.starts()
+    (system,) = line["systems"]
+    assert (system["Offset"], system["OffsetString"]) == (0, "0")
+
+
 def test_failed_batch_without_retries_is_checkpointed(trigger: Trigger) -> None:
     """Without a retry policy a failed batch is skipped, and its events are lost."""
     trigger.set_behaviour("raise")

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from local.functions_host.host import Host
-from local.functions_host.instances import Instances
+from local.functions_host.instances import Instances, add_arguments
 from local.functions_host.worker.execution import Executor
 from local.functions_host.worker.functions import Function
 
@@ -86,3 +86,13 @@ async def test_an_unreadable_site_state_is_logged_once(
             site.write_text(text)
             await instances._follow_site()
     assert len(caplog.records) == 2
+
+
+def test_instances_get_the_options_of_the_command(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = ["--event-hubs-extension", "6.5.2", "--lease", "4.0"]
+    args = parser.parse_args([*options, "--state-dir", str(tmp_path)])
+    command = " ".join(Instances(args)._command(0))
+    assert "--event-hubs-extension 6.5.2" in command
+    assert "--lease 4.0" in command
