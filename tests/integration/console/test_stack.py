@@ -42,7 +42,7 @@ class Site:
     async def process(self, *events: tuple[str, bytes, dict[str, Any]]) -> None:
         """Process a batch of events (key, body, properties) as an instance of the app does."""
         batch = []
-        source = Source(Identity("127.0.0.1", f"hub-{self.run}", "$Default"), "0")
+        source = Source(Identity("127.0.0.1", "events", f"group-{self.run}"), "0")
         for key, body, properties in events:
             self.next += 1
             batch.append(
@@ -94,6 +94,7 @@ def site(stack: dict[str, Any]) -> Site:
     return Site(
         values
         | {
+            "EVENT_HUB_CONSUMER_GROUP": f"group-{run}",
             "POISON_QUEUE": f"poison-{run}",
             "EVENT_HANDLER": "tests.support.handlers.repairable:RepairableLedger",
             "PROCESSING_POISON_ORDERING": "park",
@@ -140,7 +141,7 @@ async def test_operator_finds_and_redrives_events(site: Site) -> None:
                 "lost": "",
             }
             assert "broken until it is repaired" in whole["error"]["traceback"]
-            assert whole["properties"]["broken"] is True
+            assert json.loads(whole["properties"])["broken"] is True
             assert (await ann.client.get("/api/poison/none")).status_code == 404
             parked = (await ann.client.get("/api/parked")).json()["keys"]
             (key,) = (each for each in parked if each["key"] == one)

@@ -110,6 +110,7 @@ async def site(
 ) -> AsyncIterator[Site]:
     run = secrets.token_hex(4)
     values = _values(stack) | {
+        "EVENT_HUB_NAME": f"hub-{run}",
         "POISON_QUEUE": f"poison-{run}",
         "EVENT_HANDLER": "tests.support.handlers.repairable:RepairableLedger",
         "PROCESSING_POISON_ORDERING": "park",
