@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from breaker import CircuitBreaker
-from breaker.alerts.event_grid import check_endpoint
-from breaker.stores.redis import check_url
+from breaker.alerts.endpoint import check_endpoint
+from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
 from processing.batch.processor import BatchProcessor, BatchResult

@@ -6,7 +6,6 @@ No other module imports the Event Grid SDK.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from urllib.parse import urlsplit
 
 from azure.core.credentials import AzureKeyCredential
 from azure.core.credentials_async import AsyncTokenCredential
@@ -15,7 +14,7 @@ from azure.eventgrid.aio import EventGridPublisherClient
 from azure.identity.aio import DefaultAzureCredential
 
 from breaker.alerts.base import Alert
-from breaker.errors import SettingsError
+from breaker.alerts.endpoint import check_endpoint
 
 
 def cloud_event(alert: Alert) -> CloudEvent[dict[str, object]]:
@@ -28,24 +27,6 @@ def cloud_event(alert: Alert) -> CloudEvent[dict[str, object]]:
         subject=f"{alert.name}/{alert.generation}",
         data=dict(alert.data),
     )
-
-
-def check_endpoint(endpoint: str, key: str | None) -> None:
-    """Check a topic's address and key without connecting.
-
-    Raises:
-        SettingsError: the address is not http(s), or is http without a key.
-    """
-    scheme = _scheme(endpoint)
-    if scheme not in {"http", "https"}:
-        raise SettingsError(
-            f"EVENT_GRID_TOPIC_ENDPOINT is {endpoint!r}: it takes an http(s) address"
-        )
-    if scheme == "http" and not key:
-        raise SettingsError(
-            "EVENT_GRID_TOPIC_ENDPOINT is an http address: it takes an https address, or "
-            "EVENT_GRID_TOPIC_KEY must be set, because Entra tokens are only sent over https"
-        )
 
 
 class EventGridPublisher:
@@ -93,13 +74,3 @@ class EventGridPublisher:
         await self._client.close()
         if self._owned is not None:
             await self._owned.close()
-
-
-def _scheme(endpoint: str) -> str:
-    """Return the scheme of an address; empty if the address has no host or an invalid port."""
-    try:
-        parts = urlsplit(endpoint)
-        usable = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return ""
-    return parts.scheme if usable else ""

@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from breaker.errors import SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
+from breaker.stores.redis_url import check_url, unknown_option, unusable
 
 type Client = Redis | RedisCluster
 
@@ -29,6 +30,7 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
         SettingsError: the address is invalid, has an unknown option, or Entra is set without the
             package redis-entraid.
     """
+    check_url(url)
     settings = settings or BreakerSettings()
     options: dict[str, Any] = {
         "socket_timeout": settings.store_timeout_seconds,
@@ -63,16 +65,6 @@ async def log_in(client: Client) -> None:
         raise StoreUnavailableError(reason) from error
 
 
-def check_url(url: str) -> None:
-    """Check an address for `connect` without connecting.
-
-    Raises:
-        SettingsError: the address is invalid; the message omits it, because it may have a password.
-    """
-    with _address_errors():
-        _pool(url)
-
-
 def _pool(url: str, **options: Any) -> ConnectionPool:
     pool = ConnectionPool.from_url(url, **options)
     # This opens no connection, but checks the options that the first connection would check.
@@ -86,15 +78,10 @@ def _address_errors() -> Iterator[None]:
         yield
     except TypeError as error:
         name = _ARGUMENT.search(str(error))
-        raise SettingsError(
-            f"REDIS_URL cannot be used: it has no option {name[0] if name else 'of that name'}"
-        ) from None
+        raise unknown_option(name[0].strip("'") if name else "") from None
     except (ValueError, RedisError):
         # The parser's own message may quote a part of the password.
-        raise SettingsError(
-            "REDIS_URL cannot be used: it takes redis://[user:password@]host:port/db or "
-            "rediss://..., with redis-py's options"
-        ) from None
+        raise unusable() from None
 
 
 def _entra(client_id: str | None) -> TokenLogin:
