@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
-from urllib.parse import urlsplit
 
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds
 from breaker.configuration.settings import Settings
+from processing.connection_strings import (
+    ConnectionStringError,
+    EventHubsConnection,
+    StorageConnection,
+)
 from processing.errors import SettingsError
 from processing.identity import Identity, normal_name
 
@@ -120,6 +124,8 @@ class ConnectionSettings:
                 "set AzureWebJobsStorage__queueServiceUri and AzureWebJobsStorage__blobServiceUri "
                 "to use an identity"
             )
+        if storage:
+            _check_storage(storage)
         hub = optional("EventHubConnection")
         namespace = optional("EventHubConnection__fullyQualifiedNamespace")
         if not hub and not namespace:
@@ -145,20 +151,31 @@ class ConnectionSettings:
         )
 
 
+def _check_storage(connection: str) -> None:
+    try:
+        StorageConnection.parse(connection)
+    except ConnectionStringError as error:
+        raise SettingsError(
+            f"the app setting AzureWebJobsStorage {error}; it takes "
+            "DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...;"
+            "EndpointSuffix=core.windows.net"
+        ) from None
+
+
 def _endpoint(connection: str, hub: str) -> str:
     """Return the host in a connection string of Event Hubs, and check the hub's name in it."""
-    pairs = (part.partition("=") for part in connection.split(";"))
-    fields = {name.strip().lower(): value.strip() for name, _, value in pairs}
-    host = urlsplit(fields.get("endpoint", "")).netloc
-    if not host:
+    try:
+        parsed = EventHubsConnection.parse(connection)
+    except ConnectionStringError as error:
         raise SettingsError(
-            "the app setting EventHubConnection has no Endpoint; it takes "
+            f"the app setting EventHubConnection {error}; it takes "
             "Endpoint=sb://...;SharedAccessKeyName=...;SharedAccessKey=..."
-        )
+        ) from None
     # Azure's host would read the hub of the connection string; the clients here read `hub`.
-    if normal_name(fields.get("entitypath", hub)) != normal_name(hub):
+    named = parsed.entity_path
+    if named is not None and normal_name(named) != normal_name(hub):
         raise SettingsError(
-            f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection names the hub "
-            f"{fields['entitypath']!r} (EntityPath); both must name the same hub"
+            f"EVENT_HUB_NAME is {hub!r}, but EventHubConnection names the hub {named!r} "
+            "(EntityPath); both must name the same hub"
         )
-    return host
+    return parsed.host

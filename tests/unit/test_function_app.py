@@ -16,6 +16,7 @@ from processing.errors import HandlerLoadError, SettingsError
 from scripts.load_app import SETTINGS
 
 ROOT = Path(__file__).parents[2]
+HUB = "Endpoint=sb://x;SharedAccessKeyName=n;SharedAccessKey=k"
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,14 @@ def test_app_declares_three_functions(functions: dict[str, Any]) -> None:
         ("REDIS_URL", "", SettingsError, "REDIS_URL is missing; it takes a URL"),
         ("REDIS_URL", "redis.invalid", BreakerSettingsError, "REDIS_URL cannot be used: it takes"),
         ("EventHubConnection", "hello", SettingsError, "has no Endpoint; it takes Endpoint=sb:"),
-        ("EventHubConnection", "Endpoint=sb://x;EntityPath=a", SettingsError, "hub 'a'.*the same"),
+        ("EventHubConnection", f"{HUB};EntityPath=a", SettingsError, "hub 'a'.*the same"),
+        (
+            "EventHubConnection",
+            "Endpoint=sb://x",
+            SettingsError,
+            "has no SharedAccessKey; it takes",
+        ),
+        ("AzureWebJobsStorage", "AccountName=a", SettingsError, "has no AccountKey .*; it takes"),
         ("EVENT_GRID_TOPIC_ENDPOINT", "topic", BreakerSettingsError, "it takes an http"),
         ("EVENT_HANDLER", "my_handler:handle", HandlerLoadError, "No module named 'my_handler'"),
         ("EVENT_HANDLER", "json:load_it", HandlerLoadError, "json has no load_it"),

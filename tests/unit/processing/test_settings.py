@@ -9,7 +9,7 @@ from processing.settings import ConnectionSettings, ProcessingSettings
 
 COMPLETE = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true;AccountKey=hush",
-    "EventHubConnection": "Endpoint=sb://x;SharedAccessKey=hush",
+    "EventHubConnection": "Endpoint=sb://x;SharedAccessKeyName=n;SharedAccessKey=hush",
     "EVENT_HUB_NAME": "events",
     "REDIS_URL": "redis://:hush@127.0.0.1:1/0",
     "EVENT_GRID_TOPIC_KEY": "hush",
