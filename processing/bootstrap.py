@@ -1,29 +1,29 @@
-"""The composition root: builds the app's objects from its settings, without import-time I/O."""
+"""The app as its triggers use it: checks its settings first, and builds its objects at first use.
+
+`function_app.py` imports this module at each start of an instance. Therefore this module imports no
+SDK: `processing.parts`, which imports all of them, is imported at the first use.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
 
-from breaker import CircuitBreaker
+from breaker import BreakerSettings
 from breaker.alerts.endpoint import check_endpoint
 from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
-from processing.batch.processor import BatchProcessor, BatchResult
-from processing.circuit_wiring import instance_name
 from processing.errors import SettingsError
 from processing.event import EventBatch
 from processing.handlers.loading import find_handler
-from processing.monitoring.health import Health, HealthReport
-from processing.monitoring.redis_vitals import RedisVitals
-from processing.monitoring.telemetry import Telemetry
-from processing.monitoring.vitals import Vitals, write_vitals
-from processing.wiring import Wiring
+from processing.settings import ConnectionSettings, ProcessingSettings
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from processing.batch.processor import BatchResult
+    from processing.monitoring.health import HealthReport
+    from processing.parts import Parts
 
 
 class Application:
@@ -47,7 +47,9 @@ class Application:
         Raises:
             SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`.
         """
-        connections, _, _ = Wiring(self._settings, AsyncExitStack()).read()
+        connections = ConnectionSettings.from_mapping(self._settings)
+        ProcessingSettings.from_mapping(self._settings)
+        BreakerSettings.from_mapping(self._settings)
         if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
             # The operator's tools have a default group; the trigger needs the setting.
             raise SettingsError(
@@ -85,76 +87,14 @@ class Application:
     async def _build(self) -> Parts:
         async with self._building:
             if self._parts is None:
-                self._parts = await Parts.build(self._settings)
+                # The import takes about a second; in a thread it leaves the event loop responsive.
+                parts = await asyncio.to_thread(_load_parts)
+                self._parts = await parts.build(self._settings)
                 shutdown.stop_on_sigterm(self._parts.processor)
             return self._parts
 
 
-class Parts:
-    """The objects of one instance, and the stack that closes them."""
+def _load_parts() -> type[Parts]:
+    from processing.parts import Parts  # noqa: PLC0415 - imports every SDK
 
-    def __init__(
-        self,
-        *,
-        breaker: CircuitBreaker,
-        processor: BatchProcessor,
-        health: Health,
-        closing: AsyncExitStack,
-    ) -> None:
-        self.breaker = breaker
-        self.processor = processor
-        self.health = health
-        self.closing = closing
-
-    @classmethod
-    async def build(cls, settings: Mapping[str, str]) -> Parts:
-        """Build all objects; after an error no connection stays open.
-
-        Raises:
-            SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
-            HandlerLoadError: EVENT_HANDLER does not name a handler.
-        """
-        async with AsyncExitStack() as opened:
-            wiring = Wiring(settings, opened)
-            _, processing, breaking = wiring.read()
-            vitals = Vitals()
-            telemetry = Telemetry(vitals=vitals)
-            handler = wiring.handler(telemetry.handler_late)
-            publisher = wiring.publisher(wiring.credential)
-            if publisher is None:
-                logger.warning(
-                    "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
-                )
-            breaker = await wiring.breaker(publisher)
-            lag = await wiring.lag()
-            migration = wiring.migration()
-            processor = BatchProcessor(
-                handler,
-                breaker=breaker,
-                progress=wiring.progress(),
-                poison=await wiring.poison(),
-                parking=await wiring.parking(),
-                settings=processing,
-                count_poison=breaking.count_poison,
-                instance=instance_name(),
-                telemetry=telemetry,
-                prepare=migration.ensure,
-            )
-            writer = RedisVitals(wiring.redis, breaker.name, instance_name())
-            writing = asyncio.create_task(
-                write_vitals(vitals, writer.write, lambda: not breaker.circuit.admits),
-                name="processing-vitals",
-            )
-            opened.push_async_callback(_cancel, writing)
-            logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
-            return cls(
-                breaker=breaker,
-                processor=processor,
-                health=Health(breaker, lag, migration.running),
-                closing=opened.pop_all(),
-            )
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
+    return Parts

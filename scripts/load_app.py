@@ -18,7 +18,7 @@ from typing import Any
 
 EXPECTED = {"process_events", "deliver_alerts", "health"}
 AT_RUN_TIME = (
-    "processing.bootstrap",  # imports every part of an instance
+    "processing.parts",  # imports every SDK
     "processing.handlers.ledger",  # the sample handler, which reads its script
     "redis_entraid.identity_provider",  # needed with BREAKER_REDIS_AUTH=entra
     "azure.identity.aio",

@@ -12,8 +12,10 @@ import signal
 import threading
 from contextlib import suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
-from processing.batch.processor import BatchProcessor
+if TYPE_CHECKING:  # the processor imports OpenTelemetry and tenacity
+    from processing.batch.processor import BatchProcessor
 
 logger = logging.getLogger(__name__)
 

@@ -12,16 +12,15 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
-
-from redis.asyncio import Redis
-from redis.asyncio.cluster import RedisCluster
+from typing import TYPE_CHECKING, Any, Self
 
 from breaker import BreakerSettings
-from breaker.stores.redis import FAILURES, connect
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from processing.handlers.group_calls import GroupedCalls
+
+if TYPE_CHECKING:
+    from breaker.stores.redis import Client
 
 TTL_SECONDS = 7 * 24 * 3600
 MAX_REFUSED = 1_000_000
@@ -39,7 +38,11 @@ class LedgerHandler:
         client: a redis.asyncio client; the handler closes it.
     """
 
-    def __init__(self, client: Redis | RedisCluster) -> None:
+    def __init__(self, client: Client) -> None:
+        # The handler's module is imported when an instance starts, and redis at the first event.
+        from breaker.stores.redis import FAILURES  # noqa: PLC0415
+
+        self._failures = FAILURES
         self._client = client
         self._append = client.register_script(_APPEND)
         self._events = GroupedCalls[Event, int](self._append_all)
@@ -47,6 +50,8 @@ class LedgerHandler:
     @classmethod
     def from_settings(cls, settings: Mapping[str, str]) -> Self:
         """Return a ledger in the Redis of the setting REDIS_URL, with the circuit's timeouts."""
+        from breaker.stores.redis import connect  # noqa: PLC0415 - see `__init__`
+
         return cls(connect(settings["REDIS_URL"], BreakerSettings.from_mapping(settings)))
 
     async def __call__(self, event: Event) -> None:
@@ -66,7 +71,7 @@ class LedgerHandler:
             if simulate in {"slow", "hang"}:
                 await self._take_long(event, only_once=simulate == "hang")
             outcome = await self._events.submit(event)
-        except FAILURES as error:
+        except self._failures as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
         if outcome == REFUSED:
             raise DependencyUnavailableError("the ledger refuses all appends (simulated outage)")

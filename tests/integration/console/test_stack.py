@@ -19,10 +19,10 @@ from websockets.asyncio.client import ClientConnection
 
 from console.__main__ import compose
 from console.settings import ConsoleSettings
-from processing.bootstrap import Parts
 from processing.event import Event, EventBatch
 from processing.identity import Identity, Source
 from processing.monitoring.redis_vitals import RedisVitals
+from processing.parts import Parts
 from tests.support.console.server import TOKEN, Browser, Served, next_items, resume, serving
 from tests.support.event_hubs.sdk_leaks import sdk_leaks_collected
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS

@@ -14,10 +14,10 @@ from typing import Any, cast
 import pytest
 
 from processing.batch.processor import BatchProcessor
-from processing.bootstrap import Parts
 from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
+from processing.parts import Parts
 from processing.poison.memory import MemoryPoisonQueue, MemoryPoisonReader
 from processing.settings import ProcessingSettings
 from scripts.load_app import SETTINGS

@@ -22,9 +22,9 @@ from redis.asyncio import Redis
 
 from local.services.child import REPOSITORY
 from processing.batch.processor import BatchResult
-from processing.bootstrap import Parts
 from processing.event import Event, EventBatch
 from processing.identity import Identity, Source
+from processing.parts import Parts
 from tests.support.forked import run_module_async
 from tests.support.local.functions_host import clean_environment
 from tests.support.patience import STORE_SECONDS

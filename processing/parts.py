@@ -1,0 +1,89 @@
+"""The composition root: builds the objects of one instance from its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from breaker import CircuitBreaker
+from processing.batch.processor import BatchProcessor
+from processing.circuit_wiring import instance_name
+from processing.monitoring.health import Health
+from processing.monitoring.redis_vitals import RedisVitals
+from processing.monitoring.telemetry import Telemetry
+from processing.monitoring.vitals import Vitals, write_vitals
+from processing.wiring import Wiring
+
+logger = logging.getLogger(__name__)
+
+
+class Parts:
+    """The objects of one instance, and the stack that closes them."""
+
+    def __init__(
+        self,
+        *,
+        breaker: CircuitBreaker,
+        processor: BatchProcessor,
+        health: Health,
+        closing: AsyncExitStack,
+    ) -> None:
+        self.breaker = breaker
+        self.processor = processor
+        self.health = health
+        self.closing = closing
+
+    @classmethod
+    async def build(cls, settings: Mapping[str, str]) -> Parts:
+        """Build all objects; after an error no connection stays open.
+
+        Raises:
+            SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+            HandlerLoadError: EVENT_HANDLER does not name a handler.
+        """
+        async with AsyncExitStack() as opened:
+            wiring = Wiring(settings, opened)
+            _, processing, breaking = wiring.read()
+            vitals = Vitals()
+            telemetry = Telemetry(vitals=vitals)
+            handler = wiring.handler(telemetry.handler_late)
+            publisher = wiring.publisher(wiring.credential)
+            if publisher is None:
+                logger.warning(
+                    "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
+                )
+            breaker = await wiring.breaker(publisher)
+            lag = await wiring.lag()
+            migration = wiring.migration()
+            processor = BatchProcessor(
+                handler,
+                breaker=breaker,
+                progress=wiring.progress(),
+                poison=await wiring.poison(),
+                parking=await wiring.parking(),
+                settings=processing,
+                count_poison=breaking.count_poison,
+                instance=instance_name(),
+                telemetry=telemetry,
+                prepare=migration.ensure,
+            )
+            writer = RedisVitals(wiring.redis, breaker.name, instance_name())
+            writing = asyncio.create_task(
+                write_vitals(vitals, writer.write, lambda: not breaker.circuit.admits),
+                name="processing-vitals",
+            )
+            opened.push_async_callback(_cancel, writing)
+            logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
+            return cls(
+                breaker=breaker,
+                processor=processor,
+                health=Health(breaker, lag, migration.running),
+                closing=opened.pop_all(),
+            )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
