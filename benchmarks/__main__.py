@@ -38,6 +38,7 @@ from benchmarks import (
     p7_growth,
     p8_fan_out,
     p9_decoding,
+    p10_cold_start,
 )
 from benchmarks.context import Context
 from benchmarks.machine import BUSY_CORES, CpuClock
@@ -78,6 +79,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P7": Benchmark("growth to a million events", p7_growth.run, only_when_named=True),
     "P8": Benchmark("the console's fan-out to browsers", p8_fan_out.run),
     "P9": Benchmark("decoding against azure-functions", p9_decoding.run),
+    "P10": Benchmark("cold start against azure.functions", p10_cold_start.run),
     "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),
 }
 

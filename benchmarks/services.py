@@ -99,7 +99,7 @@ async def functions_host(
 
 @asynccontextmanager
 async def child(
-    *arguments: str, log: Path, answers: bool = True
+    *arguments: str, log: Path, answers: bool = True, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """Run a Python child process with a pipe as standard input, and yield the process.
 
@@ -109,6 +109,7 @@ async def child(
         arguments: the arguments of the interpreter.
         log: the file for standard error, and for standard output without `answers`.
         answers: whether standard output is a pipe.
+        environment: the child's environment; None: that of this process.
     """
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
@@ -118,6 +119,7 @@ async def child(
             stdout=asyncio.subprocess.PIPE if answers else errors,
             stderr=errors,
             cwd=REPOSITORY,
+            env=environment,
             preexec_fn=end_with_parent(),
             limit=64 * 1024 * 1024,
         )

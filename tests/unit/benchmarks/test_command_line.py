@@ -28,7 +28,7 @@ def _root_logger() -> Any:
 def test_list_names_every_benchmark(capsys: pytest.CaptureFixture[str]) -> None:
     assert command_line.main(["--list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "ENDPOINT"]
+    assert listed == ["P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8", "P9", "P10", "ENDPOINT"]
 
 
 def test_unknown_name_is_refused_with_the_known_names(
@@ -38,7 +38,7 @@ def test_unknown_name_is_refused_with_the_known_names(
         command_line.main(["P99"])
     assert ended.value.code == 2
     assert (
-        "'P99' is not one of P1, P2, P3, P4, P5, P6, P7, P8, P9, ENDPOINT"
+        "'P99' is not one of P1, P2, P3, P4, P5, P6, P7, P8, P9, P10, ENDPOINT"
         in capsys.readouterr().err
     )
 
