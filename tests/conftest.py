@@ -7,6 +7,7 @@ import logging
 import os
 import secrets
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from tests.support.console.skipped import pytest_terminal_summary  # noqa: F401 
 from tests.support.processes import running_service, running_stack
 from tests.support.scheduling import pytest_xdist_make_scheduler, sort  # noqa: F401 - a hook
 from tests.support.sides import mark_sides
+
+# The worker library needs Python 3.13 (docs/adr/0014-python-versions.md).
+collect_ignore = ["unit/processing/test_event.py"] if sys.version_info < (3, 13) else []
 
 # A slow machine is no failure: no test here asserts how long something takes. `make test-long` runs
 # the property tests again, with --hypothesis-profile=long.

@@ -207,7 +207,7 @@ class Migration:
     async def _key(self, prefix: str, old: OldSource, label: str, since: str) -> int:
         positions = await self._client.zrange(old.parking_key(f"entries:{label}"), 0, -1)
         documents = old.parking_key(f"documents:{label}")
-        for some in batched(map(_text, positions), ENTRIES, strict=False):
+        for some in batched(map(_text, positions), ENTRIES):
             texts = await self._client.hmget(documents, list(some))
             pairs = [
                 (position, upgraded_entry(_text(text), self._identity.namespace))
