@@ -58,8 +58,8 @@ test-long: setup ## Run the long tests, more property examples, and 25 chaos see
 	@$(MAKE) --no-print-directory test-older
 	@$(PY) -m loadtest chaos-sweep --seeds $(CHAOS_SEEDS) --scenarios all --jobs $(CHAOS_JOBS) --events 3000
 
-# What runs on Azure also runs on an older Python than the local stack needs. Without that Python the
-# target says that it skips the tests. The Redis server comes from .venv.
+# The deployed app also runs on an older Python than the local stack needs. Without that Python the
+# target prints that the tests are skipped. The Redis server comes from .venv.
 OLDER := 3.12
 OLDER_TESTS := tests/unit/breaker tests/unit/processing tests/unit/test_cold_start.py
 .PHONY: test-older

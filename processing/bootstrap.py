@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from breaker import BreakerSettings
 from breaker.alerts.endpoint import check_endpoint
+from breaker.configuration.host_checks import check_host_json
 from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
@@ -46,6 +47,7 @@ class Application:
 
         Raises:
             SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`.
+            HostJsonError: with the options of host.json the app would lose or repeat events.
         """
         connections = ConnectionSettings.from_mapping(self._settings)
         ProcessingSettings.from_mapping(self._settings)
@@ -60,6 +62,7 @@ class Application:
         if endpoint := connections.event_grid_topic_endpoint:
             check_endpoint(endpoint, connections.event_grid_topic_key)
         find_handler(connections.event_handler)
+        check_host_json(self._settings)
 
     async def process(self, batch: EventBatch) -> BatchResult:
         """See `BatchProcessor.process`."""

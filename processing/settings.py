@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
@@ -16,6 +17,8 @@ from processing.connection_strings import (
 )
 from processing.errors import SettingsError
 from processing.identity import Identity, normal_name
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
 
 type KeylessOrder = Literal["partition", "none"]
 type PoisonOrdering = Literal["skip", "park"]
@@ -133,11 +136,14 @@ class ConnectionSettings:
                 "the app setting EventHubConnection is missing; it takes a connection string, or "
                 "set EventHubConnection__fullyQualifiedNamespace to use an identity"
             )
-        hub_name = required("EVENT_HUB_NAME", "the name of the event hub")
+        hub_name = _name("EVENT_HUB_NAME", required("EVENT_HUB_NAME", "the name of the event hub"))
+        group = optional("EVENT_HUB_CONSUMER_GROUP", "$Default")
+        if normal_name(group) != "$default":
+            group = _name("EVENT_HUB_CONSUMER_GROUP", group)
         return cls(
             event_handler=optional("EVENT_HANDLER", "processing.handlers.ledger:LedgerHandler"),
             event_hub_name=hub_name,
-            event_hub_consumer_group=optional("EVENT_HUB_CONSUMER_GROUP", "$Default"),
+            event_hub_consumer_group=group,
             poison_queue=optional("POISON_QUEUE", "poison"),
             redis_url=required("REDIS_URL", "a URL such as redis://127.0.0.1:6379/0"),
             storage=storage,
@@ -149,6 +155,16 @@ class ConnectionSettings:
             event_grid_topic_key=optional("EVENT_GRID_TOPIC_KEY"),
             client_id=optional("AzureWebJobsStorage__clientId"),
         )
+
+
+def _name(setting: str, value: str) -> str:
+    """Return the name of a hub or consumer group if Azure accepts such a name."""
+    if not _NAME.fullmatch(value):
+        raise SettingsError(
+            f"the app setting {setting} is {value!r:.100}; it takes letters, digits, '.', '-' and "
+            "'_', with a letter or digit at both ends"
+        )
+    return value
 
 
 def _check_storage(connection: str) -> None:

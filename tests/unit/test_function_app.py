@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 
 from breaker import SettingsError as BreakerSettingsError
+from breaker.configuration.errors import ConfigurationError
+from processing.bootstrap import Application
 from processing.errors import HandlerLoadError, SettingsError
 from scripts.load_app import SETTINGS
 
@@ -50,6 +53,9 @@ def test_app_declares_three_functions(functions: dict[str, Any]) -> None:
     [
         ("EVENT_HUB_NAME", "", SettingsError, "EVENT_HUB_NAME is missing; it takes the name"),
         ("EVENT_HUB_CONSUMER_GROUP", "", SettingsError, r"such as \$Default"),
+        ("EVENT_HUB_NAME", "events.", SettingsError, "EVENT_HUB_NAME is 'events.'; it takes"),
+        ("EVENT_HUB_NAME", "a/b", SettingsError, "EVENT_HUB_NAME is 'a/b'; it takes letters"),
+        ("EVENT_HUB_CONSUMER_GROUP", "$Other", SettingsError, r"is '\$Other'; it takes letters"),
         ("REDIS_URL", "", SettingsError, "REDIS_URL is missing; it takes a URL"),
         ("REDIS_URL", "redis.invalid", BreakerSettingsError, "REDIS_URL cannot be used: it takes"),
         ("EventHubConnection", "hello", SettingsError, "has no Endpoint; it takes Endpoint=sb:"),
@@ -105,3 +111,22 @@ def test_hold_ends_before_the_function_timeout() -> None:
     from processing.settings import ProcessingSettings
 
     assert ProcessingSettings().hold_seconds < hours * 3600 + minutes * 60 + seconds
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"extensions": {"eventHubs": {"batchCheckpointFrequency": 5}}}, "it takes 1"),
+        ({"extensionBundle": {"version": "[3.*, 4.0.0)"}}, "a range from 4.28.0 on"),
+    ],
+)
+def test_host_json_that_loses_events_is_refused_at_start(
+    options: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    """The app does not start, and the error names the option."""
+    (tmp_path / "host.json").write_text(json.dumps({"version": "2.0"} | options))
+    settings = SETTINGS | {"AzureWebJobsScriptRoot": str(tmp_path)}
+    with pytest.raises(ConfigurationError, match=re.escape(says)):
+        Application(settings).check()
+    (tmp_path / "host.json").write_text('{"version": "2.0"}')
+    Application(settings).check()

@@ -17,13 +17,13 @@ from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
 from processing.batch.processor import BatchResult
-from processing.bootstrap import Parts
 from processing.errors import FormatError
 from processing.event import Event
 from processing.formats.keys import FORMAT
 from processing.identity import Identity, Source
 from processing.operations import open_migration, open_parking, open_poison, open_redrive
 from processing.parking.redis import RedisParkingStore
+from processing.parts import Parts
 from processing.poison.queue import browse
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark

@@ -21,9 +21,13 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
-from processing.bootstrap import Parts
 from processing.errors import ShutdownError
 from processing.event import EventBatch
+
+try:
+    from processing.parts import Parts
+except ImportError:  # version 0.1
+    from processing.bootstrap import Parts  # type: ignore[attr-defined, no-redef]
 
 FIRST_MS = 1_764_400_000_000
 QUEUE = "poison"

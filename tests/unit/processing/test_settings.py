@@ -76,3 +76,16 @@ def test_identity_endpoints_replace_connection_strings() -> None:
 def test_repr_contains_no_secret() -> None:
     """The settings may be logged."""
     assert "hush" not in repr(ConnectionSettings.from_mapping(COMPLETE))
+
+
+@pytest.mark.parametrize("named", ["events", "Events", "EVENTS"])
+@pytest.mark.parametrize("group", ["$Default", "$default", " $DEFAULT "])
+def test_names_are_compared_as_azure_compares_them(named: str, group: str) -> None:
+    """Every spelling is accepted and is the same identity."""
+    values = COMPLETE | {
+        "EventHubConnection": f"{COMPLETE['EventHubConnection']};EntityPath={named}",
+        "EVENT_HUB_NAME": "eVents",
+        "EVENT_HUB_CONSUMER_GROUP": group,
+    }
+    found = ConnectionSettings.from_mapping(values).identity
+    assert (found.hub, found.consumer_group) == ("events", "$default")
