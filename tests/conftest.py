@@ -30,7 +30,8 @@ from tests.support.scheduling import pytest_xdist_make_scheduler, sort  # noqa: 
 from tests.support.sides import mark_sides
 
 # The worker library needs Python 3.13 (docs/adr/0014-python-versions.md).
-collect_ignore = ["unit/processing/test_event.py"] if sys.version_info < (3, 13) else []
+NEED_WORKER = ["unit/processing/test_event.py", "unit/processing/trigger/test_events.py"]
+collect_ignore = NEED_WORKER if sys.version_info < (3, 13) else []
 
 # A slow machine is no failure: no test here asserts how long something takes. `make test-long` runs
 # the property tests again, with --hypothesis-profile=long.
