@@ -125,11 +125,13 @@ async def test_markup_in_an_event_is_shown_as_text(site: Site) -> None:
     run = f"hostile-{secrets.token_hex(3)}"
     evil = "<img src=x onerror=alert(1)><script>alert(2)</script>"
     ada = await site.sign_in("Ada")
-    await site.send(run, (f"{run}{evil}", evil.encode(), {"simulate": "poison", "evil": evil}))
+    properties = {"simulate": "poison", "evil": evil}
+    await site.send(run, (f"{run}{evil}", evil.encode(), properties))
     rows = await ada.poison_rows(run)
     assert evil in (await rows.first.text_content() or "")
     await rows.first.locator("button.link").click()
     await expect(ada.page.locator("#event-properties")).to_contain_text("onerror")
+    await expect(ada.page.locator("#event-system")).to_have_text("{}")
     assert await ada.page.text_content("#event-body") == evil
     await ada.page.keyboard.press("Escape")
     await site.open(evil)

@@ -21,6 +21,7 @@ from loadtest.verify.poison_queue import read_poison_queue
 
 RUN = "awkward"
 KEYS: dict[str, str | None] = {"keyless": None, "non-ascii": "schlüssel-鍵-🔑", "128": "k" * 128}
+SYSTEM = {"content-type": "avro/binary+1", "correlation-id": "corr-1", "message-id": "msg-1"}
 BODIES = {
     "empty": b"",
     "not-json": b'{"half": ',
@@ -36,6 +37,7 @@ def event(name: str, body: bytes, **properties: Any) -> EventData:
     carried: dict[str | bytes, Any] = {"id": name, "run": RUN}
     carried.update(properties)
     data.properties = carried
+    data.content_type, data.correlation_id, data.message_id = SYSTEM.values()
     return data
 
 
@@ -111,12 +113,15 @@ async def test_each_arrives_unchanged_or_is_poisoned_whole(tmp_path: Path) -> No
         assert base64.b64decode(each["body"]) == body, each["id"]
         assert each["key"] == key, each["id"]
         assert each["properties"] == ({"id": each["id"], "run": RUN} if each["id"] else {})
+        assert each["system_properties"] == (SYSTEM if each["id"] else {})
+        assert each["event_id"].startswith("127.0.0.1/"), each["id"]
     for message in messages:
         name = message["properties"]["id"]
         body, key = poisoned[name]
         assert base64.b64decode(message["body"]) == body, name
         assert message["key"] == key, name
         assert message["properties"] == {"id": name, "run": RUN, "poison": True}
+        assert message["system_properties"] == SYSTEM
         assert message["attempts"] == 1
         assert message["error"]["message"] == "asked to"
         for field in ("id", "partition", "offset", "enqueued_time", "handler", "instance"):

@@ -20,7 +20,9 @@ async def keep(event: Event) -> None:
         "id": event.properties.get("id"),
         "body": base64.b64encode(event.body).decode(),
         "key": event.key,
-        "properties": dict(event.properties),
+        "properties": event.properties,
+        "system_properties": event.system_properties,
+        "event_id": event.id,
     }
     async with Redis.from_url(os.environ["REDIS_URL"]) as client:
         await client.rpush("kept", json.dumps(kept))

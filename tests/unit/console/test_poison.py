@@ -259,3 +259,11 @@ class ParkingOperations(LazyOperations):
 
     async def parking(self) -> MemoryParkingStore:
         return self._store
+
+
+def test_properties_are_passed_as_text() -> None:
+    """A browser would round the number when it parses JSON, and would refuse NaN."""
+    properties = {"order": 9_007_199_254_740_993, "ratio": float("nan")}
+    found = full(message(properties=properties, system_properties={"message-id": "m"}))
+    assert found["properties"] == '{\n  "order": 9007199254740993,\n  "ratio": "NaN"\n}'
+    assert found["system_properties"] == '{\n  "message-id": "m"\n}'

@@ -346,3 +346,33 @@ async def test_full_parked_list_leaves_the_remaining_events_unfinished() -> None
         await rig.redrive().run()
         await rig.processor().process(batch(keyed(*"aaaaa")))
         assert rig.handled == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("size", [1, 100_000], ids=["inline", "in a blob"])
+async def test_redrive_handles_the_whole_event_again(size: int) -> None:
+    """Poisoned and parked events keep their properties, system properties, offset and id."""
+    async with open_rig() as rig:
+        rig.bad = {0}
+        sent = [
+            event(
+                number,
+                "a",
+                body=bytes([number]) * size,
+                properties={"n": 2**63 + number},
+                system_properties={
+                    "content-type": "avro/binary",
+                    "correlation-id": "c",
+                    "message-id": f"m{number}",
+                    "iothub-connection-device-id": "dev1",
+                },
+                offset="5:77:1",
+            )
+            for number in range(3)
+        ]
+        await rig.processor().process(batch(sent))
+        rig.bad.clear()
+        assert (await rig.redrive().run()).replayed == 3
+        assert [rig.events[number] for number in range(3)] == sent
+        assert [rig.events[number].message_id for number in range(3)] == ["m0", "m1", "m2"]
+        with pytest.raises(TypeError, match="cannot be changed"):
+            rig.events[1].system_properties["x"] = 1  # type: ignore[index]
