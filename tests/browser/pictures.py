@@ -1,7 +1,8 @@
 """Command that takes the pictures of the console in docs/images.
 
 `python -m tests.browser.pictures` runs a real incident: the load test's outage, watched by two
-operators and approved on the page. The command takes about two minutes.
+operators and approved on the page. The command takes about two minutes. In the
+committed pictures the font system-ui is Inter.
 """
 
 from __future__ import annotations
