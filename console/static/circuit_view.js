@@ -153,5 +153,5 @@ function waitingNote(model, last) {
   if (!partitions) return "";
   const where = `on ${plural(partitions, "partition")}`;
   if (!model.waiting || !last?.per_second || last.holding >= 1) return where;
-  return `${where} · ${duration(model.waiting / last.per_second)} at this rate`;
+  return `${where} · ${duration(Math.ceil(model.waiting / last.per_second))} at this rate`;
 }

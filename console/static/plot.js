@@ -163,10 +163,11 @@ export class Plot {
 const marksFormat = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 const secondsFormat = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
 
-/** Return the labels of the time axis; a label that the right edge would cut off is empty. */
+/** Return the labels of the time axis; labels at its ends, where they do not fit, are empty. */
 function clockValues(u, marks, _, __, step) {
   const format = step < 60 ? secondsFormat : marksFormat;
   const { min, max } = u.scales.x;
-  const last = max - ((max - min) * EDGE_PIXELS * devicePixelRatio) / u.bbox.width;
-  return marks.map((mark) => (mark > last ? "" : format.format(new Date(mark * 1000))));
+  const edge = ((max - min) * EDGE_PIXELS * devicePixelRatio) / u.bbox.width;
+  const fits = (mark) => mark >= min + edge && mark <= max - edge;
+  return marks.map((mark) => (fits(mark) ? format.format(new Date(mark * 1000)) : ""));
 }
