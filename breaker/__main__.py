@@ -142,8 +142,11 @@ async def run(arguments: argparse.Namespace) -> None:
             case "status":
                 await _status(breaker, watch=arguments.watch, as_json=arguments.json)
             case "history":
-                for entry in reversed(await breaker.history(arguments.limit)):
+                entries = await breaker.history(arguments.limit)
+                for entry in reversed(entries):
                     print(json.dumps(asdict(entry)) if arguments.json else _history_line(entry))
+                if not entries and not arguments.json:
+                    print("No changes")
             case "approve":
                 print(_change_line(await breaker.approve(arguments.generation, arguments.by)))
             case "close":
@@ -208,9 +211,9 @@ def _change_line(circuit: Circuit) -> str:
 
 
 def _history_line(entry: HistoryEntry) -> str:
-    who = f" by {entry.by}" if entry.by else ""
-    why = f": {entry.reason}" if entry.reason else ""
-    return f"{_when(entry.at)}  {entry.generation:>4}  {entry.event}{who}{why}  [{entry.instance}]"
+    change = f"{entry.event} by {entry.by}" if entry.by else entry.event
+    why = f": {entry.reason}" if entry.reason not in {"", change} else ""
+    return f"{_when(entry.at)}  {entry.generation:>4}  {change}{why}  [{entry.instance}]"
 
 
 def _when(at: float | None) -> str:

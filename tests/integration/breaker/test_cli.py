@@ -87,6 +87,20 @@ async def test_cli_shows_approves_closes_and_isolates(redis_url: str) -> None:
     assert (code, "c: isolated, generation 2" in out) == (0, True)
 
 
+async def test_history_without_changes_says_so(redis_url: str) -> None:
+    """A new circuit's history is one line for people and empty as JSON."""
+    assert await cli("history", REDIS_URL=redis_url) == (0, "No changes\n", "")
+    assert await cli("history", "--json", REDIS_URL=redis_url) == (0, "", "")
+
+
+async def test_history_does_not_repeat_the_default_reason(redis_url: str) -> None:
+    """A close without a reason shows the operator's name once."""
+    await open_it(redis_url)
+    await cli("close", "--generation", "1", "--by", "bob", REDIS_URL=redis_url)
+    _, out, _ = await cli("history", "--limit", "1", REDIS_URL=redis_url)
+    assert out.count("closed by bob") == 1
+
+
 @pytest.mark.parametrize("command", ["approve", "close"])
 async def test_stale_generation_is_refused(redis_url: str, command: str) -> None:
     """C7: the message has the current generation."""
