@@ -109,7 +109,7 @@ class Display:
             self.print_line(
                 f"  {self._acknowledged:,} sent, {sample.handled:,} handled, "
                 f"{sample.poisoned} poisoned, {sample.failures} failures in the window, "
-                f"circuit {sample.state}"
+                f"circuit {sample.state.replace('_', '-')}"
             )
 
     def _elapsed(self) -> str:

@@ -33,6 +33,7 @@ table { border-collapse: collapse; }
 th, td { padding: .3rem 1rem .3rem 0; border-bottom: 1px solid #e3e3e3; text-align: left;
          font-weight: 400; }
 td.value { text-align: right; font-variant-numeric: tabular-nums; }
+.history td { white-space: nowrap; }
 pre { background: #f6f6f6; padding: 1rem; overflow-x: auto; }
 </style>
 </head>
@@ -102,11 +103,12 @@ def _history(report: Report) -> str:
         return "<p>The circuit stayed closed.</p>"
     lines = [
         f'<tr><td class="value">{report.offset(transition.at_us):.2f} s</td>'
-        f"<td>{escape(transition.event)}</td><td>generation {transition.generation}</td>"
+        f"<td>{escape(transition.event.replace('_', '-'))}</td>"
+        f"<td>generation {transition.generation}</td>"
         f"<td>{escape(transition.by)}</td></tr>"
         for transition in report.history
     ]
-    return "<table>" + "".join(lines) + "</table>"
+    return '<table class="history">' + "".join(lines) + "</table>"
 
 
 def _faults(report: Report) -> str:

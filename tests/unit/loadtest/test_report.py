@@ -130,6 +130,7 @@ def test_svg_is_well_formed_and_shades_the_circuit_states() -> None:
     ET.fromstring(picture)  # noqa: S314 - our own output
     for label in ("circuit open", "half-open", "threshold (100)", "function app stopped"):
         assert label in picture
+    assert "<td>half-opened</td>" in render(report())
 
 
 def test_faults_are_listed_with_their_times_and_marked_in_the_picture() -> None:
