@@ -122,6 +122,7 @@ console: setup ## Start the local stack if needed and print the console's addres
 	@$(PY) -m local up $(ARGS)
 	@$(PY) -c 'import json; at = json.load(open(".local/endpoints.json")); print("\nConsole: ", at["console_url"]); print("Token:   ", at["console_token"])'
 	@echo "App:      run \`make host\` in another terminal"
+	@echo "Stop:     run \`make down\`"
 
 .PHONY: func
 func: setup ## Start the local stack for Azure Functions Core Tools
