@@ -1,4 +1,4 @@
-"""A breaker around any call: `python docs/examples/breaker_alone.py [REDIS_URL]`."""
+"""A breaker around any call: `PYTHONPATH=. python docs/examples/breaker_alone.py [REDIS_URL]`."""
 
 import asyncio
 import itertools
