@@ -30,7 +30,11 @@ from tests.support.scheduling import pytest_xdist_make_scheduler, sort  # noqa: 
 from tests.support.sides import mark_sides
 
 # The worker library needs Python 3.13 (docs/adr/0014-python-versions.md).
-NEED_WORKER = ["unit/processing/test_event.py", "unit/processing/trigger/test_events.py"]
+NEED_WORKER = [
+    "unit/processing/test_event.py",
+    "unit/processing/test_real_host.py",
+    "unit/processing/trigger/test_events.py",
+]
 collect_ignore = NEED_WORKER if sys.version_info < (3, 13) else []
 
 # A slow machine is no failure: no test here asserts how long something takes. `make test-long` runs

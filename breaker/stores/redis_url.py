@@ -1,9 +1,9 @@
 """A parser of REDIS_URL that checks an address without loading redis.
 
-redis-py takes a tenth of a second to load, and the settings are checked before the app's first use
-of Redis. A property test compares this parser with redis-py's: redis-py reads each accepted address
-with the same result. The parser accepts every option that has a textual form, except options that
-change the form of replies, which the stores cannot read.
+redis-py takes a quarter of a second to load, and the settings are checked before the app's first
+use of Redis. A property test compares this parser with redis-py's: redis-py reads each accepted
+address with the same result. The parser accepts every option that has a textual form, except
+options that change the form of replies, which the stores cannot read.
 """
 
 from __future__ import annotations
