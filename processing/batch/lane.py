@@ -137,7 +137,7 @@ class Lane:
         """
         # Only the error's type is logged: the error's text may quote the event.
         logger.warning(
-            "Event %s failed %s attempts: %s; it keeps its place, and its key waits",
+            "Event %s failed (attempts: %s): %s; it keeps its place, and its key waits",
             *(event.id, failure.attempts, type(failure.error).__name__),
             extra=log_fields(event),
         )
@@ -190,7 +190,7 @@ class Lane:
         else:
             await self._run.persist(self._parts.poison.put, message)
         logger.warning(
-            "Event %s went to the poison queue after %s attempts: %s",
+            "Event %s went to the poison queue (attempts: %s): %s",
             *(event.id, failure.attempts, message.error.type),
             extra=log_fields(event),
         )

@@ -44,7 +44,7 @@ class RedriveRun:
     def may_start(self) -> bool:
         """Return whether another event may start."""
         if not self.admits():
-            self.stop("the circuit is not closed; approve it first")
+            self.stop("the circuit is not closed; approve it or close it first")
         return not self.stopped
 
     async def event_of(self, message: PoisonMessage) -> Event:
