@@ -15,7 +15,6 @@ from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.poison.memory import MemoryPoisonQueue
 from processing.settings import ProcessingSettings
-from processing.wiring import Wiring
 
 _UNUSED = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
@@ -40,6 +39,9 @@ async def processor(
     breaking: BreakerSettings | None = None,
 ) -> AsyncIterator[BatchProcessor]:
     """Yield a processor on the Redis at `url`, with default settings unless given."""
+    # Imported here because the wiring loads the Azure SDKs, which `circuit_breaker` does not need.
+    from processing.wiring import Wiring  # noqa: PLC0415
+
     settings = settings or ProcessingSettings()
     async with AsyncExitStack() as opened:
         wiring = Wiring(
