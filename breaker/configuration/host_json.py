@@ -55,7 +55,7 @@ class _Reader:
             raise self._error("version", version, '"2.0"')
         extensions = options.get("extensions", {})
         http = extensions.get("http", {})
-        unlimited = options.get("functionTimeout") in {None, -1, "-1"}
+        unlimited = options.get("functionTimeout") in (None, -1, "-1")
         return HostJson(
             route_prefix=self._take(http, "extensions.http.routePrefix", "api", text).strip("/"),
             function_timeout=None

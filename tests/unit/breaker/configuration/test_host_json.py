@@ -76,6 +76,8 @@ def test_option_names_are_not_case_sensitive(tmp_path: Path) -> None:
     [
         ({"version": "1.0"}, 'version is "1.0"; it takes "2.0"'),
         ({"functionTimeout": "5 minutes"}, "functionTimeout is"),
+        ({"functionTimeout": [1]}, "functionTimeout is [1]; it takes a time span"),
+        ({"functionTimeout": {}}, "functionTimeout is {}; it takes a time span"),
         ({"extensions": {"eventHubs": {"maxEventBatchSize": 0}}}, "it takes a whole number from 1"),
         ({"extensions": {"eventHubs": {"prefetchCount": "many"}}}, 'prefetchCount is "many"'),
         ({"extensions": {"eventHubs": {"prefetchCount": True}}}, "prefetchCount is true"),
