@@ -20,7 +20,7 @@ def read_json_file(path: Path, *, raw_numbers: bool = False) -> Any:
 
     Args:
         path: the file.
-        raw_numbers: return each number as its text in the file.
+        raw_numbers: return each number, NaN and Infinity as its text in the file.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -50,7 +50,7 @@ def parse_json(text: str, source: str, *, raw_numbers: bool = False) -> Any:
     """
     number = str if raw_numbers else None
     try:
-        return json.loads(_plain(text), parse_int=number, parse_float=number)
+        return json.loads(_plain(text), parse_int=number, parse_float=number, parse_constant=number)
     except json.JSONDecodeError as error:
         raise ConfigurationError(
             f"{source} is not JSON: line {error.lineno}, column {error.colno}: {error.msg}"

@@ -21,11 +21,15 @@ def read_settings(path: Path | None) -> Mapping[str, str]:
     return os.environ if path is None else read_local_settings(path)
 
 
-def read_local_settings(path: Path) -> dict[str, str]:
+def read_local_settings(path: Path, *, values_required: bool = True) -> dict[str, str]:
     """Return the Values of a local.settings.json like Core Tools.
 
     Names of sections are not case-sensitive. A number keeps its spelling; true and false become the
     texts "true" and "false".
+
+    Args:
+        path: the file.
+        values_required: whether to refuse a file without Values, probably a wrong file.
 
     Raises:
         ConfigurationError: the file cannot be read, has another form, or is encrypted.
@@ -39,9 +43,11 @@ def read_local_settings(path: Path) -> dict[str, str]:
         ) from None
     sections = (
         {name.lower(): value for name, value in document.items()}
-        if (isinstance(document, dict))
-        else {}
+        if isinstance(document, dict)
+        else {"values": None}
     )
+    if not values_required:
+        sections.setdefault("values", {})
     found = sections.get("values")
     if not isinstance(found, dict):
         raise ConfigurationError(f'{path} has no object "Values"; the file takes the form {_FORM}')

@@ -88,11 +88,13 @@ class AppSettings:
 def load_settings_file(path: Path, environment: MutableMapping[str, str]) -> None:
     """Add the `Values` of a local.settings.json to `environment`; existing values are kept.
 
+    A file without `Values` adds nothing.
+
     Raises:
         ConfigurationError: the file is missing, is encrypted, or has not the form that
             `func start` reads.
     """
-    for name, value in read_local_settings(path).items():
+    for name, value in read_local_settings(path, values_required=False).items():
         environment.setdefault(name, value)
 
 

@@ -175,7 +175,7 @@ def test_wrong_encoding_and_deep_nesting_are_refused(tmp_path: Path) -> None:
     ("document", "says"),
     [
         ([], 'has no object "Values"'),
-        ({}, 'has no object "Values"'),
+        ({"Values": None}, 'has no object "Values"'),
         ({"Values": []}, 'has no object "Values"'),
         ({"IsEncrypted": True, "Values": {}}, "is encrypted"),
         ({"Values": {"A": None}}, "A is null: it takes a string"),
@@ -190,6 +190,24 @@ def test_settings_file_of_another_form_is_refused(tmp_path: Path, document: Any,
         load_settings_file(file, {})
     assert str(file) in str(raised.value)
     assert "hush" not in str(raised.value)
+
+
+def test_only_the_local_host_accepts_a_settings_file_without_values(tmp_path: Path) -> None:
+    """An app may need no settings, but a command line that names such a file names a wrong one."""
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"IsEncrypted": false}')
+    environment: dict[str, str] = {}
+    load_settings_file(file, environment)
+    assert environment == {}
+    with pytest.raises(ConfigurationError, match='has no object "Values"'):
+        read_local_settings(file)
+
+
+def test_constants_of_json_become_texts(tmp_path: Path) -> None:
+    """An app setting is always a text, as in the environment."""
+    file = tmp_path / "local.settings.json"
+    file.write_text('{"Values": {"A": NaN, "B": Infinity, "C": -Infinity}}')
+    assert read_local_settings(file) == {"A": "NaN", "B": "Infinity", "C": "-Infinity"}
 
 
 def test_section_names_are_not_case_sensitive(tmp_path: Path) -> None:
