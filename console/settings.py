@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from breaker.configuration.errors import ConfigurationError
-from breaker.configuration.fields import Bounds, Each, MinLength, Secret
+from breaker.configuration.fields import Bounds, Each, MinLength, NonEmpty, Secret
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
 
@@ -46,7 +46,10 @@ class ConsoleSettings(Settings):
     ERROR: ClassVar[type[ConfigurationError]] = ConsoleSettingsError
 
     token: Annotated[str, Secret(), MinLength(16)] = field(repr=False)
-    callback_hosts: _LowerCase = ("127.0.0.1", "localhost")
+    callback_hosts: Annotated[_LowerCase, NonEmpty("host names or *.domain, with commas")] = (
+        "127.0.0.1",
+        "localhost",
+    )
     delivery_seconds: Annotated[float, Bounds(0.1, 3_600)] = 5.0
     origins: Annotated[tuple[str, ...], Each(_origin)] = ()
     proxies: _LowerCase = ()
@@ -54,10 +57,3 @@ class ConsoleSettings(Settings):
     consumer_group: str = "console"
     lease_seconds: Annotated[float, Bounds(1, 3_600)] = 120.0
     sockets_max: Annotated[int, Bounds(1, 100_000)] = 2_000
-
-    def check_together(self) -> None:
-        """Check that callback_hosts names at least one host."""
-        if not self.callback_hosts:
-            raise ConsoleSettingsError(
-                "CONSOLE_CALLBACK_HOSTS is empty; it takes host names or *.domain, with commas"
-            )

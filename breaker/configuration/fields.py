@@ -39,6 +39,17 @@ class Each:
 
 
 @dataclass(frozen=True, slots=True)
+class NonEmpty:
+    """A list that takes at least one part; an empty text is refused and means no default.
+
+    Attributes:
+        takes: the accepted parts, in words.
+    """
+
+    takes: str
+
+
+@dataclass(frozen=True, slots=True)
 class Secret:
     """A mark of secret values, which no error message shows."""
 
@@ -80,6 +91,7 @@ class FieldKind:
         self._bounds = _only(marks, Bounds)
         self._length = _only(marks, MinLength)
         self._each = _only(marks, Each)
+        self._non_empty = _only(marks, NonEmpty)
         self.is_secret = _only(marks, Secret) is not None
         if get_origin(kind) is Literal:
             self._choices: tuple[str, ...] = get_args(kind)
@@ -89,8 +101,15 @@ class FieldKind:
             self._choices = ()
 
     @property
+    def has_default_for_empty(self) -> bool:
+        """Return whether a setting's empty text means the default."""
+        return self._non_empty is None
+
+    @property
     def takes(self) -> str:
         """The accepted values, in words."""
+        if self._non_empty is not None:
+            return self._non_empty.takes
         if self._choices:
             return " or ".join(str(choice) for choice in self._choices)
         if self._kind is bool:
@@ -105,7 +124,7 @@ class FieldKind:
         return "a text"
 
     def parse(self, text: str) -> Any:
-        """Return the value of a setting's non-empty text.
+        """Return the value of a setting's text.
 
         Raises:
             FieldError: the text is of another type, out of bounds, or not one of the choices.
@@ -137,6 +156,8 @@ class FieldKind:
         """
         if value is None and self._optional:
             return value
+        if self._non_empty is not None and not value:
+            raise FieldError(self.takes, "is empty")
         if self._choices:
             for choice in self._choices:
                 if str(value).lower() == choice:

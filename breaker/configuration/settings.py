@@ -48,7 +48,8 @@ class Settings:
         """Build the settings from app settings or `os.environ`.
 
         Names are not case-sensitive. Names without the prefix and names that Kubernetes or App
-        Service inject are ignored. Values are stripped; an empty value means the default.
+        Service inject are ignored. Values are stripped; an empty value means the default, unless
+        the field has the mark `NonEmpty`.
 
         Raises:
             ConfigurationError: `ERROR`, for an unknown name (the message has the nearest known
@@ -64,7 +65,7 @@ class Settings:
                 if variable.upper().startswith(cls.PREFIX) and not is_platform_name(variable):
                     near = nearest(variable, known)
                     raise cls.ERROR(f"unknown setting {variable}: did you mean {near}?")
-            elif text := mapping[variable].strip():
+            elif (text := mapping[variable].strip()) or not kinds[name].has_default_for_empty:
                 try:
                     values[name] = kinds[name].parse(text)
                 except FieldError as error:
