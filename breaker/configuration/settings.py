@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
+from functools import cache
 from typing import Any, ClassVar, Self, cast, get_type_hints
 
 from breaker.configuration.errors import ConfigurationError, nearest
@@ -26,7 +27,7 @@ class Settings:
     """The error for an invalid setting."""
 
     def __post_init__(self) -> None:
-        for name, kind in _kinds(type(self)).items():
+        for name, kind in _kinds_of(type(self)).items():
             value = getattr(self, name)
             try:
                 # `check` may return another object, for example a StrEnum for a plain text.
@@ -55,7 +56,7 @@ class Settings:
             ConfigurationError: `ERROR`, for an unknown name (the message has the nearest known
                 name), a missing required setting, or a value that is not accepted.
         """
-        kinds = _kinds(cls)
+        kinds = _kinds_of(cls)
         known = {cls.variable(name): name for name in kinds}
         values: dict[str, Any] = {}
         # Of two names that differ only in case, the name in capitals is read last and wins.
@@ -87,6 +88,11 @@ class Settings:
         return cls.ERROR(f"{variable} {error.found or shown}: it takes {error.takes}")
 
 
-def _kinds(cls: type[Settings]) -> dict[str, FieldKind]:
+def _kinds_of(cls: type[Settings]) -> Mapping[str, FieldKind]:
+    return _resolve(cast("Any", cls))  # mypy does not regard these classes as hashable
+
+
+@cache
+def _resolve(cls: type[Settings]) -> Mapping[str, FieldKind]:
     hints = get_type_hints(cls, include_extras=True)
     return {field.name: FieldKind(hints[field.name]) for field in fields(cls)}

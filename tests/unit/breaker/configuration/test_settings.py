@@ -7,12 +7,13 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import pytest
 
 from breaker import BreakerSettings, SettingsError
 from breaker.configuration.errors import ConfigurationError
+from breaker.configuration.fields import Bounds
 from breaker.configuration.platform_names import is_platform_name
 from breaker.configuration.settings import Settings
 from console.errors import ConsoleSettingsError
@@ -205,6 +206,30 @@ class Server(Settings):
 def test_field_with_platform_name_is_read() -> None:
     assert is_platform_name("SERVER_PORT")
     assert Server.from_mapping({"SERVER_PORT": "81", "SERVER_SERVICE_PORT": "82"}).port == 81
+
+
+resolved: list[Bounds] = []
+
+
+def recorded_bounds() -> Bounds:
+    """Return bounds, and record that an annotation with these bounds is resolved."""
+    resolved.append(Bounds(1, 9))
+    return resolved[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Settings):
+    PREFIX: ClassVar[str] = "COUNTED_"
+
+    number: Annotated[int, recorded_bounds()] = 1
+
+
+def test_annotations_are_resolved_once_per_class() -> None:
+    """Resolving type hints takes many times longer than all checks of the values."""
+    for number in range(1, 4):
+        assert Counted(number).number == number
+        assert Counted.from_mapping({"COUNTED_NUMBER": str(number)}) == Counted(number)
+    assert len(resolved) == 1
 
 
 @pytest.mark.parametrize("token", ["hush", "hush-hush-hush"])
