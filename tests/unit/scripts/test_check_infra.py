@@ -118,6 +118,13 @@ def test_syntax_errors_name_file_and_line() -> None:
             "unknown option 'extensions.eventHubs.max",
         ),
         ({"extensions": {"eventHub": {}}}, "unknown option 'extensions.eventHub'"),
+        ({"aggregator": {}}, "this app does not use the option 'aggregator'"),
+        ({"extensions": {"queues": {}}}, "this app does not use the option 'extensions.queues'"),
+        (
+            {"extensions": {"http": {"hsts": {}}}},
+            "this app does not use the option 'extensions.http.hsts'",
+        ),
+        ({"CustomHandler": {}}, "this app does not use the option 'CustomHandler'"),
         ({"logging": True}, "logging is true; it takes a JSON object"),
         ({"version": "1.0"}, 'version is "1.0"; it takes "2.0"'),
         ({"functionTimeout": "00:00:30"}, "takes 5 minutes or more"),
@@ -137,6 +144,16 @@ def test_host_json_problem_is_found(tmp_path: Path, change: dict[str, Any], prob
     file = tmp_path / "host.json"
     file.write_text(json.dumps(json.loads((ROOT / "host.json").read_text()) | change))
     assert any(problem in found for found in host_json_problems(file))
+
+
+def test_options_that_the_app_may_use_are_accepted_in_any_case(tmp_path: Path) -> None:
+    document = json.loads((ROOT / "host.json").read_text())
+    document["$schema"] = "x"
+    document["Logging"] = document.pop("logging") | {"FileLoggingMode": "never"}
+    document["extensions"]["HTTP"] = {"routePrefix": "api"}
+    file = tmp_path / "host.json"
+    file.write_text(json.dumps(document))
+    assert list(host_json_problems(file)) == []
 
 
 @pytest.mark.parametrize(
