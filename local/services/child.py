@@ -64,6 +64,12 @@ class Child:
         """The exit code, negative for a signal; None while the process runs."""
         return self._process.returncode
 
+    @property
+    def has_ready_file(self) -> bool:
+        """Return whether the process has written its ready file."""
+        file = self.service.ready_file
+        return file is not None and file(self.identity.pid).exists()
+
     async def wait(self) -> int:
         """Wait for the end of the process; return the exit code, negative for a signal."""
         return await self._process.wait()
@@ -114,8 +120,7 @@ class Child:
             self.service.ready_file(self.identity.pid).unlink(missing_ok=True)
 
     async def _is_ready(self) -> bool:
-        file = self.service.ready_file
-        if file is not None and not file(self.identity.pid).exists():
+        if self.service.ready_file is not None and not self.has_ready_file:
             return False
         return await all_answer(self.service.probes)
 

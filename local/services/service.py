@@ -24,8 +24,9 @@ class Service:
             services run in the repository, without the app's settings, and write a log.
         ready_file: returns the file that the process with a given id writes when it is ready; None
             without such a file.
-        fatal_exit_code: a first start that ends with this exit code is not retried, because the
-            next start would fail the same way; None: a failed first start is never retried.
+        fatal_exit_code: while the service was never ready, a start that ends with this exit code
+            is not retried, because the next start would fail the same way; None: a failed first
+            start is never retried.
     """
 
     name: str

@@ -35,6 +35,13 @@ class _Managed:
     started_at: float | None = None
     problem: str | None = None
     exit_code: int | None = None
+    was_ready: bool = False
+
+    @property
+    def has_fatal_exit(self) -> bool:
+        """Return whether the service ended with its fatal exit code and was never ready."""
+        fatal = self.service.fatal_exit_code
+        return fatal is not None and self.exit_code == fatal and not self.was_ready
 
     def as_dict(self) -> dict[str, Any]:
         child = self.child
@@ -60,7 +67,7 @@ class Supervisor:
         services: the services to run; their `after` may name any other of these services.
         logs: the directory for one log of each service that is not a foreground service.
         record: called with the record of every service whenever a process or a state changes.
-        on_give_up: called when a service's restart budget is used up.
+        on_give_up: called when a service is not restarted again.
         start_seconds: time limit until a service is healthy; None: no limit while it runs.
         stop_seconds: time limit for the end of a service before it is killed.
     """
@@ -109,17 +116,11 @@ class Supervisor:
             await self._managed[name].healthy.wait()
         managed.state = "starting"
         problem = await self._start(managed)
-        if problem and self._is_fatal(managed):
+        if problem and (managed.service.fatal_exit_code is None or managed.has_fatal_exit):
             raise StartError(f"{managed.service.name} {problem}{self._log_tail(managed.service)}")
         self._watchers.append(
             asyncio.create_task(self._watch(managed, problem), name=f"watch {managed.service.name}")
         )
-
-    @staticmethod
-    def _is_fatal(managed: _Managed) -> bool:
-        """Return whether a failed start is not retried."""
-        fatal = managed.service.fatal_exit_code
-        return fatal is None or (managed.exit_code == fatal and not managed.healthy.is_set())
 
     async def _start(self, managed: _Managed) -> str | None:
         """Start the process and wait until it is healthy; return None or the problem as text."""
@@ -133,7 +134,10 @@ class Supervisor:
             return f"could not be started: {error}"
         managed.started_at = time.time()
         self._changed()
-        if problem := await managed.child.wait_healthy(self._start_seconds):
+        problem = await managed.child.wait_healthy(self._start_seconds)
+        # A service that ended between two polls may have written its ready file before.
+        managed.was_ready |= problem is None or managed.child.has_ready_file
+        if problem:
             managed.exit_code = managed.child.exit_code
             return problem
         managed.state, managed.problem = "running", None
@@ -154,7 +158,10 @@ class Supervisor:
                 self._changed()
                 delay = managed.budget.next_delay()
                 if delay is None:
-                    self._give_up(managed, problem)
+                    limit, window = managed.budget.limit, managed.budget.window_seconds
+                    self._give_up(
+                        managed, f"gave up after {limit} restarts in {window:g} s; last: {problem}"
+                    )
                     return
                 _log.warning(
                     "%s: %s; restart %d follows in %.1f s",
@@ -165,16 +172,17 @@ class Supervisor:
                 )
                 await asyncio.sleep(delay)
                 problem = await self._start(managed)
+                if problem and managed.has_fatal_exit:
+                    await self._end(managed)
+                    managed.started_at = None
+                    self._give_up(managed, f"{problem} before it was ever ready")
+                    return
             _log.warning("%s is healthy again", name)
 
     def _give_up(self, managed: _Managed, problem: str) -> None:
-        budget = managed.budget
-        managed.state = "failed"
-        managed.problem = (
-            f"gave up after {budget.limit} restarts in {budget.window_seconds:g} s; last: {problem}"
-        )
+        managed.state, managed.problem = "failed", problem
         where = "" if managed.service.foreground else f"; see {self._log_of(managed.service)}"
-        _log.error("%s: %s%s", managed.service.name, managed.problem, where)
+        _log.error("%s: %s%s", managed.service.name, problem, where)
         self._changed()
         self._on_give_up()
 

@@ -31,6 +31,9 @@ from pathlib import Path
 import azure.functions as func
 broken = Path(os.environ["BROKEN"])
 if broken.exists():
+    if broken.read_text() == "killed first":
+        broken.write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
     if broken.read_text() == "once":
         broken.unlink()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -174,6 +177,17 @@ def test_an_instance_that_is_killed_during_its_first_start_is_restarted(tmp_path
         running.wait_for_instances(1)
         log = running.log.read_text()
     assert "instance 0: ended with signal SIGKILL; restart 1" in log
+
+
+def test_app_that_cannot_start_after_a_restart_ends_the_supervisor(tmp_path: Path) -> None:
+    """An instance that never announced itself fails again, so further restarts are in vain."""
+    (tmp_path / "broken").write_text("killed first")
+    with supervised(tmp_path) as running:
+        assert running.process.wait(60) == 1
+        log = running.log.read_text()
+    assert log.count("; restart ") == 1
+    assert "instance 0: ended with exit code 1 before it was ever ready" in log
+    assert "gave up after" not in log
 
 
 @pytest.mark.long
