@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan
-from loadtest.plan.chaos_settings import chaos_settings
+from loadtest.plan.chaos_settings import chaos_settings, default_app_settings
 from loadtest.plan.settings import Scenario, Settings
 
 MOST_SEEDS = 1000
@@ -74,12 +75,17 @@ class Outcome:
 
     @property
     def command(self) -> str:
-        """The options that repeat the run."""
+        """The options that repeat the run, quoted for a shell."""
         settings = self.settings
-        return (
-            f"run --faults --scenario {settings.scenario} --seed {self.plan.seed} "
-            f"--events {settings.events} --rate {settings.rate_per_second:g}"
-        )
+        options = ["run", "--faults", "--scenario", settings.scenario, "--seed", self.plan.seed]
+        options += ["--events", settings.events, "--rate", f"{settings.rate_per_second:.15g}"]
+        if settings.app is not None:
+            options += ["--app", settings.app]
+        defaults = default_app_settings(settings.scenario)
+        for name, value in settings.app_settings.items():
+            if defaults.get(name) != value:
+                options += ["--set", f"{name}={value}"]
+        return shlex.join(map(str, options))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON row; a figure is None if there was no verdict."""

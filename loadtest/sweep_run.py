@@ -5,34 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from loadtest.errors import LoadTestError
+from loadtest.errors import LoadTestError, UsageError
 from loadtest.observe.display import Display
 from loadtest.plan.settings import Settings
 from loadtest.report.files import write
+from loadtest.report.report import Report
 from loadtest.report.summary import show
 from loadtest.runner import run
 from loadtest.sweep import Outcome, Sweep, tabulate, write_table
+
+_log = logging.getLogger(__name__)
+
+type Run = Callable[[Settings, Display], Awaitable[Report]]
+"""A function that carries out one run."""
 
 _TABLE_COLUMNS = 140
 """Of a sweep's table, at least: in fewer its figures would be cut."""
 
 
-def run_sweep(sweep: Sweep, console: Console) -> int:
+def run_sweep(sweep: Sweep, console: Console, *, run: Run = run) -> int:
     """Run each seed and print a table; return the exit code, that of an interruption if any.
 
     Raises:
-        UsageError: the settings of a run are impossible; nothing was run.
+        UsageError: the settings of a run are impossible; no run continues.
     """
     runs = list(sweep)
     sweep.directory.mkdir(parents=True, exist_ok=True)
     warnings = sweep.directory / "warnings.log"
     logging.basicConfig(filename=warnings, filemode="w", format="%(asctime)s %(message)s")
-    going = _Runs(console, asyncio.Semaphore(sweep.jobs))
+    going = _Runs(console, asyncio.Semaphore(sweep.jobs), run)
     stopped_by = asyncio.run(going.all(runs))
     outcomes = sorted(going.outcomes, key=lambda each: runs.index(each.settings))
     table = sweep.directory / "sweep.json"
@@ -43,7 +50,12 @@ def run_sweep(sweep: Sweep, console: Console) -> int:
     console.print(f"{len(outcomes) - len(failed)} of {len(runs)} kept every promise")
     console.print(f"table    {table}\nlogs     {sweep.directory}/seed-N.log", highlight=False)
     for outcome in failed:
-        console.print(f"failed: repeat it with `python -m loadtest {outcome.command}`")
+        console.print(
+            f"failed: repeat it with `python -m loadtest {outcome.command}`",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     if stopped_by is not None:
         return 128 + stopped_by
     return 1 if failed else 0
@@ -55,6 +67,7 @@ class _Runs:
 
     console: Console
     free: asyncio.Semaphore
+    run: Run
     drawing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """matplotlib draws one picture at a time."""
     outcomes: list[Outcome] = field(default_factory=list)
@@ -84,13 +97,17 @@ class _Runs:
                     await done
                 except asyncio.CancelledError:
                     continue
+                except UsageError:
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.wait(tasks)
+                    raise
                 bar.advance(seeds)
         return stopped_by
 
     async def _one(self, settings: Settings) -> None:
         async with self.free:
-            with settings.report.with_suffix(".log").open("w") as file:
-                outcome = await self._logged(settings, Console(file=file, width=_TABLE_COLUMNS))
+            outcome = await self._outcome(settings)
         self.outcomes.append(outcome)
         verdict = "kept every promise" if outcome.passed else f"broken: {_broken(outcome)}"
         self.console.print(
@@ -100,10 +117,22 @@ class _Runs:
             soft_wrap=True,
         )
 
+    async def _outcome(self, settings: Settings) -> Outcome:
+        try:
+            with settings.report.with_suffix(".log").open("w") as file:
+                return await self._logged(settings, Console(file=file, width=_TABLE_COLUMNS))
+        except UsageError:
+            raise
+        except Exception as error:  # one broken run must not end the others
+            _log.exception("seed %d, %s", settings.seed, settings.scenario)
+            return Outcome(settings, None, f"{_describe(error)}; the traceback is in warnings.log")
+
     async def _logged(self, settings: Settings, log: Console) -> Outcome:
         try:
             with Display(log, settings.events) as display:
-                report = await run(settings, display)
+                report = await self.run(settings, display)
+        except UsageError:
+            raise
         except LoadTestError as error:
             log.print(f"loadtest: {error}", markup=False, highlight=False)
             return Outcome(settings, None, str(error).partition("\n")[0])
@@ -111,6 +140,12 @@ class _Runs:
         async with self.drawing:
             await asyncio.to_thread(write, report, settings)
         return Outcome(settings, report.to_dict())
+
+
+def _describe(error: Exception) -> str:
+    """Return the error's type and the first line of its message."""
+    message = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
 def _broken(outcome: Outcome) -> str:

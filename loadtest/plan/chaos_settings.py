@@ -46,7 +46,6 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
     plan = draw(chosen.get("seed", 0), events)
     shape = {name: chosen.get(name, getattr(plan, name)) for name in ("partitions", "instances")}
     shape["keys"] = chosen.get("keys", min(plan.keys, _most_keys(scenario, events)))
-    app_settings = _APP_SETTINGS | (_SEED_APP_SETTINGS if scenario is Scenario.SEED else {})
     return Settings(
         **{
             **_FIGURES,
@@ -56,9 +55,16 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
             "events": events,
             "scenario": scenario,
             "chaos": dataclasses.replace(plan, **shape),
-            "app_settings": MappingProxyType({**app_settings, **chosen.get("app_settings", {})}),
+            "app_settings": MappingProxyType(
+                {**default_app_settings(scenario), **chosen.get("app_settings", {})}
+            ),
         }
     )
+
+
+def default_app_settings(scenario: Scenario) -> dict[str, str]:
+    """Return the app settings of a run with faults, for which no others were chosen."""
+    return _APP_SETTINGS | (_SEED_APP_SETTINGS if scenario is Scenario.SEED else {})
 
 
 def _most_keys(scenario: Scenario, events: int) -> int:

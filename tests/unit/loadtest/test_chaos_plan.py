@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,26 @@ def test_the_table_shows_runs_without_a_verdict_too(tmp_path: Path) -> None:
     assert (first["lost"], first["opened"], first["passed"]) == (0, 1, True)
     assert first["faults"] == [fault.kind.value for fault in draw(1, 5000).faults]
     assert (second["lost"], second["passed"], second["broken"]) == (None, False, ["no Redis"])
-    again = parse(outcomes[1].command.split())
+
+
+@pytest.mark.parametrize("scenario", Scenario)
+def test_command_of_an_outcome_repeats_the_same_run(tmp_path: Path, scenario: Scenario) -> None:
+    app = tmp_path / "an app"
+    app.mkdir()
+    (app / "function_app.py").touch()
+    options = ["--app", str(app), "--set", "A=x y", "--set", "BREAKER_FAILURE_THRESHOLD=7"]
+    line = ["--seeds", "2", "--scenarios", scenario, "--rate", "1234567.5", *options]
+    sweep = parse(["chaos-sweep", *line])
+    assert isinstance(sweep, Sweep)
+    [settings] = sweep
+    again = parse(shlex.split(Outcome(settings, None).command))
     assert isinstance(again, Settings)
-    assert (again.scenario, again.chaos) == (two.scenario, two.chaos)
+    assert replace(again, report=settings.report) == settings
+
+
+def test_command_of_an_outcome_omits_default_app_settings() -> None:
+    sweep = parse(["chaos-sweep", "--seeds", "2", "--events", "1000"])
+    assert isinstance(sweep, Sweep)
+    [settings] = sweep
+    command = "run --faults --scenario chaos --seed 2 --events 1000 --rate 1000"
+    assert Outcome(settings, None).command == command
