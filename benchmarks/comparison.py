@@ -23,6 +23,14 @@ from benchmarks.machine import BUSY_CORES
 
 TOLERANCE = 0.05
 _FAILED, _USAGE = 1, 2
+_RENAMED = {"FANOUT": "P8"}
+"""The name of each benchmark that earlier versions wrote under another name."""
+_REPLACED = {
+    ("P1", "breakwater, per event"),
+    ("P6", "p99 ÷ the limit of 20 ms"),
+    ("P8", "worst p99 of the delay ÷ the limit of a second"),
+}
+"""The measures of earlier versions that later versions do not take, with their benchmarks."""
 
 
 class ComparisonError(Exception):
@@ -42,6 +50,7 @@ class Change:
         goal: the goal of the new run as text.
         holds: whether the new run meets the goal.
         fault: why the comparison fails, or "".
+        note: why there is nothing to compare, or "".
     """
 
     benchmark: str
@@ -52,28 +61,29 @@ class Change:
     goal: str = ""
     holds: bool = True
     fault: str = ""
+    note: str = ""
 
     @property
     def verdict(self) -> str:
         """The verdict as text."""
-        return self.fault or ("passes" if self.holds else "passes, misses its goal")
+        return self.fault or self.note or ("passes" if self.holds else "passes, misses its goal")
 
 
 def read(file: Path) -> dict[str, Any]:
-    """Read the results that `--json` wrote.
+    """Read the results that `--json` wrote, with the present names of all benchmarks.
 
     Raises:
         ComparisonError: the file cannot be read or has a different format.
     """
     try:
-        results = json.loads(file.read_text("utf-8"))
+        results: Any = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ComparisonError(f"{file}: {error}") from error
     if not isinstance(results, dict) or not all(
         isinstance(each, dict) and "holds" in each for each in results.values()
     ):
         raise ComparisonError(f"{file} has no results of `python -m benchmarks --json`")
-    return results
+    return {_RENAMED.get(str(name), str(name)): each for name, each in results.items()}
 
 
 def compare(
@@ -94,7 +104,8 @@ def compare(
         raise ComparisonError("the two runs have no benchmark in common")
     changes: list[Change] = []
     for name in shared:
-        if _is_quick(base[name]) != _is_quick(new[name]):
+        failed = "error" in base[name] or "error" in new[name]
+        if not failed and _is_quick(base[name]) != _is_quick(new[name]):
             raise ComparisonError(f"{name}: a quick run cannot be compared with a full one")
         changes += _changes(name, base[name], new[name], tolerance)
     return changes
@@ -125,9 +136,9 @@ def _changes(
         yield Change(name, what, old[0]["value"], value, worse_by, goal, holds, fault)
     for what, old in before.items():
         if what not in after:
-            held = all(each["holds"] for each in old)
-            fault = "the goal was met in the base and is not measured now" if held else ""
-            yield Change(name, what, old[0]["value"], None, fault=fault)
+            must_remain = all(each["holds"] for each in old) and (name, what) not in _REPLACED
+            fault = "the goal was met in the base and is not measured now" if must_remain else ""
+            yield Change(name, what, old[0]["value"], None, fault=fault, note="no counterpart")
 
 
 def _by_measure(result: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
@@ -237,6 +248,8 @@ def _show_medians(base: Mapping[str, Any], new: Mapping[str, Any], console: Cons
 def _style(change: Change) -> str:
     if change.fault:
         return "red"
+    if change.note:
+        return ""
     return "green" if change.holds else "yellow"
 
 

@@ -109,6 +109,30 @@ def test_goal_met_in_the_base_must_be_measured() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "what"),
+    [
+        ("P1", "breakwater, per event"),
+        ("P6", "p99 ÷ the limit of 20 ms"),
+        ("P8", "worst p99 of the delay ÷ the limit of a second"),
+    ],
+)
+def test_measure_of_an_old_base_that_was_replaced_has_no_counterpart(
+    benchmark: str, what: str
+) -> None:
+    base = results(Check(what, 1, "≤", 2), name=benchmark)
+    new = results(Check("the new measure", 3, "≤", 2), name=benchmark)
+    added, replaced = compare(base, new)
+    assert (added.what, added.verdict) == ("the new measure", "passes, misses its goal")
+    assert (replaced.what, replaced.fault, replaced.verdict) == (what, "", "no counterpart")
+
+
+def test_renamed_benchmark_is_compared_under_its_new_name(tmp_path: Path) -> None:
+    file = tmp_path / "base.json"
+    file.write_text(json.dumps(results(Check("it", 1, "≤", 2), name="FANOUT")))
+    assert list(read(file)) == ["P8"]
+
+
 def test_failed_benchmark_fails_unless_it_failed_in_the_base() -> None:
     broken = {"P1": Broken("OSError: gone [1]").to_json()}
     change = only(compare(results(Check("it", 1, "≤", 2)), broken))
@@ -131,6 +155,14 @@ def test_quick_run_is_not_compared_with_a_full_one() -> None:
         compare(results(check, quick=False), results(check, quick=True))
     assert compare(results(check, quick=True), results(check, quick=True))
     assert compare(results(check), results(check, quick=False))
+
+
+def test_failed_quick_benchmark_is_compared_with_a_quick_one() -> None:
+    """A failed benchmark has no details that say whether the run was quick."""
+    quick = results(Check("it", 1, "≤", 2), quick=True)
+    broken = {"P1": Broken("OSError: gone").to_json()}
+    assert only(compare(quick, broken)).fault == "the benchmark failed: OSError: gone"
+    assert only(compare(broken, quick)).fault == ""
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"P1": 3}', '{"P1": {"goal": 3}}'])
