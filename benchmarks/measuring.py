@@ -6,7 +6,6 @@ import math
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import islice
 
 type Contender = Callable[[], Awaitable[float]]
 """A function that runs once and returns its measurement."""
@@ -129,12 +128,6 @@ def steady_rate(
     if begin is None or end is None or end[0] <= begin[0]:
         raise ValueError(f"the timeline does not cover {first:.0%} to {last:.0%} of {total} events")
     return (end[1] - begin[1]) / (end[0] - begin[0])
-
-
-def chunked[T](items: Sequence[T], size: int) -> list[list[T]]:
-    """Return the items in lists of `size`; the last list may be shorter."""
-    source = iter(items)
-    return list(iter(lambda: list(islice(source, size)), []))
 
 
 async def in_turn(

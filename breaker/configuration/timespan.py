@@ -33,13 +33,3 @@ def parse_timespan(text: str) -> timedelta:
         )
     microseconds = int((match["fraction"] or "").ljust(6, "0")[:6] or 0)
     return timedelta(int(match["days"] or 0), seconds, microseconds, 0, minutes, hours)
-
-
-def format_timespan(value: timedelta) -> str:
-    """Return a span in .NET's notation."""
-    seconds, microseconds = divmod(round(value.total_seconds() * 1e6), 1_000_000)
-    days, seconds = divmod(seconds, 86_400)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{hours:02}:{minutes:02}:{seconds:02}"
-    return (f"{days}." if days else "") + text + (f".{microseconds:06}0" if microseconds else "")

@@ -13,7 +13,7 @@ import pytest
 from breaker.configuration.errors import HostJsonError
 from breaker.configuration.host_json import read_host_json
 from breaker.configuration.host_options import HostJson
-from breaker.configuration.timespan import format_timespan, parse_timespan
+from breaker.configuration.timespan import parse_timespan
 
 
 def _load(directory: Path, **options: Any) -> HostJson:
@@ -120,11 +120,6 @@ def test_time_span_is_parsed(text: str, seconds: float) -> None:
 def test_invalid_time_span_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="write"):
         parse_timespan(text)
-
-
-def test_formatted_time_span_equals_parsed_text() -> None:
-    for text in ("00:00:05", "1.02:03:04", "00:00:00.2500000"):
-        assert format_timespan(parse_timespan(text)) == text
 
 
 def test_unknown_nested_option_is_listed_with_nearest_name(tmp_path: Path) -> None:
