@@ -57,11 +57,6 @@ class Publisher(LinkHandler):
         self.hub.links.add(self)
         pn_link_flow(self.link._impl, CREDIT)
 
-    def redeliver(self, events: int) -> int:
-        """Redeliver nothing, because the link publishes."""
-        del events
-        return 0
-
     def detach_if_idle(self, limit_seconds: float) -> None:
         """Detach the link if nothing was published for `limit_seconds`."""
         if self._now() - self.used_at < limit_seconds:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from local.event_hubs.control.partition_stealer import PartitionStealer
 from local.event_hubs.errors import CONNECTION_FORCED, DETACH_FORCED, SERVER_BUSY, AmqpError
+from local.event_hubs.hub.hub import RedeliveringLink
 from local.event_hubs.service import Service
 
 
@@ -73,7 +74,7 @@ class Faults:
         return sum(
             link.redeliver(events)
             for link in self._service.namespace.hub(hub).links
-            if partition in (None, link.partition)
+            if isinstance(link, RedeliveringLink) and partition in (None, link.partition)
         )
 
     def throttle(self, hub: str, seconds: float, *, events_per_second: float = 0.0) -> None:

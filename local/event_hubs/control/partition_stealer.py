@@ -32,8 +32,3 @@ class PartitionStealer:
         """Release the partition after a higher epoch was admitted or the hub was deleted."""
         del error
         self.release()
-
-    def redeliver(self, events: int) -> int:
-        """Redeliver nothing, because this receiver has no peer."""
-        del events
-        return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from local.event_hubs.config import DEFAULT_GROUP, HubConfig
 from local.event_hubs.errors import ARGUMENT_OUT_OF_RANGE, AmqpError, entity_not_found
@@ -29,8 +29,13 @@ class AttachedLink(Protocol):
     def detach(self, error: AmqpError) -> None:
         """Close the link and report the error to the peer."""
 
+
+@runtime_checkable
+class RedeliveringLink(Protocol):
+    """The interface of a receiving link that can deliver events again."""
+
     def redeliver(self, events: int) -> int:
-        """Redeliver the link's last events; return their number, 0 if the link publishes."""
+        """Redeliver the link's last events; return their number."""
 
 
 class EventHub:
