@@ -106,6 +106,8 @@ async def test_events_can_be_delivered_again(server: EventHubsServer) -> None:
         assert bodies(await reader.receive(5)) == [b"0", b"1", b"2", b"3", b"4"]
         assert server.faults.redeliver(HUB, 100, partition=1) == 0
         assert other.waiting == 0
+        assert server.faults.steal(HUB, 0, seconds=60) == 1
+        assert server.faults.redeliver(HUB, 100) == 0, "events for a receiver without a peer"
 
 
 async def test_a_throttled_hub_is_busy(server: EventHubsServer) -> None:
