@@ -33,8 +33,8 @@ from console.poison.api import PoisonApi
 from console.poison.catalogue import Catalogue
 from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import RedriveApi
-from console.reader.duties import ReaderTasks
 from console.reader.election import Election
+from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals, VitalsSource
 from console.settings import ConsoleSettings
 from console.web.headers import SecurityHeaders

@@ -33,7 +33,7 @@ class RedisCoordination:
         self._tag = f"console:{{{circuit}}}"
         self._acquire, self._release, self._increment, self._add = (
             client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
-            for name in ("take", "give_back", "count", "note")
+            for name in ("acquire", "release", "increment", "add")
         )
 
     async def acquire(self, lease: str, token: str, seconds: float) -> bool:

@@ -21,8 +21,8 @@ from console.live.fanout import Fanout
 from console.live.websocket import Browser
 from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import REDRIVE
-from console.reader import duties as duties_module
-from console.reader.duties import ReaderTasks
+from console.reader import tasks as tasks_module
+from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
 
@@ -159,7 +159,7 @@ async def test_redrive_of_a_dead_instance_is_announced_as_ended(
 
     A redrive that holds its lease is not announced.
     """
-    monkeypatch.setattr(duties_module, "SECONDS", 0.002)
+    monkeypatch.setattr(tasks_module, "SECONDS", 0.002)
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     vitals, operations = NoVitals(), LazyOperations({})

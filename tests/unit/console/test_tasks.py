@@ -15,8 +15,8 @@ from console.errors import NotReaderError, OperationsError
 from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
 from console.poison.lazy_operations import LazyOperations
-from console.reader import duties as module
-from console.reader.duties import ReaderTasks
+from console.reader import tasks as module
+from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
 
