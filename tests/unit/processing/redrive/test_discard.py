@@ -12,7 +12,7 @@ from processing.poison.message import ClaimCheck
 from processing.redrive.discard import Discard
 from processing.redrive.selection import Selection
 from processing.redrive.summary import RedriveSummary
-from tests.support.processing.events import batch
+from tests.support.processing.events import batch, event
 from tests.support.processing.parking_rig import Rig, keyed, open_rig
 
 
@@ -111,3 +111,19 @@ async def test_discard_beside_a_redrive_and_arrivals_keeps_the_order() -> None:
         assert rig.handled == [1, 2, 3]
         await rig.redrive().run()  # removes the stale copy that the other redrive put back
         assert rig.poison.messages == []
+
+
+async def test_record_is_json_that_every_program_reads() -> None:
+    """NaN is text in the record, and the event's id and system properties are in it."""
+
+    def refuse(name: str) -> None:
+        raise AssertionError(name)
+
+    async with open_rig() as rig:
+        rig.bad = {0}
+        odd = event(0, "a", properties={"t": float("nan")}, system_properties={"message-id": "m"})
+        await rig.processor().process(batch([odd]))
+        record = json.loads((await decide(rig, 0)).record, parse_constant=refuse)
+        assert record["message"]["properties"] == {"t": "NaN"}
+        assert record["message"]["system_properties"] == {"message-id": "m"}
+        assert record["message"]["id"] == odd.id
