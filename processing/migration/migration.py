@@ -137,7 +137,10 @@ class Migration:
         for old in await self._find():
             if old.source.identity == self._identity:
                 spellings[old.source].add(old)
-        done = [await self._partition(source, olds) for source, olds in spellings.items()]
+        done = [
+            await self._partition(source, spellings[source])
+            for source in sorted(spellings, key=lambda each: each.partition)
+        ]
         await self._client.set(self._marker, "2")
         for each in done:
             logger.warning(
