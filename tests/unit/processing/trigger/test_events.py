@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from azure_functions_runtime.bindings.datumdef import Datum as RuntimeDatum
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processing import trigger
 from processing.trigger import events
 
 
@@ -203,4 +205,16 @@ def test_unknown_library_keeps_its_decoding(
     with caplog.at_level(logging.WARNING):
         assert not events.install(converter)
     assert dict(vars(converter)) == before
+    assert "is not replaced" in caplog.text
+
+
+def test_library_without_the_expected_modules_keeps_its_decoding(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The app starts, and a warning says why decoding is slow."""
+    monkeypatch.delitem(sys.modules, "processing.trigger.events")
+    monkeypatch.delattr(trigger, "events")
+    monkeypatch.setitem(sys.modules, "azure.functions.eventhub", None)
+    with caplog.at_level(logging.WARNING):
+        trigger.install()
     assert "is not replaced" in caplog.text
