@@ -70,7 +70,7 @@ class BatchRun:
             sleep=gate.pause,
         )
 
-        async def attempt() -> T:  # tenacity awaits only coroutine functions, not a partial
+        async def attempt() -> T:  # tenacity awaits only coroutine functions
             return await write(*args)
 
         try:

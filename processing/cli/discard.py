@@ -7,7 +7,7 @@ import getpass
 import sys
 from collections.abc import Mapping
 
-from processing.cli.output import Bar, show_key
+from processing.cli.output import EXAMPLE_IDS, Bar, show_key
 from processing.cli.redrive import summary_text
 from processing.operations import open_poison, open_redrive
 from processing.redrive.discard import Discard
@@ -24,8 +24,7 @@ def add(acts: argparse._SubParsersAction, common: argparse.ArgumentParser) -> No
     command.add_argument(
         "id",
         metavar="ID",
-        help="id of the poison message, such as 'events/$Default/2/0/1764422576123', or the end of "
-        "the id after a '/', such as '2/0/1764422576123'",
+        help=f"id of the event, such as {EXAMPLE_IDS}",
     )
     command.add_argument(
         "--reason", required=True, metavar="TEXT", help="reason to write into the record"

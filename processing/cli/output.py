@@ -8,6 +8,11 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 WIDEST = 60
+EXAMPLE_IDS = (
+    "'myns.servicebus.windows.net/events/2/0/1764422576123', or the end of the id after a '/', "
+    "such as '2/0/1764422576123'"
+)
+"""The forms of an event's id that the commands accept, for their help."""
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

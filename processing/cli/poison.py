@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from processing.cli import discard
-from processing.cli.output import show_key, table, when
+from processing.cli.output import EXAMPLE_IDS, show_key, table, when
 from processing.errors import BodyLostError
 from processing.formats import json_text
 from processing.operations import open_parking, open_poison
@@ -32,8 +32,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     show.add_argument(
         "id",
         metavar="ID",
-        help="id of the event, such as 'myns.servicebus.windows.net/events/2/0/1764422576123', or "
-        "the end of the id after a '/', such as '2/0/1764422576123'",
+        help=f"id of the event, such as {EXAMPLE_IDS}",
     )
     show.add_argument(
         "--body", type=Path, metavar="FILE", help="write the event's body to FILE, byte for byte"

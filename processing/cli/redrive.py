@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from processing.cli.output import Bar, show_key, table
+from processing.cli.output import EXAMPLE_IDS, Bar, show_key, table
 from processing.operations import open_redrive
 from processing.redrive.redrive import Redrive
 from processing.redrive.selection import Plan, Selection
@@ -33,8 +33,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     selected.add_argument(
         "--id",
         metavar="ID",
-        help="replay one poison message: its id, such as 'events/$Default/2/0/1764422576123', or "
-        "the end of the id after a '/', such as '2/0/1764422576123'",
+        help=f"replay one poisoned event: its id, such as {EXAMPLE_IDS}",
     )
     selected.add_argument(
         "--all", action="store_true", help="replay all events (default without --key and --id)"

@@ -194,7 +194,8 @@ def main() -> None:
 
     async def both() -> None:
         await write(settings)
-        out.write_text(json.dumps(await dump(settings), indent=1) + "\n")
+        text = json.dumps(await dump(settings), indent=1)
+        out.write_text(text.replace(f"{Path.cwd()}/", "") + "\n")  # tracebacks name this folder
 
     sys.modules[Path(__file__).stem] = sys.modules[__name__]  # the handler's module is this script
     asyncio.run(both())
