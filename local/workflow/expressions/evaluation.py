@@ -1,0 +1,103 @@
+"""The evaluation of one expression."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from local.workflow.expressions.errors import EvaluationError, ExpressionSyntaxError
+from local.workflow.expressions.functions import FUNCTIONS
+from local.workflow.expressions.syntax import Call, Literal, Node, calls
+from local.workflow.expressions.values import Json, type_name
+
+CONTEXT: Mapping[str, tuple[int, int]] = {
+    "actions": (1, 1),
+    "body": (1, 1),
+    "iterationindexes": (1, 1),
+    "listcallbackurl": (0, 0),
+    "outputs": (1, 1),
+    "parameters": (1, 1),
+    "result": (1, 1),
+    "triggerbody": (0, 0),
+    "triggeroutputs": (0, 0),
+    "utcnow": (0, 0),
+    "workflow": (0, 0),
+}
+"""The functions that read the run, with the fewest and the most arguments."""
+
+REFERENCES = frozenset({"actions", "body", "iterationindexes", "outputs", "parameters", "result"})
+"""The functions whose argument is a name; the service checks the name when a workflow is saved."""
+
+
+class Context(Protocol):
+    """The run that an expression reads."""
+
+    def call(self, name: str, arguments: list[Json]) -> Json:
+        """Return the value of a function of `CONTEXT`, whose name is in lower case."""
+
+
+def check(node: Node) -> None:
+    """Check the names and the number of arguments of all functions in an expression.
+
+    Raises:
+        ExpressionSyntaxError: a function is unknown, or has a wrong number of arguments.
+    """
+    for call in calls(node):
+        known = FUNCTIONS.get(call.name)
+        bounds = (known.least, known.most) if known is not None else CONTEXT.get(call.name)
+        if bounds is None:
+            raise ExpressionSyntaxError(f"the function {call.name}() is not supported")
+        if not bounds[0] <= len(call.arguments) <= bounds[1]:
+            raise ExpressionSyntaxError(
+                f"{call.name}() has {len(call.arguments)} arguments; "
+                f"it takes {bounds[0]} to {bounds[1]}"
+            )
+        if call.name in REFERENCES and not isinstance(call.arguments[0], Literal):
+            raise ExpressionSyntaxError(f"{call.name}() takes a name in quotes")
+
+
+def references(node: Node) -> set[tuple[str, str]]:
+    """Return the references of an expression as pairs of function and name."""
+    return {
+        (call.name, str(call.arguments[0].value))
+        for call in calls(node)
+        if call.name in REFERENCES and isinstance(call.arguments[0], Literal)
+    }
+
+
+def evaluate(node: Node, context: Context) -> Json:
+    """Return the value of an expression.
+
+    Raises:
+        EvaluationError: a function refuses its arguments, or a selection is not possible.
+    """
+    if isinstance(node, Literal):
+        return node.value
+    if isinstance(node, Call):
+        arguments = [evaluate(argument, context) for argument in node.arguments]
+        if node.name in CONTEXT:
+            return context.call(node.name, arguments)
+        return FUNCTIONS[node.name].apply(*arguments)
+    return _select(evaluate(node.of, context), evaluate(node.key, context), node.optional)
+
+
+def _select(value: Json, key: Json, optional: bool) -> Json:
+    """Return a property or an item; `?` accepts null and missing properties, but no other type."""
+    match value:
+        case None if optional:
+            return None
+        case dict() if isinstance(key, str):
+            if key in value or optional:
+                return value.get(key)
+            known = ", ".join(value) or "none"
+            raise EvaluationError(f"property {key!r} doesn't exist; available properties: {known}")
+        case list() if isinstance(key, int) and not isinstance(key, bool):
+            if 0 <= key < len(value):
+                return value[key]
+            if optional:
+                return None
+            raise EvaluationError(f"index {key} is outside of an array of {len(value)} items")
+        case _:
+            raise EvaluationError(
+                f"{key!r} cannot be selected; selection is not supported on {type_name(value)}"
+            )
