@@ -1,0 +1,1 @@
+"""Runs of a workflow: records, store, HTTP requests, and the interpreter that executes actions."""
