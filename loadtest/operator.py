@@ -20,6 +20,7 @@ from loadtest.target.stack import PROJECT
 
 _POLL_SECONDS = 0.1
 _WAITING = "WaitingForApproval"
+_STOP = "Stop_the_app"  # in infra/workflow.json
 _STOP_SECONDS = 180.0
 
 Approve = Callable[[int], Awaitable[None]]
@@ -149,7 +150,7 @@ class Operator:
 
 def _stopped_at(run: dict[str, Any]) -> str | None:
     """Return the time at which the workflow stopped the app."""
-    stops = [step.get("at") for step in run.get("steps", ()) if step.get("name") == "stop"]
+    stops = [step.get("at") for step in run.get("steps", ()) if step.get("name") == _STOP]
     return str(stops[-1]) if stops else None
 
 

@@ -23,16 +23,18 @@ from local.event_grid.journal import Journal
 from local.event_grid.schedule import RetrySchedule
 from local.event_grid.subscription import Subscription
 from local.event_grid.webhook import Webhook
+from local.files import read_json
 from local.management import Management
 from local.services.cloud import SITE_PATH, TOPIC
 from local.services.ports import LOOPBACK
 from local.state_directory import StateDirectory
 from local.workflow import Workflow, workflow_routes
-from local.workflow.actions import Actions
-from local.workflow.retry import ExponentialRetry
 from local.workflow.routes import OPENED, TRIGGER_PATH
-from local.workflow.store import RunStore
+from local.workflow.runs.interpreter import Settings
+from local.workflow.runs.requests import HttpSender
+from local.workflow.runs.store import RunStore
 
+DEFINITION = Path(__file__).parents[2] / "infra" / "workflow.json"
 _TIMEOUT_SECONDS = 30
 _ENVIRONMENT = ("EVENT_GRID_TOPIC_KEY", "CONSOLE_URL", "CONSOLE_TOKEN")
 
@@ -67,13 +69,15 @@ def build_app(settings: CloudSettings) -> Starlette:
         schedule=RetrySchedule(scale=settings.grid_retry_scale),
         journal=Journal(settings.directory.data / "event_grid.jsonl"),
     )
-    scale = settings.workflow_retry_scale
     workflow = Workflow(
-        Actions(client, f"{settings.url}{SITE_PATH}", settings.console_url, settings.console_token),
-        RunStore(settings.directory.data / "workflow.json"),
-        f"{settings.url}/workflows",
-        retry=ExponentialRetry(scale=scale),
-        patient_retry=ExponentialRetry(retries=None, scale=scale),
+        read_json(DEFINITION) or {},
+        Settings(
+            HttpSender(client),
+            _workflow_parameters(settings),
+            f"{settings.url}/workflows",
+            scale=settings.workflow_retry_scale,
+        ),
+        RunStore(settings.directory.data / "workflow"),
     )
     management = Management(settings.directory, stop_seconds=settings.stop_seconds)
     trigger_sig = secrets.token_urlsafe(32)
@@ -102,6 +106,19 @@ def build_app(settings: CloudSettings) -> Starlette:
         ],
         lifespan=lifespan,
     )
+
+
+def _workflow_parameters(settings: CloudSettings) -> dict[str, str]:
+    """Return the definition's parameters with local addresses; without `mailTo` no mail is sent."""
+    return {
+        "functionAppUrl": f"{settings.url}{SITE_PATH}",
+        "managementAudience": settings.url,
+        "consoleUrl": settings.console_url,
+        "consoleToken": settings.console_token,
+        "mailEndpoint": settings.url,
+        "mailFrom": "",
+        "mailTo": "",
+    }
 
 
 async def _healthz(_: Request) -> Response:

@@ -1,6 +1,11 @@
-"""The local Logic App, which stops the app when a circuit opens and starts it after approval."""
+"""The local Logic App, which executes the deployed definition, infra/workflow.json.
 
-from local.workflow.engine import Workflow
+- `expressions/`: the expressions of the Workflow Definition Language.
+- `definition/`: loading and checking of a definition, order, statuses, retry policies.
+- `runs/`: the execution of runs, which survive a restart.
+"""
+
 from local.workflow.routes import workflow_routes
+from local.workflow.runs.workflow import Workflow
 
 __all__ = ["Workflow", "workflow_routes"]

@@ -62,7 +62,12 @@ class Cloud:
 
     def run(self, generation: int, *states: str) -> None:
         """Replace the runs by runs of one generation, oldest first."""
-        stop = {"name": "stop", "at": "2026-11-21T12:00:00Z", "status": "Succeeded", "detail": ""}
+        stop = {
+            "name": "Stop_the_app",
+            "at": "2026-11-21T12:00:00Z",
+            "status": "Succeeded",
+            "detail": "",
+        }
         self.runs = [
             {"id": "r", "circuit": "breakwater", "generation": generation, "state": state}
             | {"steps": [stop]}
@@ -153,7 +158,7 @@ async def test_each_opening_is_approved_once_after_the_downstream_recovered(
     task = asyncio.create_task(it.run())
     await observer.until(lambda sample: sample.generation == 1)
     await set_circuit(client, "open", 2)
-    cloud.run(2, "Stopping")
+    cloud.run(2, "Running")
     await observer.until(lambda sample: sample.generation == 2)
     assert approved == [], "the old opening is ignored, and the workflow does not wait yet"
     cloud.run(2, "WaitingForApproval")

@@ -49,14 +49,21 @@ async def serving(app: Starlette, port: int) -> AsyncIterator[None]:
 
 @dataclass
 class Approvals:
-    """A fake console that accepts and records requests for approval."""
+    """A fake console, which accepts and records requests for approval of an open circuit."""
 
     refusals: int = 0
-    answer: str = "waiting"
     asked: list[dict[str, Any]] = field(default_factory=list)
 
     def app(self) -> Starlette:
-        return Starlette(routes=[Route("/api/approvals", self._approvals, methods=["POST"])])
+        return Starlette(
+            routes=[
+                Route("/api/approvals", self._approvals, methods=["POST"]),
+                Route("/api/circuits/breakwater", self._circuit),
+            ]
+        )
+
+    async def _circuit(self, _: Request) -> Response:
+        return JSONResponse({"state": "open", "generation": 1})
 
     async def _approvals(self, request: Request) -> Response:
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
@@ -65,7 +72,13 @@ class Approvals:
             self.refusals -= 1
             return Response(status_code=503)
         self.asked.append(await request.json())
-        return JSONResponse({"status": self.answer})
+        return JSONResponse({"status": "waiting"}, status_code=202)
+
+    async def registered(self, count: int = 1) -> list[dict[str, Any]]:
+        async with asyncio.timeout(60):
+            while len(self.asked) < count:
+                await asyncio.sleep(0.03)
+        return self.asked
 
 
 @dataclass
@@ -148,34 +161,51 @@ def opened(generation: int = 1) -> CloudEvent[dict[str, Any]]:
     )
 
 
+async def waits(cloud: Cloud) -> None:
+    """Wait until the run waits for its callback."""
+    async with asyncio.timeout(60):
+        while "waiting for the callback" not in [
+            step["detail"] for run in await cloud.runs() for step in run["steps"]
+        ]:
+            await asyncio.sleep(0.03)
+
+
 async def test_from_the_alert_to_the_restart(running_cloud: Cloud) -> None:
     """The console is down and then returns 503; the workflow retries until it accepts."""
     cloud, approvals = running_cloud, Approvals(refusals=2)
-    alert = opened()
-    await cloud.publish(alert, alert)
+    await cloud.publish(opened())
     await cloud.run_reaches("WaitingForApproval")
     assert cloud.site() == "Stopped"
     async with serving(approvals.app(), cloud.console_port):
-        async with asyncio.timeout(60):
-            while not approvals.asked:
-                await asyncio.sleep(0.03)
-        [request] = approvals.asked
+        [request] = await approvals.registered()
+        await waits(cloud)
         assert (request["circuit"], request["generation"]) == ("breakwater", 1)
         assert request["callbackUrl"].startswith(f"{cloud.url}/workflows/runs/")
         async with httpx.AsyncClient() as client:
             forged = request["callbackUrl"].rpartition("=")[0] + "=forged"
             assert (await client.post(forged)).status_code == 401
             assert cloud.site() == "Stopped"
-            for _ in range(2):
-                answer = await client.post(request["callbackUrl"], json={"by": "alice"})
-                assert answer.status_code == 200
-    run = await cloud.run_reaches("Succeeded")
+            answer = await client.post(request["callbackUrl"], json={"by": "alice"})
+            assert answer.status_code == 200
+            run = await cloud.run_reaches("Succeeded")
+            answer = await client.post(request["callbackUrl"], json={"by": "bob"})
+            assert answer.status_code == 404
     assert cloud.site() == "Running"
-    assert len(await cloud.runs()) == 1
-    assert {step["status"] for step in run["steps"]} == {"Succeeded"}
+    [approval] = [step for step in run["steps"] if step["name"] == "Wait_for_approval"]
+    assert (approval["detail"], approval["status"]) == ("by alice", "Succeeded")
     async with httpx.AsyncClient(params={"api-version": "2025-03-01"}) as client:
         history = (await client.get(f"{cloud.url}{SITE_PATH}/history")).json()["value"]
     assert [entry["operation"] for entry in history] == ["stop", "start"]
+
+
+async def test_each_delivery_starts_a_run(running_cloud: Cloud) -> None:
+    """A Logic App has no memory of earlier runs; each run asks the console what to do."""
+    approvals = Approvals()
+    async with serving(approvals.app(), running_cloud.console_port):
+        await running_cloud.publish(opened(), opened())
+        first, second = await approvals.registered(2)
+    assert first["callbackUrl"] != second["callbackUrl"]
+    assert len(await running_cloud.runs()) == 2
 
 
 async def test_a_run_survives_its_process(cloud: Cloud) -> None:
@@ -183,9 +213,8 @@ async def test_a_run_survives_its_process(cloud: Cloud) -> None:
     async with serving(approvals.app(), cloud.console_port):
         with cloud.running():
             await cloud.publish(opened())
-            async with asyncio.timeout(60):
-                while not approvals.asked:
-                    await asyncio.sleep(0.03)
+            await approvals.registered()
+            await waits(cloud)
         with cloud.running():
             async with httpx.AsyncClient() as client:
                 answer = await client.post(approvals.asked[0]["callbackUrl"])
@@ -194,10 +223,10 @@ async def test_a_run_survives_its_process(cloud: Cloud) -> None:
             assert cloud.site() == "Running"
 
 
-async def test_a_passed_generation_starts_the_app_at_once(running_cloud: Cloud) -> None:
-    async with serving(Approvals(answer="passed").app(), running_cloud.console_port):
+async def test_a_passed_opening_changes_nothing(running_cloud: Cloud) -> None:
+    async with serving(Approvals().app(), running_cloud.console_port):
         await running_cloud.publish(opened(3))
-        await running_cloud.run_reaches("Succeeded")
+        await running_cloud.run_reaches("Cancelled")
     assert running_cloud.site() == "Running"
 
 
