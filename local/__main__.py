@@ -110,8 +110,8 @@ def _add_up(up: argparse.ArgumentParser) -> None:
         "--workflow-retry-scale",
         type=_scale,
         default=0.1,
-        help="multiply the workflow's retry delays by this factor (default: 0.1; 1 gives Azure's "
-        "delays)",
+        help="multiply every duration of the workflow by this factor (default: 0.1; 1 gives "
+        "Azure's durations)",
     )
     up.add_argument(
         "--stop-seconds",
