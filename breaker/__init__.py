@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from breaker.alerts.base import Alert, AlertPublisher, OutboxStatus
     from breaker.alerts.memory import MemoryPublisher
     from breaker.approvals import Approvals, has_passed
+    from breaker.chain import ChainStatus, Step, StepKind, Waiting, WaitsFor
     from breaker.circuit import CircuitBreaker
     from breaker.clock import Clock, ManualClock, SystemClock
     from breaker.errors import (
@@ -38,6 +39,7 @@ __all__ = [
     "BreakerError",
     "BreakerSettings",
     "CallbackRefusedError",
+    "ChainStatus",
     "Circuit",
     "CircuitBreaker",
     "CircuitEvent",
@@ -57,8 +59,12 @@ __all__ = [
     "RedisCircuitStore",
     "SettingsError",
     "StaleGenerationError",
+    "Step",
+    "StepKind",
     "StoreUnavailableError",
     "SystemClock",
+    "Waiting",
+    "WaitsFor",
     "has_passed",
 ]
 
@@ -74,6 +80,13 @@ _HOMES = {
         "breaker.approvals": (
             "Approvals",
             "has_passed",
+        ),
+        "breaker.chain": (
+            "ChainStatus",
+            "Step",
+            "StepKind",
+            "Waiting",
+            "WaitsFor",
         ),
         "breaker.circuit": ("CircuitBreaker",),
         "breaker.clock": (

@@ -15,10 +15,11 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from breaker.chain import ChainStatus, Step, WaitsFor
 from breaker.clock import Clock
 from breaker.errors import CallbackRefusedError, StoreUnavailableError
-from breaker.state import Circuit, CircuitState, Rules
-from breaker.stores.base import CALLBACK_LIMIT, Callback, CircuitStore
+from breaker.state import Circuit, CircuitState, Rules, clip
+from breaker.stores.base import CALLBACK_LIMIT, Callback, CircuitStore, Registration
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +29,12 @@ CLAIM_SECONDS = 30.0
 RETRY_SECONDS_MAX = 60.0
 POLL_SECONDS = 2.0
 ATTEMPTS = 100
+GONE_ATTEMPTS = 8
+"""Attempts at a callback without a receiver, about two minutes.
+
+A callback may be called before its receiver has seen the answer to the registration, and it is not
+documented that the receiver is known then.
+"""
 UNKNOWN_OPENING = (
     "opened by an instance that could not reach the store; "
     "the first alert of this generation has the reason"
@@ -114,10 +121,10 @@ def has_passed(circuit: Circuit, generation: int) -> bool:
 class Approvals:
     """The approval callbacks of one circuit.
 
-    A call succeeds with status 2xx. Status 404 or 410 ends the attempts, because the receiver is
-    gone. After any other status or an error, this process or another one retries with growing
-    pauses, up to `ATTEMPTS` times. After a crash a receiver may be called twice, so it must be
-    idempotent.
+    A call succeeds with status 2xx. After any other status or an error, this process or another
+    one retries with growing pauses: up to `GONE_ATTEMPTS` times after status 404 or 410, else up to
+    `ATTEMPTS` times. A workflow run registers again from time to time, so a lost callback is
+    replaced. After a crash a receiver may be called twice, so it must be idempotent.
     """
 
     def __init__(
@@ -130,9 +137,17 @@ class Approvals:
         self._retry: asyncio.Task[None] | None = None
 
     async def register(
-        self, generation: int, callback_url: str, opened_at: float | None = None
+        self,
+        generation: int,
+        callback_url: str,
+        opened_at: float | None = None,
+        *,
+        run: str = "",
+        waits_for: WaitsFor = WaitsFor.APPROVAL,
     ) -> bool:
-        """Register a callback; if its generation needs no approval, call now and return True.
+        """Register a callback; return True if it is due, because nothing is left to decide.
+
+        The call itself is made by `call_due`, after the caller has answered the registration.
 
         During a store outage an instance may open the circuit alone, and be stopped before the
         store has this opening. The workflow still has the opening's alert. So with `opened_at`, a
@@ -141,9 +156,12 @@ class Approvals:
 
         Args:
             generation: the generation whose approval the caller waits for.
-            callback_url: the address to call once this generation needs no approval.
+            callback_url: the address to call.
             opened_at: time of the opening from its alert, seconds since the epoch; None if the
                 caller has no alert of this opening.
+            run: name of the workflow run; a registration replaces the run's earlier callbacks.
+            waits_for: START if the generation was approved and the run could not start the app. The
+                callback is then due after `release_starts`.
 
         Raises:
             CallbackRefusedError: the address or the generation is not valid, or `CALLBACK_LIMIT`
@@ -151,19 +169,58 @@ class Approvals:
             StoreUnavailableError: the store does not answer; register again.
         """
         check_callback(generation, callback_url)
-        if not await self._store.register_callback(self._rules, generation, callback_url):
+        registration = Registration(generation, callback_url, clip(run), waits_for)
+        if not await self._store.register_callback(self._rules, registration):
             raise CallbackRefusedError(
                 f"{CALLBACK_LIMIT} callbacks are registered, which is the limit"
             )
         circuit = (await self._store.snapshot(self._rules)).circuit
         if circuit.degraded:  # a degraded snapshot must not start the app
             raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
+        if waits_for is WaitsFor.START:
+            return generation < circuit.generation
         if circuit.generation < generation and opened_at is not None:
             circuit = await self._restore_opening(generation, opened_at, circuit)
-        if not has_passed(circuit, generation):
-            return False
+        return has_passed(circuit, generation)
+
+    async def report(self, step: Step) -> None:
+        """Put a call to stop or start the app on record, in the chain's status and the history.
+
+        The same step is recorded once, and an older step does not replace a later one.
+
+        Raises:
+            StoreUnavailableError: the store does not answer; report again.
+        """
+        step = replace(step, detail=clip(step.detail), by=clip(step.by))
+        if await self._store.note_step(self._rules, step):
+            logger.info(
+                "%s of the app was %s (%s), by %s",
+                step.kind,
+                "accepted" if step.accepted else "refused",
+                step.detail or "no detail",
+                step.by,
+            )
+
+    async def status(self) -> ChainStatus:
+        """Return what is on record: the runs that wait, the latest stop and start, the repeats.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        return await self._store.chain(self._rules)
+
+    async def release_starts(self) -> int:
+        """Call the callbacks that wait for a start, because an operator has started the app.
+
+        Returns:
+            The number of runs that waited for a start.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        released = await self._store.release_starts(self._rules)
         await self.call_due()
-        return True
+        return released
 
     async def call_due(self) -> int:
         """Call the due callbacks and return the number of successes.
@@ -230,16 +287,8 @@ class Approvals:
             problem = "" if HTTPStatus(status).is_success else f"status {status}"
         except (OSError, TimeoutError, ValueError) as error:
             status, problem = 0, f"{type(error).__name__}: {error}"
-        if status in _GONE:
-            logger.warning(
-                "the callback of circuit %s, generation %d, to %s has no receiver (status %d); "
-                "removed the callback",
-                circuit.name,
-                callback.generation,
-                host,
-                status,
-            )
-        elif problem and callback.attempts + 1 < ATTEMPTS:
+        limit = GONE_ATTEMPTS if status in _GONE else ATTEMPTS
+        if problem and callback.attempts + 1 < limit:
             delay = min(2.0**callback.attempts, RETRY_SECONDS_MAX)
             logger.warning(
                 "the callback of circuit %s, generation %d, to %s failed (%s); "
@@ -252,14 +301,14 @@ class Approvals:
             )
             await self._store.postpone_callback(self._rules, callback, delay)
             return False
-        elif problem:
-            logger.error(
+        if problem:
+            logger.warning(
                 "the callback of circuit %s, generation %d, to %s failed %d times (%s); "
-                "removed the callback, it is not called again",
+                "removed the callback; a workflow run that still waits registers again",
                 circuit.name,
                 callback.generation,
                 host,
-                ATTEMPTS,
+                limit,
                 problem,
             )
         await self._store.settle_callback(self._rules, callback)

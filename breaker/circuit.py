@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 FAILURE_ID_CHARS = 200
+REPEAT_SECONDS_MAX = 1_800.0
+"""Longest pause between two repeats of an `opened` alert."""
 REFUSED_WAIT_SECONDS = 1.0
 
 
@@ -268,6 +270,32 @@ class CircuitBreaker(CircuitView):
         """
         await self.approvals.call_due()
         return await self._alerts.deliver()
+
+    async def repeat_opened(self, after_seconds: float) -> bool:
+        """Publish the `opened` alert again, with the same id, if nobody asked for an approval.
+
+        Nobody has asked if the circuit is open and no callback of its generation is registered. The
+        console calls this method from time to time; of many consoles one repeats.
+
+        Args:
+            after_seconds: pause before the first repeat, since the opening. Later pauses double, up
+                to `REPEAT_SECONDS_MAX`.
+
+        Returns:
+            Whether the alert was added to the outbox again.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        repeated = await self._store.repeat_opened(self._rules, after_seconds, REPEAT_SECONDS_MAX)
+        if repeated:
+            logger.warning(
+                "circuit %s is open and nobody has asked for an approval; its alert is published "
+                "again",
+                self.name,
+            )
+            self._alerts.deliver_soon()
+        return repeated
 
     async def history(self, limit: int = 100) -> list[HistoryEntry]:
         """Return the latest `limit` changes, newest first.

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, SystemClock
 from console.access.auth import Auth
 from console.access.login import Login
 from console.access.revoked_sessions import RevokedSessions
@@ -95,7 +95,9 @@ def create_app(
             await revoked.load()
             running = start(
                 revoked=revoked.follow,
-                delivery=lambda: deliver_remaining_alerts(breaker, settings.delivery_seconds),
+                delivery=lambda: deliver_remaining_alerts(
+                    breaker, SystemClock(), settings.delivery_seconds, settings.repeat_seconds
+                ),
                 fanout=fanout.run,
                 beat=fanout.beat,
                 circuit=lambda: feed_circuit(breaker, fanout),

@@ -33,6 +33,8 @@ class ConsoleSettings(Settings):
         callback_hosts: hosts that may be called back, as exact names or `*.domain`. Only loopback
             addresses may be called over plain http.
         delivery_seconds: pause between two deliveries of remaining alerts and callbacks.
+        repeat_seconds: time after an opening until its alert is published again, if no workflow run
+            has asked for an approval; 0 means never.
         origins: additional origins that pages may act from, such as a load balancer's.
         proxies: addresses of load balancers whose X-Forwarded-For and -Proto are trusted; `*`: all.
         easy_auth: whether to trust the X-MS-CLIENT-PRINCIPAL-NAME header. Set it only where all
@@ -51,6 +53,7 @@ class ConsoleSettings(Settings):
         "localhost",
     )
     delivery_seconds: Annotated[float, Bounds(0.1, 3_600)] = 5.0
+    repeat_seconds: Annotated[float, Bounds(0, 86_400)] = 120.0
     origins: Annotated[tuple[str, ...], Each(_origin)] = ()
     proxies: _LowerCase = ()
     easy_auth: bool = False

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from breaker.alerts.base import Outbox
+from breaker.chain import ChainStatus, Step, WaitsFor
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 
 CALLBACK_LIMIT = 100
@@ -26,6 +27,23 @@ class Admission:
     change: Change
     granted: bool
     wait: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A callback to register.
+
+    Attributes:
+        generation: the generation whose approval the run waits for.
+        url: the address to call.
+        run: the workflow run; a registration replaces the run's earlier callbacks. Empty: unknown.
+        waits_for: the decision that the run waits for.
+    """
+
+    generation: int
+    url: str
+    run: str = ""
+    waits_for: WaitsFor = WaitsFor.APPROVAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +124,19 @@ class CircuitStore(Outbox, Protocol):
         """
         ...
 
-    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
-        """Register a callback and return True; return False if `CALLBACK_LIMIT` is reached."""
+    async def register_callback(self, rules: Rules, registration: Registration) -> bool:
+        """Register a callback and return True; return False if `CALLBACK_LIMIT` is reached.
+
+        The first registration of a generation that needs an approval is in the history.
+        """
         ...
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
-        """Claim the due callbacks of generations after OPEN, each for `lease_seconds`."""
+        """Claim the due callbacks, each for `lease_seconds`.
+
+        A callback that waits for an approval is due once its generation has left OPEN. A callback
+        that waits for a start is due after `release_starts`, or once a newer generation exists.
+        """
         ...
 
     async def settle_callback(self, rules: Rules, callback: Callback) -> None:
@@ -122,6 +147,30 @@ class CircuitStore(Outbox, Protocol):
         self, rules: Rules, callback: Callback, delay_seconds: float
     ) -> None:
         """Count a failed attempt; the callback is due again after the delay."""
+        ...
+
+    async def release_starts(self, rules: Rules) -> int:
+        """Make the callbacks that wait for a start due; return their number."""
+        ...
+
+    async def note_step(self, rules: Rules, step: Step) -> bool:
+        """Put a step on record, also in the history; return False if a later one is on record.
+
+        The same step is recorded once.
+        """
+        ...
+
+    async def chain(self, rules: Rules) -> ChainStatus:
+        """Return what is on record of the chain."""
+        ...
+
+    async def repeat_opened(self, rules: Rules, after_seconds: float, most_seconds: float) -> bool:
+        """Add the `opened` alert of the current generation to the outbox again, if nobody asked.
+
+        Nobody has asked if the circuit is open and no callback of its generation is registered. The
+        first repeat is due `after_seconds` after the opening. Each later pause is as long as the
+        time since the opening, at most `most_seconds`. Without an undelivered alert only.
+        """
         ...
 
     async def aclose(self) -> None:

@@ -7,11 +7,12 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from breaker.alerts.base import AlertBatch, OutboxStatus
+from breaker.chain import ChainStatus, Step
 from breaker.clock import Clock
 from breaker.errors import StoreUnavailableError
 from breaker.settings import BreakerSettings
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
-from breaker.stores.base import Admission, Callback, CircuitStore
+from breaker.stores.base import Admission, Callback, CircuitStore, Registration
 from breaker.stores.outage import Outage, degraded
 
 
@@ -193,9 +194,9 @@ class FallbackStore:
         ages = [age for age in (own.oldest_age, shared.oldest_age) if age is not None]
         return OutboxStatus(own.pending + shared.pending, max(ages, default=None))
 
-    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
+    async def register_callback(self, rules: Rules, registration: Registration) -> bool:
         """See `CircuitStore.register_callback`."""
-        return await self._shared.register_callback(rules, generation, url)
+        return await self._shared.register_callback(rules, registration)
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
         """See `CircuitStore.claim_callbacks`."""
@@ -210,6 +211,22 @@ class FallbackStore:
     ) -> None:
         """See `CircuitStore.postpone_callback`."""
         await self._shared.postpone_callback(rules, callback, delay_seconds)
+
+    async def release_starts(self, rules: Rules) -> int:
+        """See `CircuitStore.release_starts`."""
+        return await self._shared.release_starts(rules)
+
+    async def note_step(self, rules: Rules, step: Step) -> bool:
+        """See `CircuitStore.note_step`."""
+        return await self._shared.note_step(rules, step)
+
+    async def chain(self, rules: Rules) -> ChainStatus:
+        """See `CircuitStore.chain`."""
+        return await self._shared.chain(rules)
+
+    async def repeat_opened(self, rules: Rules, after_seconds: float, most_seconds: float) -> bool:
+        """See `CircuitStore.repeat_opened`."""
+        return await self._shared.repeat_opened(rules, after_seconds, most_seconds)
 
     async def aclose(self) -> None:
         """Close the shared store."""

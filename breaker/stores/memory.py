@@ -7,9 +7,19 @@ from collections import deque
 from collections.abc import AsyncGenerator
 
 from breaker.alerts.base import Alert, AlertBatch, OutboxStatus, alert_of
+from breaker.chain import (
+    ALERT_REPEATED,
+    APPROVAL_REQUESTED,
+    STEP_EVENTS,
+    ChainStatus,
+    Step,
+    StepKind,
+    WaitsFor,
+    run_name,
+)
 from breaker.clock import NowUs, system_now_us
 from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Rules
-from breaker.stores.base import Callback
+from breaker.stores.base import Callback, Registration
 from breaker.stores.memory_callbacks import MemoryCallbacks
 from breaker.stores.memory_circuit import MemoryCircuit
 from breaker.stores.memory_outbox import MemoryOutbox
@@ -36,6 +46,8 @@ class MemoryCircuitStore(MemoryCircuit):
         self._history: deque[HistoryEntry] = deque()
         self._outbox = outbox or MemoryOutbox()
         self._callbacks = MemoryCallbacks()
+        self._steps: dict[StepKind, Step] = {}
+        self._repeats: tuple[int, int, int] = (0, 0, 0)  # generation, number, microseconds
         self._watchers: set[asyncio.Queue[Circuit | None]] = set()
 
     async def history(self, limit: int) -> list[HistoryEntry]:
@@ -76,17 +88,23 @@ class MemoryCircuitStore(MemoryCircuit):
         now, _ = self._begin(rules)
         return self._outbox.status(now)
 
-    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
+    async def register_callback(self, rules: Rules, registration: Registration) -> bool:
         """See `CircuitStore.register_callback`."""
-        return self._callbacks.register(generation, url)
+        now, _ = self._begin(rules)
+        first = not self._callbacks.waits(registration.generation)
+        if not self._callbacks.register(now, registration):
+            return False
+        asks = registration.waits_for is WaitsFor.APPROVAL
+        if first and asks and registration.generation > self._passed():
+            by = run_name(registration.run)
+            self._add_history(rules, APPROVAL_REQUESTED, registration.generation, by=by, at_us=now)
+        return True
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
         """See `CircuitStore.claim_callbacks`."""
         now, _ = self._begin(rules)
-        passed = self._record.generation
-        if self._record.state in {CircuitState.OPEN, CircuitState.ISOLATED}:
-            passed -= 1
-        return self._callbacks.claim(now, passed, lease_seconds)
+        newest = self._record.generation
+        return self._callbacks.claim(now, self._passed(), newest, lease_seconds)
 
     async def settle_callback(self, rules: Rules, callback: Callback) -> None:
         """See `CircuitStore.settle_callback`."""
@@ -98,6 +116,58 @@ class MemoryCircuitStore(MemoryCircuit):
         """See `CircuitStore.postpone_callback`."""
         now, _ = self._begin(rules)
         self._callbacks.postpone(now, callback, delay_seconds)
+
+    async def release_starts(self, rules: Rules) -> int:
+        """See `CircuitStore.release_starts`."""
+        self._begin(rules)
+        return self._callbacks.release_starts()
+
+    async def note_step(self, rules: Rules, step: Step) -> bool:
+        """See `CircuitStore.note_step`."""
+        self._begin(rules)
+        known = self._steps.get(step.kind)
+        if known is not None and known.at >= step.at:
+            return False
+        self._steps[step.kind] = step
+        at_us = round(step.at * 1_000_000)
+        event = STEP_EVENTS[step.kind, step.accepted]
+        self._add_history(
+            rules, event, step.generation, by=step.by, at_us=at_us, reason=step.detail
+        )
+        return True
+
+    async def chain(self, rules: Rules) -> ChainStatus:
+        """See `CircuitStore.chain`."""
+        self._begin(rules)
+        generation, repeats, at_us = self._repeats
+        current = repeats > 0 and generation == self._record.generation
+        return ChainStatus(
+            self._callbacks.waiting(),
+            self._steps.get(StepKind.STOP),
+            self._steps.get(StepKind.START),
+            repeats if current else 0,
+            at_us / 1_000_000 if current else None,
+        )
+
+    async def repeat_opened(self, rules: Rules, after_seconds: float, most_seconds: float) -> bool:
+        """See `CircuitStore.repeat_opened`."""
+        now, _ = self._begin(rules)
+        record = self._record
+        if record.state is not CircuitState.OPEN or self._outbox.alerts():
+            return False
+        if self._callbacks.waits(record.generation):
+            return False
+        generation, repeats, last_us = self._repeats
+        if generation != record.generation:
+            repeats, last_us = 0, record.opened_at_us
+        pause = max(after_seconds * 1e6, min(last_us - record.opened_at_us, most_seconds * 1e6))
+        if now < last_us + pause:
+            return False
+        self._repeats = (record.generation, repeats + 1, now)
+        self._add_history(rules, ALERT_REPEATED, record.generation, by="", at_us=now)
+        since = record.opened_at_us - rules.window_us
+        self._add_alert(rules, self._circuit(rules, now), CircuitEvent.OPENED, since)
+        return True
 
     async def aclose(self) -> None:
         """Do nothing: this store opens nothing."""
@@ -121,31 +191,52 @@ class MemoryCircuitStore(MemoryCircuit):
         self._note(rules, now, event, by=record.by, reason=reason)
         circuit = self._circuit(rules, now)
         if not restored or event in {CircuitEvent.OPENED, CircuitEvent.ISOLATED}:
-            alert = alert_of(
-                self._name,
-                event,
-                record.generation,
-                record.changed_at_us,
-                failures=circuit.failures,
-                successes=circuit.successes,
-                failure_threshold=rules.failure_threshold,
-                window_us=rules.window_us,
-                errors=self._window.samples(now - rules.window_us),
-                reason=record.reason,
-                by=record.by,
-                instance=rules.instance,
-            )
-            self._outbox.add(alert, rules.outbox_limit)
+            self._add_alert(rules, circuit, event, now - rules.window_us)
         for queue in self._watchers:
             queue.put_nowait(circuit)
 
+    def _add_alert(self, rules: Rules, circuit: Circuit, event: CircuitEvent, since: int) -> None:
+        record = self._record
+        alert = alert_of(
+            self._name,
+            event,
+            record.generation,
+            record.changed_at_us,
+            failures=self._window.count(since),
+            successes=circuit.successes,
+            failure_threshold=rules.failure_threshold,
+            window_us=rules.window_us,
+            errors=self._window.samples(since),
+            reason=record.reason,
+            by=record.by,
+            instance=rules.instance,
+        )
+        self._outbox.add(alert, rules.outbox_limit)
+
+    def _passed(self) -> int:
+        """Return the latest generation that needs no approval any more."""
+        waits = self._record.state in {CircuitState.OPEN, CircuitState.ISOLATED}
+        return self._record.generation - waits
+
     def _note(self, rules: Rules, now: int, event: CircuitEvent, *, by: str, reason: str) -> None:
+        self._add_history(rules, event, self._record.generation, by=by, at_us=now, reason=reason)
+
+    def _add_history(
+        self,
+        rules: Rules,
+        event: str,
+        generation: int,
+        *,
+        by: str,
+        at_us: int,
+        reason: str = "",
+    ) -> None:
         self._history.append(
             HistoryEntry(
                 event=event,
-                generation=self._record.generation,
+                generation=generation,
                 by=by,
-                at=now / 1_000_000,
+                at=at_us / 1_000_000,
                 reason=reason,
                 instance=rules.instance,
             )

@@ -2,42 +2,95 @@
 
 from __future__ import annotations
 
-from breaker.stores.base import CALLBACK_LIMIT, Callback
+from dataclasses import dataclass, replace
+
+from breaker.chain import Waiting, WaitsFor, waiting_order
+from breaker.stores.base import CALLBACK_LIMIT, Callback, Registration
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A registered callback; times are microseconds of the store's clock."""
+
+    registered_us: int
+    run: str
+    waits_for: WaitsFor
+    due_us: int = 0
+    attempts: int = 0
 
 
 class MemoryCallbacks:
     """The callbacks by generation and address; times are microseconds of the store's clock."""
 
     def __init__(self) -> None:
-        self._due: dict[tuple[int, str], tuple[int, int]] = {}
+        self._entries: dict[tuple[int, str], _Entry] = {}
 
-    def register(self, generation: int, url: str) -> bool:
+    def register(self, now_us: int, registration: Registration) -> bool:
         """See `CircuitStore.register_callback`."""
-        key = (generation, url)
-        if key not in self._due and len(self._due) >= CALLBACK_LIMIT:
+        key = (registration.generation, registration.url)
+        if registration.run:
+            self._entries = {
+                known: entry
+                for known, entry in self._entries.items()
+                if known == key or entry.run != registration.run
+            }
+        if key not in self._entries and len(self._entries) >= CALLBACK_LIMIT:
             return False
-        self._due.setdefault(key, (0, 0))
+        known = self._entries.get(key)
+        due_us, attempts = (known.due_us, known.attempts) if known else (0, 0)
+        self._entries[key] = _Entry(
+            now_us, registration.run, registration.waits_for, due_us, attempts
+        )
         return True
 
-    def claim(self, now_us: int, passed: int, lease_seconds: float) -> list[Callback]:
-        """Claim the due callbacks of generations up to `passed` until the lease ends."""
-        claimed = [
-            Callback(generation, url, attempts)
-            for (generation, url), (due_us, attempts) in sorted(self._due.items())
-            if generation <= passed and due_us <= now_us
-        ]
+    def waits(self, generation: int) -> bool:
+        """Return whether a callback of the generation is registered."""
+        return any(known == generation for known, _ in self._entries)
+
+    def claim(self, now_us: int, passed: int, newest: int, lease_seconds: float) -> list[Callback]:
+        """Claim the due callbacks until the lease ends.
+
+        Args:
+            now_us: the time.
+            passed: the latest generation that needs no approval any more.
+            newest: the circuit's generation.
+            lease_seconds: length of the claim.
+        """
         until_us = now_us + round(lease_seconds * 1_000_000)
-        for callback in claimed:
-            self._due[callback.generation, callback.url] = (until_us, callback.attempts)
+        claimed = []
+        for (generation, url), entry in sorted(self._entries.items(), key=lambda item: item[0]):
+            last = passed if entry.waits_for is WaitsFor.APPROVAL else newest - 1
+            if generation <= last and entry.due_us <= now_us:
+                claimed.append(Callback(generation, url, entry.attempts))
+                self._entries[generation, url] = replace(entry, due_us=until_us)
         return claimed
 
     def settle(self, callback: Callback) -> None:
         """See `CircuitStore.settle_callback`."""
-        self._due.pop((callback.generation, callback.url), None)
+        self._entries.pop((callback.generation, callback.url), None)
 
     def postpone(self, now_us: int, callback: Callback, delay_seconds: float) -> None:
         """See `CircuitStore.postpone_callback`."""
         key = (callback.generation, callback.url)
-        if key in self._due:
+        if (entry := self._entries.get(key)) is not None:
             due_us = now_us + round(delay_seconds * 1_000_000)
-            self._due[key] = (due_us, callback.attempts + 1)
+            self._entries[key] = replace(entry, due_us=due_us, attempts=callback.attempts + 1)
+
+    def release_starts(self) -> int:
+        """See `CircuitStore.release_starts`."""
+        released = 0
+        for key, entry in self._entries.items():
+            if entry.waits_for is WaitsFor.START:
+                self._entries[key] = replace(entry, waits_for=WaitsFor.APPROVAL, due_us=0)
+                released += 1
+        return released
+
+    def waiting(self) -> tuple[Waiting, ...]:
+        """Return the runs that wait, oldest registration first."""
+        rows = [
+            Waiting(
+                generation, entry.run, entry.waits_for, entry.registered_us / 1e6, entry.attempts
+            )
+            for (generation, _), entry in self._entries.items()
+        ]
+        return tuple(sorted(rows, key=waiting_order))

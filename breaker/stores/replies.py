@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from breaker.alerts.base import Alert, alert_of
+from breaker.chain import ChainStatus, Step, StepKind, Waiting, WaitsFor, waiting_order
 from breaker.state import (
     Change,
     Circuit,
@@ -73,6 +74,41 @@ def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
         instance=values["instance"],
         entry=text(entry[0]),
     )
+
+
+def step_text(step: Step) -> str:
+    """Return the stored form of a step."""
+    return json.dumps([step.generation, step.accepted, step.detail, step.by])
+
+
+def chain(reply: Any) -> ChainStatus:
+    """Return the record of the chain."""
+    waiting, stop, start, repeats, at_us = reply
+    rows = [
+        Waiting(
+            int(generation),
+            text(run),
+            WaitsFor(text(waits_for)),
+            int(registered) / 1_000_000,
+            int(attempts),
+        )
+        for generation, run, waits_for, registered, attempts in waiting
+    ]
+    return ChainStatus(
+        tuple(sorted(rows, key=waiting_order)),
+        _step(StepKind.STOP, text(stop)),
+        _step(StepKind.START, text(start)),
+        int(repeats),
+        int(at_us) / 1_000_000 if int(repeats) else None,
+    )
+
+
+def _step(kind: StepKind, stored: str) -> Step | None:
+    at_us, _, document = stored.partition(" ")
+    if not document:
+        return None
+    generation, accepted, detail, by = json.loads(document)
+    return Step(kind, generation, accepted, detail, int(at_us) / 1_000_000, by)
 
 
 def history(entry: tuple[bytes | str, Any]) -> HistoryEntry:

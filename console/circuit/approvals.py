@@ -1,18 +1,23 @@
-"""Registration of the workflow's callbacks in the approvals API."""
+"""The workflow's API: registration of its callbacks, and the record of its stops and starts."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import CallbackRefusedError, CircuitBreaker
+from breaker import CallbackRefusedError, CircuitBreaker, Step, StepKind, WaitsFor
+from breaker.chain import run_name
 from console.circuit.actions import check_name
 from console.settings import ConsoleSettings
 from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
 from console.web.responses import ApiResponse
 
 URL_CHARS = 4_096
+RUN_CHARS = 100
+_CODES = range(100, 1_000)
 
 
 class ApprovalsApi:
@@ -29,26 +34,89 @@ class ApprovalsApi:
 
     def routes(self) -> list[Route]:
         """Return the API's routes."""
-        return [Route("/api/approvals", self.register, methods=["POST"])]
+        return [
+            Route("/api/approvals", self.register, methods=["POST"]),
+            Route("/api/approvals/steps", self.report, methods=["POST"]),
+        ]
 
     async def register(self, request: Request) -> ApiResponse:
-        """Take {circuit, generation, openedAt, callbackUrl}: 202 "waiting", or 200 "passed".
+        """Take a callback: 202 "waiting", or 200 "passed" if nothing is left to decide.
 
-        "passed" means that the generation needs no approval any more; the callback is then called
-        as well. openedAt, the time of the alert, describes an opening that the store does not have
-        (see `Approvals.register`). Repeating a registration is harmless.
+        The body is {circuit, generation, openedAt, callbackUrl, run, waitsFor, stop, start}, of
+        which openedAt and all after callbackUrl may be missing. The callback is called after this
+        response. openedAt, the time of the alert, describes an opening that the store does not have
+        (see `Approvals.register`). waitsFor is "approval" or "start". For stop and start, see
+        `report`. Repeating a registration is harmless.
         """
         document = await read_object(request)
         check_name(text_in(document, "circuit"), self._breaker)
         generation, opened_at = generation_in(document), time_in(document, "openedAt")
         url = text_in(document, "callbackUrl", URL_CHARS)
         check_callback_host(url, self._settings.callback_hosts)
+        run, waits_for = _run_in(document), _waits_for_in(document)
+        steps = _steps_in(document, generation, run)
+        approvals = self._breaker.approvals
         try:
-            passed = await self._breaker.approvals.register(generation, url, opened_at)
+            passed = await approvals.register(
+                generation, url, opened_at, run=run, waits_for=waits_for
+            )
         except CallbackRefusedError as error:
             raise HTTPException(409, str(error)) from error
+        for step in steps:
+            await approvals.report(step)
         status = "passed" if passed else "waiting"
         return ApiResponse(
             {"circuit": self._breaker.name, "generation": generation, "status": status},
             status_code=200 if passed else 202,
         )
+
+    async def report(self, request: Request) -> ApiResponse:
+        """Put stops and starts of a workflow run on record.
+
+        The body is {circuit, generation, run, stop, start}, of which stop and start may be missing.
+        Each is {status, code, at}: the status of the workflow's action, the HTTP status of the
+        answer or null, and the time of the call in ISO 8601.
+        """
+        document = await read_object(request)
+        check_name(text_in(document, "circuit"), self._breaker)
+        generation, run = generation_in(document), _run_in(document)
+        for step in _steps_in(document, generation, run):
+            await self._breaker.approvals.report(step)
+        return ApiResponse({"circuit": self._breaker.name, "generation": generation})
+
+
+def _run_in(document: dict[str, Any]) -> str:
+    return text_in(document, "run", RUN_CHARS) if document.get("run") is not None else ""
+
+
+def _waits_for_in(document: dict[str, Any]) -> WaitsFor:
+    value = document.get("waitsFor", WaitsFor.APPROVAL)
+    if value not in set(WaitsFor):
+        raise HTTPException(400, f"waitsFor is not one of {', '.join(WaitsFor)}")
+    return WaitsFor(value)
+
+
+def _steps_in(document: dict[str, Any], generation: int, run: str) -> list[Step]:
+    return [
+        step for kind in StepKind if (step := _step_in(document, kind, generation, run)) is not None
+    ]
+
+
+def _step_in(document: dict[str, Any], kind: StepKind, generation: int, run: str) -> Step | None:
+    """Return a step of the body; None if the run has not made the call.
+
+    Raises:
+        HTTPException: 400 if the step has no status or no time, or the code is no HTTP status.
+    """
+    value = document.get(str(kind))
+    if not value:
+        return None
+    if not isinstance(value, dict):
+        raise HTTPException(400, f"{kind} is not an object")
+    status, code, at = text_in(value, "status"), value.get("code"), time_in(value, "at")
+    if at is None:
+        raise HTTPException(400, f"{kind} has no time: at is missing")
+    if code is not None and (type(code) is not int or code not in _CODES):
+        raise HTTPException(400, f"{kind} has a code that is not an HTTP status")
+    detail = "no answer" if code is None else f"HTTP {code}"
+    return Step(kind, generation, status == "Succeeded", detail, at, run_name(run))

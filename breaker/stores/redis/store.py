@@ -8,12 +8,13 @@ from contextlib import aclosing
 from typing import Any, Self
 
 from breaker.alerts.base import AlertBatch, OutboxStatus
+from breaker.chain import STEP_EVENTS, ChainStatus, Step, run_name
 from breaker.clock import NowUs
 from breaker.errors import StoreUnavailableError
 from breaker.settings import BreakerSettings, check_name
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
-from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback
+from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback, Registration
 from breaker.stores.redis.client import Client, connect
 from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
 
@@ -64,6 +65,7 @@ class RedisCircuitStore:
         self._claim_keys = (*keys, f"{prefix}outbox_claim".encode())
         self._report_keys = (*keys, f"{prefix}reports".encode())
         self._approval_keys = (*keys, f"{prefix}approvals".encode())
+        self._chain_keys = (*self._approval_keys, f"{prefix}chain".encode())
         self._history_key, self._channel = prefix + "history", prefix + "changes"
         self._runner = ScriptRunner(self._client, name, timeout_seconds)
 
@@ -201,9 +203,17 @@ class RedisCircuitStore:
         pending, age = await self._run("outbox", rules, self._keys)
         return OutboxStatus(int(pending), int(age) / 1_000_000 if replies.text(age) else None)
 
-    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
+    async def register_callback(self, rules: Rules, registration: Registration) -> bool:
         """See `CircuitStore.register_callback`."""
-        arguments = (generation, url, CALLBACK_LIMIT, CALLBACK_LIFETIME_MS)
+        arguments = (
+            registration.generation,
+            registration.url,
+            CALLBACK_LIMIT,
+            CALLBACK_LIFETIME_MS,
+            str(registration.waits_for),
+            registration.run,
+            run_name(registration.run),
+        )
         return bool(await self._run("register_callback", rules, self._approval_keys, *arguments))
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
@@ -227,6 +237,34 @@ class RedisCircuitStore:
         delay = round(delay_seconds * 1_000_000)
         arguments = (callback.generation, callback.url, delay, callback.attempts + 1)
         await self._run("postpone_callback", rules, self._approval_keys, *arguments)
+
+    async def release_starts(self, rules: Rules) -> int:
+        """See `CircuitStore.release_starts`."""
+        return int(await self._run("release_starts", rules, self._approval_keys))
+
+    async def note_step(self, rules: Rules, step: Step) -> bool:
+        """See `CircuitStore.note_step`."""
+        arguments = (
+            str(step.kind),
+            round(step.at * 1_000_000),
+            replies.step_text(step),
+            STEP_EVENTS[step.kind, step.accepted],
+            step.generation,
+            step.by,
+            step.detail,
+            CALLBACK_LIFETIME_MS,
+        )
+        return bool(await self._run("note_step", rules, self._chain_keys, *arguments))
+
+    async def chain(self, rules: Rules) -> ChainStatus:
+        """See `CircuitStore.chain`."""
+        return replies.chain(await self._run("chain", rules, self._chain_keys))
+
+    async def repeat_opened(self, rules: Rules, after_seconds: float, most_seconds: float) -> bool:
+        """See `CircuitStore.repeat_opened`."""
+        pauses = (round(seconds * 1_000_000) for seconds in (after_seconds, most_seconds))
+        arguments = (*pauses, CALLBACK_LIFETIME_MS)
+        return bool(await self._run("repeat_opened", rules, self._chain_keys, *arguments))
 
     async def aclose(self) -> None:
         """Return the client's connections, and close the client if the store opened it.

@@ -1,25 +1,20 @@
--- Claim the due callbacks of generations after OPEN, each for a lease.
+-- Claim the due callbacks, each for a lease.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- KEYS[10] approvals  hash: "<generation> <url>" -> "<due, microseconds> <failed attempts>"
+-- KEYS[10] approvals  hash, see callbacks.lua
 -- ARGV[4] lease, microseconds
 -- Returns {{generation, url, failed attempts}, ...}
 
 -- include common
 -- include moves
+-- include callbacks
 
-local passed = circuit.generation
-if circuit.state == 'open' or circuit.state == 'isolated' then
-  passed = passed - 1
-end
 local due = {}
-local registered = redis.call('HGETALL', KEYS[10])
-for i = 1, #registered, 2 do
-  local generation, url = string.match(registered[i], '^(%d+) (.*)$')
-  local at, attempts = string.match(registered[i + 1], '^(%d+) (%d+)$')
-  if tonumber(generation) <= passed and tonumber(at) <= now then
-    redis.call('HSET', KEYS[10], registered[i],
-      integer_text(now + tonumber(ARGV[4])) .. ' ' .. attempts)
-    due[#due + 1] = { generation, url, attempts }
+for _, callback in ipairs(callbacks()) do
+  local last = callback.waits_for == 'approval' and passed() or circuit.generation - 1
+  if tonumber(callback.generation) <= last and tonumber(callback.due) <= now then
+    callback.due = integer_text(now + tonumber(ARGV[4]))
+    set_callback(callback)
+    due[#due + 1] = { callback.generation, callback.url, callback.attempts }
   end
 end
 return due

@@ -78,6 +78,15 @@ local function mover()
       'instance', ARGV[3])
   end
 
+  function functions.add_alert(alert, to)
+    redis.call('XADD', KEYS[7], 'MAXLEN', rule(10), '*', 'event', alert,
+      'generation', integer_text(to.generation), 'at_us', to.changed_at_us,
+      'failures', failures(),
+      'successes', integer_text(successes()), 'failure_threshold', integer_text(threshold),
+      'window_us', integer_text(window_us), 'errors', errors(), 'reason', to.reason, 'by', to.by,
+      'instance', ARGV[3])
+  end
+
   -- Write the new state with its history entry, alert (if any) and push, in one atomic step.
   function functions.move(to, event, alert, reason)
     circuit = to
@@ -89,12 +98,7 @@ local function mover()
     redis.call('DEL', KEYS[5], KEYS[6])
     functions.note(event, to.by, reason or to.reason)
     if alert then
-      redis.call('XADD', KEYS[7], 'MAXLEN', rule(10), '*', 'event', alert,
-        'generation', integer_text(to.generation), 'at_us', to.changed_at_us,
-        'failures', failures(),
-        'successes', integer_text(successes()), 'failure_threshold', integer_text(threshold),
-        'window_us', integer_text(window_us), 'errors', errors(), 'reason', to.reason, 'by', to.by,
-        'instance', ARGV[3])
+      functions.add_alert(alert, to)
     end
     redis.call('PUBLISH', KEYS[9], reply('done'))
   end

@@ -26,9 +26,12 @@ from breaker import (
     MemoryCircuitStore,
     Permit,
     Recovery,
+    Step,
+    StepKind,
+    WaitsFor,
 )
 from breaker import RedisCircuitStore as RedisStore
-from breaker.stores.base import CircuitStore
+from breaker.stores.base import CircuitStore, Registration
 
 GENERATIONS = st.integers(min_value=0, max_value=4)
 PROBES = st.sampled_from(["p", "q", "r", "s"])
@@ -158,9 +161,35 @@ class TwoStores(RuleBasedStateMachine):
     def release_alerts(self, token: str) -> None:
         self.both("release_alerts", token)
 
-    @rule(generation=st.integers(1, 4), url=st.sampled_from(["http://a/", "http://b/?x=1 2"]))
-    def register_callback(self, generation: int, url: str) -> None:
-        self.both("register_callback", generation, url)
+    @rule(
+        generation=st.integers(1, 4),
+        url=st.sampled_from(["http://a/", "http://b/?x=1 2"]),
+        run=st.sampled_from(["", "one", "run two"]),
+        waits_for=st.sampled_from(WaitsFor),
+    )
+    def register_callback(self, generation: int, url: str, run: str, waits_for: WaitsFor) -> None:
+        self.both("register_callback", Registration(generation, url, run, waits_for))
+
+    @rule()
+    def release_starts(self) -> None:
+        self.both("release_starts")
+
+    @rule(
+        kind=st.sampled_from(StepKind),
+        generation=GENERATIONS,
+        accepted=st.booleans(),
+        at=st.sampled_from([0.5, 7.25, 9.75]),
+    )
+    def note_step(self, kind: StepKind, generation: int, accepted: bool, at: float) -> None:
+        self.both("note_step", Step(kind, generation, accepted, "HTTP 409", at, "ann b"))
+
+    @rule(after=st.integers(0, 4))
+    def repeat_opened(self, after: int) -> None:
+        self.both("repeat_opened", after, 5)
+
+    @rule()
+    def chain(self) -> None:
+        self.both("chain")
 
     @rule(settle=st.booleans())
     def call_back(self, settle: bool) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
 from breaker import (
+    Alert,
     BreakerSettings,
     Circuit,
     CircuitStore,
@@ -16,11 +18,15 @@ from breaker import (
     MemoryCircuitStore,
     Permit,
     Recovery,
+    Step,
+    StepKind,
+    Waiting,
+    WaitsFor,
 )
 from breaker import RedisCircuitStore as RedisStore
 from breaker.alerts.base import AlertBatch
 from breaker.state import CircuitState
-from breaker.stores.base import CALLBACK_LIMIT, Callback
+from breaker.stores.base import CALLBACK_LIMIT, Callback, Registration
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
 RULES = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1).rules("here:1")
@@ -278,9 +284,9 @@ async def test_callback_is_due_once_its_generation_has_passed(
 ) -> None:
     """A callback is due after the approval, once per claim, until it is settled."""
     await open_it(store)
-    assert await store.register_callback(RULES, 1, "http://a/1")
-    assert await store.register_callback(RULES, 1, "http://a/1")
-    assert await store.register_callback(RULES, 2, "http://a/2")
+    assert await store.register_callback(RULES, Registration(1, "http://a/1"))
+    assert await store.register_callback(RULES, Registration(1, "http://a/1"))
+    assert await store.register_callback(RULES, Registration(2, "http://a/2"))
     assert await store.claim_callbacks(RULES, 30) == []
     await store.approve(RULES, 1, "ann")
     assert await store.claim_callbacks(RULES, 30) == [Callback(1, "http://a/1")]
@@ -306,7 +312,7 @@ async def test_callback_of_older_generation_is_due_in_any_state(
     await store.close(RULES, 1, "ann", "")
     await open_it(store, generation=1)
     for generation in (1, 2, 3):
-        await store.register_callback(RULES, generation, f"http://a/{generation}")
+        await store.register_callback(RULES, Registration(generation, f"http://a/{generation}"))
     assert [due.generation for due in await store.claim_callbacks(RULES, 30)] == [1]
     await store.close(RULES, 2, "ann", "")
     assert [due.generation for due in await store.claim_callbacks(RULES, 30)] == [2]
@@ -317,13 +323,13 @@ async def test_repeated_registration_keeps_claim_and_attempts(
 ) -> None:
     """A repeated registration keeps the claim and the number of failed attempts."""
     await open_it(store)
-    await store.register_callback(RULES, 1, "http://a/1")
+    await store.register_callback(RULES, Registration(1, "http://a/1"))
     await store.approve(RULES, 1, "ann")
     (due,) = await store.claim_callbacks(RULES, 30)
-    await store.register_callback(RULES, 1, "http://a/1")
+    await store.register_callback(RULES, Registration(1, "http://a/1"))
     assert await store.claim_callbacks(RULES, 30) == []
     await store.postpone_callback(RULES, due, 5)
-    await store.register_callback(RULES, 1, "http://a/1")
+    await store.register_callback(RULES, Registration(1, "http://a/1"))
     clock.advance(5)
     assert await store.claim_callbacks(RULES, 30) == [Callback(1, "http://a/1", attempts=1)]
 
@@ -331,9 +337,9 @@ async def test_repeated_registration_keeps_claim_and_attempts(
 async def test_number_of_callbacks_is_bounded(store: CircuitStore) -> None:
     """A callback over the limit is refused; a registered one is accepted again."""
     for number in range(CALLBACK_LIMIT):
-        assert await store.register_callback(RULES, 1, f"http://a/{number}")
-    assert not await store.register_callback(RULES, 1, "http://a/more")
-    assert await store.register_callback(RULES, 1, "http://a/0")
+        assert await store.register_callback(RULES, Registration(1, f"http://a/{number}"))
+    assert not await store.register_callback(RULES, Registration(1, "http://a/more"))
+    assert await store.register_callback(RULES, Registration(1, "http://a/0"))
 
 
 async def test_changes_are_pushed(store: CircuitStore) -> None:
@@ -378,3 +384,124 @@ async def test_failures_of_one_microsecond_all_count(
             )
         )
     assert (await store.snapshot(rules)).circuit.failures == 10_000
+
+
+async def test_run_waits_for_its_newest_callback_only(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """A registration of the same run replaces its earlier callback; other runs keep theirs."""
+    await open_it(store)
+    await store.register_callback(RULES, Registration(1, "http://a/1", "one"))
+    await store.register_callback(RULES, Registration(1, "http://b/1", "two"))
+    clock.advance(1)
+    await store.register_callback(RULES, Registration(1, "http://a/2", "one"))
+    assert (await store.chain(RULES)).waiting == (
+        Waiting(1, "two", WaitsFor.APPROVAL, 1000.0),
+        Waiting(1, "one", WaitsFor.APPROVAL, 1001.0),
+    )
+    await store.approve(RULES, 1, "ann")
+    assert [due.url for due in await store.claim_callbacks(RULES, 30)] == [
+        "http://a/2",
+        "http://b/1",
+    ]
+
+
+async def test_first_registration_is_in_history(store: CircuitStore) -> None:
+    """The history has one entry per request for approval, and none without need of approval."""
+    await open_it(store)
+    await store.register_callback(RULES, Registration(1, "http://a/1", "one"))
+    await store.register_callback(RULES, Registration(1, "http://a/2", "one"))
+    await store.register_callback(RULES, Registration(1, "http://b/1", "two"))
+    await store.approve(RULES, 1, "ann")
+    await store.close(RULES, 1, "ann", "")
+    await open_it(store, generation=1)
+    await store.register_callback(RULES, Registration(1, "http://c/1", "three"))
+    await store.register_callback(RULES, Registration(2, "http://d/1", "four", WaitsFor.START))
+    found = [(entry.event, entry.generation, entry.by) for entry in await store.history(20)]
+    assert [entry for entry in found if entry[0] == "approval_requested"] == [
+        ("approval_requested", 1, "workflow run one")
+    ]
+
+
+async def test_run_that_waits_for_a_start_is_called_after_the_start(store: CircuitStore) -> None:
+    """An approval does not call a run that waits for a start; a start or a newer opening does."""
+    await open_it(store)
+    start = Registration(1, "http://a/1", "one", WaitsFor.START)
+    await store.register_callback(RULES, start)
+    await store.approve(RULES, 1, "ann")
+    assert await store.claim_callbacks(RULES, 30) == []
+    assert await store.release_starts(RULES) == 1
+    assert await store.release_starts(RULES) == 0
+    (due,) = await store.claim_callbacks(RULES, 30)
+    await store.settle_callback(RULES, due)
+    await store.register_callback(RULES, start)
+    await store.close(RULES, 1, "ann", "")
+    await open_it(store, generation=1)
+    assert await store.claim_callbacks(RULES, 30) == [due]
+
+
+async def test_step_is_on_record_once(store: CircuitStore) -> None:
+    """The latest stop and start are kept, each once in the history, with their own times."""
+    stop = Step(StepKind.STOP, 1, accepted=False, detail="HTTP 409", at=950.0, by="workflow")
+    start = Step(StepKind.START, 1, accepted=True, detail="HTTP 200", at=960.0, by="Zoë")
+    assert await store.note_step(RULES, stop)
+    assert not await store.note_step(RULES, stop)
+    assert await store.note_step(RULES, start)
+    later = replace(stop, accepted=True, detail="HTTP 200", at=970.0)
+    assert await store.note_step(RULES, later)
+    assert not await store.note_step(RULES, stop)
+    status = await store.chain(RULES)
+    assert (status.stop, status.start) == (later, start)
+    assert [(entry.event, entry.at, entry.reason) for entry in await store.history(9)] == [
+        ("stop_accepted", 970.0, "HTTP 200"),
+        ("start_accepted", 960.0, "HTTP 200"),
+        ("stop_refused", 950.0, "HTTP 409"),
+    ]
+
+
+async def test_alert_is_repeated_while_nobody_asks(store: CircuitStore, clock: ManualClock) -> None:
+    """The repeat has the first alert's id and content; the pauses double up to the longest."""
+    await open_it(store)
+    first = await take_alert(store)
+    assert not await store.repeat_opened(RULES, 120, 1800)
+    repeated = []
+    for second in range(1, 1201):
+        clock.advance(1)
+        if await store.repeat_opened(RULES, 120, 300):
+            repeated.append(second)
+            assert not await store.repeat_opened(RULES, 0, 0)  # the alert is not delivered yet
+            assert await take_alert(store) == first
+    assert repeated == [120, 240, 480, 780, 1080]
+    status = await store.chain(RULES)
+    assert (status.repeats, status.repeated_at) == (5, 2080.0)
+    assert [entry.event for entry in await store.history(2)] == ["alert_repeated"] * 2
+
+
+async def test_alert_is_not_repeated_once_somebody_asked(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """A registration of this generation ends the repeats; a closed or isolated circuit has none."""
+    await open_it(store)
+    await take_alert(store)
+    clock.advance(600)
+    await store.register_callback(RULES, Registration(2, "http://a/2", "other"))
+    assert await store.repeat_opened(RULES, 120, 1800)
+    await take_alert(store)
+    clock.advance(6000)
+    await store.register_callback(RULES, Registration(1, "http://a/1", "one"))
+    assert not await store.repeat_opened(RULES, 120, 1800)
+    await store.isolate(RULES, "ann", "")
+    await take_alert(store)
+    assert not await store.repeat_opened(RULES, 120, 1800)
+    assert (await store.chain(RULES)).repeats == 0
+    await store.close(RULES, 2, "ann", "")
+    await take_alert(store)
+    assert not await store.repeat_opened(RULES, 120, 1800)
+
+
+async def take_alert(store: CircuitStore) -> Alert:
+    """Settle all alerts and return the last."""
+    alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
+    for alert in alerts:
+        await store.settle_alert(RULES, "t", alert.entry, 30)
+    return alerts[-1]

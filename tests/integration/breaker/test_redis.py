@@ -23,10 +23,13 @@ from breaker import (
     Permit,
     RedisCircuitStore,
     SettingsError,
+    Step,
+    StepKind,
     StoreUnavailableError,
 )
 from breaker.state import SUCCESS_REPORTS, Change, Rules
 from breaker.stores import lua
+from breaker.stores.base import Registration
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
@@ -68,7 +71,10 @@ async def use_all_keys(store: RedisCircuitStore) -> None:
     await store.record_successes(RULES, "r", 5, Permit(0))
     for number in range(3):
         await store.record_failure(RULES, f"{number}", "boom", Permit(0))
-    await store.register_callback(RULES, 1, "http://a/")
+    await store.register_callback(RULES, Registration(1, "http://a/", "run"))
+    await store.repeat_opened(RULES, 0, 0)
+    await store.release_starts(RULES)
+    await store.note_step(RULES, Step(StepKind.STOP, 1, accepted=True, detail="", at=1, by="run"))
     await store.approve(RULES, 1, "ann")
     await store.acquire(RULES, "p")
     await store.acquire(RULES, "q")
@@ -86,7 +92,7 @@ async def test_keys_share_hash_tag_and_expire_or_are_bounded(
         assert all(key.startswith("breaker:{c}:") for key in keys)
         names = {key.removeprefix("breaker:{c}:") for key in keys}
         assert names >= {"circuit", "window", "samples", "successes", "probes", "probed"}
-        assert names >= {"outbox", "outbox_claim", "history", "approvals", "reports"}
+        assert names >= {"outbox", "outbox_claim", "history", "approvals", "chain", "reports"}
         without_expiry = {
             key.removeprefix("breaker:{c}:") for key in keys if client.pttl(key) == -1
         }
@@ -116,7 +122,8 @@ async def test_closing_removes_window_keys(redis_url: str, store: RedisCircuitSt
     await store.record_successes(RULES, "r", 1, Permit(1, "q"))
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         names = {key.removeprefix("breaker:{c}:") for key in client.scan_iter()}
-    assert names == {"circuit", "history", "outbox", "outbox_claim", "approvals", "reports"}
+    kept = {"circuit", "history", "outbox", "outbox_claim", "approvals", "chain", "reports"}
+    assert names == kept
 
 
 async def test_streams_and_samples_are_bounded(redis_url: str, store: RedisCircuitStore) -> None:

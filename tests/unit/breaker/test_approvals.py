@@ -14,14 +14,18 @@ from breaker import (
     CircuitState,
     ManualClock,
     MemoryCircuitStore,
+    MemoryPublisher,
     Permit,
     Recovery,
     StaleGenerationError,
+    Step,
+    StepKind,
     StoreUnavailableError,
+    WaitsFor,
 )
-from breaker.approvals import HttpCaller
+from breaker.approvals import GONE_ATTEMPTS, HttpCaller
 from breaker.state import Change, Rules
-from breaker.stores.base import Callback
+from breaker.stores.base import Callback, Registration
 from tests.support.breaker.unreliable_store import pass_time, until
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=1)
@@ -85,12 +89,14 @@ async def test_approval_calls_each_callback_once(
     ]
 
 
-async def test_registration_after_approval_calls_immediately(
+async def test_registration_after_approval_is_called_by_the_next_delivery(
     breaker: CircuitBreaker, caller: MemoryCaller
 ) -> None:
-    """The operator may approve before the workflow registers."""
+    """The operator may approve before the workflow registers; the answer precedes the call."""
     await breaker.approve(1, "ann")
     assert await breaker.approvals.register(1, URL)
+    assert caller.calls == []
+    await breaker.deliver_alerts()
     assert len(caller.calls) == 1
 
 
@@ -171,16 +177,87 @@ async def test_callback_address_never_appears_in_errors() -> None:
 
 
 @pytest.mark.parametrize("status", [404, 410])
-async def test_missing_receiver_is_never_called_again(
+async def test_callback_before_its_receiver_is_known_is_retried(
     breaker: CircuitBreaker, caller: MemoryCaller, clock: ManualClock, status: int
 ) -> None:
-    """Status 404 or 410 means that the workflow run has ended."""
-    caller.answers = [status]
+    """The run may not be waiting yet, so status 404 or 410 is not final at once."""
+    caller.answers = [status, status]
     await breaker.approvals.register(1, URL)
     await breaker.approve(1, "ann")
-    clock.advance(1000)
+    await pass_time(clock, 60)
+    assert len(caller.calls) == 3
+    assert (await breaker.approvals.status()).waiting == ()
+
+
+@pytest.mark.parametrize("status", [404, 410])
+async def test_missing_receiver_is_forgotten(
+    breaker: CircuitBreaker, caller: MemoryCaller, clock: ManualClock, status: int
+) -> None:
+    """After some minutes of status 404 or 410, the workflow run has ended."""
+    caller.answers = [status] * 50
+    await breaker.approvals.register(1, URL)
+    await breaker.approve(1, "ann")
+    await pass_time(clock, 1000)
+    assert len(caller.calls) == GONE_ATTEMPTS
+    assert (await breaker.approvals.status()).waiting == ()
+
+
+async def test_newer_registration_of_a_run_replaces_the_older(
+    breaker: CircuitBreaker, caller: MemoryCaller
+) -> None:
+    """Only the latest callback of a run is called."""
+    await breaker.approvals.register(1, URL, run="one")
+    await breaker.approvals.register(1, f"{URL}2", run="one")
+    await breaker.approve(1, "ann")
+    assert [url for url, _ in caller.calls] == [f"{URL}2"]
+
+
+async def test_run_that_could_not_start_the_app_waits_for_a_start(
+    breaker: CircuitBreaker, caller: MemoryCaller
+) -> None:
+    """The callback is called once an operator has started the app; approving is not enough."""
+    await breaker.approve(1, "ann")
+    start = WaitsFor.START
+    assert not await breaker.approvals.register(1, URL, run="one", waits_for=start)
     await breaker.deliver_alerts()
+    assert caller.calls == []
+    assert await breaker.approvals.release_starts() == 1
     assert len(caller.calls) == 1
+
+
+async def test_waiting_for_a_start_does_not_restore_an_opening(
+    breaker: CircuitBreaker, clock: ManualClock
+) -> None:
+    """The generation was approved, so a store without data is not set to open again."""
+    at = clock.monotonic()
+    assert not await breaker.approvals.register(7, URL, at, waits_for=WaitsFor.START)
+    assert (await breaker.refresh()).generation == 1
+
+
+async def test_step_is_reported_once(breaker: CircuitBreaker) -> None:
+    """A repeated registration reports the same stop; the history has one entry."""
+    step = Step(StepKind.STOP, 1, accepted=True, detail="x" * 999, at=5.0, by="workflow run r")
+    for _ in range(2):
+        await breaker.approvals.report(step)
+    stop = (await breaker.approvals.status()).stop
+    assert stop is not None
+    assert (len(stop.detail), stop.at, stop.by) == (200, 5.0, "workflow run r")
+    assert [entry.event for entry in await breaker.history()].count("stop_accepted") == 1
+
+
+async def test_opening_that_nobody_asked_about_is_published_again(
+    store: MemoryCircuitStore, clock: ManualClock
+) -> None:
+    """The repeat is the same alert, with the same id."""
+    publisher = MemoryPublisher()
+    async with CircuitBreaker(store, SETTINGS, publisher=publisher, clock=clock) as breaker:
+        await breaker.record_failure("a", "boom", await breaker.try_acquire())
+        await until(lambda: len(publisher.published) == 1)
+        assert not await breaker.repeat_opened(120)
+        clock.advance(120)
+        assert await breaker.repeat_opened(120)
+        await until(lambda: len(publisher.published) == 2)
+        assert publisher.published[0] == publisher.published[1]
 
 
 async def test_another_process_calls_callbacks_of_crashed_approver(
@@ -283,9 +360,9 @@ class FailingStore(MemoryCircuitStore):
 
     left = False
 
-    async def register_callback(self, rules: Rules, generation: int, url: str) -> bool:
+    async def register_callback(self, rules: Rules, registration: Registration) -> bool:
         self.left = True
-        return await super().register_callback(rules, generation, url)
+        return await super().register_callback(rules, registration)
 
     async def snapshot(self, rules: Rules) -> Change:
         if self.left:
