@@ -96,6 +96,37 @@ class Terminate(Action):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InitializeVariable(Action):
+    """A new variable with its first value.
+
+    Attributes:
+        variable: name of the variable.
+        kind: type of the variable's values, such as "string".
+        value: the first value.
+    """
+
+    variable: str
+    kind: str
+    value: Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetVariable(Action):
+    """A new value of a variable."""
+
+    variable: str
+    value: Template
+
+
+@dataclass(frozen=True, kw_only=True)
+class IncrementVariable(Action):
+    """The addition of a number to a variable."""
+
+    variable: str
+    value: Template
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scope(Action):
     """A group of actions."""
 

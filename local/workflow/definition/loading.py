@@ -19,7 +19,10 @@ from local.workflow.definition.actions import (
     Http,
     HttpWebhook,
     If,
+    IncrementVariable,
+    InitializeVariable,
     Scope,
+    SetVariable,
     Terminate,
     Until,
     Wait,
@@ -39,6 +42,14 @@ from local.workflow.expressions import (
 _PARTS = {"$schema", "contentVersion", "parameters", "triggers", "actions", "outputs"}
 _COMMON = {"type", "runAfter", "description", "runtimeConfiguration"}
 _REQUEST = {"method", "uri", "headers", "queries", "body", "authentication"}
+_FIRST_VALUES: Mapping[str, Any] = {
+    "array": [],
+    "boolean": False,
+    "float": 0.0,
+    "integer": 0,
+    "object": {},
+    "string": "",
+}
 _METHODS = {"GET", "POST", "PUT", "PATCH", "DELETE"}
 _DEFAULT_COUNT, _MOST_COUNT = 60, 5000
 _DEFAULT_TIMEOUT = "PT1H"
@@ -60,6 +71,15 @@ class Definition:
     actions: Actions
     parameters: Mapping[str, Any]
     declared: frozenset[str]
+
+    @property
+    def variable_types(self) -> Mapping[str, str]:
+        """The type of each variable, in lower case."""
+        return {
+            action.variable: action.kind
+            for action in self.actions.values()
+            if isinstance(action, InitializeVariable)
+        }
 
     def __post_init__(self) -> None:
         check_order(self.actions)
@@ -251,6 +271,54 @@ def _terminate(given: _Given) -> Action:
     return Terminate(**given.common, inputs=compile_value(given.inputs()))
 
 
+def _initialize(given: _Given) -> Action:
+    """Compile an InitializeVariable, which the service accepts outside of all groups only.
+
+    Source: "Store and manage values by using variables in Azure Logic Apps",
+    learn.microsoft.com/azure/logic-apps/logic-apps-create-variables-store-values. What an
+    expression reads from a variable without a first value is not documented: here the empty value
+    of its type.
+    """
+    given.only("inputs")
+    if given.depth:
+        raise DefinitionError("a variable can only be initialized outside of all groups")
+    inputs = given.inputs()
+    _only(given.name, inputs, {"variables"})
+    variables = inputs.get("variables", [])
+    if not isinstance(variables, list) or len(variables) != 1:
+        raise DefinitionError("an action initializes one variable")
+    [variable] = variables
+    _only(given.name, variable, {"name", "type", "value"})
+    kind = str(variable.get("type")).lower()
+    if not variable.get("name") or kind not in _FIRST_VALUES:
+        raise DefinitionError(f"a variable has a name and one of the types {[*_FIRST_VALUES]}")
+    first = compile_value(variable.get("value", _FIRST_VALUES[kind]))
+    return InitializeVariable(**given.common, variable=variable["name"], kind=kind, value=first)
+
+
+def _set(given: _Given) -> Action:
+    name, value = _assigned(given)
+    if ("variables", name) in value.references:
+        raise DefinitionError("a self reference is not supported when a variable is set")
+    return SetVariable(**given.common, variable=name, value=value)
+
+
+def _increment(given: _Given) -> Action:
+    name, value = _assigned(given)
+    return IncrementVariable(**given.common, variable=name, value=value)
+
+
+def _assigned(given: _Given) -> tuple[str, Template]:
+    given.only("inputs")
+    inputs = given.inputs()
+    _only(given.name, inputs, {"name", "value"})
+    if not isinstance(inputs.get("name"), str):
+        raise DefinitionError("the variable's name is missing")
+    if "value" not in inputs:
+        raise DefinitionError("the variable's value is missing")
+    return inputs["name"], compile_value(inputs["value"])
+
+
 def _scope(given: _Given) -> Action:
     given.only("actions")
     return Scope(**given.common, actions=given.group(given.value))
@@ -288,7 +356,10 @@ _KINDS: Mapping[str, Callable[[_Given], Action]] = {
     "Http": _http,
     "HttpWebhook": _webhook,
     "If": _if,
+    "IncrementVariable": _increment,
+    "InitializeVariable": _initialize,
     "Scope": _scope,
+    "SetVariable": _set,
     "Terminate": _terminate,
     "Until": _until,
     "Wait": _wait,

@@ -8,8 +8,17 @@ for Power Automate, github.com/tomdam/flowforger, EXPR_RUNAFTER_PATH).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
-from local.workflow.definition.actions import Action, Actions, If, Until
+from local.workflow.definition.actions import (
+    Action,
+    Actions,
+    If,
+    IncrementVariable,
+    InitializeVariable,
+    SetVariable,
+    Until,
+)
 from local.workflow.definition.problems import DefinitionError
 from local.workflow.expressions import Template
 
@@ -50,9 +59,14 @@ def check_references(actions: Actions, parameters: frozenset[str]) -> None:
     """Check that each expression reads declared parameters and actions that ended before.
 
     Raises:
-        DefinitionError: a parameter is not declared, or an action is not on the path.
+        DefinitionError: a parameter is not declared, an action is not on the path, or a variable is
+            initialized twice, or not initialized on the path.
     """
-    _check_readers(actions, frozenset(), frozenset(), parameters)
+    names = [each.variable for each in actions.values() if isinstance(each, InitializeVariable)]
+    for name in names:
+        if names.count(name) > 1:
+            raise DefinitionError(f"the variable {name} is initialized twice")
+    _check_readers(actions, _Known(frozenset(), frozenset(), frozenset(), parameters))
 
 
 def _listed(actions: Actions) -> Iterator[Action]:
@@ -87,33 +101,57 @@ def _preceding(name: str, actions: Actions) -> set[str]:
     return found
 
 
-def _check_readers(
-    actions: Actions, readable: frozenset[str], loops: frozenset[str], parameters: frozenset[str]
-) -> None:
+@dataclass(frozen=True)
+class _Known:
+    """The names that an action may read: actions, variables, loops around it, parameters."""
+
+    actions: frozenset[str]
+    variables: frozenset[str]
+    loops: frozenset[str]
+    parameters: frozenset[str]
+
+
+def _check_readers(actions: Actions, known: _Known) -> None:
     for action in actions.values():
-        before = {name: actions[name] for name in _preceding(action.name, actions)}
-        path = readable | {each.name for each in every_action(before)}
+        before = list(
+            every_action({name: actions[name] for name in _preceding(action.name, actions)})
+        )
+        path = replace(
+            known,
+            actions=known.actions | {each.name for each in before},
+            variables=known.variables
+            | {each.variable for each in before if isinstance(each, InitializeVariable)},
+        )
         for template in action.before_children:
-            _check_template(action.name, template, path, loops, parameters)
-        inner = loops | {action.name} if isinstance(action, Until) else loops
+            _check_template(action.name, template, path)
+        if isinstance(action, SetVariable | IncrementVariable):
+            _check_variable(action.name, action.variable, path)
+        inner = replace(path, loops=known.loops | _loop_names(action))
         for group in groups(action):
-            _check_readers(group, path, inner, parameters)
+            _check_readers(group, inner)
         if isinstance(action, Until):
-            inside = path | {each.name for each in every_action(action.actions)}
-            _check_template(action.name, action.condition, inside, inner, parameters)
+            inside = {each.name for each in every_action(action.actions)}
+            _check_template(
+                action.name, action.condition, replace(inner, actions=path.actions | inside)
+            )
 
 
-def _check_template(
-    reader: str,
-    template: Template,
-    path: frozenset[str],
-    loops: frozenset[str],
-    parameters: frozenset[str],
-) -> None:
+def _loop_names(action: Action) -> frozenset[str]:
+    return frozenset({action.name}) if isinstance(action, Until) else frozenset()
+
+
+def _check_template(reader: str, template: Template, known: _Known) -> None:
     for function, name in sorted(template.references):
-        if function in _ACTION_FUNCTIONS and name not in path:
+        if function in _ACTION_FUNCTIONS and name not in known.actions:
             raise DefinitionError(f"{function}('{name}') is not on the runAfter path", reader)
-        if function == "parameters" and name not in parameters:
+        if function == "parameters" and name not in known.parameters:
             raise DefinitionError(f"the parameter {name} is not declared", reader)
-        if function == "iterationindexes" and name not in loops:
+        if function == "iterationindexes" and name not in known.loops:
             raise DefinitionError(f"{name} is not a loop around this action", reader)
+        if function == "variables":
+            _check_variable(reader, name, known)
+
+
+def _check_variable(reader: str, name: str, known: _Known) -> None:
+    if name not in known.variables:
+        raise DefinitionError(f"the variable {name} is not initialized before", reader)

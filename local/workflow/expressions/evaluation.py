@@ -13,6 +13,7 @@ from local.workflow.expressions.values import Json, type_name
 CONTEXT: Mapping[str, tuple[int, int]] = {
     "actions": (1, 1),
     "body": (1, 1),
+    "guid": (0, 0),
     "iterationindexes": (1, 1),
     "listcallbackurl": (0, 0),
     "outputs": (1, 1),
@@ -20,12 +21,15 @@ CONTEXT: Mapping[str, tuple[int, int]] = {
     "result": (1, 1),
     "triggerbody": (0, 0),
     "triggeroutputs": (0, 0),
-    "utcnow": (0, 0),
+    "utcnow": (0, 1),
+    "variables": (1, 1),
     "workflow": (0, 0),
 }
 """The functions that read the run, with the fewest and the most arguments."""
 
-REFERENCES = frozenset({"actions", "body", "iterationindexes", "outputs", "parameters", "result"})
+REFERENCES = frozenset(
+    {"actions", "body", "iterationindexes", "outputs", "parameters", "result", "variables"}
+)
 """The functions whose argument is a name; the service checks the name when a workflow is saved."""
 
 

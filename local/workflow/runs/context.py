@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import Any
 
 from local.workflow.definition.actions import Actions
@@ -58,7 +60,11 @@ class RunContext:
             case "triggeroutputs":
                 return self.run.trigger
             case "utcnow":
-                return _iso(self.now)
+                return _time(self.now, *arguments)
+            case "guid":
+                return str(uuid.uuid4())
+            case "variables":
+                return self.run.variables[arguments[0]]
             case "workflow":
                 return {"name": "local", "run": {"name": self.run.id}}
             case _ if self.callback_url is not None:
@@ -85,6 +91,17 @@ class RunContext:
         if record.error and record.status.is_final:
             found["error"] = {"message": record.error}
         return found
+
+
+def _time(moment: float, form: str = "o") -> str:
+    """Return a time in one of the .NET formats "o" (ISO 8601) and "r" (of HTTP headers)."""
+    match form:
+        case "o":
+            return _iso(moment)
+        case "r":
+            return formatdate(moment, usegmt=True)
+        case _:
+            raise EvaluationError(f"the time format {form!r} is not supported; o and r are")
 
 
 def _iso(moment: float) -> str:

@@ -17,7 +17,10 @@ from local.workflow.definition.actions import (
     Http,
     HttpWebhook,
     If,
+    IncrementVariable,
+    InitializeVariable,
     Scope,
+    SetVariable,
     Terminate,
     Until,
     Wait,
@@ -27,7 +30,7 @@ from local.workflow.definition.references import every_action
 from local.workflow.definition.retry import RetryPolicy, is_retried
 from local.workflow.definition.status import Status
 from local.workflow.expressions import EvaluationError, Template
-from local.workflow.expressions.values import Json
+from local.workflow.expressions.values import Json, type_name
 from local.workflow.runs.clock import Clock, SystemClock
 from local.workflow.runs.context import RunContext
 from local.workflow.runs.record import ActionRecord, RunRecord
@@ -181,6 +184,8 @@ class Interpreter:
                 return _End(Status.SUCCEEDED, self._render(action.inputs))
             case Terminate():
                 return self._terminate(action)
+            case InitializeVariable() | SetVariable() | IncrementVariable():
+                return self._assign(action)
             case Scope():
                 return _group_end(await self._group(action.actions))
             case If():
@@ -202,6 +207,23 @@ class Interpreter:
         if inputs.get("runStatus") not in statuses:
             raise EvaluationError(f"runStatus is {inputs.get('runStatus')!r}")
         return _End(Status.SUCCEEDED, inputs)
+
+    def _assign(self, action: InitializeVariable | SetVariable | IncrementVariable) -> _End:
+        """Change a variable; the caller saves the value and the action's end in one step."""
+        value = self._render(action.value)
+        variables = self._run.variables
+        if isinstance(action, IncrementVariable):
+            number = variables[action.variable]
+            if not all(isinstance(each, int | float) for each in (number, value)):
+                raise EvaluationError(f"the variable {action.variable} is not a number")
+            value += number
+        kind = self._definition.variable_types[action.variable]
+        if type_name(value).lower() != kind:
+            raise EvaluationError(
+                f"the variable {action.variable} is of type {kind}, not {type_name(value)}"
+            )
+        variables[action.variable] = value
+        return _End(Status.SUCCEEDED, {"name": action.variable, "value": value})
 
     async def _if(self, action: If, record: ActionRecord) -> _End:
         if record.branch is None:

@@ -62,6 +62,7 @@ class RunRecord:
         status: status of the run.
         ended: end time; None while the run continues.
         actions: the actions that have started or were skipped, in this order.
+        variables: the values of the variables.
     """
 
     definition: str
@@ -72,6 +73,7 @@ class RunRecord:
     status: Status = Status.RUNNING
     ended: float | None = None
     actions: dict[str, ActionRecord] = field(default_factory=dict)
+    variables: dict[str, Any] = field(default_factory=dict)
 
     def statuses(self) -> dict[str, Status]:
         """Return the status of each action that has one."""

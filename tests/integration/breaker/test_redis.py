@@ -360,7 +360,7 @@ async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None
             async with CircuitBreaker(store, SETTINGS) as breaker:
                 await breaker.isolate("ann", "enough")
                 await breaker.close_circuit(3, "ann")
-                assert len(await breaker.history()) == 6
+                assert len(await breaker.history()) == 8
                 assert not breaker.circuit.degraded
             refused = {str(entry["object"]).partition("|")[0] for entry in client.acl_log()}
             assert refused <= {"client"}  # CLIENT SETINFO, whose refusal redis-py ignores
