@@ -31,13 +31,26 @@ def http(**more: Any) -> dict[str, Any]:
     return {"type": "Http", "inputs": {"method": "GET", "uri": "http://x"} | more}
 
 
+def variable(**more: Any) -> dict[str, Any]:
+    first = {"name": "x", "type": "Integer"} | more
+    return {"type": "InitializeVariable", "inputs": {"variables": [first]}}
+
+
+def assign(value: Any = 1) -> dict[str, Any]:
+    return {"type": "SetVariable", "inputs": {"name": "x", "value": value}}
+
+
 def test_the_deployed_definition_is_known() -> None:
     definition = load_definition(json.loads(DEPLOYED.read_text()))
     assert definition.trigger == "circuit_opened"
-    waits = definition.actions["Wait_for_approval"]
+    asks = definition.actions["Ask_and_start"]
+    assert isinstance(asks, Until)
+    assert (asks.count, asks.timeout, asks.fails_at_limit) == (5000, 30 * 86400, True)
+    waits = asks.actions["Wait_for_decision"]
     assert isinstance(waits, HttpWebhook)
-    assert (waits.timeout, waits.unsubscribe) == (30 * 86400, None)
-    assert waits.retry == RetryPolicy(90, 7, 5, 300)
+    assert (waits.timeout, waits.unsubscribe) == (1800, None)
+    assert waits.retry == RetryPolicy(2, 10, grows=False)
+    assert definition.variable_types["refused_starts"] == "integer"
     mail = definition.actions["Send_mail"].children["Mail_the_operator"]
     assert isinstance(mail, Http)
     assert (mail.polls, mail.retry, mail.timeout) == (False, RetryPolicy(), None)
@@ -47,7 +60,18 @@ def test_the_deployed_definition_is_known() -> None:
     ("actions", "message"),
     [
         ({"A": {"type": "Foreach"}}, "A: the action type 'Foreach' is not one of Compose"),
-        ({"A": compose("@variables('x')")}, r"A: the function variables\(\) is not supported"),
+        ({"A": compose("@item()")}, r"A: the function item\(\) is not supported"),
+        ({"A": compose("@variables('x')")}, "A: the variable x is not initialized before"),
+        ({"A": compose("@variables('x')"), "B": variable()}, "A: the variable x is not init"),
+        ({"A": assign(), "B": variable()}, "A: the variable x is not initialized before"),
+        ({"A": variable(), "B": variable()}, "the variable x is initialized twice"),
+        ({"A": variable(type="Date")}, "A: a variable has a name and one of the types"),
+        ({"A": variable(name="")}, "A: a variable has a name and one of the types"),
+        ({"A": assign("@variables('x')")}, "A: a self reference is not supported"),
+        (
+            {"S": {"type": "Scope", "actions": {"A": variable()}}},
+            "A: a variable can only be initialized outside of all groups",
+        ),
         ({"A": compose("@f(")}, "A: "),
         ({"A": compose() | {"limit": {}}}, "A: limit is not supported"),
         ({"A": http(cookie="x")}, "A: cookie is not supported"),

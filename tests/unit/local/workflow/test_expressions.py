@@ -170,7 +170,7 @@ def test_both_branches_of_if_are_evaluated() -> None:
     [
         ("formatNumber(1, 'C')", r"formatnumber\(\) is not supported"),
         ("length()", "0 arguments"),
-        ("utcNow('R')", "1 arguments"),
+        ("utcNow('R', 1)", "2 arguments"),
         ("parameters(concat('a', 'b'))", "name in quotes"),
     ],
 )

@@ -270,6 +270,82 @@ async def test_a_loop_repeats_until_its_condition_holds() -> None:
     assert len(harness.server.requests) == 3
 
 
+def variable(kind: str, **value: Any) -> dict[str, Any]:
+    first = {"name": "x", "type": kind} | value
+    return {"type": "InitializeVariable", "inputs": {"variables": [first]}}
+
+
+async def test_a_variable_keeps_its_value_over_iterations() -> None:
+    """A loop adds to the variable; actions after the loop read the sum."""
+    harness = Harness(
+        {
+            "V": variable("Integer", value=5),
+            "L": {
+                "type": "Until",
+                "expression": "@equals(variables('x'), 11)",
+                "actions": {
+                    "I": {"type": "IncrementVariable", "inputs": {"name": "x", "value": 2}}
+                },
+                "runAfter": {"V": ["Succeeded"]},
+            },
+            "A": compose("@variables('x')", L=["Succeeded"]),
+        }
+    )
+    run = await harness.run()
+    assert (run.status, run.actions["A"].outputs) == (Status.SUCCEEDED, 11)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [("String", ""), ("Boolean", False), ("Object", {}), ("Array", []), ("Float", 0.0)],
+)
+async def test_a_variable_begins_empty(kind: str, first: Any) -> None:
+    harness = Harness({"V": variable(kind), "A": compose("@variables('x')", V=["Succeeded"])})
+    assert (await harness.run()).actions["A"].outputs == first
+
+
+async def test_a_value_of_a_wrong_type_fails() -> None:
+    """A variable keeps its type; the failed action leaves the value unchanged."""
+    harness = Harness(
+        {
+            "V": variable("String", value="a"),
+            "S": {
+                "type": "SetVariable",
+                "inputs": {"name": "x", "value": 1},
+                "runAfter": {"V": ["Succeeded"]},
+            },
+            "A": compose("@variables('x')", S=["Failed"]),
+        }
+    )
+    run = await harness.run()
+    assert (
+        run.actions["S"].error == "InvalidTemplate: the variable x is of type string, not Integer"
+    )
+    assert run.actions["A"].outputs == "a"
+
+
+async def test_variables_survive_a_restart(tmp_path: Path) -> None:
+    """The next process reads the value that the earlier process set."""
+    actions = {
+        "V": variable("String", value="kept"),
+        "W": {
+            "type": "Wait",
+            "inputs": {"interval": {"count": 1, "unit": "Hour"}},
+            "runAfter": {"V": ["Succeeded"]},
+        },
+        "A": compose("@variables('x')", W=["Succeeded"]),
+    }
+    first = Harness(actions, store=RunStore(tmp_path))
+    run = first.workflow.trigger({})
+    await first.settle()
+    await first.workflow.aclose()
+    second = Harness(actions, store=RunStore(tmp_path), clock=first.clock)
+    second.workflow.resume()
+    [resumed] = second.workflow.runs()
+    await second.ends(resumed)
+    assert (resumed.id, resumed.actions["A"].outputs) == (run.id, "kept")
+
+
 @pytest.mark.parametrize(
     ("more", "replies", "status", "requests"),
     [
