@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -14,6 +15,8 @@ from console.circuit.actions import check_name
 from console.settings import ConsoleSettings
 from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
 from console.web.responses import ApiResponse
+
+logger = logging.getLogger(__name__)
 
 URL_CHARS = 4_096
 RUN_CHARS = 100
@@ -44,7 +47,7 @@ class ApprovalsApi:
 
         The body is {circuit, generation, openedAt, callbackUrl, run, waitsFor, stop, start}, of
         which openedAt and all after callbackUrl may be missing. The callback is called after this
-        response. openedAt, the time of the alert, describes an opening that the store does not have
+        response. An invalid stop or start is ignored. openedAt, the time of the alert, describes an opening that the store does not have
         (see `Approvals.register`). waitsFor is "approval" or "start". For stop and start, see
         `report`. Repeating a registration is harmless.
         """
@@ -54,16 +57,18 @@ class ApprovalsApi:
         url = text_in(document, "callbackUrl", URL_CHARS)
         check_callback_host(url, self._settings.callback_hosts)
         run, waits_for = _run_in(document), _waits_for_in(document)
-        steps = _steps_in(document, generation, run)
         approvals = self._breaker.approvals
+        try:
+            for step in _steps_in(document, generation, run):
+                await approvals.report(step)
+        except HTTPException as error:  # the request for approval matters more than its record
+            logger.warning("a step of workflow run %r is not on record: %s", run, error.detail)
         try:
             passed = await approvals.register(
                 generation, url, opened_at, run=run, waits_for=waits_for
             )
         except CallbackRefusedError as error:
             raise HTTPException(409, str(error)) from error
-        for step in steps:
-            await approvals.report(step)
         status = "passed" if passed else "waiting"
         return ApiResponse(
             {"circuit": self._breaker.name, "generation": generation, "status": status},
@@ -118,5 +123,6 @@ def _step_in(document: dict[str, Any], kind: StepKind, generation: int, run: str
         raise HTTPException(400, f"{kind} has no time: at is missing")
     if code is not None and (type(code) is not int or code not in _CODES):
         raise HTTPException(400, f"{kind} has a code that is not an HTTP status")
-    detail = "no answer" if code is None else f"HTTP {code}"
-    return Step(kind, generation, status == "Succeeded", detail, at, run_name(run))
+    accepted = status == "Succeeded"
+    detail = f"HTTP {code}" if code is not None else "" if accepted else "no answer"
+    return Step(kind, generation, accepted, detail, at, run_name(run))

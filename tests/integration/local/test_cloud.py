@@ -191,7 +191,7 @@ async def test_from_the_alert_to_the_restart(running_cloud: Cloud) -> None:
             answer = await client.post(request["callbackUrl"], json={"by": "bob"})
             assert answer.status_code == 404
     assert cloud.site() == "Running"
-    [approval] = [step for step in run["steps"] if step["name"] == "Wait_for_approval"]
+    [approval] = [step for step in run["steps"] if step["name"] == "Wait_for_decision"]
     assert (approval["detail"], approval["status"]) == ("by alice", "Succeeded")
     async with httpx.AsyncClient(params={"api-version": "2025-03-01"}) as client:
         history = (await client.get(f"{cloud.url}{SITE_PATH}/history")).json()["value"]

@@ -69,7 +69,7 @@ async def test_failures_stop_the_app_until_an_approval(small_stack: dict[str, An
         assert approved.status_code == 200, approved.text
         run = await run_of(generation, "Succeeded")
         assert site.read() == "Running"
-        [approval] = [step for step in run["steps"] if step["name"] == "Wait_for_approval"]
+        [approval] = [step for step in run["steps"] if step["name"] == "Wait_for_decision"]
         assert approval["detail"] == "by alice"
 
         async def opened() -> list[dict[str, Any]]:

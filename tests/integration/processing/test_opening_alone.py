@@ -147,7 +147,14 @@ async def test_opening_of_a_stopped_instance_can_be_approved(site: Site) -> None
     assert site.state == "Running"
     history = (await site.client.get("/api/circuits/breakwater/history")).json()["history"]
     changes = [(each["event"], each["generation"]) for each in reversed(history)]
-    assert changes == [("opened", 1), ("approved", 1), ("half_opened", 1)]
+    assert changes == [
+        ("stop_accepted", 1),
+        ("approval_requested", 1),
+        ("opened", 1),
+        ("approved", 1),
+        ("half_opened", 1),
+        ("start_accepted", 1),
+    ]
     # The lost opening is published again with the same id. Its run sees that the circuit has passed
     # the opening, and changes nothing.
     assert await site.delivered(2) == {ALERT}

@@ -7,7 +7,14 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    MemoryCircuitStore,
+    Step,
+    StepKind,
+    WaitsFor,
+)
 from console.app import create_app
 from console.errors import ConsoleSettingsError
 from console.settings import ConsoleSettings
@@ -16,8 +23,12 @@ TOKEN = "a-token-of-32-characters-for-test"
 
 
 @pytest.fixture
-async def console() -> AsyncIterator[httpx.AsyncClient]:
-    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+def breaker() -> CircuitBreaker:
+    return CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+
+
+@pytest.fixture
+async def console(breaker: CircuitBreaker) -> AsyncIterator[httpx.AsyncClient]:
     app = create_app(breaker, ConsoleSettings(token=TOKEN))
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with (
@@ -74,6 +85,16 @@ async def test_api_needs_the_token(console: httpx.AsyncClient, header: str | Non
         (b'{"circuit": "c", "generation": 1, "openedAt": "now"}', 400, "openedAt is not a time"),
         (b'{"circuit": "c", "generation": 1, "openedAt": "2026-01-01T00:00"}', 400, "time zone"),
         (b'{"circuit": "c", "generation": 1, "openedAt": "0001-01-01T00:00+23:59"}', 400, "zone"),
+        (
+            b'{"circuit": "c", "generation": 1, "callbackUrl": "http://localhost/", "run": 5}',
+            400,
+            "run is missing, blank or not a text",
+        ),
+        (
+            b'{"circuit": "c", "generation": 1, "callbackUrl": "http://localhost/", "waitsFor": "x"}',
+            400,
+            "waitsFor is not one of approval, start",
+        ),
         (b"x" * 20_000, 413, "the body has more than 16384 bytes"),
     ],
 )
@@ -147,3 +168,71 @@ def test_invalid_settings_are_refused(settings: dict[str, str], message: str) ->
     """The message names the setting and the accepted values."""
     with pytest.raises(ConsoleSettingsError, match=message):
         ConsoleSettings.from_mapping(settings)
+
+
+REGISTRATION = {
+    "circuit": "c",
+    "generation": 1,
+    "callbackUrl": "http://localhost/",
+    "run": "0858",
+}
+STOP = {"status": "Failed", "code": 409, "at": "2027-01-15T08:00:00.1234567Z"}
+
+
+async def test_registration_says_what_was_seen_of_the_stop(
+    console: httpx.AsyncClient, breaker: CircuitBreaker
+) -> None:
+    """A run that comes again with the same stop adds nothing to the history."""
+    body = REGISTRATION | {"waitsFor": "approval", "stop": STOP, "start": None}
+    for _ in range(2):
+        answer = await console.post("/api/approvals", json=body)
+        assert (answer.status_code, answer.json()["status"]) == (202, "waiting")
+    status = await breaker.approvals.status()
+    assert status.stop == Step(
+        StepKind.STOP,
+        1,
+        accepted=False,
+        detail="HTTP 409",
+        at=1_800_000_000.123456,
+        by="workflow run 0858",
+    )
+    assert [(each.run, each.waits_for) for each in status.waiting] == [("0858", WaitsFor.APPROVAL)]
+    events = [entry.event for entry in await breaker.history()]
+    assert events == ["approval_requested", "stop_refused"]
+
+
+@pytest.mark.parametrize(
+    ("stop", "message"),
+    [
+        (5, "stop is not an object"),
+        ({"status": ""}, "status is missing"),
+        (STOP | {"at": ""}, "at is not a time"),
+        (STOP | {"at": None}, "stop has no time"),
+        (STOP | {"code": "409"}, "not an HTTP status"),
+        (STOP | {"code": 99}, "not an HTTP status"),
+    ],
+)
+async def test_an_invalid_step_is_refused_but_does_not_prevent_a_registration(
+    console: httpx.AsyncClient, breaker: CircuitBreaker, stop: object, message: str
+) -> None:
+    """The app may be stopped already, so an approval must be possible."""
+    answer = await console.post("/api/approvals", json=REGISTRATION | {"stop": stop})
+    assert answer.status_code == 202
+    assert (await breaker.approvals.status()).stop is None
+    report = {"circuit": "c", "generation": 1, "run": "0858", "stop": stop}
+    answer = await console.post("/api/approvals/steps", json=report)
+    assert answer.status_code == 400
+    assert message in answer.json()["error"]
+
+
+async def test_a_start_is_put_on_record(
+    console: httpx.AsyncClient, breaker: CircuitBreaker
+) -> None:
+    report = {"circuit": "c", "generation": 1, "run": "0858"}
+    start = {"status": "Succeeded", "code": None, "at": "2027-01-15T08:00:00Z"}
+    answer = await console.post("/api/approvals/steps", json=report | {"start": start})
+    assert answer.status_code == 200
+    found = (await breaker.approvals.status()).start
+    assert found == Step(
+        StepKind.START, 1, accepted=True, detail="", at=1_800_000_000.0, by="workflow run 0858"
+    )
