@@ -47,9 +47,9 @@ class ApprovalsApi:
 
         The body is {circuit, generation, openedAt, callbackUrl, run, waitsFor, stop, start}, of
         which openedAt and all after callbackUrl may be missing. The callback is called after this
-        response. An invalid stop or start is ignored. openedAt, the time of the alert, describes an opening that the store does not have
-        (see `Approvals.register`). waitsFor is "approval" or "start". For stop and start, see
-        `report`. Repeating a registration is harmless.
+        response. openedAt, the time of the alert, describes an opening that the store does not
+        have (see `Approvals.register`). waitsFor is "approval" or "start". For stop and start, see
+        `report`; an invalid one is ignored. Repeating a registration is harmless.
         """
         document = await read_object(request)
         check_name(text_in(document, "circuit"), self._breaker)

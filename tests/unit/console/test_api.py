@@ -91,7 +91,8 @@ async def test_api_needs_the_token(console: httpx.AsyncClient, header: str | Non
             "run is missing, blank or not a text",
         ),
         (
-            b'{"circuit": "c", "generation": 1, "callbackUrl": "http://localhost/", "waitsFor": "x"}',
+            b'{"circuit": "c", "generation": 1, "callbackUrl": "http://localhost/", '
+            b'"waitsFor": "x"}',
             400,
             "waitsFor is not one of approval, start",
         ),
