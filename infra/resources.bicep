@@ -33,7 +33,6 @@ var token = uniqueString(subscription().id, resourceGroup().id, environmentName,
 var suffix = '${toLower(replace(replace(environmentName, '_', '-'), '.', '-'))}-${token}'
 
 var sendMail = deployConsole && !empty(approvalEmail)
-var subscriptionName = 'circuit-opened'
 
 module monitoring 'modules/monitoring.bicep' = {
   params: {
@@ -251,7 +250,7 @@ module workflow 'modules/workflow.bicep' = if (deployConsole) {
 
 module topicSubscription 'modules/topic-subscription.bicep' = if (deployConsole) {
   params: {
-    name: subscriptionName
+    name: 'circuit-opened'
     topicName: topic.outputs.name
     topicPrincipalId: topic.outputs.principalId
     workflowName: deployConsole ? workflow!.outputs.name : ''
@@ -280,9 +279,11 @@ module alerts 'modules/alerts.bicep' = {
     workspaceId: monitoring.outputs.workspaceId
     topicId: topic.outputs.id
     eventHubsId: eventHubs.outputs.namespaceId
+    redisId: redis.outputs.id
     workflowId: deployConsole ? workflow!.outputs.id : ''
     deployWorkflow: deployConsole
-    subscriptionName: subscriptionName
+    sendMail: sendMail
+    consoleUrl: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
     lagSeconds: lagAlertSeconds
   }
 }

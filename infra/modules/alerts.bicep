@@ -7,39 +7,16 @@ param email string
 param workspaceId string
 param topicId string
 param eventHubsId string
+param redisId string
 param workflowId string
 param deployWorkflow bool
-param subscriptionName string
+param sendMail bool
+param consoleUrl string
 param lagSeconds int
 
-// Metrics of the Azure services, so these alerts also fire while the app is stopped.
+// Metrics of the Azure services, so these alerts also fire while the app is stopped. Each alert has its
+// whole condition as literals, because scripts/check_infra/alarms.py reads the conditions for tests.
 var metricAlerts = union([
-  {
-    name: 'circuit-opened'
-    description: deployWorkflow ? 'A circuit opened. Processing holds until an operator approves.' : 'A circuit changed its state.'
-    severity: 1
-    resourceId: topicId
-    namespace: 'Microsoft.EventGrid/topics'
-    metric: deployWorkflow ? 'MatchedEventCount' : 'PublishSuccessCount'
-    dimensions: deployWorkflow ? [
-      {
-        name: 'EventSubscriptionName'
-        operator: 'Include'
-        values: [
-          subscriptionName
-        ]
-      }
-    ] : []
-  }
-  {
-    name: 'alert-dead-lettered'
-    description: 'Event Grid could not deliver an alert to the workflow. The app may still run.'
-    severity: 1
-    resourceId: topicId
-    namespace: 'Microsoft.EventGrid/topics'
-    metric: 'DeadLetteredCount'
-    dimensions: []
-  }
   {
     name: 'alert-publish-failed'
     description: 'Event Grid refuses alerts that the app publishes.'
@@ -47,7 +24,11 @@ var metricAlerts = union([
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
     metric: 'PublishFailCount'
-    dimensions: []
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: true
   }
   {
     name: 'hub-throttled'
@@ -56,9 +37,80 @@ var metricAlerts = union([
     resourceId: eventHubsId
     namespace: 'Microsoft.EventHub/namespaces'
     metric: 'ThrottledRequests'
-    dimensions: []
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: true
+  }
+  {
+    name: 'redis-memory-high'
+    description: 'Redis is more than 75 percent full. A full Redis refuses all writes, and processing holds.'
+    severity: 1
+    resourceId: redisId
+    namespace: 'Microsoft.Cache/redisEnterprise'
+    metric: 'usedmemorypercentage'
+    operator: 'GreaterThan'
+    threshold: 75
+    window: 'PT5M'
+    aggregation: 'Maximum'
+    autoMitigate: true
   }
 ], deployWorkflow ? [
+  {
+    name: 'circuit-opened'
+    description: 'A circuit opened. Processing holds until an operator decides. Console: ${consoleUrl}'
+    severity: 1
+    resourceId: topicId
+    namespace: 'Microsoft.EventGrid/topics'
+    // Counts openings only, because the topic's one subscription takes no other event.
+    metric: 'MatchedEventCount'
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    // A stateful alert would send no mail about a second opening within minutes of the first.
+    autoMitigate: false
+  }
+  {
+    name: 'alert-delivery-failing'
+    description: 'Event Grid failed to deliver an opening to the workflow, and tries again for an hour.'
+    severity: 2
+    resourceId: topicId
+    namespace: 'Microsoft.EventGrid/topics'
+    metric: 'DeliveryAttemptFailCount'
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: true
+  }
+  {
+    name: 'alert-dead-lettered'
+    description: 'Event Grid could not deliver an opening to the workflow within an hour. The app may still run.'
+    severity: 1
+    resourceId: topicId
+    namespace: 'Microsoft.EventGrid/topics'
+    metric: 'DeadLetteredCount'
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: true
+  }
+  {
+    name: 'alert-dropped'
+    description: 'Event Grid dropped an opening, which is not among the dead letters either. The app may still run.'
+    severity: 1
+    resourceId: topicId
+    namespace: 'Microsoft.EventGrid/topics'
+    metric: 'DroppedEventCount'
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: true
+  }
   {
     name: 'workflow-failed'
     description: 'A workflow run failed. The app may be stopped without a pending approval.'
@@ -66,13 +118,45 @@ var metricAlerts = union([
     resourceId: workflowId
     namespace: 'Microsoft.Logic/workflows'
     metric: 'RunsFailed'
-    dimensions: []
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: true
   }
-] : [])
+  {
+    name: 'workflow-steps-failing'
+    description: 'Steps of the workflow fail repeatedly. The workflow cannot stop the app, request approval, or start the app.'
+    severity: 1
+    resourceId: workflowId
+    namespace: 'Microsoft.Logic/workflows'
+    metric: 'ActionsFailed'
+    operator: 'GreaterThan'
+    threshold: 5
+    window: 'PT15M'
+    aggregation: 'Total'
+    autoMitigate: true
+  }
+] : [
+  {
+    name: 'circuit-opened'
+    description: 'A circuit changed its state.'
+    severity: 1
+    resourceId: topicId
+    namespace: 'Microsoft.EventGrid/topics'
+    metric: 'PublishSuccessCount'
+    operator: 'GreaterThan'
+    threshold: 0
+    window: 'PT5M'
+    aggregation: 'Total'
+    autoMitigate: false
+  }
+])
 
 // OpenTelemetry instruments of the app, by name, and a metric of the hub. Only histograms have a Max;
-// a gauge's value is in Sum. The hub's alert also fires while the app is stopped.
-var queryAlerts = [
+// a gauge's value is in Sum. The hub's alert also fires while the app is stopped. The columns of the
+// workflow's records exist from the first record on, hence column_ifexists.
+var queryAlerts = union([
   {
     name: 'alert-undelivered'
     description: 'A circuit alert is undelivered in the outbox for more than a minute.'
@@ -103,7 +187,22 @@ var queryAlerts = [
     severity: 2
     query: 'AzureMetrics | where ResourceProvider == "MICROSOFT.EVENTHUB" | summarize Came = sumif(Total, MetricName =~ "IncomingMessages" and TimeGenerated < ago(5m)), Went = sumif(Total, MetricName =~ "OutgoingMessages") | where Came > 0 and Went == 0'
   }
-]
+], deployWorkflow ? [
+  {
+    // The last attempt of each run counts, because the workflow tries again after a failure.
+    name: 'stop-failed'
+    description: 'The workflow could not stop the app. The app still runs, and its instances hold.'
+    severity: 2
+    query: 'AzureDiagnostics | where Category == "WorkflowRuntime" and OperationName endswith "workflowActionCompleted" and column_ifexists("resource_actionName_s", "") == "Stop_the_app" | extend Run = column_ifexists("resource_runId_s", ""), Status = column_ifexists("status_s", "") | summarize arg_max(TimeGenerated, Status) by Run | where Status in ("Failed", "TimedOut")'
+  }
+] : [], sendMail ? [
+  {
+    name: 'mail-failed'
+    description: 'The workflow could not send the mail with the request for approval. The console shows the request.'
+    severity: 2
+    query: 'AzureDiagnostics | where Category == "WorkflowRuntime" and OperationName endswith "workflowActionCompleted" and column_ifexists("resource_actionName_s", "") == "Mail_the_operator" and column_ifexists("status_s", "") in ("Failed", "TimedOut")'
+  }
+] : [])
 
 resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   name: 'ag-${suffix}'
@@ -134,8 +233,8 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert i
       alert.resourceId
     ]
     evaluationFrequency: 'PT1M'
-    windowSize: 'PT5M'
-    autoMitigate: true
+    windowSize: alert.window
+    autoMitigate: alert.autoMitigate
     criteria: {
       'odata.type': 'Microsoft.Azure.Monitor.SingleResourceMultipleMetricCriteria'
       allOf: [
@@ -144,10 +243,9 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert i
           name: alert.name
           metricNamespace: alert.namespace
           metricName: alert.metric
-          dimensions: alert.dimensions
-          operator: 'GreaterThan'
-          threshold: 0
-          timeAggregation: 'Total'
+          operator: alert.operator
+          threshold: alert.threshold
+          timeAggregation: alert.aggregation
         }
       ]
     }

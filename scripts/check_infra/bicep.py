@@ -86,9 +86,7 @@ def parse(name: str, text: str) -> BicepFile:
     Raises:
         BicepSyntaxError: the text is not Bicep.
     """
-    root = Parser(Language(tree_sitter_bicep.language())).parse(text.encode()).root_node
-    if (line := _error_line(root)) is not None:
-        raise BicepSyntaxError(f"{name}:{line}: this is not Bicep")
+    root = syntax_tree(name, text)
     try:
         parts = _pycep().parse(text=text)
     except Exception as error:
@@ -96,6 +94,18 @@ def parse(name: str, text: str) -> BicepFile:
         raise BicepSyntaxError(f"{name}: {error}") from error
     found = Counter(child.type for child in root.children)
     return BicepFile(name, text, parts, {kind: found[node] for kind, node in _KINDS.items()})
+
+
+def syntax_tree(name: str, text: str) -> Node:
+    """Return the root of the tree-sitter tree of one file.
+
+    Raises:
+        BicepSyntaxError: the text is not Bicep.
+    """
+    root = Parser(Language(tree_sitter_bicep.language())).parse(text.encode()).root_node
+    if (line := _error_line(root)) is not None:
+        raise BicepSyntaxError(f"{name}:{line}: this is not Bicep")
+    return root
 
 
 @cache
