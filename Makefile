@@ -87,8 +87,9 @@ lint: setup node_modules/.dev-installed .venv-infra/.installed package-loads ## 
 	@.venv/bin/lint-imports --no-cache
 	@$(PY) -m scripts.check_rooms
 	@$(PY) -m scripts.check_words
-	@node_modules/.bin/eslint --max-warnings=0 console/static local/services eslint.config.mjs
+	@node_modules/.bin/eslint --max-warnings=0 console/static local/services scripts eslint.config.mjs
 	@$(PY) -m scripts.check_infra
+	@$(PY) -m scripts.check_infra.queries | node scripts/check_kql.mjs
 	@.venv-infra/bin/checkov -d infra --framework bicep dockerfile --compact --quiet --skip-download
 
 .venv-infra/.installed: requirements-infra.txt | .venv/.installed

@@ -13,7 +13,7 @@ export default [
     languageOptions: { globals: globals.browser },
   },
   {
-    files: ["**/*.cjs"],
+    files: ["**/*.cjs", "scripts/*.mjs"],
     languageOptions: { globals: globals.node },
   },
 ];

@@ -27,6 +27,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -40,6 +41,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -52,7 +54,9 @@ var metricAlerts = union([
     metric: 'usedmemorypercentage'
     operator: 'GreaterThan'
     threshold: 75
-    window: 'PT5M'
+    // Azure Managed Redis publishes the metric every five minutes.
+    window: 'PT15M'
+    frequency: 'PT5M'
     aggregation: 'Maximum'
     autoMitigate: true
   }
@@ -68,6 +72,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     // A stateful alert would send no mail about a second opening within minutes of the first.
     autoMitigate: false
@@ -82,6 +87,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -95,6 +101,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -108,6 +115,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -121,6 +129,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -134,6 +143,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 5
     window: 'PT15M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: true
   }
@@ -148,6 +158,7 @@ var metricAlerts = union([
     operator: 'GreaterThan'
     threshold: 0
     window: 'PT5M'
+    frequency: 'PT1M'
     aggregation: 'Total'
     autoMitigate: false
   }
@@ -232,7 +243,7 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert i
     scopes: [
       alert.resourceId
     ]
-    evaluationFrequency: 'PT1M'
+    evaluationFrequency: alert.frequency
     windowSize: alert.window
     autoMitigate: alert.autoMitigate
     criteria: {

@@ -71,7 +71,9 @@ def test_condition_that_cannot_be_read_is_refused(
 
 def test_window_may_have_hours(tmp_path: Path) -> None:
     alarms = read_alarms(changed(tmp_path, "window: 'PT15M'", "window: 'PT1H30M'"))
-    assert [each.window_seconds for each in alarms if each.metric == "ActionsFailed"] == [5400.0]
+    assert [each.window_seconds for each in alarms if each.metric == "usedmemorypercentage"] == [
+        5400.0
+    ]
 
 
 def test_parameter_in_a_query_is_replaced_by_a_number() -> None:

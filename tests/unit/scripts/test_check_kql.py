@@ -1,0 +1,73 @@
+"""scripts/check_kql.mjs accepts the alarms' queries, and names an alarm whose query is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from scripts.check_infra.alarms import read_queries
+from scripts.check_infra.queries import ALERTS
+
+ROOT = Path(__file__).parents[3]
+QUERIES = read_queries(ALERTS)
+
+needs_kusto = pytest.mark.skipif(
+    not (ROOT / "node_modules" / "@kusto" / "language-service-next").is_dir(),
+    reason="the npm packages of `make lint` are not installed",
+)
+
+
+def check(queries: object) -> subprocess.CompletedProcess[str]:
+    """Run the check on queries by alarm."""
+    return subprocess.run(
+        ["node", "scripts/check_kql.mjs"],  # noqa: S607
+        cwd=ROOT,
+        input=json.dumps(queries),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@needs_kusto
+def test_queries_of_the_template_are_accepted() -> None:
+    checked = check(QUERIES)
+    assert checked.returncode == 0, checked.stderr
+    assert f"{len(QUERIES)} queries" in checked.stdout
+
+
+@needs_kusto
+@pytest.mark.parametrize(
+    ("alarm", "old", "new"),
+    [
+        ("lag-growing", "Max >", "Maximum >"),
+        ("hub-unread", "sumif(Total,", "sumif(Sum,"),
+        ("stop-failed", "resource_runId_s", "resource_runID_s"),
+        ("poison-arrived", "AppMetrics", "AppMetric"),
+    ],
+)
+def test_query_with_an_unknown_name_is_refused(alarm: str, old: str, new: str) -> None:
+    assert old in QUERIES[alarm]
+    checked = check(QUERIES | {alarm: QUERIES[alarm].replace(old, new)})
+    assert checked.returncode == 1
+    assert checked.stderr.startswith(f"alarm {alarm}: The name '")
+    assert checked.stderr.count("alarm ") == 1
+
+
+@needs_kusto
+def test_empty_list_of_queries_is_refused() -> None:
+    checked = check({})
+    assert checked.returncode == 1
+    assert checked.stderr == "there are no queries to check\n"
+
+
+def test_only_the_alarms_have_queries() -> None:
+    """A query in another file would not be checked."""
+    table = re.compile(r"\b(App[A-Z]\w+|Azure(Metrics|Diagnostics|Activity))\s*\\?n?\s*\|")
+    files = [file for file in (ROOT / "infra").rglob("*") if file.suffix in {".bicep", ".json"}]
+    assert [file for file in files if table.search(file.read_text())] == [ALERTS]
+    assert len(table.findall(ALERTS.read_text())) == len(QUERIES)
