@@ -95,8 +95,11 @@ param lagAlertSeconds int = 300
 @description('Make data services reachable only through private endpoints in a separate network.')
 param privateNetwork bool = false
 
-@description('Deploy the operator console on Container Apps, and the workflow that requests approvals through the console.')
+@description('Deploy the operator console on Container Apps.')
 param deployConsole bool = true
+
+@description('Deploy the workflow that stops the app and requests approvals through the console. Not deployed without the console.')
+param deployWorkflow bool = true
 
 @description('Greatest number of console instances.')
 @minValue(1)
@@ -106,18 +109,12 @@ param consoleMaximumReplicas int = 2
 @description('Image of the console; azd sets this parameter after building the image.')
 param consoleImage string = ''
 
-@description('Token of the console, for the workflow and for the login of operators. azd generates the token once per environment.')
+@description('Whether the console exists and keeps its image; azd sets this parameter before each deployment.')
+param consoleExists bool = false
+
+@description('Token of the console, for the workflow and for the login of operators. Without a default, because a new token would sign out all operators.')
 @secure()
 @minLength(16)
-@metadata({
-  azd: {
-    type: 'generate'
-    config: {
-      length: 32
-      noSpecial: true
-    }
-  }
-})
 param consoleToken string
 
 var tags = {
@@ -155,8 +152,10 @@ module resources 'resources.bicep' = {
     lagAlertSeconds: lagAlertSeconds
     privateNetwork: privateNetwork
     deployConsole: deployConsole
+    deployWorkflow: deployWorkflow
     consoleMaximumReplicas: consoleMaximumReplicas
     consoleImage: consoleImage
+    consoleExists: consoleExists
     consoleToken: consoleToken
   }
 }

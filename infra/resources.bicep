@@ -21,8 +21,10 @@ param logRetentionDays int
 param lagAlertSeconds int
 param privateNetwork bool
 param deployConsole bool
+param deployWorkflow bool
 param consoleMaximumReplicas int
 param consoleImage string
+param consoleExists bool
 
 @secure()
 param consoleToken string
@@ -32,11 +34,43 @@ var token = uniqueString(subscription().id, resourceGroup().id, environmentName,
 // Names of azd environments may have capitals, dots and underscores, which some services do not allow.
 var suffix = '${toLower(replace(replace(environmentName, '_', '-'), '.', '-'))}-${token}'
 
-var sendMail = deployConsole && !empty(approvalEmail)
+// A preview of the deployment shows a resource only if its name is known before the deployment starts, so
+// names are computed here and are no outputs of modules.
+var names = {
+  workspace: 'log-${suffix}'
+  insights: 'appi-${suffix}'
+  storage: 'st${token}'
+  poisonQueue: 'poison'
+  deadLetterContainer: 'event-grid-dead-letters'
+  eventHubs: 'evhns-${suffix}'
+  hub: 'events'
+  redis: 'amr-${suffix}'
+  topic: 'evgt-${suffix}'
+  functionApp: 'func-${suffix}'
+  registry: 'cr${uniqueString(resourceGroup().id, suffix)}'
+  console: 'console'
+  workflow: 'logic-${suffix}'
+  mail: 'acs-${suffix}'
+}
+var ids = {
+  storage: resourceId('Microsoft.Storage/storageAccounts', names.storage)
+  eventHubs: resourceId('Microsoft.EventHub/namespaces', names.eventHubs)
+  redis: resourceId('Microsoft.Cache/redisEnterprise', names.redis)
+  topic: resourceId('Microsoft.EventGrid/topics', names.topic)
+  functionApp: resourceId('Microsoft.Web/sites', names.functionApp)
+  workflow: resourceId('Microsoft.Logic/workflows', names.workflow)
+}
+// The address in Azure Resource Manager at which the workflow and the console stop and start the app.
+var functionAppUrl = '${environment().resourceManager}${substring(ids.functionApp, 1)}'
+
+// The workflow requests approvals through the console, so it is deployed only with the console.
+var withWorkflow = deployConsole && deployWorkflow
+var sendMail = withWorkflow && !empty(approvalEmail)
 
 module monitoring 'modules/monitoring.bicep' = {
   params: {
-    suffix: suffix
+    workspaceName: names.workspace
+    insightsName: names.insights
     location: location
     tags: tags
     retentionDays: logRetentionDays
@@ -63,7 +97,9 @@ module network 'modules/network.bicep' = if (privateNetwork) {
 
 module storage 'modules/storage.bicep' = {
   params: {
-    name: 'st${token}'
+    name: names.storage
+    poisonQueue: names.poisonQueue
+    deadLetterContainer: names.deadLetterContainer
     location: location
     tags: tags
     privateNetwork: privateNetwork
@@ -73,7 +109,8 @@ module storage 'modules/storage.bicep' = {
 
 module eventHubs 'modules/event-hubs.bicep' = {
   params: {
-    name: 'evhns-${suffix}'
+    name: names.eventHubs
+    hubName: names.hub
     location: location
     tags: tags
     throughputUnits: throughputUnits
@@ -87,7 +124,7 @@ module eventHubs 'modules/event-hubs.bicep' = {
 
 module redis 'modules/redis.bicep' = {
   params: {
-    name: 'amr-${suffix}'
+    name: names.redis
     location: location
     tags: tags
     sku: redisSku
@@ -97,23 +134,57 @@ module redis 'modules/redis.bicep' = {
   }
 }
 
-module redisAccess 'modules/redis-access.bicep' = {
+// The rights to use Redis are deployed one after the other, because the database refuses concurrent changes.
+module functionRedisAccess 'modules/redis-access.bicep' = {
   params: {
-    redisName: redis.outputs.name
-    functionPrincipalId: identities.outputs.functionPrincipalId
-    consolePrincipalId: identities.outputs.consolePrincipalId
-    operatorPrincipalId: operatorPrincipalId
+    redisName: names.redis
+    principalId: identities.outputs.functionPrincipalId
   }
+  dependsOn: [
+    redis
+  ]
+}
+
+module consoleRedisAccess 'modules/redis-access.bicep' = if (deployConsole) {
+  params: {
+    redisName: names.redis
+    principalId: identities.outputs.consolePrincipalId
+  }
+  dependsOn: [
+    functionRedisAccess
+  ]
+}
+
+module operatorRedisAccess 'modules/redis-access.bicep' = if (!empty(operatorPrincipalId)) {
+  params: {
+    redisName: names.redis
+    principalId: operatorPrincipalId
+  }
+  dependsOn: [
+    functionRedisAccess
+    consoleRedisAccess
+  ]
 }
 
 module topic 'modules/topic.bicep' = {
   params: {
-    name: 'evgt-${suffix}'
+    name: names.topic
     location: location
     tags: tags
     privateNetwork: privateNetwork
     workspaceId: monitoring.outputs.workspaceId
   }
+}
+
+module deadLetterAccess 'modules/dead-letter-access.bicep' = if (withWorkflow) {
+  params: {
+    principalId: topic.outputs.principalId
+    storageName: names.storage
+    container: names.deadLetterContainer
+  }
+  dependsOn: [
+    storage
+  ]
 }
 
 module endpoints 'modules/private-endpoints.bicep' = if (privateNetwork) {
@@ -123,27 +194,40 @@ module endpoints 'modules/private-endpoints.bicep' = if (privateNetwork) {
     tags: tags
     networkId: privateNetwork ? network!.outputs.networkId : ''
     subnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
-    storageId: storage.outputs.id
-    eventHubsId: eventHubs.outputs.namespaceId
-    redisId: redis.outputs.id
-    topicId: topic.outputs.id
+    storageId: ids.storage
+    eventHubsId: ids.eventHubs
+    redisId: ids.redis
+    topicId: ids.topic
   }
+  dependsOn: [
+    storage
+    eventHubs
+    redis
+    topic
+  ]
 }
 
 module functionAccess 'modules/function-access.bicep' = {
   params: {
     principalId: identities.outputs.functionPrincipalId
-    storageName: storage.outputs.name
-    poisonQueue: storage.outputs.poisonQueue
-    namespaceName: eventHubs.outputs.namespaceName
-    hubName: eventHubs.outputs.hubName
-    topicName: topic.outputs.name
-    insightsName: monitoring.outputs.insightsName
+    storageName: names.storage
+    poisonQueue: names.poisonQueue
+    namespaceName: names.eventHubs
+    hubName: names.hub
+    topicName: names.topic
+    insightsName: names.insights
   }
+  dependsOn: [
+    monitoring
+    storage
+    eventHubs
+    topic
+  ]
 }
 
 module functionApp 'modules/function-app.bicep' = {
   params: {
+    name: names.functionApp
     suffix: suffix
     location: location
     tags: tags
@@ -152,12 +236,13 @@ module functionApp 'modules/function-app.bicep' = {
     storageBlobUri: storage.outputs.blobUri
     storageQueueUri: storage.outputs.queueUri
     packageContainer: storage.outputs.packageContainer
-    poisonQueue: storage.outputs.poisonQueue
+    poisonQueue: names.poisonQueue
     eventHubNamespace: eventHubs.outputs.hostName
-    eventHub: eventHubs.outputs.hubName
+    eventHub: names.hub
     consumerGroup: eventHubs.outputs.consumerGroup
     redisUrl: redis.outputs.url
     topicEndpoint: topic.outputs.endpoint
+    consoleUrl: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
     eventHandler: eventHandler
     insightsConnectionString: monitoring.outputs.insightsConnectionString
     workspaceId: monitoring.outputs.workspaceId
@@ -169,7 +254,7 @@ module functionApp 'modules/function-app.bicep' = {
   // The host needs these rights at its start, to read its package and its leases.
   dependsOn: [
     functionAccess
-    redisAccess
+    functionRedisAccess
   ]
 }
 
@@ -178,7 +263,9 @@ module consoleEnvironment 'modules/console-environment.bicep' = if (deployConsol
     suffix: suffix
     location: location
     tags: tags
-    workspaceName: monitoring.outputs.workspaceName
+    registryName: names.registry
+    workspaceId: monitoring.outputs.workspaceId
+    consoleName: names.console
     subnetId: privateNetwork ? network!.outputs.consoleSubnetId : ''
   }
 }
@@ -186,61 +273,93 @@ module consoleEnvironment 'modules/console-environment.bicep' = if (deployConsol
 module consoleAccess 'modules/console-access.bicep' = if (deployConsole) {
   params: {
     principalId: identities.outputs.consolePrincipalId
-    storageName: storage.outputs.name
-    poisonQueue: storage.outputs.poisonQueue
-    namespaceName: eventHubs.outputs.namespaceName
-    hubName: eventHubs.outputs.hubName
-    topicName: topic.outputs.name
-    registryName: deployConsole ? consoleEnvironment!.outputs.registryName : ''
+    storageName: names.storage
+    poisonQueue: names.poisonQueue
+    namespaceName: names.eventHubs
+    hubName: names.hub
+    topicName: names.topic
+    registryName: names.registry
+  }
+  dependsOn: [
+    storage
+    eventHubs
+    topic
+    consoleEnvironment
+  ]
+}
+
+module consoleNow 'modules/console-image.bicep' = if (deployConsole) {
+  params: {
+    name: names.console
+    exists: consoleExists
   }
 }
 
 module console 'modules/console.bicep' = if (deployConsole) {
   params: {
+    name: names.console
     location: location
     tags: tags
     environmentId: deployConsole ? consoleEnvironment!.outputs.environmentId : ''
     url: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
     registryEndpoint: deployConsole ? consoleEnvironment!.outputs.registryEndpoint : ''
-    image: consoleImage
+    image: deployConsole && consoleExists ? consoleNow!.outputs.image : consoleImage
     token: consoleToken
     maximumReplicas: consoleMaximumReplicas
     identityId: identities.outputs.consoleIdentityId
     identityClientId: identities.outputs.consoleClientId
     storageBlobUri: storage.outputs.blobUri
     storageQueueUri: storage.outputs.queueUri
-    poisonQueue: storage.outputs.poisonQueue
+    poisonQueue: names.poisonQueue
     eventHubNamespace: eventHubs.outputs.hostName
-    eventHub: eventHubs.outputs.hubName
+    eventHub: names.hub
     consumerGroup: eventHubs.outputs.consumerGroup
     consoleConsumerGroup: eventHubs.outputs.consoleConsumerGroup
     redisUrl: redis.outputs.url
     topicEndpoint: topic.outputs.endpoint
     eventHandler: eventHandler
+    functionAppUrl: functionAppUrl
+    deployWorkflow: withWorkflow
   }
   dependsOn: [
     consoleAccess
-    redisAccess
+    consoleRedisAccess
+  ]
+}
+
+module operateRole 'modules/operate-role.bicep' = if (deployConsole) {
+  params: {
+    suffix: suffix
+  }
+}
+
+module consoleOperateAccess 'modules/operate-access.bicep' = if (deployConsole) {
+  params: {
+    principalId: identities.outputs.consolePrincipalId
+    roleId: deployConsole ? operateRole!.outputs.id : ''
+    functionAppName: names.functionApp
+  }
+  dependsOn: [
+    functionApp
   ]
 }
 
 module mail 'modules/mail.bicep' = if (sendMail) {
   params: {
+    name: names.mail
     suffix: suffix
     tags: tags
   }
 }
 
-// The workflow requests approvals through the console, so it is deployed only with the console.
-module workflow 'modules/workflow.bicep' = if (deployConsole) {
+module workflow 'modules/workflow.bicep' = if (withWorkflow) {
   params: {
-    suffix: suffix
+    name: names.workflow
     location: location
     tags: tags
-    functionAppName: functionApp.outputs.name
-    consoleUrl: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
+    functionAppUrl: functionAppUrl
+    consoleUrl: withWorkflow ? consoleEnvironment!.outputs.consoleUrl : ''
     consoleToken: consoleToken
-    mailServiceName: sendMail ? mail!.outputs.name : ''
     mailEndpoint: sendMail ? mail!.outputs.endpoint : ''
     mailFrom: sendMail ? mail!.outputs.sender : ''
     mailTo: approvalEmail
@@ -248,26 +367,54 @@ module workflow 'modules/workflow.bicep' = if (deployConsole) {
   }
 }
 
-module topicSubscription 'modules/topic-subscription.bicep' = if (deployConsole) {
+module workflowOperateAccess 'modules/operate-access.bicep' = if (withWorkflow) {
+  params: {
+    principalId: withWorkflow ? workflow!.outputs.principalId : ''
+    roleId: withWorkflow ? operateRole!.outputs.id : ''
+    functionAppName: names.functionApp
+  }
+  dependsOn: [
+    functionApp
+  ]
+}
+
+module workflowMailAccess 'modules/mail-access.bicep' = if (sendMail) {
+  params: {
+    principalId: sendMail ? workflow!.outputs.principalId : ''
+    roleId: sendMail ? mail!.outputs.roleId : ''
+    mailServiceName: names.mail
+  }
+}
+
+// The last step of the chain: no opening starts the workflow before the workflow may stop the app.
+module topicSubscription 'modules/topic-subscription.bicep' = if (withWorkflow) {
   params: {
     name: 'circuit-opened'
-    topicName: topic.outputs.name
-    topicPrincipalId: topic.outputs.principalId
-    workflowName: deployConsole ? workflow!.outputs.name : ''
-    storageName: storage.outputs.name
-    deadLetterContainer: storage.outputs.deadLetterContainer
+    topicName: names.topic
+    workflowName: names.workflow
+    storageName: names.storage
+    deadLetterContainer: names.deadLetterContainer
   }
+  dependsOn: [
+    deadLetterAccess
+    workflowOperateAccess
+  ]
 }
 
 module operatorAccess 'modules/operator-access.bicep' = if (!empty(operatorPrincipalId)) {
   params: {
     principalId: operatorPrincipalId
     principalType: operatorPrincipalType
-    storageName: storage.outputs.name
-    namespaceName: eventHubs.outputs.namespaceName
-    hubName: eventHubs.outputs.hubName
-    topicName: topic.outputs.name
+    storageName: names.storage
+    namespaceName: names.eventHubs
+    hubName: names.hub
+    topicName: names.topic
   }
+  dependsOn: [
+    storage
+    eventHubs
+    topic
+  ]
 }
 
 module alerts 'modules/alerts.bicep' = {
@@ -277,25 +424,31 @@ module alerts 'modules/alerts.bicep' = {
     tags: tags
     email: alertEmail
     workspaceId: monitoring.outputs.workspaceId
-    topicId: topic.outputs.id
-    eventHubsId: eventHubs.outputs.namespaceId
-    redisId: redis.outputs.id
-    workflowId: deployConsole ? workflow!.outputs.id : ''
-    deployWorkflow: deployConsole
+    topicId: ids.topic
+    eventHubsId: ids.eventHubs
+    redisId: ids.redis
+    workflowId: ids.workflow
+    deployWorkflow: withWorkflow
     sendMail: sendMail
     consoleUrl: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
     lagSeconds: lagAlertSeconds
   }
+  dependsOn: [
+    topic
+    eventHubs
+    redis
+    workflow
+  ]
 }
 
 output registryEndpoint string = deployConsole ? consoleEnvironment!.outputs.registryEndpoint : ''
 output functionAppId string = functionApp.outputs.id
 output eventHubNamespace string = eventHubs.outputs.hostName
-output eventHub string = eventHubs.outputs.hubName
+output eventHub string = names.hub
 output consumerGroup string = eventHubs.outputs.consumerGroup
 output storageBlobUri string = storage.outputs.blobUri
 output storageQueueUri string = storage.outputs.queueUri
-output poisonQueue string = storage.outputs.poisonQueue
+output poisonQueue string = names.poisonQueue
 output redisUrl string = redis.outputs.url
 output topicEndpoint string = topic.outputs.endpoint
 output consoleUrl string = deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''

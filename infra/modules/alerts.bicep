@@ -63,7 +63,7 @@ var metricAlerts = union([
 ], deployWorkflow ? [
   {
     name: 'circuit-opened'
-    description: 'A circuit opened. Processing holds until an operator decides. Console: ${consoleUrl}'
+    description: 'A circuit opened. Processing holds until an operator decides.'
     severity: 1
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
@@ -237,7 +237,7 @@ resource metricRules 'Microsoft.Insights/metricAlerts@2018-03-01' = [for alert i
   location: 'global'
   tags: tags
   properties: {
-    description: alert.description
+    description: empty(consoleUrl) ? alert.description : '${alert.description} Console: ${consoleUrl}'
     severity: alert.severity
     enabled: true
     scopes: [
@@ -275,7 +275,7 @@ resource queryRules 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for a
   kind: 'LogAlert'
   properties: {
     displayName: alert.name
-    description: alert.description
+    description: empty(consoleUrl) ? alert.description : '${alert.description} Console: ${consoleUrl}'
     severity: alert.severity
     enabled: true
     scopes: [

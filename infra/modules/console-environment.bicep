@@ -4,18 +4,16 @@
 param suffix string
 param location string
 param tags object
-param workspaceName string
+param registryName string
+param consoleName string
+param workspaceId string
 param subnetId string
-
-resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' existing = {
-  name: workspaceName
-}
 
 resource registry 'Microsoft.ContainerRegistry/registries@2025-04-01' = {
   // checkov:skip=CKV_AZURE_139:Pushed to from wherever azd runs; pulling takes an identity. Private networking needs Premium
   // checkov:skip=CKV_AZURE_163:Scanning is Microsoft Defender's, switched on for a whole subscription
   // checkov:skip=CKV_AZURE_166:Quarantine needs Premium
-  name: 'cr${uniqueString(resourceGroup().id, suffix)}'
+  name: registryName
   location: location
   tags: tags
   sku: {
@@ -53,7 +51,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   name: 'to-workspace'
   scope: environment
   properties: {
-    workspaceId: workspace.id
+    workspaceId: workspaceId
     logs: [
       {
         category: 'ContainerAppConsoleLogs'
@@ -67,7 +65,6 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-output registryName string = registry.name
 output registryEndpoint string = registry.properties.loginServer
 output environmentId string = environment.id
-output consoleUrl string = 'https://console.${environment.properties.defaultDomain}'
+output consoleUrl string = 'https://${consoleName}.${environment.properties.defaultDomain}'

@@ -1,10 +1,13 @@
 // The operator console, for the workflow and operators' browsers; the only entry from outside.
 
+param name string
 param location string
 param tags object
 param environmentId string
 param url string
 param registryEndpoint string
+
+@description('Empty until azd has pushed the first image.')
 param image string
 
 @secure()
@@ -23,6 +26,11 @@ param consoleConsumerGroup string
 param redisUrl string
 param topicEndpoint string
 param eventHandler string
+param functionAppUrl string
+param deployWorkflow bool
+
+var placeholder = 'mcr.microsoft.com/azuredocs/containerapps-helloworld:latest'
+var deployed = !empty(image) && image != placeholder
 
 // The settings of the app, because the console uses the same rules for the circuit and redrives, and
 // the settings of the console.
@@ -41,9 +49,15 @@ var values = union(loadJsonContent('../settings.json'), loadJsonContent('../cons
   POISON_QUEUE: poisonQueue
   EVENT_HANDLER: eventHandler
   CONSOLE_CONSUMER_GROUP: consoleConsumerGroup
+  // The console shows whether the function app runs, stops it and starts it.
+  FUNCTION_APP_URL: functionAppUrl
+  BREAKER_CONSOLE_URL: url
   CONSOLE_ORIGINS: url
   // Callbacks go only to Logic Apps of this region.
   CONSOLE_CALLBACK_HOSTS: '*.${location}.logic.azure.com'
+}, deployWorkflow ? {} : {
+  // No workflow registers, so the console must not publish openings again.
+  CONSOLE_REPEAT_SECONDS: '0'
 })
 
 var plainVariables = [for item in items(values): {
@@ -52,7 +66,7 @@ var plainVariables = [for item in items(values): {
 }]
 
 resource console 'Microsoft.App/containerApps@2025-01-01' = {
-  name: 'console'
+  name: name
   location: location
   tags: union(tags, { 'azd-service-name': 'console' })
   identity: {
@@ -89,8 +103,7 @@ resource console 'Microsoft.App/containerApps@2025-01-01' = {
       containers: [
         {
           name: 'console'
-          // A placeholder page until azd has pushed the first image.
-          image: empty(image) ? 'mcr.microsoft.com/azuredocs/containerapps-helloworld:latest' : image
+          image: deployed ? image : placeholder
           resources: {
             cpu: json('0.5')
             memory: '1Gi'
@@ -106,7 +119,7 @@ resource console 'Microsoft.App/containerApps@2025-01-01' = {
               value: uniqueString(token)
             }
           ])
-          probes: empty(image) ? [] : [
+          probes: !deployed ? [] : [
             {
               // Checks the port, because /healthz returns 503 in a Redis outage, which no restart ends.
               type: 'Liveness'

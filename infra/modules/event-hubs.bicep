@@ -1,6 +1,7 @@
 // The event hub, with a separate consumer group for each reader.
 
 param name string
+param hubName string
 param location string
 param tags object
 param throughputUnits int
@@ -36,7 +37,7 @@ resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' = {
 
 resource hub 'Microsoft.EventHub/namespaces/eventhubs@2024-01-01' = {
   parent: namespace
-  name: 'events'
+  name: hubName
   properties: {
     partitionCount: partitions
     retentionDescription: {
@@ -87,9 +88,6 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-output namespaceId string = namespace.id
-output namespaceName string = namespace.name
 output hostName string = '${namespace.name}.servicebus.windows.net'
-output hubName string = hub.name
 output consumerGroup string = appGroup.name
 output consoleConsumerGroup string = consoleGroup.name

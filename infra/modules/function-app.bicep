@@ -1,5 +1,6 @@
 // The app on Flex Consumption, its settings, and the container of its package.
 
+param name string
 param suffix string
 param location string
 param tags object
@@ -14,6 +15,7 @@ param eventHub string
 param consumerGroup string
 param redisUrl string
 param topicEndpoint string
+param consoleUrl string
 param eventHandler string
 param insightsConnectionString string
 param workspaceId string
@@ -43,7 +45,7 @@ resource app 'Microsoft.Web/sites@2025-03-01' = {
   // checkov:skip=CKV_AZURE_212:Flex Consumption scales by itself; alwaysReady is its minimum
   // checkov:skip=CKV_AZURE_213:Flex Consumption has no health check path
   // checkov:skip=CKV_AZURE_78:Flex Consumption has no FTP, and ftpsState is not to be set there
-  name: 'func-${suffix}'
+  name: name
   location: location
   // azd finds the app by this tag.
   tags: union(tags, { 'azd-service-name': 'api' })
@@ -135,6 +137,8 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     BREAKER_REDIS_AUTH: 'entra'
     BREAKER_REDIS_CLIENT_ID: identityClientId
     EVENT_GRID_TOPIC_ENDPOINT: topicEndpoint
+    // Alerts link to the console. Empty without a console.
+    BREAKER_CONSOLE_URL: consoleUrl
     POISON_QUEUE: poisonQueue
     EVENT_HANDLER: eventHandler
     APPLICATIONINSIGHTS_CONNECTION_STRING: insightsConnectionString
@@ -165,4 +169,3 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 }
 
 output id string = app.id
-output name string = app.name

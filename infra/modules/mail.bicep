@@ -1,5 +1,6 @@
 // Mail by Azure Communication Services, which needs neither a mailbox nor an interactive consent.
 
+param name string
 param suffix string
 param tags object
 
@@ -24,7 +25,7 @@ resource domain 'Microsoft.Communication/emailServices/domains@2023-04-01' = {
 }
 
 resource service 'Microsoft.Communication/communicationServices@2023-04-01' = {
-  name: 'acs-${suffix}'
+  name: name
   location: 'global'
   tags: tags
   properties: {
@@ -35,6 +36,27 @@ resource service 'Microsoft.Communication/communicationServices@2023-04-01' = {
   }
 }
 
-output name string = service.name
+resource role 'Microsoft.Authorization/roleDefinitions@2022-04-01' = {
+  name: guid(resourceGroup().id, 'send mail')
+  properties: {
+    roleName: 'Breakwater send mail ${suffix}'
+    description: 'Send mail through one communication service.'
+    type: 'CustomRole'
+    assignableScopes: [
+      resourceGroup().id
+    ]
+    permissions: [
+      {
+        actions: [
+          'Microsoft.Communication/CommunicationServices/Read'
+          'Microsoft.Communication/CommunicationServices/Write'
+          'Microsoft.Communication/EmailServices/write'
+        ]
+      }
+    ]
+  }
+}
+
+output roleId string = role.id
 output endpoint string = 'https://${service.properties.hostName}'
 output sender string = 'DoNotReply@${domain.properties.fromSenderDomain}'

@@ -1,12 +1,13 @@
 // Logs, metrics and traces: one workspace, and Application Insights on it.
 
-param suffix string
+param workspaceName string
+param insightsName string
 param location string
 param tags object
 param retentionDays int
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
-  name: 'log-${suffix}'
+  name: workspaceName
   location: location
   tags: tags
   properties: {
@@ -22,7 +23,7 @@ resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
 }
 
 resource insights 'Microsoft.Insights/components@2020-02-02' = {
-  name: 'appi-${suffix}'
+  name: insightsName
   location: location
   tags: tags
   kind: 'web'
@@ -35,6 +36,4 @@ resource insights 'Microsoft.Insights/components@2020-02-02' = {
 }
 
 output workspaceId string = workspace.id
-output workspaceName string = workspace.name
-output insightsName string = insights.name
 output insightsConnectionString string = insights.properties.ConnectionString

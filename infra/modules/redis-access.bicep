@@ -1,16 +1,7 @@
-// The principals with access to Redis. The only access policy, `default`, grants all commands and keys.
+// The right of one principal to use Redis. The only access policy, `default`, grants all commands and keys.
 
 param redisName string
-param functionPrincipalId string
-param consolePrincipalId string
-param operatorPrincipalId string
-
-// The id of a principal that is not deployed is empty.
-var principalIds = filter([
-  functionPrincipalId
-  consolePrincipalId
-  operatorPrincipalId
-], id => !empty(id))
+param principalId string
 
 resource redis 'Microsoft.Cache/redisEnterprise@2025-07-01' existing = {
   name: redisName
@@ -21,9 +12,7 @@ resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' existin
   name: 'default'
 }
 
-// One assignment at a time, because the database refuses concurrent changes.
-@batchSize(1)
-resource assignments 'Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments@2025-07-01' = [for principalId in principalIds: {
+resource assignment 'Microsoft.Cache/redisEnterprise/databases/accessPolicyAssignments@2025-07-01' = {
   parent: database
   name: uniqueString(database.id, principalId)
   properties: {
@@ -32,4 +21,4 @@ resource assignments 'Microsoft.Cache/redisEnterprise/databases/accessPolicyAssi
       objectId: principalId
     }
   }
-}]
+}

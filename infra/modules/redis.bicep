@@ -33,6 +33,11 @@ resource database 'Microsoft.Cache/redisEnterprise/databases@2025-07-01' = {
     // No eviction, because events whose watermark is evicted would be handled again.
     evictionPolicy: 'NoEviction'
     accessKeysAuthentication: 'Disabled'
+    // Parked events and approvals exist only here. A loss of both nodes loses at most the last second.
+    persistence: {
+      aofEnabled: true
+      aofFrequency: '1s'
+    }
   }
 }
 
@@ -50,7 +55,5 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-output id string = redis.id
-output name string = redis.name
 // The address has no user and password, because clients log in with their identity.
 output url string = 'rediss://${redis.properties.hostName}:${database.properties.port}/0'

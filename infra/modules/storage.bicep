@@ -1,14 +1,14 @@
 // Checkpoints and leases, the deployed package, poison events, dead letters. No shared keys.
 
 param name string
+param poisonQueue string
+param deadLetterContainer string
 param location string
 param tags object
 param privateNetwork bool
 param workspaceId string
 
 var packageContainerName = 'app-package'
-var poisonName = 'poison'
-var deadLetterContainerName = 'event-grid-dead-letters'
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   // checkov:skip=CKV_AZURE_35:Deny with privateNetwork; otherwise only Entra tokens are taken, no keys and nothing anonymous
@@ -64,15 +64,15 @@ resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/contai
 // Bodies of poison messages over 48 KiB; the queue has a claim check instead.
 resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
   parent: blobs
-  name: poisonName
+  name: poisonQueue
   properties: {
     publicAccess: 'None'
   }
 }
 
-resource deadLetterContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
+resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
   parent: blobs
-  name: deadLetterContainerName
+  name: deadLetterContainer
   properties: {
     publicAccess: 'None'
   }
@@ -85,7 +85,7 @@ resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
 
 resource poisonMessages 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = {
   parent: queues
-  name: poisonName
+  name: poisonQueue
 }
 
 resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
@@ -137,10 +137,6 @@ resource queueDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-prev
   }
 }
 
-output id string = account.id
-output name string = account.name
 output blobUri string = account.properties.primaryEndpoints.blob
 output queueUri string = account.properties.primaryEndpoints.queue
 output packageContainer string = packageContainer.name
-output poisonQueue string = poisonMessages.name
-output deadLetterContainer string = deadLetterContainer.name

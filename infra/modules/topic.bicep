@@ -47,7 +47,5 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
   }
 }
 
-output id string = topic.id
-output name string = topic.name
 output endpoint string = topic.properties.endpoint
 output principalId string = topic.identity.principalId

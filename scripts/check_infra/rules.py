@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scripts.check_infra.bicep import BicepFile, body
+from scripts.check_infra.names import principal_problems, start_problems
 
 type Files = Mapping[str, BicepFile]
 
@@ -26,7 +27,9 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.ContainerRegistry/registries": 1,
         "Microsoft.Insights/diagnosticSettings": 1,
     },
+    "modules/console-image.bicep": {},
     "modules/console.bicep": {"Microsoft.App/containerApps": 1},
+    "modules/dead-letter-access.bicep": {"Microsoft.Authorization/roleAssignments": 1},
     "modules/event-hubs.bicep": {
         "Microsoft.EventHub/namespaces": 1,
         "Microsoft.EventHub/namespaces/eventhubs": 1,
@@ -42,7 +45,9 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Web/sites/config": 1,
     },
     "modules/identities.bicep": {"Microsoft.ManagedIdentity/userAssignedIdentities": 2},
+    "modules/mail-access.bicep": {"Microsoft.Authorization/roleAssignments": 1},
     "modules/mail.bicep": {
+        "Microsoft.Authorization/roleDefinitions": 1,
         "Microsoft.Communication/communicationServices": 1,
         "Microsoft.Communication/emailServices": 1,
         "Microsoft.Communication/emailServices/domains": 1,
@@ -56,6 +61,8 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Network/networkSecurityGroups": 1,
         "Microsoft.Network/virtualNetworks": 1,
     },
+    "modules/operate-access.bicep": {"Microsoft.Authorization/roleAssignments": 1},
+    "modules/operate-role.bicep": {"Microsoft.Authorization/roleDefinitions": 1},
     "modules/operator-access.bicep": {"Microsoft.Authorization/roleAssignments": 5},
     "modules/private-endpoints.bicep": {
         "Microsoft.Network/privateDnsZones": 1,
@@ -80,7 +87,6 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Storage/storageAccounts/queueServices/queues": 1,
     },
     "modules/topic-subscription.bicep": {
-        "Microsoft.Authorization/roleAssignments": 1,
         "Microsoft.EventGrid/topics/eventSubscriptions": 1,
     },
     "modules/topic.bicep": {
@@ -88,8 +94,6 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Insights/diagnosticSettings": 1,
     },
     "modules/workflow.bicep": {
-        "Microsoft.Authorization/roleAssignments": 2,
-        "Microsoft.Authorization/roleDefinitions": 2,
         "Microsoft.Insights/diagnosticSettings": 1,
         "Microsoft.Logic/workflows": 1,
     },
@@ -109,7 +113,9 @@ def bicep_problems(files: Files, parameters_file: Path) -> Iterator[str]:
         yield from _secrets(file)
         yield from _suppressions(file)
         yield from _unexplained_rights(file)
+        yield from principal_problems(file)
     yield from _modules(files)
+    yield from start_problems(files)
     yield from _bounds(files["main.bicep"])
     yield from _parameters(files["main.bicep"], parameters_file)
 
@@ -208,9 +214,7 @@ def _bounds(main: BicepFile) -> Iterator[str]:
 def _parameters(main: BicepFile, file: Path) -> Iterator[str]:
     given = set(json.loads(file.read_text())["parameters"])
     parameters = main.part("parameters")
-    # azd generates the token; an entry in the parameters file would set an empty value.
-    expected = parameters.keys() - {"consoleToken"}
-    for missing in sorted(expected - given):
+    for missing in sorted(parameters.keys() - given):
         yield f"{file.name}: {missing} is missing"
-    for unknown in sorted(given - expected):
-        yield f"{file.name}: {unknown} is not a parameter of main.bicep, or must not be set here"
+    for unknown in sorted(given - parameters.keys()):
+        yield f"{file.name}: {unknown} is not a parameter of main.bicep"

@@ -40,7 +40,7 @@ def test_real_files_pass(files: dict[str, BicepFile]) -> None:
     ("file", "old", "new", "problem"),
     [
         ("modules/topic.bicep", "param name string", "param name string\nparam x int", "x is"),
-        ("modules/topic.bicep", "output name", "var y = 1\noutput name", "y is declared and never"),
+        ("modules/topic.bicep", "output end", "var y = 1\noutput end", "y is declared and never"),
         ("modules/redis.bicep", "// The address has", f"{MORE}// The address has", "expected {"),
         (
             "modules/redis.bicep",
@@ -78,8 +78,8 @@ def test_real_files_pass(files: dict[str, BicepFile]) -> None:
         ("resources.bicep", "redis.outputs.url", "redis.outputs.uri", "has no output uri"),
         (
             "modules/topic.bicep",
-            "output id",
-            "output b string = 'x'\noutput id",
+            "output endpoint",
+            "output b string = 'x'\noutput endpoint",
             "the output b is never used",
         ),
         ("main.bicep", "@minValue(1)\n@maxValue(40)\n", "", "throughputUnits has no bounds"),
@@ -90,6 +90,30 @@ def test_real_files_pass(files: dict[str, BicepFile]) -> None:
             "no description",
         ),
         ("main.bicep", "param redisSku string", "param sku string", "redisSku is not a parameter"),
+        (
+            "modules/operate-access.bicep",
+            "guid(app.id, principalId, roleId)",
+            "guid(app.id, roleId)",
+            "the name of access must hold the principal's id",
+        ),
+        (
+            "modules/redis-access.bicep",
+            "uniqueString(database.id, principalId)",
+            "uniqueString(database.id)",
+            "the name of assignment must hold the principal's id",
+        ),
+        (
+            "resources.bicep",
+            "mailServiceName: names.mail",
+            "mailServiceName: mail!.outputs.endpoint",
+            "loop of service takes mailServiceName, an output of a module",
+        ),
+        (
+            "resources.bicep",
+            "topicId: ids.topic\n    eventHubsId: ids.eventHubs\n    redisId: ids.redis\n    work",
+            "topicId: topic.outputs.endpoint\n    eventHubsId: 'x'\n    redisId: 'x'\n    work",
+            "loop of metricRules takes topicId, an output of a module",
+        ),
     ],
 )
 def test_rule_finds_its_problem(
