@@ -1,4 +1,4 @@
-"""The check of workflow.json for missing references and unused declarations."""
+"""The check of workflow.json: references, declarations, and the limits that Logic Apps has."""
 
 from __future__ import annotations
 
@@ -13,12 +13,23 @@ _KEYS = {
     "Http": {"inputs", "runtimeConfiguration", "limit", "operationOptions"},
     "HttpWebhook": {"inputs", "runtimeConfiguration", "limit"},
     "If": {"expression", "actions", "else"},
+    "IncrementVariable": {"inputs"},
+    "InitializeVariable": {"inputs"},
+    "Scope": {"actions"},
+    "SetVariable": {"inputs"},
     "Terminate": {"inputs"},
+    "Until": {"expression", "actions", "limit", "operationOptions"},
+    "Wait": {"inputs"},
 }
 _COMMON = {"type", "runAfter", "description"}
 _ENDS = {"Succeeded", "Failed", "Skipped", "TimedOut"}
 _REFERENCE = re.compile(r"\b(outputs|body|actions)\('([^']+)'\)")
 _SELECTED_BODY = re.compile(r"\bbody\('([^']+)'\)\??\[")
+_VARIABLE = re.compile(r"\bvariables\('([^']+)'\)")
+_DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
+_UNITS = {"Second", "Minute", "Hour", "Day", "Week", "Month"}
+_MOST_REPEATS = 5000
+"""The most iterations of an Until in Logic Apps."""
 _PARAMETER = re.compile(r"\bparameters\('([^']+)'\)")
 
 
@@ -44,15 +55,25 @@ def workflow_problems(file: Path) -> Iterator[str]:
     for unused in sorted(declared - used):
         yield f"{name}: parameter {unused} is never used"
     yield from _scope(definition["actions"], name)
+    yield from _variables(definition["actions"], actions, name)
     for label, action in actions.items():
         yield from _action(label, action, name)
+        if action.get("type") == "Until":
+            yield from _loop(label, action, name)
 
 
 def _all_actions(actions: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for label, action in actions.items():
         yield label, action
-        yield from _all_actions(action.get("actions", {}))
-        yield from _all_actions(action.get("else", {}).get("actions", {}))
+        for group in _groups(action):
+            yield from _all_actions(group)
+
+
+def _groups(action: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield each non-empty group of actions inside an action."""
+    for group in (action.get("actions"), action.get("else", {}).get("actions")):
+        if group:
+            yield group
 
 
 def _scope(actions: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -65,8 +86,65 @@ def _scope(actions: Mapping[str, Any], name: str) -> Iterator[str]:
                 yield f"{name}: {label} runs after {before}, which is not in the same scope"
             if not ends or not set(ends) <= _ENDS:
                 yield f"{name}: {label} runs after {before} {ends}; runAfter takes {sorted(_ENDS)}"
-        if inner := action.get("actions"):
-            yield from _scope(inner, name)
+        for group in _groups(action):
+            yield from _scope(group, name)
+
+
+def _variables(
+    top: Mapping[str, Any], actions: Mapping[str, dict[str, Any]], name: str
+) -> Iterator[str]:
+    """Yield one line per problem with variables."""
+    declared = {
+        variable["name"]
+        for action in actions.values()
+        if action.get("type") == "InitializeVariable"
+        for variable in action["inputs"]["variables"]
+    }
+    used = set(_VARIABLE.findall(json.dumps(list(actions.values()))))
+    for label, action in actions.items():
+        if action.get("type") == "InitializeVariable" and label not in top:
+            yield f"{name}: {label} must be outside of loops and conditions"
+        if action.get("type") in {"SetVariable", "IncrementVariable"}:
+            target = action["inputs"]["name"]
+            if target not in declared:
+                yield f"{name}: {label} changes the variable {target}, which is not initialized"
+            if target in _VARIABLE.findall(json.dumps(action["inputs"])):
+                yield f"{name}: {label} computes the variable {target} from itself"
+    for missing in sorted(used - declared):
+        yield f"{name}: variable {missing} is not initialized"
+    for unused in sorted(declared - used):
+        yield f"{name}: variable {unused} is never read"
+
+
+def _loop(label: str, loop: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Yield one line per problem with an Until and the actions inside."""
+    limit = loop.get("limit", {})
+    count, timeout = limit.get("count"), _seconds(limit.get("timeout"))
+    if not isinstance(count, int) or not 1 <= count <= _MOST_REPEATS:
+        yield f"{name}: {label} (Until) takes a limit.count from 1 to {_MOST_REPEATS}"
+    if not timeout:
+        yield f"{name}: {label} (Until) takes a limit.timeout such as PT15M"
+    if loop.get("operationOptions") != "FailWhenLimitsReached":
+        yield f"{name}: {label} (Until) must fail at its limits: FailWhenLimitsReached"
+    for inner, action in _all_actions(loop["actions"]):
+        if action.get("type") == "Terminate":
+            yield f"{name}: {inner} (Terminate) is inside the loop {label}, which Azure refuses"
+        if action.get("type") == "HttpWebhook":
+            wait = _seconds(action.get("limit", {}).get("timeout"))
+            if not wait or not timeout or wait >= timeout:
+                yield (
+                    f"{name}: {inner} (HttpWebhook) takes a limit.timeout below that of the loop "
+                    f"{label}, or a lost callback is not asked for again"
+                )
+
+
+def _seconds(duration: object) -> int:
+    """Return the seconds of a duration such as PT15M or P30D; 0 for anything else."""
+    found = _DURATION.fullmatch(duration) if isinstance(duration, str) else None
+    days, hours, minutes, seconds = (
+        (int(each or 0) for each in found.groups()) if found else (0,) * 4
+    )
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def _action(label: str, action: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -76,6 +154,12 @@ def _action(label: str, action: Mapping[str, Any], name: str) -> Iterator[str]:
         return
     for key in sorted(action.keys() - _KEYS[kind] - _COMMON):
         yield f"{name}: {label} ({kind}) has no option {key}"
+    if kind == "HttpWebhook" and not _seconds(action.get("limit", {}).get("timeout")):
+        yield f"{name}: {label} (HttpWebhook) takes a limit.timeout such as PT30M"
+    if kind == "Wait":
+        interval = action["inputs"].get("interval", {})
+        if interval.get("unit") not in _UNITS or not interval.get("count"):
+            yield f"{name}: {label} (Wait) takes an interval of a count and one of {sorted(_UNITS)}"
     if kind in {"Http", "HttpWebhook"}:
         inputs = action["inputs"].get("subscribe", action["inputs"])
         shown = "consoleToken" in json.dumps(inputs)

@@ -194,7 +194,7 @@ def test_options_that_the_app_may_use_are_accepted_in_any_case(tmp_path: Path) -
         ("outputs('Opening')", "outputs('Closing')", "an action that does not exist"),
         ("outputs('Circuit_now')", "body('Look_up_the_circuit')", "fails if the body is text"),
         ("parameters('mailTo')", "parameters('mailsTo')", "mailsTo is not declared"),
-        ('"mailFrom": { "type": "String" },', '"mailFrom": {}, "more": {},', "more is never used"),
+        ('"parameters": {', '"parameters": { "more": {},', "more is never used"),
         ('"type": "HttpWebhook"', '"type": "Webhook"', "has the type 'Webhook'"),
         ('"limit": {', '"timeout": {', "has no option timeout"),
         ('"ManagedServiceIdentity"', '"Basic"', "must authenticate with its managed identity"),
@@ -214,7 +214,7 @@ def test_deployment_guide_names_only_existing_variables() -> None:
     named = set(re.findall(r"BREAKWATER_[A-Z_]*[A-Z]", (ROOT / "docs" / "deploy.md").read_text()))
     main = (ROOT / "infra" / "main.bicep").read_text()
     outputs = set(re.findall(r"^output (\w+)", main, re.MULTILINE))
-    parameters = set(re.findall(r"\$\{(\w+)=", PARAMETERS.read_text()))
+    parameters = set(re.findall(r"\$\{(\w+)[=}]", PARAMETERS.read_text()))
     connections = {"BREAKWATER_EVENT_HUB_CONNECTION", "BREAKWATER_STORAGE_CONNECTION"}
     assert named <= outputs | parameters | connections
 
@@ -225,6 +225,15 @@ def test_operations_guide_names_each_alert() -> None:
     cells = re.findall(r"\| ([a-z, -]+) \|$", signals, re.MULTILINE)
     alerts = {alarm.name for alarm in read_alarms(ALERTS)} | read_queries(ALERTS).keys()
     assert {name for cell in cells for name in cell.split(", ")} == alerts | {"alert"}
+
+
+def test_queries_name_actions_of_the_workflow() -> None:
+    """An alert on a renamed action would never fire."""
+    queries = " ".join(read_queries(ALERTS).values())
+    named = set(re.findall(r'column_ifexists\("resource_actionName_s", ""\) == "(\w+)"', queries))
+    workflow = (ROOT / "infra" / "workflow.json").read_text()
+    assert named == {"Stop_the_app", "Mail_the_operator"}
+    assert all(f'"{name}": {{' in workflow for name in named)
 
 
 def test_windows_of_log_alerts_overlap() -> None:
