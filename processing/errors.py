@@ -11,6 +11,7 @@ ProcessingError
 ├── MalformedBatchError         the trigger's metadata does not match its events
 ├── FormatError                 a newer version of the app wrote the data
 ├── HandlerLoadError            EVENT_HANDLER does not name a handler
+├── SiteError                   the function app could not be read, stopped or started
 └── SettingsError               a setting is missing, unknown or out of bounds
 """
 
@@ -76,6 +77,21 @@ class FormatError(ProcessingError):
 
 class HandlerLoadError(ProcessingError):
     """An error for an EVENT_HANDLER that does not name a callable."""
+
+
+class SiteError(ProcessingError):
+    """An error of a call to the function app's management; the message says what to do.
+
+    Args:
+        message: what was wrong and what to do.
+        detail: the answer in short, such as "HTTP 409" or "no answer".
+        answered: whether the call was answered; without an answer it may have been carried out.
+    """
+
+    def __init__(self, message: str, *, detail: str, answered: bool = True) -> None:
+        super().__init__(message)
+        self.detail = detail
+        self.answered = answered
 
 
 class SettingsError(ProcessingError, ConfigurationError):
