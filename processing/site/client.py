@@ -30,7 +30,6 @@ TOTAL_SECONDS = 35.0
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 4.0
-BODY_BYTES = 65_536
 MESSAGE_CHARS = 200
 
 
@@ -148,7 +147,7 @@ class Site:
                 headers=headers,
                 allow_redirects=False,
             ) as response:
-                body = await response.content.read(BODY_BYTES)
+                body = await response.read()
                 status = response.status
         except TimeoutError:
             raise self._no_answer(f"within {REQUEST_SECONDS:g} s") from None
@@ -194,7 +193,9 @@ class Site:
             case HTTPStatus.NOT_FOUND:
                 text = f"knows no such function app; {SETTING} is {self.settings.url}"
             case HTTPStatus.CONFLICT:
-                text = "refused, because another operation on the app is running; repeat in a minute"
+                text = (
+                    "refused, because another operation on the app is running; repeat in a minute"
+                )
             case HTTPStatus.TOO_MANY_REQUESTS:
                 text = "refused: too many calls; repeat in a minute"
             case _ if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
