@@ -1,4 +1,4 @@
-"""Operator CLI: list, replay and discard poisoned and parked events, and rewind partitions.
+"""Operator CLI: poisoned and parked events, rewinds, and the app's stop and start.
 
 The CLI reads the app settings from the environment, or from the "Values" of a
 `local.settings.json`. Exit codes: 0 done; 1 a request was refused, an event failed again, or a
@@ -18,7 +18,7 @@ from pathlib import Path
 import breaker
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.local_settings import read_settings
-from processing.cli import migrate, poison, redrive, rewind
+from processing.cli import app, migrate, poison, redrive, rewind
 from processing.errors import HandlerLoadError, ProcessingError
 
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m processing", description=__doc__.partition("\n")[0]
     )
     commands = top.add_subparsers(dest="command", required=True)
-    for command in (redrive, poison, rewind, migrate):
+    for command in (redrive, poison, rewind, migrate, app):
         command.add(commands, common)
     return top
 

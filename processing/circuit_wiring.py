@@ -19,6 +19,9 @@ from breaker.stores.redis import Client, connect
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
+    from processing.monitoring.redis_vitals import RedisVitalsReader
+    from processing.site.client import Site
+
 
 class CircuitWiring:
     """A builder of the circuit's parts; `opened` closes the parts in reverse order.
@@ -94,6 +97,41 @@ class CircuitWiring:
             timeout_seconds=self.breaking.store_timeout_seconds,
         )
         return CircuitBreaker(store, self.breaking, publisher=publisher, instance=instance_name())
+
+    def site(self) -> Site | None:
+        """Return the client of the function app; None without FUNCTION_APP_URL.
+
+        Raises:
+            processing.errors.SettingsError: FUNCTION_APP_URL is not the address of a function app.
+        """
+        # Imported here, because the app itself neither reads nor changes its own state.
+        from processing.site.client import Site  # noqa: PLC0415
+        from processing.site.settings import SiteSettings  # noqa: PLC0415
+
+        settings = SiteSettings.from_mapping(self._settings)
+        if settings is None:
+            return None
+        site = Site(settings, self._operator_credential)
+        self._opened.push_async_callback(site.aclose)
+        return site
+
+    def vitals(self) -> RedisVitalsReader:
+        """Return the reader of the reports that the app's instances write."""
+        from processing.monitoring.redis_vitals import RedisVitalsReader  # noqa: PLC0415
+
+        return RedisVitalsReader(self.redis, self.breaking.name)
+
+    def _operator_credential(self) -> AsyncTokenCredential:
+        """Return the managed identity on Azure, and elsewhere the operator's own login."""
+        from azure.identity.aio import (  # noqa: PLC0415 - loaded for an app on Azure only
+            DefaultAzureCredential,
+            ManagedIdentityCredential,
+        )
+
+        client_id = os.environ.get("AZURE_CLIENT_ID") or self._settings.get("AZURE_CLIENT_ID", "")
+        if os.environ.get("IDENTITY_ENDPOINT"):  # set by App Service and Container Apps
+            return ManagedIdentityCredential(client_id=client_id or None)
+        return DefaultAzureCredential()
 
     async def breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
         """Return the circuit of `new_breaker`, started; `opened` closes it."""

@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any, Protocol
 
 from redis.asyncio import Redis, RedisCluster
 
-from console.backplane.redis_errors import ask
 from console.errors import BackplaneError
-from processing.monitoring.vitals import vitals_key
+from processing.errors import StorageUnavailableError
+from processing.monitoring.redis_vitals import RedisVitalsReader
+from processing.monitoring.vitals import VitalsEntry
 
 GONE_SECONDS = 12.0
 """An instance that has written nothing for this long is not counted any more."""
-READ = 1_000
 
 type Numbers = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class VitalsEntry:
-    """The numbers of one instance; processing/monitoring/vitals.py documents the form.
-
-    Attributes:
-        cursor: position in the stream.
-        instance: name of the instance.
-        numbers: handled, poisoned, parked, failures, holding, and `latency`: by k, the number of
-            calls that took less than 2^k microseconds.
-    """
-
-    cursor: str
-    instance: str
-    numbers: Numbers
 
 
 class VitalsSource(Protocol):
@@ -77,30 +59,21 @@ class RedisVitals:
     """
 
     def __init__(self, client: Redis | RedisCluster, circuit: str) -> None:
-        self._client: Any = client
-        self._key = vitals_key(circuit)
+        self._reader = RedisVitalsReader(client, circuit)
 
     async def behind(self, cursor: str) -> list[VitalsEntry]:
         """See `VitalsSource.behind`."""
-        found = await ask(self._client.xrange(self._key, f"({cursor}", count=READ), _not_read)
-        return [
-            VitalsEntry(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
-            for id_, fields in found
-        ]
+        try:
+            return await self._reader.behind(cursor)
+        except StorageUnavailableError as error:
+            raise BackplaneError(f"the app's vitals cannot be read: {error}") from error
 
     async def end(self) -> str:
         """See `VitalsSource.end`."""
-        found = await ask(self._client.xrevrange(self._key, count=1), _not_read)
-        return bytes(found[0][0]).decode() if found else "0-0"
-
-
-def _not_read(why: str) -> BackplaneError:
-    return BackplaneError(f"the app's vitals cannot be read: {why}")
-
-
-def _numbers(fields: Mapping[bytes, bytes]) -> Numbers:
-    found = json.loads(fields[b"data"])
-    return found if isinstance(found, dict) else {}
+        try:
+            return await self._reader.end()
+        except StorageUnavailableError as error:
+            raise BackplaneError(f"the app's vitals cannot be read: {error}") from error
 
 
 def merge(

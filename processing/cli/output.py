@@ -76,11 +76,16 @@ def _rich_bar(label: str) -> Any:
     return bar
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, with control characters escaped."""
+    return "".join(map(_visible, " ".join(text.split())))
+
+
 def _visible(character: str) -> str:
     # An error may quote its event: the event's sender must not control an operator's terminal.
     return character if character.isprintable() else ascii(character)[1:-1]
 
 
 def _cell(value: object) -> str:
-    text = "".join(map(_visible, " ".join(str(value).split())))
+    text = printable(str(value))
     return text if len(text) <= WIDEST else f"{text[: WIDEST - 1]}…"

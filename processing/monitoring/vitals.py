@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from processing.errors import StorageUnavailableError
@@ -25,6 +26,27 @@ POWERS = 48
 def vitals_key(circuit: str) -> str:
     """Return the key of the Redis stream that all instances of an app write to."""
     return f"processing:{{{circuit}}}:vitals"
+
+
+@dataclass(frozen=True, slots=True)
+class VitalsEntry:
+    """A record of one instance, as read from the stream.
+
+    Attributes:
+        cursor: position in the stream.
+        instance: name of the instance.
+        numbers: handled, poisoned, parked, failures, holding, and `latency`: by k, the number of
+            calls that took less than 2^k microseconds.
+    """
+
+    cursor: str
+    instance: str
+    numbers: Mapping[str, Any]
+
+    @property
+    def at(self) -> float:
+        """Time of the record, seconds since the epoch by the clock of Redis."""
+        return int(self.cursor.partition("-")[0]) / 1000
 
 
 class Vitals:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from breaker import Circuit, CircuitState
-from breaker.chain import ChainStatus, Step, Waiting
+from breaker.chain import ChainStatus, Step, Waiting, WaitsFor
 
 GONE_SECONDS = 12.0
 """An instance whose last report is older does not report any more; idle ones report each 5 s."""
@@ -255,7 +255,7 @@ def _stop(seen: Seen) -> Iterable[Line]:
             yield Line(Level.WARNING, Topic.STOP, text)
         return
     if seen.is_stopped:
-        yield Line(Level.NOTE, Topic.STOP, f"{_failed('stop', stop, at)}{by}: {stop.detail}.")
+        yield Line(Level.NOTE, Topic.STOP, _failure(stop, seen.now))
         return
     runs = seen.site is not None and seen.site.is_in(RUNNING, since=stop.at)
     app = "The app still runs" if runs or seen.reporting else "The app may still run"
@@ -264,7 +264,7 @@ def _stop(seen: Seen) -> Iterable[Line]:
         if seen.circuit.state in _HOLDING
         else "its circuit lets events through"
     )
-    text = f"{_failed('stop', stop, at)}{by}: {stop.detail}. {app}; {holds}."
+    text = f"{_failure(stop, seen.now)} {app}; {holds}."
     yield Line(Level.WARNING, Topic.STOP, text)
 
 
@@ -300,8 +300,9 @@ def _approval(seen: Seen, chain: ChainStatus) -> Iterable[Line]:
     mine = [run for run in chain.waiting if run.generation == circuit.generation]
     if circuit.state is CircuitState.OPEN:
         if mine:
-            at = when(mine[-1].registered_at, seen.now)
-            text = f"Approval asked for at {at} by {_run(mine[-1])}."
+            last = mine[-1]
+            at = f" at {when(last.registered_at, seen.now)}" if last.registered_at else ""
+            text = f"Approval asked for{at} by {_run(last)}."
             yield Line(Level.OK, Topic.APPROVAL, text)
         elif circuit.resume_at is None:
             yield _nobody_asked(seen)
@@ -314,9 +315,9 @@ def _approval(seen: Seen, chain: ChainStatus) -> Iterable[Line]:
         )
         yield Line(Level.NOTE if mine else Level.WARNING, Topic.APPROVAL, text)
     for run in chain.waiting:
-        if run.waits_for == "start" and not _is_started(seen, run):
-            at = when(run.registered_at, seen.now)
-            text = f"{_capital(_run(run))} waits for a start since {at}, and will try again itself."
+        if run.waits_for is WaitsFor.START and not _is_started(seen, run):
+            since = f" since {when(run.registered_at, seen.now)}" if run.registered_at else ""
+            text = f"{_capital(_run(run))} waits for a start{since} and will try again itself."
             refused = seen.start is not None and not seen.start.accepted
             if refused:  # the line about the refusal says what to do
                 yield Line(Level.NOTE, Topic.START, text)
@@ -343,7 +344,7 @@ def _start(seen: Seen) -> Iterable[Line]:
     at, by = when(start.at, seen.now), _by(start)
     if not start.accepted:
         running = seen.site is not None and seen.site.is_in(RUNNING, since=start.at)
-        text = f"{_failed('start', start, at)}{by}: {start.detail}."
+        text = _failure(start, seen.now)
         if running:
             yield Line(Level.NOTE, Topic.START, text)
         else:
@@ -397,11 +398,11 @@ def _is_started(seen: Seen, run: Waiting) -> bool:
     return start is not None and start.accepted and start.at >= run.registered_at
 
 
-def _failed(what: str, step: Step, at: str) -> str:
-    """Return how a step failed: it was refused, or nobody knows because no answer came."""
-    if step.detail.startswith("HTTP "):
-        return f"The {what} was refused at {at}"
-    return f"The {what} asked at {at} was not confirmed"
+def _failure(step: Step, now: float) -> str:
+    """Say that a step was refused, or that no answer says whether it was carried out."""
+    what = "was refused" if step.detail.startswith("HTTP ") else "was not confirmed"
+    detail = f": {step.detail}" if step.detail else ""
+    return f"The {step.kind} asked at {when(step.at, now)}{_by(step)} {what}{detail}."
 
 
 def _by(step: Step) -> str:
