@@ -22,6 +22,8 @@ PAST_SECONDS = 3600.0
 ASKING_SECONDS = 120.0
 """Time that the workflow has for its next call, before an operator is warned."""
 NAMES = 5
+REFUSED = "HTTP "
+"""Beginning of the detail of a step that was answered."""
 RUNNING, STOPPED = "running", "stopped"
 
 PRESS_START = "Press Start."
@@ -145,7 +147,10 @@ class Seen:
         stop = self.stop
         if stop is None or not stop.accepted:
             return False
-        return self.start is None or not self.start.accepted
+        if self.start is not None and self.start.accepted:
+            return False
+        # A start without an answer may have been carried out.
+        return self.start is None or self.start.detail.startswith(REFUSED)
 
     @property
     def reporting(self) -> list[str]:
@@ -315,6 +320,8 @@ def _approval(seen: Seen, chain: ChainStatus) -> Iterable[Line]:
         )
         yield Line(Level.NOTE if mine else Level.WARNING, Topic.APPROVAL, text)
     for run in chain.waiting:
+        if circuit.state is not CircuitState.OPEN:
+            yield from _late_callback(seen, run)
         if run.waits_for is WaitsFor.START and not _is_started(seen, run):
             since = f" since {when(run.registered_at, seen.now)}" if run.registered_at else ""
             text = f"{_capital(_run(run))} waits for a start{since} and will try again itself."
@@ -323,6 +330,19 @@ def _approval(seen: Seen, chain: ChainStatus) -> Iterable[Line]:
                 yield Line(Level.NOTE, Topic.START, text)
             else:
                 yield Line(Level.WARNING, Topic.START, f"{text} {seen.how_to_start}")
+
+
+def _late_callback(seen: Seen, run: Waiting) -> Iterable[Line]:
+    """Say that a run was not called back, although its generation needs no approval any more."""
+    if run.waits_for is not WaitsFor.APPROVAL:
+        return
+    calls = f" ({run.attempts} calls failed)" if run.attempts > 1 else ""
+    text = f"{_capital(_run(run))} is not called back yet{calls}; then it starts the app."
+    late = seen.now - seen.changed_since >= ASKING_SECONDS
+    if late and seen.is_stopped:
+        yield Line(Level.WARNING, Topic.START, f"{text} {seen.how_to_start}")
+    else:
+        yield Line(Level.NOTE, Topic.START, text)
 
 
 def _nobody_asked(seen: Seen) -> Line:
@@ -400,7 +420,7 @@ def _is_started(seen: Seen, run: Waiting) -> bool:
 
 def _failure(step: Step, now: float) -> str:
     """Say that a step was refused, or that no answer says whether it was carried out."""
-    what = "was refused" if step.detail.startswith("HTTP ") else "was not confirmed"
+    what = "was refused" if step.detail.startswith(REFUSED) else "was not confirmed"
     detail = f": {step.detail}" if step.detail else ""
     return f"The {step.kind} asked at {when(step.at, now)}{_by(step)} {what}{detail}."
 
