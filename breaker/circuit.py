@@ -85,6 +85,7 @@ class CircuitBreaker(CircuitView):
             publisher,
             lease_seconds=self.settings.alert_lease_seconds,
             clock=self._clock,
+            console_url=self.settings.console_url,
         )
         self.approvals = Approvals(self._store, self._rules, caller=caller, clock=self._clock)
         self._watcher = Watcher(

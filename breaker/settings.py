@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, ClassVar
+from urllib.parse import urlsplit
 
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds
@@ -63,6 +64,7 @@ class BreakerSettings(Settings):
         poll_seconds: polling interval of the watcher, which replaces lost pushes.
         history_limit: greatest number of entries in the history.
         alert_lease_seconds: a deliverer's lease on the outbox; renewed with each alert.
+        console_url: address of the operator console, which each alert links to; empty: no link.
         redis_auth: "url" or "entra".
         redis_client_id: client id of a user-assigned identity (with "entra").
         redis_cluster: whether the URL names a Redis Cluster (OSS clustering policy).
@@ -87,13 +89,19 @@ class BreakerSettings(Settings):
     poll_seconds: Annotated[float, Bounds(0.01, 300)] = 0.5
     history_limit: _Count = 1_000
     alert_lease_seconds: Annotated[float, Bounds(1, 3_600)] = 30.0
+    console_url: str = ""
     redis_auth: RedisAuth = RedisAuth.URL
     redis_client_id: str | None = None
     redis_cluster: bool = False
 
     def check_together(self) -> None:
-        """Check the name's characters, and that no break is longer than the longest break."""
+        """Check the name, the console's address, and that no break exceeds the longest break."""
         check_name(self.name)
+        if self.console_url and not _is_address(self.console_url):
+            raise SettingsError(
+                f"{self.variable('console_url')} is {self.console_url!r:.300}: it takes the "
+                "console's http(s) address, such as https://console.example.com"
+            )
         if self.break_seconds_max < self.break_seconds:
             raise SettingsError(
                 f"{self.variable('break_seconds_max')} is {self.break_seconds_max:g}: "
@@ -130,6 +138,17 @@ def check_name(name: str) -> str:
             "'.', '_' or '-', beginning with a letter or digit"
         )
     return name
+
+
+def _is_address(url: str) -> bool:
+    """Return whether a text is an http(s) address without user, query and fragment."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    plain = url.isprintable() and not any(character in url for character in ' ?#@\\<>"')
+    return usable and plain
 
 
 def _us(seconds: float) -> int:

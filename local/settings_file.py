@@ -42,6 +42,8 @@ def app_settings(
     redis_url: str,
     topic_endpoint: str,
     topic_key: str,
+    function_app_url: str = "",
+    console_url: str = "",
     overrides: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Return the function app's settings; `overrides` replace defaults and may add names."""
@@ -52,6 +54,8 @@ def app_settings(
         "REDIS_URL": redis_url,
         "EVENT_GRID_TOPIC_ENDPOINT": topic_endpoint,
         "EVENT_GRID_TOPIC_KEY": topic_key,
+        "FUNCTION_APP_URL": function_app_url,
+        "BREAKER_CONSOLE_URL": console_url,
         **(overrides or {}),
     }
 

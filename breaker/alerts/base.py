@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
+from urllib.parse import urlencode
 
 from breaker.state import CircuitEvent, CircuitState, Rules
 
@@ -32,7 +33,7 @@ class Alert:
         generation: the circuit's generation.
         at: time of the change, seconds since the epoch by the store's clock.
         data: name, state, generation, failures, successes, failure_threshold, window_seconds,
-            errors (up to 5), reason, by, instance.
+            errors (up to 5), reason, by, instance; `link` is added when the alert is published.
         entry: the entry's id in the outbox; never published.
     """
 
@@ -109,6 +110,18 @@ class AlertPublisher(Protocol):
     async def aclose(self) -> None:
         """Close what the publisher opened."""
         ...
+
+
+def with_link(alert: Alert, console_url: str) -> Alert:
+    """Return the alert with `link`, the console's page about its circuit and generation.
+
+    Without an address the link is empty. The links of an alert's repeats are equal.
+    """
+    link = ""
+    if console_url:
+        query = urlencode({"circuit": alert.name, "generation": alert.generation})
+        link = f"{console_url.rstrip('/')}/?{query}"
+    return replace(alert, data={**alert.data, "link": link})
 
 
 def alert_of(

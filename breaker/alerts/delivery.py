@@ -13,7 +13,7 @@ import contextlib
 import logging
 import uuid
 
-from breaker.alerts.base import AlertPublisher, Outbox
+from breaker.alerts.base import AlertPublisher, Outbox, with_link
 from breaker.clock import Clock
 from breaker.errors import AlertDeliveryError, StoreUnavailableError
 from breaker.state import Rules
@@ -35,6 +35,7 @@ class AlertDelivery:
         lease_seconds: length of the lease on the outbox; publishing one alert times out after a
             third of it.
         clock: sleeps between attempts.
+        console_url: address of the operator console, which each alert links to; empty: no link.
 
     Attributes:
         oldest_age: seconds, age of the oldest undelivered alert after the last delivery; 0 if
@@ -49,7 +50,9 @@ class AlertDelivery:
         *,
         lease_seconds: float,
         clock: Clock,
+        console_url: str = "",
     ) -> None:
+        self._console_url = console_url
         self._outbox = outbox
         self._rules = rules
         self._publisher = publisher
@@ -89,7 +92,7 @@ class AlertDelivery:
             for alert in batch.alerts:
                 try:
                     async with asyncio.timeout(self._lease / 3):
-                        await publisher.publish(alert)
+                        await publisher.publish(with_link(alert, self._console_url))
                 except Exception as error:
                     await self._outbox.release_alerts(self._rules, token)
                     raise AlertDeliveryError(alert.id, delivered, error) from error

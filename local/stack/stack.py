@@ -78,6 +78,8 @@ def compose(options: StackOptions, keys: Secrets, supervisor_pid: int) -> Stack:
         redis_url=redis_url(ports["redis"]),
         topic_endpoint=f"{cloud_url}/topics/{TOPIC}/api/events",
         topic_key=keys.topic_key,
+        function_app_url=f"{cloud_url}{SITE_PATH}",
+        console_url=console_url if options.console else "",
         overrides=options.settings,
     )
     console = console_service(ports["console"], token=keys.console_token, app_settings=values)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
 API_VERSION = "2025-03-01"
-ROLE = "'Breakwater stop and start' (infra/modules/workflow.bicep)"
+ROLE = "'Breakwater stop and start' (infra/modules/operate-role.bicep)"
 REQUEST_SECONDS = 8.0
 TOKEN_SECONDS = 20.0
 TOTAL_SECONDS = 35.0

@@ -13,6 +13,7 @@ import pytest
 from breaker import BreakerSettings
 from console.settings import ConsoleSettings
 from processing.settings import ConnectionSettings, ProcessingSettings
+from processing.site.settings import SiteSettings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -24,9 +25,12 @@ PREFIXES: dict[str, Any] = {
 CONNECTIONS = {
     *("AzureWebJobsStorage", "EventHubConnection", "EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP"),
     *("REDIS_URL", "EVENT_GRID_TOPIC_ENDPOINT", "EVENT_GRID_TOPIC_KEY", "POISON_QUEUE"),
-    "EVENT_HANDLER",
+    *("EVENT_HANDLER", "FUNCTION_APP_URL"),
 }
-"""Settings that `ConnectionSettings` reads. Connections by identity have several names each."""
+"""Settings that `ConnectionSettings` and `SiteSettings` read.
+
+Connections by identity have several names each.
+"""
 
 KEYS = {"AzureWebJobsStorage", "EventHubConnection", "EVENT_GRID_TOPIC_KEY"}
 """Settings that infra does not set, because its connections are by identity."""
@@ -98,6 +102,7 @@ def test_example_file_lists_every_setting() -> None:
     """The file's only other setting is the worker's, and its settings can be built."""
     assert example().keys() == setting_names() | {"FUNCTIONS_WORKER_RUNTIME"}
     ConnectionSettings.from_mapping(example())
+    SiteSettings.from_mapping(example())
     for settings in PREFIXES.values():
         settings.from_mapping(example())
 

@@ -246,3 +246,26 @@ def test_invalid_topic_is_refused(endpoint: str, key: str | None, says: str) -> 
     """The address must be http(s), and plain http needs a key."""
     with pytest.raises(SettingsError, match=says):
         EventGridPublisher(endpoint, key=key)
+
+
+@pytest.mark.parametrize(
+    ("console_url", "link"),
+    [
+        ("", ""),
+        ("https://console.example.com", "https://console.example.com/?circuit=c&generation=1"),
+        ("http://127.0.0.1:7090/ops/", "http://127.0.0.1:7090/ops/?circuit=c&generation=1"),
+    ],
+)
+async def test_alert_links_to_its_circuit_and_generation(
+    store: MemoryCircuitStore, clock: ManualClock, console_url: str, link: str
+) -> None:
+    """An operator reaches the page about this opening from the alert."""
+    settings = BreakerSettings(name="c", failure_threshold=1, console_url=console_url)
+    publisher = MemoryPublisher()
+    breaker = CircuitBreaker(store, settings, publisher=publisher, clock=clock)
+    await breaker.record_failure("a", "boom", Permit(0))
+    await breaker.deliver_alerts()
+    await breaker.aclose()
+    (alert,) = publisher.published
+    assert alert.data["link"] == link
+    assert alert.data["reason"], "the other data stay"

@@ -62,6 +62,11 @@ def test_each_field_is_read_from_its_setting() -> None:
         ("BREAK_SECONDS_MAX", "1", "BREAKER_BREAK_SECONDS_MAX is 1: it takes at least break_se"),
         ("POLL_SECONDS", "-1", "BREAKER_POLL_SECONDS is '-1': it takes a number from 0.01"),
         ("STORE_GRACE_SECONDS", "-1", "BREAKER_STORE_GRACE_SECONDS is '-1'"),
+        ("CONSOLE_URL", "console:7090", "CONSOLE_URL is 'console:7090': it takes the console's"),
+        ("CONSOLE_URL", "https://", "it takes the console's http(s) address"),
+        ("CONSOLE_URL", "https://c/?next=x", "it takes the console's http(s) address"),
+        ("CONSOLE_URL", "https://u:p@c", "it takes the console's http(s) address"),
+        ("CONSOLE_URL", "https://c:no", "it takes the console's http(s) address"),
     ],
 )
 def test_invalid_value_is_refused(name: str, value: str, says: str) -> None:
