@@ -26,6 +26,7 @@ from console.reader.vitals import RedisVitals
 from console.server import configure
 from console.settings import ConsoleSettings
 from processing.circuit_wiring import CircuitWiring
+from processing.site.watch import SiteWatch
 
 
 def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
@@ -44,6 +45,7 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
         coordination=RedisCoordination(client, breaker.name, timeout_seconds=seconds),
         backplane=RedisBackplane(client, breaker.name, timeout_seconds=seconds),
         vitals=RedisVitals(client, breaker.name),
+        watch=SiteWatch(breaker, wiring.site(), wiring.vitals()),
         app_settings=values,
         close=opened.aclose,
     )

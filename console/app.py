@@ -24,6 +24,7 @@ from console.backplane.stream import Backplane, MemoryBackplane
 from console.circuit.actions import ActionsApi
 from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.circuit.approvals import ApprovalsApi
+from console.circuit.site import SiteApi
 from console.live.circuit_feed import feed_circuit
 from console.live.fanout import Fanout
 from console.live.incident_log import IncidentLog
@@ -34,12 +35,14 @@ from console.poison.catalogue import Catalogue
 from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import RedriveApi
 from console.reader.election import Election
+from console.reader.site import SiteTask
 from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals, VitalsSource
 from console.settings import ConsoleSettings
 from console.web.headers import SecurityHeaders
 from console.web.pages import page_routes
 from console.web.responses import ERRORS, ApiResponse
+from processing.site.watch import SiteWatch
 
 
 def create_app(
@@ -49,6 +52,7 @@ def create_app(
     coordination: Coordination | None = None,
     backplane: Backplane | None = None,
     vitals: VitalsSource | None = None,
+    watch: SiteWatch | None = None,
     app_settings: Mapping[str, str] | None = None,
     close: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
@@ -60,6 +64,7 @@ def create_app(
         coordination: shared by all instances; default: in memory, for a single instance.
         backplane: shared by all instances; default: in memory, for a single instance.
         vitals: source of the function app's vitals; default: none.
+        watch: collects what is seen of the function app; default: the circuit's record alone.
         app_settings: the function app's settings, which name its hub, storage and handler.
         close: called at the end; closes the clients of coordination, backplane and vitals.
     """
@@ -67,6 +72,7 @@ def create_app(
     backplane = backplane or MemoryBackplane(coordination)
     fanout = Fanout(backplane, instance=instance_name())
     presence = Presence(coordination)
+    watch = watch or SiteWatch(breaker, None, None)
     sessions, revoked = Sessions(settings.token), RevokedSessions(coordination)
     log = IncidentLog(backplane)
     operations = LazyOperations(app_settings or {})
@@ -83,7 +89,10 @@ def create_app(
     election = Election(
         coordination,
         backplane,
-        (tasks.vitals, tasks.partitions, tasks.tail, tasks.lost_redrives),
+        (
+            *(tasks.vitals, tasks.partitions, tasks.tail, tasks.lost_redrives),
+            SiteTask(coordination, watch).run,
+        ),
     )
 
     @asynccontextmanager
@@ -125,6 +134,7 @@ def create_app(
             *Login(settings, sessions, revoked, coordination, breaker.name).routes(),
             *ActionsApi(breaker, log).routes(),
             *ApprovalsApi(breaker, settings).routes(),
+            *SiteApi(breaker, watch, log).routes(),
             *PoisonApi(operations, catalogue).routes(),
             *redrive.routes(),
             *Live(fanout, presence, revoked, sockets_max=settings.sockets_max).routes(),

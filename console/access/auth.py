@@ -11,8 +11,9 @@ import hashlib
 import hmac
 import math
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
+from starlette.datastructures import QueryParams
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -30,6 +31,8 @@ PUBLIC_PREFIX = "/static/login."
 PRINCIPAL = "x-ms-client-principal-name"
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 NAME_CHARS = 64
+LINK_NAMES = ("circuit", "generation")
+LINK_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +162,7 @@ class Auth:
             return
         response: Response
         if scope["path"] == "/" and scope["method"] in SAFE:
-            response = RedirectResponse("/login", status_code=303)
+            response = RedirectResponse(f"/login{_link_in(scope)}", status_code=303)
         else:
             response = ApiResponse(
                 {
@@ -183,6 +186,13 @@ def _is_public(path: str) -> bool:
     return path in PUBLIC_PATHS or (
         path.startswith(PUBLIC_PREFIX) and "/" not in path.removeprefix(PUBLIC_PREFIX)
     )
+
+
+def _link_in(scope: Scope) -> str:
+    """Return the query of a mail's or alert's link, which the page shows after the login."""
+    query = QueryParams(scope["query_string"])
+    known = {name: query[name][:LINK_CHARS] for name in LINK_NAMES if query.get(name)}
+    return f"?{urlencode(known)}" if known else ""
 
 
 def _operator(name: str) -> str:

@@ -7,7 +7,9 @@ from typing import Literal
 
 from console.backplane.stream import LOG, Backplane
 
-type LineKind = Literal["said", "approved", "closed", "isolated", "refused", "redrive", "discard"]
+type LineKind = Literal[
+    "said", "approved", "closed", "isolated", "refused", "redrive", "discard", "stop", "start"
+]
 
 TEXT_CHARS = 2_000
 

@@ -24,6 +24,7 @@ class Snapshot:
         self._vitals: deque[str] = deque(maxlen=VITALS)
         self._partitions = "null"
         self._redrive = "null"
+        self._app = "null"
 
     def apply(self, message: Message) -> None:
         """Apply a message."""
@@ -36,6 +37,8 @@ class Snapshot:
                 self._partitions = message.data
             case "redrive":
                 self._redrive = message.data
+            case "app":
+                self._app = message.data
 
     def log_before(self, lines: Sequence[Message]) -> None:
         """Add log lines that are older than the messages."""
@@ -67,5 +70,6 @@ class Snapshot:
         return (
             f'{{"type":"snapshot",{names},"data":{{"circuit":{circuit},"history":{history},'
             f'"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
-            f'"log":[{",".join(self._log)}],"redrive":{self._redrive},{counts[1:-1]}}}}}'
+            f'"log":[{",".join(self._log)}],"redrive":{self._redrive},"app":{self._app},'
+            f"{counts[1:-1]}}}}}"
         )

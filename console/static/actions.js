@@ -25,6 +25,24 @@ export function createActions({ api, model }) {
     return facts;
   }
 
+  /** Return what was seen of the app and of its stop, for a dialog. */
+  function appFacts() {
+    const app = model.appNow;
+    if (!app) return [["App", "nothing was read in the last seconds"]];
+    const of = (topic) => app.lines.filter((line) => line.topic === topic).map(({ text }) => text);
+    const facts = [["App", of("app").join(" ")]];
+    if (of("stop").length) facts.push(["Stop", of("stop").join(" ")]);
+    return facts;
+  }
+
+  /** Return what starts the app after the circuit has left its opening. */
+  function whatStarts() {
+    const waiting = model.appNow?.waiting;
+    if (waiting) return "The waiting workflow run is called back and starts the app.";
+    if (waiting === 0) return "No workflow run waits, so nothing starts the app: press Start afterwards, if it is stopped.";
+    return "Whether a workflow run waits and starts the app is not known.";
+  }
+
   async function ask(question) {
     const result = await confirm.ask(question);
     if (result) toast(result);
@@ -47,10 +65,9 @@ export function createActions({ api, model }) {
       return ask({
         title: `Approve generation ${generation}?`,
         what:
-          `The circuit goes half-open, the workflow starts the app again, and ${probes} run. ` +
-          `If they succeed, the circuit closes and all processing resumes. If one fails, ` +
+          `The circuit goes half-open, and ${probes} run. ${whatStarts()} If they succeed, the circuit closes and all processing resumes. If one fails, ` +
           `generation ${generation + 1} opens and needs a new approval.`,
-        facts: circuitFacts,
+        facts: () => [...circuitFacts(), ...appFacts()],
         go: `Approve generation ${generation}`,
         act: async () => {
           return done(await api.post(path("approve"), { generation }), `Generation ${generation} is approved`);
@@ -64,10 +81,11 @@ export function createActions({ api, model }) {
       return ask({
         title: `Close generation ${generation}?`,
         what:
-          `${ends} without probes. Every instance resumes at once with its first unfinished ` +
-          "event, and the failure window is emptied. If the cause is not fixed, the circuit " +
-          "opens again.",
-        facts: circuitFacts,
+          `${ends} without probes. Every running instance resumes at once with its first ` +
+          "unfinished event, and the failure window is emptied. " +
+          `${state === "half_open" ? "" : `${whatStarts()} `}` +
+          "If the cause is not fixed, the circuit opens again.",
+        facts: () => [...circuitFacts(), ...appFacts()],
         go: `Close generation ${generation}`,
         act: async () => {
           return done(await api.post(path("close"), { generation }), `Generation ${generation} is closed`);
@@ -88,6 +106,52 @@ export function createActions({ api, model }) {
         danger: true,
         act: async (reason) => {
           return done(await api.post(path("isolate"), { reason }), "The circuit is isolated");
+        },
+      });
+    },
+
+    startApp() {
+      const { state, half_open_permits: permits } = model.circuit;
+      const then = {
+        closed: "The circuit is closed, so the instances handle events as soon as they run.",
+        half_open: `The circuit is half-open, so up to ${permits ?? "a few"} probe events run.`,
+        open: "The circuit is open: the app holds all events until an approval, and nothing is lost.",
+        isolated: "The circuit is isolated: the app holds all events until an operator closes it.",
+      };
+      return ask({
+        title: "Start the app?",
+        what:
+          `The console asks for a start of the function app. ${then[state] ?? ""} ` +
+          "The App panel then shows whether the start was seen.",
+        facts: () => [...circuitFacts(), ...appFacts()],
+        go: "Start the app",
+        act: async () => {
+          const answer = await api.post("/api/app/start", {});
+          const holds = answer.holds ? " The circuit holds all events." : "";
+          return `Start asked, accepted.${holds}${onRecord(answer)}`;
+        },
+      });
+    },
+
+    stopApp() {
+      const { state } = model.circuit;
+      const waiting = model.appNow?.waiting;
+      const again = waiting
+        ? "A waiting workflow run may start the app again."
+        : "Nothing starts the app again by itself: press Start.";
+      return ask({
+        title: "Stop the app?",
+        what:
+          "The console asks for a stop of the function app; that may take minutes. Events that " +
+          "run are interrupted and handled again after a start, so nothing is lost, but an " +
+          `event may be handled twice. The circuit stays ${stateName(state).toLowerCase()}. ${again}`,
+        facts: () => [...circuitFacts(), ...appFacts()],
+        reason: true,
+        go: "Stop the app",
+        danger: true,
+        act: async (reason) => {
+          const answer = await api.post("/api/app/stop", { reason });
+          return `Stop asked, accepted.${onRecord(answer)}`;
         },
       });
     },
@@ -142,6 +206,10 @@ export function createActions({ api, model }) {
       });
     },
   };
+}
+
+function onRecord({ recorded }) {
+  return recorded ? "" : " It is not on record, because Redis does not answer.";
 }
 
 function titleOf(selection, label) {

@@ -56,10 +56,10 @@ export function showCircuit({ model, actions }) {
     setAttribute(nodes.icon, "href", `/static/icons/${circuit.state}.svg`);
     const title = circuit.state === "closed" ? name : name.toUpperCase();
     if (document.title !== `${title} · ${circuit.name}`) document.title = `${title} · ${circuit.name}`;
-    setText(nodes.reason, reasonOf(circuit));
+    setText(nodes.reason, reasonOf(circuit, model.vital));
     const now = `${circuit.state}/${circuit.generation}`;
     if (announced !== null && announced !== now) {
-      setText(nodes.announce, `The circuit is ${name.toLowerCase()}. ${reasonOf(circuit)}`);
+      setText(nodes.announce, `The circuit is ${name.toLowerCase()}. ${reasonOf(circuit, model.vital)}`);
     }
     announced = now;
     for (const [action, [button, hint]] of Object.entries(buttons)) {
@@ -118,7 +118,7 @@ function sinceOf(circuit) {
     : circuit.changed_at;
 }
 
-function reasonOf(circuit) {
+function reasonOf(circuit, vital) {
   if (circuit.degraded) {
     const work = circuit.holding ? "No event is started" : "Each instance decides on its own";
     return `Redis does not answer. This is the last known state. ${work}.`;
@@ -132,11 +132,20 @@ function reasonOf(circuit) {
     return `${circuit.reason} (half-open automatically in ${duration(circuit.retry_after)})`;
   }
   if (circuit.reason) return circuit.reason;
-  return circuit.state === "closed" ? "Events are processed; failures are counted." : "";
+  return circuit.state === "closed" ? workOf(vital) : "";
+}
+
+/** Return what the last reports say about the work while the circuit is closed. */
+function workOf(vital) {
+  const open = "The circuit lets events through";
+  if (!vital) return `${open}; the app's reports are not known.`;
+  if (!vital.instances) return `${open}, but no instance reports.`;
+  if (vital.per_second) return "Events are handled; failures are counted.";
+  return `${open}; no event was handled in the last second.`;
 }
 
 function instancesNote(instances) {
-  return instances ? `on ${plural(instances, "instance")}` : "no instance runs";
+  return instances ? `on ${plural(instances, "instance")}` : "no instance reports";
 }
 
 /** Return since when a value is unknown. */

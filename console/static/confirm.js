@@ -33,7 +33,7 @@ export class Confirm {
     this.dialog.addEventListener("keydown", (event) => {
       if (event.repeat && event.key === "Enter") event.preventDefault();
     });
-    for (const topic of ["circuit", "partitions", "poison"]) {
+    for (const topic of ["circuit", "partitions", "poison", "app"]) {
       model.addEventListener(topic, () => this.#refresh());
     }
   }

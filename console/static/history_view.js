@@ -28,23 +28,48 @@ function make() {
     {},
     el("p", { class: "opening" }, el("b"), el("time"), el("span", { class: "length" })),
     el("p", { class: "cause" }),
+    el("ul", { class: "chain" }),
     el("p", { class: "ending" }),
   );
 }
 
 function fill(item, opening, model) {
-  const [head, cause, ending] = item.children;
+  const [head, cause, chain, ending] = item.children;
   const [number, time, length] = head.children;
   const from = opening.opened?.at;
   setAttribute(item, "data-kind", kindOf(opening, model));
-  setText(number, `#${opening.generation}`);
+  setText(number, opening.generation ? `#${opening.generation}` : "Before the first opening");
   setText(time, from ? clock(from * 1000) : "");
   setAttribute(time, "datetime", instant((from ?? 0) * 1000));
   const to = opening.closed?.at ?? (isCurrent(opening, model) ? model.now() / 1000 : null);
   setText(length, from && to ? duration(to - from) : "");
   setText(cause, causeOf(opening));
   setAttribute(cause, "title", causeOf(opening));
-  setText(ending, endingOf(opening, model));
+  fillRows(chain, opening.chain, makeStep, fillStep);
+  setText(ending, opening.generation ? endingOf(opening, model) : "");
+}
+
+const STEPS = {
+  stop_accepted: "stop asked, accepted",
+  stop_refused: "stop not accepted",
+  start_accepted: "start asked, accepted",
+  start_refused: "start not accepted",
+  approval_requested: "approval asked for",
+  alert_repeated: "opening announced again, because nobody had asked for approval",
+};
+
+function makeStep() {
+  return el("li", {}, el("time"), " ", el("span"));
+}
+
+function fillStep(item, entry) {
+  const [time, text] = item.children;
+  const reason = entry.reason ? ` (${entry.reason})` : "";
+  const by = entry.by ? `, by ${entry.by}` : "";
+  setText(time, timeOfDay(entry.at * 1000));
+  setAttribute(time, "datetime", instant(entry.at * 1000));
+  setText(text, `${STEPS[entry.event]}${reason}${by}`);
+  setAttribute(item, "data-refused", entry.event.endsWith("_refused"));
 }
 
 function isCurrent(opening, model) {

@@ -1,5 +1,16 @@
 // Sign-in: sends the token once; the session cookie is not readable for scripts.
 
+// The link of a mail or an alert, such as "?circuit=NAME&generation=N", leads back to the page.
+const page = `/${location.search}`;
+
+// A browser sends the session's cookie only from pages of the console, so an operator who is signed
+// in and follows a link from elsewhere arrives here.
+if (location.search) {
+  fetch("/api/session", { credentials: "same-origin" })
+    .then((answer) => (answer.ok ? location.replace(page) : null))
+    .catch(() => null);
+}
+
 const form = document.getElementById("login");
 const problem = document.getElementById("problem");
 const button = form.querySelector("button");
@@ -17,7 +28,7 @@ form.addEventListener("submit", async (event) => {
       credentials: "same-origin",
     });
     if (answer.ok) {
-      location.assign("/");
+      location.assign(page);
       return;
     }
     const refusal = await answer.json().catch(() => null);

@@ -2,11 +2,13 @@
 
 import { createActions } from "./actions.js";
 import { Api } from "./api.js";
+import { showApp } from "./app_view.js";
 import { showCircuit } from "./circuit_view.js";
 import { showConnection } from "./connection_view.js";
 import { byId, setText } from "./dom.js";
 import { createEventDialog } from "./event_dialog.js";
 import { showHistory } from "./history_view.js";
+import { showLink } from "./link_view.js";
 import { Live, pause } from "./live.js";
 import { showLog } from "./log_view.js";
 import { Model } from "./model.js";
@@ -18,7 +20,7 @@ import { showTail } from "./tail_view.js";
 import { toast } from "./toast.js";
 
 function signedOut() {
-  location.assign("/login");
+  location.assign(`/login${location.search}`); // the link of a mail or an alert is kept
 }
 
 const model = new Model();
@@ -43,7 +45,9 @@ const live = new Live({
 const actions = createActions({ api, model });
 const dialog = createEventDialog({ api, actions });
 const connection = showConnection({ model, live });
+showLink({ model, api });
 showCircuit({ model, actions });
+showApp({ model, actions });
 showPlots({ model });
 showHistory({ model });
 showPartitions({ model });

@@ -25,6 +25,7 @@ export class Model extends EventTarget {
     this.tail = [];
     this.tailProblem = "";
     this.redrive = null;
+    this.app = null;
     this.poisonCount = null;
     this.parkedKeys = null;
     this.instance = "";
@@ -49,6 +50,11 @@ export class Model extends EventTarget {
     return this.now() - time > OLD_MS;
   }
 
+  /** Return what is seen of the app; undefined when it was not read for a while. */
+  get appNow() {
+    return this.app && !this.isOld(this.app) ? this.app : undefined;
+  }
+
   /** Return the last row of vitals; undefined when the row is too old. */
   get vital() {
     const last = this.vitals.at(-1);
@@ -66,7 +72,8 @@ export class Model extends EventTarget {
     this.poisonCount = data.poison_count ?? null;
     this.parkedKeys = data.parked_keys ?? null;
     this.redrive = data.redrive ?? null;
-    this.#notify("circuit", "history", "partitions", "vitals", "log", "poison", "redrive");
+    this.app = data.app ?? null;
+    this.#notify("circuit", "history", "partitions", "vitals", "log", "poison", "redrive", "app");
   }
 
   /** Add one message of the backplane. */
@@ -93,6 +100,10 @@ export class Model extends EventTarget {
       case "redrive":
         this.redrive = data;
         this.#notify("redrive");
+        break;
+      case "app":
+        this.app = data;
+        this.#notify("app");
         break;
     }
   }
@@ -145,13 +156,26 @@ export function spans(history, circuit, now) {
   return found.filter((span) => span.state !== "closed" && span.to > span.from);
 }
 
-/** Group the history by generation, newest first: [{generation, opened, approved, closed, …}]. */
+/** Events of the chain that stops the app, asks for approval and starts the app. */
+const CHAIN = new Set([
+  "stop_accepted",
+  "stop_refused",
+  "start_accepted",
+  "start_refused",
+  "approval_requested",
+  "alert_repeated",
+]);
+
+/**
+ * Group the history by generation, newest first: [{generation, opened, approved, closed, chain}].
+ * Generation 0 is the time before the first opening, and is listed if the app was stopped or started.
+ */
 export function openings(history) {
   const found = new Map();
   for (const entry of history) {
-    if (!entry.generation) continue;
-    const opening = found.get(entry.generation) ?? { generation: entry.generation, entries: [] };
-    opening.entries.push(entry);
+    if (!entry.generation && !CHAIN.has(entry.event)) continue;
+    const opening = found.get(entry.generation) ?? { generation: entry.generation, chain: [] };
+    if (CHAIN.has(entry.event)) opening.chain.push(entry);
     if (entry.event === "opened" || entry.event === "isolated") opening.opened ??= entry;
     if (entry.event === "approved") opening.approved ??= entry;
     if (entry.event === "half_opened") opening.halfOpened ??= entry;

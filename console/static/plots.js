@@ -36,7 +36,7 @@ const PLOTS = {
     series: [{ of: (item) => (item.instances ? item.holding : null), colour: "--holding", fill: true }],
     top: () => 1,
     axis: percent,
-    read: ([holding]) => (holding === null ? "no instance runs" : `${percent(holding)} of the time`),
+    read: ([holding]) => (holding === null ? "no instance reports" : `${percent(holding)} of the time`),
   },
 };
 
