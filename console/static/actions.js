@@ -65,8 +65,8 @@ export function createActions({ api, model }) {
       return ask({
         title: `Approve generation ${generation}?`,
         what:
-          `The circuit goes half-open, and ${probes} run. ${whatStarts()} If they succeed, the circuit closes and all processing resumes. If one fails, ` +
-          `generation ${generation + 1} opens and needs a new approval.`,
+          `The circuit goes half-open. ${whatStarts()} Then ${probes} run. If they succeed, the ` +
+          `circuit closes and all processing resumes. If one fails, generation ${generation + 1} opens and needs a new approval.`,
         facts: () => [...circuitFacts(), ...appFacts()],
         go: `Approve generation ${generation}`,
         act: async () => {

@@ -43,7 +43,7 @@ class SiteSettings:
     @property
     def source(self) -> str:
         """The name of the service that answers, for the operator."""
-        return "Azure" if self.audience else "the local management endpoint"
+        return "Azure" if self.audience else "the local stack"
 
     @classmethod
     def from_mapping(cls, settings: Mapping[str, str]) -> SiteSettings | None:

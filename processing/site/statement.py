@@ -191,7 +191,7 @@ def refusal_of_start(seen: Seen) -> str:
     if (why := _unreachable(seen.site)) or seen.site is None:
         return why
     if seen.site.is_in(RUNNING, since=seen.changed_since) and not seen.is_stopping:
-        return f"{_capital(seen.site.source)} says that the app runs"
+        return f"{_capital(seen.site.source)} says: running"
     return ""
 
 
@@ -200,7 +200,7 @@ def refusal_of_stop(seen: Seen) -> str:
     if (why := _unreachable(seen.site)) or seen.site is None:
         return why
     if seen.is_stopped:
-        return f"{_capital(seen.site.source)} says that the app is stopped"
+        return f"{_capital(seen.site.source)} says: stopped"
     return ""
 
 
@@ -313,9 +313,9 @@ def _approval(seen: Seen, chain: ChainStatus) -> Iterable[Line]:
             yield _nobody_asked(seen)
     if chain.repeats and chain.repeated_at is not None and circuit.state is CircuitState.OPEN:
         times = "once" if chain.repeats == 1 else f"{chain.repeats} times"
-        last = "" if chain.repeats == 1 else "last "
+        word = "" if chain.repeats == 1 else "last "
         text = (
-            f"The opening was announced again {times}, {last}at "
+            f"The opening was announced again {times}, {word}at "
             f"{when(chain.repeated_at, seen.now)}."
         )
         yield Line(Level.NOTE if mine else Level.WARNING, Topic.APPROVAL, text)

@@ -646,14 +646,14 @@ def test_times_of_another_day_have_their_date() -> None:
     [
         (None, ChainStatus(), "FUNCTION_APP_URL is not set", "FUNCTION_APP_URL is not set"),
         (SiteView(), ChainStatus(), "", ""),
-        (azure("Running", "03:22:00"), ChainStatus(), "Azure says that the app runs", ""),
-        (azure("Stopped", "03:22:00"), ChainStatus(), "", "Azure says that the app is stopped"),
+        (azure("Running", "03:22:00"), ChainStatus(), "Azure says: running", ""),
+        (azure("Stopped", "03:22:00"), ChainStatus(), "", "Azure says: stopped"),
         (azure("Running", "03:22:00"), ChainStatus((), stop()), "", ""),
         (azure("Stopped", "03:22:00"), ChainStatus((), stop(), start("03:22:01")), "", ""),
         (
             azure("Running", "03:22:00"),
             ChainStatus((), stop(), start()),
-            "Azure says that the app runs",
+            "Azure says: running",
             "",
         ),
         (azure("Running", "03:22:00", "Azure did not answer"), ChainStatus(), "", ""),
@@ -663,7 +663,7 @@ def test_times_of_another_day_have_their_date() -> None:
             "HTTP 403: Azure refused",
             "HTTP 403: Azure refused",
         ),
-        (azure("Running", "03:22:00"), None, "Azure says that the app runs", ""),
+        (azure("Running", "03:22:00"), None, "Azure says: running", ""),
     ],
 )
 def test_buttons_say_why_they_would_be_refused(
