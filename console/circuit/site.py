@@ -112,5 +112,5 @@ def app_document(seen: Seen) -> dict[str, Any]:
         "start_refusal": refusal_of_start(seen),
         "stop_refusal": refusal_of_stop(seen),
         "waiting": len(seen.chain.waiting) if seen.chain is not None else None,
-        "reporting": seen.reporting,
+        "reporting": None if seen.reports is None else seen.reporting,
     }

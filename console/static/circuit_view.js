@@ -56,10 +56,10 @@ export function showCircuit({ model, actions }) {
     setAttribute(nodes.icon, "href", `/static/icons/${circuit.state}.svg`);
     const title = circuit.state === "closed" ? name : name.toUpperCase();
     if (document.title !== `${title} · ${circuit.name}`) document.title = `${title} · ${circuit.name}`;
-    setText(nodes.reason, reasonOf(circuit, model.vital));
+    setText(nodes.reason, reasonOf(circuit, model));
     const now = `${circuit.state}/${circuit.generation}`;
     if (announced !== null && announced !== now) {
-      setText(nodes.announce, `The circuit is ${name.toLowerCase()}. ${reasonOf(circuit, model.vital)}`);
+      setText(nodes.announce, `The circuit is ${name.toLowerCase()}. ${reasonOf(circuit, model)}`);
     }
     announced = now;
     for (const [action, [button, hint]] of Object.entries(buttons)) {
@@ -94,7 +94,7 @@ export function showCircuit({ model, actions }) {
       `of ${count(circuit.failure_threshold)} in ${figure(circuit.window_seconds)} s`,
     );
     setText(nodes.rate, figure(last?.per_second));
-    setText(nodes["rate-note"], last ? instancesNote(last.instances) : oldNote(model.vitals.at(-1)));
+    setText(nodes["rate-note"], last ? instancesNote(model.instances) : oldNote(model.vitals.at(-1)));
     setText(nodes["poison-fact"], count(model.poisonCount));
     setText(nodes["poison-note"], model.parkedKeys ? `${plural(model.parkedKeys, "key")} parked` : "");
   }
@@ -118,7 +118,7 @@ function sinceOf(circuit) {
     : circuit.changed_at;
 }
 
-function reasonOf(circuit, vital) {
+function reasonOf(circuit, model) {
   if (circuit.degraded) {
     const work = circuit.holding ? "No event is started" : "Each instance decides on its own";
     return `Redis does not answer. This is the last known state. ${work}.`;
@@ -132,14 +132,14 @@ function reasonOf(circuit, vital) {
     return `${circuit.reason} (half-open automatically in ${duration(circuit.retry_after)})`;
   }
   if (circuit.reason) return circuit.reason;
-  return circuit.state === "closed" ? workOf(vital) : "";
+  return circuit.state === "closed" ? workOf(model) : "";
 }
 
 /** Return what the last reports say about the work while the circuit is closed. */
-function workOf(vital) {
+function workOf({ vital, instances }) {
   const open = "The circuit lets events through";
   if (!vital) return `${open}; the app's reports are not known.`;
-  if (!vital.instances) return `${open}, but no instance reports.`;
+  if (!instances) return `${open}, but no instance reports.`;
   if (vital.per_second) return "Events are handled; failures are counted.";
   return `${open}; no event was handled in the last second.`;
 }

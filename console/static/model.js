@@ -55,6 +55,11 @@ export class Model extends EventTarget {
     return this.app && !this.isOld(this.app) ? this.app : undefined;
   }
 
+  /** Return the number of instances that report; undefined when unknown. */
+  get instances() {
+    return this.appNow?.reporting?.length ?? this.vital?.instances;
+  }
+
   /** Return the last row of vitals; undefined when the row is too old. */
   get vital() {
     const last = this.vitals.at(-1);
