@@ -28,7 +28,7 @@ _HOLDS = "The circuit is {state} (generation {generation}): the app holds all ev
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What the commands use."""
+    """The objects that the commands use."""
 
     breaker: CircuitBreaker
     site: Site | None

@@ -1,4 +1,4 @@
-"""What was seen of the app's stop and start, in sentences; a claim never exceeds what was seen.
+"""The statement about the app's stop and start: sentences that claim only what was seen.
 
 All times in the sentences are UTC.
 """
@@ -61,7 +61,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class SiteView:
-    """What the management said about the app's state.
+    """The answers of the management about the app's state.
 
     Attributes:
         state: the last state that was read, as reported; "" if none was.
@@ -87,7 +87,7 @@ class SiteView:
 
 @dataclass(frozen=True, slots=True)
 class Reports:
-    """What the app's instances reported.
+    """The reports of the app's instances.
 
     Attributes:
         last: time of each instance's last report, seconds since the epoch.
@@ -143,7 +143,7 @@ class Seen:
 
     @property
     def is_stopping(self) -> bool:
-        """Whether an accepted stop is the last word on record."""
+        """Return whether an accepted stop is the last step on record."""
         stop = self.stop
         if stop is None or not stop.accepted:
             return False
@@ -167,7 +167,7 @@ class Seen:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the management said, after the last accepted start, that the app is stopped."""
+        """Return whether the management said "stopped" after the last accepted start."""
         since = self.start.at if self.start is not None and self.start.accepted else 0.0
         return self.site is not None and self.site.is_in(STOPPED, since=since)
 

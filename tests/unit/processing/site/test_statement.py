@@ -1,4 +1,4 @@
-"""What the page and the command say about the app: never more than was seen."""
+"""The statement about the app in each case: never more than was seen."""
 
 from __future__ import annotations
 
