@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import time
 from dataclasses import asdict
 from typing import Any
 
@@ -17,6 +18,8 @@ ENTRIES = 50
 SECONDS = 1.0
 HISTORY_SECONDS = 0.5
 """A new state is shown without its history when the history takes longer than this."""
+STEPS_SECONDS = 5.0
+"""The history is read this often while a page is open: a stop of the app changes no state."""
 _PASSING = ("as_of", "retry_after")
 """Fields that differ between two reads of an unchanged circuit."""
 
@@ -24,20 +27,22 @@ _PASSING = ("as_of", "retry_after")
 async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
     """Show the circuit to all browsers until cancelled."""
     shown: dict[str, Any] | None = None
-    history, position = "[]", None
+    history, position, read_at = "[]", None, 0.0
     while True:
         circuit = breaker.circuit
         document = circuit_document(circuit, breaker.settings)
         lasting = {name: value for name, value in document.items() if name not in _PASSING}
-        if lasting != shown or circuit.position != position:
-            # The store writes history and circuit together, so a new state is in the history.
-            if circuit.position != position:
-                try:
-                    async with asyncio.timeout(HISTORY_SECONDS):
-                        history = await history_text(breaker)
-                    position = circuit.position
-                except (BreakerError, TimeoutError) as error:
-                    logger.debug("the circuit's history cannot be read; retrying: %s", error)
+        before, now = history, time.monotonic()
+        # The store writes history and circuit together, so a new state is in the history.
+        if circuit.position != position or (fanout.pages and now - read_at >= STEPS_SECONDS):
+            read_at = now
+            try:
+                async with asyncio.timeout(HISTORY_SECONDS):
+                    history = await history_text(breaker)
+                position = circuit.position
+            except (BreakerError, TimeoutError) as error:
+                logger.debug("the circuit's history cannot be read; retrying: %s", error)
+        if lasting != shown or circuit.position != position or history != before:
             fanout.show_circuit(json.dumps(document, separators=(",", ":")), history)
             shown = lasting
         await breaker.wait_for_change(circuit, timeout=SECONDS)

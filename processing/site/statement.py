@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from breaker import Circuit, CircuitState
-from breaker.chain import ChainStatus, Step, Waiting, WaitsFor
+from breaker.chain import ChainStatus, Step, Waiting, WaitsFor, run_name
 
 GONE_SECONDS = 12.0
 """An instance whose last report is older does not report any more; idle ones report each 5 s."""
@@ -430,7 +430,7 @@ def _by(step: Step) -> str:
 
 
 def _run(run: Waiting) -> str:
-    return f"workflow run {run.run}" if run.run else "the workflow"
+    return run_name(run.run)
 
 
 def _count(names: Sequence[str]) -> str:

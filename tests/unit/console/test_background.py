@@ -13,6 +13,7 @@ from breaker import (
     MemoryCircuitStore,
     StoreUnavailableError,
 )
+from breaker.chain import Step, StepKind
 from console import background as upkeep
 from console.backplane.coordination import MemoryCoordination
 from console.backplane.stream import MemoryBackplane, Message
@@ -73,6 +74,26 @@ async def test_history_is_read_again_after_an_error(
         feeding = asyncio.create_task(circuit_feed.feed_circuit(breaker, fanout))
         async with asyncio.timeout(5):
             while "ann" not in fanout.history:
+                await fanout.wake.wait()
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def test_stop_of_the_app_reaches_open_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stop changes no state of the circuit, so the history is polled while a page is open."""
+    monkeypatch.setattr(circuit_feed, "SECONDS", 0.002)
+    monkeypatch.setattr(circuit_feed, "STEPS_SECONDS", 0.004)
+    breaker = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
+    fanout = Fanout(MemoryBackplane(MemoryCoordination()))
+    fanout.pages = 1
+    async with breaker:
+        feeding = asyncio.create_task(circuit_feed.feed_circuit(breaker, fanout))
+        async with asyncio.timeout(5):
+            while '"closed"' not in fanout.circuit:
+                await fanout.wake.wait()
+            step = Step(StepKind.STOP, 0, True, "HTTP 200", 1_700_000_000, "ann")
+            await breaker.approvals.report(step)
+            while "stop_accepted" not in fanout.history:
                 await fanout.wake.wait()
         feeding.cancel()
         await asyncio.gather(feeding, return_exceptions=True)
