@@ -117,6 +117,8 @@ async def run_act(settings: Mapping[str, str], arguments: argparse.Namespace) ->
         print(f"{kind.capitalize()} asked, accepted ({printable(done.step.detail)}).")
         if kind is StepKind.START and holds:
             print(_HOLDS.format(state=circuit.state, generation=circuit.generation))
+        if done.released:
+            print(f"Workflow runs that waited for a start and are called back: {done.released}")
         print("See `python -m processing app status` for what follows.")
     if done.error is not None:
         print(f"processing: {printable(str(done.error))}", file=sys.stderr)

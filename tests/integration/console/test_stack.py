@@ -268,3 +268,28 @@ async def send_until(enough: asyncio.Event, site: Site) -> None:
             for key in "abc":
                 await producer.send_batch([EventData(XSS)], partition_key=key)
             await asyncio.sleep(0.1)
+
+
+async def test_operator_stops_and_starts_the_app(site: Site, stack: dict[str, Any]) -> None:
+    """The stack's management carries both out, and the page on another instance sees both."""
+    assert site.values["FUNCTION_APP_URL"] == stack["management_url"]
+    assert site.values["BREAKER_CONSOLE_URL"] == stack["console_url"]
+    async with site.console() as here, site.console() as there:
+        ann, bob = await here.browser("ann"), await there.browser("bob")
+        async with ann.live() as live:
+            await resume(live)
+            stop = {"reason": "test"}
+            answer = await bob.client.post("/api/app/stop", json=stop, headers=bob.act)
+            assert answer.status_code == 200, answer.text
+            assert "Stop asked at" in await said(live, "Stopped")
+            answer = await bob.client.post("/api/app/start", json={}, headers=bob.act)
+            assert answer.status_code == 200, answer.text
+            assert "Start asked at" in await said(live, "Running")
+
+
+async def said(live: ClientConnection, state: str) -> str:
+    """Return the lines about the app once its state is `state`."""
+    while True:
+        (item,) = await next_items(live, "app", 1)
+        if item["data"]["state"] == state:
+            return "\n".join(line["text"] for line in item["data"]["lines"])
