@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from console.reader.vitals import VitalsEntry, merge, quantile
+from console.reader.vitals import merge, quantile
+from processing.monitoring.vitals import VitalsEntry
 
 
 def entry(instance: str, **numbers: object) -> VitalsEntry:
