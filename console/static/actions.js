@@ -39,7 +39,9 @@ export function createActions({ api, model }) {
   function whatStarts() {
     const waiting = model.appNow?.waiting;
     if (waiting) return "The waiting workflow run is called back and starts the app.";
-    if (waiting === 0) return "No workflow run waits, so nothing starts the app: press Start afterwards, if it is stopped.";
+    if (waiting === 0) {
+      return "No workflow run waits for it: if the App panel says stopped afterwards, press Start.";
+    }
     return "Whether a workflow run waits and starts the app is not known.";
   }
 
