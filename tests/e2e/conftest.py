@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
-from loadtest.target.hosts import host_instances
-from local.services.child import REPOSITORY
-from tests.support.processes import local_command, running_stack, wait_for
+from tests.support.local.hosts import running_hosts
+from tests.support.processes import running_stack
 
 type Hosts = Callable[..., AbstractContextManager[str]]
 
@@ -34,30 +30,4 @@ def hosts(standing_stack: dict[str, Any]) -> Hosts:
     `hosts("--lease", "3", instances=2)` yields the options of a load test on the running stack.
     Leaving the context manager ends the hosts.
     """
-    state = Path(standing_stack["state_dir"])
-
-    @contextlib.contextmanager
-    def start(*arguments: str | Path, instances: int = 1) -> Iterator[str]:
-        before = len(host_instances(state))
-        command = local_command(
-            *("host", "--lifeline", "--port", "0", "--instances", str(instances)),
-            *("--state-dir", state, "--settings", standing_stack["settings_file"], *arguments),
-        )
-        log = state / f"hosts-{os.urandom(4).hex()}.log"
-        with (
-            log.open("wb") as output,
-            subprocess.Popen(
-                command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=output, stderr=output
-            ) as process,
-        ):
-            try:
-                wait_for(
-                    lambda: len(host_instances(state)) >= before + instances,
-                    lambda: f"the start of {instances} instances:\n{log.read_text()}",
-                )
-                yield f"--target running --endpoints {state / 'endpoints.json'}"
-            finally:
-                process.terminate()
-                assert process.wait(30) in {0, 143}, log.read_text()
-
-    return start
+    return partial(running_hosts, standing_stack)
