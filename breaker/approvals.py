@@ -161,7 +161,7 @@ class Approvals:
                 caller has no alert of this opening.
             run: name of the workflow run; a registration replaces the run's earlier callbacks.
             waits_for: START if the generation was approved and the run could not start the app. The
-                callback is then due after `release_starts`.
+                callback is then due after `release_starts`, or once a newer generation is open.
 
         Raises:
             CallbackRefusedError: the address or the generation is not valid, or `CALLBACK_LIMIT`
@@ -178,7 +178,7 @@ class Approvals:
         if circuit.degraded:  # a degraded snapshot must not start the app
             raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
         if waits_for is WaitsFor.START:
-            return generation < circuit.generation
+            return generation < circuit.generation and circuit.state is CircuitState.OPEN
         if circuit.generation < generation and opened_at is not None:
             circuit = await self._restore_opening(generation, opened_at, circuit)
         return has_passed(circuit, generation)

@@ -135,7 +135,7 @@ class CircuitStore(Outbox, Protocol):
         """Claim the due callbacks, each for `lease_seconds`.
 
         A callback that waits for an approval is due once its generation has left OPEN. A callback
-        that waits for a start is due after `release_starts`, or once a newer generation exists.
+        that waits for a start is due after `release_starts`, or once a newer generation is open.
         """
         ...
 

@@ -103,8 +103,9 @@ class MemoryCircuitStore(MemoryCircuit):
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
         """See `CircuitStore.claim_callbacks`."""
         now, _ = self._begin(rules)
-        newest = self._record.generation
-        return self._callbacks.claim(now, self._passed(), newest, lease_seconds)
+        is_open = self._record.state is CircuitState.OPEN
+        superseded = self._record.generation - 1 if is_open else 0
+        return self._callbacks.claim(now, self._passed(), superseded, lease_seconds)
 
     async def settle_callback(self, rules: Rules, callback: Callback) -> None:
         """See `CircuitStore.settle_callback`."""

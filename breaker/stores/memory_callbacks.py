@@ -47,19 +47,21 @@ class MemoryCallbacks:
         """Return whether a callback of the generation is registered."""
         return any(known == generation for known, _ in self._entries)
 
-    def claim(self, now_us: int, passed: int, newest: int, lease_seconds: float) -> list[Callback]:
+    def claim(
+        self, now_us: int, passed: int, superseded: int, lease_seconds: float
+    ) -> list[Callback]:
         """Claim the due callbacks until the lease ends.
 
         Args:
             now_us: the time.
             passed: the latest generation that needs no approval any more.
-            newest: the circuit's generation.
+            superseded: the latest generation whose app the run of a newer opening starts.
             lease_seconds: length of the claim.
         """
         until_us = now_us + round(lease_seconds * 1_000_000)
         claimed = []
         for (generation, url), entry in sorted(self._entries.items(), key=lambda item: item[0]):
-            last = passed if entry.waits_for is WaitsFor.APPROVAL else newest - 1
+            last = passed if entry.waits_for is WaitsFor.APPROVAL else superseded
             if generation <= last and entry.due_us <= now_us:
                 claimed.append(Callback(generation, url, entry.attempts))
                 self._entries[generation, url] = replace(entry, due_us=until_us)

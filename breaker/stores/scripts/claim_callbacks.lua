@@ -8,9 +8,11 @@
 -- include moves
 -- include callbacks
 
+-- A run that waits for a start ends by itself only if the run of a newer opening decides.
+local superseded = circuit.state == 'open' and circuit.generation - 1 or 0
 local due = {}
 for _, callback in ipairs(callbacks()) do
-  local last = callback.waits_for == 'approval' and passed() or circuit.generation - 1
+  local last = callback.waits_for == 'approval' and passed() or superseded
   if tonumber(callback.generation) <= last and tonumber(callback.due) <= now then
     callback.due = integer_text(now + tonumber(ARGV[4]))
     set_callback(callback)
