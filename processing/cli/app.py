@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -128,6 +129,9 @@ async def run_act(settings: Mapping[str, str], arguments: argparse.Namespace) ->
 
 @asynccontextmanager
 async def _open(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
+    # The commands print what these loggers would log.
+    for name in ("breaker.circuit", "breaker.stores.outage", "processing.site.acts"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     async with AsyncExitStack() as opened:
         wiring = CircuitWiring(settings, opened)
         breaker, site = wiring.new_breaker(), wiring.site()
