@@ -105,7 +105,7 @@ export function showCircuit({ model, actions }) {
     renderSince(model.circuit);
     renderFacts(model.circuit);
   });
-  for (const topic of ["circuit", "partitions", "vitals", "poison"]) {
+  for (const topic of ["circuit", "partitions", "vitals", "poison", "app"]) {
     model.addEventListener(topic, render);
   }
   setInterval(render, 1000);

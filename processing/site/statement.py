@@ -154,10 +154,12 @@ class Seen:
 
     @property
     def reporting(self) -> list[str]:
-        """The names of the instances that still report."""
+        """The names of the instances that report, since the last accepted stop or start."""
         if self.reports is None:
             return []
-        return sorted(name for name, at in self.reports.last if self.now - at < GONE_SECONDS)
+        steps = [step.at for step in (self.stop, self.start) if step is not None and step.accepted]
+        since = max([self.now - GONE_SECONDS, *steps])
+        return sorted(name for name, at in self.reports.last if at > since)
 
     @property
     def changed_since(self) -> float:
@@ -293,8 +295,13 @@ def _instances(seen: Seen) -> Iterable[Line]:
         yield Line(stopped, topic, text)
     elif seen.reports.last:
         name, at = max(seen.reports.last, key=lambda report: report[1])
-        text = f"No instance reports; the last report came at {when(at, seen.now)} from {name}."
-        yield Line(Level.OK if stopping else Level.NOTE, topic, text)
+        none, ended = "No instance reports", False
+        if stopping and seen.stop is not None:
+            ended = seen.now - seen.stop.at >= GONE_SECONDS
+            if at <= seen.stop.at:
+                none = "No instance has reported since the stop"
+        text = f"{none}; the last report came at {when(at, seen.now)} from {name}."
+        yield Line(Level.OK if ended else Level.NOTE, topic, text)
     else:
         text = "No instance reports; no report of the last hour is on record."
         yield Line(Level.NOTE, topic, text)

@@ -191,6 +191,20 @@ TABLE: dict[str, tuple[str, Circuit, ChainStatus | None, SiteView | None, Report
             ASKED_LINE,
         ],
     ),
+    "stop accepted, and no instance has reported since": (
+        "03:12:08",
+        OPEN,
+        ChainStatus((), stop()),
+        azure("Running", "03:12:04"),
+        reports(("a", "03:12:05"), ("b", "03:12:01")),
+        [
+            "o Azure says: running (seen 03:12:04 UTC).",
+            STOP,
+            "n No instance has reported since the stop; the last report came at 03:12:05 UTC "
+            "from a.",
+            "n The circuit opened at 03:12:00 UTC; nobody has asked for approval yet.",
+        ],
+    ),
     "stopped, waiting for an approval": (
         "03:22:05",
         OPEN,
