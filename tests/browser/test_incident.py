@@ -68,7 +68,7 @@ async def test_outage_is_shown_approved_and_resumed(site: Site) -> None:
     report = site.report()
     assert (report["lost"], report["duplicates"], report["order_violations"]) == (0, 0, 0)
     assert report["circuit"]["opened"] == 1
-    await expect(grace.page.locator("#history li:first-child")).to_contain_text("approved by Ada")
+    await expect(grace.page.locator("#history > li:first-child")).to_contain_text("approved by Ada")
     await expect(grace.page.locator("#log")).to_contain_text("Ada approved generation 1")
     await expect(grace.page.locator("#poison-count")).to_have_text(str(report["poisoned"]))
 
