@@ -1,4 +1,4 @@
-"""What was seen of the chain that stops the app, asks for an approval, and starts the app."""
+"""Records of the chain that stops the app, asks for an approval, and starts the app."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class _Resource:
 
     @property
     def is_right(self) -> bool:
-        """Whether the resource gives a right to a principal."""
+        """Return whether the resource gives a right to a principal."""
         return self.type.endswith(_RIGHTS)
 
     @property

@@ -1,4 +1,4 @@
-"""What an operator or a fault does while an approval waits: the app runs again in each case."""
+"""Tests of the decisions and faults while an approval waits: the app runs again each time."""
 
 from __future__ import annotations
 
