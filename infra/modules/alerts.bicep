@@ -141,7 +141,7 @@ var metricAlerts = union([
     namespace: 'Microsoft.Logic/workflows'
     metric: 'ActionsFailed'
     operator: 'GreaterThan'
-    threshold: 5
+    threshold: 3
     window: 'PT15M'
     frequency: 'PT1M'
     aggregation: 'Total'

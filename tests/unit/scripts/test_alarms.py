@@ -27,7 +27,7 @@ def test_metric_alarm_is_read_with_its_whole_condition() -> None:
         "Microsoft.Logic/workflows",
         "ActionsFailed",
         "GreaterThan",
-        5.0,
+        3.0,
         900.0,
         "Total",
         "deployWorkflow",
