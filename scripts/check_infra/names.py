@@ -42,7 +42,7 @@ class _Resource:
 
     @property
     def principal(self) -> str:
-        """The parameter that holds the principal of a right; empty for other resources."""
+        """Return the parameter that holds the principal of a right; empty for other resources."""
         found = _PRINCIPAL.search(self.body) if self.is_right else None
         return found[1] if found else ""
 
