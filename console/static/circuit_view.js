@@ -28,7 +28,7 @@ const HINTS = {
 };
 const DISABLED_HINTS = {
   closed: { approve: "Nothing to approve", close: "Already closed" },
-  half_open: { approve: "Approved, probes are running" },
+  half_open: { approve: "Approved; probes decide" },
   isolated: { approve: "Only closing ends an isolation", isolate: "Already isolated" },
 };
 const FIRST_CHOICE = { open: "approve", isolated: "close" };

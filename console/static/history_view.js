@@ -65,11 +65,17 @@ function makeStep() {
 function fillStep(item, entry) {
   const [time, text] = item.children;
   const reason = entry.reason ? ` (${entry.reason})` : "";
-  const by = entry.by ? `, by ${entry.by}` : "";
+  const by = entry.by ? `, by ${shortRun(entry.by)}` : "";
   setText(time, timeOfDay(entry.at * 1000));
   setAttribute(time, "datetime", instant(entry.at * 1000));
   setText(text, `${STEPS[entry.event]}${reason}${by}`);
+  setAttribute(item, "title", entry.by);
   setAttribute(item, "data-refused", entry.event.endsWith("_refused"));
+}
+
+/** Shorten a long run name: "workflow run 8c5c627dfd94328196e81979" -> "workflow run 8c5c627d…". */
+function shortRun(by) {
+  return by.replace(/^(workflow run \S{8})\S{4,}$/, "$1…");
 }
 
 function isCurrent(opening, model) {
