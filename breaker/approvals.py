@@ -201,6 +201,14 @@ class Approvals:
                 step.by,
             )
 
+    async def forget(self, run: str) -> None:
+        """Remove the callbacks of a workflow run that has started the app, and ends.
+
+        Raises:
+            StoreUnavailableError: the store does not answer.
+        """
+        await self._store.forget_run(self._rules, clip(run))
+
     async def status(self) -> ChainStatus:
         """Return what is on record: the runs that wait, the latest stop and start, the repeats.
 

@@ -35,6 +35,10 @@ APPROVAL_REQUESTED = "approval_requested"
 ALERT_REPEATED = "alert_repeated"
 
 
+FRESH_SECONDS = 3_600.0
+"""A named run whose registration is older waits no more; a waiting run registers each half hour."""
+
+
 def run_name(run: str) -> str:
     """Return how the history names a workflow run."""
     return f"workflow run {run}" if run else "workflow"

@@ -153,6 +153,10 @@ class CircuitStore(Outbox, Protocol):
         """Make the callbacks that wait for a start due; return their number."""
         ...
 
+    async def forget_run(self, rules: Rules, run: str) -> None:
+        """Remove the callbacks of a workflow run that waits no more."""
+        ...
+
     async def note_step(self, rules: Rules, step: Step) -> bool:
         """Put a step on record, also in the history; return False if a later one is on record.
 
@@ -161,13 +165,16 @@ class CircuitStore(Outbox, Protocol):
         ...
 
     async def chain(self, rules: Rules) -> ChainStatus:
-        """Return what is on record of the chain."""
+        """Return what is on record of the chain, without runs that wait no more.
+
+        A named run whose registration is older than `FRESH_SECONDS` waits no more.
+        """
         ...
 
     async def repeat_opened(self, rules: Rules, after_seconds: float, most_seconds: float) -> bool:
         """Add the `opened` alert of the current generation to the outbox again, if nobody asked.
 
-        Nobody has asked if the circuit is open and no callback of its generation is registered. The
+        Nobody has asked if the circuit is open and no run of its generation waits. The
         first repeat is due `after_seconds` after the opening. Each later pause is as long as the
         time since the opening, at most `most_seconds`. Without an undelivered alert only.
         """

@@ -216,6 +216,10 @@ class FallbackStore:
         """See `CircuitStore.release_starts`."""
         return await self._shared.release_starts(rules)
 
+    async def forget_run(self, rules: Rules, run: str) -> None:
+        """See `CircuitStore.forget_run`."""
+        await self._shared.forget_run(rules, run)
+
     async def note_step(self, rules: Rules, step: Step) -> bool:
         """See `CircuitStore.note_step`."""
         return await self._shared.note_step(rules, step)

@@ -91,7 +91,7 @@ class MemoryCircuitStore(MemoryCircuit):
     async def register_callback(self, rules: Rules, registration: Registration) -> bool:
         """See `CircuitStore.register_callback`."""
         now, _ = self._begin(rules)
-        first = not self._callbacks.waits(registration.generation)
+        first = not self._callbacks.has(registration.generation)
         if not self._callbacks.register(now, registration):
             return False
         asks = registration.waits_for is WaitsFor.APPROVAL
@@ -123,6 +123,11 @@ class MemoryCircuitStore(MemoryCircuit):
         self._begin(rules)
         return self._callbacks.release_starts()
 
+    async def forget_run(self, rules: Rules, run: str) -> None:
+        """See `CircuitStore.forget_run`."""
+        self._begin(rules)
+        self._callbacks.forget(run)
+
     async def note_step(self, rules: Rules, step: Step) -> bool:
         """See `CircuitStore.note_step`."""
         self._begin(rules)
@@ -139,11 +144,11 @@ class MemoryCircuitStore(MemoryCircuit):
 
     async def chain(self, rules: Rules) -> ChainStatus:
         """See `CircuitStore.chain`."""
-        self._begin(rules)
+        now, _ = self._begin(rules)
         generation, repeats, at_us = self._repeats
         current = repeats > 0 and generation == self._record.generation
         return ChainStatus(
-            self._callbacks.waiting(),
+            self._callbacks.waiting(now),
             self._steps.get(StepKind.STOP),
             self._steps.get(StepKind.START),
             repeats if current else 0,
@@ -156,7 +161,7 @@ class MemoryCircuitStore(MemoryCircuit):
         record = self._record
         if record.state is not CircuitState.OPEN or self._outbox.alerts():
             return False
-        if self._callbacks.waits(record.generation):
+        if self._callbacks.waits(now, record.generation):
             return False
         generation, repeats, last_us = self._repeats
         if generation != record.generation:

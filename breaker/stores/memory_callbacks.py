@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from breaker.chain import Waiting, WaitsFor, waiting_order
+from breaker.chain import FRESH_SECONDS, Waiting, WaitsFor, waiting_order
 from breaker.stores.base import CALLBACK_LIMIT, Callback, Registration
 
 
@@ -17,6 +17,10 @@ class _Entry:
     waits_for: WaitsFor
     due_us: int = 0
     attempts: int = 0
+
+    def is_fresh(self, now_us: int) -> bool:
+        """Return whether the run still waits: a run registers again each half hour."""
+        return not self.run or now_us - self.registered_us <= FRESH_SECONDS * 1_000_000
 
 
 class MemoryCallbacks:
@@ -43,9 +47,20 @@ class MemoryCallbacks:
         )
         return True
 
-    def waits(self, generation: int) -> bool:
+    def has(self, generation: int) -> bool:
         """Return whether a callback of the generation is registered."""
         return any(known == generation for known, _ in self._entries)
+
+    def waits(self, now_us: int, generation: int) -> bool:
+        """Return whether a run of the generation still waits."""
+        return any(
+            known == generation and entry.is_fresh(now_us)
+            for (known, _), entry in self._entries.items()
+        )
+
+    def forget(self, run: str) -> None:
+        """See `CircuitStore.forget_run`."""
+        self._entries = {key: entry for key, entry in self._entries.items() if entry.run != run}
 
     def claim(
         self, now_us: int, passed: int, superseded: int, lease_seconds: float
@@ -87,12 +102,13 @@ class MemoryCallbacks:
                 released += 1
         return released
 
-    def waiting(self) -> tuple[Waiting, ...]:
+    def waiting(self, now_us: int) -> tuple[Waiting, ...]:
         """Return the runs that wait, oldest registration first."""
         rows = [
             Waiting(
                 generation, entry.run, entry.waits_for, entry.registered_us / 1e6, entry.attempts
             )
             for (generation, _), entry in self._entries.items()
+            if entry.is_fresh(now_us)
         ]
         return tuple(sorted(rows, key=waiting_order))

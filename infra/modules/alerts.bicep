@@ -141,9 +141,10 @@ var metricAlerts = union([
     namespace: 'Microsoft.Logic/workflows'
     metric: 'ActionsFailed'
     operator: 'GreaterThan'
-    threshold: 3
-    window: 'PT15M'
-    frequency: 'PT1M'
+    threshold: 2
+    // A step that waits for an answer fails three times in half an hour.
+    window: 'PT30M'
+    frequency: 'PT5M'
     aggregation: 'Total'
     autoMitigate: true
   }

@@ -242,6 +242,10 @@ class RedisCircuitStore:
         """See `CircuitStore.release_starts`."""
         return int(await self._run("release_starts", rules, self._approval_keys))
 
+    async def forget_run(self, rules: Rules, run: str) -> None:
+        """See `CircuitStore.forget_run`."""
+        await self._run("forget_run", rules, self._approval_keys, run)
+
     async def note_step(self, rules: Rules, step: Step) -> bool:
         """See `CircuitStore.note_step`."""
         arguments = (

@@ -3,6 +3,8 @@
 --                     <registered, microseconds> <approval | start> <run>"; a value of an earlier
 --                     version has the first two parts only
 
+local FRESH_US = 3600000000  -- FRESH_SECONDS in breaker/chain.py
+
 local function callbacks()
   local found = {}
   local registered = redis.call('HGETALL', KEYS[10])
@@ -15,6 +17,11 @@ local function callbacks()
       run = run or '' }
   end
   return found
+end
+
+-- Return whether the callback's run still waits: a run registers again each half hour.
+local function is_fresh(callback)
+  return callback.run == '' or now - tonumber(callback.registered) <= FRESH_US
 end
 
 local function set_callback(callback)

@@ -11,8 +11,10 @@
 
 local waiting = {}
 for _, callback in ipairs(callbacks()) do
-  waiting[#waiting + 1] = { callback.generation, callback.run, callback.waits_for,
-    callback.registered, callback.attempts }
+  if is_fresh(callback) then
+    waiting[#waiting + 1] = { callback.generation, callback.run, callback.waits_for,
+      callback.registered, callback.attempts }
+  end
 end
 local stored = redis.call('HMGET', KEYS[11], 'stop', 'start', 'repeated')
 local generation, repeats, at = string.match(stored[3] or '', '^(%d+) (%d+) (%d+)$')

@@ -15,7 +15,7 @@ if circuit.state ~= 'open' or redis.call('XLEN', KEYS[7]) > 0 then
 end
 local current = integer_text(circuit.generation)
 for _, callback in ipairs(callbacks()) do
-  if callback.generation == current then
+  if callback.generation == current and is_fresh(callback) then
     return 0
   end
 end

@@ -38,7 +38,7 @@ PROBES = st.sampled_from(["p", "q", "r", "s"])
 PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES)
 FAILURES = st.sampled_from(["a", "b", "c", "d", "e", "f"])
 REPORTS = st.sampled_from(["r", "s", "t"])
-SECONDS = st.sampled_from([0.000001, 0.5, 1.0, 2.5, 5.0, 9.999999, 10.0, 20.0, -3.0])
+SECONDS = st.sampled_from([0.000001, 0.5, 1.0, 2.5, 5.0, 9.999999, 10.0, 20.0, 3600.0, -3.0])
 PEOPLE = st.sampled_from(["ann", "bob"])
 
 
@@ -182,6 +182,10 @@ class TwoStores(RuleBasedStateMachine):
     )
     def note_step(self, kind: StepKind, generation: int, accepted: bool, at: float) -> None:
         self.both("note_step", Step(kind, generation, accepted, "HTTP 409", at, "ann b"))
+
+    @rule(run=st.sampled_from(["one", "run two"]))
+    def forget_run(self, run: str) -> None:
+        self.both("forget_run", run)
 
     @rule(after=st.integers(0, 4))
     def repeat_opened(self, after: int) -> None:

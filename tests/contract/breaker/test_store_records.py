@@ -25,6 +25,7 @@ from breaker import (
 )
 from breaker import RedisCircuitStore as RedisStore
 from breaker.alerts.base import AlertBatch
+from breaker.chain import FRESH_SECONDS
 from breaker.state import CircuitState
 from breaker.stores.base import CALLBACK_LIMIT, Callback, Registration
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
@@ -499,6 +500,33 @@ async def test_alert_is_not_repeated_once_somebody_asked(
     await store.close(RULES, 2, "ann", "")
     await take_alert(store)
     assert not await store.repeat_opened(RULES, 120, 1800)
+
+
+async def test_run_that_does_not_register_again_waits_no_more(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """A run that was cancelled on Azure does not hide that nobody asks."""
+    await open_it(store)
+    await take_alert(store)
+    await store.register_callback(RULES, Registration(1, "http://a/1", "one"))
+    await store.register_callback(RULES, Registration(1, "http://b/1"))
+    clock.advance(FRESH_SECONDS)
+    assert [run.run for run in (await store.chain(RULES)).waiting] == ["", "one"]
+    clock.advance(0.001)
+    assert [run.run for run in (await store.chain(RULES)).waiting] == [""]
+    assert not await store.repeat_opened(RULES, 120, 1800)
+    await store.settle_callback(RULES, Callback(1, "http://b/1"))
+    assert await store.repeat_opened(RULES, 120, 1800)
+
+
+async def test_callbacks_of_a_run_are_forgotten(store: CircuitStore) -> None:
+    """A run that has started the app waits no more; other runs do."""
+    await open_it(store)
+    await store.register_callback(RULES, Registration(1, "http://a/1", "one"))
+    await store.register_callback(RULES, Registration(1, "http://b/1", "two", WaitsFor.START))
+    await store.forget_run(RULES, "two")
+    await store.forget_run(RULES, "two")
+    assert [run.run for run in (await store.chain(RULES)).waiting] == ["one"]
 
 
 async def take_alert(store: CircuitStore) -> Alert:

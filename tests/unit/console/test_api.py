@@ -229,10 +229,13 @@ async def test_an_invalid_step_is_refused_but_does_not_prevent_a_registration(
 async def test_a_start_is_put_on_record(
     console: httpx.AsyncClient, breaker: CircuitBreaker
 ) -> None:
+    """The run ends then, so it waits for nothing any more."""
+    await console.post("/api/approvals", json=REGISTRATION | {"waitsFor": "start"})
     report = {"circuit": "c", "generation": 1, "run": "0858"}
     start = {"status": "Succeeded", "code": None, "at": "2027-01-15T08:00:00Z"}
     answer = await console.post("/api/approvals/steps", json=report | {"start": start})
     assert answer.status_code == 200
+    assert (await breaker.approvals.status()).waiting == ()
     found = (await breaker.approvals.status()).start
     assert found == Step(
         StepKind.START, 1, accepted=True, detail="", at=1_800_000_000.0, by="workflow run 0858"

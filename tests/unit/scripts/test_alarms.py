@@ -27,8 +27,8 @@ def test_metric_alarm_is_read_with_its_whole_condition() -> None:
         "Microsoft.Logic/workflows",
         "ActionsFailed",
         "GreaterThan",
-        3.0,
-        900.0,
+        2.0,
+        1800.0,
         "Total",
         "deployWorkflow",
     )
