@@ -99,6 +99,8 @@ async def poison_picture(page: Page) -> None:
 
 async def picture(page: Page, name: str) -> None:
     """Take a picture of the window."""
+    # Playwright has scrolled to the elements that it clicked.
+    await page.evaluate("window.scrollTo(0, 0)")
     await page.screenshot(path=IMAGES / f"console-{name}.png")
 
 
