@@ -1,0 +1,64 @@
+"""The cells of the matrix: each strike alone, and random pairs and triples of strikes."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.chain.faults import Call, Length, Outcome, Strike
+from tests.chain.happenings import Happening
+
+PAIRS = 500
+TRIPLES = 50
+_SEED = 23
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell of the matrix.
+
+    Attributes:
+        strikes: the faults, each on another call.
+        accepts_early: whether the workflow accepts callbacks before the subscription's answer.
+    """
+
+    strikes: tuple[Strike, ...]
+    accepts_early: bool
+
+    def __str__(self) -> str:
+        return " + ".join(str(strike) for strike in self.strikes)
+
+
+def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
+    """Return the lengths in which an outcome of a call is tried."""
+    if outcome is Outcome.SUCCESS:
+        return (Length.ONCE,)
+    if call in {Call.SUBSCRIBE, Call.START}:
+        return (Length.ONCE, Length.HOURS, Length.ALWAYS)
+    return (Length.ONCE, Length.HOURS)
+
+
+def single_cells(call: Call) -> list[Cell]:
+    """Return the cells of one call; every other cell refuses early callbacks."""
+    strikes = [
+        Strike(call, outcome, length, happening)
+        for outcome in Outcome
+        for length in lengths(call, outcome)
+        for happening in Happening
+    ]
+    return [Cell((strike,), index % 2 == 0) for index, strike in enumerate(strikes)]
+
+
+def combined_cells() -> list[Cell]:
+    """Return the random pairs and triples, the same in each run."""
+    choice = random.Random(_SEED)  # noqa: S311 - no secret
+    sizes = [2] * PAIRS + [3] * TRIPLES
+    return [Cell(tuple(_strikes(choice, size)), index % 2 == 0) for index, size in enumerate(sizes)]
+
+
+def _strikes(choice: random.Random, size: int) -> Iterator[Strike]:
+    for call in choice.sample(list(Call), size):
+        outcome = choice.choice([each for each in Outcome if each is not Outcome.SUCCESS])
+        length = choice.choice(lengths(call, outcome))
+        yield Strike(call, outcome, length, choice.choice(list(Happening)))

@@ -1,0 +1,99 @@
+"""The promises of the chain, checked in each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tests.chain.alarms import Alarm, fired
+from tests.chain.cells import Cell
+from tests.chain.clocks import DAY, HOUR
+from tests.chain.faults import Call, Length
+from tests.chain.happenings import Happening
+from tests.chain.world import World
+
+_UNDER_WAY_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The end of a cell.
+
+    Attributes:
+        end: "started", "asked", the name of the alarm, or "left stopped".
+        problems: the broken promises.
+    """
+
+    end: str
+    problems: tuple[str, ...] = ()
+
+
+async def try_cell(definition: Mapping[str, Any], cell: Cell, alarms: Iterable[Alarm]) -> Verdict:
+    """Run a cell and judge its end."""
+    world = World(definition, cell.strikes, accepts_early=cell.accepts_early)
+    problems: list[str] = []
+    try:
+        await world.begin()
+        await world.run()
+        end = await _end(world, cell, list(alarms), problems)
+    finally:
+        await world.aclose()
+    problems += _older_starts(world)
+    return Verdict(end, tuple(problems))
+
+
+async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str]) -> str:
+    if world.site.running:
+        return "started"
+    if await _is_asked(world):
+        world.line.repaired = True
+        for _ in range(2):
+            await world.done(world.operator.settle())
+            await world.until(lambda: world.site.running, 2 * HOUR)
+            if world.site.running:
+                return "asked"
+        problems.append("what was asked was given, and the app does not run")
+        return "left stopped"
+    stopped = world.site.stopped_at or 0.0
+    if not fired(alarms, world.metrics.counts, stopped):
+        await world.until(lambda: world.site.running, 2 * DAY)
+    names = fired(alarms, world.metrics.counts, stopped)
+    if not names:
+        problems.append("the app is left stopped in silence")
+        return "left stopped"
+    if all_working(cell):
+        problems.append(f"only the alarm {names[0]} tells, although all parts work")
+    return names[0]
+
+
+def all_working(cell: Cell) -> bool:
+    """Return whether console, Redis and workflow work in this cell, apart from single failures."""
+    parts = {
+        Call.LOOK_UP,
+        Call.SUBSCRIBE,
+        Call.LOOK_UP_AGAIN,
+        Call.REPORT,
+        Call.DELIVER,
+        Call.CALL_BACK,
+    }
+    broken = {Happening.REDIS_EMPTIED, Happening.CONSOLE_AWAY, Happening.RESTARTED}
+    return not any(
+        (strike.call in parts and strike.length is not Length.ONCE) or strike.happening in broken
+        for strike in cell.strikes
+    )
+
+
+async def _is_asked(world: World) -> bool:
+    if hasattr(world.console.breaker.approvals, "status"):
+        return bool((await world.console.breaker.approvals.status()).waiting)
+    return bool(world.store._callbacks._due)
+
+
+def _older_starts(world: World) -> list[str]:
+    """Return the starts by a run while the circuit of a newer generation was open."""
+    return [
+        f"a run of generation {sent.runs} starts the app while {sent.generation} is open"
+        for sent in world.sent
+        if sent.call is Call.START and sent.state == "open"
+    ]

@@ -1,0 +1,64 @@
+"""The operator, who acts through the console's API, and repairs what is broken when asked to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from local.workflow.runs.requests import Answer
+from tests.chain.clocks import HOUR, MINUTE
+from tests.chain.console_process import ConsoleProcess
+from tests.chain.faults import LostError
+from tests.support.local.simulated_clock import SimulatedClock
+
+CIRCUIT = "/api/circuits/breakwater"
+_PATIENCE_SECONDS = 6 * HOUR
+
+
+class Operator:
+    """An operator, who tries again while the console does not answer."""
+
+    def __init__(self, console: ConsoleProcess, clock: SimulatedClock) -> None:
+        self._console = console
+        self._clock = clock
+
+    async def approve(self) -> None:
+        """Approve the opening that the console shows, if there is one."""
+        circuit = await self._circuit()
+        if circuit["state"] == "open":
+            await self._act(f"{CIRCUIT}/approve", {"generation": circuit["generation"]})
+
+    async def isolate(self) -> None:
+        await self._act(f"{CIRCUIT}/isolate", {"reason": "by hand"})
+
+    async def close(self) -> None:
+        circuit = await self._circuit()
+        if circuit["state"] != "closed":
+            await self._act(f"{CIRCUIT}/close", {"generation": circuit["generation"]})
+
+    async def settle(self) -> None:
+        """Approve an opening, or close an isolated circuit."""
+        circuit = await self._circuit()
+        if circuit["state"] == "isolated":
+            await self.close()
+        else:
+            await self.approve()
+
+    async def _circuit(self) -> dict[str, Any]:
+        answer = await self._send("GET", CIRCUIT)
+        assert isinstance(answer.body, dict)
+        return answer.body
+
+    async def _act(self, path: str, body: dict[str, Any]) -> None:
+        await self._send("POST", path, body | {"by": "ann"})
+
+    async def _send(self, method: str, path: str, body: Any = None) -> Answer:
+        end = self._clock.now() + _PATIENCE_SECONDS
+        while True:
+            try:
+                answer = await self._console.request(method, path, body)
+            except LostError:
+                answer = Answer(503, {}, None)
+            if answer.status != 503 or self._clock.now() > end:
+                assert answer.status in {200, 409}, answer
+                return answer
+            await self._clock.sleep_until(self._clock.now() + 10 * MINUTE)

@@ -1,0 +1,14 @@
+"""The store of the circuit, which can lose everything as an emptied Redis does."""
+
+from __future__ import annotations
+
+from breaker import MemoryCircuitStore
+
+
+class EmptiableStore(MemoryCircuitStore):
+    """A memory store with data loss."""
+
+    def lose_everything(self) -> None:
+        watchers = self._watchers
+        MemoryCircuitStore.__init__(self, self.name, now_us=self._now_us)
+        self._watchers = watchers

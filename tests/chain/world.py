@@ -1,0 +1,247 @@
+"""The parts of the chain together, from the opening until the app runs or nothing moves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from breaker import CircuitState
+from breaker.alerts.base import Alert
+from breaker.state import Permit
+from local.workflow.expressions.values import Json
+from local.workflow.runs.requests import Answer, Request
+from tests.chain.clocks import HOUR, MINUTE, Background, BreakerClock
+from tests.chain.console_process import ConsoleProcess
+from tests.chain.event_grid import EventGrid
+from tests.chain.faults import FAULT_SECONDS, Call, FaultLine, Strike
+from tests.chain.happenings import Happening
+from tests.chain.metrics import Metrics
+from tests.chain.operator import Operator
+from tests.chain.platform import SETTINGS, FunctionApp, Site
+from tests.chain.workflow_process import WorkflowProcess
+from tests.chain.store import EmptiableStore
+from tests.support.local.simulated_clock import SimulatedClock
+
+_FIRST_TICK, _LONGEST_TICK = 5.0, 300.0
+_RESTART_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request of the workflow that has reached its receiver.
+
+    Attributes:
+        at: the time.
+        call: the call.
+        body: the request's body.
+        status: the status of the receiver's answer, which may be lost.
+        state: the circuit's state at that time.
+        generation: the circuit's generation at that time.
+        runs: the generations of the runs that may have sent the request.
+    """
+
+    at: float
+    call: Call
+    body: Json
+    status: int
+    state: str
+    generation: int
+    runs: tuple[int, ...]
+
+
+class World:
+    """A function app, its circuit, its console, its topic and its workflow.
+
+    Args:
+        definition: the workflow's definition.
+        strikes: the faults, and what happens at their time.
+        accepts_early: whether the workflow accepts callbacks before the subscription's answer.
+    """
+
+    def __init__(
+        self, definition: Mapping[str, Any], strikes: Sequence[Strike], *, accepts_early: bool
+    ) -> None:
+        self.clock = SimulatedClock()
+        self.background = Background()
+        self.metrics = Metrics(self.clock)
+        self.line = FaultLine(self.clock, strikes, self._happen, self.background)
+        self.store = EmptiableStore("breakwater", now_us=BreakerClock(self.clock).now_us)
+        self.site = Site(self.clock)
+        self.workflow = WorkflowProcess(
+            definition, self.line, self.metrics, self._receive, accepts_early=accepts_early
+        )
+        self.topic = EventGrid(self.line, self.metrics, self.background, self.workflow.trigger)
+        self.console = ConsoleProcess(self.store, self.clock, self.topic, self.workflow)
+        self.app = FunctionApp(self.store, self.clock, self.topic, self.workflow)
+        self.operator = Operator(self.console, self.clock)
+        self.sent: list[Sent] = []
+        self.site.changed = self._site_changed
+        self._timer: asyncio.Task[None] | None = None
+        self._earlier: Alert | None = None
+        self._happening = 0
+
+    @property
+    def state(self) -> str:
+        """The circuit's state in the store."""
+        return str(self.store._record.state)
+
+    @property
+    def generation(self) -> int:
+        """The circuit's generation in the store."""
+        return self.store._record.generation
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether the app runs and nothing more is under way."""
+        return (
+            self.site.running
+            and not self._happening
+            and not self.console.away
+            and not self.topic.pending
+            and not self.store.undelivered()
+            and self.state == "closed"
+            and all(run.status.is_final for run in self.workflow.runs())
+        )
+
+    async def begin(self) -> None:
+        """Open the circuit, after an earlier opening that was closed by hand."""
+        rules = SETTINGS.rules("instance-0")
+        await self.store.record_failure(rules, "earlier event", "ConnectionError", Permit(0))
+        await self.store.close(rules, 1, "ann", "closed by ann")
+        self._earlier = self.store.undelivered()[0]
+        for alert in self.store.undelivered():
+            await self.store.settle_alert(rules, "", alert.entry, 1.0)
+        await self.app.start()
+        self._wake()
+        await self.app.open()
+
+    async def run(self) -> None:
+        """Run until three hours after the last strike, settle the circuit, run until it is quiet.
+
+        Calls that follow an approval are struck after an approval an hour after the opening.
+        """
+        line = self.line
+        await self.until(lambda: line.all_struck, HOUR)
+        if not line.all_struck:
+            await self.done(self.operator.settle())
+            await self.until(lambda: line.all_struck, 6 * HOUR)
+        await self.clock.advance(FAULT_SECONDS + HOUR)
+        await self.until(lambda: not self._happening, 6 * HOUR)
+        await self.done(self.operator.settle())
+        await self.until(lambda: self.is_quiet, 12 * HOUR)
+
+    async def until(self, condition: Callable[[], bool], seconds: float) -> None:
+        """Run until a condition is true, or the time has passed."""
+        end = self.background.start(self.clock.sleep_until(self.clock.now() + seconds))
+        await self.clock.run_until(lambda: condition() or end.done())
+        end.cancel()
+
+    async def done(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run until a task of the world is done."""
+        task = self.background.start(work)
+        await self.clock.run_until(task.done)
+        task.result()
+
+    async def aclose(self) -> None:
+        await self.background.aclose()
+        await self.workflow.stop()
+        await self.app.stop()
+        await self.console.aclose()
+
+    def _wake(self) -> None:
+        """Let the background tasks of console and app run soon, and then more and more rarely."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self.background.start(self._tick_after(_FIRST_TICK))
+
+    async def _tick_after(self, wait: float) -> None:
+        await self.clock.sleep_until(self.clock.now() + wait)
+        self._timer = None
+        await self.app.tick()
+        await self.console.tick()
+        if self._timer is None:
+            again = self._tick_after(min(2 * wait, _LONGEST_TICK))
+            self._timer = self.background.start(again)
+
+    def _site_changed(self) -> None:
+        change = self.app.start() if self.site.running else self.app.stop()
+        self.background.start(change)
+        self._wake()
+
+    async def _receive(self, call: Call, request: Request) -> Answer:
+        """Hand a request of the workflow to its receiver."""
+        state, generation = self.state, self.generation
+        runs = tuple(self.workflow.generations_at(call))
+        if call in {Call.STOP, Call.START}:
+            self.site.apply(call.name.lower())
+            answer = Answer(200, {}, None)
+        elif call is Call.MAIL:
+            answer = Answer(202, {}, None)
+        else:
+            path = request.uri.removeprefix("https://console")
+            answer = await self.console.request(
+                request.method, path, request.body, request.headers
+            )
+        now = self.clock.now()
+        self.sent.append(Sent(now, call, request.body, answer.status, state, generation, runs))
+        self._wake()
+        return answer
+
+    async def _happen(self, happening: Happening) -> None:
+        self._happening += 1
+        try:
+            await self._perform(happening)
+            self._wake()
+        finally:
+            self._happening -= 1
+
+    async def _perform(self, happening: Happening) -> None:
+        match happening:
+            case Happening.NOTHING:
+                pass
+            case Happening.APPROVED:
+                await self.operator.approve()
+            case Happening.ISOLATED:
+                await self.operator.isolate()
+            case Happening.CLOSED:
+                await self.operator.close()
+            case Happening.HALF_OPEN:
+                await self._half_open()
+            case Happening.OPENED_AGAIN:
+                await self.operator.close()
+                await self.app.open()
+            case Happening.REDIS_EMPTIED:
+                await self.console.tick()
+                self.store.lose_everything()
+            case Happening.CONSOLE_AWAY:
+                await self.console.go_away()
+                await self.clock.sleep_until(self.clock.now() + FAULT_SECONDS)
+                await self.console.come_back()
+            case Happening.RESTARTED:
+                await self.workflow.stop()
+                await self.clock.sleep_until(self.clock.now() + _RESTART_SECONDS)
+                await self.workflow.start()
+            case Happening.TWICE:
+                self._deliver_again()
+
+    async def _half_open(self) -> None:
+        """Do what the timer of a circuit with automatic recovery does."""
+        rules = SETTINGS.rules("timer")
+        circuit = (await self.store.snapshot(rules)).circuit
+        if circuit.state is CircuitState.OPEN:
+            half_open = replace(
+                circuit,
+                state=CircuitState.HALF_OPEN,
+                changed_at=self.clock.now(),
+                reason="the break is over",
+                by="timer",
+            )
+            await self.store.restore(rules, half_open)
+
+    def _deliver_again(self) -> None:
+        """Deliver the opening again, and after that the opening before it."""
+        for alert in (self.topic.latest, self._earlier):
+            if alert is not None:
+                self.topic.deliver(alert)
