@@ -9,6 +9,7 @@ from typing import Any
 from tests.support.local.simulated_clock import SimulatedClock
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+_FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 300.0
 
 
 class BreakerClock:
@@ -46,3 +47,48 @@ class Background:
         for result in await asyncio.gather(*tasks, return_exceptions=True):
             if isinstance(result, Exception):
                 raise result
+
+
+class Pulse:
+    """The moments at which background tasks run: soon after each event, and then ever more rarely.
+
+    In reality the tasks run every few seconds. In the matrix they see the same changes later.
+    """
+
+    def __init__(self, clock: SimulatedClock) -> None:
+        self.clock = clock
+        self._wait = _FIRST_SECONDS
+        self._sleepers: list[asyncio.Future[None]] = []
+        self._timer: asyncio.Task[None] | None = None
+
+    def beat(self) -> None:
+        """Let the next moment come soon, because something has happened."""
+        self._wait = _FIRST_SECONDS
+        self._set_timer()
+
+    async def next(self) -> None:
+        """Wait for the next moment."""
+        sleeper = asyncio.get_running_loop().create_future()
+        self._sleepers.append(sleeper)
+        if self._timer is None:
+            self._set_timer()
+        await sleeper
+
+    async def aclose(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            await asyncio.gather(self._timer, return_exceptions=True)
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.create_task(self._after(self._wait))
+        self._wait = min(2 * self._wait, _LONGEST_SECONDS)
+
+    async def _after(self, seconds: float) -> None:
+        await self.clock.sleep_until(self.clock.now() + seconds)
+        self._timer = None
+        sleepers, self._sleepers = self._sleepers, []
+        for sleeper in sleepers:
+            if not sleeper.done():
+                sleeper.set_result(None)

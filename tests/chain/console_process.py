@@ -6,14 +6,15 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from breaker import BreakerError, CircuitBreaker
+from breaker import CircuitBreaker
 from breaker.alerts.base import AlertPublisher
 from breaker.approvals import Caller
 from console.app import create_app
+from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.settings import ConsoleSettings
 from local.workflow.runs.requests import Answer
 from tests.chain.asgi import request
-from tests.chain.clocks import BreakerClock
+from tests.chain.clocks import Background, BreakerClock, Pulse
 from tests.chain.faults import LostError
 from tests.chain.platform import SETTINGS
 from tests.chain.store import EmptiableStore
@@ -23,11 +24,30 @@ TOKEN = "t" * 16
 CALLBACK_HOST = "callback"
 
 
+class ConsoleClock(BreakerClock):
+    """A clock whose sleep ends at the next moment of the world, with a fresh look at the circuit.
+
+    The console's watcher polls twice a second, which the matrix cannot afford.
+    """
+
+    def __init__(self, pulse: Pulse, breaker: CircuitBreaker) -> None:
+        super().__init__(pulse.clock)
+        self._pulse = pulse
+        self._breaker = breaker
+
+    async def sleep(self, seconds: float) -> None:
+        await self._pulse.next()
+        await self._breaker.refresh()
+
+
 class ConsoleProcess:
     """The console's current process.
 
-    The app runs without its lifespan. `tick` does the work of the background tasks that concern
-    the chain: the watcher's poll and the delivery of alerts and callbacks.
+    The app runs without its lifespan. Of its background tasks the delivery of alerts and callbacks
+    runs, at moments that the world chooses; so does the watcher's poll.
+
+    Args:
+        pulse: the moments of the background tasks.
     """
 
     def __init__(
@@ -36,17 +56,21 @@ class ConsoleProcess:
         clock: SimulatedClock,
         publisher: AlertPublisher,
         caller: Caller,
+        pulse: Pulse,
     ) -> None:
         self._store = store
         self._clock = BreakerClock(clock)
         self._publisher = publisher
         self._caller = caller
+        self._pulse = pulse
+        self._background = Background()
         self.settings = ConsoleSettings(token=TOKEN, callback_hosts=(CALLBACK_HOST,))
         self.breaker, self._app = self._process()
         self.away = False
 
     async def go_away(self) -> None:
         self.away = True
+        await self._background.aclose()
         await self.breaker.aclose()
 
     async def come_back(self) -> None:
@@ -67,17 +91,8 @@ class ConsoleProcess:
             headers = {"authorization": f"Bearer {TOKEN}"}
         return await request(self._app, method, path, headers, body)
 
-    async def tick(self) -> None:
-        """Poll the circuit, and deliver alerts and callbacks."""
-        if self.away:
-            return
-        try:
-            await self.breaker.refresh()
-            await self.breaker.deliver_alerts()
-        except BreakerError:  # the next round retries
-            pass
-
     async def aclose(self) -> None:
+        await self._background.aclose()
         if not self.away:
             await self.breaker.aclose()
 
@@ -90,4 +105,11 @@ class ConsoleProcess:
             instance="console-1",
             caller=self._caller,
         )
+        delivery = deliver_remaining_alerts(
+            breaker,
+            ConsoleClock(self._pulse, breaker),
+            self.settings.delivery_seconds,
+            self.settings.repeat_seconds,
+        )
+        self._background.start(delivery)
         return breaker, create_app(breaker, self.settings)

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chain.alarms import Alarm, fired
+from scripts.check_infra.alarms import Alarm
+from tests.chain.alarms import fired
 from tests.chain.cells import Cell
 from tests.chain.clocks import DAY, HOUR
 from tests.chain.faults import Call, Length
@@ -46,10 +47,10 @@ async def try_cell(definition: Mapping[str, Any], cell: Cell, alarms: Iterable[A
 async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str]) -> str:
     if world.site.running:
         return "started"
-    if await _is_asked(world):
+    if (await world.console.breaker.approvals.status()).waiting:
         world.line.repaired = True
         for _ in range(2):
-            await world.done(world.operator.settle())
+            await world.done(world.operator.give())
             await world.until(lambda: world.site.running, 2 * HOUR)
             if world.site.running:
                 return "asked"
@@ -82,12 +83,6 @@ def all_working(cell: Cell) -> bool:
         (strike.call in parts and strike.length is not Length.ONCE) or strike.happening in broken
         for strike in cell.strikes
     )
-
-
-async def _is_asked(world: World) -> bool:
-    if hasattr(world.console.breaker.approvals, "status"):
-        return bool((await world.console.breaker.approvals.status()).waiting)
-    return bool(world.store._callbacks._due)
 
 
 def _older_starts(world: World) -> list[str]:

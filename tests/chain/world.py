@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,7 +11,7 @@ from breaker.alerts.base import Alert
 from breaker.state import Permit
 from local.workflow.expressions.values import Json
 from local.workflow.runs.requests import Answer, Request
-from tests.chain.clocks import HOUR, MINUTE, Background, BreakerClock
+from tests.chain.clocks import HOUR, MINUTE, Background, BreakerClock, Pulse
 from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
 from tests.chain.faults import FAULT_SECONDS, Call, FaultLine, Strike
@@ -24,7 +23,6 @@ from tests.chain.workflow_process import WorkflowProcess
 from tests.chain.store import EmptiableStore
 from tests.support.local.simulated_clock import SimulatedClock
 
-_FIRST_TICK, _LONGEST_TICK = 5.0, 300.0
 _RESTART_SECONDS = 30.0
 
 
@@ -65,6 +63,7 @@ class World:
     ) -> None:
         self.clock = SimulatedClock()
         self.background = Background()
+        self.pulse = Pulse(self.clock)
         self.metrics = Metrics(self.clock)
         self.line = FaultLine(self.clock, strikes, self._happen, self.background)
         self.store = EmptiableStore("breakwater", now_us=BreakerClock(self.clock).now_us)
@@ -73,12 +72,13 @@ class World:
             definition, self.line, self.metrics, self._receive, accepts_early=accepts_early
         )
         self.topic = EventGrid(self.line, self.metrics, self.background, self.workflow.trigger)
-        self.console = ConsoleProcess(self.store, self.clock, self.topic, self.workflow)
+        self.console = ConsoleProcess(
+            self.store, self.clock, self.topic, self.workflow, self.pulse
+        )
         self.app = FunctionApp(self.store, self.clock, self.topic, self.workflow)
-        self.operator = Operator(self.console, self.clock)
+        self.operator = Operator(self.console, self.site, self.clock)
         self.sent: list[Sent] = []
         self.site.changed = self._site_changed
-        self._timer: asyncio.Task[None] | None = None
         self._earlier: Alert | None = None
         self._happening = 0
 
@@ -114,7 +114,7 @@ class World:
         for alert in self.store.undelivered():
             await self.store.settle_alert(rules, "", alert.entry, 1.0)
         await self.app.start()
-        self._wake()
+        self.background.start(self._run_app())
         await self.app.open()
 
     async def run(self) -> None:
@@ -149,26 +149,17 @@ class World:
         await self.workflow.stop()
         await self.app.stop()
         await self.console.aclose()
+        await self.pulse.aclose()
 
-    def _wake(self) -> None:
-        """Let the background tasks of console and app run soon, and then more and more rarely."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.background.start(self._tick_after(_FIRST_TICK))
-
-    async def _tick_after(self, wait: float) -> None:
-        await self.clock.sleep_until(self.clock.now() + wait)
-        self._timer = None
-        await self.app.tick()
-        await self.console.tick()
-        if self._timer is None:
-            again = self._tick_after(min(2 * wait, _LONGEST_TICK))
-            self._timer = self.background.start(again)
+    async def _run_app(self) -> None:
+        while True:
+            await self.pulse.next()
+            await self.app.tick()
 
     def _site_changed(self) -> None:
         change = self.app.start() if self.site.running else self.app.stop()
         self.background.start(change)
-        self._wake()
+        self.pulse.beat()
 
     async def _receive(self, call: Call, request: Request) -> Answer:
         """Hand a request of the workflow to its receiver."""
@@ -186,14 +177,14 @@ class World:
             )
         now = self.clock.now()
         self.sent.append(Sent(now, call, request.body, answer.status, state, generation, runs))
-        self._wake()
+        self.pulse.beat()
         return answer
 
     async def _happen(self, happening: Happening) -> None:
         self._happening += 1
         try:
             await self._perform(happening)
-            self._wake()
+            self.pulse.beat()
         finally:
             self._happening -= 1
 
@@ -213,7 +204,7 @@ class World:
                 await self.operator.close()
                 await self.app.open()
             case Happening.REDIS_EMPTIED:
-                await self.console.tick()
+                await self.console.breaker.refresh()
                 self.store.lose_everything()
             case Happening.CONSOLE_AWAY:
                 await self.console.go_away()
