@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from local.workflow import Workflow
 from local.workflow.definition.status import Status
+from local.workflow.expressions.values import Json
 from local.workflow.runs.interpreter import Settings
 from local.workflow.runs.record import ActionRecord, RunRecord
 from local.workflow.runs.requests import Answer, NoAnswerError, Request
@@ -30,7 +32,26 @@ PARAMETERS = {
     "mailTo": "operator@example.org",
 }
 
-type Receiver = Callable[[Call, Request], Awaitable[Answer]]
+
+
+@dataclass
+class Seen:
+    """A request of the workflow, as the workflow sees the request.
+
+    Attributes:
+        at: the time of the request.
+        call: the call.
+        body: the request's body.
+        status: the answer's status; None without an answer.
+    """
+
+    at: float
+    call: Call
+    body: Json
+    status: int | None = None
+
+
+type Receiver = Callable[[Seen, Request], Awaitable[Answer]]
 
 
 class MeteredRuns(RunStore):
@@ -90,6 +111,7 @@ class WorkflowProcess:
         self._accepts_early = accepts_early
         self._calls = dict(_calls(definition))
         self._store = MeteredRuns(metrics)
+        self.seen: list[Seen] = []
         self._workflow: Workflow | None = self._process()
 
     def runs(self) -> list[RunRecord]:
@@ -109,12 +131,16 @@ class WorkflowProcess:
     async def send(self, request: Request) -> Answer:
         """See `local.workflow.runs.requests.Sender`."""
         call = self._call_of(request)
+        seen = Seen(self._line.clock.now(), call, request.body)
+        self.seen.append(seen)
         try:
-            return await self._line.send(
-                call, lambda: self._receive(call, request), lambda status: Answer(status, {}, None)
+            answer = await self._line.send(
+                call, lambda: self._receive(seen, request), lambda status: Answer(status, {}, None)
             )
         except LostError as error:
             raise NoAnswerError(str(error)) from error
+        seen.status = answer.status
+        return answer
 
     async def trigger(self, outputs: dict[str, Any]) -> int:
         """Call the trigger."""

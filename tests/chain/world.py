@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from breaker import CircuitState
 from breaker.alerts.base import Alert
 from breaker.state import Permit
-from local.workflow.expressions.values import Json
 from local.workflow.runs.requests import Answer, Request
+from scripts.check_infra.alarms import Alarm
+from tests.chain.alarms import fired
 from tests.chain.clocks import HOUR, MINUTE, Background, BreakerClock, Pulse
 from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
@@ -19,7 +20,7 @@ from tests.chain.happenings import Happening
 from tests.chain.metrics import Metrics
 from tests.chain.operator import Operator
 from tests.chain.platform import SETTINGS, FunctionApp, Site
-from tests.chain.workflow_process import WorkflowProcess
+from tests.chain.workflow_process import Seen, WorkflowProcess
 from tests.chain.store import EmptiableStore
 from tests.support.local.simulated_clock import SimulatedClock
 
@@ -27,25 +28,25 @@ _RESTART_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request of the workflow that has reached its receiver.
+class Done:
+    """A request of the workflow that its receiver has carried out.
 
     Attributes:
+        seen: the request, as the workflow sees the request.
         at: the time.
-        call: the call.
-        body: the request's body.
         status: the status of the receiver's answer, which may be lost.
         state: the circuit's state at that time.
         generation: the circuit's generation at that time.
-        runs: the generations of the runs that may have sent the request.
+        since: the time since which the circuit has this state.
+        runs: for a stop or a start, the generations of the runs that may have sent the request.
     """
 
+    seen: Seen
     at: float
-    call: Call
-    body: Json
     status: int
     state: str
     generation: int
+    since: float
     runs: tuple[int, ...]
 
 
@@ -77,7 +78,7 @@ class World:
         )
         self.app = FunctionApp(self.store, self.clock, self.topic, self.workflow)
         self.operator = Operator(self.console, self.site, self.clock)
-        self.sent: list[Sent] = []
+        self.done_requests: list[Done] = []
         self.site.changed = self._site_changed
         self._earlier: Alert | None = None
         self._happening = 0
@@ -117,10 +118,10 @@ class World:
         self.background.start(self._run_app())
         await self.app.open()
 
-    async def run(self) -> None:
-        """Run until three hours after the last strike, settle the circuit, run until it is quiet.
+    async def reach_the_strikes(self) -> None:
+        """Run until three hours after the last strike has hit its call.
 
-        Calls that follow an approval are struck after an approval an hour after the opening.
+        A call that follows an approval is hit after an approval an hour after the opening.
         """
         line = self.line
         await self.until(lambda: line.all_struck, HOUR)
@@ -129,8 +130,15 @@ class World:
             await self.until(lambda: line.all_struck, 6 * HOUR)
         await self.clock.advance(FAULT_SECONDS + HOUR)
         await self.until(lambda: not self._happening, 6 * HOUR)
+
+    async def settle(self) -> None:
+        """Let the operator settle the circuit, and run until nothing more moves, or 12 hours."""
         await self.done(self.operator.settle())
         await self.until(lambda: self.is_quiet, 12 * HOUR)
+
+    def alarms_since(self, alarms: Iterable[Alarm], since: float) -> list[str]:
+        """Return the names of the alarms that fire because of something after a time."""
+        return fired(alarms, self.metrics.counts, since)
 
     async def until(self, condition: Callable[[], bool], seconds: float) -> None:
         """Run until a condition is true, or the time has passed."""
@@ -161,11 +169,12 @@ class World:
         self.background.start(change)
         self.pulse.beat()
 
-    async def _receive(self, call: Call, request: Request) -> Answer:
+    async def _receive(self, seen: Seen, request: Request) -> Answer:
         """Hand a request of the workflow to its receiver."""
-        state, generation = self.state, self.generation
-        runs = tuple(self.workflow.generations_at(call))
+        call, record = seen.call, self.store._record
+        runs: tuple[int, ...] = ()
         if call in {Call.STOP, Call.START}:
+            runs = tuple(self.workflow.generations_at(call))
             self.site.apply(call.name.lower())
             answer = Answer(200, {}, None)
         elif call is Call.MAIL:
@@ -176,7 +185,17 @@ class World:
                 request.method, path, request.body, request.headers
             )
         now = self.clock.now()
-        self.sent.append(Sent(now, call, request.body, answer.status, state, generation, runs))
+        self.done_requests.append(
+            Done(
+                seen,
+                now,
+                answer.status,
+                str(record.state),
+                record.generation,
+                record.changed_at_us / 1_000_000,
+                runs,
+            )
+        )
         self.pulse.beat()
         return answer
 

@@ -58,7 +58,8 @@ class RunStore:
     def save(self, run: RunRecord) -> None:
         """Add or update a run."""
         self._runs[run.id] = run
-        self._write("runs", run.id, run.as_json())
+        if self._directory is not None:
+            self._write("runs", run.id, run.as_json())
         finished = [known.id for known in self._runs.values() if known.status.is_final]
         for run_id in finished[: max(0, len(self._runs) - KEPT_RUNS)]:
             del self._runs[run_id]

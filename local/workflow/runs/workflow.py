@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from local.workflow.definition import DefinitionError, load_definition
+from local.workflow.definition import Definition, DefinitionError, load_definition
 from local.workflow.definition.status import Status
 from local.workflow.runs.interpreter import Interpreter, Settings
 from local.workflow.runs.record import RunRecord
 from local.workflow.runs.store import RunStore
 
 _log = logging.getLogger(__name__)
+
+
+@lru_cache(maxsize=16)
+def _load(text: str) -> Definition:
+    """Compile a definition once for all its runs."""
+    return load_definition(json.loads(text))
 
 
 class CallbackRefusedError(Exception):
@@ -52,7 +60,7 @@ class Workflow:
         *,
         accepts_early_callbacks: bool = True,
     ) -> None:
-        definition = load_definition(document)
+        definition = _load(json.dumps(document))
         given = {**definition.parameters, **settings.parameters}
         if missing := definition.declared - given.keys():
             raise DefinitionError(f"parameters without a value: {', '.join(sorted(missing))}")
@@ -120,7 +128,7 @@ class Workflow:
 
     def _launch(self, run: RunRecord) -> None:
         try:
-            definition = load_definition(self._store.definition(run.definition))
+            definition = _load(json.dumps(self._store.definition(run.definition)))
         except (KeyError, DefinitionError):
             _log.exception(
                 "workflow run %s cannot continue, because its definition is lost", run.id

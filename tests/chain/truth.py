@@ -1,0 +1,108 @@
+"""What the history, the status and the mails say, compared with what happened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from breaker.chain import STEP_EVENTS, StepKind
+from breaker.state import HistoryEntry
+from tests.chain.alarms import template_alarms
+from tests.chain.clocks import MINUTE
+from tests.chain.faults import Call
+from tests.chain.world import Done, World
+
+_REPEATED_SECONDS = 10 * MINUTE
+"""Longest time from the start of an action to its last attempt, with the timeout of each."""
+_CALLS = {StepKind.STOP: Call.STOP, StepKind.START: Call.START}
+_MAIL = re.compile(r"could not be stopped \((no answer|HTTP (\d+)), ")
+
+
+async def untruths(world: World) -> list[str]:
+    """Return the statements on record that are not true now."""
+    if world.console.away:
+        return []
+    breaker = world.console.breaker
+    status, history = await breaker.approvals.status(), await breaker.history(1_000)
+    found = [*_steps(world, history), *_requests(world, history)]
+    unfinished = {run.id for run in world.workflow.runs() if not run.status.is_final}
+    for each in status.waiting:
+        if each.run not in unfinished:
+            found.append(f"the status says that run {each.run} waits, but the run has ended")
+    return found
+
+
+def wrong_mails(world: World) -> Iterator[str]:
+    """Yield what the mails say wrongly about the stop."""
+    for mail in (each for each in world.done_requests if each.seen.call is Call.MAIL):
+        text = str(mail.seen.body)
+        stops = [
+            seen.status
+            for seen in world.workflow.seen
+            if seen.call is Call.STOP and seen.at <= mail.seen.at
+        ]
+        if "accepted the call to stop" in text:
+            if 200 not in stops:
+                yield "a mail says that the stop was accepted"
+        elif (told := _MAIL.search(text)) is None:
+            yield "a mail does not say what came of the stop"
+        elif (int(told[2]) if told[2] else None) not in stops:
+            yield f"a mail says that the answer to the stop was {told[1]}"
+        if "still runs" in text and not _ran(world, mail):
+            yield "a mail says that the app still runs, but the app was stopped"
+
+
+async def is_silent(world: World) -> bool:
+    """Return whether the app runs while its circuit is open, and nothing says so.
+
+    Something says so if a refused stop is on record, if the opening was announced again, or if an
+    alarm fired.
+    """
+    if world.state != "open" or not world.site.running or world.console.away:
+        return False
+    breaker = world.console.breaker
+    history = await breaker.history(1_000)
+    refused = STEP_EVENTS[StepKind.STOP, False]
+    recorded = any(
+        entry.event in {refused, "alert_repeated"} and entry.generation == world.generation
+        for entry in history
+    )
+    alarmed = world.alarms_since(template_alarms(), world.clock.start)
+    return not recorded and not alarmed and not _is_started_late(world)
+
+
+def _is_started_late(world: World) -> bool:
+    """Return whether the platform carried out a start long after the request."""
+    starts = [each for each in world.done_requests if each.seen.call is Call.START]
+    return bool(starts) and starts[-1].at > starts[-1].seen.at + MINUTE
+
+
+def _steps(world: World, history: list[HistoryEntry]) -> Iterator[str]:
+    for entry in history:
+        for (kind, accepted), event in STEP_EVENTS.items():
+            if entry.event != event or not entry.by.startswith("workflow run"):
+                continue
+            answers = [
+                seen.status == 200
+                for seen in world.workflow.seen
+                if seen.call is _CALLS[kind]
+                and entry.at - 1 <= seen.at <= entry.at + _REPEATED_SECONDS
+            ]
+            if accepted not in answers:
+                yield f"the history has {event}, which no answer says"
+
+
+def _requests(world: World, history: list[HistoryEntry]) -> Iterator[str]:
+    asked = {
+        each.seen.body["generation"]
+        for each in world.done_requests
+        if each.seen.call is Call.SUBSCRIBE and each.status < 300
+    }
+    for entry in history:
+        if entry.event == "approval_requested" and entry.generation not in asked:
+            yield f"the history has a request for approval of generation {entry.generation}"
+
+
+def _ran(world: World, mail: Done) -> bool:
+    before = [each for each in world.site.operations if each.at <= mail.at]
+    return not before or before[-1].kind == "start"
