@@ -40,14 +40,13 @@ def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
 
 
 def single_cells(call: Call) -> list[Cell]:
-    """Return the cells of one call; every other cell refuses early callbacks."""
-    strikes = [
-        Strike(call, outcome, length, happening)
-        for outcome in Outcome
-        for length in lengths(call, outcome)
-        for happening in Happening
+    """Return the cells of one call; as on a chessboard, every other cell refuses early callbacks."""
+    rows = [(outcome, length) for outcome in Outcome for length in lengths(call, outcome)]
+    return [
+        Cell((Strike(call, *row, happening),), (number + column) % 2 == 0)
+        for number, row in enumerate(rows)
+        for column, happening in enumerate(Happening)
     ]
-    return [Cell((strike,), index % 2 == 0) for index, strike in enumerate(strikes)]
 
 
 def combined_cells() -> list[Cell]:

@@ -13,6 +13,9 @@ from console.app import create_app
 from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.settings import ConsoleSettings
 from local.workflow.runs.requests import Answer
+from processing.site.client import Site
+from processing.site.reports import EntrySource
+from processing.site.watch import SiteWatch
 from tests.chain.asgi import request
 from tests.chain.clocks import Background, BreakerClock, Pulse
 from tests.chain.faults import LostError
@@ -48,6 +51,8 @@ class ConsoleProcess:
 
     Args:
         pulse: the moments of the background tasks.
+        site: the client of the app's management.
+        reports: the reports of the app's instances.
     """
 
     def __init__(
@@ -57,7 +62,10 @@ class ConsoleProcess:
         publisher: AlertPublisher,
         caller: Caller,
         pulse: Pulse,
+        site: Site,
+        reports: EntrySource,
     ) -> None:
+        self._site, self._reports = site, reports
         self._store = store
         self._clock = BreakerClock(clock)
         self._publisher = publisher
@@ -112,4 +120,5 @@ class ConsoleProcess:
             self.settings.repeat_seconds,
         )
         self._background.start(delivery)
-        return breaker, create_app(breaker, self.settings)
+        watch = SiteWatch(breaker, self._site, self._reports, now=self._clock.monotonic)
+        return breaker, create_app(breaker, self.settings, watch=watch)

@@ -67,8 +67,8 @@ class Length(StrEnum):
 
 
 FAULT_SECONDS = 2 * HOUR
-COPY_SECONDS = 10 * MINUTE
-"""The length of two hours for an alert that is published and published again: 20 copies."""
+COPY_SECONDS = 5 * MINUTE
+"""The length instead of two hours for an alert that is published again and again: 12 copies."""
 _LATE_SECONDS = 10.0
 
 

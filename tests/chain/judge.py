@@ -69,7 +69,7 @@ async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str
         return "left stopped"
     stopped = world.site.stopped_at or 0.0
     if not world.alarms_since(alarms, stopped):
-        await world.until(lambda: world.site.running, 2 * DAY)
+        await world.until(lambda: world.site.running, DAY)
     names = world.alarms_since(alarms, stopped)
     if not names:
         problems.append("the app is left stopped in silence")

@@ -11,7 +11,9 @@ async def main():
     import os; part=os.environ.get("PART");
     if part: cells=cells[int(part)::2]
     t=time.time(); ends=collections.Counter(); red=[]; slow=[]
+    lim=float(os.environ.get("LIM","1e9"))
     for c in cells:
+        if time.time()-t>lim: print("CUT"); break
         t1=time.perf_counter()
         try: v=await try_cell(DEFINITION,c,template_alarms())
         except Exception as e:

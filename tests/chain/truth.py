@@ -1,20 +1,22 @@
-"""What the history, the status and the mails say, compared with what happened."""
+"""What the history, the status, the page and the mails say, compared with what happened."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from breaker.chain import STEP_EVENTS, StepKind
 from breaker.state import HistoryEntry
 from tests.chain.alarms import template_alarms
 from tests.chain.clocks import MINUTE
 from tests.chain.faults import Call
+from tests.chain.workflow_process import generation_of
 from tests.chain.world import Done, World
 
 _REPEATED_SECONDS = 10 * MINUTE
 """Longest time from the start of an action to its last attempt, with the timeout of each."""
 _CALLS = {StepKind.STOP: Call.STOP, StepKind.START: Call.START}
+_UNIQUE = re.compile(r"[0-9a-f]{24}|(\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d UTC")
 _MAIL = re.compile(r"could not be stopped \((no answer|HTTP (\d+)), ")
 
 
@@ -25,10 +27,16 @@ async def untruths(world: World) -> list[str]:
     breaker = world.console.breaker
     status, history = await breaker.approvals.status(), await breaker.history(1_000)
     found = [*_steps(world, history), *_requests(world, history)]
-    unfinished = {run.id for run in world.workflow.runs() if not run.status.is_final}
-    for each in status.waiting:
-        if each.run not in unfinished:
-            found.append(f"the status says that run {each.run} waits, but the run has ended")
+    runs = {run.id: generation_of(run) for run in world.workflow.runs() if not run.status.is_final}
+    if not _has_lost_reports(world):
+        found += [
+            f"the status says that a run of generation {each.generation} waits, but it has ended"
+            for each in status.waiting
+            if each.run not in runs
+        ]
+    page = await world.console.request("GET", "/api/app")
+    assert isinstance(page.body, dict)
+    found += _page(world, [str(line["text"]) for line in page.body["lines"]], runs)
     return found
 
 
@@ -75,6 +83,44 @@ def _is_started_late(world: World) -> bool:
     """Return whether the platform carried out a start long after the request."""
     starts = [each for each in world.done_requests if each.seen.call is Call.START]
     return bool(starts) and starts[-1].at > starts[-1].seen.at + MINUTE
+
+
+def _page(world: World, lines: list[str], runs: Mapping[str, int]) -> Iterator[str]:
+    """Yield the lines of the page that are not true.
+
+    Args:
+        world: the world.
+        lines: the page's lines about the app.
+        runs: the generation of each unfinished run.
+    """
+    waiting = {
+        run.id
+        for run in world.workflow.runs()
+        if any(record.subscribed and not record.status.is_final for record in run.actions.values())
+    }
+    known = not world.store.lost_at  # an emptied Redis has lost who asked
+    for line in lines:
+        named = [run for run in runs if run in line]
+        claims = {
+            "says: stopped": not world.site.running,
+            "says: running": world.site.running,
+            "The app still runs": world.site.running,
+            "Approval asked for": bool(named),
+            "waits for a start": bool(named) or _has_lost_reports(world),
+            "then it starts the app": bool(named) or _has_lost_reports(world),
+            "nobody has asked for approval": not known
+            or not any(runs[run] == world.generation for run in waiting & runs.keys()),
+            "nobody will start it": not known or not waiting & runs.keys(),
+        }
+        for claim, is_true in claims.items():
+            if claim in line and not is_true:
+                yield f"the page says: {_UNIQUE.sub('…', line)}"
+
+
+def _has_lost_reports(world: World) -> bool:
+    """Return whether a report of the steps did not reach the console, or Redis lost its effect."""
+    reports = [seen for seen in world.workflow.seen if seen.call is Call.REPORT]
+    return any(seen.status != 200 for seen in reports)
 
 
 def _steps(world: World, history: list[HistoryEntry]) -> Iterator[str]:

@@ -120,7 +120,7 @@ class WorkflowProcess:
     def generations_at(self, call: Call) -> list[int]:
         """Return the generations of the runs that make this call now."""
         return [
-            int(view(run)["generation"])
+            generation_of(run)
             for run in self.runs()
             if any(
                 not record.status.is_final and self._calls.get(name) is call
@@ -210,6 +210,11 @@ class WorkflowProcess:
             and self._calls.get(name) in {Call.LOOK_UP, Call.LOOK_UP_AGAIN}
         ]
         return running[0]
+
+
+def generation_of(run: RunRecord) -> int:
+    """Return the generation of the opening that triggered a run."""
+    return int(view(run)["generation"])
 
 
 def _restored(run: RunRecord) -> RunRecord:

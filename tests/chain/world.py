@@ -15,8 +15,9 @@ from tests.chain.alarms import fired
 from tests.chain.clocks import HOUR, MINUTE, Background, BreakerClock, Pulse
 from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
-from tests.chain.faults import FAULT_SECONDS, Call, FaultLine, Strike
+from tests.chain.faults import FAULT_SECONDS, Call, FaultLine, Length, Strike
 from tests.chain.happenings import Happening
+from tests.chain.management import ManagedSite, Reports
 from tests.chain.metrics import Metrics
 from tests.chain.operator import Operator
 from tests.chain.platform import SETTINGS, FunctionApp, Site
@@ -74,10 +75,16 @@ class World:
         )
         self.topic = EventGrid(self.line, self.metrics, self.background, self.workflow.trigger)
         self.console = ConsoleProcess(
-            self.store, self.clock, self.topic, self.workflow, self.pulse
+            self.store,
+            self.clock,
+            self.topic,
+            self.workflow,
+            self.pulse,
+            ManagedSite(self.site, self.line),
+            Reports(self.site),
         )
         self.app = FunctionApp(self.store, self.clock, self.topic, self.workflow)
-        self.operator = Operator(self.console, self.site, self.clock)
+        self.operator = Operator(self.console, self.clock)
         self.done_requests: list[Done] = []
         self.site.changed = self._site_changed
         self._earlier: Alert | None = None
@@ -132,9 +139,14 @@ class World:
         await self.until(lambda: not self._happening, 6 * HOUR)
 
     async def settle(self) -> None:
-        """Let the operator settle the circuit, and run until nothing more moves, or 12 hours."""
+        """Let the operator settle the circuit, and run until nothing more moves.
+
+        After eight hours every fault but those for good has long ended, and every limit of the
+        chain that ends by itself, of which the longest is six hours.
+        """
         await self.done(self.operator.settle())
-        await self.until(lambda: self.is_quiet, 12 * HOUR)
+        lasting = any(strike.length is Length.ALWAYS for strike in self.line.strikes)
+        await self.until(lambda: self.is_quiet, (2 if lasting else 8) * HOUR)
 
     def alarms_since(self, alarms: Iterable[Alarm], since: float) -> list[str]:
         """Return the names of the alarms that fire because of something after a time."""
