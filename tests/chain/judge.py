@@ -14,6 +14,7 @@ from tests.chain.happenings import Happening
 from tests.chain.truth import is_silent, untruths, wrong_mails
 from tests.chain.world import World
 
+STARTED, ASKED, LEFT = "started", "asked", "left stopped"
 _UNDER_WAY_SECONDS = 5.0
 
 
@@ -22,7 +23,7 @@ class Verdict:
     """The end of a cell.
 
     Attributes:
-        end: "started", "asked", the name of the alarm, or "left stopped".
+        end: STARTED, ASKED, the name of the alarm that fired, or LEFT.
         problems: the broken promises.
     """
 
@@ -57,23 +58,23 @@ async def _look(world: World) -> list[str]:
 
 async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str]) -> str:
     if world.site.running:
-        return "started"
+        return STARTED
     if (await world.console.breaker.approvals.status()).waiting:
         world.line.repaired = True
         for _ in range(2):
             await world.done(world.operator.give())
             await world.until(lambda: world.site.running, 2 * HOUR)
             if world.site.running:
-                return "asked"
+                return ASKED
         problems.append("what was asked was given, and the app does not run")
-        return "left stopped"
+        return LEFT
     stopped = world.site.stopped_at or 0.0
     if not world.alarms_since(alarms, stopped):
         await world.until(lambda: world.site.running, DAY)
     names = world.alarms_since(alarms, stopped)
     if not names:
         problems.append("the app is left stopped in silence")
-        return "left stopped"
+        return LEFT
     if all_working(cell):
         problems.append(f"only the alarm {names[0]} tells, although all parts work")
     return names[0]

@@ -26,7 +26,12 @@ _TOGETHER = {
 }
 """Tests that share a stack, or of which one follows up another, by the beginning of their names."""
 _LONG = ("tests/e2e/", "tests/chaos/", "tests/browser/")
-_SINGLY = (*_LONG, "tests/integration/", "tests/contract/local/event_hubs/")
+_SINGLY = (
+    *_LONG,
+    "tests/chain/test_matrix.py",
+    "tests/integration/",
+    "tests/contract/local/event_hubs/",
+)
 _SPREAD = 0.8
 
 

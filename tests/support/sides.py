@@ -26,6 +26,7 @@ _PACKAGES = {
 _PATHS = {
     **{f"{tier}/{package}/": side for tier in _TIERS for package, side in _PACKAGES.items()},
     "browser/": APP,
+    "chain/": LOCAL,
     "cases/": APP,
     "chaos/": LOCAL,
     "e2e/": APP,

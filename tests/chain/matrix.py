@@ -1,0 +1,58 @@
+"""The matrix in parts, which different processes can try."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tests.chain.alarms import template_alarms
+from tests.chain.cells import Cell, combined_cells, single_cells
+from tests.chain.faults import Call
+from tests.chain.infra import DEFINITION
+from tests.chain.judge import Verdict, try_cell
+
+_GROUPS = 6
+_LOGGERS = ("breaker", "console", "local", "processing")
+
+type Verdicts = list[tuple[Cell, Verdict]]
+
+
+def parts() -> dict[str, list[Cell]]:
+    """Return the cells of each part by the part's title: one part per call, then the mixtures."""
+    single = {str(call): single_cells(call) for call in Call}
+    combined = combined_cells()
+    mixed = {
+        f"several faults, group {number + 1}": combined[number::_GROUPS]
+        for number in range(_GROUPS)
+    }
+    return single | mixed
+
+
+async def try_part(title: str, definition: Mapping[str, Any] = DEFINITION) -> Verdicts:
+    """Try the cells of a part."""
+    with quiet():
+        return [
+            (cell, await try_cell(definition, cell, template_alarms())) for cell in parts()[title]
+        ]
+
+
+def try_part_alone(title: str) -> Verdicts:
+    """Try the cells of a part in an event loop of its own."""
+    return asyncio.run(try_part(title))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the expected warnings of many thousand simulated hours out of the log."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

@@ -1,0 +1,131 @@
+"""The page docs/fault-matrix.md."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.chain.cells import Cell
+from tests.chain.faults import Strike
+from tests.chain.happenings import Happening
+from tests.chain.judge import ASKED, STARTED, Verdict
+from tests.chain.matrix import Verdicts
+
+PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
+BROKEN = "BROKEN"
+_COUNTS = re.compile(
+    r"(\d+) cells: (\d+) started by itself, (\d+) asked again, (\d+) saved only by an alarm\."
+)
+
+_HEAD = """\
+# Fault matrix of the stop and the start
+
+This page is written by `python -m tests.chain`, and `make test` compares it with the matrix.
+
+An open circuit lets the workflow stop the function app. Promise C17 (see
+[delivery.md](delivery.md)): whatever fails, a stopped app is asked for again until somebody decides,
+or a metric alarm says that it is left stopped. Each cell below is one run of the deployed chain
+with one or more faults: the real `infra/workflow.json`, console API, circuit and approvals, on a
+simulated platform and clock.
+
+**Rows.** One call of the chain, what the call comes to, and for how long:
+
+- *4xx* (401, 403 or 404, whichever fits), *409* and *5xx*: the receiver refuses the call.
+- *no answer*: the call has no effect and times out.
+- *done after the time-out*: the caller has given up when the call takes effect.
+- *done, answer lost*: the call takes effect at once, but the caller does not learn it.
+- *first attempt*, *two hours* (from the first attempt; five minutes for an alert that would be
+  published again and again), or *for good* (until an operator repairs the cause).
+
+**Columns.** What happens at the first attempt: nothing; an operator approves, isolates the circuit
+(and closes it three hours later) or closes it; the circuit goes half-open by its timer; it is closed
+and opens again as a newer generation; Redis loses all its data; the console is away for two hours;
+the workflow's process restarts; Event Grid delivers the opening twice, and then an older opening.
+Three hours after the first attempt an operator approves or closes what the console shows.
+
+**Cells.** How the app came to run again:
+
+- *starts*: without further help.
+- *asks*: an approval or a start was registered, the operator gave it, and the app ran.
+- The name of an alarm: nothing was registered, and this metric alarm of
+  `infra/modules/alerts.bicep` fired after the stop. Alarms by log query and the alarm
+  `circuit-opened`, which fires at each opening, do not count.
+
+In each cell no run of an older opening starts the app while a newer one is open (a start that is
+under way when the circuit opens cannot be taken back; the newer run stops the app again), and what
+the mail, the page, the status and the history say agrees with what happened. A cell that only an
+alarm saves has a console, a Redis or a workflow that does not work. The workflow accepts callbacks
+before it has the answer to its subscription in every other cell, and refuses them in the others.
+
+"""
+
+
+def render_page(verdicts: Mapping[str, Verdicts]) -> str:
+    """Return the whole page."""
+    bodies = {title: render_part(cells) for title, cells in verdicts.items()}
+    sections = "".join(f"\n## {title.capitalize()}\n\n{body}" for title, body in bodies.items())
+    return head("".join(bodies.values())) + sections
+
+
+def head(bodies: str) -> str:
+    """Return the page's beginning, with the sums of all parts."""
+    found = [tuple(map(int, counts)) for counts in _COUNTS.findall(bodies)]
+    cells, started, asked, alarmed = (sum(column) for column in zip(*found, strict=True))
+    return f"{_HEAD}In all {_counts(cells, started, asked, alarmed)}\n"
+
+
+def render_part(verdicts: Verdicts) -> str:
+    """Return the body of a part: its sums, its table, and the cells that only an alarm saves."""
+    ends = [verdict.end for _, verdict in verdicts]
+    started, asked = ends.count(STARTED), ends.count(ASKED)
+    lines = [_counts(len(ends), started, asked, len(ends) - started - asked)]
+    if all(len(cell.strikes) == 1 for cell, _ in verdicts):
+        lines += ["", *_table(verdicts)]
+    saved = [(cell, verdict) for cell, verdict in verdicts if verdict.end not in {STARTED, ASKED}]
+    if saved:
+        lines += ["", "Saved only by an alarm:", ""]
+        lines += [f"- {_short(cell)}: `{_word(verdict)}`" for cell, verdict in saved]
+    return "\n".join(lines) + "\n"
+
+
+def _counts(cells: int, started: int, asked: int, alarmed: int) -> str:
+    return (
+        f"{cells} cells: {started} started by itself, {asked} asked again, "
+        f"{alarmed} saved only by an alarm."
+    )
+
+
+def _table(verdicts: Verdicts) -> list[str]:
+    rows: dict[str, list[str]] = {}
+    for cell, verdict in verdicts:
+        [strike] = cell.strikes
+        rows.setdefault(f"{strike.outcome}, {strike.length}", []).append(_word(verdict))
+    lines = [
+        f"| | {' | '.join(Happening)} |",
+        f"|---{'|---' * len(Happening)}|",
+    ]
+    return lines + [f"| {row} | {' | '.join(words)} |" for row, words in rows.items()]
+
+
+def _word(verdict: Verdict) -> str:
+    if verdict.problems:
+        return BROKEN
+    return {STARTED: "starts", ASKED: "asks"}.get(verdict.end, verdict.end)
+
+
+def _short(cell: Cell) -> str:
+    if len(cell.strikes) == 1:
+        return _outcome(cell.strikes[0])
+    return " + ".join(f"{strike.call}: {_outcome(strike)}" for strike in cell.strikes)
+
+
+def _outcome(strike: Strike) -> str:
+    return f"{strike.outcome}, {strike.length} ({strike.happening})"
+
+
+def committed_part(title: str) -> str:
+    """Return the body of a part of the committed page."""
+    _, _, rest = PAGE.read_text().partition(f"\n## {title.capitalize()}\n\n")
+    body, _, _ = rest.partition("\n## ")
+    return body
