@@ -67,8 +67,8 @@ class Length(StrEnum):
 
 
 FAULT_SECONDS = 2 * HOUR
-COPY_SECONDS = 5 * MINUTE
-"""The length instead of two hours for an alert that is published again and again: 12 copies."""
+COPY_SECONDS = 2 * MINUTE
+"""The length instead of two hours for an alert that is published again and again: 8 copies."""
 _LATE_SECONDS = 10.0
 
 

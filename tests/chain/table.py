@@ -35,14 +35,14 @@ simulated platform and clock.
 - *no answer*: the call has no effect and times out.
 - *done after the time-out*: the caller has given up when the call takes effect.
 - *done, answer lost*: the call takes effect at once, but the caller does not learn it.
-- *first attempt*, *two hours* (from the first attempt; five minutes for an alert that would be
+- *first attempt*, *two hours* (from the first attempt; two minutes for an alert that would be
   published again and again), or *for good* (until an operator repairs the cause).
 
 **Columns.** What happens at the first attempt: nothing; an operator approves, isolates the circuit
-(and closes it three hours later) or closes it; the circuit goes half-open by its timer; it is closed
+(and closes it hours later) or closes it; the circuit goes half-open by its timer; it is closed
 and opens again as a newer generation; Redis loses all its data; the console is away for two hours;
 the workflow's process restarts; Event Grid delivers the opening twice, and then an older opening.
-Three hours after the first attempt an operator approves or closes what the console shows.
+After the time of the fault an operator approves or closes what the console shows.
 
 **Cells.** How the app came to run again:
 

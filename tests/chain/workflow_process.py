@@ -74,7 +74,7 @@ class MeteredRuns(RunStore):
 
     def _count(self, run: RunRecord, metrics: Metrics) -> None:
         for record in run.actions.values():
-            if record.status.is_final and id(record) not in self._counted:
+            if record.ended is not None and id(record) not in self._counted:
                 self._counted[id(record)] = record
                 if record.status in {Status.FAILED, Status.TIMED_OUT}:
                     metrics.count(WORKFLOW, "ActionsFailed")

@@ -101,6 +101,11 @@ class World:
         return self.store._record.generation
 
     @property
+    def _lasts(self) -> bool:
+        """Return whether all faults are for good, so that nothing new comes with the time."""
+        return all(strike.length is Length.ALWAYS for strike in self.line.strikes)
+
+    @property
     def is_quiet(self) -> bool:
         """Return whether the app runs and nothing more is under way."""
         return (
@@ -126,7 +131,7 @@ class World:
         await self.app.open()
 
     async def reach_the_strikes(self) -> None:
-        """Run until three hours after the last strike has hit its call.
+        """Run until each strike has hit its call, and the faults but those for good have ended.
 
         A call that follows an approval is hit after an approval an hour after the opening.
         """
@@ -135,7 +140,7 @@ class World:
         if not line.all_struck:
             await self.done(self.operator.settle())
             await self.until(lambda: line.all_struck, 6 * HOUR)
-        await self.clock.advance(FAULT_SECONDS + HOUR)
+        await self.clock.advance(HOUR if self._lasts else FAULT_SECONDS + HOUR / 4)
         await self.until(lambda: not self._happening, 6 * HOUR)
 
     async def settle(self) -> None:
@@ -145,8 +150,7 @@ class World:
         chain that ends by itself, of which the longest is six hours.
         """
         await self.done(self.operator.settle())
-        lasting = any(strike.length is Length.ALWAYS for strike in self.line.strikes)
-        await self.until(lambda: self.is_quiet, (2 if lasting else 8) * HOUR)
+        await self.until(lambda: self.is_quiet, HOUR if self._lasts else 8 * HOUR)
 
     def alarms_since(self, alarms: Iterable[Alarm], since: float) -> list[str]:
         """Return the names of the alarms that fire because of something after a time."""

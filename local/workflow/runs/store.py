@@ -60,8 +60,10 @@ class RunStore:
         self._runs[run.id] = run
         if self._directory is not None:
             self._write("runs", run.id, run.as_json())
+        if len(self._runs) <= KEPT_RUNS:
+            return
         finished = [known.id for known in self._runs.values() if known.status.is_final]
-        for run_id in finished[: max(0, len(self._runs) - KEPT_RUNS)]:
+        for run_id in finished[: len(self._runs) - KEPT_RUNS]:
             del self._runs[run_id]
             if self._directory is not None:
                 (self._directory / "runs" / f"{run_id}.json").unlink(missing_ok=True)
