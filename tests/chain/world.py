@@ -140,7 +140,8 @@ class World:
         if not line.all_struck:
             await self.done(self.operator.settle())
             await self.until(lambda: line.all_struck, 6 * HOUR)
-        await self.clock.advance(HOUR if self._lasts else FAULT_SECONDS + HOUR / 4)
+        ends = any(strike.length is Length.HOURS for strike in line.strikes)
+        await self.clock.advance(FAULT_SECONDS + HOUR / 4 if ends else HOUR)
         await self.until(lambda: not self._happening, 6 * HOUR)
 
     async def settle(self) -> None:
