@@ -74,10 +74,10 @@ class MeteredRuns(RunStore):
 
     def _count(self, run: RunRecord, metrics: Metrics) -> None:
         for record in run.actions.values():
-            if record.ended is not None and id(record) not in self._counted:
+            failed = record.status is Status.FAILED or record.status is Status.TIMED_OUT
+            if failed and id(record) not in self._counted:
                 self._counted[id(record)] = record
-                if record.status in {Status.FAILED, Status.TIMED_OUT}:
-                    metrics.count(WORKFLOW, "ActionsFailed")
+                metrics.count(WORKFLOW, "ActionsFailed")
         if run.status.is_final and run.id not in self._ended:
             self._ended.add(run.id)
             if run.status in {Status.FAILED, Status.TIMED_OUT}:
