@@ -47,6 +47,8 @@ def _fires(alarm: Alarm, metrics: Sequence[Metric]) -> bool:
     if not times or exceeds is None or total is None:
         return False  # a count is never below a threshold for the first time by a fault
     return any(
-        exceeds(total([1.0 for at in times if end - alarm.window_seconds < at <= end]), alarm.threshold)
+        exceeds(
+            total([1.0 for at in times if end - alarm.window_seconds < at <= end]), alarm.threshold
+        )
         for end in times
     )

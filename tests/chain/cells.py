@@ -40,7 +40,7 @@ def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
 
 
 def single_cells(call: Call) -> list[Cell]:
-    """Return the cells of one call; as on a chessboard, every other cell refuses early callbacks."""
+    """Return the cells of one call; every other cell refuses early callbacks."""
     rows = [(outcome, length) for outcome in Outcome for length in lengths(call, outcome)]
     return [
         Cell((Strike(call, *row, happening),), (number + column) % 2 == 0)

@@ -59,6 +59,7 @@ class ConsoleProcess:
         self,
         store: EmptiableStore,
         clock: SimulatedClock,
+        *,
         publisher: AlertPublisher,
         caller: Caller,
         pulse: Pulse,

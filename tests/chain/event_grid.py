@@ -133,6 +133,4 @@ def _schedule() -> RetrySchedule:
             r"(maxDeliveryAttempts|eventTimeToLiveInMinutes): (\d+)", text
         )
     }
-    return RetrySchedule(
-        found["maxDeliveryAttempts"], found["eventTimeToLiveInMinutes"] * MINUTE
-    )
+    return RetrySchedule(found["maxDeliveryAttempts"], found["eventTimeToLiveInMinutes"] * MINUTE)

@@ -57,18 +57,14 @@ async def _look(world: World) -> list[str]:
 
 
 async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str]) -> str:
-    if world.site.running:
+    stopped = world.site.stopped_at
+    if stopped is None:
         return STARTED
     if (await world.console.breaker.approvals.status()).waiting:
-        world.line.repaired = True
-        for _ in range(2):
-            await world.done(world.operator.give())
-            await world.until(lambda: world.site.running, 2 * HOUR)
-            if world.site.running:
-                return ASKED
-        problems.append("what was asked was given, and the app does not run")
+        if await _give(world):
+            return ASKED
+        problems.append("an operator gave what was asked for, and the app does not run")
         return LEFT
-    stopped = world.site.stopped_at or 0.0
     if not world.alarms_since(alarms, stopped):
         await world.until(lambda: world.site.running, DAY)
     names = world.alarms_since(alarms, stopped)
@@ -76,8 +72,22 @@ async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str
         problems.append("the app is left stopped in silence")
         return LEFT
     if all_working(cell):
-        problems.append(f"only the alarm {names[0]} tells, although all parts work")
+        problems.append(f"only the alarm {names[0]} saves the cell, although all parts work")
     return names[0]
+
+
+async def _give(world: World) -> bool:
+    """Repair the cause and give what is asked for, twice if need be; return whether the app runs.
+
+    The first answer may be for an approval, and the second for a start.
+    """
+    world.line.repaired = True
+    for _ in range(2):
+        await world.done(world.operator.give())
+        await world.until(lambda: world.site.running, 2 * HOUR)
+        if world.site.running:
+            return True
+    return False
 
 
 def all_working(cell: Cell) -> bool:

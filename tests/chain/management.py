@@ -12,9 +12,7 @@ from tests.chain import platform
 from tests.chain.clocks import BreakerClock
 from tests.chain.faults import Call, FaultLine, LostError
 
-_URL = (
-    "http://127.0.0.1/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/breakwater"
-)
+_URL = "http://127.0.0.1/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/breakwater"
 
 
 class ManagedSite(Site):
@@ -32,7 +30,9 @@ class ManagedSite(Site):
 
     async def _attempt(self, method: str, act: str) -> tuple[int, dict[str, Any]]:
         if method == "GET":
-            return 200, {"properties": {"state": "Running" if self._simulated.running else "Stopped"}}
+            return 200, {
+                "properties": {"state": "Running" if self._simulated.running else "Stopped"}
+            }
         kind = act.removeprefix("/")
 
         async def apply() -> int:

@@ -15,7 +15,7 @@ from tests.chain.matrix import Verdicts
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 BROKEN = "BROKEN"
 _COUNTS = re.compile(
-    r"(\d+) cells: (\d+) started by itself, (\d+) asked again, (\d+) saved only by an alarm\."
+    r"(\d+) cells: (\d+) started without help, (\d+) asked, (\d+) saved only by an alarm\."
 )
 
 _HEAD = """\
@@ -23,11 +23,10 @@ _HEAD = """\
 
 This page is written by `python -m tests.chain`, and `make test` compares it with the matrix.
 
-An open circuit lets the workflow stop the function app. Promise C17 (see
-[delivery.md](delivery.md)): whatever fails, a stopped app is asked for again until somebody decides,
-or a metric alarm says that it is left stopped. Each cell below is one run of the deployed chain
-with one or more faults: the real `infra/workflow.json`, console API, circuit and approvals, on a
-simulated platform and clock.
+An opening of the circuit lets the workflow stop the function app. Promise C17: whatever fails, an
+approval of a stopped app is asked for until somebody decides, or a metric alarm says that the app is
+left stopped. Each cell below is one run of the deployed chain with one or more faults: the real
+`infra/workflow.json`, console API, circuit and approvals, on a simulated platform and clock.
 
 **Rows.** One call of the chain, what the call comes to, and for how long:
 
@@ -44,16 +43,17 @@ and opens again as a newer generation; Redis loses all its data; the console is 
 the workflow's process restarts; Event Grid delivers the opening twice, and then an older opening.
 After the time of the fault an operator approves or closes what the console shows.
 
-**Cells.** How the app came to run again:
+**Cells.** How the app ran again:
 
-- *starts*: without further help.
-- *asks*: an approval or a start was registered, the operator gave it, and the app ran.
+- *starts*: the app ran at the end without further help.
+- *asks*: the app was stopped at the end, and a workflow run waited for an approval or a start. An
+  operator repaired the cause, gave in the console what was asked for, and the app ran.
 - The name of an alarm: nothing was registered, and this metric alarm of
   `infra/modules/alerts.bicep` fired after the stop. Alarms by log query and the alarm
   `circuit-opened`, which fires at each opening, do not count.
 
 In each cell no run of an older opening starts the app while a newer one is open (a start that is
-under way when the circuit opens cannot be taken back; the newer run stops the app again), and what
+under way when the circuit opens cannot be taken back; the history then shows that start), and what
 the mail, the page, the status and the history say agrees with what happened. A cell that only an
 alarm saves has a console, a Redis or a workflow that does not work. The workflow accepts callbacks
 before it has the answer to its subscription in every other cell, and refuses them in the others.
@@ -91,7 +91,7 @@ def render_part(verdicts: Verdicts) -> str:
 
 def _counts(cells: int, started: int, asked: int, alarmed: int) -> str:
     return (
-        f"{cells} cells: {started} started by itself, {asked} asked again, "
+        f"{cells} cells: {started} started without help, {asked} asked, "
         f"{alarmed} saved only by an alarm."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from breaker.chain import STEP_EVENTS, StepKind
+from breaker.chain import ALERT_REPEATED, APPROVAL_REQUESTED, STEP_EVENTS, StepKind
 from breaker.state import HistoryEntry
 from tests.chain.alarms import template_alarms
 from tests.chain.clocks import MINUTE
@@ -63,16 +63,18 @@ def wrong_mails(world: World) -> Iterator[str]:
 async def is_silent(world: World) -> bool:
     """Return whether the app runs while its circuit is open, and nothing says so.
 
-    Something says so if a refused stop is on record, if the opening was announced again, or if an
-    alarm fired.
+    Something says so if a refused stop or a later start is on record, if the opening was announced
+    again, or if an alarm fired.
     """
     if world.state != "open" or not world.site.running or world.console.away:
         return False
     breaker = world.console.breaker
     history = await breaker.history(1_000)
     refused = STEP_EVENTS[StepKind.STOP, False]
+    started, opened = STEP_EVENTS[StepKind.START, True], breaker.circuit.opened_at or 0.0
     recorded = any(
-        entry.event in {refused, "alert_repeated"} and entry.generation == world.generation
+        (entry.event in {refused, ALERT_REPEATED} and entry.generation == world.generation)
+        or (entry.event == started and entry.at >= opened)
         for entry in history
     )
     alarmed = world.alarms_since(template_alarms(), world.clock.start)
@@ -145,7 +147,7 @@ def _requests(world: World, history: list[HistoryEntry]) -> Iterator[str]:
         if each.seen.call is Call.SUBSCRIBE and each.status < 300
     }
     for entry in history:
-        if entry.event == "approval_requested" and entry.generation not in asked:
+        if entry.event == APPROVAL_REQUESTED and entry.generation not in asked:
             yield f"the history has a request for approval of generation {entry.generation}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ PARAMETERS = {
 }
 
 
-
 @dataclass
 class Seen:
     """A request of the workflow, as the workflow sees the request.
@@ -50,6 +48,8 @@ class Seen:
     body: Json
     status: int | None = None
 
+
+_LOOK_UPS = frozenset({Call.LOOK_UP, Call.LOOK_UP_AGAIN})
 
 type Receiver = Callable[[Seen, Request], Awaitable[Answer]]
 
@@ -112,6 +112,7 @@ class WorkflowProcess:
         self._calls = dict(_calls(definition))
         self._store = MeteredRuns(metrics)
         self.seen: list[Seen] = []
+        self._looked: dict[int, ActionRecord] = {}
         self._workflow: Workflow | None = self._process()
 
     def runs(self) -> list[RunRecord]:
@@ -195,21 +196,19 @@ class WorkflowProcess:
         )
 
     def _call_of(self, request: Request) -> Call:
-        """Return the call that a request makes: by the action whose task sends the request."""
+        """Return the call that a request makes; a look-up by the action that runs."""
         if (call := _by_address(request.method, request.uri)) is not None:
             return call
-        task = asyncio.current_task()
-        name = "" if task is None else task.get_name()
-        if name in self._calls:
-            return self._calls[name]
-        running = [
-            self._calls[name]
+        looking = [
+            (record, self._calls[name])
             for run in self.runs()
             for name, record in run.actions.items()
-            if not record.status.is_final
-            and self._calls.get(name) in {Call.LOOK_UP, Call.LOOK_UP_AGAIN}
+            if self._calls.get(name) in _LOOK_UPS and not record.status.is_final
         ]
-        return running[0]
+        fresh = [found for found in looking if id(found[0]) not in self._looked]
+        record, call = (fresh or looking)[0]
+        self._looked[id(record)] = record
+        return call
 
 
 def generation_of(run: RunRecord) -> int:

@@ -12,7 +12,7 @@ from breaker.state import Permit
 from local.workflow.runs.requests import Answer, Request
 from scripts.check_infra.alarms import Alarm
 from tests.chain.alarms import fired
-from tests.chain.clocks import HOUR, MINUTE, Background, BreakerClock, Pulse
+from tests.chain.clocks import HOUR, Background, BreakerClock, Pulse
 from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
 from tests.chain.faults import FAULT_SECONDS, Call, FaultLine, Length, Strike
@@ -21,8 +21,8 @@ from tests.chain.management import ManagedSite, Reports
 from tests.chain.metrics import Metrics
 from tests.chain.operator import Operator
 from tests.chain.platform import SETTINGS, FunctionApp, Site
-from tests.chain.workflow_process import Seen, WorkflowProcess
 from tests.chain.store import EmptiableStore
+from tests.chain.workflow_process import Seen, WorkflowProcess
 from tests.support.local.simulated_clock import SimulatedClock
 
 _RESTART_SECONDS = 30.0
@@ -77,11 +77,11 @@ class World:
         self.console = ConsoleProcess(
             self.store,
             self.clock,
-            self.topic,
-            self.workflow,
-            self.pulse,
-            ManagedSite(self.site, self.line),
-            Reports(self.site),
+            publisher=self.topic,
+            caller=self.workflow,
+            pulse=self.pulse,
+            site=ManagedSite(self.site, self.line),
+            reports=Reports(self.site),
         )
         self.app = FunctionApp(self.store, self.clock, self.topic, self.workflow)
         self.operator = Operator(self.console, self.clock)
@@ -198,9 +198,7 @@ class World:
             answer = Answer(202, {}, None)
         else:
             path = request.uri.removeprefix("https://console")
-            answer = await self.console.request(
-                request.method, path, request.body, request.headers
-            )
+            answer = await self.console.request(request.method, path, request.body, request.headers)
         now = self.clock.now()
         self.done_requests.append(
             Done(

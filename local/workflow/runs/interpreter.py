@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Container, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,6 +103,7 @@ class Interpreter:
         self._settings = settings
         self._store = save
         self._called: dict[str, asyncio.Event] = {}
+        self._inside: dict[str, tuple[Action, ...]] = {}
 
     async def execute(self) -> None:
         """Execute the run until its end; a cancellation leaves the run unfinished."""
@@ -125,33 +126,41 @@ class Interpreter:
         tasks: dict[str, asyncio.Task[None]] = {}
         try:
             while True:
-                self._start_due(actions, tasks)
+                due = self._due(actions, tasks)
+                if len(due) == 1 and not tasks:  # most groups have one action at a time
+                    await self._perform(due[0])
+                    continue
+                for action in due:
+                    tasks[action.name] = asyncio.create_task(self._perform(action))
                 if not tasks:
                     return group_status(actions, self._run.statuses())
                 await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
                 for name in [name for name, task in tasks.items() if task.done()]:
                     tasks.pop(name).result()
         finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
+            if tasks:
+                for task in tasks.values():
+                    task.cancel()
+                await asyncio.gather(*tasks.values(), return_exceptions=True)
 
-    def _start_due(self, actions: Actions, tasks: dict[str, asyncio.Task[None]]) -> None:
-        """Start the actions that may run, and skip the actions that may not."""
+    def _due(self, actions: Actions, running: Container[str]) -> list[Action]:
+        """Return the actions that may start, and skip the actions that may not."""
+        due: dict[str, Action] = {}
         skipped = True
         while skipped:
             skipped = False
             statuses = self._run.statuses()
             for name, action in actions.items():
                 status = statuses.get(name)
-                if name in tasks or (status is not None and status.is_final):
+                if name in running or name in due or (status is not None and status.is_final):
                     continue
                 found = Turn.RUN if status is Status.RUNNING else turn(action, statuses)
                 if found is Turn.RUN:
-                    tasks[name] = asyncio.create_task(self._perform(action), name=name)
+                    due[name] = action
                 elif found is Turn.SKIP:
                     self._skip(action)
                     skipped = True
+        return list(due.values())
 
     async def _perform(self, action: Action) -> None:
         record = self._run.actions.get(action.name)
@@ -162,7 +171,7 @@ class Interpreter:
             end = await self._execute(action, record)
         except EvaluationError as error:
             end = _End(Status.FAILED, error=f"InvalidTemplate: {error}")
-        for child in every_action(action.children):
+        for child in self._within_action(action):
             if child.name not in self._run.actions:
                 self._skip(child)
         record.status, record.outputs = end.status, end.outputs
@@ -250,7 +259,7 @@ class Interpreter:
                 if action.fails_at_limit:
                     return _End(Status.FAILED, error="the limit of the loop was reached")
                 return _group_end(status)
-            for child in every_action(action.actions):
+            for child in self._within_action(action):
                 self._run.actions.pop(child.name, None)
             record.iteration += 1
             self._save()
@@ -391,8 +400,14 @@ class Interpreter:
 
     def _skip(self, action: Action) -> None:
         self._record(action, Status.SKIPPED)
-        for child in every_action(action.children):
+        for child in self._within_action(action):
             self._record(child, Status.SKIPPED)
+
+    def _within_action(self, action: Action) -> tuple[Action, ...]:
+        """Return all actions inside an action."""
+        if (found := self._inside.get(action.name)) is None:
+            found = self._inside[action.name] = tuple(every_action(action.children))
+        return found
 
     def _record(self, action: Action, status: Status) -> ActionRecord:
         now = self._settings.clock.now()
