@@ -29,11 +29,11 @@ CLAIM_SECONDS = 30.0
 RETRY_SECONDS_MAX = 60.0
 POLL_SECONDS = 2.0
 ATTEMPTS = 100
-GONE_ATTEMPTS = 8
-"""Attempts at a callback without a receiver, about two minutes.
+GONE_SECONDS_MAX = 600.0
+"""Longest pause between two calls that find no receiver.
 
 A callback may be called before its receiver has seen the answer to the registration, and it is not
-documented that the receiver is known then.
+documented that the receiver is known then. A run that still waits registers again.
 """
 UNKNOWN_OPENING = (
     "opened by an instance that could not reach the store; "
@@ -122,9 +122,10 @@ class Approvals:
     """The approval callbacks of one circuit.
 
     A call succeeds with status 2xx. After any other status or an error, this process or another
-    one retries with growing pauses: up to `GONE_ATTEMPTS` times after status 404 or 410, else up to
-    `ATTEMPTS` times. A workflow run registers again from time to time, so a lost callback is
-    replaced. After a crash a receiver may be called twice, so it must be idempotent.
+    one retries with growing pauses, which are longer after status 404 or 410, up to `ATTEMPTS`
+    times. A workflow run registers again from time to time, so a lost callback is replaced, and
+    the callback of a run that does not is forgotten. After a crash a receiver may be called twice,
+    so it must be idempotent.
     """
 
     def __init__(
@@ -295,9 +296,9 @@ class Approvals:
             problem = "" if HTTPStatus(status).is_success else f"status {status}"
         except (OSError, TimeoutError, ValueError) as error:
             status, problem = 0, f"{type(error).__name__}: {error}"
-        limit = GONE_ATTEMPTS if status in _GONE else ATTEMPTS
-        if problem and callback.attempts + 1 < limit:
-            delay = min(2.0**callback.attempts, RETRY_SECONDS_MAX)
+        if problem and callback.attempts + 1 < ATTEMPTS:
+            longest = GONE_SECONDS_MAX if status in _GONE else RETRY_SECONDS_MAX
+            delay = min(2.0**callback.attempts, longest)
             logger.warning(
                 "the callback of circuit %s, generation %d, to %s failed (%s); "
                 "next attempt in %g s",
@@ -316,7 +317,7 @@ class Approvals:
                 circuit.name,
                 callback.generation,
                 host,
-                limit,
+                ATTEMPTS,
                 problem,
             )
         await self._store.settle_callback(self._rules, callback)

@@ -132,7 +132,7 @@ class CircuitStore(Outbox, Protocol):
         ...
 
     async def claim_callbacks(self, rules: Rules, lease_seconds: float) -> list[Callback]:
-        """Claim the due callbacks, each for `lease_seconds`.
+        """Claim the due callbacks, each for `lease_seconds`; forget runs that wait no more.
 
         A callback that waits for an approval is due once its generation has left OPEN. A callback
         that waits for a start is due after `release_starts`, or once a newer generation is open.

@@ -74,6 +74,9 @@ class MemoryCallbacks:
             lease_seconds: length of the claim.
         """
         until_us = now_us + round(lease_seconds * 1_000_000)
+        self._entries = {
+            key: entry for key, entry in self._entries.items() if entry.is_fresh(now_us)
+        }
         claimed = []
         for (generation, url), entry in sorted(self._entries.items(), key=lambda item: item[0]):
             last = passed if entry.waits_for is WaitsFor.APPROVAL else superseded

@@ -35,8 +35,8 @@ def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
     if outcome is Outcome.SUCCESS:
         return (Length.ONCE,)
     if call in {Call.SUBSCRIBE, Call.START}:
-        return (Length.ONCE, Length.HOURS, Length.ALWAYS)
-    return (Length.ONCE, Length.HOURS)
+        return (Length.ONCE, Length.LONG, Length.ALWAYS)
+    return (Length.ONCE, Length.LONG)
 
 
 def single_cells(call: Call) -> list[Cell]:
@@ -59,5 +59,5 @@ def combined_cells() -> list[Cell]:
 def _strikes(choice: random.Random, size: int) -> Iterator[Strike]:
     for call in choice.sample(list(Call), size):
         outcome = choice.choice([each for each in Outcome if each is not Outcome.SUCCESS])
-        length = choice.choice(lengths(call, outcome))
+        length = choice.choice([Length.ONCE, Length.LONG])
         yield Strike(call, outcome, length, choice.choice(list(Happening)))

@@ -62,13 +62,16 @@ class Length(StrEnum):
     """How long the outcome lasts."""
 
     ONCE = "first attempt"
-    HOURS = "two hours"
+    LONG = "long"
     ALWAYS = "for good"
 
 
-FAULT_SECONDS = 2 * HOUR
+LONG_SECONDS = 45 * MINUTE
+"""Longer than the loops of stop and start, a wait for a decision, and the alarms' windows."""
+DELIVERY_SECONDS = 2 * HOUR
+"""The long outcome of a delivery, which Event Grid gives up after an hour."""
 COPY_SECONDS = 2 * MINUTE
-"""The length instead of two hours for an alert that is published again and again: 8 copies."""
+"""The long outcome of an alert that is published again and again: 8 copies."""
 _LATE_SECONDS = 10.0
 
 
@@ -90,9 +93,11 @@ class Strike:
 
     @property
     def seconds(self) -> float:
-        """The length of two hours."""
+        """The length of a long outcome."""
+        if self.call is Call.DELIVER:
+            return DELIVERY_SECONDS
         copies = self.call is Call.PUBLISH and self.outcome in {Outcome.LATE, Outcome.LOST}
-        return COPY_SECONDS if copies else FAULT_SECONDS
+        return COPY_SECONDS if copies else LONG_SECONDS
 
     def __str__(self) -> str:
         return f"{self.call}: {self.outcome}, {self.length}; {self.happening}"
@@ -185,7 +190,7 @@ class FaultLine:
         struck.attempts += 1
         ends = {
             Length.ONCE: struck.attempts > 1,
-            Length.HOURS: now >= struck.since + strike.seconds,
+            Length.LONG: now >= struck.since + strike.seconds,
             Length.ALWAYS: self.repaired,
         }
         return Outcome.SUCCESS if ends[strike.length] else strike.outcome

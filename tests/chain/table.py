@@ -24,8 +24,8 @@ _HEAD = """\
 This page is written by `python -m tests.chain`, and `make test` compares it with the matrix.
 
 An opening of the circuit lets the workflow stop the function app. Promise C17: whatever fails, an
-approval of a stopped app is asked for until somebody decides, or a metric alarm says that the app is
-left stopped. Each cell below is one run of the deployed chain with one or more faults: the real
+approval of a stopped app is asked for until somebody decides, or a metric alarm says that the app
+is left stopped. Each cell below is one run of the deployed chain with one or more faults: the real
 `infra/workflow.json`, console API, circuit and approvals, on a simulated platform and clock.
 
 **Rows.** One call of the chain, what the call comes to, and for how long:
@@ -34,8 +34,9 @@ left stopped. Each cell below is one run of the deployed chain with one or more 
 - *no answer*: the call has no effect and times out.
 - *done after the time-out*: the caller has given up when the call takes effect.
 - *done, answer lost*: the call takes effect at once, but the caller does not learn it.
-- *first attempt*, *two hours* (from the first attempt; two minutes for an alert that would be
-  published again and again), or *for good* (until an operator repairs the cause).
+- *first attempt*, *long* (45 minutes from the first attempt; two hours for a delivery, which
+  Event Grid gives up after one hour; two minutes for an alert that would be published again and
+  again), or *for good* (until an operator repairs the cause).
 
 **Columns.** What happens at the first attempt: nothing; an operator approves, isolates the circuit
 (and closes it hours later) or closes it; the circuit goes half-open by its timer; it is closed

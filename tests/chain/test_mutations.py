@@ -16,7 +16,7 @@ from tests.chain.matrix import quiet
 
 ISOLATED = Cell((Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.ISOLATED),), True)
 EMPTIED = Cell((Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.REDIS_EMPTIED),), True)
-UNCALLED = Cell((Strike(Call.CALL_BACK, Outcome.REFUSED, Length.HOURS, Happening.NOTHING),), True)
+UNCALLED = Cell((Strike(Call.CALL_BACK, Outcome.REFUSED, Length.LONG, Happening.NOTHING),), True)
 REFUSED = Cell((Strike(Call.SUBSCRIBE, Outcome.FAILED, Length.ALWAYS, Happening.APPROVED),), True)
 
 

@@ -15,7 +15,7 @@ from tests.chain.alarms import fired
 from tests.chain.clocks import HOUR, Background, BreakerClock, Pulse
 from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
-from tests.chain.faults import FAULT_SECONDS, Call, FaultLine, Length, Strike
+from tests.chain.faults import Call, FaultLine, Length, Strike
 from tests.chain.happenings import Happening
 from tests.chain.management import ManagedSite, Reports
 from tests.chain.metrics import Metrics
@@ -26,6 +26,7 @@ from tests.chain.workflow_process import Seen, WorkflowProcess
 from tests.support.local.simulated_clock import SimulatedClock
 
 _RESTART_SECONDS = 30.0
+_AWAY_SECONDS = 2 * HOUR
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class World:
         if not line.all_struck:
             await self.done(self.operator.settle())
             await self.until(lambda: line.all_struck, 3 * HOUR)
-        ends = any(strike.length is Length.HOURS for strike in line.strikes)
-        await self.clock.advance(FAULT_SECONDS + HOUR / 4 if ends else HOUR)
+        ends = [strike.seconds for strike in line.strikes if strike.length is Length.LONG]
+        await self.clock.advance(max(ends, default=HOUR / 4) + HOUR / 4)
         await self.until(lambda: not self._happening, 6 * HOUR)
 
     async def settle(self) -> None:
@@ -242,7 +243,7 @@ class World:
                 self.store.lose_everything()
             case Happening.CONSOLE_AWAY:
                 await self.console.go_away()
-                await self.clock.sleep_until(self.clock.now() + FAULT_SECONDS)
+                await self.clock.sleep_until(self.clock.now() + _AWAY_SECONDS)
                 await self.console.come_back()
             case Happening.RESTARTED:
                 await self.workflow.stop()
