@@ -47,7 +47,7 @@ class ConsoleProcess:
     """The console's current process.
 
     The app runs without its lifespan. Of its background tasks the delivery of alerts and callbacks
-    runs, at moments that the world chooses; so does the watcher's poll.
+    runs, at moments that the world chooses; the watcher's poll runs at the same moments.
 
     Args:
         pulse: the moments of the background tasks.

@@ -47,7 +47,7 @@ class Call(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What a call comes to."""
+    """The outcome of a call."""
 
     SUCCESS = "success"
     REFUSED = "4xx"
@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 
 
 class Length(StrEnum):
-    """How long the outcome lasts."""
+    """The duration of an outcome."""
 
     ONCE = "first attempt"
     LONG = "long"
@@ -81,7 +81,7 @@ class Strike:
 
     Attributes:
         call: the call.
-        outcome: what the call comes to.
+        outcome: the outcome of the call.
         length: how long the outcome lasts, from the first attempt.
         happening: what happens at the first attempt.
     """

@@ -1,4 +1,4 @@
-"""What happens at the time of a fault."""
+"""The happenings at the time of a fault."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Happening(StrEnum):
-    """What happens at the first attempt of a struck call."""
+    """A change at the first attempt of a struck call."""
 
     NOTHING = "nothing"
     APPROVED = "approved"

@@ -1,4 +1,4 @@
-"""What the console sees of the function app: its management, and the reports of its instances."""
+"""The console's view of the function app: its management, and the reports of its instances."""
 
 from __future__ import annotations
 

@@ -24,11 +24,11 @@ _HEAD = """\
 This page is written by `python -m tests.chain`, and `make test` compares it with the matrix.
 
 An opening of the circuit lets the workflow stop the function app. Promise C17: whatever fails, an
-approval of a stopped app is asked for until somebody decides, or a metric alarm says that the app
-is left stopped. Each cell below is one run of the deployed chain with one or more faults: the real
+approval is asked for until somebody decides, or a metric alarm says that the app is left stopped.
+Each cell below is one run of the deployed chain with one or more faults: the real
 `infra/workflow.json`, console API, circuit and approvals, on a simulated platform and clock.
 
-**Rows.** One call of the chain, what the call comes to, and for how long:
+**Rows.** One call of the chain, its outcome, and the duration of the outcome:
 
 - *4xx* (401, 403 or 404, whichever fits), *409* and *5xx*: the receiver refuses the call.
 - *no answer*: the call has no effect and times out.
@@ -73,7 +73,7 @@ def head(bodies: str) -> str:
     """Return the page's beginning, with the sums of all parts."""
     found = [tuple(map(int, counts)) for counts in _COUNTS.findall(bodies)]
     cells, started, asked, alarmed = (sum(column) for column in zip(*found, strict=True))
-    return f"{_HEAD}In all {_counts(cells, started, asked, alarmed)}\n"
+    return f"{_HEAD}In all, {_counts(cells, started, asked, alarmed)}\n"
 
 
 def render_part(verdicts: Verdicts) -> str:
@@ -85,9 +85,25 @@ def render_part(verdicts: Verdicts) -> str:
         lines += ["", *_table(verdicts)]
     saved = [(cell, verdict) for cell, verdict in verdicts if verdict.end not in {STARTED, ASKED}]
     if saved:
-        lines += ["", "Saved only by an alarm:", ""]
-        lines += [f"- {_short(cell)}: `{_word(verdict)}`" for cell, verdict in saved]
+        lines += ["", "Saved only by an alarm:", "", *_saved(saved)]
     return "\n".join(lines) + "\n"
+
+
+def _saved(verdicts: Verdicts) -> list[str]:
+    """Return one line for each mixture of faults and alarm, with all its happenings."""
+    lines: dict[str, list[str]] = {}
+    for cell, verdict in verdicts:
+        if len(cell.strikes) == 1:
+            [strike] = cell.strikes
+            key = f"- `{_word(verdict)}`: {strike.outcome}, {strike.length}"
+            lines.setdefault(key, []).append(strike.happening)
+        else:
+            mixture = " + ".join(f"{each.call}: {_outcome(each)}" for each in cell.strikes)
+            lines[f"- `{_word(verdict)}`: {mixture}"] = []
+    return [
+        key if len(names) in {0, len(Happening)} else f"{key} ({', '.join(names)})"
+        for key, names in lines.items()
+    ]
 
 
 def _counts(cells: int, started: int, asked: int, alarmed: int) -> str:
@@ -98,27 +114,28 @@ def _counts(cells: int, started: int, asked: int, alarmed: int) -> str:
 
 
 def _table(verdicts: Verdicts) -> list[str]:
-    rows: dict[str, list[str]] = {}
+    """Return the table of a call; rows with the same words are one row."""
+    words: dict[str, list[str]] = {}
     for cell, verdict in verdicts:
         [strike] = cell.strikes
-        rows.setdefault(f"{strike.outcome}, {strike.length}", []).append(_word(verdict))
+        words.setdefault(f"{strike.outcome}, {strike.length}", []).append(_word(verdict))
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for name, row in words.items():
+        rows.setdefault(tuple(row), []).append(name)
     lines = [
         f"| | {' | '.join(Happening)} |",
         f"|---{'|---' * len(Happening)}|",
     ]
-    return lines + [f"| {row} | {' | '.join(words)} |" for row, words in rows.items()]
+    for row, names in rows.items():
+        name = "every outcome" if len(rows) == 1 else "; ".join(names)
+        lines.append(f"| {name} | {' | '.join(row)} |")
+    return lines
 
 
 def _word(verdict: Verdict) -> str:
     if verdict.problems:
         return BROKEN
     return {STARTED: "starts", ASKED: "asks"}.get(verdict.end, verdict.end)
-
-
-def _short(cell: Cell) -> str:
-    if len(cell.strikes) == 1:
-        return _outcome(cell.strikes[0])
-    return " + ".join(f"{strike.call}: {_outcome(strike)}" for strike in cell.strikes)
 
 
 def _outcome(strike: Strike) -> str:

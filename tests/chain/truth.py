@@ -1,4 +1,4 @@
-"""What the history, the status, the page and the mails say, compared with what happened."""
+"""The comparison of history, status, page and mails with what happened."""
 
 from __future__ import annotations
 
@@ -52,10 +52,10 @@ def wrong_mails(world: World) -> Iterator[str]:
         if "accepted the call to stop" in text:
             if 200 not in stops:
                 yield "a mail says that the stop was accepted"
-        elif (told := _MAIL.search(text)) is None:
+        elif (named := _MAIL.search(text)) is None:
             yield "a mail does not say what came of the stop"
-        elif (int(told[2]) if told[2] else None) not in stops:
-            yield f"a mail says that the answer to the stop was {told[1]}"
+        elif (int(named[2]) if named[2] else None) not in stops:
+            yield f"a mail says that the answer to the stop was {named[1]}"
         if "still runs" in text and not _ran(world, mail):
             yield "a mail says that the app still runs, but the app was stopped"
 
