@@ -78,18 +78,18 @@ class ApprovalsApi:
     async def report(self, request: Request) -> ApiResponse:
         """Put stops and starts of a workflow run on record.
 
-        The body is {circuit, generation, run, stop, start}, of which stop and start may be missing.
-        Each is {status, code, at}: the status of the workflow's action, the HTTP status of the
-        answer or null, and the time of the call in ISO 8601. After an accepted start the run ends,
-        so its callbacks are removed.
+        The body is {circuit, generation, run, ended, stop, start}, of which all after generation
+        may be missing. If ended is true, the run waits no more, and its callbacks are removed. Stop
+        and start are {status, code, at}: the status of the workflow's action, the HTTP status of the
+        answer or null, and the time of the call in ISO 8601.
         """
         document = await read_object(request)
         check_name(text_in(document, "circuit"), self._breaker)
         generation, run = generation_in(document), _run_in(document)
         for step in _steps_in(document, generation, run):
             await self._breaker.approvals.report(step)
-            if step.kind is StepKind.START and step.accepted and run:
-                await self._breaker.approvals.forget(run)
+        if document.get("ended") is True and run:
+            await self._breaker.approvals.forget(run)
         return ApiResponse({"circuit": self._breaker.name, "generation": generation})
 
 

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.chain.cells import Cell
 from tests.chain.faults import Strike
 from tests.chain.happenings import Happening
 from tests.chain.judge import ASKED, STARTED, Verdict

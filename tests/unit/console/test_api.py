@@ -233,7 +233,9 @@ async def test_a_start_is_put_on_record(
     await console.post("/api/approvals", json=REGISTRATION | {"waitsFor": "start"})
     report = {"circuit": "c", "generation": 1, "run": "0858"}
     start = {"status": "Succeeded", "code": None, "at": "2027-01-15T08:00:00Z"}
-    answer = await console.post("/api/approvals/steps", json=report | {"start": start})
+    answer = await console.post(
+        "/api/approvals/steps", json=report | {"start": start, "ended": True}
+    )
     assert answer.status_code == 200
     assert (await breaker.approvals.status()).waiting == ()
     found = (await breaker.approvals.status()).start

@@ -161,7 +161,7 @@ async def test_an_approved_opening_stops_and_starts_the_app(body: Any) -> None:
         "stop": stop,
         "start": None,
     }
-    assert chain.requests[-1].body == names | {"start": stop}
+    assert chain.requests[-1].body == names | {"start": stop, "ended": True}
 
 
 @pytest.mark.parametrize(
