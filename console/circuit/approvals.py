@@ -80,8 +80,8 @@ class ApprovalsApi:
 
         The body is {circuit, generation, run, ended, stop, start}, of which all after generation
         may be missing. If ended is true, the run waits no more, and its callbacks are removed. Stop
-        and start are {status, code, at}: the status of the workflow's action, the HTTP status of the
-        answer or null, and the time of the call in ISO 8601.
+        and start are {status, code, at}: the status of the workflow's action, the HTTP status of
+        the answer or null, and the time of the call in ISO 8601.
         """
         document = await read_object(request)
         check_name(text_in(document, "circuit"), self._breaker)

@@ -125,9 +125,9 @@ def _table(verdicts: Verdicts) -> list[str]:
         f"| | {' | '.join(Happening)} |",
         f"|---{'|---' * len(Happening)}|",
     ]
-    for row, names in rows.items():
+    for cells, names in rows.items():
         name = "every outcome" if len(rows) == 1 else "; ".join(names)
-        lines.append(f"| {name} | {' | '.join(row)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
