@@ -15,7 +15,9 @@ from tests.chain.judge import STARTED, try_cell
 from tests.chain.matrix import quiet
 
 ISOLATED = Cell((Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.ISOLATED),), True)
-EMPTIED = Cell((Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.REDIS_EMPTIED),), True)
+EMPTIED = Cell(
+    (Strike(Call.CALL_BACK, Outcome.REFUSED, Length.ONCE, Happening.REDIS_EMPTIED),), True
+)
 UNCALLED = Cell((Strike(Call.CALL_BACK, Outcome.REFUSED, Length.LONG, Happening.NOTHING),), True)
 REFUSED = Cell((Strike(Call.SUBSCRIBE, Outcome.FAILED, Length.ALWAYS, Happening.APPROVED),), True)
 
@@ -67,10 +69,13 @@ async def test_a_run_that_ends_for_any_newer_generation_fails() -> None:
 
 
 async def test_a_run_that_asks_once_fails() -> None:
-    """AZ-W2: the one registration is lost with Redis' data."""
+    """AZ-W2: the one registration is lost with Redis' data, after the approval.
+
+    Before the approval, the console would announce the opening again.
+    """
     document = copy.deepcopy(DEFINITION)
     action(document, "Wait_for_decision")["limit"]["timeout"] = "P30D"
-    assert await problems([EMPTIED], document)
+    assert await problems([EMPTIED], document) == ["the app is left stopped in silence"]
 
 
 async def test_a_chain_without_the_alarm_of_failing_steps_fails() -> None:
