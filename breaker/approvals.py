@@ -203,7 +203,7 @@ class Approvals:
             )
 
     async def forget(self, run: str) -> None:
-        """Remove the callbacks of a workflow run that has started the app, and ends.
+        """Remove the callbacks of a workflow run that has ended.
 
         Raises:
             StoreUnavailableError: the store does not answer.

@@ -275,7 +275,7 @@ class CircuitBreaker(CircuitView):
     async def repeat_opened(self, after_seconds: float) -> bool:
         """Publish the `opened` alert again, with the same id, if nobody asked for an approval.
 
-        Nobody has asked if the circuit is open and no callback of its generation is registered. The
+        Nobody has asked if the circuit is open and no workflow run of its generation waits. The
         console calls this method from time to time; of many consoles one repeats.
 
         Args:
