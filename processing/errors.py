@@ -3,6 +3,7 @@
 ProcessingError
 ├── PoisonEventError            raised by a handler: this event can never succeed
 ├── DependencyUnavailableError  raised by a handler: a dependency is down; keep the event
+├── FaultyHandlerError          the handler returned a result that nobody awaits
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
 ├── BodyLostError               the blob with an event's body was deleted or replaced
 ├── OwnershipLostError          another instance owns the partition now
@@ -42,6 +43,13 @@ class DependencyUnavailableError(ProcessingError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class FaultyHandlerError(ProcessingError):
+    """An error for a handler whose result shows that its work was never done or awaited.
+
+    The handler is at fault, not the event: the event is kept, and the handler must be corrected.
+    """
 
 
 class StorageUnavailableError(ProcessingError):

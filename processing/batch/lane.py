@@ -115,7 +115,7 @@ class Lane:
         A success without a probe permit never comes here.
         """
         round_ = 0
-        while failure is not None and failure.kind is FailureKind.DEPENDENCY:
+        while failure is not None and failure.kind.keeps:
             failure, permit = await self._keep_and_retry(event, permit, failure, round_)
             round_ += 1
         breaker = self._parts.breaker
@@ -141,7 +141,10 @@ class Lane:
             *(event.id, failure.attempts, type(failure.error).__name__),
             extra=log_fields(event),
         )
-        await self._record_failure(event, permit, failure, round_)
+        if failure.kind.counts:
+            await self._record_failure(event, permit, failure, round_)
+        elif permit.probe_id is not None:
+            await self._run.persist(self._parts.breaker.release, permit)
         gate, hold = self._parts.gate, self._run.hold
         if gate.try_admit(hold):
             if hold.keep_timed_out():

@@ -67,6 +67,19 @@ class FailureKind(Enum):
     POISON = auto()  # the event can never succeed
     EXHAUSTED = auto()  # all attempts failed
     DEPENDENCY = auto()  # a dependency is down; the event is kept
+    THROTTLED = auto()  # a dependency limits the rate of calls; the event is kept
+    REFUSED = auto()  # an open circuit refused the call; the event is kept
+    FAULTY = auto()  # the handler returned a result that nobody awaits; the event is kept
+
+    @property
+    def keeps(self) -> bool:
+        """Return whether the event is kept and tried again, instead of going to the poison queue."""
+        return self not in (FailureKind.POISON, FailureKind.EXHAUSTED)
+
+    @property
+    def counts(self) -> bool:
+        """Return whether the circuit counts the failure; poison events have a setting of their own."""
+        return self not in (FailureKind.POISON, FailureKind.THROTTLED, FailureKind.REFUSED)
 
 
 @dataclass(frozen=True, slots=True)

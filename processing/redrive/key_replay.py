@@ -90,7 +90,7 @@ class KeyReplay:
             await self._run.remove_blob(message.claim_check)
             self._counts.count(replayed=1)
             return True
-        if failure.kind is FailureKind.DEPENDENCY:
+        if failure.kind.keeps:
             self._stop_for(failure)
             return False
         failed = await self._run.claims.shrink(message.failed_again(failure))
@@ -122,7 +122,7 @@ class KeyReplay:
             return False
         failure = await self._run.retry.run(self._run.handler.handle, event)
         if failure is not None:
-            if failure.kind is FailureKind.DEPENDENCY:
+            if failure.kind.keeps:
                 self._stop_for(failure)
             else:
                 await self._fail(entry, event, message, check, failure)
