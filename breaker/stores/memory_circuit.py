@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
+from breaker.notes import Report
 from breaker.settings import check_name
 from breaker.state import (
     SUCCESS_BUCKETS,
@@ -60,6 +61,11 @@ class MemoryCircuit(ABC):
 
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
+        now, moved = self._begin(rules)
+        return self._change(rules, now, moved)
+
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """See `CircuitStore.report`."""
         now, moved = self._begin(rules)
         return self._change(rules, now, moved)
 
@@ -125,7 +131,7 @@ class MemoryCircuit(ABC):
             oldest = after // rules.bucket_us
             self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`."""
         now, moved = self._begin(rules)
         state = self._record.state

@@ -11,6 +11,7 @@ from breaker.alerts.base import AlertBatch, OutboxStatus
 from breaker.chain import STEP_EVENTS, ChainStatus, Step, run_name
 from breaker.clock import NowUs
 from breaker.errors import StoreUnavailableError
+from breaker.notes import Report
 from breaker.settings import BreakerSettings, check_name
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
@@ -87,6 +88,10 @@ class RedisCircuitStore:
         """See `CircuitStore.snapshot`."""
         return await self._change("snapshot", rules)
 
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """See `CircuitStore.report`."""
+        return await self._change("snapshot", rules)
+
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
     ) -> Change:
@@ -103,7 +108,7 @@ class RedisCircuitStore:
         reply = await self._run("record_successes", rules, self._report_keys, *outcome)
         return replies.change(self._name, rules, reply)
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`."""
         reply, wait = await self._run("acquire", rules, self._keys, probe_id)
         change = replies.change(self._name, rules, reply)
