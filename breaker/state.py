@@ -8,6 +8,10 @@ from enum import StrEnum
 
 MAX_ERROR_CHARS = 200
 MAX_SAMPLES = 5
+PROBE_FAILURES = 3
+"""Number of failed probes that opens a half-open circuit again."""
+ASK_US = 3_000_000
+"""Time for which a key that asked for a permit keeps keys of failed probes from getting one."""
 SUCCESS_BUCKETS = 10
 SUCCESS_REPORTS = 10_000
 """Greatest number of report ids that a store keeps; a client repeats a report at once or never."""
