@@ -6,10 +6,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from breaker import CircuitBreaker
+from processing.batch.circuit_key import circuit_key
 from processing.batch.gate import Gate
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.retry import RetryPolicy
+from processing.handlers.retry import RetryPolicy, describe
 from processing.monitoring.telemetry import Telemetry
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings
@@ -57,10 +58,18 @@ class LaneParts:
     ) -> LaneParts:
         """Build the gate and the retry policy, and combine them with the given parts."""
         gate = Gate(breaker, telemetry.held)
+        retry = RetryPolicy.from_settings(settings, sleep=gate.pause)
+
+        def note_failed_attempt(event: Event, error: Exception) -> None:
+            if retry.classify(error).counts:
+                breaker.note_failed_attempt(circuit_key(event), error_text(error))
+
         return cls(
             handler=handler,
-            handle=telemetry.measured(handler.handle),
-            retry=RetryPolicy.from_settings(settings, sleep=gate.pause),
+            handle=telemetry.measured(
+                handler.handle, succeeded=breaker.note_success, failed=note_failed_attempt
+            ),
+            retry=retry,
             gate=gate,
             breaker=breaker,
             poison=poison,
@@ -69,3 +78,8 @@ class LaneParts:
             instance=instance,
             count_poison=count_poison,
         )
+
+
+def error_text(error: Exception) -> str:
+    """Return the text of an error for the circuit: its type and message."""
+    return f"{type(error).__name__}: {describe(error)}"
