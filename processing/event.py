@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from processing.errors import MalformedBatchError
+from processing.errors import EventJSONError, EventTextError, MalformedBatchError
 from processing.frozen import EMPTY, FrozenDict
 from processing.identity import Identity, Source
 
@@ -89,14 +89,32 @@ class Event:
         """The sender's message id."""
         return _optional(self.system_properties.get("message-id"))
 
+    def text(self) -> str:
+        """Decode the body as UTF-8.
+
+        Raises:
+            EventTextError: the body is not UTF-8; the error is a `UnicodeDecodeError`.
+        """
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise EventTextError(*error.args) from None
+
     def json(self) -> Any:
         """Parse the body as JSON.
 
         Raises:
-            ValueError: the body is not UTF-8 or not JSON (`json.JSONDecodeError`,
-                `UnicodeDecodeError`).
+            EventJSONError: the body is not JSON; the error is a `json.JSONDecodeError`.
+            EventTextError: the body is not UTF-8; the error is a `UnicodeDecodeError`.
         """
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except UnicodeDecodeError as error:
+            raise EventTextError(*error.args) from None
+        except json.JSONDecodeError as error:
+            raise EventJSONError(error.msg, error.doc, error.pos) from None
+        except (ValueError, RecursionError) as error:  # too many digits, or nested too deep
+            raise EventJSONError(f"{type(error).__name__}: {error}", "", 0) from None
 
 
 def event_id(source: Source, sequence_number: int, enqueued_ms: int) -> str:

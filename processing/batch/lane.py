@@ -152,10 +152,9 @@ class Lane:
                     f"event {event.id} was kept for "
                     f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
                 ) from failure.error
-            pause = self._parts.settings.dependency_pause_seconds
-            if isinstance(failure.error, DependencyUnavailableError):
-                pause = failure.error.retry_after or pause
-            await gate.pause(pause, hold)
+            # A pause beyond the invocation's time would outlast the host's function timeout.
+            pause = max(self._parts.settings.dependency_pause_seconds, failure.retry_after or 0)
+            await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
         permit = gate.try_admit(hold) or await gate.admit(hold)
         try:
             return await self._parts.retry.run(self._parts.handle, event), permit
