@@ -143,13 +143,13 @@ class Classifier:
             return Verdict(kind)
         try:
             return Verdict(kind, seconds_of(retry_after, self._clock()))
-        except ValueError as error:
+        except ValueError:
             if type(retry_after) not in self._reported:
                 self._reported.add(type(retry_after))
                 logger.warning(
-                    "A retry_after of type %s is ignored, and the usual pause applies: %s; a "
+                    "A retry_after of type %s is ignored, and the usual pause applies; a "
                     "retry_after takes a number of seconds, an HTTP date or a timedelta",
-                    *(type(retry_after).__name__, error),
+                    type(retry_after).__name__,
                 )
             return Verdict(kind)
 

@@ -58,5 +58,5 @@ def _seconds_until(date: str, now: float) -> float:
         if time.tzinfo is None:  # a date of the zone "-0000" is in UTC
             time = time.replace(tzinfo=UTC)
         return time.timestamp() - now
-    except (TypeError, IndexError, OverflowError) as error:
-        raise ValueError("the text is not an HTTP date") from error
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise ValueError("the text is not a number and not an HTTP date") from error
