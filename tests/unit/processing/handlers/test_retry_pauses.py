@@ -9,6 +9,7 @@ from processing.errors import DependencyUnavailableError, FaultyHandlerError
 from processing.event import Event
 from processing.handlers.failures.kind import FailureKind
 from processing.handlers.retry import RetryPolicy
+from processing.settings import ProcessingSettings
 from tests.support.processing.events import event
 
 
@@ -78,6 +79,14 @@ async def test_refusal_and_faulty_handler_are_not_retried(
     failure = await policy.run(Failing(error), event(1))
     assert failure is not None
     assert (failure.kind, failure.attempts, policy.pauses) == (kind, 1, [])
+
+
+async def test_errors_of_the_setting_are_poison_at_the_first_attempt() -> None:
+    """A retry of a handler that refuses the event's data is in vain."""
+    settings = ProcessingSettings(poison_errors=("builtins.LookupError",))
+    failure = await RetryPolicy.from_settings(settings).run(Failing(KeyError("amount")), event(1))
+    assert failure is not None
+    assert (failure.kind, failure.attempts) == (FailureKind.POISON, 1)
 
 
 async def test_attempt_is_not_classified_by_an_earlier_attempt() -> None:
