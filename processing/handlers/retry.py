@@ -12,8 +12,14 @@ from typing import Self
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from processing.errors import DependencyUnavailableError, PoisonEventError, ShutdownError
+from processing.errors import (
+    DependencyUnavailableError,
+    FaultyHandlerError,
+    PoisonEventError,
+    ShutdownError,
+)
 from processing.event import Event
+from processing.handlers.raised import as_exception
 from processing.settings import ProcessingSettings
 
 # Connection and timeout errors of the usual clients, by dotted name, so that no client needs to be
@@ -145,6 +151,9 @@ class RetryPolicy:
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
         """Handle the event, with retries; return its failure, or None if it succeeded.
 
+        Whatever the handler raises is a failure of the event. Errors are distinguished by who
+        raised them and not by their type, because a handler may raise the errors of this package.
+
         Raises:
             ShutdownError: the instance shuts down before the next attempt; the event is unfinished.
         """
@@ -152,7 +161,7 @@ class RetryPolicy:
         try:
             await handle(event)
         except BaseException as error:
-            return await self._retry(handle, event, _as_exception(error), started)
+            return await self._retry(handle, event, as_exception(error), started)
         return None
 
     async def _retry(
@@ -164,28 +173,36 @@ class RetryPolicy:
     ) -> Failure | None:
         # tenacity is used only after a failure: on the healthy path it would cost more than all
         # other steps. tenacity's first attempt raises the error of the attempt that already failed.
-        attempts, last_attempt = 0, started
+        attempts, last_attempt, last_error = 0, started, first_error
 
         async def attempt() -> None:
-            nonlocal attempts, last_attempt
+            nonlocal attempts, last_attempt, last_error
             attempts += 1
             if attempts == 1:
                 raise first_error
             last_attempt = self._clock()
             try:
                 await handle(event)
-            except Exception:
-                raise
             except BaseException as error:
-                raise _as_exception(error) from error
+                last_error = as_exception(error)
+                if last_error is error:
+                    raise
+                raise last_error from error
 
         try:
             await self._retrying.copy()(attempt)
-        except ShutdownError:  # a shutdown ended the pause; the event has not failed
-            raise
         except Exception as error:
-            return Failure(self.classify(error), error, attempts, started, last_attempt)
+            if isinstance(error, ShutdownError) and error is not last_error:
+                raise  # a shutdown ended the pause; the event has not failed
+            return Failure(self._kind(last_error), last_error, attempts, started, last_attempt)
         return None
+
+    def _kind(self, error: Exception) -> FailureKind:
+        """Return `classify(error)`, or EXHAUSTED for an error that cannot be read."""
+        try:
+            return self.classify(error)
+        except Exception:
+            return FailureKind.EXHAUSTED
 
     def classify(self, error: Exception) -> FailureKind:
         """Return the kind of failure that an event's last error means.
@@ -200,41 +217,17 @@ class RetryPolicy:
             return FailureKind.POISON
         if isinstance(error, DependencyUnavailableError):
             return FailureKind.DEPENDENCY
+        if isinstance(error, FaultyHandlerError):
+            return FailureKind.FAULTY
         names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
         if names & self._dependency_errors:
             return FailureKind.DEPENDENCY
         return FailureKind.EXHAUSTED
 
 
-def describe(error: BaseException) -> str:
-    """Return the error's text, or a substitute if its `__str__` fails."""
-    try:
-        return str(error)
-    except Exception as broken:
-        return f"(the error's text is not available: its __str__ raised {type(broken).__name__})"
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """Return a handler's error as an `Exception`.
-
-    A handler may await a cancelled task, call `sys.exit`, or raise another `BaseException`. Each of
-    these is a failure of the event. Otherwise the first would end its lane silently, the second
-    would end the instance, and the third would cancel the other lanes, at every redelivery. The
-    cancellation of the current task and Ctrl-C are raised again, because they are not failures.
-    """
-    if isinstance(error, Exception):
-        return error
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        raise error
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
-    failure = RuntimeError(f"the handler ended with {type(error).__name__}: {describe(error)}")
-    failure.__cause__ = error
-    return failure
-
-
 def _is_retryable(error: BaseException) -> bool:
     if isinstance(error, ExceptionGroup):
-        return all(map(_is_retryable, error.exceptions))
-    return isinstance(error, Exception) and not isinstance(error, PoisonEventError)
+        return error.subgroup((PoisonEventError, FaultyHandlerError)) is None
+    return isinstance(error, Exception) and not isinstance(
+        error, PoisonEventError | FaultyHandlerError
+    )
