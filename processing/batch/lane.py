@@ -142,9 +142,12 @@ class Lane:
         Later events of the key wait until the event ends. The circuit opens after enough failures.
         """
         # Only the error's type is logged: the error's text may quote the event.
+        faulty = failure.kind is FailureKind.FAULTY
         logger.warning(
             "Event %s failed (attempts: %s): %s; it keeps its place, and its key waits",
-            *(event.id, failure.attempts, type_name(failure.error)),
+            event.id,
+            failure.attempts,
+            describe(failure.error) if faulty else type_name(failure.error),
             extra=log_fields(event),
         )
         if failure.kind.counts:

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from processing.event import Event, enqueued_time, event_id
 from processing.formats import json_text
-from processing.frozen import EMPTY, FrozenDict
+from processing.frozen import EMPTY, FrozenDict, frozen
 from processing.handlers.raised import LONGEST_TEXT, describe, dotted_type, traceback_tail
 from processing.handlers.retry import Failure
 from processing.identity import Identity, Source
@@ -124,12 +124,12 @@ class PoisonMessage:
         return Event(
             body=self.payload,
             key=self.key,
-            properties=FrozenDict(self.properties),
+            properties=frozen(self.properties),
             source=self.source,
             sequence_number=self.sequence_number,
             offset=self.offset,
             enqueued_ms=self.enqueued_ms,
-            system_properties=FrozenDict(self.system_properties),
+            system_properties=frozen(self.system_properties),
         )
 
     def failed_again(self, failure: Failure) -> Self:

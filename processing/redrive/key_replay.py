@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event
+from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Source
 from processing.parking.event import ParkedEvent, Position, position_of, with_body
@@ -223,8 +224,10 @@ class KeyReplay:
         return self._run.may_start()
 
     def _stop_for(self, failure: Failure) -> None:
-        error = failure.error
-        self._run.stop(f"a dependency is unavailable: {type(error).__name__}: {error}")
+        why = "a dependency is unavailable"
+        if failure.kind is FailureKind.FAULTY:
+            why = "the handler is faulty"
+        self._run.stop(f"{why}: {type_name(failure.error)}: {describe(failure.error)}")
 
     async def _remove(self, copies: Sequence[Received]) -> None:
         for copy in copies:

@@ -163,6 +163,12 @@ class Redrive:
                     counts.busy += 1
                 except (StorageUnavailableError, ValueError) as error:
                     self._run.stop(str(error))
+                except Exception as error:  # of this key alone: its messages stay
+                    logger.exception(
+                        "Key %s: the replay failed; the key's remaining events stay",
+                        key_hash(key) or "(none)",
+                    )
+                    counts.count_unreadable(f"{source}", key, error)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._most_keys, len(units))):
