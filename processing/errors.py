@@ -14,7 +14,7 @@ ProcessingError
 ├── ShutdownError               the instance is shutting down; the batch is not finished
 ├── MalformedBatchError         the trigger's metadata does not match its events
 ├── FormatError                 a newer version of the app wrote the data
-├── HandlerLoadError            EVENT_HANDLER does not name a handler
+├── HandlerLoadError            EVENT_HANDLER does not name a handler that can do its work
 ├── SiteError                   the function app could not be read, stopped or started
 └── SettingsError               a setting is missing, unknown or out of bounds
 """
@@ -109,7 +109,7 @@ class FormatError(ProcessingError):
 
 
 class HandlerLoadError(ProcessingError):
-    """An error for an EVENT_HANDLER that does not name a callable."""
+    """An error for an EVENT_HANDLER whose call with an event would fail or do nothing."""
 
 
 class SiteError(ProcessingError):

@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Protocol
 
 from processing.errors import EventJSONError, EventTextError, MalformedBatchError
-from processing.frozen import EMPTY, FrozenDict
+from processing.frozen import EMPTY, FrozenDict, frozen
 from processing.identity import Identity, Source
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTAINERS = frozenset({dict, list})
 _MILLISECOND = timedelta(milliseconds=1)
 _ATTRIBUTES = frozenset(
     {
@@ -170,6 +172,8 @@ class EventBatch:
         systems = _list(metadata, "SystemPropertiesArray", len(received))
         times: dict[Any, int] = {}  # the events of one publication have the same time
         try:
+            if not _are_flat(properties):
+                properties = [each and frozen(each) for each in properties]
             events = [
                 _event(event, props, system, source, times)
                 for event, props, system in zip(received, properties, systems, strict=True)
@@ -223,7 +227,13 @@ def _others(system: Mapping[str, Any]) -> FrozenDict:
     """Return the system properties that are not attributes of `Event`."""
     if system.keys() <= _ATTRIBUTES:
         return EMPTY
-    return FrozenDict({name: value for name, value in system.items() if name not in _ATTRIBUTES})
+    return frozen({name: value for name, value in system.items() if name not in _ATTRIBUTES})
+
+
+def _are_flat(objects: Iterable[dict[str, Any] | None]) -> bool:
+    """Return whether no object has a list or an object as a value, as nearly always."""
+    values = chain.from_iterable(map(dict.values, filter(None, objects)))
+    return _CONTAINERS.isdisjoint(map(type, values))
 
 
 def _milliseconds(time: str) -> int:

@@ -14,9 +14,10 @@ from processing.errors import ShutdownError
 from processing.event import Event
 from processing.handlers.failures.classification import Classifier
 from processing.handlers.failures.kind import Failure, FailureKind
+from processing.handlers.raised import as_exception
 from processing.settings import ProcessingSettings
 
-__all__ = ["Failure", "FailureKind", "RetryPolicy", "describe"]
+__all__ = ["Failure", "FailureKind", "RetryPolicy"]
 
 
 class RetryPolicy:
@@ -75,6 +76,9 @@ class RetryPolicy:
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
         """Handle the event, with retries; return its failure, or None if it succeeded.
 
+        Whatever the handler raises is a failure of the event. Errors are distinguished by who
+        raised them and not by their type, because a handler may raise the errors of this package.
+
         Raises:
             ShutdownError: the instance shuts down before the next attempt; the event is unfinished.
         """
@@ -82,7 +86,7 @@ class RetryPolicy:
         try:
             await handle(event)
         except BaseException as error:
-            first_error = _as_exception(error)
+            first_error = as_exception(error)
         else:
             return None
         # Outside of the `except` block: otherwise the errors of all later attempts would have the
@@ -98,11 +102,11 @@ class RetryPolicy:
     ) -> Failure | None:
         # tenacity is used only after a failure: on the healthy path it would cost more than all
         # other steps. tenacity's first attempt raises the error of the attempt that already failed.
-        attempts, last_attempt = 0, started
+        attempts, last_attempt, last_error = 0, started, first_error
         verdict = self._classifier.judge(first_error)
 
         async def attempt() -> None:
-            nonlocal attempts, last_attempt, verdict
+            nonlocal attempts, last_attempt, last_error, verdict
             attempts += 1
             if attempts == 1:
                 raise first_error
@@ -110,11 +114,11 @@ class RetryPolicy:
             try:
                 await handle(event)
             except BaseException as error:
-                failed = _as_exception(error)
-                verdict = self._classifier.judge(failed)
-                if failed is error:
+                last_error = as_exception(error)
+                verdict = self._classifier.judge(last_error)
+                if last_error is error:
                     raise
-                raise failed from error
+                raise last_error from error
 
         def retries(state: RetryCallState) -> bool:
             error = state.outcome.exception() if state.outcome is not None else None
@@ -127,41 +131,13 @@ class RetryPolicy:
 
         try:
             await self._retrying.copy(retry=retries, stop=stops)(attempt)
-        except ShutdownError:  # a shutdown ended the pause; the event has not failed
-            raise
         except Exception as error:
+            if isinstance(error, ShutdownError) and error is not last_error:
+                raise  # a shutdown ended the pause; the event has not failed
             kind, retry_after = verdict.kind, verdict.retry_after
-            return Failure(kind, error, attempts, started, last_attempt, retry_after)
+            return Failure(kind, last_error, attempts, started, last_attempt, retry_after)
         return None
 
     def classify(self, error: Exception) -> FailureKind:
         """Return the kind of failure that an error means; see `Classifier.judge`."""
         return self._classifier.judge(error).kind
-
-
-def describe(error: BaseException) -> str:
-    """Return the error's text, or a substitute if its `__str__` fails."""
-    try:
-        return str(error)
-    except Exception as broken:
-        return f"(the error's text is not available: its __str__ raised {type(broken).__name__})"
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """Return a handler's error as an `Exception`.
-
-    A handler may await a cancelled task, call `sys.exit`, or raise another `BaseException`. Each of
-    these is a failure of the event. Otherwise the first would end its lane silently, the second
-    would end the instance, and the third would cancel the other lanes, at every redelivery. The
-    cancellation of the current task and Ctrl-C are raised again, because they are not failures.
-    """
-    if isinstance(error, Exception):
-        return error
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        raise error
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
-    failure = RuntimeError(f"the handler ended with {type(error).__name__}: {describe(error)}")
-    failure.__cause__ = error
-    return failure

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event
+from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Source
 from processing.parking.event import ParkedEvent, Position, position_of, with_body
@@ -249,9 +250,8 @@ class KeyReplay:
         return self._run.may_start()
 
     def _stop_for(self, failure: Failure) -> None:
-        error = failure.error
         what = _REASONS.get(failure.kind, "a dependency is unavailable")
-        self._run.stop(f"{what}: {type(error).__name__}: {error}")
+        self._run.stop(f"{what}: {type_name(failure.error)}: {describe(failure.error)}")
 
     async def _remove(self, copies: Sequence[Received]) -> None:
         for copy in copies:
