@@ -1,8 +1,11 @@
-"""The errors of processing, including the two that a handler may raise.
+"""The errors of processing, including those that a handler may raise.
 
 ProcessingError
 ├── PoisonEventError            raised by a handler: this event can never succeed
 ├── DependencyUnavailableError  raised by a handler: a dependency is down; keep the event
+├── UndecodableEventError       the event's body is not what the handler decodes; poison at once
+│   ├── EventTextError          the body is not UTF-8 (a UnicodeDecodeError)
+│   └── EventJSONError          the body is not JSON (a json.JSONDecodeError)
 ├── FaultyHandlerError          the handler returned a result that nobody awaits
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
 ├── BodyLostError               the blob with an event's body was deleted or replaced
@@ -11,12 +14,15 @@ ProcessingError
 ├── ShutdownError               the instance is shutting down; the batch is not finished
 ├── MalformedBatchError         the trigger's metadata does not match its events
 ├── FormatError                 a newer version of the app wrote the data
-├── HandlerLoadError            EVENT_HANDLER does not name a handler
+├── HandlerLoadError            EVENT_HANDLER does not name a handler that can do its work
 ├── SiteError                   the function app could not be read, stopped or started
 └── SettingsError               a setting is missing, unknown or out of bounds
 """
 
 from __future__ import annotations
+
+import json
+from datetime import timedelta
 
 from breaker.configuration.errors import ConfigurationError
 
@@ -37,12 +43,31 @@ class DependencyUnavailableError(ProcessingError):
 
     Args:
         message: names the dependency.
-        retry_after: seconds until the next attempt, if known.
+        retry_after: pause until the next attempt, if known: seconds as a number or as text, an HTTP
+            date (the value of a `Retry-After` header), or a timedelta. A pause that is not above 0
+            means that no pause is known, and a pause ends with the invocation's `hold_seconds`.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | str | timedelta | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UndecodableEventError(ProcessingError, ValueError):
+    """The base class of the errors of `Event.json` and `Event.text`.
+
+    The event can never succeed and goes to the poison queue at once, even if the handler raises
+    another error from this one. An error of the same kind from another source, such as the answer
+    of a server that is not JSON, is an ordinary error.
+    """
+
+
+class EventTextError(UndecodableEventError, UnicodeDecodeError):
+    """An error for a body that is not UTF-8."""
+
+
+class EventJSONError(UndecodableEventError, json.JSONDecodeError):
+    """An error for a body that is not JSON."""
 
 
 class FaultyHandlerError(ProcessingError):
@@ -84,7 +109,7 @@ class FormatError(ProcessingError):
 
 
 class HandlerLoadError(ProcessingError):
-    """An error for an EVENT_HANDLER that does not name a callable."""
+    """An error for an EVENT_HANDLER whose call with an event would fail or do nothing."""
 
 
 class SiteError(ProcessingError):

@@ -6,13 +6,15 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from itertools import chain
 from typing import Any, Protocol
 
-from processing.errors import MalformedBatchError
-from processing.frozen import EMPTY, FrozenDict
+from processing.errors import EventJSONError, EventTextError, MalformedBatchError
+from processing.frozen import EMPTY, FrozenDict, frozen
 from processing.identity import Identity, Source
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CONTAINERS = frozenset({dict, list})
 _MILLISECOND = timedelta(milliseconds=1)
 _ATTRIBUTES = frozenset(
     {
@@ -89,14 +91,32 @@ class Event:
         """The sender's message id."""
         return _optional(self.system_properties.get("message-id"))
 
+    def text(self) -> str:
+        """Decode the body as UTF-8.
+
+        Raises:
+            EventTextError: the body is not UTF-8; the error is a `UnicodeDecodeError`.
+        """
+        try:
+            return self.body.decode()
+        except UnicodeDecodeError as error:
+            raise EventTextError(*error.args) from None
+
     def json(self) -> Any:
         """Parse the body as JSON.
 
         Raises:
-            ValueError: the body is not UTF-8 or not JSON (`json.JSONDecodeError`,
-                `UnicodeDecodeError`).
+            EventJSONError: the body is not JSON; the error is a `json.JSONDecodeError`.
+            EventTextError: the body is not UTF-8; the error is a `UnicodeDecodeError`.
         """
-        return json.loads(self.body)
+        try:
+            return json.loads(self.body)
+        except UnicodeDecodeError as error:
+            raise EventTextError(*error.args) from None
+        except json.JSONDecodeError as error:
+            raise EventJSONError(error.msg, error.doc, error.pos) from None
+        except (ValueError, RecursionError) as error:  # too many digits, or nested too deep
+            raise EventJSONError(f"{type(error).__name__}: {error}", "", 0) from None
 
 
 def event_id(source: Source, sequence_number: int, enqueued_ms: int) -> str:
@@ -152,6 +172,8 @@ class EventBatch:
         systems = _list(metadata, "SystemPropertiesArray", len(received))
         times: dict[Any, int] = {}  # the events of one publication have the same time
         try:
+            if not _are_flat(properties):
+                properties = [each and frozen(each) for each in properties]
             events = [
                 _event(event, props, system, source, times)
                 for event, props, system in zip(received, properties, systems, strict=True)
@@ -205,7 +227,13 @@ def _others(system: Mapping[str, Any]) -> FrozenDict:
     """Return the system properties that are not attributes of `Event`."""
     if system.keys() <= _ATTRIBUTES:
         return EMPTY
-    return FrozenDict({name: value for name, value in system.items() if name not in _ATTRIBUTES})
+    return frozen({name: value for name, value in system.items() if name not in _ATTRIBUTES})
+
+
+def _are_flat(objects: Iterable[dict[str, Any] | None]) -> bool:
+    """Return whether no object has a list or an object as a value, as nearly always."""
+    values = chain.from_iterable(map(dict.values, filter(None, objects)))
+    return _CONTAINERS.isdisjoint(map(type, values))
 
 
 def _milliseconds(time: str) -> int:

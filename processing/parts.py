@@ -48,7 +48,7 @@ class Parts:
             _, processing, breaking = wiring.read()
             vitals = Vitals()
             telemetry = Telemetry(vitals=vitals)
-            handler = wiring.handler(telemetry.handler_late)
+            handler = wiring.handler(telemetry.handler_late, telemetry.handler_faulty)
             publisher = wiring.publisher(wiring.credential)
             if publisher is None:
                 logger.warning(
@@ -79,7 +79,7 @@ class Parts:
             return cls(
                 breaker=breaker,
                 processor=processor,
-                health=Health(breaker, lag, migration.running),
+                health=Health(breaker, lag, migration.running, handler.results),
                 closing=opened.pop_all(),
             )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar, Literal, Self
 
 from breaker.configuration.errors import ConfigurationError
-from breaker.configuration.fields import Bounds
+from breaker.configuration.fields import Bounds, Each
 from breaker.configuration.settings import Settings
 from processing.connection_strings import (
     ConnectionStringError,
@@ -26,6 +26,17 @@ type ProgressMode = Literal["strict", "relaxed"]
 type _Pause = Annotated[float, Bounds(0, 3600)]
 
 
+def _error_name(text: str) -> str:
+    """Return the name of an exception if it has the form that a class has."""
+    parts = text.split(".")
+    if len(parts) < 2 or not all(map(str.isidentifier, parts)):
+        raise ValueError("dotted names of exceptions, such as pydantic.ValidationError")
+    return text
+
+
+type _ErrorNames = Annotated[tuple[str, ...], Each(_error_name)]
+
+
 @dataclass(frozen=True, slots=True)
 class ProcessingSettings(Settings):
     """Settings that an operator may tune.
@@ -38,6 +49,7 @@ class ProcessingSettings(Settings):
         retry_initial_seconds: pause after the first failure; each further pause is twice as long.
         retry_max_seconds: longest pause between two attempts.
         dependency_errors: dotted names of further exceptions that count as a dependency outage.
+        poison_errors: dotted names of exceptions that mean the event can never succeed.
         dependency_pause_seconds: pause before a kept event is retried.
         handler_timeout_seconds: time limit of one call of an async handler, and of an awaitable
             that a plain handler returns. A timeout counts as a dependency outage. 0: no limit.
@@ -59,7 +71,8 @@ class ProcessingSettings(Settings):
     max_attempts: Annotated[int, Bounds(1, 100)] = 4
     retry_initial_seconds: _Pause = 0.1
     retry_max_seconds: _Pause = 5.0
-    dependency_errors: tuple[str, ...] = ()
+    dependency_errors: _ErrorNames = ()
+    poison_errors: _ErrorNames = ()
     dependency_pause_seconds: _Pause = 1.0
     handler_timeout_seconds: _Pause = 60.0
     hold_seconds: _Pause = 60.0
@@ -68,6 +81,14 @@ class ProcessingSettings(Settings):
     poison_ordering: PoisonOrdering = "skip"
     parked_events_max: Annotated[int, Bounds(1, 10_000_000)] = 100_000
     progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
+
+    def check_together(self) -> None:
+        """Refuse an error that one setting keeps and the other poisons."""
+        if both := sorted(set(self.dependency_errors) & set(self.poison_errors)):
+            raise SettingsError(
+                f"PROCESSING_DEPENDENCY_ERRORS and PROCESSING_POISON_ERRORS both name "
+                f"{', '.join(both)}: each error belongs to one of them"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,8 +97,12 @@ class Wiring(CircuitWiring):
         self._opened.push_async_callback(credential.close)
         return credential
 
-    def handler(self, late: Callable[[], None] = lambda: None) -> LoadedHandler:
-        """Load the handler; `late` is called whenever an overdue call is logged.
+    def handler(
+        self,
+        late: Callable[[], None] = lambda: None,
+        faulty: Callable[[], None] = lambda: None,
+    ) -> LoadedHandler:
+        """Load the handler; see `LoadedHandler` for `late` and `faulty`.
 
         Raises:
             HandlerLoadError: EVENT_HANDLER does not name a handler.
@@ -109,6 +113,7 @@ class Wiring(CircuitWiring):
             threads=self.processing.max_lanes,
             timeout_seconds=self.processing.handler_timeout_seconds,
             late=late,
+            faulty=faulty,
         )
         self._opened.push_async_callback(handler.aclose)
         return handler

@@ -46,10 +46,14 @@ class Hold:
         The first call starts the time. An invocation that does not end would exceed the host's
         function timeout, which ends the whole instance.
         """
+        return self.keep_remaining() <= 0
+
+    def keep_remaining(self) -> float:
+        """Return the seconds for which events may still be kept; the first call starts the time."""
         now = asyncio.get_running_loop().time()
         if self._keep_deadline is None:
             self._keep_deadline = now + self.seconds
-        return now >= self._keep_deadline
+        return self._keep_deadline - now
 
     def reset(self) -> None:
         """Stop the time of the current wait; the next wait may take `seconds` again."""

@@ -7,12 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from breaker import Permit
+from breaker import BreakerError, Permit
 from processing.batch.circuit_key import circuit_key
 from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
-from processing.errors import DependencyUnavailableError, ShutdownError
+from processing.errors import DependencyUnavailableError, ProcessingError, ShutdownError
 from processing.event import Event
+from processing.handlers.raised import describe, dotted_type, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.telemetry import log_fields
 from processing.parking.event import Position, is_reached, position_of
@@ -21,6 +22,12 @@ from processing.poison.message import PoisonMessage
 from processing.progress.group_commit import BatchProgress
 
 logger = logging.getLogger(__name__)
+
+BATCH_ERRORS = (ProcessingError, BreakerError, MemoryError)
+"""Errors that our own code raises for the whole batch; the batch holds or runs again.
+
+The errors that a handler raises never get here: `RetryPolicy.run` returns them as failures.
+"""
 
 
 class Lane:
@@ -129,8 +136,7 @@ class Lane:
                 await self._run.persist(breaker.record_successes, 1, permit)
             self.handled += 1
             return
-        await self._report_failure(event, permit, failure)
-        await self._poison(event, permit, failure)
+        await self._end_failed(event, permit, failure)
         self.poisoned += 1
 
     async def _keep_and_retry(
@@ -141,9 +147,12 @@ class Lane:
         Later events of the key wait until the event ends. The circuit opens after enough failures.
         """
         # Only the error's type is logged: the error's text may quote the event.
+        faulty = failure.kind is FailureKind.FAULTY
         logger.warning(
             "Event %s failed (attempts: %s): %s; it keeps its place, and its key waits",
-            *(event.id, failure.attempts, type(failure.error).__name__),
+            event.id,
+            failure.attempts,
+            describe(failure.error) if faulty else type_name(failure.error),
             extra=log_fields(event),
         )
         if failure.kind.counts:
@@ -157,10 +166,9 @@ class Lane:
                     f"event {event.id} was kept for "
                     f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
                 ) from failure.error
-            pause = self._parts.settings.dependency_pause_seconds
-            if isinstance(failure.error, DependencyUnavailableError):
-                pause = failure.error.retry_after or pause
-            await gate.pause(pause, hold)
+            # A pause beyond the invocation's time would outlast the host's function timeout.
+            pause = max(self._parts.settings.dependency_pause_seconds, failure.retry_after or 0)
+            await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
         permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
         try:
             return await self._parts.retry.run(self._parts.handle, event), permit
@@ -180,20 +188,50 @@ class Lane:
         record, error = self._parts.breaker.record_failure, error_text(failure.error)
         await self._run.persist(record, event.id, error, permit)
 
-    async def _poison(self, event: Event, permit: Permit, failure: Failure) -> None:
-        message = PoisonMessage.from_failure(
+    async def _end_failed(self, event: Event, permit: Permit, failure: Failure) -> None:
+        """Report a failed event to the circuit, and poison it.
+
+        Only an error of a store or of the batch is raised. Any other error concerns this event
+        alone. Such an error must not end the batch, which would run again and fail again forever.
+        """
+        try:
+            await self._report_failure(event, permit, failure)
+        except BATCH_ERRORS:
+            raise
+        except Exception:
+            logger.exception(
+                "Event %s: the failure was not reported to the circuit; the event is poisoned",
+                event.id,
+                extra=log_fields(event),
+            )
+        try:
+            await self._poison(self._message(event, permit, failure))
+        except BATCH_ERRORS:
+            raise
+        except Exception as error:
+            logger.exception(
+                "Event %s cannot be stored whole; its body, key and place are stored",
+                event.id,
+                extra=log_fields(event),
+            )
+            await self._poison(self._message(event, permit, failure).essence(error))
+        logger.warning(
+            "Event %s went to the poison queue (attempts: %s): %s",
+            *(event.id, failure.attempts, dotted_type(failure.error)),
+            extra=log_fields(event),
+        )
+
+    def _message(self, event: Event, permit: Permit, failure: Failure) -> PoisonMessage:
+        return PoisonMessage.from_failure(
             event,
             failure,
             handler=self._parts.handler.name,
             circuit_generation=permit.generation,
             instance=self._parts.instance,
         )
+
+    async def _poison(self, message: PoisonMessage) -> None:
         if self._parking is not None:
             await self._parking.poison(message)
         else:
             await self._run.persist(self._parts.poison.put, message)
-        logger.warning(
-            "Event %s went to the poison queue (attempts: %s): %s",
-            *(event.id, failure.attempts, message.error.type),
-            extra=log_fields(event),
-        )

@@ -10,7 +10,8 @@ from processing.batch.circuit_key import circuit_key
 from processing.batch.gate import Gate
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.retry import RetryPolicy, describe
+from processing.handlers.raised import describe, type_name
+from processing.handlers.retry import FailureKind, RetryPolicy
 from processing.monitoring.telemetry import Telemetry
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings
@@ -58,18 +59,17 @@ class LaneParts:
     ) -> LaneParts:
         """Build the gate and the retry policy, and combine them with the given parts."""
         gate = Gate(breaker, telemetry.held)
-        retry = RetryPolicy.from_settings(settings, sleep=gate.pause)
 
-        def note_failed_attempt(event: Event, error: Exception) -> None:
-            if retry.classify(error).counts:
+        def note_failed_attempt(event: Event, kind: FailureKind, error: Exception) -> None:
+            if kind.counts:
                 breaker.note_failed_attempt(circuit_key(event), error_text(error))
 
         return cls(
             handler=handler,
-            handle=telemetry.measured(
-                handler.handle, succeeded=breaker.note_success, failed=note_failed_attempt
+            handle=telemetry.measured(handler.handle, succeeded=breaker.note_success),
+            retry=RetryPolicy.from_settings(
+                settings, sleep=gate.pause, on_failed_attempt=note_failed_attempt
             ),
-            retry=retry,
             gate=gate,
             breaker=breaker,
             poison=poison,
@@ -82,4 +82,4 @@ class LaneParts:
 
 def error_text(error: Exception) -> str:
     """Return the text of an error for the circuit: its type and message."""
-    return f"{type(error).__name__}: {describe(error)}"
+    return f"{type_name(error)}: {describe(error)}"

@@ -18,6 +18,7 @@ from processing.batch.split import split_into_lanes
 from processing.errors import ProcessingError
 from processing.event import EventBatch
 from processing.handlers.loading import LoadedHandler
+from processing.handlers.raised import enter_invocation
 from processing.monitoring.telemetry import Telemetry
 from processing.parking.batch import BatchParking, Parking
 from processing.poison.queue import PoisonQueue
@@ -190,6 +191,7 @@ class BatchProcessor:
         cancelling a handler could leave its work half done.
         """
         waiting = iter(lanes)
+        enter_invocation()
 
         async def work() -> None:
             for lane in waiting:

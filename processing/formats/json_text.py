@@ -9,6 +9,8 @@ from typing import Any
 
 DEEPEST = 50
 """Values that are nested deeper become text."""
+MOST_VALUES = 100_000
+"""Further values become text: lists that contain each other would have no end."""
 MOST_BITS = 4_096
 """Longer integers become text: Python refuses to read very long ones."""
 LONGEST_TEXT = 1_000
@@ -25,7 +27,7 @@ def dumps(value: Any, *, indent: int | None = None) -> str:
         options["separators"] = (",", ":")
     try:
         return json.dumps(value, default=plain, **options)
-    except (TypeError, ValueError, RecursionError):
+    except Exception:
         return json.dumps(simplified(value), **options)
 
 
@@ -35,30 +37,42 @@ def plain(value: object) -> str:
         return value.decode("utf-8", "backslashreplace")
     try:
         return str(value)
-    except Exception:  # an object's own text may be broken
+    except BaseException:  # an object's own text may be broken, or end the process
         return f"<{type(value).__qualname__}>"
 
 
-def simplified(value: Any, depth: int = 0) -> Any:
+def simplified(value: Any) -> Any:
     """Return a copy of a value in which everything is supported by JSON."""
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, int):
-        return value if value.bit_length() <= MOST_BITS else hex(value)[:LONGEST_TEXT]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else _not_finite(value)
-    if depth >= DEEPEST:
-        return f"<{type(value).__qualname__} nested more than {DEEPEST} deep>"
-    if isinstance(value, Mapping):
-        return {
-            name if isinstance(name, str) else plain(name)[:LONGEST_TEXT]: simplified(
-                item, depth + 1
-            )
-            for name, item in value.items()
-        }
-    if isinstance(value, list | tuple):
-        return [simplified(item, depth + 1) for item in value]
-    return plain(value)[:LONGEST_TEXT]
+    return _Simplifier().simplified(value, 0)
+
+
+class _Simplifier:
+    def __init__(self) -> None:
+        self._left = MOST_VALUES
+
+    def simplified(self, value: Any, depth: int) -> Any:
+        if value is None or isinstance(value, str | bool):
+            return value
+        if isinstance(value, int):
+            return value if value.bit_length() <= MOST_BITS else hex(value)[:LONGEST_TEXT]
+        if isinstance(value, float):
+            return value if math.isfinite(value) else _not_finite(value)
+        kind = type(value).__qualname__
+        if depth >= DEEPEST:
+            return f"<{kind} nested more than {DEEPEST} deep>"
+        if not isinstance(value, Mapping | list | tuple):
+            return plain(value)[:LONGEST_TEXT]
+        self._left -= len(value) + 1
+        if self._left < 0:
+            return f"<{kind} behind more than {MOST_VALUES} values>"
+        if isinstance(value, Mapping):
+            return {
+                name if isinstance(name, str) else plain(name)[:LONGEST_TEXT]: self.simplified(
+                    item, depth + 1
+                )
+                for name, item in value.items()
+            }
+        return [self.simplified(item, depth + 1) for item in value]
 
 
 def _not_finite(value: float) -> str:

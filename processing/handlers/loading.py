@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import importlib
 import inspect
 import logging
@@ -10,8 +11,11 @@ from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from processing.errors import HandlerLoadError
+from processing.errors import DependencyUnavailableError, HandlerLoadError
 from processing.event import Event
+from processing.handlers.raised import absorb_own_cancellation, as_failure, describe, type_name
+from processing.handlers.results import Results, close_lost
+from processing.handlers.shape import ACCEPTED, fault_of
 from processing.handlers.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
@@ -35,6 +39,10 @@ class LoadedHandler:
             the same time would break the order of events, so the lane waits for the first call, and
             an error is logged after each further limit. Set timeouts in the handler's clients.
         late: called whenever an overdue call is logged.
+        faulty: called at each call whose result shows that its work was not done.
+
+    Attributes:
+        results: what the handler returned; see `Results.settle`.
     """
 
     def __init__(
@@ -45,35 +53,72 @@ class LoadedHandler:
         threads: int = 32,
         timeout_seconds: float = 0,
         late: Callable[[], None] = lambda: None,
+        faulty: Callable[[], None] = lambda: None,
     ) -> None:
         self.name = name
         self._on_late = late
         self._handler: Any = handler
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
-        self._limit = TimeLimit(timeout_seconds, self._late) if timeout_seconds else None
+        self._limit = limit = TimeLimit(timeout_seconds, self._late) if timeout_seconds else None
+        overdue = (lambda: False) if limit is None else limit.is_overdue
+        self.results = Results(name, overdue=overdue, faulty=faulty)
         self.handle: Callable[[Event], Awaitable[None]]
         if not _is_async(handler):
             self._pool = ThreadPoolExecutor(threads, thread_name_prefix="handler")
             self.handle = self._in_thread
         else:
-            self.handle = cast("Callable[[Event], Awaitable[None]]", handler)
-            if self._limit is not None:
-                self.handle = self._limit.limited(self.handle)
+            self.handle = self._bounded(cast("Callable[[Event], Awaitable[object]]", handler))
+
+    def _bounded[Item](
+        self, function: Callable[[Item], Awaitable[object]]
+    ) -> Callable[[Item], Awaitable[None]]:
+        """Return the async function with the time limit, and with a check of its result."""
+        settle = self.results.settle
+        if self._limit is not None:
+            return self._limit.limited(function, settle)
+
+        async def call(item: Item) -> None:
+            result = await function(item)
+            if result is not None:
+                await settle(result)
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                await absorb_own_cancellation()
+
+        return call
 
     async def _in_thread(self, event: Event) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
-        call = loop.run_in_executor(self._pool, self._handler, event)
-        while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
-            outcome = "still runs in a thread; its key and its batch wait until it ends"
-            self._log_late(event, loop.time() - began, outcome)
-        result: Any = await call
-        if inspect.isawaitable(result):  # a plain wrapper around an async function
-            if self._limit is not None:
-                await self._limit.limited(lambda _event: result)(event)
-            else:
-                await result
+        thread = self._submit(event)
+        call = asyncio.wrap_future(thread)
+        try:
+            while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
+                outcome = "still runs in a thread; its key and its batch wait until it ends"
+                self._log_late(event, loop.time() - began, outcome)
+            result = await call
+        except asyncio.CancelledError:
+            thread.add_done_callback(close_lost)
+            raise
+        if result is not None:
+            await self._bounded(lambda _event: self.results.settle(result))(event)
+
+    def _submit(self, event: Event) -> concurrent.futures.Future[object]:
+        assert self._pool is not None  # noqa: S101 - a plain handler has threads
+        try:
+            return self._pool.submit(self._call, event)
+        except RuntimeError as error:  # the threads are shut down, or the system has no more
+            raise DependencyUnavailableError(f"no thread can run the handler: {error}") from error
+
+    def _call(self, event: Event) -> object:
+        """Call the handler in a thread; no error of it may end more than the event."""
+        try:
+            return self._handler(event)
+        except BaseException as error:
+            failure = as_failure(error)
+            if failure is error:
+                raise
+            raise failure from error
 
     def _late(self, event: Event, seconds: float, ended: bool) -> None:
         if ended:
@@ -105,6 +150,7 @@ def load_handler(
     threads: int = 32,
     timeout_seconds: float = 0,
     late: Callable[[], None] = lambda: None,
+    faulty: Callable[[], None] = lambda: None,
 ) -> LoadedHandler:
     """Load the handler that `module:attribute` names.
 
@@ -112,15 +158,33 @@ def load_handler(
     A class is instantiated by its `from_settings(settings)`, or without arguments.
 
     Raises:
-        HandlerLoadError: the import failed, or the attribute is not callable.
+        HandlerLoadError: the import failed, or a call of the handler with an event would fail or
+            do nothing.
     """
     found = find_handler(spec)
     if inspect.isclass(found):
-        factory = getattr(found, "from_settings", None)
-        found = factory(settings) if factory else found()
-        if not callable(found):
-            raise _not_callable(spec, found)
-    return LoadedHandler(spec, found, threads=threads, timeout_seconds=timeout_seconds, late=late)
+        found = _instance(spec, found, settings)
+    return LoadedHandler(
+        spec, found, threads=threads, timeout_seconds=timeout_seconds, late=late, faulty=faulty
+    )
+
+
+def _instance(spec: str, found: type, settings: Mapping[str, str]) -> Any:
+    factory = getattr(found, "from_settings", None)
+    built_by = f"{found.__qualname__}.from_settings(settings)" if factory else found.__qualname__
+    try:
+        built = factory(settings) if factory else found()
+    except Exception as error:
+        raise HandlerLoadError(
+            f"EVENT_HANDLER {spec!r}: {built_by} raised {type_name(error)}: {describe(error)}"
+        ) from error
+    if inspect.iscoroutine(built):
+        built.close()
+    if fault := fault_of(built):
+        raise HandlerLoadError(
+            f"EVENT_HANDLER {spec!r}: what {built_by} returned {fault}; it takes {ACCEPTED}"
+        )
+    return built
 
 
 def find_handler(spec: str) -> Any:
@@ -136,11 +200,11 @@ def find_handler(spec: str) -> Any:
         )
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HandlerLoadError(
             f"EVENT_HANDLER {spec!r}: importing {module_name} failed: "
-            f"{type(error).__name__}: {error}; it takes a module beside function_app.py, or an "
-            "installed module"
+            f"{type_name(error)}: {describe(error)}; it takes a module beside function_app.py, or "
+            "an installed module"
         ) from error
     found: Any = module
     for part in attribute.split("."):
@@ -150,16 +214,9 @@ def find_handler(spec: str) -> Any:
             raise HandlerLoadError(
                 f"EVENT_HANDLER {spec!r}: {module_name} has no {attribute} (it has: {offered})"
             )
-    if not callable(found):
-        raise _not_callable(spec, found)
+    if fault := fault_of(found):
+        raise HandlerLoadError(f"EVENT_HANDLER {spec!r} {fault}; it takes {ACCEPTED}")
     return found
-
-
-def _not_callable(spec: str, found: object) -> HandlerLoadError:
-    return HandlerLoadError(
-        f"EVENT_HANDLER {spec!r} is a {type(found).__name__}; it takes a function of one event, or "
-        "a class whose instances can be called with one event"
-    )
 
 
 def _is_async(handler: object) -> bool:

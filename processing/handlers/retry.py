@@ -1,96 +1,25 @@
-"""Retries of failed events with tenacity, and the classification of failures."""
+"""Retries of failed events with tenacity."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
-from enum import Enum, auto
 from typing import Self
 
-from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from processing.errors import DependencyUnavailableError, PoisonEventError, ShutdownError
+from processing.errors import ShutdownError
 from processing.event import Event
+from processing.handlers.failures.classification import Classifier
+from processing.handlers.failures.kind import Failure, FailureKind
+from processing.handlers.raised import as_exception
 from processing.settings import ProcessingSettings
 
-# Connection and timeout errors of the usual clients, by dotted name, so that no client needs to be
-# installed. Subclasses also count. Some clients raise the same error for an unreachable server and
-# for a refused call (redis-py on a cluster, drivers with an OperationalError). Such an error counts
-# as an outage, because a kept event is not lost.
-DEPENDENCY_ERRORS = frozenset(
-    {
-        "builtins.ConnectionError",
-        "builtins.TimeoutError",
-        "socket.gaierror",
-        "aiohttp.client_exceptions.ClientConnectionError",
-        "aiohttp.client_exceptions.ClientPayloadError",
-        "asyncpg.exceptions.InsufficientResourcesError",
-        "asyncpg.exceptions.OperatorInterventionError",
-        "asyncpg.exceptions.PostgresConnectionError",
-        "azure.core.exceptions.IncompleteReadError",
-        "azure.core.exceptions.ServiceRequestError",
-        "azure.core.exceptions.ServiceResponseError",
-        "azure.cosmos.exceptions.CosmosClientTimeoutError",
-        "azure.eventhub.exceptions.ConnectError",
-        "azure.eventhub.exceptions.ConnectionLostError",
-        "azure.eventhub.exceptions.OperationTimeoutError",
-        "azure.servicebus.exceptions.OperationTimeoutError",
-        "azure.servicebus.exceptions.ServiceBusCommunicationError",
-        "azure.servicebus.exceptions.ServiceBusConnectionError",
-        "botocore.exceptions.ConnectionError",
-        "botocore.exceptions.HTTPClientError",
-        "httpx.TransportError",
-        "psycopg.OperationalError",
-        "psycopg2.OperationalError",
-        "pymongo.errors.ConnectionFailure",
-        "pyodbc.OperationalError",
-        "redis.exceptions.ClusterError",
-        "redis.exceptions.ConnectionError",
-        "redis.exceptions.RedisClusterException",
-        "redis.exceptions.TimeoutError",
-        "requests.exceptions.ChunkedEncodingError",
-        "requests.exceptions.ConnectionError",
-        "requests.exceptions.Timeout",
-        "sqlalchemy.exc.DisconnectionError",
-        "sqlalchemy.exc.OperationalError",
-        "sqlalchemy.exc.TimeoutError",
-    }
-)
+__all__ = ["Failure", "FailureKind", "RetryPolicy"]
 
-
-class FailureKind(Enum):
-    """The kind of a failure, which decides what happens to the event."""
-
-    POISON = auto()  # the event can never succeed
-    EXHAUSTED = auto()  # all attempts failed
-    DEPENDENCY = auto()  # a dependency is down; the event is kept
-    THROTTLED = auto()  # a dependency limits the rate of calls; the event is kept
-    REFUSED = auto()  # an open circuit refused the call; the event is kept
-    FAULTY = auto()  # the handler returned a result that nobody awaits; the event is kept
-
-    @property
-    def keeps(self) -> bool:
-        """Return whether the event is kept and tried again, instead of going to the poison queue."""
-        return self not in (FailureKind.POISON, FailureKind.EXHAUSTED)
-
-    @property
-    def counts(self) -> bool:
-        """Return whether the circuit counts the failure; poison events have a setting of their own."""
-        return self not in (FailureKind.POISON, FailureKind.THROTTLED, FailureKind.REFUSED)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The failure of an event after all its attempts; times in seconds since 1970."""
-
-    kind: FailureKind
-    error: Exception
-    attempts: int
-    first_attempt: float
-    last_attempt: float
+type OnFailedAttempt = Callable[[Event, FailureKind, Exception], None]
 
 
 class RetryPolicy:
@@ -101,7 +30,9 @@ class RetryPolicy:
         initial_seconds: pause after the first failure; each further pause is twice as long.
         max_seconds: longest pause.
         dependency_errors: dotted names of further exceptions that count as a dependency outage.
+        poison_errors: dotted names of exceptions that mean the event can never succeed.
         sleep: pauses between attempts.
+        on_failed_attempt: called after each failed attempt.
         clock: returns the time in seconds since 1970.
     """
 
@@ -112,17 +43,21 @@ class RetryPolicy:
         initial_seconds: float,
         max_seconds: float,
         dependency_errors: Iterable[str] = (),
+        poison_errors: Iterable[str] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_failed_attempt: OnFailedAttempt = lambda _event, _kind, _error: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._dependency_errors = DEPENDENCY_ERRORS | frozenset(dependency_errors)
+        self._classifier = Classifier(
+            dependency_errors=dependency_errors, poison_errors=poison_errors, clock=clock
+        )
         self._clock = clock
+        self._on_failed_attempt = on_failed_attempt
+        self._stop = stop_after_attempt(max_attempts)
         self._retrying = AsyncRetrying(
-            stop=stop_after_attempt(max_attempts),
             wait=wait_exponential_jitter(
                 multiplier=initial_seconds, max=max_seconds, jitter=initial_seconds
             ),
-            retry=retry_if_exception(_is_retryable),
             sleep=sleep,
             reraise=True,
         )
@@ -132,6 +67,7 @@ class RetryPolicy:
         cls,
         settings: ProcessingSettings,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_failed_attempt: OnFailedAttempt = lambda _event, _kind, _error: None,
     ) -> Self:
         """Return the policy that the settings describe."""
         return cls(
@@ -139,11 +75,16 @@ class RetryPolicy:
             initial_seconds=settings.retry_initial_seconds,
             max_seconds=settings.retry_max_seconds,
             dependency_errors=settings.dependency_errors,
+            poison_errors=settings.poison_errors,
             sleep=sleep,
+            on_failed_attempt=on_failed_attempt,
         )
 
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
         """Handle the event, with retries; return its failure, or None if it succeeded.
+
+        Whatever the handler raises is a failure of the event. Errors are distinguished by who
+        raised them and not by their type, because a handler may raise the errors of this package.
 
         Raises:
             ShutdownError: the instance shuts down before the next attempt; the event is unfinished.
@@ -152,8 +93,12 @@ class RetryPolicy:
         try:
             await handle(event)
         except BaseException as error:
-            return await self._retry(handle, event, _as_exception(error), started)
-        return None
+            first_error = as_exception(error)
+        else:
+            return None
+        # Outside of the `except` block: otherwise the errors of all later attempts would have the
+        # first error as their context, and would be classified by it.
+        return await self._retry(handle, event, first_error, started)
 
     async def _retry(
         self,
@@ -164,77 +109,44 @@ class RetryPolicy:
     ) -> Failure | None:
         # tenacity is used only after a failure: on the healthy path it would cost more than all
         # other steps. tenacity's first attempt raises the error of the attempt that already failed.
-        attempts, last_attempt = 0, started
+        attempts, last_attempt, last_error = 0, started, first_error
+        verdict = self._classifier.judge(first_error)
+        self._on_failed_attempt(event, verdict.kind, first_error)
 
         async def attempt() -> None:
-            nonlocal attempts, last_attempt
+            nonlocal attempts, last_attempt, last_error, verdict
             attempts += 1
             if attempts == 1:
                 raise first_error
             last_attempt = self._clock()
             try:
                 await handle(event)
-            except Exception:
-                raise
             except BaseException as error:
-                raise _as_exception(error) from error
+                last_error = as_exception(error)
+                verdict = self._classifier.judge(last_error)
+                self._on_failed_attempt(event, verdict.kind, last_error)
+                if last_error is error:
+                    raise
+                raise last_error from error
+
+        def retries(state: RetryCallState) -> bool:
+            error = state.outcome.exception() if state.outcome is not None else None
+            return isinstance(error, Exception) and verdict.kind.retries
+
+        def stops(state: RetryCallState) -> bool:
+            # An early retry would be in vain, and a burden for the dependency.
+            told_to_wait = (verdict.retry_after or 0) > state.upcoming_sleep
+            return told_to_wait or self._stop(state)
 
         try:
-            await self._retrying.copy()(attempt)
-        except ShutdownError:  # a shutdown ended the pause; the event has not failed
-            raise
+            await self._retrying.copy(retry=retries, stop=stops)(attempt)
         except Exception as error:
-            return Failure(self.classify(error), error, attempts, started, last_attempt)
+            if isinstance(error, ShutdownError) and error is not last_error:
+                raise  # a shutdown ended the pause; the event has not failed
+            kind, retry_after = verdict.kind, verdict.retry_after
+            return Failure(kind, last_error, attempts, started, last_attempt, retry_after)
         return None
 
     def classify(self, error: Exception) -> FailureKind:
-        """Return the kind of failure that an event's last error means.
-
-        In an exception group, for example of an `asyncio.TaskGroup`, a poison verdict counts first.
-        Otherwise one dependency outage is enough, because it may have caused the other errors.
-        """
-        if isinstance(error, ExceptionGroup):
-            kinds = {self.classify(each) for each in error.exceptions}
-            return min(kinds, key=(FailureKind.POISON, FailureKind.DEPENDENCY, *kinds).index)
-        if isinstance(error, PoisonEventError):
-            return FailureKind.POISON
-        if isinstance(error, DependencyUnavailableError):
-            return FailureKind.DEPENDENCY
-        names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-        if names & self._dependency_errors:
-            return FailureKind.DEPENDENCY
-        return FailureKind.EXHAUSTED
-
-
-def describe(error: BaseException) -> str:
-    """Return the error's text, or a substitute if its `__str__` fails."""
-    try:
-        return str(error)
-    except Exception as broken:
-        return f"(the error's text is not available: its __str__ raised {type(broken).__name__})"
-
-
-def _as_exception(error: BaseException) -> Exception:
-    """Return a handler's error as an `Exception`.
-
-    A handler may await a cancelled task, call `sys.exit`, or raise another `BaseException`. Each of
-    these is a failure of the event. Otherwise the first would end its lane silently, the second
-    would end the instance, and the third would cancel the other lanes, at every redelivery. The
-    cancellation of the current task and Ctrl-C are raised again, because they are not failures.
-    """
-    if isinstance(error, Exception):
-        return error
-    if isinstance(error, KeyboardInterrupt | GeneratorExit):
-        raise error
-    task = asyncio.current_task()
-    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
-        raise error
-    failure = RuntimeError(f"the handler ended with {type(error).__name__}: {describe(error)}")
-    failure.__cause__ = error
-    return failure
-
-
-def _is_retryable(error: BaseException) -> bool:
-    if isinstance(error, ExceptionGroup):
-        return all(map(_is_retryable, error.exceptions))
-    return isinstance(error, Exception) and not isinstance(error, PoisonEventError)
+        """Return the kind of failure that an error means; see `Classifier.judge`."""
+        return self._classifier.judge(error).kind

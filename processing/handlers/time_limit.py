@@ -7,7 +7,13 @@ from asyncio import CancelledError, Task, current_task
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from processing.handlers.raised import absorb_own_cancellation
+
 _STEPS = 10
+
+
+async def _accept(_result: object) -> None:
+    """Ignore a result."""
 
 
 class TimeLimit:
@@ -40,12 +46,15 @@ class TimeLimit:
         self._loop: asyncio.AbstractEventLoop | None = None  # the timer's loop; None: no timer runs
 
     def limited[Item](
-        self, function: Callable[[Item], Awaitable[None]]
+        self,
+        function: Callable[[Item], Awaitable[object]],
+        settle: Callable[[object], Awaitable[None]] = _accept,
     ) -> Callable[[Item], Awaitable[None]]:
         """Return the function with the limit; a task makes one such call at a time.
 
         An overdue call raises `TimeoutError`, unless it ends without an error, or another
-        cancellation of its task was requested, too.
+        cancellation of its task was requested, too. The limit includes `settle`, which receives
+        the function's result if there is one.
         """
         running, overdue = self._running, self._overdue
 
@@ -56,9 +65,11 @@ class TimeLimit:
                 self._start_timer(task.get_loop())
             running[task] = (self._tick, item)
             try:
-                await function(item)
-                if overdue and task in overdue:
-                    self._report_late(running[task], ended=True)
+                result = await function(item)
+                if result is not None:
+                    await settle(result)
+                if task.cancelling():
+                    await self._end_cancelled(task)
             except CancelledError:
                 if task not in overdue or task.cancelling() > 1:
                     raise
@@ -70,6 +81,17 @@ class TimeLimit:
                     task.uncancel()
 
         return call
+
+    def is_overdue(self) -> bool:
+        """Return whether the current task's call was cancelled because of the limit."""
+        return current_task() in self._overdue
+
+    async def _end_cancelled(self, task: Task[object]) -> None:
+        """End a call without an error whose task was cancelled, by the limit or by the call."""
+        if task in self._overdue:
+            self._report_late(self._running[task], ended=True)
+        else:
+            await absorb_own_cancellation()
 
     def _start_timer(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop

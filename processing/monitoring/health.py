@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from breaker import Circuit, CircuitBreaker, CircuitState
 from processing.errors import StorageUnavailableError
+from processing.handlers.results import Results
 from processing.partitions.lag import LagReader, PartitionLag
 
 type Status = Literal["ok", "holding", "degraded"]
@@ -39,6 +40,7 @@ class Health:
         breaker: the app's circuit.
         lag: reads the lag of all partitions.
         old_version_on: returns those of the partitions that version 0.1 still processes.
+        results: names what the handler forgot, if its last results show that.
     """
 
     def __init__(
@@ -46,16 +48,20 @@ class Health:
         breaker: CircuitBreaker,
         lag: LagReader,
         old_version_on: Callable[[Iterable[str]], Awaitable[list[str]]],
+        results: Results | None = None,
     ) -> None:
         self._breaker = breaker
         self._lag = lag
         self._old_version_on = old_version_on
+        self._results = results
 
     async def report(self) -> HealthReport:
         """Return the circuit's state in this instance, and the current lag of all partitions."""
         circuit = self._breaker.circuit
         partitions: list[PartitionLag] = []
         problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
+        if self._results is not None and (problem := self._results.problem) is not None:
+            problems.append(problem)
         try:
             partitions = await self._lag.read()
             old = await self._old_version_on(each.partition for each in partitions)

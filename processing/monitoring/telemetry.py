@@ -5,6 +5,7 @@
 | processing.events | counter | events by `outcome`: handled, poisoned, parked, skipped |
 | processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
 | processing.handler.overdue | counter | calls over the limit; again after each further limit |
+| processing.handler.faulty | counter | calls whose result shows that their work was not done |
 | processing.lag | histogram, s | time from an event's enqueuing to its end |
 | processing.hold.duration | histogram, s | one wait of a lane at the gate |
 | processing.batch.duration | histogram, s | one invocation |
@@ -54,6 +55,7 @@ class Telemetry:
         self._events = meter.create_counter("processing.events", description="events by outcome")
         self._handler = meter.create_histogram("processing.handler.duration", unit="s")
         self._overdue = meter.create_counter("processing.handler.overdue")
+        self._faulty = meter.create_counter("processing.handler.faulty")
         self._lag = meter.create_histogram("processing.lag", unit="s")
         self._hold = meter.create_histogram("processing.hold.duration", unit="s")
         self._batch = meter.create_histogram("processing.batch.duration", unit="s")
@@ -63,14 +65,12 @@ class Telemetry:
         handle: Handle,
         *,
         succeeded: Callable[[float], None] = lambda _seconds: None,
-        failed: Callable[[Event, Exception], None] = lambda _event, _error: None,
     ) -> Handle:
         """Return a handler that measures each call, and adds a span if the event has a trace.
 
         Args:
             handle: the handler.
             succeeded: called after each call that succeeded, with its duration in seconds.
-            failed: called after each call that failed.
         """
         record, clock, called = self._handler.record, time.perf_counter, self._vitals.record_call
 
@@ -83,9 +83,6 @@ class Telemetry:
                 else:
                     await handle(event)
                 outcome = _OK
-            except Exception as error:
-                failed(event, error)
-                raise
             finally:
                 seconds = clock() - started
                 record(seconds, outcome)
@@ -101,6 +98,10 @@ class Telemetry:
     def handler_late(self) -> None:
         """Count a call of the handler that exceeds its time limit."""
         self._overdue.add(1)
+
+    def handler_faulty(self) -> None:
+        """Count a call of the handler whose result shows that its work was not done."""
+        self._faulty.add(1)
 
     def held(self, seconds: float) -> None:
         """Record a wait of a lane at the gate."""

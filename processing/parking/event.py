@@ -9,7 +9,7 @@ from typing import Protocol, Self
 
 from processing.event import Event
 from processing.formats import json_text
-from processing.frozen import EMPTY, FrozenDict
+from processing.frozen import EMPTY, frozen
 from processing.identity import PIPELINE, Identity, Source
 from processing.poison.claim_checks import ClaimChecks, stored_content
 from processing.poison.message import ClaimCheck
@@ -120,12 +120,12 @@ class ParkedEvent:
                 Event(
                     body=base64.b64decode(found["body"]),
                     key=found["key"],
-                    properties=FrozenDict(found["properties"]),
+                    properties=frozen(found["properties"]),
                     source=Source(identity, found["partition"]),
                     sequence_number=found["sequence_number"],
                     offset=found["offset"],
                     enqueued_ms=found["enqueued_ms"],
-                    system_properties=FrozenDict(found["system_properties"]),
+                    system_properties=frozen(found["system_properties"]),
                 ),
                 ClaimCheck(**check) if check else None,
             )
@@ -146,7 +146,7 @@ async def with_body(parked: ParkedEvent, claims: ClaimChecks) -> ParkedEvent:
     event = replace(
         parked.event,
         body=base64.b64decode(content.body),
-        properties=FrozenDict(content.properties),
-        system_properties=FrozenDict(content.system_properties),
+        properties=frozen(content.properties),
+        system_properties=frozen(content.system_properties),
     )
     return replace(parked, event=event, claim_check=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import traceback
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -11,14 +10,14 @@ from typing import Any, Self
 
 from processing.event import Event, enqueued_time, event_id
 from processing.formats import json_text
-from processing.frozen import EMPTY, FrozenDict
-from processing.handlers.retry import Failure, describe
+from processing.frozen import EMPTY, FrozenDict, frozen
+from processing.handlers.raised import LONGEST_TEXT, describe, dotted_type, traceback_tail
+from processing.handlers.retry import Failure
 from processing.identity import Identity, Source
 from processing.poison import message_json
 
 INLINE_BYTES = 48 * 1024  # the service's limit is 64 KiB of base64, which is 48 KiB of data
 TRACEBACK_CHARACTERS = 4000
-MESSAGE_CHARACTERS = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +31,7 @@ class ErrorDetail:
     @classmethod
     def from_error(cls, error: Exception) -> Self:
         """Return the details of an error; long texts are cut."""
-        kind = type(error)
-        return cls(
-            type=f"{kind.__module__}.{kind.__qualname__}",
-            message=describe(error)[:MESSAGE_CHARACTERS],
-            traceback="".join(traceback.format_exception(error))[-TRACEBACK_CHARACTERS:],
-        )
+        return cls(dotted_type(error), describe(error), traceback_tail(error, TRACEBACK_CHARACTERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +81,9 @@ class PoisonMessage:
         return cls(
             source=event.source,
             key=event.key,
-            body=base64.b64encode(event.body).decode(),
-            properties=event.properties,
-            system_properties=event.system_properties,
+            body=_base64(event.body),
+            properties=_mapping(event.properties),
+            system_properties=_mapping(event.system_properties),
             sequence_number=event.sequence_number,
             offset=event.offset,
             enqueued_ms=event.enqueued_ms,
@@ -130,12 +124,12 @@ class PoisonMessage:
         return Event(
             body=self.payload,
             key=self.key,
-            properties=FrozenDict(self.properties),
+            properties=frozen(self.properties),
             source=self.source,
             sequence_number=self.sequence_number,
             offset=self.offset,
             enqueued_ms=self.enqueued_ms,
-            system_properties=FrozenDict(self.system_properties),
+            system_properties=frozen(self.system_properties),
         )
 
     def failed_again(self, failure: Failure) -> Self:
@@ -147,6 +141,16 @@ class PoisonMessage:
             last_attempt_time=_time(failure.last_attempt),
             redrives=self.redrives + 1,
         )
+
+    def essence(self, why: Exception) -> Self:
+        """Return this message without its properties and its traceback, which cannot be stored.
+
+        The error's text says what was left out, and why.
+        """
+        left_out = f"properties and traceback were left out: {dotted_type(why)}: {describe(why)}"
+        message = f"{self.error.message[: LONGEST_TEXT // 2]} ({left_out[: LONGEST_TEXT // 2]})"
+        error = ErrorDetail(self.error.type, message, "")
+        return replace(self, properties=EMPTY, system_properties=EMPTY, error=error)
 
     @property
     def is_large(self) -> bool:
@@ -243,3 +247,14 @@ class PoisonMessage:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+# A handler can replace the parts of an event, although the event is frozen.
+
+
+def _base64(body: object) -> str:
+    return base64.b64encode(body).decode() if isinstance(body, bytes) else ""
+
+
+def _mapping(properties: object) -> Mapping[str, Any]:
+    return properties if isinstance(properties, Mapping) else EMPTY

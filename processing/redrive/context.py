@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
@@ -36,10 +38,17 @@ class RedriveRun:
     token: str
     discard: Discard | None = None
     stopped: str = ""
+    _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
     def stop(self, why: str) -> None:
-        """Start no further event; the first reason is kept."""
+        """Start no further event, and end all pauses; the first reason is kept."""
         self.stopped = self.stopped or why
+        self._stopping.set()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep until the time is over or the redrive stops."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     def may_start(self) -> bool:
         """Return whether another event may start."""

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event
+from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Source
 from processing.parking.event import ParkedEvent, Position, position_of, with_body
@@ -18,6 +19,17 @@ from processing.poison.queue import Received
 from processing.redrive.context import RedriveRun
 from processing.redrive.key_lease import KeyLease
 from processing.redrive.summary import RedriveCounts
+
+_THROTTLED_SECONDS = 60.0
+"""Longest time that one event waits because a dependency limits the rate of calls."""
+_THROTTLED_PAUSE = 1.0
+"""Pause if the dependency does not name one."""
+_REASONS = {
+    FailureKind.THROTTLED: "a dependency limits the rate of calls",
+    FailureKind.REFUSED: "an open circuit refused a call",
+    FailureKind.FAULTY: "the handler is faulty",
+}
+"""Why a redrive stops at a failure that is not the event's fault."""
 
 
 class KeyReplay:
@@ -84,7 +96,7 @@ class KeyReplay:
             return True
         if not self._may_start():
             return False
-        failure = await self._run.retry.run(self._run.handler.handle, event)
+        failure = await self._handle(event)
         if failure is None:
             await self._remove(copies)
             await self._run.remove_blob(message.claim_check)
@@ -98,6 +110,21 @@ class KeyReplay:
         await self._remove(copies[1:])
         self._counts.count_failed(failed)
         return True
+
+    async def _handle(self, event: Event) -> Failure | None:
+        """Handle one event; wait, for a limited time, if a dependency limits the rate of calls."""
+        left = _THROTTLED_SECONDS
+        while True:
+            failure = await self._run.retry.run(self._run.handler.handle, event)
+            if failure is None or failure.kind is not FailureKind.THROTTLED:
+                return failure
+            pause = failure.retry_after or _THROTTLED_PAUSE
+            if pause > left:
+                return failure
+            left -= pause
+            await self._run.pause(pause)
+            if not self._may_start():
+                return failure
 
     async def _replay_parked(self) -> None:
         """Replay the parked list in order, until the list is empty and the key is released."""
@@ -120,7 +147,7 @@ class KeyReplay:
             return False
         if not self._may_start():
             return False
-        failure = await self._run.retry.run(self._run.handler.handle, event)
+        failure = await self._handle(event)
         if failure is not None:
             if failure.kind.keeps:
                 self._stop_for(failure)
@@ -223,8 +250,8 @@ class KeyReplay:
         return self._run.may_start()
 
     def _stop_for(self, failure: Failure) -> None:
-        error = failure.error
-        self._run.stop(f"a dependency is unavailable: {type(error).__name__}: {error}")
+        what = _REASONS.get(failure.kind, "a dependency is unavailable")
+        self._run.stop(f"{what}: {type_name(failure.error)}: {describe(failure.error)}")
 
     async def _remove(self, copies: Sequence[Received]) -> None:
         for copy in copies:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.handlers.loading import LoadedHandler
+from processing.handlers.raised import enter_invocation
 from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import key_hash
 from processing.parking.batch import Parking
@@ -146,6 +147,7 @@ class Redrive:
 
     async def _replay_all(self, units: dict[Place, list[Received]], counts: RedriveCounts) -> None:
         waiting = iter(units.items())
+        enter_invocation()
 
         async def work() -> None:
             for (source, key), received in waiting:
@@ -161,6 +163,12 @@ class Redrive:
                     counts.busy += 1
                 except (StorageUnavailableError, ValueError) as error:
                     self._run.stop(str(error))
+                except Exception as error:  # of this key alone: its messages stay
+                    logger.exception(
+                        "Key %s: the replay failed; the key's remaining events stay",
+                        key_hash(key) or "(none)",
+                    )
+                    counts.count_unreadable(f"{source}", key, error)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._most_keys, len(units))):

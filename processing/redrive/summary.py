@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from processing.handlers.raised import describe, type_name
 from processing.poison.message import PoisonMessage
 
 
@@ -40,7 +41,7 @@ class RedriveCounts:
 
     def count_unreadable(self, name: str, key: str | None, error: Exception) -> None:
         """Count an event that cannot be read, for example because its blob is gone."""
-        self._fail(name, key, type(error).__name__, str(error))
+        self._fail(name, key, type_name(error), describe(error))
 
     def _fail(self, name: str, key: str | None, kind: str, text: str) -> None:
         self.failed.append((name, key, kind, text))

@@ -202,6 +202,61 @@ def test_properties_cannot_be_changed(name: str, change: Callable[[Any], object]
     assert getattr(each, name) == before
 
 
+NESTED_CHANGES: dict[str, Callable[[Any], object]] = {
+    "append": lambda nested: nested["list"].append(1),
+    "extend": lambda nested: nested["list"].extend([1]),
+    "insert": lambda nested: nested["list"].insert(0, 1),
+    "index": lambda nested: nested["list"].__setitem__(0, 1),
+    "delete": lambda nested: nested["list"].__delitem__(0),
+    "add": lambda nested: nested["list"].__iadd__([1]),
+    "multiply": lambda nested: nested["list"].__imul__(2),
+    "remove": lambda nested: nested["list"].remove(1),
+    "pop": lambda nested: nested["list"].pop(),
+    "clear": lambda nested: nested["list"].clear(),
+    "reverse": lambda nested: nested["list"].reverse(),
+    "sort": lambda nested: nested["list"].sort(),
+    "deep list": lambda nested: nested["list"][1].append(1),
+    "deep object": lambda nested: nested["object"]["o"].update(x=1),
+}
+
+
+@pytest.mark.parametrize("change", NESTED_CHANGES.values(), ids=NESTED_CHANGES)
+@pytest.mark.parametrize("as_text", [True, False])
+def test_nested_properties_cannot_be_changed(
+    as_text: bool, change: Callable[[Any], object]
+) -> None:
+    """A list or an object inside the properties is as frozen as the properties."""
+    value = {"list": [3, [1, 2]], "object": {"o": {"n": 1}}}
+    arrays: dict[str, Any] = {
+        "PropertiesArray": [{"n": value}],
+        "SystemPropertiesArray": [system(1, n=value)],
+    }
+    meta = metadata(
+        **{name: json.dumps(each) if as_text else each for name, each in arrays.items()}
+    )
+    (each,) = EventBatch.from_binding([bound(meta)]).events
+    for properties in (each.properties, each.system_properties):
+        with pytest.raises(TypeError, match="cannot be changed"):
+            change(properties["n"])
+        assert properties == {"n": value}
+        assert json.loads(json.dumps(properties)) == {"n": value}
+    assert pickle.loads(pickle.dumps(each)) == copy.deepcopy(each) == each  # noqa: S301 - our own
+
+
+def test_very_deep_properties_are_frozen_without_recursion() -> None:
+    """The sender decides how deep the values are."""
+    value: Any = []
+    for _ in range(5_000):
+        value = [value]
+    meta = metadata(system(1), PropertiesArray=[{"n": value}])
+    (each,) = EventBatch.from_binding([bound(meta)]).events
+    nested = each.properties["n"]
+    while nested:
+        nested = nested[0]
+    with pytest.raises(TypeError, match="cannot be changed"):
+        nested.append(1)
+
+
 def test_event_can_be_copied_pickled_and_written_as_json() -> None:
     """A handler may send the event to another process."""
     meta = metadata(system(1, **{"message-id": "m"}))

@@ -23,11 +23,15 @@ def test_settings_are_converted_to_their_types() -> None:
             "PROCESSING_MAX_LANES": "5",
             "PROCESSING_HOLD_SECONDS": "1.5",
             "PROCESSING_DEPENDENCY_ERRORS": "a.B, c.D",
+            "PROCESSING_POISON_ERRORS": " e.F ",
             "OTHER": "x",
         }
     )
     assert settings == ProcessingSettings(
-        max_lanes=5, hold_seconds=1.5, dependency_errors=("a.B", "c.D")
+        max_lanes=5,
+        hold_seconds=1.5,
+        dependency_errors=("a.B", "c.D"),
+        poison_errors=("e.F",),
     )
 
 
@@ -41,6 +45,13 @@ def test_settings_are_converted_to_their_types() -> None:
         ("PROCESSING_PROGRESS_MODE", "loose", "it takes strict or relaxed"),
         ("PROCESSING_KEYLESS_ORDER", "x", "it takes partition or none"),
         ("PROCESSING_", "x", "did you mean"),
+        (
+            "PROCESSING_POISON_ERRORS",
+            "a.B, ValidationError",
+            "has 'ValidationError': it takes dotted",
+        ),
+        ("PROCESSING_POISON_ERRORS", "a.B c.D", "it takes dotted names of exceptions"),
+        ("PROCESSING_DEPENDENCY_ERRORS", "a..B", "it takes dotted names of exceptions"),
     ],
 )
 def test_invalid_setting_is_refused(name: str, value: str, says: str) -> None:
@@ -48,6 +59,13 @@ def test_invalid_setting_is_refused(name: str, value: str, says: str) -> None:
     with pytest.raises(SettingsError, match=says) as caught:
         ProcessingSettings.from_mapping({name: value})
     assert name in str(caught.value)
+
+
+def test_error_that_is_named_as_outage_and_as_poison_is_refused() -> None:
+    """The event would be kept or poisoned, depending on the order of the checks."""
+    both = {"PROCESSING_DEPENDENCY_ERRORS": "a.B,c.D", "PROCESSING_POISON_ERRORS": "c.D"}
+    with pytest.raises(SettingsError, match=r"DEPENDENCY_ERRORS and .*POISON_ERRORS both .* c\.D"):
+        ProcessingSettings.from_mapping(both)
 
 
 @pytest.mark.parametrize("missing", ["AzureWebJobsStorage", "EventHubConnection", "REDIS_URL"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 
 import aiohttp
@@ -295,14 +296,25 @@ async def test_exception_group_with_a_poison_error_is_poison() -> None:
     assert (failure.kind, failure.attempts) == (FailureKind.EXHAUSTED, 4)
 
 
-async def test_keyboard_interrupt_is_raised_at_once() -> None:
+async def test_ctrl_c_is_raised_at_once() -> None:
     """The user who interrupts the process does not wait for further attempts."""
-    handler = Failing(KeyboardInterrupt(), KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        await policy(Sleeps()).run(handler, event(1))
-    with pytest.raises(KeyboardInterrupt):
-        await policy(Sleeps()).run(Failing(LookupError(), KeyboardInterrupt()), event(1))
-    assert handler.calls == 1
+    calls = 0
+
+    async def interrupted(_event: Event) -> None:
+        nonlocal calls
+        calls += 1
+        if calls != 2:
+            signal.raise_signal(signal.SIGINT)
+        raise LookupError
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        for expected in (1, 3):
+            with pytest.raises(KeyboardInterrupt):
+                await policy(Sleeps()).run(interrupted, event(1))
+            assert calls == expected
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def test_configured_dependency_errors_include_subclasses() -> None:

@@ -1,0 +1,62 @@
+"""The kinds of failure, and the failure of one event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class FailureKind(Enum):
+    """The kind of a failure, which decides what happens to the event."""
+
+    POISON = auto()  # the event can never succeed
+    EXHAUSTED = auto()  # all attempts failed
+    DEPENDENCY = auto()  # a dependency is down; the event is kept
+    THROTTLED = auto()  # a dependency limits the rate of calls; the event is kept
+    REFUSED = auto()  # an open circuit refused the call; the event is kept
+    FAULTY = auto()  # the handler returned a result that nobody awaits; the event is kept
+
+    @property
+    def keeps(self) -> bool:
+        """Return whether the event is kept and tried again, instead of being poisoned."""
+        return self not in (FailureKind.POISON, FailureKind.EXHAUSTED)
+
+    @property
+    def counts(self) -> bool:
+        """Return whether the circuit counts the failure; poison has a setting of its own."""
+        return self not in (FailureKind.POISON, FailureKind.THROTTLED, FailureKind.REFUSED)
+
+    @property
+    def retries(self) -> bool:
+        """Return whether a further attempt after a short pause may succeed."""
+        return self not in (FailureKind.POISON, FailureKind.REFUSED, FailureKind.FAULTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The meaning of one error.
+
+    Attributes:
+        kind: the kind of failure.
+        retry_after: seconds until the next attempt makes sense, above 0 and possibly infinite; None
+            if the error does not say.
+    """
+
+    kind: FailureKind
+    retry_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The failure of an event after all its attempts; times in seconds since 1970.
+
+    Attributes:
+        retry_after: see `Verdict.retry_after`.
+    """
+
+    kind: FailureKind
+    error: Exception
+    attempts: int
+    first_attempt: float
+    last_attempt: float
+    retry_after: float | None = None

@@ -1,0 +1,126 @@
+"""The shape of a handler: checks, without calling it, that a call with one event does its work."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from types import FunctionType, MethodType
+from typing import Any
+
+ACCEPTED = (
+    "a function of one event, async or plain, or a class whose instances can be called with one "
+    "event, built by its from_settings(settings) or without arguments"
+)
+
+
+def fault_of(found: Any) -> str | None:
+    """Return what is wrong with a handler, as the end of "the handler …"; None: nothing is seen.
+
+    A class is checked without an instance. What `from_settings` builds is checked later.
+    """
+    if inspect.isclass(found):
+        return _fault_of_class(found)
+    if not callable(found):
+        return f"is a {type(found).__qualname__}, which cannot be called"
+    return _fault_of_call(found) or _fault_of_arguments(found)
+
+
+def _fault_of_class(found: type) -> str | None:
+    if not any("__call__" in vars(base) for base in found.__mro__):
+        # `from_settings` may build another object.
+        if hasattr(found, "from_settings"):
+            return None
+        return f"is the class {found.__qualname__}, whose instances cannot be called (no __call__)"
+    call = inspect.getattr_static(found, "__call__")
+    if fault := _fault_of_call(call):
+        return f"is a class whose __call__ {fault}"
+    if isinstance(call, FunctionType) and (fault := _fault_of_arguments(call, receiver=True)):
+        return f"is a class whose __call__ {fault}"
+    if hasattr(found, "from_settings") or _accepts(found):
+        return None
+    return (
+        f"is the class {found.__qualname__}, whose constructor needs arguments, and which has no "
+        "from_settings"
+    )
+
+
+def _fault_of_call(found: Any) -> str | None:
+    """Return why a call only creates an object whose code nobody runs."""
+    function = _function(found)
+    if function is None:
+        return None
+    if function.__code__ in _MANAGERS:
+        return "is a context manager: a call runs nothing until its result is entered by `with`"
+    if inspect.iscoroutinefunction(function):
+        return None
+    # An async wrapper may iterate over the function that it wraps. A plain wrapper seldom does, and
+    # what it returns is seen only when an event has passed.
+    wrapped = _function(inspect.unwrap(function)) or function
+    if wrapped.__code__ in _MANAGERS:
+        return "is a context manager: a call runs nothing until its result is entered by `with`"
+    if inspect.isgeneratorfunction(wrapped):
+        return "is a generator function: a call runs nothing, because of its `yield`"
+    if inspect.isasyncgenfunction(wrapped):
+        return "is an async generator function: a call runs nothing, because of its `yield`"
+    return None
+
+
+def _fault_of_arguments(found: Any, *, receiver: bool = False) -> str | None:
+    """Return why a call with one event fails; `receiver`: the function also takes an instance."""
+    if _accepts(found, *([None] * (1 + receiver))):
+        return None
+    return f"takes {_signature(found)}, and is called with one event"
+
+
+def _accepts(found: Any, *arguments: object) -> bool:
+    try:
+        # A wrapper may pass other arguments than it takes: only its own signature counts.
+        signature = inspect.signature(found, follow_wrapped=False)
+    except (TypeError, ValueError):  # built-in functions have no signature
+        return True
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _signature(found: Any) -> str:
+    parameters = inspect.signature(found, follow_wrapped=False).parameters.values()
+    return f"({', '.join(str(each.replace(annotation=each.empty)) for each in parameters)})"
+
+
+def _function(found: Any) -> FunctionType | None:
+    """Return the function that a call of this object runs, if it is written in Python."""
+    for _ in range(100):
+        if isinstance(found, FunctionType):
+            return found
+        if isinstance(found, functools.partial):
+            found = found.func
+        elif isinstance(found, MethodType | staticmethod | classmethod):
+            found = found.__func__
+        elif callable(found) and not inspect.isclass(found):
+            found = getattr(type(found), "__call__", None)  # noqa: B004 - the call itself is needed
+        else:
+            return None
+    return None
+
+
+def _managers() -> frozenset[Any]:
+    """Return the code of the functions that contextlib's decorators return."""
+
+    @contextmanager
+    def plain() -> Iterator[None]:
+        yield
+
+    @asynccontextmanager
+    async def asynchronous() -> AsyncIterator[None]:
+        yield
+
+    functions: tuple[Callable[..., Any], ...] = (plain, asynchronous)
+    return frozenset(each.__code__ for each in functions if isinstance(each, FunctionType))
+
+
+_MANAGERS = _managers()
