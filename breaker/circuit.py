@@ -79,7 +79,7 @@ class CircuitBreaker(CircuitView):
         self.instance = clip(instance or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or SystemClock()
         self._rules = self.settings.rules(self.instance)
-        self._notes = Notes()
+        self._notes = Notes(self._clock.monotonic)
         self._store = FallbackStore(store, self.settings, self._clock, on_outage=self._on_outage)
         self._publisher = publisher
         self._alerts = AlertDelivery(
@@ -144,7 +144,7 @@ class CircuitBreaker(CircuitView):
 
         The same round trip reports what was noted since the last report.
         """
-        report = self._notes.take(self._clock.monotonic())
+        report = self._notes.take()
         if report is None:
             return self._take(await self._store.snapshot(self._rules))
         return self._take(await self._store.report(self._rules, report))

@@ -18,6 +18,8 @@ STANDSTILL_KEYS = 10
 """Greatest number of keys that a store remembers of failed attempts."""
 GAPS = 10
 """The quiet time in usual gaps between two successes."""
+KNOWN_GAPS = 10
+"""Number of gaps that tell the usual gap; the mean of fewer is noise."""
 CALLS = 2
 """The least quiet time in durations of the longest successful call."""
 QUIET_MAX_US = 600_000_000
@@ -48,24 +50,30 @@ class Minute:
     longest_us: int
 
 
-def with_failed(attempts: Attempts, report: Report, now_us: int) -> Attempts:
-    """Return the attempts with those of a report; those of other generations are dropped."""
+def with_failed(attempts: Attempts, report: Report, first_us: int) -> Attempts:
+    """Return the attempts with those of a report; those of other generations are dropped.
+
+    Args:
+        attempts: the attempts so far.
+        report: the report.
+        first_us: time of the report's first attempt.
+    """
     if attempts.generation != report.generation or not attempts.count:
-        attempts = Attempts(report.generation, first_us=now_us)
-    first_us = min(attempts.first_us, now_us)  # the clock may have been set back
+        attempts = Attempts(report.generation, first_us=first_us)
+    first_us = min(attempts.first_us, first_us)
     known = tuple(dict.fromkeys((*attempts.keys, *report.keys)))[:STANDSTILL_KEYS]
     count = attempts.count + report.failed_attempts
     return Attempts(report.generation, count, first_us, known, report.error)
 
 
-def with_success(minute: Minute | None, now_us: int, longest_us: int) -> Minute:
+def with_success(minute: Minute | None, at_us: int, longest_us: int) -> Minute:
     """Return a minute with one more report of a success."""
     if minute is None:
-        return Minute(1, now_us, now_us, longest_us)
+        return Minute(1, at_us, at_us, longest_us)
     return Minute(
         minute.count + 1,
-        minute.first_us,
-        max(minute.last_us, now_us),
+        min(minute.first_us, at_us),
+        max(minute.last_us, at_us),
         max(minute.longest_us, longest_us),
     )
 
@@ -74,8 +82,8 @@ def quiet_us(minutes: Iterable[Minute], success_us: int, rules: Rules) -> int:
     """Return the time without a success that the rule requires, in microseconds.
 
     The quiet time is ten times the usual gap between successes, at most ten minutes; but at least
-    the window, and at least twice the longest successful call. With fewer than two reports in the
-    hour before the last success the usual gap is the window.
+    the window, and at least twice the longest successful call. With fewer than ten gaps in the
+    hour before the last success, the usual gap is at least the window.
     """
     counted = [each for each in minutes if success_us - PACE_US <= each.first_us <= success_us]
     number = sum(each.count for each in counted)
@@ -83,7 +91,8 @@ def quiet_us(minutes: Iterable[Minute], success_us: int, rules: Rules) -> int:
     if number > 1:
         first = min(each.first_us for each in counted)
         last = max(each.last_us for each in counted)
-        gaps_us = GAPS * (last - first) // (number - 1)
+        known_us = GAPS * (last - first) // (number - 1)
+        gaps_us = known_us if number > KNOWN_GAPS else max(known_us, gaps_us)
     longest_us = max((each.longest_us for each in counted), default=0)
     return max(rules.window_us, min(gaps_us, QUIET_MAX_US), CALLS * longest_us)
 

@@ -31,14 +31,18 @@ class MemoryStandstill:
         for token in report.running:
             self._running[token] = now
         self._running = {t: at for t, at in self._running.items() if at > now - rules.fresh_us}
-        if not self.success_us or self.success_us > now:  # unknown, or the clock was set back
-            self.success_us = now
+        self.success_us = min(self.success_us, now)  # the clock may have been set back
+        if not self.success_us and not report.succeeded:
+            self.success_us = now  # unknown
+        success_age, longest, attempts_age = report.ages_us
         if report.succeeded:
-            self.success_us = now
-            self._attempts = Attempts()
-            self._add_success(now, round(report.longest_seconds * 1_000_000))
+            at_us = now - success_age
+            self.success_us = max(self.success_us, at_us)
+            if at_us >= self._attempts.first_us:  # else all attempts failed after this success
+                self._attempts = Attempts()
+            self._add_success(now, at_us, longest)
         if report.failed_attempts and report.generation == generation:
-            self._add_attempts(rules, now, report)
+            self._add_attempts(rules, now, report, max(now - attempts_age, self.success_us))
 
     def reset(self, now: int) -> None:
         """Forget the failed attempts and begin a new quiet time, because the circuit has closed."""
@@ -55,14 +59,14 @@ class MemoryStandstill:
             self._attempts, minutes, self.success_us, running=running, rules=rules, now_us=now
         )
 
-    def _add_success(self, now: int, longest_us: int) -> None:
-        minute = now // MINUTE_US
+    def _add_success(self, now: int, at_us: int, longest_us: int) -> None:
+        minute, present = at_us // MINUTE_US, now // MINUTE_US
         if minute not in self._minutes:
             keep = PACE_US // MINUTE_US
-            self._minutes = {m: n for m, n in self._minutes.items() if abs(minute - m) <= keep}
-        self._minutes[minute] = minute_with_success(self._minutes.get(minute), now, longest_us)
+            self._minutes = {m: n for m, n in self._minutes.items() if abs(present - m) <= keep}
+        self._minutes[minute] = minute_with_success(self._minutes.get(minute), at_us, longest_us)
 
-    def _add_attempts(self, rules: Rules, now: int, report: Report) -> None:
+    def _add_attempts(self, rules: Rules, now: int, report: Report, first_us: int) -> None:
         after = now - rules.window_us
         self._reports = {name: at for name, at in self._reports.items() if at > after}
         if report.report_id in self._reports:
@@ -70,4 +74,4 @@ class MemoryStandstill:
         self._reports[report.report_id] = now
         if len(self._reports) > SUCCESS_REPORTS:
             del self._reports[next(iter(self._reports))]
-        self._attempts = with_failed(self._attempts, report, now)
+        self._attempts = with_failed(self._attempts, report, first_us)

@@ -96,10 +96,11 @@ class RedisCircuitStore:
 
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`."""
+        success_age, longest, attempts_age = report.ages_us
         arguments = (
             report.report_id,
-            round(report.longest_seconds * 1_000_000) if report.succeeded else "",
-            report.failed_attempts,
+            f"{success_age} {longest}" if report.succeeded else "",
+            f"{report.failed_attempts} {attempts_age}",
             report.generation,
             " ".join(report.keys),
             report.error,

@@ -11,6 +11,7 @@ local MINUTE_US = 60000000
 local PACE_US = 3600000000
 local QUIET_MAX_US = 600000000
 local STANDSTILL_KEYS = 10
+local KNOWN_GAPS = 10
 
 -- Return the time without a success that the rule requires, in microseconds.
 local function quiet_us()
@@ -30,7 +31,8 @@ local function quiet_us()
   end
   local gaps = 10 * window_us
   if count > 1 then
-    gaps = math.floor(10 * (last - first) / (count - 1))
+    local known = math.floor(10 * (last - first) / (count - 1))
+    gaps = count > KNOWN_GAPS and known or math.max(known, gaps)
   end
   return math.max(window_us, math.min(gaps, QUIET_MAX_US), 2 * longest)
 end

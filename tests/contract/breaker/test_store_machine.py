@@ -39,6 +39,7 @@ GENERATIONS = st.integers(min_value=0, max_value=4)
 PROBES = st.sampled_from(["p", "q", "r", "s"])
 KEYS = st.sampled_from(["", "k1", "k2*"])
 PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES, KEYS)
+AGES = st.sampled_from([0.0, 0.25, 7.0])
 TOKENS = st.lists(st.sampled_from(["k1", "k2*", "k3", "k4"]), max_size=3, unique=True).map(tuple)
 FAILURES = st.sampled_from(["a", "b", "c", "d", "e", "f"])
 REPORTS = st.sampled_from(["r", "s"])
@@ -119,8 +120,10 @@ class TwoStores(RuleBasedStateMachine):
             Report,
             st.sampled_from(["t", "u", "v"]),
             st.booleans(),
-            st.sampled_from([0.0, 0.25, 7.0]),
+            AGES,
+            AGES,
             st.integers(0, 3),
+            AGES,
             keys=TOKENS,
             error=st.sampled_from(["", "down"]),
             running=TOKENS,

@@ -70,7 +70,7 @@ class CountingStore(RedisCircuitStore):
 async def use_all_keys(store: RedisCircuitStore) -> None:
     """Use all keys of a circuit."""
     await store.record_successes(RULES, "r", 5, Permit(0))
-    await store.report(RULES, Report("s", True, 0.5, 3, 0, ("k", "l"), "boom", ("k",)))
+    await store.report(RULES, Report("s", True, failed_attempts=3, keys=("k", "l"), running=("k",)))
     for number in range(3):
         await store.record_failure(RULES, f"{number}", "boom", Permit(0))
     await store.register_callback(RULES, Registration(1, "http://a/", "run"))

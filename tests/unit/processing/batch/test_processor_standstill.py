@@ -119,7 +119,7 @@ async def test_outage_with_few_keys_in_flight_opens(keys: tuple[str | None, ...]
             raise DependencyUnavailableError("down")
 
     async with open_rig(call, clock=clock) as rig:
-        await rig.processor.process(batch(keyed(*"abcdefgh" * 5)))
+        await rig.processor.process(batch(keyed(*"abcdefgh" * 10)))
         down, began = True, clock.monotonic()
         running = asyncio.create_task(
             rig.processor.process(
