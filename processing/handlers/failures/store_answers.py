@@ -1,7 +1,7 @@
 """Errors of the operating system, of Redis and of databases that are not the event's fault.
 
-The codes of PostgreSQL, ODBC, SQL Server, mysqlclient and MySQL's own connector come from their
-manuals; their drivers could not be tried here. PyMySQL, sqlite3, redis and the errnos were tried.
+The numbers of SQL Server and the states of ODBC come from their manuals, because pyodbc could not
+be tried here; nor could asyncmy, mariadb and mysqlclient. Errors of the other drivers were tried.
 """
 
 from __future__ import annotations
@@ -34,7 +34,14 @@ _REDIS = re.compile(
 _REDIS_ERRORS = frozenset({"redis.exceptions.ResponseError", "valkey.exceptions.ResponseError"})
 
 _SQL_CLASSES = ("08", "53", "58")  # connection, insufficient resources, system error
-_SQL_STATES = frozenset({"25006", "57P01", "57P02", "57P03", "57P05", "HYT00", "HYT01"})
+_SQL_STATES = frozenset(
+    {
+        "25006",  # read-only
+        *("40001", "40P01", "55P03"),  # serialization, deadlock, lock: others are at fault
+        *("57014", "57P01", "57P02", "57P03", "57P05"),  # timeout of a statement, shutdown
+        *("HYT00", "HYT01"),  # timeouts of ODBC
+    }
+)
 _SQL_SERVER = frozenset(  # read-only database; moved, busy or overloaded databases of Azure SQL
     {3906, 4060, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920}
 )
