@@ -10,7 +10,8 @@ import errno
 import re
 from collections.abc import Iterator, Set
 
-from processing.handlers.failures.causes import attribute, text_of
+from processing.handlers.failures.causes import attribute
+from processing.handlers.raised import describe
 
 _ERRNOS = frozenset(
     number
@@ -74,7 +75,7 @@ def is_unavailable(error: BaseException, names: Set[str]) -> bool:
     if isinstance(error, OSError) and _has_errno(error):
         return True
     if names & _REDIS_ERRORS:
-        return _REDIS.search(text_of(error)) is not None
+        return _REDIS.search(describe(error)) is not None
     if any(map(_is_sql_unavailable, _sql_states(error, names))):
         return True
     if any(name.startswith(_MYSQL_PACKAGES) for name in names):
@@ -83,12 +84,12 @@ def is_unavailable(error: BaseException, names: Set[str]) -> bool:
     if isinstance(code := attribute(error, "sqlite_errorcode"), int):
         return code & 0xFF in _SQLITE  # the upper bits have details
     if "pyodbc.Error" in names:
-        return not _SQL_SERVER.isdisjoint(map(int, _SQL_SERVER_NUMBER.findall(text_of(error))))
+        return not _SQL_SERVER.isdisjoint(map(int, _SQL_SERVER_NUMBER.findall(describe(error))))
     return "smtplib.SMTPResponseException" in names and attribute(error, "smtp_code") in _SMTP
 
 
 def _has_errno(error: OSError) -> bool:
-    if error.errno is None and (text := text_of(error)).startswith(_SEVERAL):
+    if error.errno is None and (text := describe(error)).startswith(_SEVERAL):
         return any(int(number) in _ERRNOS for number in _ERRNO.findall(text))
     return error.errno in _ERRNOS
 
