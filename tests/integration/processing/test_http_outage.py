@@ -84,7 +84,7 @@ def charges_before_refunds() -> list[Event]:
 
 
 async def approve_when_up(breaker: CircuitBreaker, api: Api) -> None:
-    """Approve each opening as an operator does who looks at the API first."""
+    """Approve each opening once the API is up, as an operator would."""
     while True:
         if breaker.circuit.state is CircuitState.OPEN and not api.down:
             await breaker.approve(breaker.circuit.generation, "ann")
