@@ -1,4 +1,4 @@
-"""What a handler returns: work is awaited once, and work that nobody did is never a success."""
+"""Results of handlers: work is awaited once, and work that was not done is never a success."""
 
 from __future__ import annotations
 
