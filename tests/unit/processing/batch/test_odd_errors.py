@@ -45,6 +45,11 @@ class NumberedModuleError(Exception):
     __module__ = 7  # type: ignore[assignment]
 
 
+class ExitingAttributesError(Exception):
+    def __getattr__(self, name: str) -> Any:
+        raise SystemExit(3)
+
+
 class OddError(BaseException):
     pass
 
@@ -125,6 +130,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "half surrogate as module": type("E", (LookupError,), {"__module__": "\ud83d"}),
     "module that is no text": NumberedModuleError,
     "type without a readable name": UnreadableTypeError,
+    "attributes that exit": ExitingAttributesError,
     "deep group": deep_group,
     "group that cannot be split": underivable_group,
     "long chain": long_chain,
