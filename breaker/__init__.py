@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         StaleGenerationError,
         StoreUnavailableError,
     )
+    from breaker.keys import Key
     from breaker.settings import BreakerSettings, Recovery, RedisAuth
     from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
     from breaker.stores.base import CircuitStore
@@ -49,6 +50,7 @@ __all__ = [
     "CircuitStore",
     "Clock",
     "HistoryEntry",
+    "Key",
     "ManualClock",
     "MemoryCircuitStore",
     "MemoryPublisher",
@@ -104,6 +106,7 @@ _HOMES = {
             "StaleGenerationError",
             "StoreUnavailableError",
         ),
+        "breaker.keys": ("Key",),
         "breaker.settings": (
             "BreakerSettings",
             "Recovery",

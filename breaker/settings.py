@@ -16,6 +16,8 @@ from breaker.state import Rules
 
 OUTBOX_LIMIT = 1_000
 """Greatest number of undelivered alerts; beyond this number the oldest are removed."""
+FRESH_SECONDS = 3.0
+"""Time for which an instance's report of running keys counts, unless it polls less often."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -48,6 +50,8 @@ class BreakerSettings(Settings):
         failure_threshold: the circuit opens at this number of failures inside the window, counted
             over all instances.
         window_seconds: length of the rolling window.
+        standstill_failures: also opens once this number of attempts has failed since the fleet's
+            last success, for long enough and for more than one key; 0 for no standstill rule.
         failure_ratio: also opens at this ratio of failures (0 < ratio <= 1), once the window holds
             `minimum_throughput` outcomes; None for no ratio rule.
         minimum_throughput: failures and successes that the window needs for the ratio rule.
@@ -76,6 +80,7 @@ class BreakerSettings(Settings):
     name: str = "breakwater"
     failure_threshold: _Count = 100
     window_seconds: _Period = 30.0
+    standstill_failures: Annotated[int, Bounds(0, 1_000_000)] = 10
     failure_ratio: Annotated[float, Bounds(0.000_001, 1)] | None = None
     minimum_throughput: _Count = 100
     recovery: Recovery = Recovery.MANUAL
@@ -123,6 +128,8 @@ class BreakerSettings(Settings):
             history_limit=self.history_limit,
             outbox_limit=OUTBOX_LIMIT,
             instance=instance,
+            standstill_failures=self.standstill_failures,
+            fresh_us=_us(max(FRESH_SECONDS, 2 * self.poll_seconds)),
         )
 
 

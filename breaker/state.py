@@ -8,6 +8,10 @@ from enum import StrEnum
 
 MAX_ERROR_CHARS = 200
 MAX_SAMPLES = 5
+PROBE_FAILURES = 3
+"""Number of failed probes that opens a half-open circuit again."""
+ASK_US = 3_000_000
+"""Time for which a key that asked for a permit keeps keys of failed probes from getting one."""
 SUCCESS_BUCKETS = 10
 SUCCESS_REPORTS = 10_000
 """Greatest number of report ids that a store keeps; a client repeats a report at once or never."""
@@ -76,6 +80,9 @@ class Circuit:
         resume_at: time at which the timer sets the circuit to half-open; None if no timer runs.
         holding: degraded and within the grace time, so that nothing may start.
         as_of: time of the snapshot.
+        failed_attempts: attempts that have failed since the last success, while closed.
+        last_success_at: time of the fleet's last reported success; None if unknown.
+        probe_failures: failed probes that count so far in HALF_OPEN.
     """
 
     name: str
@@ -95,6 +102,9 @@ class Circuit:
     resume_at: float | None = None
     holding: bool = False
     as_of: float | None = None
+    failed_attempts: int = 0
+    last_success_at: float | None = None
+    probe_failures: int = 0
 
     @property
     def admits(self) -> bool:
@@ -112,11 +122,12 @@ class Permit:
     """A permit to start; its outcome counts for its generation only.
 
     `probe_id` is set in HALF_OPEN only. Such a permit is a lease that expires after
-    `permit_seconds`.
+    `permit_seconds`, and `key` is the token of the key that is probed; empty if unknown.
     """
 
     generation: int
     probe_id: str | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +163,8 @@ class HistoryEntry:
 class Rules:
     """The rules of a circuit in a store's units, and the name of the instance.
 
-    `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule.
+    `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule;
+    `standstill_failures` 0 means no standstill rule.
     """
 
     failure_threshold: int
@@ -166,6 +178,8 @@ class Rules:
     history_limit: int
     outbox_limit: int
     instance: str
+    standstill_failures: int = 0
+    fresh_us: int = 3_000_000
 
     @property
     def bucket_us(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from breaker.state import Circuit, CircuitState, Rules, position_of
+from breaker.state import PROBE_FAILURES, Circuit, CircuitState, Rules, position_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,12 @@ def tripped(failures: int, successes: int, rules: Rules, error: str = "") -> str
         ratio = rules.failure_ratio
         return f"{failures} of {total} failed within {window:g} s (ratio {ratio:g}){last}"
     return None
+
+
+def probes_failed(error: str) -> str:
+    """Return the reason of the opening after the last probe that may fail."""
+    last = f"; last error: {error}" if error else ""
+    return f"{PROBE_FAILURES} probes failed{last}"
 
 
 def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
@@ -118,6 +124,9 @@ def snapshot(
     failures: int,
     successes: int,
     probe_successes: int,
+    probe_failures: int,
+    failed_attempts: int,
+    success_us: int,
 ) -> Circuit:
     """Return the snapshot of a record."""
     resume_at_us = record.resume_at_us
@@ -137,6 +146,9 @@ def snapshot(
         probe_successes=probe_successes,
         resume_at=_seconds(resume_at_us),
         as_of=now_us / 1_000_000,
+        failed_attempts=failed_attempts,
+        last_success_at=_seconds(success_us),
+        probe_failures=probe_failures,
     )
 
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
+from breaker.notes import Report
 from breaker.settings import check_name
 from breaker.state import (
     SUCCESS_BUCKETS,
@@ -19,6 +20,8 @@ from breaker.state import (
     Rules,
 )
 from breaker.stores.base import Admission
+from breaker.stores.memory_probes import MemoryProbes
+from breaker.stores.memory_standstill import MemoryStandstill
 from breaker.transitions import (
     Record,
     break_is_over,
@@ -26,6 +29,7 @@ from breaker.transitions import (
     half_opened,
     isolated,
     opened,
+    probes_failed,
     record_of,
     snapshot,
     tripped,
@@ -50,8 +54,9 @@ class MemoryCircuit(ABC):
         self._window = RollingWindow()
         self._buckets: dict[int, int] = {}
         self._reports: OrderedDict[str, int] = OrderedDict()
-        self._probes: dict[str, int] = {}
-        self._probed: set[str] = set()
+        self._probes = MemoryProbes()
+        self._standstill = MemoryStandstill()
+        self._judges_standstill = True
 
     @property
     def name(self) -> str:
@@ -61,6 +66,15 @@ class MemoryCircuit(ABC):
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
         now, moved = self._begin(rules)
+        moved += self._judge_standstill(rules, now)
+        return self._change(rules, now, moved)
+
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """See `CircuitStore.report`."""
+        now, moved = self._begin(rules)
+        closed_in = self._record.generation if self._record.state is CircuitState.CLOSED else None
+        self._standstill.note(rules, now, report, closed_in)
+        moved += self._judge_standstill(rules, now)
         return self._change(rules, now, moved)
 
     async def record_failure(
@@ -77,15 +91,16 @@ class MemoryCircuit(ABC):
         after = now - rules.window_us
         self._window.trim(after)
         self._window.add(failure_id, now, error)
+        self._window.limit(rules.failure_threshold)
         if probing:
-            self._window.limit(rules.failure_threshold)
-            reason: str | None = f"probe failed: {error}"
+            reason = probes_failed(error) if self._probes.fail(permit) else None
         else:
             reason = tripped(len(self._window), self._successes(rules, now), rules, error)
         if reason is not None:
-            next_record = opened(record, rules, now, reason)
-            self._move(rules, now, next_record, CircuitEvent.OPENED)
+            self._open(rules, now, reason)
             moved += 1
+        else:
+            moved += self._judge_standstill(rules, now)
         return self._change(rules, now, moved)
 
     async def record_successes(
@@ -97,10 +112,9 @@ class MemoryCircuit(ABC):
         if permit.generation != record.generation:
             return self._change(rules, now, moved, "ignored")
         if record.state is CircuitState.HALF_OPEN and permit.probe_id is not None:
-            self._probes.pop(permit.probe_id, None)
-            self._probed.add(permit.probe_id)
-            if len(self._probed) >= rules.half_open_permits:
-                reason = f"{len(self._probed)} probes succeeded"
+            self._probes.succeed(permit.probe_id, permit.key)
+            if self._probes.successes >= rules.half_open_permits:
+                reason = f"{self._probes.successes} probes succeeded"
                 self._close(rules, now, reason, "")
                 moved += 1
             return self._change(rules, now, moved)
@@ -125,28 +139,22 @@ class MemoryCircuit(ABC):
             oldest = after // rules.bucket_us
             self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`."""
         now, moved = self._begin(rules)
         state = self._record.state
         if state is not CircuitState.HALF_OPEN:
             change = self._change(rules, now, moved)
             return Admission(change, granted=state is CircuitState.CLOSED)
-        self._probes = {probe: until for probe, until in self._probes.items() if until > now}
-        free = len(self._probes) + len(self._probed) < rules.half_open_permits
-        granted = free or probe_id in self._probes
-        wait = None
-        if granted:
-            self._probes[probe_id] = now + rules.permit_us
-        elif self._probes:
-            wait = (min(self._probes.values()) - now) / 1_000_000
+        granted, wait_us = self._probes.acquire(rules, now, probe_id, key)
+        wait = None if wait_us is None else wait_us / 1_000_000
         return Admission(self._change(rules, now, moved), granted, wait)
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
         """See `CircuitStore.release`."""
         now, moved = self._begin(rules)
         if permit.generation == self._record.generation and permit.probe_id is not None:
-            self._probes.pop(permit.probe_id, None)
+            self._probes.release(permit.probe_id)
         return self._change(rules, now, moved)
 
     async def approve(self, rules: Rules, generation: int, by: str) -> Change:
@@ -208,6 +216,19 @@ class MemoryCircuit(ABC):
         self._window.clear()
         self._buckets.clear()
 
+    def _judge_standstill(self, rules: Rules, now: int) -> int:
+        """Open the circuit if the standstill rule is met; return the transitions made."""
+        if self._record.state is not CircuitState.CLOSED or not self._judges_standstill:
+            return 0
+        reason = self._standstill.judge(rules, now, self._record.generation)
+        if reason is None:
+            return 0
+        self._open(rules, now, reason)
+        return 1
+
+    def _open(self, rules: Rules, now: int, reason: str) -> None:
+        self._move(rules, now, opened(self._record, rules, now, reason), CircuitEvent.OPENED)
+
     def _close(self, rules: Rules, now: int, reason: str, by: str) -> None:
         self._empty()
         self._move(rules, now, closed(self._record, now, reason, by), CircuitEvent.CLOSED)
@@ -223,8 +244,9 @@ class MemoryCircuit(ABC):
     ) -> None:
         """Set the new state and announce it."""
         self._record = record
-        self._probes.clear()
-        self._probed.clear()
+        self._probes = MemoryProbes()
+        if record.state is CircuitState.CLOSED:
+            self._standstill.reset(now)
         self._announce(rules, now, event, restored=restored)
 
     @abstractmethod
@@ -247,7 +269,10 @@ class MemoryCircuit(ABC):
             now,
             failures=self._window.count(now - rules.window_us),
             successes=self._successes(rules, now),
-            probe_successes=len(self._probed),
+            probe_successes=self._probes.successes,
+            probe_failures=self._probes.failures,
+            failed_attempts=self._standstill.failed_attempts(self._record.generation),
+            success_us=self._standstill.success_us,
         )
 
     def _change(self, rules: Rules, now: int, moved: int, outcome: str = "done") -> Change:

@@ -32,6 +32,7 @@ def change(name: str, rules: Rules, reply: bytes | str) -> Change:
     outcome, transitions, state, generation, opened, changed, resume, *counts = raw.split(b" ", 12)
     failures, successes, probed, now, reason_bytes, texts = counts
     now_us, resume_us, reason_end = int(now), int(resume), int(reason_bytes)
+    by, later = _split_end(texts[reason_end:])
     circuit = Circuit(
         name=name,
         state=_STATES[state],
@@ -43,13 +44,25 @@ def change(name: str, rules: Rules, reply: bytes | str) -> Change:
         changed_at=_seconds(changed),
         reason=texts[:reason_end].decode("utf-8", "replace"),
         retry_after=max(0, resume_us - now_us) / 1_000_000 if resume_us else None,
-        by=texts[reason_end:].decode("utf-8", "replace"),
+        by=by.decode("utf-8", "replace"),
         successes=int(successes),
         probe_successes=int(probed),
         resume_at=_seconds(resume),
         as_of=now_us / 1_000_000,
+        failed_attempts=int(later[0]),
+        last_success_at=_seconds(later[1]),
+        probe_failures=int(later[2]),
     )
     return Change(circuit, int(transitions), _OUTCOMES.get(outcome) or outcome.decode())
+
+
+def _split_end(rest: bytes) -> tuple[bytes, list[bytes]]:
+    """Return the operator's name and the numbers behind it, which an earlier version omits."""
+    by, line, numbers = rest.rpartition(b"\n")
+    values = numbers.split(b" ")
+    if line and len(values) == 3 and all(map(bytes.isdigit, values)):
+        return by, values
+    return rest, [b"0", b"0", b"0"]
 
 
 def _seconds(at_us: bytes) -> float | None:

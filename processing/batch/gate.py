@@ -8,7 +8,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from breaker import Circuit, CircuitBreaker, CircuitOpenError, Permit, StoreUnavailableError
+from breaker import (
+    Circuit,
+    CircuitBreaker,
+    CircuitOpenError,
+    Key,
+    Permit,
+    StoreUnavailableError,
+)
 from processing.errors import ShutdownError
 
 
@@ -102,8 +109,12 @@ class Gate:
             self._permit = Permit(generation=circuit.generation, probe_id=None)
         return self._permit
 
-    async def admit(self, hold: Hold) -> Permit:
+    async def admit(self, hold: Hold, key: Key | None = None) -> Permit:
         """Wait until an event may start.
+
+        Args:
+            hold: the time limit of the invocation's waits.
+            key: the key of the event; while other keys ask, a key whose probe failed waits.
 
         Raises:
             CircuitOpenError: the circuit stayed open for as long as the invocation may be held.
@@ -112,20 +123,20 @@ class Gate:
         """
         started = time.monotonic()
         try:
-            permit = await self._wait_for_permit(hold)
+            permit = await self._wait_for_permit(hold, key)
         finally:
             self._held(time.monotonic() - started)
         hold.reset()
         return permit
 
-    async def _wait_for_permit(self, hold: Hold) -> Permit:
+    async def _wait_for_permit(self, hold: Hold, key: Key | None) -> Permit:
         while True:
             self.check(hold)
             if permit := self.try_admit(hold):
                 return permit
             known = self._breaker.circuit
             try:
-                permit = await self._breaker.try_acquire()
+                permit = await self._breaker.try_acquire(key)
             except CircuitOpenError as error:
                 await self._wait_for_change(known, error, hold)
                 continue

@@ -7,7 +7,9 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from breaker import BreakerError, Permit
+from breaker import BreakerError, CircuitState, Permit
+from processing.batch.circuit_key import circuit_key
+from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
 from processing.errors import DependencyUnavailableError, ProcessingError, ShutdownError
 from processing.event import Event
@@ -42,6 +44,7 @@ class Lane:
         self._events = events
         self._progress = progress
         self._key = key = events[0].key
+        self._circuit_key = circuit_key(events[0])
         ordered = key is not None or self._parts.settings.keyless_order == "partition"
         self._parking = run.parking if ordered else None
         self.handled = 0
@@ -51,9 +54,13 @@ class Lane:
 
     async def run(self) -> None:
         """Handle, poison, park or skip every event; raise at the first event that cannot finish."""
-        events = self._events
-        while events:
-            events = await self._handle(await self._park(events))
+        breaker, events = self._parts.breaker, self._events
+        breaker.enter(self._circuit_key)
+        try:
+            while events:
+                events = await self._handle(await self._park(events))
+        finally:
+            breaker.leave(self._circuit_key)
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked the key."""
@@ -61,7 +68,7 @@ class Lane:
         handle, retry = self._parts.handle, self._parts.retry
         finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
-            permit = gate.try_admit(hold) or await gate.admit(hold)
+            permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
             try:
                 failure = await retry.run(handle, event)
             except ShutdownError:
@@ -112,7 +119,7 @@ class Lane:
     async def _admit_parking(self) -> None:
         """Wait for the circuit before parking, so that an open circuit holds the checkpoint."""
         gate, hold = self._parts.gate, self._run.hold
-        permit = gate.try_admit(hold) or await gate.admit(hold)
+        permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
         if permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
 
@@ -121,22 +128,20 @@ class Lane:
 
         A success without a probe permit never comes here.
         """
-        round_ = 0
         while failure is not None and failure.kind.keeps:
-            failure, permit = await self._keep_and_retry(event, permit, failure, round_)
-            round_ += 1
+            failure, permit = await self._keep_and_retry(event, permit, failure)
         breaker = self._parts.breaker
         if failure is None:
             if permit.probe_id is not None:
                 await self._run.persist(breaker.record_successes, 1, permit)
             self.handled += 1
             return
-        await self._report_failure(event, permit, failure, round_)
+        await self._report_failure(event, permit, failure)
         await self._poison(event, permit, failure)
         self.poisoned += 1
 
     async def _keep_and_retry(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
+        self, event: Event, permit: Permit, failure: Failure
     ) -> tuple[Failure | None, Permit]:
         """Record the failure of a dependency, wait, and handle the same event again.
 
@@ -152,12 +157,13 @@ class Lane:
             extra=log_fields(event),
         )
         if failure.kind.counts:
-            await self._record_failure(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure)
         elif permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
         gate, hold = self._parts.gate, self._run.hold
-        # A failure that counts ends a half-open circuit, and the gate waits. Another one does not.
-        if gate.try_admit(hold) or not failure.kind.counts:
+        # While the circuit is open, the gate waits. Otherwise the dependency gets a pause, also from
+        # a failed probe, which may be the first of the three that open the circuit again.
+        if self._parts.breaker.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             if hold.keep_timed_out():
                 raise DependencyUnavailableError(
                     f"event {event.id} was kept for "
@@ -166,30 +172,25 @@ class Lane:
             # A pause beyond the invocation's time would outlast the host's function timeout.
             pause = max(self._parts.settings.dependency_pause_seconds, failure.retry_after or 0)
             await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
-        permit = gate.try_admit(hold) or await gate.admit(hold)
+        permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
         try:
             return await self._parts.retry.run(self._parts.handle, event), permit
         except ShutdownError:
             await gate.release(permit)
             raise
 
-    async def _report_failure(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
-    ) -> None:
+    async def _report_failure(self, event: Event, permit: Permit, failure: Failure) -> None:
         if failure.kind is FailureKind.EXHAUSTED:
-            await self._record_failure(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure)
         elif permit.probe_id is not None:  # a poison event does not show the dependency's state
             await self._run.persist(self._parts.breaker.release, permit)
         elif self._parts.count_poison:
-            await self._record_failure(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure)
 
-    async def _record_failure(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
-    ) -> None:
-        failure_id = f"{event.id}#{self._run.nonce}.{round_}"
-        error = f"{type_name(failure.error)}: {describe(failure.error)}"
+    async def _record_failure(self, event: Event, permit: Permit, failure: Failure) -> None:
+        record, error = self._parts.breaker.record_failure, error_text(failure.error)
         try:
-            await self._run.persist(self._parts.breaker.record_failure, failure_id, error, permit)
+            await self._run.persist(record, event.id, error, permit)
         except BATCH_ERRORS:
             raise
         except Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
@@ -30,9 +29,6 @@ class BatchRun:
         self.parking: BatchParking | None = None  # None: a key continues after a poisoned event
         self.progress: BatchProgress | None = None  # None: not opened yet
         self._writes = 0
-        # The circuit counts a failure id once. An event that fails again in a later invocation is a
-        # new failure, so the id contains a random part for each invocation.
-        self.nonce = secrets.token_hex(4)
 
     @property
     def writing(self) -> bool:

@@ -225,5 +225,7 @@ def _rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
         rules.permit_us,
         rules.history_limit,
         rules.outbox_limit,
+        rules.standstill_failures,
+        rules.fresh_us,
     )
     return " ".join(map(repr, numbers)).encode(), rules.instance.encode()

@@ -89,12 +89,19 @@ local function mover()
 
   -- Write the new state with its history entry, alert (if any) and push, in one atomic step.
   function functions.move(to, event, alert, reason)
+    if to.generation ~= circuit.generation then
+      attempts = 0
+    end
     circuit = to
     transitions = transitions + 1
+    probe_failures = 0
+    if to.state == 'closed' then
+      success_us = now_us
+    end
     redis.call('HSET', KEYS[1], 'state', to.state, 'generation', integer_text(to.generation),
       'opened_at_us', to.opened_at_us, 'changed_at_us', to.changed_at_us,
       'resume_at_us', to.resume_at_us, 'break_us', to.break_us, 'reason', to.reason,
-      'by', to.by)
+      'by', to.by, 'probe_failures', '0', 'success_us', success_us)
     redis.call('DEL', KEYS[5], KEYS[6])
     functions.note(event, to.by, reason or to.reason)
     if alert then

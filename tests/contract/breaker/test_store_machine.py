@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,13 +32,17 @@ from breaker import (
     WaitsFor,
 )
 from breaker import RedisCircuitStore as RedisStore
+from breaker.notes import Report
 from breaker.stores.base import CircuitStore, Registration
 
 GENERATIONS = st.integers(min_value=0, max_value=4)
 PROBES = st.sampled_from(["p", "q", "r", "s"])
-PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES)
+KEYS = st.sampled_from(["", "k1", "k2*"])
+PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES, KEYS)
+AGES = st.sampled_from([0.0, 0.25, 7.0])
+TOKENS = st.lists(st.sampled_from(["k1", "k2*", "k3", "k4"]), max_size=3, unique=True).map(tuple)
 FAILURES = st.sampled_from(["a", "b", "c", "d", "e", "f"])
-REPORTS = st.sampled_from(["r", "s", "t"])
+REPORTS = st.sampled_from(["r", "s"])
 SECONDS = st.sampled_from([0.000001, 0.5, 1.0, 2.5, 5.0, 9.999999, 10.0, 20.0, 3600.0, -3.0])
 PEOPLE = st.sampled_from(["ann", "bob"])
 
@@ -62,8 +67,16 @@ class TwoStores(RuleBasedStateMachine):
         permits=st.integers(1, 3),
         ratio=st.none() | st.sampled_from([0.3, 0.5, 1.0]),
         recovery=st.sampled_from(Recovery),
+        standstill=st.integers(0, 3),
     )
-    def settle(self, threshold: int, permits: int, ratio: float | None, recovery: Recovery) -> None:
+    def settle(
+        self,
+        threshold: int,
+        permits: int,
+        ratio: float | None,
+        recovery: Recovery,
+        standstill: int,
+    ) -> None:
         self.numbers = BreakerSettings(
             name="c",
             failure_threshold=threshold,
@@ -75,6 +88,7 @@ class TwoStores(RuleBasedStateMachine):
             break_seconds_max=12,
             half_open_permits=permits,
             permit_seconds=7,
+            standstill_failures=standstill,
             history_limit=5,
         ).rules("here:1")
 
@@ -96,10 +110,28 @@ class TwoStores(RuleBasedStateMachine):
     def record_failure(self, failure: str, permit: Permit) -> None:
         self.both("record_failure", failure, f"error of {failure}", permit)
 
-    @rule(failure=FAILURES, probe=st.none() | PROBES)
-    def record_current_failure(self, failure: str, probe: str | None) -> None:
+    @rule(failure=FAILURES, probe=st.none() | PROBES, key=KEYS)
+    def record_current_failure(self, failure: str, probe: str | None, key: str) -> None:
         generation = self.both("snapshot").circuit.generation
-        self.both("record_failure", failure, "boom", Permit(generation, probe))
+        self.both("record_failure", failure, "boom", Permit(generation, probe, key))
+
+    @rule(
+        report=st.builds(
+            Report,
+            st.sampled_from(["t", "u", "v"]),
+            st.booleans(),
+            AGES,
+            AGES,
+            st.integers(0, 3),
+            AGES,
+            keys=TOKENS,
+            error=st.sampled_from(["", "down"]),
+            running=TOKENS,
+        )
+    )
+    def report(self, report: Report) -> None:
+        generation = self.both("snapshot").circuit.generation
+        self.both("report", replace(report, generation=generation))
 
     @rule(report=REPORTS, count=st.integers(1, 3), permit=PERMITS)
     def record_successes(self, report: str, count: int, permit: Permit) -> None:
@@ -110,14 +142,14 @@ class TwoStores(RuleBasedStateMachine):
         generation = self.both("snapshot").circuit.generation
         self.both("record_successes", report, count, Permit(generation))
 
-    @rule(probe=PROBES)
-    def probe_succeeds(self, probe: str) -> None:
+    @rule(probe=PROBES, key=KEYS)
+    def probe_succeeds(self, probe: str, key: str) -> None:
         generation = self.both("snapshot").circuit.generation
-        self.both("record_successes", "", 1, Permit(generation, probe))
+        self.both("record_successes", "", 1, Permit(generation, probe, key))
 
-    @rule(probe=PROBES)
-    def acquire(self, probe: str) -> None:
-        self.both("acquire", probe)
+    @rule(probe=PROBES, key=KEYS)
+    def acquire(self, probe: str, key: str) -> None:
+        self.both("acquire", probe, key)
 
     @rule(permit=PERMITS)
     def release(self, permit: Permit) -> None:
