@@ -10,6 +10,7 @@ Definitions, with all times by the Redis server's clock:
   the attempts of events in flight at the opening have ended.
 - `last_start_after_open_ms` is the time from the opening to the latest start within the grace. The
   value shows how long the instances really took to detect the opening.
+- `seconds_to_open` is the time from the first refused call to the first opening.
 - `stop_seconds` is the time from the first opening to the first event handled after it ended.
 - `resumed` is true if the circuit is closed at the end and events were handled after the last
   opening had ended. If the last events of the run open the circuit, no event is left to resume
@@ -75,10 +76,16 @@ class CircuitCheck:
     def __init__(self, history: Sequence[Transition], diff: Diff) -> None:
         self._openings = openings_of(history)
         self._diff = diff
+        self._first_refused_us: int | None = None
         self._started_while_open = 0
         self._calls_while_open = 0
         self._last_start_us: int | None = None
         self._first_handled_us: list[int | None] = [None] * len(self._openings)
+
+    def refused(self, at_us: int) -> None:
+        """Record the time at which the downstream refused a call."""
+        if self._first_refused_us is None or at_us < self._first_refused_us:
+            self._first_refused_us = at_us
 
     def called(self, key: str, counter: int, at_us: int) -> None:
         """Record a downstream call."""
@@ -112,8 +119,11 @@ class CircuitCheck:
         """Return the circuit's figures; `missing` is whether events were lost."""
         openings = self._openings
         stop_seconds = None
+        seconds_to_open = None
         resumed = None
         if openings:
+            if self._first_refused_us is not None:
+                seconds_to_open = (openings[0].opened_us - self._first_refused_us) / 1e6
             if (first := self._first_handled_us[0]) is not None:
                 stop_seconds = (first - openings[0].opened_us) / 1e6
             if missing:
@@ -129,6 +139,7 @@ class CircuitCheck:
                 None if self._last_start_us is None else self._last_start_us / 1000
             ),
             stop_seconds=stop_seconds,
+            seconds_to_open=seconds_to_open,
             resumed=resumed,
             state=state,
         )
@@ -141,6 +152,12 @@ def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list
     if circuit.opened < least or (most is not None and circuit.opened > most):
         wanted = str(least) if least == most else f"at least {least}"
         broken.append(f"the circuit opened {circuit.opened} times, expected {wanted}")
+    took, longest = circuit.seconds_to_open, expectation.most_seconds_to_open
+    if took is not None and longest is not None and took > longest:
+        broken.append(
+            f"the circuit opened {took:.1f} s after the first refused call, "
+            f"expected within {longest:g} s"
+        )
     if circuit.alerts != circuit.opened:
         broken.append(
             f"alerts with distinct ids: {circuit.alerts}, expected one for each of "

@@ -31,6 +31,7 @@ class _Verification:
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
+            self.circuit.refused(call.at_us)
             self.note_call(call.key, call.counter, call.at_us)
             event = (call.partition, call.sequence)
             known = self.refused_first.get(event)

@@ -218,6 +218,17 @@ def test_missing_opening_is_found() -> None:
     assert verdict.circuit.resumed is None
 
 
+def test_opening_long_after_the_first_refused_call_is_found() -> None:
+    """The standstill rule must open the circuit in time, however few keys are in flight."""
+    verdict = judge(expectation=Expectation(1, 1, most_seconds_to_open=0.1))
+    assert verdict.kept
+    assert verdict.circuit.seconds_to_open == 0.1
+    late = judge(expectation=Expectation(1, 1, most_seconds_to_open=0.05)).broken
+    assert late == (
+        "the circuit opened 0.1 s after the first refused call, expected within 0.05 s",
+    )
+
+
 def test_opening_with_no_alert_or_two_alerts_is_found() -> None:
     assert not judge(alerts=()).kept
     second = Alert("breakwater:1:opened:again", OPENED_ALERT, 1)
