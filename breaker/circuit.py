@@ -108,7 +108,7 @@ class CircuitBreaker(CircuitView):
             poll_seconds=self.settings.poll_seconds,
             clock=self._clock,
         )
-        super().__init__(self._store.known)
+        super().__init__(self._store.known, self._clock.monotonic)
         self._instruments = Instruments(meter or default_meter(), self)
 
     @property
@@ -120,6 +120,14 @@ class CircuitBreaker(CircuitView):
     def alert_age(self) -> float | None:
         """Age of the oldest undelivered alert in seconds, as of this instance's last delivery."""
         return self._alerts.oldest_age
+
+    @property
+    def ramp_share(self) -> float:
+        """Elapsed part of the ramp after the circuit's closing, 0 to 1; 1 without a ramp."""
+        elapsed, seconds = self.closed_seconds, self.settings.ramp_seconds
+        if elapsed is None or elapsed >= seconds:
+            return 1.0
+        return max(0.0, elapsed / seconds)
 
     async def __aenter__(self) -> Self:
         await self.start()
