@@ -33,7 +33,7 @@ class Recovery(StrEnum):
 
 
 class Mode(StrEnum):
-    """What happens when a rule to open is met."""
+    """The effect of a rule to open that is met."""
 
     ENFORCE = "enforce"
     """The circuit opens."""

@@ -113,9 +113,9 @@ async def test_isolation_asks_for_a_reason_and_an_end(site: Site) -> None:
     await ada.page.fill("#confirm-length", "2h")
     await ada.page.click("#confirm-go")
     await ada.until_state("isolated")
-    reason = ada.page.locator("#reason")
-    await expect(reason).to_contain_text("release 12 (for 2h). At ")
-    await expect(reason).to_contain_text("the circuit closes.")
+    shown = ada.page.locator("#reason")
+    await expect(shown).to_contain_text("release 12 (for 2h). At ")
+    await expect(shown).to_contain_text("the circuit closes.")
     await expect(ada.page.locator("#log .line").last).to_contain_text("isolated for 2h: release 12")
 
     await ada.page.click("#isolate")
@@ -137,7 +137,7 @@ async def test_page_shows_mode_observe(site: Site) -> None:
     with site.second_console(BREAKER_MODE="observe"):
         grace = await site.sign_in("Grace", site.second_url)
         await expect(grace.page.locator("#mode")).to_contain_text("No rule opens the circuit")
-        await grace.page.goto("about:blank")
+        await grace.page.goto(f"{site.endpoints.console_url}/login")  # before its console stops
 
 
 async def test_held_key_opens_a_dialog_but_does_not_confirm(site: Site) -> None:
