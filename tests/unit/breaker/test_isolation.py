@@ -134,3 +134,17 @@ async def test_observe_reports_what_an_outage_of_the_store_hid(
     assert (circuit.state, circuit.failures) == (CircuitState.CLOSED, 2)
     assert "would have opened" in caplog.text
     await breaker.aclose()
+
+
+async def test_observe_reports_the_failure_that_ends_an_outage(
+    store: UnreliableStore, clock: ManualClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The operation runs twice then, and only its first run has the reason."""
+    breaker = open_breaker(store, clock, mode=Mode.OBSERVE, failure_threshold=1)
+    store.away = True
+    await breaker.refresh()
+    store.away = False
+    with caplog.at_level(logging.WARNING, "breaker.circuit"):
+        await breaker.record_failure("a", "boom", Permit(0))
+    assert caplog.text.count("would have opened") == 1
+    await breaker.aclose()
