@@ -100,7 +100,7 @@ class BreakerSettings(Settings):
     break_seconds: _Period = 30.0
     break_seconds_max: _Period = 600.0
     half_open_permits: _Count = 10
-    ramp_seconds: Annotated[float, Bounds(0, 3_600)] = 10.0
+    ramp_seconds: Annotated[float, Bounds(0, 600)] = 10.0
     permit_seconds: _Period = 120.0
     count_poison: bool = True
     store_grace_seconds: Annotated[float, Bounds(0, 86_400)] = 30.0

@@ -237,7 +237,12 @@ class Gate:
         await self._until_stopping(self._breaker.wait_for_change(known, timeout=timeout))
 
     async def _wait_for_turn(self, known: Circuit, hold: Hold) -> None:
-        """Wait for the lane's turn in a ramp; a stop, a halt and an opening end the wait."""
+        """Wait for the lane's turn in a ramp; a stop, a halt and an opening end the wait.
+
+        The wait counts for the hold time only while no lane of the invocation runs.
+        """
+        if hold.turns is not None and hold.turns.running:
+            hold.reset()
         remaining = hold.remaining()
         if remaining <= 0:
             error = CircuitOpenError(known)

@@ -75,6 +75,11 @@ class Turns:
         """Return whether a lane waits for its turn."""
         return bool(self._line)
 
+    @property
+    def running(self) -> bool:
+        """Return whether a lane has had its turn and still runs."""
+        return bool(self._running)
+
     def take(self, generation: int) -> bool:
         """Return whether the current task may run in the ramp after a generation's closing."""
         if generation != self._generation:

@@ -246,6 +246,18 @@ async def test_wait_in_the_ramp_counts_for_the_hold_time(
         assert (await again).handled == 1
 
 
+async def test_wait_beside_a_running_lane_does_not_fail_the_batch(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch makes progress, so its waiting lanes may wait longer than hold_seconds."""
+    async with open_lanes(clock, monkeypatch, hold_seconds=0.2) as lanes:
+        await lanes.close_circuit()
+        running = asyncio.create_task(lanes.rig.processor.process(batch(keyed(*ELEVEN))))
+        assert await lanes.after(10.1) == 11
+        lanes.release.set()
+        assert (await running).handled == 11
+
+
 async def test_second_opening_begins_a_new_ramp(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
