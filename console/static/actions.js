@@ -131,7 +131,7 @@ export function createActions({ api, model }) {
         closed: "The circuit is closed, so the instances handle events as soon as they run.",
         half_open: `The circuit is half-open, so up to ${permits ?? "a few"} probe events run.`,
         open: "The circuit is open: the app holds all events until an approval, and nothing is lost.",
-        isolated: "The circuit is isolated: the app holds all events until an operator closes it.",
+        isolated: "The circuit is isolated: the app holds all events until the isolation ends.",
       };
       return ask({
         title: "Start the app?",
