@@ -74,7 +74,7 @@ class Parts:
                 write_vitals(
                     vitals,
                     writer.write,
-                    lambda: not breaker.circuit.admits,
+                    lambda: processor.holding,
                     problem=lambda: handler.results.problem,
                 ),
                 name="processing-vitals",

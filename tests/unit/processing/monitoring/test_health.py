@@ -10,7 +10,7 @@ import pytest
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.exceptions import ConnectError
 
-from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore, Mode
 from processing.errors import FaultyHandlerError
 from processing.handlers.results import Results
 from processing.monitoring.health import Health
@@ -83,6 +83,21 @@ async def test_circuit_that_admits_nothing_reports_holding(setup: HealthSetup) -
     report = await setup.health.report()
     assert report.status == "holding"
     assert len(report.problems) == 1
+
+
+async def test_circuit_that_has_just_closed_reports_ramping(setup: HealthSetup) -> None:
+    """Lanes that wait for their turn are neither stalled nor on hold."""
+    await setup.breaker.isolate("op", "test")
+    await setup.breaker.close_circuit(1, "op")
+    assert (await setup.health.report()).status == "ramping"
+
+
+async def test_report_has_the_mode() -> None:
+    """With observe, nobody may believe that the circuit protects anything."""
+    rules = BreakerSettings(mode=Mode.OBSERVE)
+    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
+        report = await HealthSetup(breaker).health.report()
+    assert json.loads(json.dumps(report.to_json()))["mode"] == "observe"
 
 
 async def test_unreachable_hub_reports_degraded(setup: HealthSetup) -> None:
