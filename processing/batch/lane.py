@@ -161,8 +161,8 @@ class Lane:
         elif permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
         gate, hold = self._parts.gate, self._run.hold
-        # While the circuit is open, the gate waits. Otherwise the dependency gets a pause,
-        # also after a failed probe, which may be the first of the three that open the circuit again.
+        # While the circuit is open, the gate waits. Otherwise the dependency gets a pause, also
+        # after a failed probe: the first two leave the circuit half-open.
         if self._parts.breaker.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             if hold.keep_timed_out():
                 raise DependencyUnavailableError(

@@ -130,14 +130,17 @@ def test_refused_call_is_not_retried_and_counts_for_no_rule() -> None:
     assert (rig.handled, rig.poisoned, failures) == ([0], [], 0)
 
 
-def test_throttled_probe_waits_as_well() -> None:
-    """A probe that counts for no rule leaves the circuit half-open, and must not be a hot loop."""
+@pytest.mark.parametrize(
+    "error", [throttled("5"), DependencyUnavailableError("the bank is away", retry_after=5)]
+)
+def test_kept_probe_waits_as_well(error: Exception) -> None:
+    """A failed probe may leave the circuit half-open, and must not be a hot loop."""
     times: list[float] = []
 
     async def limit(_each: Event) -> None:
         times.append(round(asyncio.get_running_loop().time(), 3))
         if len(times) < 3:
-            raise throttled("5")
+            raise error
 
     async def main() -> CircuitState:
         async with open_rig(limit, settings=SETTINGS) as rig:
