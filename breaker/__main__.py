@@ -148,7 +148,9 @@ def build(values: Mapping[str, str]) -> CircuitBreaker:
     url = values.get("REDIS_URL", "")
     if not url:
         raise SettingsError("REDIS_URL is not set: it takes redis://host:port/db or rediss://...")
-    settings = BreakerSettings.from_mapping(values)
+    # Only instances that process events judge a standstill: a command line may have other settings
+    # than the app, and its look must not open the circuit.
+    settings = replace(BreakerSettings.from_mapping(values), standstill_failures=0)
     store = RedisCircuitStore.from_settings(url, settings)
     return CircuitBreaker(store, settings, publisher=_publisher(values))
 

@@ -176,6 +176,14 @@ class TwoStores(RuleBasedStateMachine):
     def isolate(self, by: str, seconds: int) -> None:
         self.both("isolate", by, "maintenance", seconds)
 
+    @rule(seconds=st.sampled_from([1, 5]), opened=st.booleans())
+    def isolate_until_the_end(self, seconds: int, opened: bool) -> None:
+        if opened:
+            generation = self.both("snapshot").circuit.generation
+            self.both("restore", Circuit("c", CircuitState.OPEN, generation + 1))
+        self.both("isolate", "ann", "maintenance", seconds)
+        self.clock.advance(seconds)
+
     @rule(
         state=st.sampled_from(CircuitState),
         generation=GENERATIONS,

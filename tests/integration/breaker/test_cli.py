@@ -8,13 +8,22 @@ import os
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    ManualClock,
+    Mode,
+    Permit,
+    RedisCircuitStore,
+)
+from breaker.notes import Report
 from tests.support.forked import run_module_async
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
@@ -128,6 +137,22 @@ async def test_status_says_that_the_mode_is_observe(redis_url: str) -> None:
     assert "mode       observe: no rule opens the circuit" in out
     _, out, _ = await cli("status", REDIS_URL=redis_url)
     assert "observe" not in out
+
+
+async def test_status_opens_no_circuit_that_stands_still(redis_url: str) -> None:
+    """The command line may not know that the app's mode is observe."""
+    settings = BreakerSettings(name="c", mode=Mode.OBSERVE)
+    past = ManualClock(time.time() - 400)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=past.now_us)
+    rules = settings.rules("app:1")
+    await store.report(rules, Report("r", succeeded=True))
+    past.advance(1)
+    await store.report(rules, Report("s", failed_attempts=20, keys=("k", "l"), error="boom"))
+    past.advance(399)
+    _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert "state      closed (generation 0)" in out
+    assert (await store.snapshot(rules)).would_open
+    await store.aclose()
 
 
 async def test_history_without_changes_says_so(redis_url: str) -> None:
