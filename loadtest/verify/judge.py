@@ -23,6 +23,10 @@ STANDSTILL_GRACE_SECONDS = 5.0
 """The time that the standstill rule may need in addition to the breaker's window."""
 
 
+TAKEOVER_SECONDS = 15.0
+"""The longest time from the death of a host until another process handles its partitions."""
+
+
 class Judge:
     """A judge of one run, which collects new evidence for each verdict."""
 
@@ -91,6 +95,8 @@ class Judge:
         if scenario is Scenario.TRICKLE_OUTAGE:
             openings = 1 + plan.approves_early
             seconds = self._limits.window_seconds + STANDSTILL_GRACE_SECONDS
+            if any(fault.after_refused for fault in plan.faults):
+                seconds += TAKEOVER_SECONDS  # no attempt fails while the host restarts
             return replace(
                 faulty,
                 least_openings=openings,
