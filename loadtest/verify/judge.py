@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
-from loadtest.plan.chaos import FaultKind
+from loadtest.plan.chaos import REDIS_AWAY, FaultKind
 from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Expectation, Workload
 from loadtest.send.process import SendProgress
@@ -74,6 +74,11 @@ class Judge:
                         max_attempts=self._limits.max_attempts,
                         kills=injection.kills,
                         suppressed=observer.latest.suppressed,
+                        redis_away=[
+                            (fault.began_us, fault.ended_us)
+                            for fault in injection.faults
+                            if fault.kind in REDIS_AWAY and fault.ended_us is not None
+                        ],
                     )
                 )
 
