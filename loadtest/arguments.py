@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--events",
         type=int,
         metavar="N",
-        help="events to send (100000; chaos: 20000; trickle-outage: 320; dead-key: 1200)",
+        help="events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200)",
     )
     add(
         "--keys",
@@ -162,7 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="N",
         help="events sent per second (0: as fast as possible; chaos: 1000; trickle-outage: 10; "
-        "dead-key: 60)",
+        "dead-key: 40)",
     )
     add("--events-per-batch", type=int, metavar="N", help="events of one key per batch (40)")
     add(

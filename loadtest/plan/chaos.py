@@ -52,6 +52,9 @@ KILLS = frozenset({FaultKind.HOST_KILLED, FaultKind.CHECKPOINTS_LOST})
 """The faults that kill a host with SIGKILL; only a new owner reads a checkpoint."""
 
 
+REDIS_AWAY = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.REDIS_PAUSED})
+"""The faults in which Redis does not answer."""
+
 _REPEATS = {
     FaultKind.HOST_KILLED: 2,  # again when the restarted host takes the partitions back
     FaultKind.CHECKPOINTS_LOST: 2,

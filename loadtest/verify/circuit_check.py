@@ -7,7 +7,8 @@ Definitions, with all times by the Redis server's clock:
   that ends the opening (`half_opened` or `closed`). The grace of 1 s comes from clause C5, because
   an instance that misses the push detects the opening by polling within 1 s.
 - `calls_while_open` counts every downstream call after `CALL_GRACE_US`, including retries. By then
-  the attempts of events in flight at the opening have ended.
+  the attempts of events in flight at the opening have ended. If Redis, which is the downstream, was
+  away in that time, these attempts reach Redis after its return, and the grace begins again.
 - `last_start_after_open_ms` is the time from the opening to the latest start within the grace. The
   value shows how long the instances really took to detect the opening.
 - `seconds_to_open` is the time from the first refused call to the first opening.
@@ -70,11 +71,23 @@ def openings_of(history: Iterable[Transition]) -> list[Opening]:
     return openings
 
 
+def _attempts_end_us(opening: Opening, redis_away: Sequence[tuple[int, int]]) -> int:
+    """Return the time by which the attempts of events in flight at an opening have ended."""
+    end_us = opening.opened_us + CALL_GRACE_US
+    for began_us, ended_us in sorted(redis_away):
+        if began_us < end_us and ended_us > opening.opened_us:
+            end_us = max(end_us, ended_us + CALL_GRACE_US)
+    return end_us
+
+
 class CircuitCheck:
     """A check that receives each start, call and handled event once and then returns a verdict."""
 
-    def __init__(self, history: Sequence[Transition], diff: Diff) -> None:
+    def __init__(
+        self, history: Sequence[Transition], diff: Diff, redis_away: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self._openings = openings_of(history)
+        self._attempts_end_us = [_attempts_end_us(each, redis_away) for each in self._openings]
         self._diff = diff
         self._first_refused_us: int | None = None
         self._started_while_open = 0
@@ -89,8 +102,8 @@ class CircuitCheck:
 
     def called(self, key: str, counter: int, at_us: int) -> None:
         """Record a downstream call."""
-        for opening in self._openings:
-            if opening.forbids(at_us - (CALL_GRACE_US - GRACE_US)) and opening.forbids(at_us):
+        for opening, attempts_end_us in zip(self._openings, self._attempts_end_us, strict=True):
+            if at_us >= attempts_end_us and opening.forbids(at_us):
                 self._calls_while_open += 1
                 subject = f"{key} #{counter} reached the downstream"
                 self._diff.add("called while open", f"{subject} {opening.age_text(at_us)}")

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
-from loadtest.plan.chaos import FaultKind
+from loadtest.plan.chaos import REDIS_AWAY, FaultKind
 from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Expectation, Workload
 from loadtest.send.process import SendProgress
@@ -21,6 +21,10 @@ from loadtest.verify.verifier import verify
 
 STANDSTILL_GRACE_SECONDS = 5.0
 """The time that the standstill rule may need in addition to the breaker's window."""
+
+
+TAKEOVER_SECONDS = 15.0
+"""The longest time from the death of a host until another process handles its partitions."""
 
 
 class Judge:
@@ -70,6 +74,11 @@ class Judge:
                         max_attempts=self._limits.max_attempts,
                         kills=injection.kills,
                         suppressed=observer.latest.suppressed,
+                        redis_away=[
+                            (fault.began_us, fault.ended_us)
+                            for fault in injection.faults
+                            if fault.kind in REDIS_AWAY and fault.ended_us is not None
+                        ],
                     )
                 )
 
@@ -91,6 +100,8 @@ class Judge:
         if scenario is Scenario.TRICKLE_OUTAGE:
             openings = 1 + plan.approves_early
             seconds = self._limits.window_seconds + STANDSTILL_GRACE_SECONDS
+            if any(fault.after_refused for fault in plan.faults):
+                seconds += TAKEOVER_SECONDS  # no attempt fails while the host restarts
             return replace(
                 faulty,
                 least_openings=openings,

@@ -27,7 +27,7 @@ class _Verification:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.diff = Diff()
-        self.circuit = CircuitCheck(evidence.history, self.diff)
+        self.circuit = CircuitCheck(evidence.history, self.diff, evidence.redis_away)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:

@@ -93,7 +93,7 @@ async def test_outage_begins_after_handled_events_and_releases_the_sender(
 async def test_late_downstream_is_still_away_at_the_first_approval(
     target: Target, client: redis.asyncio.Redis
 ) -> None:
-    early = next(seed for seed in range(99) if draw_trickle(seed, 320).approves_early)
+    early = next(seed for seed in range(99) if draw_trickle(seed, 400).approves_early)
     settings = chaos_settings({"scenario": Scenario.TRICKLE_OUTAGE, "seed": early})
     downstream = downstream_of(settings, Seen(target.endpoints), target, print)
     await client.set(OUTAGE, "1")

@@ -268,6 +268,6 @@ def test_sweep_sends_few_events_to_a_slow_stream() -> None:
     line = "chaos-sweep --seeds 1-2 --scenarios trickle-outage,dead-key --events 3000"
     sweep = parse(line.split())
     assert isinstance(sweep, Sweep)
-    assert [settings.events for settings in sweep] == [320, 1200]
+    assert [settings.events for settings in sweep] == [400, 1200]
     for settings in sweep:
         assert settings.events / settings.rate_per_second < 60

@@ -285,6 +285,24 @@ def test_retry_long_after_the_opening_is_found() -> None:
     assert judge(refused=[before._replace(at_us=HALF_OPEN_US)]).circuit.calls_while_open == 0
 
 
+def test_call_that_waited_for_redis_is_no_call_while_open() -> None:
+    """Redis, which is the downstream too, may go away right after an opening.
+
+    The calls under way then reach Redis after its return, however long ago they began.
+    """
+    place = sequence_of(1, 7)
+    before = RefusedCall("key-1", 7, "0", place, OPENED_US - 10)
+    waited = before._replace(at_us=OPENED_US + 4_000_000)
+    away = (OPENED_US + 500_000, OPENED_US + 3_900_000)
+    assert judge(refused=[before, waited]).circuit.calls_while_open == 1
+    assert judge(refused=[before, waited], redis_away=[away]).kept
+    late = before._replace(at_us=away[1] + 3_000_000)
+    assert judge(refused=[before, late], redis_away=[away]).circuit.calls_while_open == 1
+    long_after = (OPENED_US + 3_100_000, OPENED_US + 3_900_000)
+    found = judge(refused=[before, waited], redis_away=[long_after]).circuit
+    assert found.calls_while_open == 1, "the attempts had ended before Redis went away"
+
+
 def test_retry_of_an_event_in_flight_is_no_start_while_open() -> None:
     """Only the first call starts an event."""
     assert judge().circuit.started_while_open == 0
