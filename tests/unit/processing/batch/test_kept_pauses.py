@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from breaker import Circuit, CircuitOpenError, CircuitState
+from breaker import Circuit, CircuitOpenError, CircuitState, MemoryCircuitStore
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
 from tests.support.processing.events import batch
@@ -143,7 +143,9 @@ def test_kept_probe_waits_as_well(error: Exception) -> None:
             raise error
 
     async def main() -> CircuitState:
-        async with open_rig(limit, settings=SETTINGS) as rig:
+        loop = asyncio.get_running_loop()
+        store = MemoryCircuitStore(now_us=lambda: round((1 + loop.time()) * 1_000_000))
+        async with open_rig(limit, settings=SETTINGS, store=store) as rig:
             await trip(rig.breaker)
             await rig.breaker.approve(1, "ann")
             await rig.processor.process(batch(keyed("a", "a")))
