@@ -11,7 +11,7 @@ MAX_SAMPLES = 5
 PROBE_FAILURES = 3
 """Number of failed probes that opens a half-open circuit again."""
 ASK_US = 3_000_000
-"""Time for which a key that asked for a permit keeps keys of failed probes from getting one."""
+"""Time for which a key whose probe failed waits, since its failure and since another key asked."""
 SUCCESS_BUCKETS = 10
 SUCCESS_REPORTS = 10_000
 """Greatest number of report ids that a store keeps; a client repeats a report at once or never."""

@@ -62,8 +62,8 @@ class FallbackStore:
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`; a report that meets an outage is lost.
 
-        A lost report only delays the standstill rule, which an instance that decides alone does
-        not judge.
+        The local store gets no reports, so an instance that decides alone judges no standstill. It
+        does not know whether other instances succeed.
         """
         return await self._poll(rules, lambda store: store.report(rules, report))
 

@@ -33,8 +33,6 @@ class MemoryCircuitStore(MemoryCircuit):
         name: name of the circuit.
         now_us: the store's clock, microseconds since the epoch.
         outbox: the outbox, with undelivered alerts of an earlier store; default an empty outbox.
-        judges_standstill: whether the standstill rule applies. One instance alone does not know
-            whether others succeed.
     """
 
     def __init__(
@@ -43,10 +41,8 @@ class MemoryCircuitStore(MemoryCircuit):
         *,
         now_us: NowUs = system_now_us,
         outbox: MemoryOutbox | None = None,
-        judges_standstill: bool = True,
     ) -> None:
         super().__init__(name, now_us)
-        self._judges_standstill = judges_standstill
         self._history: deque[HistoryEntry] = deque()
         self._outbox = outbox or MemoryOutbox()
         self._callbacks = MemoryCallbacks()

@@ -59,7 +59,6 @@ class MemoryCircuit(ABC):
         self._reports: OrderedDict[str, int] = OrderedDict()
         self._probes = MemoryProbes()
         self._standstill = MemoryStandstill()
-        self._judges_standstill = True
         self._ruled_us = 0  # in mode observe: when a rule was met the last time
         self._would_open = ""
 
@@ -98,7 +97,7 @@ class MemoryCircuit(ABC):
         self._window.add(failure_id, now, error)
         self._window.limit(rules.failure_threshold)
         if probing:
-            reason = probes_failed(error) if self._probes.fail(permit) else None
+            reason = probes_failed(error) if self._probes.fail(now, permit) else None
         else:
             reason = tripped(len(self._window), self._successes(rules, now), rules, error)
         if reason is not None:
@@ -246,7 +245,7 @@ class MemoryCircuit(ABC):
 
     def _judge_standstill(self, rules: Rules, now: int) -> int:
         """Open the circuit if the standstill rule is met; return the transitions made."""
-        if self._record.state is not CircuitState.CLOSED or not self._judges_standstill:
+        if self._record.state is not CircuitState.CLOSED:
             return 0
         reason = self._standstill.judge(rules, now, self._record.generation)
         if reason is None:

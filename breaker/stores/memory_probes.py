@@ -21,8 +21,8 @@ class MemoryProbes:
         self._leases: dict[str, int] = {}
         self._succeeded: set[str] = set()
         self._successes: Counter[str] = Counter()
-        self._failed: dict[str, tuple[int, str]] = {}
-        self._asked: tuple[str, int] | None = None
+        self._failed: dict[str, tuple[int, int, str]] = {}
+        self._asked_us = 0  # when a key without a failed probe asked for a permit
 
     @property
     def successes(self) -> int:
@@ -34,11 +34,9 @@ class MemoryProbes:
         self._leases = {probe: until for probe, until in self._leases.items() if until > now}
         key = key or probe_id
         if key not in self._failed:
-            self._asked = (key, now)
-        elif self._asked is not None and self._asked[0] != key:
-            left = self._asked[1] + ASK_US - now
-            if left > 0:
-                return False, left
+            self._asked_us = now
+        elif (left := max(self._failed[key][1], self._asked_us) + ASK_US - now) > 0:
+            return False, left  # others ask, or may not have asked yet
         free = len(self._leases) + len(self._succeeded) < rules.half_open_permits
         if free or probe_id in self._leases:
             self._leases[probe_id] = now + rules.permit_us
@@ -56,7 +54,7 @@ class MemoryProbes:
             self._succeeded.add(probe_id)
             self._successes[key] += 1
 
-    def fail(self, permit: Permit) -> bool:
+    def fail(self, now: int, permit: Permit) -> bool:
         """Note a probe that failed, and return whether enough probes have failed to open.
 
         Failures of one key count as one, unless no other key succeeded between two of them. So
@@ -66,8 +64,8 @@ class MemoryProbes:
         key = permit.key or probe_id
         self._leases.pop(probe_id, None)
         others = len(self._succeeded) - self._successes[key]
-        last_others, last_probe = self._failed.get(key, (others, ""))
+        last_others, _, last_probe = self._failed.get(key, (others, 0, ""))
         if last_probe != probe_id:
             self.failures += others == last_others
-            self._failed[key] = (others, probe_id)
+            self._failed[key] = (others, now, probe_id)
         return self.failures >= PROBE_FAILURES

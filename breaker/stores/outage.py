@@ -109,9 +109,7 @@ class Outage:
             def now_us() -> int:
                 return base_us + round((self._clock.monotonic() - since) * 1_000_000)
 
-            self.local = MemoryCircuitStore(
-                known.name, now_us=now_us, outbox=self._outbox, judges_standstill=False
-            )
+            self.local = MemoryCircuitStore(known.name, now_us=now_us, outbox=self._outbox)
             self.alert_source = self.local
             self.local.adopt(rules, known)
             logger.error(

@@ -21,14 +21,15 @@ end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_us)
 begin_probe_keys(KEYS[10])
 local key = ARGV[5] ~= '' and ARGV[5] or ARGV[4]
-if redis.call('HEXISTS', KEYS[10], 'f' .. key) == 0 then
-  redis.call('HSET', KEYS[10], 'asked', now_us .. ' ' .. key)
+local known = redis.call('HMGET', KEYS[10], 'f' .. key, 'asked')
+if not known[1] then
+  redis.call('HSET', KEYS[10], 'asked', now_us)
 else
-  -- A dead key must not use up the failures that the others may have.
-  local asked = redis.call('HMGET', KEYS[10], 'asked')[1] or '0 '
-  local at, asker = string.match(asked, '^(%d+) (.*)$')
-  local left = tonumber(at) + ASK_US - now
-  if asker ~= key and left > 0 then
+  -- A dead key must not use up the failures that the others may have. The others get some time to
+  -- ask, even if nobody has asked yet.
+  local at = tonumber(string.match(known[1], '^%d+ (%d+) '))
+  local left = math.max(at, tonumber(known[2] or 0)) + ASK_US - now
+  if left > 0 then
     return answer('refused', integer_text(left))
   end
 end

@@ -52,11 +52,12 @@ local function fail_probe()
   local others = redis.call('SCARD', KEYS[6])
     - tonumber(redis.call('HMGET', KEYS[12], 's' .. key)[1] or 0)
   local earlier = redis.call('HMGET', KEYS[12], 'f' .. key)[1] or ''
-  local others_then, probe_then = string.match(earlier, '^(%d+) (.*)$')
+  local others_then, probe_then = string.match(earlier, '^(%d+) %d+ (.*)$')
   if probe_then == ARGV[7] then
     return
   end
-  redis.call('HSET', KEYS[12], 'f' .. key, integer_text(others) .. ' ' .. ARGV[7])
+  redis.call('HSET', KEYS[12], 'f' .. key, integer_text(others) .. ' ' .. now_us .. ' '
+    .. ARGV[7])
   if not others_then or tonumber(others_then) == others then
     probe_failures = probe_failures + 1
     redis.call('HSET', KEYS[1], 'probe_failures', integer_text(probe_failures))

@@ -270,6 +270,9 @@ STANDSTILL = [
             attempts("a", "b", generation=0),
             after(60),
             snapshot() >> "done closed 1 0",
+            attempts("a", "b", generation=1),
+            after(30),
+            attempts("c", count=1, generation=0) >> "done open 2 0",
         ],
     ),
     Scenario(
@@ -409,11 +412,15 @@ PROBES = [
         ],
     ),
     Scenario(
-        "a failed key that is alone gets a permit at once",
+        "a failed key that is alone gets a permit once others could have asked",
         [
             *HALF_OPEN_1,
             acquire("p", "a"),
+            after(1),
             fail("d", 1, "p", "a"),
+            after(2.999999),
+            acquire("q", "a") >> "refused half_open 1 3",
+            after(0.000001),
             acquire("q", "a") >> "granted half_open 1 3",
         ],
     ),
@@ -502,6 +509,8 @@ async def test_snapshot_shows_attempts_success_and_probes(
         else:
             change = await store.approve(rules, **step.arguments)
     assert (change.circuit.failed_attempts, change.circuit.probe_failures) == (0, 1)
+    change = await store.report(rules, **attempts("a", generation=1).arguments)
+    assert change.circuit.failed_attempts == 0, "a probe's outcome counts instead"
     clock.advance(1)
     change = await store.close(rules, 1, "ann", "fine")
     assert (change.circuit.last_success_at, change.circuit.probe_failures) == (now + 1, 0)

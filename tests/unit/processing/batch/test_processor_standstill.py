@@ -12,7 +12,7 @@ from breaker.state import Change, Rules
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from tests.support.processing.events import batch, event
-from tests.support.processing.processor_rig import keyed, open_rig
+from tests.support.processing.processor_rig import keyed, open_rig, trip
 
 
 class ReportsStore(MemoryCircuitStore):
@@ -89,16 +89,16 @@ async def test_success_and_its_duration_are_reported() -> None:
 )
 async def test_running_keys_are_reported_until_their_lane_ends(key: str | None, known: Key) -> None:
     """A partition's events without a key are one running key, which stands for several."""
-    release = asyncio.Event()
+    started, release = asyncio.Event(), asyncio.Event()
 
     async def hang(_each: Event) -> None:
+        started.set()
         await release.wait()
 
     store = ReportsStore()
     async with open_rig(hang, store=store) as rig:
         running = asyncio.create_task(rig.processor.process(batch(keyed(key, key))))
-        while not rig.breaker._notes._running:
-            await asyncio.sleep(0)
+        await started.wait()
         await rig.breaker.refresh()
         assert store.reports[-1].running == (known.token,)
         release.set()
@@ -153,5 +153,34 @@ async def test_bad_keys_among_healthy_ones_never_open() -> None:
             await asyncio.sleep(0)
             assert rig.breaker.circuit.admits
         assert clock.monotonic() - began > 60
+        rig.processor.stop()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_dead_key_steps_aside_while_others_probe() -> None:
+    """One dead key at the head of its partition must not make each approval fail."""
+    calls = 0
+
+    async def call(each: Event) -> None:
+        nonlocal calls
+        if each.key == "dead":
+            calls += 1
+            raise DependencyUnavailableError("down")
+        for _ in range(50):
+            await asyncio.sleep(0)
+
+    async with open_rig(
+        call, settings={"max_attempts": 1}, breaker_settings={"half_open_permits": 4}
+    ) as rig:
+        await trip(rig.breaker)
+        await rig.breaker.approve(1, "op")
+        running = asyncio.create_task(rig.processor.process(batch(keyed("dead", *"aabbccdd"))))
+        while rig.breaker.circuit.state is CircuitState.HALF_OPEN:
+            await asyncio.sleep(0)
+        assert (rig.breaker.circuit.state, rig.breaker.circuit.generation) == (
+            CircuitState.CLOSED,
+            1,
+        )
+        assert calls == 1
         rig.processor.stop()
         await asyncio.gather(running, return_exceptions=True)

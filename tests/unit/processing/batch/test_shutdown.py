@@ -97,7 +97,7 @@ async def test_shutdown_returns_the_half_open_permit() -> None:
 
 
 async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
-    """The event's first probe has failed, and the event holds a second permit."""
+    """The event was kept, and its next attempt is a probe."""
     pauses = 0
 
     async def down(_each: Event) -> None:
@@ -106,7 +106,10 @@ async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
     async def pause(seconds: float) -> None:
         nonlocal pauses
         pauses += 1
-        if pauses == 2:
+        if pauses == 1:
+            await trip(rig.breaker)
+            await rig.breaker.approve(1, "op")
+        else:
             rig.processor.stop()
         await rig.processor.parts.gate.pause(seconds)
 
@@ -115,11 +118,9 @@ async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
     ) as rig:
         retry = RetryPolicy(max_attempts=2, initial_seconds=0, max_seconds=0, sleep=pause)
         rig.processor.parts = replace(rig.processor.parts, retry=retry)
-        await trip(rig.breaker)
-        await rig.breaker.approve(1, "op")
         with pytest.raises(ShutdownError):
             await rig.processor.process(batch(keyed("a")))
-        assert (await rig.breaker.refresh()).probe_failures == 1
+        assert pauses == 2
         assert (await rig.breaker.try_acquire()).probe_id
 
 
