@@ -156,7 +156,8 @@ class Lane:
         elif permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
         gate, hold = self._parts.gate, self._run.hold
-        if gate.try_admit(hold):
+        # A failure that counts ends a half-open circuit, and the gate waits. Another one does not.
+        if gate.try_admit(hold) or not failure.kind.counts:
             if hold.keep_timed_out():
                 raise DependencyUnavailableError(
                     f"event {event.id} was kept for "

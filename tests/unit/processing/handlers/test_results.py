@@ -1,4 +1,4 @@
-"""Results of handlers: work is awaited once, and work that was not done is never a success."""
+"""Results of handlers: work is awaited once, and work left undone is never a success."""
 
 from __future__ import annotations
 
