@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from processing.errors import LeaseLostError, OwnershipLostError, ShutdownError
+from processing.errors import (
+    DependencyUnavailableError,
+    LeaseLostError,
+    OwnershipLostError,
+    ShutdownError,
+)
 from processing.event import Event, EventBatch
 from processing.frozen import frozen
 from processing.identity import Identity, Source
@@ -63,6 +68,11 @@ DEEDS: dict[str, Any] = {
 }
 
 
+async def forget(each: Event) -> Any:
+    """Return a generator instead of iterating over it."""
+    return (number for number in [each.sequence_number])
+
+
 async def handle(each: Event) -> None:
     """Do the deed that the event's key names, for the first event of the key."""
     if each.sequence_number < len(DEEDS):
@@ -76,25 +86,32 @@ def app_settings(stack: dict[str, Any]) -> dict[str, str]:
     return values
 
 
+def _settings(stack_settings: dict[str, str], redis_url: str, **changes: str) -> dict[str, str]:
+    own = {
+        "REDIS_URL": redis_url,
+        "EVENT_HUB_NAME": f"events-{secrets.token_hex(4)}",
+        "EVENT_HUB_CONSUMER_GROUP": "$Default",
+        "EVENT_HANDLER": f"{__name__}:handle",
+        "POISON_QUEUE": f"poison-{secrets.token_hex(4)}",
+        "PROCESSING_RETRY_INITIAL_SECONDS": "0",
+        "PROCESSING_RETRY_MAX_SECONDS": "0",
+        "BREAKER_NAME": f"odd-{secrets.token_hex(4)}",
+    }
+    return stack_settings | own | changes
+
+
 @pytest.mark.parametrize("ordering", ["skip", "park"])
 async def test_batch_ends_and_the_poison_queue_has_every_event(
     ordering: str, redis_url: str, app_settings: dict[str, str]
 ) -> None:
     """The next event of each key is handled, or parked; the batch ends at its first run."""
-    hub = f"events-{secrets.token_hex(4)}"
-    settings = app_settings | {
-        "REDIS_URL": redis_url,
-        "EVENT_HUB_NAME": hub,
-        "EVENT_HUB_CONSUMER_GROUP": "$Default",
-        "EVENT_HANDLER": f"{__name__}:handle",
-        "POISON_QUEUE": f"poison-{secrets.token_hex(4)}",
-        "PROCESSING_POISON_ORDERING": ordering,
-        "PROCESSING_RETRY_INITIAL_SECONDS": "0",
-        "PROCESSING_RETRY_MAX_SECONDS": "0",
-        "PROCESSING_HOLD_SECONDS": "5",
-        "BREAKER_NAME": f"odd-{secrets.token_hex(4)}",
-    }
-    source = Source(Identity("127.0.0.1", hub, "$default"), "0")
+    settings = _settings(
+        app_settings,
+        redis_url,
+        PROCESSING_POISON_ORDERING=ordering,
+        PROCESSING_HOLD_SECONDS="5",
+    )
+    source = Source(Identity("127.0.0.1", settings["EVENT_HUB_NAME"], "$default"), "0")
     bad = [_event(number, key, source) for number, key in enumerate(DEEDS)]
     good = [_event(len(bad) + number, key, source) for number, key in enumerate(DEEDS)]
     handled.clear()
@@ -118,6 +135,35 @@ async def test_batch_ends_and_the_poison_queue_has_every_event(
     async with Redis.from_url(redis_url, decode_responses=True) as redis:
         progress = await RedisProgressStore(redis, ttl_seconds=60).load(source)
     assert progress.watermark == Mark(good[-1].sequence_number, good[-1].enqueued_ms)
+
+
+async def test_faulty_handler_keeps_its_events_and_is_named(
+    redis_url: str, app_settings: dict[str, str]
+) -> None:
+    """The batch fails and runs again; the checkpoint and the poison queue stay as they are."""
+    settings = _settings(
+        app_settings,
+        redis_url,
+        EVENT_HUB_NAME=app_settings["EVENT_HUB_NAME"],
+        EVENT_HANDLER=f"{__name__}:forget",
+        PROCESSING_HOLD_SECONDS="0.1",
+        PROCESSING_DEPENDENCY_PAUSE_SECONDS="0.05",
+    )
+    source = Source(Identity("127.0.0.1", settings["EVENT_HUB_NAME"], "$default"), "0")
+    parts = await Parts.build(settings)
+    try:
+        with pytest.raises(DependencyUnavailableError, match=r"event .* was kept for 0\.1 s"):
+            await parts.processor.process(EventBatch(source, [_event(0, "a", source)]))
+        problems = (await parts.health.report()).problems
+    finally:
+        await parts.closing.aclose()
+    assert problems[0].startswith(
+        f"handler {__name__}:forget returned a generator: nobody iterates"
+    )
+    async with open_poison(settings) as storage:
+        assert await browse(storage.reader) == []
+    async with Redis.from_url(redis_url, decode_responses=True) as redis:
+        assert (await RedisProgressStore(redis, ttl_seconds=60).load(source)).watermark is None
 
 
 def _event(number: int, key: str, source: Source) -> Event:
