@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Results of handlers: work is awaited once, and work that was not done is never a success."""
-=======
-"""Results of handlers: work is awaited once, and work left undone is never a success."""
->>>>>>> 7c434e840145f6d810a2884b58c7f33de0689064
 
 from __future__ import annotations
 
