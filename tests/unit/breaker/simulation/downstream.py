@@ -9,7 +9,6 @@ from enum import Enum, auto
 
 from tests.unit.breaker.simulation.world import us
 
-
 KEYLESS = ""
 """The key of events without a key."""
 
@@ -44,7 +43,7 @@ class Downstream:
         duration: how long a call that succeeds takes.
         fail_duration: how long a call takes while the dependency is down.
         outages: times, from and to, at which the dependency is down.
-        bad_keys: keys whose calls always fail, after `bad_duration`, with the outcome `bad_outcome`.
+        bad_keys: keys whose calls always fail, after `bad_duration`, with `bad_outcome`.
         poison_ratio: share of the events that are poison.
     """
 

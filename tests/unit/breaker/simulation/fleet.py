@@ -104,9 +104,7 @@ class Fleet:
 
     def _instance(self) -> Instance:
         self._started += 1
-        return Instance(
-            self.world, self.store, self.breaker_settings, f"instance-{self._started}"
-        )
+        return Instance(self.world, self.store, self.breaker_settings, f"instance-{self._started}")
 
     def _push(self, circuit: Circuit) -> None:
         if circuit.state is CircuitState.OPEN:

@@ -11,7 +11,7 @@ from tests.unit.breaker.simulation.downstream import Outcome
 from tests.unit.breaker.simulation.world import SECOND, us
 
 if TYPE_CHECKING:
-    from tests.unit.breaker.simulation.partition import Batch
+    from tests.unit.breaker.simulation.batch import Batch
     from tests.unit.breaker.simulation.replay import Replay
 
 

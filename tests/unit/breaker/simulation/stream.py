@@ -12,7 +12,7 @@ from breaker import Key, Permit
 from tests.unit.breaker.simulation.world import SECOND, us
 
 if TYPE_CHECKING:
-    from tests.unit.breaker.simulation.partition import Batch
+    from tests.unit.breaker.simulation.batch import Batch
 
 _STEP_US = SECOND
 

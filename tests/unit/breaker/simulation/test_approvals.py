@@ -71,7 +71,9 @@ def outage(
     return fleet
 
 
-def not_closed(seed: int, *, keys: int, instances: int, partitions: int, dead_first: bool) -> str | None:
+def not_closed(
+    seed: int, *, keys: int, instances: int, partitions: int, dead_first: bool
+) -> str | None:
     fleet = outage(
         seed,
         keys=keys,
@@ -110,9 +112,7 @@ def test_approval_closes_although_some_keys_are_dead(
 @pytest.mark.parametrize("keys", [1, 4, 100])
 def test_approval_opens_again_while_the_outage_lasts(keys: int, runs: int) -> None:
     def scenario(seed: int) -> str | None:
-        fleet = outage(
-            seed, keys=keys, instances=2, partitions=4, recovers=False, dead_first=False
-        )
+        fleet = outage(seed, keys=keys, instances=2, partitions=4, recovers=False, dead_first=False)
         openings = len(fleet.opened)
         fleet.stop_at_opening = True
         fleet.world.run(APPROVED_AT + CLOSED_WITHIN)

@@ -122,7 +122,7 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(runs: int) -> None
             partition = place(key, fleet.partitions)
             world.at(
                 60 * minute + rng.uniform(0, 20),
-                lambda partition=partition, key=key: partition.arrive(key),
+                partial(partition.arrive, key),
             )
         world.run(3_600)
         return opening(fleet)
@@ -137,7 +137,7 @@ def test_deploy_restarts_the_instances_one_after_another(deferring: bool, runs: 
         at = fleet.world.rng.uniform(20, 40)
         away = fleet.world.rng.uniform(2, 20)
         for index in range(len(fleet.instances)):
-            fleet.world.at(at, lambda index=index: fleet.restart(index, away))
+            fleet.world.at(at, partial(fleet.restart, index, away))
             at += away + 1
 
     scenario = partial(
@@ -188,7 +188,7 @@ def slow(seed: int, *, jitter: float | None, deferring: bool, warm: bool = True)
         for key in keys:
             partition = place(key, fleet.partitions)
             at = turn * 45.0 if jitter is not None else turn * 45.0 + rng.uniform(0, 45)
-            world.at(at, lambda partition=partition, key=key: partition.arrive(key))
+            world.at(at, partial(partition.arrive, key))
     held = fleet.partitions if deferring else fleet.partitions[: count // 2]
     arrive_at_random(fleet, bad_keys, 1.0, start=100.0 if warm else 0.0, among=held)
     world.run(360)
@@ -243,5 +243,3 @@ def test_bursts_with_long_breaks_between(runs: int) -> None:
         return opening(fleet)
 
     assert broken_runs(scenario, runs) == []
-
-

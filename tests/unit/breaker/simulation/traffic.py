@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 from tests.unit.breaker.simulation.fleet import Fleet
 from tests.unit.breaker.simulation.partition import Partition
@@ -60,4 +61,4 @@ def arrive_at_once(
         partition = place(key, fleet.partitions)
         for _ in range(each):
             at = seconds + fleet.world.rng.uniform(0, spread)
-            fleet.world.at(at, lambda partition=partition, key=key: partition.arrive(key))
+            fleet.world.at(at, partial(partition.arrive, key))
