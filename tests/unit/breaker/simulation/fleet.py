@@ -82,6 +82,10 @@ class Fleet:
         if self.first_failure is None:
             self.first_failure = self.world.now
 
+    def forget_failures(self) -> None:
+        """Count the time to the opening from the next call that fails."""
+        self.first_failure = None
+
     def times(self) -> list[float]:
         """Return the openings in seconds since the start."""
         return [(at - START_US) / 1_000_000 for at in self.opened]

@@ -139,15 +139,14 @@ class Instance:
         if permit.probe_id is not None:
             done(self.breaker.record_successes(1, permit))
 
-    def attempt_failed(self, key: Key, deferred_at: float | None) -> None:
-        """Report a failed attempt.
+    def counts(self, deferred_at: float | None) -> bool:
+        """Return whether failed attempts count for the standstill rule.
 
         The attempts of a replay count only while the fleet has had no success since the key was
         deferred.
         """
         last = self.breaker.circuit.last_success_at
-        if deferred_at is None or last is None or last <= deferred_at:
-            self.breaker.note_failed_attempt(key, ERROR)
+        return deferred_at is None or last is None or last <= deferred_at
 
     def failed(self, event: str, permit: Permit, deferred_at: float | None) -> None:
         """Report an event whose attempts are exhausted, or that is deferred.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from breaker import Permit
 from tests.unit.breaker.simulation.downstream import Outcome
+from tests.unit.breaker.simulation.instance import ERROR
 from tests.unit.breaker.simulation.world import SECOND, us
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Lane:
         self._permit = Permit(0)
         self._attempts = 0
         self._called_at = 0
-        self._entered = False
+        self._counts = True
 
     @property
     def probes(self) -> bool:
@@ -54,13 +55,18 @@ class Lane:
 
     def start(self) -> None:
         """Start the first event."""
-        self._entered = True
-        self._instance.breaker.enter(self._key)
+        self._counts = self._instance.counts(self.work.deferred_at)
+        if self._counts:
+            self._instance.breaker.enter(self._key)
         self._next()
 
     def _end(self) -> None:
-        self._instance.breaker.leave(self._key)
+        self._leave()
         self.work.ended(self)
+
+    def _leave(self) -> None:
+        if self._counts:
+            self._instance.breaker.leave(self._key)
 
     def _next(self) -> None:
         if self.events:
@@ -113,11 +119,12 @@ class Lane:
         """Retry the event, keep it, poison it, or let its key step aside."""
         self._attempts += 1
         settings = self._fleet.settings
-        self._instance.attempt_failed(self._key, self.work.deferred_at)
+        if self._counts:
+            self._instance.breaker.note_failed_attempt(self._key, ERROR)
         exhausted = self._attempts >= settings.max_attempts
         if outcome is Outcome.DEPENDENCY and self.work.must_defer(self, exhausted=exhausted):
             self._report()
-            self._instance.breaker.leave(self._key)
+            self._leave()
             self.work.defer(self)
         elif not exhausted:
             pause = settings.retry_initial_seconds * 2 ** (self._attempts - 1)

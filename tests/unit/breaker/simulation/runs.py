@@ -1,4 +1,4 @@
-"""Many runs of a scenario, each of a seed of its own."""
+"""Many runs of a scenario, each with a seed of its own."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from collections.abc import Callable
 
 import pytest
 
-FEW = 8
-MANY = 1_000
-SWEEPS = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.long)]
+_SHOW_SECONDS = 5.0
 
 type Scenario = Callable[[int], str | None]
 """A run of a seed, which returns what went wrong, or None."""
+
+
+def sweep(few: int, many: int) -> pytest.MarkDecorator:
+    """Return the parameter `runs`: a few in `make test`, and many in `make test-long`."""
+    values = [
+        pytest.param(few, id=f"{few}-runs"),
+        pytest.param(many, id=f"{many}-runs", marks=pytest.mark.long),
+    ]
+    return pytest.mark.parametrize("runs", values)
 
 
 def broken_runs(scenario: Scenario, runs: int) -> list[str]:
@@ -24,9 +31,7 @@ def broken_runs(scenario: Scenario, runs: int) -> list[str]:
         problem = scenario(seed)
         if problem is not None:
             broken.append(f"seed {seed}: {problem}")
-        if time.monotonic() - shown > 5:
+        if time.monotonic() - shown > _SHOW_SECONDS:
             shown = time.monotonic()
-            sys.__stderr__.write(  # type: ignore[union-attr]
-                f"{scenario}: {seed + 1} of {runs} runs, {len(broken)} broken\n"
-            )
+            print(f"{seed + 1} of {runs} runs, {len(broken)} broken", file=sys.__stderr__)
     return broken

@@ -11,7 +11,7 @@ from breaker import CircuitState
 from tests.unit.breaker.simulation.downstream import Downstream, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
 from tests.unit.breaker.simulation.instance import done
-from tests.unit.breaker.simulation.runs import SWEEPS, broken_runs
+from tests.unit.breaker.simulation.runs import broken_runs, sweep
 from tests.unit.breaker.simulation.traffic import arrive_at_once, arrive_at_random, names
 from tests.unit.breaker.simulation.world import World
 
@@ -91,7 +91,7 @@ def not_closed(
     return None if fleet.closed else f"still {fleet.state} ({mode})"
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(20, 200)
 @pytest.mark.parametrize("dead_first", [True, False])
 @pytest.mark.parametrize(
     ("keys", "instances", "partitions"),
@@ -108,7 +108,7 @@ def test_approval_closes_although_some_keys_are_dead(
     assert len(broken) * 100 <= (100 - PERCENT_CLOSED) * runs, broken
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(4, 100)
 @pytest.mark.parametrize("keys", [1, 4, 100])
 def test_approval_opens_again_while_the_outage_lasts(keys: int, runs: int) -> None:
     def scenario(seed: int) -> str | None:

@@ -14,10 +14,20 @@ import pytest
 
 from tests.unit.breaker.simulation.downstream import Downstream, Outcome, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
-from tests.unit.breaker.simulation.runs import SWEEPS, broken_runs
+from tests.unit.breaker.simulation.runs import broken_runs, sweep
 from tests.unit.breaker.simulation.stream import Stream
 from tests.unit.breaker.simulation.traffic import arrive_at_random, names, place
 from tests.unit.breaker.simulation.world import World
+
+deferring_or_in_place = pytest.mark.parametrize(
+    ("deferring", "runs"),
+    [
+        pytest.param(True, 8, id="deferring-8-runs"),
+        pytest.param(True, 1_000, id="deferring-1000-runs", marks=pytest.mark.long),
+        pytest.param(False, 4, id="in-place-4-runs"),
+        pytest.param(False, 100, id="in-place-100-runs", marks=pytest.mark.long),
+    ],
+)
 
 
 def opening(fleet: Fleet) -> str | None:
@@ -35,7 +45,7 @@ def mixed(
     deferring: bool,
     partitions: int | None = None,
     duration: tuple[float, float] = (0.01, 0.5),
-    seconds: float = 90.0,
+    seconds: float = 75.0,
     happening: Callable[[Fleet], None] = lambda _fleet: None,
 ) -> str | None:
     """Let healthy traffic of 1 to 1,000 events a second run among the events of bad keys."""
@@ -48,7 +58,7 @@ def mixed(
         bad_keys=frozenset(bad_keys),
         bad_duration=rng.choice([between(0.001, 0.05), fixed(2.0), fixed(10.0)]),
     )
-    count = partitions or rng.choice([4, 8, 16])
+    count = partitions or rng.choice([4, 8])
     fleet = Fleet(
         world, downstream, instances=rng.randint(1, 4), partitions=count, deferring=deferring
     )
@@ -65,21 +75,19 @@ def mixed(
     return opening(fleet)
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
-@pytest.mark.parametrize("deferring", [True, False])
+@deferring_or_in_place
 @pytest.mark.parametrize("bad", [10, 18])
 def test_bad_keys_among_healthy_keys(bad: int, deferring: bool, runs: int) -> None:
     assert broken_runs(partial(mixed, bad=bad, deferring=deferring), runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 1_000)
 def test_bad_keys_in_one_partition(runs: int) -> None:
     scenario = partial(mixed, bad=10, deferring=True, partitions=1)
     assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
-@pytest.mark.parametrize("deferring", [True, False])
+@deferring_or_in_place
 def test_bad_keys_whose_events_are_poisoned(deferring: bool, runs: int) -> None:
     """An ordinary error holds no partition; two such events a second stay below the count rule."""
 
@@ -92,18 +100,18 @@ def test_bad_keys_whose_events_are_poisoned(deferring: bool, runs: int) -> None:
             bad_keys=frozenset(bad_keys),
             bad_outcome=Outcome.ORDINARY,
         )
-        fleet = Fleet(world, downstream, partitions=rng.randint(1, 8), deferring=deferring)
+        fleet = Fleet(world, downstream, partitions=rng.randint(1, 4), deferring=deferring)
         for partition in fleet.partitions:
-            rate = rng.uniform(0.3, 30)
+            rate = rng.uniform(0.3, 10)
             partition.flow(Stream([(0.0, rate)], keys=100, duration=downstream.duration))
         arrive_at_random(fleet, bad_keys, rng.uniform(0.2, 2))
-        world.run(90)
+        world.run(60)
         return opening(fleet)
 
     assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 1_000)
 def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(runs: int) -> None:
     def scenario(seed: int) -> str | None:
         world = World(seed)
@@ -130,8 +138,7 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(runs: int) -> None
     assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
-@pytest.mark.parametrize("deferring", [True, False])
+@deferring_or_in_place
 def test_deploy_restarts_the_instances_one_after_another(deferring: bool, runs: int) -> None:
     def deploy(fleet: Fleet) -> None:
         at = fleet.world.rng.uniform(20, 40)
@@ -141,13 +148,12 @@ def test_deploy_restarts_the_instances_one_after_another(deferring: bool, runs: 
             at += away + 1
 
     scenario = partial(
-        mixed, bad=10, deferring=deferring, duration=(0.1, 10), seconds=120, happening=deploy
+        mixed, bad=10, deferring=deferring, duration=(0.1, 10), seconds=100, happening=deploy
     )
     assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
-@pytest.mark.parametrize("deferring", [True, False])
+@deferring_or_in_place
 def test_rebalance_runs_batches_again(deferring: bool, runs: int) -> None:
     def rebalance(fleet: Fleet) -> None:
         rng = fleet.world.rng
@@ -158,7 +164,7 @@ def test_rebalance_runs_batches_again(deferring: bool, runs: int) -> None:
                     partition.move(rng.choice(fleet.instances))
 
         for _ in range(5):
-            fleet.world.at(rng.uniform(10, 80), move)
+            fleet.world.at(rng.uniform(10, 65), move)
 
     scenario = partial(mixed, bad=10, deferring=deferring, duration=(0.1, 10), happening=rebalance)
     assert broken_runs(scenario, runs) == []
@@ -195,21 +201,24 @@ def slow(seed: int, *, jitter: float | None, deferring: bool, warm: bool = True)
     return opening(fleet)
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
-@pytest.mark.parametrize("deferring", [True, False])
-@pytest.mark.parametrize("jitter", [0.0, 0.2, 2.0, 5.0, 10.0, None])
-def test_handlers_that_need_45_seconds(jitter: float | None, deferring: bool, runs: int) -> None:
-    assert broken_runs(partial(slow, jitter=jitter, deferring=deferring), runs) == []
+@deferring_or_in_place
+def test_handlers_that_need_45_seconds(deferring: bool, runs: int) -> None:
+    """The handlers are in step, with more and more jitter, or not in step."""
+    jitters = [0.0, 0.2, 2.0, 5.0, 10.0, None]
+
+    def scenario(seed: int) -> str | None:
+        return slow(seed, jitter=jitters[seed % len(jitters)], deferring=deferring)
+
+    assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
-@pytest.mark.parametrize("deferring", [True, False])
+@deferring_or_in_place
 def test_fresh_circuit_with_slow_handlers(deferring: bool, runs: int) -> None:
     scenario = partial(slow, jitter=5.0, deferring=deferring, warm=False)
     assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 1_000)
 def test_bursts_with_long_breaks_between(runs: int) -> None:
     """The bad keys are bad from the first burst on."""
 
@@ -227,7 +236,7 @@ def test_bursts_with_long_breaks_between(runs: int) -> None:
         rates = [(0.0, rate), (60.0, 0.0)]
         arrive_at_random(fleet, bad_keys, 2.0, end=60)
         at = 60.0
-        while at < 600:
+        while at < 420:
             at += every
             rates += [(at, rate), (at + length, 0.0)]
             arrive_at_random(fleet, bad_keys, 2.0, start=at, end=at + length)
@@ -239,7 +248,7 @@ def test_bursts_with_long_breaks_between(runs: int) -> None:
                     duration=downstream.duration,
                 )
             )
-        world.run(600)
+        world.run(420)
         return opening(fleet)
 
     assert broken_runs(scenario, runs) == []

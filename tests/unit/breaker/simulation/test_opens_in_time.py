@@ -14,7 +14,7 @@ import pytest
 from breaker import BreakerSettings
 from tests.unit.breaker.simulation.downstream import KEYLESS, Downstream, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
-from tests.unit.breaker.simulation.runs import SWEEPS, broken_runs
+from tests.unit.breaker.simulation.runs import broken_runs, sweep
 from tests.unit.breaker.simulation.traffic import arrive_at_once, arrive_at_random, names
 from tests.unit.breaker.simulation.world import World
 
@@ -25,12 +25,18 @@ MARGIN_SECONDS = 5.0
 def outage(
     seed: int, *, keys: list[str], within: float, partitions: int = 8, hangs: float = 0.0
 ) -> str | None:
-    """Let everything fail while each key has an event in flight; say if the opening is late."""
+    """Let everything fail while each key has an event in flight; say if the opening is late.
+
+    In half of the runs, five bad keys have stepped aside before the outage.
+    """
     world = World(seed)
     rng = world.rng
     begin = rng.uniform(20, 60)
+    deferring = seed % 2 == 0
+    bad_keys = [f"bad-{number}" for number in range(5)] if seed % 4 == 0 else []
     downstream = Downstream(
-        duration=between(0.01, 0.3),
+        duration=between(0.01, rng.choice([0.1, 1.5])),
+        bad_keys=frozenset(bad_keys),
         fail_duration=fixed(hangs) if hangs else between(0.001, 0.05),
         outages=[(begin, math.inf)],
     )
@@ -39,8 +45,11 @@ def outage(
         downstream,
         instances=rng.randint(1, 3),
         partitions=rng.randint(1, min(partitions, len(keys))),
-        deferring=seed % 2 == 0,
+        deferring=deferring,
     )
+    if bad_keys:
+        arrive_at_random(fleet, bad_keys, 1.0)
+    world.at(begin, fleet.forget_failures)
     rate = rng.uniform(1, 10)
     arrive_at_random(fleet, keys, rate, end=begin - 1)
     arrive_at_once(fleet, keys, begin - 0.001)
@@ -56,26 +65,26 @@ def late(fleet: Fleet, within: float) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 200)
 def test_hundred_keys_in_flight_open_within_five_seconds(runs: int) -> None:
     assert broken_runs(partial(outage, keys=names(100), within=5), runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 200)
 @pytest.mark.parametrize("keys", [4, 3, 2, 1])
 def test_few_keys_in_flight_open_soon_after_the_window(keys: int, runs: int) -> None:
     within = SETTINGS.window_seconds + MARGIN_SECONDS
     assert broken_runs(partial(outage, keys=names(keys), within=within), runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 200)
 def test_keyless_hub_with_one_partition_opens_soon_after_the_window(runs: int) -> None:
     within = SETTINGS.window_seconds + MARGIN_SECONDS
     scenario = partial(outage, keys=[KEYLESS], partitions=1, within=within)
     assert broken_runs(scenario, runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 200)
 @pytest.mark.parametrize("keys", [100, 4, 1])
 def test_calls_that_hang_add_their_own_time(keys: int, runs: int) -> None:
     own_time = 10.0 * math.ceil(SETTINGS.standstill_failures / keys)
@@ -83,7 +92,7 @@ def test_calls_that_hang_add_their_own_time(keys: int, runs: int) -> None:
     assert broken_runs(partial(outage, keys=names(keys), within=within, hangs=10), runs) == []
 
 
-@pytest.mark.parametrize("runs", SWEEPS)
+@sweep(8, 200)
 def test_outage_opens_although_each_partition_waits_for_one_key(runs: int) -> None:
     """The events arrive one by one, so the first batch of each partition holds one key."""
 
