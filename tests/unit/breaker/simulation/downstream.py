@@ -41,6 +41,7 @@ class Downstream:
 
     Attributes:
         duration: how long a call that succeeds takes.
+        slowness: factor of `duration`, by the seconds since the start.
         fail_duration: how long a call takes while the dependency is down.
         outages: times, from and to, at which the dependency is down.
         bad_keys: keys whose calls always fail, after `bad_duration`, with `bad_outcome`.
@@ -48,6 +49,7 @@ class Downstream:
     """
 
     duration: Callable[[random.Random], float] = field(default_factory=lambda: fixed(0.05))
+    slowness: Callable[[float], float] = lambda _seconds: 1.0
     fail_duration: Callable[[random.Random], float] = field(default_factory=lambda: fixed(0.002))
     outages: list[tuple[float, float]] = field(default_factory=list)
     bad_keys: Collection[str] = ()
@@ -64,4 +66,4 @@ class Downstream:
             return self.bad_outcome, us(self.bad_duration(rng))
         if self.poison_ratio and rng.random() < self.poison_ratio:
             return Outcome.POISON, us(self.fail_duration(rng))
-        return Outcome.SUCCESS, us(self.duration(rng))
+        return Outcome.SUCCESS, us(self.duration(rng) * self.slowness(seconds))

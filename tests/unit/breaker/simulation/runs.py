@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.unit.breaker.simulation.fleet import Fleet
+
 _SHOW_SECONDS = 5.0
 
 type Scenario = Callable[[int], str | None]
@@ -35,3 +37,11 @@ def broken_runs(scenario: Scenario, runs: int) -> list[str]:
             shown = time.monotonic()
             print(f"{seed + 1} of {runs} runs, {len(broken)} broken", file=sys.__stderr__)
     return broken
+
+
+def opening(fleet: Fleet) -> str | None:
+    """Return when and why the circuit opened; None if the circuit is closed."""
+    if not fleet.opened:
+        return None
+    mode = "deferring" if fleet.deferring else "in place"
+    return f"opened after {fleet.times()[0]:.1f} s ({mode}): {fleet.reason}"

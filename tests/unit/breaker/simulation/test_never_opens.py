@@ -14,7 +14,7 @@ import pytest
 
 from tests.unit.breaker.simulation.downstream import Downstream, Outcome, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
-from tests.unit.breaker.simulation.runs import broken_runs, sweep
+from tests.unit.breaker.simulation.runs import broken_runs, opening, sweep
 from tests.unit.breaker.simulation.stream import Stream
 from tests.unit.breaker.simulation.traffic import arrive_at_random, names, place
 from tests.unit.breaker.simulation.world import World
@@ -28,14 +28,6 @@ deferring_or_in_place = pytest.mark.parametrize(
         pytest.param(False, 100, id="in-place-100-runs", marks=pytest.mark.long),
     ],
 )
-
-
-def opening(fleet: Fleet) -> str | None:
-    """Return when and why the circuit opened; None if the circuit is closed."""
-    if not fleet.opened:
-        return None
-    mode = "deferring" if fleet.deferring else "in place"
-    return f"opened after {fleet.times()[0]:.1f} s ({mode}): {fleet.reason}"
 
 
 def mixed(

@@ -62,3 +62,15 @@ def arrive_at_once(
         for _ in range(each):
             at = seconds + fleet.world.rng.uniform(0, spread)
             fleet.world.at(at, partial(partition.arrive, key))
+
+
+def arrive_each(fleet: Fleet, keys: Sequence[str], gap: float) -> None:
+    """Let an event of a random key arrive each `gap` seconds, a tenth earlier or later."""
+    world = fleet.world
+
+    def arrive() -> None:
+        key = world.rng.choice(keys)
+        place(key, fleet.partitions).arrive(key)
+        world.after(us(gap * world.rng.uniform(0.9, 1.1)), arrive)
+
+    world.at(world.rng.uniform(0, gap), arrive)
