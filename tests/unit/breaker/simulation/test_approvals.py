@@ -16,9 +16,9 @@ from tests.unit.breaker.simulation.traffic import arrive_at_once, arrive_at_rand
 from tests.unit.breaker.simulation.world import World
 
 DEAD_RATIO = 0.05
-FAILS_AT = 10.0
-RECOVERED_AT = 60.0
-APPROVED_AT = 65.0
+FAILS_AT = 20.0
+RECOVERED_AT = 75.0
+APPROVED_AT = 80.0
 CLOSED_WITHIN = 120.0
 PERCENT_CLOSED = 95
 
