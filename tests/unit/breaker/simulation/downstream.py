@@ -1,4 +1,4 @@
-"""What the handlers call: a dependency that can be down, healthy keys and bad keys."""
+"""The called service: a dependency that can be down, healthy keys and bad keys."""
 
 from __future__ import annotations
 
