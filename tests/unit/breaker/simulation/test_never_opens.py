@@ -16,7 +16,7 @@ from tests.unit.breaker.simulation.downstream import Downstream, Outcome, betwee
 from tests.unit.breaker.simulation.fleet import Fleet
 from tests.unit.breaker.simulation.runs import broken_runs, opening, sweep
 from tests.unit.breaker.simulation.stream import Stream
-from tests.unit.breaker.simulation.traffic import arrive_at_random, names, place
+from tests.unit.breaker.simulation.traffic import arrive_at_once, arrive_at_random, names, place
 from tests.unit.breaker.simulation.world import World
 
 deferring_or_in_place = pytest.mark.parametrize(
@@ -188,7 +188,9 @@ def slow(seed: int, *, jitter: float | None, deferring: bool, warm: bool = True)
             at = turn * 45.0 if jitter is not None else turn * 45.0 + rng.uniform(0, 45)
             world.at(at, partial(partition.arrive, key))
     held = fleet.partitions if deferring else fleet.partitions[: count // 2]
-    arrive_at_random(fleet, bad_keys, 1.0, start=100.0 if warm else 0.0, among=held)
+    begin = 100.0 if warm else 0.0
+    arrive_at_once(fleet, bad_keys, begin, among=held)
+    arrive_at_random(fleet, bad_keys, 1.0, start=begin, among=held)
     world.run(360)
     return opening(fleet)
 

@@ -85,6 +85,27 @@ def test_keyless_hub_with_one_partition_opens_soon_after_the_window(runs: int) -
 
 
 @sweep(8, 200)
+def test_keyless_partition_counts_as_two_keys(runs: int) -> None:
+    """The call of another key hangs since before the outage, so one key would not suffice."""
+
+    def scenario(seed: int) -> str | None:
+        world = World(seed)
+        begin = world.rng.uniform(20, 60)
+        downstream = Downstream(
+            outages=[(begin, math.inf)], bad_keys=["hangs-1"], bad_duration=fixed(600)
+        )
+        fleet = Fleet(world, downstream, partitions=2)
+        keyless, other = fleet.partitions
+        arrive_at_random(fleet, [KEYLESS], 3.0, among=[keyless])
+        world.at(begin - 1, partial(other.arrive, "hangs-1"))
+        world.at(begin, fleet.forget_failures)
+        world.run(begin + 60)
+        return late(fleet, SETTINGS.window_seconds + MARGIN_SECONDS)
+
+    assert broken_runs(scenario, runs) == []
+
+
+@sweep(8, 200)
 @pytest.mark.parametrize("keys", [100, 4, 1])
 def test_calls_that_hang_add_their_own_time(keys: int, runs: int) -> None:
     own_time = 10.0 * math.ceil(SETTINGS.standstill_failures / keys)

@@ -68,7 +68,7 @@ def test_calls_that_become_slow_beside_one_bad_key_do_not_open(runs: int) -> Non
         world = World(seed)
         rng = world.rng
         downstream = Downstream(
-            duration=between(0.05, 0.2),
+            duration=between(0.1, 0.15),
             slowness=lambda seconds: 1.0 if seconds < 60 else 400.0,
             bad_keys=["bad-0"],
         )

@@ -54,14 +54,11 @@ def arrive_at_random(
 
 
 def arrive_at_once(
-    fleet: Fleet, keys: Sequence[str], seconds: float, *, each: int = 1, spread: float = 0.0
+    fleet: Fleet, keys: Sequence[str], seconds: float, *, among: Sequence[Partition] = ()
 ) -> None:
-    """Let `each` events of every key arrive at a time, or within `spread` seconds of that time."""
+    """Let an event of each key arrive at one time."""
     for key in keys:
-        partition = place(key, fleet.partitions)
-        for _ in range(each):
-            at = seconds + fleet.world.rng.uniform(0, spread)
-            fleet.world.at(at, partial(partition.arrive, key))
+        fleet.world.at(seconds, partial(place(key, among or fleet.partitions).arrive, key))
 
 
 def arrive_each(fleet: Fleet, keys: Sequence[str], gap: float) -> None:
