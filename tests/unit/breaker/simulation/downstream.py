@@ -44,6 +44,7 @@ class Downstream:
         slowness: factor of `duration`, by the seconds since the start.
         fail_duration: how long a call takes while the dependency is down.
         outages: times, from and to, at which the dependency is down.
+        outage_outcome: outcome of each call while the dependency is down.
         bad_keys: keys whose calls always fail, after `bad_duration`, with `bad_outcome`.
         poison_ratio: share of the events that are poison.
     """
@@ -52,6 +53,7 @@ class Downstream:
     slowness: Callable[[float], float] = lambda _seconds: 1.0
     fail_duration: Callable[[random.Random], float] = field(default_factory=lambda: fixed(0.002))
     outages: list[tuple[float, float]] = field(default_factory=list)
+    outage_outcome: Outcome = Outcome.DEPENDENCY
     bad_keys: Collection[str] = ()
     bad_duration: Callable[[random.Random], float] = field(default_factory=lambda: fixed(0.002))
     bad_outcome: Outcome = Outcome.DEPENDENCY
@@ -61,7 +63,7 @@ class Downstream:
         """Return the outcome of a call that starts now, and its duration in microseconds."""
         for start, end in self.outages:
             if start <= seconds < end:
-                return Outcome.DEPENDENCY, us(self.fail_duration(rng))
+                return self.outage_outcome, us(self.fail_duration(rng))
         if key in self.bad_keys:
             return self.bad_outcome, us(self.bad_duration(rng))
         if self.poison_ratio and rng.random() < self.poison_ratio:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from breaker import CircuitState
+from breaker import BreakerSettings, CircuitState
 from tests.unit.breaker.simulation.downstream import Downstream, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
 from tests.unit.breaker.simulation.instance import done
@@ -119,5 +119,28 @@ def test_approval_opens_again_while_the_outage_lasts(keys: int, runs: int) -> No
         if fleet.closed:
             return "closed"
         return None if len(fleet.opened) > openings else f"still {fleet.state}"
+
+    assert broken_runs(scenario, runs) == []
+
+
+@sweep(4, 100)
+def test_next_outage_opens_in_time_after_an_approval(runs: int) -> None:
+    settings = BreakerSettings()
+
+    def scenario(seed: int) -> str | None:
+        world = World(seed)
+        begin = APPROVED_AT + world.rng.uniform(40, 60)
+        downstream = Downstream(outages=[(FAILS_AT, RECOVERED_AT), (begin, math.inf)])
+        fleet = Fleet(
+            world, downstream, partitions=4, deferring=seed % 2 == 0, stop_at_opening=False
+        )
+        arrive_at_random(fleet, names(4), 5.0)
+        world.run(APPROVED_AT)
+        approve(fleet)
+        world.run(begin)
+        if not fleet.closed:
+            return f"still {fleet.state}"
+        world.run(begin + settings.window_seconds + 5)
+        return None if len(fleet.opened) == 2 else f"openings after {fleet.times()} s"
 
     assert broken_runs(scenario, runs) == []

@@ -12,7 +12,7 @@ from functools import partial
 import pytest
 
 from breaker import BreakerSettings
-from tests.unit.breaker.simulation.downstream import KEYLESS, Downstream, between, fixed
+from tests.unit.breaker.simulation.downstream import KEYLESS, Downstream, Outcome, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
 from tests.unit.breaker.simulation.runs import broken_runs, sweep
 from tests.unit.breaker.simulation.traffic import arrive_at_once, arrive_at_random, names
@@ -27,7 +27,8 @@ def outage(
 ) -> str | None:
     """Let everything fail while each key has an event in flight; say if the opening is late.
 
-    In half of the runs, five bad keys have stepped aside before the outage.
+    In some runs, five bad keys have stepped aside before the outage, an instance restarts during
+    the outage, or the handler raises ordinary errors.
     """
     world = World(seed)
     rng = world.rng
@@ -39,17 +40,20 @@ def outage(
         bad_keys=frozenset(bad_keys),
         fail_duration=fixed(hangs) if hangs else between(0.001, 0.05),
         outages=[(begin, math.inf)],
+        outage_outcome=Outcome.ORDINARY if seed % 4 == 1 else Outcome.DEPENDENCY,
     )
     fleet = Fleet(
         world,
         downstream,
-        instances=rng.randint(1, 3),
+        instances=rng.randint(2, 3),
         partitions=rng.randint(1, min(partitions, len(keys))),
         deferring=deferring,
     )
     if bad_keys:
         arrive_at_random(fleet, bad_keys, 1.0)
     world.at(begin, fleet.forget_failures)
+    if seed % 3 == 0 and not hangs:
+        world.at(begin + rng.uniform(0, 20), partial(fleet.restart, 0, rng.uniform(1, 10)))
     rate = rng.uniform(1, 10)
     arrive_at_random(fleet, keys, rate, end=begin - 1)
     arrive_at_once(fleet, keys, begin - 0.001)
