@@ -25,7 +25,8 @@ if TYPE_CHECKING:
         StaleGenerationError,
         StoreUnavailableError,
     )
-    from breaker.settings import BreakerSettings, Recovery, RedisAuth
+    from breaker.keys import Key
+    from breaker.settings import BreakerSettings, Mode, Recovery, RedisAuth
     from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
     from breaker.stores.base import CircuitStore
     from breaker.stores.memory import MemoryCircuitStore
@@ -49,9 +50,11 @@ __all__ = [
     "CircuitStore",
     "Clock",
     "HistoryEntry",
+    "Key",
     "ManualClock",
     "MemoryCircuitStore",
     "MemoryPublisher",
+    "Mode",
     "OutboxStatus",
     "Permit",
     "Recovery",
@@ -104,8 +107,10 @@ _HOMES = {
             "StaleGenerationError",
             "StoreUnavailableError",
         ),
+        "breaker.keys": ("Key",),
         "breaker.settings": (
             "BreakerSettings",
+            "Mode",
             "Recovery",
             "RedisAuth",
         ),

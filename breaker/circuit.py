@@ -14,15 +14,26 @@ from breaker.alerts.base import AlertPublisher
 from breaker.alerts.delivery import AlertDelivery
 from breaker.approvals import Approvals, Caller
 from breaker.clock import Clock, SystemClock
+from breaker.duration import LONGEST_SECONDS, format_duration
 from breaker.errors import (
     CircuitIsolatedError,
     CircuitOpenError,
     StaleGenerationError,
     StoreUnavailableError,
 )
+from breaker.keys import Key
 from breaker.metrics import Instruments, default_meter
+from breaker.notes import Notes
 from breaker.settings import BreakerSettings
-from breaker.state import Change, Circuit, CircuitState, HistoryEntry, Permit, clip
+from breaker.state import (
+    MAX_ERROR_CHARS,
+    Change,
+    Circuit,
+    CircuitState,
+    HistoryEntry,
+    Permit,
+    clip,
+)
 from breaker.stores.base import CircuitStore
 from breaker.stores.fallback import FallbackStore
 from breaker.view import CircuitView
@@ -77,6 +88,7 @@ class CircuitBreaker(CircuitView):
         self.instance = clip(instance or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or SystemClock()
         self._rules = self.settings.rules(self.instance)
+        self._notes = Notes(self._clock.monotonic)
         self._store = FallbackStore(store, self.settings, self._clock, on_outage=self._on_outage)
         self._publisher = publisher
         self._alerts = AlertDelivery(
@@ -96,7 +108,7 @@ class CircuitBreaker(CircuitView):
             poll_seconds=self.settings.poll_seconds,
             clock=self._clock,
         )
-        super().__init__(self._store.known)
+        super().__init__(self._store.known, self._clock.monotonic)
         self._instruments = Instruments(meter or default_meter(), self)
 
     @property
@@ -108,6 +120,14 @@ class CircuitBreaker(CircuitView):
     def alert_age(self) -> float | None:
         """Age of the oldest undelivered alert in seconds, as of this instance's last delivery."""
         return self._alerts.oldest_age
+
+    @property
+    def ramp_share(self) -> float:
+        """Elapsed part of the ramp after the circuit's closing, 0 to 1; 1 without a ramp."""
+        elapsed, seconds = self.closed_seconds, self.settings.ramp_seconds
+        if elapsed is None or elapsed >= seconds:
+            return 1.0
+        return max(0.0, elapsed / seconds)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -137,14 +157,53 @@ class CircuitBreaker(CircuitView):
         await self._store.aclose()
 
     async def refresh(self) -> Circuit:
-        """Return the store's state, in one round trip; `degraded` if the store does not answer."""
-        return self._take(await self._store.snapshot(self._rules))
+        """Return the store's state, in one round trip; `degraded` if the store does not answer.
 
-    async def try_acquire(self) -> Permit:
+        The same round trip reports what was noted since the last report.
+        """
+        report = self._notes.take()
+        if report is None:
+            return self._take(await self._store.snapshot(self._rules))
+        return self._take(await self._store.report(self._rules, report))
+
+    def note_success(self, seconds: float) -> None:
+        """Note an event that succeeded, for the standstill rule; does no I/O.
+
+        Args:
+            seconds: the time that the successful attempt took.
+        """
+        self._notes.success(seconds)
+
+    def note_failed_attempt(self, key: Key, error: str = "") -> None:
+        """Note an attempt that failed, for the standstill rule; does no I/O.
+
+        Do not note an attempt that says nothing about a dependency, such as a poison event, a
+        refusal by an open circuit, or throttling.
+
+        Args:
+            key: the event's key.
+            error: error text for the reason of an opening; shortened to 200 characters.
+        """
+        if self.circuit.state is CircuitState.CLOSED:  # a probe's outcome is recorded instead
+            self._notes.failed_attempt(key, error, self.circuit.generation)
+
+    def enter(self, key: Key) -> None:
+        """Note that events of a key run here, until `leave`; does no I/O."""
+        self._notes.enter(key)
+
+    def leave(self, key: Key) -> None:
+        """End one `enter` of a key; does no I/O."""
+        self._notes.leave(key)
+
+    async def try_acquire(self, key: Key | None = None) -> Permit:
         """Return a permit to start now.
 
         CLOSED does no I/O. HALF_OPEN takes one round trip, and the permit is a lease of
-        `permit_seconds` that ends with `record_failure`, `record_successes` or `release`.
+        `permit_seconds` that ends with `record_failure`, `record_successes` or `release`. A key
+        whose probe failed gets no permit while other keys ask.
+
+        Args:
+            key: the key of the event that starts; None counts as a key of its own.
 
         Raises:
             CircuitOpenError: nothing may start; `retry_after` is the seconds until a retry makes
@@ -154,18 +213,19 @@ class CircuitBreaker(CircuitView):
         if circuit.admits:
             return Permit(circuit.generation)
         if circuit.state is CircuitState.HALF_OPEN and not circuit.holding:
-            return await self._probe()
+            return await self._probe("" if key is None else key.token)
         raise self._refusal(circuit, circuit.retry_after)
 
     async def record_failure(self, failure_id: str, error: str, permit: Permit) -> Circuit:
         """Count one failure, in one round trip; open the circuit if the threshold is reached.
 
-        The same id counts once inside the window, so a repeat after a lost answer is harmless. An
-        outcome of an older generation changes nothing. During a store outage the call retries for
+        The same id counts once inside the window, at its latest time, so a repeat is harmless. In
+        HALF_OPEN three failed probes open the next generation. An outcome of an older generation
+        changes nothing. During a store outage the call retries for
         up to `store_grace_seconds`; then this instance counts the failure alone.
 
         Args:
-            failure_id: unique per failure over the fleet, e.g. hub/partition/sequence/round.
+            failure_id: unique per event over the fleet, e.g. hub/partition/sequence.
             error: error text for the alert; shortened to 200 characters.
             permit: the permit that the work was started with.
 
@@ -245,20 +305,31 @@ class CircuitBreaker(CircuitView):
         change = await self._store.close(self._rules, generation, name, text)
         return await self._finish_command(change, generation)
 
-    async def isolate(self, by: str, reason: str = "") -> Circuit:
-        """Isolate the circuit in a new generation; only `close_circuit` ends the isolation.
+    async def isolate(self, by: str, reason: str = "", for_seconds: float | None = None) -> Circuit:
+        """Isolate the circuit in a new generation, until its end or until `close_circuit`.
+
+        At the end a circuit that was closed is closed again. Otherwise the end is a new opening,
+        with generation and alert. Isolating an isolated circuit replaces its reason and its end.
 
         Args:
             by: name of the operator, for the history.
             reason: for the history; default "isolated by <name>".
+            for_seconds: length of the isolation, 1 second to 30 days; None for no end.
 
         Raises:
             StoreUnavailableError: nothing was changed or the answer was lost; repeat the call.
-            ValueError: `by` is empty.
+            ValueError: `by` is empty, or `for_seconds` is out of bounds.
         """
         name = _operator_name(by)
-        text = clip(reason or f"isolated by {name}")
-        return self._take(await self._store.isolate(self._rules, name, text))
+        text, length = reason or f"isolated by {name}", ""
+        if for_seconds is not None:
+            if not 1 <= for_seconds <= LONGEST_SECONDS:
+                raise ValueError(
+                    f"for_seconds is {for_seconds:g}: it takes 1 to {LONGEST_SECONDS} seconds"
+                )
+            length = f" (for {format_duration(for_seconds)})"
+        text = clip(text, MAX_ERROR_CHARS - len(length)) + length
+        return self._take(await self._store.isolate(self._rules, name, text, for_seconds or 0.0))
 
     async def deliver_alerts(self) -> int:
         """Publish the undelivered alerts of all instances and return their number.
@@ -309,9 +380,9 @@ class CircuitBreaker(CircuitView):
             raise ValueError(f"limit is {limit}: it takes a whole number of at least 1")
         return await self._store.history(limit)
 
-    async def _probe(self) -> Permit:
+    async def _probe(self, key: str) -> Permit:
         probe_id = uuid.uuid4().hex
-        admission = await self._store.acquire(self._rules, probe_id)
+        admission = await self._store.acquire(self._rules, probe_id, key)
         circuit = self._take(admission.change)
         if not admission.granted:
             wait = circuit.retry_after
@@ -319,8 +390,9 @@ class CircuitBreaker(CircuitView):
                 # A permit may be released long before its lease ends, and releases are not pushed.
                 wait = min(admission.wait or REFUSED_WAIT_SECONDS, REFUSED_WAIT_SECONDS)
             raise self._refusal(circuit, wait)
-        probing = circuit.state is CircuitState.HALF_OPEN
-        return Permit(circuit.generation, probe_id if probing else None)
+        if circuit.state is not CircuitState.HALF_OPEN:
+            return Permit(circuit.generation)
+        return Permit(circuit.generation, probe_id, key)
 
     def _refusal(self, circuit: Circuit, retry_after: float | None) -> CircuitOpenError:
         self._instruments.count("refusals")
@@ -349,6 +421,14 @@ class CircuitBreaker(CircuitView):
 
     def _take(self, change: Change) -> Circuit:
         """Update the view with an operation's result; deliver alerts if the state changed."""
+        if change.would_open:
+            self._instruments.count("would_open")
+            logger.warning(
+                "circuit %s would have opened, but stays %s in mode observe: %s",
+                change.circuit.name,
+                change.circuit.state,
+                change.would_open,
+            )
         moved = change.transitions > 0 or change.circuit.position > self.circuit.position
         self._learn(change.circuit)
         if moved:

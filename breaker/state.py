@@ -8,6 +8,10 @@ from enum import StrEnum
 
 MAX_ERROR_CHARS = 200
 MAX_SAMPLES = 5
+PROBE_FAILURES = 3
+"""Number of failed probes that opens a half-open circuit again."""
+ASK_US = 3_000_000
+"""Time for which a key whose probe failed waits, since its failure and since another key asked."""
 SUCCESS_BUCKETS = 10
 SUCCESS_REPORTS = 10_000
 """Greatest number of report ids that a store keeps; a client repeats a report at once or never."""
@@ -23,17 +27,19 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
     """Only probes start, each with a permit."""
     ISOLATED = "isolated"
-    """Opened by hand; only closing by hand ends the isolation."""
+    """Opened by hand, until the isolation's end or until closed by hand."""
 
 
 class CircuitEvent(StrEnum):
-    """An event in the history; each event except APPROVED is also an alert."""
+    """An event in the history; each event except APPROVED and WOULD_OPEN is also an alert."""
 
     OPENED = "opened"
     APPROVED = "approved"
     HALF_OPENED = "half_opened"
     CLOSED = "closed"
     ISOLATED = "isolated"
+    WOULD_OPEN = "would_open"
+    """A rule to open was met in mode observe."""
 
 
 _RANK: Mapping[CircuitState, int] = {
@@ -68,14 +74,19 @@ class Circuit:
         changed_at: time of the last change of state; None in generation 0.
         reason: reason of the last change of state.
         degraded: the shared store does not answer, and the snapshot is this instance's own.
-        retry_after: seconds from the snapshot until the timer sets the circuit to half-open; None
-            if no timer runs.
+        retry_after: seconds from the snapshot until `resume_at`; None if no timer runs.
         by: operator of the last change, or "timer"; empty after any other change.
         successes: successes inside the window (counted only with a ratio rule).
         probe_successes: successful probes so far in HALF_OPEN.
-        resume_at: time at which the timer sets the circuit to half-open; None if no timer runs.
+        resume_at: time at which the timer ends a break (the circuit goes half-open) or isolation;
+            None if no timer runs.
+        ends_as: of an isolation: the state that follows its end, CLOSED, or OPEN with a new
+            generation if the circuit was not closed before; else None.
         holding: degraded and within the grace time, so that nothing may start.
         as_of: time of the snapshot.
+        failed_attempts: attempts that have failed since the last success, while closed.
+        last_success_at: time of the fleet's last reported success; None if unknown.
+        probe_failures: failed probes that count so far in HALF_OPEN.
     """
 
     name: str
@@ -95,6 +106,10 @@ class Circuit:
     resume_at: float | None = None
     holding: bool = False
     as_of: float | None = None
+    failed_attempts: int = 0
+    last_success_at: float | None = None
+    probe_failures: int = 0
+    ends_as: CircuitState | None = None
 
     @property
     def admits(self) -> bool:
@@ -112,11 +127,12 @@ class Permit:
     """A permit to start; its outcome counts for its generation only.
 
     `probe_id` is set in HALF_OPEN only. Such a permit is a lease that expires after
-    `permit_seconds`.
+    `permit_seconds`, and `key` is the token of the key that is probed; empty if unknown.
     """
 
     generation: int
     probe_id: str | None = None
+    key: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +145,14 @@ class Change:
         outcome: "done"; "ignored" (the permit is of an older generation, or the operation has no
             effect in this state); "already" (a repeated command); "stale" or "isolated" (a refused
             command).
+        would_open: reason to open that mode "observe" did not follow; empty if no rule was met, or
+            if a rule has been met all the time since the last report.
     """
 
     circuit: Circuit
     transitions: int = 0
     outcome: str = "done"
+    would_open: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +171,9 @@ class HistoryEntry:
 class Rules:
     """The rules of a circuit in a store's units, and the name of the instance.
 
-    `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule.
+    `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule;
+    `standstill_failures` 0 means no standstill rule; `observe` means that a rule that is met is
+    reported, but does not open the circuit.
     """
 
     failure_threshold: int
@@ -166,6 +187,9 @@ class Rules:
     history_limit: int
     outbox_limit: int
     instance: str
+    standstill_failures: int = 0
+    fresh_us: int = 3_000_000
+    observe: bool = False
 
     @property
     def bucket_us(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from breaker.state import Circuit, CircuitState, Rules, position_of
+from breaker.state import PROBE_FAILURES, Circuit, CircuitState, Rules, position_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Record:
     break_us: int = 0
     reason: str = ""
     by: str = ""
+    ends_as: CircuitState | None = None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -51,6 +52,12 @@ def tripped(failures: int, successes: int, rules: Rules, error: str = "") -> str
     return None
 
 
+def probes_failed(error: str) -> str:
+    """Return the reason of the opening after the last probe that may fail."""
+    last = f"; last error: {error}" if error else ""
+    return f"{PROBE_FAILURES} probes failed{last}"
+
+
 def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
     """Return the next generation, open; a failed probe doubles the break up to its maximum."""
     break_us = rules.break_us
@@ -67,15 +74,22 @@ def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
     )
 
 
-def isolated(record: Record, now_us: int, reason: str, by: str) -> Record:
-    """Return the next generation, isolated by hand."""
+def isolated(record: Record, now_us: int, reason: str, by: str, length_us: int) -> Record:
+    """Return the next generation, isolated by hand; `length_us` 0 means without an end.
+
+    A circuit that is isolated already keeps its generation, and gets the new end.
+    """
+    again = record.state is CircuitState.ISOLATED
+    ends_as = CircuitState.CLOSED if record.state is CircuitState.CLOSED else CircuitState.OPEN
     return Record(
         state=CircuitState.ISOLATED,
-        generation=record.generation + 1,
-        opened_at_us=now_us,
+        generation=record.generation if again else record.generation + 1,
+        opened_at_us=record.opened_at_us if again else now_us,
         changed_at_us=now_us,
+        resume_at_us=now_us + length_us if length_us else 0,
         reason=reason,
         by=by,
+        ends_as=record.ends_as if again else ends_as,
     )
 
 
@@ -101,12 +115,13 @@ def closed(record: Record, now_us: int, reason: str, by: str) -> Record:
         break_us=0,
         reason=reason,
         by=by,
+        ends_as=None,
     )
 
 
-def break_is_over(record: Record, now_us: int) -> bool:
-    """Return whether the timer sets the circuit to half-open now."""
-    return record.state is CircuitState.OPEN and 0 < record.resume_at_us <= now_us
+def timer_is_due(record: Record, now_us: int) -> bool:
+    """Return whether a break or an isolation is over."""
+    return 0 < record.resume_at_us <= now_us
 
 
 def snapshot(
@@ -118,6 +133,9 @@ def snapshot(
     failures: int,
     successes: int,
     probe_successes: int,
+    probe_failures: int,
+    failed_attempts: int,
+    success_us: int,
 ) -> Circuit:
     """Return the snapshot of a record."""
     resume_at_us = record.resume_at_us
@@ -137,6 +155,10 @@ def snapshot(
         probe_successes=probe_successes,
         resume_at=_seconds(resume_at_us),
         as_of=now_us / 1_000_000,
+        failed_attempts=failed_attempts,
+        last_success_at=_seconds(success_us),
+        probe_failures=probe_failures,
+        ends_as=record.ends_as,
     )
 
 
@@ -151,6 +173,7 @@ def record_of(known: Circuit, rules: Rules) -> Record:
         break_us=rules.break_us if known.state is CircuitState.OPEN else 0,
         reason=known.reason,
         by=known.by,
+        ends_as=known.ends_as,
     )
 
 

@@ -20,7 +20,7 @@ class RollingWindow:
 
     def __init__(self) -> None:
         self._order: list[tuple[int, str]] = []
-        self._ids: set[str] = set()
+        self._times: dict[str, int] = {}
         self._samples: dict[int, tuple[int, int, str]] = {}
 
     def __len__(self) -> int:
@@ -34,15 +34,14 @@ class RollingWindow:
         """Remove failures at or before `after_us`."""
         self._drop(self._first_after(after_us))
 
-    def add(self, failure_id: str, at_us: int, error: str) -> bool:
-        """Add a failure and return True; return False if its id is already in the window."""
-        if failure_id in self._ids:
-            return False
-        self._ids.add(failure_id)
+    def add(self, failure_id: str, at_us: int, error: str) -> None:
+        """Add a failure; a repeated id counts once, at its latest time."""
+        if (earlier_us := self._times.get(failure_id)) is not None:
+            del self._order[bisect.bisect_left(self._order, (earlier_us, failure_id))]
+        self._times[failure_id] = at_us
         bisect.insort(self._order, (at_us, failure_id))
         count = len(self._order)
         self._samples[count % MAX_SAMPLES] = (at_us, count, error)
-        return True
 
     def limit(self, size: int) -> None:
         """Remove all but the newest `size` failures."""
@@ -60,7 +59,7 @@ class RollingWindow:
     def clear(self) -> None:
         """Remove all failures and samples."""
         self._order.clear()
-        self._ids.clear()
+        self._times.clear()
         self._samples.clear()
 
     def _first_after(self, after_us: int) -> int:
@@ -68,5 +67,5 @@ class RollingWindow:
 
     def _drop(self, count: int) -> None:
         for _, failure_id in self._order[:count]:
-            self._ids.discard(failure_id)
+            del self._times[failure_id]
         del self._order[:count]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from breaker.alerts.base import Outbox
 from breaker.chain import ChainStatus, Step, WaitsFor
+from breaker.notes import Report
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 
 CALLBACK_LIMIT = 100
@@ -67,16 +68,21 @@ class CircuitStore(Outbox, Protocol):
         ...
 
     async def snapshot(self, rules: Rules) -> Change:
-        """Return the current state, without expired failures."""
+        """Return the current state, without expired failures; judge the standstill rule."""
+        ...
+
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """Note an instance's events, judge the standstill rule, and return the current state."""
         ...
 
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
     ) -> Change:
-        """Count one failure, once per id, and open the circuit if the threshold is reached.
+        """Count one failure, and open the circuit if a rule is met.
 
-        The outcome is "ignored" if the permit is of another generation, or the circuit is neither
-        closed nor (for a probe) half-open.
+        An id counts once inside the window, at its latest time. In HALF_OPEN, `PROBE_FAILURES`
+        failed probes open the circuit. The outcome is "ignored" if the permit is of another
+        generation, or the circuit is neither closed nor (for a probe) half-open.
         """
         ...
 
@@ -89,8 +95,16 @@ class CircuitStore(Outbox, Protocol):
         """
         ...
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
-        """Acquire a permit; in HALF_OPEN a lease under `probe_id`. A repeated id is harmless."""
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
+        """Acquire a permit; in HALF_OPEN a lease under `probe_id`. A repeated id is harmless.
+
+        A key whose probe failed gets no lease while other keys ask.
+
+        Args:
+            rules: the circuit's rules.
+            probe_id: id of the lease.
+            key: token of the key to probe; empty if unknown.
+        """
         ...
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
@@ -105,8 +119,14 @@ class CircuitStore(Outbox, Protocol):
         """Close a generation by hand, from any state (else "already" or "stale")."""
         ...
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
-        """Isolate the circuit in a new generation that only `close` ends (else "already")."""
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
+        """Isolate the circuit in a new generation, for `seconds`; 0 means until `close`.
+
+        If the circuit was closed, it is closed again at the end. Otherwise the end is a new opening
+        with its own generation and alert, so that somebody is asked. An isolated circuit keeps its
+        generation, and the new reason and end replace its own, without another alert; if neither
+        has an end, nothing changes ("already").
+        """
         ...
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:

@@ -10,10 +10,11 @@ from breaker.alerts.base import AlertBatch, OutboxStatus
 from breaker.chain import ChainStatus, Step
 from breaker.clock import Clock
 from breaker.errors import StoreUnavailableError
+from breaker.notes import Report
 from breaker.settings import BreakerSettings
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores.base import Admission, Callback, CircuitStore, Registration
-from breaker.stores.outage import Outage, degraded
+from breaker.stores.outage import Operation, Outage, degraded
 
 
 class FallbackStore:
@@ -56,8 +57,19 @@ class FallbackStore:
 
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`; degraded during an outage of the shared store."""
+        return await self._poll(rules, lambda store: store.snapshot(rules))
+
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """See `CircuitStore.report`; a report that meets an outage is lost.
+
+        The local store gets no reports, so an instance that decides alone judges no standstill. It
+        does not know whether other instances succeed.
+        """
+        return await self._poll(rules, lambda store: store.report(rules, report))
+
+    async def _poll(self, rules: Rules, poll: Operation) -> Change:
         try:
-            return await self._outage.ask(rules, lambda store: store.snapshot(rules))
+            return await self._outage.ask(rules, poll)
         except StoreUnavailableError as error:
             self._outage.begin(error)
         if self._outage.grace_left > 0:
@@ -90,14 +102,14 @@ class FallbackStore:
                 return self._outage.on_hold()
         return degraded(await record(self._outage.local))
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`; refuses during the grace time."""
         if self._outage.local is None:
             admission: Admission | None = None
 
             async def ask(store: CircuitStore) -> Change:
                 nonlocal admission
-                admission = await store.acquire(rules, probe_id)
+                admission = await store.acquire(rules, probe_id, key)
                 return admission.change
 
             try:
@@ -110,7 +122,7 @@ class FallbackStore:
             if self._outage.grace_left > 0:
                 change = self._outage.on_hold()
                 return Admission(change, granted=False, wait=self._outage.grace_left)
-        admission = await self._outage.local_store(rules).acquire(rules, probe_id)
+        admission = await self._outage.local_store(rules).acquire(rules, probe_id, key)
         return replace(admission, change=degraded(admission.change))
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
@@ -133,9 +145,11 @@ class FallbackStore:
             rules, lambda store: store.close(rules, generation, by, reason)
         )
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
         """See `CircuitStore.isolate`."""
-        return await self._outage.ask(rules, lambda store: store.isolate(rules, by, reason))
+        return await self._outage.ask(
+            rules, lambda store: store.isolate(rules, by, reason, seconds)
+        )
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
         """See `CircuitStore.restore`."""

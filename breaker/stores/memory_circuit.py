@@ -7,6 +7,7 @@ from collections import OrderedDict
 
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
+from breaker.notes import Report
 from breaker.settings import check_name
 from breaker.state import (
     SUCCESS_BUCKETS,
@@ -19,18 +20,24 @@ from breaker.state import (
     Rules,
 )
 from breaker.stores.base import Admission
+from breaker.stores.memory_probes import MemoryProbes
+from breaker.stores.memory_standstill import MemoryStandstill
 from breaker.transitions import (
     Record,
-    break_is_over,
     closed,
     half_opened,
     isolated,
     opened,
+    probes_failed,
     record_of,
     snapshot,
+    timer_is_due,
     tripped,
 )
 from breaker.window import RollingWindow
+
+RESTORED_ALERTS = frozenset({CircuitEvent.OPENED, CircuitEvent.ISOLATED})
+"""Alerts that are added again when a lost state is restored."""
 
 
 class MemoryCircuit(ABC):
@@ -50,8 +57,10 @@ class MemoryCircuit(ABC):
         self._window = RollingWindow()
         self._buckets: dict[int, int] = {}
         self._reports: OrderedDict[str, int] = OrderedDict()
-        self._probes: dict[str, int] = {}
-        self._probed: set[str] = set()
+        self._probes = MemoryProbes()
+        self._standstill = MemoryStandstill()
+        self._ruled_us = 0  # in mode observe: when a rule was met the last time
+        self._would_open = ""
 
     @property
     def name(self) -> str:
@@ -61,6 +70,15 @@ class MemoryCircuit(ABC):
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
         now, moved = self._begin(rules)
+        moved += self._judge_standstill(rules, now)
+        return self._change(rules, now, moved)
+
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """See `CircuitStore.report`."""
+        now, moved = self._begin(rules)
+        closed_in = self._record.generation if self._record.state is CircuitState.CLOSED else None
+        self._standstill.note(rules, now, report, closed_in)
+        moved += self._judge_standstill(rules, now)
         return self._change(rules, now, moved)
 
     async def record_failure(
@@ -77,15 +95,15 @@ class MemoryCircuit(ABC):
         after = now - rules.window_us
         self._window.trim(after)
         self._window.add(failure_id, now, error)
+        self._window.limit(rules.failure_threshold)
         if probing:
-            self._window.limit(rules.failure_threshold)
-            reason: str | None = f"probe failed: {error}"
+            reason = probes_failed(error) if self._probes.fail(now, permit) else None
         else:
             reason = tripped(len(self._window), self._successes(rules, now), rules, error)
         if reason is not None:
-            next_record = opened(record, rules, now, reason)
-            self._move(rules, now, next_record, CircuitEvent.OPENED)
-            moved += 1
+            moved += self._open(rules, now, reason)
+        else:
+            moved += self._judge_standstill(rules, now)
         return self._change(rules, now, moved)
 
     async def record_successes(
@@ -97,10 +115,9 @@ class MemoryCircuit(ABC):
         if permit.generation != record.generation:
             return self._change(rules, now, moved, "ignored")
         if record.state is CircuitState.HALF_OPEN and permit.probe_id is not None:
-            self._probes.pop(permit.probe_id, None)
-            self._probed.add(permit.probe_id)
-            if len(self._probed) >= rules.half_open_permits:
-                reason = f"{len(self._probed)} probes succeeded"
+            self._probes.succeed(permit.probe_id, permit.key)
+            if self._probes.successes >= rules.half_open_permits:
+                reason = f"{self._probes.successes} probes succeeded"
                 self._close(rules, now, reason, "")
                 moved += 1
             return self._change(rules, now, moved)
@@ -125,28 +142,22 @@ class MemoryCircuit(ABC):
             oldest = after // rules.bucket_us
             self._buckets = {b: n for b, n in self._buckets.items() if b > oldest}
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`."""
         now, moved = self._begin(rules)
         state = self._record.state
         if state is not CircuitState.HALF_OPEN:
             change = self._change(rules, now, moved)
             return Admission(change, granted=state is CircuitState.CLOSED)
-        self._probes = {probe: until for probe, until in self._probes.items() if until > now}
-        free = len(self._probes) + len(self._probed) < rules.half_open_permits
-        granted = free or probe_id in self._probes
-        wait = None
-        if granted:
-            self._probes[probe_id] = now + rules.permit_us
-        elif self._probes:
-            wait = (min(self._probes.values()) - now) / 1_000_000
+        granted, wait_us = self._probes.acquire(rules, now, probe_id, key)
+        wait = None if wait_us is None else wait_us / 1_000_000
         return Admission(self._change(rules, now, moved), granted, wait)
 
     async def release(self, rules: Rules, permit: Permit) -> Change:
         """See `CircuitStore.release`."""
         now, moved = self._begin(rules)
         if permit.generation == self._record.generation and permit.probe_id is not None:
-            self._probes.pop(permit.probe_id, None)
+            self._probes.release(permit.probe_id)
         return self._change(rules, now, moved)
 
     async def approve(self, rules: Rules, generation: int, by: str) -> Change:
@@ -175,13 +186,15 @@ class MemoryCircuit(ABC):
         self._close(rules, now, reason, by)
         return self._change(rules, now, moved + 1)
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
         """See `CircuitStore.isolate`."""
         now, moved = self._begin(rules)
-        record = self._record
-        if record.state is CircuitState.ISOLATED:
+        record, length_us = self._record, round(seconds * 1_000_000)
+        again = record.state is CircuitState.ISOLATED
+        if again and not length_us and not record.resume_at_us:
             return self._change(rules, now, moved, "already")
-        self._move(rules, now, isolated(record, now, reason, by), CircuitEvent.ISOLATED)
+        record = isolated(record, now, reason, by, length_us)
+        self._move(rules, now, record, CircuitEvent.ISOLATED, alert=not again)
         return self._change(rules, now, moved + 1)
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
@@ -196,17 +209,48 @@ class MemoryCircuit(ABC):
 
     def _begin(self, rules: Rules) -> tuple[int, int]:
         """Make the timer's transition if that is due; return the time and the transitions made."""
-        now = self._now_us()
-        if not break_is_over(self._record, now):
+        now, record = self._now_us(), self._record
+        if not timer_is_due(record, now):
             return now, 0
-        record = half_opened(self._record, now, "the break is over", "timer")
-        self._move(rules, now, record, CircuitEvent.HALF_OPENED)
+        over = f"the isolation by {record.by} is over"
+        if record.state is not CircuitState.ISOLATED:
+            after = half_opened(record, now, "the break is over", "timer")
+            self._move(rules, now, after, CircuitEvent.HALF_OPENED)
+        elif record.ends_as is CircuitState.CLOSED:
+            self._close(rules, now, over, "timer")
+        else:
+            reason = f"{over}, and the circuit was not closed before the isolation"
+            self._move(rules, now, opened(record, rules, now, reason), CircuitEvent.OPENED)
         return now, 1
+
+    def _open(self, rules: Rules, now: int, reason: str) -> int:
+        """Open the circuit because of a rule, and return the number of transitions made.
+
+        In mode observe the circuit stays as it is, and the reason is reported once, until no rule
+        has been met for as long as the window.
+        """
+        if not rules.observe:
+            self._move(rules, now, opened(self._record, rules, now, reason), CircuitEvent.OPENED)
+            return 1
+        last, self._ruled_us = self._ruled_us, now
+        if now - last >= rules.window_us:
+            self._would_open = reason
+            self._note(rules, now, CircuitEvent.WOULD_OPEN, by="", reason=reason)
+        return 0
 
     def _empty(self) -> None:
         """Empty the window, so that old failures cannot open the circuit again."""
         self._window.clear()
         self._buckets.clear()
+
+    def _judge_standstill(self, rules: Rules, now: int) -> int:
+        """Open the circuit if the standstill rule is met; return the transitions made."""
+        if self._record.state is not CircuitState.CLOSED:
+            return 0
+        reason = self._standstill.judge(rules, now, self._record.generation)
+        if reason is None:
+            return 0
+        return self._open(rules, now, reason)
 
     def _close(self, rules: Rules, now: int, reason: str, by: str) -> None:
         self._empty()
@@ -220,16 +264,22 @@ class MemoryCircuit(ABC):
         event: CircuitEvent,
         *,
         restored: bool = False,
+        alert: bool = True,
     ) -> None:
         """Set the new state and announce it."""
         self._record = record
-        self._probes.clear()
-        self._probed.clear()
-        self._announce(rules, now, event, restored=restored)
+        self._probes = MemoryProbes()
+        if record.state is CircuitState.CLOSED:
+            self._standstill.reset(now)
+        # A lost state's alert may be lost too, so it is added again; the same id marks a repeat.
+        alert = alert and (not restored or event in RESTORED_ALERTS)
+        self._announce(rules, now, event, restored=restored, alert=alert)
 
     @abstractmethod
-    def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:
-        """Add a new state to the history and the outbox, and push it."""
+    def _announce(
+        self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool, alert: bool
+    ) -> None:
+        """Add a new state to the history and, with its alert, to the outbox; push it."""
 
     @abstractmethod
     def _note(self, rules: Rules, now: int, event: CircuitEvent, *, by: str, reason: str) -> None:
@@ -247,8 +297,12 @@ class MemoryCircuit(ABC):
             now,
             failures=self._window.count(now - rules.window_us),
             successes=self._successes(rules, now),
-            probe_successes=len(self._probed),
+            probe_successes=self._probes.successes,
+            probe_failures=self._probes.failures,
+            failed_attempts=self._standstill.failed_attempts(self._record.generation),
+            success_us=self._standstill.success_us,
         )
 
     def _change(self, rules: Rules, now: int, moved: int, outcome: str = "done") -> Change:
-        return Change(self._circuit(rules, now), moved, outcome)
+        would_open, self._would_open = self._would_open, ""
+        return Change(self._circuit(rules, now), moved, outcome, would_open)

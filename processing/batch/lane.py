@@ -7,11 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from breaker import BreakerError, Permit
+from breaker import BreakerError, CircuitState, Permit
+from processing.batch.circuit_key import circuit_key
+from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
 from processing.errors import DependencyUnavailableError, ProcessingError, ShutdownError
 from processing.event import Event
-from processing.handlers.raised import describe, dotted_type, type_name
+from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.telemetry import log_fields
 from processing.parking.event import Position, is_reached, position_of
@@ -42,6 +44,7 @@ class Lane:
         self._events = events
         self._progress = progress
         self._key = key = events[0].key
+        self._circuit_key = circuit_key(events[0])
         ordered = key is not None or self._parts.settings.keyless_order == "partition"
         self._parking = run.parking if ordered else None
         self.handled = 0
@@ -51,9 +54,13 @@ class Lane:
 
     async def run(self) -> None:
         """Handle, poison, park or skip every event; raise at the first event that cannot finish."""
-        events = self._events
-        while events:
-            events = await self._handle(await self._park(events))
+        breaker, events = self._parts.breaker, self._events
+        breaker.enter(self._circuit_key)
+        try:
+            while events:
+                events = await self._handle(await self._park(events))
+        finally:
+            breaker.leave(self._circuit_key)
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked the key."""
@@ -61,7 +68,7 @@ class Lane:
         handle, retry = self._parts.handle, self._parts.retry
         finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
-            permit = gate.try_admit(hold) or await gate.admit(hold)
+            permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
             try:
                 failure = await retry.run(handle, event)
             except ShutdownError:
@@ -112,7 +119,7 @@ class Lane:
     async def _admit_parking(self) -> None:
         """Wait for the circuit before parking, so that an open circuit holds the checkpoint."""
         gate, hold = self._parts.gate, self._run.hold
-        permit = gate.try_admit(hold) or await gate.admit(hold)
+        permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
         if permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
 
@@ -121,21 +128,20 @@ class Lane:
 
         A success without a probe permit never comes here.
         """
-        round_ = 0
         while failure is not None and failure.kind.keeps:
-            failure, permit = await self._keep_and_retry(event, permit, failure, round_)
-            round_ += 1
+            failure, permit = await self._keep_and_retry(event, permit, failure)
         breaker = self._parts.breaker
         if failure is None:
             if permit.probe_id is not None:
                 await self._run.persist(breaker.record_successes, 1, permit)
             self.handled += 1
             return
-        await self._end_failed(event, permit, failure, round_)
+        await self._report_failure(event, permit, failure)
+        await self._poison(event, permit, failure)
         self.poisoned += 1
 
     async def _keep_and_retry(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
+        self, event: Event, permit: Permit, failure: Failure
     ) -> tuple[Failure | None, Permit]:
         """Record the failure of a dependency, wait, and handle the same event again.
 
@@ -151,12 +157,13 @@ class Lane:
             extra=log_fields(event),
         )
         if failure.kind.counts:
-            await self._record_failure(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure)
         elif permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
         gate, hold = self._parts.gate, self._run.hold
-        # A failure that counts ends a half-open circuit, and the gate waits. Another one does not.
-        if gate.try_admit(hold) or not failure.kind.counts:
+        # While the circuit is open, the gate waits. Otherwise the dependency gets a pause, also
+        # after a failed probe: the first two leave the circuit half-open.
+        if self._parts.breaker.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             if hold.keep_timed_out():
                 raise DependencyUnavailableError(
                     f"event {event.id} was kept for "
@@ -165,50 +172,49 @@ class Lane:
             # A pause beyond the invocation's time would outlast the host's function timeout.
             pause = max(self._parts.settings.dependency_pause_seconds, failure.retry_after or 0)
             await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
-        permit = gate.try_admit(hold) or await gate.admit(hold)
+        permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
         try:
             return await self._parts.retry.run(self._parts.handle, event), permit
         except ShutdownError:
             await gate.release(permit)
             raise
 
-    async def _report_failure(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
-    ) -> None:
+    async def _report_failure(self, event: Event, permit: Permit, failure: Failure) -> None:
         if failure.kind is FailureKind.EXHAUSTED:
-            await self._record_failure(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure)
         elif permit.probe_id is not None:  # a poison event does not show the dependency's state
             await self._run.persist(self._parts.breaker.release, permit)
         elif self._parts.count_poison:
-            await self._record_failure(event, permit, failure, round_)
+            await self._record_failure(event, permit, failure)
 
-    async def _record_failure(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
-    ) -> None:
-        failure_id = f"{event.id}#{self._run.nonce}.{round_}"
-        error = f"{type_name(failure.error)}: {describe(failure.error)}"
-        await self._run.persist(self._parts.breaker.record_failure, failure_id, error, permit)
-
-    async def _end_failed(
-        self, event: Event, permit: Permit, failure: Failure, round_: int
-    ) -> None:
-        """Report a failed event to the circuit, and poison it.
-
-        Only an error of a store or of the batch is raised. Any other error concerns this event
-        alone. Such an error must not end the batch, which would run again and fail again forever.
-        """
+    async def _record_failure(self, event: Event, permit: Permit, failure: Failure) -> None:
+        record, error = self._parts.breaker.record_failure, error_text(failure.error)
         try:
-            await self._report_failure(event, permit, failure, round_)
+            await self._run.persist(record, event.id, error, permit)
         except BATCH_ERRORS:
             raise
         except Exception:
             logger.exception(
-                "Event %s: the failure was not reported to the circuit; the event is poisoned",
+                "Event %s: its failure is not counted in the circuit",
                 event.id,
                 extra=log_fields(event),
             )
+
+    async def _poison(self, event: Event, permit: Permit, failure: Failure) -> None:
+        """Poison a failed event: whole, or with what can be stored.
+
+        Only an error of a store or of the batch is raised. Any other error concerns this event
+        alone. Such an error must not end the batch, which would run again and fail again forever.
+        """
+        message = PoisonMessage.from_failure(
+            event,
+            failure,
+            handler=self._parts.handler.name,
+            circuit_generation=permit.generation,
+            instance=self._parts.instance,
+        )
         try:
-            await self._poison(self._message(event, permit, failure))
+            await self._store(message)
         except BATCH_ERRORS:
             raise
         except Exception as error:
@@ -217,23 +223,14 @@ class Lane:
                 event.id,
                 extra=log_fields(event),
             )
-            await self._poison(self._message(event, permit, failure).essence(error))
+            await self._store(message.essence(error))
         logger.warning(
             "Event %s went to the poison queue (attempts: %s): %s",
-            *(event.id, failure.attempts, dotted_type(failure.error)),
+            *(event.id, failure.attempts, message.error.type),
             extra=log_fields(event),
         )
 
-    def _message(self, event: Event, permit: Permit, failure: Failure) -> PoisonMessage:
-        return PoisonMessage.from_failure(
-            event,
-            failure,
-            handler=self._parts.handler.name,
-            circuit_generation=permit.generation,
-            instance=self._parts.instance,
-        )
-
-    async def _poison(self, message: PoisonMessage) -> None:
+    async def _store(self, message: PoisonMessage) -> None:
         if self._parking is not None:
             await self._parking.poison(message)
         else:

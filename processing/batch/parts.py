@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from breaker import CircuitBreaker
+from processing.batch.circuit_key import circuit_key
 from processing.batch.gate import Gate
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.retry import RetryPolicy
+from processing.handlers.raised import describe, type_name
+from processing.handlers.retry import FailureKind, RetryPolicy
 from processing.monitoring.telemetry import Telemetry
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings
@@ -57,10 +59,17 @@ class LaneParts:
     ) -> LaneParts:
         """Build the gate and the retry policy, and combine them with the given parts."""
         gate = Gate(breaker, telemetry.held)
+
+        def note_failed_attempt(event: Event, kind: FailureKind, error: Exception) -> None:
+            if kind.counts:
+                breaker.note_failed_attempt(circuit_key(event), error_text(error))
+
         return cls(
             handler=handler,
-            handle=telemetry.measured(handler.handle),
-            retry=RetryPolicy.from_settings(settings, sleep=gate.pause),
+            handle=telemetry.measured(handler.handle, succeeded=breaker.note_success),
+            retry=RetryPolicy.from_settings(
+                settings, sleep=gate.pause, on_failed_attempt=note_failed_attempt
+            ),
             gate=gate,
             breaker=breaker,
             poison=poison,
@@ -69,3 +78,8 @@ class LaneParts:
             instance=instance,
             count_poison=count_poison,
         )
+
+
+def error_text(error: Exception) -> str:
+    """Return the text of an error for the circuit: its type and message."""
+    return f"{type_name(error)}: {describe(error)}"

@@ -1,4 +1,4 @@
-"""A handler's errors as ordinary exceptions, and as texts that can always be stored."""
+"""Errors of handlers: as ordinary exceptions, and as texts that can always be stored."""
 
 from __future__ import annotations
 

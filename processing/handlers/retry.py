@@ -19,6 +19,8 @@ from processing.settings import ProcessingSettings
 
 __all__ = ["Failure", "FailureKind", "RetryPolicy"]
 
+type OnFailedAttempt = Callable[[Event, FailureKind, Exception], None]
+
 
 class RetryPolicy:
     """A retry policy: exponential backoff with jitter, and a bounded number of attempts.
@@ -30,6 +32,7 @@ class RetryPolicy:
         dependency_errors: dotted names of further exceptions that count as a dependency outage.
         poison_errors: dotted names of exceptions that mean the event can never succeed.
         sleep: pauses between attempts.
+        on_failed_attempt: called after each failed attempt.
         clock: returns the time in seconds since 1970.
     """
 
@@ -42,12 +45,14 @@ class RetryPolicy:
         dependency_errors: Iterable[str] = (),
         poison_errors: Iterable[str] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_failed_attempt: OnFailedAttempt = lambda _event, _kind, _error: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._classifier = Classifier(
             dependency_errors=dependency_errors, poison_errors=poison_errors, clock=clock
         )
         self._clock = clock
+        self._on_failed_attempt = on_failed_attempt
         self._stop = stop_after_attempt(max_attempts)
         self._retrying = AsyncRetrying(
             wait=wait_exponential_jitter(
@@ -62,6 +67,7 @@ class RetryPolicy:
         cls,
         settings: ProcessingSettings,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        on_failed_attempt: OnFailedAttempt = lambda _event, _kind, _error: None,
     ) -> Self:
         """Return the policy that the settings describe."""
         return cls(
@@ -71,6 +77,7 @@ class RetryPolicy:
             dependency_errors=settings.dependency_errors,
             poison_errors=settings.poison_errors,
             sleep=sleep,
+            on_failed_attempt=on_failed_attempt,
         )
 
     async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
@@ -104,6 +111,7 @@ class RetryPolicy:
         # other steps. tenacity's first attempt raises the error of the attempt that already failed.
         attempts, last_attempt, last_error = 0, started, first_error
         verdict = self._classifier.judge(first_error)
+        self._on_failed_attempt(event, verdict.kind, first_error)
 
         async def attempt() -> None:
             nonlocal attempts, last_attempt, last_error, verdict
@@ -116,6 +124,7 @@ class RetryPolicy:
             except BaseException as error:
                 last_error = as_exception(error)
                 verdict = self._classifier.judge(last_error)
+                self._on_failed_attempt(event, verdict.kind, last_error)
                 if last_error is error:
                     raise
                 raise last_error from error

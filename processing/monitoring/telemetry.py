@@ -60,8 +60,18 @@ class Telemetry:
         self._hold = meter.create_histogram("processing.hold.duration", unit="s")
         self._batch = meter.create_histogram("processing.batch.duration", unit="s")
 
-    def measured(self, handle: Handle) -> Handle:
-        """Return a handler that measures each call, and adds a span if the event has a trace."""
+    def measured(
+        self,
+        handle: Handle,
+        *,
+        succeeded: Callable[[float], None] = lambda _seconds: None,
+    ) -> Handle:
+        """Return a handler that measures each call, and adds a span if the event has a trace.
+
+        Args:
+            handle: the handler.
+            succeeded: called after each call that succeeded, with its duration in seconds.
+        """
         record, clock, called = self._handler.record, time.perf_counter, self._vitals.record_call
 
         async def call(event: Event) -> None:
@@ -77,6 +87,7 @@ class Telemetry:
                 seconds = clock() - started
                 record(seconds, outcome)
                 called(seconds, outcome is _ERROR)
+            succeeded(seconds)
 
         return call
 
@@ -137,4 +148,6 @@ def log_fields(event: Event) -> dict[str, Any]:
 
 def key_hash(key: str | None) -> str:
     """Return the first twelve hexadecimal digits of the key's SHA-256; "" without a key."""
-    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()[:12]
+    return (
+        "" if key is None else hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    )

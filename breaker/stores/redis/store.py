@@ -11,6 +11,7 @@ from breaker.alerts.base import AlertBatch, OutboxStatus
 from breaker.chain import STEP_EVENTS, ChainStatus, Step, run_name
 from breaker.clock import NowUs
 from breaker.errors import StoreUnavailableError
+from breaker.notes import Report
 from breaker.settings import BreakerSettings, check_name
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
@@ -63,7 +64,12 @@ class RedisCircuitStore:
         keys = [(prefix + key).encode() for key in _KEYS]
         self._keys = tuple(keys)
         self._claim_keys = (*keys, f"{prefix}outbox_claim".encode())
-        self._report_keys = (*keys, f"{prefix}reports".encode())
+        reports, probe_keys = f"{prefix}reports".encode(), f"{prefix}probe_keys".encode()
+        self._poll_keys = (*keys, f"{prefix}pace".encode(), f"{prefix}running".encode())
+        self._report_keys = (*self._poll_keys, reports)
+        self._failure_keys = (*self._poll_keys, probe_keys)
+        self._success_keys = (*keys, reports, probe_keys)
+        self._acquire_keys = (*keys, probe_keys)
         self._approval_keys = (*keys, f"{prefix}approvals".encode())
         self._chain_keys = (*self._approval_keys, f"{prefix}chain".encode())
         self._history_key, self._channel = prefix + "history", prefix + "changes"
@@ -85,27 +91,43 @@ class RedisCircuitStore:
 
     async def snapshot(self, rules: Rules) -> Change:
         """See `CircuitStore.snapshot`."""
-        return await self._change("snapshot", rules)
+        reply = await self._run("snapshot", rules, self._poll_keys)
+        return replies.change(self._name, rules, reply)
+
+    async def report(self, rules: Rules, report: Report) -> Change:
+        """See `CircuitStore.report`."""
+        success_age, longest, attempts_age = report.ages_us
+        arguments = (
+            report.report_id,
+            f"{success_age} {longest}" if report.succeeded else "",
+            f"{report.failed_attempts} {attempts_age}",
+            report.generation,
+            " ".join(report.keys),
+            report.error,
+            " ".join(report.running),
+        )
+        reply = await self._run("report", rules, self._report_keys, *arguments)
+        return replies.change(self._name, rules, reply)
 
     async def record_failure(
         self, rules: Rules, failure_id: str, error: str, permit: Permit
     ) -> Change:
         """See `CircuitStore.record_failure`."""
-        return await self._change(
-            "record_failure", rules, failure_id, error, permit.generation, permit.probe_id or ""
-        )
+        outcome = (failure_id, error, permit.generation, permit.probe_id or "", permit.key)
+        reply = await self._run("record_failure", rules, self._failure_keys, *outcome)
+        return replies.change(self._name, rules, reply)
 
     async def record_successes(
         self, rules: Rules, report_id: str, count: int, permit: Permit
     ) -> Change:
         """See `CircuitStore.record_successes`."""
-        outcome = (count, permit.generation, permit.probe_id or "", report_id)
-        reply = await self._run("record_successes", rules, self._report_keys, *outcome)
+        outcome = (count, permit.generation, permit.probe_id or "", report_id, permit.key)
+        reply = await self._run("record_successes", rules, self._success_keys, *outcome)
         return replies.change(self._name, rules, reply)
 
-    async def acquire(self, rules: Rules, probe_id: str) -> Admission:
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
         """See `CircuitStore.acquire`."""
-        reply, wait = await self._run("acquire", rules, self._keys, probe_id)
+        reply, wait = await self._run("acquire", rules, self._acquire_keys, probe_id, key)
         change = replies.change(self._name, rules, reply)
         wait_us = replies.text(wait)
         return Admission(
@@ -126,9 +148,9 @@ class RedisCircuitStore:
         """See `CircuitStore.close`."""
         return await self._change("close", rules, generation, by, reason)
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
         """See `CircuitStore.isolate`."""
-        return await self._change("isolate", rules, by, reason)
+        return await self._change("isolate", rules, by, reason, round(seconds * 1_000_000))
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
         """See `CircuitStore.restore`."""
@@ -141,6 +163,7 @@ class RedisCircuitStore:
             *(round((at or 0) * 1_000_000) for at in times),
             known.reason,
             known.by,
+            str(known.ends_as or "-"),
         )
 
     async def history(self, limit: int) -> list[HistoryEntry]:

@@ -1,10 +1,12 @@
 -- Acquire a permit: granted in CLOSED, a lease if one is free in HALF_OPEN, refused otherwise.
 -- KEYS[1..9], ARGV[1..3] see common.lua
--- ARGV[4] probe id of the lease; a repeated id is harmless
+-- KEYS[10] probe keys, see probe_keys.lua
+-- ARGV[4] probe id of the lease; a repeated id is harmless   ARGV[5] key, empty if unknown
 -- Returns {reply, microseconds until the next lease expires or ''}; outcome: granted | refused
 
 -- include common
 -- include moves
+-- include probe_keys
 
 local function answer(outcome, wait_us)
   return { reply(outcome), wait_us }
@@ -17,6 +19,20 @@ if circuit.state ~= 'half_open' then
   return answer('refused', '')
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[5], '-inf', now_us)
+begin_probe_keys(KEYS[10])
+local key = ARGV[5] ~= '' and ARGV[5] or ARGV[4]
+local known = redis.call('HMGET', KEYS[10], 'f' .. key, 'asked')
+if not known[1] then
+  redis.call('HSET', KEYS[10], 'asked', now_us)
+else
+  -- A dead key must not use up the failures that the others may have. The others get some time to
+  -- ask, even if nobody has asked yet.
+  local at = tonumber(string.match(known[1], '^%d+ (%d+) '))
+  local left = math.max(at, tonumber(known[2] or 0)) + ASK_US - now
+  if left > 0 then
+    return answer('refused', integer_text(left))
+  end
+end
 local taken = redis.call('ZCARD', KEYS[5]) + redis.call('SCARD', KEYS[6])
 if taken < rule(7) or redis.call('ZSCORE', KEYS[5], ARGV[4]) then
   redis.call('ZADD', KEYS[5], integer_text(now + rule(8)), ARGV[4])

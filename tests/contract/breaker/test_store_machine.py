@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from breaker import (
     CircuitState,
     ManualClock,
     MemoryCircuitStore,
+    Mode,
     Permit,
     Recovery,
     Step,
@@ -31,13 +33,17 @@ from breaker import (
     WaitsFor,
 )
 from breaker import RedisCircuitStore as RedisStore
+from breaker.notes import Report
 from breaker.stores.base import CircuitStore, Registration
 
 GENERATIONS = st.integers(min_value=0, max_value=4)
 PROBES = st.sampled_from(["p", "q", "r", "s"])
-PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES)
+KEYS = st.sampled_from(["", "k1", "k2*"])
+PERMITS = st.builds(Permit, GENERATIONS, st.none() | PROBES, KEYS)
+AGES = st.sampled_from([0.0, 0.25, 7.0])
+TOKENS = st.lists(st.sampled_from(["k1", "k2*", "k3", "k4"]), max_size=3, unique=True).map(tuple)
 FAILURES = st.sampled_from(["a", "b", "c", "d", "e", "f"])
-REPORTS = st.sampled_from(["r", "s", "t"])
+REPORTS = st.sampled_from(["r", "s"])
 SECONDS = st.sampled_from([0.000001, 0.5, 1.0, 2.5, 5.0, 9.999999, 10.0, 20.0, 3600.0, -3.0])
 PEOPLE = st.sampled_from(["ann", "bob"])
 
@@ -62,8 +68,19 @@ class TwoStores(RuleBasedStateMachine):
         permits=st.integers(1, 3),
         ratio=st.none() | st.sampled_from([0.3, 0.5, 1.0]),
         recovery=st.sampled_from(Recovery),
+        standstill=st.integers(0, 3),
+        mode=st.sampled_from(Mode),
     )
-    def settle(self, threshold: int, permits: int, ratio: float | None, recovery: Recovery) -> None:
+    def settle(
+        self,
+        *,
+        threshold: int,
+        permits: int,
+        ratio: float | None,
+        recovery: Recovery,
+        standstill: int,
+        mode: Mode,
+    ) -> None:
         self.numbers = BreakerSettings(
             name="c",
             failure_threshold=threshold,
@@ -71,10 +88,12 @@ class TwoStores(RuleBasedStateMachine):
             failure_ratio=ratio,
             minimum_throughput=4,
             recovery=recovery,
+            mode=mode,
             break_seconds=5,
             break_seconds_max=12,
             half_open_permits=permits,
             permit_seconds=7,
+            standstill_failures=standstill,
             history_limit=5,
         ).rules("here:1")
 
@@ -96,10 +115,28 @@ class TwoStores(RuleBasedStateMachine):
     def record_failure(self, failure: str, permit: Permit) -> None:
         self.both("record_failure", failure, f"error of {failure}", permit)
 
-    @rule(failure=FAILURES, probe=st.none() | PROBES)
-    def record_current_failure(self, failure: str, probe: str | None) -> None:
+    @rule(failure=FAILURES, probe=st.none() | PROBES, key=KEYS)
+    def record_current_failure(self, failure: str, probe: str | None, key: str) -> None:
         generation = self.both("snapshot").circuit.generation
-        self.both("record_failure", failure, "boom", Permit(generation, probe))
+        self.both("record_failure", failure, "boom", Permit(generation, probe, key))
+
+    @rule(
+        report=st.builds(
+            Report,
+            st.sampled_from(["t", "u", "v"]),
+            st.booleans(),
+            AGES,
+            AGES,
+            st.integers(0, 3),
+            AGES,
+            keys=TOKENS,
+            error=st.sampled_from(["", "down"]),
+            running=TOKENS,
+        )
+    )
+    def report(self, report: Report) -> None:
+        generation = self.both("snapshot").circuit.generation
+        self.both("report", replace(report, generation=generation))
 
     @rule(report=REPORTS, count=st.integers(1, 3), permit=PERMITS)
     def record_successes(self, report: str, count: int, permit: Permit) -> None:
@@ -110,14 +147,14 @@ class TwoStores(RuleBasedStateMachine):
         generation = self.both("snapshot").circuit.generation
         self.both("record_successes", report, count, Permit(generation))
 
-    @rule(probe=PROBES)
-    def probe_succeeds(self, probe: str) -> None:
+    @rule(probe=PROBES, key=KEYS)
+    def probe_succeeds(self, probe: str, key: str) -> None:
         generation = self.both("snapshot").circuit.generation
-        self.both("record_successes", "", 1, Permit(generation, probe))
+        self.both("record_successes", "", 1, Permit(generation, probe, key))
 
-    @rule(probe=PROBES)
-    def acquire(self, probe: str) -> None:
-        self.both("acquire", probe)
+    @rule(probe=PROBES, key=KEYS)
+    def acquire(self, probe: str, key: str) -> None:
+        self.both("acquire", probe, key)
 
     @rule(permit=PERMITS)
     def release(self, permit: Permit) -> None:
@@ -135,18 +172,41 @@ class TwoStores(RuleBasedStateMachine):
     def close(self, generation: int, by: str) -> None:
         self.both("close", generation, by, "by hand")
 
-    @rule(by=PEOPLE)
-    def isolate(self, by: str) -> None:
-        self.both("isolate", by, "maintenance")
+    @rule(by=PEOPLE, seconds=st.sampled_from([0, 1, 5, 20]))
+    def isolate(self, by: str, seconds: int) -> None:
+        self.both("isolate", by, "maintenance", seconds)
+
+    @rule(seconds=st.sampled_from([1, 5]), opened=st.booleans())
+    def isolate_until_the_end(self, seconds: int, opened: bool) -> None:
+        if opened:
+            generation = self.both("snapshot").circuit.generation
+            self.both("restore", Circuit("c", CircuitState.OPEN, generation + 1))
+        self.both("isolate", "ann", "maintenance", seconds)
+        self.clock.advance(seconds)
 
     @rule(
         state=st.sampled_from(CircuitState),
         generation=GENERATIONS,
         resume=st.none() | st.just(1_700_000_020.0),
+        ends_as=st.sampled_from([None, CircuitState.CLOSED, CircuitState.OPEN]),
     )
-    def restore(self, state: CircuitState, generation: int, resume: float | None) -> None:
-        resume_at = resume if state is CircuitState.OPEN else None
-        known = Circuit("c", state, generation, opened_at=5.5, changed_at=6.25, resume_at=resume_at)
+    def restore(
+        self,
+        state: CircuitState,
+        generation: int,
+        resume: float | None,
+        ends_as: CircuitState | None,
+    ) -> None:
+        timed = state in {CircuitState.OPEN, CircuitState.ISOLATED}
+        known = Circuit(
+            "c",
+            state,
+            generation,
+            opened_at=5.5,
+            changed_at=6.25,
+            resume_at=resume if timed else None,
+            ends_as=ends_as if state is CircuitState.ISOLATED else None,
+        )
         self.both("restore", known)
 
     @rule(token=st.sampled_from(["one", "two"]), settle=st.booleans())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -15,7 +14,6 @@ from breaker import (
     Circuit,
     CircuitStore,
     ManualClock,
-    MemoryCircuitStore,
     Permit,
     Recovery,
     Step,
@@ -23,12 +21,11 @@ from breaker import (
     Waiting,
     WaitsFor,
 )
-from breaker import RedisCircuitStore as RedisStore
 from breaker.alerts.base import AlertBatch
 from breaker.chain import FRESH_SECONDS
 from breaker.state import CircuitState
 from breaker.stores.base import CALLBACK_LIMIT, Callback, Registration
-from tests.support.patience import HANG_SECONDS, STORE_SECONDS
+from tests.support.patience import HANG_SECONDS
 
 RULES = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1).rules("here:1")
 
@@ -36,19 +33,6 @@ RULES = BreakerSettings(name="c", failure_threshold=2, half_open_permits=1).rule
 @pytest.fixture
 def clock() -> ManualClock:
     return ManualClock(start=1000.0)
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def store(
-    request: pytest.FixtureRequest, clock: ManualClock, redis_url: str
-) -> AsyncIterator[CircuitStore]:
-    tested: CircuitStore
-    if request.param == "memory":
-        tested = MemoryCircuitStore("c", now_us=clock.now_us)
-    else:
-        tested = RedisStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=clock.now_us)
-    yield tested
-    await tested.aclose()
 
 
 async def open_it(store: CircuitStore, generation: int = 0) -> None:
@@ -148,6 +132,8 @@ async def test_each_transition_adds_one_alert_with_deterministic_id(store: Circu
         "reason": "2 failures within 30 s (threshold 2); last error: boom 1",
         "by": "",
         "instance": "here:1",
+        "resume_at": None,
+        "ends_as": None,
     }
     assert batch.alerts[2].data["errors"] == []
 
@@ -155,7 +141,7 @@ async def test_each_transition_adds_one_alert_with_deterministic_id(store: Circu
 async def test_alert_has_newest_errors_of_the_window(
     store: CircuitStore, clock: ManualClock
 ) -> None:
-    """An alert has up to five errors inside the window, without repeated failures."""
+    """An alert has up to five errors inside the window; a repeat replaces the newest one."""
     rules = BreakerSettings(name="c", failure_threshold=8).rules("here:1")
     for number in range(4):
         await store.record_failure(rules, f"old {number}", "old", Permit(0))
@@ -163,10 +149,10 @@ async def test_alert_has_newest_errors_of_the_window(
     for number in range(3):
         clock.advance(1)
         await store.record_failure(rules, f"{number}", f"e{number} ü\n", Permit(0))
-        await store.record_failure(rules, f"{number}", "repeated", Permit(0))
+    await store.record_failure(rules, "0", "e0 again", Permit(0))
     await store.isolate(rules, "ann", "look at this")
     assert (await store.claim_alerts(rules, "t", 30, 1)).alerts[0].data["errors"] == [
-        "e2 ü\n",
+        "e0 again",
         "e1 ü\n",
         "e0 ü\n",
     ]
@@ -187,8 +173,10 @@ async def test_any_text_is_stored_unchanged(store: CircuitStore, text: str) -> N
     assert (await store.record_failure(RULES, f"id{text}", text, Permit(1))).circuit.failures == 1
     await store.record_failure(RULES, "other", "boom", Permit(1))
     await store.approve(RULES, 2, "ann")
-    circuit = (await store.record_failure(RULES, "probe", text, Permit(2, "p"))).circuit
-    assert circuit.reason == f"probe failed: {text}"
+    for probe in ("p", "q", "r"):
+        change = await store.record_failure(RULES, f"by {probe}", text, Permit(2, probe))
+    last = f"; last error: {text}" if text else ""
+    assert change.circuit.reason == f"3 probes failed{last}"
     alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
     assert (alerts[0].data["by"], alerts[0].data["reason"]) == (f"by{text}", text)
     assert alerts[2].data["errors"] == ["boom", text]

@@ -11,8 +11,10 @@ from breaker import (
     BreakerSettings,
     CircuitBreaker,
     CircuitState,
+    ManualClock,
     MemoryCircuitStore,
 )
+from breaker.clock import system_now_us
 from processing.batch.processor import BatchProcessor
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
@@ -49,9 +51,15 @@ async def open_rig(
     settings: dict[str, Any] | None = None,
     breaker_settings: dict[str, Any] | None = None,
     progress: MemoryProgressStore | None = None,
+    store: MemoryCircuitStore | None = None,
+    clock: ManualClock | None = None,
 ) -> AsyncIterator[Rig]:
-    rules = BreakerSettings(**({"half_open_permits": 2} | (breaker_settings or {})))
-    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
+    """Open a processor on memory stores, by default without a ramp after closing."""
+    defaults = {"half_open_permits": 2, "ramp_seconds": 0}
+    rules = BreakerSettings(**(defaults | (breaker_settings or {})))
+    if store is None:
+        store = MemoryCircuitStore(rules.name, now_us=clock.now_us if clock else system_now_us)
+    async with CircuitBreaker(store, rules, clock=clock) as breaker:
         rig = Rig(breaker, progress or MemoryProgressStore())
 
         async def handler(each: Event) -> None:

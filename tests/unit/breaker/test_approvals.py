@@ -287,8 +287,8 @@ async def test_stale_approval_calls_no_callback(
 ) -> None:
     """C7: approving generation 1 does not call the callback of generation 2."""
     await breaker.approve(1, "ann")
-    probe = await breaker.try_acquire()
-    await breaker.record_failure("b", "boom", probe)
+    for failure in "bcd":
+        await breaker.record_failure(failure, "boom", await breaker.try_acquire())
     await breaker.approvals.register(2, URL)
     with pytest.raises(Exception, match="generation 1"):
         await breaker.approve(1, "ann")

@@ -209,8 +209,9 @@ async def test_stale_outcomes_and_approvals_change_nothing(
     old = await breaker.try_acquire()
     await open_it(breaker)
     await breaker.approve(1, "ann")
-    probe = await breaker.try_acquire()
-    await breaker.record_failure("again", "boom", probe)
+    for failure in ("again", "and again", "third"):
+        probe = await breaker.try_acquire()
+        await breaker.record_failure(failure, "boom", probe)
     assert (breaker.circuit.state, breaker.circuit.generation) == (CircuitState.OPEN, 2)
     for stale in (old, probe):
         assert (await breaker.record_failure("late", "boom", stale)).generation == 2

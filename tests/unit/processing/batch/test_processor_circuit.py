@@ -85,13 +85,13 @@ async def test_events_of_a_failing_dependency_wait_for_the_circuit(
         assert rig.breaker.circuit.state is CircuitState.CLOSED
 
 
-async def test_failed_probe_opens_the_circuit_again() -> None:
-    """The first failure opens the next generation, and a poison event changes nothing."""
+async def test_three_failed_probes_open_the_circuit_again() -> None:
+    """An exhausted event is a failed probe; a poison event gives its permit back uncounted."""
 
     async def behave(each: Event) -> None:
         if each.key == "poison":
             raise PoisonEventError("bad")
-        if each.key == "fail":
+        if each.key != "ok":
             raise LookupError("x")
 
     async with open_rig(
@@ -103,9 +103,10 @@ async def test_failed_probe_opens_the_circuit_again() -> None:
         await rig.breaker.approve(1, "op")
         with pytest.raises(CircuitOpenError):
             await rig.processor.process(
-                batch(keyed("poison", "poison", "poison", "ok", "fail", "later"))
+                batch(keyed(*["poison"] * 5, "ok", "bad", "worse", "worst", "later"))
             )
         assert rig.breaker.circuit.state is CircuitState.OPEN
         assert rig.breaker.circuit.generation == 2
-        assert rig.poisoned == [0, 1, 2, 4]
-        assert rig.handled == [3]
+        assert rig.poisoned == [0, 1, 2, 3, 4, 6, 7, 8]
+        assert rig.handled == [5]
+        assert rig.breaker.circuit.reason == "3 probes failed; last error: LookupError: x"

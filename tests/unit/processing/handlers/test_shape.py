@@ -79,7 +79,7 @@ def test_handler_that_cannot_work_is_refused_before_the_start(name: str) -> None
 
 @pytest.mark.parametrize("name", SEEN_WITH_AN_INSTANCE)
 def test_instance_that_cannot_work_is_refused_at_the_start(name: str) -> None:
-    """An object of `from_settings` is checked like a function; errors name the handler."""
+    """The object that `from_settings` builds is checked, too; its errors name the handler."""
     find_handler(f"{MODULE}:{name}")
     with pytest.raises(HandlerLoadError, match=SEEN_WITH_AN_INSTANCE[name]):
         load_handler(f"{MODULE}:{name}", {})
