@@ -99,6 +99,7 @@ class ChaosPlan:
         faults: the faults of the stack, in the order in which they start.
         approves_early: whether the operator approves the first opening while the downstream is
             still away.
+        starts: the number of times that the app starts; only counted in plans with few faults.
     """
 
     seed: int
@@ -111,6 +112,7 @@ class ChaosPlan:
     hang_every: int
     faults: tuple[PlannedFault, ...]
     approves_early: bool = False
+    starts: int = 0
 
     @property
     def kinds(self) -> frozenset[FaultKind]:
@@ -131,10 +133,12 @@ class ChaosPlan:
         """Return the most events that may reach the handler again after they were handled.
 
         At each interruption every running lane may have a handled event without recorded progress.
-        There is at most one lane per key, and `max_lanes` per partition.
+        There is at most one lane per key, and `max_lanes` per partition. At a start of several
+        hosts the last host takes partitions from the first.
         """
         lanes = min(self.keys, max_lanes * self.partitions)
-        return lanes * sum(_REPEATS.get(fault.kind, 0) for fault in self.faults)
+        shares = self.starts if self.instances > 1 else 0
+        return lanes * (shares + sum(_REPEATS.get(fault.kind, 0) for fault in self.faults))
 
 
 def draw(seed: int, events: int) -> ChaosPlan:

@@ -61,4 +61,5 @@ def _plan(
         hang_every=0,
         faults=faults,
         approves_early=approves_early,
+        starts=3 if approves_early else 2,  # at the beginning, and after each approval
     )

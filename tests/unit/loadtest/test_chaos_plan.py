@@ -71,6 +71,9 @@ def test_lanes_in_flight_limit_the_repeats_per_fault() -> None:
     twice = replace(plan, faults=(kill, PlannedFault(FaultKind.HUB_BUSY, 20), kill))
     assert twice.most_repeats(128) == 4 * 60
     assert replace(plan, faults=()).most_repeats(128) == 0
+    started = replace(plan, faults=(), starts=2, instances=2)
+    assert started.most_repeats(128) == 2 * 60, "the second host takes partitions from the first"
+    assert replace(started, instances=1).most_repeats(128) == 0
 
 
 @given(seed=seeds, size=st.integers(1, 50))
