@@ -1,4 +1,8 @@
-"""What a handler raised: as an ordinary exception, and as texts that can always be stored."""
+<<<<<<< HEAD
+"""Errors of handlers: as ordinary exceptions, and as texts that can always be stored."""
+=======
+"""A handler's errors as ordinary exceptions, and as texts that can always be stored."""
+>>>>>>> 7c434e840145f6d810a2884b58c7f33de0689064
 
 from __future__ import annotations
 

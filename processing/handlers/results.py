@@ -1,4 +1,8 @@
-"""What a handler returned: awaits it once if it can be awaited, and names work that nobody did."""
+<<<<<<< HEAD
+"""Results of handlers: an awaitable is awaited once, and undone work is found and named."""
+=======
+"""The result of a handler: awaited once if it can be, and refused if it is work left undone."""
+>>>>>>> 7c434e840145f6d810a2884b58c7f33de0689064
 
 from __future__ import annotations
 
@@ -82,7 +86,11 @@ class Results:
 
     @property
     def problem(self) -> str | None:
-        """What the handler returned lately instead of doing its work, and what was forgotten."""
+<<<<<<< HEAD
+        """The last faulty result and what was probably forgotten; None if there was none lately."""
+=======
+        """The latest work that the handler returned instead of doing it, and what was forgotten."""
+>>>>>>> 7c434e840145f6d810a2884b58c7f33de0689064
         recent = self._problem and self._clock() - self._problem_at < PROBLEM_SECONDS
         return f"{self._problem}; its events are kept until it is corrected" if recent else None
 

@@ -1,0 +1,1 @@
+"""A fleet on a simulated clock that drives the real circuit breaker."""
