@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import uuid
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -166,13 +167,14 @@ class CircuitBreaker(CircuitView):
             return self._take(await self._store.snapshot(self._rules))
         return self._take(await self._store.report(self._rules, report))
 
-    def note_success(self, seconds: float) -> None:
-        """Note an event that succeeded, for the standstill rule; does no I/O.
+    @property
+    def note_success(self) -> Callable[[float], None]:
+        """A function that notes an event that succeeded, for the standstill rule; does no I/O.
 
-        Args:
-            seconds: the time that the successful attempt took.
+        The function takes the seconds that the successful attempt took. Callers keep it, because it
+        is called for each event.
         """
-        self._notes.success(seconds)
+        return self._notes.success
 
     def note_failed_attempt(self, key: Key, error: str = "") -> None:
         """Note an attempt that failed, for the standstill rule; does no I/O.
