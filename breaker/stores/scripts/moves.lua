@@ -135,7 +135,7 @@ local function mover()
     if rule(13) ~= 1 then
       return functions.reopen(reason)
     end
-    local last = tonumber(redis.call('HGET', KEYS[1], 'ruled_us') or 0)
+    local last = tonumber(redis.call('HMGET', KEYS[1], 'ruled_us')[1] or 0)
     redis.call('HSET', KEYS[1], 'ruled_us', now_us)
     if now - last >= window_us then
       would_open = reason
