@@ -39,6 +39,7 @@ from benchmarks import (
     p8_fan_out,
     p9_decoding,
     p10_cold_start,
+    p13_outage,
 )
 from benchmarks.context import Context
 from benchmarks.machine import BUSY_CORES, CpuClock
@@ -80,6 +81,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P8": Benchmark("the console's fan-out to browsers", p8_fan_out.run),
     "P9": Benchmark("decoding against azure-functions", p9_decoding.run),
     "P10": Benchmark("cold start against azure.functions", p10_cold_start.run),
+    "P13": Benchmark("from an outage to the opening", p13_outage.run, only_when_named=True),
     "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),
 }
 

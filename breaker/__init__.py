@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         StoreUnavailableError,
     )
     from breaker.keys import Key
-    from breaker.settings import BreakerSettings, Recovery, RedisAuth
+    from breaker.settings import BreakerSettings, Mode, Recovery, RedisAuth
     from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
     from breaker.stores.base import CircuitStore
     from breaker.stores.memory import MemoryCircuitStore
@@ -54,6 +54,7 @@ __all__ = [
     "ManualClock",
     "MemoryCircuitStore",
     "MemoryPublisher",
+    "Mode",
     "OutboxStatus",
     "Permit",
     "Recovery",
@@ -109,6 +110,7 @@ _HOMES = {
         "breaker.keys": ("Key",),
         "breaker.settings": (
             "BreakerSettings",
+            "Mode",
             "Recovery",
             "RedisAuth",
         ),

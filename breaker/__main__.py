@@ -23,9 +23,10 @@ from typing import Any
 from breaker.alerts.base import AlertPublisher
 from breaker.circuit import CircuitBreaker
 from breaker.configuration.local_settings import read_settings
+from breaker.duration import FORMS, format_duration, parse_duration
 from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
-from breaker.settings import BreakerSettings
-from breaker.state import Circuit, HistoryEntry
+from breaker.settings import BreakerSettings, Mode
+from breaker.state import Circuit, CircuitState, HistoryEntry
 from breaker.stores.redis import RedisCircuitStore
 
 _TIME_FIELDS: Mapping[str, Any] = {"as_of": None, "retry_after": None}
@@ -78,9 +79,23 @@ def parser() -> argparse.ArgumentParser:
         if name == "close":
             _add_reason(command)
     isolate = commands.add_parser(
-        "isolate", parents=[common], help="hold the circuit open until `close` ends the isolation"
+        "isolate",
+        parents=[common],
+        help="hold all events until the end of --for, or until `close`",
+        description="Hold all events until the end of --for or, without --for, until `close`. At "
+        "the end a circuit that was closed is closed again; otherwise the circuit opens again, so "
+        "that an operator is asked. Isolating an isolated circuit replaces its reason and its end.",
     )
-    _add_reason(isolate)
+    isolate.add_argument(
+        "--for",
+        type=_duration,
+        dest="for_seconds",
+        metavar="TIME",
+        help="length of the isolation: " + FORMS,
+    )
+    isolate.add_argument(
+        "--reason", type=_text, required=True, metavar="TEXT", help="reason for the history"
+    )
     _add_by(isolate)
     return top
 
@@ -115,12 +130,27 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _duration(text: str) -> int:
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("is empty: it takes a text for the history")
+    return text.strip()
+
+
 def build(values: Mapping[str, str]) -> CircuitBreaker:
     """Return the breaker that the settings describe; it connects on first use."""
     url = values.get("REDIS_URL", "")
     if not url:
         raise SettingsError("REDIS_URL is not set: it takes redis://host:port/db or rediss://...")
-    settings = BreakerSettings.from_mapping(values)
+    # Only instances that process events judge a standstill: a command line may have other settings
+    # than the app, and its look must not open the circuit.
+    settings = replace(BreakerSettings.from_mapping(values), standstill_failures=0)
     store = RedisCircuitStore.from_settings(url, settings)
     return CircuitBreaker(store, settings, publisher=_publisher(values))
 
@@ -155,7 +185,11 @@ async def run(arguments: argparse.Namespace) -> None:
                 )
                 print(_change_line(circuit))
             case "isolate":
-                print(_change_line(await breaker.isolate(arguments.by, arguments.reason)))
+                circuit = await breaker.isolate(
+                    arguments.by, arguments.reason, arguments.for_seconds
+                )
+                print(_change_line(circuit))
+                print(_next_state(circuit))
     finally:
         await breaker.aclose()
 
@@ -168,7 +202,8 @@ async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> Non
             "Redis was unreachable for a moment, so the state could not be read; "
             "run the command again"
         )
-    print(_as_json(circuit) if as_json else _table(circuit), flush=True)
+    mode = breaker.settings.mode
+    print(_as_json(circuit, mode) if as_json else _table(circuit, mode), flush=True)
     if watch:
         await breaker.start()
     while watch:
@@ -177,14 +212,14 @@ async def _status(breaker: CircuitBreaker, *, watch: bool, as_json: bool) -> Non
         circuit = breaker.circuit
         if replace(circuit, **_TIME_FIELDS) == replace(known, **_TIME_FIELDS):
             continue
-        print(_as_json(circuit) if as_json else _change_line(circuit), flush=True)
+        print(_as_json(circuit, mode) if as_json else _change_line(circuit), flush=True)
 
 
-def _as_json(circuit: Circuit) -> str:
-    return json.dumps(asdict(circuit))
+def _as_json(circuit: Circuit, mode: Mode) -> str:
+    return json.dumps(asdict(circuit) | {"mode": mode})
 
 
-def _table(circuit: Circuit) -> str:
+def _table(circuit: Circuit, mode: Mode) -> str:
     rows = {
         "circuit": circuit.name,
         "state": f"{circuit.state} (generation {circuit.generation})",
@@ -194,11 +229,28 @@ def _table(circuit: Circuit) -> str:
         "opened": _when(circuit.opened_at),
         "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
     }
-    if circuit.retry_after is not None:
-        rows["next state"] = f"half-open in {circuit.retry_after:.0f} s"
+    if mode is Mode.OBSERVE:
+        rows["mode"] = "observe: no rule opens the circuit; the history says when one would have"
+    if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:
+        rows["next state"] = _next_state(circuit)
     if circuit.state == "half_open":
         rows["probes"] = f"{circuit.probe_successes} succeeded"
     return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
+
+
+def _next_state(circuit: Circuit) -> str:
+    """Return which state follows an open or isolated state, and when."""
+    if circuit.state is CircuitState.CLOSED:
+        return "closed"
+    if circuit.retry_after is None:
+        return f"`close --generation {circuit.generation}` ends the isolation"
+    if circuit.state is not CircuitState.ISOLATED:
+        return f"half-open in {circuit.retry_after:.0f} s"
+    after = (
+        "closed" if circuit.ends_as is CircuitState.CLOSED else "open, which asks for an approval,"
+    )
+    ends = f"in {format_duration(circuit.retry_after)} ({_when(circuit.resume_at)})"
+    return f"{after} {ends}; `close --generation {circuit.generation}` ends the isolation earlier"
 
 
 def _change_line(circuit: Circuit) -> str:

@@ -14,6 +14,7 @@ from breaker.alerts.base import AlertPublisher
 from breaker.alerts.delivery import AlertDelivery
 from breaker.approvals import Approvals, Caller
 from breaker.clock import Clock, SystemClock
+from breaker.duration import LONGEST_SECONDS, format_duration
 from breaker.errors import (
     CircuitIsolatedError,
     CircuitOpenError,
@@ -24,7 +25,15 @@ from breaker.keys import Key
 from breaker.metrics import Instruments, default_meter
 from breaker.notes import Notes
 from breaker.settings import BreakerSettings
-from breaker.state import Change, Circuit, CircuitState, HistoryEntry, Permit, clip
+from breaker.state import (
+    MAX_ERROR_CHARS,
+    Change,
+    Circuit,
+    CircuitState,
+    HistoryEntry,
+    Permit,
+    clip,
+)
 from breaker.stores.base import CircuitStore
 from breaker.stores.fallback import FallbackStore
 from breaker.view import CircuitView
@@ -99,7 +108,7 @@ class CircuitBreaker(CircuitView):
             poll_seconds=self.settings.poll_seconds,
             clock=self._clock,
         )
-        super().__init__(self._store.known)
+        super().__init__(self._store.known, self._clock.monotonic)
         self._instruments = Instruments(meter or default_meter(), self)
 
     @property
@@ -111,6 +120,14 @@ class CircuitBreaker(CircuitView):
     def alert_age(self) -> float | None:
         """Age of the oldest undelivered alert in seconds, as of this instance's last delivery."""
         return self._alerts.oldest_age
+
+    @property
+    def ramp_share(self) -> float:
+        """Elapsed part of the ramp after the circuit's closing, 0 to 1; 1 without a ramp."""
+        elapsed, seconds = self.closed_seconds, self.settings.ramp_seconds
+        if elapsed is None or elapsed >= seconds:
+            return 1.0
+        return max(0.0, elapsed / seconds)
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -288,20 +305,31 @@ class CircuitBreaker(CircuitView):
         change = await self._store.close(self._rules, generation, name, text)
         return await self._finish_command(change, generation)
 
-    async def isolate(self, by: str, reason: str = "") -> Circuit:
-        """Isolate the circuit in a new generation; only `close_circuit` ends the isolation.
+    async def isolate(self, by: str, reason: str = "", for_seconds: float | None = None) -> Circuit:
+        """Isolate the circuit in a new generation, until its end or until `close_circuit`.
+
+        At the end a circuit that was closed is closed again. Otherwise the end is a new opening,
+        with generation and alert. Isolating an isolated circuit replaces its reason and its end.
 
         Args:
             by: name of the operator, for the history.
             reason: for the history; default "isolated by <name>".
+            for_seconds: length of the isolation, 1 second to 30 days; None for no end.
 
         Raises:
             StoreUnavailableError: nothing was changed or the answer was lost; repeat the call.
-            ValueError: `by` is empty.
+            ValueError: `by` is empty, or `for_seconds` is out of bounds.
         """
         name = _operator_name(by)
-        text = clip(reason or f"isolated by {name}")
-        return self._take(await self._store.isolate(self._rules, name, text))
+        text, length = reason or f"isolated by {name}", ""
+        if for_seconds is not None:
+            if not 1 <= for_seconds <= LONGEST_SECONDS:
+                raise ValueError(
+                    f"for_seconds is {for_seconds:g}: it takes 1 to {LONGEST_SECONDS} seconds"
+                )
+            length = f" (for {format_duration(for_seconds)})"
+        text = clip(text, MAX_ERROR_CHARS - len(length)) + length
+        return self._take(await self._store.isolate(self._rules, name, text, for_seconds or 0.0))
 
     async def deliver_alerts(self) -> int:
         """Publish the undelivered alerts of all instances and return their number.
@@ -393,6 +421,14 @@ class CircuitBreaker(CircuitView):
 
     def _take(self, change: Change) -> Circuit:
         """Update the view with an operation's result; deliver alerts if the state changed."""
+        if change.would_open:
+            self._instruments.count("would_open")
+            logger.warning(
+                "circuit %s would have opened, but stays %s in mode observe: %s",
+                change.circuit.name,
+                change.circuit.state,
+                change.would_open,
+            )
         moved = change.transitions > 0 or change.circuit.position > self.circuit.position
         self._learn(change.circuit)
         if moved:

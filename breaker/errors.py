@@ -27,6 +27,8 @@ class BreakerError(Exception):
 class CircuitOpenError(BreakerError):
     """A refused start: the circuit is open, isolated, out of probe permits, or on hold.
 
+    A caller that starts its work step by step after a closing raises this error, too.
+
     Attributes:
         circuit: the snapshot that the refusal was based on.
         retry_after: seconds until a retry makes sense; None if only an operator can change the
@@ -37,7 +39,9 @@ class CircuitOpenError(BreakerError):
         self.circuit = circuit
         self.retry_after = retry_after
         state = str(circuit.state)
-        if circuit.holding:
+        if circuit.admits:
+            state = "closed and admits more events step by step"
+        elif circuit.holding:
             state = "on hold because its store does not answer"
         detail = f": {circuit.reason}" if circuit.reason else ""
         super().__init__(

@@ -8,6 +8,7 @@
 | breaker.alert.age | gauge, s | age of the oldest undelivered alert at the last delivery |
 | breaker.failures | counter | failures that this instance recorded |
 | breaker.openings | counter | openings that this instance made; the fleet's sum counts each once |
+| breaker.would_open | counter | openings that mode observe prevented, reported by this instance |
 | breaker.refusals | counter | starts that this instance refused |
 | breaker.store.outages | counter | outages of the store that this instance saw |
 
@@ -59,6 +60,7 @@ class Instruments:
         for name, description in (
             ("failures", "failures that this instance recorded"),
             ("openings", "openings that this instance made"),
+            ("would_open", "openings that mode observe prevented"),
             ("refusals", "starts that this instance refused"),
             ("store.outages", "outages of the store that this instance saw"),
         ):

@@ -32,6 +32,15 @@ class Recovery(StrEnum):
     AUTOMATIC = "automatic"
 
 
+class Mode(StrEnum):
+    """The effect of a rule to open that is met."""
+
+    ENFORCE = "enforce"
+    """The circuit opens."""
+    OBSERVE = "observe"
+    """The circuit stays closed; log, history and a metric say that it would have opened."""
+
+
 class RedisAuth(StrEnum):
     """The authentication of the Redis store."""
 
@@ -47,6 +56,7 @@ class BreakerSettings(Settings):
 
     Attributes:
         name: name of the circuit: at most 64 letters, digits, '.', '_' or '-'.
+        mode: "enforce", or "observe" to judge the rules without opening the circuit.
         failure_threshold: the circuit opens at this number of failures inside the window, counted
             over all instances.
         window_seconds: length of the rolling window.
@@ -60,6 +70,8 @@ class BreakerSettings(Settings):
         break_seconds_max: the longest break; each failed probe doubles the break up to this length.
         half_open_permits: probes at a time, and the number of successful probes that closes the
             circuit.
+        ramp_seconds: time after closing in which the share of lanes that may start rises from
+            `half_open_permits` over the fleet to all; 0: all start at once.
         permit_seconds: lease of a probe's permit; must be longer than one event with its retries.
         count_poison: whether callers should record poison events as failures.
         store_grace_seconds: grace time during which an instance holds without the store, before
@@ -78,6 +90,7 @@ class BreakerSettings(Settings):
     ERROR: ClassVar[type[ConfigurationError]] = SettingsError
 
     name: str = "breakwater"
+    mode: Mode = Mode.ENFORCE
     failure_threshold: _Count = 100
     window_seconds: _Period = 30.0
     standstill_failures: Annotated[int, Bounds(0, 1_000_000)] = 10
@@ -87,6 +100,7 @@ class BreakerSettings(Settings):
     break_seconds: _Period = 30.0
     break_seconds_max: _Period = 600.0
     half_open_permits: _Count = 10
+    ramp_seconds: Annotated[float, Bounds(0, 600)] = 10.0
     permit_seconds: _Period = 120.0
     count_poison: bool = True
     store_grace_seconds: Annotated[float, Bounds(0, 86_400)] = 30.0
@@ -130,6 +144,7 @@ class BreakerSettings(Settings):
             instance=instance,
             standstill_failures=self.standstill_failures,
             fresh_us=_us(max(FRESH_SECONDS, 2 * self.poll_seconds)),
+            observe=self.mode is Mode.OBSERVE,
         )
 
 

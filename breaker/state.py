@@ -27,17 +27,19 @@ class CircuitState(StrEnum):
     HALF_OPEN = "half_open"
     """Only probes start, each with a permit."""
     ISOLATED = "isolated"
-    """Opened by hand; only closing by hand ends the isolation."""
+    """Opened by hand, until the isolation's end or until closed by hand."""
 
 
 class CircuitEvent(StrEnum):
-    """An event in the history; each event except APPROVED is also an alert."""
+    """An event in the history; each event except APPROVED and WOULD_OPEN is also an alert."""
 
     OPENED = "opened"
     APPROVED = "approved"
     HALF_OPENED = "half_opened"
     CLOSED = "closed"
     ISOLATED = "isolated"
+    WOULD_OPEN = "would_open"
+    """A rule to open was met in mode observe."""
 
 
 _RANK: Mapping[CircuitState, int] = {
@@ -72,12 +74,14 @@ class Circuit:
         changed_at: time of the last change of state; None in generation 0.
         reason: reason of the last change of state.
         degraded: the shared store does not answer, and the snapshot is this instance's own.
-        retry_after: seconds from the snapshot until the timer sets the circuit to half-open; None
-            if no timer runs.
+        retry_after: seconds from the snapshot until `resume_at`; None if no timer runs.
         by: operator of the last change, or "timer"; empty after any other change.
         successes: successes inside the window (counted only with a ratio rule).
         probe_successes: successful probes so far in HALF_OPEN.
-        resume_at: time at which the timer sets the circuit to half-open; None if no timer runs.
+        resume_at: time at which the timer ends a break (the circuit goes half-open) or isolation;
+            None if no timer runs.
+        ends_as: of an isolation: the state that follows its end, CLOSED, or OPEN with a new
+            generation if the circuit was not closed before; else None.
         holding: degraded and within the grace time, so that nothing may start.
         as_of: time of the snapshot.
         failed_attempts: attempts that have failed since the last success, while closed.
@@ -105,6 +109,7 @@ class Circuit:
     failed_attempts: int = 0
     last_success_at: float | None = None
     probe_failures: int = 0
+    ends_as: CircuitState | None = None
 
     @property
     def admits(self) -> bool:
@@ -140,11 +145,14 @@ class Change:
         outcome: "done"; "ignored" (the permit is of an older generation, or the operation has no
             effect in this state); "already" (a repeated command); "stale" or "isolated" (a refused
             command).
+        would_open: reason to open that mode "observe" did not follow; empty if no rule was met, or
+            if a rule has been met all the time since the last report.
     """
 
     circuit: Circuit
     transitions: int = 0
     outcome: str = "done"
+    would_open: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +172,8 @@ class Rules:
     """The rules of a circuit in a store's units, and the name of the instance.
 
     `break_us` 0 means manual recovery; `failure_ratio` 0 means no ratio rule;
-    `standstill_failures` 0 means no standstill rule.
+    `standstill_failures` 0 means no standstill rule; `observe` means that a rule that is met is
+    reported, but does not open the circuit.
     """
 
     failure_threshold: int
@@ -180,6 +189,7 @@ class Rules:
     instance: str
     standstill_failures: int = 0
     fresh_us: int = 3_000_000
+    observe: bool = False
 
     @property
     def bucket_us(self) -> int:

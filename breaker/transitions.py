@@ -23,6 +23,7 @@ class Record:
     break_us: int = 0
     reason: str = ""
     by: str = ""
+    ends_as: CircuitState | None = None
 
     @property
     def position(self) -> tuple[int, int]:
@@ -73,15 +74,22 @@ def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
     )
 
 
-def isolated(record: Record, now_us: int, reason: str, by: str) -> Record:
-    """Return the next generation, isolated by hand."""
+def isolated(record: Record, now_us: int, reason: str, by: str, length_us: int) -> Record:
+    """Return the next generation, isolated by hand; `length_us` 0 means without an end.
+
+    A circuit that is isolated already keeps its generation, and gets the new end.
+    """
+    again = record.state is CircuitState.ISOLATED
+    ends_as = CircuitState.CLOSED if record.state is CircuitState.CLOSED else CircuitState.OPEN
     return Record(
         state=CircuitState.ISOLATED,
-        generation=record.generation + 1,
-        opened_at_us=now_us,
+        generation=record.generation if again else record.generation + 1,
+        opened_at_us=record.opened_at_us if again else now_us,
         changed_at_us=now_us,
+        resume_at_us=now_us + length_us if length_us else 0,
         reason=reason,
         by=by,
+        ends_as=record.ends_as if again else ends_as,
     )
 
 
@@ -107,12 +115,13 @@ def closed(record: Record, now_us: int, reason: str, by: str) -> Record:
         break_us=0,
         reason=reason,
         by=by,
+        ends_as=None,
     )
 
 
-def break_is_over(record: Record, now_us: int) -> bool:
-    """Return whether the timer sets the circuit to half-open now."""
-    return record.state is CircuitState.OPEN and 0 < record.resume_at_us <= now_us
+def timer_is_due(record: Record, now_us: int) -> bool:
+    """Return whether a break or an isolation is over."""
+    return 0 < record.resume_at_us <= now_us
 
 
 def snapshot(
@@ -149,6 +158,7 @@ def snapshot(
         failed_attempts=failed_attempts,
         last_success_at=_seconds(success_us),
         probe_failures=probe_failures,
+        ends_as=record.ends_as,
     )
 
 
@@ -163,6 +173,7 @@ def record_of(known: Circuit, rules: Rules) -> Record:
         break_us=rules.break_us if known.state is CircuitState.OPEN else 0,
         reason=known.reason,
         by=known.by,
+        ends_as=known.ends_as,
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
-from breaker.state import Circuit
+from breaker.state import Circuit, CircuitState
 
 logger = logging.getLogger("breaker.circuit")
 """The logger of `CircuitBreaker`, whose state changes this module logs."""
@@ -16,11 +17,26 @@ class CircuitView:
 
     Attributes:
         circuit: the last known state; reading it does no I/O.
+
+    Args:
+        circuit: the first state.
+        monotonic: this instance's clock.
     """
 
-    def __init__(self, circuit: Circuit) -> None:
+    def __init__(self, circuit: Circuit, monotonic: Callable[[], float]) -> None:
         self.circuit = circuit
+        self._monotonic = monotonic
+        self._closed_at: float | None = None
         self._changed = asyncio.Event()
+
+    @property
+    def closed_seconds(self) -> float | None:
+        """Seconds since the circuit closed; None if not closed, or closed since the beginning.
+
+        The store's clock gives the age of the closing when this instance learns of the closing;
+        from then on, this instance's clock counts.
+        """
+        return None if self._closed_at is None else self._monotonic() - self._closed_at
 
     async def wait_for_change(self, known: Circuit, timeout: float) -> Circuit:
         """Return the circuit once it differs from `known`, or after `timeout` seconds.
@@ -41,6 +57,8 @@ class CircuitView:
         if circuit.position < self.circuit.position:
             return
         before, self.circuit = self.circuit, circuit
+        if before.position != circuit.position:
+            self._closed_at = self._closing_of(circuit)
         if not _same(before, circuit):
             logger.log(
                 logging.INFO if circuit.admits else logging.WARNING,
@@ -53,6 +71,13 @@ class CircuitView:
             )
             changed, self._changed = self._changed, asyncio.Event()
             changed.set()
+
+    def _closing_of(self, circuit: Circuit) -> float | None:
+        """Return the time of a circuit's closing by this instance's clock."""
+        closed = circuit.state is CircuitState.CLOSED
+        if not closed or circuit.changed_at is None or circuit.as_of is None:
+            return None
+        return self._monotonic() - max(0.0, circuit.as_of - circuit.changed_at)
 
 
 def _same(one: Circuit, other: Circuit) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from loadtest.errors import UsageError
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.plan.settings import ApproveWith, Scenario, Settings, Target
+from loadtest.plan.settings import PLANNED, ApproveWith, Scenario, Settings, Target
 from loadtest.sweep import Sweep, parse_scenarios, parse_seeds
 
 
@@ -46,7 +46,7 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
                     f"--{option} is only accepted with --target local, "
                     "because a running stack cannot be changed"
                 )
-    if faults or chosen.get("scenario") is Scenario.CHAOS:
+    if faults or chosen.get("scenario") in PLANNED:
         return chaos_settings({"scenario": Scenario.OUTAGE, **chosen})
     return Settings(**chosen)
 
@@ -71,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = run.add_argument
     add("--scenario", type=Scenario, choices=list(Scenario), help="faults to inject (outage)")
-    add("--events", type=int, metavar="N", help="events to send (100000; chaos: 20000)")
+    add(
+        "--events",
+        type=int,
+        metavar="N",
+        help="events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200)",
+    )
     add(
         "--keys",
         type=int,
@@ -88,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         "--outage-after",
         type=int,
         metavar="N",
-        help="scenario outage: start the outage after N handled events (20000)",
+        help="start the scenario's outage after N handled events (20000)",
     )
     add(
         "--approve-after",
@@ -149,14 +154,15 @@ def _parser() -> argparse.ArgumentParser:
         "--faults",
         action="store_true",
         default=None,
-        help="inject the faults that --seed draws (chaos: always)",
+        help="inject the faults that --seed draws (chaos, trickle-outage, dead-key: always)",
     )
     add(
         "--rate",
         dest="rate_per_second",
         type=float,
         metavar="N",
-        help="events sent per second (0: as fast as possible; chaos: 1000)",
+        help="events sent per second (0: as fast as possible; chaos: 1000; trickle-outage: 10; "
+        "dead-key: 40)",
     )
     add("--events-per-batch", type=int, metavar="N", help="events of one key per batch (40)")
     add(

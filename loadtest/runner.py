@@ -7,7 +7,6 @@ import dataclasses
 import secrets
 import time
 from datetime import UTC, datetime
-from functools import partial
 
 import httpx
 from azure.core.exceptions import AzureError
@@ -15,8 +14,8 @@ from redis.exceptions import RedisError
 
 from loadtest.errors import StackError
 from loadtest.faults.chaos import Target as FaultTarget
+from loadtest.faults.downstream import Downstream, downstream_of
 from loadtest.faults.injection import FaultInjection
-from loadtest.faults.outage import end_outage
 from loadtest.observe.completion import Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Observer
@@ -107,16 +106,21 @@ class Run:
         observer = Observer(self._endpoints, self._keys, self._limits.window_seconds)
         async with observer:
             before = await observer.first()
-            operator = self._operator(observer, before.generation)
-            injection = self._injection(observer, operator)
-            async with self._sending() as sending, injection:
+            sending = self._sending()
+            target = self._target(sending)
+            downstream = downstream_of(self._settings, observer, target, self._display.print_line)
+            operator = self._operator(observer, before.generation, downstream)
+            injection = FaultInjection(
+                self._settings, observer, operator, downstream, self._display.print_line
+            )
+            async with sending, injection:
                 gave_up, verdict = await self._until_over(
                     observer, operator, sending.progress, injection, before.generation
                 )
             owners = await read_owners(self._endpoints, self._group)
             seconds = time.monotonic() - self._began
-        if gave_up is not None:
-            verdict = dataclasses.replace(verdict, broken=(gave_up, *verdict.broken))
+        if reasons := [each for each in (gave_up, downstream.problem) if each is not None]:
+            verdict = dataclasses.replace(verdict, broken=(*reasons, *verdict.broken))
         progress = sending.progress
         with connect(self._endpoints) as client:
             return Report(
@@ -144,11 +148,11 @@ class Run:
                 seconds=seconds,
             )
 
-    def _operator(self, observer: Observer, generation: int) -> Operator:
+    def _operator(self, observer: Observer, generation: int, downstream: Downstream) -> Operator:
         return Operator(
             observer,
             self._endpoints.workflow_url,
-            partial(end_outage, self._endpoints, self._keys),
+            downstream.recover,
             approve_with(
                 self._settings.approve,
                 self._endpoints,
@@ -160,13 +164,12 @@ class Run:
             patience_seconds=_OPERATOR_SECONDS if self._settings.chaos else 0,
         )
 
-    def _injection(self, observer: Observer, operator: Operator) -> FaultInjection:
+    def _target(self, sending: Sending) -> FaultTarget:
         async def add_host() -> None:
             if self._stack is not None:
                 await self._stack.add_host()
 
-        target = FaultTarget(self._endpoints, self._keys, self._group, add_host)
-        return FaultInjection(self._settings, observer, operator, target, self._display.print_line)
+        return FaultTarget(self._endpoints, self._keys, self._group, add_host, sending.release)
 
     def _sending(self) -> Sending:
         settings = self._settings
@@ -181,6 +184,7 @@ class Run:
                 workload=self._workload,
                 # A chaos fault may last longer than the SDK retries.
                 patience_seconds=0 if settings.chaos is None else _PRODUCER_SECONDS,
+                holds=settings.holds,
             )
         )
 

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan
-from loadtest.plan.chaos_settings import chaos_settings, default_app_settings
+from loadtest.plan.chaos_settings import chaos_settings, default_app_settings, most_events
 from loadtest.plan.settings import Scenario, Settings
 
 MOST_SEEDS = 1000
@@ -47,6 +47,8 @@ class Sweep:
     def __iter__(self) -> Iterator[Settings]:
         for seed, scenario in zip(self.seeds, itertools.cycle(self.scenarios)):
             more = {"seed": seed, "scenario": scenario, "report": self.report_of(seed)}
+            if "events" in self.chosen:
+                more["events"] = most_events(scenario, self.chosen["events"])
             yield chaos_settings({**self.chosen, **more})
 
     def report_of(self, seed: int) -> Path:

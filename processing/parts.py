@@ -71,7 +71,12 @@ class Parts:
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
-                write_vitals(vitals, writer.write, lambda: not breaker.circuit.admits),
+                write_vitals(
+                    vitals,
+                    writer.write,
+                    lambda: processor.holding,
+                    problem=lambda: handler.results.problem,
+                ),
                 name="processing-vitals",
             )
             opened.push_async_callback(_cancel, writing)

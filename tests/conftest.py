@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import os
 import secrets
@@ -60,6 +61,20 @@ def pytest_configure(config: pytest.Config) -> None:
     authority = Path(directory.name, "authority.pem")
     authority.write_text(first + end)
     os.environ["SSL_CERT_FILE"] = str(authority)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Keep the garbage collector away from what the collection builds, which lives until the end.
+
+    The collector looked at these objects again and again, for several seconds in each process.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)

@@ -33,7 +33,9 @@ class Alert:
         generation: the circuit's generation.
         at: time of the change, seconds since the epoch by the store's clock.
         data: name, state, generation, failures, successes, failure_threshold, window_seconds,
-            errors (up to 5), reason, by, instance; `link` is added when the alert is published.
+            errors (up to 5), reason, by, instance, resume_at (seconds since the epoch: the end of a
+            break or an isolation, or None), ends_as ("closed" or "open": the state that follows an
+            isolation, or None); `link` is added when the alert is published.
         entry: the entry's id in the outbox; never published.
     """
 
@@ -138,6 +140,8 @@ def alert_of(
     reason: str,
     by: str,
     instance: str,
+    resume_at_us: int = 0,
+    ends_as: str | None = None,
     entry: str = "",
 ) -> Alert:
     """Return the alert of an outbox entry; both stores build alerts with this function."""
@@ -159,6 +163,8 @@ def alert_of(
             "reason": reason,
             "by": by,
             "instance": instance,
+            "resume_at": resume_at_us / 1_000_000 if resume_at_us else None,
+            "ends_as": str(ends_as) if ends_as else None,
         },
         entry=entry,
     )

@@ -119,8 +119,14 @@ class CircuitStore(Outbox, Protocol):
         """Close a generation by hand, from any state (else "already" or "stale")."""
         ...
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
-        """Isolate the circuit in a new generation that only `close` ends (else "already")."""
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
+        """Isolate the circuit in a new generation, for `seconds`; 0 means until `close`.
+
+        If the circuit was closed, it is closed again at the end. Otherwise the end is a new opening
+        with its own generation and alert, so that somebody is asked. An isolated circuit keeps its
+        generation, and the new reason and end replace its own, without another alert; if neither
+        has an end, nothing changes ("already").
+        """
         ...
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:

@@ -145,9 +145,11 @@ class FallbackStore:
             rules, lambda store: store.close(rules, generation, by, reason)
         )
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
         """See `CircuitStore.isolate`."""
-        return await self._outage.ask(rules, lambda store: store.isolate(rules, by, reason))
+        return await self._outage.ask(
+            rules, lambda store: store.isolate(rules, by, reason, seconds)
+        )
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
         """See `CircuitStore.restore`."""

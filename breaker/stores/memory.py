@@ -191,12 +191,14 @@ class MemoryCircuitStore(MemoryCircuit):
         """Return the undelivered alerts, oldest first."""
         return self._outbox.alerts()
 
-    def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:
+    def _announce(
+        self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool, alert: bool
+    ) -> None:
         record = self._record
         reason = f"restored: {record.reason}" if restored else record.reason
         self._note(rules, now, event, by=record.by, reason=reason)
         circuit = self._circuit(rules, now)
-        if not restored or event in {CircuitEvent.OPENED, CircuitEvent.ISOLATED}:
+        if alert:
             self._add_alert(rules, circuit, event, now - rules.window_us)
         for queue in self._watchers:
             queue.put_nowait(circuit)
@@ -216,6 +218,8 @@ class MemoryCircuitStore(MemoryCircuit):
             reason=record.reason,
             by=record.by,
             instance=rules.instance,
+            resume_at_us=record.resume_at_us,
+            ends_as=record.ends_as,
         )
         self._outbox.add(alert, rules.outbox_limit)
 

@@ -24,7 +24,6 @@ from breaker.stores.memory_probes import MemoryProbes
 from breaker.stores.memory_standstill import MemoryStandstill
 from breaker.transitions import (
     Record,
-    break_is_over,
     closed,
     half_opened,
     isolated,
@@ -32,9 +31,13 @@ from breaker.transitions import (
     probes_failed,
     record_of,
     snapshot,
+    timer_is_due,
     tripped,
 )
 from breaker.window import RollingWindow
+
+RESTORED_ALERTS = frozenset({CircuitEvent.OPENED, CircuitEvent.ISOLATED})
+"""Alerts that are added again when a lost state is restored."""
 
 
 class MemoryCircuit(ABC):
@@ -56,6 +59,8 @@ class MemoryCircuit(ABC):
         self._reports: OrderedDict[str, int] = OrderedDict()
         self._probes = MemoryProbes()
         self._standstill = MemoryStandstill()
+        self._ruled_us = 0  # in mode observe: when a rule was met the last time
+        self._would_open = ""
 
     @property
     def name(self) -> str:
@@ -96,8 +101,7 @@ class MemoryCircuit(ABC):
         else:
             reason = tripped(len(self._window), self._successes(rules, now), rules, error)
         if reason is not None:
-            self._open(rules, now, reason)
-            moved += 1
+            moved += self._open(rules, now, reason)
         else:
             moved += self._judge_standstill(rules, now)
         return self._change(rules, now, moved)
@@ -182,13 +186,15 @@ class MemoryCircuit(ABC):
         self._close(rules, now, reason, by)
         return self._change(rules, now, moved + 1)
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
         """See `CircuitStore.isolate`."""
         now, moved = self._begin(rules)
-        record = self._record
-        if record.state is CircuitState.ISOLATED:
+        record, length_us = self._record, round(seconds * 1_000_000)
+        again = record.state is CircuitState.ISOLATED
+        if again and not length_us and not record.resume_at_us:
             return self._change(rules, now, moved, "already")
-        self._move(rules, now, isolated(record, now, reason, by), CircuitEvent.ISOLATED)
+        record = isolated(record, now, reason, by, length_us)
+        self._move(rules, now, record, CircuitEvent.ISOLATED, alert=not again)
         return self._change(rules, now, moved + 1)
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
@@ -203,12 +209,34 @@ class MemoryCircuit(ABC):
 
     def _begin(self, rules: Rules) -> tuple[int, int]:
         """Make the timer's transition if that is due; return the time and the transitions made."""
-        now = self._now_us()
-        if not break_is_over(self._record, now):
+        now, record = self._now_us(), self._record
+        if not timer_is_due(record, now):
             return now, 0
-        record = half_opened(self._record, now, "the break is over", "timer")
-        self._move(rules, now, record, CircuitEvent.HALF_OPENED)
+        over = f"the isolation by {record.by} is over"
+        if record.state is not CircuitState.ISOLATED:
+            after = half_opened(record, now, "the break is over", "timer")
+            self._move(rules, now, after, CircuitEvent.HALF_OPENED)
+        elif record.ends_as is CircuitState.CLOSED:
+            self._close(rules, now, over, "timer")
+        else:
+            reason = f"{over}, and the circuit was not closed before the isolation"
+            self._move(rules, now, opened(record, rules, now, reason), CircuitEvent.OPENED)
         return now, 1
+
+    def _open(self, rules: Rules, now: int, reason: str) -> int:
+        """Open the circuit because of a rule, and return the number of transitions made.
+
+        In mode observe the circuit stays as it is, and the reason is reported once, until no rule
+        has been met for as long as the window.
+        """
+        if not rules.observe:
+            self._move(rules, now, opened(self._record, rules, now, reason), CircuitEvent.OPENED)
+            return 1
+        last, self._ruled_us = self._ruled_us, now
+        if now - last >= rules.window_us:
+            self._would_open = reason
+            self._note(rules, now, CircuitEvent.WOULD_OPEN, by="", reason=reason)
+        return 0
 
     def _empty(self) -> None:
         """Empty the window, so that old failures cannot open the circuit again."""
@@ -222,11 +250,7 @@ class MemoryCircuit(ABC):
         reason = self._standstill.judge(rules, now, self._record.generation)
         if reason is None:
             return 0
-        self._open(rules, now, reason)
-        return 1
-
-    def _open(self, rules: Rules, now: int, reason: str) -> None:
-        self._move(rules, now, opened(self._record, rules, now, reason), CircuitEvent.OPENED)
+        return self._open(rules, now, reason)
 
     def _close(self, rules: Rules, now: int, reason: str, by: str) -> None:
         self._empty()
@@ -240,17 +264,22 @@ class MemoryCircuit(ABC):
         event: CircuitEvent,
         *,
         restored: bool = False,
+        alert: bool = True,
     ) -> None:
         """Set the new state and announce it."""
         self._record = record
         self._probes = MemoryProbes()
         if record.state is CircuitState.CLOSED:
             self._standstill.reset(now)
-        self._announce(rules, now, event, restored=restored)
+        # A lost state's alert may be lost too, so it is added again; the same id marks a repeat.
+        alert = alert and (not restored or event in RESTORED_ALERTS)
+        self._announce(rules, now, event, restored=restored, alert=alert)
 
     @abstractmethod
-    def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:
-        """Add a new state to the history and the outbox, and push it."""
+    def _announce(
+        self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool, alert: bool
+    ) -> None:
+        """Add a new state to the history and, with its alert, to the outbox; push it."""
 
     @abstractmethod
     def _note(self, rules: Rules, now: int, event: CircuitEvent, *, by: str, reason: str) -> None:
@@ -275,4 +304,5 @@ class MemoryCircuit(ABC):
         )
 
     def _change(self, rules: Rules, now: int, moved: int, outcome: str = "done") -> Change:
-        return Change(self._circuit(rules, now), moved, outcome)
+        would_open, self._would_open = self._would_open, ""
+        return Change(self._circuit(rules, now), moved, outcome, would_open)

@@ -146,8 +146,9 @@ class Outage:
         before = self.known
         change = await operation(self._shared)
         if self._away_since is not None:
-            moved = await self._reconcile(rules, change.circuit)
+            moved, would_open = await self._reconcile(rules, change.circuit)
             change = await self._repeat(operation, change, moved)
+            change = replace(change, would_open=would_open or change.would_open)
         elif change.circuit.position < before.position:
             # `before` was read before the request, so an older answer is data loss, not a race.
             logger.warning(
@@ -169,10 +170,13 @@ class Outage:
             change,
             transitions=first.transitions + moved + change.transitions,
             outcome="done" if done else change.outcome,
+            would_open=first.would_open or change.would_open,
         )
 
-    async def _reconcile(self, rules: Rules, shared: Circuit) -> int:
-        """Bring the shared store up to date after an outage; return the transitions made.
+    async def _reconcile(self, rules: Rules, shared: Circuit) -> tuple[int, str]:
+        """Bring the shared store up to date after an outage.
+
+        Return the number of transitions made and, in mode observe, the reason of a prevented one.
 
         Until this is complete, other tasks of the instance use the local store. So the loop reads
         the local store again after each step.
@@ -180,7 +184,7 @@ class Outage:
         Raises:
             StoreUnavailableError: the store failed again; the next answer starts a new attempt.
         """
-        moved, sent = 0, set[str]()
+        moved, would_open, sent = 0, "", set[str]()
         async with self._returning:
             while self._away_since is not None:
                 local = self.local
@@ -199,10 +203,11 @@ class Outage:
                         rules, failure_id, OUTAGE_ERROR, permit
                     )
                     moved, shared = moved + change.transitions, change.circuit
+                    would_open = would_open or change.would_open
                     sent.add(failure_id)
                 if not unsent:
                     self._end()
-        return moved
+        return moved, would_open
 
     def _end(self) -> None:
         seconds = self._clock.monotonic() - (self._away_since or 0)

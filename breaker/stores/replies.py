@@ -18,6 +18,7 @@ from breaker.state import (
 )
 
 _STATES = {str(state).encode(): state for state in CircuitState}
+_WOULD_OPEN = b"would_open "
 _OUTCOMES = {b"done": "done", b"ignored": "ignored"}
 
 
@@ -29,6 +30,10 @@ def text(value: bytes | str | int) -> str:
 def change(name: str, rules: Rules, reply: bytes | str) -> Change:
     """Return the change in a script's reply."""
     raw = reply if isinstance(reply, bytes) else reply.encode()
+    would_open = b""
+    if raw.startswith(_WOULD_OPEN):
+        size, _, rest = raw[len(_WOULD_OPEN) :].partition(b" ")
+        would_open, raw = rest[: int(size)], rest[int(size) + 1 :]
     outcome, transitions, state, generation, opened, changed, resume, *counts = raw.split(b" ", 12)
     failures, successes, probed, now, reason_bytes, texts = counts
     now_us, resume_us, reason_end = int(now), int(resume), int(reason_bytes)
@@ -52,17 +57,23 @@ def change(name: str, rules: Rules, reply: bytes | str) -> Change:
         failed_attempts=int(later[0]),
         last_success_at=_seconds(later[1]),
         probe_failures=int(later[2]),
+        ends_as=_STATES.get(later[3]),
     )
-    return Change(circuit, int(transitions), _OUTCOMES.get(outcome) or outcome.decode())
+    return Change(
+        circuit,
+        int(transitions),
+        _OUTCOMES.get(outcome) or outcome.decode(),
+        would_open.decode("utf-8", "replace"),
+    )
 
 
 def _split_end(rest: bytes) -> tuple[bytes, list[bytes]]:
-    """Return the operator's name and the numbers behind it, which an earlier version omits."""
-    by, line, numbers = rest.rpartition(b"\n")
-    values = numbers.split(b" ")
-    if line and len(values) == 3 and all(map(bytes.isdigit, values)):
+    """Return the operator's name and the values behind it, which an earlier version omits."""
+    by, line, end = rest.rpartition(b"\n")
+    values = end.split(b" ")
+    if line and len(values) == 4 and all(map(bytes.isdigit, values[:3])):
         return by, values
-    return rest, [b"0", b"0", b"0"]
+    return rest, [b"0", b"0", b"0", b"-"]
 
 
 def _seconds(at_us: bytes) -> float | None:
@@ -85,8 +96,14 @@ def alert(name: str, entry: tuple[bytes | str, Any]) -> Alert:
         reason=values["reason"],
         by=values["by"],
         instance=values["instance"],
+        resume_at_us=int(values.get("resume_at_us", 0)),  # absent in an earlier version's alerts
+        ends_as=_ends_as(values.get("ends_as", "-")),
         entry=text(entry[0]),
     )
+
+
+def _ends_as(stored: str) -> str | None:
+    return None if stored == "-" else stored
 
 
 def step_text(step: Step) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +18,7 @@ from breaker import (
     StaleGenerationError,
     StoreUnavailableError,
 )
+from breaker.duration import format_duration, parse_duration
 from console.access.auth import operator_of
 from console.errors import BackplaneError
 from console.live.circuit_feed import circuit_document, history_text
@@ -83,12 +85,18 @@ class ActionsApi:
         return await self._done(act, "closed", by, "close", f" generation {generation}")
 
     async def isolate(self, request: Request) -> ApiResponse:
-        """Take {reason, by} and isolate the circuit until an operator closes the circuit."""
+        """Take {reason, by, for} and isolate the circuit; `for` may be missing.
+
+        `for` is the length of the isolation, such as "2h"; without it the circuit stays isolated
+        until an operator closes the circuit. See `CircuitBreaker.isolate`.
+        """
         self._check_name(request)
         document = await read_object(request)
         reason, by = text_in(document, "reason"), operator_of(request, document)
-        act = self._breaker.isolate(by, reason)
-        return await self._done(act, "isolated", by, "isolate", f": {reason}")
+        seconds = _duration_in(document, "for")
+        act = self._breaker.isolate(by, reason, seconds)
+        length = "" if seconds is None else f" for {format_duration(seconds)}"
+        return await self._done(act, "isolated", by, "isolate", f"{length}: {reason}")
 
     async def write(self, request: Request) -> ApiResponse:
         """Take {text, by} and write a line to the incident log."""
@@ -119,7 +127,8 @@ class ActionsApi:
             logger.warning("%r %s: the outcome is unknown: %s", by, wanted, error)
             raise
         # A repeated action is not recorded again, and another operator's is that operator's record.
-        if circuit.position != before.position and circuit.by == by:
+        changed = (circuit.position, circuit.changed_at) != (before.position, before.changed_at)
+        if changed and circuit.by == by:
             await self._record(kind, by, f"{kind}{what}")
         else:
             logger.info("%r %s: already done by %r", by, wanted, circuit.by)
@@ -137,6 +146,21 @@ class ActionsApi:
 
     def _check_name(self, request: Request) -> None:
         check_name(request.path_params["name"], self._breaker)
+
+
+def _duration_in(document: dict[str, Any], name: str) -> int | None:
+    """Return a length of time in seconds; None if the field is missing or empty.
+
+    Raises:
+        HTTPException: 400 if the field is not a length of time.
+    """
+    value = document.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        return parse_duration(text_in(document, name))
+    except ValueError as error:
+        raise HTTPException(400, f"{name}: {error}") from None
 
 
 def check_name(name: str, breaker: CircuitBreaker) -> None:

@@ -61,6 +61,7 @@ async def history_text(breaker: CircuitBreaker, limit: int = ENTRIES) -> str:
 def circuit_document(circuit: Circuit, settings: BreakerSettings) -> dict[str, Any]:
     """Return a circuit as the page receives it, with the settings that decide on its state."""
     return asdict(circuit) | {
+        "mode": settings.mode,
         "recovery": settings.recovery,
         "failure_ratio": settings.failure_ratio,
         "minimum_throughput": settings.minimum_throughput,

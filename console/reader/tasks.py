@@ -67,7 +67,7 @@ class ReaderTasks:
     async def vitals(self, publish: Publish) -> None:
         """Publish a row each second, which begins where the previous reader's last row ended."""
         await self._fanout.resume(None)  # wait until the messages published so far are read
-        seen: dict[str, tuple[float, float]] = {}
+        seen: dict[str, tuple[float, float, str]] = {}
         cursor, before = await self._last_row()
         while True:
             await asyncio.sleep(SECONDS)
@@ -79,13 +79,15 @@ class ReaderTasks:
             cursor = vitals[-1].cursor if vitals else cursor
             now = time.time()
             for entry in vitals:
-                seen[entry.instance] = (now, float(entry.numbers.get("holding", 0)))
+                holding, problem = entry.numbers.get("holding", 0), entry.numbers.get("problem", "")
+                seen[entry.instance] = (now, float(holding), str(problem))
             seen = {name: each for name, each in seen.items() if now - each[0] < GONE_SECONDS}
             row = merge(
                 vitals,
                 seconds=now - before,
                 instances=len(seen),
-                holding=[holding for _, holding in seen.values()],
+                holding=[holding for _, holding, _ in seen.values()],
+                problems=[problem for *_, problem in seen.values()],
             )
             before = now
             times = {"time": round(now * 1000), "signs": cursor}

@@ -77,7 +77,12 @@ class RedisVitals:
 
 
 def merge(
-    vitals: Iterable[VitalsEntry], *, seconds: float, instances: int, holding: Iterable[float]
+    vitals: Iterable[VitalsEntry],
+    *,
+    seconds: float,
+    instances: int,
+    holding: Iterable[float],
+    problems: Iterable[str] = (),
 ) -> Numbers:
     """Merge the entries of `seconds` into one row.
 
@@ -86,6 +91,7 @@ def merge(
         seconds: seconds since the previous row.
         instances: number of running instances.
         holding: for each instance the last reported share of time on hold.
+        problems: for each instance what is wrong with its handler, or "".
     """
     sums: dict[str, int] = dict.fromkeys(("handled", "poisoned", "parked", "failures"), 0)
     latency: dict[int, int] = {}
@@ -102,6 +108,7 @@ def merge(
         "p99_ms": quantile(latency, 0.99),
         "holding": round(sum(shares) / len(shares), 3) if shares else 0.0,
         "instances": instances,
+        "problem": next(filter(None, problems), ""),
     }
 
 

@@ -20,6 +20,7 @@ export function createActions({ api, model }) {
       model.circuit;
     const facts = [["State", `${stateName(state)}, generation ${generation}`]];
     if (state !== "closed" && openedAt) facts.push(["Since", clock(openedAt * 1000)]);
+    if (state === "isolated") facts.push(["Ends", endOf(model.circuit)]);
     facts.push(["Failures", `${count(failures)} of ${count(most)} in the window`]);
     facts.push(["Waiting", model.waiting === null ? "unknown" : plural(model.waiting, "event")]);
     return facts;
@@ -96,18 +97,30 @@ export function createActions({ api, model }) {
     },
 
     isolate() {
+      const { state, generation, ends_as: endsAs } = model.circuit;
+      const again = state === "isolated";
+      const closes = state === "closed" || endsAs === "closed";
+      const end = closes
+        ? "the circuit closes by itself"
+        : `the circuit opens as generation ${generation + (again ? 1 : 2)}, and an approval is asked for`;
       return ask({
-        title: "Isolate the circuit?",
+        title: again ? "Change the isolation?" : "Isolate the circuit?",
         what:
-          "Every instance stops before its next event, and no checkpoint moves. The circuit " +
-          `stays isolated, as generation ${model.circuit.generation + 1}, until an operator ` +
-          "closes it. An approval does not end the isolation.",
+          (again
+            ? `Generation ${generation} stays isolated, with a new reason and a new end. `
+            : "Every instance stops before its next event, and no checkpoint moves. The circuit " +
+              `is isolated as generation ${generation + 1}. `) +
+          `After the given time ${end}. Without a time the isolation lasts until an operator ` +
+          "closes the circuit. An approval does not end it.",
         facts: circuitFacts,
         reason: true,
-        go: "Isolate",
+        length: true,
+        go: again ? "Change the isolation" : "Isolate",
         danger: true,
-        act: async (reason) => {
-          return done(await api.post(path("isolate"), { reason }), "The circuit is isolated");
+        act: async (reason, length) => {
+          const circuit = await api.post(path("isolate"), { reason, for: length });
+          const until = circuit.resume_at ? ` until ${clock(circuit.resume_at * 1000)}` : "";
+          return done(circuit, `The circuit is isolated${until}`);
         },
       });
     },
@@ -118,7 +131,7 @@ export function createActions({ api, model }) {
         closed: "The circuit is closed, so the instances handle events as soon as they run.",
         half_open: `The circuit is half-open, so up to ${permits ?? "a few"} probe events run.`,
         open: "The circuit is open: the app holds all events until an approval, and nothing is lost.",
-        isolated: "The circuit is isolated: the app holds all events until an operator closes it.",
+        isolated: "The circuit is isolated: the app holds all events until the isolation ends.",
       };
       return ask({
         title: "Start the app?",
@@ -208,6 +221,10 @@ export function createActions({ api, model }) {
       });
     },
   };
+}
+
+function endOf({ resume_at: end }) {
+  return end ? clock(end * 1000) : "when an operator closes it";
 }
 
 function onRecord({ recorded }) {

@@ -13,7 +13,7 @@ const HINTS = {
   open: {
     approve: "Half-open: a few probe events decide",
     close: "Resume at once, without probes",
-    isolate: "Stop until an operator closes it",
+    isolate: "Stop for a time, or until closed",
   },
   half_open: {
     approve: null,
@@ -23,20 +23,20 @@ const HINTS = {
   isolated: {
     approve: null,
     close: "End the isolation and resume",
-    isolate: null,
+    isolate: "Change the reason and the end",
   },
 };
 const DISABLED_HINTS = {
   closed: { approve: "Nothing to approve", close: "Already closed" },
   half_open: { approve: "Approved; probes decide" },
-  isolated: { approve: "Only closing ends an isolation", isolate: "Already isolated" },
+  isolated: { approve: "An approval does not end an isolation" },
 };
 const FIRST_CHOICE = { open: "approve", isolated: "close" };
 
 /** Update the circuit panel, the page's title and its icon whenever the model changes. */
 export function showCircuit({ model, actions }) {
   const nodes = Object.fromEntries(
-    ["state", "since", "since-clock", "reason", "announce", "icon", "waiting", "waiting-note",
+    ["state", "mode", "since", "since-clock", "reason", "announce", "icon", "waiting", "waiting-note",
       "failures", "failures-note", "rate", "rate-note", "poison-fact", "poison-note"].map(
       (id) => [id, byId(id)],
     ),
@@ -57,6 +57,7 @@ export function showCircuit({ model, actions }) {
     const title = circuit.state === "closed" ? name : name.toUpperCase();
     if (document.title !== `${title} · ${circuit.name}`) document.title = `${title} · ${circuit.name}`;
     setText(nodes.reason, reasonOf(circuit, model));
+    nodes.mode.hidden = circuit.mode !== "observe";
     const now = `${circuit.state}/${circuit.generation}`;
     if (announced !== null && announced !== now) {
       setText(nodes.announce, `The circuit is ${name.toLowerCase()}. ${reasonOf(circuit, model)}`);
@@ -131,6 +132,10 @@ function reasonOf(circuit, model) {
   if (circuit.state === "open" && circuit.retry_after) {
     return `${circuit.reason} (half-open automatically in ${duration(circuit.retry_after)})`;
   }
+  if (circuit.state === "isolated" && circuit.resume_at) {
+    const then = circuit.ends_as === "closed" ? "closes" : "opens again, and an approval is asked for";
+    return `${circuit.reason}. At ${clock(circuit.resume_at * 1000)} the circuit ${then}.`;
+  }
   if (circuit.reason) return circuit.reason;
   return circuit.state === "closed" ? workOf(model) : "";
 }
@@ -140,6 +145,7 @@ function workOf({ vital, instances }) {
   const open = "The circuit lets events through";
   if (!vital) return `${open}; the app's reports are not known.`;
   if (!instances) return `${open}, but no instance reports.`;
+  if (vital.problem) return `The handler is at fault: ${vital.problem}.`;
   if (vital.per_second) return "Events are handled; failures are counted.";
   return `${open}; no event was handled in the last second.`;
 }

@@ -15,9 +15,10 @@ export class Confirm {
   constructor(model) {
     this.#model = model;
     this.#nodes = Object.fromEntries(
-      ["form", "title", "what", "facts", "field", "reason", "changed", "refused", "cancel", "go"].map(
-        (name) => [name, byId(`confirm-${name}`)],
-      ),
+      [
+        ...["form", "title", "what", "facts", "field", "reason", "length-field", "length"],
+        ...["changed", "refused", "cancel", "go"],
+      ].map((name) => [name, byId(`confirm-${name}`)]),
     );
     this.dialog = byId("confirm");
     this.#nodes.cancel.addEventListener("click", () => this.dialog.close());
@@ -42,10 +43,11 @@ export class Confirm {
    * Ask for confirmation. Return the result of `act`, or null when the operator cancelled. After a
    * refusal the dialog stays open and shows the error, so that no operator misses the refusal.
    *
-   * @param question {title, what, facts(), go, danger, reason, act(reason)}
+   * @param question {title, what, facts(), go, danger, reason, length, act(reason, length)};
+   *     with `length` the dialog also asks for a length of time, which may be empty.
    */
   ask(question) {
-    const { title, what, field, reason, refused, cancel, go } = this.#nodes;
+    const { title, what, field, reason, length, refused, cancel, go } = this.#nodes;
     this.#question = question;
     this.#asked = this.#state();
     this.#home = document.activeElement?.closest("section");
@@ -58,6 +60,8 @@ export class Confirm {
     field.hidden = !question.reason;
     reason.required = Boolean(question.reason);
     reason.value = "";
+    this.#nodes["length-field"].hidden = !question.length;
+    length.value = "";
     this.#refresh();
     this.dialog.showModal();
     if (question.reason) reason.focus();
@@ -73,7 +77,8 @@ export class Confirm {
     this.#nodes.go.disabled = true;
     setText(this.#nodes.refused, "");
     try {
-      const result = await question.act(this.#nodes.reason.value.trim());
+      const { reason, length } = this.#nodes;
+      const result = await question.act(reason.value.trim(), length.value.trim());
       if (question === this.#question) {
         this.#finish(result);
         this.dialog.close();

@@ -161,7 +161,7 @@ export function spans(history, circuit, now) {
   return found.filter((span) => span.state !== "closed" && span.to > span.from);
 }
 
-/** Events of the chain that stops the app, asks for approval and starts the app. */
+/** Events of the chain that stops the app, asks for approval and starts the app; and of observe. */
 const CHAIN = new Set([
   "stop_accepted",
   "stop_refused",
@@ -169,11 +169,13 @@ const CHAIN = new Set([
   "start_refused",
   "approval_requested",
   "alert_repeated",
+  "would_open",
 ]);
 
 /**
  * Group the history by generation, newest first: [{generation, opened, approved, closed, chain}].
- * Generation 0 is the time before the first opening, and is listed if the app was stopped or started.
+ * Generation 0 is the time before the first opening, and is listed if the app was stopped or started,
+ * or if mode observe has prevented an opening.
  */
 export function openings(history) {
   const found = new Map();
@@ -181,6 +183,7 @@ export function openings(history) {
     if (!entry.generation && !CHAIN.has(entry.event)) continue;
     const opening = found.get(entry.generation) ?? { generation: entry.generation, chain: [] };
     if (CHAIN.has(entry.event)) opening.chain.push(entry);
+    if (entry.event === "isolated" && opening.opened) opening.chain.push(entry); // a new end
     if (entry.event === "opened" || entry.event === "isolated") opening.opened ??= entry;
     if (entry.event === "approved") opening.approved ??= entry;
     if (entry.event === "half_opened") opening.halfOpened ??= entry;

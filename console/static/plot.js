@@ -144,7 +144,8 @@ export class Plot {
     u.ctx.font = FONT.replace("11px", `${11 * pixels}px`);
     u.ctx.textAlign = "left";
     u.ctx.textBaseline = "bottom";
-    u.ctx.fillText(`opens at ${threshold}`, left + 6 * pixels, y - 2 * pixels);
+    const opens = this.#frame.circuit.mode === "observe" ? "would open" : "opens";
+    u.ctx.fillText(`${opens} at ${threshold}`, left + 6 * pixels, y - 2 * pixels);
     u.ctx.restore();
   }
 

@@ -46,12 +46,18 @@ class FaultDone:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The parts of the stack that faults hit; `add_host` starts another host instance."""
+    """The parts of the stack that faults hit.
+
+    Attributes:
+        add_host: starts another host instance.
+        release: lets the sender continue at its next hold, because an outage has begun.
+    """
 
     endpoints: Endpoints
     keys: Keys
     consumer_group: str
     add_host: Callable[[], Awaitable[None]]
+    release: Callable[[], None]
 
 
 class Chaos:
@@ -118,7 +124,13 @@ class Chaos:
         self.over = True
 
     async def _do(self, fault: PlannedFault) -> None:
-        await self._observer.until(lambda sample: sample.handled >= fault.after_handled)
+        await self._observer.until(
+            lambda sample: (
+                sample.refused >= fault.after_refused
+                if fault.after_refused
+                else sample.handled >= fault.after_handled
+            )
+        )
         lasting = f" for {fault.seconds:g} s" if fault.seconds else ""
         self._print_line(f"fault: {fault.kind}{lasting}")
         began_us = _now_us()
@@ -214,6 +226,7 @@ class Chaos:
         del fault
         target = self._target
         await set_outage(target.endpoints, target.keys)
+        target.release()
         async with retrying_client(target.endpoints) as client:
             while await client.exists(target.keys.ledger("outage")):  # noqa: ASYNC110 - in Redis
                 await asyncio.sleep(0.1)

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from typing import Self
 
 from loadtest.errors import OperatorError
-from loadtest.faults.chaos import Chaos, FaultDone, Target
-from loadtest.faults.outage import begin_outage, kill_host
+from loadtest.faults.chaos import Chaos, FaultDone
+from loadtest.faults.downstream import Downstream
+from loadtest.faults.outage import kill_host
 from loadtest.observe.observer import Observer
 from loadtest.operator import Operator
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.settings import Settings
 from loadtest.target.hosts import HostInstance
 
 
@@ -19,7 +20,7 @@ class FaultInjection:
     """The operator and the faults as background tasks, cancelled on leaving the context manager.
 
     Args:
-        target: the parts of the stack that faults hit; only chaos uses `add_host`.
+        downstream: the downstream, which begins the scenario's own outage.
         print_line: called with one line per fault of a chaos run.
     """
 
@@ -28,22 +29,24 @@ class FaultInjection:
         settings: Settings,
         observer: Observer,
         operator: Operator,
-        target: Target,
+        downstream: Downstream,
         print_line: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._observer = observer
         self._operator = operator
-        self._target = target
+        self._downstream = downstream
+        self._target = downstream.target
         self._killed: list[HostInstance] = []
         plan = settings.chaos
-        self._chaos = None if plan is None else Chaos(plan, observer, target, print_line)
+        self._chaos = None if plan is None else Chaos(plan, observer, downstream.target, print_line)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def over(self) -> bool:
-        """Return whether every fault of a chaos run is over and no approval is in progress."""
-        return (self._chaos is None or self._chaos.over) and not self._operator.waiting
+        """Return whether every fault is over and no approval is in progress."""
+        faults_are_over = self._chaos is None or self._chaos.over
+        return faults_are_over and self._downstream.over and not self._operator.waiting
 
     @property
     def kills(self) -> int:
@@ -69,13 +72,12 @@ class FaultInjection:
         return None
 
     async def __aenter__(self) -> Self:
-        settings, observer, target = self._settings, self._observer, self._target
-        self._tasks = [asyncio.create_task(self._operator.run())]
-        if settings.scenario is Scenario.OUTAGE:
-            outage = begin_outage(observer, target.endpoints, target.keys, settings.outage_after)
-            self._tasks.append(asyncio.create_task(outage))
-        if settings.kill_after is not None:
-            self._tasks.append(asyncio.create_task(self._kill(settings.kill_after)))
+        self._tasks = [
+            asyncio.create_task(self._operator.run()),
+            asyncio.create_task(self._downstream.run()),
+        ]
+        if (after := self._settings.kill_after) is not None:
+            self._tasks.append(asyncio.create_task(self._kill(after)))
         if self._chaos is not None:
             self._tasks.append(asyncio.create_task(self._chaos.run()))
         return self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import redis.asyncio
 from redis.asyncio.retry import Retry
@@ -15,17 +16,22 @@ from loadtest.target.endpoints import Endpoints
 from loadtest.target.hosts import HostInstance, kill_one
 from loadtest.target.keys import Keys
 
-
-async def begin_outage(observer: Observer, endpoints: Endpoints, keys: Keys, after: int) -> None:
-    """Start the outage once `after` events have been handled."""
-    await observer.until(lambda sample: sample.handled >= after)
-    await set_outage(endpoints, keys)
+FIRST_KEY = "first"
+"""The value of an outage that hits the first key that calls; see the ledger's `append.lua`."""
 
 
-async def set_outage(endpoints: Endpoints, keys: Keys) -> None:
-    """Make the downstream refuse every call."""
+async def set_outage(endpoints: Endpoints, keys: Keys, value: str = "1") -> None:
+    """Make the downstream refuse every call, or the calls of the first key that calls."""
     async with retrying_client(endpoints) as client:
-        await client.set(keys.ledger("outage"), "1")
+        await client.set(keys.ledger("outage"), value)
+
+
+async def dead_key(endpoints: Endpoints, keys: Keys) -> str | None:
+    """Return the one key whose calls the downstream refuses; None without one."""
+    async with retrying_client(endpoints) as client:
+        value: Any = await client.get(keys.ledger("outage")) or b""
+    prefix = keys.ledger("key:")
+    return value.decode().removeprefix(prefix) if value.startswith(prefix.encode()) else None
 
 
 async def end_outage(endpoints: Endpoints, keys: Keys) -> None:

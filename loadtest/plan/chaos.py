@@ -52,6 +52,9 @@ KILLS = frozenset({FaultKind.HOST_KILLED, FaultKind.CHECKPOINTS_LOST})
 """The faults that kill a host with SIGKILL; only a new owner reads a checkpoint."""
 
 
+REDIS_AWAY = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.REDIS_PAUSED})
+"""The faults in which Redis does not answer."""
+
 _REPEATS = {
     FaultKind.HOST_KILLED: 2,  # again when the restarted host takes the partitions back
     FaultKind.CHECKPOINTS_LOST: 2,
@@ -75,12 +78,15 @@ class PlannedFault:
         after_handled: the number of handled events at which the fault starts.
         seconds: the duration; 0 for a fault without duration.
         choice: a number from 0 to 1 that selects the instance or the variant of the fault.
+        after_refused: the number of calls that the downstream has refused at which the fault
+            starts instead; 0 for a fault that starts after handled events.
     """
 
     kind: FaultKind
     after_handled: int
     seconds: float = 0.0
     choice: float = 0.0
+    after_refused: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +97,9 @@ class ChaosPlan:
         hot_key: whether the first key has half of all events.
         poison_every, slow_every, hang_every: one such event in this many, at random; 0 for none.
         faults: the faults of the stack, in the order in which they start.
+        approves_early: whether the operator approves the first opening while the downstream is
+            still away.
+        starts: the number of times that the app starts; only counted in plans with few faults.
     """
 
     seed: int
@@ -102,11 +111,18 @@ class ChaosPlan:
     slow_every: int
     hang_every: int
     faults: tuple[PlannedFault, ...]
+    approves_early: bool = False
+    starts: int = 0
 
     @property
     def kinds(self) -> frozenset[FaultKind]:
         """The kinds of the faults."""
         return frozenset(fault.kind for fault in self.faults)
+
+    @property
+    def outages(self) -> list[int]:
+        """The number of handled events at which each outage of the downstream starts."""
+        return [each.after_handled for each in self.faults if each.kind is FaultKind.OUTAGE]
 
     @property
     def kills(self) -> int:
@@ -117,10 +133,12 @@ class ChaosPlan:
         """Return the most events that may reach the handler again after they were handled.
 
         At each interruption every running lane may have a handled event without recorded progress.
-        There is at most one lane per key, and `max_lanes` per partition.
+        There is at most one lane per key, and `max_lanes` per partition. At a start of several
+        hosts the last host takes partitions from the first.
         """
         lanes = min(self.keys, max_lanes * self.partitions)
-        return lanes * sum(_REPEATS.get(fault.kind, 0) for fault in self.faults)
+        shares = self.starts if self.instances > 1 else 0
+        return lanes * (shares + sum(_REPEATS.get(fault.kind, 0) for fault in self.faults))
 
 
 def draw(seed: int, events: int) -> ChaosPlan:

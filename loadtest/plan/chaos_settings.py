@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from loadtest.plan.chaos import draw
+from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.settings import Scenario, Settings
 from loadtest.plan.workload import SEED_FAULT_EVERY
 
@@ -26,10 +27,30 @@ _APP_SETTINGS = {
 }
 
 
+_TRICKLE_APP_SETTINGS = {
+    "BREAKER_WINDOW_SECONDS": "10",  # so that the standstill rule opens soon
+    "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",
+}
+_DEAD_KEY_APP_SETTINGS = _APP_SETTINGS | {
+    # All keys open the circuit, also on few partitions; the dead key alone does not.
+    "BREAKER_FAILURE_THRESHOLD": "2",
+    "BREAKER_WINDOW_SECONDS": "10",
+}
+_SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
+    Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
+    Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
+}
+"""The streams of the scenarios with few keys, in which each event is a batch of its own.
+
+The outage begins after 12 s or more, because an instance notes a success once a second, and the
+standstill rule waits long while it knows fewer than ten gaps between successes.
+"""
+_DRAWS = {Scenario.TRICKLE_OUTAGE: draw_trickle, Scenario.DEAD_KEY: draw_dead_key}
+
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12"}
 """The `seed` scenario has one failing event in a hundred, and few events here."""
 _OUTAGE_AFTER = 0.4
-"""Share of the events that are handled before the `outage` scenario's own outage begins."""
+"""Share of the events that are handled before a scenario's own outage begins."""
 
 
 def chaos_settings(chosen: dict[str, Any]) -> Settings:
@@ -41,14 +62,15 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
     Raises:
         UsageError: see `Settings`.
     """
-    events = chosen.get("events", EVENTS)
     scenario = chosen.get("scenario", Scenario.CHAOS)
-    plan = draw(chosen.get("seed", 0), events)
+    figures = _FIGURES | {"events": EVENTS} | _SLOW_STREAMS.get(scenario, {})
+    events = chosen.get("events", figures["events"])
+    plan = _DRAWS.get(scenario, draw)(chosen.get("seed", 0), events)
     shape = {name: chosen.get(name, getattr(plan, name)) for name in ("partitions", "instances")}
     shape["keys"] = chosen.get("keys", min(plan.keys, _most_keys(scenario, events)))
     return Settings(
         **{
-            **_FIGURES,
+            **figures,
             "outage_after": int(events * _OUTAGE_AFTER),
             **chosen,
             **shape,
@@ -64,7 +86,21 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
 
 def default_app_settings(scenario: Scenario) -> dict[str, str]:
     """Return the app settings of a run with faults, for which no others were chosen."""
-    return _APP_SETTINGS | (_SEED_APP_SETTINGS if scenario is Scenario.SEED else {})
+    match scenario:
+        case Scenario.SEED:
+            return _APP_SETTINGS | _SEED_APP_SETTINGS
+        case Scenario.TRICKLE_OUTAGE:
+            return _TRICKLE_APP_SETTINGS
+        case Scenario.DEAD_KEY:
+            return _DEAD_KEY_APP_SETTINGS
+        case _:
+            return _APP_SETTINGS
+
+
+def most_events(scenario: Scenario, events: int) -> int:
+    """Return how many of the events of a sweep's run go to a scenario, whose stream may be slow."""
+    slow = _SLOW_STREAMS.get(scenario)
+    return events if slow is None else min(events, int(slow["events"]))
 
 
 def _most_keys(scenario: Scenario, events: int) -> int:

@@ -22,6 +22,14 @@ class Scenario(StrEnum):
     SEED = "seed"
     STEADY = "steady"
     CHAOS = "chaos"
+    TRICKLE_OUTAGE = "trickle-outage"
+    DEAD_KEY = "dead-key"
+
+
+WITH_OUTAGE = frozenset({Scenario.OUTAGE, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY})
+"""The scenarios with an outage of their own, which begins at `outage_after`."""
+PLANNED = frozenset({Scenario.CHAOS, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY})
+"""The scenarios that always have a chaos plan."""
 
 
 class Target(StrEnum):
@@ -89,7 +97,7 @@ class Settings:
                 f"--keys {self.keys} is more than --events {self.events}, "
                 "but each key needs an event"
             )
-        if self.scenario is Scenario.OUTAGE and self.outage_after >= self.events:
+        if self.scenario in WITH_OUTAGE and self.outage_after >= self.events:
             raise UsageError(
                 f"--outage-after {self.outage_after} must be less than --events {self.events}, "
                 "or the outage would never begin"
@@ -121,10 +129,10 @@ class Settings:
                 raise UsageError(
                     f"--set {name!r} is invalid; it takes NAME=VALUE with an app setting's name"
                 )
-        if self.scenario is Scenario.CHAOS and self.chaos is None:
-            raise UsageError("--scenario chaos needs a chaos plan")
+        if self.scenario in PLANNED and self.chaos is None:
+            raise UsageError(f"--scenario {self.scenario} needs a chaos plan")
         if self.target is not Target.LOCAL and self.chaos is not None:
-            option = "--scenario chaos" if self.scenario is Scenario.CHAOS else "--faults"
+            option = f"--scenario {self.scenario}" if self.scenario in PLANNED else "--faults"
             raise UsageError(
                 f"{option} is only accepted with --target local, "
                 "because it breaks the stack under test"
@@ -141,6 +149,18 @@ class Settings:
             )
         if self.target is Target.AZURE and self.kill_after is not None:
             raise UsageError("--kill-after is only accepted with --target local or running")
+
+    @property
+    def holds(self) -> tuple[int, ...]:
+        """The numbers of sent events at which the sender waits, each until an outage has begun.
+
+        Half of the events that follow an outage are sent after the beginning of the outage, even
+        if the app handles events faster than the observer sees them.
+        """
+        begins = [self.outage_after] if self.scenario in WITH_OUTAGE else []
+        if self.chaos is not None:
+            begins += self.chaos.outages
+        return tuple((begin + self.events) // 2 for begin in sorted(begins))
 
     @staticmethod
     def _at_least(option: str, value: float, least: int) -> None:

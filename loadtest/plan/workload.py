@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
 
 SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
@@ -210,12 +210,15 @@ class Expectation:
         most_openings: the most openings, None for no limit.
         most_suppressed: the most handled events that may reach the ledger again, None for no limit.
         poison_repeats: whether an event may be in the poison queue twice.
+        most_seconds_to_open: the longest time from the first refused call to the first opening,
+            None for no limit.
     """
 
     least_openings: int
     most_openings: int | None
     most_suppressed: int | None = None
     poison_repeats: bool = False
+    most_seconds_to_open: float | None = None
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
@@ -224,7 +227,7 @@ class Expectation:
         An outage opens the circuit once. The `seed` scenario opens the circuit at least once if it
         has enough failing events. Each closing empties the window, so the circuit may open again.
         """
-        if workload.scenario is Scenario.OUTAGE:
+        if workload.scenario in WITH_OUTAGE:
             return cls(1, 1)
         if workload.scenario is Scenario.SEED:
             failing = sum(len(counters) for counters in workload.faults.values())

@@ -43,6 +43,11 @@ class Sending:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
 
+    def release(self) -> None:
+        """Let sending continue at its next hold, or end the present hold."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.write(b"\n")
+
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "loadtest.send.producer"),

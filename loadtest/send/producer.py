@@ -6,9 +6,10 @@ after batch, so that a key's events arrive in the order of their counters. The S
 batch before it sends the next batch. Order therefore holds, but a batch may arrive twice. The
 verifier recognizes such a duplicate by its sequence number.
 
-Standard input is one line of JSON (`Order`). When standard input ends, the parent has ended and the
-producer exits. Standard output is one line of JSON per report, `{"acknowledged": n,
-"started_at": s, "at": s}`. The last line also has `"done": true` or `"error": text`.
+Standard input is one line of JSON (`Order`), and then a line for each end of one of the order's
+holds. When standard input ends, the parent has ended and the producer exits. Standard output is one
+line of JSON per report, `{"acknowledged": n, "started_at": s, "at": s}`. The last line also has
+`"done": true` or `"error": text`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Order:
         retry_total: the number of times that the SDK retries a batch.
         patience_seconds: how long a batch is retried after the SDK has given up. The SDK ignores
             its retry options and gives up at once when the hub is busy.
+        holds: the numbers of acknowledged events at which sending waits for a release.
     """
 
     connection: str
@@ -58,6 +60,7 @@ class Order:
     patience_seconds: float = 0.0
     namespace: str = ""
     retry_total: int = 4
+    holds: tuple[int, ...] = ()
 
     def to_json(self) -> str:
         """Return the order as one line for `from_json`."""
@@ -69,7 +72,7 @@ class Order:
         values: dict[str, Any] = json.loads(text)
         workload = values.pop("workload")
         workload["scenario"] = Scenario(workload["scenario"])
-        return cls(workload=Workload(**workload), **values)
+        return cls(workload=Workload(**workload), **values | {"holds": tuple(values["holds"])})
 
 
 class Client(Protocol):
@@ -135,28 +138,39 @@ def send_all(
     *,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
+    released: Callable[[], object] = lambda: None,
 ) -> None:
     """Send everything in order; `report` gets the number of acknowledged events after each batch.
+
+    At each hold of the order, sending waits until `released` returns.
 
     Raises:
         EventHubError: a batch failed after the SDK's retries (about 10 s) and the order's patience.
     """
     acknowledged = 0
     started = clock()
+    holds = list(order.holds)
     for batch in filled_batches(order, client):
         give_up_at = clock() + order.patience_seconds
         while not _sent(client, batch, patient=clock() < give_up_at):
             sleep(_PAUSE_SECONDS)
         acknowledged += len(batch)
         report(acknowledged)
+        while holds and acknowledged >= holds[0]:
+            del holds[0]
+            held = clock()
+            released()
+            started += clock() - held
         if order.rate_per_second:
             ahead = acknowledged / order.rate_per_second - (clock() - started)
             if ahead > 0:
                 sleep(ahead)
 
 
-def _exit_with_parent() -> None:
-    sys.stdin.read()
+def _read_releases(releases: threading.Semaphore) -> None:
+    """Count the releases, and exit with the parent."""
+    for _ in sys.stdin:
+        releases.release()
     os._exit(1)
 
 
@@ -166,7 +180,8 @@ def main() -> int:
     # The SDK logs each failed attempt with a traceback; the report has the last error.
     logging.getLogger("azure").setLevel(logging.CRITICAL)
     order = Order.from_json(sys.stdin.readline())
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    releases = threading.Semaphore(0)
+    threading.Thread(target=_read_releases, args=(releases,), daemon=True).start()
     started_at = time.time()
     acknowledged = 0
     reported = 0.0
@@ -192,7 +207,7 @@ def main() -> int:
     )
     try:
         with client:
-            send_all(order, client, report)
+            send_all(order, client, report, released=releases.acquire)
     except (EventHubError, AzureError, ValueError) as error:
         print_report(error=f"{type(error).__name__}: {error}")
         return 1

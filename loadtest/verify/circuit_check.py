@@ -7,9 +7,11 @@ Definitions, with all times by the Redis server's clock:
   that ends the opening (`half_opened` or `closed`). The grace of 1 s comes from clause C5, because
   an instance that misses the push detects the opening by polling within 1 s.
 - `calls_while_open` counts every downstream call after `CALL_GRACE_US`, including retries. By then
-  the attempts of events in flight at the opening have ended.
+  the attempts of events in flight at the opening have ended. If Redis, which is the downstream, was
+  away in that time, these attempts reach Redis after its return, and the grace begins again.
 - `last_start_after_open_ms` is the time from the opening to the latest start within the grace. The
   value shows how long the instances really took to detect the opening.
+- `seconds_to_open` is the time from the first refused call to the first opening.
 - `stop_seconds` is the time from the first opening to the first event handled after it ended.
 - `resumed` is true if the circuit is closed at the end and events were handled after the last
   opening had ended. If the last events of the run open the circuit, no event is left to resume
@@ -69,21 +71,39 @@ def openings_of(history: Iterable[Transition]) -> list[Opening]:
     return openings
 
 
+def _attempts_end_us(opening: Opening, redis_away: Sequence[tuple[int, int]]) -> int:
+    """Return the time by which the attempts of events in flight at an opening have ended."""
+    end_us = opening.opened_us + CALL_GRACE_US
+    for began_us, ended_us in sorted(redis_away):
+        if began_us < end_us and ended_us > opening.opened_us:
+            end_us = max(end_us, ended_us + CALL_GRACE_US)
+    return end_us
+
+
 class CircuitCheck:
     """A check that receives each start, call and handled event once and then returns a verdict."""
 
-    def __init__(self, history: Sequence[Transition], diff: Diff) -> None:
+    def __init__(
+        self, history: Sequence[Transition], diff: Diff, redis_away: Sequence[tuple[int, int]] = ()
+    ) -> None:
         self._openings = openings_of(history)
+        self._attempts_end_us = [_attempts_end_us(each, redis_away) for each in self._openings]
         self._diff = diff
+        self._first_refused_us: int | None = None
         self._started_while_open = 0
         self._calls_while_open = 0
         self._last_start_us: int | None = None
         self._first_handled_us: list[int | None] = [None] * len(self._openings)
 
+    def refused(self, at_us: int) -> None:
+        """Record the time at which the downstream refused a call."""
+        if self._first_refused_us is None or at_us < self._first_refused_us:
+            self._first_refused_us = at_us
+
     def called(self, key: str, counter: int, at_us: int) -> None:
         """Record a downstream call."""
-        for opening in self._openings:
-            if opening.forbids(at_us - (CALL_GRACE_US - GRACE_US)) and opening.forbids(at_us):
+        for opening, attempts_end_us in zip(self._openings, self._attempts_end_us, strict=True):
+            if at_us >= attempts_end_us and opening.forbids(at_us):
                 self._calls_while_open += 1
                 subject = f"{key} #{counter} reached the downstream"
                 self._diff.add("called while open", f"{subject} {opening.age_text(at_us)}")
@@ -112,8 +132,11 @@ class CircuitCheck:
         """Return the circuit's figures; `missing` is whether events were lost."""
         openings = self._openings
         stop_seconds = None
+        seconds_to_open = None
         resumed = None
         if openings:
+            if self._first_refused_us is not None:
+                seconds_to_open = (openings[0].opened_us - self._first_refused_us) / 1e6
             if (first := self._first_handled_us[0]) is not None:
                 stop_seconds = (first - openings[0].opened_us) / 1e6
             if missing:
@@ -129,6 +152,7 @@ class CircuitCheck:
                 None if self._last_start_us is None else self._last_start_us / 1000
             ),
             stop_seconds=stop_seconds,
+            seconds_to_open=seconds_to_open,
             resumed=resumed,
             state=state,
         )
@@ -141,6 +165,12 @@ def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list
     if circuit.opened < least or (most is not None and circuit.opened > most):
         wanted = str(least) if least == most else f"at least {least}"
         broken.append(f"the circuit opened {circuit.opened} times, expected {wanted}")
+    took, longest = circuit.seconds_to_open, expectation.most_seconds_to_open
+    if took is not None and longest is not None and took > longest:
+        broken.append(
+            f"the circuit opened {took:.1f} s after the first refused call, "
+            f"expected within {longest:g} s"
+        )
     if circuit.alerts != circuit.opened:
         broken.append(
             f"alerts with distinct ids: {circuit.alerts}, expected one for each of "

@@ -92,6 +92,7 @@ class Evidence:
         max_attempts: attempts after which a failing event is poisoned.
         kills: host processes killed by the run; an event may then be in the poison queue twice.
         suppressed: appends that the ledger suppressed because the event was already there.
+        redis_away: the times at which Redis was restarted or paused, as (start, end).
     """
 
     workload: Workload
@@ -108,3 +109,4 @@ class Evidence:
     max_attempts: int = 4
     kills: int = 0
     suppressed: int = 0
+    redis_away: Sequence[tuple[int, int]] = ()

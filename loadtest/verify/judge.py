@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
-from loadtest.plan.chaos import FaultKind
-from loadtest.plan.settings import AppLimits, Settings
+from loadtest.plan.chaos import REDIS_AWAY, FaultKind
+from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Expectation, Workload
 from loadtest.send.process import SendProgress
 from loadtest.target.endpoints import Endpoints
@@ -17,6 +18,13 @@ from loadtest.verify.evidence import Evidence
 from loadtest.verify.poison_queue import read_poison_queue
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
+
+STANDSTILL_GRACE_SECONDS = 5.0
+"""The time that the standstill rule may need in addition to the breaker's window."""
+
+
+TAKEOVER_SECONDS = 15.0
+"""The longest time from the death of a host until another process handles its partitions."""
 
 
 class Judge:
@@ -66,6 +74,11 @@ class Judge:
                         max_attempts=self._limits.max_attempts,
                         kills=injection.kills,
                         suppressed=observer.latest.suppressed,
+                        redis_away=[
+                            (fault.began_us, fault.ended_us)
+                            for fault in injection.faults
+                            if fault.kind in REDIS_AWAY and fault.ended_us is not None
+                        ],
                     )
                 )
 
@@ -77,12 +90,25 @@ class Judge:
         if plan is None:
             return own
         most_repeats = plan.most_repeats(self._limits.max_lanes)
-        return Expectation(
+        faulty = Expectation(
             least_openings=max(own.least_openings, int(FaultKind.OUTAGE in plan.kinds)),
             most_openings=None,
             most_suppressed=most_repeats,
             poison_repeats=most_repeats > 0,
         )
+        scenario = self._settings.scenario
+        if scenario is Scenario.TRICKLE_OUTAGE:
+            openings = 1 + plan.approves_early
+            seconds = self._limits.window_seconds + STANDSTILL_GRACE_SECONDS
+            if any(fault.after_refused for fault in plan.faults):
+                seconds += TAKEOVER_SECONDS  # no attempt fails while the host restarts
+            return replace(
+                faulty,
+                least_openings=openings,
+                most_openings=openings,
+                most_seconds_to_open=seconds,
+            )
+        return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
 
 
 def repetitions(verdict: Verdict) -> int:

@@ -45,6 +45,7 @@ class CircuitVerdict:
     calls_while_open: int = 0
     last_start_after_open_ms: float | None = None
     stop_seconds: float | None = None
+    seconds_to_open: float | None = None
     resumed: bool | None = None
     state: str = "closed"
 

@@ -27,10 +27,11 @@ class _Verification:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.diff = Diff()
-        self.circuit = CircuitCheck(evidence.history, self.diff)
+        self.circuit = CircuitCheck(evidence.history, self.diff, evidence.redis_away)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
+            self.circuit.refused(call.at_us)
             self.note_call(call.key, call.counter, call.at_us)
             event = (call.partition, call.sequence)
             known = self.refused_first.get(event)

@@ -21,7 +21,7 @@ def view(run: RunRecord) -> dict[str, Any]:
     The state is the run's status. A run whose webhook action waits has the state
     "WaitingForApproval".
     """
-    opening = _opening(run.trigger.get("body"))
+    opening = opening_of(run)
     return {
         "id": run.id,
         "circuit": opening.get("name"),
@@ -58,8 +58,9 @@ def _detail(record: ActionRecord) -> str:
     return f"by {by[:_SHOWN]}" if isinstance(by, str) and by else "called back"
 
 
-def _opening(body: Json) -> dict[str, Any]:
+def opening_of(run: RunRecord) -> dict[str, Any]:
     """Return the data of the CloudEvent in the trigger's body; an empty object without one."""
+    body: Json = run.trigger.get("body")
     try:
         if isinstance(body, dict) and "$content" in body:
             body = json.loads(base64.b64decode(body["$content"]))

@@ -16,6 +16,7 @@ from breaker import (
     Permit,
     StoreUnavailableError,
 )
+from processing.batch.ramp import Place, Turns, lanes_admitted, partition_number
 from processing.errors import ShutdownError
 
 
@@ -25,10 +26,18 @@ class Hold:
     Args:
         seconds: longest time that the invocation waits at the gate. The time starts with the first
             wait, and starts again with the first wait after an event was admitted.
+        partition: the invocation's partition.
+
+    Attributes:
+        lanes: number of the invocation's lanes that may run at the same time.
+        turns: the order of the lanes in a ramp; None before the first ramp.
     """
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, seconds: float, partition: str = "0") -> None:
         self.seconds = seconds
+        self.number = partition_number(partition)
+        self.lanes = 1
+        self.turns: Turns | None = None
         self.halted: BaseException | None = None
         self._deadline: float | None = None
         self._keep_deadline: float | None = None
@@ -62,10 +71,14 @@ class Hold:
     def halt(self, error: BaseException) -> None:
         """Prevent all lanes of this invocation from starting an event; the first error is kept."""
         self.halted = self.halted or error
+        if self.turns is not None:
+            self.turns.end_waits()
 
 
 class Gate:
     """The gate in front of every event, shared by all invocations of an instance.
+
+    While the circuit ramps up after closing, a lane also waits for its turn.
 
     Args:
         breaker: the circuit.
@@ -79,15 +92,35 @@ class Gate:
         self._held = held
         self._stopping = asyncio.Event()
         self._permit = Permit(generation=-1, probe_id=None)
+        self._ramping: set[Hold] = set()  # the invocations with lanes in a ramp
+        self._partitions = 1
 
     @property
     def stopping(self) -> bool:
         """Return whether the instance is shutting down."""
         return self._stopping.is_set()
 
+    @property
+    def ramping(self) -> bool:
+        """Return whether a lane waits for its turn after the circuit has closed."""
+        return any(hold.turns is not None and hold.turns.waiting for hold in self._ramping)
+
+    def enter(self, hold: Hold, lanes: int) -> None:
+        """Note the number of lanes of an invocation that begins."""
+        hold.lanes = lanes
+        self._partitions = max(self._partitions, hold.number + 1)
+
+    def leave(self, hold: Hold) -> None:
+        """Forget an invocation that has ended."""
+        self._ramping.discard(hold)
+        hold.turns = None  # it refers to the hold; the cycle would wait for a collection
+
     def stop(self) -> None:
         """Stop admitting events, and end every wait."""
         self._stopping.set()
+        for hold in self._ramping:
+            if hold.turns is not None:
+                hold.turns.end_waits()
 
     def check(self, hold: Hold) -> None:
         """Raise the error that halted the invocation, or `ShutdownError` during a shutdown."""
@@ -100,14 +133,43 @@ class Gate:
             hold.halt(error)
             raise error
 
+    def permit(self, hold: Hold) -> Permit | None:
+        """Return a permit if the circuit is closed, without a lane's turn in a ramp."""
+        circuit = self._breaker.circuit
+        if not circuit.admits or hold.halted is not None or self._stopping.is_set():
+            return None
+        return Permit(generation=circuit.generation, probe_id=None)
+
     def try_admit(self, hold: Hold) -> Permit | None:
-        """Return a permit if the circuit is closed, without I/O or suspension."""
+        """Return a permit if the circuit is closed and it is the lane's turn, without suspension.
+
+        The lane is the current task.
+        """
         circuit = self._breaker.circuit
         if not circuit.admits or hold.halted is not None or self._stopping.is_set():
             return None
         if circuit.generation != self._permit.generation:
-            self._permit = Permit(generation=circuit.generation, probe_id=None)
+            return self._try_ramp(circuit.generation, hold)
         return self._permit
+
+    def _try_ramp(self, generation: int, hold: Hold) -> Permit | None:
+        """Return a permit for a generation whose ramp was not over at the last call."""
+        permit = Permit(generation=generation, probe_id=None)
+        if self._breaker.ramp_share >= 1:
+            self._permit = permit  # from now on, an admission does not look at the ramp
+            return permit
+        if hold.turns is None:
+            hold.turns = Turns(lambda: self._admitted(hold))
+            self._ramping.add(hold)
+        return permit if hold.turns.take(generation) else None
+
+    def _admitted(self, hold: Hold) -> int | None:
+        """Return the number of an invocation's lanes that may run now; None to end their waits."""
+        if not self._breaker.circuit.admits:
+            return None
+        place = Place(hold.number, self._partitions, hold.lanes)
+        permits = self._breaker.settings.half_open_permits
+        return lanes_admitted(self._breaker.ramp_share, permits, place)
 
     async def admit(self, hold: Hold, key: Key | None = None) -> Permit:
         """Wait until an event may start.
@@ -135,11 +197,16 @@ class Gate:
             if permit := self.try_admit(hold):
                 return permit
             known = self._breaker.circuit
+            if known.admits:
+                await self._wait_for_turn(known, hold)
+                continue
             try:
                 permit = await self._breaker.try_acquire(key)
             except CircuitOpenError as error:
                 await self._wait_for_change(known, error, hold)
                 continue
+            if permit.probe_id is None and self._breaker.circuit.admits:
+                continue  # the circuit closed while the permit was acquired
             if hold.halted is None and not self.stopping:
                 return permit
             await self.release(permit)  # the invocation was halted while the permit was acquired
@@ -168,6 +235,21 @@ class Gate:
         # In HALF_OPEN all permits may be in use and no change may follow: poll after a timeout.
         timeout = min(remaining, error.retry_after or 1.0)
         await self._until_stopping(self._breaker.wait_for_change(known, timeout=timeout))
+
+    async def _wait_for_turn(self, known: Circuit, hold: Hold) -> None:
+        """Wait for the lane's turn in a ramp; a stop, a halt and an opening end the wait.
+
+        The wait counts for the hold time only while no lane of the invocation runs.
+        """
+        if hold.turns is not None and hold.turns.running:
+            hold.reset()
+        remaining = hold.remaining()
+        if remaining <= 0:
+            error = CircuitOpenError(known)
+            hold.halt(error)
+            raise error
+        if hold.turns is not None:
+            await hold.turns.wait(remaining)
 
     async def _until_stopping(self, awaitable: Coroutine[Any, Any, Any]) -> None:
         waiting = asyncio.ensure_future(awaitable)

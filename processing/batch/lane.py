@@ -7,13 +7,13 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
-from breaker import BreakerError, Permit
+from breaker import BreakerError, CircuitState, Permit
 from processing.batch.circuit_key import circuit_key
 from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
 from processing.errors import DependencyUnavailableError, ProcessingError, ShutdownError
 from processing.event import Event
-from processing.handlers.raised import describe, dotted_type, type_name
+from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.telemetry import log_fields
 from processing.parking.event import Position, is_reached, position_of
@@ -136,7 +136,8 @@ class Lane:
                 await self._run.persist(breaker.record_successes, 1, permit)
             self.handled += 1
             return
-        await self._end_failed(event, permit, failure)
+        await self._report_failure(event, permit, failure)
+        await self._poison(event, permit, failure)
         self.poisoned += 1
 
     async def _keep_and_retry(
@@ -160,7 +161,9 @@ class Lane:
         elif permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
         gate, hold = self._parts.gate, self._run.hold
-        if gate.try_admit(hold):
+        # While the circuit is open, the gate waits. Otherwise the dependency gets a pause, also
+        # after a failed probe: the first two leave the circuit half-open.
+        if self._parts.breaker.circuit.state in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             if hold.keep_timed_out():
                 raise DependencyUnavailableError(
                     f"event {event.id} was kept for "
@@ -186,26 +189,32 @@ class Lane:
 
     async def _record_failure(self, event: Event, permit: Permit, failure: Failure) -> None:
         record, error = self._parts.breaker.record_failure, error_text(failure.error)
-        await self._run.persist(record, event.id, error, permit)
-
-    async def _end_failed(self, event: Event, permit: Permit, failure: Failure) -> None:
-        """Report a failed event to the circuit, and poison it.
-
-        Only an error of a store or of the batch is raised. Any other error concerns this event
-        alone. Such an error must not end the batch, which would run again and fail again forever.
-        """
         try:
-            await self._report_failure(event, permit, failure)
+            await self._run.persist(record, event.id, error, permit)
         except BATCH_ERRORS:
             raise
         except Exception:
             logger.exception(
-                "Event %s: the failure was not reported to the circuit; the event is poisoned",
+                "Event %s: its failure is not counted in the circuit",
                 event.id,
                 extra=log_fields(event),
             )
+
+    async def _poison(self, event: Event, permit: Permit, failure: Failure) -> None:
+        """Poison a failed event: whole, or with what can be stored.
+
+        Only an error of a store or of the batch is raised. Any other error concerns this event
+        alone. Such an error must not end the batch, which would run again and fail again forever.
+        """
+        message = PoisonMessage.from_failure(
+            event,
+            failure,
+            handler=self._parts.handler.name,
+            circuit_generation=permit.generation,
+            instance=self._parts.instance,
+        )
         try:
-            await self._poison(self._message(event, permit, failure))
+            await self._store(message)
         except BATCH_ERRORS:
             raise
         except Exception as error:
@@ -214,23 +223,14 @@ class Lane:
                 event.id,
                 extra=log_fields(event),
             )
-            await self._poison(self._message(event, permit, failure).essence(error))
+            await self._store(message.essence(error))
         logger.warning(
             "Event %s went to the poison queue (attempts: %s): %s",
-            *(event.id, failure.attempts, dotted_type(failure.error)),
+            *(event.id, failure.attempts, message.error.type),
             extra=log_fields(event),
         )
 
-    def _message(self, event: Event, permit: Permit, failure: Failure) -> PoisonMessage:
-        return PoisonMessage.from_failure(
-            event,
-            failure,
-            handler=self._parts.handler.name,
-            circuit_generation=permit.generation,
-            instance=self._parts.instance,
-        )
-
-    async def _poison(self, message: PoisonMessage) -> None:
+    async def _store(self, message: PoisonMessage) -> None:
         if self._parking is not None:
             await self._parking.poison(message)
         else:

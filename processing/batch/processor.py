@@ -105,6 +105,11 @@ class BatchProcessor:
         await self._idle.wait()
 
     @property
+    def holding(self) -> bool:
+        """Return whether the circuit, or the ramp after its closing, holds events."""
+        return not self.parts.breaker.circuit.admits or self.parts.gate.ramping
+
+    @property
     def writing(self) -> bool:
         """Return whether a write of an event's outcome is in progress."""
         return any(run.writing for run in self._runs)
@@ -125,6 +130,7 @@ class BatchProcessor:
             return await self._process(run, batch)
         finally:
             self._runs.discard(run)
+            self.parts.gate.leave(run.hold)
             # `progress` refers to `run`; the cycle would keep the events until a collection.
             run.progress = None
             if not self._runs:
@@ -203,6 +209,7 @@ class BatchProcessor:
                     hold.halt(error)
 
         workers = min(self.parts.settings.max_lanes, len(lanes))
+        self.parts.gate.enter(hold, workers)
         async with asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(work())

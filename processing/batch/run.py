@@ -25,7 +25,7 @@ class BatchRun:
     def __init__(self, parts: LaneParts, source: Source) -> None:
         self.parts = parts
         self.source = source
-        self.hold = Hold(parts.settings.hold_seconds)
+        self.hold = Hold(parts.settings.hold_seconds, source.partition)
         self.parking: BatchParking | None = None  # None: a key continues after a poisoned event
         self.progress: BatchProgress | None = None  # None: not opened yet
         self._writes = 0
@@ -80,7 +80,7 @@ class BatchRun:
 
     async def report_successes(self, handled: int) -> None:
         """Record a batch's successes in the circuit, for its failure ratio; once per batch."""
-        permit = self.parts.gate.try_admit(self.hold)
+        permit = self.parts.gate.permit(self.hold)
         if handled and permit is not None:
             try:
                 await self.parts.breaker.record_successes(handled, permit)

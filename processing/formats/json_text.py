@@ -9,8 +9,8 @@ from typing import Any
 
 DEEPEST = 50
 """Values that are nested deeper become text."""
-MOST_VALUES = 100_000
-"""Further values become text: lists that contain each other would have no end."""
+MOST_VALUES = 10_000
+"""Further nested values become text: lists that contain each other would have no end."""
 MOST_BITS = 4_096
 """Longer integers become text: Python refuses to read very long ones."""
 LONGEST_TEXT = 1_000
@@ -63,7 +63,7 @@ class _Simplifier:
         if not isinstance(value, Mapping | list | tuple):
             return plain(value)[:LONGEST_TEXT]
         self._left -= len(value) + 1
-        if self._left < 0:
+        if self._left < 0 and depth > 1:  # the fields of a message keep their types
             return f"<{kind} behind more than {MOST_VALUES} values>"
         if isinstance(value, Mapping):
             return {

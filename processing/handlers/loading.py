@@ -20,7 +20,7 @@ from processing.handlers.time_limit import TimeLimit
 
 logger = logging.getLogger(__name__)
 
-type Handler = Callable[[Event], Awaitable[None]] | Callable[[Event], None]
+type Handler = Callable[[Event], object]
 
 
 class LoadedHandler:

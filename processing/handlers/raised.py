@@ -1,4 +1,4 @@
-"""What a handler raised: as an ordinary exception, and as texts that can always be stored."""
+"""Errors of handlers: as ordinary exceptions, and as texts that can always be stored."""
 
 from __future__ import annotations
 

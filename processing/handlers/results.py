@@ -1,4 +1,4 @@
-"""What a handler returned: awaits it once if it can be awaited, and names work that nobody did."""
+"""Results of handlers: an awaitable is awaited once, and undone work is found and named."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Results:
 
     @property
     def problem(self) -> str | None:
-        """What the handler returned lately instead of doing its work, and what was forgotten."""
+        """The last faulty result and what was probably forgotten; None if there was none lately."""
         recent = self._problem and self._clock() - self._problem_at < PROBLEM_SECONDS
         return f"{self._problem}; its events are kept until it is corrected" if recent else None
 

@@ -48,22 +48,17 @@ def _fault_of_class(found: type) -> str | None:
 
 def _fault_of_call(found: Any) -> str | None:
     """Return why a call only creates an object whose code nobody runs."""
-    function = _function(found)
-    if function is None:
-        return None
-    if function.__code__ in _MANAGERS:
-        return "is a context manager: a call runs nothing until its result is entered by `with`"
-    if inspect.iscoroutinefunction(function):
-        return None
-    # An async wrapper may iterate over the function that it wraps. A plain wrapper seldom does, and
-    # what it returns is seen only when an event has passed.
-    wrapped = _function(inspect.unwrap(function)) or function
-    if wrapped.__code__ in _MANAGERS:
-        return "is a context manager: a call runs nothing until its result is entered by `with`"
-    if inspect.isgeneratorfunction(wrapped):
-        return "is a generator function: a call runs nothing, because of its `yield`"
-    if inspect.isasyncgenfunction(wrapped):
-        return "is an async generator function: a call runs nothing, because of its `yield`"
+    for function in _wrapped(found):
+        if function.__code__ in _MANAGERS:
+            return "is a context manager: a call runs nothing until `with` enters its result"
+        if inspect.iscoroutinefunction(function):
+            # It may iterate over the function that it wraps. A plain wrapper seldom does; its
+            # result is seen only when an event has come.
+            return None
+        if inspect.isgeneratorfunction(function):
+            return "is a generator function: a call runs nothing, because of its `yield`"
+        if inspect.isasyncgenfunction(function):
+            return "is an async generator function: a call runs nothing, because of its `yield`"
     return None
 
 
@@ -89,7 +84,7 @@ def _accepts(found: Any, *arguments: object) -> bool:
 
 def _signature(found: Any) -> str:
     parameters = inspect.signature(found, follow_wrapped=False).parameters.values()
-    return f"({', '.join(str(each.replace(annotation=each.empty)) for each in parameters)})"
+    return str(inspect.Signature([each.replace(annotation=each.empty) for each in parameters]))
 
 
 def _function(found: Any) -> FunctionType | None:
@@ -106,6 +101,15 @@ def _function(found: Any) -> FunctionType | None:
         else:
             return None
     return None
+
+
+def _wrapped(found: Any) -> Iterator[FunctionType]:
+    """Yield the function that a call runs, and the functions that it wraps."""
+    seen: set[int] = set()
+    while (function := _function(found)) is not None and id(function) not in seen:
+        yield function
+        seen.add(id(function))
+        found = getattr(function, "__wrapped__", None)
 
 
 def _managers() -> frozenset[Any]:

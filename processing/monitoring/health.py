@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from breaker import Circuit, CircuitBreaker, CircuitState
+from breaker import Circuit, CircuitBreaker, CircuitState, Mode
 from processing.errors import StorageUnavailableError
 from processing.handlers.results import Results
 from processing.partitions.lag import LagReader, PartitionLag
 
-type Status = Literal["ok", "holding", "degraded"]
+type Status = Literal["ok", "holding", "ramping", "degraded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,14 +19,17 @@ class HealthReport:
     """A health report.
 
     Attributes:
-        status: `holding`: the circuit is not closed; `degraded`: there are problems.
+        status: `holding`: the circuit is not closed; `ramping`: the circuit has just closed, and
+            not all lanes may run yet; `degraded`: there are problems.
         problems: one text for each service that cannot be reached, and for each other fault.
+        mode: `observe`: the rules are judged, but do not open the circuit; else `enforce`.
     """
 
     status: Status
     circuit: Circuit
     partitions: tuple[PartitionLag, ...]
     problems: tuple[str, ...]
+    mode: Mode
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a dictionary."""
@@ -74,7 +77,10 @@ class Health:
             status = "holding"
         elif problems:
             status = "degraded"
-        return HealthReport(status, circuit, tuple(partitions), tuple(problems))
+        elif self._breaker.ramp_share < 1:
+            status = "ramping"
+        mode = self._breaker.settings.mode
+        return HealthReport(status, circuit, tuple(partitions), tuple(problems), mode)
 
 
 def old_version_runs(partitions: Sequence[str]) -> str:

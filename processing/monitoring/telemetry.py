@@ -148,4 +148,6 @@ def log_fields(event: Event) -> dict[str, Any]:
 
 def key_hash(key: str | None) -> str:
     """Return the first twelve hexadecimal digits of the key's SHA-256; "" without a key."""
-    return "" if key is None else hashlib.sha256(key.encode()).hexdigest()[:12]
+    return (
+        "" if key is None else hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    )

@@ -36,7 +36,8 @@ class VitalsEntry:
         cursor: position in the stream.
         instance: name of the instance.
         numbers: handled, poisoned, parked, failures, holding, and `latency`: by k, the number of
-            calls that took less than 2^k microseconds.
+            calls that took less than 2^k microseconds; also `problem`, a text, while the instance's
+            handler is faulty.
     """
 
     cursor: str
@@ -100,6 +101,7 @@ async def write_vitals(
     write: Callable[[str], Awaitable[None]],
     holding: Callable[[], bool],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    problem: Callable[[], str | None] = lambda: None,
 ) -> None:
     """Write one record per second; an idle instance writes one every `IDLE_SECONDS`.
 
@@ -108,6 +110,7 @@ async def write_vitals(
         write: writes a record (JSON).
         holding: returns whether the instance is holding its events.
         sleep: pauses.
+        problem: returns what is wrong with the instance's handler, if anything is.
     """
     idle = IDLE_SECONDS  # the first record is always written: it shows a new instance
     while True:
@@ -115,6 +118,8 @@ async def write_vitals(
             await sleep(1 / SAMPLES_PER_SECOND)
             vitals.sample(holding())
         record = vitals.drain()
+        if (text := problem()) is not None:
+            record["problem"] = text
         idle += 1
         if not any(record.values()) and idle < IDLE_SECONDS:
             continue

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol
 
 from processing.event import Event
+from processing.handlers.failures.kind import Failure, FailureKind
 from processing.identity import Source
 from processing.parking.event import ParkedEvent, Position, position_of
 from processing.parking.store import Claim, ParkingStore, ParkReply, ParkState
@@ -19,6 +23,9 @@ from processing.progress.store import Progress
 MOST_EVENTS = 200
 MOST_CHARACTERS = 1024 * 1024
 """The limits of one script call; a longer call would delay other clients of Redis."""
+
+
+logger = logging.getLogger(__name__)
 
 
 class Persist(Protocol):
@@ -106,7 +113,7 @@ class BatchParking:
         document = await self._persist(self._store.poison, self._claim, *place, small.to_json())
         if document is not None:
             self._parked.add(message.key)
-            await self._announce(message.key, position_of(message), document)
+            await self._announce(message.key, position_of(message), document, lambda _error: small)
 
     async def park(self, events: Sequence[Event]) -> ParkReply:
         """Park the first events of a parked key's lane.
@@ -124,11 +131,13 @@ class BatchParking:
         if reply.released:
             self._parked.discard(key)
         place = self._source, key
-        for (position, _), state in zip(chunk, reply.states, strict=False):
+        for event, state in zip(events, reply.states, strict=False):
             if state is ParkState.UNANNOUNCED:
+                position = position_of(event)
                 entry = await self._persist(self._store.document, *place, position)
                 if entry is not None:
-                    await self._announce(key, position, entry.document)
+                    unread = partial(_unread, event)
+                    await self._announce(key, position, entry.document, unread)
         return reply
 
     async def _chunk(self, events: Sequence[Event]) -> list[tuple[Position, str]]:
@@ -150,7 +159,34 @@ class BatchParking:
         check = await self._persist(self._claims.put_bytes, parked.blob_name, text.encode())
         return parked.with_claim_check(check).to_json()
 
-    async def _announce(self, key: str | None, position: Position, document: str) -> None:
-        message = PoisonMessage.from_json(document)
+    async def _announce(
+        self,
+        key: str | None,
+        position: Position,
+        document: str,
+        otherwise: Callable[[ValueError], PoisonMessage],
+    ) -> None:
+        """Put an entry's message into the poison queue; `otherwise` if it cannot be read.
+
+        An entry that nobody can read stays in its list, and does not stop its partition.
+        """
+        try:
+            message = PoisonMessage.from_json(document)
+        except ValueError as error:
+            message = otherwise(error)
+            logger.error(  # noqa: TRY400 - the traceback adds nothing
+                "Event %s: its entry in the parked list cannot be read: %s; the event is in the "
+                "poison queue",
+                *(message.id, error),
+            )
         await self._persist(self._queue.put, message)
         await self._persist(self._store.announced, self._source, key, position)
+
+
+def _unread(event: Event, error: ValueError) -> PoisonMessage:
+    now = time.time()
+    failure = Failure(FailureKind.POISON, error, 0, now, now)
+    message = PoisonMessage.from_failure(
+        event, failure, handler="", circuit_generation=0, instance=""
+    )
+    return replace(message, parked=True)

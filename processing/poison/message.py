@@ -11,27 +11,13 @@ from typing import Any, Self
 from processing.event import Event, enqueued_time, event_id
 from processing.formats import json_text
 from processing.frozen import EMPTY, FrozenDict, frozen
-from processing.handlers.raised import LONGEST_TEXT, describe, dotted_type, traceback_tail
+from processing.handlers.raised import describe, dotted_type
 from processing.handlers.retry import Failure
 from processing.identity import Identity, Source
 from processing.poison import message_json
+from processing.poison.error_detail import ErrorDetail
 
 INLINE_BYTES = 48 * 1024  # the service's limit is 64 KiB of base64, which is 48 KiB of data
-TRACEBACK_CHARACTERS = 4000
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorDetail:
-    """The last error: its type's dotted name, its message and the tail of its traceback."""
-
-    type: str
-    message: str
-    traceback: str
-
-    @classmethod
-    def from_error(cls, error: Exception) -> Self:
-        """Return the details of an error; long texts are cut."""
-        return cls(dotted_type(error), describe(error), traceback_tail(error, TRACEBACK_CHARACTERS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +63,30 @@ class PoisonMessage:
     def from_failure(
         cls, event: Event, failure: Failure, *, handler: str, circuit_generation: int, instance: str
     ) -> Self:
-        """Return the message for an event and its failure."""
+        """Return the message for an event and its failure.
+
+        A handler can replace the parts of an event, although the event is frozen. A part that
+        cannot be stored is left out, and the error's text says so.
+        """
+        kinds = {"body": bytes, "properties": dict, "system_properties": dict}
+        left_out = [
+            name for name, kind in kinds.items() if not isinstance(getattr(event, name), kind)
+        ]
+        error = ErrorDetail.from_error(failure.error)
+        if left_out:
+            error = error.without(f"{', '.join(left_out)}, which the handler replaced")
         return cls(
             source=event.source,
             key=event.key,
-            body=_base64(event.body),
-            properties=_mapping(event.properties),
-            system_properties=_mapping(event.system_properties),
+            body="" if "body" in left_out else base64.b64encode(event.body).decode(),
+            properties=EMPTY if "properties" in left_out else event.properties,
+            system_properties=(
+                EMPTY if "system_properties" in left_out else event.system_properties
+            ),
             sequence_number=event.sequence_number,
             offset=event.offset,
             enqueued_ms=event.enqueued_ms,
-            error=ErrorDetail.from_error(failure.error),
+            error=error,
             attempts=failure.attempts,
             first_attempt_time=_time(failure.first_attempt),
             last_attempt_time=_time(failure.last_attempt),
@@ -143,13 +142,9 @@ class PoisonMessage:
         )
 
     def essence(self, why: Exception) -> Self:
-        """Return this message without its properties and its traceback, which cannot be stored.
-
-        The error's text says what was left out, and why.
-        """
-        left_out = f"properties and traceback were left out: {dotted_type(why)}: {describe(why)}"
-        message = f"{self.error.message[: LONGEST_TEXT // 2]} ({left_out[: LONGEST_TEXT // 2]})"
-        error = ErrorDetail(self.error.type, message, "")
+        """Return this message without its properties, which cannot be stored for this reason."""
+        reason = f"its properties: {dotted_type(why)}: {describe(why)}"
+        error = replace(self.error.without(reason), traceback="")
         return replace(self, properties=EMPTY, system_properties=EMPTY, error=error)
 
     @property
@@ -247,14 +242,3 @@ class PoisonMessage:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat()
-
-
-# A handler can replace the parts of an event, although the event is frozen.
-
-
-def _base64(body: object) -> str:
-    return base64.b64encode(body).decode() if isinstance(body, bytes) else ""
-
-
-def _mapping(properties: object) -> Mapping[str, Any]:
-    return properties if isinstance(properties, Mapping) else EMPTY

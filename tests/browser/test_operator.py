@@ -96,6 +96,50 @@ async def test_closing_a_dialog_does_not_undo_its_action(site: Site) -> None:
     assert await ada.page.locator("#confirm[open]").count() == 1
 
 
+async def test_isolation_asks_for_a_reason_and_an_end(site: Site) -> None:
+    """The page refuses a blank reason and another form, and shows the end and what follows."""
+    ada = await site.sign_in("Ada")
+    await ada.page.click("#isolate")
+    for reason, length in (("", "2h"), ("  ", "2h"), ("release 12", "two hours")):
+        await ada.page.fill("#confirm-reason", reason)
+        await ada.page.fill("#confirm-length", length)
+        await ada.page.click("#confirm-go")
+        assert await ada.page.locator("#confirm:invalid, #confirm :invalid").count() > 0
+        assert await ada.page.locator("#confirm[open]").count() == 1
+    await ada.page.fill("#confirm-length", "31d")
+    await ada.page.click("#confirm-go")
+    refused = ada.page.locator("#confirm-refused")
+    await expect(refused).to_contain_text("for: '31d' is not a length of time")
+    await ada.page.fill("#confirm-length", "2h")
+    await ada.page.click("#confirm-go")
+    await ada.until_state("isolated")
+    shown = ada.page.locator("#reason")
+    await expect(shown).to_contain_text("release 12 (for 2h). At ")
+    await expect(shown).to_contain_text("the circuit closes.")
+    await expect(ada.page.locator("#log .line").last).to_contain_text("isolated for 2h: release 12")
+
+    await ada.page.click("#isolate")
+    await expect(ada.page.locator("#confirm-title")).to_have_text("Change the isolation?")
+    await ada.page.fill("#confirm-reason", "one more step")
+    await ada.page.fill("#confirm-length", "2s")
+    await ada.page.click("#confirm-go")
+    await ada.until_state("closed")  # by the timer
+    item = ada.page.locator("#history > li").first
+    await expect(item).to_contain_text("isolation changed (one more step (for 2s)), by Ada")
+    await expect(item).to_contain_text("closed by timer")
+    ada.complaints.ignore("400")
+
+
+async def test_page_shows_mode_observe(site: Site) -> None:
+    """An operator must not believe that the circuit protects anything."""
+    ada = await site.sign_in("Ada")
+    await expect(ada.page.locator("#mode")).to_be_hidden()
+    with site.second_console(BREAKER_MODE="observe"):
+        grace = await site.sign_in("Grace", site.second_url)
+        await expect(grace.page.locator("#mode")).to_contain_text("No rule opens the circuit")
+        await grace.page.goto(f"{site.endpoints.console_url}/login")  # before its console stops
+
+
 async def test_held_key_opens_a_dialog_but_does_not_confirm(site: Site) -> None:
     """After the action the circuit panel has the keyboard focus."""
     await site.open()

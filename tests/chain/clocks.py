@@ -10,10 +10,15 @@ from tests.support.local.simulated_clock import SimulatedClock
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 _FIRST_SECONDS, _LONGEST_SECONDS = 5.0, 300.0
+_LEAST_SECONDS = 10.0
 
 
 class BreakerClock:
-    """The simulated clock as a clock of the circuit breaker and of its store."""
+    """The simulated clock as a clock of the circuit breaker and of its store.
+
+    Each sleep takes at least ten seconds. In reality a breaker with a callback to make polls its
+    store every two seconds, which the matrix cannot afford.
+    """
 
     def __init__(self, clock: SimulatedClock) -> None:
         self._clock = clock
@@ -25,7 +30,7 @@ class BreakerClock:
         return round(self._clock.now() * 1_000_000)
 
     async def sleep(self, seconds: float) -> None:
-        await self._clock.sleep_until(self._clock.now() + seconds)
+        await self._clock.sleep_until(self._clock.now() + max(seconds, _LEAST_SECONDS))
 
 
 class Background:

@@ -13,6 +13,7 @@ from tests.chain.cells import Cell, combined_cells, single_cells
 from tests.chain.faults import Call
 from tests.chain.infra import DEFINITION
 from tests.chain.judge import Verdict, try_cell
+from tests.support.local.simulated_loop import SimulatedLoop
 
 _GROUPS = 6
 _LOGGERS = ("breaker", "console", "local", "processing")
@@ -41,7 +42,7 @@ async def try_part(title: str, definition: Mapping[str, Any] = DEFINITION) -> Ve
 
 def try_part_alone(title: str) -> Verdicts:
     """Try the cells of a part in an event loop of its own."""
-    return asyncio.run(try_part(title))
+    return asyncio.run(try_part(title), loop_factory=SimulatedLoop)
 
 
 @contextmanager

@@ -28,8 +28,8 @@ class Operator:
         if circuit["state"] == "open":
             await self._act(f"{CIRCUIT}/approve", {"generation": circuit["generation"]})
 
-    async def isolate(self) -> None:
-        await self._act(f"{CIRCUIT}/isolate", {"reason": "by hand"})
+    async def isolate(self, length: str = "") -> None:
+        await self._act(f"{CIRCUIT}/isolate", {"reason": "by hand", "for": length})
 
     async def close(self) -> None:
         circuit = await self._circuit()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chain.matrix import parts, try_part
+from tests.chain.matrix import parts, try_part_alone
 from tests.chain.table import PAGE, committed_part, head, render_part
 
 
 @pytest.mark.parametrize("title", list(parts()))
-async def test_each_cell_keeps_the_promise_and_is_on_the_page(title: str) -> None:
+def test_each_cell_keeps_the_promise_and_is_on_the_page(title: str) -> None:
     """`python -m tests.chain` writes the page."""
-    verdicts = await try_part(title)
+    verdicts = try_part_alone(title)
     broken = [f"{cell}: {verdict.problems}" for cell, verdict in verdicts if verdict.problems]
     assert broken == []
     assert committed_part(title) == render_part(verdicts)

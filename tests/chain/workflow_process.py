@@ -16,7 +16,7 @@ from local.workflow.runs.record import ActionRecord, RunRecord
 from local.workflow.runs.requests import Answer, NoAnswerError, Request
 from local.workflow.runs.store import RunStore
 from local.workflow.runs.workflow import CallbackRefusedError, UnknownRunError
-from local.workflow.view import view
+from local.workflow.view import opening_of
 from tests.chain.console_process import CALLBACK_HOST, TOKEN
 from tests.chain.faults import Call, FaultLine, LostError
 from tests.chain.metrics import WORKFLOW, Metrics
@@ -49,6 +49,7 @@ class Seen:
     status: int | None = None
 
 
+_FAILED, _TIMED_OUT = Status.FAILED, Status.TIMED_OUT
 _LOOK_UPS = frozenset({Call.LOOK_UP, Call.LOOK_UP_AGAIN})
 
 type Receiver = Callable[[Seen, Request], Awaitable[Answer]]
@@ -74,8 +75,8 @@ class MeteredRuns(RunStore):
 
     def _count(self, run: RunRecord, metrics: Metrics) -> None:
         for record in run.actions.values():
-            failed = record.status is Status.FAILED or record.status is Status.TIMED_OUT
-            if failed and id(record) not in self._counted:
+            status = record.status
+            if (status is _FAILED or status is _TIMED_OUT) and id(record) not in self._counted:
                 self._counted[id(record)] = record
                 metrics.count(WORKFLOW, "ActionsFailed")
         if run.status.is_final and run.id not in self._ended:
@@ -213,7 +214,7 @@ class WorkflowProcess:
 
 def generation_of(run: RunRecord) -> int:
     """Return the generation of the opening that triggered a run."""
-    return int(view(run)["generation"])
+    return int(opening_of(run)["generation"])
 
 
 def _restored(run: RunRecord) -> RunRecord:

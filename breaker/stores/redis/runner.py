@@ -227,5 +227,6 @@ def _rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
         rules.outbox_limit,
         rules.standstill_failures,
         rules.fresh_us,
+        int(rules.observe),
     )
     return " ".join(map(repr, numbers)).encode(), rules.instance.encode()

@@ -148,9 +148,9 @@ class RedisCircuitStore:
         """See `CircuitStore.close`."""
         return await self._change("close", rules, generation, by, reason)
 
-    async def isolate(self, rules: Rules, by: str, reason: str) -> Change:
+    async def isolate(self, rules: Rules, by: str, reason: str, seconds: float = 0.0) -> Change:
         """See `CircuitStore.isolate`."""
-        return await self._change("isolate", rules, by, reason)
+        return await self._change("isolate", rules, by, reason, round(seconds * 1_000_000))
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
         """See `CircuitStore.restore`."""
@@ -163,6 +163,7 @@ class RedisCircuitStore:
             *(round((at or 0) * 1_000_000) for at in times),
             known.reason,
             known.by,
+            str(known.ends_as or "-"),
         )
 
     async def history(self, limit: int) -> list[HistoryEntry]:

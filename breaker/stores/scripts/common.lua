@@ -1,8 +1,9 @@
 -- The beginning of all scripts: the time, the stored circuit, and the reply. Each function that is
 -- created here costs a recorded failure about a microsecond, so other functions are in moves.lua.
 -- KEYS[1] circuit    hash: state, generation, opened_at_us, changed_at_us, resume_at_us, break_us,
---                    reason, by; failed probes that count in HALF_OPEN (probe_failures);
---                    and for the standstill rule, see standstill.lua: attempts,
+--                    reason, by, ends_as (of an isolation: the state that follows), ruled_us
+--                    (in mode observe: when a rule was met the last time); failed probes that
+--                    count in HALF_OPEN (probe_failures); and for the standstill rule, see standstill.lua: attempts,
 --                    attempts_generation, attempts_at_us, attempt_keys, attempt_error, success_us
 -- KEYS[2] window     sorted set: failure id -> microseconds of its last recording
 -- KEYS[3] samples    hash of at most 5: slot -> "<microseconds> <failures then> <error>"
@@ -17,13 +18,14 @@
 --         failure ratio (0..1; 0: no rule), minimum throughput (outcomes), break (microseconds;
 --         0: manual), longest break (microseconds), half-open permits (probes), lease of a permit
 --         (microseconds), history limit (entries), outbox limit (entries), standstill (failed
---         attempts; 0: no rule), age of a report of running keys (microseconds)
+--         attempts; 0: no rule), age of a report of running keys (microseconds),
+--         mode (0: enforce, 1: observe)
 -- ARGV[3] instance, text
 -- `format_reply` returns one text, because a client reads one value much faster than a list:
 -- "outcome transitions state generation opened_at_us changed_at_us resume_at_us failures
 -- successes probe_successes now_us bytes_of_reason reason", without a blank by, and on a line of
--- its own "failed_attempts success_us probe_failures". An earlier version sends no such line, and
--- reads it as a part of by.
+-- its own "failed_attempts success_us probe_failures ends_as"; ends_as is '-' unless the circuit is isolated. An
+-- earlier version sends no such line, and reads it as a part of by.
 
 local now_us = ARGV[1]
 if now_us == '' then
@@ -38,12 +40,12 @@ local transitions = 0
 
 local stored = redis.call('HMGET', KEYS[1], 'state', 'generation', 'opened_at_us', 'changed_at_us',
   'resume_at_us', 'break_us', 'reason', 'by', 'attempts', 'attempts_generation',
-  'attempts_at_us', 'success_us', 'probe_failures')
+  'attempts_at_us', 'success_us', 'probe_failures', 'ends_as')
 local circuit = {
   state = stored[1] or 'closed', generation = tonumber(stored[2] or 0),
   opened_at_us = stored[3] or '0', changed_at_us = stored[4] or '0',
   resume_at_us = stored[5] or '0', break_us = stored[6] or '0',
-  reason = stored[7] or '', by = stored[8] or '',
+  reason = stored[7] or '', by = stored[8] or '', ends_as = stored[14] or '-',
 }
 -- Attempts of another generation failed before the circuit closed, so they do not count.
 local attempts = stored[10] == tostring(circuit.generation) and tonumber(stored[9]) or 0
@@ -55,5 +57,5 @@ local function format_reply(outcome, failures, successes, probed)
     circuit.state, circuit.generation, circuit.opened_at_us, circuit.changed_at_us,
     circuit.resume_at_us, failures, successes, probed, now_us, #circuit.reason)
     .. circuit.reason .. circuit.by
-    .. string.format('\n%d %s %d', attempts, success_us, probe_failures)
+    .. string.format('\n%d %s %d %s', attempts, success_us, probe_failures, circuit.ends_as)
 end

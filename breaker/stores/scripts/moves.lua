@@ -43,9 +43,14 @@ local function successes()
   return total
 end
 
+-- The reason of a rule that is met in mode observe. A reply that reports the reason begins with
+-- "would_open bytes_of_reason reason ".
+local would_open = nil
+
 local function reply(outcome)
   local probed = circuit.state == 'half_open' and redis.call('SCARD', KEYS[6]) or 0
-  return format_reply(outcome, failures(), successes(), probed)
+  local text = format_reply(outcome, failures(), successes(), probed)
+  return would_open and 'would_open ' .. #would_open .. ' ' .. would_open .. ' ' .. text or text
 end
 
 -- Return the functions that change the state; created on demand, because few calls change it.
@@ -84,7 +89,7 @@ local function mover()
       'failures', failures(),
       'successes', integer_text(successes()), 'failure_threshold', integer_text(threshold),
       'window_us', integer_text(window_us), 'errors', errors(), 'reason', to.reason, 'by', to.by,
-      'instance', ARGV[3])
+      'instance', ARGV[3], 'resume_at_us', to.resume_at_us, 'ends_as', to.ends_as)
   end
 
   -- Write the new state with its history entry, alert (if any) and push, in one atomic step.
@@ -93,6 +98,7 @@ local function mover()
       attempts = 0
     end
     circuit = to
+    circuit.ends_as = to.ends_as or '-'
     transitions = transitions + 1
     probe_failures = 0
     if to.state == 'closed' then
@@ -101,7 +107,7 @@ local function mover()
     redis.call('HSET', KEYS[1], 'state', to.state, 'generation', integer_text(to.generation),
       'opened_at_us', to.opened_at_us, 'changed_at_us', to.changed_at_us,
       'resume_at_us', to.resume_at_us, 'break_us', to.break_us, 'reason', to.reason,
-      'by', to.by, 'probe_failures', '0', 'success_us', success_us)
+      'by', to.by, 'probe_failures', '0', 'success_us', success_us, 'ends_as', to.ends_as)
     redis.call('DEL', KEYS[5], KEYS[6])
     functions.note(event, to.by, reason or to.reason)
     if alert then
@@ -110,7 +116,8 @@ local function mover()
     redis.call('PUBLISH', KEYS[9], reply('done'))
   end
 
-  function functions.open(reason)
+  -- Open the circuit in any mode.
+  function functions.reopen(reason)
     local break_us = rule(5)
     if break_us > 0 and circuit.state == 'half_open' and circuit.break_us ~= '0' then
       break_us = math.min(tonumber(circuit.break_us) * 2, rule(6))
@@ -120,6 +127,20 @@ local function mover()
       changed_at_us = now_us, resume_at_us = break_us > 0 and integer_text(now + break_us) or '0',
       break_us = integer_text(break_us), reason = reason, by = '',
     }, 'opened', 'opened')
+  end
+
+  -- Open the circuit because of a rule. In mode observe the circuit stays as it is, and the reason is
+  -- reported once, until no rule has been met for as long as the window.
+  function functions.open(reason)
+    if rule(13) ~= 1 then
+      return functions.reopen(reason)
+    end
+    local last = tonumber(redis.call('HMGET', KEYS[1], 'ruled_us')[1] or 0)
+    redis.call('HSET', KEYS[1], 'ruled_us', now_us)
+    if now - last >= window_us then
+      would_open = reason
+      functions.note('would_open', '', reason)
+    end
   end
 
   function functions.half_open(reason, by)
@@ -141,8 +162,14 @@ local function mover()
   return functions
 end
 
--- The timer: the first script that runs after the break makes the transition to half-open.
-if circuit.state == 'open' and circuit.resume_at_us ~= '0'
-  and tonumber(circuit.resume_at_us) <= now then
-  mover().half_open('the break is over', 'timer')
+-- The timer: the first script that runs after a break or an isolation makes the transition.
+if circuit.resume_at_us ~= '0' and tonumber(circuit.resume_at_us) <= now then
+  if circuit.state == 'open' then
+    mover().half_open('the break is over', 'timer')
+  elseif circuit.state == 'isolated' and circuit.ends_as == 'closed' then
+    mover().close('the isolation by ' .. circuit.by .. ' is over', 'timer')
+  elseif circuit.state == 'isolated' then
+    mover().reopen('the isolation by ' .. circuit.by
+      .. ' is over, and the circuit was not closed before the isolation')
+  end
 end

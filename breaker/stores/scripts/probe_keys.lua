@@ -1,8 +1,8 @@
 -- What the probes of a half-open circuit showed for each key.
--- PROBE_KEYS  hash: generation; asked: microseconds at which a key without a failed probe asked last;
---             "f<key>": "<successes of other keys then> <microseconds> <probe id>" of its
---             last failed probe; "s<key>": its successful probes. A probe without a key counts as a key of its
---             own, named as the probe.
+-- PROBE_KEYS  hash: generation; asked: microseconds at which a key without a failed probe asked
+--             last; "f<key>": "<successes of other keys then> <microseconds> <probe id>" of its
+--             last failed probe; "s<key>": its successful probes. A probe without a key counts as
+--             a key of its own, named as the probe.
 
 local ASK_US = 3000000
 

@@ -1,8 +1,9 @@
 -- Restore a state that the store has lost in a restart or a failover.
 -- KEYS[1..9], ARGV[1..3] see common.lua
 -- ARGV[4] state   ARGV[5] generation   ARGV[6] opened at, microseconds
--- ARGV[7] changed at, microseconds   ARGV[8] end of the break, microseconds; 0 without a timer
+-- ARGV[7] changed at, microseconds   ARGV[8] end of the break or isolation, microseconds; 0: none
 -- ARGV[9] reason, text   ARGV[10] name of the operator or "timer", text
+-- ARGV[11] the state that follows an isolation, or '-'
 -- Outcome: done | ignored (the store's state is as late or later)
 
 -- include common
@@ -25,6 +26,6 @@ end
 mover().move({
   state = state, generation = generation, opened_at_us = ARGV[6], changed_at_us = ARGV[7],
   resume_at_us = ARGV[8], break_us = state == 'open' and integer_text(rule(5)) or '0',
-  reason = ARGV[9], by = ARGV[10],
+  reason = ARGV[9], by = ARGV[10], ends_as = ARGV[11],
 }, events[state], alerts[state], 'restored: ' .. ARGV[9])
 return reply('done')

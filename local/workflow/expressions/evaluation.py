@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from local.workflow.expressions.errors import EvaluationError, ExpressionSyntaxError
@@ -69,20 +69,30 @@ def references(node: Node) -> set[tuple[str, str]]:
     }
 
 
-def evaluate(node: Node, context: Context) -> Json:
-    """Return the value of an expression.
+type Evaluate = Callable[[Context], Json]
+"""Returns the value of an expression for a run.
 
-    Raises:
-        EvaluationError: a function refuses its arguments, or a selection is not possible.
-    """
+Raises:
+    EvaluationError: a function refuses its arguments, or a selection is not possible.
+"""
+
+
+def compile_node(node: Node) -> Evaluate:
+    """Compile an expression once, because a loop evaluates the same expression many times."""
     if isinstance(node, Literal):
-        return node.value
+        value = node.value
+        return lambda _: value
     if isinstance(node, Call):
-        arguments = [evaluate(argument, context) for argument in node.arguments]
-        if node.name in CONTEXT:
-            return context.call(node.name, arguments)
-        return FUNCTIONS[node.name].apply(*arguments)
-    return _select(evaluate(node.of, context), evaluate(node.key, context), node.optional)
+        return _compile_call(node.name, [compile_node(argument) for argument in node.arguments])
+    of, key, optional = compile_node(node.of), compile_node(node.key), node.optional
+    return lambda run: _select(of(run), key(run), optional)
+
+
+def _compile_call(name: str, arguments: list[Evaluate]) -> Evaluate:
+    if name in CONTEXT:
+        return lambda run: run.call(name, [argument(run) for argument in arguments])
+    apply = FUNCTIONS[name].apply
+    return lambda run: apply(*[argument(run) for argument in arguments])
 
 
 def _select(value: Json, key: Json, optional: bool) -> Json:

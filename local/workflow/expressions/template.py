@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from local.workflow.expressions.errors import ExpressionSyntaxError
-from local.workflow.expressions.evaluation import Context, check, evaluate, references
+from local.workflow.expressions.evaluation import Context, check, compile_node, references
 from local.workflow.expressions.syntax import Node, parse, parse_at
 from local.workflow.expressions.values import Json, text
 
@@ -72,7 +72,7 @@ def _compile_text(value: str) -> Template:
 
 def _compile_node(node: Node) -> Template:
     check(node)
-    return Template(lambda run: evaluate(node, run), frozenset(references(node)))
+    return Template(compile_node(node), frozenset(references(node)))
 
 
 def _parts(value: str) -> list[str | Node]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any
 
 from local.workflow.definition.actions import Actions
@@ -16,7 +17,7 @@ from local.workflow.expressions.values import Json
 from local.workflow.runs.record import RunRecord
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RunContext:
     """The run, as one action reads the run.
 
@@ -104,5 +105,6 @@ def _time(moment: float, form: str = "o") -> str:
             raise EvaluationError(f"the time format {form!r} is not supported; o and r are")
 
 
+@lru_cache(maxsize=1024)
 def _iso(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat().replace("+00:00", "Z")

@@ -133,7 +133,7 @@ class Interpreter:
                 for action in due:
                     tasks[action.name] = asyncio.create_task(self._perform(action))
                 if not tasks:
-                    return group_status(actions, self._run.statuses())
+                    return group_status(actions, self._run.statuses(actions))
                 await asyncio.wait(tasks.values(), return_when=asyncio.FIRST_COMPLETED)
                 for name in [name for name, task in tasks.items() if task.done()]:
                     tasks.pop(name).result()
@@ -149,7 +149,7 @@ class Interpreter:
         skipped = True
         while skipped:
             skipped = False
-            statuses = self._run.statuses()
+            statuses = self._run.statuses(actions)
             for name, action in actions.items():
                 status = statuses.get(name)
                 if name in running or name in due or (status is not None and status.is_final):

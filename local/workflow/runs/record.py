@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -75,9 +75,10 @@ class RunRecord:
     actions: dict[str, ActionRecord] = field(default_factory=dict)
     variables: dict[str, Any] = field(default_factory=dict)
 
-    def statuses(self) -> dict[str, Status]:
-        """Return the status of each action that has one."""
-        return {name: record.status for name, record in self.actions.items()}
+    def statuses(self, names: Iterable[str]) -> dict[str, Status]:
+        """Return the status of each of these actions that has one."""
+        records = self.actions
+        return {name: records[name].status for name in names if name in records}
 
     def waiting_for(self, callback: str) -> ActionRecord | None:
         """Return the running action with this callback; None if no action waits."""

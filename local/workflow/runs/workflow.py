@@ -60,7 +60,7 @@ class Workflow:
         *,
         accepts_early_callbacks: bool = True,
     ) -> None:
-        definition = _load(json.dumps(document))
+        definition = self._definition = _load(json.dumps(document))
         given = {**definition.parameters, **settings.parameters}
         if missing := definition.declared - given.keys():
             raise DefinitionError(f"parameters without a value: {', '.join(sorted(missing))}")
@@ -128,7 +128,7 @@ class Workflow:
 
     def _launch(self, run: RunRecord) -> None:
         try:
-            definition = _load(json.dumps(self._store.definition(run.definition)))
+            definition = self._definition_of(run)
         except (KeyError, DefinitionError):
             _log.exception(
                 "workflow run %s cannot continue, because its definition is lost", run.id
@@ -141,6 +141,11 @@ class Workflow:
         task = asyncio.create_task(self._execute(run, interpreter), name=f"workflow run {run.id}")
         self._running[run.id] = task, interpreter
         task.add_done_callback(lambda _: self._running.pop(run.id, None))
+
+    def _definition_of(self, run: RunRecord) -> Definition:
+        if run.definition == self._digest:
+            return self._definition
+        return _load(json.dumps(self._store.definition(run.definition)))
 
     async def _execute(self, run: RunRecord, interpreter: Interpreter) -> None:
         try:

@@ -34,11 +34,3 @@ def attribute(owner: object, name: str) -> Any:
 def class_names(error: BaseException) -> frozenset[str]:
     """Return the dotted names of the error's class and of its base classes."""
     return frozenset(f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
-
-
-def text_of(error: BaseException) -> str:
-    """Return the error's text, or "" if the error has none that can be read."""
-    try:
-        return str(error)
-    except Exception:
-        return ""

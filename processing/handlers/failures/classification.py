@@ -78,7 +78,7 @@ class Classifier:
         """
         try:
             found = self._search(error, set(), depth=0, named=True)
-        except Exception:  # the error's class or attributes cannot be read
+        except BaseException:  # the error's class or attributes cannot be read
             found = None
         return found or Verdict(FailureKind.EXHAUSTED)
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from processing.handlers.failures.causes import attribute, text_of
+from processing.handlers.failures.causes import attribute
 from processing.handlers.failures.kind import FailureKind
+from processing.handlers.raised import describe
 
 # httpx, requests, azure-core, websockets, elasticsearch, openai: `status_code`, of the error or of
 # its response; aiohttp, Kubernetes: `status`; stripe: `http_status`.
@@ -94,7 +95,7 @@ def answer_of(error: BaseException, names: Set[str]) -> HttpAnswer | None:
     if names & _WITH_CODE and (status := _failed(attribute(error, "code"))) is not None:
         return HttpAnswer(status, _headers(*holders))
     if "urllib3.exceptions.ResponseError" in names:
-        return _given_up(text_of(error))
+        return _given_up(describe(error))
     return None
 
 

@@ -4,8 +4,8 @@ Subclasses also count. Some clients raise the same error for an unreachable serv
 call (redis-py on a cluster, drivers with an OperationalError). Such an error counts as an outage,
 because a kept event is not lost.
 
-The names of aiokafka, anthropic, google-auth, grpc, kafka-python, openai, oracledb, pg8000 and
-valkey could not be tried here.
+The names of anthropic, google-auth, kafka-python and pyodbc come from their documentation. All
+other names are those of the real clients.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ DEPENDENCY_ERRORS = frozenset(
         "azure.servicebus.exceptions.OperationTimeoutError",
         "azure.servicebus.exceptions.ServiceBusCommunicationError",
         "azure.servicebus.exceptions.ServiceBusConnectionError",
+        "azure.servicebus.exceptions.ServiceBusQuotaExceededError",
         "botocore.exceptions.ConnectionError",
         "botocore.exceptions.HTTPClientError",
         "elastic_transport.ConnectionError",
@@ -53,6 +54,7 @@ DEPENDENCY_ERRORS = frozenset(
         "httpcore.RemoteProtocolError",
         "httpcore.TimeoutException",
         "httpx.TransportError",
+        "httpx2.TransportError",
         "kafka.errors.KafkaConnectionError",
         "kafka.errors.KafkaTimeoutError",
         "kafka.errors.NoBrokersAvailable",
@@ -63,6 +65,7 @@ DEPENDENCY_ERRORS = frozenset(
         "pika.exceptions.ChannelWrongStateError",
         "psycopg.OperationalError",
         "psycopg2.OperationalError",
+        "psycopg2.errors.ReadOnlySqlTransaction",
         "pymongo.errors.ConnectionFailure",
         "pyodbc.OperationalError",
         "redis.exceptions.ClusterError",
@@ -79,6 +82,7 @@ DEPENDENCY_ERRORS = frozenset(
         "sqlalchemy.exc.DisconnectionError",
         "sqlalchemy.exc.OperationalError",
         "sqlalchemy.exc.TimeoutError",
+        "stripe._error.APIConnectionError",
         "urllib3.exceptions.ConnectTimeoutError",
         "urllib3.exceptions.NameResolutionError",
         "urllib3.exceptions.NewConnectionError",
@@ -102,6 +106,8 @@ REQUEST_ERRORS = frozenset(
         "http.client.InvalidURL",
         "httpx.LocalProtocolError",
         "httpx.UnsupportedProtocol",
+        "httpx2.LocalProtocolError",
+        "httpx2.UnsupportedProtocol",
         "requests.exceptions.InvalidProxyURL",
         "urllib3.exceptions.LocationParseError",
     }

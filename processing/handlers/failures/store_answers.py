@@ -1,7 +1,7 @@
 """Errors of the operating system, of Redis and of databases that are not the event's fault.
 
-The codes of PostgreSQL, ODBC, SQL Server, mysqlclient and MySQL's own connector come from their
-manuals; their drivers could not be tried here. PyMySQL, sqlite3, redis and the errnos were tried.
+The numbers of SQL Server and the states of ODBC come from their manuals, because pyodbc could not
+be tried here; nor could asyncmy, mariadb and mysqlclient. Errors of the other drivers were tried.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import errno
 import re
 from collections.abc import Iterator, Set
 
-from processing.handlers.failures.causes import attribute, text_of
+from processing.handlers.failures.causes import attribute
+from processing.handlers.raised import describe
 
 _ERRNOS = frozenset(
     number
@@ -34,7 +35,14 @@ _REDIS = re.compile(
 _REDIS_ERRORS = frozenset({"redis.exceptions.ResponseError", "valkey.exceptions.ResponseError"})
 
 _SQL_CLASSES = ("08", "53", "58")  # connection, insufficient resources, system error
-_SQL_STATES = frozenset({"25006", "57P01", "57P02", "57P03", "57P05", "HYT00", "HYT01"})
+_SQL_STATES = frozenset(
+    {
+        "25006",  # read-only
+        *("40001", "40P01", "55P03"),  # serialization, deadlock, lock: others are at fault
+        *("57014", "57P01", "57P02", "57P03", "57P05"),  # timeout of a statement, shutdown
+        *("HYT00", "HYT01"),  # timeouts of ODBC
+    }
+)
 _SQL_SERVER = frozenset(  # read-only database; moved, busy or overloaded databases of Azure SQL
     {3906, 4060, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920}
 )
@@ -67,7 +75,7 @@ def is_unavailable(error: BaseException, names: Set[str]) -> bool:
     if isinstance(error, OSError) and _has_errno(error):
         return True
     if names & _REDIS_ERRORS:
-        return _REDIS.search(text_of(error)) is not None
+        return _REDIS.search(describe(error)) is not None
     if any(map(_is_sql_unavailable, _sql_states(error, names))):
         return True
     if any(name.startswith(_MYSQL_PACKAGES) for name in names):
@@ -76,12 +84,12 @@ def is_unavailable(error: BaseException, names: Set[str]) -> bool:
     if isinstance(code := attribute(error, "sqlite_errorcode"), int):
         return code & 0xFF in _SQLITE  # the upper bits have details
     if "pyodbc.Error" in names:
-        return not _SQL_SERVER.isdisjoint(map(int, _SQL_SERVER_NUMBER.findall(text_of(error))))
+        return not _SQL_SERVER.isdisjoint(map(int, _SQL_SERVER_NUMBER.findall(describe(error))))
     return "smtplib.SMTPResponseException" in names and attribute(error, "smtp_code") in _SMTP
 
 
 def _has_errno(error: OSError) -> bool:
-    if error.errno is None and (text := text_of(error)).startswith(_SEVERAL):
+    if error.errno is None and (text := describe(error)).startswith(_SEVERAL):
         return any(int(number) in _ERRNOS for number in _ERRNO.findall(text))
     return error.errno in _ERRNOS
 

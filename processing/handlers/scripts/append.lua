@@ -1,6 +1,8 @@
 -- Appends each event to its key's ledger exactly once, or records that the downstream refused it.
 --
--- KEYS[1]    string: exists during a simulated outage, in which the downstream refuses all appends
+-- KEYS[1]    string: exists during a simulated outage, in which the downstream refuses all appends;
+--            with the name of a key's ledger, the appends of that key only; with "first", those of
+--            the first key that appends, whose ledger's name the script then stores here
 -- KEYS[2]    list: refused appends, "<key>\t<counter>\t<partition>\t<sequence>\t<µs>"
 -- KEYS[3]    number: repeated appends, which changed nothing
 -- KEYS[4, 5] and so on, a pair for each event:
@@ -16,12 +18,18 @@ local now = time[1] .. string.format('%06d', time[2])
 local ttl = tonumber(ARGV[1])
 local events = (#KEYS - 3) / 2
 local replies = {}
-local refuse = redis.call('EXISTS', KEYS[1]) == 1
+local outage = redis.call('GET', KEYS[1])
+local refused = false
 local before_key = #KEYS[1] - #'outage' + #'key:'  -- both names have the same prefix
 for n = 1, events do
   local event, ledger, seen = ARGV[n + 2], KEYS[2 * n + 2], KEYS[2 * n + 3]
   local counter, partition, sequence, enqueued = string.match(event, '^(.*) (%S+) (%S+) (%S+)$')
-  if refuse then
+  if outage == 'first' then
+    outage = ledger
+    redis.call('SET', KEYS[1], ledger)
+  end
+  if outage == ledger or outage and string.sub(outage, 1, 7) ~= 'ledger:' then
+    refused = true
     local key = string.sub(ledger, before_key + 1)
     redis.call('RPUSH', KEYS[2], table.concat({key, counter, partition, sequence, now}, '\t'))
     replies[n] = -1
@@ -36,7 +44,7 @@ for n = 1, events do
     replies[n] = 1
   end
 end
-if refuse then
+if refused then
   redis.call('LTRIM', KEYS[2], -tonumber(ARGV[2]), -1)
   redis.call('EXPIRE', KEYS[2], ttl)
 end

@@ -25,6 +25,7 @@ from breaker import (
     CircuitState,
     ManualClock,
     MemoryCircuitStore,
+    Mode,
     Permit,
     Recovery,
     Step,
@@ -68,14 +69,17 @@ class TwoStores(RuleBasedStateMachine):
         ratio=st.none() | st.sampled_from([0.3, 0.5, 1.0]),
         recovery=st.sampled_from(Recovery),
         standstill=st.integers(0, 3),
+        mode=st.sampled_from(Mode),
     )
     def settle(
         self,
+        *,
         threshold: int,
         permits: int,
         ratio: float | None,
         recovery: Recovery,
         standstill: int,
+        mode: Mode,
     ) -> None:
         self.numbers = BreakerSettings(
             name="c",
@@ -84,6 +88,7 @@ class TwoStores(RuleBasedStateMachine):
             failure_ratio=ratio,
             minimum_throughput=4,
             recovery=recovery,
+            mode=mode,
             break_seconds=5,
             break_seconds_max=12,
             half_open_permits=permits,
@@ -167,18 +172,41 @@ class TwoStores(RuleBasedStateMachine):
     def close(self, generation: int, by: str) -> None:
         self.both("close", generation, by, "by hand")
 
-    @rule(by=PEOPLE)
-    def isolate(self, by: str) -> None:
-        self.both("isolate", by, "maintenance")
+    @rule(by=PEOPLE, seconds=st.sampled_from([0, 1, 5, 20]))
+    def isolate(self, by: str, seconds: int) -> None:
+        self.both("isolate", by, "maintenance", seconds)
+
+    @rule(seconds=st.sampled_from([1, 5]), opened=st.booleans())
+    def isolate_until_the_end(self, seconds: int, opened: bool) -> None:
+        if opened:
+            generation = self.both("snapshot").circuit.generation
+            self.both("restore", Circuit("c", CircuitState.OPEN, generation + 1))
+        self.both("isolate", "ann", "maintenance", seconds)
+        self.clock.advance(seconds)
 
     @rule(
         state=st.sampled_from(CircuitState),
         generation=GENERATIONS,
         resume=st.none() | st.just(1_700_000_020.0),
+        ends_as=st.sampled_from([None, CircuitState.CLOSED, CircuitState.OPEN]),
     )
-    def restore(self, state: CircuitState, generation: int, resume: float | None) -> None:
-        resume_at = resume if state is CircuitState.OPEN else None
-        known = Circuit("c", state, generation, opened_at=5.5, changed_at=6.25, resume_at=resume_at)
+    def restore(
+        self,
+        state: CircuitState,
+        generation: int,
+        resume: float | None,
+        ends_as: CircuitState | None,
+    ) -> None:
+        timed = state in {CircuitState.OPEN, CircuitState.ISOLATED}
+        known = Circuit(
+            "c",
+            state,
+            generation,
+            opened_at=5.5,
+            changed_at=6.25,
+            resume_at=resume if timed else None,
+            ends_as=ends_as if state is CircuitState.ISOLATED else None,
+        )
         self.both("restore", known)
 
     @rule(token=st.sampled_from(["one", "two"]), settle=st.booleans())

@@ -132,6 +132,8 @@ async def test_each_transition_adds_one_alert_with_deterministic_id(store: Circu
         "reason": "2 failures within 30 s (threshold 2); last error: boom 1",
         "by": "",
         "instance": "here:1",
+        "resume_at": None,
+        "ends_as": None,
     }
     assert batch.alerts[2].data["errors"] == []
 

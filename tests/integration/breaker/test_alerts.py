@@ -139,6 +139,8 @@ async def test_topic_receives_cloud_event_with_alert_data(redis_url: str, topic:
         "reason": "2 failures within 600 s (threshold 2); last error: boom 1",
         "by": "",
         "instance": breaker.instance,
+        "resume_at": None,
+        "ends_as": None,
         "link": "",
     }
 

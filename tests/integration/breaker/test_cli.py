@@ -5,15 +5,25 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from breaker import BreakerSettings, CircuitBreaker, Permit, RedisCircuitStore
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    ManualClock,
+    Mode,
+    Permit,
+    RedisCircuitStore,
+)
+from breaker.notes import Report
 from tests.support.forked import run_module_async
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
@@ -85,6 +95,64 @@ async def test_cli_shows_approves_closes_and_isolates(redis_url: str) -> None:
     assert "closed by bob: repaired" in out
     code, out, _ = await cli("isolate", "--reason", "night", "--by", "ann", REDIS_URL=redis_url)
     assert (code, "c: isolated, generation 2" in out) == (0, True)
+    assert out.endswith("\n`close --generation 2` ends the isolation\n")
+
+
+async def test_isolation_with_an_end_is_shown(redis_url: str) -> None:
+    """`isolate`, `status` and `history` say when the isolation ends, and what follows."""
+    act = ("isolate", "--for", "1h30m", "--reason", "release 12", "--by", "ann")
+    code, out, _ = await cli(*act, REDIS_URL=redis_url)
+    assert (code, "c: isolated, generation 1" in out) == (0, True)
+    assert "release 12 (for 1h30m)" in out
+    _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert re.search(
+        r"next state closed in 1h(29m\d+s|30m) \(\d{4}-.*Z\); "
+        r"`close --generation 1` ends the isolation earlier",
+        out,
+    )
+    _, out, _ = await cli("status", "--json", REDIS_URL=redis_url)
+    status = json.loads(out)
+    assert status["resume_at"] == pytest.approx(status["changed_at"] + 5_400)
+    assert (status["ends_as"], status["mode"]) == ("closed", "enforce")
+    _, out, _ = await cli("history", REDIS_URL=redis_url)
+    assert "isolated by ann: release 12 (for 1h30m)" in out
+    await cli("isolate", "--for", "2m", "--reason", "sooner", REDIS_URL=redis_url)
+    _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert re.search(r"next state closed in (2m|1m\d+s) ", out)
+
+
+async def test_isolation_of_an_open_circuit_says_that_somebody_will_be_asked(
+    redis_url: str,
+) -> None:
+    """The end of such an isolation is a new opening."""
+    await open_it(redis_url)
+    act = ("isolate", "--for", "2h", "--reason", "wait for the bank", "--by", "ann")
+    _, out, _ = await cli(*act, REDIS_URL=redis_url)
+    assert "\nopen, which asks for an approval, in 2h (" in out
+
+
+async def test_status_says_that_the_mode_is_observe(redis_url: str) -> None:
+    """An operator must not believe that the circuit protects anything."""
+    _, out, _ = await cli("status", REDIS_URL=redis_url, BREAKER_MODE="observe")
+    assert "mode       observe: no rule opens the circuit" in out
+    _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert "observe" not in out
+
+
+async def test_status_opens_no_circuit_that_stands_still(redis_url: str) -> None:
+    """The command line may not know that the app's mode is observe."""
+    settings = BreakerSettings(name="c", mode=Mode.OBSERVE)
+    past = ManualClock(time.time() - 400)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=past.now_us)
+    rules = settings.rules("app:1")
+    await store.report(rules, Report("r", succeeded=True))
+    past.advance(1)
+    await store.report(rules, Report("s", failed_attempts=20, keys=("k", "l"), error="boom"))
+    past.advance(399)
+    _, out, _ = await cli("status", REDIS_URL=redis_url)
+    assert "state      closed (generation 0)" in out
+    assert (await store.snapshot(rules)).would_open
+    await store.aclose()
 
 
 async def test_history_without_changes_says_so(redis_url: str) -> None:
@@ -119,7 +187,14 @@ async def test_stale_generation_is_refused(redis_url: str, command: str) -> None
         (["status"], {}, "REDIS_URL is not set"),
         (["status"], {"REDIS_URL": "http://x"}, "REDIS_URL cannot be used"),
         (["status"], {"REDIS_URL": "redis://x?ssl_ca_cert=f"}, "it has no option 'ssl_ca_cert'"),
-        (["isolate", "--by", " "], {"REDIS_URL": "redis://x"}, "by is empty"),
+        (["isolate", "--reason", "x", "--by", " "], {"REDIS_URL": "redis://x"}, "by is empty"),
+        (["isolate"], {"REDIS_URL": "redis://x"}, "required: --reason"),
+        (["isolate", "--reason", " "], {"REDIS_URL": "redis://x"}, "--reason: is empty"),
+        (
+            ["isolate", "--reason", "x", "--for", "2"],
+            {"REDIS_URL": "redis://x"},
+            "--for: '2' is not a length of time: it takes 90s, 30m, 2h, 1d or 1h30m",
+        ),
         (
             ["status"],
             {"REDIS_URL": "redis://x", "EVENT_GRID_TOPIC_ENDPOINT": "http://["},

@@ -16,7 +16,7 @@ import pytest
 import redis.asyncio
 
 from loadtest.errors import OperatorError, StackError
-from loadtest.faults.outage import begin_outage, end_outage
+from loadtest.faults.outage import end_outage
 from loadtest.observe.observer import Observer
 from loadtest.operator import Approve, HumanApprover, Operator, approve_with
 from loadtest.plan.settings import ApproveWith
@@ -293,18 +293,6 @@ async def test_unreachable_redis_is_an_error(endpoints: Endpoints) -> None:
     async with Observer(nowhere, KEYS, window_seconds=30) as observer:
         with pytest.raises(StackError, match=r"Redis at 127\.0\.0\.1:9 did not respond"):
             await observer.first(patience_seconds=0.3)
-
-
-async def test_outage_begins_after_the_given_number_of_handled_events(
-    endpoints: Endpoints, observer: Observer, client: redis.asyncio.Redis
-) -> None:
-    task = asyncio.create_task(begin_outage(observer, endpoints, KEYS, after=2))
-    await client.rpush(KEYS.ledger("key:a"), "1 0 1 1 1")
-    await observer.until(lambda sample: sample.handled == 1)
-    assert not await client.exists(KEYS.ledger("outage"))
-    await client.rpush(KEYS.ledger("key:b"), "1 0 1 1 1")
-    await task
-    assert await client.exists(KEYS.ledger("outage"))
 
 
 async def test_operator_without_a_workflow_url_waits_for_the_stopped_app(

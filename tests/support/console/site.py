@@ -101,12 +101,12 @@ class Site:
         return f"http://127.0.0.1:{self.second_port}"
 
     @contextmanager
-    def second_console(self) -> Iterator[None]:
-        """Run the second console."""
+    def second_console(self, **app_settings: str) -> Iterator[None]:
+        """Run the second console, with the stack's app settings and the given ones."""
         service = console_service(
             self.second_port,
             token=self.endpoints.console_token,
-            app_settings=self.endpoints.app_settings(),
+            app_settings={**self.endpoints.app_settings(), **app_settings},
         )
         log = self.directory / "second-console.log"
         environment = os.environ | dict(service.environment)

@@ -7,6 +7,8 @@ import heapq
 from collections.abc import Callable
 from itertools import count
 
+from tests.support.local.simulated_loop import SimulatedLoop
+
 _MOST_ROUNDS = 100_000
 
 
@@ -39,14 +41,12 @@ class SimulatedClock:
             TimeoutError: nothing sleeps any more, or `limit` seconds have passed.
         """
         end = self._now + limit
-        ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
+        loop = asyncio.get_running_loop()
         while True:
-            for _ in range(_MOST_ROUNDS):
-                if condition():
-                    return
-                await asyncio.sleep(0)
-                if not ready:  # no other task can continue without a wake-up
-                    break
+            if isinstance(loop, SimulatedLoop):
+                await loop.idle()
+            else:
+                await _idle(loop)
             if condition():
                 return
             while self._sleepers and self._sleepers[0][2].done():
@@ -61,3 +61,12 @@ class SimulatedClock:
         """Advance the clock by a number of seconds."""
         end = asyncio.create_task(self.sleep_until(self._now + seconds))
         await self.run_until(end.done)
+
+
+async def _idle(loop: asyncio.AbstractEventLoop) -> None:
+    """Wait until no other task can continue without a wake-up."""
+    ready = loop._ready  # type: ignore[attr-defined]
+    for _ in range(_MOST_ROUNDS):
+        await asyncio.sleep(0)
+        if not ready:
+            return

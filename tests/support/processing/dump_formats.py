@@ -21,7 +21,7 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
-from processing.errors import ShutdownError
+from processing.errors import DependencyUnavailableError
 from processing.event import EventBatch
 
 try:
@@ -38,7 +38,7 @@ async def handle(event: Any) -> None:
     wish = event.properties.get("wish")
     if wish == "stop":
         await asyncio.sleep(0.5)  # the other lanes finish their events
-        raise ShutdownError("the event stops the batch")
+        raise DependencyUnavailableError("the event is kept until the batch fails")
     if wish == "fail" and event.key != os.environ.get("REPAIRED", "-"):
         raise ValueError(f"event {event.sequence_number} asked to fail")
 
@@ -104,7 +104,7 @@ async def write(settings: Mapping[str, str]) -> None:
                 *((3, "alice", "fail", 5), (4, "bob", "", 5), (5, "alice", "", 37_000)),
             )
         )
-        with suppress(ShutdownError):
+        with suppress(DependencyUnavailableError):
             await process(
                 batch(
                     *("Events", "$Default"),
@@ -115,7 +115,7 @@ async def write(settings: Mapping[str, str]) -> None:
         await process(batch("Events", "$Default", (0, None, "fail", 5), partition="1"))
         await redrive(settings, "gone")
         # The same partition under another spelling of its names, from the same checkpoint.
-        with suppress(ShutdownError):
+        with suppress(DependencyUnavailableError):
             await process(
                 batch(
                     *("events", "$default"),

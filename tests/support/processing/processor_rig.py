@@ -54,7 +54,9 @@ async def open_rig(
     store: MemoryCircuitStore | None = None,
     clock: ManualClock | None = None,
 ) -> AsyncIterator[Rig]:
-    rules = BreakerSettings(**({"half_open_permits": 2} | (breaker_settings or {})))
+    """Open a processor on memory stores, by default without a ramp after closing."""
+    defaults = {"half_open_permits": 2, "ramp_seconds": 0}
+    rules = BreakerSettings(**(defaults | (breaker_settings or {})))
     if store is None:
         store = MemoryCircuitStore(rules.name, now_us=clock.now_us if clock else system_now_us)
     async with CircuitBreaker(store, rules, clock=clock) as breaker:

@@ -18,6 +18,7 @@ from breaker import (
     ManualClock,
     MemoryCircuitStore,
     MemoryPublisher,
+    Mode,
     Permit,
 )
 from tests.support.breaker.unreliable_store import UnreliableStore, settle
@@ -124,6 +125,20 @@ async def test_opening_at_end_of_outage_is_measured(meter: MemoryMeter, clock: M
         "breaker.openings": 1,
         "breaker.store.outages": 1,
     }
+
+
+async def test_prevented_opening_is_measured(meter: MemoryMeter, clock: ManualClock) -> None:
+    """Mode observe counts an outage once, and no opening."""
+    breaker = CircuitBreaker(
+        MemoryCircuitStore("c", now_us=clock.now_us),
+        BreakerSettings(name="c", failure_threshold=2, mode=Mode.OBSERVE),
+        clock=clock,
+        meter=meter,  # type: ignore[arg-type]
+    )
+    for number in range(4):
+        await breaker.record_failure(f"f{number}", "boom", Permit(0))
+    await breaker.aclose()
+    assert meter.counts == {"breaker.failures": 4, "breaker.would_open": 1}
 
 
 async def test_age_of_undelivered_alert_is_measured(

@@ -155,6 +155,29 @@ async def test_isolating_needs_a_reason(page: Page) -> None:
     assert (await page.lines())[0] == ("isolated", "ann", "isolated: the sink is being moved")
 
 
+async def test_isolation_with_an_end_is_logged_with_its_length(page: Page) -> None:
+    """A new end is another action, and is logged as well; a repeat without an end is not."""
+    answer = await page.act("circuits/c/isolate", reason="release", **{"for": "1h30m"})
+    circuit = answer.json()
+    assert circuit["resume_at"] == pytest.approx(circuit["changed_at"] + 5_400)
+    assert (circuit["ends_as"], circuit["mode"]) == ("closed", "enforce")
+    answer = await page.act("circuits/c/isolate", reason="longer", **{"for": ""})
+    assert (answer.json()["generation"], answer.json()["resume_at"]) == (1, None)
+    await page.act("circuits/c/isolate", reason="longer")
+    assert await page.lines() == [
+        ("isolated", "ann", "isolated for 1h30m: release"),
+        ("isolated", "ann", "isolated: longer"),
+    ]
+
+
+@pytest.mark.parametrize("length", ["2", "soon", "-1h", "31d", 7_200, ["2h"], " "])
+async def test_length_of_another_form_is_refused(page: Page, length: object) -> None:
+    """The error names the field, and nothing is isolated."""
+    answer = await page.act("circuits/c/isolate", reason="release", **{"for": length})
+    assert (answer.status_code, answer.json()["error"][:3]) == (400, "for")
+    assert page.breaker.circuit.generation == 0
+
+
 @pytest.mark.parametrize(
     ("text", "kept"),
     [

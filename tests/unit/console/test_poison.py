@@ -23,8 +23,9 @@ from processing.operations import PoisonStorage
 from processing.parking.event import Position, position_of
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import Entry
+from processing.poison.error_detail import ErrorDetail
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
-from processing.poison.message import ClaimCheck, ErrorDetail, PoisonMessage
+from processing.poison.message import ClaimCheck, PoisonMessage
 
 SOURCE = Source(Identity("ns.example.net", "hub", "$Default"), "0")
 

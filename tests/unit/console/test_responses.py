@@ -21,7 +21,7 @@ from console.poison.documents import full, summary
 from console.settings import ConsoleSettings
 from console.web.headers import HEADERS
 from console.web.responses import ApiResponse
-from processing.poison.message import ErrorDetail
+from processing.poison.error_detail import ErrorDetail
 from tests.support.silent_server import SilentServer
 from tests.unit.console.test_poison import message
 

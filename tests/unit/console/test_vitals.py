@@ -29,6 +29,13 @@ def test_a_row_is_the_sum_of_all_instances() -> None:
     assert row["p99_ms"] <= 1.024
 
 
+def test_row_names_the_first_problem() -> None:
+    """The page shows what is wrong with a handler, also when other instances have no problem."""
+    row = merge([], seconds=1.0, instances=3, holding=[], problems=["", "a", "b"])
+    assert row["problem"] == "a"
+    assert merge([], seconds=1.0, instances=0, holding=[])["problem"] == ""
+
+
 def test_idle_second_has_no_quantiles() -> None:
     """No division by zero occurs."""
     row = merge([], seconds=0.0, instances=0, holding=[])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,7 @@ import pytest
 from scripts.check_infra.bicep import BicepFile, load
 
 INFRA = Path(__file__).parents[3] / "infra"
-FILES: dict[str, BicepFile] = load(INFRA)
-RESOURCES = FILES["resources.bicep"].code
+RESOURCES = BicepFile("resources.bicep", (INFRA / "resources.bicep").read_text(), {}, {}).code
 MODULES = dict(
     re.findall(r"^module (\w+) '[^']+' =(.*(?:\n(?!}).*)*)", RESOURCES, re.MULTILINE),
 )
@@ -32,6 +32,12 @@ CREATORS = {
     "mail": "mail",
 }
 """The module that creates the resource of each computed name."""
+
+
+@cache
+def files() -> dict[str, BicepFile]:
+    """Return the parsed templates; parsing takes as long as a hundred tests of this file."""
+    return load(INFRA)
 
 
 def waits_for(module: str) -> set[str]:
@@ -97,35 +103,35 @@ def test_token_of_the_console_is_never_redrawn() -> None:
     """A missing variable is refused, because the parameter and the variable have no default."""
     parameters = json.loads((INFRA / "main.parameters.json").read_text())["parameters"]
     assert parameters["consoleToken"]["value"] == "${BREAKWATER_CONSOLE_TOKEN}"
-    token = FILES["main.bicep"].part("parameters")["consoleToken"]
+    token = files()["main.bicep"].part("parameters")["consoleToken"]
     assert token["default"] is None
     assert {each["type"] for each in token["decorators"]} == {"description", "secure", "min_length"}
-    assert "generate" not in FILES["main.bicep"].code
+    assert "generate" not in files()["main.bicep"].code
 
 
 def test_placeholder_of_the_console_is_not_probed() -> None:
     """The placeholder page does not listen on the console's port."""
-    code = FILES["modules/console.bicep"].code
+    code = files()["modules/console.bicep"].code
     assert "var deployed = !empty(image) && image != placeholder" in code
     assert "image: deployed ? image : placeholder" in code
     assert "probes: !deployed ? [] : [" in code
 
 
 def test_redis_writes_a_log_of_each_second() -> None:
-    database = FILES["modules/redis.bicep"].resources()["database"]
+    database = files()["modules/redis.bicep"].resources()["database"]
     properties = database["config"]["properties"]
     assert properties["persistence"] == {"aofEnabled": True, "aofFrequency": "1s"}
 
 
 def test_console_without_a_workflow_publishes_no_opening_again() -> None:
-    code = FILES["modules/console.bicep"].code
+    code = files()["modules/console.bicep"].code
     assert re.search(r"deployWorkflow \? \{\} : \{\s+CONSOLE_REPEAT_SECONDS: '0'\s+\}\)", code)
     assert "deployWorkflow: withWorkflow" in MODULES["console"]
 
 
 def test_event_grid_gives_up_after_an_hour() -> None:
     """An opening that is lost for a day would cause no alarm for a day."""
-    code = FILES["modules/topic-subscription.bicep"].code
+    code = files()["modules/topic-subscription.bicep"].code
     assert re.findall(r"eventTimeToLiveInMinutes: (\d+)", code) == ["60"]
 
 
@@ -133,4 +139,4 @@ def test_guide_lists_the_templates_that_are_not_compiled() -> None:
     """Every template has changed since the compiler last read the templates."""
     guide = (INFRA.parent / "docs" / "deploy.md").read_text()
     listed = guide.partition("with the Bicep compiler:\n")[2].partition("- ARM's own")[0]
-    assert set(re.findall(r"`([\w-]+)`", listed)) == {Path(name).stem for name in FILES}
+    assert set(re.findall(r"`([\w-]+)`", listed)) == {Path(name).stem for name in files()}

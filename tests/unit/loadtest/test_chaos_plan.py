@@ -16,7 +16,7 @@ from loadtest.arguments import parse
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import LASTING, MOST_KILLS, FaultKind, PlannedFault, draw
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.settings import PLANNED, WITH_OUTAGE, Scenario, Settings
 from loadtest.plan.workload import Delay, Fault, Workload
 from loadtest.sweep import Outcome, Sweep, parse_scenarios, parse_seeds, tabulate, write_table
 
@@ -71,6 +71,9 @@ def test_lanes_in_flight_limit_the_repeats_per_fault() -> None:
     twice = replace(plan, faults=(kill, PlannedFault(FaultKind.HUB_BUSY, 20), kill))
     assert twice.most_repeats(128) == 4 * 60
     assert replace(plan, faults=()).most_repeats(128) == 0
+    started = replace(plan, faults=(), starts=2, instances=2)
+    assert started.most_repeats(128) == 2 * 60, "the second host takes partitions from the first"
+    assert replace(started, instances=1).most_repeats(128) == 0
 
 
 @given(seed=seeds, size=st.integers(1, 50))
@@ -124,11 +127,12 @@ def test_chaos_is_only_accepted_with_a_private_stack() -> None:
         parse(["run", "--scenario", "chaos", "--target", "running"])
     with pytest.raises(UsageError, match="--faults is only accepted with"):
         parse(["run", "--scenario", "steady", "--faults", "--target", "running"])
-    with pytest.raises(UsageError, match="needs a chaos plan"):
-        Settings(scenario=Scenario.CHAOS)
+    for scenario in PLANNED:
+        with pytest.raises(UsageError, match=f"{scenario} needs a chaos plan"):
+            Settings(scenario=scenario)
 
 
-@pytest.mark.parametrize("scenario", [each for each in Scenario if each is not Scenario.CHAOS])
+@pytest.mark.parametrize("scenario", [each for each in Scenario if each not in PLANNED])
 def test_faults_leave_the_workload_of_another_scenario_alone(scenario: Scenario) -> None:
     settings = parse(["run", "--scenario", scenario, "--faults", "--seed", "1", "--events", "6000"])
     assert isinstance(settings, Settings)
@@ -146,6 +150,17 @@ def test_an_outage_with_faults_begins_while_events_are_left() -> None:
     settings = parse(["run", "--faults", "--events", "4000"])
     assert isinstance(settings, Settings)
     assert (settings.scenario, settings.outage_after) == (Scenario.OUTAGE, 1600)
+
+
+@given(seed=seeds, scenario=st.sampled_from(Scenario))
+def test_sender_waits_for_each_outage_before_the_last_events(seed: int, scenario: Scenario) -> None:
+    """An observer that is slower than the app would let the outage begin after the last event."""
+    settings = chaos_settings({"seed": seed, "scenario": scenario, "events": 3_000})
+    assert settings.chaos is not None
+    begins = settings.chaos.outages + ([settings.outage_after] if scenario in WITH_OUTAGE else [])
+    assert len(settings.holds) == len(begins)
+    for begin, hold in zip(sorted(begins), settings.holds, strict=True):
+        assert begin + 100 < hold < 3_000 - 500, "poisoned events are sent, but not handled"
 
 
 @pytest.mark.parametrize(
@@ -178,7 +193,7 @@ def test_a_sweep_gives_its_seeds_to_the_scenarios_in_turn() -> None:
     runs = list(sweep)
     assert [settings.seed for settings in runs] == list(range(1, 26))
     counts = Counter(settings.scenario for settings in runs)
-    assert counts == {scenario: 7 if scenario is Scenario.OUTAGE else 6 for scenario in Scenario}
+    assert counts == {scenario: 5 if scenario is Scenario.OUTAGE else 4 for scenario in Scenario}
     assert all(settings.chaos is not None for settings in runs)
     assert sweep.jobs == 2
 
@@ -196,7 +211,10 @@ def test_scenarios(text: str, expected: tuple[Scenario, ...]) -> None:
 
 
 def test_error_about_a_sweep_names_the_accepted_values() -> None:
-    with pytest.raises(UsageError, match="takes all, or some of outage, seed, steady, chaos"):
+    with pytest.raises(
+        UsageError,
+        match="takes all, or some of outage, seed, steady, chaos, trickle-outage, dead-key",
+    ):
         parse_scenarios("calm")
     with pytest.raises(UsageError, match="--jobs 0 takes 1 or more"):
         parse(["chaos-sweep", "--seeds", "1", "--jobs", "0"])
@@ -246,3 +264,13 @@ def test_command_of_an_outcome_omits_default_app_settings() -> None:
     [settings] = sweep
     command = "run --faults --scenario chaos --seed 2 --events 1000 --rate 1000"
     assert Outcome(settings, None).command == command
+
+
+def test_sweep_sends_few_events_to_a_slow_stream() -> None:
+    """The events of a sweep would last for minutes at the rate of such a scenario."""
+    line = "chaos-sweep --seeds 1-2 --scenarios trickle-outage,dead-key --events 3000"
+    sweep = parse(line.split())
+    assert isinstance(sweep, Sweep)
+    assert [settings.events for settings in sweep] == [400, 1200]
+    for settings in sweep:
+        assert settings.events / settings.rate_per_second < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, cast
 
+from loadtest.faults.downstream import Downstream
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer, Sample
 from loadtest.operator import Operator
@@ -35,7 +36,8 @@ async def test_run_is_not_over_before_the_operator_has_approved() -> None:
         observer, "", recover, approve, approve_after_seconds=0.0, after_generation=1
     )
     settings = Settings(scenario=Scenario.STEADY)
-    injection = FaultInjection(settings, observer, operator, NOWHERE, print)
+    downstream = Downstream(settings, observer, NOWHERE)
+    injection = FaultInjection(settings, observer, operator, downstream, print)
 
     def over() -> bool:
         return injection.over

@@ -41,7 +41,9 @@ class RecordingClient:
             self.sent.append((body["key"], body["counter"], properties.get("simulate")))
 
 
-def order(*, rate_per_second: float = 0.0, patience_seconds: float = 0.0) -> Order:
+def order(
+    *, rate_per_second: float = 0.0, patience_seconds: float = 0.0, holds: tuple[int, ...] = ()
+) -> Order:
     return Order(
         connection="Endpoint=sb://127.0.0.1;…",
         event_hub="events",
@@ -50,11 +52,13 @@ def order(*, rate_per_second: float = 0.0, patience_seconds: float = 0.0) -> Ord
         rate_per_second=rate_per_second,
         patience_seconds=patience_seconds,
         workload=Workload(Scenario.OUTAGE, events=60, keys=5, poison_every=20, seed=3),
+        holds=holds,
     )
 
 
 def test_order_is_unchanged_by_json() -> None:
-    assert Order.from_json(order().to_json()) == order()
+    it = order(holds=(10, 20))
+    assert Order.from_json(it.to_json()) == it
 
 
 def test_all_events_are_sent_in_order_with_their_faults() -> None:
@@ -133,3 +137,24 @@ def test_producer_gives_up_after_its_patience() -> None:
         send_with_clock(order(patience_seconds=10.0), client)
     assert client.batches == 2 + 21
     assert len(client.sent) == 8
+
+
+def test_producer_waits_at_each_hold_for_a_release() -> None:
+    """The time of a hold does not count for the rate."""
+    client, clock, held = RecordingClient(), Clock(), list[int]()
+
+    def released() -> None:
+        held.append(len(client.sent))
+        clock.now += 5.0
+
+    send_all(
+        order(rate_per_second=30.0, holds=(10, 12, 40)),
+        client,
+        lambda _: None,
+        clock=lambda: clock.now,
+        sleep=clock.sleep,
+        released=released,
+    )
+    assert held == [12, 12, 40]
+    assert clock.now == pytest.approx(2.0 + 3 * 5.0)
+    assert len(client.sent) == 60

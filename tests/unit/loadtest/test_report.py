@@ -1,4 +1,7 @@
-"""The report as JSON, table, picture and page."""
+"""The report as JSON, table, picture and page.
+
+The tests import what draws, because matplotlib is slow to import in each process of the run.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
-import matplotlib.image
 import pytest
 from rich.console import Console
 
@@ -16,10 +18,8 @@ from loadtest.faults.chaos import FaultDone
 from loadtest.plan.chaos import FaultKind
 from loadtest.plan.settings import Settings
 from loadtest.report.files import write
-from loadtest.report.page import render
 from loadtest.report.report import stopped_spans
 from loadtest.report.summary import fault_lines, show
-from loadtest.report.timeline import state_spans, svg
 from loadtest.verify.metrics import measure, percentile
 from tests.support.loadtest.finished_run import (
     BASE_US,
@@ -90,6 +90,8 @@ def test_json_only_writes_no_page_and_no_picture(tmp_path: Path) -> None:
 
 
 def test_broken_promise_is_in_json_table_and_page() -> None:
+    from loadtest.report.page import render
+
     found = ledgers(outage_workload())
     found["key-2"].pop(3)
     broken = report(verdict=judge(found=found))
@@ -111,6 +113,8 @@ def test_table_shows_the_figures() -> None:
 
 
 def test_picture_is_not_empty(tmp_path: Path) -> None:
+    import matplotlib.image
+
     written = write(report(), Settings(report=tmp_path / "report.json"))
     assert written["page"].exists()
     pixels = matplotlib.image.imread(written["picture"])
@@ -120,12 +124,17 @@ def test_picture_is_not_empty(tmp_path: Path) -> None:
 
 
 def test_run_without_handled_events_can_be_drawn() -> None:
+    from loadtest.report.timeline import svg
+
     nothing = report(metrics=measure([]), samples=(), history=(), verdict=judge(found={}))
     assert "<svg" in svg(nothing)
     assert nothing.to_dict()["latency_ms"] == {"p50": None, "p99": None}
 
 
 def test_svg_is_well_formed_and_shades_the_circuit_states() -> None:
+    from loadtest.report.page import render
+    from loadtest.report.timeline import svg
+
     picture = svg(report())
     ET.fromstring(picture)  # noqa: S314 - our own output
     for label in ("circuit open", "half-open", "threshold (100)", "function app stopped"):
@@ -134,6 +143,9 @@ def test_svg_is_well_formed_and_shades_the_circuit_states() -> None:
 
 
 def test_faults_are_listed_with_their_times_and_marked_in_the_picture() -> None:
+    from loadtest.report.page import render
+    from loadtest.report.timeline import svg
+
     faults = (
         FaultDone(FaultKind.HOST_KILLED, BASE_US + 1_000_000, None, "instance 0 (42)"),
         FaultDone(FaultKind.REDIS_PAUSED, BASE_US + 2_000_000, BASE_US + 4_500_000, "pid 7"),
@@ -162,6 +174,8 @@ def test_faults_are_listed_with_their_times_and_marked_in_the_picture() -> None:
 
 
 def test_page_is_self_contained_and_escapes_names() -> None:
+    from loadtest.report.page import render
+
     page = render(report(scenario="<outage>"))
     assert "<outage>" not in page, "names are escaped"
     assert "&lt;outage&gt;" in page
@@ -170,6 +184,8 @@ def test_page_is_self_contained_and_escapes_names() -> None:
 
 
 def test_state_spans_come_from_the_history() -> None:
+    from loadtest.report.timeline import state_spans
+
     assert list(state_spans(report(), 12.0)) == [("open", 1.0, 9.0), ("half_open", 9.0, 9.5)]
     assert list(state_spans(report(history=HISTORY[:1]), 12.0)) == [("open", 1.0, 12.0)]
     assert list(stopped_spans(report())) == [(1.5, 8.75)]

@@ -83,6 +83,8 @@ def test_another_seed_poisons_other_events() -> None:
     ("scenario", "events", "expected"),
     [
         (Scenario.OUTAGE, 1_000, Expectation(1, 1)),
+        (Scenario.TRICKLE_OUTAGE, 1_000, Expectation(1, 1)),
+        (Scenario.DEAD_KEY, 1_000, Expectation(1, 1)),
         (Scenario.STEADY, 1_000, Expectation(0, 0)),
         (Scenario.SEED, 20_000, Expectation(1, None)),
         (Scenario.SEED, 1_000, Expectation(0, None)),

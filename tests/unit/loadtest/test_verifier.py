@@ -218,6 +218,17 @@ def test_missing_opening_is_found() -> None:
     assert verdict.circuit.resumed is None
 
 
+def test_opening_long_after_the_first_refused_call_is_found() -> None:
+    """The standstill rule must open the circuit in time, however few keys are in flight."""
+    verdict = judge(expectation=Expectation(1, 1, most_seconds_to_open=0.1))
+    assert verdict.kept
+    assert verdict.circuit.seconds_to_open == 0.1
+    late = judge(expectation=Expectation(1, 1, most_seconds_to_open=0.05)).broken
+    assert late == (
+        "the circuit opened 0.1 s after the first refused call, expected within 0.05 s",
+    )
+
+
 def test_opening_with_no_alert_or_two_alerts_is_found() -> None:
     assert not judge(alerts=()).kept
     second = Alert("breakwater:1:opened:again", OPENED_ALERT, 1)
@@ -272,6 +283,24 @@ def test_retry_long_after_the_opening_is_found() -> None:
     assert verdict.circuit.calls_while_open == 1
     assert not verdict.kept
     assert judge(refused=[before._replace(at_us=HALF_OPEN_US)]).circuit.calls_while_open == 0
+
+
+def test_call_that_waited_for_redis_is_no_call_while_open() -> None:
+    """Redis, which is the downstream too, may go away right after an opening.
+
+    The calls under way then reach Redis after its return, however long ago they began.
+    """
+    place = sequence_of(1, 7)
+    before = RefusedCall("key-1", 7, "0", place, OPENED_US - 10)
+    waited = before._replace(at_us=OPENED_US + 4_000_000)
+    away = (OPENED_US + 500_000, OPENED_US + 3_900_000)
+    assert judge(refused=[before, waited]).circuit.calls_while_open == 1
+    assert judge(refused=[before, waited], redis_away=[away]).kept
+    late = before._replace(at_us=away[1] + 3_000_000)
+    assert judge(refused=[before, late], redis_away=[away]).circuit.calls_while_open == 1
+    long_after = (OPENED_US + 3_100_000, OPENED_US + 3_900_000)
+    found = judge(refused=[before, waited], redis_away=[long_after]).circuit
+    assert found.calls_while_open == 1, "the attempts had ended before Redis went away"
 
 
 def test_retry_of_an_event_in_flight_is_no_start_while_open() -> None:

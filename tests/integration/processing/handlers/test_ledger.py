@@ -112,6 +112,25 @@ async def test_outage_refuses_events_and_records_each_refusal(
     assert await redis.llen("ledger:{r}:key:k") == 1
 
 
+async def test_outage_of_the_first_key_refuses_this_key_only(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """The script stores the first key that calls, which is refused until the outage ends."""
+    await redis.set("ledger:{r}:outage", "first")
+    for _ in range(2):
+        with pytest.raises(DependencyUnavailableError, match="refuses"):
+            await ledger(event(5, "k", properties=counted(1)))
+    await ledger(event(6, "other", properties=counted(1)))
+    assert await redis.get("ledger:{r}:outage") == "ledger:{r}:key:k"
+    assert await redis.llen("ledger:{r}:key:other") == 1
+    assert [
+        line.partition("\t")[0] for line in await redis.lrange("ledger:{r}:refused", 0, -1)
+    ] == [
+        "k",
+        "k",
+    ]
+
+
 async def test_simulate_property_makes_an_event_fail(ledger: LedgerHandler) -> None:
     """The handler raises PoisonEventError or another error."""
     with pytest.raises(PoisonEventError):

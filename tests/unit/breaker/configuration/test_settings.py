@@ -111,7 +111,10 @@ def test_values_are_stripped(prefix: Prefix) -> None:
         chosen = prefix.read(**{prefix.choice: f" {prefix.choices[1].upper()} "})
         assert value_of(chosen, prefix.choice) == prefix.choices[1]
     if prefix.parts:
-        assert value_of(prefix.read(**{prefix.parts: " a, ,b,"}), prefix.parts) == ("a", "b")
+        assert value_of(prefix.read(**{prefix.parts: " a.x, ,b.y,"}), prefix.parts) == (
+            "a.x",
+            "b.y",
+        )
 
 
 def test_names_are_not_case_sensitive(prefix: Prefix) -> None:

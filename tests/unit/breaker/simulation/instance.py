@@ -49,8 +49,10 @@ class SharedStore(MemoryCircuitStore):
         latest = max(attempts.first_us, standstill.success_us)
         return attempts.count > 0 and self._now_us() >= latest + rules.window_us - _SOON_US
 
-    def _announce(self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool) -> None:
-        super()._announce(rules, now, event, restored=restored)
+    def _announce(
+        self, rules: Rules, now: int, event: CircuitEvent, *, restored: bool, alert: bool
+    ) -> None:
+        super()._announce(rules, now, event, restored=restored, alert=alert)
         if event is CircuitEvent.OPENED:
             self.openings.append(self._record.reason)
         self.pushed(self._circuit(rules, now))

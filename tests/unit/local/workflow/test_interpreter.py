@@ -107,7 +107,7 @@ NONE = {"type": "none"}
 
 
 def statuses(run: RunRecord) -> dict[str, str]:
-    return {name: status.value for name, status in run.statuses().items()}
+    return {name: status.value for name, status in run.statuses(run.actions).items()}
 
 
 async def test_actions_run_in_the_order_of_runafter() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import httpx
 import pytest
 
-from breaker import Circuit, CircuitOpenError, CircuitState
+from breaker import Circuit, CircuitOpenError, CircuitState, MemoryCircuitStore
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
 from tests.support.processing.events import batch
-from tests.support.processing.processor_rig import Rig, keyed, open_rig
+from tests.support.processing.processor_rig import Rig, keyed, open_rig, trip
 from tests.support.simulated_loop import run_simulated
 
 SETTINGS = {"max_attempts": 1, "dependency_pause_seconds": 1.0, "hold_seconds": 60.0}
@@ -128,6 +128,31 @@ def test_refused_call_is_not_retried_and_counts_for_no_rule() -> None:
     times, rig, failures = process([open_, None], "a", max_attempts=4)
     assert times == [0, 20]
     assert (rig.handled, rig.poisoned, failures) == ([0], [], 0)
+
+
+@pytest.mark.parametrize(
+    "error", [throttled("5"), DependencyUnavailableError("the bank is away", retry_after=5)]
+)
+def test_kept_probe_waits_as_well(error: Exception) -> None:
+    """A failed probe may leave the circuit half-open, and must not be a hot loop."""
+    times: list[float] = []
+
+    async def limit(_each: Event) -> None:
+        times.append(round(asyncio.get_running_loop().time(), 3))
+        if len(times) < 3:
+            raise error
+
+    async def main() -> CircuitState:
+        loop = asyncio.get_running_loop()
+        store = MemoryCircuitStore(now_us=lambda: round((1 + loop.time()) * 1_000_000))
+        async with open_rig(limit, settings=SETTINGS, store=store) as rig:
+            await trip(rig.breaker)
+            await rig.breaker.approve(1, "ann")
+            await rig.processor.process(batch(keyed("a", "a")))
+            return (await rig.breaker.refresh()).state
+
+    assert run_simulated(main()) is CircuitState.CLOSED
+    assert times == [0, 5, 10, 10]
 
 
 def test_kept_event_of_a_503_counts_and_waits() -> None:

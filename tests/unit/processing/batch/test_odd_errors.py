@@ -19,7 +19,7 @@ from processing.errors import (
 )
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.poison.message import ClaimCheck
+from processing.poison.message import ClaimCheck, PoisonMessage
 from tests.support.processing.events import batch, event
 from tests.support.processing.parking_rig import open_rig as open_parking_rig
 from tests.support.processing.processor_rig import keyed, open_rig
@@ -43,6 +43,11 @@ class UnreadableTypeError(Exception, metaclass=_UnreadableType):
 
 class NumberedModuleError(Exception):
     __module__ = 7  # type: ignore[assignment]
+
+
+class ExitingAttributesError(Exception):
+    def __getattr__(self, name: str) -> Any:
+        raise SystemExit(3)
 
 
 class OddError(BaseException):
@@ -125,6 +130,7 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "half surrogate as module": type("E", (LookupError,), {"__module__": "\ud83d"}),
     "module that is no text": NumberedModuleError,
     "type without a readable name": UnreadableTypeError,
+    "attributes that exit": ExitingAttributesError,
     "deep group": deep_group,
     "group that cannot be split": underivable_group,
     "long chain": long_chain,
@@ -151,6 +157,11 @@ def change(name: str, value: object) -> Deed:
     return deed
 
 
+class Unreadable(dict[str, Any]):
+    def items(self) -> Any:
+        raise KeyError("secret")
+
+
 def without_end() -> list[Any]:
     itself: list[Any] = []
     itself += [itself, itself]
@@ -175,8 +186,15 @@ DEEDS: dict[str, Deed] = {
     "half surrogates": change("\ud83d", "\ud83d"),
     "a value whose text exits": change("x", broken(SystemExit(3))),
     "other properties": replace("properties", threading.Lock()),
+    "properties that cannot be read": replace("properties", Unreadable(p=1)),
     "other system properties": replace("system_properties", None),
     "another body": replace("body", None),
+}
+LEFT_OUT = {
+    "other properties": "(not stored: properties, which the handler replaced)",
+    "properties that cannot be read": "(not stored: its properties: builtins.KeyError: 'secret')",
+    "other system properties": "(not stored: system_properties, which the handler replaced)",
+    "another body": "(not stored: body, which the handler replaced)",
 }
 
 
@@ -195,11 +213,12 @@ async def test_any_error_of_a_handler_ends_its_event(name: str) -> None:
         if each.sequence_number == 0:
             raising(name)(each)
 
-    await check_skipping(handle)
+    message = await check_skipping(handle)
+    assert len(message.to_json().encode()) < 100_000
     await check_parking(handle)
 
 
-@pytest.mark.parametrize("name", ERRORS)
+@pytest.mark.parametrize("name", [*list(ERRORS)[:13], "text that interrupts"])
 async def test_any_error_in_a_thread_ends_its_event(name: str) -> None:
     """An error that ends a process or a coroutine has no effect beyond its thread."""
 
@@ -222,7 +241,8 @@ async def test_handler_cannot_break_its_event(name: str) -> None:
         if each.sequence_number == 0:
             DEEDS[name](each)
 
-    await check_skipping(handle)
+    message = await check_skipping(handle)
+    assert message.error.message.endswith(LEFT_OUT.get(name, "ed")), message.error.message
     await check_parking(handle)
 
 
@@ -252,19 +272,39 @@ async def test_unfinished_cancellation_of_its_own_task_breaks_no_batch() -> None
         assert result.handled == 3
 
 
+async def test_circuit_that_cannot_count_a_failure_ends_no_batch(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An error of our own about one event is logged with the event, which still ends."""
+
+    async def handle(each: Event) -> None:
+        if each.sequence_number == 0:
+            raise LookupError
+
+    async def refuse(*_: object) -> None:
+        raise TypeError("not a number")
+
+    async with open_rig(handle) as rig:
+        monkeypatch.setattr(rig.breaker, "record_failure", refuse)
+        await rig.processor.process(batch(fresh()))
+        assert (sorted(rig.handled), rig.poisoned) == ([1, 2], [0])
+    assert f"Event {event(0, 'a').id}: its failure is not counted in the circuit" in caplog.text
+    assert "TypeError: not a number" in caplog.text
+
+
 def fresh() -> list[Event]:
     return [event(0, "a", properties={"p": 1}), event(1, "a"), event(2, "b")]
 
 
-async def check_skipping(handle: Callable[[Event], Awaitable[None]]) -> None:
+async def check_skipping(handle: Callable[[Event], Awaitable[None]]) -> PoisonMessage:
     async with open_rig(handle) as rig, asyncio.timeout(20):
         result = await rig.processor.process(batch(fresh()))
     assert (sorted(rig.handled), rig.poisoned) == ([1, 2], [0])
     assert (result.handled, result.poisoned) == (2, 1)
     message = rig.poison.messages[0]
     assert (message.key, message.id) == ("a", event(0, "a").id)
-    assert len(message.to_json().encode()) < 100_000
     assert not message.with_claim_check(ClaimCheck("container", "b" * 100)).is_large
+    return message
 
 
 async def check_parking(handle: Callable[[Event], Awaitable[None]]) -> None:

@@ -1,4 +1,4 @@
-"""Which errors are retried after a short pause, and which wait as long as they say."""
+"""Fast retries of failed attempts, and errors that say how long to wait instead."""
 
 from __future__ import annotations
 

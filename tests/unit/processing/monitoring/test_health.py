@@ -10,7 +10,9 @@ import pytest
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.exceptions import ConnectError
 
-from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore, Mode
+from processing.errors import FaultyHandlerError
+from processing.handlers.results import Results
 from processing.monitoring.health import Health
 from processing.partitions.lag import LagReader, PartitionLag
 from processing.progress.memory import MemoryProgressStore
@@ -44,9 +46,10 @@ class HealthSetup:
         self.hub = Hub()
         self.progress = MemoryProgressStore()
         self.old: set[str] = set()
+        self.results = Results("my:handle")
         client = cast("EventHubConsumerClient", self.hub)
         self.health = Health(
-            breaker, LagReader(client, self.progress, IDENTITY), self.old_version_on
+            breaker, LagReader(client, self.progress, IDENTITY), self.old_version_on, self.results
         )
 
     async def old_version_on(self, partitions: Iterable[str]) -> list[str]:
@@ -82,12 +85,39 @@ async def test_circuit_that_admits_nothing_reports_holding(setup: HealthSetup) -
     assert len(report.problems) == 1
 
 
+async def test_circuit_that_has_just_closed_reports_ramping(setup: HealthSetup) -> None:
+    """Lanes that wait for their turn are neither stalled nor on hold."""
+    await setup.breaker.isolate("op", "test")
+    await setup.breaker.close_circuit(1, "op")
+    assert (await setup.health.report()).status == "ramping"
+
+
+async def test_report_has_the_mode() -> None:
+    """With observe, nobody may believe that the circuit protects anything."""
+    rules = BreakerSettings(mode=Mode.OBSERVE)
+    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
+        report = await HealthSetup(breaker).health.report()
+    assert json.loads(json.dumps(report.to_json()))["mode"] == "observe"
+
+
 async def test_unreachable_hub_reports_degraded(setup: HealthSetup) -> None:
     """The report quotes the error of the hub's client."""
     setup.hub.away = True
     report = await setup.health.report()
     assert (report.status, report.partitions) == ("degraded", ())
     assert "no route" in report.problems[0]
+
+
+async def test_faulty_handler_is_a_problem(setup: HealthSetup) -> None:
+    """The report names the handler and what was probably forgotten."""
+    with pytest.raises(FaultyHandlerError):
+        await setup.results.settle(ValueError("returned instead of raised"))
+    report = await setup.health.report()
+    assert report.status == "degraded"
+    assert report.problems == (
+        "handler my:handle returned an exception: a raise is missing; its events are kept until it "
+        "is corrected",
+    )
 
 
 async def test_old_version_beside_this_one_is_a_problem(setup: HealthSetup) -> None:

@@ -89,6 +89,8 @@ async def test_handler_calls_and_lag_are_measured(rig: Rig) -> None:
     await rig.process(event(0, "a"), event(1, "secret-key"))
     rig.telemetry.handler_late()
     assert [p.value for p in rig.points("processing.handler.overdue")] == [1]
+    rig.telemetry.handler_faulty()
+    assert [p.value for p in rig.points("processing.handler.faulty")] == [1]
     calls = {p.attributes["outcome"]: p.count for p in rig.points("processing.handler.duration")}
     assert calls == {"ok": 1, "error": 1}
     (lag,) = rig.points("processing.lag")

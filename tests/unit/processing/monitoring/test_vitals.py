@@ -85,6 +85,20 @@ async def test_at_most_one_record_is_written_per_second() -> None:
     assert len(await records_of(Vitals(), 11, holding=True)) == 11
 
 
+async def test_record_contains_what_is_wrong_with_the_handler() -> None:
+    """An idle instance writes such a record each second, too."""
+    found: list[dict[str, Any]] = []
+
+    async def write(record: str) -> None:
+        found.append(json.loads(record))
+
+    await asyncio.gather(
+        write_vitals(Vitals(), write, lambda: False, Seconds(3), lambda: "handler x is wrong"),
+        return_exceptions=True,
+    )
+    assert [each["problem"] for each in found] == ["handler x is wrong"] * 3
+
+
 async def test_record_that_cannot_be_written_is_dropped() -> None:
     """The next record is still written."""
     attempts = 0

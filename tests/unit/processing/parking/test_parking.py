@@ -16,7 +16,7 @@ from processing.errors import (
 )
 from processing.event import Event
 from processing.identity import Source
-from processing.parking.event import ParkedEvent
+from processing.parking.event import ParkedEvent, position_of
 from processing.parking.store import EntryKind
 from processing.poison.message import PoisonMessage
 from processing.progress.store import Mark
@@ -376,3 +376,20 @@ async def test_redrive_handles_the_whole_event_again(size: int) -> None:
         assert [rig.events[number].message_id for number in range(3)] == ["m0", "m1", "m2"]
         with pytest.raises(TypeError, match="cannot be changed"):
             rig.events[1].system_properties["x"] = 1  # type: ignore[index]
+
+
+async def test_entry_that_cannot_be_read_does_not_stop_its_partition(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The redelivered event goes to the poison queue whole, and the log names it."""
+    async with open_rig() as rig:
+        events = keyed("a", "a", "b")
+        claim = await rig.store.claim(SOURCE, "earlier", "")
+        await rig.store.poison(claim, SOURCE, "a", position_of(events[0]), "{}")
+        result = await rig.processor().process(batch(events))
+        assert (result.poisoned, result.parked, rig.handled) == (1, 1, [2])
+        (message,) = rig.poison.messages
+        assert (message.id, message.payload) == (events[0].id, events[0].body)
+        assert f"Event {message.id}: its entry in the parked list cannot be read" in caplog.text
+        summary = await rig.redrive().run()
+        assert (summary.replayed, len(summary.failed), rig.poisoned) == (0, 1, [0])

@@ -10,7 +10,9 @@ import pytest
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
 from processing.parking.store import EntryKind
-from processing.poison.queue import browse
+from processing.poison.memory import MemoryPoisonReader
+from processing.poison.message import PoisonMessage
+from processing.poison.queue import Received, browse
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.redrive import Redrive
 from processing.redrive.selection import Selection
@@ -410,3 +412,25 @@ async def test_store_failure_stops_the_redrive() -> None:
         assert rig.handled == [0, 0, 1]  # event 0 was in flight, as in a crash
         assert [rig.events[n] for n in (0, 1)] == large
         assert rig.claims.blobs == {}
+
+
+async def test_error_of_our_own_ends_only_its_key() -> None:
+    """The other keys are replayed; the event stays in the queue and is reported."""
+
+    class BrokenReader(MemoryPoisonReader):
+        async def update(self, received: Received, message: PoisonMessage) -> None:
+            if message.key == "a":
+                raise TypeError("not a text")
+            await super().update(received, message)
+
+    async with open_rig() as rig:
+        rig.bad = {0, 1}
+        await rig.processor(poison_ordering="skip").process(batch(keyed("a", "b", "a", "b")))
+        rig.bad = {0}
+        rig.handled.clear()
+        summary = await rig.redrive(reader=BrokenReader(rig.poison)).run()
+        assert (rig.handled, summary.replayed, summary.stopped) == ([1], 1, "")
+        assert [(each.key, each.type, each.message) for each in summary.failed] == [
+            ("a", "TypeError", "not a text")
+        ]
+        assert rig.poisoned == [0]

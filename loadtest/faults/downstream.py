@@ -1,0 +1,152 @@
+"""The downstream of a scenario: its outage, and what the operator repairs before an approval."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from loadtest.faults.chaos import Target
+from loadtest.faults.outage import FIRST_KEY, dead_key, end_outage, retrying_client, set_outage
+from loadtest.observe.observer import Observer
+from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
+from loadtest.plan.workload import Workload
+
+_POLL_SECONDS = 0.2
+_MOST_OPENINGS = 3
+_OTHERS_SECONDS = 60.0
+"""The longest time in which the events that do not wait for the dead key must be handled."""
+
+
+class Downstream:
+    """The downstream, which is away from the start of the scenario's outage until an approval.
+
+    Attributes:
+        target: the parts of the stack that faults hit.
+        over: whether the outage has begun, if the scenario has one, and nothing more is to come.
+        problem: a promise that only this object sees broken; None if none was.
+    """
+
+    def __init__(self, settings: Settings, observer: Observer, target: Target) -> None:
+        self._settings = settings
+        self._observer = observer
+        self.target = target
+        self.over = settings.scenario not in WITH_OUTAGE
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        """Start the outage once enough events have been handled."""
+        if not self.over:
+            await self._begin()
+            self.over = True
+
+    async def recover(self) -> None:
+        """Repair the downstream."""
+        await end_outage(self.target.endpoints, self.target.keys)
+
+    async def _begin(self) -> None:
+        after = self._settings.outage_after
+        await self._observer.until(lambda sample: sample.handled >= after)
+        await set_outage(self.target.endpoints, self.target.keys)
+        self.target.release()
+
+
+class LateDownstream(Downstream):
+    """A downstream that is still away at the first approval."""
+
+    _is_late = True
+
+    async def recover(self) -> None:
+        """Repair the downstream, but not before the first approval."""
+        if not self._is_late:
+            await super().recover()
+        self._is_late = False
+
+
+class DyingDownstream(Downstream):
+    """A downstream that comes back for all keys but one: the first key that calls is dead.
+
+    Therefore the first probe after the approval fails for good, and its event is the first
+    unfinished event of a partition. The key heals when all events have been handled that need not
+    wait for the key: those of the other partitions.
+
+    Args:
+        print_line: called with the name of the dead key.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        target: Target,
+        print_line: Callable[[str], None],
+    ) -> None:
+        super().__init__(settings, observer, target)
+        self._print_line = print_line
+        self._has_died = False
+
+    async def run(self) -> None:
+        """Start the outage; end the death of the key when no other event is left."""
+        generation = self._observer.latest.generation
+        await self._begin()
+        await self._observer.until(
+            lambda sample: (
+                (self._has_died and sample.generation > generation and sample.state == "closed")
+                or sample.generation >= generation + _MOST_OPENINGS
+            )
+        )
+        if self._observer.latest.state == "closed":
+            await self._let_the_others_finish()
+        await end_outage(self.target.endpoints, self.target.keys)
+        self.over = True
+
+    async def recover(self) -> None:
+        """Repair the downstream for all keys but the first one that calls."""
+        if not self._has_died:
+            await set_outage(self.target.endpoints, self.target.keys, FIRST_KEY)
+            self._has_died = True
+
+    async def _let_the_others_finish(self) -> None:
+        key = await dead_key(self.target.endpoints, self.target.keys)
+        if key is None:
+            self.problem = "the circuit closed, but no event was tried"
+            return
+        self._print_line(f"the circuit closed although {key} is dead")
+        give_up_at = time.monotonic() + _OTHERS_SECONDS
+        while missing := await self._missing_elsewhere(key):
+            if time.monotonic() >= give_up_at:
+                self.problem = f"{missing} events of other partitions waited for the dead {key}"
+                return
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _missing_elsewhere(self, dead: str) -> int:
+        """Return the number of unhandled events of the keys on other partitions."""
+        workload, keys = Workload.from_settings(self._settings), self.target.keys
+        async with retrying_client(self.target.endpoints) as client:
+            pipeline = client.pipeline(transaction=False)
+            for name in workload.key_names:
+                pipeline.llen(keys.ledger(f"key:{name}"))
+                pipeline.lindex(keys.ledger(f"key:{name}"), 0)
+            answers = await pipeline.execute()
+        handled = dict(zip(workload.key_names, answers[::2], strict=True))
+        # The second word of a ledger's entry is the partition.
+        partitions = {
+            name: entry.split(b" ")[1] if entry else None
+            for name, entry in zip(workload.key_names, answers[1::2], strict=True)
+        }
+        return sum(
+            workload.count(index) - handled[name]
+            for index, name in enumerate(workload.key_names)
+            if partitions[name] != partitions[dead]
+        )
+
+
+def downstream_of(
+    settings: Settings, observer: Observer, target: Target, print_line: Callable[[str], None]
+) -> Downstream:
+    """Return the downstream of the scenario."""
+    if settings.scenario is Scenario.DEAD_KEY:
+        return DyingDownstream(settings, observer, target, print_line)
+    if settings.chaos is not None and settings.chaos.approves_early:
+        return LateDownstream(settings, observer, target)
+    return Downstream(settings, observer, target)
