@@ -81,7 +81,7 @@ def not_closed(fleet: Fleet) -> str | None:
     return None if fleet.closed else f"still {fleet.state} ({mode})"
 
 
-@sweep(10, 200)
+@sweep(10, 125)
 @pytest.mark.parametrize("dead_first", [True, False])
 @pytest.mark.parametrize(
     ("keys", "instances", "partitions"),
@@ -107,7 +107,7 @@ def test_approval_closes_although_some_keys_are_dead(
     assert len(broken) * 100 <= (100 - PERCENT_CLOSED) * runs, broken
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 @pytest.mark.parametrize("keys", [1, 4, 100])
 def test_approval_opens_again_while_the_outage_lasts(keys: int, runs: int) -> None:
     def scenario(seed: int) -> str | None:
@@ -123,7 +123,7 @@ def test_approval_opens_again_while_the_outage_lasts(keys: int, runs: int) -> No
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 def test_next_outage_opens_in_time_after_an_approval(runs: int) -> None:
     settings = BreakerSettings()
 
