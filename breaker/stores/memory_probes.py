@@ -35,13 +35,21 @@ class MemoryProbes:
         key = key or probe_id
         if key not in self._failed:
             self._asked_us = now
-        elif (left := max(self._failed[key][1], self._asked_us) + ASK_US - now) > 0:
-            return False, left  # others ask, or may not have asked yet
+        elif (left := self._others_until(key, probe_id) - now) > 0:
+            return False, left
         free = len(self._leases) + len(self._succeeded) < rules.half_open_permits
         if free or probe_id in self._leases:
             self._leases[probe_id] = now + rules.permit_us
             return True, None
         return False, min(self._leases.values()) - now if self._leases else None
+
+    def _others_until(self, key: str, probe_id: str) -> int:
+        """Return the time until which a key whose probe failed leaves the permits to others.
+
+        Other keys have some time to ask, and those that probe have the time of their lease.
+        """
+        running = [until for probe, until in self._leases.items() if probe != probe_id]
+        return min(running, default=max(self._failed[key][1], self._asked_us) + ASK_US)
 
     def release(self, probe_id: str) -> None:
         """End a lease without an outcome."""

@@ -25,12 +25,18 @@ local known = redis.call('HMGET', KEYS[10], 'f' .. key, 'asked')
 if not known[1] then
   redis.call('HSET', KEYS[10], 'asked', now_us)
 else
-  -- A dead key must not use up the failures that the others may have. The others get some time to
-  -- ask, even if nobody has asked yet.
-  local at = tonumber(string.match(known[1], '^%d+ (%d+) '))
-  local left = math.max(at, tonumber(known[2] or 0)) + ASK_US - now
-  if left > 0 then
-    return answer('refused', integer_text(left))
+  -- A dead key must not use up the failures that the others may have. Other keys have some time to
+  -- ask, and those that probe have the time of their lease.
+  local failed_at = tonumber(string.match(known[1], '^%d+ (%d+) '))
+  local free_at = math.max(failed_at, tonumber(known[2] or 0)) + ASK_US
+  local leases = redis.call('ZRANGE', KEYS[5], 0, 1, 'WITHSCORES')
+  for i = #leases - 1, 1, -2 do
+    if leases[i] ~= ARGV[4] then
+      free_at = tonumber(leases[i + 1])
+    end
+  end
+  if free_at > now then
+    return answer('refused', integer_text(free_at - now))
   end
 end
 local taken = redis.call('ZCARD', KEYS[5]) + redis.call('SCARD', KEYS[6])
