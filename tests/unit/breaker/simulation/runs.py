@@ -10,6 +10,7 @@ import pytest
 
 from tests.unit.breaker.simulation.fleet import Fleet
 
+LONG = [pytest.mark.long, pytest.mark.timeout(1_200)]
 _SHOW_SECONDS = 5.0
 
 type Scenario = Callable[[int], str | None]
@@ -20,7 +21,7 @@ def sweep(few: int, many: int) -> pytest.MarkDecorator:
     """Return the parameter `runs`: a few in `make test`, and many in `make test-long`."""
     values = [
         pytest.param(few, id=f"{few}-runs"),
-        pytest.param(many, id=f"{many}-runs", marks=pytest.mark.long),
+        pytest.param(many, id=f"{many}-runs", marks=LONG),
     ]
     return pytest.mark.parametrize("runs", values)
 

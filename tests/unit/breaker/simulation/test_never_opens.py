@@ -14,20 +14,21 @@ import pytest
 
 from tests.unit.breaker.simulation.downstream import Downstream, Outcome, between, fixed
 from tests.unit.breaker.simulation.fleet import Fleet
-from tests.unit.breaker.simulation.runs import broken_runs, opening, sweep
+from tests.unit.breaker.simulation.runs import LONG, broken_runs, opening, sweep
 from tests.unit.breaker.simulation.stream import Stream
 from tests.unit.breaker.simulation.traffic import arrive_at_once, arrive_at_random, names, place
 from tests.unit.breaker.simulation.world import World
 
-deferring_or_in_place = pytest.mark.parametrize(
-    ("deferring", "runs"),
-    [
+
+def deferring_or_in_place(many: int) -> pytest.MarkDecorator:
+    """Return the parameters `deferring` and `runs`; runs in place are fewer."""
+    values = [
         pytest.param(True, 8, id="deferring-8-runs"),
-        pytest.param(True, 1_000, id="deferring-1000-runs", marks=pytest.mark.long),
+        pytest.param(True, many, id=f"deferring-{many}-runs", marks=LONG),
         pytest.param(False, 4, id="in-place-4-runs"),
-        pytest.param(False, 100, id="in-place-100-runs", marks=pytest.mark.long),
-    ],
-)
+        pytest.param(False, 50, id="in-place-50-runs", marks=LONG),
+    ]
+    return pytest.mark.parametrize(("deferring", "runs"), values)
 
 
 def mixed(
@@ -37,7 +38,7 @@ def mixed(
     deferring: bool,
     partitions: int | None = None,
     duration: tuple[float, float] = (0.01, 0.5),
-    seconds: float = 75.0,
+    seconds: float = 60.0,
     happening: Callable[[Fleet], None] = lambda _fleet: None,
 ) -> str | None:
     """Let healthy traffic of 1 to 1,000 events a second run among the events of bad keys."""
@@ -50,7 +51,7 @@ def mixed(
         bad_keys=frozenset(bad_keys),
         bad_duration=rng.choice([between(0.001, 0.05), fixed(2.0), fixed(10.0)]),
     )
-    count = partitions or rng.choice([4, 8])
+    count = partitions or rng.choice([4, 6])
     fleet = Fleet(
         world, downstream, instances=rng.randint(1, 4), partitions=count, deferring=deferring
     )
@@ -67,7 +68,7 @@ def mixed(
     return opening(fleet)
 
 
-@deferring_or_in_place
+@deferring_or_in_place(1_000)
 @pytest.mark.parametrize("bad", [10, 18])
 def test_bad_keys_among_healthy_keys(bad: int, deferring: bool, runs: int) -> None:
     assert broken_runs(partial(mixed, bad=bad, deferring=deferring), runs) == []
@@ -79,7 +80,7 @@ def test_bad_keys_in_one_partition(runs: int) -> None:
     assert broken_runs(scenario, runs) == []
 
 
-@deferring_or_in_place
+@deferring_or_in_place(400)
 def test_bad_keys_whose_events_are_poisoned(deferring: bool, runs: int) -> None:
     """An ordinary error holds no partition; two such events a second stay below the count rule."""
 
@@ -117,20 +118,20 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(runs: int) -> None
             partitions=rng.randint(1, 4),
             deferring=True,
         )
-        for minute in range(60):
+        for minute in range(40):
             key = rng.choice(keys)
             partition = place(key, fleet.partitions)
             world.at(
                 60 * minute + rng.uniform(0, 20),
                 partial(partition.arrive, key),
             )
-        world.run(3_600)
+        world.run(2_400)
         return opening(fleet)
 
     assert broken_runs(scenario, runs) == []
 
 
-@deferring_or_in_place
+@deferring_or_in_place(1_000)
 def test_deploy_restarts_the_instances_one_after_another(deferring: bool, runs: int) -> None:
     def deploy(fleet: Fleet) -> None:
         at = fleet.world.rng.uniform(20, 40)
@@ -140,12 +141,12 @@ def test_deploy_restarts_the_instances_one_after_another(deferring: bool, runs: 
             at += away + 1
 
     scenario = partial(
-        mixed, bad=10, deferring=deferring, duration=(0.1, 10), seconds=100, happening=deploy
+        mixed, bad=10, deferring=deferring, duration=(0.1, 10), seconds=80, happening=deploy
     )
     assert broken_runs(scenario, runs) == []
 
 
-@deferring_or_in_place
+@deferring_or_in_place(1_000)
 def test_rebalance_runs_batches_again(deferring: bool, runs: int) -> None:
     def rebalance(fleet: Fleet) -> None:
         rng = fleet.world.rng
@@ -156,7 +157,7 @@ def test_rebalance_runs_batches_again(deferring: bool, runs: int) -> None:
                     partition.move(rng.choice(fleet.instances))
 
         for _ in range(5):
-            fleet.world.at(rng.uniform(10, 65), move)
+            fleet.world.at(rng.uniform(5, 50), move)
 
     scenario = partial(mixed, bad=10, deferring=deferring, duration=(0.1, 10), happening=rebalance)
     assert broken_runs(scenario, runs) == []
@@ -182,7 +183,7 @@ def slow(seed: int, *, jitter: float | None, deferring: bool, warm: bool = True)
         world, downstream, instances=rng.randint(1, 4), partitions=count, deferring=deferring
     )
     keys = [f"healthy-{number}" for number in range(rng.choice([count, 20, 100]))]
-    for turn in range(8):
+    for turn in range(6):
         for key in keys:
             partition = place(key, fleet.partitions)
             at = turn * 45.0 if jitter is not None else turn * 45.0 + rng.uniform(0, 45)
@@ -191,11 +192,11 @@ def slow(seed: int, *, jitter: float | None, deferring: bool, warm: bool = True)
     begin = 100.0 if warm else 0.0
     arrive_at_once(fleet, bad_keys, begin, among=held)
     arrive_at_random(fleet, bad_keys, 1.0, start=begin, among=held)
-    world.run(360)
+    world.run(250)
     return opening(fleet)
 
 
-@deferring_or_in_place
+@deferring_or_in_place(1_000)
 def test_handlers_that_need_45_seconds(deferring: bool, runs: int) -> None:
     """The handlers are in step, with more and more jitter, or not in step."""
     jitters = [0.0, 0.2, 2.0, 5.0, 10.0, None]
@@ -206,13 +207,13 @@ def test_handlers_that_need_45_seconds(deferring: bool, runs: int) -> None:
     assert broken_runs(scenario, runs) == []
 
 
-@deferring_or_in_place
+@deferring_or_in_place(400)
 def test_fresh_circuit_with_slow_handlers(deferring: bool, runs: int) -> None:
     scenario = partial(slow, jitter=5.0, deferring=deferring, warm=False)
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(8, 1_000)
+@sweep(8, 400)
 def test_bursts_with_long_breaks_between(runs: int) -> None:
     """The bad keys are bad from the first burst on."""
 
@@ -230,7 +231,7 @@ def test_bursts_with_long_breaks_between(runs: int) -> None:
         rates = [(0.0, rate), (60.0, 0.0)]
         arrive_at_random(fleet, bad_keys, 2.0, end=60)
         at = 60.0
-        while at < 420:
+        while at < 300:
             at += every
             rates += [(at, rate), (at + length, 0.0)]
             arrive_at_random(fleet, bad_keys, 2.0, start=at, end=at + length)
@@ -242,7 +243,7 @@ def test_bursts_with_long_breaks_between(runs: int) -> None:
                     duration=downstream.duration,
                 )
             )
-        world.run(420)
+        world.run(300)
         return opening(fleet)
 
     assert broken_runs(scenario, runs) == []

@@ -55,7 +55,7 @@ def outage(
     if seed % 3 == 0 and not hangs:
         world.at(begin + rng.uniform(0, 20), partial(fleet.restart, 0, rng.uniform(1, 10)))
     rate = rng.uniform(1, 10)
-    arrive_at_random(fleet, keys, rate, end=begin - 1)
+    arrive_at_random(fleet, keys, rate, end=begin - 2)
     arrive_at_once(fleet, keys, begin - 0.001)
     arrive_at_random(fleet, keys, rate, start=begin)
     world.run(begin + within + 1)
@@ -69,26 +69,26 @@ def late(fleet: Fleet, within: float) -> str | None:
     return None
 
 
-@sweep(6, 200)
+@sweep(6, 100)
 def test_hundred_keys_in_flight_open_within_five_seconds(runs: int) -> None:
     assert broken_runs(partial(outage, keys=names(100), within=5), runs) == []
 
 
-@sweep(6, 200)
+@sweep(6, 100)
 @pytest.mark.parametrize("keys", [4, 3, 2, 1])
 def test_few_keys_in_flight_open_soon_after_the_window(keys: int, runs: int) -> None:
     within = SETTINGS.window_seconds + MARGIN_SECONDS
     assert broken_runs(partial(outage, keys=names(keys), within=within), runs) == []
 
 
-@sweep(6, 200)
+@sweep(6, 100)
 def test_keyless_hub_with_one_partition_opens_soon_after_the_window(runs: int) -> None:
     within = SETTINGS.window_seconds + MARGIN_SECONDS
     scenario = partial(outage, keys=[KEYLESS], partitions=1, within=within)
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(6, 200)
+@sweep(6, 100)
 def test_keyless_partition_counts_as_two_keys(runs: int) -> None:
     """The call of another key hangs since before the outage, so one key would not suffice."""
 
@@ -109,7 +109,7 @@ def test_keyless_partition_counts_as_two_keys(runs: int) -> None:
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(6, 200)
+@sweep(6, 100)
 @pytest.mark.parametrize("keys", [100, 4, 1])
 def test_calls_that_hang_add_their_own_time(keys: int, runs: int) -> None:
     own_time = 10.0 * math.ceil(SETTINGS.standstill_failures / keys)
@@ -117,7 +117,7 @@ def test_calls_that_hang_add_their_own_time(keys: int, runs: int) -> None:
     assert broken_runs(partial(outage, keys=names(keys), within=within, hangs=10), runs) == []
 
 
-@sweep(6, 200)
+@sweep(6, 100)
 def test_outage_opens_although_each_partition_waits_for_one_key(runs: int) -> None:
     """The events arrive one by one, so the first batch of each partition holds one key."""
 

@@ -20,7 +20,7 @@ from tests.unit.breaker.simulation.world import SECOND, World
 SETTINGS = BreakerSettings()
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 def test_outage_in_a_quiet_night_opens_after_ten_minutes_at_the_latest(runs: int) -> None:
     """Ten times the usual gap would be hours."""
     within = QUIET_MAX_US / SECOND + SETTINGS.window_seconds
@@ -40,7 +40,7 @@ def test_outage_in_a_quiet_night_opens_after_ten_minutes_at_the_latest(runs: int
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 def test_outage_that_is_shorter_than_the_window_does_not_open(runs: int) -> None:
     """Nothing has succeeded for minutes, because no event has arrived."""
 
@@ -60,7 +60,7 @@ def test_outage_that_is_shorter_than_the_window_does_not_open(runs: int) -> None
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 def test_calls_that_become_slow_beside_one_bad_key_do_not_open(runs: int) -> None:
     """Other keys are running, so one key alone does not show that nothing works."""
 
@@ -82,7 +82,7 @@ def test_calls_that_become_slow_beside_one_bad_key_do_not_open(runs: int) -> Non
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 def test_handlers_that_become_slower_in_step_do_not_open(runs: int) -> None:
     """The calls of each batch last up to 1.6 times as long as any call before."""
 
@@ -106,7 +106,7 @@ def test_handlers_that_become_slower_in_step_do_not_open(runs: int) -> None:
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(4, 100)
+@sweep(4, 50)
 def test_event_whose_first_calls_time_out_does_not_open(runs: int) -> None:
     """The last event before a break times out three times, and then succeeds."""
 
