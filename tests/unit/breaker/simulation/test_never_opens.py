@@ -38,7 +38,7 @@ def mixed(
     deferring: bool,
     partitions: int | None = None,
     duration: tuple[float, float] = (0.01, 0.5),
-    seconds: float = 60.0,
+    seconds: float = 50.0,
     happening: Callable[[Fleet], None] = lambda _fleet: None,
 ) -> str | None:
     """Let healthy traffic of 1 to 1,000 events a second run among the events of bad keys."""
@@ -118,14 +118,14 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(runs: int) -> None
             partitions=rng.randint(1, 4),
             deferring=True,
         )
-        for minute in range(40):
+        for minute in range(30):
             key = rng.choice(keys)
             partition = place(key, fleet.partitions)
             world.at(
                 60 * minute + rng.uniform(0, 20),
                 partial(partition.arrive, key),
             )
-        world.run(2_400)
+        world.run(1_800)
         return opening(fleet)
 
     assert broken_runs(scenario, runs) == []
@@ -157,7 +157,7 @@ def test_rebalance_runs_batches_again(deferring: bool, runs: int) -> None:
                     partition.move(rng.choice(fleet.instances))
 
         for _ in range(5):
-            fleet.world.at(rng.uniform(5, 50), move)
+            fleet.world.at(rng.uniform(5, 40), move)
 
     scenario = partial(mixed, bad=10, deferring=deferring, duration=(0.1, 10), happening=rebalance)
     assert broken_runs(scenario, runs) == []
@@ -213,7 +213,7 @@ def test_fresh_circuit_with_slow_handlers(deferring: bool, runs: int) -> None:
     assert broken_runs(scenario, runs) == []
 
 
-@sweep(8, 400)
+@sweep(8, 300)
 def test_bursts_with_long_breaks_between(runs: int) -> None:
     """The bad keys are bad from the first burst on."""
 

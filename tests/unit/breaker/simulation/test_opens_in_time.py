@@ -36,7 +36,7 @@ def outage(
     deferring = seed % 2 == 0
     bad_keys = [f"bad-{number}" for number in range(5)] if seed % 4 == 0 else []
     downstream = Downstream(
-        duration=between(0.01, rng.choice([0.1, 1.5])),
+        duration=between(0.01, rng.choice([0.1, 0.4])),
         bad_keys=frozenset(bad_keys),
         fail_duration=fixed(hangs) if hangs else between(0.001, 0.05),
         outages=[(begin, math.inf)],
@@ -54,8 +54,8 @@ def outage(
     world.at(begin, fleet.forget_failures)
     if seed % 3 == 0 and not hangs:
         world.at(begin + rng.uniform(0, 20), partial(fleet.restart, 0, rng.uniform(1, 10)))
-    rate = rng.uniform(1, 10)
-    arrive_at_random(fleet, keys, rate, end=begin - 2)
+    rate = rng.uniform(1, 4)
+    arrive_at_random(fleet, keys, rate, end=begin - 4)
     arrive_at_once(fleet, keys, begin - 0.001)
     arrive_at_random(fleet, keys, rate, start=begin)
     world.run(begin + within + 1)
