@@ -26,11 +26,16 @@ from breaker.configuration.local_settings import read_settings
 from breaker.duration import FORMS, format_duration, parse_duration
 from breaker.errors import BreakerError, SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, Mode
-from breaker.state import Circuit, CircuitState, HistoryEntry
+from breaker.state import PROBE_FAILURES, Circuit, CircuitState, HistoryEntry
 from breaker.stores.redis import RedisCircuitStore
 
-_TIME_FIELDS: Mapping[str, Any] = {"as_of": None, "retry_after": None}
-"""Fields that differ between two snapshots of an unchanged circuit."""
+_TIME_FIELDS: Mapping[str, Any] = {
+    "as_of": None,
+    "retry_after": None,
+    "failed_attempts": 0,
+    "last_success_at": None,
+}
+"""Fields that differ between two snapshots of an unchanged circuit, or change all the time."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -226,6 +231,8 @@ def _table(circuit: Circuit, mode: Mode) -> str:
         "reason": circuit.reason or "-",
         "failures": f"{circuit.failures} of {circuit.failure_threshold} "
         f"in {circuit.window_seconds:g} s",
+        "attempts": f"{circuit.failed_attempts} failed since the last success "
+        f"({_when(circuit.last_success_at)})",
         "opened": _when(circuit.opened_at),
         "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
     }
@@ -234,7 +241,8 @@ def _table(circuit: Circuit, mode: Mode) -> str:
     if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:
         rows["next state"] = _next_state(circuit)
     if circuit.state == "half_open":
-        rows["probes"] = f"{circuit.probe_successes} succeeded"
+        failed = f"{circuit.probe_failures} of {PROBE_FAILURES} failed"
+        rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
     return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
 
 

@@ -4,6 +4,7 @@
 |---|---|---|
 | breaker.state | gauge | 0 closed, 1 half-open, 2 open, 3 isolated |
 | breaker.window.failures | gauge | failures inside the window, in the last known state |
+| breaker.attempts.failed | gauge | attempts of the fleet that failed since its last success |
 | breaker.store.degraded | gauge | 1 while the shared store does not answer |
 | breaker.alert.age | gauge, s | age of the oldest undelivered alert at the last delivery |
 | breaker.failures | counter | failures that this instance recorded |
@@ -68,6 +69,7 @@ class Instruments:
         gauges: tuple[tuple[str, str, str, Callable[[Any], float | None]], ...] = (
             ("state", "1", "0 closed, 1 half-open, 2 open, 3 isolated", _state),
             ("window.failures", "1", "failures inside the window", _failures),
+            ("attempts.failed", "1", "failed attempts since the last success", _failed_attempts),
             ("store.degraded", "1", "1 while the store does not answer", _degraded),
             ("alert.age", "s", "age of the oldest undelivered alert", _alert_age),
         )
@@ -116,6 +118,10 @@ def _state(source: Any) -> float:
 
 def _failures(source: Any) -> float:
     return _circuit(source).failures
+
+
+def _failed_attempts(source: Any) -> float:
+    return _circuit(source).failed_attempts
 
 
 def _degraded(source: Any) -> float:

@@ -67,7 +67,7 @@ class BreakerSettings(Settings):
         minimum_throughput: failures and successes that the window needs for the ratio rule.
         recovery: "manual" (an operator approves) or "automatic" (after the break).
         break_seconds: the first break with automatic recovery.
-        break_seconds_max: the longest break; each failed probe doubles the break up to this length.
+        break_seconds_max: the longest break; failed probes double the break up to this length.
         half_open_permits: probes at a time, and the number of successful probes that closes the
             circuit.
         ramp_seconds: time after closing in which the share of lanes that may start rises from

@@ -20,7 +20,7 @@ HISTORY_SECONDS = 0.5
 """A new state is shown without its history when the history takes longer than this."""
 STEPS_SECONDS = 5.0
 """The history is read this often while a page is open: a stop of the app changes no state."""
-_PASSING = ("as_of", "retry_after")
+_PASSING = ("as_of", "retry_after", "last_success_at")
 """Fields that differ between two reads of an unchanged circuit."""
 
 

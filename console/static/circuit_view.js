@@ -127,7 +127,8 @@ function reasonOf(circuit, model) {
   if (circuit.state === "half_open") {
     const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";
     const by = circuit.by ? `Approved by ${circuit.by}. ` : "";
-    return `${by}${circuit.probe_successes}${goal} probes succeeded.`;
+    const failed = circuit.probe_failures ? `, ${circuit.probe_failures} of 3 failed` : "";
+    return `${by}${circuit.probe_successes}${goal} probes succeeded${failed}.`;
   }
   if (circuit.state === "open" && circuit.retry_after) {
     return `${circuit.reason} (half-open automatically in ${duration(circuit.retry_after)})`;

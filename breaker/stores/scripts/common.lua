@@ -24,8 +24,8 @@
 -- `format_reply` returns one text, because a client reads one value much faster than a list:
 -- "outcome transitions state generation opened_at_us changed_at_us resume_at_us failures
 -- successes probe_successes now_us bytes_of_reason reason", without a blank by, and on a line of
--- its own "failed_attempts success_us probe_failures ends_as"; ends_as is '-' unless the circuit is isolated. An
--- earlier version sends no such line, and reads it as a part of by.
+-- its own "failed_attempts success_us probe_failures ends_as"; ends_as is '-' unless the circuit is
+-- isolated. An earlier version sends no such line, and reads it as a part of by.
 
 local now_us = ARGV[1]
 if now_us == '' then

@@ -184,6 +184,7 @@ async def test_failure_takes_one_command_and_success_none(redis_url: str) -> Non
             for _ in range(1_000):
                 permit = await breaker.try_acquire()
                 await breaker.record_successes(1, permit)
+                breaker.note_success(0.001)
             assert _commands(client) == {}
             for number in range(10):
                 await breaker.record_failure(f"{number}", "boom", permit)

@@ -15,6 +15,7 @@ from breaker import (
     BreakerSettings,
     CircuitBreaker,
     CircuitOpenError,
+    Key,
     ManualClock,
     MemoryCircuitStore,
     MemoryPublisher,
@@ -89,7 +90,15 @@ async def test_opening_and_refusals_are_measured(
     breaker: CircuitBreaker, meter: MemoryMeter
 ) -> None:
     """Failures, openings and refusals are counted; gauges show state and failures."""
-    assert meter.read() == {"state": 0, "window.failures": 0, "store.degraded": 0}
+    assert meter.read() == {
+        "state": 0,
+        "window.failures": 0,
+        "attempts.failed": 0,
+        "store.degraded": 0,
+    }
+    breaker.note_failed_attempt(Key("a"), "down")
+    await breaker.refresh()
+    assert meter.read()["attempts.failed"] == 1
     permit = await breaker.try_acquire()
     for number in range(3):
         await breaker.record_failure(f"{number}", "boom", permit)

@@ -107,6 +107,34 @@ def test_approval_closes_although_some_keys_are_dead(
     assert len(broken) * 100 <= (100 - PERCENT_CLOSED) * runs, broken
 
 
+@sweep(6, 125)
+@pytest.mark.parametrize("keys", [3, 5])
+def test_approval_closes_although_one_key_of_few_is_dead(keys: int, runs: int) -> None:
+    """The dead key fails at once; the other probes need up to 30 s."""
+
+    def scenario(seed: int) -> str | None:
+        world = World(seed)
+        rng = world.rng
+        everyone = names(keys)
+        slow = rng.uniform(0.1, 30)
+        downstream = Downstream(
+            duration=between(0.9, 1),
+            slowness=lambda seconds: 0.1 if seconds < FAILS_AT else slow,
+            outages=[(FAILS_AT, RECOVERED_AT)],
+            bad_keys=everyone[:1],
+        )
+        fleet = Fleet(
+            world, downstream, partitions=3, deferring=seed % 2 == 0, stop_at_opening=False
+        )
+        arrive_at_random(fleet, everyone[1:], 5.0, end=FAILS_AT - 0.5)
+        arrive_at_once(fleet, everyone, FAILS_AT - 0.01)
+        arrive_at_random(fleet, everyone, 5.0, start=FAILS_AT)
+        world.run(APPROVED_AT)
+        return not_closed(fleet)
+
+    assert broken_runs(scenario, runs) == []
+
+
 @sweep(4, 50)
 @pytest.mark.parametrize("keys", [1, 4, 100])
 def test_approval_opens_again_while_the_outage_lasts(keys: int, runs: int) -> None:

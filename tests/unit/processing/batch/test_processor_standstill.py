@@ -9,22 +9,28 @@ import pytest
 from breaker import CircuitState, Key, ManualClock, MemoryCircuitStore
 from breaker.notes import Report
 from breaker.state import Change, Rules
+from breaker.stores.base import Admission
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from tests.support.processing.events import batch, event
 from tests.support.processing.processor_rig import keyed, open_rig, trip
 
 
-class ReportsStore(MemoryCircuitStore):
-    """A store that keeps the reports."""
+class RecordingStore(MemoryCircuitStore):
+    """A store that keeps the reports and the keys that ask for a permit."""
 
     def __init__(self) -> None:
         super().__init__("breakwater")
         self.reports: list[Report] = []
+        self.asked: set[str] = set()
 
     async def report(self, rules: Rules, report: Report) -> Change:
         self.reports.append(report)
         return await super().report(rules, report)
+
+    async def acquire(self, rules: Rules, probe_id: str, key: str = "") -> Admission:
+        self.asked.add(key)
+        return await super().acquire(rules, probe_id, key)
 
 
 async def test_event_that_fails_in_each_delivery_counts_once() -> None:
@@ -75,7 +81,7 @@ async def test_success_and_its_duration_are_reported() -> None:
             raise LookupError("x")
         await asyncio.sleep(0.02 if each.sequence_number == 1 else 0)
 
-    store = ReportsStore()
+    store = RecordingStore()
     async with open_rig(slow, store=store) as rig:
         await rig.processor.process(batch(keyed("a", "a", "a")))
         await rig.breaker.refresh()
@@ -95,7 +101,7 @@ async def test_running_keys_are_reported_until_their_lane_ends(key: str | None, 
         started.set()
         await release.wait()
 
-    store = ReportsStore()
+    store = RecordingStore()
     async with open_rig(hang, store=store) as rig:
         running = asyncio.create_task(rig.processor.process(batch(keyed(key, key))))
         await started.wait()
@@ -169,8 +175,12 @@ async def test_dead_key_steps_aside_while_others_probe() -> None:
         for _ in range(50):
             await asyncio.sleep(0)
 
+    store = RecordingStore()
     async with open_rig(
-        call, settings={"max_attempts": 1}, breaker_settings={"half_open_permits": 4}
+        call,
+        settings={"max_attempts": 1},
+        breaker_settings={"half_open_permits": 4},
+        store=store,
     ) as rig:
         await trip(rig.breaker)
         await rig.breaker.approve(1, "op")
@@ -182,5 +192,6 @@ async def test_dead_key_steps_aside_while_others_probe() -> None:
             1,
         )
         assert calls == 1
+        assert store.asked == {Key(key).token for key in ("dead", *"abcd")}
         rig.processor.stop()
         await asyncio.gather(running, return_exceptions=True)
