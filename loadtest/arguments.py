@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NoReturn
@@ -48,7 +49,23 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
                 )
     if faults or chosen.get("scenario") in PLANNED:
         return chaos_settings({"scenario": Scenario.OUTAGE, **chosen})
-    return Settings(**chosen)
+    settings = Settings(**chosen)
+    if settings.target is not Target.LOCAL or settings.scenario is not Scenario.OUTAGE:
+        return settings
+    return replace(settings, app_settings=_outage_app_settings(settings))
+
+
+def _outage_app_settings(settings: Settings) -> Mapping[str, str]:
+    """Return settings with which an outage opens the circuit after seconds of healthy traffic.
+
+    An event counts once, and not all keys may be in flight. The standstill rule, which then opens
+    the circuit, waits ten windows while it has seen few successes.
+    """
+    defaults = {
+        "BREAKER_FAILURE_THRESHOLD": str(max(1, min(50, settings.keys // 2))),
+        "BREAKER_WINDOW_SECONDS": "3",
+    }
+    return MappingProxyType(defaults | dict(settings.app_settings))
 
 
 def _change(text: str) -> tuple[str, str]:

@@ -19,8 +19,10 @@ _FIGURES: dict[str, Any] = {
     "timeout_seconds": 240.0,
 }
 _APP_SETTINGS = {
-    "BREAKER_FAILURE_THRESHOLD": "25",  # so that a short outage opens the circuit
-    # So quick that one lane opens the circuit even if no other lane is active.
+    # So that a short outage opens the circuit. An event counts once, and if too few lanes are
+    # active, the standstill rule opens the circuit after ten windows.
+    "BREAKER_FAILURE_THRESHOLD": "10",
+    "BREAKER_WINDOW_SECONDS": "2",
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.02",
     "PROCESSING_DEPENDENCY_PAUSE_SECONDS": "0.3",
     "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",  # so that hanging handlers time out
@@ -47,7 +49,7 @@ standstill rule waits long while it knows fewer than ten gaps between successes.
 """
 _DRAWS = {Scenario.TRICKLE_OUTAGE: draw_trickle, Scenario.DEAD_KEY: draw_dead_key}
 
-_SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12"}
+_SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
 """The `seed` scenario has one failing event in a hundred, and few events here."""
 _OUTAGE_AFTER = 0.4
 """Share of the events that are handled before a scenario's own outage begins."""

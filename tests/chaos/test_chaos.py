@@ -68,7 +68,7 @@ def test_without_the_hold_an_outage_loses_events(tmp_path: Path) -> None:
         finished = run(
             tmp_path,
             "--scenario outage --events 2000 --keys 50 --poison-every 0 --outage-after 500 "
-            "--rate 1000 --approve-after 0.2 --stall 10 --set BREAKER_FAILURE_THRESHOLD=25 "
+            "--rate 1000 --approve-after 0.2 --stall 10 --set BREAKER_FAILURE_THRESHOLD=10 "
             f"--set PROCESSING_RETRY_INITIAL_SECONDS=0.02 --app {APPS / 'no_hold'}",
         )
         if finished.report["lost"]:

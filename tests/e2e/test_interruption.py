@@ -19,7 +19,7 @@ from tests.support.processes import children_of, wait_for, wait_until_gone
 LONG = "--scenario steady --events 100000 --rate 500 --no-console"
 DEMO = (
     "--scenario outage --events 6000 --keys 60 --poison-every 600 --outage-after 1000 "
-    "--rate 2000 --approve-after 0.5 --set BREAKER_FAILURE_THRESHOLD=60"
+    "--rate 2000 --approve-after 0.5 --set BREAKER_FAILURE_THRESHOLD=25"
 )
 
 

@@ -19,7 +19,7 @@ def test_outage_fills_no_poison_queue_and_breaks_no_order(tmp_path: Path) -> Non
         tmp_path,
         "--scenario outage --events 5000 --keys 50 --poison-every 0 --outage-after 1000 "
         "--rate 2000 --approve-after 4 "
-        "--set BREAKER_FAILURE_THRESHOLD=40 --set PROCESSING_HOLD_SECONDS=1",
+        "--set BREAKER_FAILURE_THRESHOLD=20 --set PROCESSING_HOLD_SECONDS=1",
     )
     assert_kept(finished, sent=5000, poisoned=0)
     report = finished.report

@@ -114,7 +114,7 @@ def test_options_replace_drawn_values(tmp_path: Path) -> None:
     assert isinstance(drawn, Settings)
     assert drawn.chaos == draw(1, 20_000)
     assert (drawn.events, drawn.partitions, drawn.instances, drawn.keys) == (20_000, 7, 3, 59)
-    assert drawn.app_settings["BREAKER_FAILURE_THRESHOLD"] == "25"
+    assert drawn.app_settings["BREAKER_FAILURE_THRESHOLD"] == "10"
     line = "run --scenario chaos --seed 1 --keys 9 --partitions 2 --set BREAKER_FAILURE_THRESHOLD=5"
     given = parse(line.split())
     assert isinstance(given, Settings)

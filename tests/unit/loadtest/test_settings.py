@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,26 @@ from loadtest.plan.settings import AppLimits, ApproveWith, Scenario, Settings, T
 def test_defaults_are_the_settings_of_the_demo() -> None:
     settings = parse(["run"])
     assert isinstance(settings, Settings)
-    assert settings == Settings()
+    assert replace(settings, app_settings={}) == replace(Settings(), app_settings={})
     assert (settings.events, settings.keys, settings.poison_every) == (100_000, 100, 2_000)
     assert settings.scenario is Scenario.OUTAGE
+
+
+@pytest.mark.parametrize(("keys", "threshold"), [(100, "50"), (10, "5"), (1, "1")])
+def test_outage_opens_the_circuit_with_half_of_the_keys_in_flight(
+    keys: int, threshold: str
+) -> None:
+    """An event counts once, so that 92 keys in flight never reach the threshold of 100."""
+    settings = parse(["run", "--keys", str(keys)])
+    assert isinstance(settings, Settings)
+    assert settings.app_settings["BREAKER_FAILURE_THRESHOLD"] == threshold
+    chosen = parse(["run", "--set", "BREAKER_FAILURE_THRESHOLD=7"])
+    assert isinstance(chosen, Settings)
+    assert chosen.app_settings["BREAKER_FAILURE_THRESHOLD"] == "7"
+    for line in ("run --target running", "run --scenario steady"):
+        other = parse(line.split())
+        assert isinstance(other, Settings)
+        assert not other.app_settings
 
 
 def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
