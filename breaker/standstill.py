@@ -19,7 +19,7 @@ STANDSTILL_KEYS = 10
 GAPS = 10
 """The quiet time in usual gaps between two successes."""
 KNOWN_GAPS = 10
-"""Number of gaps that tell the usual gap; the mean of fewer is noise."""
+"""Number of gaps that tell the usual gap; the mean of fewer says little."""
 CALLS = 2
 """The least quiet time in durations of the longest successful call."""
 QUIET_MAX_US = 600_000_000
@@ -82,17 +82,17 @@ def quiet_us(minutes: Iterable[Minute], success_us: int, rules: Rules) -> int:
     """Return the time without a success that the rule requires, in microseconds.
 
     The quiet time is ten times the usual gap between successes, at most ten minutes; but at least
-    the window, and at least twice the longest successful call. With fewer than ten gaps in the
-    hour before the last success, the usual gap is at least the window.
+    the window, and at least twice the longest successful call. The usual gap is the mean of the
+    gaps in the hour before the last success. While they are fewer than ten, one more gap, as long
+    as the window, counts among them.
     """
     counted = [each for each in minutes if success_us - PACE_US <= each.first_us <= success_us]
-    number = sum(each.count for each in counted)
-    gaps_us = GAPS * rules.window_us
-    if number > 1:
-        first = min(each.first_us for each in counted)
-        last = max(each.last_us for each in counted)
-        known_us = GAPS * (last - first) // (number - 1)
-        gaps_us = known_us if number > KNOWN_GAPS else max(known_us, gaps_us)
+    gaps = max(1, sum(each.count for each in counted)) - 1
+    first = min((each.first_us for each in counted), default=0)
+    span_us = max((each.last_us for each in counted), default=0) - first
+    if gaps < KNOWN_GAPS:
+        span_us, gaps = span_us + rules.window_us, gaps + 1
+    gaps_us = GAPS * span_us // gaps
     longest_us = max((each.longest_us for each in counted), default=0)
     return max(rules.window_us, min(gaps_us, QUIET_MAX_US), CALLS * longest_us)
 

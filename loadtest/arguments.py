@@ -59,7 +59,7 @@ def _outage_app_settings(settings: Settings) -> Mapping[str, str]:
     """Return settings with which an outage opens the circuit after seconds of healthy traffic.
 
     An event counts once, and not all keys may be in flight. The standstill rule, which then opens
-    the circuit, waits ten windows while it has seen few successes.
+    the circuit, waits up to ten windows while it has seen few successes.
     """
     defaults = {
         "BREAKER_FAILURE_THRESHOLD": str(max(1, min(50, settings.keys // 2))),

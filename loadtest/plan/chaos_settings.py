@@ -20,7 +20,7 @@ _FIGURES: dict[str, Any] = {
 }
 _APP_SETTINGS = {
     # So that a short outage opens the circuit. An event counts once, and if too few lanes are
-    # active, the standstill rule opens the circuit after ten windows.
+    # active, the standstill rule opens the circuit, after ten windows at most.
     "BREAKER_FAILURE_THRESHOLD": "10",
     "BREAKER_WINDOW_SECONDS": "2",
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.02",

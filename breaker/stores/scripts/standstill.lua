@@ -29,12 +29,12 @@ local function quiet_us()
       longest = math.max(longest, tonumber(longest_us))
     end
   end
-  local gaps = 10 * window_us
-  if count > 1 then
-    local known = math.floor(10 * (last - first) / (count - 1))
-    gaps = count > KNOWN_GAPS and known or math.max(known, gaps)
+  local gaps, span = math.max(1, count) - 1, last - (first or 0)
+  if gaps < KNOWN_GAPS then
+    gaps, span = gaps + 1, span + window_us
   end
-  return math.max(window_us, math.min(gaps, QUIET_MAX_US), 2 * longest)
+  local usual_gaps = math.min(math.floor(10 * span / gaps), QUIET_MAX_US)
+  return math.max(window_us, usual_gaps, 2 * longest)
 end
 
 -- Return whether events of a key other than the given one run anywhere.
