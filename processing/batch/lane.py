@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from breaker import BreakerError, CircuitState, Permit
 from processing.batch.circuit_key import circuit_key
@@ -28,6 +29,9 @@ BATCH_ERRORS = (ProcessingError, BreakerError, MemoryError)
 
 The errors that a handler raises never get here: `RetryPolicy.run` returns them as failures.
 """
+
+LEAST_PAUSE_SECONDS = 0.1
+"""Least pause after a failure without fast retries, also if the setting is 0."""
 
 
 class Lane:
@@ -128,6 +132,8 @@ class Lane:
 
         A success without a probe permit never comes here.
         """
+        if event.key is not self._key:  # a handler has replaced the key of a frozen event
+            event = replace(event, key=self._key)
         while failure is not None and failure.kind.keeps:
             failure, permit = await self._keep_and_retry(event, permit, failure)
         breaker = self._parts.breaker
@@ -170,7 +176,9 @@ class Lane:
                     f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
                 ) from failure.error
             # A pause beyond the invocation's time would outlast the host's function timeout.
-            pause = max(self._parts.settings.dependency_pause_seconds, failure.retry_after or 0)
+            least = 0 if failure.kind.retries else LEAST_PAUSE_SECONDS
+            setting = self._parts.settings.dependency_pause_seconds
+            pause = max(least, setting, failure.retry_after or 0)
             await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
         permit = gate.try_admit(hold) or await gate.admit(hold, self._circuit_key)
         try:

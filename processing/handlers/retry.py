@@ -28,7 +28,7 @@ class RetryPolicy:
     Args:
         max_attempts: number of attempts, including the first attempt.
         initial_seconds: pause after the first failure; each further pause is twice as long.
-        max_seconds: longest pause.
+        max_seconds: longest pause. An error that names a longer pause ends the attempts.
         dependency_errors: dotted names of further exceptions that count as a dependency outage.
         poison_errors: dotted names of exceptions that mean the event can never succeed.
         sleep: pauses between attempts.
@@ -53,14 +53,12 @@ class RetryPolicy:
         )
         self._clock = clock
         self._on_failed_attempt = on_failed_attempt
+        self._max_seconds = max_seconds
         self._stop = stop_after_attempt(max_attempts)
-        self._retrying = AsyncRetrying(
-            wait=wait_exponential_jitter(
-                multiplier=initial_seconds, max=max_seconds, jitter=initial_seconds
-            ),
-            sleep=sleep,
-            reraise=True,
+        self._wait = wait_exponential_jitter(
+            multiplier=initial_seconds, max=max_seconds, jitter=initial_seconds
         )
+        self._retrying = AsyncRetrying(sleep=sleep, reraise=True)
 
     @classmethod
     def from_settings(
@@ -133,13 +131,15 @@ class RetryPolicy:
             error = state.outcome.exception() if state.outcome is not None else None
             return isinstance(error, Exception) and verdict.kind.retries
 
+        def pauses(state: RetryCallState) -> float:
+            # A retry before the time that the error names would be in vain, and a burden.
+            return max(self._wait(state), verdict.retry_after or 0)
+
         def stops(state: RetryCallState) -> bool:
-            # An early retry would be in vain, and a burden for the dependency.
-            told_to_wait = (verdict.retry_after or 0) > state.upcoming_sleep
-            return told_to_wait or self._stop(state)
+            return state.upcoming_sleep > self._max_seconds or self._stop(state)
 
         try:
-            await self._retrying.copy(retry=retries, stop=stops)(attempt)
+            await self._retrying.copy(wait=pauses, retry=retries, stop=stops)(attempt)
         except Exception as error:
             if isinstance(error, ShutdownError) and error is not last_error:
                 raise  # a shutdown ended the pause; the event has not failed

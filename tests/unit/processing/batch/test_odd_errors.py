@@ -189,6 +189,8 @@ DEEDS: dict[str, Deed] = {
     "properties that cannot be read": replace("properties", Unreadable(p=1)),
     "other system properties": replace("system_properties", None),
     "another body": replace("body", None),
+    "a list as key": replace("key", []),
+    "a number as key": replace("key", 5),
 }
 LEFT_OUT = {
     "other properties": "(not stored: properties, which the handler replaced)",

@@ -48,6 +48,14 @@ async def test_pause_that_the_error_names_replaces_the_fast_retries() -> None:
     assert (failure.attempts, policy.pauses) == (1, [])
 
 
+async def test_short_pause_that_the_error_names_comes_before_the_next_attempt() -> None:
+    """A server that is away for two seconds must not be a recorded failure."""
+    policy = Policy()
+    failure = await policy.run(Failing(down(2.9), down(2.5), *[down(0.5)] * 2), event(1))
+    assert failure is not None
+    assert (failure.attempts, policy.pauses[0], policy.pauses[1] >= 2.5) == (4, 2.9, True)
+
+
 async def test_pause_shorter_than_the_backoff_changes_nothing() -> None:
     """The last attempt says how long the kept event waits."""
     policy = Policy()
