@@ -59,7 +59,10 @@ def probes_failed(error: str) -> str:
 
 
 def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
-    """Return the next generation, open; a failed probe doubles the break up to its maximum."""
+    """Return the next generation, open.
+
+    An opening by failed probes doubles the break, up to its maximum.
+    """
     break_us = rules.break_us
     if break_us and record.state is CircuitState.HALF_OPEN and record.break_us:
         break_us = min(record.break_us * 2, rules.break_max_us)

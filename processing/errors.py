@@ -44,8 +44,8 @@ class DependencyUnavailableError(ProcessingError):
     Args:
         message: names the dependency.
         retry_after: pause until the next attempt, if known: seconds as a number or as text, an HTTP
-            date (the value of a `Retry-After` header), or a timedelta. A pause that is not above 0
-            means that no pause is known, and a pause ends with the invocation's `hold_seconds`.
+            date (the value of a `Retry-After` header), or a timedelta. A value of 0 or below
+            counts as None. A pause never lasts longer than the invocation's `hold_seconds`.
     """
 
     def __init__(self, message: str, *, retry_after: float | str | timedelta | None = None) -> None:

@@ -69,7 +69,7 @@ export function createActions({ api, model }) {
         title: `Approve generation ${generation}?`,
         what:
           `The circuit goes half-open. ${whatStarts()} Then ${probes} run. If they succeed, the ` +
-          `circuit closes and all processing resumes. If one fails, generation ${generation + 1} opens and needs a new approval.`,
+          `circuit closes and all processing resumes. If three probes fail, generation ${generation + 1} opens and needs a new approval.`,
         facts: () => [...circuitFacts(), ...appFacts()],
         go: `Approve generation ${generation}`,
         act: async () => {

@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 CREATED = inspect.CORO_CREATED
 PROBLEM_SECONDS = 900.0
-"""Time for which health shows a faulty result; longer than the pause before a kept event runs."""
+"""Time for which health shows a faulty result; longer than the default pause of a kept event."""
 
 
 @contextmanager

@@ -48,17 +48,21 @@ def _fault_of_class(found: type) -> str | None:
 
 def _fault_of_call(found: Any) -> str | None:
     """Return why a call only creates an object whose code nobody runs."""
-    for function in _wrapped(found):
+    for number, function in enumerate(_wrapped(found)):
         if function.__code__ in _MANAGERS:
             return "is a context manager: a call runs nothing until `with` enters its result"
         if inspect.iscoroutinefunction(function):
             # It may iterate over the function that it wraps. A plain wrapper seldom does; its
             # result is seen only when an event has come.
             return None
+        way_out = "; make its wrapper async, or remove functools.wraps" if number else ""
         if inspect.isgeneratorfunction(function):
-            return "is a generator function: a call runs nothing, because of its `yield`"
+            return f"is a generator function: a call runs nothing, because of its `yield`{way_out}"
         if inspect.isasyncgenfunction(function):
-            return "is an async generator function: a call runs nothing, because of its `yield`"
+            return (
+                "is an async generator function: a call runs nothing, because of its "
+                f"`yield`{way_out}"
+            )
     return None
 
 
