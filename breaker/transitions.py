@@ -80,14 +80,15 @@ def opened(record: Record, rules: Rules, now_us: int, reason: str) -> Record:
 def isolated(record: Record, now_us: int, reason: str, by: str, length_us: int) -> Record:
     """Return the next generation, isolated by hand; `length_us` 0 means without an end.
 
-    A circuit that is isolated already keeps its generation, and gets the new end.
+    A circuit that is isolated already gets the new end, also in a new generation: an instance that
+    knows only the old end must not restore it.
     """
     again = record.state is CircuitState.ISOLATED
     ends_as = CircuitState.CLOSED if record.state is CircuitState.CLOSED else CircuitState.OPEN
     return Record(
         state=CircuitState.ISOLATED,
-        generation=record.generation if again else record.generation + 1,
-        opened_at_us=record.opened_at_us if again else now_us,
+        generation=record.generation + 1,
+        opened_at_us=now_us,
         changed_at_us=now_us,
         resume_at_us=now_us + length_us if length_us else 0,
         reason=reason,

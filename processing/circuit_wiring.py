@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -136,6 +137,14 @@ class CircuitWiring:
     async def breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
         """Return the circuit of `new_breaker`, started; `opened` closes it."""
         return await self._opened.enter_async_context(self.new_breaker(publisher))
+
+
+def without_judging(settings: Mapping[str, str]) -> BreakerSettings:
+    """Return the circuit's settings for a tool, which judges no standstill.
+
+    A tool may have other settings than the app, so its look must not open the circuit.
+    """
+    return replace(BreakerSettings.from_mapping(settings), standstill_failures=0)
 
 
 def instance_name() -> str:

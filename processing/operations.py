@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from azure.eventhub.aio import EventHubConsumerClient
 
 from breaker.stores.redis import log_in
-from processing.circuit_wiring import instance_name
+from processing.circuit_wiring import instance_name, without_judging
 from processing.migration.migration import Migration
 from processing.parking.store import ParkingStore
 from processing.partitions.overview import Partitions
@@ -72,7 +72,7 @@ async def open_redrive(
         HandlerLoadError: EVENT_HANDLER does not name a handler.
     """
     async with AsyncExitStack() as opened:
-        wiring = Wiring(settings, opened)
+        wiring = Wiring(settings, opened, breaking=without_judging(settings))
         handler = wiring.handler()
         breaker = await wiring.breaker()
         await wiring.migration().ensure()

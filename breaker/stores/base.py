@@ -123,9 +123,8 @@ class CircuitStore(Outbox, Protocol):
         """Isolate the circuit in a new generation, for `seconds`; 0 means until `close`.
 
         If the circuit was closed, it is closed again at the end. Otherwise the end is a new opening
-        with its own generation and alert, so that somebody is asked. An isolated circuit keeps its
-        generation, and the new reason and end replace its own, without another alert; if neither
-        has an end, nothing changes ("already").
+        with its own generation and alert, so that somebody is asked. The new reason and end replace
+        those of an isolated circuit; if neither has an end, nothing changes ("already").
         """
         ...
 

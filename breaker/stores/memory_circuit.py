@@ -190,11 +190,11 @@ class MemoryCircuit(ABC):
         """See `CircuitStore.isolate`."""
         now, moved = self._begin(rules)
         record, length_us = self._record, round(seconds * 1_000_000)
-        again = record.state is CircuitState.ISOLATED
-        if again and not length_us and not record.resume_at_us:
+        isolated_already = record.state is CircuitState.ISOLATED
+        if isolated_already and not length_us and not record.resume_at_us:
             return self._change(rules, now, moved, "already")
         record = isolated(record, now, reason, by, length_us)
-        self._move(rules, now, record, CircuitEvent.ISOLATED, alert=not again)
+        self._move(rules, now, record, CircuitEvent.ISOLATED)
         return self._change(rules, now, moved + 1)
 
     async def restore(self, rules: Rules, known: Circuit) -> Change:
@@ -264,7 +264,6 @@ class MemoryCircuit(ABC):
         event: CircuitEvent,
         *,
         restored: bool = False,
-        alert: bool = True,
     ) -> None:
         """Set the new state and announce it."""
         self._record = record
@@ -272,7 +271,7 @@ class MemoryCircuit(ABC):
         if record.state is CircuitState.CLOSED:
             self._standstill.reset(now)
         # A lost state's alert may be lost too, so it is added again; the same id marks a repeat.
-        alert = alert and (not restored or event in RESTORED_ALERTS)
+        alert = not restored or event in RESTORED_ALERTS
         self._announce(rules, now, event, restored=restored, alert=alert)
 
     @abstractmethod

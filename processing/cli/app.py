@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 from breaker import CircuitBreaker, CircuitState
 from breaker.chain import StepKind
-from processing.circuit_wiring import CircuitWiring
+from processing.circuit_wiring import CircuitWiring, without_judging
 from processing.cli.output import printable
 from processing.errors import SettingsError
 from processing.site.acts import act
@@ -133,7 +133,7 @@ async def _open(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
     for name in ("breaker.circuit", "breaker.stores.outage", "processing.site.acts"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     async with AsyncExitStack() as opened:
-        wiring = CircuitWiring(settings, opened)
+        wiring = CircuitWiring(settings, opened, breaking=without_judging(settings))
         breaker, site = wiring.new_breaker(), wiring.site()
         opened.push_async_callback(breaker.aclose)
         watch = SiteWatch(breaker, site, wiring.vitals(), now=time.time, how_to_start=RUN_START)

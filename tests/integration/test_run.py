@@ -34,7 +34,7 @@ def run_pytest(*arguments: str, **environment: str) -> str:
 def test_skipped_browser_tests_are_counted_in_one_line_that_names_the_package() -> None:
     output = run_pytest("tests/browser/test_operator.py", PATH="/nowhere")
     expected = (
-        "5 browser tests skipped: no Chromium; "
+        "7 browser tests skipped: no Chromium; "
         "install it with: apt-get install chromium-headless-shell"
     )
     assert [line for line in output.splitlines() if "Chromium" in line] == [expected]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 
@@ -133,27 +134,41 @@ async def test_closing_by_hand_ends_a_timed_isolation(
 async def test_isolating_again_replaces_the_end(
     store: CircuitStore, clock: ManualClock, opened: bool
 ) -> None:
-    """Generation, time of opening and following state stay; no second alert has the same id."""
+    """The change is a generation with an alert of its own; the following state stays."""
     if opened:
         await fail(store, 0)
     first = (await isolate(store, 60)).circuit
     clock.advance(50)
     change = await store.isolate(RULES, "bob", "longer", 100)
     circuit = change.circuit
-    assert (change.outcome, circuit.generation, circuit.resume_at) == (
-        "done",
-        first.generation,
-        1150.0,
-    )
-    assert (circuit.opened_at, circuit.changed_at) == (1000.0, 1050.0)
+    generation = first.generation + 1
+    assert (change.outcome, circuit.generation, circuit.resume_at) == ("done", generation, 1150.0)
     assert (circuit.by, circuit.reason, circuit.ends_as) == ("bob", "longer", first.ends_as)
-    assert (await history(store))[0] == ("isolated", first.generation, "bob")
+    assert (await history(store))[0] == ("isolated", generation, "bob")
     alerts: AlertBatch = await store.claim_alerts(RULES, "t", 30, 10)
-    assert [alert.id for alert in alerts.alerts].count(f"c:{first.generation}:isolated") == 1
+    assert alerts.alerts[-1].id == f"c:{generation}:isolated"
     clock.advance(10)
     assert (await state(store))[0] == "isolated"
     clock.advance(90)
-    assert await state(store) == (("open", 3) if opened else ("closed", 1))
+    assert await state(store) == (("open", 4) if opened else ("closed", 2))
+
+
+@pytest.mark.parametrize("opened", [False, True])
+async def test_end_that_was_replaced_is_not_restored(
+    store: CircuitStore, clock: ManualClock, opened: bool
+) -> None:
+    """An instance without Redis ended the first isolation; the second operator's word stands."""
+    if opened:
+        await fail(store, 0)
+    first = (await isolate(store, 60)).circuit
+    changed = (await isolate(store)).circuit
+    ended = (
+        replace(first, state=CircuitState.OPEN, generation=first.generation + 1)
+        if opened
+        else replace(first, state=CircuitState.CLOSED)
+    )
+    assert (await store.restore(RULES, ended)).outcome == "ignored"
+    assert await state(store) == ("isolated", changed.generation)
 
 
 async def test_isolating_again_without_an_end_removes_the_end(
@@ -163,10 +178,10 @@ async def test_isolating_again_without_an_end_removes_the_end(
     await isolate(store, 60)
     assert (await isolate(store)).circuit.resume_at is None
     clock.advance(60)
-    assert await state(store) == ("isolated", 1)
+    assert await state(store) == ("isolated", 2)
     await isolate(store, 10)
     clock.advance(10)
-    assert await state(store) == ("closed", 1)
+    assert await state(store) == ("closed", 3)
 
 
 @pytest.mark.parametrize("opened", [False, True])
@@ -191,7 +206,7 @@ async def test_isolation_of_an_earlier_version_gets_an_end(
     await store.restore(RULES, Circuit("c", CircuitState.ISOLATED, 4, by="ann"))
     await isolate(store, 10)
     clock.advance(10)
-    assert await state(store) == ("open", 5)
+    assert await state(store) == ("open", 6)
 
 
 async def test_changed_end_is_pushed(store: CircuitStore) -> None:
@@ -202,4 +217,4 @@ async def test_changed_end_is_pushed(store: CircuitStore) -> None:
         await isolate(store, 100)
         pushed = await anext(changes)
     assert pushed is not None
-    assert (pushed.resume_at, pushed.generation) == (1100.0, 1)
+    assert (pushed.resume_at, pushed.generation) == (1100.0, 2)

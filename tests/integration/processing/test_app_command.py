@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from breaker import BreakerSettings, CircuitBreaker, HistoryEntry, Permit
+from breaker import BreakerSettings, CircuitBreaker, CircuitState, HistoryEntry, Permit
 from breaker.chain import WaitsFor
+from breaker.notes import Report
 from breaker.stores.redis import RedisCircuitStore
 from local.services.ports import free_port
 from processing.__main__ import main
@@ -160,3 +161,19 @@ async def test_status_without_an_address_says_so(shell: Shell) -> None:
     assert "The app's state is not read, because FUNCTION_APP_URL is not set." in out
     seen: dict[str, Any] = json.loads((await shell.run("status", "--json", FUNCTION_APP_URL=""))[1])
     assert (seen["app_state"], seen["seen_at"]) == (None, None)
+
+
+async def test_status_opens_no_circuit(shell: Shell) -> None:
+    """A terminal may have other settings than the app, so it judges no standstill."""
+    store = RedisCircuitStore(shell.values["REDIS_URL"], "c")
+    judges = BreakerSettings(name="c").rules("app:1")
+    silent = BreakerSettings(name="c", standstill_failures=0).rules("app:1")
+    await store.report(silent, Report("1", succeeded=True, success_age=400.0))
+    failed = Report(
+        "2", failed_attempts=12, attempts_age=390.0, keys=("a", "b"), running=("a", "b")
+    )
+    await store.report(silent, failed)
+    seen = json.loads((await shell.run("status", "--json"))[1])
+    assert seen["circuit_state"] == "closed"
+    assert (await store.snapshot(judges)).circuit.state is CircuitState.OPEN
+    await store.aclose()
