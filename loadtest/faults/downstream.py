@@ -113,14 +113,23 @@ class DyingDownstream(Downstream):
             return
         self._print_line(f"the circuit closed although {key} is dead")
         give_up_at = time.monotonic() + _OTHERS_SECONDS
-        while missing := await self._missing_elsewhere(key):
+        while (missing := await self._missing_elsewhere(key)) != 0:
+            if missing is None:
+                self.problem = (
+                    f"the partition of the dead {key} is unknown, because no event of {key} was "
+                    "handled before it died; start the outage later (--outage-after)"
+                )
+                return
             if time.monotonic() >= give_up_at:
                 self.problem = f"{missing} events of other partitions waited for the dead {key}"
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _missing_elsewhere(self, dead: str) -> int:
-        """Return the number of unhandled events of the keys on other partitions."""
+    async def _missing_elsewhere(self, dead: str) -> int | None:
+        """Return the number of unhandled events of the keys on other partitions.
+
+        None if the partition of the dead key is unknown; such a key has no handled event.
+        """
         workload, keys = Workload.from_settings(self._settings), self.target.keys
         async with retrying_client(self.target.endpoints) as client:
             pipeline = client.pipeline(transaction=False)
@@ -134,11 +143,14 @@ class DyingDownstream(Downstream):
             name: entry.split(b" ")[1] if entry else None
             for name, entry in zip(workload.key_names, answers[1::2], strict=True)
         }
-        return sum(
+        if partitions[dead] is None:
+            return None
+        missing: int = sum(
             workload.count(index) - handled[name]
             for index, name in enumerate(workload.key_names)
             if partitions[name] != partitions[dead]
         )
+        return missing
 
 
 def downstream_of(

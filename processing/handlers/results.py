@@ -4,54 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
 import inspect
 import logging
 import time
 from asyncio import CancelledError
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from types import BuiltinFunctionType, CoroutineType, FunctionType, MethodType
-from typing import Any
+from collections.abc import Awaitable, Callable
+from types import CoroutineType
 
 from processing.errors import FaultyHandlerError
+from processing.handlers.forgotten import CREATED, close_unstarted, forgotten
 from processing.handlers.raised import type_name
 
 logger = logging.getLogger(__name__)
 
-CREATED = inspect.CORO_CREATED
 PROBLEM_SECONDS = 900.0
 """Time for which health shows a faulty result; longer than the default pause of a kept event."""
-
-
-@contextmanager
-def _plain() -> Iterator[None]:
-    yield
-
-
-@asynccontextmanager
-async def _asynchronous() -> AsyncIterator[None]:
-    yield
-
-
-_MANAGERS = type(_plain()), type(_asynchronous())
-_FORGOTTEN: tuple[tuple[Callable[[Any], bool], str], ...] = (
-    (inspect.iscoroutine, "a coroutine: an await is missing"),
-    (inspect.isgenerator, "a generator: nobody iterates over it, so its code never runs"),
-    (inspect.isasyncgen, "an async generator: nobody iterates over it, so its code never runs"),
-    (inspect.isawaitable, "an awaitable: an await is missing"),
-    (lambda result: isinstance(result, concurrent.futures.Future), "a future: an await is missing"),
-    (lambda result: isinstance(result, _MANAGERS), "a context manager: a `with` is missing"),
-    (lambda result: isinstance(result, map | filter), "an iterator: nobody iterates over it"),
-    (
-        lambda result: (
-            isinstance(result, functools.partial | FunctionType | MethodType)
-            or type(result) is BuiltinFunctionType
-        ),
-        "a function: its call is missing",
-    ),
-    (lambda result: isinstance(result, BaseException), "an exception: a raise is missing"),
-)
 
 
 class Results:
@@ -101,9 +68,9 @@ class Results:
             result = await _once(result)
         if result is None:
             return
-        if (forgotten := _forgotten(result)) is not None:
-            _close(result)
-            raise self._fault(forgotten)
+        if (what := forgotten(result)) is not None:
+            close_unstarted(result)
+            raise self._fault(what)
         if not self._logged:
             self._logged = True
             logger.warning(
@@ -145,30 +112,7 @@ def _unusable(result: object) -> str | None:
     return None
 
 
-def _forgotten(result: object) -> str | None:
-    """Return what a handler forgot that returns this, or None if it may have done its work."""
-    for matches, forgotten in _FORGOTTEN:
-        if matches(result):
-            return forgotten
-    if isinstance(result, list | tuple | set) and any(map(_is_unawaited, result)):
-        return f"a {type(result).__name__} of awaitables: an await or asyncio.gather is missing"
-    return None
-
-
-def _is_unawaited(result: object) -> bool:
-    if isinstance(result, concurrent.futures.Future) or asyncio.isfuture(result):
-        return not result.done()
-    return inspect.isawaitable(result)
-
-
-def _close(result: object) -> None:
-    """Close coroutines that never started, so that Python does not warn about them."""
-    for each in result if isinstance(result, list | tuple | set) else (result,):
-        if isinstance(each, CoroutineType) and inspect.getcoroutinestate(each) == CREATED:
-            each.close()
-
-
 def close_lost(call: concurrent.futures.Future[object]) -> None:
     """Close what a call in a thread returned after its invocation was cancelled."""
     if not call.cancelled() and call.exception() is None:
-        _close(call.result())
+        close_unstarted(call.result())

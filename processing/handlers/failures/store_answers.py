@@ -34,6 +34,19 @@ _REDIS = re.compile(
 )
 _REDIS_ERRORS = frozenset({"redis.exceptions.ResponseError", "valkey.exceptions.ResponseError"})
 
+# The outage before closed the connection. The same classes carry errors of the handler's own code.
+_CLOSED = {
+    "asyncpg.exceptions._base.InterfaceError": re.compile(
+        r"(?:cannot perform operation: |cannot call [\w.]+\(\): the underlying )?"
+        r"connection is closed$"
+    ),
+    "mysql.connector.errors.OperationalError": re.compile("MySQL Connection not available"),
+    "oracledb.exceptions.InterfaceError": re.compile("DPY-1001:"),
+    "psycopg.InterfaceError": re.compile("the connection is closed$"),
+    # A cursor of a closed connection is also closed.
+    "psycopg2.InterfaceError": re.compile("(?:connection|cursor) already closed$"),
+}
+
 _SQL_CLASSES = ("08", "53", "58")  # connection, insufficient resources, system error
 _SQL_STATES = frozenset(
     {
@@ -76,6 +89,8 @@ def is_unavailable(error: BaseException, names: Set[str]) -> bool:
         return True
     if names & _REDIS_ERRORS:
         return _REDIS.search(describe(error)) is not None
+    if any(_CLOSED[name].match(describe(error)) for name in names & _CLOSED.keys()):
+        return True
     if any(map(_is_sql_unavailable, _sql_states(error, names))):
         return True
     if any(name.startswith(_MYSQL_PACKAGES) for name in names):

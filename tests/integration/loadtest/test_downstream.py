@@ -133,6 +133,31 @@ async def test_dead_key_heals_after_the_events_of_the_other_partitions(
     assert not await client.exists(OUTAGE)
 
 
+async def test_unknown_partition_of_the_dead_key_is_a_problem_of_the_run(
+    target: Target, client: redis.asyncio.Redis
+) -> None:
+    """The ledger names no partition of a key that had no handled event before the outage."""
+    observer = Seen(target.endpoints)
+    settings = chaos_settings({"scenario": Scenario.DEAD_KEY, "events": 6, "keys": 3})
+    downstream = downstream_of(settings, observer, target, print)
+    task = asyncio.create_task(downstream.run())
+    await client.rpush(KEYS.ledger("key:key-1"), "1 0 1 1 1")
+    observer.see(Sample(handled=6))
+    while not await client.exists(OUTAGE):
+        await asyncio.sleep(0)
+    await downstream.recover()
+    await client.set(OUTAGE, KEYS.ledger("key:key-0"))
+    observer.see(Sample(handled=6, state="closed", generation=1))
+    async with asyncio.timeout(10):
+        await task
+    assert downstream.over
+    assert downstream.problem == (
+        "the partition of the dead key-0 is unknown, because no event of key-0 was handled before "
+        "it died; start the outage later (--outage-after)"
+    )
+    assert not await client.exists(OUTAGE)
+
+
 async def test_dead_key_heals_when_the_approvals_fail(
     target: Target, client: redis.asyncio.Redis
 ) -> None:

@@ -60,6 +60,12 @@ def failed() -> concurrent.futures.Future[object]:
     return future
 
 
+def cancelled() -> concurrent.futures.Future[object]:
+    future: concurrent.futures.Future[object] = concurrent.futures.Future()
+    future.cancel()
+    return future
+
+
 def generator() -> Iterator[None]:
     yield
 
@@ -102,7 +108,7 @@ FORGOTTEN: dict[str, tuple[Callable[[], Any], str]] = {
     "method": (lambda: done.append, "a function: its call is missing"),
     "exception": (lambda: LookupError("x"), "an exception: a raise is missing"),
     "map": (lambda: map(print, [1]), "an iterator: nobody iterates over it"),
-    "coroutines": (lambda: [work(), work()], "a list of awaitables: an await or asyncio.gather"),
+    "coroutines": (lambda: [work(), work()], "a list with a coroutine: an await is missing"),
     "coroutine of a coroutine": (lambda: returns(work()), "a coroutine: an await is missing"),
     "task of a task": (
         lambda: returns(asyncio.ensure_future(work())),
@@ -117,6 +123,30 @@ FORGOTTEN: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: finished(LookupError("x")),
         "an exception: a raise is missing",
     ),
+}
+CONTAINERS: dict[str, Callable[[Any], Any]] = {
+    "list": lambda member: [None, member],
+    "tuple": lambda member: (member, 1),
+    "set": lambda member: {member},
+    "frozenset": lambda member: frozenset([member]),
+    "dict": lambda member: {"a": 1, "b": member},
+    "nested": lambda member: [({"a": member},)],
+}
+MEMBERS: dict[str, tuple[Callable[[], Any], str]] = {
+    "failed future": (failed, "a failed future: raise its error"),
+    "cancelled future": (cancelled, "a cancelled future: its work was not done"),
+    "running future": (concurrent.futures.Future, "a future that is not done: an await"),
+    "future of an exception": (
+        lambda: finished(LookupError("x")),
+        "an exception: raise the error instead",
+    ),
+    "exception": (lambda: LookupError("x"), "an exception: raise the error instead"),
+    "cancellation": (asyncio.CancelledError, "an exception: raise the error instead"),
+    "coroutine": (work, "a coroutine: an await is missing"),
+    "awaitable": (Awaitable, "an awaitable: an await is missing"),
+    "generator": (generator, "a generator: nobody iterates over it"),
+    "partial": (lambda: functools.partial(work), "a function: its call is missing"),
+    "running task": (lambda: asyncio.ensure_future(work()), "a future that is not done: an await"),
 }
 SECONDS = (0, 60)
 
@@ -172,6 +202,73 @@ async def test_work_that_nobody_did_is_the_handlers_fault(name: str, seconds: fl
         await handler.aclose()
 
 
+@pytest.mark.parametrize("member", MEMBERS)
+@pytest.mark.parametrize("container", CONTAINERS)
+async def test_undone_work_in_a_container_is_the_handlers_fault(
+    container: str, member: str
+) -> None:
+    """The error names the container that the handler returned, and what was found in it."""
+    value, says = MEMBERS[member]
+    result = CONTAINERS[container](value())
+    with pytest.raises(FaultyHandlerError) as caught:
+        await Results("my:handle").settle(result)
+    kind = type(result).__name__
+    assert str(caught.value).startswith(f"handler my:handle returned a {kind} with {says}")
+    await asyncio.sleep(0)  # a task that nobody awaits ends
+    await asyncio.sleep(0)
+
+
+async def test_gathered_exceptions_are_the_handlers_fault() -> None:
+    """`return_exceptions=True` hides the failure of a part of the work."""
+
+    async def gathers(_event: Event) -> Any:
+        return await asyncio.gather(work(), fail(), return_exceptions=True)
+
+    with pytest.raises(FaultyHandlerError, match="a list with an exception: raise the error"):
+        await LoadedHandler("my:handle", gathers).handle(event(1))
+
+
+@pytest.mark.parametrize(("second", "says"), [(fail, "a failed future"), (work, None)])
+async def test_tasks_that_wait_returns_are_read(
+    second: Callable[[], Any], says: str | None
+) -> None:
+    """`asyncio.wait` raises no error of the tasks that it returns."""
+
+    async def waits(_event: Event) -> Any:
+        return await asyncio.wait({asyncio.ensure_future(work()), asyncio.ensure_future(second())})
+
+    handler = LoadedHandler("my:handle", waits)
+    if says is None:
+        await handler.handle(event(1))
+        return
+    with pytest.raises(FaultyHandlerError, match=f"returned a tuple with {says}"):
+        await handler.handle(event(1))
+
+
+async def test_coroutine_after_a_fault_in_a_container_is_closed() -> None:
+    """Python would otherwise warn about each coroutine that the handler made."""
+    with pytest.raises(FaultyHandlerError, match="a dict with an exception"):
+        await Results("my:handle").settle({"a": LookupError("x"), "b": [work(), work()]})
+
+
+async def test_search_of_a_container_is_bounded() -> None:
+    """A large result of values stays cheap, and one that holds itself ends."""
+    looked = 0
+
+    class Counted(list[object]):
+        def __iter__(self) -> Iterator[object]:
+            nonlocal looked
+            for each in super().__iter__():
+                looked += 1
+                yield each
+
+    itself: list[object] = [1]
+    itself.extend([itself, itself, itself])
+    for value in (Counted(range(1_000_000)), [Counted([1] * 600)] * 1_000, itself):
+        await Results("my:handle").settle(value)
+    assert looked < 3_000
+
+
 async def test_coroutine_that_was_awaited_before_is_the_handlers_fault() -> None:
     """Its result is gone, so nobody knows whether the work was done."""
 
@@ -199,7 +296,10 @@ def returns_now(value: Any) -> Any:
     return value
 
 
-@pytest.mark.parametrize("value", [0, True, "text", [1], {"a": 1}, object(), [None, None]])
+@pytest.mark.parametrize(
+    "value",
+    [0, True, "text", [1], {"a": 1}, object(), [None, None], [finished()], {"a": {"b": (1, {2})}}],
+)
 async def test_other_value_is_logged_once(value: object, caplog: pytest.LogCaptureFixture) -> None:
     """The event is handled; the log says that the value is ignored, and of which type it is."""
 

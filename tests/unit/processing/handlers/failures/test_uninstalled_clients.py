@@ -19,6 +19,9 @@ from processing.handlers.failures.kind import FailureKind, Verdict
 DEPENDENCY = Verdict(FailureKind.DEPENDENCY)
 THROTTLED = Verdict(FailureKind.THROTTLED)
 ORDINARY = Verdict(FailureKind.EXHAUSTED)
+PSYCOPG2 = "psycopg2.InterfaceError"
+ASYNCPG = "asyncpg.exceptions._base.InterfaceError"
+ORACLEDB = "oracledb.exceptions.InterfaceError"
 
 
 def error(name: str, *args: object, **attributes: Any) -> Exception:
@@ -78,6 +81,74 @@ CASES: dict[str, tuple[Exception, Verdict]] = {
         error("sqlalchemy.exc.IntegrityError", orig=sql("23505")),
         ORDINARY,
     ),
+    "psycopg2, closed": (error(PSYCOPG2, "connection already closed"), DEPENDENCY),
+    "psycopg2, cursor of a closed one": (error(PSYCOPG2, "cursor already closed"), DEPENDENCY),
+    "psycopg2, wrong use": (error(PSYCOPG2, "the cursor has no connection"), ORDINARY),
+    "psycopg, closed": (error("psycopg.InterfaceError", "the connection is closed"), DEPENDENCY),
+    "psycopg, closed in use": (
+        error("psycopg.OperationalError", "the connection is closed"),
+        DEPENDENCY,
+    ),
+    "psycopg, closed cursor": (error("psycopg.InterfaceError", "the cursor is closed"), ORDINARY),
+    "asyncpg, closed": (
+        error(ASYNCPG, "cannot perform operation: connection is closed"),
+        DEPENDENCY,
+    ),
+    "asyncpg, closed with a cursor": (
+        error(ASYNCPG, "cannot call Cursor.fetch(): the underlying connection is closed"),
+        DEPENDENCY,
+    ),
+    "asyncpg, given back": (
+        error(
+            ASYNCPG,
+            "cannot call Cursor.fetch(): "
+            "the underlying connection has been released back to the pool",
+        ),
+        ORDINARY,
+    ),
+    "MySQL's connector, closed": (
+        error("mysql.connector.errors.OperationalError", "MySQL Connection not available."),
+        DEPENDENCY,
+    ),
+    "MySQL's connector, wrong use": (
+        error("mysql.connector.errors.OperationalError", "No result set to fetch from"),
+        ORDINARY,
+    ),
+    "asyncpg, closed before": (error(ASYNCPG, "connection is closed"), DEPENDENCY),
+    "asyncpg, busy": (
+        error(ASYNCPG, "cannot perform operation: another operation is in progress"),
+        ORDINARY,
+    ),
+    "asyncpg, wrong argument": (
+        error(ASYNCPG, "the server expects 1 argument: connection is closed was passed"),
+        ORDINARY,
+    ),
+    "oracledb, not connected": (
+        error(ORACLEDB, "DPY-1001: not connected to database\nsee https://x"),
+        DEPENDENCY,
+    ),
+    "oracledb, closed cursor": (error(ORACLEDB, "DPY-1006: cursor is not open"), ORDINARY),
+    "SQLAlchemy, closed": (
+        error(
+            "sqlalchemy.exc.InterfaceError",
+            "(psycopg2.InterfaceError) connection already closed",
+            orig=error(PSYCOPG2, "connection already closed"),
+        ),
+        DEPENDENCY,
+    ),
+    "SQLAlchemy, wrong use": (
+        error(
+            "sqlalchemy.exc.InterfaceError",
+            "(psycopg2.InterfaceError) the cursor has no connection",
+            orig=error(PSYCOPG2, "the cursor has no connection"),
+        ),
+        ORDINARY,
+    ),
+    "SQLite, closed by the handler": (
+        error("sqlite3.ProgrammingError", "Cannot operate on a closed database."),
+        ORDINARY,
+    ),
+    "own error with such a text": (error("my.InterfaceError", "connection is closed"), ORDINARY),
     "AWS, throttling": (aws("ThrottlingException", 400), THROTTLED),
     "AWS, slow down": (aws("SlowDown", 503), THROTTLED),
     "AWS, unavailable": (
