@@ -2,7 +2,8 @@
 
 The rule opens a closed circuit when, since the fleet's last success, enough attempts of at least
 two keys have failed, the first of them at least one window ago, and no success came for the quiet
-time. See docs/adr/0019-standstill.md. `stores/scripts/standstill.lua` has the same rule.
+time. An event must run somewhere, because silence is no standstill. See
+docs/adr/0019-standstill.md. `stores/scripts/standstill.lua` has the same rule.
 """
 
 from __future__ import annotations
@@ -118,6 +119,8 @@ def standstill(
     """
     enough = 0 < rules.standstill_failures <= attempts.count
     if not enough or not success_us or now_us - attempts.first_us < rules.window_us:
+        return None
+    if not running:  # silence is no standstill
         return None
     if count_of(attempts.keys) < 2 and set(running) - set(attempts.keys):
         return None

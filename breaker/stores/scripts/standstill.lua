@@ -37,15 +37,10 @@ local function quiet_us()
   return math.max(window_us, usual_gaps, 2 * longest)
 end
 
--- Return whether events of a key other than the given one run anywhere.
-local function others_run(key)
+-- Return the tokens of at most two keys whose events run anywhere.
+local function running_keys()
   local fresh = string.format('(%.0f', now - rule(12))
-  for _, token in ipairs(redis.call('ZRANGE', KEYS[11], fresh, '+inf', 'BYSCORE', 'LIMIT', 0, 2)) do
-    if token ~= key then
-      return true
-    end
-  end
-  return false
+  return redis.call('ZRANGE', KEYS[11], fresh, '+inf', 'BYSCORE', 'LIMIT', 0, 2)
 end
 
 -- Open the closed circuit if the rule is met.
@@ -61,8 +56,12 @@ local function judge_standstill()
     keys = keys + 1
     several = several or keys > 1 or string.sub(token, -1) == '*'
   end
-  if not several and others_run(texts[1]) then
-    return
+  local running = running_keys()
+  if #running == 0 then
+    return  -- silence is no standstill
+  end
+  if not several and (running[2] or running[1] ~= texts[1]) then
+    return  -- another key runs
   end
   local quiet = now - tonumber(success_us)
   if quiet < quiet_us() then

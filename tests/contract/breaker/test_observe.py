@@ -118,7 +118,9 @@ async def test_standstill_is_reported_by_a_poll(store: CircuitStore, clock: Manu
     reports = []
     for number in range(400):
         clock.advance(1)
-        attempts = Report(f"r{number}", failed_attempts=1, keys=("k", "l"), error="boom")
+        attempts = Report(
+            f"r{number}", failed_attempts=1, keys=("k", "l"), error="boom", running=("k",)
+        )
         change = await store.report(rules, attempts)
         reports += [change.would_open]
         assert change.circuit.state is CircuitState.CLOSED
