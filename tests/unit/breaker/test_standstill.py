@@ -13,6 +13,7 @@ from breaker.state import Change, Rules
 from tests.support.breaker.unreliable_store import UnreliableStore, settle
 
 SETTINGS = BreakerSettings(name="c", poll_seconds=0.5, store_grace_seconds=30)
+RULES = SETTINGS.rules("here:1")
 A, B = Key("a"), Key("b")
 
 
@@ -192,3 +193,30 @@ async def test_instance_that_decides_alone_judges_no_standstill(
     assert (breaker.circuit.admits, breaker.circuit.degraded) == (True, False)
     await fail_for(32, breaker, clock, A, B)
     assert breaker.circuit.state is CircuitState.OPEN
+
+
+async def test_success_during_a_store_outage_is_reported_after_it(
+    breaker: CircuitBreaker, clock: ManualClock, store: ReportsStore
+) -> None:
+    """The time of the outage does not look like a standstill."""
+    breaker.enter(A)
+    await succeed_for(20, breaker, clock)
+    await fail_for(5, breaker, clock, A, B)
+    assert (await store.snapshot(RULES)).circuit.failed_attempts == 10
+    store.away = True
+    await pass_time(clock, 20)
+    breaker.note_success(3.5)
+    await pass_time(clock, 20)
+    breaker.note_success(0.5)
+    breaker.note_failed_attempt(B, "down")
+    await pass_time(clock, 5.25)
+    store.reports.clear()
+    store.away = False
+    await pass_time(clock, 0.5)
+    first = store.reports[0]
+    assert (first.succeeded, first.success_age, first.longest_seconds) == (True, 5.5, 3.5)
+    assert first.failed_attempts == 0, "attempts of the outage are not reported"
+    circuit = breaker.circuit
+    assert (circuit.state, circuit.degraded) == (CircuitState.CLOSED, False)
+    await pass_time(clock, 5)
+    assert not any(report.succeeded for report in store.reports[2:]), "reported once"
