@@ -38,6 +38,13 @@ end
 
 local PROBE_FAILURES = 3
 
+if not failed and circuit.state == 'closed' and tonumber(ARGV[6]) == circuit.generation then
+  -- The timer has just ended an isolation and emptied the window.
+  redis.call('ZADD', KEYS[2], now_us, ARGV[4])
+  redis.call('PEXPIRE', KEYS[2], math.ceil(window_us / 1000) + SLACK_MS)
+  redis.call('HSET', KEYS[3], 1, now_us .. ' 1 ' .. ARGV[5])
+  failed = 1
+end
 if not failed then
   return reply('ignored')
 end
