@@ -60,8 +60,8 @@ local function fail_probe()
     - tonumber(redis.call('HMGET', KEYS[12], 's' .. key)[1] or 0)
   local earlier = redis.call('HMGET', KEYS[12], 'f' .. key)[1] or ''
   local others_then, probe_then = string.match(earlier, '^(%d+) %d+ (.*)$')
-  if probe_then == ARGV[7] then
-    return
+  if probe_then == ARGV[7] or (not probe_then and probe_failures >= PROBE_FAILURES) then
+    return  -- a repeat; or mode observe, in which further keys would need memory without end
   end
   redis.call('HSET', KEYS[12], 'f' .. key, integer_text(others) .. ' ' .. now_us .. ' '
     .. ARGV[7])
