@@ -21,6 +21,7 @@ if ARGV[10] ~= '' then
     redis.call('ZADD', KEYS[11], now_us, token)
   end
   redis.call('ZREMRANGEBYSCORE', KEYS[11], '-inf', integer_text(now - rule(12)))
+  redis.call('ZREMRANGEBYSCORE', KEYS[11], '(' .. now_us, '+inf')  -- the clock was set back
   redis.call('PEXPIRE', KEYS[11], math.max(RUNNING_MS, math.ceil(rule(12) / 1000)))
 end
 local before_us = success_us

@@ -348,6 +348,34 @@ STANDSTILL = [
             runs("a") >> OPENED,
         ],
     ),
+    Scenario(
+        "a clock that is set back ends the reports of running keys",
+        [
+            after(3600),
+            runs("b"),
+            after(-3600),
+            *steady(),
+            attempts("a", "c"),
+            after(30),
+            snapshot() >> CLOSED,
+            success(),
+            attempts("a"),
+            after(60),
+            runs("a") >> OPENED,
+        ],
+    ),
+    Scenario(
+        "the reports of running keys stay ended when the clock has caught up",
+        [
+            after(60),
+            runs("b"),
+            after(-60),
+            *steady(),
+            attempts("a", running="a"),
+            after(49),
+            runs("a") >> OPENED,
+        ],
+    ),
 ]
 
 PROBES = [
