@@ -165,7 +165,10 @@ class CircuitBreaker(CircuitView):
         report = self._notes.take()
         if report is None:
             return self._take(await self._store.snapshot(self._rules))
-        return self._take(await self._store.report(self._rules, report))
+        change = await self._store.report(self._rules, report)
+        if change.circuit.degraded:
+            self._notes.put_back(report)
+        return self._take(change)
 
     @property
     def note_success(self) -> Callable[[float], None]:

@@ -136,6 +136,16 @@ class Notes:
         self._forget_attempts()
         return report
 
+    def put_back(self, report: Report) -> None:
+        """Note the success of a report again that no store has taken, for the next report.
+
+        The failed attempts are dropped: while the store was away nobody knew what succeeded.
+        """
+        if report.succeeded:  # `_success_at` is still the time of the latest success
+            self._succeeded = True
+            self._longest = max(self._longest, report.longest_seconds)
+            self._reported_at = None
+
     def _forget_attempts(self) -> None:
         self._attempts = 0
         self._keys.clear()

@@ -2,7 +2,8 @@
 
 The rule opens a closed circuit when, since the fleet's last success, enough attempts of at least
 two keys have failed, the first of them at least one window ago, and no success came for the quiet
-time. See docs/adr/0019-standstill.md. `stores/scripts/standstill.lua` has the same rule.
+time. An event must run somewhere, because silence is no standstill. See
+docs/adr/0019-standstill.md. `stores/scripts/standstill.lua` has the same rule.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ class Attempts:
     first_us: int = 0
     keys: tuple[str, ...] = ()
     error: str = ""
+    last_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +52,21 @@ class Minute:
     longest_us: int
 
 
-def with_failed(attempts: Attempts, report: Report, first_us: int) -> Attempts:
+def with_failed(attempts: Attempts, report: Report, first_us: int, now_us: int) -> Attempts:
     """Return the attempts with those of a report; those of other generations are dropped.
 
     Args:
         attempts: the attempts so far.
         report: the report.
         first_us: time of the report's first attempt.
+        now_us: time of the report.
     """
     if attempts.generation != report.generation or not attempts.count:
         attempts = Attempts(report.generation, first_us=first_us)
     first_us = min(attempts.first_us, first_us)
     known = tuple(dict.fromkeys((*attempts.keys, *report.keys)))[:STANDSTILL_KEYS]
     count = attempts.count + report.failed_attempts
-    return Attempts(report.generation, count, first_us, known, report.error)
+    return Attempts(report.generation, count, first_us, known, report.error, now_us)
 
 
 def with_success(minute: Minute | None, at_us: int, longest_us: int) -> Minute:
@@ -118,6 +121,8 @@ def standstill(
     """
     enough = 0 < rules.standstill_failures <= attempts.count
     if not enough or not success_us or now_us - attempts.first_us < rules.window_us:
+        return None
+    if not running or now_us - attempts.last_us > rules.window_us:  # silence is no standstill
         return None
     if count_of(attempts.keys) < 2 and set(running) - set(attempts.keys):
         return None

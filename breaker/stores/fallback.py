@@ -60,7 +60,7 @@ class FallbackStore:
         return await self._poll(rules, lambda store: store.snapshot(rules))
 
     async def report(self, rules: Rules, report: Report) -> Change:
-        """See `CircuitStore.report`; a report that meets an outage is lost.
+        """See `CircuitStore.report`; if the answer is degraded, the report is lost.
 
         The local store gets no reports, so an instance that decides alone judges no standstill. It
         does not know whether other instances succeed.

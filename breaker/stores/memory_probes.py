@@ -73,7 +73,9 @@ class MemoryProbes:
         self._leases.pop(probe_id, None)
         others = len(self._succeeded) - self._successes[key]
         last_others, _, last_probe = self._failed.get(key, (others, 0, ""))
-        if last_probe != probe_id:
+        # In mode observe nothing opens, and further keys would need memory without end.
+        full = self.failures >= PROBE_FAILURES and key not in self._failed
+        if last_probe != probe_id and not full:
             self.failures += others == last_others
             self._failed[key] = (others, now, probe_id)
         return self.failures >= PROBE_FAILURES

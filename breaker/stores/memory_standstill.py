@@ -28,9 +28,9 @@ class MemoryStandstill:
 
     def note(self, rules: Rules, now: int, report: Report, generation: int | None) -> None:
         """Note a report; `generation` is that of the closed circuit, or None if not closed."""
-        for token in report.running:
-            self._running[token] = now
-        self._running = {t: at for t, at in self._running.items() if at > now - rules.fresh_us}
+        if report.running:
+            self._running |= dict.fromkeys(report.running, now)
+            self._running = self._fresh(rules, now)
         self.success_us = min(self.success_us, now)  # the clock may have been set back
         if not self.success_us and not report.succeeded:
             self.success_us = now  # unknown
@@ -53,11 +53,22 @@ class MemoryStandstill:
         """Return the reason to open the closed circuit; None to stay closed."""
         if self._attempts.generation != generation:
             return None
-        running = [token for token, at in self._running.items() if at > now - rules.fresh_us]
-        minutes = self._minutes.values()
         return standstill(
-            self._attempts, minutes, self.success_us, running=running, rules=rules, now_us=now
+            self._attempts,
+            self._minutes.values(),
+            self.success_us,
+            running=self._fresh(rules, now),
+            rules=rules,
+            now_us=now,
         )
+
+    def _fresh(self, rules: Rules, now: int) -> dict[str, int]:
+        """Return the running keys without old reports, and without those of the future.
+
+        A report is of the future if the clock was set back since.
+        """
+        oldest = now - rules.fresh_us
+        return {token: at for token, at in self._running.items() if oldest < at <= now}
 
     def _add_success(self, now: int, at_us: int, longest_us: int) -> None:
         minute, present = at_us // MINUTE_US, now // MINUTE_US
@@ -74,4 +85,4 @@ class MemoryStandstill:
         self._reports[report.report_id] = now
         if len(self._reports) > SUCCESS_REPORTS:
             del self._reports[next(iter(self._reports))]
-        self._attempts = with_failed(self._attempts, report, first_us)
+        self._attempts = with_failed(self._attempts, report, first_us, now)

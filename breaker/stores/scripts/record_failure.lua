@@ -38,6 +38,13 @@ end
 
 local PROBE_FAILURES = 3
 
+if not failed and circuit.state == 'closed' and tonumber(ARGV[6]) == circuit.generation then
+  -- The timer has just ended an isolation and emptied the window.
+  redis.call('ZADD', KEYS[2], now_us, ARGV[4])
+  redis.call('PEXPIRE', KEYS[2], math.ceil(window_us / 1000) + SLACK_MS)
+  redis.call('HSET', KEYS[3], 1, now_us .. ' 1 ' .. ARGV[5])
+  failed = 1
+end
 if not failed then
   return reply('ignored')
 end
@@ -53,8 +60,8 @@ local function fail_probe()
     - tonumber(redis.call('HMGET', KEYS[12], 's' .. key)[1] or 0)
   local earlier = redis.call('HMGET', KEYS[12], 'f' .. key)[1] or ''
   local others_then, probe_then = string.match(earlier, '^(%d+) %d+ (.*)$')
-  if probe_then == ARGV[7] then
-    return
+  if probe_then == ARGV[7] or (not probe_then and probe_failures >= PROBE_FAILURES) then
+    return  -- a repeat; or mode observe, in which further keys would need memory without end
   end
   redis.call('HSET', KEYS[12], 'f' .. key, integer_text(others) .. ' ' .. now_us .. ' '
     .. ARGV[7])

@@ -21,6 +21,7 @@ if ARGV[10] ~= '' then
     redis.call('ZADD', KEYS[11], now_us, token)
   end
   redis.call('ZREMRANGEBYSCORE', KEYS[11], '-inf', integer_text(now - rule(12)))
+  redis.call('ZREMRANGEBYSCORE', KEYS[11], '(' .. now_us, '+inf')  -- the clock was set back
   redis.call('PEXPIRE', KEYS[11], math.max(RUNNING_MS, math.ceil(rule(12) / 1000)))
 end
 local before_us = success_us
@@ -84,7 +85,8 @@ local function add_attempts()
   attempts_us = attempts > 0 and math.min(attempts_us, first) or first
   attempts = attempts + tonumber(failed)
   redis.call('HSET', KEYS[1], 'attempts', integer_text(attempts), 'attempts_generation', ARGV[7],
-    'attempts_at_us', integer_text(attempts_us), 'attempt_keys', table.concat(keys, ' '),
+    'attempts_at_us', integer_text(attempts_us), 'attempts_last_us', now_us,
+    'attempt_keys', table.concat(keys, ' '),
     'attempt_error', ARGV[9])
 end
 

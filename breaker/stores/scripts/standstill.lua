@@ -5,7 +5,7 @@
 -- The fields of KEYS[1]: attempts (failed attempts since the last success), attempts_generation
 -- (the circuit's at that time), attempts_at_us (of the first), attempt_keys (at most 10 tokens,
 -- separated by blanks; one that ends in '*' counts as two keys), attempt_error (of the last),
--- success_us (of the last success)
+-- attempts_last_us (time of the last report of attempts), success_us (of the last success)
 
 local MINUTE_US = 60000000
 local PACE_US = 3600000000
@@ -37,15 +37,11 @@ local function quiet_us()
   return math.max(window_us, usual_gaps, 2 * longest)
 end
 
--- Return whether events of a key other than the given one run anywhere.
-local function others_run(key)
+-- Return the tokens of at most two keys whose events run anywhere. A report of the future does not
+-- count: the clock was set back since.
+local function running_keys()
   local fresh = string.format('(%.0f', now - rule(12))
-  for _, token in ipairs(redis.call('ZRANGE', KEYS[11], fresh, '+inf', 'BYSCORE', 'LIMIT', 0, 2)) do
-    if token ~= key then
-      return true
-    end
-  end
-  return false
+  return redis.call('ZRANGE', KEYS[11], fresh, now_us, 'BYSCORE', 'LIMIT', 0, 2)
 end
 
 -- Open the closed circuit if the rule is met.
@@ -55,14 +51,18 @@ local function judge_standstill()
     or now - attempts_us < window_us or now - tonumber(success_us) < window_us then
     return
   end
-  local texts = redis.call('HMGET', KEYS[1], 'attempt_keys', 'attempt_error')
+  local texts = redis.call('HMGET', KEYS[1], 'attempt_keys', 'attempt_error', 'attempts_last_us')
   local keys, several = 0, false
   for token in string.gmatch(texts[1] or '', '%S+') do
     keys = keys + 1
     several = several or keys > 1 or string.sub(token, -1) == '*'
   end
-  if not several and others_run(texts[1]) then
-    return
+  local running = running_keys()
+  if #running == 0 or now - tonumber(texts[3] or 0) > window_us then
+    return  -- silence is no standstill
+  end
+  if not several and (running[2] or running[1] ~= texts[1]) then
+    return  -- another key runs
   end
   local quiet = now - tonumber(success_us)
   if quiet < quiet_us() then

@@ -111,6 +111,17 @@ async def test_circuit_that_was_open_before_the_mode_recovers(store: CircuitStor
     assert change.circuit.state is CircuitState.CLOSED
 
 
+async def test_memory_of_failed_probes_is_bounded(store: CircuitStore) -> None:
+    """Nothing opens, so any number of keys may fail; the store remembers the first three."""
+    await store.restore(RULES, Circuit(NAME, CircuitState.HALF_OPEN, 1))
+    for number in range(20):
+        permit = Permit(1, f"p{number}", f"k{number}")
+        change = await store.record_failure(RULES, f"f{number}", "boom", permit)
+    assert (change.circuit.state, change.circuit.probe_failures) == (CircuitState.HALF_OPEN, 3)
+    assert (await store.acquire(RULES, "q", "k19")).granted, "the key is not remembered"
+    assert not (await store.acquire(RULES, "r", "k2")).granted
+
+
 async def test_standstill_is_reported_by_a_poll(store: CircuitStore, clock: ManualClock) -> None:
     """A fleet of few keys that stands still is reported once, however long the standstill lasts."""
     rules = rules_of(failure_threshold=100, standstill_failures=4)
@@ -118,7 +129,9 @@ async def test_standstill_is_reported_by_a_poll(store: CircuitStore, clock: Manu
     reports = []
     for number in range(400):
         clock.advance(1)
-        attempts = Report(f"r{number}", failed_attempts=1, keys=("k", "l"), error="boom")
+        attempts = Report(
+            f"r{number}", failed_attempts=1, keys=("k", "l"), error="boom", running=("k",)
+        )
         change = await store.report(rules, attempts)
         reports += [change.would_open]
         assert change.circuit.state is CircuitState.CLOSED

@@ -72,18 +72,71 @@ STANDSTILL = [
             *steady(),
             attempts("a", "b") >> CLOSED,
             after(29.999999),
-            snapshot() >> CLOSED,
+            runs("a") >> CLOSED,
             after(0.000001),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
         "a recorded failure judges the rule",
-        [*steady(), attempts("a", "b"), after(30), fail("e") >> "done open 1 1"],
+        [
+            *steady(),
+            attempts("a", "b"),
+            after(28),
+            runs("a"),
+            after(2),
+            fail("e") >> "done open 1 1",
+        ],
     ),
     Scenario(
         "a report judges the rule",
         [*steady(), attempts("a", "b"), after(30), runs("a") >> OPENED],
+    ),
+    Scenario(
+        "a poll of an instance without events judges the rule",
+        [
+            *steady(),
+            attempts("a", "b"),
+            after(28),
+            runs("a"),
+            after(2),
+            snapshot() >> OPENED,
+        ],
+    ),
+    Scenario(
+        "silence is no standstill",
+        [
+            *steady(),
+            attempts("a", "b", running="a b"),
+            after(30),
+            snapshot() >> CLOSED,
+            after(3600),
+            fail("e") >> "done closed 0 1",
+            snapshot() >> "done closed 0 1",
+            runs("a") >> "done closed 0 1",
+            attempts("a", running="a") >> "done open 1 1",
+        ],
+    ),
+    Scenario(
+        "the last failed attempt is at most a window old",
+        [
+            *steady(),
+            attempts("a", "b", count=12),
+            after(30.000001),
+            runs("a") >> CLOSED,
+            attempts("a", count=1) >> OPENED,
+        ],
+    ),
+    Scenario(
+        "a report of running keys counts for less than three seconds",
+        [
+            *steady(),
+            attempts("a", "b"),
+            after(29),
+            runs("a", "b") >> CLOSED,
+            after(3),
+            snapshot() >> CLOSED,
+        ],
     ),
     Scenario(
         "fewer attempts than the rule's number open nothing",
@@ -91,8 +144,8 @@ STANDSTILL = [
             *steady(),
             attempts("a", "b", count=9),
             after(3600),
-            snapshot() >> CLOSED,
-            attempts("a", count=1) >> OPENED,
+            runs("a") >> CLOSED,
+            attempts("a", count=1, running="a") >> OPENED,
         ],
     ),
     Scenario(
@@ -103,7 +156,7 @@ STANDSTILL = [
             after(10),
             attempts("b", count=5),
             after(20),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -113,7 +166,7 @@ STANDSTILL = [
             attempts("a", "b", count=5, report_id="r"),
             attempts("a", "b", count=5, report_id="r"),
             after(60),
-            snapshot() >> CLOSED,
+            runs("a") >> CLOSED,
         ],
     ),
     Scenario(
@@ -124,12 +177,12 @@ STANDSTILL = [
             after(29),
             success(),
             after(31),
-            snapshot() >> CLOSED,
+            runs("a") >> CLOSED,
             attempts("a", "b"),
             after(29.999999),
-            snapshot() >> CLOSED,
+            runs("a") >> CLOSED,
             after(0.000001),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -140,7 +193,7 @@ STANDSTILL = [
             after(0.5),
             success(age=0.75),
             after(29.5),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -150,7 +203,7 @@ STANDSTILL = [
             after(1),
             attempts("a", "b", attempts_age=0.75),
             after(29.25),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -161,7 +214,7 @@ STANDSTILL = [
             after(28),
             runs("a", "b"),
             after(2),
-            runs("a") >> CLOSED,
+            attempts("a", running="a") >> CLOSED,
             after(0.999999),
             runs("a") >> CLOSED,
             after(0.000001),
@@ -182,9 +235,9 @@ STANDSTILL = [
             *steady(10),
             attempts("a", "b"),
             after(99.999999),
-            snapshot() >> CLOSED,
+            attempts("a", running="a") >> CLOSED,
             after(0.000001),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -193,9 +246,9 @@ STANDSTILL = [
             *steady(250),
             attempts("a", "b"),
             after(599.999999),
-            snapshot() >> CLOSED,
+            attempts("a", running="a") >> CLOSED,
             after(0.000001),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -204,9 +257,9 @@ STANDSTILL = [
             *steady(0.75, longest=45),
             attempts("a", "b"),
             after(89.999999),
-            snapshot() >> CLOSED,
+            attempts("a", running="a") >> CLOSED,
             after(0.000001),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -217,7 +270,7 @@ STANDSTILL = [
             *steady(),
             attempts("a", "b"),
             after(30),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -226,9 +279,9 @@ STANDSTILL = [
             *steady(number=10),
             attempts("a", "b"),
             after(38.999999),
-            snapshot() >> CLOSED,
+            attempts("a", running="a") >> CLOSED,
             after(0.000001),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -238,9 +291,9 @@ STANDSTILL = [
             after(280),
             attempts("a", "b"),
             after(20),
-            snapshot() >> CLOSED,
+            runs("a") >> CLOSED,
             after(10),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
         ],
     ),
     Scenario(
@@ -249,14 +302,14 @@ STANDSTILL = [
             *steady(),
             attempts("a", "b"),
             after(30),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
             close(1) >> "done closed 1 0",
-            snapshot() >> "done closed 1 0",
+            runs("a") >> "done closed 1 0",
             attempts("a", "b", generation=1),
             after(29.999999),
-            snapshot() >> "done closed 1 0",
+            runs("a") >> "done closed 1 0",
             after(0.000001),
-            snapshot() >> "done open 2 0",
+            runs("a") >> "done open 2 0",
         ],
     ),
     Scenario(
@@ -269,11 +322,11 @@ STANDSTILL = [
             close(1),
             attempts("a", "b", generation=0),
             after(60),
-            snapshot() >> "done closed 1 0",
+            runs("a") >> "done closed 1 0",
             attempts("a", "b", generation=1),
             attempts("c", count=1, generation=0),
             after(30),
-            snapshot() >> "done open 2 0",
+            runs("a") >> "done open 2 0",
         ],
     ),
     Scenario(
@@ -282,15 +335,15 @@ STANDSTILL = [
             *HALF_OPEN_1,
             attempts("a", "b", generation=1),
             after(600),
-            snapshot() >> "done half_open 1 0",
+            runs("a") >> "done half_open 1 0",
             close(1),
             after(60),
-            snapshot() >> "done closed 1 0",
+            runs("a") >> "done closed 1 0",
         ],
     ),
     Scenario(
         "zero turns the rule off",
-        [*steady(), attempts("a", "b"), after(600), snapshot() >> CLOSED],
+        [*steady(), attempts("a", "b"), after(600), runs("a") >> CLOSED],
         {"standstill_failures": 0},
     ),
     Scenario(
@@ -303,7 +356,35 @@ STANDSTILL = [
             *steady(),
             attempts("a", "b"),
             after(30),
-            snapshot() >> OPENED,
+            runs("a") >> OPENED,
+        ],
+    ),
+    Scenario(
+        "a clock that is set back ends the reports of running keys",
+        [
+            after(3600),
+            runs("b"),
+            after(-3600),
+            *steady(),
+            attempts("a", "c"),
+            after(30),
+            snapshot() >> CLOSED,
+            success(),
+            attempts("a"),
+            after(60),
+            attempts("a", running="a") >> OPENED,
+        ],
+    ),
+    Scenario(
+        "the reports of running keys stay ended when the clock has caught up",
+        [
+            after(60),
+            runs("b"),
+            after(-60),
+            *steady(),
+            attempts("a", running="a"),
+            after(49),
+            attempts("a", running="a") >> OPENED,
         ],
     ),
 ]
@@ -497,7 +578,7 @@ async def test_reason_names_the_standstill_rule(store: CircuitStore, clock: Manu
             await report(step)
     await report(attempts("a", "b", count=11))
     clock.advance(42.5)
-    await report(attempts("b", "c", count=12, error="TimeoutError: bank"))
+    await report(attempts("b", "c", count=12, error="TimeoutError: bank", running="b"))
     circuit = (await store.snapshot(rules)).circuit
     assert circuit.reason == (
         "no event has succeeded for 42 s; 23 attempts of 3 keys failed; "
@@ -513,8 +594,9 @@ async def test_memory_of_attempts_is_bounded(store: CircuitStore, clock: ManualC
     for number in range(30):
         await store.report(rules, **attempts(f"k{number}").arguments)
     clock.advance(300)
-    reason = (await store.snapshot(rules)).circuit.reason
-    assert "300 attempts of at least 10 keys failed" in reason
+    last = attempts("k0", running="k0").arguments
+    reason = (await store.report(rules, **last)).circuit.reason
+    assert "310 attempts of at least 10 keys failed" in reason
 
 
 async def test_snapshot_shows_attempts_success_and_probes(

@@ -68,6 +68,22 @@ async def test_isolation_of_a_closed_circuit_ends_closed(
     assert [alert.data["ends_as"] for alert in batch.alerts] == ["closed", None]
 
 
+async def test_failure_counts_at_the_end_of_an_isolation(
+    store: CircuitStore, clock: ManualClock
+) -> None:
+    """The timer closes the circuit first, and the failure is the first of the new window."""
+    rules = BreakerSettings(name="c", failure_threshold=2).rules("here:1")
+    await isolate(store, 60)
+    clock.advance(60)
+    change = await store.record_failure(rules, "a", "boom a", Permit(1))
+    assert (change.outcome, change.transitions) == ("done", 1)
+    assert (change.circuit.state, change.circuit.failures) == (CircuitState.CLOSED, 1)
+    await store.record_failure(rules, "b", "boom b", Permit(1))
+    assert await state(store) == ("open", 2)
+    alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
+    assert alerts[-1].data["errors"] == ["boom b", "boom a"]
+
+
 async def test_isolation_of_an_open_circuit_ends_as_a_new_opening(
     store: CircuitStore, clock: ManualClock
 ) -> None:

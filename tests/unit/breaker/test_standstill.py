@@ -13,6 +13,7 @@ from breaker.state import Change, Rules
 from tests.support.breaker.unreliable_store import UnreliableStore, settle
 
 SETTINGS = BreakerSettings(name="c", poll_seconds=0.5, store_grace_seconds=30)
+RULES = SETTINGS.rules("here:1")
 A, B = Key("a"), Key("b")
 
 
@@ -66,10 +67,15 @@ async def succeed_for(seconds: int, breaker: CircuitBreaker, clock: ManualClock)
 
 
 async def fail_for(seconds: int, breaker: CircuitBreaker, clock: ManualClock, *keys: Key) -> None:
+    """Report failed attempts of keys whose events run."""
+    for key in keys:
+        breaker.enter(key)
     for _ in range(seconds):
         for key in keys:
             breaker.note_failed_attempt(key, "down")
         await pass_time(clock, 1)
+    for key in keys:
+        breaker.leave(key)
 
 
 def test_token_hides_the_name_and_marks_several_keys() -> None:
@@ -168,7 +174,7 @@ async def test_attempts_count_only_while_the_circuit_is_known_as_closed(
     """In HALF_OPEN an attempt is part of a probe, whose outcome counts by itself."""
     await breaker.isolate("ann", "test")
     await fail_for(3, breaker, clock, A, B)
-    assert [report.failed_attempts for report in store.reports] == []
+    assert not any(report.failed_attempts for report in store.reports)
 
 
 async def test_instance_that_decides_alone_judges_no_standstill(
@@ -187,3 +193,30 @@ async def test_instance_that_decides_alone_judges_no_standstill(
     assert (breaker.circuit.admits, breaker.circuit.degraded) == (True, False)
     await fail_for(32, breaker, clock, A, B)
     assert breaker.circuit.state is CircuitState.OPEN
+
+
+async def test_success_during_a_store_outage_is_reported_after_it(
+    breaker: CircuitBreaker, clock: ManualClock, store: ReportsStore
+) -> None:
+    """The time of the outage does not look like a standstill."""
+    breaker.enter(A)
+    await succeed_for(20, breaker, clock)
+    await fail_for(5, breaker, clock, A, B)
+    assert (await store.snapshot(RULES)).circuit.failed_attempts == 10
+    store.away = True
+    await pass_time(clock, 20)
+    breaker.note_success(3.5)
+    await pass_time(clock, 20)
+    breaker.note_success(0.5)
+    breaker.note_failed_attempt(B, "down")
+    await pass_time(clock, 5.25)
+    store.reports.clear()
+    store.away = False
+    await pass_time(clock, 0.5)
+    first = store.reports[0]
+    assert (first.succeeded, first.success_age, first.longest_seconds) == (True, 5.5, 3.5)
+    assert first.failed_attempts == 0, "attempts of the outage are not reported"
+    circuit = breaker.circuit
+    assert (circuit.state, circuit.degraded) == (CircuitState.CLOSED, False)
+    await pass_time(clock, 5)
+    assert not any(report.succeeded for report in store.reports[2:]), "reported once"

@@ -84,6 +84,7 @@ class Instance:
         self._rules = settings.rules(name)
         self._permit = Permit(0)
         self._waiters: list[Callable[[], None]] = []
+        self._deferred: list[tuple[Key, float]] = []
         self._poll_us = us(settings.poll_seconds)
         done(self.breaker.refresh())
         world.after(world.rng.randrange(self._poll_us), self._poll)
@@ -91,6 +92,9 @@ class Instance:
     def _poll(self) -> None:
         if self.stopping:
             return
+        for key, since in [each for each in self._deferred if not self.counts(each[1])]:
+            self._deferred.remove((key, since))
+            self.breaker.leave(key)
         if self._has_notes() or self._store.may_open_soon(self._rules):
             done(self.breaker.refresh())
         self._world.after(self._poll_us, self._poll)
@@ -98,6 +102,14 @@ class Instance:
     def _has_notes(self) -> bool:
         notes = self.breaker._notes
         return bool(notes._succeeded or notes._attempts)
+
+    def defer(self, key: Key, since: float) -> None:
+        """Report a deferred key as running, also between its replays, while its attempts count.
+
+        Otherwise nothing would run in an outage in which all keys are deferred.
+        """
+        self.breaker.enter(key)
+        self._deferred.append((key, since))
 
     def stop(self) -> None:
         """Stop polling and starting events."""

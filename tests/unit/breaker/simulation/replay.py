@@ -33,6 +33,8 @@ class Deferred:
         self._pause_us = FIRST_PAUSE_US
         self._due = 0
         self._replaying = False
+        if partition.owner is not None:
+            partition.owner.defer(partition.key(key), self.since)
         self._plan()
 
     def replay_now(self) -> None:
