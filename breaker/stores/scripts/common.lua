@@ -3,8 +3,9 @@
 -- KEYS[1] circuit    hash: state, generation, opened_at_us, changed_at_us, resume_at_us, break_us,
 --                    reason, by, ends_as (of an isolation: the state that follows), ruled_us
 --                    (in mode observe: when a rule was met the last time); failed probes that
---                    count in HALF_OPEN (probe_failures); and for the standstill rule, see standstill.lua: attempts,
---                    attempts_generation, attempts_at_us, attempts_last_us, attempt_keys, attempt_error, success_us
+--                    count in HALF_OPEN (probe_failures); and for the standstill rule, see
+--                    standstill.lua: attempts, attempts_generation, attempts_at_us,
+--                    attempts_last_us, attempt_keys, attempt_error, success_us
 -- KEYS[2] window     sorted set: failure id -> microseconds of its last recording
 -- KEYS[3] samples    hash of at most 5: slot -> "<microseconds> <failures then> <error>"
 -- KEYS[4] successes  hash: bucket number -> successes (only with a ratio rule)
