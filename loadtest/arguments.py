@@ -62,7 +62,7 @@ def _outage_app_settings(settings: Settings) -> Mapping[str, str]:
     the circuit, waits up to ten windows while it has seen few successes.
     """
     defaults = {
-        "BREAKER_FAILURE_THRESHOLD": str(max(1, min(50, settings.keys // 2))),
+        "BREAKER_FAILURE_THRESHOLD": str(max(1, min(25, settings.keys // 2))),
         "BREAKER_WINDOW_SECONDS": "3",
     }
     return MappingProxyType(defaults | dict(settings.app_settings))

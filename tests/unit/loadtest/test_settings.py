@@ -21,7 +21,7 @@ def test_defaults_are_the_settings_of_the_demo() -> None:
     assert settings.scenario is Scenario.OUTAGE
 
 
-@pytest.mark.parametrize(("keys", "threshold"), [(100, "50"), (10, "5"), (1, "1")])
+@pytest.mark.parametrize(("keys", "threshold"), [(100, "25"), (10, "5"), (1, "1")])
 def test_outage_opens_the_circuit_with_half_of_the_keys_in_flight(
     keys: int, threshold: str
 ) -> None:
