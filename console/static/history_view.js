@@ -55,7 +55,6 @@ const STEPS = {
   start_accepted: "start asked, accepted",
   start_refused: "start not accepted",
   approval_requested: "approval asked for",
-  isolated: "isolation changed",
   would_open: "mode observe prevented an opening",
   alert_repeated: "opening announced again, because nobody had asked for approval",
 };

@@ -125,7 +125,7 @@ async def test_isolation_asks_for_a_reason_and_an_end(site: Site) -> None:
     await ada.page.click("#confirm-go")
     await ada.until_state("closed")  # by the timer
     item = ada.page.locator("#history > li").first
-    await expect(item).to_contain_text("isolation changed (one more step (for 2s)), by Ada")
+    await expect(item).to_contain_text("isolated by Ada: one more step (for 2s)")
     await expect(item).to_contain_text("closed by timer")
     ada.complaints.ignore("400")
 

@@ -8,7 +8,7 @@ import os
 import re
 import signal
 import sys
-import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from aiohttp import web
 from breaker import (
     BreakerSettings,
     CircuitBreaker,
-    ManualClock,
     Mode,
     Permit,
     RedisCircuitStore,
@@ -142,15 +141,14 @@ async def test_status_says_that_the_mode_is_observe(redis_url: str) -> None:
 async def test_status_opens_no_circuit_that_stands_still(redis_url: str) -> None:
     """The command line may not know that the app's mode is observe."""
     settings = BreakerSettings(name="c", mode=Mode.OBSERVE)
-    past = ManualClock(time.time() - 400)
-    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS, now_us=past.now_us)
-    rules = settings.rules("app:1")
-    await store.report(rules, Report("r", succeeded=True))
-    past.advance(1)
-    await store.report(rules, Report("s", failed_attempts=20, keys=("k", "l"), error="boom"))
-    past.advance(399)
+    silent = replace(settings, standstill_failures=0).rules("app:1")
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=STORE_SECONDS)
+    await store.report(silent, Report("r", succeeded=True, success_age=400.0))
+    failed = Report("s", failed_attempts=20, attempts_age=399.0, keys=("k", "l"), running=("k",))
+    await store.report(silent, failed)
     _, out, _ = await cli("status", REDIS_URL=redis_url)
     assert "state      closed (generation 0)" in out
+    rules = settings.rules("app:1")
     assert (await store.snapshot(rules)).would_open
     await store.aclose()
 

@@ -162,7 +162,7 @@ async def test_isolation_with_an_end_is_logged_with_its_length(page: Page) -> No
     assert circuit["resume_at"] == pytest.approx(circuit["changed_at"] + 5_400)
     assert (circuit["ends_as"], circuit["mode"]) == ("closed", "enforce")
     answer = await page.act("circuits/c/isolate", reason="longer", **{"for": ""})
-    assert (answer.json()["generation"], answer.json()["resume_at"]) == (1, None)
+    assert (answer.json()["generation"], answer.json()["resume_at"]) == (2, None)
     await page.act("circuits/c/isolate", reason="longer")
     assert await page.lines() == [
         ("isolated", "ann", "isolated for 1h30m: release"),
