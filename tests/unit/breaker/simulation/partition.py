@@ -89,6 +89,9 @@ class Partition:
     def move(self, owner: Instance | None) -> None:
         """Give the partition to another instance; unfinished events run again there."""
         self.owner = owner
+        for key, deferred in self.deferred.items():
+            if owner is not None:
+                owner.defer(self.key(key), deferred.since)
         batch, self._batch = self._batch, None
         if batch is not None:
             self._unfinished = batch.abandon()
