@@ -1,4 +1,4 @@
-"""Keys of events, as the circuit needs them: to tell the failures of one key from those of many."""
+"""Keys of events, by which the circuit distinguishes failures of one key from those of many."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Report:
     """An instance's report about its events since its last report.
 
     The failed attempts are those since the instance's latest success. Outcomes are reported up to
-    a second late, so the report has their ages, and the store reckons their times.
+    a second late, so the report has their ages, and the store computes their times.
 
     Attributes:
         report_id: a store counts the failed attempts of one id once.

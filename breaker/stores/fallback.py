@@ -60,7 +60,7 @@ class FallbackStore:
         return await self._poll(rules, lambda store: store.snapshot(rules))
 
     async def report(self, rules: Rules, report: Report) -> Change:
-        """See `CircuitStore.report`; if the answer is degraded, the report is lost.
+        """See `CircuitStore.report`; a degraded answer means that no store has the report.
 
         The local store gets no reports, so an instance that decides alone judges no standstill. It
         does not know whether other instances succeed.

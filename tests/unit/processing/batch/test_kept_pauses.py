@@ -14,9 +14,9 @@ import pytest
 from breaker import Circuit, CircuitOpenError, CircuitState, MemoryCircuitStore
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
+from tests.support.jumping_loop import run_simulated
 from tests.support.processing.events import batch
 from tests.support.processing.processor_rig import Rig, keyed, open_rig, trip
-from tests.support.simulated_loop import run_simulated
 
 SETTINGS = {"max_attempts": 1, "dependency_pause_seconds": 1.0, "hold_seconds": 60.0}
 

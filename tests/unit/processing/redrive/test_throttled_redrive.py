@@ -8,9 +8,9 @@ import httpx
 
 from processing.event import Event
 from processing.redrive.summary import RedriveSummary
+from tests.support.jumping_loop import run_simulated
 from tests.support.processing.events import batch
 from tests.support.processing.parking_rig import Rig, keyed, open_rig
-from tests.support.simulated_loop import run_simulated
 
 
 def throttled(pause: int) -> Exception:

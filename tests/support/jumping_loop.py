@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 
-class SimulatedLoop(asyncio.SelectorEventLoop):
+class JumpingLoop(asyncio.SelectorEventLoop):
     """A loop for code that waits with asyncio's timers and with nothing else.
 
     A thread or a socket that the code waits for would see the time jump.
@@ -36,5 +36,5 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 
 def run_simulated[T](work: Coroutine[Any, Any, T]) -> T:
     """Run the work to its end, in simulated time that begins at 0."""
-    with asyncio.Runner(loop_factory=SimulatedLoop) as runner:
+    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
         return runner.run(work)
