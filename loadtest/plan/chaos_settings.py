@@ -45,7 +45,7 @@ _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
 """The streams of the scenarios with few keys, in which each event is a batch of its own.
 
 The outage begins after 12 s or more, because an instance notes a success once a second, and the
-standstill rule waits long while it knows fewer than ten gaps between successes.
+standstill rule waits longer while it knows fewer than ten gaps between successes.
 """
 _DRAWS = {Scenario.TRICKLE_OUTAGE: draw_trickle, Scenario.DEAD_KEY: draw_dead_key}
 

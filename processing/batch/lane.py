@@ -132,7 +132,7 @@ class Lane:
 
         A success without a probe permit never comes here.
         """
-        if event.key is not self._key:  # a handler has replaced the key of a frozen event
+        if event.key is not self._key:  # the handler may have replaced the key of its event
             event = replace(event, key=self._key)
         while failure is not None and failure.kind.keeps:
             failure, permit = await self._keep_and_retry(event, permit, failure)
