@@ -8,6 +8,8 @@ ProcessingError
 │   └── EventJSONError          the body is not JSON (a json.JSONDecodeError)
 ├── FaultyHandlerError          the handler returned a result that nobody awaits
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
+│   └── ParkingFullError        the parked lists have reached a limit; their partition holds
+├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
 ├── BodyLostError               the blob with an event's body was deleted or replaced
 ├── OwnershipLostError          another instance owns the partition now
 ├── LeaseLostError              the replay lease expired; another redrive may replay the key
@@ -79,6 +81,14 @@ class FaultyHandlerError(ProcessingError):
 
 class StorageUnavailableError(ProcessingError):
     """An error of Redis, the poison queue or a blob container during a read or a write."""
+
+
+class ParkingFullError(StorageUnavailableError):
+    """An error for parked lists that have reached a limit; replays or a redrive make room."""
+
+
+class ParkedEventsLostError(ProcessingError):
+    """An error for a partition whose parked events are lost, because Redis lost its data."""
 
 
 class BodyLostError(ProcessingError):

@@ -61,6 +61,18 @@ class ProcessingSettings(Settings):
         poison_ordering: `skip`: a key continues after a poisoned event; `park`: the key's later
             events wait, in order, for a redrive.
         parked_events_max: most parked events of one key; at the limit the partition holds.
+        parked_megabytes_max: greatest size of one partition's parked lists; at the limit the
+            partition holds.
+        parking_replicas: number of replicas of Redis that must confirm a parked or deferred event.
+        defer_after_seconds: time in each minute for which a partition waits in place for events
+            that fail; then such an event is deferred.
+        defer_max_seconds: longest pause between two replays of a deferred key.
+        deferred_events_max: number of events in a partition's parked lists at which the partition
+            defers no further event and holds; 0: no event is deferred.
+        keep_max_seconds: time after which a deferred event is poisoned, without the time in which
+            the circuit was not closed; 0: no limit.
+        stall_seconds: time after which a partition is reported whose first unfinished event has
+            not changed.
         progress_ttl_seconds: time after which an idle partition's progress is deleted.
     """
 
@@ -80,6 +92,13 @@ class ProcessingSettings(Settings):
     progress_mode: ProgressMode = "strict"
     poison_ordering: PoisonOrdering = "skip"
     parked_events_max: Annotated[int, Bounds(1, 10_000_000)] = 100_000
+    parked_megabytes_max: Annotated[int, Bounds(1, 100_000)] = 64
+    parking_replicas: Annotated[int, Bounds(0, 5)] = 0
+    defer_after_seconds: Annotated[float, Bounds(0, 60)] = 10.0
+    defer_max_seconds: Annotated[float, Bounds(1, 24 * 3600)] = 600.0
+    deferred_events_max: Annotated[int, Bounds(0, 1_000_000)] = 10_000
+    keep_max_seconds: Annotated[float, Bounds(0, 30 * 24 * 3600)] = 0.0
+    stall_seconds: Annotated[float, Bounds(5, 3600)] = 60.0
     progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
 
     def check_together(self) -> None:

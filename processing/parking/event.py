@@ -34,6 +34,24 @@ class Placed(Protocol):
     def sequence_number(self) -> int: ...  # noqa: D102
 
 
+@dataclass(frozen=True, slots=True)
+class Lone:
+    """The name of the list of one event without a key that waits alone (keyless order `none`)."""
+
+    position: Position
+
+
+type ListKey = str | Lone | None
+"""The name of a parked list within its partition.
+
+An event key; None for the events without a key that keep their order; or one event's `Lone`."""
+
+
+def event_key(key: ListKey) -> str | None:
+    """Return the key of the events in a list."""
+    return None if isinstance(key, Lone) else key
+
+
 def position_of(event: Placed) -> Position:
     """Return the event's position, which also identifies the event within its partition."""
     return f"{event.enqueued_ms:015d}:{event.sequence_number:020d}"

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
 
 from processing.identity import Source
-from processing.parking.event import Position, is_reached
+from processing.parking.deferral import Deferral
+from processing.parking.event import ListKey, Position, is_reached, position_of
 from processing.parking.store import (
+    DUE_KEYS,
+    LATEST_KEYS,
     Claim,
     Entry,
     EntryKind,
+    Lease,
     ParkedKey,
     ParkReply,
     ParkState,
+    PartitionLists,
+    WritingAs,
     claim_lost,
     lease_lost,
+    mark_lost,
     parked_list_full,
+    partition_full,
 )
+from processing.progress.memory import MemoryProgressStore
 
-type Place = tuple[Source, str | None]
+type Place = tuple[Source, ListKey]
 
 _STATES = {
     EntryKind.EVENT: ParkState.PARKED,
@@ -31,77 +40,155 @@ _STATES = {
 
 
 @dataclass(slots=True)
-class _Parked:
+class _List:
     since: float
     entries: dict[Position, Entry] = field(default_factory=dict)
+    deferral: Deferral | None = None
+    due: float = 0.0
+
+    @property
+    def size(self) -> int:
+        """The bytes of the list's documents."""
+        return sum(len(entry.document.encode()) for entry in self.entries.values())
 
 
 class MemoryParkingStore:
     """A store of parked events in dictionaries, lost with the process.
 
     Each method first lets other tasks run, as a network round trip would.
+
+    Args:
+        progress: the store that keeps the partitions' owners; None for a new one.
+        most: most entries of one key.
+        most_events: number of events in all lists of one partition at which no event joins a
+            deferred key.
+        most_bytes: greatest size of all lists of one partition together.
+        clock: returns the time in seconds since 1970.
     """
 
-    def __init__(self, *, most: int = 100_000, clock: Callable[[], float] = time.time) -> None:
-        self._most = most
+    def __init__(
+        self,
+        progress: MemoryProgressStore | None = None,
+        *,
+        most: int = 100_000,
+        most_events: int = 10_000,
+        most_bytes: int = 64 * 1024 * 1024,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.progress = progress or MemoryProgressStore()
+        self._limits = (most, most_events, most_bytes)
         self._clock = clock
-        self._owners: dict[Source, str] = {}
-        self._parked: dict[Place, _Parked] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Lose all lists, as a server does that is emptied; the progress store has its own."""
+        self._lists: dict[Place, _List] = {}
         self._replayed: dict[Place, Position] = {}
         self._verdicts: set[tuple[Source, str]] = set()
         self._leases: dict[Place, tuple[str, float]] = {}
+        self._marks: dict[Source, str] = {}
+        self._generations: dict[Source, int] = {}
+        self._poison_heads: dict[Source, str] = {}
 
-    async def claim(self, source: Source, owner: str, watermark: Position) -> Claim:
+    async def confirm(self) -> bool:
+        """See `ParkingStore.confirm`."""
+        await asyncio.sleep(0)
+        return True
+
+    async def claim(
+        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+    ) -> Claim:
         """See `ParkingStore.claim`."""
         await asyncio.sleep(0)
-        self._owners[source] = owner
+        progress, previous = self.progress.take(source)
+        watermark = "" if progress.watermark is None else position_of(progress.watermark)
         self._replayed = {
             place: position
             for place, position in self._replayed.items()
             if place[0] != source or position > watermark
         }
+        lists = self._of(source)
+        deferred = {key: each.deferral for key, each in lists.items() if each.deferral is not None}
+        latest = sorted(deferred, key=lambda key: -deferred[key].since)[:LATEST_KEYS]
         return Claim(
-            owner,
-            frozenset(key for known, key in self._parked if known == source),
-            {key: at for (known, key), at in self._replayed.items() if known == source},
+            progress,
+            previous,
+            frozenset(key for key in keys if key in lists),
+            {key: self._replayed[source, key] for key in keys if (source, key) in self._replayed},
+            tuple(self._due(source, DUE_KEYS, generation)),
+            {key: deferred[key].since for key in latest},
+            sum(len(each.entries) for each in lists.values()),
+            sum(each.size for each in lists.values()),
+            self._marks.get(source, ""),
+            self._poison_heads.get(source, ""),
         )
 
     async def poison(
-        self, claim: Claim, source: Source, key: str | None, position: Position, document: str
+        self, writing: WritingAs, source: Source, key: ListKey, position: Position, document: str
     ) -> str | None:
         """See `ParkingStore.poison`."""
         await asyncio.sleep(0)
-        self._check_owner(source, claim)
-        parked = self._parked.get((source, key))
+        self._check_writer(source, writing)
+        parked = self._lists.get((source, key))
         known = parked and parked.entries.get(position)
         if known and known.kind is not EntryKind.EVENT:
             return known.document
         if is_reached(position, self._replayed.get((source, key), "")):
             return None
-        parked = self._parked.setdefault((source, key), _Parked(self._clock()))
+        self._check_room(source, document, deferred=False)
+        parked = self._lists.setdefault((source, key), _List(self._clock()))
         parked.entries[position] = Entry(position, EntryKind.UNANNOUNCED, document)
+        parked.deferral = None
         return document
 
-    async def announced(self, source: Source, key: str | None, position: Position) -> None:
+    async def announced(self, source: Source, key: ListKey, position: Position) -> None:
         """See `ParkingStore.announced`."""
         await asyncio.sleep(0)
-        parked = self._parked.get((source, key))
+        parked = self._lists.get((source, key))
         entry = parked and parked.entries.get(position)
         if parked and entry and entry.kind is EntryKind.UNANNOUNCED:
             parked.entries[position] = Entry(position, EntryKind.POISON, entry.document)
 
+    async def defer(
+        self,
+        writing: WritingAs,
+        source: Source,
+        key: ListKey,
+        event: tuple[Position, str],
+        *,
+        deferral: Deferral,
+        pause_seconds: float,
+    ) -> ParkState:
+        """See `ParkingStore.defer`."""
+        await asyncio.sleep(0)
+        self._check_writer(source, writing)
+        position, document = event
+        parked = self._lists.get((source, key))
+        if parked is not None and position in parked.entries:
+            return _STATES[parked.entries[position].kind]
+        if is_reached(position, self._replayed.get((source, key), "")):
+            return ParkState.REPLAYED
+        self._check_room(source, document, deferred=True)
+        now = self._clock()
+        if parked is None:
+            parked = self._lists[source, key] = _List(now)
+            parked.deferral = replace(deferral.clipped(), since=now, last_try=now)
+            parked.due = now + pause_seconds
+        parked.entries[position] = Entry(position, EntryKind.EVENT, document)
+        return ParkState.PARKED
+
     async def park(
         self,
-        claim: Claim,
+        writing: WritingAs,
         source: Source,
-        key: str | None,
+        key: ListKey,
         events: Sequence[tuple[Position, str]],
     ) -> ParkReply:
         """See `ParkingStore.park`."""
         await asyncio.sleep(0)
-        self._check_owner(source, claim)
+        self._check_writer(source, writing)
         replayed = self._replayed.get((source, key), "")
-        parked = self._parked.get((source, key))
+        parked = self._lists.get((source, key))
         if parked is None:
             return ParkReply(released=True, replayed=replayed)
         states: list[ParkState] = []
@@ -110,45 +197,80 @@ class MemoryParkingStore:
                 states.append(_STATES[parked.entries[position].kind])
             elif is_reached(position, replayed):
                 states.append(ParkState.REPLAYED)
-            elif len(parked.entries) >= self._most:
-                raise parked_list_full(source, self._most)
+            elif len(parked.entries) >= self._limits[0]:
+                raise parked_list_full(source, self._limits[0])
             else:
+                self._check_room(source, document, deferred=parked.deferral is not None)
                 parked.entries[position] = Entry(position, EntryKind.EVENT, document)
                 states.append(ParkState.PARKED)
         return ParkReply(tuple(states))
 
-    async def document(self, source: Source, key: str | None, position: Position) -> Entry | None:
+    async def document(self, source: Source, key: ListKey, position: Position) -> Entry | None:
         """See `ParkingStore.document`."""
         await asyncio.sleep(0)
-        parked = self._parked.get((source, key))
+        parked = self._lists.get((source, key))
         return parked.entries.get(position) if parked else None
 
     async def keys(self) -> list[ParkedKey]:
         """See `ParkingStore.keys`."""
         await asyncio.sleep(0)
         return [
-            ParkedKey(source, key, parked.since, len(parked.entries))
-            for (source, key), parked in self._parked.items()
+            ParkedKey(
+                source,
+                key,
+                each.since,
+                len(each.entries),
+                each.deferral,
+                each.due if each.deferral is not None else None,
+            )
+            for (source, key), each in self._lists.items()
         ]
 
+    async def sources(self) -> list[Source]:
+        """See `ParkingStore.sources`."""
+        await asyncio.sleep(0)
+        return sorted({source for source, _ in self._lists}, key=str)
+
+    async def summary(self, source: Source) -> PartitionLists:
+        """See `ParkingStore.summary`."""
+        await asyncio.sleep(0)
+        lists = self._of(source).values()
+        deferred = [each.deferral.since for each in lists if each.deferral is not None]
+        return PartitionLists(
+            len(lists),
+            len(deferred),
+            sum(len(each.entries) for each in lists),
+            sum(each.size for each in lists),
+            min(deferred, default=None),
+            self._marks.get(source, ""),
+        )
+
+    async def due(self, source: Source, *, most: int, generation: int = 0) -> list[ListKey]:
+        """See `ParkingStore.due`."""
+        await asyncio.sleep(0)
+        return self._due(source, most, generation)
+
     async def entries(
-        self, source: Source, key: str | None, *, after: Position = "", most: int = 100
+        self, source: Source, key: ListKey, *, after: Position = "", most: int = 100
     ) -> list[Entry]:
         """See `ParkingStore.entries`."""
         await asyncio.sleep(0)
-        parked = self._parked.get((source, key))
+        parked = self._lists.get((source, key))
         behind = sorted(at for at in (parked.entries if parked else ()) if at > after)
         return [parked.entries[at] for at in behind[:most]] if parked else []
 
-    async def lease(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
+    async def lease(
+        self, source: Source, key: ListKey, token: str, milliseconds: int
+    ) -> Lease | None:
         """See `ParkingStore.lease`."""
         await asyncio.sleep(0)
         if self._holder(source, key) not in (None, token):
-            return False
+            return None
         self._leases[source, key] = (token, self._clock() + milliseconds / 1000)
-        return True
+        parked = self._lists.get((source, key))
+        return Lease(self.progress.epoch(source), parked.deferral if parked else None)
 
-    async def renew(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
+    async def renew(self, source: Source, key: ListKey, token: str, milliseconds: int) -> bool:
         """See `ParkingStore.renew`."""
         await asyncio.sleep(0)
         if self._holder(source, key) != token:
@@ -156,37 +278,64 @@ class MemoryParkingStore:
         self._leases[source, key] = (token, self._clock() + milliseconds / 1000)
         return True
 
-    async def release(self, source: Source, key: str | None, token: str) -> None:
+    async def release(self, source: Source, key: ListKey, token: str) -> None:
         """See `ParkingStore.release`."""
         await asyncio.sleep(0)
         if self._holder(source, key) == token:
             del self._leases[source, key]
 
+    async def postpone(
+        self,
+        source: Source,
+        key: ListKey,
+        token: str,
+        deferral: Deferral,
+        pause_seconds: float,
+    ) -> None:
+        """See `ParkingStore.postpone`."""
+        await asyncio.sleep(0)
+        self._check_lease(source, key, token)
+        parked = self._lists.get((source, key))
+        if parked is not None and parked.deferral is not None:
+            now = self._clock()
+            since = parked.deferral.since
+            parked.deferral = replace(deferral.clipped(), since=since, last_try=now)
+            parked.due = now + pause_seconds
+
     async def replace(
-        self, source: Source, key: str | None, token: str, position: Position, document: str
+        self, source: Source, key: ListKey, token: str, position: Position, document: str
     ) -> None:
         """See `ParkingStore.replace`."""
         await asyncio.sleep(0)
         self._check_lease(source, key, token)
-        parked = self._parked.get((source, key))
+        parked = self._lists.get((source, key))
         if parked and position in parked.entries:
             parked.entries[position] = Entry(position, EntryKind(document[0]), document[1:])
+            parked.deferral = None
 
     async def finish(
-        self, source: Source, key: str | None, token: str, position: Position, verdict: str = ""
+        self,
+        source: Source,
+        key: ListKey,
+        token: str,
+        position: Position,
+        verdict: str = "",
+        *,
+        epoch: int = 0,
     ) -> int:
         """See `ParkingStore.finish`."""
         await asyncio.sleep(0)
         self._check_lease(source, key, token)
-        self._replayed[source, key] = max(position, self._replayed.get((source, key), ""))
+        if epoch == self.progress.epoch(source):
+            self._replayed[source, key] = max(position, self._replayed.get((source, key), ""))
         if verdict:
             self._verdicts.add((source, verdict))
-        parked = self._parked.get((source, key))
+        parked = self._lists.get((source, key))
         if parked is None:
             return 0
         parked.entries.pop(position, None)
         if not parked.entries:
-            del self._parked[source, key]
+            del self._lists[source, key]
         return len(parked.entries)
 
     async def is_stale(self, source: Source, verdict: str) -> bool:
@@ -201,14 +350,55 @@ class MemoryParkingStore:
             place: at for place, at in self._replayed.items() if place[0] != source or at <= after
         }
 
-    def _check_owner(self, source: Source, claim: Claim) -> None:
-        if self._owners.get(source) != claim.owner:
-            raise claim_lost(source)
+    async def drop_mark(self, source: Source, mark: str) -> bool:
+        """See `ParkingStore.drop_mark`."""
+        await asyncio.sleep(0)
+        if self._marks.get(source) == mark and not self._of(source):
+            del self._marks[source]
+        return source not in self._marks
 
-    def _holder(self, source: Source, key: str | None) -> str | None:
+    async def poison_head(self, source: Source, event_id: str) -> None:
+        """See `ParkingStore.poison_head`."""
+        await asyncio.sleep(0)
+        self._poison_heads[source] = event_id
+
+    def _of(self, source: Source) -> dict[ListKey, _List]:
+        return {key: each for (known, key), each in self._lists.items() if known == source}
+
+    def _due(self, source: Source, most: int, generation: int) -> list[ListKey]:
+        lists = {key: each for key, each in self._of(source).items() if each.deferral is not None}
+        if generation > self._generations.get(source, 0):
+            self._generations[source] = generation
+            for each in lists.values():
+                each.due = 0.0
+        now = self._clock()
+        due = [(each.due, str(key), key) for key, each in lists.items() if each.due <= now]
+        return [key for *_, key in sorted(due, key=lambda each: each[:2])][:most]
+
+    def _check_writer(self, source: Source, writing: WritingAs) -> None:
+        if self.progress.owner(source) != writing.owner:
+            raise claim_lost(source)
+        if writing.mark and self._marks.get(source, "") != writing.mark:
+            if self._marks.get(source) or not writing.creates:
+                raise mark_lost(source)
+            self._marks[source] = writing.mark
+
+    def _check_room(self, source: Source, document: str, *, deferred: bool) -> None:
+        _, most_events, most_bytes = self._limits
+        lists = self._of(source).values()
+        if deferred and sum(len(each.entries) for each in lists) >= most_events:
+            raise partition_full(source, f"{most_events} events", "PROCESSING_DEFERRED_EVENTS_MAX")
+        if sum(each.size for each in lists) + len(document.encode()) > most_bytes:
+            raise partition_full(
+                source,
+                f"{most_bytes // 2**20} MB of events",
+                "PROCESSING_PARKED_MEGABYTES_MAX",
+            )
+
+    def _holder(self, source: Source, key: ListKey) -> str | None:
         token, until = self._leases.get((source, key), (None, 0.0))
         return token if self._clock() < until else None
 
-    def _check_lease(self, source: Source, key: str | None, token: str) -> None:
+    def _check_lease(self, source: Source, key: ListKey, token: str) -> None:
         if self._holder(source, key) != token:
             raise lease_lost(source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,16 +16,35 @@ class MemoryProgressStore:
     def __init__(self) -> None:
         self._known: dict[Source, Progress] = {}
         self._since: dict[Source, int] = {}
+        self._epochs: dict[Source, int] = {}
 
-    async def open(self, source: Source) -> Progress:
-        """See `ProgressStore.open`."""
+    def take(self, source: Source) -> tuple[Progress, int]:
+        """Make the caller a partition's owner; return the progress and the earlier owner."""
         known = self._known.get(source, Progress())
         self._known[source] = replace(known, owner=known.owner + 1)
-        return self._known[source]
+        return self._known[source], known.owner
+
+    def owner(self, source: Source) -> int:
+        """Return the token of the latest owner, or 0."""
+        return self._known.get(source, Progress()).owner
+
+    def epoch(self, source: Source) -> int:
+        """Return the partition's epoch."""
+        return self._epochs.get(source, 0)
+
+    def clear(self) -> None:
+        """Lose all data, as a server does that is emptied."""
+        self.__init__()  # type: ignore[misc]
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
+        await asyncio.sleep(0)
         return replace(self._known.get(source, Progress()), owner=0)
+
+    async def owns(self, source: Source, owner: int) -> bool:
+        """See `ProgressStore.owns`."""
+        await asyncio.sleep(0)
+        return self.owner(source) <= owner
 
     async def commit(
         self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
@@ -48,5 +68,6 @@ class MemoryProgressStore:
         """See `ProgressStore.reset`."""
         owner = self._known.get(source, Progress()).owner + 1
         self._since[source] = owner
+        self._epochs[source] = self.epoch(source) + 1
         self._known[source] = Progress(owner=owner)
         return self._known[source]

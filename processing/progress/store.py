@@ -8,15 +8,12 @@ recreated hub counts from zero.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from processing.event import Event, EventBatch
+from processing.event import Event
 from processing.identity import Source
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,8 @@ class Progress:
     Attributes:
         watermark: every delivered event up to here is finished; None: no event is finished.
         finished: the finished events above the watermark, enqueued_ms by sequence number.
-        owner: token of the instance that opened the progress; a later token makes this token stale.
-            0: the progress was only read.
+        owner: token of the claim that read the progress; a later token makes this token stale. 0:
+            the progress was only read.
     """
 
     watermark: Mark | None = None
@@ -70,16 +67,12 @@ class Progress:
 class ProgressStore(Protocol):
     """A store of progress. Each method raises `StorageUnavailableError` if the store fails."""
 
-    async def open(self, source: Source) -> Progress:
-        """Return a partition's progress, with a token that makes the caller its owner.
-
-        During a rebalance the earlier owner may still have events in flight. The earlier owner's
-        next commit returns False, and that owner starts no further event.
-        """
-        ...
-
     async def load(self, source: Source) -> Progress:
         """Return a partition's progress without becoming its owner; empty if none is stored."""
+        ...
+
+    async def owns(self, source: Source, owner: int) -> bool:
+        """Return whether `owner` is the latest owner, or no owner is known."""
         ...
 
     async def commit(
@@ -96,18 +89,5 @@ class ProgressStore(Protocol):
         ...
 
     async def reset(self, source: Source) -> Progress:
-        """Delete a partition's progress, and make the caller its owner."""
+        """Delete a partition's progress, make the caller its owner, and raise the epoch."""
         ...
-
-
-async def open_for(store: ProgressStore, batch: EventBatch) -> Progress:
-    """Open a partition's progress for a batch; reset the progress if the hub was recreated."""
-    progress = await store.open(batch.source)
-    if progress.is_of_another_hub(batch.events):
-        logger.warning(
-            "Partition %s: the hub was recreated; the old hub's progress up to %s is deleted",
-            batch.source,
-            progress.watermark,
-        )
-        return await store.reset(batch.source)
-    return progress
