@@ -99,6 +99,8 @@ class RedisParkingStore(RedisParkingQueries):
         super().__init__(client, calls, identity, query_timeout_seconds)
         self._limits = (most, most_events, most_bytes)
         self._ttl = ttl_seconds
+        same = (ttl_seconds, FORMAT, OLDEST_FORMAT, DUE_KEYS, LATEST_KEYS)
+        self._claim_args = [str(each).encode() for each in same]  # encoded once, not for each batch
         self._guard = MemoryGuard(client)
 
     async def confirm(self) -> bool:
@@ -110,8 +112,8 @@ class RedisParkingStore(RedisParkingQueries):
     ) -> Claim:
         """See `ParkingStore.claim`."""
         asked = list(keys)
-        args = [self._ttl, FORMAT, OLDEST_FORMAT, generation, DUE_KEYS, LATEST_KEYS]
-        reply = await self._calls.run("claim", claim_keys(source), [*args, keys_as_json(asked)])
+        args = [*self._claim_args, generation, keys_as_json(asked)]
+        reply = await self._calls.run("claim", claim_keys(source), args)
         if reply[0] in (b"newer", "newer"):
             raise newer_format(source, int(reply[1]))
         return replies.claim(asked, reply)

@@ -41,9 +41,12 @@ class RedisCalls:
         self._milliseconds = milliseconds
         self._scripts = {name: client.register_script(source_of(name)) for name in _SCRIPTS}
 
-    async def run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def run(self, name: str, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:
         """Run a script and return its reply."""
-        return await reply_of(self._scripts[name](list(keys), list(args)))
+        try:
+            return await self._scripts[name](keys, args)
+        except FAILURES as error:
+            raise unavailable(error) from error
 
     async def write(
         self, name: str, source: Source, keys: Sequence[str], args: Sequence[Any]

@@ -17,15 +17,16 @@
 -- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
 -- ARGV[2]  the version of the data's format that the caller reads and writes
 -- ARGV[3]  the lowest version that reads what the caller writes
--- ARGV[4]  the circuit's generation while the circuit is closed, else 0
--- ARGV[5]  the most due keys to return
--- ARGV[6]  the most latest deferred keys to return
+-- ARGV[4]  the most due keys to return
+-- ARGV[5]  the most latest deferred keys to return
+-- ARGV[6]  the circuit's generation while the circuit is closed, else 0
 -- ARGV[7]  JSON array of the batch's keys: a string, null (the events without a key) or an array of
 --          a position (an event that waits alone)
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
--- claim before (or 0), the watermark's sequence number and enqueued time (false for none), the finished
--- members, the places in ARGV[7] of keys with a list, places and positions of replayed keys, labels
--- that are due, latest deferred labels with their times, events, size, token, poison_head.
+-- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
+-- finished members; then, unless all of it is empty: the places in ARGV[7] of keys with a list, places
+-- and positions of replayed keys, labels that are due, latest deferred labels with their times, events,
+-- size, token, poison_head.
 -- include count
 local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')
 if lowest > tonumber(ARGV[2]) then
@@ -51,8 +52,8 @@ if not events then
   events, size = count(KEYS[4])  -- a new partition, or the lists of an older version
   redis.call('HSET', KEYS[9], 'events', events, 'size', size)
 end
-if tonumber(ARGV[4]) > tonumber(state[3] or '0') then
-  redis.call('HSET', KEYS[9], 'generation', ARGV[4])
+if tonumber(ARGV[6]) > tonumber(state[3] or '0') then
+  redis.call('HSET', KEYS[9], 'generation', ARGV[6])
   redis.call('ZUNIONSTORE', KEYS[7], 1, KEYS[7], 'WEIGHTS', 0)
 end
 
@@ -82,6 +83,10 @@ if replays > 0 then
   end
 end
 
+local reply = {owner, known[1] or '0', known[2], known[3], redis.call('ZRANGE', KEYS[2], 0, -1)}
+if lists == 0 and replays == 0 and not state[4] and not state[5] then
+  return reply
+end
 local parked, replayed = {}, {}
 if lists > 0 or replays > 0 then
   local keys = cjson.decode(ARGV[7])
@@ -112,21 +117,10 @@ end
 local due, latest = {}, {}
 if lists > 0 then
   local until_now = string.format('%.0f', now)
-  due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', until_now, 'LIMIT', 0, ARGV[5])
-  latest = redis.call('ZREVRANGE', KEYS[8], 0, ARGV[6] - 1, 'WITHSCORES')
+  due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', until_now, 'LIMIT', 0, ARGV[4])
+  latest = redis.call('ZREVRANGE', KEYS[8], 0, ARGV[5] - 1, 'WITHSCORES')
 end
-return {
-  owner,
-  known[1] or '0',
-  known[2],
-  known[3],
-  redis.call('ZRANGE', KEYS[2], 0, -1),
-  parked,
-  replayed,
-  due,
-  latest,
-  events,
-  size,
-  state[4] or '',
-  state[5] or '',
-}
+for _, each in ipairs({parked, replayed, due, latest, events, size, state[4] or '', state[5] or ''}) do
+  reply[#reply + 1] = each
+end
+return reply
