@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from breaker import CircuitState
 from processing.deferring.replay import TURN_EVENTS
 from processing.deferring.rounds import LONGEST_PAUSE_SECONDS
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
 from processing.parking.event import Lone
 from processing.parking.store import EntryKind
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import SOURCE
 from tests.unit.processing.deferring.rig import open_rig, simulated
 
 DOWN = DependencyUnavailableError("down")
@@ -395,7 +394,7 @@ async def test_finish_of_an_older_epoch_notes_no_replayed_position() -> None:
     async with open_rig() as rig:
 
         async def rewind(_each: Event) -> None:
-            rig.store.progress.epoch = lambda _source: 7  # type: ignore[method-assign]
+            await rig.store.progress.reset(SOURCE)
 
         rig.before = rewind
         await rig.defer(1)
@@ -426,5 +425,3 @@ async def test_unexpected_error_leaves_the_key_deferred() -> None:
         await rig.defer(1)
         await rig.replay()
         assert await rig.key() is not None
-        assert rig.breaker.circuit.state is CircuitState.CLOSED
-        assert event(1).key == "k"
