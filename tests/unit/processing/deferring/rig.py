@@ -118,7 +118,7 @@ class Rig:
                 check = await self.claims.put_bytes(parked.blob_name, text.encode())
                 text = parked.with_claim_check(check).to_json()
             documents.append((position_of(parked.event), text))
-        values = {"reason": DeferralReason.DEPENDENCY, "attempts": 1} | deferral
+        values: dict[str, Any] = {"reason": DeferralReason.DEPENDENCY, "attempts": 1} | deferral
         first, *others = documents
         await self.store.defer(
             writing, source, key, first, deferral=Deferral(**values), pause_seconds=0.0

@@ -213,7 +213,7 @@ async def test_call_that_might_outlast_the_lease_is_not_started() -> None:
             await asyncio.sleep(50)
 
         rig.before = slow
-        rig.store.renew = away  # type: ignore[method-assign]
+        rig.store.renew = away  # type: ignore[method-assign, assignment]
         await rig.defer(1, 2, 3)
         await rig.replay()
         assert rig.started == [1, 2]  # at 0 and at 50 s; at 100 s the lease has 20 s left
@@ -328,7 +328,7 @@ async def test_blob_that_cannot_be_read_now_postpones_the_key() -> None:
         async def away(_check: object) -> bytes:
             raise StorageUnavailableError("away")
 
-        rig.claims.get_bytes = away  # type: ignore[method-assign]
+        rig.claims.get_bytes = away  # type: ignore[method-assign, assignment]
         await rig.defer(1, bodies={1: b"large"})
         await rig.replay()
         found = await rig.deferral()
@@ -421,7 +421,7 @@ async def test_unexpected_error_leaves_the_key_deferred() -> None:
         async def broken(*_args: object, **_values: object) -> list[Any]:
             raise AttributeError("broken")
 
-        rig.store.entries = broken  # type: ignore[method-assign, assignment]
+        rig.store.entries = broken  # type: ignore[method-assign]
         await rig.defer(1)
         await rig.replay()
         assert await rig.key() is not None

@@ -66,7 +66,7 @@ async def test_poison_stays_in_the_list_until_the_queue_has_it() -> None:
         async def away(_message: object) -> None:
             raise StorageUnavailableError("away")
 
-        rig.poison.put = away  # type: ignore[method-assign]
+        rig.poison.put = away  # type: ignore[method-assign, assignment]
         rig.errors[1] = PoisonEventError("bad")
         await rig.defer(1, 2)
         await rig.replay()
@@ -97,7 +97,7 @@ async def test_parked_poison_is_in_the_list_before_the_queue() -> None:
         async def away(_message: object) -> None:
             raise StorageUnavailableError("away")
 
-        rig.poison.put = away  # type: ignore[method-assign]
+        rig.poison.put = away  # type: ignore[method-assign, assignment]
         rig.errors[1] = PoisonEventError("bad")
         await rig.defer(1, 2)
         await rig.replay()

@@ -61,7 +61,7 @@ async def test_key_that_is_being_replayed_is_not_started_again() -> None:
             leases += 1
             return await ask(*args)
 
-        rig.store.lease = lease  # type: ignore[method-assign]
+        rig.store.lease = lease  # type: ignore[method-assign, assignment]
         rig.before = lambda _each: asyncio.sleep(10)
         await rig.defer(1)
         with rig.replayer.invocation():

@@ -33,7 +33,7 @@ def tokens(*keys: str) -> set[str]:
 
 
 def claim(**latest: float) -> Claim:
-    keys: dict[ListKey, float] = dict(latest)
+    keys: dict[ListKey, float] = {**latest}
     return Claim(Progress(), latest=keys)
 
 
