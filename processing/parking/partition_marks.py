@@ -93,7 +93,8 @@ class PartitionMarks:
                 known.stored = await self._marks.read(source)
                 if known.stored is not None:
                     _compare(claim, known.stored.mark, before)
-            if claim.events and not claim.mark:  # lists of a version without marks
+            if claim.events and not (claim.mark and known.stored):
+                # The lists of a version without marks, or a mark that was deleted.
                 bound = await self._bound_of_lists(source)
                 if bound is not None:
                     known.stored = await self._written(source, claim, known, bound)
@@ -127,7 +128,7 @@ class PartitionMarks:
         self, source: Source, claim: Claim, known: _Known, bound: Oldest
     ) -> StoredMark:
         """Place the token, and write a mark that includes the bound."""
-        stored = known.stored or await self._marks.read(source)
+        stored = known.stored
         for _ in range(MOST_CONFLICTS):
             mark = _valid(claim, known, stored)
             if not known.token:
