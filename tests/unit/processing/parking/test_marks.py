@@ -365,7 +365,7 @@ async def test_other_token_in_redis_is_a_loss() -> None:
     await instance.park(await instance.claim(), 40)
     stored = await setup.marks.read(SOURCE)
     assert stored is not None
-    await setup.marks.write(replace(stored.mark, token="another"), stored.etag)  # noqa: S106
+    await setup.marks.write(replace(stored.mark, token="another"), stored.etag)
     with pytest.raises(ParkedEventsLostError):
         await Instance(setup).claim()
 
