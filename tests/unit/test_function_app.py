@@ -45,7 +45,7 @@ def functions() -> dict[str, Any]:
 
 def test_app_declares_three_functions(functions: dict[str, Any]) -> None:
     """The import of the app needs no connection."""
-    assert set(functions) == {"process_events", "deliver_alerts", "health"}
+    assert set(functions) == {"process_events", "deliver_alerts", "health", "live"}
 
 
 @pytest.mark.parametrize(
