@@ -74,8 +74,8 @@ TODO: Mapping[Why, str] = {
         "handles it."
     ),
     Why.NOT_HANDED_OVER: (
-        "Check whether the app runs and whether its trigger reports errors; restart the app if "
-        "the log shows nothing."
+        "Check whether the app runs, whether its processes crash, and whether its trigger reports "
+        "errors; restart the app if the log shows nothing."
     ),
     Why.DEFERRED: (
         "Check the key's error: `python -m processing parked list` shows it; redrive the key by "

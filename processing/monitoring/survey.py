@@ -181,7 +181,7 @@ def judged(
     """
     if not lag.behind:  # the report is older than the lag
         return None
-    first = None if lag.watermark is None else lag.watermark + 1
+    first = None if lag.last_enqueued is None else lag.last_enqueued + 1 - lag.behind
     if held in (HOLDING - {Why.RAMP}):
         state = State.PAUSED if held is Why.PAUSED else State.HOLDING
         seconds = 0.0 if report is None else report.seconds
@@ -213,7 +213,7 @@ def deferred_state(key: ParkedKey, keys: int, now: float) -> PartitionState:
     assert deferral is not None  # noqa: S101 - the caller chose deferred keys
     lone = isinstance(key.key, Lone)
     dependency = f"dependency {deferral.dependency}, " if deferral.dependency else ""
-    others = f"; so do {keys - 1} other keys" if keys > 1 else ""
+    others = f"; {keys - 1} more such keys" if keys > 1 else ""
     return PartitionState(
         key.source.hub,
         key.source.partition,
