@@ -22,7 +22,7 @@ class RedriveRun:
     """The state that the keys of one redrive share.
 
     Attributes:
-        token: names this redrive as the holder of its leases.
+        parks: whether a poisoned event parks its key; otherwise the key continues.
         stopped: the reason why no further event is started, or "".
     """
 
@@ -35,7 +35,7 @@ class RedriveRun:
     admits: Callable[[], bool]
     instance: str
     lease_seconds: float
-    token: str
+    parks: bool
     discard: Discard | None = None
     stopped: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
-from processing.parking.store import ParkingStore, lease_lost
+from processing.parking.deferral import Deferral
+from processing.parking.event import ListKey
+from processing.parking.store import Lease, ParkingStore, lease_lost
 from processing.redrive.renewal import renewed
 
 
@@ -18,16 +21,14 @@ class KeyLease:
     Args:
         store: stores the lease.
         source, key: the partition and the key.
-        token: names the lease's holder.
         seconds: time after which the lease expires if it is not renewed.
     """
 
-    def __init__(
-        self, store: ParkingStore, source: Source, key: str | None, token: str, seconds: float
-    ) -> None:
+    def __init__(self, store: ParkingStore, source: Source, key: ListKey, seconds: float) -> None:
         self._store = store
         self._place = (source, key)
-        self._token = token
+        self.token = secrets.token_hex(8)
+        self._lease = Lease()
         self._seconds = seconds
         self._milliseconds = int(seconds * 1000)
         self._until = 0.0  # local time; counted from before the request, so never too late
@@ -35,9 +36,20 @@ class KeyLease:
     async def acquire(self) -> bool:
         """Return whether the lease was acquired; False: another redrive holds the lease."""
         requested_at = asyncio.get_running_loop().time()
-        acquired = await self._store.lease(*self._place, self._token, self._milliseconds)
+        lease = await self._store.lease(*self._place, self.token, self._milliseconds)
         self._until = requested_at + self._seconds
-        return acquired
+        self._lease = lease or Lease()
+        return lease is not None
+
+    @property
+    def epoch(self) -> int:
+        """The partition's epoch when the lease was acquired."""
+        return self._lease.epoch
+
+    @property
+    def deferral(self) -> Deferral | None:
+        """The key's deferral when the lease was acquired."""
+        return self._lease.deferral
 
     def check(self) -> None:
         """Check the lease before an operation that only its holder may do.
@@ -56,13 +68,13 @@ class KeyLease:
                 yield
         finally:
             with suppress(StorageUnavailableError):  # the lease expires
-                await self._store.release(*self._place, self._token)
+                await self._store.release(*self._place, self.token)
 
     async def _renew(self) -> bool:
         """Return whether to renew again; after an error the next round retries."""
         requested_at = asyncio.get_running_loop().time()
         with suppress(StorageUnavailableError):
-            if not await self._store.renew(*self._place, self._token, self._milliseconds):
+            if not await self._store.renew(*self._place, self.token, self._milliseconds):
                 self._until = requested_at
                 return False
             self._until = requested_at + self._seconds
