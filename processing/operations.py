@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from azure.eventhub.aio import EventHubConsumerClient
 
-from breaker.stores.redis import log_in
+from breaker.stores.redis import FAILURES, Client, log_in
 from processing.circuit_wiring import instance_name, without_judging
+from processing.errors import StorageUnavailableError
+from processing.formats.keys import parked_partitions_key
 from processing.migration.migration import Migration
 from processing.parking.store import ParkingStore
 from processing.partitions.overview import Partitions
@@ -18,6 +21,7 @@ from processing.partitions.rewind import Rewind
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.queue import PoisonReader
 from processing.redrive.discard import Discard
+from processing.redrive.poison_head import PoisonHead
 from processing.redrive.redrive import Redrive
 from processing.wiring import Wiring
 
@@ -42,8 +46,21 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
         yield PoisonStorage(await wiring.poison_reader(), await wiring.claims())
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedLists:
+    """The parked lists, and the clock of their store.
+
+    Attributes:
+        store: stores the lists.
+        now: returns the store's time, seconds since 1970.
+    """
+
+    store: ParkingStore
+    now: Callable[[], Awaitable[float]]
+
+
 @asynccontextmanager
-async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStore]:
+async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkedLists]:
     """Open the parked lists that the settings name, to list them.
 
     Raises:
@@ -56,7 +73,28 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
         # An operator waits for the answer: time out before the client has made all its retries.
         seconds = wiring.breaking.store_timeout_seconds
         await wiring.migration().ensure(timeout_seconds=seconds)
-        yield wiring.parking_store(query_timeout_seconds=seconds)
+        identity = wiring.connections.identity
+        clock = partial(_redis_time, wiring.redis, parked_partitions_key(identity))
+        yield ParkedLists(wiring.parking_store(query_timeout_seconds=seconds), clock)
+
+
+@asynccontextmanager
+async def open_poison_head(settings: Mapping[str, str]) -> AsyncIterator[PoisonHead]:
+    """Open the first unfinished event of each partition, for a decision to poison it.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
+        yield PoisonHead(
+            positions=HubPositions(await wiring.hub()),
+            checkpoint=(await wiring.checkpoints()).read,
+            progress=wiring.progress(),
+            parking=wiring.parking_store(),
+            identity=wiring.connections.identity,
+        )
 
 
 @asynccontextmanager
@@ -85,6 +123,7 @@ async def open_redrive(
             admits=lambda: breaker.circuit.admits,
             instance=instance_name(),
             discard=discard,
+            parks=wiring.processing.poison_ordering == "park",
         )
 
 
@@ -145,3 +184,12 @@ async def open_hub(
     """
     async with AsyncExitStack() as opened:
         yield await Wiring(settings, opened).hub(group=group)
+
+
+async def _redis_time(client: Client, key: str) -> float:
+    """Return the time of the server that stores `key`; a cluster has one clock per server."""
+    try:
+        seconds, microseconds = await client.eval("return redis.call('TIME')", 1, key)
+    except FAILURES as error:
+        raise StorageUnavailableError(f"redis: {type(error).__name__}: {error}") from error
+    return int(seconds) + int(microseconds) / 1e6

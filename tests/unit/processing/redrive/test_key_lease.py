@@ -38,44 +38,44 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def lease_of(store: MemoryParkingStore, token: str) -> KeyLease:
-    return KeyLease(store, SOURCE, "k", token, SECONDS)
+def lease_of(store: MemoryParkingStore) -> KeyLease:
+    return KeyLease(store, SOURCE, "k", SECONDS)
 
 
 async def test_lease_is_renewed_for_as_long_as_it_is_held(clock: Clock) -> None:
     """A handler may take longer than the lease."""
     store = MemoryParkingStore(clock=clock)
-    lease = lease_of(store, "me")
+    lease = lease_of(store)
     assert await lease.acquire()
     async with lease.held():
         await turns(1)
         for _ in range(10):
             await clock.forward(SECONDS / 2)
             lease.check()
-            assert not await lease_of(store, "another").acquire()
-    assert await lease_of(store, "another").acquire()
+            assert not await lease_of(store).acquire()
+    assert await lease_of(store).acquire()
 
 
 async def test_lease_that_another_redrive_took_fails_the_check(clock: Clock) -> None:
     """The check fails after the next renewal, and does not wait until the lease expires."""
     store = MemoryParkingStore(clock=clock)
-    lease = lease_of(store, "me")
+    lease = lease_of(store)
     await lease.acquire()
     async with lease.held():
         await turns(1)
-        await store.release(SOURCE, "k", "me")
+        await store.release(SOURCE, "k", lease.token)
         await store.lease(SOURCE, "k", "another", 60_000)
         lease.check()
         await clock.forward(SECONDS / 2)
         with pytest.raises(LeaseLostError):
             lease.check()
-    assert not await lease_of(store, "third").acquire()
+    assert not await lease_of(store).acquire()
 
 
 async def test_lease_counts_from_its_request(clock: Clock) -> None:
     """A late answer must not extend the lease, as the store may have counted from the request."""
     store = MemoryParkingStore(clock=clock)
-    lease = lease_of(store, "me")
+    lease = lease_of(store)
     ask: Callable[..., object] = store.lease
 
     async def late(*args: object) -> object:

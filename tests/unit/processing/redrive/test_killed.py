@@ -40,9 +40,9 @@ class KillableProxy:
         if not callable(found):
             return found
 
-        async def call(*args: Any) -> Any:
+        async def call(*args: Any, **options: Any) -> Any:
             self._life.step()
-            answer = await found(*args)
+            answer = await found(*args, **options)
             self._life.step()
             return answer
 
