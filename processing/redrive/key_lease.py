@@ -1,4 +1,4 @@
-"""The lease that lets only one redrive at a time replay a key."""
+"""The lease that lets only one redrive or replay at a time handle a key."""
 
 from __future__ import annotations
 
@@ -22,42 +22,52 @@ class KeyLease:
         store: stores the lease.
         source, key: the partition and the key.
         seconds: time after which the lease expires if it is not renewed.
+
+    Attributes:
+        token: names the holder; each acquisition has a token of its own.
     """
 
     def __init__(self, store: ParkingStore, source: Source, key: ListKey, seconds: float) -> None:
         self._store = store
         self._place = (source, key)
-        self.token = secrets.token_hex(8)
-        self._lease = Lease()
         self._seconds = seconds
         self._milliseconds = int(seconds * 1000)
         self._until = 0.0  # local time; counted from before the request, so never too late
-
-    async def acquire(self) -> bool:
-        """Return whether the lease was acquired; False: another redrive holds the lease."""
-        requested_at = asyncio.get_running_loop().time()
-        lease = await self._store.lease(*self._place, self.token, self._milliseconds)
-        self._until = requested_at + self._seconds
-        self._lease = lease or Lease()
-        return lease is not None
+        self._lease = Lease()
+        self.token = ""
 
     @property
     def epoch(self) -> int:
-        """The partition's epoch when the lease was acquired."""
+        """The partition's epoch at the acquisition."""
         return self._lease.epoch
 
     @property
     def deferral(self) -> Deferral | None:
-        """The key's deferral when the lease was acquired."""
+        """The key's deferral at the acquisition; None: the key is not deferred."""
         return self._lease.deferral
 
-    def check(self) -> None:
+    async def acquire(self) -> bool:
+        """Return whether the lease was acquired; False: another holder has the lease."""
+        # A holder that lost the lease without noticing must not pass for its next holder.
+        self.token = secrets.token_hex(8)
+        requested_at = asyncio.get_running_loop().time()
+        lease = await self._store.lease(*self._place, self.token, self._milliseconds)
+        if lease is None:
+            return False
+        self._lease = lease
+        self._until = requested_at + self._seconds
+        return True
+
+    def check(self, seconds: float = 0.0) -> None:
         """Check the lease before an operation that only its holder may do.
 
+        Args:
+            seconds: longest time that the operation takes.
+
         Raises:
-            LeaseLostError: the lease has expired.
+            LeaseLostError: the lease has expired, or may expire before the operation ends.
         """
-        if asyncio.get_running_loop().time() >= self._until:
+        if asyncio.get_running_loop().time() + seconds >= self._until:
             raise lease_lost(self._place[0])
 
     @asynccontextmanager

@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from processing.errors import LeaseLostError
+from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.memory import MemoryParkingStore
+from processing.parking.store import WritingAs
 from processing.redrive.key_lease import KeyLease
 from tests.support.processing.events import SOURCE
 from tests.support.processing.parking_rig import turns
@@ -87,3 +89,42 @@ async def test_lease_counts_from_its_request(clock: Clock) -> None:
     await lease.acquire()
     with pytest.raises(LeaseLostError):
         lease.check()
+
+
+async def test_each_acquisition_has_its_own_token(clock: Clock) -> None:
+    """An earlier acquisition of the same holder may not write for a later one."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store)
+    await lease.acquire()
+    first = lease.token
+    await store.release(SOURCE, "k", first)
+    await lease.acquire()
+    with pytest.raises(LeaseLostError):
+        await store.finish(SOURCE, "k", first, "1")
+    await store.finish(SOURCE, "k", lease.token, "1")
+
+
+async def test_check_fails_if_the_operation_may_outlast_the_lease(clock: Clock) -> None:
+    """Otherwise another holder would start the same event while the operation runs."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store)
+    await lease.acquire()
+    clock.now += SECONDS / 2
+    lease.check(SECONDS / 2 - 1)
+    with pytest.raises(LeaseLostError):
+        lease.check(SECONDS / 2)
+
+
+async def test_lease_names_the_deferral_and_the_epoch(clock: Clock) -> None:
+    """A replay needs both, and must not ask the store again."""
+    store = MemoryParkingStore(clock=clock)
+    claim = await store.claim(SOURCE)
+    deferral = Deferral(DeferralReason.THROTTLED)
+    await store.defer(
+        WritingAs(claim.owner, ""), SOURCE, "k", ("1", "{}"), deferral=deferral, pause_seconds=1
+    )
+    lease = lease_of(store)
+    await lease.acquire()
+    assert lease.deferral is not None
+    assert lease.deferral.reason is DeferralReason.THROTTLED
+    assert lease.epoch == store.progress.epoch(SOURCE)
