@@ -11,9 +11,13 @@ from azure.eventhub.aio import EventHubConsumerClient
 
 from breaker.stores.redis import FAILURES, Client, log_in
 from processing.circuit_wiring import instance_name, without_judging
+from processing.deferring.replay import LEAST_LEASE_SECONDS
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key
+from processing.identity import Identity
 from processing.migration.migration import Migration
+from processing.parking.mark_blobs import MarkBlobs
+from processing.parking.marks import MarkStore
 from processing.parking.store import ParkingStore
 from processing.partitions.overview import Partitions
 from processing.partitions.positions import HubPositions
@@ -112,6 +116,7 @@ async def open_redrive(
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened, breaking=without_judging(settings))
         handler = wiring.handler()
+        call_seconds = wiring.processing.handler_timeout_seconds
         breaker = await wiring.breaker()
         await wiring.migration().ensure()
         yield Redrive(
@@ -122,9 +127,35 @@ async def open_redrive(
             retry=wiring.retry(),
             admits=lambda: breaker.circuit.admits,
             instance=instance_name(),
+            # As in a replay of the app, so that no other holder starts an event during a call.
+            lease_seconds=max(2 * call_seconds, LEAST_LEASE_SECONDS),
+            call_seconds=call_seconds,
             discard=discard,
             parks=wiring.processing.poison_ordering == "park",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AppMarks:
+    """The marks of an app's partitions, and the parked lists that the marks stand for."""
+
+    marks: MarkStore
+    parking: ParkingStore
+    identity: Identity
+
+
+@asynccontextmanager
+async def open_marks(settings: Mapping[str, str]) -> AsyncIterator[AppMarks]:
+    """Open the marks outside Redis of the parked events that only Redis has.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
+        marks = MarkBlobs(await wiring.container(wiring.connections.poison_queue))
+        yield AppMarks(marks, wiring.parking_store(), wiring.connections.identity)
 
 
 @asynccontextmanager

@@ -10,11 +10,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from processing.cli.output import in_seconds, short_id, show_key, table, when
+from processing.cli.output import in_seconds, printable, short_id, show_key, table, when
 from processing.event import enqueued_time
 from processing.formats import json_text
+from processing.identity import Source
 from processing.monitoring.telemetry import key_hash
-from processing.operations import open_parking, open_poison_head
+from processing.operations import open_marks, open_parking, open_poison_head
+from processing.parking.marks import MarkUnreadableError, drop_mark
 from processing.redrive.listing import ListedKey, listed
 from processing.redrive.poison_head import Head
 
@@ -51,6 +53,18 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     head.add_argument("--yes", action="store_true", help="do not ask for confirmation")
     _add_by(head, "name for the log line")
     head.set_defaults(run=run_poison_head)
+    mark = acts.add_parser(
+        "drop-mark",
+        parents=[common],
+        help="give up the parked events of a partition that Redis has lost, so that the partition "
+        "continues; `rewind --to-mark` brings them back instead, as far as the hub retains them",
+    )
+    mark.add_argument("partition", metavar="PARTITION", help="id of the partition, such as 0")
+    mark.add_argument(
+        "--reason", required=True, metavar="TEXT", help="reason to write into the record"
+    )
+    _add_by(mark, "name to write into the record")
+    mark.set_defaults(run=run_drop_mark)
 
 
 async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
@@ -93,6 +107,35 @@ async def run_poison_head(settings: Mapping[str, str], arguments: argparse.Names
         *(head.id, key_hash(head.key) or "none", arguments.by, arguments.partition),
     )
     print("See `python -m processing poison list` in a minute; the event is listed there.")
+    return 0
+
+
+async def run_drop_mark(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
+    """Drop a partition's mark, on record; return 1 if the partition has no mark."""
+    async with open_marks(settings) as app:
+        source = Source(app.identity, arguments.partition)
+        try:
+            has_mark = await app.marks.read(source) is not None
+        except MarkUnreadableError as error:
+            has_mark = True
+            print(printable(str(error)), file=sys.stderr)
+        if not has_mark:
+            print(
+                f"processing: partition {source.partition} has no mark, so it does not wait for "
+                "lost events; nothing was changed",
+                file=sys.stderr,
+            )
+            return 1
+        oldest = await drop_mark(
+            app.marks, app.parking, source, by=arguments.by, reason=arguments.reason
+        )
+    lost = "the lost events" if oldest is None else f"the lost events from {oldest} on"
+    logger.warning(
+        "Partition %s: %s gave up %s and dropped the mark: %s; the partition continues with its "
+        "next batch",
+        *(source, arguments.by, lost, arguments.reason),
+    )
+    print("The record is in the folder marks/dropped/ of the poison queue's container. Poisoned events are still in the poison queue.")
     return 0
 
 

@@ -49,14 +49,20 @@ class KeyAttempts:
         Raises:
             LeaseLostError: the lease has expired.
         """
-        self._lease.check()
+        self._check_lease()
         return self._run.may_start()
 
     async def handle(self, event: Event) -> Failure | None:
-        """Handle one event; wait, for a limited time, if a dependency limits the rate of calls."""
+        """Handle one event; wait, for a limited time, if a dependency limits the rate of calls.
+
+        Raises:
+            LeaseLostError: the lease has expired before a further attempt.
+        """
         left = _THROTTLED_SECONDS
         while True:
-            failure = await self._run.retry.run(self._run.handler.handle, event)
+            failure = await self._run.retry.run(
+                self._run.handler.handle, event, before_retry=self._before_retry
+            )
             if failure is None or failure.kind is not FailureKind.THROTTLED:
                 return failure
             pause = failure.retry_after or _THROTTLED_PAUSE
@@ -66,6 +72,13 @@ class KeyAttempts:
             await self._run.pause(pause)
             if not self.may_start():
                 return failure
+
+    async def _before_retry(self) -> None:
+        self._check_lease()
+
+    def _check_lease(self) -> None:
+        """Check that the lease outlasts a call of the handler; another holder may start then."""
+        self._lease.check(self._run.call_seconds)
 
     def end_for(self, event: Event, failure: Failure) -> None:
         """End a deferred key alone, or the whole redrive, for a failure that keeps the event."""

@@ -22,6 +22,7 @@ class RedriveRun:
     """The state that the keys of one redrive share.
 
     Attributes:
+        call_seconds: longest time of one call of the handler; a lease must outlast the call.
         parks: whether a poisoned event parks its key; otherwise the key continues.
         stopped: the reason why no further event is started, or "".
     """
@@ -35,6 +36,7 @@ class RedriveRun:
     admits: Callable[[], bool]
     instance: str
     lease_seconds: float
+    call_seconds: float
     parks: bool
     discard: Discard | None = None
     stopped: str = ""

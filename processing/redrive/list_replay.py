@@ -8,7 +8,7 @@ from dataclasses import replace
 from processing.errors import BodyLostError, StorageUnavailableError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
-from processing.parking.event import ParkedEvent, Position, event_key, with_body
+from processing.parking.event import Lone, ParkedEvent, Position, event_key, with_body
 from processing.parking.store import Entry, EntryKind
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import Received
@@ -153,7 +153,9 @@ class ListReplay:
     @property
     def _continues(self) -> bool:
         """Whether the key continues after a poisoned event."""
-        return self._attempts.is_deferred and not self._run.parks
+        # Nothing waits behind an event that is deferred alone.
+        parks = self._run.parks and not isinstance(self._place[1], Lone)
+        return self._attempts.is_deferred and not parks
 
     async def _move(
         self,

@@ -44,7 +44,9 @@ class Redrive:
         retry: retries each event.
         admits: returns whether the circuit admits events.
         instance: this instance's name in poison messages.
-        lease_seconds: time after which a key's lease expires if the redrive dies.
+        lease_seconds: time after which a key's lease expires if the redrive dies; longer than
+            `call_seconds`.
+        call_seconds: longest time of one call of the handler.
         most_keys: most keys that are replayed at the same time.
         discard: an event that is recorded as discarded instead of being handled.
         parks: whether a poisoned event parks its key; otherwise a deferred key continues after it.
@@ -61,6 +63,7 @@ class Redrive:
         admits: Callable[[], bool] = lambda: True,
         instance: str = "",
         lease_seconds: float = 30.0,
+        call_seconds: float = 0.0,
         most_keys: int = 16,
         discard: Discard | None = None,
         parks: bool = True,
@@ -81,6 +84,7 @@ class Redrive:
             admits=admits,
             instance=instance,
             lease_seconds=lease_seconds,
+            call_seconds=call_seconds,
             parks=parks,
             discard=discard,
         )

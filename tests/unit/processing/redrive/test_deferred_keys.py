@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from processing.event import Event
+from processing.handlers.retry import RetryPolicy
 from processing.parking.event import Lone, position_of
 from processing.parking.store import EntryKind, ParkedKey
 from processing.poison.message import PoisonMessage
@@ -297,3 +300,44 @@ async def test_each_lease_has_its_own_token() -> None:
     for _ in range(2):
         await redrive.run(Selection(key="a"))
     assert len(set(tokens)) == 2
+
+
+async def test_redrive_starts_no_call_that_may_outlast_its_lease() -> None:
+    """Another holder would start the same event during the call."""
+    site = Lists()
+    await site.defer(*events("a", 0))
+    summary = await site.redrive(lease_seconds=30, call_seconds=31).run(Selection(key="a"))
+    assert (site.handled, summary.busy, await site.lists()) == ([], 1, {"a": ("deferred", 1)})
+
+
+async def test_lease_is_checked_before_each_further_attempt() -> None:
+    """The lease may expire while a failed event waits for its next attempt."""
+    site = Lists()
+    await site.defer(*events("a", 0))
+    attempts = 0
+
+    async def fail(_event: Event) -> None:
+        nonlocal attempts
+        attempts += 1
+        loop = asyncio.get_running_loop()
+        later = loop.time() + 60
+        loop.time = lambda: later  # type: ignore[method-assign]
+        raise LookupError("not yet")
+
+    site.before = fail
+    retry = RetryPolicy(max_attempts=3, initial_seconds=0, max_seconds=0)
+    summary = await site.redrive(retry=retry).run(Selection(key="a"))
+    assert (attempts, summary.busy, summary.failed) == (1, 1, ())
+    assert await site.lists() == {"a": ("deferred", 1)}
+
+
+async def test_poison_of_a_lone_event_goes_to_the_queue_with_either_ordering() -> None:
+    """No event waits behind it, so no key is parked."""
+    site = Lists()
+    (only,) = events(None, 0)
+    await site.defer(only, name=Lone(position_of(only)))
+    site.bad = {0}
+    summary = await site.redrive(parks=True).run(Selection(id=only.id))
+    assert (len(summary.failed), site.queued, await site.lists()) == (1, [0], {})
+    site.bad.clear()
+    assert (await site.redrive().run()).replayed == 1

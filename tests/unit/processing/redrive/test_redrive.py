@@ -403,7 +403,7 @@ async def test_store_failure_stops_the_redrive() -> None:
         async def down(*_args: object, **_options: object) -> int:
             raise StorageUnavailableError("redis is down")
 
-        rig.store.finish = down  # type: ignore[method-assign, assignment]
+        rig.store.finish = down  # type: ignore[method-assign]
         summary = await rig.redrive().run()
         assert summary.stopped == "redis is down"
         rig.store.finish = finish  # type: ignore[method-assign]
