@@ -20,6 +20,16 @@ from processing.settings import ProcessingSettings
 __all__ = ["Failure", "FailureKind", "RetryPolicy"]
 
 type OnFailedAttempt = Callable[[Event, FailureKind, Exception], None]
+type GivesUp = Callable[[FailureKind], bool]
+type BeforeRetry = Callable[[], Awaitable[None]]
+
+
+def _never(_kind: FailureKind) -> bool:
+    return False
+
+
+async def _nothing() -> None:
+    return
 
 
 class RetryPolicy:
@@ -78,11 +88,25 @@ class RetryPolicy:
             on_failed_attempt=on_failed_attempt,
         )
 
-    async def run(self, handle: Callable[[Event], Awaitable[None]], event: Event) -> Failure | None:
+    async def run(
+        self,
+        handle: Callable[[Event], Awaitable[None]],
+        event: Event,
+        gives_up: GivesUp = _never,
+        before_retry: BeforeRetry = _nothing,
+    ) -> Failure | None:
         """Handle the event, with retries; return its failure, or None if it succeeded.
 
         Whatever the handler raises is a failure of the event. Errors are distinguished by who
         raised them and not by their type, because a handler may raise the errors of this package.
+
+        Args:
+            handle: the handler.
+            event: the event.
+            gives_up: called after each failed attempt with the kind of failure; returns whether the
+                attempts end.
+            before_retry: awaited before each attempt but the first; its errors end the attempts and
+                are raised.
 
         Raises:
             ShutdownError: the instance shuts down before the next attempt; the event is unfinished.
@@ -96,7 +120,7 @@ class RetryPolicy:
             return None
         # Outside of the `except` block: otherwise the errors of all later attempts would have the
         # first error as their context, and would be classified by it.
-        return await self._retry(handle, event, first_error, started)
+        return await self._retry(handle, event, first_error, started, (gives_up, before_retry))
 
     async def _retry(
         self,
@@ -104,18 +128,27 @@ class RetryPolicy:
         event: Event,
         first_error: Exception,
         started: float,
+        hooks: tuple[GivesUp, BeforeRetry],
     ) -> Failure | None:
         # tenacity is used only after a failure: on the healthy path it would cost more than all
         # other steps. tenacity's first attempt raises the error of the attempt that already failed.
         attempts, last_attempt, last_error = 0, started, first_error
+        gives_up, before_retry = hooks
+        interruption: Exception | None = None
         verdict = self._classifier.judge(first_error)
         self._on_failed_attempt(event, verdict.kind, first_error)
 
         async def attempt() -> None:
-            nonlocal attempts, last_attempt, last_error, verdict
-            attempts += 1
-            if attempts == 1:
+            nonlocal attempts, last_attempt, last_error, verdict, interruption
+            if attempts == 0:
+                attempts = 1
                 raise first_error
+            try:
+                await before_retry()
+            except Exception as error:
+                interruption = error  # not the handler's error, which would be retried
+                return
+            attempts += 1
             last_attempt = self._clock()
             try:
                 await handle(event)
@@ -136,7 +169,8 @@ class RetryPolicy:
             return max(self._wait(state), verdict.retry_after or 0)
 
         def stops(state: RetryCallState) -> bool:
-            return state.upcoming_sleep > self._max_seconds or self._stop(state)
+            too_long = state.upcoming_sleep > self._max_seconds
+            return too_long or gives_up(verdict.kind) or self._stop(state)
 
         try:
             await self._retrying.copy(wait=pauses, retry=retries, stop=stops)(attempt)
@@ -145,6 +179,8 @@ class RetryPolicy:
                 raise  # a shutdown ended the pause; the event has not failed
             kind, retry_after = verdict.kind, verdict.retry_after
             return Failure(kind, last_error, attempts, started, last_attempt, retry_after)
+        if interruption is not None:
+            raise interruption
         return None
 
     def classify(self, error: Exception) -> FailureKind:

@@ -14,6 +14,7 @@ from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
     Claim,
+    DeferReply,
     Entry,
     EntryKind,
     Lease,
@@ -45,6 +46,11 @@ class _List:
     entries: dict[Position, Entry] = field(default_factory=dict)
     deferral: Deferral | None = None
     due: float = 0.0
+
+    @property
+    def deferred_since(self) -> float:
+        """The time of the deferral; 0.0 if the list is not deferred."""
+        return 0.0 if self.deferral is None else self.deferral.since
 
     @property
     def size(self) -> int:
@@ -158,16 +164,16 @@ class MemoryParkingStore:
         *,
         deferral: Deferral,
         pause_seconds: float,
-    ) -> ParkState:
+    ) -> DeferReply:
         """See `ParkingStore.defer`."""
         await asyncio.sleep(0)
         self._check_writer(source, writing)
         position, document = event
         parked = self._lists.get((source, key))
         if parked is not None and position in parked.entries:
-            return _STATES[parked.entries[position].kind]
+            return DeferReply(_STATES[parked.entries[position].kind], parked.deferred_since)
         if is_reached(position, self._replayed.get((source, key), "")):
-            return ParkState.REPLAYED
+            return DeferReply(ParkState.REPLAYED)
         self._check_room(source, document, deferred=True)
         now = self._clock()
         if parked is None:
@@ -175,7 +181,7 @@ class MemoryParkingStore:
             parked.deferral = replace(deferral.clipped(), since=now, last_try=now)
             parked.due = now + pause_seconds
         parked.entries[position] = Entry(position, EntryKind.EVENT, document)
-        return ParkState.PARKED
+        return DeferReply(ParkState.PARKED, parked.deferred_since)
 
     async def park(
         self,

@@ -129,6 +129,20 @@ class ParkReply:
 
 
 @dataclass(frozen=True, slots=True)
+class DeferReply:
+    """The outcome of deferring a key.
+
+    Attributes:
+        state: the outcome of the event.
+        since: time at which the key was deferred, seconds since 1970 by the store's clock; 0.0 if
+            the key is not deferred.
+    """
+
+    state: ParkState
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Lease:
     """A replay lease on one key.
 
@@ -245,7 +259,7 @@ class ParkingStore(Protocol):
         *,
         deferral: Deferral,
         pause_seconds: float,
-    ) -> ParkState:
+    ) -> DeferReply:
         """Defer a key, with its failing event (position and document) as the first entry.
 
         The next replay is due after `pause_seconds`. A repeat changes nothing.

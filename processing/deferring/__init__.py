@@ -1,0 +1,1 @@
+"""Deferring: a failing key steps aside, and replays bring the key back."""

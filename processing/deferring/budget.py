@@ -1,0 +1,78 @@
+"""Budgets that decide whether a partition waits for a failing event, defers it, or holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MINUTE_SECONDS = 60.0
+LARGEST_SHARE = 0.8
+"""Above this share of refused events, deferring would move almost all traffic into Redis."""
+FEWEST_EVENTS = 20
+"""With fewer events in a minute, their share says nothing."""
+
+
+class TimeInPlace:
+    """The time in each minute for which one partition waits in place for failing events.
+
+    The time is wall-clock time from an event's first attempt. Events that fail at the same time
+    count once.
+
+    Args:
+        seconds: the budget of each minute.
+        now: returns monotonic time in seconds.
+    """
+
+    def __init__(self, seconds: float, now: Callable[[], float]) -> None:
+        self._seconds = seconds
+        self._now = now
+        self._minute_ends = 0.0
+        self._counted_until = 0.0
+        self._used = 0.0
+
+    def left(self, failing_since: float) -> float:
+        """Count the time of a failing event, and return the seconds left in this minute.
+
+        Args:
+            failing_since: monotonic time of the event's first attempt.
+        """
+        now = self._now()
+        if now >= self._minute_ends:
+            self._minute_ends = now + MINUTE_SECONDS
+            self._used = 0.0
+        self._used += max(0.0, now - max(failing_since, self._counted_until))
+        self._counted_until = now
+        return self._seconds - self._used
+
+
+class RefusedShare:
+    """The share of one partition's events in the last minute that an open circuit refused.
+
+    Args:
+        now: returns monotonic time in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._minute_ends = 0.0
+        self._events = self._refused = 0
+
+    def note_events(self, count: int) -> None:
+        """Count events of a batch."""
+        self._begin_minute()
+        self._events += count
+
+    def note_refused(self, count: int) -> None:
+        """Count refused events, and the events behind them of the same key."""
+        self._begin_minute()
+        self._refused += count
+
+    @property
+    def too_large(self) -> bool:
+        """Whether more than `LARGEST_SHARE` of the events were refused."""
+        return self._events >= FEWEST_EVENTS and self._refused > LARGEST_SHARE * self._events
+
+    def _begin_minute(self) -> None:
+        now = self._now()
+        if now >= self._minute_ends:
+            self._minute_ends = now + MINUTE_SECONDS
+            self._events = self._refused = 0
