@@ -12,6 +12,7 @@ from breaker import (
     Circuit,
     CircuitBreaker,
     CircuitOpenError,
+    CircuitState,
     Key,
     Permit,
     StoreUnavailableError,
@@ -210,6 +211,22 @@ class Gate:
             if hold.halted is None and not self.stopping:
                 return permit
             await self.release(permit)  # the invocation was halted while the permit was acquired
+
+    async def wait_while_open(self, hold: Hold) -> None:
+        """Wait until the circuit is closed or half-open; needs no permit and no turn.
+
+        Raises:
+            CircuitOpenError, ShutdownError, BaseException: see `admit`.
+        """
+        while True:
+            started = time.monotonic()
+            self.check(hold)
+            known = self._breaker.circuit
+            if known.admits or (known.state is CircuitState.HALF_OPEN and not known.holding):
+                break
+            await self._wait_for_change(known, CircuitOpenError(known, known.retry_after), hold)
+            self._held(time.monotonic() - started)
+        hold.reset()
 
     async def release(self, permit: Permit) -> None:
         """Release an unused permit, so that others can probe before its lease expires."""

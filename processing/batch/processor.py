@@ -9,21 +9,25 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import attrgetter
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, CircuitState
 from processing.batch.gate import Hold
 from processing.batch.lane import Lane
 from processing.batch.parts import LaneParts
-from processing.batch.run import BatchRun
+from processing.batch.run import BatchRun, Budgets
 from processing.batch.split import split_into_lanes
-from processing.errors import ProcessingError
+from processing.deferring.replayer import Replayer
+from processing.errors import OwnershipLostError, ProcessingError
 from processing.event import EventBatch
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import enter_invocation
+from processing.identity import Source
 from processing.monitoring.telemetry import Telemetry
 from processing.parking.batch import BatchParking, Parking
+from processing.parking.event import ListKey, Lone, position_of
+from processing.parking.store import Claim
 from processing.poison.queue import PoisonQueue
 from processing.progress.group_commit import BatchProgress
-from processing.progress.store import ProgressStore, open_for
+from processing.progress.store import ProgressStore
 from processing.settings import ProcessingSettings
 
 logger = logging.getLogger(__name__)
@@ -34,7 +38,9 @@ class BatchResult:
     """The number of a batch's events by outcome.
 
     Attributes:
+        parked: events that wait behind a poisoned or deferred event of their key.
         skipped: events that were finished before, or that the batch contained twice.
+        deferred: events whose dependency is down, and which wait for a replay.
         seconds: duration of the batch.
     """
 
@@ -43,6 +49,7 @@ class BatchResult:
     parked: int
     skipped: int
     seconds: float
+    deferred: int = 0
 
     @property
     def outcomes(self) -> dict[str, int]:
@@ -50,6 +57,7 @@ class BatchResult:
         return {
             "handled": self.handled,
             "poisoned": self.poisoned,
+            "deferred": self.deferred,
             "parked": self.parked,
             "skipped": self.skipped,
         }
@@ -58,7 +66,8 @@ class BatchResult:
 class BatchProcessor:
     """A processor of batches, for any number of partitions at the same time.
 
-    `process` returns only when every event of the batch is handled, or durably poisoned or parked.
+    `process` returns only when every event of the batch is handled, or durably poisoned, parked or
+    deferred.
     When `process` raises, the trigger's retry policy must run the batch again; finished events are
     skipped then.
 
@@ -73,7 +82,7 @@ class BatchProcessor:
         breaker: CircuitBreaker,
         progress: ProgressStore,
         poison: PoisonQueue,
-        parking: Parking | None = None,
+        parking: Parking,
         settings: ProcessingSettings,
         count_poison: bool = True,
         instance: str = "",
@@ -91,7 +100,9 @@ class BatchProcessor:
             count_poison=count_poison,
         )
         self._progress = progress
-        self._parking = parking if settings.poison_ordering == "park" else None
+        self._parking = parking
+        self._budgets: dict[Source, Budgets] = {}
+        self.replayer = Replayer(self.parts, parking)
         self._runs: set[BatchRun] = set()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -99,10 +110,12 @@ class BatchProcessor:
     def stop(self) -> None:
         """Stop starting events; running invocations end with `ShutdownError`."""
         self.parts.gate.stop()
+        self.replayer.stop()
 
     async def wait_idle(self) -> None:
-        """Wait until no invocation runs."""
+        """Wait until no invocation and no replay runs."""
         await self._idle.wait()
+        await self.replayer.wait_idle()
 
     @property
     def holding(self) -> bool:
@@ -112,7 +125,7 @@ class BatchProcessor:
     @property
     def writing(self) -> bool:
         """Return whether a write of an event's outcome is in progress."""
-        return any(run.writing for run in self._runs)
+        return self.replayer.writing or any(run.writing for run in self._runs)
 
     async def process(self, batch: EventBatch) -> BatchResult:
         """Handle a batch, and return the number of its events by outcome.
@@ -123,11 +136,21 @@ class BatchProcessor:
             ShutdownError: the instance is shutting down.
             StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
         """
-        run = BatchRun(self.parts, batch.source)
+        run = BatchRun(
+            self.parts,
+            batch.source,
+            self._budgets_of(batch.source),
+            owns=self._progress.owns,
+            deferred=self.replayer.note_deferred,
+        )
         self._runs.add(run)
         self._idle.clear()
         try:
-            return await self._process(run, batch)
+            with self.replayer.invocation():
+                return await self._process(run, batch)
+        except OwnershipLostError:
+            self.replayer.forget(batch.source)
+            raise
         finally:
             self._runs.discard(run)
             self.parts.gate.leave(run.hold)
@@ -143,10 +166,10 @@ class BatchProcessor:
         if self._prepare is not None:
             await run.persist(self._prepare)
             self._prepare = None
-        known = await run.persist(open_for, self._progress, batch)
-        if (parking := self._parking) is not None:
-            claim = await run.persist(parking.claim, batch.source, known)
-            run.parking = BatchParking(parking, batch.source, claim, run.persist, self.parts.poison)
+        claim = await run.persist(self._claim, batch)
+        known = claim.progress
+        self.replayer.note_claim(batch.source, claim)
+        self.replayer.start(batch.source, claim.due)
         # A client that reconnects may deliver an event twice, even within one batch.
         unique = {event.sequence_number: event for event in batch.events}.values()
         # The watermark would pass an unsorted event, so the order is not left to the sender.
@@ -154,6 +177,16 @@ class BatchProcessor:
         finished = known.finished_among(events)
         skipped = {event.sequence_number for event in finished}
         pending = [event for event in events if event.sequence_number not in skipped]
+        if pending:
+            run.parking = BatchParking(
+                self._parking,
+                batch.source,
+                claim,
+                pending[0],
+                persist=run.persist,
+                poison=self.parts.poison,
+            )
+        run.budgets.refused.note_events(len(pending))
         run.progress = progress = BatchProgress(
             lambda watermark, marks: run.persist(
                 self._progress.commit, batch.source, known.owner, watermark, marks
@@ -166,6 +199,7 @@ class BatchProcessor:
             Lane(run, lane, progress)
             for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
         ]
+        run.lanes_left = len(lanes)
         await self._run_lanes(lanes, run.hold)
         handled = sum(lane.handled for lane in lanes)
         try:
@@ -175,6 +209,7 @@ class BatchProcessor:
             result = BatchResult(
                 handled=handled,
                 poisoned=sum(lane.poisoned for lane in lanes),
+                deferred=sum(lane.deferred for lane in lanes),
                 parked=sum(lane.parked for lane in lanes),
                 skipped=len(batch.events) - len(pending) + sum(lane.skipped for lane in lanes),
                 seconds=time.perf_counter() - started,
@@ -189,6 +224,37 @@ class BatchProcessor:
             )
         logger.debug("Batch of %s ended: %s", batch.source, result)
         return result
+
+    async def _claim(self, batch: EventBatch) -> Claim:
+        """Claim the batch's partition; reset the progress first if the hub was recreated."""
+        circuit = self.parts.breaker.circuit
+        generation = circuit.generation if circuit.state is CircuitState.CLOSED else 0
+        keys = self._list_keys(batch)
+        claim = await self._parking.claim(batch.source, keys, generation=generation)
+        if not claim.progress.is_of_another_hub(batch.events):
+            return claim
+        logger.warning(
+            "Partition %s: the hub was recreated; the old hub's progress up to %s is deleted",
+            batch.source,
+            claim.progress.watermark,
+        )
+        await self._progress.reset(batch.source)
+        return await self._parking.claim(batch.source, keys, generation=generation)
+
+    def _list_keys(self, batch: EventBatch) -> set[ListKey]:
+        """Return the names of the parked lists that the batch's events may have to join."""
+        if self.parts.settings.keyless_order == "partition":
+            return {event.key for event in batch.events}
+        return {
+            Lone(position_of(event)) if event.key is None else event.key for event in batch.events
+        }
+
+    def _budgets_of(self, source: Source) -> Budgets:
+        budgets = self._budgets.get(source)
+        if budgets is None:
+            seconds = self.parts.settings.defer_after_seconds
+            budgets = self._budgets[source] = Budgets(seconds, time.monotonic)
+        return budgets
 
     async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:
         """Run at most `max_lanes` lanes at the same time.

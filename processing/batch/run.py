@@ -1,7 +1,8 @@
-"""The state that the lanes of one invocation share: hold, writes, parking and progress."""
+"""The state that the lanes of one invocation share: hold, writes, parking, progress and budgets."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -11,29 +12,92 @@ from tenacity.wait import wait_random_exponential
 from breaker import StoreUnavailableError
 from processing.batch.gate import Hold
 from processing.batch.parts import LaneParts
+from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.batch import BatchParking
+from processing.parking.event import ListKey
+from processing.parking.store import claim_lost
 from processing.progress.group_commit import BatchProgress
 
 logger = logging.getLogger(__name__)
 
 
-class BatchRun:
-    """The state that the lanes of one invocation share."""
+class Budgets:
+    """The budgets of one partition, which outlast its batches.
 
-    def __init__(self, parts: LaneParts, source: Source) -> None:
+    Attributes:
+        in_place: the time for which the partition waits in place for failing events.
+        refused: the share of the partition's events that an open circuit refused.
+        refused_keys: the lists that were deferred by a refusal.
+    """
+
+    def __init__(self, defer_after_seconds: float, now: Callable[[], float]) -> None:
+        self.in_place = TimeInPlace(defer_after_seconds, now)
+        self.refused = RefusedShare(now)
+        self.refused_keys: set[ListKey] = set()
+
+
+class BatchRun:
+    """The state that the lanes of one invocation share.
+
+    Args:
+        parts: the objects of the processor.
+        source: the batch's partition.
+        budgets: the partition's budgets.
+        owns: returns whether a token is the partition's latest.
+        deferred: called with each key that a lane defers, and the time of the deferral.
+
+    Attributes:
+        lanes_left: number of lanes that have not ended.
+    """
+
+    def __init__(
+        self,
+        parts: LaneParts,
+        source: Source,
+        budgets: Budgets,
+        *,
+        owns: Callable[[Source, int], Awaitable[bool]],
+        deferred: Callable[[Source, ListKey, float], None] = lambda _source, _key, _since: None,
+    ) -> None:
         self.parts = parts
         self.source = source
         self.hold = Hold(parts.settings.hold_seconds, source.partition)
-        self.parking: BatchParking | None = None  # None: a key continues after a poisoned event
-        self.progress: BatchProgress | None = None  # None: not opened yet
+        self.budgets = budgets
+        self.parking: BatchParking | None = None  # None: the partition is not claimed yet
+        self.progress: BatchProgress | None = None  # None: the partition is not claimed yet
+        self.lanes_left = 0
+        self.note_deferred = deferred
+        self._owns = owns
+        self._check: asyncio.Future[bool] | None = None
         self._writes = 0
 
     @property
     def writing(self) -> bool:
         """Return whether a write that must not be lost is in progress or due."""
         return self._writes > 0 or (self.progress is not None and self.progress.writing)
+
+    async def check_claim(self) -> None:
+        """Check that no other instance has claimed the partition; lanes share a check.
+
+        Raises:
+            OwnershipLostError: another instance owns the partition now.
+            StorageUnavailableError: the store did not answer for `hold_seconds`.
+        """
+        if self.parking is None:
+            return
+        if self._check is None:
+            owner = self.parking.claim.owner
+            self._check = asyncio.ensure_future(self.persist(self._owns, self.source, owner))
+            self._check.add_done_callback(self._end_check)
+        if not await asyncio.shield(self._check):
+            raise claim_lost(self.source)
+
+    def _end_check(self, check: asyncio.Future[bool]) -> None:
+        self._check = None
+        if not check.cancelled():
+            check.exception()  # the lane that asked may have been cancelled
 
     async def persist[*Ts, T](self, write: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
         """Call `write` until it succeeds, for at most `hold_seconds`.

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
+from processing.errors import ParkingFullError
 from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind
 from processing.identity import Source
-from processing.parking.event import ParkedEvent, Position, position_of
-from processing.parking.store import Claim, ParkingStore, ParkReply, ParkState
+from processing.parking.deferral import Deferral
+from processing.parking.event import ListKey, ParkedEvent, Position, position_of
+from processing.parking.store import (
+    Claim,
+    DeferReply,
+    ParkingStore,
+    ParkReply,
+    ParkState,
+    WritingAs,
+)
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.message import INLINE_BYTES, PoisonMessage
 from processing.poison.queue import PoisonQueue
-from processing.progress.store import Progress
 
 MOST_EVENTS = 200
 MOST_CHARACTERS = 1024 * 1024
@@ -36,39 +43,64 @@ class Persist(Protocol):
     ) -> T: ...
 
 
+class Marks(Protocol):
+    """The marks outside Redis, which show that Redis has lost parked events."""
+
+    async def check(self, source: Source, claim: Claim) -> None:
+        """Raise `ParkedEventsLostError` if Redis has lost the partition's parked events."""
+        ...
+
+    async def writing_as(self, source: Source, claim: Claim, oldest: Event) -> WritingAs:
+        """Return the right to park events from `oldest` on, after the mark is written."""
+        ...
+
+    def confirmed(self, source: Source) -> None:
+        """Note that a write with the latest right has succeeded."""
+        ...
+
+
 class Parking:
-    """The parked lists and the claim checks of their large events.
+    """The parked lists, the claim checks of their large events, and their marks outside Redis.
 
     Args:
         store: stores parked events.
         claims: stores events that are too large for the parked lists.
+        marks: the marks; None: an emptied Redis is not noticed.
     """
 
-    def __init__(self, store: ParkingStore, claims: ClaimChecks) -> None:
+    def __init__(
+        self, store: ParkingStore, claims: ClaimChecks, marks: Marks | None = None
+    ) -> None:
         self.store = store
         self.claims = claims
+        self.marks = marks
 
-    async def claim(self, source: Source, progress: Progress) -> Claim:
-        """Claim the parking of a partition's events, and return its parked and replayed keys.
+    async def claim(
+        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+    ) -> Claim:
+        """Claim a partition; see `ParkingStore.claim`.
 
         Raises:
-            StorageUnavailableError: the store did not answer.
+            ParkedEventsLostError: Redis has lost the partition's parked events.
+            StorageUnavailableError: a store did not answer.
         """
-        mark = progress.watermark
-        watermark = "" if mark is None else position_of(mark)
-        return await self.store.claim(source, secrets.token_hex(8), watermark)
+        claim = await self.store.claim(source, keys, generation=generation)
+        if self.marks is not None:
+            await self.marks.check(source, claim)
+        return claim
 
 
 class BatchParking:
     """The parking of one batch, whose invocation owns the partition.
 
-    Only the key's own lane can park a key, so an unparked key stays unparked until then. A redrive
-    can release a parked key at any time, so the store decides again for every event.
+    Only the key's own lane can park or defer a key, so a key without a list has none until then.
+    A replay or a redrive can release a key at any time, so the store decides again for every event.
 
     Args:
         parking: the parked lists.
         source: the batch's partition.
         claim: the claim on the partition, from the start of the batch.
+        oldest: the first unfinished event of the batch.
         persist: retries writes that must not be lost.
         poison: the poison queue.
     """
@@ -78,24 +110,28 @@ class BatchParking:
         parking: Parking,
         source: Source,
         claim: Claim,
+        oldest: Event,
+        *,
         persist: Persist,
         poison: PoisonQueue,
     ) -> None:
         self._store = parking.store
         self._claims = parking.claims
+        self._marks = parking.marks
         self._source = source
-        self._claim = claim
+        self._oldest = oldest
         self._persist = persist
         self._queue = poison
         self._parked = set(claim.parked)
+        self.claim = claim
 
-    def is_parked(self, key: str | None) -> bool:
-        """Return whether the key is parked; a redrive may have released the key since."""
+    def is_parked(self, key: ListKey) -> bool:
+        """Return whether the key has a list; a replay may have released the key since."""
         return key in self._parked
 
-    def replayed(self, key: str | None) -> Position:
+    def replayed(self, key: ListKey) -> Position:
         """Return the position of the key's last replayed event, or ""."""
-        return self._claim.replayed.get(key, "")
+        return self.claim.replayed.get(key, "")
 
     async def poison(self, message: PoisonMessage) -> None:
         """Park a poisoned event's key, and put the event's message into the poison queue.
@@ -109,25 +145,64 @@ class BatchParking:
             StorageUnavailableError: a write failed.
         """
         small = await self._persist(self._claims.shrink, replace(message, parked=True))
-        place = self._source, message.key, position_of(message)
-        document = await self._persist(self._store.poison, self._claim, *place, small.to_json())
+        position = position_of(message)
+        writing = await self._writing_as()
+        document = await self._persist(
+            self._store.poison, writing, self._source, message.key, position, small.to_json()
+        )
+        self._confirm()
         if document is not None:
             self._parked.add(message.key)
-            await self._announce(message.key, position_of(message), document, lambda _error: small)
+            await self._announce(message.key, position, document, lambda _error: small)
 
-    async def park(self, events: Sequence[Event]) -> ParkReply:
-        """Park the first events of a parked key's lane.
+    async def defer(
+        self, key: ListKey, event: Event, deferral: Deferral, pause_seconds: float
+    ) -> DeferReply:
+        """Defer a key with its failing event.
+
+        Raises:
+            OwnershipLostError: another instance owns the partition now.
+            ParkingFullError: the partition's lists are full; the event must wait in place.
+            StorageUnavailableError: a write failed.
+        """
+        document = await self._document(event)
+        writing = await self._writing_as()
+
+        async def write() -> DeferReply | ParkingFullError:
+            try:
+                return await self._store.defer(
+                    writing,
+                    self._source,
+                    key,
+                    (position_of(event), document),
+                    deferral=deferral,
+                    pause_seconds=pause_seconds,
+                )
+            except ParkingFullError as error:  # repeating the write does not make room
+                return error
+
+        reply = await self._persist(write)
+        if isinstance(reply, ParkingFullError):
+            raise reply
+        self._confirm()
+        if reply.state is not ParkState.REPLAYED:
+            self._parked.add(key)
+        return reply
+
+    async def park(self, key: ListKey, events: Sequence[Event]) -> ParkReply:
+        """Append the first events of a parked key's lane to the key's list.
 
         Returns:
             One state for each event that was taken; the caller passes the others again.
 
         Raises:
             OwnershipLostError: another instance owns the partition now.
-            StorageUnavailableError: the write failed, or the key's list is full.
+            StorageUnavailableError: the write failed, or the lists are full.
         """
-        key = events[0].key
         chunk = await self._chunk(events)
-        reply = await self._persist(self._store.park, self._claim, self._source, key, chunk)
+        writing = await self._writing_as()
+        reply = await self._persist(self._store.park, writing, self._source, key, chunk)
+        self._confirm()
         if reply.released:
             self._parked.discard(key)
         place = self._source, key
@@ -139,6 +214,15 @@ class BatchParking:
                     unread = partial(_unread, event)
                     await self._announce(key, position, entry.document, unread)
         return reply
+
+    async def _writing_as(self) -> WritingAs:
+        if self._marks is None:
+            return WritingAs(self.claim.owner, "")
+        return await self._persist(self._marks.writing_as, self._source, self.claim, self._oldest)
+
+    def _confirm(self) -> None:
+        if self._marks is not None:
+            self._marks.confirmed(self._source)
 
     async def _chunk(self, events: Sequence[Event]) -> list[tuple[Position, str]]:
         chunk: list[tuple[Position, str]] = []
@@ -161,7 +245,7 @@ class BatchParking:
 
     async def _announce(
         self,
-        key: str | None,
+        key: ListKey,
         position: Position,
         document: str,
         otherwise: Callable[[ValueError], PoisonMessage],

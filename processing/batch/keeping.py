@@ -1,0 +1,221 @@
+"""Kept events: an event whose dependency is down waits in place, and then its key is deferred."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from breaker import CircuitState, Key, Permit
+from processing.batch.outcome import Outcome
+from processing.batch.parts import error_text
+from processing.batch.run import BatchRun
+from processing.errors import DependencyUnavailableError, ParkingFullError, PoisonEventError
+from processing.event import Event
+from processing.handlers.raised import describe, type_name
+from processing.handlers.retry import Failure, FailureKind
+from processing.monitoring.telemetry import log_fields
+from processing.parking.deferral import Deferral, DeferralReason
+from processing.parking.event import ListKey
+from processing.parking.store import ParkState
+
+logger = logging.getLogger(__name__)
+
+LEAST_PAUSE_SECONDS = 0.1
+"""Least pause after a failure without fast retries, also if the setting is 0."""
+
+REASONS = {
+    FailureKind.DEPENDENCY: DeferralReason.DEPENDENCY,
+    FailureKind.THROTTLED: DeferralReason.THROTTLED,
+    FailureKind.REFUSED: DeferralReason.REFUSED,
+    FailureKind.FAULTY: DeferralReason.FAULTY,
+}
+
+
+class Keeping:
+    """The waiting of one lane's kept events.
+
+    Args:
+        run: the invocation.
+        key: the name of the parked list that the lane's events join; None with `defers` False.
+        circuit_key: the key by which the circuit knows the lane's events.
+        outcome: reports outcomes to the circuit.
+        defers: whether the lane's key may be deferred.
+    """
+
+    def __init__(self, run: BatchRun, circuit_key: Key, outcome: Outcome, *, defers: bool) -> None:
+        self._run = run
+        self._parts = run.parts
+        self._circuit_key = circuit_key
+        self._outcome = outcome
+        self._defers = defers and run.parts.settings.deferred_events_max > 0
+        self._failing_since: float | None = None
+        self._attempts = 0
+        self._probes = False
+
+    def gives_up(self, kind: FailureKind, started: float) -> bool:
+        """Return whether an event's attempts end after a failed one, because its key is deferred.
+
+        Args:
+            kind: the kind of the failure.
+            started: time of the event's first attempt, seconds since 1970.
+        """
+        if not (self._defers and kind.keeps) or self._probes:
+            return False
+        self._note_failing(started)
+        return self._left() <= 0
+
+    def probes(self, permit: Permit) -> None:
+        """Note whether the next event is a probe, which makes all its attempts."""
+        self._probes = permit.probe_id is not None
+
+    def ended(self) -> None:
+        """Note that the event has ended; the next one starts with its first attempt."""
+        self._failing_since = None
+        self._attempts = 0
+
+    async def keep(
+        self, event: Event, key: ListKey, permit: Permit, failure: Failure
+    ) -> tuple[Failure | ParkState | None, Permit]:
+        """Report the failure; then defer the event's key, or wait and handle the event again.
+
+        Returns:
+            The state of the deferred event, or the failure of the next attempts, or None if the
+            event succeeded; and the permit of the last attempts.
+        """
+        self._attempts += failure.attempts
+        self._log(event, failure)
+        if self._is_poisoned_by_operator(event):
+            await self._outcome.release(permit)
+            return _poisoned(failure), Permit(permit.generation)
+        probed = permit.probe_id is not None
+        if failure.kind.counts:
+            await self._outcome.record_failure(event, permit, failure)
+        else:
+            await self._outcome.release(permit)
+        pause = self._pause_seconds(failure)
+        if self._must_defer(failure, pause, probed=probed):
+            state = await self._defer(event, key, failure)
+            if state is not None:
+                return state, permit
+        await self._wait(event, failure, pause)
+        permit = await self._admit()
+        try:
+            self.probes(permit)
+            run = self._parts.retry.run
+            failed = await run(self._parts.handle, event, self.gives_up, self._run.check_claim)
+        except BaseException:
+            await self._parts.gate.release(permit)
+            raise
+        return failed, permit
+
+    def _must_defer(self, failure: Failure, pause: float, *, probed: bool) -> bool:
+        state = self._parts.breaker.circuit.state
+        if not self._defers or state not in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
+            return False
+        if failure.kind is FailureKind.REFUSED:
+            return not self._run.budgets.refused.too_large
+        self._note_failing(failure.first_attempt)
+        # A pause that outlasts the budget would end with one more attempt, too late.
+        return probed or self._left() <= pause
+
+    def _note_failing(self, started: float) -> None:
+        if self._failing_since is None:
+            self._failing_since = time.monotonic() - max(0.0, time.time() - started)
+
+    def _left(self) -> float:
+        """Return the seconds for which the event may still wait in place."""
+        since = time.monotonic() if self._failing_since is None else self._failing_since
+        left = self._run.budgets.in_place.left(since)
+        alone = self._run.lanes_left == 1  # only this event keeps the batch from ending
+        return 0.0 if alone else left
+
+    async def _defer(self, event: Event, key: ListKey, failure: Failure) -> ParkState | None:
+        """Defer the event's key; None if there is no room, so that the event waits in place."""
+        parking = self._run.parking
+        if parking is None:
+            return None
+        deferral = Deferral(
+            REASONS[failure.kind],
+            error=error_text(failure.error),
+            attempts=self._attempts,
+            generation=self._parts.breaker.circuit.generation,
+        ).clipped()
+        pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds, failure.retry_after)
+        try:
+            reply = await parking.defer(key, event, deferral, pause)
+        except ParkingFullError as error:
+            logger.warning(
+                "Event %s cannot be deferred and keeps its place: %s",
+                *(event.id, error),
+                extra=log_fields(event),
+            )
+            return None
+        if reply.state is ParkState.PARKED:
+            if failure.kind is FailureKind.REFUSED:
+                self._run.budgets.refused.note_refused(1)
+                self._run.budgets.refused_keys.add(key)
+            self._run.note_deferred(self._run.source, key, reply.since)
+            logger.warning(
+                "Event %s is deferred with its key: %s; the first replay follows in %g s",
+                *(event.id, type_name(failure.error), pause),
+                extra=log_fields(event),
+            )
+        return reply.state
+
+    async def _wait(self, event: Event, failure: Failure, pause: float) -> None:
+        """Pause while the circuit admits events; while the circuit is open, the gate waits."""
+        gate, hold = self._parts.gate, self._run.hold
+        # The first two failed probes leave the circuit half-open; they need a pause, too.
+        if self._parts.breaker.circuit.state not in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
+            self._failing_since = None  # time in which the circuit is open does not count
+            return
+        if hold.keep_timed_out():
+            raise DependencyUnavailableError(
+                f"event {event.id} was kept for "
+                f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
+            ) from failure.error
+        # A pause beyond the invocation's time would outlast the host's function timeout.
+        await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
+
+    async def _admit(self) -> Permit:
+        gate, hold = self._parts.gate, self._run.hold
+        permit = gate.try_admit(hold)
+        if permit is None:
+            permit = await gate.admit(hold, self._circuit_key)
+        try:
+            await self._run.check_claim()
+        except BaseException:
+            await gate.release(permit)
+            raise
+        return permit
+
+    def _pause_seconds(self, failure: Failure) -> float:
+        least = 0 if failure.kind.retries else LEAST_PAUSE_SECONDS
+        setting = self._parts.settings.dependency_pause_seconds
+        return max(least, setting, failure.retry_after or 0)
+
+    def _is_poisoned_by_operator(self, event: Event) -> bool:
+        parking = self._run.parking
+        return parking is not None and parking.claim.poison_head == event.id
+
+    def _log(self, event: Event, failure: Failure) -> None:
+        # Only the error's type is logged: the error's text may quote the event.
+        faulty = failure.kind is FailureKind.FAULTY
+        logger.warning(
+            "Event %s failed (attempts: %s): %s; its key waits",
+            event.id,
+            failure.attempts,
+            describe(failure.error) if faulty else type_name(failure.error),
+            extra=log_fields(event),
+        )
+
+
+def _poisoned(failure: Failure) -> Failure:
+    """Return the failure of an event that an operator poisons while it is kept."""
+    error = PoisonEventError(
+        "an operator poisoned this event with `parked poison-head`; its last error was "
+        f"{type_name(failure.error)}: {describe(failure.error)}"
+    )
+    return Failure(
+        FailureKind.POISON, error, failure.attempts, failure.first_attempt, failure.last_attempt
+    )
