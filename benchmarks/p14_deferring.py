@@ -1,8 +1,8 @@
 """P14, the throughput of a partition in which a part of the keys fails for good.
 
-The processor is the deployed one on a real Redis. The events arrive at a fixed rate, and each batch
-has what has arrived meanwhile, as the Event Hubs trigger delivers it. A batch that raises is
-delivered again.
+The processor is the deployed one on a real Redis. The events arrive at a fixed rate. Each batch has
+the events that arrived during the previous batch, as with the Event Hubs trigger. A batch that
+raises is delivered again.
 """
 
 from __future__ import annotations
