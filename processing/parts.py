@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 from breaker import CircuitBreaker
 from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
+from processing.deferring.heartbeat import Heartbeat
+from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.monitoring.health import Health
 from processing.monitoring.redis_vitals import RedisVitals
 from processing.monitoring.telemetry import Telemetry
@@ -27,11 +29,13 @@ class Parts:
         *,
         breaker: CircuitBreaker,
         processor: BatchProcessor,
+        heartbeat: Heartbeat,
         health: Health,
         closing: AsyncExitStack,
     ) -> None:
         self.breaker = breaker
         self.processor = processor
+        self.heartbeat = heartbeat
         self.health = health
         self.closing = closing
 
@@ -84,6 +88,7 @@ class Parts:
             return cls(
                 breaker=breaker,
                 processor=processor,
+                heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
                 health=Health(breaker, lag, migration.running, handler.results),
                 closing=opened.pop_all(),
             )
