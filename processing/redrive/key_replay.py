@@ -54,7 +54,7 @@ class KeyReplay:
         self._store = run.store
         self._place = (source, key)
         self._counts = counts
-        self._lease = KeyLease(run.store, source, key, run.token, run.lease_seconds)
+        self._lease = KeyLease(run.store, source, key, run.lease_seconds)
         self._received: dict[Position, list[Received]] = defaultdict(list)
         for each in received:
             self._received[position_of(each.message)].append(each)
@@ -156,7 +156,9 @@ class KeyReplay:
             return False
         verdict = "" if message is None else message.verdict
         # The list first: after this call the store reports copies of the message as stale.
-        left = await self._store.finish(*self._place, self._run.token, entry.position, verdict)
+        left = await self._store.finish(
+            *self._place, self._lease.token, entry.position, verdict, epoch=self._lease.epoch
+        )
         await self._remove(self._received.pop(entry.position, []))
         await self._run.remove_blob(check)
         self._counts.released += left == 0
@@ -217,7 +219,7 @@ class KeyReplay:
         """Replace an entry by this poison message, and put a new message into the queue."""
         kind = EntryKind.UNANNOUNCED if new else EntryKind.POISON
         document = kind + message.to_json()
-        await self._store.replace(*self._place, self._run.token, position, document)
+        await self._store.replace(*self._place, self._lease.token, position, document)
         if new:
             await self._run.poison.put(message)
             await self._store.announced(*self._place, position)
