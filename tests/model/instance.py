@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from opentelemetry.metrics import NoOpMeter
 
 from breaker import BreakerSettings, CircuitBreaker
 from processing.batch.processor import BatchProcessor
+from processing.errors import ProcessingError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
@@ -22,6 +24,7 @@ from tests.model.node import Node, Remote
 if TYPE_CHECKING:
     from tests.model.world import World
 
+REPLAY_SECONDS = 4.0
 _METER = NoOpMeter("model")
 _TELEMETRY = Telemetry(meter=_METER)
 
@@ -93,6 +96,14 @@ class Instance(Client):
             telemetry=_TELEMETRY,
         )
         self._opened = True
+        self.node.start(self._replay_now_and_then())
+
+    async def _replay_now_and_then(self) -> None:
+        """Replay what is due, as the app's timer does."""
+        while not self.stopping:
+            await self.node.wait(self.node.rng.uniform(5, 15))
+            with suppress(ProcessingError):
+                await self.processor.replayer.run_due(REPLAY_SECONDS)
 
     async def close(self) -> None:
         """Shut down as the app does; runs as a task of the instance."""

@@ -189,16 +189,14 @@ class World:
             if (
                 self.sink.handled[place]
                 and place not in self.queue.had
-                and not self.cluster.parking.holds(each, key)
+                and not self.cluster.parking.is_parked(each.source, key)
             ):
                 self.sink.repeats.add(place)
 
     async def _heal(self) -> None:
         self.sink.healed = True
         self.cluster.heal()
-        for instance in self.host.instances:
-            if instance is not None:
-                instance.node.frozen_until = 0.0
+        await self.host.stop_all()  # an old owner may write an old checkpoint until its end
         await self.host.start_all()
 
     async def _drain(self) -> None:
