@@ -170,7 +170,7 @@ def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: A
             )
         )
     faults.sort(key=lambda fault: fault.at)
-    bad_network = only is None and rng.random() < 0.5
+    bad_network = (only is None or len(only) > 3) and rng.random() < 0.5
     return Plan(
         seed=seed,
         keys=keys,

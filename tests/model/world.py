@@ -207,6 +207,7 @@ class World:
             await asyncio.sleep(20)
             if self._is_drained():
                 return
+            self.reader.expire_holds()  # of a redrive that lost its connection
             await self._redrive()
         ends = {each: len(events) - 1 for each, events in self.hub.items()}
         errors = [repr(each.last_error) for each in self.host.instances if each is not None]
