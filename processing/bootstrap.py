@@ -80,7 +80,7 @@ class Application:
     async def replay_deferred(self) -> int:
         """Replay the deferred keys that are due, and return the number of finished events."""
         parts = self._parts or await self._build()
-        return await parts.replayer.run_due(REPLAY_SECONDS)
+        return await parts.processor.replayer.run_due(REPLAY_SECONDS, parts.heartbeat)
 
     async def health(self) -> HealthReport:
         """Return the circuit's state and each partition's watermark and lag."""

@@ -11,6 +11,7 @@ from azure.eventhub.aio import EventHubConsumerClient
 from breaker.stores.redis import log_in
 from processing.circuit_wiring import instance_name, without_judging
 from processing.migration.migration import Migration
+from processing.parking.mark_blobs import MarkBlobs
 from processing.parking.store import ParkingStore
 from processing.partitions.overview import Partitions
 from processing.partitions.positions import HubPositions
@@ -103,6 +104,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             positions=HubPositions(await wiring.hub()),
             progress=wiring.progress(),
             parking=wiring.parking_store(),
+            marks=MarkBlobs(await wiring.container(wiring.connections.poison_queue)),
             identity=wiring.connections.identity,
         )
 

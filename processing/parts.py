@@ -10,8 +10,8 @@ from contextlib import AsyncExitStack
 from breaker import CircuitBreaker
 from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
+from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
-from processing.deferring.replayer import Replayer
 from processing.monitoring.health import Health
 from processing.monitoring.redis_vitals import RedisVitals
 from processing.monitoring.telemetry import Telemetry
@@ -29,13 +29,13 @@ class Parts:
         *,
         breaker: CircuitBreaker,
         processor: BatchProcessor,
-        replayer: Replayer,
+        heartbeat: Heartbeat,
         health: Health,
         closing: AsyncExitStack,
     ) -> None:
         self.breaker = breaker
         self.processor = processor
-        self.replayer = replayer
+        self.heartbeat = heartbeat
         self.health = health
         self.closing = closing
 
@@ -61,23 +61,17 @@ class Parts:
             breaker = await wiring.breaker(publisher)
             lag = await wiring.lag()
             migration = wiring.migration()
-            parking = await wiring.parking()
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
                 progress=wiring.progress(),
                 poison=await wiring.poison(),
-                parking=parking,
+                parking=await wiring.parking(),
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
                 prepare=migration.ensure,
-            )
-            replayer = Replayer(
-                processor.parts,
-                parking,
-                heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
@@ -94,7 +88,7 @@ class Parts:
             return cls(
                 breaker=breaker,
                 processor=processor,
-                replayer=replayer,
+                heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
                 health=Health(breaker, lag, migration.running, handler.results),
                 closing=opened.pop_all(),
             )

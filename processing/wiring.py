@@ -135,6 +135,9 @@ class Wiring(CircuitWiring):
         return RedisParkingStore(
             self.redis,
             most=self.processing.parked_events_max,
+            most_events=self.processing.deferred_events_max,
+            most_bytes=self.processing.parked_megabytes_max * 2**20,
+            replicas=self.processing.parking_replicas,
             ttl_seconds=self.processing.progress_ttl_seconds,
             identity=self.connections.identity,
             query_timeout_seconds=query_timeout_seconds,

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from processing.deferring.admission import MOST_REPLAYS, Admission
-from processing.deferring.heartbeat import Heartbeat, MemoryHeartbeat
+from processing.deferring.context import ReplayContext
+from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.parts import Place, ReplayParts, list_name
-from processing.deferring.replay import Replay, ReplayContext
+from processing.deferring.replay import Replay
 from processing.deferring.running import DeferredKeys
 from processing.deferring.writes import UNAVAILABLE, Writes
 from processing.errors import LeaseLostError, ShutdownError
@@ -35,15 +36,11 @@ class Replayer:
     Args:
         parts: the objects that the instance's lanes use, too.
         parking: the lists, and the claim checks of their large events.
-        heartbeat: receives the time of each successful `run_due`.
     """
 
-    def __init__(
-        self, parts: ReplayParts, parking: Parking, *, heartbeat: Heartbeat | None = None
-    ) -> None:
+    def __init__(self, parts: ReplayParts, parking: Parking) -> None:
         self._store = parking.store
         self._breaker = parts.breaker
-        self._heartbeat = heartbeat or MemoryHeartbeat()
         self._beat_at: float | None = None
         self._stopping = asyncio.Event()
         self._invocations = 0
@@ -129,11 +126,15 @@ class Replayer:
         while self._tasks:
             await asyncio.wait(set(self._tasks.values()))
 
-    async def run_due(self, seconds: float) -> int:
+    async def run_due(self, seconds: float, heartbeat: Heartbeat | None = None) -> int:
         """Replay the due keys of all partitions, and return the number of finished events.
 
         The method returns when no key is due, or after `seconds`. An event in flight then finishes,
         but nobody waits for its end. So a dependency that hangs does not stop the heartbeat.
+
+        Args:
+            seconds: longest time for which replays are started.
+            heartbeat: receives the time of a successful run.
 
         Raises:
             StorageUnavailableError: a store did not answer.
@@ -151,7 +152,8 @@ class Replayer:
                 await self._settle(due, deadline)
                 tried.update(due)
                 tried -= self._unfinished
-        await self._heartbeat.beat()
+        if heartbeat is not None:
+            await heartbeat.beat()
         self._beat_at = loop.time()
         return self._context.finished - finished
 

@@ -19,7 +19,8 @@ from processing.circuit_wiring import CircuitWiring
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.poison.memory import MemoryPoisonQueue
+from processing.parking.batch import Parking
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.progress.redis import RedisProgressStore
 from processing.settings import ProcessingSettings
 from tests.support.processing.events import SOURCE, batch, event
@@ -122,6 +123,7 @@ async def test_api_outage_poisons_nothing_and_keeps_the_order(
             breaker=breaker,
             progress=progress,
             poison=poison,
+            parking=Parking(parking, MemoryClaimChecks()),
             settings=ProcessingSettings(**settings),
         )
         operator = asyncio.create_task(approve_when_up(breaker, api))
