@@ -38,6 +38,9 @@ class Deferral:
         rounds: failed replays of the first event while its dependency served other keys.
         generation: the circuit's generation at the last failure.
         admitted_seconds: time since the first event's failure in which the circuit was closed.
+        head: position of the first event, which the numbers concern; "" if it is not known.
+        first_attempt: time of the first event's first attempt, by the clock of the instance that
+            made the attempt; only shown; 0.0 if it is not known.
     """
 
     reason: DeferralReason
@@ -50,6 +53,8 @@ class Deferral:
     rounds: int = 0
     generation: int = 0
     admitted_seconds: float = 0.0
+    head: str = ""
+    first_attempt: float = 0.0
 
     def pause_seconds(self, most: float, retry_after: float | None = None) -> float:
         """Return the pause before the next replay.
