@@ -20,9 +20,17 @@ from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.storage.blob.aio import ContainerClient
 from redis.asyncio import Redis
 
-from processing.errors import OwnershipLostError, ParkedEventsLostError
-from processing.event import Event
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from processing.batch.processor import BatchProcessor
+from processing.errors import (
+    DependencyUnavailableError,
+    OwnershipLostError,
+    ParkedEventsLostError,
+)
+from processing.event import Event, EventBatch
+from processing.handlers.loading import LoadedHandler
 from processing.identity import Identity, Source
+from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ParkedEvent, position_of
 from processing.parking.mark_blobs import MarkBlobs
@@ -30,8 +38,10 @@ from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import Claim
 from processing.partitions.checkpoints import CONTAINER, Checkpoint, HostCheckpoints
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
+from processing.settings import ProcessingSettings
 from tests.conftest import EventHubsEndpoint
 from tests.support.forked import run_module_async
 from tests.support.local.event_hubs_trigger import Trigger, event_hubs_trigger
@@ -39,6 +49,7 @@ from tests.support.local.functions_host import clean_environment
 from tests.support.patience import HANG_SECONDS
 
 EVENTS = 60
+KEYS = 7
 
 
 @dataclass
@@ -63,7 +74,7 @@ class Site:
     def event(self, number: int, partition: str = "0") -> Event:
         return Event(
             body=str(number).encode(),
-            key=f"k{number % 7}",
+            key=f"k{number % KEYS}",
             properties={},
             source=self.source(partition),
             sequence_number=number,
@@ -178,9 +189,6 @@ async def test_rewind_to_the_mark_brings_back_the_events_of_an_emptied_redis(sit
         await site.checkpoints.write(partition, Checkpoint(49, "49"))
     await site.claim(instance, "1")
 
-    nothing = await site.rewind("--to-mark", "--all")
-    assert (nothing.returncode, "Redis has lost no parked events" in nothing.stderr) == (1, True)
-
     await site.redis.flushall()
     # A batch that is still in flight finishes other events, and commits them to the empty server.
     await site.progress.commit(site.source("0"), claim.owner, Mark(49, 1_700_000_000_049), [])
@@ -192,14 +200,15 @@ async def test_rewind_to_the_mark_brings_back_the_events_of_an_emptied_redis(sit
     await site.claim(instance, "1")
 
     warned = await site.rewind("--partition", "0", "--to", "30", "--dry-run")
-    assert "leaves out up to 7 of them" in warned.stdout, warned.stderr
-    planned = await site.rewind("--to-mark", "--all", "--dry-run")
-    assert planned.stdout.splitlines()[1].split() == ["0", "49", "23", "27"], planned.stderr
+    assert warned.stdout.splitlines()[1].split() == ["0", "49", "30", "20"], warned.stderr
+    assert "leaves out up to 7 of them" in warned.stdout
     with pytest.raises(ParkedEventsLostError):
         await site.claim(instance)
 
     done = await site.rewind("--to-mark", "--partition", "0")
-    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["0", "49", "23", "27"], done.stderr
+    again = await site.rewind("--to-mark", "--partition", "0")
+    assert (again.returncode, "Redis has lost no parked events" in again.stderr) == (1, True)
     assert await site.delivered() == list(range(23, EVENTS))
     claim = await site.claim(instance)
     assert claim.progress.watermark is None
@@ -250,3 +259,65 @@ async def test_lanes_and_instances_that_park_at_the_same_time_share_one_token(si
     assert (stored.mark.token, stored.mark.owner) == (summary.mark, new.owner)
     assert stored.mark.oldest.sequence_number == 10
     assert summary.events >= 10
+
+
+class Bank:
+    """A handler whose calls for one key fail while the dependency is down."""
+
+    def __init__(self) -> None:
+        self.down = True
+        self.handled: list[int] = []
+
+    async def __call__(self, each: Event) -> None:
+        if self.down and each.key == "k3":
+            raise DependencyUnavailableError("the bank is down")
+        self.handled.append(each.sequence_number)
+
+
+async def test_processor_holds_the_partition_until_the_rewind(site: Site) -> None:
+    """Later events of the lost key do not overtake, and the rewind brings back every event."""
+    bank = Bank()
+    rules = BreakerSettings()
+    async with AsyncExitStack() as opened:
+        breaker = await opened.enter_async_context(
+            CircuitBreaker(MemoryCircuitStore(rules.name), rules)
+        )
+        processor = BatchProcessor(
+            LoadedHandler("tests:bank", bank),
+            breaker=breaker,
+            progress=site.progress,
+            poison=MemoryPoisonQueue(),
+            parking=Parking(site.parking, MemoryClaimChecks(), site.instance()),
+            settings=ProcessingSettings(
+                max_attempts=1, defer_after_seconds=0.0, dependency_pause_seconds=0.0
+            ),
+        )
+        opened.callback(processor.stop)
+
+        async def process(numbers: range) -> None:
+            events = [site.event(number) for number in numbers]
+            await processor.process(EventBatch(site.source("0"), events))
+
+        await process(range(20))
+        await process(range(20, 40))
+        await site.checkpoints.write("0", Checkpoint(39, "39"))
+        deferred = [number for number in range(40) if number % KEYS == 3]
+        assert sorted(bank.handled) == sorted(set(range(40)) - set(deferred))
+        summary = await site.parking.summary(site.source("0"))
+        assert (summary.deferred, summary.events) == (1, len(deferred))
+
+        await site.redis.flushall()
+        bank.down = False
+        before = len(bank.handled)
+        for _ in range(2):
+            with pytest.raises(ParkedEventsLostError, match=r"rewind --to-mark.* at event 0 "):
+                await process(range(40, EVENTS))
+        assert len(bank.handled) == before
+
+        done = await site.rewind("--to-mark", "--all")
+        assert done.returncode == 0, done.stderr
+        delivered = await site.delivered()
+        await process(range(delivered[0], EVENTS))
+        assert set(bank.handled) == set(range(EVENTS))
+        of_key = [number for number in bank.handled if number % KEYS == 3]
+        assert of_key == list(range(3, EVENTS, KEYS))
