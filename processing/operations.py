@@ -173,6 +173,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             positions=HubPositions(await wiring.hub()),
             progress=wiring.progress(),
             parking=wiring.parking_store(),
+            marks=MarkBlobs(await wiring.container(wiring.connections.poison_queue)),
             identity=wiring.connections.identity,
         )
 

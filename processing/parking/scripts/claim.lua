@@ -3,7 +3,9 @@
 -- costs no more than its progress.
 --
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
---          claim, microseconds since 1970 or more; since, the first token that may write
+--          claim, microseconds since 1970 or more; since, the first token that may write; claimed,
+--          as owner, but not written by a commit: a commit to an emptied server makes its writer
+--          the owner, but is no claim
 -- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
 --          score sequence
 -- KEYS[3]  string: the lowest version of the data's format that may process this partition
@@ -37,12 +39,12 @@ redis.call('EXPIRE', KEYS[2], ARGV[1])
 if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
 end
-local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms')
+local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- Tokens come from the clock, so that a token from before a loss of data is older than later tokens.
 local owner = string.format('%.0f', math.max(now, tonumber(known[1] or '0') + 1))
-redis.call('HSET', KEYS[1], 'owner', owner)
+redis.call('HSET', KEYS[1], 'owner', owner, 'claimed', owner)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 
 local state = redis.call('HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head')
@@ -117,7 +119,7 @@ if lists > 0 then
 end
 return {
   owner,
-  known[1] or '0',
+  known[4] or '0',
   known[2],
   known[3],
   redis.call('ZRANGE', KEYS[2], 0, -1),
