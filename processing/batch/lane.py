@@ -14,7 +14,7 @@ from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
 from processing.event import Event
 from processing.handlers.retry import Failure
-from processing.parking.event import ListKey, Lone, Position, is_reached, position_of
+from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
 
@@ -132,7 +132,7 @@ class Lane:
                 events = await self._skip_replayed(events, reply.replayed)
         return events
 
-    async def _skip_replayed(self, events: Sequence[Event], replayed: Position) -> Sequence[Event]:
+    async def _skip_replayed(self, events: Sequence[Event], replayed: Replayed) -> Sequence[Event]:
         """Finish the events that a replay has already handled, and return the others."""
         if not replayed:
             return events

@@ -154,8 +154,8 @@ class BatchProcessor:
         finally:
             self._runs.discard(run)
             self.parts.gate.leave(run.hold)
-            # `progress` refers to `run`; the cycle would keep the events until a collection.
-            run.progress = None
+            # Both refer to `run`; the cycles would keep the events until a collection.
+            run.progress = run.parking = None
             if not self._runs:
                 self._idle.set()
 

@@ -10,9 +10,9 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from tenacity.wait import wait_random_exponential
 
 from breaker import StoreUnavailableError
+from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.batch.gate import Hold
 from processing.batch.parts import LaneParts
-from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.batch import BatchParking
