@@ -74,8 +74,7 @@ class World:
         self.storage = Cluster(self.rng, ModelParkingStore, {}, replicas=0, lag=0.0)
         self.circuit = MemoryCircuitStore("model", now_us=self._now_us)
         self.sink = Sink(plan, self.hub, self.cluster)
-        skips = plan.settings["poison_ordering"] == "skip"
-        self.queue = ModelPoisonQueue(self.sink, skips=skips)
+        self.queue = ModelPoisonQueue(self.sink)
         self.reader = MemoryPoisonReader(self.queue)
         self.claims = MemoryClaimChecks()
         self.marks = MemoryMarkStore()
