@@ -9,6 +9,7 @@ from functools import partial
 
 from azure.eventhub.aio import EventHubConsumerClient
 
+from breaker import CircuitBreaker
 from breaker.stores.redis import FAILURES, Client, log_in
 from processing.circuit_wiring import instance_name, without_judging
 from processing.deferring.replay import LEAST_LEASE_SECONDS
@@ -16,10 +17,9 @@ from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key
 from processing.identity import Identity
 from processing.migration.migration import Migration
-from processing.parking.mark_blobs import MarkBlobs
+from processing.monitoring.overview import Partitions
 from processing.parking.marks import MarkStore
 from processing.parking.store import ParkingStore
-from processing.partitions.overview import Partitions
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
 from processing.poison.claim_checks import ClaimChecks
@@ -154,8 +154,7 @@ async def open_marks(settings: Mapping[str, str]) -> AsyncIterator[AppMarks]:
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
         await wiring.migration().ensure()
-        marks = MarkBlobs(await wiring.container(wiring.connections.poison_queue))
-        yield AppMarks(marks, wiring.parking_store(), wiring.connections.identity)
+        yield AppMarks(await wiring.marks(), wiring.parking_store(), wiring.connections.identity)
 
 
 @asynccontextmanager
@@ -173,6 +172,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             positions=HubPositions(await wiring.hub()),
             progress=wiring.progress(),
             parking=wiring.parking_store(),
+            marks=await wiring.marks(),
             identity=wiring.connections.identity,
         )
 
@@ -193,15 +193,18 @@ async def open_migration(settings: Mapping[str, str]) -> AsyncIterator[Migration
 
 @asynccontextmanager
 async def open_partitions(
-    settings: Mapping[str, str], *, lease_seconds: float
+    settings: Mapping[str, str], *, breaker: CircuitBreaker, lease_seconds: float
 ) -> AsyncIterator[Partitions]:
     """Open the table of the hub's partitions; an ownership expires after `lease_seconds`.
+
+    Partitions that the circuit of `breaker` holds are not shown as stalled.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
     async with AsyncExitStack() as opened:
-        yield await Wiring(settings, opened).partitions(lease_seconds=lease_seconds)
+        wiring = Wiring(settings, opened)
+        yield await wiring.partitions(breaker=breaker, lease_seconds=lease_seconds)
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from processing.errors import DependencyUnavailableError, ParkingFullError, Pois
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
+from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ListKey
@@ -84,6 +85,7 @@ class Keeping:
         """
         self._attempts += failure.attempts
         self._log(event, failure)
+        self._parts.watch.waits(event.source, event, self._why(event, failure), failure.error)
         if self._is_poisoned_by_operator(event):
             await self._outcome.release(permit)
             return _poisoned(failure), Permit(permit.generation)
@@ -149,6 +151,7 @@ class Keeping:
                 *(event.id, error),
                 extra=log_fields(event),
             )
+            self._parts.watch.waits(event.source, event, Why.FULL, error)
             return None
         if reply.state is ParkState.PARKED:
             if failure.kind is FailureKind.REFUSED:
@@ -197,6 +200,13 @@ class Keeping:
     def _is_poisoned_by_operator(self, event: Event) -> bool:
         parking = self._run.parking
         return parking is not None and parking.claim.poison_head == event.id
+
+    def _why(self, event: Event, failure: Failure) -> Why:
+        if failure.kind is FailureKind.FAULTY:
+            return Why.FAULTY
+        if failure.kind is FailureKind.REFUSED:
+            return Why.CIRCUIT
+        return Why.KEPT if event.key is not None or self._defers else Why.KEYLESS
 
     def _log(self, event: Event, failure: Failure) -> None:
         # Only the error's type is logged: the error's text may quote the event.

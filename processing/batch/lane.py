@@ -158,6 +158,7 @@ class Lane:
         while isinstance(outcome, Failure) and outcome.kind.keeps:
             outcome, permit = await self._keeping.keep(event, self._list, permit, outcome)
         self._keeping.ended()
+        self._parts.watch.settled(event.source, event)
         match outcome:
             case None:
                 await self._outcome.succeeded(permit)

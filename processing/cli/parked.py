@@ -135,7 +135,10 @@ async def run_drop_mark(settings: Mapping[str, str], arguments: argparse.Namespa
         "next batch",
         *(source, arguments.by, lost, arguments.reason),
     )
-    print("The record is in the folder marks/dropped/ of the poison queue's container. Poisoned events are still in the poison queue.")
+    print(
+        "The record is in the folder marks/dropped/ of the poison queue's container. Poisoned "
+        "events are still in the poison queue."
+    )
     return 0
 
 

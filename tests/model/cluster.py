@@ -202,9 +202,7 @@ class Cluster:
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a store's data: its dictionaries and sets."""
-    found = {
-        name: copy(value) for name, value in state.items() if isinstance(value, dict | set)
-    }
+    found = {name: copy(value) for name, value in state.items() if isinstance(value, dict | set)}
     if "_lists" in found:
         found["_lists"] = {
             place: _List(each.since, dict(each.entries), each.deferral, each.due)

@@ -112,7 +112,7 @@ class Remote:
     async def _call(
         self,
         method: Callable[..., Awaitable[Any]],
-        confirmed: bool,  # noqa: FBT001
+        confirmed: bool,
         args: tuple[Any, ...],
         options: dict[str, Any],
     ) -> Any:

@@ -140,9 +140,7 @@ class Sink:
         if self.healed:
             return
         for outage in self._plan.outages:
-            if outage.begin <= now < outage.end and (
-                outage.everything or outage.key == event.key
-            ):
+            if outage.begin <= now < outage.end and (outage.everything or outage.key == event.key):
                 raise DependencyUnavailableError("down")
 
 

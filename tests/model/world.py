@@ -22,8 +22,8 @@ from processing.partitions.rewind import Rewind, RewindRefusedError, RewindStep
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
 from processing.redrive.selection import Selection
 from tests.model.cluster import START, Cluster, ModelParkingStore
-from tests.model.hub import Checkpoints, Positions
 from tests.model.host import Host
+from tests.model.hub import Checkpoints, Positions
 from tests.model.instance import Operator
 from tests.model.node import Node
 from tests.model.plan import FOREVER, Fault, FaultKind, Place, Plan
@@ -54,9 +54,7 @@ class World:
                     source=Source(IDENTITY, partition),
                     enqueued_ms=int((START + at) * 1000) + number,
                 )
-                for number, (key, at) in enumerate(
-                    zip(keys, plan.arrivals[partition], strict=True)
-                )
+                for number, (key, at) in enumerate(zip(keys, plan.arrivals[partition], strict=True))
             ]
             for partition, keys in plan.keys.items()
         }
@@ -251,10 +249,7 @@ class World:
 
     def _is_drained(self) -> bool:
         return (
-            all(
-                self.host.checkpoints[each] == len(events) - 1
-                for each, events in self.hub.items()
-            )
+            all(self.host.checkpoints[each] == len(events) - 1 for each, events in self.hub.items())
             and not self.cluster.parking._lists
             and all(self._is_over(place) for place in self._places())
         )
