@@ -26,6 +26,11 @@ def parked_partitions_key(identity: Identity) -> str:
     return f"breakwater:{{{identity}}}:parked"
 
 
+def replays_key(identity: Identity) -> str:
+    """Return the key of the heartbeat of the timer that replays deferred keys."""
+    return f"breakwater:{{{identity}}}:replays"
+
+
 def newer_format(source: Source, lowest: int) -> FormatError:
     """Return the error for data of a newer version of the app."""
     return FormatError(

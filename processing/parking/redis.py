@@ -10,8 +10,8 @@ without a key, or `#<position>` for an event without a key that waits alone.
 - `documents:<label>`: hash, position to kind and JSON
 - `deferred`: hash, label to the time of the last try and the deferral
 - `due`, `deferred_since`: sorted sets of labels by time in microseconds since 1970
-- `replayed`: hash, label to the position up to which the key was replayed
-- `replayed_at`: sorted set of those labels by the enqueued time of that position
+- `replayed`: hash, label to the key's replayed positions, `<last>|<first>`
+- `replayed_at`: sorted set of those labels by the enqueued time of the last position
 - `verdicts`: sorted set of replayed poisonings
 - `state`: hash, the totals of the lists, the mark's token and single values
 - `lease:<label>`: string

@@ -3,13 +3,15 @@
 -- costs no more than its progress.
 --
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
---          claim, microseconds since 1970 or more; since, the first token that may write
+--          claim, microseconds since 1970 or more; since, the first token that may write; claimed,
+--          as owner, but not written by a commit: a commit to an emptied server makes its writer
+--          the owner, but is no claim
 -- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
 --          score sequence
 -- KEYS[3]  string: the lowest version of the data's format that may process this partition
 -- KEYS[4]  hash of keys with a list: label -> when the list was created, microseconds since 1970
--- KEYS[5]  hash: label -> position up to which the key was replayed
--- KEYS[6]  sorted set: label by the enqueued time of that position, milliseconds since 1970
+-- KEYS[5]  hash: label -> replayed positions of the key, "<last>|<first>" or "<last>"
+-- KEYS[6]  sorted set: label by the enqueued time of the last position, milliseconds since 1970
 -- KEYS[7]  sorted set: label by the time of the next replay, microseconds since 1970
 -- KEYS[8]  sorted set: label by the time of the deferral, microseconds since 1970
 -- KEYS[9]  hash: events and size of all lists, generation of the circuit, token of the mark,
@@ -25,9 +27,10 @@
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
 -- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
 -- finished members; then, unless all of it is empty: the places in ARGV[7] of keys with a list, places
--- and positions of replayed keys, labels that are due, latest deferred labels with their times, events,
+-- and replayed positions of keys, labels that are due, latest deferred labels with their times, events,
 -- size, token, poison_head.
 -- include count
+-- include range
 local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')
 if lowest > tonumber(ARGV[2]) then
   return {'newer', lowest}
@@ -38,12 +41,12 @@ redis.call('EXPIRE', KEYS[2], ARGV[1])
 if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
 end
-local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms')
+local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- Tokens come from the clock, so that a token from before a loss of data is older than later tokens.
 local owner = string.format('%.0f', math.max(now, tonumber(known[1] or '0') + 1))
-redis.call('HSET', KEYS[1], 'owner', owner)
+redis.call('HSET', KEYS[1], 'owner', owner, 'claimed', owner)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 
 local state = redis.call('HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head')
@@ -75,7 +78,7 @@ if replays > 0 then
     -- Progress covers these events. A few at each claim: one claim must not take long.
     local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', known[3], 'LIMIT', 0, 100)
     for _, label in ipairs(old) do
-      if (redis.call('HGET', KEYS[5], label) or '') <= watermark then
+      if last_of(redis.call('HGET', KEYS[5], label) or '') <= watermark then
         redis.call('HDEL', KEYS[5], label)
         redis.call('ZREM', KEYS[6], label)
       end
@@ -83,7 +86,7 @@ if replays > 0 then
   end
 end
 
-local reply = {owner, known[1] or '0', known[2], known[3], redis.call('ZRANGE', KEYS[2], 0, -1)}
+local reply = {owner, known[4] or '0', known[2], known[3], redis.call('ZRANGE', KEYS[2], 0, -1)}
 if lists == 0 and replays == 0 and not state[4] and not state[5] then
   return reply
 end
@@ -105,10 +108,10 @@ if lists > 0 or replays > 0 then
       end
     end
     if replays > 0 then
-      for i, position in ipairs(redis.call('HMGET', KEYS[5], unpack(labels))) do
-        if position and position > watermark then
+      for i, range in ipairs(redis.call('HMGET', KEYS[5], unpack(labels))) do
+        if range and last_of(range) > watermark then
           replayed[#replayed + 1] = first + i - 1
-          replayed[#replayed + 1] = position
+          replayed[#replayed + 1] = range
         end
       end
     end

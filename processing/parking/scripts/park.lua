@@ -1,17 +1,22 @@
--- Appends events to their key's list if the key has one. A repeat changes nothing.
+-- Appends events to their key's list if the key has one. A repeat changes nothing. Without events, only
+-- the mark's token is placed.
 --
 -- KEYS     see layout.lua
 -- ARGV     see writer.lua
 -- ARGV[8…] position, kind and document of each event, in order
 -- Returns "written" and a state for each event (0: replayed before; 1: in the list; 2: in the list as
 -- poisoned; 3: as 2, its message may not be in the poison queue), or "released" and the replayed
--- position or "", or "long", "many" or "large" (the list or the partition is full; the events that fit
+-- positionss or "", or "long", "many" or "large" (the list or the partition is full; the events that fit
 -- are in the list), or why nothing was written: "taken" or "unmarked".
 -- include layout
 -- include writer
 local refused = refusal()
 if refused then
   return {refused}
+end
+if #ARGV < 8 then
+  count_write()
+  return {'written'}
 end
 local replayed = redis.call('HGET', replayed_positions, label) or ''
 if redis.call('HEXISTS', keys, label) == 0 then

@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
 --          owner, microseconds since 1970 or more; since, the first token that may write (raised
---          here), which is also the partition's epoch
+--          here), which is also the partition's epoch; claimed, the token of the latest claim
 -- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
 --          score sequence
 -- KEYS[3]  string: the lowest version of the data's format that may process this partition
@@ -24,6 +24,6 @@ local now = time[1] * 1000000 + time[2]
 local latest = tonumber(redis.call('HGET', KEYS[1], 'owner') or '0')
 local owner = string.format('%.0f', math.max(now, latest + 1))
 redis.call('HDEL', KEYS[1], 'sequence_number', 'enqueued_ms')
-redis.call('HSET', KEYS[1], 'owner', owner, 'since', owner)
+redis.call('HSET', KEYS[1], 'owner', owner, 'since', owner, 'claimed', owner)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return {owner}
