@@ -9,7 +9,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ResponseError,
+)
 
 from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
@@ -163,7 +168,8 @@ def unavailable(error: Exception) -> StorageUnavailableError:
 
 
 def _refused(source: Source, error: Exception) -> StorageUnavailableError:
-    if "OOM " in str(error):
+    # Up to Redis 6.2 the code of a script's error stands inside the message.
+    if isinstance(error, OutOfMemoryError) or "-OOM " in str(error):
         return redis_full(source, "Redis has reached its maxmemory")
     return unavailable(error)
 
