@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError
 
 from local.services.redis import find_redis_server
 from processing.errors import ParkingFullError
+from processing.identity import Source
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import Entry, EntryKind, Lease, WritingAs
 from processing.progress.redis import RedisProgressStore
@@ -164,7 +165,7 @@ async def test_full_redis_refuses_only_what_adds_events(server: Server, client: 
             lambda: store.forget(SOURCE, at(12)),
             lambda: store.drop_mark(SOURCE, "m"),
             lambda: progress.reset(SOURCE),
-            lambda: progress.reset(OTHER),
+            lambda: progress.reset(Source(IDENTITY, "never claimed")),
         ]
         for call in calls:
             await top_up(client)
