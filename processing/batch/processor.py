@@ -214,7 +214,7 @@ class BatchProcessor:
             Lane(run, lane, progress)
             for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
         ]
-        run.lanes_left = len(lanes)
+        run.begin_lanes(len(lanes))
         await self._run_lanes(lanes, run.hold)
         handled = sum(lane.handled for lane in lanes)
         try:
@@ -268,7 +268,8 @@ class BatchProcessor:
         budgets = self._budgets.get(source)
         if budgets is None:
             seconds = self.parts.settings.defer_after_seconds
-            budgets = self._budgets[source] = Budgets(seconds, time.monotonic)
+            now = asyncio.get_running_loop().time
+            budgets = self._budgets[source] = Budgets(seconds, now)
         return budgets
 
     async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:

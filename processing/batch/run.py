@@ -50,6 +50,7 @@ class BatchRun:
 
     Attributes:
         lanes_left: number of lanes that have not ended.
+        one_lane_left: set when only one lane has not ended.
     """
 
     def __init__(
@@ -68,10 +69,23 @@ class BatchRun:
         self.parking: BatchParking | None = None  # None: the partition is not claimed yet
         self.progress: BatchProgress | None = None  # None: the partition is not claimed yet
         self.lanes_left = 0
+        self.one_lane_left = asyncio.Event()
         self.note_deferred = deferred
         self._owns = owns
         self._check: asyncio.Future[bool] | None = None
         self._writes = 0
+
+    def begin_lanes(self, count: int) -> None:
+        """Note the number of lanes."""
+        self.lanes_left = count
+        if count == 1:
+            self.one_lane_left.set()
+
+    def end_lane(self) -> None:
+        """Note that one lane has ended."""
+        self.lanes_left -= 1
+        if self.lanes_left == 1:
+            self.one_lane_left.set()
 
     @property
     def writing(self) -> bool:

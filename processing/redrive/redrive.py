@@ -20,14 +20,13 @@ from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import key_hash
 from processing.parking.batch import Parking
 from processing.parking.event import ListKey, event_key, position_of
-from processing.parking.store import ParkedKey
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import PoisonQueue, PoisonReader, Received, oldest_first
 from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.key_replay import KeyReplay
-from processing.redrive.selection import Place, Plan, Selection, place_of
+from processing.redrive.selection import Place, Plan, Selection, place_of, selects
 from processing.redrive.summary import RedriveCounts, RedriveFailure, RedriveSummary
 
 logger = logging.getLogger(__name__)
@@ -193,7 +192,7 @@ class Redrive:
         for place, each in lists.items():
             if each.deferral is not None and not selection.is_named:
                 plan.left_alone[place] = each.entries
-            elif place in of_messages or await self._matches(selection, each):
+            elif place in of_messages or await selects(selection, each, self._parking.store):
                 counted = plan.parked if each.deferral is None else plan.deferred
                 counted[place] = each.entries
         return plan
@@ -203,13 +202,6 @@ class Redrive:
         if place not in lists or message.parked:
             return place not in lists
         return await self._parking.store.document(*place, position_of(message)) is None
-
-    async def _matches(self, selection: Selection, parked: ParkedKey) -> bool:
-        if selection.id is None or parked.key is not None:
-            return selection.matches_list(parked)
-        # Events without a key have no other name than the id of the first one.
-        head = await self._parking.store.entries(parked.source, None, most=1)
-        return any(selection.matches_event(parked.source, entry.position) for entry in head)
 
 
 def _hash(key: ListKey) -> str:

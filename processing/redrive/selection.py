@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from processing.event import event_id
 from processing.identity import Source
 from processing.parking.event import ListKey, Lone, Position, position_of
-from processing.parking.store import ParkedKey
+from processing.parking.store import ParkedKey, ParkingStore
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import has_id
 
@@ -40,20 +40,6 @@ class Selection:
             return message.key == self.key
         return self.id is None or has_id(message, self.id)
 
-    def matches_list(self, parked: ParkedKey) -> bool:
-        """Return whether the list is selected by its own name."""
-        if not self.is_named:
-            return parked.deferral is None
-        if self.id is None:
-            return parked.key == self.key
-        return isinstance(parked.key, Lone) and self.matches_event(
-            parked.source, parked.key.position
-        )
-
-    def matches_event(self, source: Source, position: Position) -> bool:
-        """Return whether the event at this position has the selected id."""
-        return self.id is not None and f"/{id_at(source, position)}".endswith(f"/{self.id}")
-
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -82,6 +68,27 @@ class Plan:
     def events(self) -> int:
         """The number of events; an event in both the queue and a list counts once."""
         return sum(self.lists.values()) + self.loose
+
+
+async def selects(selection: Selection, parked: ParkedKey, store: ParkingStore) -> bool:
+    """Return whether a list is selected by its own name, and not only by a poison message.
+
+    Raises:
+        StorageUnavailableError: the store did not answer.
+    """
+    if not selection.is_named:
+        return parked.deferral is None
+    if selection.id is None:
+        return parked.key == selection.key
+    positions: list[Position] = []
+    if isinstance(parked.key, Lone):
+        positions = [parked.key.position]
+    elif parked.key is None:
+        # The other events without a key have no other name than the id of the first one.
+        entries = await store.entries(parked.source, None, most=1)
+        positions = [entry.position for entry in entries]
+    ids = [id_at(parked.source, position) for position in positions]
+    return any(f"/{each}".endswith(f"/{selection.id}") for each in ids)
 
 
 def place_of(message: PoisonMessage, lists: Container[Place]) -> Place:

@@ -100,7 +100,7 @@ def test_event_that_waits_is_a_stall_after_sixty_seconds(rig: Rig, why: Why) -> 
 def test_failed_invocations_at_the_same_event_are_a_stall(
     rig: Rig, error: Exception, why: Why
 ) -> None:
-    """The time goes on from one invocation to the next."""
+    """The time continues from one invocation to the next."""
     found = rig.runs_again(error, 60)
     assert (found.state, found.why) == (State.STALLED, why)
     assert found.reason == f"{type(error).__name__}: {error}"
@@ -203,7 +203,7 @@ def test_lanes_full_of_kept_events_are_the_reason(rig: Rig) -> None:
 
 
 def test_redelivered_batch_begins_with_finished_events(rig: Rig) -> None:
-    """The batch's first event was finished before; the time of the unfinished event goes on."""
+    """The batch's first event was finished before; the time of the unfinished event continues."""
     rig.watch.moved(SOURCE, event(9))
     rig.watch.waits(SOURCE, event(9), Why.KEPT, TimeoutError("bank"))
     rig.after(40)
