@@ -195,9 +195,9 @@ class Replayer:
         return most >= MOST_REPLAYS or place in list(self._tasks)[:most]
 
     async def _replay(self, place: Place) -> None:
-        enter_invocation()  # the task outlives the invocation that started it
+        enter_invocation()  # a handler that cancels its own task cancels the inner task only
         try:
-            if await Replay(self._context, place).run():
+            if await asyncio.create_task(Replay(self._context, place).run()):
                 self._unfinished.add(place)
         except ShutdownError:
             pass
