@@ -12,10 +12,14 @@ from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
-from processing.monitoring.health import Health
+from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
+from processing.monitoring.health import Health, replicas_do_not_confirm
 from processing.monitoring.redis_vitals import RedisVitals
+from processing.monitoring.stall import Watch, held_by
+from processing.monitoring.stall_gauges import create_gauges
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import Vitals, write_vitals
+from processing.monitoring.watching import Watching
 from processing.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -59,19 +63,38 @@ class Parts:
                     "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
                 )
             breaker = await wiring.breaker(publisher)
-            lag = await wiring.lag()
-            migration = wiring.migration()
+            survey = await wiring.survey(breaker)
+            watch = Watch(
+                processing.stall_seconds,
+                handler_seconds=processing.handler_timeout_seconds,
+                held=held_by(breaker),
+            )
+            watching = Watching(watch, wiring.fleet(), survey, instance_name())
+            create_gauges(watching)
+            warnings = []
+            if (warning := batch_memory_warning(settings, memory_bytes())) is not None:
+                warnings.append(warning)
+                logger.warning("%s", warning)
+            migration, parking = wiring.migration(), await wiring.parking()
+
+            async def prepare() -> None:
+                await migration.ensure()
+                if not await parking.store.confirm():
+                    warnings.append(replicas_do_not_confirm(processing.parking_replicas))
+                    logger.error("%s", warnings[-1])
+
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
                 progress=wiring.progress(),
                 poison=await wiring.poison(),
-                parking=await wiring.parking(),
+                parking=parking,
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
-                prepare=migration.ensure,
+                watch=watch,
+                prepare=prepare,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
@@ -84,12 +107,22 @@ class Parts:
                 name="processing-vitals",
             )
             opened.push_async_callback(_cancel, writing)
+            running = asyncio.create_task(watching.run(), name="processing-watching")
+            opened.push_async_callback(_cancel, running)
             logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
             return cls(
                 breaker=breaker,
                 processor=processor,
                 heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
-                health=Health(breaker, lag, migration.running, handler.results),
+                health=Health(
+                    breaker,
+                    survey,
+                    watch,
+                    migration.running,
+                    handler.results,
+                    warnings=warnings,
+                    instance=instance_name(),
+                ),
                 closing=opened.pop_all(),
             )
 
