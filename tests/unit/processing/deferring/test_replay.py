@@ -16,7 +16,7 @@ from processing.parking.deferral import LONGEST_PAUSE_SECONDS
 from processing.parking.event import Lone, is_reached
 from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import open_rig, simulated
+from tests.support.processing.replay_rig import open_rig, simulated
 
 DOWN = DependencyUnavailableError("down")
 
@@ -289,7 +289,7 @@ async def test_large_event_is_replayed_whole_and_its_blob_removed() -> None:
 @simulated
 async def test_blob_stays_until_the_event_is_finished() -> None:
     """Otherwise an event whose finishing failed would have no body."""
-    async with open_rig(hold_seconds=1) as rig:
+    async with open_rig(hold_seconds=0) as rig:
 
         async def away(*_args: object, **_values: object) -> int:
             raise StorageUnavailableError("away")

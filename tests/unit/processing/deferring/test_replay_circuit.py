@@ -11,7 +11,7 @@ from processing.deferring.admission import MOST_REPLAYS
 from processing.errors import DependencyUnavailableError, LeaseLostError, PoisonEventError
 from processing.event import Event
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, open_rig, simulated
 from tests.unit.processing.deferring.test_replay_outcomes import ThrottledError
 
 DOWN = DependencyUnavailableError("down")

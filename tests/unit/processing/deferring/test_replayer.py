@@ -16,7 +16,7 @@ from processing.monitoring.telemetry import key_hash
 from processing.parking.store import DUE_KEYS, Claim
 from processing.progress.store import Progress
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, now, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, now, open_rig, simulated
 
 OTHER = replace(SOURCE, partition="1")
 DOWN = DependencyUnavailableError("down")

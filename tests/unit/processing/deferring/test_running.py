@@ -14,7 +14,7 @@ from processing.parking.event import ListKey, Lone
 from processing.parking.store import LATEST_KEYS, Claim
 from processing.progress.store import Progress
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, now, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, now, open_rig, simulated
 
 OTHER = replace(SOURCE, partition="1")
 
