@@ -329,3 +329,14 @@ async def test_lost_partition_has_no_waiting_keys() -> None:
             rig.replayer.forget(SOURCE)
             await rig.replayer.wait_idle()
         assert len(rig.handled) == MOST_REPLAYS
+
+
+@simulated
+async def test_replayer_forgets_the_keys_that_it_has_replayed() -> None:
+    """A hub has more keys than memory, and another instance may release a key."""
+    async with open_rig() as rig:
+        await rig.defer(*range(150))
+        await rig.replay()
+        await rig.replayer.run_due(4)
+        assert len(rig.handled) == 150
+        assert not (rig.replayer._tasks or rig.replayer._waiting or rig.replayer._unfinished)
