@@ -42,6 +42,12 @@ async def deliver_alerts(timer: func.TimerRequest) -> None:
         logging.warning("Published %s alerts that another instance had not published", delivered)
 
 
+@app.timer_trigger(arg_name="timer", schedule="*/5 * * * * *")
+async def replay_deferred(timer: func.TimerRequest) -> None:
+    """Replay deferred keys that are due, also those of partitions that get no events."""
+    await breakwater.replay_deferred()
+
+
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
     """Return the circuit's state and each partition's watermark and lag; no secrets."""

@@ -40,6 +40,7 @@ from benchmarks import (
     p9_decoding,
     p10_cold_start,
     p13_outage,
+    p14_deferring,
 )
 from benchmarks.context import Context
 from benchmarks.machine import BUSY_CORES, CpuClock
@@ -82,6 +83,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "P9": Benchmark("decoding against azure-functions", p9_decoding.run),
     "P10": Benchmark("cold start against azure.functions", p10_cold_start.run),
     "P13": Benchmark("from an outage to the opening", p13_outage.run, only_when_named=True),
+    "P14": Benchmark("others beside failing keys", p14_deferring.run, only_when_named=True),
     "ENDPOINT": Benchmark("a million events through the local endpoint", endpoint.run),
 }
 

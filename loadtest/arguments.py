@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         "--events",
         type=int,
         metavar="N",
-        help="events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200)",
+        help="events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200; "
+        "partial-outage: 4000)",
     )
     add(
         "--keys",
@@ -171,7 +172,8 @@ def _parser() -> argparse.ArgumentParser:
         "--faults",
         action="store_true",
         default=None,
-        help="inject the faults that --seed draws (chaos, trickle-outage, dead-key: always)",
+        help="inject the faults that --seed draws (chaos, trickle-outage, dead-key, "
+        "partial-outage: always)",
     )
     add(
         "--rate",
@@ -179,7 +181,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="N",
         help="events sent per second (0: as fast as possible; chaos: 1000; trickle-outage: 10; "
-        "dead-key: 40)",
+        "dead-key: 40; partial-outage: 80)",
     )
     add("--events-per-batch", type=int, metavar="N", help="events of one key per batch (40)")
     add(

@@ -20,7 +20,7 @@ from loadtest.observe.completion import Completion
 from loadtest.observe.display import Display, Stage, stage_of
 from loadtest.observe.observer import Observer
 from loadtest.operator import HumanApprover, Operator, approve_with
-from loadtest.plan.settings import AppLimits, ApproveWith, Settings, Target
+from loadtest.plan.settings import AppLimits, ApproveWith, Scenario, Settings, Target
 from loadtest.plan.workload import Workload
 from loadtest.report.report import Report
 from loadtest.send.process import Sending, SendProgress
@@ -103,7 +103,12 @@ class Run:
     async def report(self) -> Report:
         """Run and return the report."""
         started = time.monotonic()
-        observer = Observer(self._endpoints, self._keys, self._limits.window_seconds)
+        observer = Observer(
+            self._endpoints,
+            self._keys,
+            self._limits.window_seconds,
+            watches_lists=self._settings.scenario is Scenario.PARTIAL_OUTAGE,
+        )
         async with observer:
             before = await observer.first()
             sending = self._sending()
@@ -203,8 +208,9 @@ class Run:
         continues.
         """
         settings = self._settings
+        wanted = settings.events - len(self._workload.waiting)
         completion = Completion(
-            settings.events, settings.timeout_seconds, settings.stall_seconds, time.monotonic()
+            wanted, settings.timeout_seconds, settings.stall_seconds, time.monotonic()
         )
         while True:
             gave_up = await self._watch(completion, observer, operator, progress, injection)
@@ -212,7 +218,7 @@ class Run:
                 await asyncio.sleep(_SETTLE_SECONDS)
             self._display.stage(Stage.VERIFYING)
             verdict = await self._judge.verdict(observer, progress, injection, after_generation)
-            needed = settings.events + repetitions(verdict)
+            needed = wanted + repetitions(verdict)
             if gave_up is not None or not verdict.lost or needed <= completion.needed:
                 return gave_up, verdict
             completion.needed = needed

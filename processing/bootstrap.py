@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from processing.monitoring.health import HealthReport
     from processing.parts import Parts
 
+REPLAY_SECONDS = 4.0
+"""Longest time for which one run of the timer starts replays; the timer's pause is longer."""
+
 
 class Application:
     """All objects of one instance of the function app, built at the first use.
@@ -73,6 +76,11 @@ class Application:
         """Publish alerts that a dead instance left in Redis, and return their number."""
         parts = self._parts or await self._build()
         return await parts.breaker.deliver_alerts()
+
+    async def replay_deferred(self) -> int:
+        """Replay the deferred keys that are due, and return the number of finished events."""
+        parts = self._parts or await self._build()
+        return await parts.processor.replayer.run_due(REPLAY_SECONDS, parts.heartbeat)
 
     async def health(self) -> HealthReport:
         """Return the circuit's state and each partition's watermark and lag."""

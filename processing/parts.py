@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack
 from breaker import CircuitBreaker
 from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
+from processing.deferring.heartbeat import Heartbeat
+from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
-from processing.monitoring.health import Health
+from processing.monitoring.health import Health, replicas_do_not_confirm
 from processing.monitoring.redis_vitals import RedisVitals
 from processing.monitoring.stall import Watch, held_by
 from processing.monitoring.stall_gauges import create_gauges
@@ -31,11 +33,13 @@ class Parts:
         *,
         breaker: CircuitBreaker,
         processor: BatchProcessor,
+        heartbeat: Heartbeat,
         health: Health,
         closing: AsyncExitStack,
     ) -> None:
         self.breaker = breaker
         self.processor = processor
+        self.heartbeat = heartbeat
         self.health = health
         self.closing = closing
 
@@ -71,18 +75,26 @@ class Parts:
             if (warning := batch_memory_warning(settings, memory_bytes())) is not None:
                 warnings.append(warning)
                 logger.warning("%s", warning)
-            migration = wiring.migration()
+            migration, parking = wiring.migration(), await wiring.parking()
+
+            async def prepare() -> None:
+                await migration.ensure()
+                if not await parking.store.confirm():
+                    warnings.append(replicas_do_not_confirm(processing.parking_replicas))
+                    logger.error("%s", warnings[-1])
+
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
                 progress=wiring.progress(),
                 poison=await wiring.poison(),
-                parking=await wiring.parking(),
+                parking=parking,
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
-                prepare=migration.ensure,
+                watch=watch,
+                prepare=prepare,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
@@ -101,6 +113,7 @@ class Parts:
             return cls(
                 breaker=breaker,
                 processor=processor,
+                heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
                 health=Health(
                     breaker,
                     survey,

@@ -165,10 +165,10 @@ class ReaderTasks:
                 lease_seconds=self._settings.lease_seconds,
             )
             partitions = self._partitions = await self._operations.enter(opening)
-        parking = await self._operations.parking()
+        lists = await self._operations.parking()
         self._counters = {
             "poison_count": await partitions.poison_count(),
-            "parked_keys": len(await translate_errors(parking.keys())),
+            "parked_keys": len(await translate_errors(lists.store.keys())),
         }
         return await translate_errors(partitions.table())
 

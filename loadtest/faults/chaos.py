@@ -13,6 +13,7 @@ from azure.core.exceptions import AzureError
 from redis.exceptions import RedisError
 
 from loadtest.errors import LoadTestError, StackError
+from loadtest.faults import redis_data
 from loadtest.faults.hub import HubControl
 from loadtest.faults.outage import retrying_client, set_outage
 from loadtest.faults.services import Services
@@ -23,8 +24,16 @@ from loadtest.target.hosts import HostInstance, host_instances, signal_host
 from loadtest.target.keys import Keys
 from loadtest.target.ownership import delete_checkpoints
 
-_TAKING_TIME = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.STORAGE_RESTARTED, FaultKind.OUTAGE})
+_TAKING_TIME = frozenset(
+    {
+        FaultKind.REDIS_RESTARTED,
+        FaultKind.STORAGE_RESTARTED,
+        FaultKind.OUTAGE,
+        FaultKind.REDIS_EMPTIED,
+    }
+)
 _MOST_REDELIVERED = 500
+_DEFERRED_SECONDS = 30.0
 _HOST_SECONDS = 60.0
 """The wait for an instance to signal; the app may be stopped until an approval."""
 
@@ -97,6 +106,8 @@ class Chaos:
             FaultKind.STORAGE_PAUSED: self._pausing("azurite"),
             FaultKind.TOPIC_DOWN: self._pausing("cloud"),
             FaultKind.OUTAGE: self._outage,
+            FaultKind.REDIS_FILLED: self._fill_redis,
+            FaultKind.REDIS_EMPTIED: self._empty_redis,
         }
 
     @property
@@ -131,6 +142,7 @@ class Chaos:
                 else sample.handled >= fault.after_handled
             )
         )
+        await asyncio.sleep(fault.delay_seconds)
         lasting = f" for {fault.seconds:g} s" if fault.seconds else ""
         self._print_line(f"fault: {fault.kind}{lasting}")
         began_us = _now_us()
@@ -220,6 +232,26 @@ class Chaos:
         before = await self._services.end("azurite", signal.SIGTERM)
         await self._services.pid("azurite")
         return f"pid {before} terminated, data kept"
+
+    async def _fill_redis(self, fault: PlannedFault) -> str:
+        size = await redis_data.fill(self._target.endpoints, fault.seconds)
+        return f"{size // 1024} KiB of ballast, taken away again"
+
+    async def _empty_redis(self, fault: PlannedFault) -> str:
+        """Delete the app's keys once a key is deferred, and repair it as the runbook says."""
+        del fault
+        endpoints = self._target.endpoints
+        try:
+            async with asyncio.timeout(_DEFERRED_SECONDS):
+                sample = await self._observer.until(lambda sample: bool(sample.deferred))
+        except TimeoutError:
+            raise StackError(
+                f"no key was deferred within {_DEFERRED_SECONDS:g} s, so that an emptied Redis "
+                "would have lost nothing"
+            ) from None
+        keys = await redis_data.empty(endpoints)
+        done = await redis_data.rewind_to_marks(endpoints)
+        return f"{keys} keys, {len(sample.deferred)} event keys were deferred; {done}"
 
     async def _outage(self, fault: PlannedFault) -> str:
         """Let the downstream refuse calls until the operator has repaired it and approved."""

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from loadtest.faults.chaos import Target
-from loadtest.faults.outage import FIRST_KEY, dead_key, end_outage, retrying_client, set_outage
+from loadtest.faults.outage import (
+    FIRST_KEY,
+    dead_key,
+    end_outage,
+    retrying_client,
+    set_outage,
+    set_partial_outage,
+)
 from loadtest.observe.observer import Observer
 from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
 from loadtest.plan.workload import Workload
@@ -153,12 +160,47 @@ class DyingDownstream(Downstream):
         return missing
 
 
+class PartialDownstream(Downstream):
+    """A downstream that is away for some keys, and comes back by itself after a while.
+
+    Args:
+        away: the keys.
+        seconds: the duration of the outage.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        target: Target,
+        away: Sequence[str],
+        seconds: float,
+    ) -> None:
+        super().__init__(settings, observer, target)
+        self._away = away
+        self._seconds = seconds
+
+    async def run(self) -> None:
+        """Let the downstream refuse the calls of some keys for a while."""
+        after = self._settings.outage_after
+        await self._observer.until(lambda sample: sample.handled >= after)
+        await set_partial_outage(self.target.endpoints, self.target.keys, self._away)
+        self.target.release()
+        await asyncio.sleep(self._seconds)
+        await self.recover()
+        self.over = True
+
+
 def downstream_of(
     settings: Settings, observer: Observer, target: Target, print_line: Callable[[str], None]
 ) -> Downstream:
     """Return the downstream of the scenario."""
     if settings.scenario is Scenario.DEAD_KEY:
         return DyingDownstream(settings, observer, target, print_line)
+    if settings.scenario is Scenario.PARTIAL_OUTAGE and settings.chaos is not None:
+        names = Workload.from_settings(settings).key_names
+        away = [names[index] for index in settings.chaos.down]
+        return PartialDownstream(settings, observer, target, away, settings.chaos.down_seconds)
     if settings.chaos is not None and settings.chaos.approves_early:
         return LateDownstream(settings, observer, target)
     return Downstream(settings, observer, target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,11 @@ async def set_outage(endpoints: Endpoints, keys: Keys, value: str = "1") -> None
     """Make the downstream refuse every call, or the calls of the first key that calls."""
     async with retrying_client(endpoints) as client:
         await client.set(keys.ledger("outage"), value)
+
+
+async def set_partial_outage(endpoints: Endpoints, keys: Keys, away: Sequence[str]) -> None:
+    """Make the downstream refuse the calls of some keys."""
+    await set_outage(endpoints, keys, "".join(f"{line}\n" for line in ("keys:", *away)))
 
 
 async def dead_key(endpoints: Endpoints, keys: Keys) -> str | None:

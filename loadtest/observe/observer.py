@@ -19,6 +19,7 @@ from loadtest.errors import StackError
 from loadtest.target.clients import async_redis, management_headers, poison_queue
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
+from loadtest.target.lists import deferred_keys
 
 _POLL_SECONDS = 0.05
 _MOST_POLL_SECONDS = 1.0
@@ -45,16 +46,32 @@ class Sample:
     generation: int = 0
     app_state: str = "Running"
     instances: int = 0
+    deferred: frozenset[str] = frozenset()
 
 
 class Observer:
     """A background poller of the system, used as an async context manager.
 
     `latest` is usually less than 0.1 s old for Redis and 0.5 s for queue and site (5 s for the site
-    on Azure). `samples` is the timeline with four samples per second.
+    on Azure). `samples` is the timeline with four samples per second. `deferred` has the keys that
+    were deferred in any sample.
+
+    Args:
+        endpoints: the system.
+        keys: the names of the run's keys in Redis.
+        window_seconds: the breaker's window.
+        watches_lists: whether to look for deferred keys, which scans the names of all keys.
     """
 
-    def __init__(self, endpoints: Endpoints, keys: Keys, window_seconds: float) -> None:
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        keys: Keys,
+        window_seconds: float,
+        *,
+        watches_lists: bool = False,
+    ) -> None:
+        self.watches_lists = watches_lists
         self._endpoints = endpoints
         self._keys = keys
         self._window_us = int(window_seconds * 1e6)
@@ -66,6 +83,7 @@ class Observer:
         self._instances = 0
         self.latest = Sample()
         self.samples: list[Sample] = []
+        self.deferred: frozenset[str] = frozenset()
 
     async def __aenter__(self) -> Observer:
         self._tasks = [
@@ -161,6 +179,8 @@ class Observer:
             pipeline.llen(keys.ledger(f"key:{key}"))
         (seconds, micros), circuit, window, refused, suppressed, *lengths = await pipeline.execute()
         now_us = seconds * 1_000_000 + micros
+        deferred = await deferred_keys(client) if self.watches_lists else frozenset()
+        self.deferred |= deferred
         return Sample(
             at_us=now_us,
             handled=sum(lengths),
@@ -172,6 +192,7 @@ class Observer:
             generation=int(circuit.get(b"generation", 0)),
             app_state=self._app_state,
             instances=self._instances,
+            deferred=deferred,
         )
 
     async def _watch_queue(self) -> None:

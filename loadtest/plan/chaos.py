@@ -37,6 +37,12 @@ class FaultKind(StrEnum):
     STORAGE_PAUSED = "storage paused"
     TOPIC_DOWN = "Event Grid topic down"
     OUTAGE = "downstream outage"
+    REDIS_FILLED = "Redis full"
+    REDIS_EMPTIED = "Redis emptied"
+
+
+DRAWN = tuple(FaultKind)[: tuple(FaultKind).index(FaultKind.OUTAGE) + 1]
+"""The faults that `draw` chooses from; the others belong to `partial-outage`."""
 
 
 LASTING: dict[FaultKind, tuple[float, float]] = {
@@ -45,6 +51,7 @@ LASTING: dict[FaultKind, tuple[float, float]] = {
     FaultKind.REDIS_PAUSED: (1.0, 4.0),
     FaultKind.STORAGE_PAUSED: (2.0, 6.0),
     FaultKind.TOPIC_DOWN: (3.0, 8.0),
+    FaultKind.REDIS_FILLED: (5.0, 10.0),
 }
 """The least and most seconds of a fault; an outage lasts until the operator has approved."""
 
@@ -52,8 +59,8 @@ KILLS = frozenset({FaultKind.HOST_KILLED, FaultKind.CHECKPOINTS_LOST})
 """The faults that kill a host with SIGKILL; only a new owner reads a checkpoint."""
 
 
-REDIS_AWAY = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.REDIS_PAUSED})
-"""The faults in which Redis does not answer."""
+REDIS_AWAY = frozenset({FaultKind.REDIS_RESTARTED, FaultKind.REDIS_PAUSED, FaultKind.REDIS_FILLED})
+"""The faults in which Redis does not answer, or takes no writes."""
 
 _REPEATS = {
     FaultKind.HOST_KILLED: 2,  # again when the restarted host takes the partitions back
@@ -62,6 +69,7 @@ _REPEATS = {
     FaultKind.HOST_ADDED: 1,
     FaultKind.REDIS_RESTARTED: 1,
     FaultKind.REDIS_PAUSED: 3,  # a call that times out and its retry may both be executed
+    FaultKind.REDIS_FILLED: 3,
     FaultKind.STORAGE_RESTARTED: 1,  # the leases expire
     FaultKind.STORAGE_PAUSED: 1,
 }
@@ -80,6 +88,7 @@ class PlannedFault:
         choice: a number from 0 to 1 that selects the instance or the variant of the fault.
         after_refused: the number of calls that the downstream has refused at which the fault
             starts instead; 0 for a fault that starts after handled events.
+        delay_seconds: the time from that moment until the fault starts.
     """
 
     kind: FaultKind
@@ -87,6 +96,7 @@ class PlannedFault:
     seconds: float = 0.0
     choice: float = 0.0
     after_refused: int = 0
+    delay_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +110,9 @@ class ChaosPlan:
         approves_early: whether the operator approves the first opening while the downstream is
             still away.
         starts: the number of times that the app starts; only counted in plans with few faults.
+        down: the indices of the keys whose dependency is away, in a partial outage.
+        down_seconds: the duration of a partial outage.
+        parks: whether a poison event parks its key.
     """
 
     seed: int
@@ -113,6 +126,9 @@ class ChaosPlan:
     faults: tuple[PlannedFault, ...]
     approves_early: bool = False
     starts: int = 0
+    down: tuple[int, ...] = ()
+    down_seconds: float = 0.0
+    parks: bool = False
 
     @property
     def kinds(self) -> frozenset[FaultKind]:
@@ -149,7 +165,7 @@ def draw(seed: int, events: int) -> ChaosPlan:
     poison_every = dice.choice((0, 500, 1000))
     slow_every = dice.choice((0, 50, 200))
     hang_every = dice.choice((0, 2000, 5000))
-    kinds = dice.sample(list(FaultKind), dice.randint(LEAST_KINDS, MOST_KINDS))
+    kinds = dice.sample(DRAWN, dice.randint(LEAST_KINDS, MOST_KINDS))
     # Repeat two kinds, so that the second fault hits the state that the first has left.
     kinds += dice.sample([kind for kind in kinds if kind is not FaultKind.OUTAGE], 2)
     faults = sorted(

@@ -8,6 +8,7 @@ from typing import Any
 
 from loadtest.plan.chaos import draw
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
+from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
 from loadtest.plan.workload import SEED_FAULT_EVERY
 
@@ -38,21 +39,34 @@ _DEAD_KEY_APP_SETTINGS = _APP_SETTINGS | {
     "BREAKER_FAILURE_THRESHOLD": "2",
     "BREAKER_WINDOW_SECONDS": "10",
 }
+_PARTIAL_APP_SETTINGS = {
+    # So that keys are deferred and come back within the run, but fail in fewer than ten replays,
+    # after which an event is poisoned.
+    "PROCESSING_DEFER_AFTER_SECONDS": "2",
+    "PROCESSING_DEFER_MAX_SECONDS": "8",
+}
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
+    Scenario.PARTIAL_OUTAGE: {"events": 4_000, "rate_per_second": 80.0, "events_per_batch": 1},
 }
-"""The streams of the scenarios with few keys, in which each event is a batch of its own.
+"""The streams that are slower than their faults, in which each event is a batch of its own.
 
-The outage begins after 12 s or more, because an instance notes a success once a second, and the
-standstill rule waits longer while it knows fewer than ten gaps between successes.
+The outage of few keys begins after 12 s or more, because an instance notes a success once a second,
+and the standstill rule waits longer while it knows fewer than ten gaps between successes.
 """
-_DRAWS = {Scenario.TRICKLE_OUTAGE: draw_trickle, Scenario.DEAD_KEY: draw_dead_key}
+_DRAWS = {
+    Scenario.TRICKLE_OUTAGE: draw_trickle,
+    Scenario.DEAD_KEY: draw_dead_key,
+    Scenario.PARTIAL_OUTAGE: draw_partial,
+}
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
 """The `seed` scenario has one failing event in a hundred, and few events here."""
 _OUTAGE_AFTER = 0.4
 """Share of the events that are handled before a scenario's own outage begins."""
+_PARTIAL_OUTAGE_AFTER = 0.2
+"""The same share in `partial-outage`, whose outage ends before the last events are sent."""
 
 
 def chaos_settings(chosen: dict[str, Any]) -> Settings:
@@ -73,14 +87,18 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
     return Settings(
         **{
             **figures,
-            "outage_after": int(events * _OUTAGE_AFTER),
+            "outage_after": int(events * _outage_share(scenario)),
             **chosen,
             **shape,
             "events": events,
             "scenario": scenario,
-            "chaos": dataclasses.replace(plan, **shape),
+            "chaos": dataclasses.replace(plan, **shape, down=_within(plan.down, shape["keys"])),
             "app_settings": MappingProxyType(
-                {**default_app_settings(scenario), **chosen.get("app_settings", {})}
+                {
+                    **default_app_settings(scenario),
+                    **({"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}),
+                    **chosen.get("app_settings", {}),
+                }
             ),
         }
     )
@@ -95,6 +113,8 @@ def default_app_settings(scenario: Scenario) -> dict[str, str]:
             return _TRICKLE_APP_SETTINGS
         case Scenario.DEAD_KEY:
             return _DEAD_KEY_APP_SETTINGS
+        case Scenario.PARTIAL_OUTAGE:
+            return _PARTIAL_APP_SETTINGS
         case _:
             return _APP_SETTINGS
 
@@ -103,6 +123,15 @@ def most_events(scenario: Scenario, events: int) -> int:
     """Return how many of the events of a sweep's run go to a scenario, whose stream may be slow."""
     slow = _SLOW_STREAMS.get(scenario)
     return events if slow is None else min(events, int(slow["events"]))
+
+
+def _within(indices: tuple[int, ...], keys: int) -> tuple[int, ...]:
+    """Return the indices of existing keys, at least one if the plan has one."""
+    return tuple(index for index in indices if index < keys) or (indices and (0,))
+
+
+def _outage_share(scenario: Scenario) -> float:
+    return _PARTIAL_OUTAGE_AFTER if scenario is Scenario.PARTIAL_OUTAGE else _OUTAGE_AFTER
 
 
 def _most_keys(scenario: Scenario, events: int) -> int:

@@ -24,11 +24,16 @@ class Scenario(StrEnum):
     CHAOS = "chaos"
     TRICKLE_OUTAGE = "trickle-outage"
     DEAD_KEY = "dead-key"
+    PARTIAL_OUTAGE = "partial-outage"
 
 
-WITH_OUTAGE = frozenset({Scenario.OUTAGE, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY})
+WITH_OUTAGE = frozenset(
+    {Scenario.OUTAGE, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY, Scenario.PARTIAL_OUTAGE}
+)
 """The scenarios with an outage of their own, which begins at `outage_after`."""
-PLANNED = frozenset({Scenario.CHAOS, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY})
+PLANNED = frozenset(
+    {Scenario.CHAOS, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY, Scenario.PARTIAL_OUTAGE}
+)
 """The scenarios that always have a chaos plan."""
 
 

@@ -17,6 +17,11 @@ from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
 SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
 
+PARTIAL_POISON_EVERY = 10
+"""In the `partial-outage` scenario about every 10th key has one poison event."""
+PARTIAL_POISON_PERCENT = (35, 70)
+"""The place of that event among the events of its key: most of these arrive in the outage."""
+
 SLOW_MS = (5, 60)
 """The least and most milliseconds that the handler of a slow event takes."""
 
@@ -58,6 +63,8 @@ class Workload:
     Attributes:
         poison_every, slow_every, hang_every: one such event in this many, 0 for none.
         hot_key: whether the first key has half of all events.
+        down: the indices of the keys whose dependency is away, in a partial outage.
+        parks: whether a poison event parks its key, so that its later events are not handled.
     """
 
     scenario: Scenario
@@ -68,6 +75,8 @@ class Workload:
     hot_key: bool = False
     slow_every: int = 0
     hang_every: int = 0
+    down: tuple[int, ...] = ()
+    parks: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
@@ -83,6 +92,8 @@ class Workload:
             hot_key=plan is not None and plan.hot_key,
             slow_every=0 if plan is None else plan.slow_every,
             hang_every=0 if plan is None else plan.hang_every,
+            down=() if settings.chaos is None else settings.chaos.down,
+            parks=settings.chaos is not None and settings.chaos.parks,
         )
 
     @cached_property
@@ -108,11 +119,36 @@ class Workload:
         if self.scenario is Scenario.OUTAGE:
             ordinal = (counter - 1) * self.keys + key_index
             return Fault.POISON if ordinal in self._poison_ordinals else None
+        if self.scenario is Scenario.PARTIAL_OUTAGE:
+            return Fault.POISON if counter == self._poisoned_at(key_index) else None
         if self.scenario is Scenario.CHAOS:
             place = f"{key_index}/{counter}"
             if self._hit("poison", self.poison_every, place):
                 return Fault.ERROR if self._drawn(f"kind/{place}") % 2 else Fault.POISON
         return None
+
+    def _poisoned_at(self, key_index: int) -> int | None:
+        """Return the counter of a key's only poison event in a partial outage, or None.
+
+        The first key whose dependency is away has a poison event, which its replay meets.
+        """
+        is_chosen = self._drawn(f"poisoned/{key_index}") % PARTIAL_POISON_EVERY == 0
+        if not is_chosen and key_index not in self.down[:1]:
+            return None
+        least, most = (self.count(key_index) * share // 100 for share in PARTIAL_POISON_PERCENT)
+        return 1 + least + self._drawn(f"poisoned at/{key_index}") % max(1, most - least)
+
+    @cached_property
+    def waiting(self) -> frozenset[tuple[str, int]]:
+        """The key and counter of each event that waits in a parked list at the end of the run."""
+        if not self.parks:
+            return frozenset()
+        counts = {key: self.count(index) for index, key in enumerate(self.key_names)}
+        return frozenset(
+            (key, counter)
+            for key, faults in self.faults.items()
+            for counter in range(min(faults) + 1, counts[key] + 1)
+        )
 
     def delay(self, key_index: int, counter: int) -> tuple[Delay, int] | None:
         """Return the event's delay and its milliseconds, or None."""
@@ -212,6 +248,7 @@ class Expectation:
         poison_repeats: whether an event may be in the poison queue twice.
         most_seconds_to_open: the longest time from the first refused call to the first opening,
             None for no limit.
+        least_deferred: the least number of deferred keys, below which the run has tested nothing.
     """
 
     least_openings: int
@@ -219,14 +256,18 @@ class Expectation:
     most_suppressed: int | None = None
     poison_repeats: bool = False
     most_seconds_to_open: float | None = None
+    least_deferred: int = 0
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
         """Return the scenario's expectation.
 
-        An outage opens the circuit once. The `seed` scenario opens the circuit at least once if it
-        has enough failing events. Each closing empties the window, so the circuit may open again.
+        An outage opens the circuit once; an outage of some keys defers them instead. The `seed`
+        scenario opens the circuit at least once if it has enough failing events. Each closing
+        empties the window, so the circuit may open again.
         """
+        if workload.scenario is Scenario.PARTIAL_OUTAGE:
+            return cls(0, 0, least_deferred=1)
         if workload.scenario in WITH_OUTAGE:
             return cls(1, 1)
         if workload.scenario is Scenario.SEED:

@@ -18,6 +18,7 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
         ("handled", f"{verdict.handled:,}", None),
         ("poisoned", f"{verdict.poisoned:,}", None),
         ("parked", f"{verdict.parked:,}", None),
+        *_deferred(report),
         ("accounted for", f"{accounted:,} of {verdict.sent:,}", accounted == verdict.sent),
         ("lost", f"{verdict.lost:,}", verdict.lost == 0),
         ("duplicates", f"{verdict.duplicates:,}", verdict.duplicates == 0),
@@ -67,6 +68,14 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
         ("total time", f"{report.seconds:.1f} s", None),
     ]
     return table
+
+
+def _deferred(report: Report) -> list[tuple[str, str, bool | None]]:
+    """Return the row of the deferred keys; none if the run deferred no key."""
+    deferred, back = report.verdict.deferred, report.verdict.came_back
+    if not deferred:
+        return []
+    return [("keys deferred", f"{deferred:,}, came back: {back:,}", back == deferred)]
 
 
 def _times(count: int) -> str:

@@ -72,6 +72,7 @@ class Order:
         values: dict[str, Any] = json.loads(text)
         workload = values.pop("workload")
         workload["scenario"] = Scenario(workload["scenario"])
+        workload["down"] = tuple(workload["down"])
         return cls(workload=Workload(**workload), **values | {"holds": tuple(values["holds"])})
 
 

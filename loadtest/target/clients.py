@@ -9,6 +9,7 @@ import redis.asyncio
 from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob.aio import BlobServiceClient, ContainerClient
 from azure.storage.queue.aio import QueueClient
+from redis.maint_notifications import MaintNotificationsConfig
 
 from loadtest.target.endpoints import Endpoints
 
@@ -48,14 +49,17 @@ async def blob_container(
 
 
 def redis_options(endpoints: Endpoints) -> dict[str, Any]:
-    """Return the options of a Redis client besides the URL, which are the credentials."""
+    """Return the options of a Redis client besides the URL: credentials, no maintenance notices."""
+    options: dict[str, Any] = {
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False)
+    }
     if not endpoints.redis_by_identity:
-        return {}
+        return options
     from redis_entraid.cred_provider import (  # type: ignore[import-untyped]  # noqa: PLC0415
         create_from_default_azure_credential,
     )
 
-    return {"credential_provider": create_from_default_azure_credential((_REDIS_SCOPE,))}
+    return options | {"credential_provider": create_from_default_azure_credential((_REDIS_SCOPE,))}
 
 
 def async_redis(endpoints: Endpoints, **options: Any) -> redis.asyncio.Redis:

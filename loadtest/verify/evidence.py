@@ -92,6 +92,8 @@ class Evidence:
         max_attempts: attempts after which a failing event is poisoned.
         kills: host processes killed by the run; an event may then be in the poison queue twice.
         suppressed: appends that the ledger suppressed because the event was already there.
+        deferred: the keys that were deferred at some time of the run.
+        still_deferred: the keys that are deferred at the end.
         redis_away: the times at which Redis was restarted or paused, as (start, end).
     """
 
@@ -109,4 +111,6 @@ class Evidence:
     max_attempts: int = 4
     kills: int = 0
     suppressed: int = 0
+    deferred: frozenset[str] = frozenset()
+    still_deferred: frozenset[str] = frozenset()
     redis_away: Sequence[tuple[int, int]] = ()

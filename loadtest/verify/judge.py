@@ -7,12 +7,14 @@ from dataclasses import replace
 
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
-from loadtest.plan.chaos import REDIS_AWAY, FaultKind
+from loadtest.plan.chaos import REDIS_AWAY, ChaosPlan, FaultKind
 from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Expectation, Workload
 from loadtest.send.process import SendProgress
+from loadtest.target.clients import async_redis
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
+from loadtest.target.lists import waiting_events
 from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
 from loadtest.verify.evidence import Evidence
 from loadtest.verify.poison_queue import read_poison_queue
@@ -54,6 +56,10 @@ class Judge:
         """Return the current verdict, ignoring circuit history up to `after_generation`."""
         poison = await read_poison_queue(self._endpoints, self._keys.run)
         alerts = await read_alerts(self._endpoints, self._keys, after_generation)
+        parked: frozenset[tuple[str, int]] = frozenset()
+        if observer.watches_lists:
+            async with async_redis(self._endpoints) as client:
+                parked = await waiting_events(client, self._keys.run)
         workload, size = self._workload, self._settings.events_per_batch
         acknowledged = progress.acknowledged
 
@@ -69,6 +75,9 @@ class Judge:
                         circuit_state=observer.latest.state,
                         refused=read_refused(client, self._keys),
                         poison=poison,
+                        parked=parked,
+                        deferred=observer.deferred,
+                        still_deferred=observer.latest.deferred,
                         history=read_history(client, self._keys, after_generation),
                         alerts=alerts,
                         max_attempts=self._limits.max_attempts,
@@ -108,7 +117,23 @@ class Judge:
                 most_openings=openings,
                 most_seconds_to_open=seconds,
             )
+        if scenario is Scenario.PARTIAL_OUTAGE:
+            return of_partial_outage(own, faulty, plan)
         return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
+
+
+def of_partial_outage(own: Expectation, faulty: Expectation, plan: ChaosPlan) -> Expectation:
+    """Return the expectation of a partial outage, whose failing keys do not open the circuit.
+
+    A full Redis refuses the ledger's appends of all keys, so that the circuit may open. A rewind
+    repeats all events behind the oldest lost one.
+    """
+    found = replace(faulty, most_openings=0, least_deferred=own.least_deferred)
+    if FaultKind.REDIS_FILLED in plan.kinds:
+        found = replace(found, most_openings=None)
+    if FaultKind.REDIS_EMPTIED in plan.kinds:
+        found = replace(found, most_suppressed=None, poison_repeats=True)
+    return found
 
 
 def repetitions(verdict: Verdict) -> int:

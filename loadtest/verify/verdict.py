@@ -54,8 +54,9 @@ class CircuitVerdict:
 class Verdict:
     """The outcome of the events that were sent.
 
-    `handled`, `poisoned` and `parked` count distinct events. `broken` has one line for each broken
-    promise or expectation. `diff` names the affected events.
+    `handled`, `poisoned` and `parked` count distinct events. `deferred` counts the keys that were
+    deferred at some time, and `came_back` those of them that no longer were at the end. `broken`
+    has one line for each broken promise or expectation. `diff` names the affected events.
     """
 
     sent: int
@@ -71,6 +72,8 @@ class Verdict:
     unexpected_poison: int
     poison_duplicates: int
     malformed_poison: int
+    deferred: int = 0
+    came_back: int = 0
     circuit: CircuitVerdict
     broken: tuple[str, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)

@@ -101,6 +101,8 @@ class _Verification:
                 self.diff.add("unexpected handled", f"{key} #{counter} was never sent")
             elif counter in faults:
                 self.diff.add("unexpected handled", f"{key} #{counter} was faulty")
+            elif (key, counter) in self.evidence.workload.waiting:
+                self.diff.add("unexpected handled", f"{key} #{counter} is behind a poison event")
             elif (key, counter) in self.poisoned:
                 self.diff.add("unexpected handled", f"{key} #{counter} is in the poison queue too")
             refused = self.refused_first.pop(place, None)
@@ -132,6 +134,7 @@ class _Verification:
         circuit = self.circuit.verdict(
             self.evidence.alerts, self.evidence.circuit_state, missing=count("lost") > 0
         )
+        deferred, still = self.evidence.deferred, self.evidence.still_deferred
         return Verdict(
             sent=sum(sent.values()),
             handled=sum(
@@ -149,6 +152,8 @@ class _Verification:
             unexpected_poison=count("unexpected poison"),
             poison_duplicates=count("poisoned twice"),
             malformed_poison=count("malformed poison"),
+            deferred=len(deferred | still),
+            came_back=len(deferred - still),
             circuit=circuit,
             broken=tuple(self._broken(circuit)),
             diff=self.diff.lines(),
@@ -171,6 +176,10 @@ class _Verification:
         if self.evidence.kills == 0 and not expectation.poison_repeats:
             texts["poisoned twice"] = "events are in the poison queue twice"
         broken += [f"{count(finding)} {text}" for finding, text in texts.items() if count(finding)]
+        if still := self.evidence.still_deferred:
+            broken.append(f"{len(still)} keys are still deferred: {', '.join(sorted(still)[:5])}")
+        if len(self.evidence.deferred) < expectation.least_deferred:
+            broken.append("no key was deferred, so the run has not tested deferring")
         suppressed, most = self.evidence.suppressed, expectation.most_suppressed
         if most is not None and suppressed > most:
             broken.append(

@@ -11,6 +11,8 @@ from processing.formats import json_text
 
 FIRST_PAUSE_SECONDS = 1.0
 """Pause before the first replay; each further failed replay doubles the pause."""
+LONGEST_PAUSE_SECONDS = 24 * 3600.0
+"""Longest pause that an error can ask for, which may be infinite."""
 ERROR_CHARS = 200
 
 
@@ -38,6 +40,9 @@ class Deferral:
         rounds: failed replays of the first event while its dependency served other keys.
         generation: the circuit's generation at the last failure.
         admitted_seconds: time since the first event's failure in which the circuit was closed.
+        head: position of the first event, which the numbers concern; "" if it is not known.
+        first_attempt: time of the first event's first attempt, by the clock of the instance that
+            made the attempt; only shown; 0.0 if it is not known.
     """
 
     reason: DeferralReason
@@ -50,6 +55,8 @@ class Deferral:
     rounds: int = 0
     generation: int = 0
     admitted_seconds: float = 0.0
+    head: str = ""
+    first_attempt: float = 0.0
 
     def pause_seconds(self, most: float, retry_after: float | None = None) -> float:
         """Return the pause before the next replay.
@@ -59,7 +66,7 @@ class Deferral:
             retry_after: pause that the last error asked for; a longer pause than `most` wins.
         """
         pause = min(most, FIRST_PAUSE_SECONDS * 2.0 ** min(self.tries, 60))
-        return max(pause, retry_after or 0.0)
+        return min(max(pause, retry_after or 0.0), LONGEST_PAUSE_SECONDS)
 
     def clipped(self) -> Self:
         """Return the deferral with at most `ERROR_CHARS` characters of the error."""

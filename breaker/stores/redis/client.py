@@ -12,6 +12,7 @@ from redis.asyncio import ConnectionPool, Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 
 from breaker.errors import SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
@@ -36,6 +37,9 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
         "socket_timeout": settings.store_timeout_seconds,
         "socket_connect_timeout": settings.store_timeout_seconds,
         "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries=3),
+        # An announced address that this machine cannot reach would block new connections for as
+        # long as the maintenance lasts.
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
     }
     if settings.redis_auth is RedisAuth.ENTRA:
         options["credential_provider"] = _entra(settings.redis_client_id)

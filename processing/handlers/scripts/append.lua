@@ -2,7 +2,8 @@
 --
 -- KEYS[1]    string: exists during a simulated outage, in which the downstream refuses all appends;
 --            with the name of a key's ledger, the appends of that key only; with "first", those of
---            the first key that appends, whose ledger's name the script then stores here
+--            the first key that appends, whose ledger's name the script then stores here; with
+--            "keys:", then each key between line breaks, the appends of those keys
 -- KEYS[2]    list: refused appends, "<key>\t<counter>\t<partition>\t<sequence>\t<µs>"
 -- KEYS[3]    number: repeated appends, which changed nothing
 -- KEYS[4, 5] and so on, a pair for each event:
@@ -19,6 +20,7 @@ local ttl = tonumber(ARGV[1])
 local events = (#KEYS - 3) / 2
 local replies = {}
 local outage = redis.call('GET', KEYS[1])
+local some = outage and string.sub(outage, 1, 5) == 'keys:'
 local refused = false
 local before_key = #KEYS[1] - #'outage' + #'key:'  -- both names have the same prefix
 for n = 1, events do
@@ -28,9 +30,13 @@ for n = 1, events do
     outage = ledger
     redis.call('SET', KEYS[1], ledger)
   end
-  if outage == ledger or outage and string.sub(outage, 1, 7) ~= 'ledger:' then
+  local key = outage and string.sub(ledger, before_key + 1)
+  local is_away = outage == ledger or outage and string.sub(outage, 1, 7) ~= 'ledger:'
+  if some then
+    is_away = string.find(outage, '\n' .. key .. '\n', 1, true)
+  end
+  if is_away then
     refused = true
-    local key = string.sub(ledger, before_key + 1)
     redis.call('RPUSH', KEYS[2], table.concat({key, counter, partition, sequence, now}, '\t'))
     replies[n] = -1
   elseif redis.call('SADD', seen, partition .. '/' .. sequence .. '/' .. enqueued) == 0 then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,31 @@ async def test_late_downstream_is_still_away_at_the_first_approval(
     await downstream.recover()
     assert await client.exists(OUTAGE)
     await downstream.recover()
+    assert not await client.exists(OUTAGE)
+
+
+async def test_partial_outage_hits_some_keys_and_ends_by_itself(
+    target: Target, client: redis.asyncio.Redis, releases: list[str]
+) -> None:
+    """No approval ends the outage, because the circuit stays closed."""
+    observer = Seen(target.endpoints)
+    settings = chaos_settings({"scenario": Scenario.PARTIAL_OUTAGE, "events": 9, "keys": 3})
+    assert settings.chaos is not None
+    plan = replace(settings.chaos, down=(0, 2), down_seconds=3600)
+    lasting = downstream_of(replace(settings, chaos=plan), observer, target, print)
+    task = asyncio.create_task(lasting.run())
+    observer.see(Sample(handled=3))
+    while not await client.exists(OUTAGE):
+        await asyncio.sleep(0)
+    assert await client.get(OUTAGE) == "keys:\nkey-0\nkey-2\n"
+    task.cancel()
+    await asyncio.wait({task})
+    assert not lasting.over
+    plan = replace(plan, down_seconds=0)
+    ending = downstream_of(replace(settings, chaos=plan), observer, target, print)
+    await ending.run()
+    assert ending.over
+    assert releases[-1] == "released"
     assert not await client.exists(OUTAGE)
 
 

@@ -140,7 +140,9 @@ async def test_connection_strings_need_no_token(tmp_path: Path, token_requests: 
         assert queue.url.startswith("https://a.queue.core.windows.net/poison")
     with event_hub_producer(where.event_hub_connection, "", "events") as client:
         assert client._address.hostname == "hub.example"
-    assert redis_options(endpoints(tmp_path, REDIS_URL="rediss://u:p@redis.example/0")) == {}
+    assert redis_options(endpoints(tmp_path, REDIS_URL="rediss://u:p@redis.example/0")).keys() == {
+        "maint_notifications_config"
+    }
     assert token_requests == []
 
 

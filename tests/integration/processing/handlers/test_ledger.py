@@ -131,6 +131,21 @@ async def test_outage_of_the_first_key_refuses_this_key_only(
     ]
 
 
+async def test_outage_of_some_keys_refuses_these_keys_only(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """A key whose name is part of another key's name is no match."""
+    await redis.set("ledger:{r}:outage", "keys:\nk-10\nk-2\n")
+    for key in ("k-10", "k-2"):
+        with pytest.raises(DependencyUnavailableError, match="refuses"):
+            await ledger(event(5, key, properties=counted(1)))
+    for key in ("k-1", "k", "keys:"):
+        await ledger(event(6, key, properties=counted(1)))
+        assert await redis.llen(f"ledger:{{r}}:key:{key}") == 1
+    refused = [line.partition("\t")[0] for line in await redis.lrange("ledger:{r}:refused", 0, -1)]
+    assert refused == ["k-10", "k-2"]
+
+
 async def test_simulate_property_makes_an_event_fail(ledger: LedgerHandler) -> None:
     """The handler raises PoisonEventError or another error."""
     with pytest.raises(PoisonEventError):

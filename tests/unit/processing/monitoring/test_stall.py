@@ -24,7 +24,7 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.monitoring.partition_state import PartitionState, State
-from processing.monitoring.reasons import TODO, Why
+from processing.monitoring.reasons import RESPONSES, Why
 from processing.monitoring.stall import RETURN_SECONDS, Watch, held_by
 from processing.monitoring.telemetry import key_hash
 from tests.support.processing.events import SOURCE, event
@@ -262,7 +262,7 @@ def test_calls_without_an_invocation_do_nothing() -> None:
 
 def test_each_reason_has_a_response() -> None:
     """An operator at 3 a.m. reads the next step."""
-    assert set(TODO) == set(Why) - {Why.RAMP}
+    assert set(RESPONSES) == set(Why) - {Why.RAMP}
 
 
 async def test_hold_of_the_breaker_has_a_reason() -> None:

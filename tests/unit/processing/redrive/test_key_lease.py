@@ -8,7 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from processing.errors import LeaseLostError
+from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.memory import MemoryParkingStore
+from processing.parking.store import WritingAs
 from processing.redrive.key_lease import KeyLease
 from tests.support.processing.events import SOURCE
 from tests.support.processing.parking_rig import turns
@@ -38,44 +40,44 @@ async def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def lease_of(store: MemoryParkingStore, token: str) -> KeyLease:
-    return KeyLease(store, SOURCE, "k", token, SECONDS)
+def lease_of(store: MemoryParkingStore) -> KeyLease:
+    return KeyLease(store, SOURCE, "k", SECONDS)
 
 
 async def test_lease_is_renewed_for_as_long_as_it_is_held(clock: Clock) -> None:
     """A handler may take longer than the lease."""
     store = MemoryParkingStore(clock=clock)
-    lease = lease_of(store, "me")
+    lease = lease_of(store)
     assert await lease.acquire()
     async with lease.held():
         await turns(1)
         for _ in range(10):
             await clock.forward(SECONDS / 2)
             lease.check()
-            assert not await lease_of(store, "another").acquire()
-    assert await lease_of(store, "another").acquire()
+            assert not await lease_of(store).acquire()
+    assert await lease_of(store).acquire()
 
 
 async def test_lease_that_another_redrive_took_fails_the_check(clock: Clock) -> None:
     """The check fails after the next renewal, and does not wait until the lease expires."""
     store = MemoryParkingStore(clock=clock)
-    lease = lease_of(store, "me")
+    lease = lease_of(store)
     await lease.acquire()
     async with lease.held():
         await turns(1)
-        await store.release(SOURCE, "k", "me")
+        await store.release(SOURCE, "k", lease.token)
         await store.lease(SOURCE, "k", "another", 60_000)
         lease.check()
         await clock.forward(SECONDS / 2)
         with pytest.raises(LeaseLostError):
             lease.check()
-    assert not await lease_of(store, "third").acquire()
+    assert not await lease_of(store).acquire()
 
 
 async def test_lease_counts_from_its_request(clock: Clock) -> None:
     """A late answer must not extend the lease, as the store may have counted from the request."""
     store = MemoryParkingStore(clock=clock)
-    lease = lease_of(store, "me")
+    lease = lease_of(store)
     ask: Callable[..., object] = store.lease
 
     async def late(*args: object) -> object:
@@ -87,3 +89,42 @@ async def test_lease_counts_from_its_request(clock: Clock) -> None:
     await lease.acquire()
     with pytest.raises(LeaseLostError):
         lease.check()
+
+
+async def test_each_acquisition_has_its_own_token(clock: Clock) -> None:
+    """An earlier acquisition of the same holder may not write for a later one."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store)
+    await lease.acquire()
+    first = lease.token
+    await store.release(SOURCE, "k", first)
+    await lease.acquire()
+    with pytest.raises(LeaseLostError):
+        await store.finish(SOURCE, "k", first, "1")
+    await store.finish(SOURCE, "k", lease.token, "1")
+
+
+async def test_check_fails_if_the_operation_may_outlast_the_lease(clock: Clock) -> None:
+    """Otherwise another holder would start the same event while the operation runs."""
+    store = MemoryParkingStore(clock=clock)
+    lease = lease_of(store)
+    await lease.acquire()
+    clock.now += SECONDS / 2
+    lease.check(SECONDS / 2 - 1)
+    with pytest.raises(LeaseLostError):
+        lease.check(SECONDS / 2)
+
+
+async def test_lease_names_the_deferral_and_the_epoch(clock: Clock) -> None:
+    """A replay needs both, and must not ask the store again."""
+    store = MemoryParkingStore(clock=clock)
+    claim = await store.claim(SOURCE)
+    deferral = Deferral(DeferralReason.THROTTLED)
+    await store.defer(
+        WritingAs(claim.owner, ""), SOURCE, "k", ("1", "{}"), deferral=deferral, pause_seconds=1
+    )
+    lease = lease_of(store)
+    await lease.acquire()
+    assert lease.deferral is not None
+    assert lease.deferral.reason is DeferralReason.THROTTLED
+    assert lease.epoch == store.progress.epoch(SOURCE)

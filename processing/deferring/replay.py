@@ -1,0 +1,279 @@
+"""The replay of one deferred key: its events in order, up to the first one that fails."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from functools import partial
+
+from breaker import Permit
+from processing.deferring import rounds
+from processing.deferring.context import ReplayContext
+from processing.deferring.parts import Place, circuit_key, error_text, list_name
+from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
+from processing.event import Event
+from processing.handlers.failures.kind import Failure, FailureKind
+from processing.handlers.raised import describe, type_name
+from processing.handlers.retry import RetryPolicy
+from processing.monitoring.telemetry import log_fields
+from processing.parking.deferral import Deferral
+from processing.parking.event import Lone, ParkedEvent, with_body
+from processing.parking.store import Entry, EntryKind
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.redrive.key_lease import KeyLease
+
+logger = logging.getLogger(__name__)
+
+TURN_EVENTS = 100
+"""Number of events after which the next key gets its turn."""
+LEAST_LEASE_SECONDS = 60.0
+
+
+class Replay:
+    """The replay of one deferred key.
+
+    Args:
+        context: the state that the replays of the instance share.
+        place: the partition and the key.
+    """
+
+    def __init__(self, context: ReplayContext, place: Place) -> None:
+        self._context = context
+        self._parts = parts = context.parts
+        self._store = context.parking.store
+        self._claims = context.parking.claims
+        self._persist = context.writes.persist
+        self._place = place
+        self._key = circuit_key(*place)
+        self._call_seconds = parts.settings.handler_timeout_seconds
+        # Longer than one call, so that nobody else starts the event while the call runs.
+        seconds = max(2 * self._call_seconds, LEAST_LEASE_SECONDS)
+        self._lease = KeyLease(self._store, *place, seconds)
+        self._deferral: Deferral
+        self._retry = RetryPolicy.from_settings(
+            parts.settings, sleep=context.pause, on_failed_attempt=self._note_failed_attempt
+        )
+
+    async def run(self) -> bool:
+        """Replay the key; return whether more of its events can be replayed at once.
+
+        Raises:
+            LeaseLostError: the lease expired; the event that ran is not finished.
+            ShutdownError: the instance is shutting down.
+            StorageUnavailableError: a store did not answer.
+        """
+        if not self._context.may_start(self._place) or not await self._lease.acquire():
+            return False
+        async with self._lease.held():
+            if self._lease.deferral is None:  # released, or parked for an operator
+                self._context.keys.released(self._place)
+                return False
+            self._deferral = self._lease.deferral
+            if not self._context.keys.counts(self._deferral.since):
+                return await self._replay_turn()
+            breaker = self._parts.breaker
+            breaker.enter(self._key)
+            try:
+                return await self._replay_turn()
+            finally:
+                breaker.leave(self._key)
+
+    async def _replay_turn(self) -> bool:
+        """Replay up to `TURN_EVENTS` events; return whether all of them were finished."""
+        left = TURN_EVENTS
+        while left > 0:
+            entries = await self._store.entries(*self._place, most=left)
+            if not entries:
+                return False
+            for entry in entries:
+                if not await self._replay_entry(entry):
+                    return False
+            left -= len(entries)
+        # Behind the other due keys. The event at the head has not failed yet.
+        await self._persist(self._postpone, self._deferral, 0.0)
+        return True
+
+    async def _replay_entry(self, entry: Entry) -> bool:
+        """Replay one entry; return whether to replay the next one."""
+        if entry.kind is not EntryKind.EVENT or not self._context.may_start(self._place):
+            return False
+        self._deferral = rounds.of_head(self._deferral, entry.position)
+        try:
+            parked = ParkedEvent.from_json(entry.document)
+            event = (await with_body(parked, self._claims)).event
+        except BodyLostError as error:
+            return await self._poison_lost_body(entry, parked, error)
+        except (StorageUnavailableError, ValueError) as error:
+            await self._postpone_unread(entry, error)
+            return False
+        may_start = partial(self._context.may_start, self._place)
+        permit = await self._context.admission.permit(self._key, may_start)
+        if permit is None:
+            return False
+        failure = await self._handle(event, permit)
+        if failure is None:
+            if permit.probe_id is not None:
+                await self._persist(self._parts.breaker.record_successes, 1, permit)
+            return await self._finish(entry, event, parked.claim_check)
+        await self._report_probe(event, permit, failure)
+        return await self._fail(entry, event, parked.claim_check, permit, failure)
+
+    async def _handle(self, event: Event, permit: Permit) -> Failure | None:
+        """Handle an event: one attempt if a dependency is down, else with the usual retries."""
+        try:
+            self._check_lease()
+            return await self._retry.run(
+                self._parts.handle,
+                replace(event),  # a handler may replace the parts of its event
+                gives_up=lambda kind: kind.keeps,
+                before_retry=self._before_retry,
+            )
+        except (LeaseLostError, ShutdownError):
+            await self._parts.breaker.release(permit)
+            raise
+
+    async def _before_retry(self) -> None:
+        self._check_lease()
+
+    def _check_lease(self) -> None:
+        self._lease.check(self._call_seconds)
+
+    def _note_failed_attempt(self, _event: Event, kind: FailureKind, error: Exception) -> None:
+        if kind.counts and self._context.keys.counts(self._deferral.since):
+            self._parts.breaker.note_failed_attempt(self._key, error_text(error))
+
+    async def _report_probe(self, event: Event, permit: Permit, failure: Failure) -> None:
+        """Report a failure as a probe; any other failed replay counts for no rule."""
+        if permit.probe_id is None:
+            return
+        breaker = self._parts.breaker
+        if failure.kind.counts:
+            error = error_text(failure.error)
+            await self._persist(breaker.record_failure, event.id, error, permit)
+        else:
+            await self._persist(breaker.release, permit)
+
+    async def _fail(
+        self,
+        entry: Entry,
+        event: Event,
+        check: ClaimCheck | None,
+        permit: Permit,
+        failure: Failure,
+    ) -> bool:
+        """Postpone the key or poison the event; return whether to replay the next one."""
+        settings = self._parts.settings
+        self._deferral = rounds.failed_again(self._deferral, failure, self._parts.breaker.circuit)
+        attempts, first = self._deferral.attempts, self._deferral.first_attempt
+        failure = replace(failure, attempts=attempts, first_attempt=first)
+        why = "its attempts ended"
+        if failure.kind.keeps:
+            why = rounds.why_poisoned(self._deferral, failure.kind, settings)
+        if why:
+            message = self._message(event, failure, permit.generation)
+            return await self._poison(entry, event, message, check, why=why)
+        pause = rounds.pause_seconds(self._deferral, failure, settings)
+        await self._persist(self._postpone, self._deferral, pause)
+        # Only the error's type is logged: the error's text may quote the event.
+        faulty = failure.kind is FailureKind.FAULTY
+        logger.warning(
+            "Event %s failed in a replay (attempts: %s): %s; its key waits, and the next replay is "
+            "due in %g s",
+            event.id,
+            attempts,
+            describe(failure.error) if faulty else type_name(failure.error),
+            pause,
+            extra=log_fields(event),
+        )
+        return False
+
+    async def _postpone(self, deferral: Deferral, pause: float) -> None:
+        await self._store.postpone(*self._place, self._lease.token, deferral, pause)
+
+    async def _postpone_unread(self, entry: Entry, error: Exception) -> None:
+        """Postpone a key whose first event cannot be read now; that is no failed attempt."""
+        deferral = replace(self._deferral, tries=self._deferral.tries + 1, error=error_text(error))
+        pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds)
+        await self._persist(self._postpone, deferral, pause)
+        logger.error(
+            "The first event of %s (position %s) cannot be read: %s; its key waits, and the next "
+            "replay is due in %g s",
+            *(list_name(self._place), entry.position, error_text(error), pause),
+        )
+
+    async def _poison_lost_body(
+        self, entry: Entry, parked: ParkedEvent, error: BodyLostError
+    ) -> bool:
+        """Poison an event whose body is lost, on record; an operator can restore its blob."""
+        event = parked.event
+        failed = rounds.lost(self._deferral, error)
+        message = self._message(event, failed, self._parts.breaker.circuit.generation)
+        if parked.claim_check is not None:
+            message = message.with_claim_check(parked.claim_check)
+        return await self._poison(entry, event, message, None, why="its body is lost")
+
+    def _message(self, event: Event, failure: Failure, generation: int) -> PoisonMessage:
+        return PoisonMessage.from_failure(
+            event,
+            failure,
+            handler=self._parts.handler.name,
+            circuit_generation=generation,
+            instance=self._parts.instance,
+        )
+
+    async def _poison(
+        self,
+        entry: Entry,
+        event: Event,
+        message: PoisonMessage,
+        check: ClaimCheck | None,
+        *,
+        why: str,
+    ) -> bool:
+        """Poison the first event; return whether to replay the next one."""
+        queue = self._parts.poison
+        # Nothing waits behind an event that is deferred alone.
+        parks = self._parts.settings.poison_ordering == "park"
+        if parks and not isinstance(self._place[1], Lone):
+            message = await self._persist(self._claims.shrink, replace(message, parked=True))
+            document = EntryKind.UNANNOUNCED + message.to_json()
+            place = (*self._place, self._lease.token, entry.position)
+            # The list first: a message in the queue alone could be redriven out of order.
+            await self._persist(self._store.replace, *place, document)
+            self._context.keys.released(self._place)
+            await self._persist(queue.put, message)
+            await self._persist(self._store.announced, *self._place, entry.position)
+            await self._remove_blob(check)
+            continues = False
+        else:
+            await self._persist(queue.put, message)
+            continues = await self._finish(entry, event, check)
+        logger.warning(
+            "Event %s went to the poison queue from a replay (attempts: %s): %s; %s",
+            *(message.id, message.attempts, message.error.type, why),
+            extra=log_fields(event),
+        )
+        return continues
+
+    async def _finish(self, entry: Entry, event: Event, check: ClaimCheck | None) -> bool:
+        """Finish an entry; return whether entries are left."""
+        finish = partial(self._store.finish, epoch=self._lease.epoch)
+        place = (*self._place, self._lease.token, entry.position)
+        left = await self._persist(finish, *place)
+        self._context.finished += 1
+        self._parts.telemetry.event_finished(event)
+        if left == 0:
+            self._context.keys.released(self._place)
+        await self._remove_blob(check)
+        return left > 0
+
+    async def _remove_blob(self, check: ClaimCheck | None) -> None:
+        """Remove the blob of an entry that does not need its blob any more."""
+        if check is None:
+            return
+        try:
+            await self._claims.delete(check)
+        except StorageUnavailableError as error:
+            logger.warning(
+                "The blob %s/%s of a replayed event stays: %s", check.container, check.blob, error
+            )

@@ -1,0 +1,228 @@
+"""The replayer of one instance: starts the replays of deferred keys that are due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+
+from processing.deferring.admission import MOST_REPLAYS, Admission
+from processing.deferring.context import ReplayContext
+from processing.deferring.heartbeat import Heartbeat
+from processing.deferring.parts import Place, ReplayParts, list_name
+from processing.deferring.replay import Replay
+from processing.deferring.running import DeferredKeys
+from processing.deferring.writes import UNAVAILABLE, Writes
+from processing.errors import LeaseLostError, ShutdownError
+from processing.handlers.raised import enter_invocation
+from processing.identity import Source
+from processing.parking.batch import Parking
+from processing.parking.event import ListKey
+from processing.parking.store import DUE_KEYS, Claim
+
+logger = logging.getLogger(__name__)
+
+STEP_SECONDS = 0.25
+"""Pause between two looks at the ramp during `run_due`."""
+
+
+class Replayer:
+    """The replayer of one instance.
+
+    A replay starts a further event only while an invocation of the instance runs. No invocation
+    waits for the call that a replay makes. docs/adr/0024-deferring.md gives the reasons.
+
+    Args:
+        parts: the objects that the instance's lanes use, too.
+        parking: the lists, and the claim checks of their large events.
+    """
+
+    def __init__(self, parts: ReplayParts, parking: Parking) -> None:
+        self._store = parking.store
+        self._breaker = parts.breaker
+        self._beat_at: float | None = None
+        self._stopping = asyncio.Event()
+        self._invocations = 0
+        self._tasks: dict[Place, asyncio.Task[None]] = {}
+        self._waiting: dict[Place, None] = {}
+        self._unfinished: set[Place] = set()  # places whose last replay ended with its turn
+        self._ended = asyncio.Event()
+        self._admission = Admission(parts.breaker)
+        self._keys = DeferredKeys(parts.breaker)
+        self._writes = Writes(parts.settings.hold_seconds, self._pause)
+        self._context = ReplayContext(
+            parts,
+            parking,
+            self._admission,
+            self._keys,
+            self._writes,
+            self._may_start,
+            self._pause,
+        )
+
+    @property
+    def busy(self) -> bool:
+        """Return whether a replay runs."""
+        return bool(self._tasks)
+
+    @property
+    def writing(self) -> bool:
+        """Return whether a write of an event's outcome is in progress."""
+        return self._writes.writing
+
+    @property
+    def heartbeat_age(self) -> float | None:
+        """Seconds since this instance's last successful `run_due`; None before the first."""
+        if self._beat_at is None:
+            return None
+        return asyncio.get_running_loop().time() - self._beat_at
+
+    def start(self, source: Source, keys: Collection[ListKey]) -> None:
+        """Start a replay for each key that is not being replayed here.
+
+        At most `MOST_REPLAYS` replays run; further keys wait for the end of one.
+        """
+        if not keys or self._stopping.is_set():
+            return
+        for key in keys:
+            if (source, key) not in self._tasks:
+                self._waiting[source, key] = None
+        self._start_waiting()
+
+    @contextmanager
+    def invocation(self) -> Iterator[None]:
+        """Note that an invocation of this instance runs during the block."""
+        self._invocations += 1
+        try:
+            yield
+        finally:
+            self._invocations -= 1
+            if not self._invocations:
+                self._waiting.clear()
+
+    def note_claim(self, source: Source, claim: Claim) -> None:
+        """Take over the latest deferred keys of a partition, for the standstill rule's reports."""
+        self._keys.note_claim(source, claim.latest)
+
+    def note_deferred(self, source: Source, key: ListKey, since: float) -> None:
+        """Note a key that was deferred now; `since` is the answer of `ParkingStore.defer`."""
+        self._keys.note_deferred(source, key, since)
+
+    def forget(self, source: Source) -> None:
+        """Forget a partition that another instance owns now."""
+        self._keys.forget(source)
+        for place in [each for each in self._waiting if each[0] == source]:
+            del self._waiting[place]
+
+    def stop(self) -> None:
+        """Stop starting events, and end all pauses."""
+        self._stopping.set()
+        self._waiting.clear()
+        self._keys.clear()
+
+    async def wait_idle(self) -> None:
+        """Wait until no replay runs."""
+        while self._tasks:
+            await asyncio.wait(set(self._tasks.values()))
+
+    async def run_due(self, seconds: float, heartbeat: Heartbeat | None = None) -> int:
+        """Replay the due keys of all partitions, and return the number of finished events.
+
+        The method returns when no key is due, or after `seconds`. An event in flight then finishes,
+        but nobody waits for its end. So a dependency that hangs does not stop the heartbeat.
+
+        Args:
+            seconds: longest time for which replays are started.
+            heartbeat: receives the time of a successful run.
+
+        Raises:
+            StorageUnavailableError: a store did not answer.
+        """
+        loop = asyncio.get_running_loop()
+        deadline, finished = loop.time() + seconds, self._context.finished
+        tried: set[Place] = set()
+        with self.invocation():
+            while self._admission.admits and not self._stopping.is_set():
+                due = [place for place in await self._due(len(tried)) if place not in tried]
+                if not due or loop.time() >= deadline:
+                    break
+                for source, key in due:
+                    self.start(source, (key,))
+                await self._settle(due, deadline)
+                tried.update(due)
+                tried -= self._unfinished
+        if heartbeat is not None:
+            await heartbeat.beat()
+        self._beat_at = loop.time()
+        return self._context.finished - finished
+
+    async def _due(self, tried: int) -> list[Place]:
+        circuit = self._breaker.circuit
+        generation = circuit.generation if circuit.admits else 0
+        places: list[Place] = []
+        for source in await self._store.sources():
+            keys = await self._store.due(source, most=DUE_KEYS + tried, generation=generation)
+            places += [(source, key) for key in keys]
+        return places
+
+    async def _settle(self, places: Collection[Place], deadline: float) -> None:
+        """Wait until no place runs or waits, or until the deadline."""
+        loop = asyncio.get_running_loop()
+        while any(place in self._tasks or place in self._waiting for place in places):
+            if (remaining := deadline - loop.time()) <= 0 or self._stopping.is_set():
+                return
+            self._ended.clear()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), min(remaining, STEP_SECONDS))
+            if not self._admission.admits:
+                return
+            self._start_waiting()  # the ramp may admit more replays now
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._tasks) < self._admission.most:
+            place = next(iter(self._waiting))
+            del self._waiting[place]
+            self._unfinished.discard(place)
+            self._tasks[place] = asyncio.create_task(self._replay(place))
+
+    def _may_start(self, place: Place) -> bool:
+        """Return whether a place's replay may start a further event."""
+        if self._stopping.is_set() or not self._invocations:
+            return False
+        most = self._admission.most
+        # In a ramp the replays that began first continue.
+        return most >= MOST_REPLAYS or place in list(self._tasks)[:most]
+
+    async def _replay(self, place: Place) -> None:
+        enter_invocation()  # the task outlives the invocation that started it
+        try:
+            if await Replay(self._context, place).run():
+                self._unfinished.add(place)
+        except ShutdownError:
+            pass
+        except LeaseLostError as error:
+            logger.warning("The replay of %s ended: %s", list_name(place), error)
+        except UNAVAILABLE as error:
+            logger.warning(
+                "The replay of %s ended: %s: %s; the key stays deferred",
+                *(list_name(place), type(error).__name__, error),
+            )
+        except Exception:
+            logger.exception("The replay of %s failed; the key stays deferred", list_name(place))
+        finally:
+            del self._tasks[place]
+            self._ended.set()
+            if self._invocations:
+                self._start_waiting()
+
+    async def _pause(self, seconds: float) -> None:
+        """Sleep until the time is over.
+
+        Raises:
+            ShutdownError: the instance is shutting down.
+        """
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
+        if self._stopping.is_set():
+            raise ShutdownError("the instance is shutting down; the deferred event stays deferred")
