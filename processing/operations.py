@@ -18,7 +18,6 @@ from processing.formats.keys import parked_partitions_key
 from processing.identity import Identity
 from processing.migration.migration import Migration
 from processing.monitoring.overview import Partitions
-from processing.parking.mark_blobs import MarkBlobs
 from processing.parking.marks import MarkStore
 from processing.parking.store import ParkingStore
 from processing.partitions.positions import HubPositions
@@ -155,8 +154,7 @@ async def open_marks(settings: Mapping[str, str]) -> AsyncIterator[AppMarks]:
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
         await wiring.migration().ensure()
-        marks = MarkBlobs(await wiring.container(wiring.connections.poison_queue))
-        yield AppMarks(marks, wiring.parking_store(), wiring.connections.identity)
+        yield AppMarks(await wiring.marks(), wiring.parking_store(), wiring.connections.identity)
 
 
 @asynccontextmanager
@@ -174,6 +172,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             positions=HubPositions(await wiring.hub()),
             progress=wiring.progress(),
             parking=wiring.parking_store(),
+            marks=await wiring.marks(),
             identity=wiring.connections.identity,
         )
 

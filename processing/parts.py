@@ -86,6 +86,7 @@ class Parts:
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
+                watch=watch,
                 prepare=migration.ensure,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())

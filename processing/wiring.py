@@ -28,6 +28,8 @@ from processing.monitoring.redis_fleet import RedisFleetStates
 from processing.monitoring.stall import held_by
 from processing.monitoring.survey import Survey
 from processing.parking.batch import Parking
+from processing.parking.mark_blobs import MarkBlobs
+from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
 from processing.partitions.lag import LagReader
@@ -161,7 +163,12 @@ class Wiring(CircuitWiring):
 
     async def parking(self) -> Parking:
         """Return the parked lists together with the claim checks of large events."""
-        return Parking(self.parking_store(), await self.claims())
+        store = self.parking_store()
+        return Parking(store, await self.claims(), PartitionMarks(await self.marks(), store))
+
+    async def marks(self) -> MarkBlobs:
+        """Return the marks outside Redis of the parked events that only Redis has."""
+        return MarkBlobs(await self.container(self.connections.poison_queue))
 
     async def poison(self) -> StoragePoisonQueue:
         """Return the poison queue to write to."""

@@ -64,7 +64,7 @@ class Lane:
                 events = await self._handle(await self._park(events))
         finally:
             breaker.leave(self._circuit_key)
-            self._run.lanes_left -= 1
+            self._run.end_lane()
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked or deferred the key."""
@@ -75,7 +75,7 @@ class Lane:
         finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
             permit = gate.try_admit(hold) or await self._admit()
-            keeping.probes(permit)
+            keeping.begin(permit)
             try:
                 failure = await run(handle, event, gives_up, check_claim)
             except BaseException:
@@ -157,7 +157,7 @@ class Lane:
         outcome: Failure | ParkState | None = failure
         while isinstance(outcome, Failure) and outcome.kind.keeps:
             outcome, permit = await self._keeping.keep(event, self._list, permit, outcome)
-        self._keeping.ended()
+        self._parts.watch.settled(event.source, event)
         match outcome:
             case None:
                 await self._outcome.succeeded(permit)

@@ -136,7 +136,8 @@ async def run_drop_mark(settings: Mapping[str, str], arguments: argparse.Namespa
         *(source, arguments.by, lost, arguments.reason),
     )
     print(
-        "The record is in the folder marks/dropped/ of the poison queue's container. Poisoned events are still in the poison queue."
+        "The record is in the folder marks/dropped/ of the poison queue's container. Poisoned "
+        "events are still in the poison queue."
     )
     return 0
 

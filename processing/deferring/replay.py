@@ -125,7 +125,7 @@ class Replay:
             return await self._retry.run(
                 self._parts.handle,
                 replace(event),  # a handler may replace the parts of its event
-                gives_up=lambda kind, _started: kind.keeps,
+                gives_up=lambda kind: kind.keeps,
                 before_retry=self._before_retry,
             )
         except (LeaseLostError, ShutdownError):

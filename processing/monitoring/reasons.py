@@ -45,7 +45,7 @@ class Why(StrEnum):
 HOLDING = frozenset({Why.CIRCUIT, Why.ISOLATED, Why.PAUSED, Why.RAMP})
 """The reasons that are no stall, however long they last."""
 
-TODO: Mapping[Why, str] = {
+RESPONSES: Mapping[Why, str] = {
     Why.CIRCUIT: "Decide about the circuit: approve the opening when its cause is gone.",
     Why.ISOLATED: "Close the circuit when the isolation may end.",
     Why.PAUSED: "Resume the partition when the pause may end.",
@@ -87,7 +87,7 @@ TODO: Mapping[Why, str] = {
 
 def todo(why: Why, partition: str) -> str:
     """Return one sentence: the operator's response; "" if none is needed."""
-    return TODO.get(why, "").replace("{partition}", partition)
+    return RESPONSES.get(why, "").replace("{partition}", partition)
 
 
 # None: the error itself explains nothing; the circuit's state says whether the circuit holds.

@@ -6,6 +6,8 @@
   deferred key, has not changed; 0: no event is unfinished; attributes `partition` and `state` |
 | processing.deferred_keys | gauge | deferred keys, by `partition` |
 | processing.deferred_events | gauge | events in parked lists, by `partition` |
+| processing.replays_stopped | gauge | 1: deferred keys wait, and the timer of the replays has not
+  run for a minute; else 0 |
 
 The instance whose turn it is to survey the fleet reports all partitions. Every instance reports its
 own partitions that are not `ok`, so that the alarm fires without Redis, too.
@@ -37,6 +39,11 @@ class Seen(Protocol):
         """The partitions that this instance surveys; empty if another instance does."""
         ...
 
+    @property
+    def replays_stopped(self) -> bool | None:
+        """True if the timer of the replays should run and does not; None: not surveyed."""
+        ...
+
 
 def create_gauges(seen: Seen, meter: metrics.Meter | None = None) -> None:
     """Create the gauges; a meter offers no way to remove them, so they end with `seen`."""
@@ -55,6 +62,7 @@ def create_gauges(seen: Seen, meter: metrics.Meter | None = None) -> None:
     gauge("processing.oldest_unfinished_seconds", "s", "age of the first unfinished event", _ages)
     gauge("processing.deferred_keys", "1", "deferred keys", _deferred_keys)
     gauge("processing.deferred_events", "1", "events in parked lists", _events)
+    gauge("processing.replays_stopped", "1", "1 while the timer does not run", _replays)
 
 
 def _ages(seen: Seen) -> list[Observation]:
@@ -78,3 +86,8 @@ def _deferred_keys(seen: Seen) -> list[Observation]:
 
 def _events(seen: Seen) -> list[Observation]:
     return [Observation(each.parked, {"partition": each.partition}) for each in seen.partitions]
+
+
+def _replays(seen: Seen) -> list[Observation]:
+    stopped = seen.replays_stopped
+    return [] if stopped is None else [Observation(int(stopped))]

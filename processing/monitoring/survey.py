@@ -37,11 +37,13 @@ class Sighting:
         states: the states other than `ok`, at most one for each partition and one for each
             partition's deferred keys.
         problems: one text for each further problem.
+        replays_stopped: deferred keys wait, and the timer of the replays has not run for a minute.
     """
 
     partitions: tuple[PartitionLag, ...]
     states: tuple[PartitionState, ...]
     problems: tuple[str, ...] = ()
+    replays_stopped: bool = False
 
     def state_of(self, partition: str) -> PartitionState | None:
         """Return the worst state of a partition; None: the partition is `ok`."""
@@ -118,10 +120,13 @@ class Survey:
             for lag in lags
         ]
         states += await self._deferred(lags)
+        deferred = sum(each.deferred for each in lags)
+        stopped = deferred > 0 and not await self._fleet.replays_run()
         return Sighting(
             tuple(lags),
             tuple(each for each in states if each is not None and each.state is not State.OK),
-            tuple(await self._problems(lags)),
+            (replays_have_stopped(deferred),) if stopped else (),
+            stopped,
         )
 
     async def _deferred(self, lags: Collection[PartitionLag]) -> list[PartitionState]:
@@ -149,15 +154,14 @@ class Survey:
             for found in keys.values()
         ]
 
-    async def _problems(self, lags: Collection[PartitionLag]) -> list[str]:
-        deferred = sum(each.deferred for each in lags)
-        if not deferred or await self._fleet.replays_run():
-            return []
-        return [
-            f"the timer function replay_deferred has not run for a minute, and {deferred} deferred "
-            "keys wait; keys of partitions without new events are not replayed. Check that the "
-            "app runs and that the function is not disabled"
-        ]
+
+def replays_have_stopped(deferred: int) -> str:
+    """Return the text of the problem that the timer of the replays does not run."""
+    return (
+        f"the timer function replay_deferred has not run for a minute, and {deferred} deferred "
+        "keys wait; keys of partitions without new events are not replayed. Check that the app runs and "
+        "that the function is not disabled"
+    )
 
 
 def judged(

@@ -58,6 +58,11 @@ class Watching:
         return () if sighting is None else sighting.partitions
 
     @property
+    def replays_stopped(self) -> bool | None:
+        """True if the timer of the replays should run and does not; None: not surveyed."""
+        return None if self._sighting is None else self._sighting.replays_stopped
+
+    @property
     def states(self) -> tuple[PartitionState, ...]:
         """The states of this instance's partitions, and of those that it has surveyed."""
         own, sighting = self._own, self._sighting

@@ -202,6 +202,8 @@ class MemoryParkingStore:
         self._check_writer(source, writing)
         replayed = self._replayed.get((source, key), "")
         parked = self._lists.get((source, key))
+        if not events:
+            return ParkReply()
         if parked is None:
             return ParkReply(released=True, replayed=replayed)
         states: list[ParkState] = []

@@ -280,6 +280,8 @@ class ParkingStore(Protocol):
     ) -> ParkReply:
         """Append events (with their documents) to their key's list if the key has one.
 
+        Without events, only the mark's token is placed.
+
         Raises:
             OwnershipLostError: another owner has claimed the partition.
             ParkedEventsLostError: the mark's token is missing.

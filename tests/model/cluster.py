@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -179,19 +179,17 @@ class Cluster:
         self._replica = self._snapshot()
         self.go_down(self._rng.random() * 3)
 
-    def execute_late(self, call: Coroutine[Any, Any, Any], seconds: float) -> None:
+    def execute_late(self, call: Callable[[], Awaitable[Any]], seconds: float) -> None:
         """Execute a request later, if Redis still has its connection."""
         task = asyncio.get_running_loop().create_task(self._execute(call, seconds, self.term))
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    async def _execute(self, call: Coroutine[Any, Any, Any], seconds: float, term: int) -> None:
+    async def _execute(self, call: Callable[[], Awaitable[Any]], seconds: float, term: int) -> None:
         await asyncio.sleep(seconds)
-        if term != self.term:
-            call.close()
-            return
-        with suppress(ProcessingError):  # nobody gets the answer
-            await call
+        if term == self.term:
+            with suppress(ProcessingError):  # nobody gets the answer
+                await call()
 
     def _end_connections(self) -> None:
         self.term += 1
@@ -204,9 +202,7 @@ class Cluster:
 
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a store's data: its dictionaries and sets."""
-    found = {
-        name: copy(value) for name, value in state.items() if isinstance(value, dict | set)
-    }
+    found = {name: copy(value) for name, value in state.items() if isinstance(value, dict | set)}
     if "_lists" in found:
         found["_lists"] = {
             place: _List(each.since, dict(each.entries), each.deferral, each.due)

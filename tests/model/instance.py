@@ -51,7 +51,8 @@ class Client:
         self.progress = cast("Any", Remote(node, cluster, cluster.progress))
         self.store = cast("Any", Remote(node, cluster, cluster.parking, CONFIRMED))
         self.poison = cast("Any", Remote(node, storage, world.queue))
-        self.parking = Parking(self.store, world.claims)
+        self.marks = cast("Any", Remote(node, storage, world.marks))
+        self.parking = Parking(self.store, world.claims, world.marking(self.marks, self.store))
 
         async def handle(event: Event) -> None:
             await world.sink.handle(event, node)

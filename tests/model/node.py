@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar, copy_context
+from functools import partial
 from inspect import iscoroutinefunction
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,7 @@ class Remote:
     async def _call(
         self,
         method: Callable[..., Awaitable[Any]],
-        confirmed: bool,  # noqa: FBT001
+        confirmed: bool,
         args: tuple[Any, ...],
         options: dict[str, Any],
     ) -> Any:
@@ -120,7 +121,8 @@ class Remote:
         cluster.check()
         chance = node.rng.random()
         if chance < network.late:
-            cluster.execute_late(method(*args, **options), node.rng.random() * LATE_SECONDS)
+            late = partial(method, *args, **options)
+            cluster.execute_late(late, node.rng.random() * LATE_SECONDS)
             await node.wait(node.rng.random())
             raise StorageUnavailableError("the call timed out; its request may come later")
         if chance < network.late + network.lost / 2:

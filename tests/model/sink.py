@@ -58,7 +58,6 @@ class Sink:
         self._plan = plan
         self._hub = hub
         self._cluster = cluster
-        self._skips = plan.settings["poison_ordering"] == "skip"
         self._own = {id(event) for events in hub.values() for event in events}
         self.healed = False
         self.handled: dict[Place, int] = defaultdict(int)
@@ -141,19 +140,16 @@ class Sink:
         if self.healed:
             return
         for outage in self._plan.outages:
-            if outage.begin <= now < outage.end and (
-                outage.everything or outage.key == event.key
-            ):
+            if outage.begin <= now < outage.end and (outage.everything or outage.key == event.key):
                 raise DependencyUnavailableError("down")
 
 
 class ModelPoisonQueue(MemoryPoisonQueue):
     """The real memory queue, which notes which events it has had."""
 
-    def __init__(self, sink: Sink, *, skips: bool) -> None:
+    def __init__(self, sink: Sink) -> None:
         super().__init__()
         self._sink = sink
-        self._skips = skips
         self.had: set[Place] = set()
 
     async def put(self, message: PoisonMessage) -> None:
@@ -162,5 +158,5 @@ class ModelPoisonQueue(MemoryPoisonQueue):
         await super().put(message)
         place = place_of(message)
         self.had.add(place)
-        if self._skips:
+        if not message.parked:
             self._sink.skipped.add(place)

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
 from unittest import mock
 
 from breaker import MemoryCircuitStore
-from processing.errors import ProcessingError
+from processing.errors import ParkedEventsLostError, ProcessingError
 from processing.event import Event
 from processing.identity import Source
-from processing.partitions.rewind import Rewind
+from processing.parking.batch import Marks
+from processing.parking.marks import MarkStore
+from processing.parking.memory_marks import MemoryMarkStore
+from processing.parking.partition_marks import PartitionMarks
+from processing.parking.store import ParkingStore
+from processing.partitions.rewind import Rewind, RewindRefusedError, RewindStep
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
 from processing.redrive.selection import Selection
 from tests.model.cluster import START, Cluster, ModelParkingStore
-from tests.model.hub import Checkpoints, Positions
 from tests.model.host import Host
+from tests.model.hub import Checkpoints, Positions
 from tests.model.instance import Operator
 from tests.model.node import Node
 from tests.model.plan import FOREVER, Fault, FaultKind, Place, Plan
@@ -32,7 +37,13 @@ DRAIN_SECONDS = 4 * 3600.0
 class World:
     """One run of a plan."""
 
-    def __init__(self, plan: Plan, parking: type[ModelParkingStore], replicas: int) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        parking: type[ModelParkingStore],
+        marking: Callable[[MarkStore, ParkingStore], Marks],
+        replicas: int,
+    ) -> None:
         self.plan = plan
         self.rng = Random(plan.seed)
         self.hub = {
@@ -43,9 +54,7 @@ class World:
                     source=Source(IDENTITY, partition),
                     enqueued_ms=int((START + at) * 1000) + number,
                 )
-                for number, (key, at) in enumerate(
-                    zip(keys, plan.arrivals[partition], strict=True)
-                )
+                for number, (key, at) in enumerate(zip(keys, plan.arrivals[partition], strict=True))
             ]
             for partition, keys in plan.keys.items()
         }
@@ -63,10 +72,11 @@ class World:
         self.storage = Cluster(self.rng, ModelParkingStore, {}, replicas=0, lag=0.0)
         self.circuit = MemoryCircuitStore("model", now_us=self._now_us)
         self.sink = Sink(plan, self.hub, self.cluster)
-        skips = plan.settings["poison_ordering"] == "skip"
-        self.queue = ModelPoisonQueue(self.sink, skips=skips)
+        self.queue = ModelPoisonQueue(self.sink)
         self.reader = MemoryPoisonReader(self.queue)
         self.claims = MemoryClaimChecks()
+        self.marks = MemoryMarkStore()
+        self.marking = marking
         self.host = Host(self)
         self._commands: set[asyncio.Task[None]] = set()
 
@@ -140,6 +150,8 @@ class World:
                 self.cluster.fail_over()
             case FaultKind.EMPTY:
                 self.cluster.lose_data()
+                await asyncio.sleep(fault.seconds)
+                await self._rewind_to_marks()
             case FaultKind.CLOCK:
                 self.cluster.jumped += fault.seconds
             case FaultKind.REDRIVE:
@@ -154,9 +166,19 @@ class World:
             await operator.node.start(redrive.run(Selection(key=key)))
 
     async def _rewind(self, partition: str, number: int) -> None:
-        """Stop the app, rewind a partition, and start the app again."""
+        """Rewind a partition to an event."""
+        checkpoint = self.host.checkpoints[partition]
+        if await self._rewind_with(lambda rewind: rewind.plan([partition], number)):
+            self._expect_repeats(partition, number, checkpoint)
+
+    async def _rewind_to_marks(self) -> None:
+        """Bring back what Redis has lost."""
+        await self._rewind_with(lambda rewind: rewind.plan_to_marks(None))
+
+    async def _rewind_with(self, plan: Callable[[Rewind], Awaitable[list[RewindStep]]]) -> bool:
+        """Stop the app, rewind, and start the app again; return whether there was a rewind."""
         if self.host.paused:
-            return
+            return False
         await self.host.stop_all()
         operator = Operator(self, "rewind")
         rewind = Rewind(
@@ -164,22 +186,25 @@ class World:
             positions=Positions(self),
             progress=operator.progress,
             parking=operator.store,
+            marks=operator.marks,
             identity=IDENTITY,
         )
 
-        async def command() -> None:
-            steps = await rewind.plan([partition], number)
+        async def command() -> bool:
             for _ in range(1000):
-                with suppress(ProcessingError):
-                    await rewind.run(steps)
-                    return
-                await operator.node.wait(1)
+                try:
+                    await rewind.run(await plan(rewind))
+                except RewindRefusedError:
+                    return False
+                except ProcessingError:
+                    await operator.node.wait(1)
+                else:
+                    return True
+            return False
 
-        checkpoint = self.host.checkpoints[partition]
-        with suppress(ProcessingError):
-            await operator.node.start(command())
-            self._expect_repeats(partition, number, checkpoint)
+        done = await operator.node.start(command())
         await self.host.start_all()
+        return done
 
     def _expect_repeats(self, partition: str, first: int, checkpoint: int) -> None:
         """Expect that the rewound events that wait in no list are handled again."""
@@ -207,21 +232,24 @@ class World:
             await asyncio.sleep(20)
             if self._is_drained():
                 return
+            if any(isinstance(error, ParkedEventsLostError) for error in self._errors()):
+                await self._rewind_to_marks()
             self.reader.expire_holds()  # of a redrive that lost its connection
             await self._redrive()
         ends = {each: len(events) - 1 for each, events in self.hub.items()}
-        errors = [repr(each.last_error) for each in self.host.instances if each is not None]
+        errors = [repr(error) for error in self._errors()]
         self.sink.note(
             f"stuck: checkpoints {self.host.checkpoints} of {ends}, lists "
             f"{[(str(s), k) for s, k in self.cluster.parking._lists]}, last errors {errors}"
         )
 
+    def _errors(self) -> list[Exception]:
+        errors = [each.last_error for each in self.host.instances if each is not None]
+        return [error for error in errors if error is not None]
+
     def _is_drained(self) -> bool:
         return (
-            all(
-                self.host.checkpoints[each] == len(events) - 1
-                for each, events in self.hub.items()
-            )
+            all(self.host.checkpoints[each] == len(events) - 1 for each, events in self.hub.items())
             and not self.cluster.parking._lists
             and all(self._is_over(place) for place in self._places())
         )
@@ -252,20 +280,25 @@ class World:
 
 
 def run_model(
-    plan: Plan, parking: type[ModelParkingStore] = ModelParkingStore, *, replicas: int = 1
+    plan: Plan,
+    parking: type[ModelParkingStore] = ModelParkingStore,
+    *,
+    marking: Callable[[MarkStore, ParkingStore], Marks] = PartitionMarks,
+    replicas: int = 1,
 ) -> list[str]:
     """Run a plan in simulated time, and return what broke a promise.
 
     Args:
         plan: the plan.
         parking: the type of the parking store.
+        marking: returns the marks of a process.
         replicas: number of replicas that must confirm a write, if the plan has a replica.
     """
 
     async def run() -> list[str]:
         loop = asyncio.get_running_loop()
         with mock.patch("time.monotonic", loop.time):  # of budgets, and of tenacity
-            world = World(plan, parking, replicas)
+            world = World(plan, parking, marking, replicas)
             await world.run()
             return world.sink.faults
 

@@ -1,4 +1,5 @@
--- Appends events to their key's list if the key has one. A repeat changes nothing.
+-- Appends events to their key's list if the key has one. A repeat changes nothing. Without events, only
+-- the mark's token is placed.
 --
 -- KEYS     see layout.lua
 -- ARGV     see writer.lua
@@ -12,6 +13,10 @@
 local refused = refusal()
 if refused then
   return {refused}
+end
+if #ARGV < 8 then
+  count_write()
+  return {'written'}
 end
 local replayed = redis.call('HGET', replayed_positions, label) or ''
 if redis.call('HEXISTS', keys, label) == 0 then

@@ -16,6 +16,7 @@ from processing.deferring.replayer import Replayer
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.identity import Source
+from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
 from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral, DeferralReason
@@ -85,6 +86,7 @@ class Rig:
             poison=self.poison,
             settings=ProcessingSettings(**(FAST | settings)),
             telemetry=Telemetry(),
+            watch=Watch(),
             instance="test:1",
             count_poison=True,
         )

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from processing.deferring.replay import TURN_EVENTS
-from processing.deferring.rounds import LONGEST_PAUSE_SECONDS
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
+from processing.parking.deferral import LONGEST_PAUSE_SECONDS
 from processing.parking.event import Lone
 from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE

@@ -24,7 +24,7 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.monitoring.partition_state import PartitionState, State
-from processing.monitoring.reasons import TODO, Why
+from processing.monitoring.reasons import RESPONSES, Why
 from processing.monitoring.stall import RETURN_SECONDS, Watch, held_by
 from processing.monitoring.telemetry import key_hash
 from tests.support.processing.events import SOURCE, event
@@ -100,7 +100,7 @@ def test_event_that_waits_is_a_stall_after_sixty_seconds(rig: Rig, why: Why) -> 
 def test_failed_invocations_at_the_same_event_are_a_stall(
     rig: Rig, error: Exception, why: Why
 ) -> None:
-    """The time goes on from one invocation to the next."""
+    """The time continues from one invocation to the next."""
     found = rig.runs_again(error, 60)
     assert (found.state, found.why) == (State.STALLED, why)
     assert found.reason == f"{type(error).__name__}: {error}"
@@ -203,7 +203,7 @@ def test_lanes_full_of_kept_events_are_the_reason(rig: Rig) -> None:
 
 
 def test_redelivered_batch_begins_with_finished_events(rig: Rig) -> None:
-    """The batch's first event was finished before; the time of the unfinished event goes on."""
+    """The batch's first event was finished before; the time of the unfinished event continues."""
     rig.watch.moved(SOURCE, event(9))
     rig.watch.waits(SOURCE, event(9), Why.KEPT, TimeoutError("bank"))
     rig.after(40)
@@ -262,7 +262,7 @@ def test_calls_without_an_invocation_do_nothing() -> None:
 
 def test_each_reason_has_a_response() -> None:
     """An operator at 3 a.m. reads the next step."""
-    assert set(TODO) == set(Why) - {Why.RAMP}
+    assert set(RESPONSES) == set(Why) - {Why.RAMP}
 
 
 async def test_hold_of_the_breaker_has_a_reason() -> None:

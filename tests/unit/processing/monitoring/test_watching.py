@@ -291,9 +291,11 @@ async def test_deferred_key_is_not_reported_while_the_circuit_holds(rig: WatchRi
 async def test_missing_heartbeat_of_the_replays_is_a_problem(rig: WatchRig) -> None:
     """Without the timer the deferred keys of silent partitions do not return."""
     rig.fleet.replays = False
-    assert (await rig.health.report()).problems == ()
+    assert (await rig.after(0)).problems == ()
+    assert rig.gauge("processing.replays_stopped") == {(): 0}
     await defer(rig, "bad", 6)
-    report = await rig.health.report()
+    report = await rig.after(5)
+    assert rig.gauge("processing.replays_stopped") == {(): 1}
     assert report.status == "degraded"
     assert (
         "replay_deferred has not run for a minute, and 1 deferred keys wait" in report.problems[0]

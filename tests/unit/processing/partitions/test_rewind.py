@@ -6,7 +6,7 @@ import pytest
 
 from processing.errors import ParkedEventsLostError
 from processing.identity import Source
-from processing.parking.event import position_of
+from processing.parking.event import extended, position_of
 from processing.parking.marks import Oldest, ParkingMark
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.memory_marks import MemoryMarkStore
@@ -137,7 +137,7 @@ async def test_rewind_forgets_redriven_events() -> None:
     assert lease is not None
     await setup.parking.finish(SOURCE, "k", "t", place, epoch=lease.epoch)
     await setup.run("0", 41)
-    assert (await setup.parking.claim(SOURCE, ["k"])).replayed == {"k": place}
+    assert (await setup.parking.claim(SOURCE, ["k"])).replayed == {"k": extended("", place)}
     setup.positions.enqueued_ms = event(40).enqueued_ms  # event 39 has the same enqueued time
     await setup.run("0", 40)
     assert (await setup.parking.claim(SOURCE, ["k"])).replayed == {}
