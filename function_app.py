@@ -55,5 +55,11 @@ async def health(req: func.HttpRequest) -> func.HttpResponse:
     return func.HttpResponse(
         json.dumps(report.to_json(), indent=2),
         mimetype="application/json",
-        status_code=503 if report.status == "degraded" else 200,
+        status_code=200 if report.is_healthy else 503,
     )
+
+
+@app.route(route="live", methods=["GET"], auth_level=func.AuthLevel.ANONYMOUS)
+async def live(req: func.HttpRequest) -> func.HttpResponse:
+    """Return 200 as long as the process answers; a stalled partition needs no restart."""
+    return func.HttpResponse("ok", mimetype="text/plain")

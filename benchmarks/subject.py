@@ -13,7 +13,8 @@ from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import CircuitWiring
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.poison.memory import MemoryPoisonQueue
+from processing.parking.batch import Parking
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
 
 _UNUSED = {
@@ -55,5 +56,6 @@ async def processor(
             breaker=await wiring.breaker(),
             progress=wiring.progress(),
             poison=MemoryPoisonQueue(),
+            parking=Parking(wiring.parking_store(), MemoryClaimChecks()),
             settings=settings,
         )

@@ -84,7 +84,7 @@ def create_app(
         vitals or NoVitals(),
         operations,
         settings,
-        failures=lambda: breaker.circuit.failures,
+        breaker=breaker,
     )
     election = Election(
         coordination,

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from azure.eventhub.aio import EventHubConsumerClient
 
-from breaker.stores.redis import log_in
+from breaker import CircuitBreaker
+from breaker.stores.redis import FAILURES, Client, log_in
 from processing.circuit_wiring import instance_name, without_judging
+from processing.deferring.replay import LEAST_LEASE_SECONDS
+from processing.errors import StorageUnavailableError
+from processing.formats.keys import parked_partitions_key
+from processing.identity import Identity
 from processing.migration.migration import Migration
+from processing.monitoring.overview import Partitions
+from processing.parking.marks import MarkStore
 from processing.parking.store import ParkingStore
-from processing.partitions.overview import Partitions
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.queue import PoisonReader
 from processing.redrive.discard import Discard
+from processing.redrive.poison_head import PoisonHead
 from processing.redrive.redrive import Redrive
 from processing.wiring import Wiring
 
@@ -42,8 +50,21 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
         yield PoisonStorage(await wiring.poison_reader(), await wiring.claims())
 
 
+@dataclass(frozen=True, slots=True)
+class ParkedLists:
+    """The parked lists, and the clock of their store.
+
+    Attributes:
+        store: stores the lists.
+        now: returns the store's time, seconds since 1970.
+    """
+
+    store: ParkingStore
+    now: Callable[[], Awaitable[float]]
+
+
 @asynccontextmanager
-async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStore]:
+async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkedLists]:
     """Open the parked lists that the settings name, to list them.
 
     Raises:
@@ -56,7 +77,28 @@ async def open_parking(settings: Mapping[str, str]) -> AsyncIterator[ParkingStor
         # An operator waits for the answer: time out before the client has made all its retries.
         seconds = wiring.breaking.store_timeout_seconds
         await wiring.migration().ensure(timeout_seconds=seconds)
-        yield wiring.parking_store(query_timeout_seconds=seconds)
+        identity = wiring.connections.identity
+        clock = partial(_redis_time, wiring.redis, parked_partitions_key(identity))
+        yield ParkedLists(wiring.parking_store(query_timeout_seconds=seconds), clock)
+
+
+@asynccontextmanager
+async def open_poison_head(settings: Mapping[str, str]) -> AsyncIterator[PoisonHead]:
+    """Open the first unfinished event of each partition, for a decision to poison it.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
+        yield PoisonHead(
+            positions=HubPositions(await wiring.hub()),
+            checkpoint=(await wiring.checkpoints()).read,
+            progress=wiring.progress(),
+            parking=wiring.parking_store(),
+            identity=wiring.connections.identity,
+        )
 
 
 @asynccontextmanager
@@ -74,6 +116,7 @@ async def open_redrive(
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened, breaking=without_judging(settings))
         handler = wiring.handler()
+        call_seconds = wiring.processing.handler_timeout_seconds
         breaker = await wiring.breaker()
         await wiring.migration().ensure()
         yield Redrive(
@@ -84,8 +127,34 @@ async def open_redrive(
             retry=wiring.retry(),
             admits=lambda: breaker.circuit.admits,
             instance=instance_name(),
+            # As in a replay of the app, so that no other holder starts an event during a call.
+            lease_seconds=max(2 * call_seconds, LEAST_LEASE_SECONDS),
+            call_seconds=call_seconds,
             discard=discard,
+            parks=wiring.processing.poison_ordering == "park",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class AppMarks:
+    """The marks of an app's partitions, and the parked lists that the marks stand for."""
+
+    marks: MarkStore
+    parking: ParkingStore
+    identity: Identity
+
+
+@asynccontextmanager
+async def open_marks(settings: Mapping[str, str]) -> AsyncIterator[AppMarks]:
+    """Open the marks outside Redis of the parked events that only Redis has.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
+        yield AppMarks(await wiring.marks(), wiring.parking_store(), wiring.connections.identity)
 
 
 @asynccontextmanager
@@ -103,6 +172,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             positions=HubPositions(await wiring.hub()),
             progress=wiring.progress(),
             parking=wiring.parking_store(),
+            marks=await wiring.marks(),
             identity=wiring.connections.identity,
         )
 
@@ -123,15 +193,18 @@ async def open_migration(settings: Mapping[str, str]) -> AsyncIterator[Migration
 
 @asynccontextmanager
 async def open_partitions(
-    settings: Mapping[str, str], *, lease_seconds: float
+    settings: Mapping[str, str], *, breaker: CircuitBreaker, lease_seconds: float
 ) -> AsyncIterator[Partitions]:
     """Open the table of the hub's partitions; an ownership expires after `lease_seconds`.
+
+    Partitions that the circuit of `breaker` holds are not shown as stalled.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
     async with AsyncExitStack() as opened:
-        yield await Wiring(settings, opened).partitions(lease_seconds=lease_seconds)
+        wiring = Wiring(settings, opened)
+        yield await wiring.partitions(breaker=breaker, lease_seconds=lease_seconds)
 
 
 @asynccontextmanager
@@ -145,3 +218,12 @@ async def open_hub(
     """
     async with AsyncExitStack() as opened:
         yield await Wiring(settings, opened).hub(group=group)
+
+
+async def _redis_time(client: Client, key: str) -> float:
+    """Return the time of the server that stores `key`; a cluster has one clock per server."""
+    try:
+        seconds, microseconds = await client.eval("return redis.call('TIME')", 1, key)
+    except FAILURES as error:
+        raise StorageUnavailableError(f"redis: {type(error).__name__}: {error}") from error
+    return int(seconds) + int(microseconds) / 1e6

@@ -12,10 +12,14 @@ from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
+from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
 from processing.monitoring.health import Health
 from processing.monitoring.redis_vitals import RedisVitals
+from processing.monitoring.stall import Watch, held_by
+from processing.monitoring.stall_gauges import create_gauges
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import Vitals, write_vitals
+from processing.monitoring.watching import Watching
 from processing.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -59,7 +63,18 @@ class Parts:
                     "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
                 )
             breaker = await wiring.breaker(publisher)
-            lag = await wiring.lag()
+            survey = await wiring.survey(breaker)
+            watch = Watch(
+                processing.stall_seconds,
+                handler_seconds=processing.handler_timeout_seconds,
+                held=held_by(breaker),
+            )
+            watching = Watching(watch, wiring.fleet(), survey, instance_name())
+            create_gauges(watching)
+            warnings = []
+            if (warning := batch_memory_warning(settings, memory_bytes())) is not None:
+                warnings.append(warning)
+                logger.warning("%s", warning)
             migration = wiring.migration()
             processor = BatchProcessor(
                 handler,
@@ -71,6 +86,7 @@ class Parts:
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
+                watch=watch,
                 prepare=migration.ensure,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
@@ -84,12 +100,22 @@ class Parts:
                 name="processing-vitals",
             )
             opened.push_async_callback(_cancel, writing)
+            running = asyncio.create_task(watching.run(), name="processing-watching")
+            opened.push_async_callback(_cancel, running)
             logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
             return cls(
                 breaker=breaker,
                 processor=processor,
                 heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
-                health=Health(breaker, lag, migration.running, handler.results),
+                health=Health(
+                    breaker,
+                    survey,
+                    watch,
+                    migration.running,
+                    handler.results,
+                    warnings=warnings,
+                    instance=instance_name(),
+                ),
                 closing=opened.pop_all(),
             )
 

@@ -18,16 +18,21 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from breaker import BreakerSettings
+from breaker import BreakerSettings, CircuitBreaker
 from processing.circuit_wiring import CircuitWiring
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.migration.migration import Migration
+from processing.monitoring.overview import Partitions
+from processing.monitoring.redis_fleet import RedisFleetStates
+from processing.monitoring.stall import held_by
+from processing.monitoring.survey import Survey
 from processing.parking.batch import Parking
+from processing.parking.mark_blobs import MarkBlobs
+from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
 from processing.partitions.lag import LagReader
-from processing.partitions.overview import Partitions
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.progress.redis import RedisProgressStore
@@ -135,6 +140,9 @@ class Wiring(CircuitWiring):
         return RedisParkingStore(
             self.redis,
             most=self.processing.parked_events_max,
+            most_events=self.processing.deferred_events_max,
+            most_bytes=self.processing.parked_megabytes_max * 2**20,
+            replicas=self.processing.parking_replicas,
             ttl_seconds=self.processing.progress_ttl_seconds,
             identity=self.connections.identity,
             query_timeout_seconds=query_timeout_seconds,
@@ -155,7 +163,12 @@ class Wiring(CircuitWiring):
 
     async def parking(self) -> Parking:
         """Return the parked lists together with the claim checks of large events."""
-        return Parking(self.parking_store(), await self.claims())
+        store = self.parking_store()
+        return Parking(store, await self.claims(), PartitionMarks(await self.marks(), store))
+
+    async def marks(self) -> MarkBlobs:
+        """Return the marks outside Redis of the parked events that only Redis has."""
+        return MarkBlobs(await self.container(self.connections.poison_queue))
 
     async def poison(self) -> StoragePoisonQueue:
         """Return the poison queue to write to."""
@@ -183,12 +196,30 @@ class Wiring(CircuitWiring):
 
     async def lag(self) -> LagReader:
         """Return the lag of each partition, as the app's consumer group sees it."""
-        return LagReader(await self.hub(), self.progress(), self.connections.identity)
+        seconds = self.breaking.store_timeout_seconds
+        parking = self.parking_store(query_timeout_seconds=seconds)
+        return LagReader(await self.hub(), self.progress(), self.connections.identity, parking)
 
-    async def partitions(self, *, lease_seconds: float) -> Partitions:
+    def fleet(self) -> RedisFleetStates:
+        """Return the states of the partitions that all instances report."""
+        return RedisFleetStates(self.redis, self.connections.identity)
+
+    async def survey(self, breaker: CircuitBreaker) -> Survey:
+        """Return the survey of all partitions; the time in which the circuit holds is no stall."""
+        return Survey(
+            await self.lag(),
+            self.fleet(),
+            self.parking_store(query_timeout_seconds=self.breaking.store_timeout_seconds),
+            self.connections.identity,
+            stall_seconds=self.processing.stall_seconds,
+            held=held_by(breaker),
+            circuit=lambda: breaker.circuit,
+        )
+
+    async def partitions(self, *, breaker: CircuitBreaker, lease_seconds: float) -> Partitions:
         """Return the table of partitions; an ownership lasts `lease_seconds`."""
         return Partitions(
-            await self.lag(), await self.checkpoints(), await self.queue(), lease_seconds
+            await self.survey(breaker), await self.checkpoints(), await self.queue(), lease_seconds
         )
 
     async def queue(self) -> QueueClient:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-EXPECTED = {"process_events", "deliver_alerts", "replay_deferred", "health"}
+EXPECTED = {"process_events", "deliver_alerts", "replay_deferred", "health", "live"}
 AT_RUN_TIME = (
     "processing.parts",  # imports every SDK
     "processing.handlers.ledger",  # the sample handler, which reads its script

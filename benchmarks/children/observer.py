@@ -22,8 +22,9 @@ from local.lifeline import watch_stdin
 from processing.batch.processor import BatchProcessor
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.poison.memory import MemoryPoisonQueue
-from processing.progress.memory import MemoryProgressStore
+from processing.parking.batch import Parking
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
 
 _BATCH = 200
@@ -38,11 +39,13 @@ class Instance:
         self._started_late = 0
         self._last_start_us: dict[int, int] = {}  # by the generation known at the start
         self._breaker = breaker
+        store = MemoryParkingStore()
         self._processor = BatchProcessor(
             LoadedHandler("observer", self._handle),
             breaker=breaker,
-            progress=MemoryProgressStore(),
+            progress=store.progress,
             poison=MemoryPoisonQueue(),
+            parking=Parking(store, MemoryClaimChecks()),
             settings=ProcessingSettings(max_lanes=lanes),
         )
 

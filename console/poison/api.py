@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -12,14 +10,14 @@ from starlette.routing import Route
 
 from console.errors import OperationsError
 from console.poison.catalogue import MOST, Catalogue
-from console.poison.documents import full, matches, summary
+from console.poison.documents import full, matches, parked_key, summary
 from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.web.requests import number_in
 from console.web.responses import ApiResponse
 from processing.errors import BodyLostError, ProcessingError
 
 if TYPE_CHECKING:
-    from processing.parking.store import ParkedKey, ParkingStore
+    from processing.operations import ParkedLists
 
 MOST_KEYS = 500
 QUERY_CHARS = 200
@@ -80,25 +78,14 @@ class PoisonApi:
             raise OperationsError(str(error)) from error
 
     async def parked(self, _: Request) -> ApiResponse:
-        """Return the parked keys, each with the error that parked the key."""
-        store = await self._operations.parking()
-        keys = sorted(await translate_errors(store.keys()), key=lambda each: each.since)[:MOST_KEYS]
-        # Sequential reads: when the store stops answering, the first timeout ends the loop.
-        return ApiResponse(
-            {"keys": [await translate_errors(_parked_key(store, key)) for key in keys]}
-        )
+        """Return the parked and deferred keys, oldest first, each with the error that blocks it."""
+        return ApiResponse(await translate_errors(_parked(await self._operations.parking())))
 
 
-async def _parked_key(store: ParkingStore, parked: ParkedKey) -> dict[str, Any]:
-    error = ""
-    with suppress(ValueError, KeyError, TypeError):
-        for entry in await store.entries(parked.source, parked.key, most=1):
-            found = json.loads(entry.document).get("error") or {}
-            error = f"{found['type']}: {found['message']}"
-    return {
-        "key": parked.key,
-        "partition": parked.source.partition,
-        "since": round(parked.since * 1000),
-        "count": parked.entries,
-        "error": error,
-    }
+async def _parked(lists: ParkedLists) -> dict[str, Any]:
+    from processing.redrive.listing import listed  # noqa: PLC0415 - loaded by now
+
+    keys = sorted(await lists.store.keys(), key=lambda each: each.since)
+    found = [each async for each in listed(lists.store, keys[:MOST_KEYS])]
+    now = await lists.now()
+    return {"keys": [parked_key(each, now) for each in found], "total": len(keys)}

@@ -9,11 +9,13 @@ import base64
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from console.poison.jobs import KEY_CHARS
 from processing.event import enqueued_time
 from processing.formats import json_text
 
 if TYPE_CHECKING:
     from processing.poison.message import PoisonMessage
+    from processing.redrive.listing import ListedKey
 
 PREVIEW_CHARS = 200
 BODY_BYTES = 4_096
@@ -33,6 +35,34 @@ def summary(message: PoisonMessage) -> dict[str, Any]:
         "redrives": message.redrives,
         "size": _size(message),
         "preview": text_of(_beginning(message, PREVIEW_CHARS * 4))[:PREVIEW_CHARS],
+    }
+
+
+def parked_key(listed: ListedKey, now: float) -> dict[str, Any]:
+    """Return one row of the parked and deferred keys; `now` is the store's time in seconds.
+
+    The field `selection` is the body of a redrive of this key; None: a redrive would be refused.
+    """
+    selection: dict[str, str] | None = None
+    if listed.key is not None and len(listed.key) <= KEY_CHARS:
+        selection = {"key": listed.key}
+    elif listed.event and (listed.key is None or listed.state == "parked"):
+        selection = {"id": listed.event}
+    return {
+        "key": listed.key,
+        "event": listed.event,
+        "partition": listed.source.partition,
+        "state": listed.state,
+        "since": round(listed.since * 1000),
+        "count": listed.entries,
+        "behind": listed.behind,
+        "reason": listed.reason,
+        "dependency": listed.dependency,
+        "attempts": listed.attempts,
+        "redrives": listed.redrives,
+        "next_try_seconds": None if listed.due is None else max(0.0, listed.due - now),
+        "error": listed.error,
+        "selection": selection,
     }
 
 

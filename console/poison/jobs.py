@@ -63,6 +63,7 @@ class Job:
             "left": max(0, self.total - self.done),
             "failed": 0,
             "discarded": False,
+            "deferred": 0,
             "stopped": "",
             "done": False,
         } | result
@@ -85,7 +86,12 @@ class Job:
         """Return the job's final message, which is sent to the browsers."""
         stopped = summary.stopped
         if summary.busy and not stopped:
-            stopped = f"another redrive is replaying {summary.busy} of the keys"
+            stopped = f"another redrive or the app is replaying {summary.busy} of the keys"
+        if summary.still_deferred and not stopped:
+            first = summary.still_deferred[0]
+            more = len(summary.still_deferred) - 1
+            stopped = f"the key stays deferred, because {first.type}: {first.message}"[:500]
+            stopped += f"; {more} more keys stay deferred" if more else ""
         reached = summary.replayed + len(summary.failed) + summary.left
         if "id" in self.selection and not (reached or stopped):
             stopped = "the event was replayed before" if summary.stale else GONE
@@ -95,6 +101,7 @@ class Job:
             left=summary.left,
             failed=len(summary.failed),
             discarded=discarded,
+            deferred=summary.deferred,
             stopped=stopped,
             done=True,
             seconds=round(summary.seconds, 3),
@@ -104,6 +111,8 @@ class Job:
         """Return the log line for the end of the job."""
         counts = f"{result['replayed']} handled, {result['failed']} failed again"
         end = f"{counts}, {result['left']} left"
+        if result["deferred"]:
+            end += f", {result['deferred']} deferred keys left alone"
         if result["stopped"]:
             end += f"; stopped: {result['stopped']}"
         if not self.reason:

@@ -17,8 +17,7 @@ from console.errors import OperationsError
 from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
-    from processing.operations import PoisonStorage
-    from processing.parking.store import ParkingStore
+    from processing.operations import ParkedLists, PoisonStorage
     from processing.redrive.discard import Discard
     from processing.redrive.redrive import Redrive
 
@@ -35,7 +34,7 @@ class LazyOperations:
         self._opened = AsyncExitStack()
         self._opening = asyncio.Lock()
         self._poison: PoisonStorage | None = None
-        self._parking: ParkingStore | None = None
+        self._parking: ParkedLists | None = None
 
     async def poison(self) -> PoisonStorage:
         """Return the poison queue.
@@ -52,7 +51,7 @@ class LazyOperations:
                 self._poison = await self.enter(opening)
         return self._poison
 
-    async def parking(self) -> ParkingStore:
+    async def parking(self) -> ParkedLists:
         """Return the parked lists.
 
         Raises:
@@ -61,7 +60,7 @@ class LazyOperations:
         async with self._opening:
             if self._parking is None:
                 operations = await self.module("processing.operations")
-                opening: AbstractAsyncContextManager[ParkingStore] = operations.open_parking(
+                opening: AbstractAsyncContextManager[ParkedLists] = operations.open_parking(
                     self.settings
                 )
                 self._parking = await self.enter(opening)

@@ -18,7 +18,7 @@ from console.errors import BackplaneError, CoordinationError
 from console.live.incident_log import IncidentLog
 from console.poison.catalogue import BROWSE, Catalogue
 from console.poison.jobs import GONE, ID_CHARS, Job, selection_in
-from console.poison.lazy_operations import LazyOperations
+from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.web.requests import read_object, text_in
 from console.web.responses import ApiResponse
 
@@ -103,11 +103,11 @@ class RedriveApi:
         return ApiResponse({"job": job.id}, status_code=202)
 
     async def _check(self, job: Job) -> None:
-        """Refuse a job whose event has already left the queue.
+        """Refuse a job whose event has already left the queue and is the name of no list.
 
         Raises:
-            HTTPException: 409 if the event is not in the queue.
-            OperationsError: the queue cannot be read.
+            HTTPException: 409 if the event is neither in the queue nor the name of a list.
+            OperationsError: the queue or the lists cannot be read.
         """
         if (wanted := job.selection.get("id")) is None:
             return
@@ -117,11 +117,26 @@ class RedriveApi:
             messages, more = await self._catalogue.messages(fresh=fresh)
             if more or any(has_id(message, wanted) for message in messages):
                 return
+        if not job.reason and await self._names_list(wanted):
+            return
         if self._catalogue.read_at >= asked:
             logger.info("%r %s: refused, %s", job.by, job.start_line, GONE)
             raise HTTPException(
                 409, f"event {wanted} is not in the poison queue; nothing was changed"
             )
+
+    async def _names_list(self, wanted: str) -> bool:
+        """Return whether the event's id is the name of a list without a key.
+
+        Such a list may have no message in the queue.
+        """
+        from processing.redrive.selection import Selection, selects  # noqa: PLC0415 - loaded by now
+
+        store = (await self._operations.parking()).store
+        for parked in await translate_errors(store.keys()):
+            if await translate_errors(selects(Selection(id=wanted), parked, store)):
+                return True
+        return False
 
     async def _run(self, job: Job) -> None:
         keeping = asyncio.create_task(self._renew_leases(job))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
+from breaker import CircuitBreaker
 from console.backplane.coordination import Coordination
 from console.errors import BackplaneError, CoordinationError, NotReaderError, OperationsError
 from console.live.fanout import Fanout
@@ -20,7 +21,7 @@ from console.reader.vitals import GONE_SECONDS, VitalsSource, merge
 from console.settings import ConsoleSettings
 
 if TYPE_CHECKING:
-    from processing.partitions.overview import Partitions
+    from processing.monitoring.overview import Partitions
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class ReaderTasks:
         vitals: source of the app's vitals.
         operations: open the hub and the storage.
         settings: the console's settings.
-        failures: returns the number of failures in the circuit's window.
+        breaker: the circuit.
     """
 
     def __init__(
@@ -53,9 +54,9 @@ class ReaderTasks:
         operations: LazyOperations,
         settings: ConsoleSettings,
         *,
-        failures: Callable[[], int],
+        breaker: CircuitBreaker,
     ) -> None:
-        self._failures = failures
+        self._breaker = breaker
         self._coordination = coordination
         self._fanout = fanout
         self._vitals = vitals
@@ -91,7 +92,7 @@ class ReaderTasks:
             )
             before = now
             times = {"time": round(now * 1000), "signs": cursor}
-            window = {"window_failures": self._failures()}
+            window = {"window_failures": self._breaker.circuit.failures}
             await _publish_or_skip(publish, "vitals", times | row | window | self._counters)
 
     async def partitions(self, publish: Publish) -> None:
@@ -159,13 +160,15 @@ class ReaderTasks:
         if partitions is None:
             operations = await self._operations.module("processing.operations")
             opening: AbstractAsyncContextManager[Partitions] = operations.open_partitions(
-                self._operations.settings, lease_seconds=self._settings.lease_seconds
+                self._operations.settings,
+                breaker=self._breaker,
+                lease_seconds=self._settings.lease_seconds,
             )
             partitions = self._partitions = await self._operations.enter(opening)
-        parking = await self._operations.parking()
+        lists = await self._operations.parking()
         self._counters = {
             "poison_count": await partitions.poison_count(),
-            "parked_keys": len(await translate_errors(parking.keys())),
+            "parked_keys": len(await translate_errors(lists.store.keys())),
         }
         return await translate_errors(partitions.table())
 

@@ -171,15 +171,20 @@ export function createActions({ api, model }) {
       });
     },
 
-    /** @param selection {id, label}, {key} or {all: true}. */
-    redrive({ label, ...selection }) {
+    /** @param selection {id, label}, {key} or {all: true}; `deferred`: the key is deferred. */
+    redrive({ label, deferred, ...selection }) {
       return ask({
-        title: titleOf(selection, label),
-        what:
+        title: titleOf(selection, label, deferred),
+        what: deferred
+          ? "The app replays this key by itself. A redrive replays it now: its events run through " +
+            "the handler in order, and the key continues after its last event. If its dependency " +
+            "fails again, the key stays deferred and keeps the time of its next try. No event " +
+            "starts while the circuit blocks events."
+          :
           "Each event runs through the handler again, in the order of its key. An event that " +
           "succeeds leaves the queue, together with the events parked behind it. An event that " +
           "fails stays in the queue, and its redrive count rises by one. No event starts while " +
-          "the circuit blocks events.",
+          `the circuit blocks events.${selection.all ? " Deferred keys are left alone: the app replays them by itself." : ""}`,
         facts: () => [
           ["Circuit", `${stateName(model.circuit.state)}, generation ${model.circuit.generation}`],
           ["In the poison queue", model.poisonCount === null ? "unknown" : plural(model.poisonCount, "event")],
@@ -231,8 +236,9 @@ function onRecord({ recorded }) {
   return recorded ? "" : " It is not on record, because Redis does not answer.";
 }
 
-function titleOf(selection, label) {
+function titleOf(selection, label, deferred) {
   if (selection.all) return "Redrive everything?";
+  if (deferred && selection.key !== undefined) return `Redrive the deferred key ${selection.key}?`;
   if (selection.key !== undefined) return `Redrive all events of key ${selection.key}?`;
   return `Redrive ${label}?`;
 }

@@ -1,7 +1,7 @@
 // The running redrive, or the result of the last redrive: operator, selection and progress.
 
 import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
-import { count } from "./format.js";
+import { count, plural } from "./format.js";
 
 /** Show the redrive's progress; call `changed` after the redrive, which has changed the queue. */
 export function showJob({ model, changed }) {
@@ -23,6 +23,7 @@ function textOf(job) {
   if (job.reason) return discardText(job);
   const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
   if (job.left) parts.push(`${count(job.left)} left`);
+  if (job.deferred) parts.push(`${plural(job.deferred, "deferred key")} left alone`);
   if (job.stopped) parts.push(`stopped: ${job.stopped}`);
   return `Redrive of ${selected(job.selection)} by ${job.by} ${job.done ? "has ended" : "is running"}: ${parts.join(", ")}.`;
 }

@@ -194,6 +194,20 @@ var queryAlerts = union([
     query: 'AppMetrics | where Name == "breaker.store.degraded" and Sum > 0'
   }
   {
+    // The union with an empty table keeps the query valid before the app has sent its first metric:
+    // Azure switches an alert off whose query fails for a week.
+    name: 'partition-stalled'
+    description: 'The first unfinished event of a partition, or a deferred key, does not continue. Health and the console name the event, the reason and the response.'
+    severity: 1
+    query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.oldest_unfinished_seconds" and Properties.state == "stalled" and Sum > 0'
+  }
+  {
+    name: 'replays-stopped'
+    description: 'The timer function replay_deferred has not run for a minute although deferred keys wait.'
+    severity: 2
+    query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.replays_stopped" and Sum > 0'
+  }
+  {
     name: 'hub-unread'
     description: 'Events arrive in the hub and are not read. The app is stopped, holds, or cannot start.'
     severity: 2

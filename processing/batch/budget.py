@@ -62,14 +62,22 @@ class RefusedShare:
         self._events += count
 
     def note_refused(self, count: int) -> None:
-        """Count refused events, and the events behind them of the same key."""
+        """Count events that join a key which was deferred by a refusal."""
         self._begin_minute()
         self._refused += count
 
-    @property
-    def too_large(self) -> bool:
-        """Whether more than `LARGEST_SHARE` of the events were refused."""
-        return self._events >= FEWEST_EVENTS and self._refused > LARGEST_SHARE * self._events
+    def admits(self) -> bool:
+        """Count one more refused event if the share stays within `LARGEST_SHARE`.
+
+        Returns:
+            Whether the event was counted, and may be deferred.
+        """
+        self._begin_minute()
+        most = LARGEST_SHARE * self._events
+        if self._events >= FEWEST_EVENTS and self._refused + 1 > most:
+            return False
+        self._refused += 1
+        return True
 
     def _begin_minute(self) -> None:
         now = self._now()

@@ -233,15 +233,26 @@ class Gate:
         with suppress(StoreUnavailableError):  # the permit's lease expires
             await self._breaker.release(permit)
 
-    async def pause(self, seconds: float, hold: Hold | None = None) -> None:
+    async def pause(
+        self, seconds: float, hold: Hold | None = None, ends: asyncio.Event | None = None
+    ) -> None:
         """Sleep until the time is over or the instance shuts down.
+
+        Args:
+            seconds: the time.
+            hold: the invocation; the pause raises the error that halted the invocation.
+            ends: ends the pause as well when it is set.
 
         Raises:
             ShutdownError: the instance is shutting down. A retry must not continue without its
                 pause: the event would use up its attempts and go to the poison queue.
             BaseException: the error that halted the invocation, if `hold` is given.
         """
-        await self._until_stopping(asyncio.sleep(seconds))
+        if ends is None:
+            await self._until_stopping(asyncio.sleep(seconds))
+        else:
+            with suppress(TimeoutError):
+                await self._until_stopping(asyncio.wait_for(ends.wait(), seconds))
         self.check(hold or Hold(0))
 
     async def _wait_for_change(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:

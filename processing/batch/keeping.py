@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import time
 
 from breaker import CircuitState, Key, Permit
 from processing.batch.outcome import Outcome
@@ -13,6 +13,7 @@ from processing.errors import DependencyUnavailableError, ParkingFullError, Pois
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
+from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ListKey
@@ -48,30 +49,27 @@ class Keeping:
         self._circuit_key = circuit_key
         self._outcome = outcome
         self._defers = defers and run.parts.settings.deferred_events_max > 0
+        self._now = asyncio.get_running_loop().time
+        self._began = 0.0
         self._failing_since: float | None = None
         self._attempts = 0
         self._probes = False
 
-    def gives_up(self, kind: FailureKind, started: float) -> bool:
+    def begin(self, permit: Permit) -> None:
+        """Note that an event begins, with its first attempt."""
+        self._began = self._now()
+        self._failing_since = None
+        self._attempts = 0
+        self._probes = permit.probe_id is not None
+
+    def gives_up(self, kind: FailureKind) -> bool:
         """Return whether an event's attempts end after a failed one, because its key is deferred.
 
-        Args:
-            kind: the kind of the failure.
-            started: time of the event's first attempt, seconds since 1970.
+        A probe makes all its attempts.
         """
         if not (self._defers and kind.keeps) or self._probes:
             return False
-        self._note_failing(started)
         return self._left() <= 0
-
-    def probes(self, permit: Permit) -> None:
-        """Note whether the next event is a probe, which makes all its attempts."""
-        self._probes = permit.probe_id is not None
-
-    def ended(self) -> None:
-        """Note that the event has ended; the next one starts with its first attempt."""
-        self._failing_since = None
-        self._attempts = 0
 
     async def keep(
         self, event: Event, key: ListKey, permit: Permit, failure: Failure
@@ -84,6 +82,7 @@ class Keeping:
         """
         self._attempts += failure.attempts
         self._log(event, failure)
+        self._parts.watch.waits(event.source, event, self._why(event, failure), failure.error)
         if self._is_poisoned_by_operator(event):
             await self._outcome.release(permit)
             return _poisoned(failure), Permit(permit.generation)
@@ -97,10 +96,20 @@ class Keeping:
             state = await self._defer(event, key, failure)
             if state is not None:
                 return state, permit
+        known = self._parts.breaker.circuit
+        was_alone = self._is_alone
         await self._wait(event, failure, pause)
+        # The other lanes have ended during the pause.
+        if not was_alone and self._is_alone and self._must_defer(failure, pause, probed=False):
+            state = await self._defer(event, key, failure)
+            if state is not None:
+                return state, Permit(permit.generation)
         permit = await self._admit()
+        if not known.admits or self._parts.breaker.circuit.generation != known.generation:
+            # Time in which the circuit was open does not count.
+            self._began, self._failing_since = self._now(), None
         try:
-            self.probes(permit)
+            self._probes = permit.probe_id is not None
             run = self._parts.retry.run
             failed = await run(self._parts.handle, event, self.gives_up, self._run.check_claim)
         except BaseException:
@@ -113,21 +122,21 @@ class Keeping:
         if not self._defers or state not in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             return False
         if failure.kind is FailureKind.REFUSED:
-            return not self._run.budgets.refused.too_large
-        self._note_failing(failure.first_attempt)
+            return self._run.budgets.refused.admits()
         # A pause that outlasts the budget would end with one more attempt, too late.
         return probed or self._left() <= pause
 
-    def _note_failing(self, started: float) -> None:
-        if self._failing_since is None:
-            self._failing_since = time.monotonic() - max(0.0, time.time() - started)
-
     def _left(self) -> float:
         """Return the seconds for which the event may still wait in place."""
-        since = time.monotonic() if self._failing_since is None else self._failing_since
-        left = self._run.budgets.in_place.left(since)
-        alone = self._run.lanes_left == 1  # only this event keeps the batch from ending
-        return 0.0 if alone else left
+        if self._failing_since is None:
+            self._failing_since = self._began
+        left = self._run.budgets.in_place.left(self._failing_since)
+        return 0.0 if self._is_alone else left
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether only this event keeps the batch from ending."""
+        return self._run.one_lane_left.is_set()
 
     async def _defer(self, event: Event, key: ListKey, failure: Failure) -> ParkState | None:
         """Defer the event's key; None if there is no room, so that the event waits in place."""
@@ -149,10 +158,10 @@ class Keeping:
                 *(event.id, error),
                 extra=log_fields(event),
             )
+            self._parts.watch.waits(event.source, event, Why.FULL, error)
             return None
         if reply.state is ParkState.PARKED:
             if failure.kind is FailureKind.REFUSED:
-                self._run.budgets.refused.note_refused(1)
                 self._run.budgets.refused_keys.add(key)
             self._run.note_deferred(self._run.source, key, reply.since)
             logger.warning(
@@ -167,7 +176,6 @@ class Keeping:
         gate, hold = self._parts.gate, self._run.hold
         # The first two failed probes leave the circuit half-open; they need a pause, too.
         if self._parts.breaker.circuit.state not in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
-            self._failing_since = None  # time in which the circuit is open does not count
             return
         if hold.keep_timed_out():
             raise DependencyUnavailableError(
@@ -175,7 +183,9 @@ class Keeping:
                 f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
             ) from failure.error
         # A pause beyond the invocation's time would outlast the host's function timeout.
-        await gate.pause(max(0, min(pause, hold.keep_remaining())), hold)
+        seconds = max(0, min(pause, hold.keep_remaining()))
+        ends = self._run.one_lane_left if self._defers and not self._is_alone else None
+        await gate.pause(seconds, hold, ends)
 
     async def _admit(self) -> Permit:
         gate, hold = self._parts.gate, self._run.hold
@@ -197,6 +207,13 @@ class Keeping:
     def _is_poisoned_by_operator(self, event: Event) -> bool:
         parking = self._run.parking
         return parking is not None and parking.claim.poison_head == event.id
+
+    def _why(self, event: Event, failure: Failure) -> Why:
+        if failure.kind is FailureKind.FAULTY:
+            return Why.FAULTY
+        if failure.kind is FailureKind.REFUSED:
+            return Why.CIRCUIT
+        return Why.KEPT if event.key is not None or self._defers else Why.KEYLESS
 
     def _log(self, event: Event, failure: Failure) -> None:
         # Only the error's type is logged: the error's text may quote the event.

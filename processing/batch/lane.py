@@ -14,7 +14,7 @@ from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
 from processing.event import Event
 from processing.handlers.retry import Failure
-from processing.parking.event import ListKey, Lone, Position, is_reached, position_of
+from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
 
@@ -64,7 +64,7 @@ class Lane:
                 events = await self._handle(await self._park(events))
         finally:
             breaker.leave(self._circuit_key)
-            self._run.lanes_left -= 1
+            self._run.end_lane()
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked or deferred the key."""
@@ -75,7 +75,7 @@ class Lane:
         finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
             permit = gate.try_admit(hold) or await self._admit()
-            keeping.probes(permit)
+            keeping.begin(permit)
             try:
                 failure = await run(handle, event, gives_up, check_claim)
             except BaseException:
@@ -132,7 +132,7 @@ class Lane:
                 events = await self._skip_replayed(events, reply.replayed)
         return events
 
-    async def _skip_replayed(self, events: Sequence[Event], replayed: Position) -> Sequence[Event]:
+    async def _skip_replayed(self, events: Sequence[Event], replayed: Replayed) -> Sequence[Event]:
         """Finish the events that a replay has already handled, and return the others."""
         if not replayed:
             return events
@@ -157,7 +157,7 @@ class Lane:
         outcome: Failure | ParkState | None = failure
         while isinstance(outcome, Failure) and outcome.kind.keeps:
             outcome, permit = await self._keeping.keep(event, self._list, permit, outcome)
-        self._keeping.ended()
+        self._parts.watch.settled(event.source, event)
         match outcome:
             case None:
                 await self._outcome.succeeded(permit)

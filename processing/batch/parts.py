@@ -12,6 +12,8 @@ from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import FailureKind, RetryPolicy
+from processing.monitoring.reasons import Why
+from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
 from processing.poison.queue import PoisonQueue
 from processing.settings import ProcessingSettings
@@ -30,6 +32,7 @@ class LaneParts:
         poison: stores poison messages durably.
         settings: the settings of processing.
         telemetry: the metrics.
+        watch: notes which event of each partition is unfinished, and why.
         instance: this instance's name in poison messages.
         count_poison: whether a poison event counts as a failure in the circuit.
     """
@@ -42,6 +45,7 @@ class LaneParts:
     poison: PoisonQueue
     settings: ProcessingSettings
     telemetry: Telemetry
+    watch: Watch
     instance: str
     count_poison: bool
 
@@ -54,6 +58,7 @@ class LaneParts:
         poison: PoisonQueue,
         settings: ProcessingSettings,
         telemetry: Telemetry,
+        watch: Watch,
         instance: str,
         count_poison: bool,
     ) -> LaneParts:
@@ -61,6 +66,7 @@ class LaneParts:
         gate = Gate(breaker, telemetry.held)
 
         def note_failed_attempt(event: Event, kind: FailureKind, error: Exception) -> None:
+            watch.waits(event.source, event, Why.FAILING, error)
             if kind.counts:
                 breaker.note_failed_attempt(circuit_key(event), error_text(error))
 
@@ -75,6 +81,7 @@ class LaneParts:
             poison=poison,
             settings=settings,
             telemetry=telemetry,
+            watch=watch,
             instance=instance,
             count_poison=count_poison,
         )

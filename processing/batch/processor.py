@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 
 from breaker import CircuitBreaker, CircuitState
@@ -21,6 +22,7 @@ from processing.event import EventBatch
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import enter_invocation
 from processing.identity import Source
+from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
 from processing.parking.batch import BatchParking, Parking
 from processing.parking.event import ListKey, Lone, position_of
@@ -87,6 +89,7 @@ class BatchProcessor:
         count_poison: bool = True,
         instance: str = "",
         telemetry: Telemetry | None = None,
+        watch: Watch | None = None,
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._prepare = prepare
@@ -96,6 +99,7 @@ class BatchProcessor:
             poison=poison,
             settings=settings,
             telemetry=telemetry or Telemetry(),
+            watch=watch or Watch(),
             instance=instance,
             count_poison=count_poison,
         )
@@ -145,17 +149,25 @@ class BatchProcessor:
         )
         self._runs.add(run)
         self._idle.clear()
+        error: BaseException | None = None
+        if batch.events:
+            first = min(batch.events, key=attrgetter("sequence_number"))
+            self.parts.watch.began(batch.source, first)
         try:
             with self.replayer.invocation():
                 return await self._process(run, batch)
-        except OwnershipLostError:
-            self.replayer.forget(batch.source)
+        except BaseException as raised:
+            error = raised
+            if isinstance(raised, OwnershipLostError):
+                self.replayer.forget(batch.source)
             raise
         finally:
+            self.parts.watch.ended(batch.source, error)
+            del error  # it refers to this frame
             self._runs.discard(run)
             self.parts.gate.leave(run.hold)
-            # `progress` refers to `run`; the cycle would keep the events until a collection.
-            run.progress = None
+            # Both refer to `run`; the cycles would keep the events until a collection.
+            run.progress = run.parking = None
             if not self._runs:
                 self._idle.set()
 
@@ -187,6 +199,8 @@ class BatchProcessor:
                 poison=self.parts.poison,
             )
         run.budgets.refused.note_events(len(pending))
+        moved = partial(self.parts.watch.moved, batch.source)
+        moved(pending[0] if pending else None)
         run.progress = progress = BatchProgress(
             lambda watermark, marks: run.persist(
                 self._progress.commit, batch.source, known.owner, watermark, marks
@@ -194,12 +208,13 @@ class BatchProcessor:
             events,
             finished,
             self.parts.settings.progress_mode,
+            moved,
         )
         lanes = [
             Lane(run, lane, progress)
             for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
         ]
-        run.lanes_left = len(lanes)
+        run.begin_lanes(len(lanes))
         await self._run_lanes(lanes, run.hold)
         handled = sum(lane.handled for lane in lanes)
         try:
@@ -253,7 +268,8 @@ class BatchProcessor:
         budgets = self._budgets.get(source)
         if budgets is None:
             seconds = self.parts.settings.defer_after_seconds
-            budgets = self._budgets[source] = Budgets(seconds, time.monotonic)
+            now = asyncio.get_running_loop().time
+            budgets = self._budgets[source] = Budgets(seconds, now)
         return budgets
 
     async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:

@@ -10,9 +10,9 @@ from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_af
 from tenacity.wait import wait_random_exponential
 
 from breaker import StoreUnavailableError
+from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.batch.gate import Hold
 from processing.batch.parts import LaneParts
-from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.batch import BatchParking
@@ -50,6 +50,7 @@ class BatchRun:
 
     Attributes:
         lanes_left: number of lanes that have not ended.
+        one_lane_left: set when only one lane has not ended.
     """
 
     def __init__(
@@ -68,10 +69,23 @@ class BatchRun:
         self.parking: BatchParking | None = None  # None: the partition is not claimed yet
         self.progress: BatchProgress | None = None  # None: the partition is not claimed yet
         self.lanes_left = 0
+        self.one_lane_left = asyncio.Event()
         self.note_deferred = deferred
         self._owns = owns
         self._check: asyncio.Future[bool] | None = None
         self._writes = 0
+
+    def begin_lanes(self, count: int) -> None:
+        """Note the number of lanes."""
+        self.lanes_left = count
+        if count == 1:
+            self.one_lane_left.set()
+
+    def end_lane(self) -> None:
+        """Note that one lane has ended."""
+        self.lanes_left -= 1
+        if self.lanes_left == 1:
+            self.one_lane_left.set()
 
     @property
     def writing(self) -> bool:
@@ -122,6 +136,7 @@ class BatchRun:
                 "Partition %s: a store failed: %s: %s; the call is retried for up to %g s",
                 *(self.source, type(error).__name__, error, self.parts.settings.hold_seconds),
             )
+            self.parts.watch.waits(self.source, None, error=error)
         gate = self.parts.gate
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((StorageUnavailableError, StoreUnavailableError)),
@@ -134,13 +149,15 @@ class BatchRun:
             return await write(*args)
 
         try:
-            return await retrying(attempt)
+            result: T = await retrying(attempt)
         except RetryError as error:
             cause = error.last_attempt.exception()
             raise StorageUnavailableError(
                 f"no call of the store succeeded for {self.parts.settings.hold_seconds:g} s; the "
                 f"batch fails and runs again; last error: {cause}"
             ) from cause
+        self.parts.watch.settled(self.source, None)
+        return result
 
     async def report_successes(self, handled: int) -> None:
         """Record a batch's successes in the circuit, for its failure ratio; once per batch."""

@@ -7,6 +7,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from processing.identity import Source
+from processing.parking.event import ListKey, Lone
+from processing.redrive.selection import id_at
+
 WIDEST = 60
 EXAMPLE_IDS = (
     "'myns.servicebus.windows.net/events/2/0/1764422576123', or the end of the id after a '/', "
@@ -28,9 +32,31 @@ def when(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
+def in_seconds(seconds: float) -> str:
+    """Format the time until something happens: "now", "in 12 s", "in 9 min", "in 2 h"."""
+    if seconds < 1:
+        return "now"
+    for limit, unit, name in ((120, 1, "s"), (7200, 60, "min")):
+        if seconds < limit:
+            return f"in {seconds // unit:.0f} {name}"
+    return f"in {seconds // 3600:.0f} h"
+
+
 def show_key(key: str | None) -> str:
-    """Format a key, so that an event without a key differs from the key "(none)"."""
-    return "(none)" if key is None else repr(key)
+    """Format a key, so that an event without a key differs from the key "(no key)"."""
+    return "(no key)" if key is None else repr(key)
+
+
+def show_list(source: Source, key: ListKey) -> str:
+    """Format the name of a list; an event that waits alone has the end of its id as its name."""
+    if isinstance(key, Lone):
+        return f"{show_key(None)} {short_id(id_at(source, key.position))}"
+    return show_key(key)
+
+
+def short_id(event: str) -> str:
+    """Return the end of an event's id: partition, sequence number and enqueued time."""
+    return "/".join(event.rsplit("/", 3)[1:])
 
 
 class Bar:

@@ -1,4 +1,4 @@
-"""`python -m processing poison list|show|discard` and `parked list`."""
+"""`python -m processing poison list|show|discard`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from processing.cli import discard
-from processing.cli.output import EXAMPLE_IDS, show_key, table, when
+from processing.cli.output import EXAMPLE_IDS, show_key, table
 from processing.errors import BodyLostError
 from processing.formats import json_text
-from processing.operations import open_parking, open_poison
-from processing.parking.store import Entry, EntryKind
+from processing.operations import open_poison
 from processing.poison.claim_checks import BodyState, states, with_body
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import browse, find
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
-    """Add the commands `poison` and `parked`."""
+    """Add the command `poison`."""
     poison = commands.add_parser(
         "poison", help="list, show or discard messages of the poison queue"
     )
@@ -39,13 +38,6 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     )
     show.set_defaults(run=run_show)
     discard.add(acts, common)
-    parked = commands.add_parser("parked", help="list parked keys")
-    parked_acts = parked.add_subparsers(dest="act", required=True)
-    listing = parked_acts.add_parser(
-        "list", parents=[common], help="list parked keys and the event that blocks each key"
-    )
-    listing.add_argument("--json", action="store_true", help="print one JSON object per line")
-    listing.set_defaults(run=run_parked)
 
 
 async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
@@ -98,52 +90,6 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
     print(json_text.dumps(_without_body(message), indent=2))
     print(f"{len(payload):,} bytes written to {arguments.body}", file=sys.stderr)
     return 0
-
-
-async def run_parked(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """List parked keys, each with the event that blocks it."""
-    found: list[dict[str, Any]] = []
-    async with open_parking(settings) as store:
-        for parked in await store.keys():
-            head = await store.entries(parked.source, parked.key, most=1)
-            found.append(
-                {
-                    "source": str(parked.source),
-                    "key": parked.key,
-                    "since": parked.since,
-                    "entries": parked.entries,
-                    "waits_for": _head(head[0]) if head else None,
-                }
-            )
-    if arguments.json:
-        for each in found:
-            print(json_text.dumps(each))
-        return 0
-    rows = [
-        (
-            each["source"],
-            show_key(each["key"]),
-            when(each["since"]),
-            each["entries"],
-            (each["waits_for"] or {}).get("error") or "-",
-        )
-        for each in found
-    ]
-    headings = ("partition", "key", "since", "events", "blocked by")
-    print(table(headings, rows) if rows else "No parked keys")
-    return 0
-
-
-def _head(entry: Entry) -> dict[str, Any]:
-    if entry.kind is EntryKind.EVENT:
-        return {"position": entry.position, "id": None, "error": None, "redrives": 0}
-    message = PoisonMessage.from_json(entry.document)
-    return {
-        "position": entry.position,
-        "id": message.id,
-        "error": f"{message.error.type.rpartition('.')[2]}: {message.error.message}",
-        "redrives": message.redrives,
-    }
 
 
 def _without_body(message: PoisonMessage) -> dict[str, Any]:

@@ -11,14 +11,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 
-from processing.cli.output import EXAMPLE_IDS, Bar, show_key, table
+from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
 from processing.operations import open_redrive
+from processing.parking.event import Lone, event_key
 from processing.redrive.redrive import Redrive
-from processing.redrive.selection import Plan, Selection
+from processing.redrive.selection import Place, Plan, Selection, id_at
 from processing.redrive.summary import RedriveSummary
 
 SHOWN_FAILURES = 20
 INTERRUPTED = "interrupted"
+LEFT_ALONE = (
+    "Left alone: {}, which the app replays by itself; see `parked list`, and name a key with --key "
+    "to replay it now"
+)
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
@@ -26,17 +31,23 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     command = commands.add_parser(
         "redrive",
         parents=[common],
-        help="replay poisoned events, and the events parked behind them, through the handler",
+        help="replay poisoned events, and the events parked behind them, through the handler; "
+        "deferred keys are left alone unless --key or --id names one",
     )
     selected = command.add_mutually_exclusive_group()
-    selected.add_argument("--key", metavar="KEY", help="replay only events of this key")
+    selected.add_argument(
+        "--key", metavar="KEY", help="replay only events of this key, also if the key is deferred"
+    )
     selected.add_argument(
         "--id",
         metavar="ID",
-        help=f"replay one poisoned event: its id, such as {EXAMPLE_IDS}",
+        help="replay one poisoned event, or the events without a key that begin with this one: its "
+        f"id, such as {EXAMPLE_IDS}",
     )
     selected.add_argument(
-        "--all", action="store_true", help="replay all events (default without --key and --id)"
+        "--all",
+        action="store_true",
+        help="replay all events, except deferred ones (default without --key and --id)",
     )
     command.add_argument(
         "--dry-run", action="store_true", help="show the events, but replay nothing"
@@ -103,10 +114,14 @@ def _plan(plan: Plan) -> str:
         for message in plan.messages
     ]
     lines = [table(("poison message", "key", "redrives", "error"), rows)] if rows else []
-    if plan.parked:
-        parked = [(source, show_key(key), count) for (source, key), count in plan.parked.items()]
-        lines.append(table(("partition", "parked key", "events"), parked))
-    lines.append(f"{plan.events:,} events would be replayed")
+    for name, places in (("parked key", plan.parked), ("deferred key", plan.deferred)):
+        if places:
+            lines.append(table(("partition", name, "events"), _places(places)))
+    lines.append(f"{plan.events:,} {'event' if plan.events == 1 else 'events'} would be replayed")
+    if plan.left_alone:
+        left = _places(plan.left_alone)
+        lines.append(table(("partition", "deferred key, left alone", "events"), left))
+        lines.append(LEFT_ALONE.format(_count(len(left), "deferred key")))
     return "\n\n".join(lines)
 
 
@@ -115,33 +130,64 @@ def _plan_json(plan: Plan) -> str:
         {
             "events": plan.events,
             "messages": [message.id for message in plan.messages],
-            "parked": [
-                {"source": str(source), "key": key, "entries": count}
-                for (source, key), count in plan.parked.items()
-            ],
+            "parked": _places_json(plan.parked),
+            "deferred": _places_json(plan.deferred),
+            "left_alone": _places_json(plan.left_alone),
         }
     )
+
+
+def _places(places: dict[Place, int]) -> list[tuple[object, ...]]:
+    return [
+        (source.partition, show_list(source, key), count) for (source, key), count in places.items()
+    ]
+
+
+def _places_json(places: dict[Place, int]) -> list[dict[str, object]]:
+    return [
+        {
+            "source": str(source),
+            "key": event_key(key),
+            "event": id_at(source, key.position) if isinstance(key, Lone) else None,
+            "entries": count,
+        }
+        for (source, key), count in places.items()
+    ]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def summary_text(summary: RedriveSummary) -> str:
     """Return the summary as text."""
     lines = [
         f"{summary.replayed:,} replayed, {len(summary.failed):,} failed again, "
-        f"{summary.left:,} not tried; {summary.released:,} keys no longer parked; "
+        f"{summary.left:,} not tried; {summary.released:,} keys no longer wait; "
         f"{summary.seconds:.1f} s"
     ]
     if summary.stale:
         lines.append(f"{summary.stale:,} copies of already replayed messages were removed")
     if summary.busy:
-        lines.append(f"{summary.busy:,} keys were skipped: another redrive is replaying them")
+        lines.append(
+            f"Skipped: {_count(summary.busy, 'key')}, because another redrive or the app is "
+            "replaying them"
+        )
+    if summary.deferred:
+        lines.append(LEFT_ALONE.format(_count(summary.deferred, "deferred key")))
     if summary.stopped:
         lines.append(f"Stopped: {summary.stopped}")
-    if summary.failed:
+    for heading, failures in (
+        ("failed again", summary.failed),
+        ("still deferred", summary.still_deferred),
+    ):
+        if not failures:
+            continue
         rows = [
             (failure.id, show_key(failure.key), failure.type, failure.message)
-            for failure in summary.failed[:SHOWN_FAILURES]
+            for failure in failures[:SHOWN_FAILURES]
         ]
-        lines.append(table(("failed again", "key", "error", "message"), rows))
-        if (more := len(summary.failed) - SHOWN_FAILURES) > 0:
+        lines.append(table((heading, "key", "error", "message"), rows))
+        if (more := len(failures) - SHOWN_FAILURES) > 0:
             lines.append(f"and {more:,} more")
     return "\n".join(lines)

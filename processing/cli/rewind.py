@@ -18,7 +18,12 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     )
     which = command.add_mutually_exclusive_group(required=True)
     which.add_argument("--partition", metavar="P", help="rewind this partition")
-    which.add_argument("--all", action="store_true", help="rewind all partitions (with --to-start)")
+    which.add_argument(
+        "--all",
+        action="store_true",
+        help="rewind all partitions (with --to-start), or all that have lost parked events (with "
+        "--to-mark)",
+    )
     where = command.add_mutually_exclusive_group(required=True)
     where.add_argument(
         "--to",
@@ -29,14 +34,19 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
     where.add_argument(
         "--to-start", action="store_true", help="process again all events that the hub retains"
     )
+    where.add_argument(
+        "--to-mark",
+        action="store_true",
+        help="process again the parked events that Redis has lost",
+    )
     command.add_argument(
         "--dry-run", action="store_true", help="show the rewind, but change nothing"
     )
     command.add_argument(
         "--force",
         action="store_true",
-        help="rewind although the app seems to own a partition; use it only if the app is "
-        "certainly stopped",
+        help="rewind although the app seems to own a partition, or although Redis has lost no "
+        "parked events; use it only if the app is certainly stopped",
     )
     command.set_defaults(run=run, check=_check)
 
@@ -45,7 +55,10 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     """Rewind partitions, or print the plan of a dry run; return 0."""
     partitions = None if arguments.all else [arguments.partition]
     async with open_rewind(settings) as rewind:
-        steps = await rewind.plan(partitions, arguments.to)
+        if arguments.to_mark:
+            steps = await rewind.plan_to_marks(partitions, force=arguments.force)
+        else:
+            steps = await rewind.plan(partitions, arguments.to)
         if not arguments.dry_run:
             await rewind.run(steps, force=arguments.force)
     rows = [
@@ -54,6 +67,9 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     ]
     headings = ("partition", "old checkpoint", "restart at", "events to repeat")
     print(table(headings, rows))
+    for step in steps:
+        if step.note:
+            print(f"Partition {step.partition}: {step.note}.")
     if arguments.dry_run:
         print("Nothing was changed (--dry-run)")
     else:
@@ -65,7 +81,8 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
 def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:
     if arguments.all and arguments.to is not None:
         parser.error(
-            "--all takes --to-start, not --to: each partition has its own sequence numbers"
+            "--all takes --to-start or --to-mark, not --to: each partition has its own sequence "
+            "numbers"
         )
 
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from breaker import Permit
 from processing.deferring import rounds
-from processing.deferring.admission import Admission
-from processing.deferring.parts import Place, ReplayParts, circuit_key, error_text, list_name
-from processing.deferring.running import DeferredKeys
-from processing.deferring.writes import Writes
+from processing.deferring.context import ReplayContext
+from processing.deferring.parts import Place, circuit_key, error_text, list_name
 from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
 from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import log_fields
-from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral
 from processing.parking.event import Lone, ParkedEvent, with_body
 from processing.parking.store import Entry, EntryKind
@@ -31,26 +27,6 @@ logger = logging.getLogger(__name__)
 TURN_EVENTS = 100
 """Number of events after which the next key gets its turn."""
 LEAST_LEASE_SECONDS = 60.0
-
-
-@dataclass(slots=True)
-class ReplayContext:
-    """The state that the replays of one instance share.
-
-    Attributes:
-        may_start: returns whether a place may start a further event now.
-        pause: sleeps; raises `ShutdownError` while the instance shuts down.
-        finished: number of finished events.
-    """
-
-    parts: ReplayParts
-    parking: Parking
-    admission: Admission
-    keys: DeferredKeys
-    writes: Writes
-    may_start: Callable[[Place], bool]
-    pause: Callable[[float], Awaitable[None]]
-    finished: int = 0
 
 
 class Replay:
@@ -149,7 +125,7 @@ class Replay:
             return await self._retry.run(
                 self._parts.handle,
                 replace(event),  # a handler may replace the parts of its event
-                gives_up=lambda kind, _started: kind.keeps,
+                gives_up=lambda kind: kind.keeps,
                 before_retry=self._before_retry,
             )
         except (LeaseLostError, ShutdownError):

@@ -8,9 +8,10 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from processing.deferring.admission import MOST_REPLAYS, Admission
+from processing.deferring.context import ReplayContext
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.parts import Place, ReplayParts, list_name
-from processing.deferring.replay import Replay, ReplayContext
+from processing.deferring.replay import Replay
 from processing.deferring.running import DeferredKeys
 from processing.deferring.writes import UNAVAILABLE, Writes
 from processing.errors import LeaseLostError, ShutdownError

@@ -15,9 +15,6 @@ from processing.settings import ProcessingSettings
 
 MOST_ROUNDS = 10
 """An event that fails in so many rounds while its dependency serves other keys is poisoned."""
-LONGEST_PAUSE_SECONDS = 24 * 3600.0
-"""Longest pause that an error can ask for, which may be infinite."""
-
 _REASONS = {
     FailureKind.DEPENDENCY: DeferralReason.DEPENDENCY,
     FailureKind.THROTTLED: DeferralReason.THROTTLED,
@@ -86,8 +83,7 @@ def why_poisoned(deferral: Deferral, kind: FailureKind, settings: ProcessingSett
 
 def pause_seconds(deferral: Deferral, failure: Failure, settings: ProcessingSettings) -> float:
     """Return the pause before the next replay."""
-    pause = deferral.pause_seconds(settings.defer_max_seconds, failure.retry_after)
-    return min(pause, LONGEST_PAUSE_SECONDS)
+    return deferral.pause_seconds(settings.defer_max_seconds, failure.retry_after)
 
 
 def first_attempt(deferral: Deferral, failure: Failure) -> float:

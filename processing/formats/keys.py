@@ -2,7 +2,7 @@
 
 Format 1 was written by version 0.1, which did not know of formats: `processing.migration` moves it.
 From format 2 on, every partition's data carry the lowest version that may process the partition. An
-older instance that meets a higher version starts no batch.
+older instance that meets a higher version starts no batch. Format 3 added deferred keys.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 from processing.errors import FormatError
 from processing.identity import Identity, Source
 
-FORMAT = 2
+FORMAT = 3
 """The version that this app reads and writes."""
-OLDEST_FORMAT = 2
+OLDEST_FORMAT = 3
 """The lowest version that reads everything that this app writes."""
 
 

@@ -20,11 +20,11 @@ from processing.settings import ProcessingSettings
 __all__ = ["Failure", "FailureKind", "RetryPolicy"]
 
 type OnFailedAttempt = Callable[[Event, FailureKind, Exception], None]
-type GivesUp = Callable[[FailureKind, float], bool]
+type GivesUp = Callable[[FailureKind], bool]
 type BeforeRetry = Callable[[], Awaitable[None]]
 
 
-def _never(_kind: FailureKind, _started: float) -> bool:
+def _never(_kind: FailureKind) -> bool:
     return False
 
 
@@ -103,8 +103,8 @@ class RetryPolicy:
         Args:
             handle: the handler.
             event: the event.
-            gives_up: called after each failed attempt with the kind of failure and the time of the
-                first attempt (seconds since 1970); returns whether the attempts end.
+            gives_up: called after each failed attempt with the kind of failure; returns whether the
+                attempts end.
             before_retry: awaited before each attempt but the first; its errors end the attempts and
                 are raised.
 
@@ -171,7 +171,7 @@ class RetryPolicy:
         def stops(state: RetryCallState) -> bool:
             if state.upcoming_sleep > self._max_seconds or self._stop(state):
                 return True
-            return gives_up(verdict.kind, started)
+            return gives_up(verdict.kind)
 
         try:
             await self._retrying.copy(wait=pauses, retry=retries, stop=stops)(attempt)

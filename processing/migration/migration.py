@@ -1,4 +1,4 @@
-"""The migration of data in Redis that version 0.1 wrote (format 1) to format 2.
+"""The migration of data in Redis that version 0.1 wrote (format 1) to today's format.
 
 Parked lists and progress move to their new names, in this order, before the first batch. Every step
 may be repeated, and two instances may migrate at the same time: an entry that a redrive has
@@ -228,7 +228,8 @@ class Migration:
         replayed: str,
         pairs: Sequence[tuple[str, str]],
     ) -> None:
-        names = ("keys", f"entries:{label}", f"documents:{label}", "replayed")
+        lists = ("keys", f"entries:{label}", f"documents:{label}")
+        names = (*lists, "replayed", "replayed_at", "state")
         args: list[Any] = [label, since, replayed, self._ttl]
         for pair in pairs:
             args += pair

@@ -9,9 +9,12 @@ from typing import Any, Literal
 from breaker import Circuit, CircuitBreaker, CircuitState, Mode
 from processing.errors import StorageUnavailableError
 from processing.handlers.results import Results
-from processing.partitions.lag import LagReader, PartitionLag
+from processing.monitoring.partition_state import PartitionState, State
+from processing.monitoring.stall import Watch
+from processing.monitoring.survey import Sighting, Survey, worst
+from processing.partitions.lag import PartitionLag
 
-type Status = Literal["ok", "holding", "ramping", "degraded"]
+type Status = Literal["ok", "ramping", "holding", "paused", "stalled", "degraded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,21 +22,38 @@ class HealthReport:
     """A health report.
 
     Attributes:
-        status: `holding`: the circuit is not closed; `ramping`: the circuit has just closed, and
-            not all lanes may run yet; `degraded`: there are problems.
+        status: `holding`: the app's circuit, or a dependency's, holds events; `stalled`: a
+            partition or a deferred key does not continue; `degraded`: there are problems; `paused`:
+            an operator paused a partition; `ramping`: the circuit has just closed, and not all
+            lanes may run yet. The app's own circuit comes first, then `stalled` and `degraded`.
+        states: the state of each partition that is not `ok`.
         problems: one text for each service that cannot be reached, and for each other fault.
+        warnings: one text for each weakness of the deployment; they do not change the status.
         mode: `observe`: the rules are judged, but do not open the circuit; else `enforce`.
     """
 
     status: Status
     circuit: Circuit
     partitions: tuple[PartitionLag, ...]
+    states: tuple[PartitionState, ...]
     problems: tuple[str, ...]
+    warnings: tuple[str, ...]
     mode: Mode
 
+    @property
+    def is_healthy(self) -> bool:
+        """Return whether a monitor should get HTTP 200; else 503."""
+        return self.status not in ("degraded", "stalled")
+
     def to_json(self) -> dict[str, Any]:
-        """Return the report as a dictionary."""
-        return asdict(self)
+        """Return the report as a dictionary; each partition has its state."""
+        sighting = Sighting(self.partitions, self.states)
+        found = asdict(self)
+        found["states"] = [each.to_json() for each in self.states]
+        for each in found["partitions"]:
+            state = sighting.state_of(each["partition"])
+            each["state"] = str(State.OK if state is None else state.state)
+        return found
 
 
 class Health:
@@ -41,46 +61,85 @@ class Health:
 
     Args:
         breaker: the app's circuit.
-        lag: reads the lag of all partitions.
+        survey: reads the lag and the state of all partitions.
+        watch: the states of this instance's partitions.
         old_version_on: returns those of the partitions that version 0.1 still processes.
         results: names what the handler forgot, if its last results show that.
+        warnings: the warnings of the start; the owner of the list may add some.
+        instance: the name of this instance.
     """
 
     def __init__(
         self,
         breaker: CircuitBreaker,
-        lag: LagReader,
+        survey: Survey,
+        watch: Watch,
         old_version_on: Callable[[Iterable[str]], Awaitable[list[str]]],
         results: Results | None = None,
+        *,
+        warnings: Sequence[str] = (),
+        instance: str = "",
     ) -> None:
         self._breaker = breaker
-        self._lag = lag
+        self._survey = survey
+        self._watch = watch
         self._old_version_on = old_version_on
         self._results = results
+        self._warnings = warnings
+        self._instance = instance
 
     async def report(self) -> HealthReport:
-        """Return the circuit's state in this instance, and the current lag of all partitions."""
+        """Return the circuit's state in this instance, and lag and state of all partitions."""
         circuit = self._breaker.circuit
-        partitions: list[PartitionLag] = []
         problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
         if self._results is not None and (problem := self._results.problem) is not None:
             problems.append(problem)
+        own = self._watch.states()
+        # Without Redis or the hub an instance still shows its own partitions.
+        sighting = Sighting((), tuple(each for each in own if each.state is not State.OK))
         try:
-            partitions = await self._lag.read()
-            old = await self._old_version_on(each.partition for each in partitions)
+            sighting = await self._survey.look(own, instance=self._instance)
+            old = await self._old_version_on(each.partition for each in sighting.partitions)
             if old:
                 problems.append(old_version_runs(old))
         except StorageUnavailableError as error:
             problems.append(str(error))
-        status: Status = "ok"
+        problems += sighting.problems
+        stalled = [each.line for each in sighting.states if each.state is State.STALLED]
+        return HealthReport(
+            self._status(circuit, sighting, problems),
+            circuit,
+            sighting.partitions,
+            sighting.states,
+            (*stalled, *problems),
+            tuple(self._warnings),
+            self._breaker.settings.mode,
+        )
+
+    def _status(self, circuit: Circuit, sighting: Sighting, problems: Sequence[str]) -> Status:
         if circuit.state is not CircuitState.CLOSED:
-            status = "holding"
-        elif problems:
-            status = "degraded"
-        elif self._breaker.ramp_share < 1:
-            status = "ramping"
-        mode = self._breaker.settings.mode
-        return HealthReport(status, circuit, tuple(partitions), tuple(problems), mode)
+            return "holding"
+        found = worst(sighting.states)
+        state = State.OK if found is None else found.state
+        if state is State.STALLED:
+            return "stalled"
+        if problems:
+            return "degraded"
+        if state in (State.HOLDING, State.PAUSED):
+            return "paused" if state is State.PAUSED else "holding"
+        return "ramping" if self._breaker.ramp_share < 1 else "ok"
+
+
+def replicas_do_not_confirm(replicas: int) -> str:
+    """Return the warning that `WAIT` did not confirm a write at the start.
+
+    Args:
+        replicas: the value of PROCESSING_PARKING_REPLICAS.
+    """
+    return (
+        f"PROCESSING_PARKING_REPLICAS is {replicas}, but Redis confirmed a write of this instance "
+        "on fewer replicas; a failover may lose the last second of parked events"
+    )
 
 
 def old_version_runs(partitions: Sequence[str]) -> str:

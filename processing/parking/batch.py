@@ -14,7 +14,7 @@ from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind
 from processing.identity import Source
 from processing.parking.deferral import Deferral
-from processing.parking.event import ListKey, ParkedEvent, Position, position_of
+from processing.parking.event import ListKey, ParkedEvent, Position, Replayed, position_of
 from processing.parking.store import (
     Claim,
     DeferReply,
@@ -129,8 +129,8 @@ class BatchParking:
         """Return whether the key has a list; a replay may have released the key since."""
         return key in self._parked
 
-    def replayed(self, key: ListKey) -> Position:
-        """Return the position of the key's last replayed event, or ""."""
+    def replayed(self, key: ListKey) -> Replayed:
+        """Return the replayed positions of the key, or ""."""
         return self.claim.replayed.get(key, "")
 
     async def poison(self, message: PoisonMessage) -> None:

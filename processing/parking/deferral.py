@@ -11,6 +11,8 @@ from processing.formats import json_text
 
 FIRST_PAUSE_SECONDS = 1.0
 """Pause before the first replay; each further failed replay doubles the pause."""
+LONGEST_PAUSE_SECONDS = 24 * 3600.0
+"""Longest pause that an error can ask for, which may be infinite."""
 ERROR_CHARS = 200
 
 
@@ -64,7 +66,7 @@ class Deferral:
             retry_after: pause that the last error asked for; a longer pause than `most` wins.
         """
         pause = min(most, FIRST_PAUSE_SECONDS * 2.0 ** min(self.tries, 60))
-        return max(pause, retry_after or 0.0)
+        return min(max(pause, retry_after or 0.0), LONGEST_PAUSE_SECONDS)
 
     def clipped(self) -> Self:
         """Return the deferral with at most `ERROR_CHARS` characters of the error."""

@@ -24,6 +24,13 @@ Both numbers are padded with zeros, so that the order of the texts is the order 
 time comes first because a recreated hub counts sequence numbers from zero."""
 
 
+type Replayed = str
+"""The events of a key that replays have handled: "<last position>|<first position>", or "".
+
+Events before the first are covered by progress. After a rewind they are processed again, although a
+replay of their key may finish later events before that. Format 2 wrote the last position only."""
+
+
 class Placed(Protocol):
     """An object with an event's place: an event, its poison message or a progress mark."""
 
@@ -57,13 +64,23 @@ def position_of(event: Placed) -> Position:
     return f"{event.enqueued_ms:015d}:{event.sequence_number:020d}"
 
 
-def is_reached(position: Position, replayed: Position) -> bool:
-    """Return whether a replay up to `replayed` included the event at `position`.
+def is_reached(position: Position, replayed: Replayed) -> bool:
+    """Return whether the replays of a key have included the event at `position`.
 
-    Both the time and the sequence number must be at or below. The number alone would include events
-    of a recreated hub. The time alone would include later events if the hub's clock went back.
+    Both the time and the sequence number must be at or below those of the last replayed event. The
+    number alone would include events of a recreated hub. The time alone would include later events
+    if the hub's clock went back.
     """
-    return position <= replayed and position[16:] <= replayed[16:]
+    last, _, first = replayed.partition("|")
+    return first <= position <= last and position[16:] <= last[16:]
+
+
+def extended(replayed: Replayed, position: Position) -> Replayed:
+    """Return the replayed positions after a replay of one more event."""
+    last, _, first = replayed.partition("|")
+    if not last:
+        return f"{position}|{position}"
+    return f"{max(last, position)}|{first}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from processing.identity import Source
 from processing.parking.deferral import Deferral
-from processing.parking.event import ListKey, Position, is_reached, position_of
+from processing.parking.event import (
+    ListKey,
+    Position,
+    Replayed,
+    extended,
+    is_reached,
+    position_of,
+)
 from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
@@ -89,7 +96,7 @@ class MemoryParkingStore:
     def clear(self) -> None:
         """Lose all lists, as a server does that is emptied; the progress store has its own."""
         self._lists: dict[Place, _List] = {}
-        self._replayed: dict[Place, Position] = {}
+        self._replayed: dict[Place, Replayed] = {}
         self._verdicts: set[tuple[Source, str]] = set()
         self._leases: dict[Place, tuple[str, float]] = {}
         self._marks: dict[Source, str] = {}
@@ -111,7 +118,7 @@ class MemoryParkingStore:
         self._replayed = {
             place: position
             for place, position in self._replayed.items()
-            if place[0] != source or position > watermark
+            if place[0] != source or position.partition("|")[0] > watermark
         }
         lists = self._of(source)
         deferred = {key: each.deferral for key, each in lists.items() if each.deferral is not None}
@@ -195,6 +202,8 @@ class MemoryParkingStore:
         self._check_writer(source, writing)
         replayed = self._replayed.get((source, key), "")
         parked = self._lists.get((source, key))
+        if not events:
+            return ParkReply()
         if parked is None:
             return ParkReply(released=True, replayed=replayed)
         states: list[ParkState] = []
@@ -333,7 +342,7 @@ class MemoryParkingStore:
         await asyncio.sleep(0)
         self._check_lease(source, key, token)
         if epoch == self.progress.epoch(source):
-            self._replayed[source, key] = max(position, self._replayed.get((source, key), ""))
+            self._replayed[source, key] = extended(self._replayed.get((source, key), ""), position)
         if verdict:
             self._verdicts.add((source, verdict))
         parked = self._lists.get((source, key))
@@ -353,7 +362,9 @@ class MemoryParkingStore:
         """See `ParkingStore.forget`."""
         await asyncio.sleep(0)
         self._replayed = {
-            place: at for place, at in self._replayed.items() if place[0] != source or at <= after
+            place: at
+            for place, at in self._replayed.items()
+            if place[0] != source or at.partition("|")[0] <= after
         }
 
     async def drop_mark(self, source: Source, mark: str) -> bool:

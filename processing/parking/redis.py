@@ -1,58 +1,83 @@
 """Parked events in Redis: all keys of one partition in one slot, one script per operation.
 
-`breakwater:{<identity>}:parked` is the set of partitions with parked keys, by partition id. Each
-partition has the following keys with the prefix `breakwater:{<identity>/<partition>}:parking:`.
-`<label>` is `=<event key>`, or empty for the events without a key.
+`breakwater:{<identity>}:parked` is the set of partitions with parked keys, by partition id.
+Each partition has the following keys with the prefix
+`breakwater:{<identity>/<partition>}:parking:`. `<label>` is `=<event key>`, empty for the events
+without a key, or `#<position>` for an event without a key that waits alone.
 
 - `keys`: hash, label to the time of parking in microseconds since 1970
 - `entries:<label>`: sorted set of positions
 - `documents:<label>`: hash, position to kind and JSON
+- `deferred`: hash, label to the time of the last try and the deferral
+- `due`, `deferred_since`: sorted sets of labels by time in microseconds since 1970
 - `replayed`: hash, label to the position up to which the key was replayed
+- `replayed_at`: sorted set of those labels by the enqueued time of that position
 - `verdicts`: sorted set of replayed poisonings
-- `owner`, `lease:<label>`: strings
+- `state`: hash, the totals of the lists, the mark's token and single values
+- `lease:<label>`: string
 
-Parked events never expire.
+Parked events, their totals and the mark's token never expire. The partition's progress has the same
+hash tag, so that a claim reads both in one script.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
 
-from breaker.stores.redis import FAILURES
-from processing.errors import StorageUnavailableError
-from processing.formats.keys import FORMAT, newer_format, parked_partitions_key, partition_prefix
+from processing.formats.keys import FORMAT, OLDEST_FORMAT, newer_format
 from processing.identity import Identity, Source
-from processing.parking.event import Position
+from processing.parking import redis_replies as replies
+from processing.parking.deferral import Deferral
+from processing.parking.event import ListKey, Position
+from processing.parking.memory_guard import MemoryGuard, guard_full
+from processing.parking.redis_calls import RedisCalls, reply_of
+from processing.parking.redis_names import (
+    claim_keys,
+    key_of,
+    keys_as_json,
+    label_of,
+    list_keys,
+    parking_keys,
+    text_of,
+)
+from processing.parking.redis_queries import RedisParkingQueries
 from processing.parking.store import (
+    DUE_KEYS,
+    LATEST_KEYS,
     Claim,
-    Entry,
+    DeferReply,
     EntryKind,
-    ParkedKey,
+    Lease,
     ParkReply,
     ParkState,
+    WritingAs,
     claim_lost,
     lease_lost,
+    mark_lost,
     parked_list_full,
+    partition_full,
 )
+from processing.progress.redis import progress_keys
 
-_SCRIPTS = Path(__file__).parent / "scripts"
 
-
-class RedisParkingStore:
+class RedisParkingStore(RedisParkingQueries):
     """A store of parked events in Redis; see `ParkingStore`.
 
     Args:
         client: a redis.asyncio client; the caller closes it.
         most: most entries of one key.
+        most_events: number of events in all lists of one partition at which no event is deferred
+            or joins a deferred key.
+        most_bytes: greatest size of all lists of one partition together.
         ttl_seconds: time after which replayed positions and verdicts are deleted; longer than the
             hub's retention.
         identity: the app whose parked keys are listed.
+        replicas: number of Redis's replicas that must confirm each write that must not be lost.
+        confirm_milliseconds: timeout of their confirmation.
         query_timeout_seconds: timeout of each read-only query of a listing; None: a query ends when
             the client has made all its retries.
     """
@@ -64,197 +89,215 @@ class RedisParkingStore:
         most: int,
         ttl_seconds: int,
         identity: Identity,
+        most_events: int = 10_000,
+        most_bytes: int = 64 * 1024 * 1024,
+        replicas: int = 0,
+        confirm_milliseconds: int = 1000,
         query_timeout_seconds: float | None = None,
     ) -> None:
-        self._client = client
-        self._query_timeout = query_timeout_seconds
-        self._identity = identity
-        self._partitions = parked_partitions_key(identity)
-        self._most = most
+        calls = RedisCalls(client, replicas, confirm_milliseconds)
+        super().__init__(client, calls, identity, query_timeout_seconds)
+        self._limits = (most, most_events, most_bytes)
         self._ttl = ttl_seconds
+        self._guard = MemoryGuard(client)
 
-        def script(name: str) -> Any:
-            return client.register_script((_SCRIPTS / f"{name}.lua").read_text())
+    async def confirm(self) -> bool:
+        """See `ParkingStore.confirm`."""
+        return await self._calls.confirm(f"{self._partitions}:confirm")
 
-        self._claim = script("claim")
-        self._poison = script("poison")
-        self._park = script("park")
-        self._announced = script("announced")
-        self._lease = script("lease")
-        self._replace = script("replace")
-        self._finish = script("finish")
-        self._forget = script("forget")
-
-    def _keys(self, source: Source, *names: str) -> list[str]:
-        prefix = f"{partition_prefix(source)}parking:"
-        return [prefix + name for name in names]
-
-    async def claim(self, source: Source, owner: str, watermark: Position) -> Claim:
+    async def claim(
+        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+    ) -> Claim:
         """See `ParkingStore.claim`."""
-        keys = self._keys(source, "owner", "keys", "replayed")
-        parked, replayed = await _reply(self._claim(keys, [owner, watermark, self._ttl]))
-        texts = [_text(each) for each in replayed]
-        return Claim(
-            owner,
-            frozenset(_key(_text(label)) for label in parked),
-            {_key(label): place for label, place in zip(texts[::2], texts[1::2], strict=True)},
-        )
+        asked = list(keys)
+        args = [self._ttl, FORMAT, OLDEST_FORMAT, generation, DUE_KEYS, LATEST_KEYS]
+        reply = await self._calls.run("claim", claim_keys(source), [*args, keys_as_json(asked)])
+        if reply[0] in (b"newer", "newer"):
+            raise newer_format(source, int(reply[1]))
+        return replies.claim(asked, reply)
 
     async def poison(
-        self, claim: Claim, source: Source, key: str | None, position: Position, document: str
+        self,
+        writing: WritingAs,
+        source: Source,
+        key: ListKey,
+        position: Position,
+        document: str,
     ) -> str | None:
         """See `ParkingStore.poison`."""
-        label = _label(key)
-        # The set first: an unneeded partition in the set is harmless, a missing one is not.
-        await _reply(self._client.sadd(self._partitions, source.partition))
-        names = ("owner", "keys", f"entries:{label}", f"documents:{label}", "replayed")
-        args = [claim.owner, label, position, EntryKind.UNANNOUNCED + document]
-        if (known := await _reply(self._poison(self._keys(source, *names), args))) is None:
-            raise claim_lost(source)
-        return _text(known)[1:] or None
+        await self._list_partition(source)
+        entry = EntryKind.UNANNOUNCED + document
+        outcome, details = await self._add("poison", writing, source, key, position, entry)
+        return None if outcome == "replayed" else text_of(details[0])[1:]
 
-    async def announced(self, source: Source, key: str | None, position: Position) -> None:
+    async def announced(self, source: Source, key: ListKey, position: Position) -> None:
         """See `ParkingStore.announced`."""
-        await _reply(self._announced(self._keys(source, f"documents:{_label(key)}"), [position]))
+        await self._calls.run(
+            "announced", parking_keys(source, f"documents:{label_of(key)}"), [position]
+        )
+
+    async def defer(
+        self,
+        writing: WritingAs,
+        source: Source,
+        key: ListKey,
+        event: tuple[Position, str],
+        *,
+        deferral: Deferral,
+        pause_seconds: float,
+    ) -> DeferReply:
+        """See `ParkingStore.defer`."""
+        await self._list_partition(source)
+        position, document = event
+        args = (position, EntryKind.EVENT + document, deferral.to_json(), _us(pause_seconds))
+        _, (state, since) = await self._add("defer", writing, source, key, *args)
+        return DeferReply(ParkState(state), 0.0 if since is None else float(since) / 1e6)
 
     async def park(
         self,
-        claim: Claim,
+        writing: WritingAs,
         source: Source,
-        key: str | None,
+        key: ListKey,
         events: Sequence[tuple[Position, str]],
     ) -> ParkReply:
         """See `ParkingStore.park`."""
-        label = _label(key)
-        names = ("owner", "keys", f"entries:{label}", f"documents:{label}", "replayed")
-        args: list[Any] = [claim.owner, label, self._most]
-        for position, document in events:
-            args += (position, EntryKind.EVENT + document)
-        outcome, *details = await _reply(self._park(self._keys(source, *names), args))
-        match _text(outcome):
-            case "parked":
-                return ParkReply(tuple(ParkState(state) for state in details))
-            case "released":
-                return ParkReply(released=True, replayed=_text(details[0]))
-            case "full":
-                raise parked_list_full(source, self._most)
-            case _:
-                raise claim_lost(source)
+        args = [text for at, document in events for text in (at, EntryKind.EVENT + document)]
+        outcome, details = await self._add("park", writing, source, key, *args)
+        if outcome == "released":
+            return ParkReply(released=True, replayed=text_of(details[0]))
+        return ParkReply(tuple(map(ParkState, details)))
 
-    async def document(self, source: Source, key: str | None, position: Position) -> Entry | None:
-        """See `ParkingStore.document`."""
-        (name,) = self._keys(source, f"documents:{_label(key)}")
-        found = await _reply(self._client.hget(name, position))
-        return None if found is None else _entry(position, found)
+    async def due(self, source: Source, *, most: int, generation: int = 0) -> list[ListKey]:
+        """See `ParkingStore.due`."""
+        keys = parking_keys(source, "state", "due")
+        return [key_of(label) for label in await self._calls.run("due", keys, [most, generation])]
 
-    async def keys(self) -> list[ParkedKey]:
-        """See `ParkingStore.keys`."""
-        found: list[ParkedKey] = []
-        names = await _reply(self._client.smembers(self._partitions), self._query_timeout)
-        for name in sorted(map(_text, names)):
-            source = Source(self._identity, name)
-            (keys,) = self._keys(source, "keys")
-            parked = await _reply(self._client.hgetall(keys), self._query_timeout)
-            for label, since in parked.items():
-                (entries,) = self._keys(source, f"entries:{_text(label)}")
-                count = await _reply(self._client.zcard(entries), self._query_timeout)
-                found.append(
-                    ParkedKey(source, _key(_text(label)), int(since) / 1_000_000, int(count))
-                )
-        return found
-
-    async def entries(
-        self, source: Source, key: str | None, *, after: Position = "", most: int = 100
-    ) -> list[Entry]:
-        """See `ParkingStore.entries`."""
-        label = _label(key)
-        entries, documents = self._keys(source, f"entries:{label}", f"documents:{label}")
-        start = f"({after}" if after else "-"
-        names = await _reply(
-            self._client.zrangebylex(entries, start, "+", 0, most), self._query_timeout
-        )
-        if not (positions := [_text(each) for each in names]):
-            return []
-        found = await _reply(self._client.hmget(documents, positions), self._query_timeout)
-        return [
-            _entry(position, document)
-            for position, document in zip(positions, found, strict=True)
-            if document is not None  # a redrive finished the entry between the two reads
-        ]
-
-    async def lease(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
+    async def lease(
+        self, source: Source, key: ListKey, token: str, milliseconds: int
+    ) -> Lease | None:
         """See `ParkingStore.lease`."""
-        return await self._on_lease(source, key, "take", token, milliseconds)
+        label = label_of(key)
+        keys = [*list_keys(source, label), progress_keys(source)[2]]
+        reply = await self._calls.run("lease", keys, [token, label, milliseconds, FORMAT])
+        match text_of(reply[0]):
+            case "newer":
+                raise newer_format(source, int(reply[1]))
+            case "held":
+                return None
+        return Lease(int(reply[1]), replies.deferral(reply[2], reply[3]))
 
-    async def renew(self, source: Source, key: str | None, token: str, milliseconds: int) -> bool:
+    async def renew(self, source: Source, key: ListKey, token: str, milliseconds: int) -> bool:
         """See `ParkingStore.renew`."""
-        return await self._on_lease(source, key, "renew", token, milliseconds)
+        keys = parking_keys(source, f"lease:{label_of(key)}")
+        return bool(await self._calls.run("renew", keys, [token, milliseconds]))
 
-    async def release(self, source: Source, key: str | None, token: str) -> None:
+    async def release(self, source: Source, key: ListKey, token: str) -> None:
         """See `ParkingStore.release`."""
-        await self._on_lease(source, key, "give back", token, 0)
+        await self._calls.run("release", parking_keys(source, f"lease:{label_of(key)}"), [token])
+
+    async def postpone(
+        self,
+        source: Source,
+        key: ListKey,
+        token: str,
+        deferral: Deferral,
+        pause_seconds: float,
+    ) -> None:
+        """See `ParkingStore.postpone`."""
+        args = (deferral.to_json(), _us(pause_seconds))
+        await self._replay("postpone", source, key, token, *args)
 
     async def replace(
-        self, source: Source, key: str | None, token: str, position: Position, document: str
+        self, source: Source, key: ListKey, token: str, position: Position, document: str
     ) -> None:
         """See `ParkingStore.replace`."""
-        label = _label(key)
-        keys = self._keys(source, f"lease:{label}", f"documents:{label}")
-        if not await _reply(self._replace(keys, [token, position, document])):
-            raise lease_lost(source)
+        await self._replay("replace", source, key, token, position, document)
 
     async def finish(
-        self, source: Source, key: str | None, token: str, position: Position, verdict: str = ""
+        self,
+        source: Source,
+        key: ListKey,
+        token: str,
+        position: Position,
+        verdict: str = "",
+        *,
+        epoch: int = 0,
     ) -> int:
         """See `ParkingStore.finish`."""
-        label = _label(key)
-        names = ("lease:" + label, "keys", "entries:" + label, "documents:" + label)
-        keys = self._keys(source, *names, "replayed", "verdicts")
-        left = int(await _reply(self._finish(keys, [token, label, position, verdict, self._ttl])))
-        if left < 0:
-            raise lease_lost(source)
-        return left
-
-    async def is_stale(self, source: Source, verdict: str) -> bool:
-        """See `ParkingStore.is_stale`."""
-        (verdicts,) = self._keys(source, "verdicts")
-        return await _reply(self._client.zscore(verdicts, verdict)) is not None
+        args = (position, verdict, epoch, self._ttl)
+        return int((await self._replay("finish", source, key, token, *args))[0])
 
     async def forget(self, source: Source, after: Position) -> None:
         """See `ParkingStore.forget`."""
-        await _reply(self._forget(self._keys(source, "replayed"), [after]))
+        await self._calls.run("forget", parking_keys(source, "replayed", "replayed_at"), [after])
 
-    async def _on_lease(
-        self, source: Source, key: str | None, act: str, token: str, milliseconds: int
-    ) -> bool:
-        keys = [*self._keys(source, f"lease:{_label(key)}"), f"{partition_prefix(source)}format"]
-        done = int(await _reply(self._lease(keys, [act, token, milliseconds, FORMAT])))
-        if done > 1:
-            raise newer_format(source, done)
-        return bool(done)
+    async def drop_mark(self, source: Source, mark: str) -> bool:
+        """See `ParkingStore.drop_mark`."""
+        return bool(
+            await self._calls.run("drop_mark", parking_keys(source, "keys", "state"), [mark])
+        )
+
+    async def poison_head(self, source: Source, event_id: str) -> None:
+        """See `ParkingStore.poison_head`."""
+        await self._calls.run("poison_head", parking_keys(source, "state"), [event_id])
+
+    async def _list_partition(self, source: Source) -> None:
+        """Add the partition to the set of partitions with parked keys.
+
+        The set comes first: an unneeded partition in the set is harmless, a missing one is not.
+        """
+        member = source.partition
+        if not await reply_of(self._client.sismember(self._partitions, member)):
+            await self._calls.checked(source, self._client.sadd(self._partitions, member))
+
+    async def _add(
+        self, name: str, writing: WritingAs, source: Source, key: ListKey, *args: Any
+    ) -> tuple[str, list[Any]]:
+        """Run a script that adds to a list, and raise the error of a refusal.
+
+        If Redis is nearly full, the limits are zero: what is in the list already is still found.
+        """
+        full = await self._guard.is_full()
+        limits = (0, 0, -1) if full else self._limits
+        label = label_of(key)
+        creates = "1" if writing.creates else ""
+        outcome, details = await self._calls.write(
+            name,
+            source,
+            list_keys(source, label),
+            [writing.owner, writing.mark, creates, label, *limits, *args],
+        )
+        if outcome in ("long", "many", "large") and full:
+            raise guard_full(source)
+        self._raise_refusal(source, outcome)
+        return outcome, details
+
+    def _raise_refusal(self, source: Source, outcome: str) -> None:
+        most, events, size = self._limits
+        match outcome:
+            case "taken":
+                raise claim_lost(source)
+            case "unmarked":
+                raise mark_lost(source)
+            case "long":
+                raise parked_list_full(source, most)
+            case "many":
+                raise partition_full(source, f"{events} events", "PROCESSING_DEFERRED_EVENTS_MAX")
+            case "large":
+                what = f"{size // 2**20} MB of events"
+                raise partition_full(source, what, "PROCESSING_PARKED_MEGABYTES_MAX")
+
+    async def _replay(
+        self, name: str, source: Source, key: ListKey, token: str, *args: Any
+    ) -> list[Any]:
+        """Run a script that only the holder of the key's lease may run."""
+        label = label_of(key)
+        keys = [*list_keys(source, label), *parking_keys(source, "verdicts")]
+        outcome, details = await self._calls.write(name, source, keys, [token, label, *args])
+        if outcome == "expired":
+            raise lease_lost(source)
+        return details
 
 
-async def _reply(command: Awaitable[Any], seconds: float | None = None) -> Any:
-    try:
-        async with asyncio.timeout(seconds):
-            return await command
-    except FAILURES as error:
-        what = str(error) or "no answer in time"
-        raise StorageUnavailableError(f"parking store: {type(error).__name__}: {what}") from error
-
-
-def _label(key: str | None) -> str:
-    return "" if key is None else f"={key}"
-
-
-def _key(label: str) -> str | None:
-    return label[1:] if label else None
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _entry(position: Position, document: bytes | str) -> Entry:
-    text = _text(document)
-    return Entry(position, EntryKind(text[0]), text[1:])
+def _us(seconds: float) -> int:
+    return round(seconds * 1_000_000)

@@ -22,7 +22,7 @@ from processing.errors import (
 )
 from processing.identity import Source
 from processing.parking.deferral import Deferral
-from processing.parking.event import ListKey, Position
+from processing.parking.event import ListKey, Position, Replayed
 from processing.progress.store import Progress
 
 DUE_KEYS = 64
@@ -69,7 +69,7 @@ class Claim:
         progress: the progress; `progress.owner` is the token of this claim.
         previous: the token of the claim before this one; 0: there was none.
         parked: those of the batch's keys that have a list.
-        replayed: last replayed position of each of the batch's keys whose events may be
+        replayed: the replayed positions of each of the batch's keys whose events may be
             redelivered.
         due: deferred keys of the partition whose next replay is due, at most `DUE_KEYS`.
         latest: the latest deferred keys of the partition, at most `LATEST_KEYS`, with the time of
@@ -84,7 +84,7 @@ class Claim:
     progress: Progress
     previous: int = 0
     parked: frozenset[ListKey] = frozenset()
-    replayed: Mapping[ListKey, Position] = field(default_factory=dict)
+    replayed: Mapping[ListKey, Replayed] = field(default_factory=dict)
     due: tuple[ListKey, ...] = ()
     latest: Mapping[ListKey, float] = field(default_factory=dict)
     events: int = 0
@@ -120,12 +120,12 @@ class ParkReply:
     Attributes:
         states: the outcome of each event that was taken.
         released: whether the key has no list; then no event was taken.
-        replayed: position of the last replayed event of a released key, or "".
+        replayed: the replayed positions of a released key, or "".
     """
 
     states: tuple[ParkState, ...] = ()
     released: bool = False
-    replayed: Position = ""
+    replayed: Replayed = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +279,8 @@ class ParkingStore(Protocol):
         events: Sequence[tuple[Position, str]],
     ) -> ParkReply:
         """Append events (with their documents) to their key's list if the key has one.
+
+        Without events, only the mark's token is placed.
 
         Raises:
             OwnershipLostError: another owner has claimed the partition.

@@ -28,11 +28,12 @@ class HubRange:
 
 @dataclass(frozen=True, slots=True)
 class HubPosition:
-    """The position of one event in its partition."""
+    """The position of one event in its partition, and the event's key."""
 
     sequence_number: int
     offset: str
     enqueued_ms: int
+    key: str | None = None
 
 
 class HubPositions:
@@ -114,4 +115,10 @@ class HubPositions:
             event.sequence_number,
             str(event.offset),
             int(event.enqueued_time.timestamp() * 1000 + 0.5),
+            _key(event),
         )
+
+
+def _key(event: EventData) -> str | None:
+    key = event.partition_key
+    return key.decode(errors="replace") if isinstance(key, bytes) else key

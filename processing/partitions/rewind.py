@@ -1,17 +1,18 @@
 """Rewind: processes events again from an earlier position.
 
 A rewind moves the host's checkpoint back, and deletes the progress of the events after the
-checkpoint.
+checkpoint. A rewind to a mark brings back the parked events that Redis has lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from processing.errors import ProcessingError
+from processing.errors import FormatError, ProcessingError
 from processing.identity import Identity, Source
 from processing.parking.event import position_of
+from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import (
     START_OF_STREAM,
@@ -19,7 +20,7 @@ from processing.partitions.checkpoints import (
     HostCheckpoints,
     Ownership,
 )
-from processing.partitions.positions import HubPositions
+from processing.partitions.positions import HubPositions, HubRange
 from processing.progress.store import Mark, ProgressStore
 
 LEASE_SECONDS = 120.0
@@ -41,6 +42,8 @@ class RewindStep:
         checkpoint: the new checkpoint.
         enqueued_ms: enqueued time of the event before `first`, milliseconds since 1970; None:
             `first` is the first retained event.
+        mark: the mark to which the partition is rewound; the run deletes the mark.
+        note: a sentence for the operator about lost events, or "".
     """
 
     partition: str
@@ -49,6 +52,8 @@ class RewindStep:
     events: int
     checkpoint: Checkpoint
     enqueued_ms: int | None
+    mark: StoredMark | None = None
+    note: str = ""
 
 
 class Rewind:
@@ -61,12 +66,14 @@ class Rewind:
         positions: HubPositions,
         progress: ProgressStore,
         parking: ParkingStore,
+        marks: MarkStore,
         identity: Identity,
     ) -> None:
         self._checkpoints = checkpoints
         self._positions = positions
         self._progress = progress
         self._parking = parking
+        self._marks = marks
         self._identity = identity
 
     async def plan(
@@ -83,14 +90,37 @@ class Rewind:
             RewindRefusedError: a partition does not exist, or the sequence number is out of range.
             StorageUnavailableError: the hub or the checkpoints cannot be read.
         """
-        known = await self._positions.partitions()
-        for partition in partitions or ():
-            if partition not in known:
-                raise RewindRefusedError(
-                    f"the hub {self._identity.hub} has no partition {partition!r} (it has: "
-                    f"{', '.join(known)})"
-                )
-        return [await self._step(each, sequence_number) for each in partitions or known]
+        return [await self._step(each, sequence_number) for each in await self._chosen(partitions)]
+
+    async def plan_to_marks(
+        self, partitions: Sequence[str] | None, *, force: bool = False
+    ) -> list[RewindStep]:
+        """Return the steps that bring back the parked events that Redis has lost.
+
+        Args:
+            partitions: ids of the partitions; None: all partitions that have lost events.
+            force: also rewind partitions that have lost nothing.
+
+        Raises:
+            RewindRefusedError: a partition does not exist, or has lost nothing.
+            StorageUnavailableError: a store cannot be read, or a mark is unreadable.
+        """
+        steps: list[RewindStep] = []
+        reasons: list[str] = []
+        for partition in await self._chosen(partitions):
+            stored = await self._marks.read(self._source(partition))
+            if stored is None:
+                reasons.append(f"partition {partition} has no mark")
+            elif not force and await self._has_token(stored):
+                reasons.append(f"Redis has the token of partition {partition}'s mark")
+            else:
+                steps.append(await self._step_to_mark(partition, stored))
+        if reasons and (partitions or not steps):
+            raise RewindRefusedError(
+                f"Redis has lost no parked events: {'; '.join(reasons)}. --to takes a sequence "
+                "number, and --to-start rewinds to the first retained event"
+            )
+        return steps
 
     async def run(self, steps: Sequence[RewindStep], *, force: bool = False) -> None:
         """Execute the steps; after an error they can be executed again from the start.
@@ -104,10 +134,22 @@ class Rewind:
         for step in steps:
             # The checkpoint first: deleted progress without it would only cause duplicates.
             await self._checkpoints.write(step.partition, step.checkpoint)
-            source = Source(self._identity, step.partition)
+            source = self._source(step.partition)
             await self._progress.reset(source)
             before = None if step.enqueued_ms is None else Mark(step.first - 1, step.enqueued_ms)
             await self._parking.forget(source, "" if before is None else position_of(before))
+            if step.mark is not None:
+                await self._settle(step.mark)
+
+    async def _chosen(self, partitions: Sequence[str] | None) -> Sequence[str]:
+        known = await self._positions.partitions()
+        for partition in partitions or ():
+            if partition not in known:
+                raise RewindRefusedError(
+                    f"the hub {self._identity.hub} has no partition {partition!r} (it has: "
+                    f"{', '.join(known)})"
+                )
+        return partitions or known
 
     async def _step(self, partition: str, sequence_number: int | None) -> RewindStep:
         kept = await self._positions.range(partition)
@@ -119,12 +161,39 @@ class Rewind:
                 f"partition {partition} retains the events {kept.first} to {kept.end - 1}; "
                 f"event {first} is not among them"
             )
-        if first > checkpointed:
+        if first > max(checkpointed, kept.first):  # expired events cannot be skipped any more
             raise RewindRefusedError(
                 f"partition {partition} is checkpointed up to event {checkpointed - 1}; a start at "
                 f"{first} would skip {first - checkpointed} events; the highest accepted sequence "
                 f"number is {checkpointed}"
             )
+        step = await self._step_at(partition, first, kept, before)
+        return replace(step, note=await self._warning(partition, first))
+
+    async def _step_to_mark(self, partition: str, stored: StoredMark) -> RewindStep:
+        kept = await self._positions.range(partition)
+        before = await self._checkpoints.read(partition)
+        checkpointed = kept.first if before is None else before.sequence_number + 1
+        oldest, note = stored.mark.oldest.sequence_number, ""
+        if oldest >= kept.end:
+            first = checkpointed if kept.first <= checkpointed <= kept.end else kept.first
+            note = (
+                f"The hub was recreated and has no event {oldest}. The events that only Redis had "
+                "are gone"
+            )
+        else:
+            first = max(kept.first, min(oldest, checkpointed))
+            if oldest < kept.first:
+                note = (
+                    f"The hub no longer retains the events {oldest} to {kept.first - 1}. Up to "
+                    f"{kept.first - oldest} events that only Redis had are gone"
+                )
+        return replace(await self._step_at(partition, first, kept, before), mark=stored, note=note)
+
+    async def _step_at(
+        self, partition: str, first: int, kept: HubRange, before: Checkpoint | None
+    ) -> RewindStep:
+        checkpointed = kept.first if before is None else before.sequence_number + 1
         if first == kept.first:
             checkpoint, enqueued_ms = Checkpoint(first - 1, START_OF_STREAM), None
         else:
@@ -139,6 +208,40 @@ class Rewind:
             checkpoint=checkpoint,
             enqueued_ms=enqueued_ms,
         )
+
+    async def _warning(self, partition: str, first: int) -> str:
+        """Return a warning if Redis has lost parked events, because this rewind is not for them."""
+        try:
+            stored = await self._marks.read(self._source(partition))
+        except (MarkUnreadableError, FormatError) as error:
+            return str(error)
+        if stored is None or await self._has_token(stored):
+            return ""
+        oldest = stored.mark.oldest.sequence_number
+        missing = (
+            f"A start at {first} leaves out up to {first - oldest} of them. "
+            if first > oldest
+            else ""
+        )
+        return (
+            f"Redis has lost parked events from event {oldest} on. {missing}The partition still "
+            "holds after this rewind; --to-mark brings the events back and ends the hold"
+        )
+
+    async def _has_token(self, stored: StoredMark) -> bool:
+        return (await self._parking.summary(stored.mark.source)).mark == stored.mark.token
+
+    async def _settle(self, stored: StoredMark) -> None:
+        """Remove the token if Redis has it and no list, then delete the mark.
+
+        The mark stays if lists with its token are left, because Redis can still lose these lists.
+        """
+        await self._parking.drop_mark(stored.mark.source, stored.mark.token)
+        if not await self._has_token(stored):
+            await self._marks.delete(stored.mark.source, stored.etag)
+
+    def _source(self, partition: str) -> Source:
+        return Source(self._identity, partition)
 
     async def _refuse_while_owned(self, partitions: set[str]) -> None:
         fresh = [

@@ -22,6 +22,7 @@ class BatchProgress:
         events: the events of the batch, in order.
         finished: the events that were finished before the batch started.
         mode: `strict`: `finish` waits until its event is committed; `relaxed`: it does not wait.
+        moved: called after each write with the first unfinished event, or None.
     """
 
     def __init__(
@@ -30,7 +31,9 @@ class BatchProgress:
         events: Sequence[Event],
         finished: Sequence[Event],
         mode: ProgressMode,
+        moved: Callable[[Event | None], None] = lambda _first: None,
     ) -> None:
+        self._moved = moved
         self._commit = commit
         self._events = events
         self._strict = mode == "strict"
@@ -101,6 +104,10 @@ class BatchProgress:
                 except Exception as error:
                     self._error = self._error or error
                     self._unwritten = pending  # the next write, if any, contains these events
+                else:
+                    self._moved(
+                        self._events[self._next] if self._next < len(self._events) else None
+                    )
                 self._resolve(group, self._error)
         finally:
             self._writer = None

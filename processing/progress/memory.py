@@ -17,12 +17,15 @@ class MemoryProgressStore:
         self._known: dict[Source, Progress] = {}
         self._since: dict[Source, int] = {}
         self._epochs: dict[Source, int] = {}
+        self._claimed: dict[Source, int] = {}
+        self._tokens: dict[Source, int] = {}
 
     def take(self, source: Source) -> tuple[Progress, int]:
         """Make the caller a partition's owner; return the progress and the earlier owner."""
         known = self._known.get(source, Progress())
-        self._known[source] = replace(known, owner=known.owner + 1)
-        return self._known[source], known.owner
+        previous = self._claimed.get(source, 0)
+        self._known[source] = replace(known, owner=self._new_owner(source))
+        return self._known[source], previous
 
     def owner(self, source: Source) -> int:
         """Return the token of the latest owner, or 0."""
@@ -33,8 +36,10 @@ class MemoryProgressStore:
         return self._epochs.get(source, 0)
 
     def clear(self) -> None:
-        """Lose all data, as a server does that is emptied."""
+        """Lose all data, as a server does that is emptied; later tokens are still higher."""
+        tokens = self._tokens
         self.__init__()  # type: ignore[misc]
+        self._tokens = tokens
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
@@ -66,8 +71,17 @@ class MemoryProgressStore:
 
     async def reset(self, source: Source) -> Progress:
         """See `ProgressStore.reset`."""
-        owner = self._known.get(source, Progress()).owner + 1
+        owner = self._new_owner(source)
         self._since[source] = owner
         self._epochs[source] = self.epoch(source) + 1
         self._known[source] = Progress(owner=owner)
         return self._known[source]
+
+    def _new_owner(self, source: Source) -> int:
+        """Return a higher token than all earlier ones, and note it as the latest claim.
+
+        A commit to an emptied server makes its writer the owner again, but is not a claim.
+        """
+        owner = max(self._tokens.get(source, 0), self.owner(source)) + 1
+        self._tokens[source] = self._claimed[source] = owner
+        return owner

@@ -1,4 +1,8 @@
-"""Progress in Redis: one read per batch, and group commits of finished events."""
+"""Progress in Redis: group commits of finished events.
+
+The claim on a partition reads the progress together with the state of the parked lists
+(`processing/parking/scripts/claim.lua`).
+"""
 
 from __future__ import annotations
 
@@ -30,16 +34,12 @@ class RedisProgressStore:
     def __init__(self, client: Redis | RedisCluster, *, ttl_seconds: int) -> None:
         self._client = client
         self._ttl = ttl_seconds
-        self._open = client.register_script((_SCRIPTS / "open.lua").read_text())
+        self._reset = client.register_script((_SCRIPTS / "reset.lua").read_text())
         self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
-
-    async def open(self, source: Source) -> Progress:
-        """See `ProgressStore.open`."""
-        return await self._claim(source, "open", "")
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
-        watermark_key, finished_key, _ = self._keys(source)
+        watermark_key, finished_key, _ = progress_keys(source)
         try:
             async with self._client.pipeline(transaction=True) as pipe:
                 pipe.hmget(watermark_key, "sequence_number", "enqueued_ms")
@@ -47,7 +47,15 @@ class RedisProgressStore:
                 (sequence_number, enqueued_ms), members = await pipe.execute()
         except FAILURES as error:
             raise _unavailable("load", source, error) from error
-        return _progress(0, sequence_number, enqueued_ms, members)
+        return parsed(0, sequence_number, enqueued_ms, members)
+
+    async def owns(self, source: Source, owner: int) -> bool:
+        """See `ProgressStore.owns`."""
+        try:
+            latest = await self._client.hget(progress_keys(source)[0], "owner")
+        except FAILURES as error:
+            raise _unavailable("owner", source, error) from error
+        return latest is None or int(latest) <= owner
 
     async def commit(
         self, source: Source, owner: int, watermark: Mark | None, finished: Sequence[Mark]
@@ -59,35 +67,35 @@ class RedisProgressStore:
         # One text: encoding two arguments per event would cost more than the whole command.
         args.append(" ".join([f"{mark.sequence_number}:{mark.enqueued_ms}" for mark in finished]))
         try:
-            return bool(await self._commit(self._keys(source)[:2], args))
+            return bool(await self._commit(progress_keys(source)[:2], args))
         except FAILURES as error:
             raise _unavailable("commit", source, error) from error
 
     async def reset(self, source: Source) -> Progress:
         """See `ProgressStore.reset`."""
-        return await self._claim(source, "reset", "1")
-
-    def _keys(self, source: Source) -> list[str]:
-        prefix = partition_prefix(source)
-        return [f"{prefix}progress:watermark", f"{prefix}progress:finished", f"{prefix}format"]
-
-    async def _claim(self, source: Source, operation: str, drop: str) -> Progress:
         try:
-            args: list[Any] = [self._ttl, drop, FORMAT, OLDEST_FORMAT]
-            owner, *found = await self._open(self._keys(source), args)
+            args: list[Any] = [self._ttl, FORMAT, OLDEST_FORMAT]
+            owner, *found = await self._reset(progress_keys(source), args)
         except FAILURES as error:
-            raise _unavailable(operation, source, error) from error
+            raise _unavailable("reset", source, error) from error
         if owner in (b"newer", "newer"):
             raise newer_format(source, int(found[0]))
-        return _progress(int(owner), *found)
+        return Progress(owner=int(owner))
 
 
-def _progress(
+def progress_keys(source: Source) -> list[str]:
+    """Return a partition's keys: watermark and owner, finished events, lowest format."""
+    prefix = partition_prefix(source)
+    return [f"{prefix}progress:watermark", f"{prefix}progress:finished", f"{prefix}format"]
+
+
+def parsed(
     owner: int,
     sequence_number: bytes | str | None,
     enqueued_ms: bytes | str | None,
     members: Sequence[bytes | str],
 ) -> Progress:
+    """Return the progress that Redis has stored."""
     watermark = None
     if sequence_number is not None and enqueued_ms is not None:
         watermark = Mark(int(sequence_number), int(enqueued_ms))

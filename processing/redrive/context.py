@@ -22,7 +22,8 @@ class RedriveRun:
     """The state that the keys of one redrive share.
 
     Attributes:
-        token: names this redrive as the holder of its leases.
+        call_seconds: longest time of one call of the handler; a lease must outlast the call.
+        parks: whether a poisoned event parks its key; otherwise the key continues.
         stopped: the reason why no further event is started, or "".
     """
 
@@ -35,7 +36,8 @@ class RedriveRun:
     admits: Callable[[], bool]
     instance: str
     lease_seconds: float
-    token: str
+    call_seconds: float
+    parks: bool
     discard: Discard | None = None
     stopped: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)

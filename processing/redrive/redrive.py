@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container
 
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.handlers.loading import LoadedHandler
@@ -20,13 +19,14 @@ from processing.handlers.raised import enter_invocation
 from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import key_hash
 from processing.parking.batch import Parking
+from processing.parking.event import ListKey, event_key, position_of
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import PoisonQueue, PoisonReader, Received, oldest_first
 from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.key_replay import KeyReplay
-from processing.redrive.selection import Place, Plan, Selection
+from processing.redrive.selection import Place, Plan, Selection, place_of, selects
 from processing.redrive.summary import RedriveCounts, RedriveFailure, RedriveSummary
 
 logger = logging.getLogger(__name__)
@@ -43,9 +43,12 @@ class Redrive:
         retry: retries each event.
         admits: returns whether the circuit admits events.
         instance: this instance's name in poison messages.
-        lease_seconds: time after which a key's lease expires if the redrive dies.
+        lease_seconds: time after which a key's lease expires if the redrive dies; longer than
+            `call_seconds`.
+        call_seconds: longest time of one call of the handler.
         most_keys: most keys that are replayed at the same time.
         discard: an event that is recorded as discarded instead of being handled.
+        parks: whether a poisoned event parks its key; otherwise a deferred key continues after it.
     """
 
     def __init__(
@@ -59,8 +62,10 @@ class Redrive:
         admits: Callable[[], bool] = lambda: True,
         instance: str = "",
         lease_seconds: float = 30.0,
+        call_seconds: float = 0.0,
         most_keys: int = 16,
         discard: Discard | None = None,
+        parks: bool = True,
     ) -> None:
         if discard is not None:
             around = discard.wrap(handler.handle, parking.claims)
@@ -78,7 +83,8 @@ class Redrive:
             admits=admits,
             instance=instance,
             lease_seconds=lease_seconds,
-            token=secrets.token_hex(8),
+            call_seconds=call_seconds,
+            parks=parks,
             discard=discard,
         )
 
@@ -95,11 +101,9 @@ class Redrive:
         held = HeldMessages(self._reader, self._parking.store)
         await held.collect(selection.matches)
         try:
-            messages = [each.message for each in held.received]
-            parked = await self._parked(selection, messages)
+            return await self._plan(selection, held)
         finally:
             await held.put_back()
-        return Plan(tuple(oldest_first(messages)), parked)
 
     async def run(
         self,
@@ -122,16 +126,16 @@ class Redrive:
         counts = RedriveCounts(progress)
         try:
             async with held.renewed():
-                messages = [each.message for each in held.received]
-                parked = await self._parked(selection, messages)
+                plan = await self._plan(selection, held)
+                lists = plan.lists
                 units: dict[Place, list[Received]] = defaultdict(list)
                 for each in held.received:
-                    units[each.message.source, each.message.key].append(each)
-                for place in parked:
+                    units[place_of(each.message, lists)].append(each)
+                for place in lists:
                     units.setdefault(place, [])
-                plan = Plan(tuple(oldest_first(messages)), parked)
                 counts.total = plan.events
-                await self._replay_all(units, counts)
+                counts.left_alone.update(plan.left_alone)
+                await self._replay_all(units, counts, named=selection.is_named)
         finally:
             counts.stale += await held.put_back_or_remove()
         return RedriveSummary(
@@ -143,9 +147,13 @@ class Redrive:
             left=max(0, counts.total - counts.done),
             stopped=self._run.stopped,
             seconds=time.perf_counter() - started,
+            deferred=len(counts.left_alone),
+            still_deferred=tuple(RedriveFailure(*each) for each in counts.still_deferred),
         )
 
-    async def _replay_all(self, units: dict[Place, list[Received]], counts: RedriveCounts) -> None:
+    async def _replay_all(
+        self, units: dict[Place, list[Received]], counts: RedriveCounts, *, named: bool
+    ) -> None:
         waiting = iter(units.items())
         enter_invocation()
 
@@ -154,11 +162,11 @@ class Redrive:
                 if self._run.stopped:
                     return
                 try:
-                    await KeyReplay(self._run, source, key, received, counts).run()
+                    await KeyReplay(self._run, (source, key), received, counts, named=named).run()
                 except LeaseLostError as error:
                     logger.warning(
                         "Key %s: the replay stops: %s: %s; the key's remaining events stay",
-                        *(key_hash(key) or "(none)", type(error).__name__, error),
+                        *(_hash(key), type(error).__name__, error),
                     )
                     counts.busy += 1
                 except (StorageUnavailableError, ValueError) as error:
@@ -166,21 +174,35 @@ class Redrive:
                 except Exception as error:  # of this key alone: its messages stay
                     logger.exception(
                         "Key %s: the replay failed; the key's remaining events stay",
-                        key_hash(key) or "(none)",
+                        _hash(key),
                     )
-                    counts.count_unreadable(f"{source}", key, error)
+                    counts.count_unreadable(f"{source}", event_key(key), error)
 
         async with asyncio.TaskGroup() as group:
             for _ in range(min(self._most_keys, len(units))):
                 group.create_task(work())
 
-    async def _parked(
-        self, selection: Selection, messages: Sequence[PoisonMessage]
-    ) -> dict[Place, int]:
-        selected = {(message.source, message.key) for message in messages}
-        return {
-            (each.source, each.key): each.entries
-            for each in await self._parking.store.keys()
-            if (each.source, each.key) in selected
-            or (selection.id is None and selection.key in (None, each.key))
-        }
+    async def _plan(self, selection: Selection, held: HeldMessages) -> Plan:
+        messages = oldest_first(each.message for each in held.received)
+        # After the messages: a parked event's list is written before its message.
+        lists = {(each.source, each.key): each for each in await self._parking.store.keys()}
+        of_messages = {place_of(message, lists) for message in messages}
+        loose = [await self._is_loose(message, lists) for message in messages]
+        plan = Plan(tuple(messages), {}, loose=sum(loose))
+        for place, each in lists.items():
+            if each.deferral is not None and not selection.is_named:
+                plan.left_alone[place] = each.entries
+            elif place in of_messages or await selects(selection, each, self._parking.store):
+                counted = plan.parked if each.deferral is None else plan.deferred
+                counted[place] = each.entries
+        return plan
+
+    async def _is_loose(self, message: PoisonMessage, lists: Container[Place]) -> bool:
+        place = place_of(message, lists)
+        if place not in lists or message.parked:
+            return place not in lists
+        return await self._parking.store.document(*place, position_of(message)) is None
+
+
+def _hash(key: ListKey) -> str:
+    return key_hash(event_key(key)) or "(none)"

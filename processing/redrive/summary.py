@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.poison.message import PoisonMessage
+from processing.redrive.selection import Place
 
 
 @dataclass(slots=True)
@@ -15,7 +17,9 @@ class RedriveCounts:
 
     Attributes:
         progress: called with the numbers of finished and of all events.
+        left_alone: the deferred keys that the redrive leaves alone.
         failed: id, key, error type and error message of each event that failed.
+        still_deferred: the same of each event whose deferred key ends at it and stays deferred.
     """
 
     progress: Callable[[int, int], None]
@@ -25,7 +29,9 @@ class RedriveCounts:
     stale: int = 0
     released: int = 0
     busy: int = 0
+    left_alone: set[Place] = field(default_factory=set)
     failed: list[tuple[str, str | None, str, str]] = field(default_factory=list)
+    still_deferred: list[tuple[str, str | None, str, str]] = field(default_factory=list)
 
     def count(self, *, replayed: int = 0, stale: int = 0) -> None:
         """Count replayed events, or stale copies of one message."""
@@ -43,6 +49,10 @@ class RedriveCounts:
         """Count an event that cannot be read, for example because its blob is gone."""
         self._fail(name, key, type_name(error), describe(error))
 
+    def count_still_deferred(self, event: Event, error: Exception) -> None:
+        """Count a deferred key whose first event cannot be handled yet."""
+        self.still_deferred.append((event.id, event.key, type_name(error), describe(error)))
+
     def _fail(self, name: str, key: str | None, kind: str, text: str) -> None:
         self.failed.append((name, key, kind, text))
         self.done += 1
@@ -51,7 +61,7 @@ class RedriveCounts:
 
 @dataclass(frozen=True, slots=True)
 class RedriveFailure:
-    """An event that failed again."""
+    """An event that failed again, or whose key stays deferred."""
 
     id: str
     key: str | None
@@ -68,7 +78,10 @@ class RedriveSummary:
         failed: events that failed again; they stay in the queue or in their parked list.
         stale: number of removed copies of messages whose event had already been replayed.
         released: number of parked keys that were released.
-        busy: number of keys that another redrive is replaying.
+        busy: number of keys that another redrive, or the app, is replaying.
+        deferred: number of deferred keys that were left alone; the app replays them by itself.
+        still_deferred: the event at which the replay of each deferred key ended, because its
+            dependency failed again; the key stays deferred.
         left: number of selected events that were not reached.
         stopped: reason for an early stop, or "".
         seconds: duration of the redrive.
@@ -82,8 +95,11 @@ class RedriveSummary:
     left: int
     stopped: str
     seconds: float
+    deferred: int = 0
+    still_deferred: tuple[RedriveFailure, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Return whether every selected event is handled or discarded."""
-        return not (self.failed or self.busy or self.left or self.stopped)
+        kept = self.failed or self.busy or self.left or self.still_deferred
+        return not (kept or self.stopped)

@@ -43,9 +43,15 @@ def functions() -> dict[str, Any]:
     return found
 
 
-def test_app_declares_four_functions(functions: dict[str, Any]) -> None:
+def test_app_declares_five_functions(functions: dict[str, Any]) -> None:
     """The import of the app needs no connection."""
-    assert set(functions) == {"process_events", "deliver_alerts", "replay_deferred", "health"}
+    assert set(functions) == {
+        "process_events",
+        "deliver_alerts",
+        "replay_deferred",
+        "health",
+        "live",
+    }
 
 
 @pytest.mark.parametrize(

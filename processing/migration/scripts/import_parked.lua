@@ -5,6 +5,8 @@
 -- KEYS[2]  sorted set of the key's entries: member position, score 0
 -- KEYS[3]  hash: position -> kind and document
 -- KEYS[4]  hash: label -> position up to which a redrive has replayed the key
+-- KEYS[5]  sorted set: label by the enqueued time of that position, milliseconds since 1970
+-- KEYS[6]  hash: events and size of all lists
 -- ARGV[1]  the key's label
 -- ARGV[2]  when the key was parked, microseconds since 1970, or ""
 -- ARGV[3]  position up to which a redrive has replayed the key, or ""
@@ -14,7 +16,9 @@
 local replayed = redis.call('HGET', KEYS[4], ARGV[1]) or ''
 if ARGV[3] > replayed then
   redis.call('HSET', KEYS[4], ARGV[1], ARGV[3])
+  redis.call('ZADD', KEYS[5], ARGV[3]:sub(1, 15), ARGV[1])
   redis.call('EXPIRE', KEYS[4], ARGV[4])
+  redis.call('EXPIRE', KEYS[5], ARGV[4])
   replayed = ARGV[3]
 end
 local added = 0
@@ -27,5 +31,8 @@ for i = 5, #ARGV - 1, 2 do
 end
 if ARGV[2] ~= '' and redis.call('ZCARD', KEYS[2]) > 0 then
   redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2])
+end
+if added > 0 then
+  redis.call('HDEL', KEYS[6], 'events', 'size')  -- the next claim counts the entries
 end
 return added

@@ -1,23 +1,134 @@
--- Claims a partition for the caller, and returns its parked and replayed keys.
+-- Claims a partition: makes the caller its owner, and returns its progress and the state of the
+-- batch's keys. Every batch calls this script, so a partition without lists and replayed positions
+-- costs no more than its progress.
 --
--- KEYS[1]  string: the latest claim
--- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
--- KEYS[3]  hash: label -> position up to which a redrive has replayed the key
--- ARGV[1]  the claim
--- ARGV[2]  the watermark's position, or ""; replayed positions up to there are deleted, because
---          progress covers those events
--- ARGV[3]  seconds until an idle partition's claim and replayed positions expire
--- Returns the labels of the parked keys, and label, position, ... of replayed keys.
-redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[3])
-redis.call('EXPIRE', KEYS[3], ARGV[3])  -- a batch may be held longer than the earlier expiry
-local found = redis.call('HGETALL', KEYS[3])
-local replayed = {}
-for i = 1, #found, 2 do
-  if found[i + 1] <= ARGV[2] then
-    redis.call('HDEL', KEYS[3], found[i])
-  else
-    replayed[#replayed + 1] = found[i]
-    replayed[#replayed + 1] = found[i + 1]
+-- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
+--          claim, microseconds since 1970 or more; since, the first token that may write; claimed,
+--          as owner, but not written by a commit: a commit to an emptied server makes its writer
+--          the owner, but is no claim
+-- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
+--          score sequence
+-- KEYS[3]  string: the lowest version of the data's format that may process this partition
+-- KEYS[4]  hash of keys with a list: label -> when the list was created, microseconds since 1970
+-- KEYS[5]  hash: label -> position up to which the key was replayed
+-- KEYS[6]  sorted set: label by the enqueued time of that position, milliseconds since 1970
+-- KEYS[7]  sorted set: label by the time of the next replay, microseconds since 1970
+-- KEYS[8]  sorted set: label by the time of the deferral, microseconds since 1970
+-- KEYS[9]  hash: events and size of all lists, generation of the circuit, token of the mark,
+--          poison_head
+-- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
+-- ARGV[2]  the version of the data's format that the caller reads and writes
+-- ARGV[3]  the lowest version that reads what the caller writes
+-- ARGV[4]  the circuit's generation while the circuit is closed, else 0
+-- ARGV[5]  the most due keys to return
+-- ARGV[6]  the most latest deferred keys to return
+-- ARGV[7]  JSON array of the batch's keys: a string, null (the events without a key) or an array of
+--          a position (an event that waits alone)
+-- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
+-- claim before (or 0), the watermark's sequence number and enqueued time (false for none), the finished
+-- members, the places in ARGV[7] of keys with a list, places and positions of replayed keys, labels
+-- that are due, latest deferred labels with their times, events, size, token, poison_head.
+-- include count
+local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')
+if lowest > tonumber(ARGV[2]) then
+  return {'newer', lowest}
+end
+-- A batch may be held longer than the earlier expiry. EXPIRE comes first because it takes no memory: a
+-- full Redis permits a script to write once it has written.
+redis.call('EXPIRE', KEYS[2], ARGV[1])
+if lowest < tonumber(ARGV[3]) then
+  redis.call('SET', KEYS[3], ARGV[3])
+end
+local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed')
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+-- Tokens come from the clock, so that a token from before a loss of data is older than later tokens.
+local owner = string.format('%.0f', math.max(now, tonumber(known[1] or '0') + 1))
+redis.call('HSET', KEYS[1], 'owner', owner, 'claimed', owner)
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+
+local state = redis.call('HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head')
+local events, size = state[1], state[2]
+if not events then
+  events, size = count(KEYS[4])  -- a new partition, or the lists of an older version
+  redis.call('HSET', KEYS[9], 'events', events, 'size', size)
+end
+if tonumber(ARGV[4]) > tonumber(state[3] or '0') then
+  redis.call('HSET', KEYS[9], 'generation', ARGV[4])
+  redis.call('ZUNIONSTORE', KEYS[7], 1, KEYS[7], 'WEIGHTS', 0)
+end
+
+local lists, replays = redis.call('HLEN', KEYS[4]), redis.call('HLEN', KEYS[5])
+local watermark = ''
+if replays > 0 then
+  redis.call('EXPIRE', KEYS[5], ARGV[1])
+  redis.call('EXPIRE', KEYS[6], ARGV[1])
+  if redis.call('ZCARD', KEYS[6]) < replays then  -- an older version wrote no times
+    local found = redis.call('HGETALL', KEYS[5])
+    for i = 1, #found, 2 do
+      redis.call('ZADD', KEYS[6], found[i + 1]:sub(1, 15), found[i])
+    end
+    redis.call('EXPIRE', KEYS[6], ARGV[1])
+  end
+  if known[2] then
+    watermark = string.rep('0', 15 - #known[3]) .. known[3] .. ':'
+      .. string.rep('0', 20 - #known[2]) .. known[2]
+    -- Progress covers these events. A few at each claim: one claim must not take long.
+    local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', known[3], 'LIMIT', 0, 100)
+    for _, label in ipairs(old) do
+      if (redis.call('HGET', KEYS[5], label) or '') <= watermark then
+        redis.call('HDEL', KEYS[5], label)
+        redis.call('ZREM', KEYS[6], label)
+      end
+    end
   end
 end
-return {redis.call('HKEYS', KEYS[2]), replayed}
+
+local parked, replayed = {}, {}
+if lists > 0 or replays > 0 then
+  local keys = cjson.decode(ARGV[7])
+  for first = 1, #keys, 1000 do  -- unpack has a limit
+    local labels = {}
+    for i = first, math.min(first + 999, #keys) do
+      local key = keys[i]
+      labels[#labels + 1] = key == cjson.null and ''
+        or type(key) == 'table' and '#' .. key[1] or '=' .. key
+    end
+    if lists > 0 then
+      for i, since in ipairs(redis.call('HMGET', KEYS[4], unpack(labels))) do
+        if since then
+          parked[#parked + 1] = first + i - 1
+        end
+      end
+    end
+    if replays > 0 then
+      for i, position in ipairs(redis.call('HMGET', KEYS[5], unpack(labels))) do
+        if position and position > watermark then
+          replayed[#replayed + 1] = first + i - 1
+          replayed[#replayed + 1] = position
+        end
+      end
+    end
+  end
+end
+local due, latest = {}, {}
+if lists > 0 then
+  local until_now = string.format('%.0f', now)
+  due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', until_now, 'LIMIT', 0, ARGV[5])
+  latest = redis.call('ZREVRANGE', KEYS[8], 0, ARGV[6] - 1, 'WITHSCORES')
+end
+return {
+  owner,
+  known[4] or '0',
+  known[2],
+  known[3],
+  redis.call('ZRANGE', KEYS[2], 0, -1),
+  parked,
+  replayed,
+  due,
+  latest,
+  events,
+  size,
+  state[4] or '',
+  state[5] or '',
+}

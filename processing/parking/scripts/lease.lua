@@ -1,30 +1,28 @@
--- Acquires ("take"), renews or releases ("give back") a key's replay lease.
+-- Acquires a key's replay lease.
 --
--- KEYS[1]  string: the token of the lease's holder
--- KEYS[2]  string: the lowest version of the data's format that may process this partition
--- ARGV[1]  "take", "renew" or "give back"
--- ARGV[2]  the caller's token
--- ARGV[3]  duration of the lease, milliseconds
--- ARGV[4]  the version of the data's format that the caller reads and writes
--- Returns the version in KEYS[2] if the caller's version is too low, 1 if done, 0 if another token holds the lease or the lease has expired.
-local holder = redis.call('GET', KEYS[1])
-if ARGV[1] == 'take' then
-  local lowest = tonumber(redis.call('GET', KEYS[2]) or '0')
-  if lowest > tonumber(ARGV[4]) then
-    return lowest
-  end
-  if holder and holder ~= ARGV[2] then
-    return 0
-  end
-  redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
-  return 1
+-- KEYS      see layout.lua
+-- KEYS[12]  string: the lowest version of the data's format that may process this partition
+-- ARGV[1]   the caller's token
+-- ARGV[2]   the key's label
+-- ARGV[3]   duration of the lease, milliseconds
+-- ARGV[4]   the version of the data's format that the caller reads and writes
+-- Returns "held" if another token holds the lease, "newer" and the version in KEYS[12] if the caller's
+-- version is too low, or "acquired", the partition's epoch, and the key's deferral (as in KEYS[6]) with
+-- the time of the deferral, both false if the key is not deferred.
+-- include layout
+local lowest = tonumber(redis.call('GET', KEYS[12]) or '0')
+if lowest > tonumber(ARGV[4]) then
+  return {'newer', lowest}
 end
-if holder ~= ARGV[2] then
-  return 0
+local holder = redis.call('GET', lease)
+if holder and holder ~= ARGV[1] then
+  return {'held'}
 end
-if ARGV[1] == 'renew' then
-  redis.call('PEXPIRE', KEYS[1], ARGV[3])
-else
-  redis.call('DEL', KEYS[1])
-end
-return 1
+redis.call('DEL', lease)  -- a full Redis permits a write once memory is freed
+redis.call('SET', lease, ARGV[1], 'PX', ARGV[3])
+return {
+  'acquired',
+  redis.call('HGET', progress, 'since') or '0',
+  redis.call('HGET', deferred, ARGV[2]),
+  redis.call('ZSCORE', deferred_since, ARGV[2]),
+}

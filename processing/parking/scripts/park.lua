@@ -1,43 +1,55 @@
--- Appends events to their key's entries if the key is parked. A repeat changes nothing.
+-- Appends events to their key's list if the key has one. A repeat changes nothing. Without events, only
+-- the mark's token is placed.
 --
--- KEYS[1]  string: the latest claim
--- KEYS[2]  hash of parked keys: label -> when it was parked, microseconds since 1970
--- KEYS[3]  sorted set of the key's entries: member position, score 0
--- KEYS[4]  hash: position -> kind and document
--- KEYS[5]  hash: label -> position up to which a redrive has replayed the key
--- ARGV[1]  the caller's claim
--- ARGV[2]  the key's label
--- ARGV[3]  the most entries that one key may have
--- ARGV[4…] position, kind and document of each event, in order
--- Returns "parked" and a state for each event (0: replayed before; 1: parked; 2: in the list as
--- poisoned; 3: in the list as poisoned, its message may not be in the poison queue), or "released"
--- and the replayed position or "", or "full" (the events that fit are parked), or "taken" (another
--- claim is the latest).
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return {'taken'}
+-- KEYS     see layout.lua
+-- ARGV     see writer.lua
+-- ARGV[8…] position, kind and document of each event, in order
+-- Returns "written" and a state for each event (0: replayed before; 1: in the list; 2: in the list as
+-- poisoned; 3: as 2, its message may not be in the poison queue), or "released" and the replayed
+-- position or "", or "long", "many" or "large" (the list or the partition is full; the events that fit
+-- are in the list), or why nothing was written: "taken" or "unmarked".
+-- include layout
+-- include writer
+local refused = refusal()
+if refused then
+  return {refused}
 end
-local replayed = redis.call('HGET', KEYS[5], ARGV[2]) or ''
-if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then
+if #ARGV < 8 then
+  count_write()
+  return {'written'}
+end
+local replayed = redis.call('HGET', replayed_positions, label) or ''
+if redis.call('HEXISTS', keys, label) == 0 then
   return {'released', replayed}
 end
-local most = tonumber(ARGV[3])
-local entries = redis.call('ZCARD', KEYS[3])
-local reply = {'parked'}
-for i = 4, #ARGV - 1, 2 do
-  local known = redis.call('HGET', KEYS[4], ARGV[i])
-  local state = 1
+local joins_deferred = redis.call('HEXISTS', deferred, label) == 1
+local length = redis.call('ZCARD', entries)
+local events, size = totals()
+local more, bytes = 0, 0
+local reply = {'written'}
+for i = 8, #ARGV - 1, 2 do
+  local position, document = ARGV[i], ARGV[i + 1]
+  local known = redis.call('HGET', documents, position)
+  local outcome = 1
   if known then
-    local kind = known:sub(1, 1)
-    state = kind == 'P' and 2 or kind == 'U' and 3 or 1
-  elseif ARGV[i] <= replayed and ARGV[i]:sub(17) <= replayed:sub(17) then  -- time and number
-    state = 0
-  elseif entries >= most then
-    return {'full'}
+    outcome = state_of(known)
+  elseif is_reached(position, replayed) then
+    outcome = 0
   else
-    redis.call('ZADD', KEYS[3], 0, ARGV[i])
-    redis.call('HSET', KEYS[4], ARGV[i], ARGV[i + 1])
-    entries = entries + 1
+    refused = length + more >= tonumber(ARGV[5]) and 'long'
+      or overflow(events + more, size + bytes, document, joins_deferred)
+    if refused then
+      reply = {refused}
+      break
+    end
+    redis.call('ZADD', entries, 0, position)
+    redis.call('HSET', documents, position, document)
+    more, bytes = more + 1, bytes + #document - 1
   end
-  reply[#reply + 1] = state
+  reply[#reply + 1] = outcome
 end
+if more > 0 then
+  add_totals(more, bytes)
+end
+count_write()
 return reply

@@ -1,15 +1,23 @@
--- Replaces an entry's document if the caller holds the key's replay lease.
+-- Replaces an entry by a poisoned entry if the caller holds the key's replay lease. A deferred key is
+-- parked from now on.
 --
--- KEYS[1]  string: the token of the lease's holder
--- KEYS[2]  hash: position -> kind and document
--- ARGV[1]  the caller's token
--- ARGV[2]  position
--- ARGV[3]  kind and document
--- Returns 1 if done, 0 if the caller does not hold the lease.
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then
-  return 0
+-- KEYS     see layout.lua
+-- ARGV[1]  the caller's token of the lease
+-- ARGV[2]  the key's label
+-- ARGV[3]  position
+-- ARGV[4]  kind and document
+-- Returns "written", or "expired" if the caller does not hold the lease.
+-- include layout
+local label, position, document = ARGV[2], ARGV[3], ARGV[4]
+if redis.call('GET', lease) ~= ARGV[1] then
+  return {'expired'}
 end
-if redis.call('HEXISTS', KEYS[2], ARGV[2]) == 1 then
-  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+if redis.call('HEXISTS', documents, position) == 1 then
+  local size = redis.call('HSTRLEN', documents, position)
+  redis.call('HDEL', documents, position)  -- a full Redis permits a write once memory is freed
+  redis.call('HSET', documents, position, document)
+  add_totals(0, #document - size)
+  end_deferral(label)
 end
-return 1
+count_write()
+return {'written'}

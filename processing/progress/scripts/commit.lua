@@ -18,6 +18,8 @@ local known = redis.call('HMGET', KEYS[1], 'owner', 'since', 'sequence_number')
 if token < tonumber(known[2] or '0') then
   return 0  -- the writer's events belong to a hub that was deleted
 end
+-- A full Redis permits a script to write once the script has written; EXPIRE takes no memory.
+redis.call('EXPIRE', KEYS[2], ttl)
 local added, size = {}, 0
 for member, sequence in string.gmatch(ARGV[5], '((%d+):%d+)') do
   added[size + 1], added[size + 2] = sequence, member

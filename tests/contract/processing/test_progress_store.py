@@ -4,29 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
 from local.services.ports import free_port
 from processing.errors import StorageUnavailableError
-from processing.identity import Identity, Source
-from processing.progress.memory import MemoryProgressStore
+from processing.identity import Source
+from processing.parking.redis import RedisParkingStore
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark, Progress, ProgressStore
-
-IDENTITY = Identity("ns.example.net", "events", "$Default")
-SOURCE = Source(IDENTITY, "0")
-OTHER = Source(IDENTITY, "1")
+from tests.support.processing.parking_stores import IDENTITY, OTHER, SOURCE, Stores
 
 
-@pytest.fixture(params=["memory", "redis"])
-async def store(request: pytest.FixtureRequest) -> AsyncIterator[ProgressStore]:
-    if request.param == "memory":
-        yield MemoryProgressStore()
-        return
-    async with Redis.from_url(request.getfixturevalue("redis_url")) as client:
-        yield RedisProgressStore(client, ttl_seconds=60)
+@pytest.fixture
+def store(stores: Stores) -> ProgressStore:
+    return stores.progress
+
+
+async def claim(stores: Stores, source: Source = SOURCE) -> Progress:
+    """Become a partition's owner, and return its progress."""
+    return (await stores.parking.claim(source)).progress
 
 
 async def test_partition_without_a_commit_has_empty_progress(store: ProgressStore) -> None:
@@ -85,31 +84,49 @@ async def test_reset_clears_one_partition_only(store: ProgressStore) -> None:
     assert (await store.load(OTHER)).watermark == Mark(1, 10)
 
 
-async def test_instance_that_opened_last_is_the_owner(store: ProgressStore) -> None:
+async def test_instance_that_claimed_last_is_the_owner(stores: Stores) -> None:
     """A commit of an earlier owner returns false, but its completions are kept."""
-    first = await store.open(SOURCE)
+    store = stores.progress
+    first = await claim(stores)
     assert await store.commit(SOURCE, first.owner, Mark(1, 10), [Mark(3, 30)])
-    second = await store.open(SOURCE)
+    second = await claim(stores)
     assert (second.watermark, second.finished) == (Mark(1, 10), {3: 30})
+    assert second.owner > first.owner
     assert not await store.commit(SOURCE, first.owner, Mark(3, 30), [])
     assert await store.commit(SOURCE, second.owner, None, [Mark(5, 50)])
     assert await store.load(SOURCE) == Progress(Mark(3, 30), {5: 50})
 
 
-async def test_reset_refuses_commits_of_earlier_owners(store: ProgressStore) -> None:
+async def test_latest_owner_owns_the_partition(stores: Stores) -> None:
+    """A lane asks before each further attempt; without a known owner, the lane continues."""
+    store = stores.progress
+    assert await store.owns(SOURCE, 5)
+    first = await claim(stores)
+    assert await store.owns(SOURCE, first.owner)
+    second = await claim(stores)
+    assert not await store.owns(SOURCE, first.owner)
+    assert await store.owns(SOURCE, second.owner)
+    assert await store.owns(OTHER, first.owner)
+    fresh = await store.reset(SOURCE)
+    assert not await store.owns(SOURCE, second.owner)
+    assert await store.owns(SOURCE, fresh.owner)
+
+
+async def test_reset_refuses_commits_of_earlier_owners(stores: Stores) -> None:
     """Completions of an earlier owner belong to a hub that no longer exists."""
-    first = await store.open(SOURCE)
+    store = stores.progress
+    first = await claim(stores)
     fresh = await store.reset(SOURCE)
     assert not await store.commit(SOURCE, first.owner, Mark(500, 1), [Mark(502, 1)])
     assert await store.load(SOURCE) == Progress()
     assert await store.commit(SOURCE, fresh.owner, Mark(0, 2), [])
 
 
-async def test_each_partition_has_its_own_owner(store: ProgressStore) -> None:
-    """Opening one partition does not change the owner of another."""
-    first = await store.open(SOURCE)
-    await store.open(OTHER)
-    assert await store.commit(SOURCE, first.owner, Mark(1, 10), [])
+async def test_each_partition_has_its_own_owner(stores: Stores) -> None:
+    """A claim on one partition does not change the owner of another."""
+    first = await claim(stores)
+    await claim(stores, OTHER)
+    assert await stores.progress.commit(SOURCE, first.owner, Mark(1, 10), [])
 
 
 async def test_namespaces_have_separate_progress(redis_url: str) -> None:
@@ -119,36 +136,49 @@ async def test_namespaces_have_separate_progress(redis_url: str) -> None:
         west = Source(replace(IDENTITY, namespace="West.example:5671"), "0")
         await store.commit(west, 0, Mark(9, 90), [])
         east = Source(replace(IDENTITY, namespace="east.example"), "0")
-        assert (await store.open(east)).watermark is None
+        assert (await store.load(east)).watermark is None
         again = Source(replace(IDENTITY, namespace="west.EXAMPLE"), "0")
         assert (await store.load(again)).watermark == Mark(9, 90)
 
 
-async def test_owner_can_commit_after_redis_lost_its_data(redis_url: str) -> None:
+@pytest.fixture
+async def emptied(redis_url: str) -> AsyncIterator[tuple[Redis, Stores]]:
+    """Yield the stores of a Redis that the test empties."""
+    async with Redis.from_url(redis_url) as client:
+
+        def parking(**limits: Any) -> RedisParkingStore:
+            return RedisParkingStore(client, ttl_seconds=60, identity=IDENTITY, **limits)
+
+        yield client, Stores(RedisProgressStore(client, ttl_seconds=60), parking)
+
+
+async def test_owner_can_commit_after_redis_lost_its_data(emptied: tuple[Redis, Stores]) -> None:
     """An emptied Redis has no owner on record and accepts the commit."""
-    async with Redis.from_url(redis_url) as client:
-        store = RedisProgressStore(client, ttl_seconds=60)
-        await store.open(SOURCE)
-        owner = (await store.open(SOURCE)).owner
-        await client.flushall()
-        assert await store.commit(SOURCE, owner, Mark(1, 10), [])
+    client, stores = emptied
+    await claim(stores)
+    owner = (await claim(stores)).owner
+    await client.flushall()
+    assert await stores.progress.owns(SOURCE, owner)
+    assert await stores.progress.commit(SOURCE, owner, Mark(1, 10), [])
 
 
-async def test_earlier_owner_stays_stale_after_redis_lost_its_data(redis_url: str) -> None:
-    """An instance that opens afterwards has a later owner number than every earlier owner.
+async def test_earlier_owner_stays_stale_after_redis_lost_its_data(
+    emptied: tuple[Redis, Stores],
+) -> None:
+    """An instance that claims afterwards has a later token than every earlier owner.
 
-    Among owners that commit without opening again, the one that opened last is the owner.
+    Among owners that commit without a new claim, the owner with the latest token remains.
     """
-    async with Redis.from_url(redis_url) as client:
-        store = RedisProgressStore(client, ttl_seconds=60)
-        owners = [(await store.open(SOURCE)).owner for _ in range(5)]
-        await client.flushall()
-        assert await store.commit(SOURCE, owners[-1], Mark(1, 10), [])
-        assert not await store.commit(SOURCE, owners[-2], Mark(2, 20), [])
-        await client.flushall()
-        fresh = (await store.open(SOURCE)).owner
-        assert not await store.commit(SOURCE, owners[-1], Mark(3, 30), [])
-        assert await store.commit(SOURCE, fresh, None, [])
+    client, stores = emptied
+    store = stores.progress
+    owners = [(await claim(stores)).owner for _ in range(5)]
+    await client.flushall()
+    assert await store.commit(SOURCE, owners[-1], Mark(1, 10), [])
+    assert not await store.commit(SOURCE, owners[-2], Mark(2, 20), [])
+    await client.flushall()
+    fresh = (await claim(stores)).owner
+    assert not await store.commit(SOURCE, owners[-1], Mark(3, 30), [])
+    assert await store.commit(SOURCE, fresh, None, [])
 
 
 async def test_all_progress_keys_expire(redis_url: str) -> None:
@@ -160,17 +190,25 @@ async def test_all_progress_keys_expire(redis_url: str) -> None:
             assert 0 < await client.ttl(key) <= 60
 
 
-async def test_opening_renews_the_expiry_of_progress(redis_url: str) -> None:
-    """A batch that is held for days opens its partition repeatedly without a completion."""
-    async with Redis.from_url(redis_url) as client:
-        store = RedisProgressStore(client, ttl_seconds=60)
-        await store.commit(SOURCE, 0, Mark(1, 1), [Mark(3, 3)])
-        keys = await client.keys()
-        for key in keys:
-            await client.expire(key, 30)
-        await store.open(SOURCE)
-        assert len(keys) == 2
-        assert all([await client.ttl(key) > 30 for key in keys])
+async def test_claim_renews_the_expiry_of_progress(emptied: tuple[Redis, Stores]) -> None:
+    """A batch that is held for days claims its partition repeatedly without a completion."""
+    client, stores = emptied
+    await stores.progress.commit(SOURCE, 0, Mark(1, 1), [Mark(3, 3)])
+    keys = await client.keys()
+    for key in keys:
+        await client.expire(key, 30)
+    await claim(stores)
+    assert len(keys) == 2
+    assert all([await client.ttl(key) > 30 for key in keys])
+
+
+async def test_first_claim_and_reset_expire(emptied: tuple[Redis, Stores]) -> None:
+    """An idle partition leaves only small values that name its format and its lists."""
+    client, stores = emptied
+    for source in (SOURCE, OTHER):
+        await (claim(stores, source) if source == SOURCE else stores.progress.reset(source))
+        (name,) = [key async for key in client.scan_iter(f"*{source.partition}}}:progress:*")]
+        assert 0 < await client.ttl(name) <= 60
 
 
 async def test_scripts_are_loaded_again_after_a_restart(redis_url: str) -> None:
@@ -187,8 +225,8 @@ async def test_unreachable_redis_raises_storage_unavailable() -> None:
     """The driver's own exception must not reach the caller."""
     async with Redis.from_url(f"redis://127.0.0.1:{free_port()}/0") as client:
         store = RedisProgressStore(client, ttl_seconds=60)
-        with pytest.raises(StorageUnavailableError, match="open failed"):
-            await store.open(SOURCE)
+        with pytest.raises(StorageUnavailableError, match="owner failed"):
+            await store.owns(SOURCE, 1)
         with pytest.raises(StorageUnavailableError, match="load failed"):
             await store.load(SOURCE)
         with pytest.raises(StorageUnavailableError, match="commit failed"):

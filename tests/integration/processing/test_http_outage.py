@@ -19,7 +19,9 @@ from processing.circuit_wiring import CircuitWiring
 from processing.errors import DependencyUnavailableError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.poison.memory import MemoryPoisonQueue
+from processing.parking.batch import Parking
+from processing.parking.redis import RedisParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.progress.redis import RedisProgressStore
 from processing.settings import ProcessingSettings
 from tests.support.processing.events import SOURCE, batch, event
@@ -112,6 +114,7 @@ async def test_api_outage_poisons_nothing_and_keeps_the_order(
         wiring = CircuitWiring({"REDIS_URL": redis_url}, opened, breaking=rules)
         breaker = await opened.enter_async_context(wiring.new_breaker())
         progress = RedisProgressStore(wiring.redis, ttl_seconds=60)
+        store = RedisParkingStore(wiring.redis, most=1000, ttl_seconds=60, identity=SOURCE.identity)
 
         async def handle(each: Event) -> None:
             answer = await client.post(f"/orders/{each.key}/{each.text()}")
@@ -122,6 +125,7 @@ async def test_api_outage_poisons_nothing_and_keeps_the_order(
             breaker=breaker,
             progress=progress,
             poison=poison,
+            parking=Parking(store, MemoryClaimChecks()),
             settings=ProcessingSettings(**settings),
         )
         operator = asyncio.create_task(approve_when_up(breaker, api))

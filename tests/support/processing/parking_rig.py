@@ -29,6 +29,7 @@ FAST: dict[str, Any] = {
     "dependency_pause_seconds": 0.0,
     "hold_seconds": 0.0,
     "max_attempts": 1,
+    "deferred_events_max": 0,
     "poison_ordering": "park",
 }
 
@@ -49,7 +50,7 @@ class Rig:
         self.poison = MemoryPoisonQueue()
         self.reader = MemoryPoisonReader(self.poison)
         self.progress = MemoryProgressStore()
-        self.store = MemoryParkingStore()
+        self.store = MemoryParkingStore(self.progress)
         self.claims = MemoryClaimChecks()
         self.parking = Parking(self.store, self.claims)
         self.handled: list[int] = []

@@ -18,12 +18,19 @@ from breaker.clock import system_now_us
 from processing.batch.processor import BatchProcessor
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.poison.memory import MemoryPoisonQueue
+from processing.parking.batch import Parking
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.progress.memory import MemoryProgressStore
 from processing.settings import ProcessingSettings
 from tests.support.processing.events import event
 
-FAST = {"retry_initial_seconds": 0.0, "retry_max_seconds": 0.0, "dependency_pause_seconds": 0.0}
+FAST = {
+    "retry_initial_seconds": 0.0,
+    "retry_max_seconds": 0.0,
+    "dependency_pause_seconds": 0.0,
+    "deferred_events_max": 0,
+}
 
 
 class Rig:
@@ -33,6 +40,7 @@ class Rig:
         self.breaker = breaker
         self.poison = MemoryPoisonQueue()
         self.progress = progress
+        self.store = MemoryParkingStore(progress)
         self.handled: list[int] = []
         self.processor: BatchProcessor
 
@@ -72,6 +80,7 @@ async def open_rig(
             breaker=breaker,
             progress=rig.progress,
             poison=rig.poison,
+            parking=Parking(rig.store, MemoryClaimChecks()),
             settings=ProcessingSettings(**(FAST | (settings or {}))),
             count_poison=rules.count_poison,
             instance="test:1",

@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 from starlette.websockets import WebSocket, WebSocketState
 
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.access.auth import Caller
 from console.backplane.coordination import MemoryCoordination
 from console.backplane.stream import MemoryBackplane
@@ -25,6 +26,8 @@ from console.reader import tasks as tasks_module
 from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
+
+BREAKER = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
 
 
 class Socket:
@@ -163,7 +166,7 @@ async def test_redrive_of_a_dead_instance_is_announced_as_ended(
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     vitals, operations = NoVitals(), LazyOperations({})
-    tasks = ReaderTasks(coordination, fanout, vitals, operations, settings, failures=lambda: 0)
+    tasks = ReaderTasks(coordination, fanout, vitals, operations, settings, breaker=BREAKER)
     published: list[Any] = []
 
     async def publish(kind: str, data: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from typing import Any
 
 import pytest
@@ -19,13 +20,15 @@ from console.poison.jobs import selection_in
 from console.poison.lazy_operations import LazyOperations
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
-from processing.operations import PoisonStorage
-from processing.parking.event import Position, position_of
+from processing.operations import ParkedLists, PoisonStorage
+from processing.parking.event import ListKey, Lone, Position, position_of
 from processing.parking.memory import MemoryParkingStore
-from processing.parking.store import Entry
+from processing.parking.store import Entry, WritingAs
 from processing.poison.error_detail import ErrorDetail
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import ClaimCheck, PoisonMessage
+from tests.support.processing.events import event
+from tests.unit.processing.redrive.lists import BANK_IS_DOWN, Lists
 
 SOURCE = Source(Identity("ns.example.net", "hub", "$Default"), "0")
 
@@ -230,7 +233,7 @@ class SilentParking(MemoryParkingStore):
     calls = 0
 
     async def entries(
-        self, source: Source, key: str | None, *, after: Position = "", most: int = 100
+        self, source: Source, key: ListKey, *, after: Position = "", most: int = 100
     ) -> list[Entry]:
         self.calls += 1
         raise StorageUnavailableError("no answer in time")
@@ -240,15 +243,19 @@ async def test_unavailable_parking_store_is_called_once() -> None:
     """A call for each parked key would add up their timeouts."""
     store = SilentParking()
     source = SOURCE
-    claim = await store.claim(source, "owner", "")
+    writing = WritingAs((await store.claim(source)).owner, "")
     for number in range(3):
-        await store.poison(claim, source, f"{number}", position_of(message(number)), "{}")
+        await store.poison(writing, source, f"{number}", position_of(message(number)), "{}")
     operations = ParkingOperations(store)
     with pytest.raises(OperationsError, match="no answer in time"):
         await PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination())).parked(
             Request({"type": "http"})
         )
     assert store.calls == 1
+
+
+async def _now() -> float:
+    return time.time()
 
 
 class ParkingOperations(LazyOperations):
@@ -258,8 +265,8 @@ class ParkingOperations(LazyOperations):
         super().__init__({})
         self._store = store
 
-    async def parking(self) -> MemoryParkingStore:
-        return self._store
+    async def parking(self) -> ParkedLists:
+        return ParkedLists(self._store, _now)
 
 
 def test_properties_are_passed_as_text() -> None:
@@ -268,3 +275,31 @@ def test_properties_are_passed_as_text() -> None:
     found = full(message(properties=properties, system_properties={"message-id": "m"}))
     assert found["properties"] == '{\n  "order": 9007199254740993,\n  "ratio": "NaN"\n}'
     assert found["system_properties"] == '{\n  "message-id": "m"\n}'
+
+
+async def test_parked_and_deferred_keys_are_listed_oldest_first() -> None:
+    """Each key has the body of the redrive that a button may send."""
+    site = Lists()
+    lone = event(5, None)
+    await site.defer(event(0, "slow"), event(1, "slow"), pause_seconds=30)
+    await site.park(event(2, "bad"))
+    await site.park(event(3, None), event(4, None))
+    await site.defer(lone, name=Lone(position_of(lone)))
+    await site.defer(event(6, "k" * 300))
+    operations = ParkingOperations(site.store)
+    api = PoisonApi(operations, Catalogue(operations.poison, MemoryCoordination()))
+    answer = json.loads(bytes((await api.parked(Request({"type": "http"}))).body))
+    slow, bad, keyless, alone, long = answer["keys"]
+    assert answer["total"] == 5
+    assert (slow["state"], slow["reason"], slow["dependency"]) == ("deferred", "dependency", "bank")
+    assert (slow["attempts"], slow["behind"], slow["error"]) == (3, 1, BANK_IS_DOWN)
+    assert 29 < slow["next_try_seconds"] <= 30
+    assert (bad["state"], bad["next_try_seconds"], bad["reason"]) == ("parked", None, "poison")
+    assert bad["error"] == "PoisonEventError: bad"
+    assert [each["selection"] for each in (slow, bad, keyless, alone, long)] == [
+        {"key": "slow"},
+        {"key": "bad"},
+        {"id": event(3, None).id},
+        {"id": lone.id},
+        None,
+    ]

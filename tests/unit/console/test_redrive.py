@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -22,16 +23,19 @@ from console.poison import catalogue as poison_module
 from console.poison.catalogue import BROWSE, Catalogue
 from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import LEASE_SECONDS, REDRIVE, RedriveApi
+from processing.errors import DependencyUnavailableError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
-from processing.operations import PoisonStorage
+from processing.operations import ParkedLists, PoisonStorage
 from processing.parking.batch import Parking
-from processing.parking.memory import MemoryParkingStore
+from processing.parking.event import Lone, position_of
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.redrive.discard import Discard
 from processing.redrive.redrive import Redrive
+from tests.support.processing.events import event as new_event
 from tests.unit.console.test_poison import message
+from tests.unit.processing.redrive.lists import Lists
 
 
 class MemoryOperations(LazyOperations):
@@ -42,6 +46,8 @@ class MemoryOperations(LazyOperations):
         self.queue = MemoryPoisonQueue()
         self.queue.messages += [message(number, key=f"K{number}") for number in range(count)]
         self.claims = MemoryClaimChecks()
+        self.lists = Lists()
+        self.down: set[int] = set()
         self.begun: list[int] = []
         self.handled: list[int] = []
         self.gate = asyncio.Event()
@@ -50,9 +56,17 @@ class MemoryOperations(LazyOperations):
     async def poison(self) -> PoisonStorage:
         return PoisonStorage(MemoryPoisonReader(self.queue), self.claims)
 
+    async def parking(self) -> ParkedLists:
+        async def now() -> float:
+            return time.time()
+
+        return ParkedLists(self.lists.store, now)
+
     async def redrive(self, discard: Discard | None = None) -> Any:
         async def handle(event: Event) -> None:
             self.begun.append(event.sequence_number)
+            if event.sequence_number in self.down:
+                raise DependencyUnavailableError("bank is down")
             await self.gate.wait()
             self.handled.append(event.sequence_number)
 
@@ -61,7 +75,7 @@ class MemoryOperations(LazyOperations):
             yield Redrive(
                 reader=(await self.poison()).reader,
                 poison=self.queue,
-                parking=Parking(MemoryParkingStore(), self.claims),
+                parking=Parking(self.lists.store, self.claims),
                 handler=LoadedHandler("h", handle),
                 discard=discard,
                 retry=RetryPolicy(max_attempts=1, initial_seconds=0.01, max_seconds=0.01),
@@ -248,3 +262,39 @@ async def test_held_queue_is_not_listed_as_empty(
         await desk.catalogue.messages()
     await desk.coordination.release(BROWSE, "job")
     assert len((await desk.catalogue.messages())[0]) == 2
+
+
+async def test_deferred_key_is_redriven_by_its_name(desk: Desk) -> None:
+    """A redrive of everything leaves the key alone, and its line says so."""
+    lists = desk.operations.lists
+    await lists.defer(new_event(10, "slow"), new_event(11, "slow"))
+    assert await desk.ask("redrive", all=True) == 202
+    ended = await desk.ended()
+    assert (ended["replayed"], ended["deferred"], ended["stopped"]) == (2, 1, "")
+    assert "1 deferred keys left alone" in (await desk.lines())[-1][2]
+    assert await desk.ask("redrive", key="slow") == 202
+    ended = await desk.ended()
+    assert (ended["replayed"], ended["left"], ended["deferred"]) == (2, 0, 0)
+    assert desk.operations.handled[-2:] == [10, 11]
+
+
+async def test_event_that_waits_alone_is_redriven_by_its_id(desk: Desk) -> None:
+    """The event is in no queue, so only its list shows that it exists."""
+    alone = new_event(10, None)
+    await desk.operations.lists.defer(alone, name=Lone(position_of(alone)))
+    assert await desk.ask("redrive", id=alone.id) == 202
+    assert (await desk.ended())["replayed"] == 1
+    with pytest.raises(HTTPException) as refused:
+        await desk.ask("redrive", id=alone.id)
+    assert refused.value.status_code == 409
+
+
+async def test_result_names_the_dependency_that_keeps_a_key_deferred(desk: Desk) -> None:
+    """The counts alone would not say why nothing was handled."""
+    await desk.operations.lists.defer(new_event(10, "slow"))
+    desk.operations.down = {10}
+    await desk.ask("redrive", key="slow")
+    ended = await desk.ended()
+    assert (ended["replayed"], ended["left"]) == (0, 1)
+    assert "stays deferred" in ended["stopped"]
+    assert "bank is down" in ended["stopped"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from console.backplane.coordination import MemoryCoordination
 from console.backplane.stream import MemoryBackplane
 from console.errors import NotReaderError, OperationsError
@@ -20,6 +21,7 @@ from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
 
+BREAKER = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
 REAL = {
     "AzureWebJobsStorage": "UseDevelopmentStorage=true",
     "EventHubConnection": "Endpoint=sb://127.0.0.1:1;SharedAccessKeyName=n;SharedAccessKey=k",
@@ -45,7 +47,7 @@ async def running(
         await coordination.mark(name, 60)
     fanout = Fanout(MemoryBackplane(coordination))
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
-    tasks = ReaderTasks(coordination, fanout, NoVitals(), operations, settings, failures=lambda: 0)
+    tasks = ReaderTasks(coordination, fanout, NoVitals(), operations, settings, breaker=BREAKER)
     published: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
     async def publish(kind: str, data: Mapping[str, Any]) -> None:
@@ -121,7 +123,7 @@ async def test_replaced_reader_stops_publishing_partitions() -> None:
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     fanout = Fanout(MemoryBackplane(coordination))
     tasks = ReaderTasks(
-        coordination, fanout, NoVitals(), LazyOperations({}), settings, failures=lambda: 0
+        coordination, fanout, NoVitals(), LazyOperations({}), settings, breaker=BREAKER
     )
 
     async def publish(_kind: str, _data: Mapping[str, Any]) -> None:

@@ -30,12 +30,11 @@ def parking(client: Client) -> RedisParkingStore:
 
 
 OPERATIONS: dict[str, Callable[[Client], Awaitable[object]]] = {
-    "open progress": lambda client: RedisProgressStore(client, ttl_seconds=10).open(SOURCE),
     "load progress": lambda client: RedisProgressStore(client, ttl_seconds=10).load(SOURCE),
     "commit progress": lambda client: RedisProgressStore(client, ttl_seconds=10).commit(
         SOURCE, 1, None, [Mark(1, 1)]
     ),
-    "claim parking": lambda client: parking(client).claim(SOURCE, "token", ""),
+    "claim parking": lambda client: parking(client).claim(SOURCE),
     "list parked keys": lambda client: parking(client).keys(),
     "write vitals": lambda client: RedisVitals(client, "c", "here").write("{}"),
 }

@@ -24,7 +24,7 @@ from scripts.load_app import SETTINGS
 from tests.support.processing.parking_rig import FAST, Rig, open_rig
 from tests.support.processing.walk import Walk
 
-MOST_MODULES_THERE, MOST_MODULES, MOST_ENTRIES = 8, 12, 2
+MOST_MODULES_THERE, MOST_MODULES, MOST_ENTRIES = 9, 13, 2
 """The limits: modules from the trigger to the handler or the poison queue; modules of that way and
 of the way back, by redrive, to the handler; entries of each module."""
 
@@ -102,7 +102,8 @@ async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Wa
     app.breakwater._parts = Parts(
         breaker=stores.breaker,
         processor=processor,
-        health=cast("Any", None),  # no event reads it
+        heartbeat=cast("Any", None),  # no event reads the others
+        health=cast("Any", None),
         closing=AsyncExitStack(),
     )
     functions = {each.get_function_name(): each for each in app.app.get_functions()}
@@ -127,8 +128,16 @@ def most_entries(entries: Sequence[str]) -> int:
 @pytest.mark.parametrize(
     ("poison_ordering", "to_poison_queue"),
     [
-        ("skip", ["processing.batch.run", "processing.poison.memory"]),
-        ("park", ["processing.parking.batch", "processing.batch.run", "processing.poison.memory"]),
+        ("skip", ["processing.batch.outcome", "processing.batch.run", "processing.poison.memory"]),
+        (
+            "park",
+            [
+                "processing.batch.outcome",
+                "processing.parking.batch",
+                "processing.batch.run",
+                "processing.poison.memory",
+            ],
+        ),
     ],
 )
 async def test_event_goes_through_few_modules(

@@ -14,6 +14,7 @@ from redis.asyncio import Redis
 from processing.identity import Identity, Source
 from processing.parking.event import position_of
 from processing.parking.redis import RedisParkingStore
+from processing.parking.store import WritingAs
 from tests.support.processing.events import event
 
 IDENTITY = Identity("ns.example.net", "events", "$Default")
@@ -27,7 +28,7 @@ async def test_release_during_arrivals_keeps_the_order(redis_url: str, redrives:
     async with Redis.from_url(redis_url) as one, Redis.from_url(redis_url) as other:
         owner = RedisParkingStore(one, most=1000, ttl_seconds=60, identity=IDENTITY)
         operator = RedisParkingStore(other, most=1000, ttl_seconds=60, identity=IDENTITY)
-        claim = await owner.claim(SOURCE, "me", "")
+        writing = WritingAs((await owner.claim(SOURCE)).owner, "")
         ledger: list[str] = []
         pace = random.Random(redrives)  # noqa: S311 - a seed, not a secret
 
@@ -47,7 +48,7 @@ async def test_release_during_arrivals_keeps_the_order(redis_url: str, redrives:
             after_release = 0
             while after_release < 2:
                 positions.append(position_of(event(number * 1000 + len(positions) + 1)))
-                reply = await owner.park(claim, SOURCE, "k", [(positions[-1], "e")])
+                reply = await owner.park(writing, SOURCE, "k", [(positions[-1], "e")])
                 if reply.released:
                     after_release += 1
                     ledger.append(positions[-1])
@@ -59,7 +60,7 @@ async def test_release_during_arrivals_keeps_the_order(redis_url: str, redrives:
         expected: list[str] = []
         for number in range(ROUNDS):
             expected.append(position_of(event(number * 1000)))
-            await owner.poison(claim, SOURCE, "k", expected[-1], "poison")
+            await owner.poison(writing, SOURCE, "k", expected[-1], "poison")
             arriving = asyncio.create_task(arrive(number))
             await asyncio.gather(*(replay(f"t{each}") for each in range(redrives)))
             arrived = await arriving

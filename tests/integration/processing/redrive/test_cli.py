@@ -24,6 +24,10 @@ from local.services.child import REPOSITORY
 from processing.batch.processor import BatchResult
 from processing.event import Event, EventBatch
 from processing.identity import Identity, Source
+from processing.operations import open_parking
+from processing.parking.deferral import Deferral, DeferralReason
+from processing.parking.event import Lone, ParkedEvent, position_of
+from processing.parking.store import ParkingStore, WritingAs
 from processing.parts import Parts
 from tests.support.forked import run_module_async
 from tests.support.local.functions_host import clean_environment
@@ -44,28 +48,33 @@ class Site:
     run: str
     settings_file: Path
     storage: str
+    store: ParkingStore
     next: int = 0
+
+    @property
+    def source(self) -> Source:
+        """The partition of all events."""
+        return Source(Identity("127.0.0.1", f"hub-{self.run}", "$Default"), "0")
+
+    def event(self, key: str | None, properties: dict[str, Any], body: bytes = b"{}") -> Event:
+        """Return the partition's next event."""
+        number, self.next = self.next, self.next + 1
+        return Event(
+            body=body,
+            key=key,
+            properties={"run": self.run, **properties},
+            source=self.source,
+            sequence_number=number,
+            offset=str(number),
+            enqueued_ms=1_700_000_000_000 + number,
+        )
 
     async def process(
         self, *events: tuple[str, dict[str, Any]], body: bytes = b"{}"
     ) -> BatchResult:
         """Process a batch of events with these keys and properties."""
-        batch: list[Event] = []
-        source = Source(Identity("127.0.0.1", f"hub-{self.run}", "$Default"), "0")
-        for key, properties in events:
-            batch.append(
-                Event(
-                    body=body,
-                    key=key,
-                    properties={"run": self.run, **properties},
-                    source=source,
-                    sequence_number=self.next,
-                    offset=str(self.next),
-                    enqueued_ms=1_700_000_000_000 + self.next,
-                )
-            )
-            self.next += 1
-        return await self.parts.processor.process(EventBatch(source, batch))
+        batch = [self.event(key, properties, body) for key, properties in events]
+        return await self.parts.processor.process(EventBatch(self.source, batch))
 
     async def ledger(self, key: str) -> list[int]:
         lines = await self.redis.lrange(f"ledger:{{{self.run}}}:key:{key}", 0, -1)
@@ -122,8 +131,11 @@ async def site(
     file = tmp_path / "settings.json"
     file.write_text(json.dumps({"IsEncrypted": False, "Values": values}))
     parts = await Parts.build(values)
-    async with Redis.from_url(values["REDIS_URL"], decode_responses=True) as client:
-        yield Site(parts, client, run, file, values["AzureWebJobsStorage"])
+    async with (
+        Redis.from_url(values["REDIS_URL"], decode_responses=True) as client,
+        open_parking(values) as lists,
+    ):
+        yield Site(parts, client, run, file, values["AzureWebJobsStorage"], lists.store)
         parts.processor.stop()
         await parts.closing.aclose()
 
@@ -161,7 +173,7 @@ async def test_parked_key_stays_in_order_during_redrives(site: Site, events: int
     (parked,) = (await site.cli("parked", "list", "--json")).splitlines()
     found = json.loads(parked)
     assert (found["key"], found["entries"]) == (KEY, counter - 9)
-    assert found["waits_for"]["error"] == "PoisonEventError: broken until it is repaired"
+    assert found["error"] == "PoisonEventError: broken until it is repaired"
 
     await site.cli("redrive", "--json", code=1)
     (message,) = map(json.loads, (await site.cli("poison", "list", "--json")).splitlines())
@@ -318,3 +330,51 @@ async def _error(site: Site, *arguments: str, code: int = 1) -> str:
     assert ended.returncode == code, ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stderr
+
+
+async def defer(site: Site, key: str | None, *counters: int) -> list[Event]:
+    """Defer events as their partition's owner does; an event without a key is deferred alone."""
+    events = [site.event(key, {"counter": counter}) for counter in counters]
+    writing = WritingAs((await site.store.claim(site.source)).owner, "")
+    first, *behind = [(position_of(each), ParkedEvent(each).to_json()) for each in events]
+    name = Lone(first[0]) if key is None else key
+    deferral = Deferral(
+        DeferralReason.DEPENDENCY, dependency="bank", error="ConnectError: no route", attempts=4
+    )
+    await site.store.defer(
+        *(writing, site.source, name, first), deferral=deferral, pause_seconds=3_600
+    )
+    if behind:
+        await site.store.park(writing, site.source, name, behind)
+    return events
+
+
+async def test_deferred_keys_are_listed_and_redriven_by_name(site: Site) -> None:
+    """A redrive of everything leaves them alone; the list shows why each key waits."""
+    await site.process(("poisoned", {"counter": 1, "broken": True}), ("poisoned", {"counter": 2}))
+    await defer(site, KEY, 1, 2, 3)
+    (lone,) = await defer(site, None, 9)
+    text = await site.cli("parked", "list")
+    for part in ("deferred", "parked", "bank", "no route", "waits for an operator", "in 59 min"):
+        assert part in text
+    found = {
+        each["key"]: each
+        for each in map(json.loads, (await site.cli("parked", "list", "--json")).splitlines())
+    }
+    key = found[KEY]
+    assert (key["state"], key["reason"], key["dependency"]) == ("deferred", "dependency", "bank")
+    assert (key["attempts"], key["entries"], key["behind"]) == (4, 3, 2)
+    assert 3_500 < key["next_try_seconds"] <= 3_600
+    assert (found["poisoned"]["state"], found["poisoned"]["next_try"]) == ("parked", None)
+    assert found[None]["event"] == lone.id
+    assert "No parked keys in partition 7" in await site.cli("parked", "list", "--partition", "7")
+
+    await site.repair()
+    plan = json.loads(await site.cli("redrive", "--dry-run", "--json"))
+    assert (plan["events"], len(plan["parked"]), len(plan["left_alone"])) == (2, 1, 2)
+    assert "Left alone: 2 deferred keys" in await site.cli("redrive")
+    assert (await site.ledger("poisoned"), await site.ledger(KEY)) == ([1, 2], [])
+    await site.cli("redrive", "--key", KEY)
+    assert await site.ledger(KEY) == [1, 2, 3]
+    await site.cli("redrive", "--id", lone.id)
+    assert "No parked keys" in await site.cli("parked", "list")

@@ -116,7 +116,7 @@ async def test_rebalance_during_a_batch_keeps_the_order() -> None:
         events = keyed(*"aaaa")
         earlier = asyncio.create_task(rig.processor.process(batch(events)))
         await started.wait()
-        later = await rig.progress.open(SOURCE)  # as the new owner's batch does
+        later = (await rig.store.claim(SOURCE)).progress  # as the new owner's batch does
         assert later.watermark == Mark(0, event(0).enqueued_ms)
         release.set()
         with pytest.raises(OwnershipLostError):

@@ -146,7 +146,7 @@ async def test_permit_that_arrives_after_the_shutdown_is_returned() -> None:
 async def test_stopping_instance_takes_no_partition() -> None:
     """A batch that is redelivered to the instance must not end another instance's ownership."""
     async with open_rig() as rig:
-        owner = (await rig.progress.open(SOURCE)).owner
+        owner = (await rig.store.claim(SOURCE)).owner
         rig.processor.stop()
         with pytest.raises(ShutdownError):
             await rig.processor.process(batch(keyed("a")))

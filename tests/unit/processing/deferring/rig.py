@@ -16,6 +16,7 @@ from processing.deferring.replayer import Replayer
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.identity import Source
+from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
 from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral, DeferralReason
@@ -85,6 +86,7 @@ class Rig:
             poison=self.poison,
             settings=ProcessingSettings(**(FAST | settings)),
             telemetry=Telemetry(),
+            watch=Watch(),
             instance="test:1",
             count_poison=True,
         )
@@ -118,7 +120,7 @@ class Rig:
                 check = await self.claims.put_bytes(parked.blob_name, text.encode())
                 text = parked.with_claim_check(check).to_json()
             documents.append((position_of(parked.event), text))
-        values = {"reason": DeferralReason.DEPENDENCY, "attempts": 1} | deferral
+        values: dict[str, Any] = {"reason": DeferralReason.DEPENDENCY, "attempts": 1} | deferral
         first, *others = documents
         await self.store.defer(
             writing, source, key, first, deferral=Deferral(**values), pause_seconds=0.0

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 
-from breaker import CircuitState
 from processing.deferring.replay import TURN_EVENTS
-from processing.deferring.rounds import LONGEST_PAUSE_SECONDS
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
+from processing.parking.deferral import LONGEST_PAUSE_SECONDS
 from processing.parking.event import Lone
 from processing.parking.store import EntryKind
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import SOURCE
 from tests.unit.processing.deferring.rig import open_rig, simulated
 
 DOWN = DependencyUnavailableError("down")
@@ -214,7 +213,7 @@ async def test_call_that_might_outlast_the_lease_is_not_started() -> None:
             await asyncio.sleep(50)
 
         rig.before = slow
-        rig.store.renew = away  # type: ignore[method-assign]
+        rig.store.renew = away  # type: ignore[method-assign, assignment]
         await rig.defer(1, 2, 3)
         await rig.replay()
         assert rig.started == [1, 2]  # at 0 and at 50 s; at 100 s the lease has 20 s left
@@ -329,7 +328,7 @@ async def test_blob_that_cannot_be_read_now_postpones_the_key() -> None:
         async def away(_check: object) -> bytes:
             raise StorageUnavailableError("away")
 
-        rig.claims.get_bytes = away  # type: ignore[method-assign]
+        rig.claims.get_bytes = away  # type: ignore[method-assign, assignment]
         await rig.defer(1, bodies={1: b"large"})
         await rig.replay()
         found = await rig.deferral()
@@ -395,7 +394,7 @@ async def test_finish_of_an_older_epoch_notes_no_replayed_position() -> None:
     async with open_rig() as rig:
 
         async def rewind(_each: Event) -> None:
-            rig.store.progress.epoch = lambda _source: 7  # type: ignore[method-assign]
+            await rig.store.progress.reset(SOURCE)
 
         rig.before = rewind
         await rig.defer(1)
@@ -422,9 +421,7 @@ async def test_unexpected_error_leaves_the_key_deferred() -> None:
         async def broken(*_args: object, **_values: object) -> list[Any]:
             raise AttributeError("broken")
 
-        rig.store.entries = broken  # type: ignore[method-assign, assignment]
+        rig.store.entries = broken  # type: ignore[method-assign]
         await rig.defer(1)
         await rig.replay()
         assert await rig.key() is not None
-        assert rig.breaker.circuit.state is CircuitState.CLOSED
-        assert event(1).key == "k"

@@ -426,7 +426,7 @@ async def test_faulty_result_is_kept_counted_and_never_poisoned(
         assert (await rig.breaker.refresh()).failures == 1
     assert attempts == 3, "one attempt a round: no fast retries"
     assert "handler my:handle returned a generator" in caplog.messages[0]
-    assert "it keeps its place" in caplog.messages[0]
+    assert "its key waits" in caplog.messages[0]
 
 
 async def test_faulty_result_stops_a_redrive() -> None:

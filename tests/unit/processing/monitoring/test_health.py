@@ -1,118 +1,136 @@
-"""Health reports of an instance: ok, holding and degraded."""
+"""Health reports of an instance: ok, holding, stalled and degraded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterable
-from typing import Any, cast
+from collections.abc import AsyncIterator
 
 import pytest
-from azure.eventhub.aio import EventHubConsumerClient
-from azure.eventhub.exceptions import ConnectError
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore, Mode
+from breaker.clock import ManualClock
 from processing.errors import FaultyHandlerError
-from processing.handlers.results import Results
-from processing.monitoring.health import Health
-from processing.partitions.lag import LagReader, PartitionLag
-from processing.progress.memory import MemoryProgressStore
+from processing.identity import Source
+from processing.monitoring.health import replicas_do_not_confirm
+from processing.monitoring.partition_state import State
+from processing.monitoring.reasons import Why
+from processing.parking.deferral import Deferral, DeferralReason
+from processing.parking.event import position_of
+from processing.parking.store import WritingAs
+from processing.partitions.lag import PartitionLag
 from processing.progress.store import Mark
-from tests.support.processing.events import IDENTITY, SOURCE
-
-
-class Hub:
-    """An event hub whose partition 1 is empty; partitions 0 and 2 have the events 5 to 9."""
-
-    away = False
-
-    async def get_partition_ids(self) -> list[str]:
-        if self.away:
-            raise ConnectError("no route")
-        return ["0", "1", "2"]
-
-    async def get_partition_properties(self, partition: str) -> dict[str, Any]:
-        return {
-            "is_empty": partition == "1",
-            "beginning_sequence_number": 5,
-            "last_enqueued_sequence_number": 9,
-        }
-
-
-class HealthSetup:
-    """A health report's parts, with an event hub that can be made unreachable."""
-
-    def __init__(self, breaker: CircuitBreaker) -> None:
-        self.breaker = breaker
-        self.hub = Hub()
-        self.progress = MemoryProgressStore()
-        self.old: set[str] = set()
-        self.results = Results("my:handle")
-        client = cast("EventHubConsumerClient", self.hub)
-        self.health = Health(
-            breaker, LagReader(client, self.progress, IDENTITY), self.old_version_on, self.results
-        )
-
-    async def old_version_on(self, partitions: Iterable[str]) -> list[str]:
-        return [each for each in partitions if each in self.old]
+from tests.support.processing.events import IDENTITY, SOURCE, event
+from tests.support.processing.watch_rig import WatchRig
 
 
 @pytest.fixture
-async def setup() -> AsyncIterator[HealthSetup]:
-    rules = BreakerSettings()
-    async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
-        yield HealthSetup(breaker)
+async def rig() -> AsyncIterator[WatchRig]:
+    rules, clock = BreakerSettings(), ManualClock()
+    store = MemoryCircuitStore(rules.name, now_us=clock.now_us)
+    async with CircuitBreaker(store, rules, clock=clock) as breaker:
+        yield WatchRig(breaker, clock)
 
 
-async def test_healthy_instance_reports_watermark_and_lag(setup: HealthSetup) -> None:
+async def test_healthy_instance_reports_watermark_and_lag(rig: WatchRig) -> None:
     """The lag of a partition is the number of events behind its watermark."""
-    await setup.progress.commit(SOURCE, 0, Mark(7, 1), [])
-    report = await setup.health.report()
-    assert (report.status, report.problems) == ("ok", ())
+    await rig.progress.commit(SOURCE, 0, Mark(7, 1), [])
+    report = await rig.health.report()
+    assert (report.status, report.problems, report.is_healthy) == ("ok", (), True)
     assert report.partitions == (
         PartitionLag("0", watermark=7, last_enqueued=9, lag=2),
         PartitionLag("1", watermark=None, last_enqueued=None, lag=0),
         PartitionLag("2", watermark=None, last_enqueued=9, lag=5),
     )
-    assert json.loads(json.dumps(report.to_json()))["circuit"]["state"] == "closed"
+    found = json.loads(json.dumps(report.to_json()))
+    assert found["circuit"]["state"] == "closed"
+    assert [each["state"] for each in found["partitions"]] == ["ok", "ok", "ok"]
 
 
-async def test_circuit_that_admits_nothing_reports_holding(setup: HealthSetup) -> None:
+async def test_lag_counts_the_events_in_parked_lists(rig: WatchRig) -> None:
+    """A deferred or parked event is not handled, although the watermark has passed it."""
+    await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
+    owner = (await rig.parking.claim(SOURCE)).owner
+    first, writing = event(6), WritingAs(owner, "")
+    deferral = Deferral(DeferralReason.DEPENDENCY, error="TimeoutError: bank")
+    entry = (position_of(first), "{}")
+    await rig.parking.defer(writing, SOURCE, "k", entry, deferral=deferral, pause_seconds=1)
+    await rig.parking.park(writing, SOURCE, "k", [(position_of(event(7)), "{}")])
+    (lag, *_) = (await rig.health.report()).partitions
+    assert (lag.lag, lag.behind, lag.parked, lag.deferred) == (2, 0, 2, 1)
+    assert lag.oldest_deferred == rig.clock.monotonic()
+
+
+async def test_circuit_that_admits_nothing_reports_holding(rig: WatchRig) -> None:
     """Holding comes before degraded, also while the hub is unreachable."""
-    await setup.breaker.isolate("op", "test")
-    setup.hub.away = True
-    report = await setup.health.report()
+    await rig.breaker.isolate("op", "test")
+    rig.hub.away = True
+    report = await rig.health.report()
     assert report.status == "holding"
     assert len(report.problems) == 1
 
 
-async def test_circuit_that_has_just_closed_reports_ramping(setup: HealthSetup) -> None:
+async def test_circuit_that_has_just_closed_reports_ramping(rig: WatchRig) -> None:
     """Lanes that wait for their turn are neither stalled nor on hold."""
-    await setup.breaker.isolate("op", "test")
-    await setup.breaker.close_circuit(1, "op")
-    assert (await setup.health.report()).status == "ramping"
+    await rig.breaker.isolate("op", "test")
+    await rig.breaker.close_circuit(1, "op")
+    assert (await rig.health.report()).status == "ramping"
 
 
 async def test_report_has_the_mode() -> None:
     """With observe, nobody may believe that the circuit protects anything."""
     rules = BreakerSettings(mode=Mode.OBSERVE)
     async with CircuitBreaker(MemoryCircuitStore(rules.name), rules) as breaker:
-        report = await HealthSetup(breaker).health.report()
+        report = await WatchRig(breaker, ManualClock()).health.report()
     assert json.loads(json.dumps(report.to_json()))["mode"] == "observe"
 
 
-async def test_unreachable_hub_reports_degraded(setup: HealthSetup) -> None:
+async def test_unreachable_hub_reports_degraded(rig: WatchRig) -> None:
     """The report quotes the error of the hub's client."""
-    setup.hub.away = True
-    report = await setup.health.report()
+    rig.hub.away = True
+    report = await rig.health.report()
     assert (report.status, report.partitions) == ("degraded", ())
     assert "no route" in report.problems[0]
 
 
-async def test_faulty_handler_is_a_problem(setup: HealthSetup) -> None:
+async def test_instance_without_redis_shows_its_own_stall(rig: WatchRig) -> None:
+    """The other partitions are unknown; the instance's own watch needs no store."""
+    rig.fleet.away = True
+    rig.watch.began(SOURCE, event(5))
+    rig.watch.waits(SOURCE, event(5), Why.STORAGE, TimeoutError("queue"))
+    report = await rig.after(60)
+    assert report.status == "stalled"
+    assert [(each.partition, each.state) for each in report.states] == [("0", State.STALLED)]
+    assert "Redis does not answer" in report.problems[-1]
+
+
+async def test_stall_is_a_problem_with_its_line(rig: WatchRig) -> None:
+    """A monitor gets HTTP 503, and the operator reads the event, the reason and the response."""
+    rig.watch.began(SOURCE, event(5))
+    rig.watch.waits(SOURCE, event(5), Why.KEYLESS, TimeoutError("bank"))
+    report = await rig.after(59)
+    assert report.status == "ok"
+    await rig.progress.commit(Source(IDENTITY, "2"), 0, Mark(9, 1), [])
+    report = await rig.after(1)
+    assert (report.status, report.is_healthy) == ("stalled", False)
+    (problem,) = report.problems
+    for part in ("events/0/5", "60 s", "TimeoutError: bank", "parked poison-head 0"):
+        assert part in problem
+
+
+async def test_circuit_of_a_dependency_reports_holding(rig: WatchRig) -> None:
+    """The app's circuit is closed; the partition needs an open dependency."""
+    rig.watch.began(SOURCE, event(5))
+    rig.watch.waits(SOURCE, event(5), Why.CIRCUIT, "the circuit of bank is open")
+    await rig.progress.commit(Source(IDENTITY, "2"), 0, Mark(9, 1), [])
+    report = await rig.after(7200)
+    assert (report.status, report.is_healthy) == ("holding", True)
+
+
+async def test_faulty_handler_is_a_problem(rig: WatchRig) -> None:
     """The report names the handler and what was probably forgotten."""
     with pytest.raises(FaultyHandlerError):
-        await setup.results.settle(ValueError("returned instead of raised"))
-    report = await setup.health.report()
+        await rig.results.settle(ValueError("returned instead of raised"))
+    report = await rig.health.report()
     assert report.status == "degraded"
     assert report.problems == (
         "handler my:handle returned an exception: a raise is missing; its events are kept until it "
@@ -120,11 +138,19 @@ async def test_faulty_handler_is_a_problem(setup: HealthSetup) -> None:
     )
 
 
-async def test_old_version_beside_this_one_is_a_problem(setup: HealthSetup) -> None:
+async def test_old_version_beside_this_one_is_a_problem(rig: WatchRig) -> None:
     """The report names the partitions and the command that takes their data over."""
-    setup.old = {"0", "2"}
-    report = await setup.health.report()
+    rig.old = {"0", "2"}
+    report = await rig.health.report()
     assert report.status == "degraded"
     (problem,) = report.problems
     assert "version 0.1 has processed partition 0, 2" in problem
     assert "python -m processing migrate" in problem
+
+
+async def test_warning_of_the_start_does_not_change_the_status(rig: WatchRig) -> None:
+    """A weakness of the deployment lasts; a monitor that fails all the time is switched off."""
+    rig.warnings.append(replicas_do_not_confirm(1))
+    report = await rig.health.report()
+    assert (report.status, report.is_healthy) == ("ok", True)
+    assert "a failover may lose the last second of parked events" in report.warnings[0]

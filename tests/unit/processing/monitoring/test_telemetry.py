@@ -18,8 +18,9 @@ from processing.errors import PoisonEventError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.monitoring.telemetry import Telemetry, key_hash
-from processing.poison.memory import MemoryPoisonQueue
-from processing.progress.memory import MemoryProgressStore
+from processing.parking.batch import Parking
+from processing.parking.memory import MemoryParkingStore
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
 from tests.support.processing.events import batch, event
 
@@ -43,11 +44,13 @@ class Rig:
                 raise PoisonEventError(f"cannot read {each.body!r}")
 
         async with CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c")) as breaker:
+            store = MemoryParkingStore()
             processor = BatchProcessor(
                 LoadedHandler("h", handle),
                 breaker=breaker,
-                progress=MemoryProgressStore(),
+                progress=store.progress,
                 poison=MemoryPoisonQueue(),
+                parking=Parking(store, MemoryClaimChecks()),
                 settings=ProcessingSettings(),
                 telemetry=self.telemetry,
             )

@@ -17,7 +17,7 @@ from processing.errors import (
 from processing.event import Event
 from processing.identity import Source
 from processing.parking.event import ParkedEvent, position_of
-from processing.parking.store import EntryKind
+from processing.parking.store import EntryKind, WritingAs
 from processing.poison.message import PoisonMessage
 from processing.progress.store import Mark
 from tests.support.processing.events import IDENTITY, SOURCE, batch, event
@@ -51,12 +51,12 @@ async def test_later_batches_of_a_parked_key_are_parked() -> None:
 
 
 async def test_skip_leaves_the_key_running() -> None:
-    """The default ordering does not call the parking store."""
+    """The default ordering parks nothing."""
     async with open_rig() as rig:
         rig.bad = {0}
-        rig.parking.store = None  # type: ignore[assignment]
         result = await rig.processor(poison_ordering="skip").process(batch(keyed("a", "a")))
         assert (rig.handled, result.poisoned, result.parked) == ([1], 1, 0)
+        assert await rig.parked() == []
 
 
 async def test_keyless_events_are_parked_only_when_they_are_ordered() -> None:
@@ -217,7 +217,7 @@ async def test_redelivery_of_parked_events_changes_nothing(survived: int) -> Non
         await rig.processor().process(batch(events))
         await rig.progress.reset(SOURCE)
         finished = [Mark(each.sequence_number, each.enqueued_ms) for each in events[:survived]]
-        owner = (await rig.progress.open(SOURCE)).owner
+        owner = (await rig.store.claim(SOURCE)).owner
         await rig.progress.commit(SOURCE, owner, None, finished)
         result = await rig.processor().process(batch(events))
         assert result.poisoned == (survived == 0)
@@ -253,8 +253,8 @@ async def test_lane_handles_events_again_after_its_key_is_released(redelivered: 
         claimed, resume = asyncio.Event(), asyncio.Event()
         claim = rig.store.claim
 
-        async def claim_then_wait(*args):  # type: ignore[no-untyped-def]
-            found = await claim(*args)
+        async def claim_then_wait(*args, **options):  # type: ignore[no-untyped-def]
+            found = await claim(*args, **options)
             claimed.set()
             await resume.wait()
             return found
@@ -337,7 +337,7 @@ async def test_open_circuit_holds_parking() -> None:
 async def test_full_parked_list_leaves_the_remaining_events_unfinished() -> None:
     """The batch fails, and its events are handled in order after a redrive."""
     async with open_rig() as rig:
-        rig.store._most = 2
+        rig.store._limits = (2, *rig.store._limits[1:])
         rig.bad = {0}
         with pytest.raises(StorageUnavailableError, match="PROCESSING_PARKED_EVENTS_MAX"):
             await rig.processor().process(batch(keyed(*"aaaaa")))
@@ -384,8 +384,8 @@ async def test_entry_that_cannot_be_read_does_not_stop_its_partition(
     """The redelivered event goes to the poison queue whole, and the log names it."""
     async with open_rig() as rig:
         events = keyed("a", "a", "b")
-        claim = await rig.store.claim(SOURCE, "earlier", "")
-        await rig.store.poison(claim, SOURCE, "a", position_of(events[0]), "{}")
+        earlier = WritingAs((await rig.store.claim(SOURCE)).owner, "")
+        await rig.store.poison(earlier, SOURCE, "a", position_of(events[0]), "{}")
         result = await rig.processor().process(batch(events))
         assert (result.poisoned, result.parked, rig.handled) == (1, 1, [2])
         (message,) = rig.poison.messages

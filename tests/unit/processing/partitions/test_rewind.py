@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from processing.errors import ParkedEventsLostError
+from processing.identity import Source
+from processing.parking.event import extended, position_of
+from processing.parking.marks import Oldest, ParkingMark
 from processing.parking.memory import MemoryParkingStore
+from processing.parking.memory_marks import MemoryMarkStore
+from processing.parking.partition_marks import PartitionMarks
+from processing.parking.store import WritingAs
 from processing.partitions.checkpoints import Checkpoint, HostCheckpoints, Ownership
 from processing.partitions.positions import HubPosition, HubPositions, HubRange
 from processing.partitions.rewind import Rewind, RewindRefusedError
@@ -57,12 +64,14 @@ class RewindSetup:
         self.checkpoints = Checkpoints()
         self.positions = Positions()
         self.progress = MemoryProgressStore()
-        self.parking = MemoryParkingStore()
+        self.parking = MemoryParkingStore(self.progress)
+        self.marks = MemoryMarkStore()
         self.rewind = Rewind(
             checkpoints=self.checkpoints,
             positions=self.positions,
             progress=self.progress,
             parking=self.parking,
+            marks=self.marks,
             identity=IDENTITY,
         )
         self.checkpoints.known["0"] = Checkpoint(49, "4900")
@@ -70,11 +79,26 @@ class RewindSetup:
     async def run(self, partition: str, to: int | None, *, force: bool = False) -> None:
         await self.rewind.run(await self.rewind.plan([partition], to), force=force)
 
+    async def park(self, *numbers: int, source: Source = SOURCE) -> PartitionMarks:
+        """Park events, each as the poisoned event of its own key; return the instance's marks."""
+        marks = PartitionMarks(self.marks, self.parking)
+        claim = await self.parking.claim(source)
+        await marks.check(source, claim)
+        for number in numbers:
+            each = event(number, source=source)
+            writing = await marks.writing_as(source, claim, each)
+            await self.parking.poison(writing, source, f"k{number}", position_of(each), "p")
+        return marks
+
+    def empty_redis(self) -> None:
+        self.parking.clear()
+        self.progress.clear()
+
 
 async def test_rewind_to_an_event_moves_the_checkpoint_and_clears_progress() -> None:
     """The checkpoint is set to the event before, and the partition's progress is empty."""
     setup = RewindSetup()
-    owner = (await setup.progress.open(SOURCE)).owner
+    owner = (await setup.parking.claim(SOURCE)).owner
     await setup.progress.commit(SOURCE, owner, Mark(49, event(49).enqueued_ms), [])
     (step,) = await setup.rewind.plan(["0"], 30)
     assert (step.first, step.before, step.events) == (30, 49, 20)
@@ -106,16 +130,17 @@ async def test_plan_without_partitions_includes_all() -> None:
 async def test_rewind_forgets_redriven_events() -> None:
     """Events behind the rewind position are processed again, also when a redrive replayed them."""
     setup = RewindSetup()
-    claim = await setup.parking.claim(SOURCE, "me", "")
-    place = f"{event(40).enqueued_ms:015d}:{40:020d}"
-    await setup.parking.poison(claim, SOURCE, "k", place, "p")
-    await setup.parking.lease(SOURCE, "k", "t", 1000)
-    await setup.parking.finish(SOURCE, "k", "t", place)
+    claim = await setup.parking.claim(SOURCE)
+    place = position_of(event(40))
+    await setup.parking.poison(WritingAs(claim.owner, ""), SOURCE, "k", place, "p")
+    lease = await setup.parking.lease(SOURCE, "k", "t", 1000)
+    assert lease is not None
+    await setup.parking.finish(SOURCE, "k", "t", place, epoch=lease.epoch)
     await setup.run("0", 41)
-    assert (await setup.parking.claim(SOURCE, "me", "")).replayed == {"k": place}
+    assert (await setup.parking.claim(SOURCE, ["k"])).replayed == {"k": extended("", place)}
     setup.positions.enqueued_ms = event(40).enqueued_ms  # event 39 has the same enqueued time
     await setup.run("0", 40)
-    assert (await setup.parking.claim(SOURCE, "me", "")).replayed == {}
+    assert (await setup.parking.claim(SOURCE, ["k"])).replayed == {}
 
 
 @pytest.mark.parametrize(
@@ -153,3 +178,175 @@ async def test_rewind_to_the_start_works_after_the_hub_was_recreated() -> None:
     setup.positions.kept = HubRange(0, 0)
     await setup.run("0", None)
     assert setup.checkpoints.known["0"] == Checkpoint(-1, "-1")
+
+
+async def test_expired_events_do_not_refuse_a_rewind_to_the_start() -> None:
+    """The checkpoint lies before the first retained event, so the rewind skips nothing."""
+    setup = RewindSetup()
+    setup.checkpoints.known["0"] = Checkpoint(2, "200")
+    await setup.run("0", None)
+    assert setup.checkpoints.known["0"] == Checkpoint(4, "-1")
+
+
+async def test_rewind_to_the_mark_brings_back_what_redis_has_lost() -> None:
+    """The partition continues from the oldest parked event, without its mark."""
+    setup = RewindSetup()
+    marks = await setup.park(40, 44)
+    setup.empty_redis()
+    with pytest.raises(ParkedEventsLostError):
+        await marks.check(SOURCE, await setup.parking.claim(SOURCE))
+    # A batch that was in flight has committed events after the loss.
+    late = (await setup.parking.claim(SOURCE)).owner
+    await setup.progress.commit(SOURCE, late, Mark(49, event(49).enqueued_ms), [])
+    (step,) = await setup.rewind.plan_to_marks(None)
+    assert (step.partition, step.first, step.before, step.events) == ("0", 40, 49, 10)
+    assert step.note == ""
+    assert SOURCE in setup.marks.contents, "a plan changes nothing"
+    epoch = setup.progress.epoch(SOURCE)
+    await setup.rewind.run([step])
+    assert setup.checkpoints.known["0"] == Checkpoint(39, "3900")
+    assert await setup.progress.load(SOURCE) == Progress()
+    assert setup.progress.epoch(SOURCE) > epoch
+    await marks.check(SOURCE, await setup.parking.claim(SOURCE))
+    with pytest.raises(RewindRefusedError, match="partition 0 has no mark; partition 1 has no"):
+        await setup.rewind.plan_to_marks(None)
+
+
+async def test_rewind_to_the_mark_starts_at_the_first_retained_event_at_the_earliest() -> None:
+    """The note says how many events may be gone."""
+    setup = RewindSetup()
+    await setup.park(2)
+    setup.empty_redis()
+    (step,) = await setup.rewind.plan_to_marks(["0"])
+    assert (step.first, step.events) == (5, 45)
+    assert "no longer retains the events 2 to 4. Up to 3 events" in step.note
+    await setup.rewind.run([step])
+    assert setup.checkpoints.known["0"] == Checkpoint(4, "-1")
+
+
+async def test_rewind_to_a_mark_above_the_checkpoint_moves_nothing() -> None:
+    """The instance died before the checkpoint passed the parked event."""
+    setup = RewindSetup()
+    await setup.park(60)
+    setup.empty_redis()
+    (step,) = await setup.rewind.plan_to_marks(["0"])
+    assert (step.first, step.events) == (50, 0)
+    await setup.rewind.run([step])
+    assert setup.checkpoints.known["0"] == Checkpoint(49, "4900")
+    assert setup.marks.contents == {}
+
+
+@pytest.mark.parametrize(("checkpoint", "first"), [(49, 50), (6000, 5)])
+async def test_rewind_to_the_mark_of_a_deleted_hub_repeats_nothing_unnecessary(
+    checkpoint: int, first: int
+) -> None:
+    """If the checkpoint is of the deleted hub, too, the new hub is processed from its start."""
+    setup = RewindSetup()
+    await setup.park(5000)
+    setup.empty_redis()
+    setup.checkpoints.known["0"] = Checkpoint(checkpoint, "1")
+    (step,) = await setup.rewind.plan_to_marks(["0"])
+    assert step.first == first
+    assert "The hub was recreated and has no event 5000" in step.note
+    await setup.rewind.run([step])
+    assert setup.marks.contents == {}
+
+
+async def test_rewind_to_the_mark_is_refused_while_redis_has_the_token() -> None:
+    """Nothing is lost. With --force, the mark stays because the lists are still there."""
+    setup = RewindSetup()
+    await setup.park(40)
+    for partitions in (["0"], None):
+        with pytest.raises(RewindRefusedError, match="Redis has the token of partition 0's mark"):
+            await setup.rewind.plan_to_marks(partitions)
+    with pytest.raises(RewindRefusedError, match="partition 1 has no mark"):
+        await setup.rewind.plan_to_marks(["1"], force=True)
+    with pytest.raises(RewindRefusedError, match="no partition '7'"):
+        await setup.rewind.plan_to_marks(["7"])
+    await setup.rewind.run(await setup.rewind.plan_to_marks(["0"], force=True), force=True)
+    assert setup.checkpoints.known["0"] == Checkpoint(39, "3900")
+    assert (await setup.parking.summary(SOURCE)).mark
+    assert SOURCE in setup.marks.contents
+
+
+async def test_forced_rewind_drops_a_token_without_lists() -> None:
+    """Otherwise the next loss of Redis would be noticed although no event is parked."""
+    setup = RewindSetup()
+    await setup.park(40)
+    await setup.parking.lease(SOURCE, "k40", "t", 1000)
+    await setup.parking.finish(SOURCE, "k40", "t", position_of(event(40)))
+    await setup.rewind.run(await setup.rewind.plan_to_marks(["0"], force=True))
+    assert (await setup.parking.summary(SOURCE)).mark == ""
+    assert setup.marks.contents == {}
+
+
+async def test_rewind_of_all_partitions_to_their_marks_skips_those_that_lost_nothing() -> None:
+    """A partition that has parked again after the loss keeps its position."""
+    setup = RewindSetup()
+    other = Source(IDENTITY, "1")
+    await setup.park(40)
+    setup.empty_redis()
+    await setup.park(10, source=other)
+    assert [step.partition for step in await setup.rewind.plan_to_marks(None)] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("to", "says"),
+    [
+        (45, "lost parked events from event 40 on. A start at 45 leaves out up to 5 of them. The"),
+        (40, "lost parked events from event 40 on. The partition still holds"),
+        (None, "lost parked events from event 40 on. The partition still holds"),
+    ],
+)
+async def test_other_rewind_warns_while_parked_events_are_lost(to: int | None, says: str) -> None:
+    """The mark stays, and the warning names --to-mark."""
+    setup = RewindSetup()
+    await setup.park(40)
+    (step,) = await setup.rewind.plan(["0"], to)
+    assert step.note == ""
+    setup.empty_redis()
+    (step,) = await setup.rewind.plan(["0"], to)
+    assert says in step.note
+    assert "--to-mark" in step.note
+    await setup.rewind.run([step])
+    assert SOURCE in setup.marks.contents
+
+
+async def test_other_rewind_names_an_unreadable_mark() -> None:
+    """The rewind works, because the mark does not matter for it."""
+    setup = RewindSetup()
+    setup.marks.contents[SOURCE] = (b"garbage", "e", 0.0)
+    (step,) = await setup.rewind.plan(["0"], 40)
+    assert "is not the mark of partition" in step.note
+
+
+async def test_rewind_to_the_mark_can_be_repeated_after_an_error() -> None:
+    """The mark goes last, so the partition holds until everything is done."""
+
+    class FailingParking(MemoryParkingStore):
+        fails = True
+
+        async def forget(self, source: Source, after: str) -> None:
+            if self.fails:
+                raise ParkedEventsLostError("down")
+            await super().forget(source, after)
+
+    setup = RewindSetup()
+    failing = FailingParking(setup.progress)
+    setup.parking = failing
+    setup.rewind = Rewind(
+        checkpoints=setup.checkpoints,
+        positions=setup.positions,
+        progress=setup.progress,
+        parking=failing,
+        marks=setup.marks,
+        identity=IDENTITY,
+    )
+    mark = ParkingMark(SOURCE, "t", Oldest(40, event(40).enqueued_ms), 1)
+    await setup.marks.write(mark, None)
+    with pytest.raises(ParkedEventsLostError):
+        await setup.rewind.run(await setup.rewind.plan_to_marks(["0"]))
+    assert SOURCE in setup.marks.contents
+    failing.fails = False
+    await setup.rewind.run(await setup.rewind.plan_to_marks(["0"]))
+    assert setup.marks.contents == {}

@@ -9,10 +9,9 @@ import pytest
 
 from processing.errors import OwnershipLostError, StorageUnavailableError
 from processing.progress.group_commit import BatchProgress
-from processing.progress.memory import MemoryProgressStore
-from processing.progress.store import Mark, Progress, open_for
+from processing.progress.store import Mark, Progress
 from processing.settings import ProgressMode
-from tests.support.processing.events import SOURCE, batch, event
+from tests.support.processing.events import event
 
 
 def mark(sequence_number: int) -> Mark:
@@ -42,21 +41,17 @@ def test_finished_events_match_by_number_and_enqueued_time() -> None:
     assert Progress(None, progress.finished).finished_among(events) == [events[3]]
 
 
-async def test_recreated_hub_resets_progress() -> None:
+def test_later_event_with_a_finished_number_comes_from_another_hub() -> None:
     """A number at or below the watermark with a later enqueued time shows a recreated hub."""
-    store = MemoryProgressStore()
-    await store.commit(SOURCE, 0, mark(5), [mark(8)])
+    progress = Progress(mark(5), {8: event(8).enqueued_ms})
     later = event(0, enqueued_ms=mark(5).enqueued_ms + 1)
-    assert await open_for(store, batch([later])) == Progress(owner=2)
-    assert await store.load(SOURCE) == Progress()
+    assert progress.is_of_another_hub([event(4), later])
+    assert not Progress().is_of_another_hub([later])
 
 
-async def test_redelivery_keeps_progress() -> None:
+def test_redelivered_events_come_from_the_same_hub() -> None:
     """The same events may come again after a late or rewound checkpoint."""
-    store = MemoryProgressStore()
-    await store.commit(SOURCE, 0, mark(5), [])
-    again = batch([event(4), event(5), event(6)])
-    assert (await open_for(store, again)).watermark == mark(5)
+    assert not Progress(mark(5)).is_of_another_hub([event(4), event(5), event(6)])
 
 
 async def test_watermark_rises_over_finished_events_without_a_gap() -> None:

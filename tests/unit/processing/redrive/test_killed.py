@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 from processing.event import Event
 from processing.parking.batch import Parking
+from processing.redrive.selection import Selection
 from tests.support.processing.events import batch, event
 from tests.support.processing.parking_rig import Rig, of_key, open_rig
+from tests.unit.processing.redrive.lists import Lists
 
 
 class KilledError(BaseException):
@@ -40,9 +43,9 @@ class KillableProxy:
         if not callable(found):
             return found
 
-        async def call(*args: Any) -> Any:
+        async def call(*args: Any, **options: Any) -> Any:
             self._life.step()
-            answer = await found(*args)
+            answer = await found(*args, **options)
             self._life.step()
             return answer
 
@@ -125,3 +128,37 @@ async def test_redrive_killed_at_any_step_loses_no_event(still_bad: set[int]) ->
             assert bodies == EVENTS, steps
         steps += 1
     assert steps > 40
+
+
+@pytest.mark.parametrize("parks", [False, True])
+async def test_redrive_of_a_deferred_key_killed_at_any_step_loses_no_event(parks: bool) -> None:
+    """An event that was in flight may be handled twice, or have two messages in the queue."""
+    steps, killed = 0, True
+    while killed:
+        site = Lists()
+        await site.defer(*(event(number, "a") for number in range(4)))
+        site.bad = {1}
+        lifetime = Lifetime(steps)
+        proxies: dict[str, Any] = {
+            "reader": KillableProxy(site.reader, lifetime),
+            "poison": KillableProxy(site.queue, lifetime),
+            "parking": Parking(
+                KillableProxy(site.store, lifetime), KillableProxy(site.claims, lifetime)
+            ),
+        }
+        with suppress(KilledError, BaseExceptionGroup):
+            await site.redrive(**proxies, parks=parks).run(Selection(key="a"))
+        killed = lifetime.left < 0
+        site.store._leases.clear()
+        site.reader.expire_holds()
+        for _ in range(2):
+            await site.redrive(parks=parks).run(Selection(key="a"))
+        assert 1 not in site.handled, steps
+        site.bad.clear()
+        await site.redrive(parks=parks).run(Selection(key="a"))
+        firsts = list(dict.fromkeys(site.handled))
+        assert firsts == ([0, 1, 2, 3] if parks else [0, 2, 3, 1]), steps
+        assert len(site.handled) <= 5, (steps, site.handled)
+        assert (site.queue.messages, await site.lists()) == ([], {}), steps
+        steps += 1
+    assert steps > 20

@@ -322,7 +322,7 @@ async def test_poison_messages_are_replayed_after_their_parked_lists_are_lost() 
     """A message holds its whole event, also without Redis."""
     async with open_rig() as rig:
         await process_with_bad(rig, keyed("a", "a"), 0)
-        rig.store._parked.clear()
+        rig.store._lists.clear()
         rig.bad.clear()
         assert (await rig.redrive().run()).replayed == 1
         assert (rig.handled, rig.poison.messages) == ([0], [])
@@ -400,10 +400,10 @@ async def test_store_failure_stops_the_redrive() -> None:
         rig.bad.clear()
         finish = rig.store.finish
 
-        async def down(*_args: object) -> int:
+        async def down(*_args: object, **_options: object) -> int:
             raise StorageUnavailableError("redis is down")
 
-        rig.store.finish = down  # type: ignore[method-assign, assignment]
+        rig.store.finish = down  # type: ignore[method-assign]
         summary = await rig.redrive().run()
         assert summary.stopped == "redis is down"
         rig.store.finish = finish  # type: ignore[method-assign]

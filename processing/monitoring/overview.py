@@ -12,23 +12,26 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
+from processing.monitoring.partition_state import PartitionState, State
+from processing.monitoring.survey import Survey
 from processing.partitions.checkpoints import HostCheckpoints
-from processing.partitions.lag import LagReader
 
 
 class Partitions:
     """A reader of the table of partitions."""
 
     def __init__(
-        self, lag: LagReader, checkpoints: HostCheckpoints, queue: QueueClient, lease_seconds: float
+        self, survey: Survey, checkpoints: HostCheckpoints, queue: QueueClient, lease_seconds: float
     ) -> None:
-        self._lag = lag
+        self._survey = survey
         self._checkpoints = checkpoints
         self._queue = queue
         self._lease_seconds = lease_seconds
 
     async def table(self) -> dict[str, Any]:
-        """Return one row per partition; `problem` is the last error of the checkpoint container.
+        """Return one row per partition, and the states that need an operator.
+
+        `problem` is the last error of the checkpoint container, or another problem of the fleet.
 
         Raises:
             StorageUnavailableError: the hub or Redis did not answer.
@@ -42,7 +45,9 @@ class Partitions:
         except StorageUnavailableError as error:
             problem = str(error)
         rows = []
-        for each in await self._lag.read():
+        sighting = await self._survey.look()
+        now = time.time_ns() // 1_000_000
+        for each in sighting.partitions:
             checkpoint = None
             try:
                 if (read := await self._checkpoints.read(each.partition)) is not None:
@@ -59,9 +64,22 @@ class Partitions:
                     "watermark": each.watermark,
                     "last_enqueued": each.last_enqueued,
                     "lag": each.lag,
+                    "parked": each.parked,
+                    "deferred": each.deferred,
+                    "state": str(_state(sighting.state_of(each.partition))),
                 }
             )
-        return {"time": time.time_ns() // 1_000_000, "rows": rows, "problem": problem}
+        return {
+            "time": now,
+            "rows": rows,
+            "problem": problem or next(iter(sighting.problems), None),
+            "stalled": [
+                each.to_json()
+                | {"since": now - round(each.seconds * 1000), "why": each.explanation}
+                for each in sighting.states
+                if each.state is State.STALLED
+            ],
+        }
 
     async def poison_count(self) -> int | None:
         """Return the approximate number of poison messages; None if the queue cannot be read."""
@@ -72,3 +90,7 @@ class Partitions:
         except AzureError:
             return None
         return properties.approximate_message_count
+
+
+def _state(found: PartitionState | None) -> State:
+    return State.OK if found is None else found.state

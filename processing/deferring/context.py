@@ -1,0 +1,32 @@
+"""The state that the replays of one instance share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from processing.deferring.admission import Admission
+from processing.deferring.parts import Place, ReplayParts
+from processing.deferring.running import DeferredKeys
+from processing.deferring.writes import Writes
+from processing.parking.batch import Parking
+
+
+@dataclass(slots=True)
+class ReplayContext:
+    """The state that the replays of one instance share.
+
+    Attributes:
+        may_start: returns whether a place may start a further event now.
+        pause: sleeps; raises `ShutdownError` while the instance shuts down.
+        finished: number of finished events.
+    """
+
+    parts: ReplayParts
+    parking: Parking
+    admission: Admission
+    keys: DeferredKeys
+    writes: Writes
+    may_start: Callable[[Place], bool]
+    pause: Callable[[float], Awaitable[None]]
+    finished: int = 0

@@ -1,0 +1,51 @@
+"""The check at the start that the largest batch fits into the memory of the instance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from breaker.configuration.errors import HostJsonError
+from breaker.configuration.host_json import read_host_json
+from breaker.configuration.host_options import HostJson
+
+EVENT_BYTES = 1_048_576
+"""Greatest size of one event (1 MB)."""
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+_OPTION = "AzureFunctionsJobHost__extensions__eventHubs__maxEventBatchSize"
+
+
+def memory_bytes(limit: Path = CGROUP_LIMIT) -> int:
+    """Return the memory that this instance may use: its cgroup's limit, or the machine's memory."""
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(machine, int(limit.read_text()))
+    except (OSError, ValueError):  # no cgroup, or "max"
+        return machine
+
+
+def batch_size(settings: Mapping[str, str]) -> int:
+    """Return maxEventBatchSize: the app setting that replaces the option, or that of host.json."""
+    for name, value in settings.items():
+        if name.replace(":", "__").lower() == _OPTION.lower() and value.strip().isdecimal():
+            return int(value)
+    path = Path(settings.get("AzureWebJobsScriptRoot") or ".") / "host.json"
+    try:
+        return read_host_json(path).event_hubs.max_event_batch_size
+    except (FileNotFoundError, HostJsonError):  # Azure then uses the defaults
+        return HostJson().event_hubs.max_event_batch_size
+
+
+def batch_memory_warning(settings: Mapping[str, str], memory: int) -> str | None:
+    """Return a warning if the largest batch may need more than half of the memory in bytes."""
+    events = batch_size(settings)
+    if events * EVENT_BYTES <= memory / 2:
+        return None
+    fits = max(1, memory // 2 // EVENT_BYTES)
+    return (
+        f"maxEventBatchSize is {events}: a batch of such events of 1 MB needs {events} MB, more "
+        f"than half of this instance's memory ({memory // EVENT_BYTES} MB). If events are large, "
+        f"set extensions.eventHubs.maxEventBatchSize in host.json to {fits} or less, or use larger "
+        "instances"
+    )

@@ -1,0 +1,236 @@
+"""The survey of all partitions: their lag, and the state of each partition in the fleet.
+
+An instance watches the events that it has received. The survey adds the partitions that no instance
+continues: a crash loop, an event that the platform cannot hand over, and keys that stay deferred
+although their dependency serves other keys.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from breaker import Circuit
+from processing.identity import Identity
+from processing.monitoring.fleet import FleetStates
+from processing.monitoring.partition_state import GRAVITY, PartitionState, State
+from processing.monitoring.reasons import HOLDING, Why
+from processing.monitoring.stall import Held
+from processing.monitoring.telemetry import key_hash
+from processing.parking.event import Lone
+from processing.parking.store import ParkedKey, ParkingStore
+from processing.partitions.lag import LagReader, PartitionLag
+
+DEFERRED_SECONDS = 600.0
+"""Time after which a deferred key is reported if its dependency serves other keys."""
+RESTART_SECONDS = 15.0
+"""Difference of two ages of an event from which the event was begun again in between."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """The result of one survey.
+
+    Attributes:
+        partitions: the lag of all partitions.
+        states: the states other than `ok`, at most one for each partition and one for each
+            partition's deferred keys.
+        problems: one text for each further problem.
+        replays_stopped: deferred keys wait, and the timer of the replays has not run for a minute.
+    """
+
+    partitions: tuple[PartitionLag, ...]
+    states: tuple[PartitionState, ...]
+    problems: tuple[str, ...] = ()
+    replays_stopped: bool = False
+
+    def state_of(self, partition: str) -> PartitionState | None:
+        """Return the worst state of a partition; None: the partition is `ok`."""
+        return worst(each for each in self.states if each.partition == partition)
+
+
+class Survey:
+    """A reader of the lag and the states of all partitions.
+
+    Args:
+        lag: reads the lag.
+        fleet: the states that instances report.
+        parking: the parked lists.
+        identity: the app.
+        stall_seconds: time after which a partition that does not move is stalled.
+        held: returns the reason for which no event starts.
+        circuit: returns the app's circuit.
+    """
+
+    def __init__(
+        self,
+        lag: LagReader,
+        fleet: FleetStates,
+        parking: ParkingStore,
+        identity: Identity,
+        *,
+        stall_seconds: float,
+        held: Held,
+        circuit: Callable[[], Circuit],
+    ) -> None:
+        self._lag = lag
+        self._fleet = fleet
+        self._parking = parking
+        self._identity = identity
+        self._stall_seconds = stall_seconds
+        self._held = held
+        self._circuit = circuit
+        # The deferred keys, and the numbers of the partitions' lists when the keys were read.
+        self._keys: list[ParkedKey] = []
+        self._keys_of: object = None
+
+    async def look(self, own: Sequence[PartitionState] = (), *, instance: str = "") -> Sighting:
+        """Survey all partitions.
+
+        Args:
+            own: the states of this instance, which are fresher than its last report.
+            instance: the name of this instance.
+
+        Raises:
+            StorageUnavailableError: the hub or Redis did not answer.
+        """
+        lags = await self._lag.read()
+        held = self._held()
+        # Time in which the fleet is held does not count; the ages start again afterwards.
+        behind = (
+            {}
+            if held in HOLDING
+            else {each.partition: each.watermark for each in lags if each.behind}
+        )
+        ages = await self._fleet.observe(behind)
+        found = [each for each in await self._fleet.reports() if each.instance != instance]
+        reports: defaultdict[str, list[PartitionState]] = defaultdict(list)
+        for each in [*found, *own]:
+            reports[each.partition].append(each)
+        states = [
+            judged(
+                lag,
+                worst(reports[lag.partition]),
+                hub=self._identity.hub,
+                age=ages.get(lag.partition, 0.0),
+                held=held,
+                stall_seconds=self._stall_seconds,
+            )
+            for lag in lags
+        ]
+        states += await self._deferred(lags)
+        deferred = sum(each.deferred for each in lags)
+        stopped = deferred > 0 and not await self._fleet.replays_run()
+        return Sighting(
+            tuple(lags),
+            tuple(each for each in states if each is not None and each.state is not State.OK),
+            (replays_have_stopped(deferred),) if stopped else (),
+            stopped,
+        )
+
+    async def _deferred(self, lags: Collection[PartitionLag]) -> list[PartitionState]:
+        """Return one state for each partition with keys that stay deferred without a reason."""
+        circuit = self._circuit()
+        now, success = circuit.as_of, circuit.last_success_at
+        if now is None or success is None or not circuit.admits:
+            return []
+        latest = min(now - DEFERRED_SECONDS, success)
+        if not any(
+            each.oldest_deferred is not None and each.oldest_deferred < latest for each in lags
+        ):
+            return []
+        # A listing of many keys is large, so the keys are read again only after a change.
+        numbers = [(each.deferred, each.oldest_deferred) for each in lags]
+        if numbers != self._keys_of:
+            self._keys = await self._parking.keys()
+            self._keys_of = numbers
+        keys: defaultdict[str, list[tuple[float, ParkedKey]]] = defaultdict(list)
+        for key in self._keys:
+            if key.deferral is not None and key.deferral.since < latest:
+                keys[key.source.partition].append((key.deferral.since, key))
+        return [
+            deferred_state(min(found, key=lambda each: each[0])[1], len(found), now)
+            for found in keys.values()
+        ]
+
+
+def replays_have_stopped(deferred: int) -> str:
+    """Return the text of the problem that the timer of the replays does not run."""
+    return (
+        f"the timer function replay_deferred has not run for a minute, and {deferred} deferred "
+        "keys wait; keys of partitions without new events are not replayed. Check that the app runs and "
+        "that the function is not disabled"
+    )
+
+
+def judged(
+    lag: PartitionLag,
+    report: PartitionState | None,
+    *,
+    hub: str,
+    age: float,
+    held: Why | None,
+    stall_seconds: float,
+) -> PartitionState | None:
+    """Return the state of a partition; None: the partition has no unfinished event.
+
+    Args:
+        lag: the partition's lag.
+        report: the worst state that an instance reports.
+        hub: the hub's name.
+        age: time for which the watermark has not changed although events wait.
+        held: the reason for which no event of any partition starts.
+        stall_seconds: time after which a partition that does not move is stalled.
+    """
+    if not lag.behind:  # the report is older than the lag
+        return None
+    first = None if lag.last_enqueued is None else lag.last_enqueued + 1 - lag.behind
+    if held in (HOLDING - {Why.RAMP}):
+        state = State.PAUSED if held is Why.PAUSED else State.HOLDING
+        seconds = 0.0 if report is None else report.seconds
+        return PartitionState(hub, lag.partition, state, seconds, first, why=held)
+    if report is None:
+        if age < stall_seconds:
+            return None
+        waiting = f"{lag.behind} events wait in the hub, and no instance reports the first of them"
+        return PartitionState(
+            hub, lag.partition, State.STALLED, age, first, why=Why.NOT_HANDED_OVER, reason=waiting
+        )
+    restarted = report.seconds + RESTART_SECONDS < age
+    if age >= stall_seconds and restarted and report.state in (State.OK, State.SLOW):
+        # The fleet has known the event for longer than the instance that runs the event now.
+        why = report.why if report.why is not None else Why.RESTARTED
+        return replace(report, state=State.STALLED, seconds=round(age, 1), why=why)
+    return report
+
+
+def deferred_state(key: ParkedKey, keys: int, now: float) -> PartitionState:
+    """Return the state of a partition whose longest deferred key is `key`.
+
+    Args:
+        key: the key.
+        keys: number of such keys in the partition.
+        now: time by the store's clock, seconds since 1970.
+    """
+    deferral = key.deferral
+    assert deferral is not None  # noqa: S101 - the caller chose deferred keys
+    lone = isinstance(key.key, Lone)
+    dependency = f"dependency {deferral.dependency}, " if deferral.dependency else ""
+    others = f"; {keys - 1} more such keys" if keys > 1 else ""
+    return PartitionState(
+        key.source.hub,
+        key.source.partition,
+        State.STALLED,
+        round(now - deferral.since, 1),
+        int(key.key.position[16:]) if isinstance(key.key, Lone) else None,
+        "" if lone or key.key is None else key_hash(str(key.key)),
+        Why.DEFERRED,
+        f"{dependency}{deferral.attempts} attempts: {deferral.error}{others}",
+        deferred=True,
+    )
+
+
+def worst(states: Iterable[PartitionState]) -> PartitionState | None:
+    """Return the worst state, and among equal states the longest; None without a state."""
+    return max(states, key=lambda each: (GRAVITY[each.state], each.seconds), default=None)

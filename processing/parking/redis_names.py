@@ -1,0 +1,68 @@
+"""The names of the keys of parked lists in Redis, and the labels of lists."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from processing.formats.keys import partition_prefix
+from processing.identity import Source
+from processing.parking.event import ListKey, Lone
+from processing.progress.redis import progress_keys
+
+_WITHOUT_KEY = ""
+_OF_KEY = "="
+_LONE = "#"
+
+
+def label_of(key: ListKey) -> str:
+    """Return the label that names a list within its partition."""
+    match key:
+        case None:
+            return _WITHOUT_KEY
+        case Lone(position):
+            return _LONE + position
+        case _:
+            return _OF_KEY + key
+
+
+def key_of(label: bytes | str) -> ListKey:
+    """Return the name of the list with a label."""
+    text = text_of(label)
+    if text.startswith(_OF_KEY):
+        return text[1:]
+    return Lone(text[1:]) if text.startswith(_LONE) else None
+
+
+def keys_as_json(keys: Sequence[ListKey]) -> str:
+    """Return the names of lists as one argument for `claim.lua`, in ASCII."""
+    return json.dumps(keys, default=lambda lone: [lone.position], separators=(",", ":"))
+
+
+def text_of(value: bytes | str) -> str:
+    """Return a value of Redis as text."""
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def parking_keys(source: Source, *names: str) -> list[str]:
+    """Return keys of a partition's parked lists."""
+    prefix = f"{partition_prefix(source)}parking:"
+    return [prefix + name for name in names]
+
+
+def list_keys(source: Source, label: str) -> list[str]:
+    """Return the keys of one list and of its partition, as `scripts/layout.lua` lists them."""
+    return [
+        progress_keys(source)[0],
+        *parking_keys(source, "state", "keys", "replayed", "replayed_at"),
+        *parking_keys(source, "deferred", "due", "deferred_since"),
+        *parking_keys(source, f"lease:{label}", f"entries:{label}", f"documents:{label}"),
+    ]
+
+
+def claim_keys(source: Source) -> list[str]:
+    """Return the keys of `scripts/claim.lua`."""
+    return [
+        *progress_keys(source),
+        *parking_keys(source, "keys", "replayed", "replayed_at", "due", "deferred_since", "state"),
+    ]

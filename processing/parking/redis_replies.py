@@ -1,0 +1,101 @@
+"""Replies of Redis about parked lists, as the types of `processing.parking.store`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from processing.identity import Source
+from processing.parking.deferral import Deferral
+from processing.parking.event import ListKey, Position
+from processing.parking.redis_names import key_of, text_of
+from processing.parking.store import Claim, Entry, EntryKind, ParkedKey, PartitionLists
+from processing.progress.redis import parsed
+
+type Value = bytes | str
+
+
+def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
+    """Return a claim.
+
+    Args:
+        asked: the keys of the batch; the reply names their places, counted from 1.
+        reply: the reply of `scripts/claim.lua`.
+    """
+    owner, previous, number, enqueued_ms, finished, parked, replayed, due, latest, *rest = reply
+    events, size, mark, poison_head = rest
+    return Claim(
+        parsed(int(owner), number, enqueued_ms, finished),
+        int(previous),
+        frozenset(asked[place - 1] for place in parked),
+        {
+            asked[place - 1]: text_of(position)
+            for place, position in zip(replayed[::2], replayed[1::2], strict=True)
+        },
+        tuple(map(key_of, due)),
+        {
+            key_of(label): float(since) / 1e6
+            for label, since in zip(latest[::2], latest[1::2], strict=True)
+        },
+        int(events),
+        int(size),
+        text_of(mark),
+        text_of(poison_head),
+    )
+
+
+def summary(reply: Sequence[Any]) -> PartitionLists:
+    """Return the numbers in the reply of `scripts/summary.lua`."""
+    keys, deferred, events, size, oldest, mark = reply
+    since = float(oldest[1]) / 1e6 if oldest else None
+    return PartitionLists(int(keys), int(deferred), int(events), int(size), since, text_of(mark))
+
+
+def entry(position: Position, document: Value) -> Entry:
+    """Return an entry; the letter of its kind stands before its document."""
+    text = text_of(document)
+    return Entry(position, EntryKind(text[0]), text[1:])
+
+
+def deferral(stored: Value | None, since: Value | float | None) -> Deferral | None:
+    """Return a key's deferral.
+
+    Args:
+        stored: the time of the last try, microseconds since 1970, a blank, and JSON; None: the key
+            is not deferred.
+        since: the time of the deferral, microseconds since 1970.
+    """
+    if stored is None or since is None:
+        return None
+    last_try, _, text = text_of(stored).partition(" ")
+    return Deferral.from_json(text, since=float(since) / 1e6, last_try=int(last_try) / 1e6)
+
+
+def parked_keys(
+    source: Source,
+    parked: Iterable[tuple[tuple[Value, Value], int]],
+    deferred: Mapping[Value, Value],
+    due: Mapping[Value, float],
+    since: Mapping[Value, float],
+) -> list[ParkedKey]:
+    """Return a partition's keys with a list.
+
+    Args:
+        source: the partition.
+        parked: label, time at which the list was created in microseconds since 1970, and number of
+            entries of each list.
+        deferred: the stored deferral, by label.
+        due: time of the next replay, microseconds since 1970, by label.
+        since: time of the deferral, microseconds since 1970, by label.
+    """
+    return [
+        ParkedKey(
+            source,
+            key_of(label),
+            int(created) / 1e6,
+            count,
+            deferral(deferred.get(label), since.get(label)),
+            due[label] / 1e6 if label in due else None,
+        )
+        for (label, created), count in parked
+    ]

@@ -1,0 +1,211 @@
+"""The model's Redis: the real memory stores, with a lagging replica, outages and loss of data."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from copy import copy
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+from processing.errors import ProcessingError, StorageUnavailableError
+from processing.event import Event
+from processing.identity import Source
+from processing.parking.event import ListKey, is_reached, position_of
+from processing.parking.memory import MemoryParkingStore, _List
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Progress
+
+START = 1_800_000_000.0
+"""The time at the beginning of a run, in seconds since 1970."""
+CONFIRMED = frozenset({"poison", "park", "defer", "finish", "replace", "postpone"})
+"""The writes that the replicas must confirm."""
+CONFIRM_SECONDS = 1.0
+
+type Snapshot = tuple[dict[str, Any], dict[str, Any]]
+
+
+class ClockProgressStore(MemoryProgressStore):
+    """A progress store whose tokens come from a clock, as Redis's do.
+
+    A token from before a loss of data is therefore older than all later tokens.
+    """
+
+    def __init__(self) -> None:
+        self._ticks = 0
+        super().__init__()
+
+    def clear(self) -> None:
+        """Lose all data, but not the time."""
+        ticks = self._ticks
+        super().clear()
+        self._ticks = ticks
+
+    def take(self, source: Source) -> tuple[Progress, int]:
+        """See `MemoryProgressStore.take`."""
+        self._advance(source)
+        progress, _ = super().take(source)
+        return progress, self._previous
+
+    async def reset(self, source: Source) -> Progress:
+        """See `ProgressStore.reset`."""
+        self._advance(source)
+        return await super().reset(source)
+
+    def is_finished(self, event: Event) -> bool:
+        """Return whether the progress says that the event is finished."""
+        return bool(self._known.get(event.source, Progress()).finished_among([event]))
+
+    def _advance(self, source: Source) -> None:
+        self._previous = self.owner(source)
+        self._ticks = max(self._ticks, self._previous) + 1
+        known = self._known.get(source, Progress())
+        self._known[source] = replace(known, owner=self._ticks - 1)
+
+
+class ModelParkingStore(MemoryParkingStore):
+    """The real memory store, of which the model can see the lists."""
+
+    def holds(self, event: Event, key: ListKey) -> bool:
+        """Return whether an event is in a list."""
+        parked = self._lists.get((event.source, key))
+        return parked is not None and position_of(event) in parked.entries
+
+    def is_replayed(self, event: Event, key: ListKey) -> bool:
+        """Return whether a replay of the event is noted."""
+        return is_reached(position_of(event), self._replayed.get((event.source, key), ""))
+
+    def is_parked(self, source: Source, key: ListKey) -> bool:
+        """Return whether a key has a list."""
+        return (source, key) in self._lists
+
+
+class Cluster:
+    """One Redis with at most one replica.
+
+    The replica takes over the primary's state from time to time. `confirm` is what WAIT does: it
+    returns once the replica has all writes until now.
+
+    Args:
+        rng: draws when the replica takes over the state.
+        parking: the type of the parking store.
+        limits: the limits of the parking store.
+        replicas: number of replicas that must confirm a write.
+        lag: longest time between two takeovers; 0: there is no replica.
+    """
+
+    def __init__(
+        self,
+        rng: Random,
+        parking: type[ModelParkingStore],
+        limits: dict[str, int],
+        *,
+        replicas: int,
+        lag: float,
+    ) -> None:
+        self._rng = rng
+        self._replicas = replicas
+        self._lag = lag
+        self._down_until = 0.0
+        self._synced = asyncio.Event()
+        self._late: set[asyncio.Task[None]] = set()
+        self.term = 0
+        self.jumped = 0.0
+        self.losses = 0
+        self.progress = ClockProgressStore()
+        self.parking = parking(self.progress, clock=self.now, **limits)
+        self._replica = self._snapshot()
+
+    def now(self) -> float:
+        """Return Redis's time in seconds since 1970."""
+        return START + asyncio.get_running_loop().time() + self.jumped
+
+    def check(self) -> None:
+        """Raise `StorageUnavailableError` while Redis is down."""
+        if asyncio.get_running_loop().time() < self._down_until:
+            raise StorageUnavailableError("Redis does not answer")
+
+    def go_down(self, seconds: float) -> None:
+        """Answer nobody for some time."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._down_until = max(self._down_until, until)
+
+    def heal(self) -> None:
+        """Answer again."""
+        self._down_until = 0.0
+
+    async def confirm(self) -> None:
+        """Return once the replica has all writes until now.
+
+        Raises:
+            StorageUnavailableError: the replica did not take them over in time.
+        """
+        if not self._replicas:
+            return
+        term = self.term
+        try:
+            async with asyncio.timeout(CONFIRM_SECONDS):
+                await self._synced.wait()
+        except TimeoutError:
+            raise StorageUnavailableError("too few replicas confirmed the write") from None
+        if term != self.term:
+            raise StorageUnavailableError("the connection was lost")
+
+    async def replicate(self) -> None:
+        """Let the replica take over the state again and again."""
+        while self._lag:
+            await asyncio.sleep(self._rng.random() * self._lag)
+            self._replica = self._snapshot()
+            synced, self._synced = self._synced, asyncio.Event()
+            synced.set()
+
+    def fail_over(self) -> None:
+        """Continue with the replica's state."""
+        self.losses += 1
+        self._end_connections()
+        stores = self.parking, self.progress
+        for store, known in zip(stores, self._replica, strict=True):
+            vars(store).update(_copied(known))
+        self.go_down(self._rng.random() * 3)
+
+    def lose_data(self) -> None:
+        """Lose all data, the replica's included."""
+        self.losses += 1
+        self._end_connections()
+        self.progress.clear()
+        self.parking.clear()
+        self._replica = self._snapshot()
+        self.go_down(self._rng.random() * 3)
+
+    def execute_late(self, call: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        """Execute a request later, if Redis still has its connection."""
+        task = asyncio.get_running_loop().create_task(self._execute(call, seconds, self.term))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _execute(self, call: Callable[[], Awaitable[Any]], seconds: float, term: int) -> None:
+        await asyncio.sleep(seconds)
+        if term == self.term:
+            with suppress(ProcessingError):  # nobody gets the answer
+                await call()
+
+    def _end_connections(self) -> None:
+        self.term += 1
+        synced, self._synced = self._synced, asyncio.Event()
+        synced.set()
+
+    def _snapshot(self) -> Snapshot:
+        return _copied(vars(self.parking)), _copied(vars(self.progress))
+
+
+def _copied(state: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy of a store's data: its dictionaries and sets."""
+    found = {name: copy(value) for name, value in state.items() if isinstance(value, dict | set)}
+    if "_lists" in found:
+        found["_lists"] = {
+            place: _List(each.since, dict(each.entries), each.deferral, each.due)
+            for place, each in found["_lists"].items()
+        }
+    return found

@@ -1,0 +1,309 @@
+"""One run of the model: events, instances, operators, faults, and the check at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from random import Random
+from unittest import mock
+
+from breaker import MemoryCircuitStore
+from processing.errors import ParkedEventsLostError, ProcessingError
+from processing.event import Event
+from processing.identity import Source
+from processing.parking.batch import Marks
+from processing.parking.marks import MarkStore
+from processing.parking.memory_marks import MemoryMarkStore
+from processing.parking.partition_marks import PartitionMarks
+from processing.parking.store import ParkingStore
+from processing.partitions.rewind import Rewind, RewindRefusedError, RewindStep
+from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
+from processing.redrive.selection import Selection
+from tests.model.cluster import START, Cluster, ModelParkingStore
+from tests.model.host import Host
+from tests.model.hub import Checkpoints, Positions
+from tests.model.instance import Operator
+from tests.model.node import Node
+from tests.model.plan import FOREVER, Fault, FaultKind, Place, Plan
+from tests.model.sink import ModelPoisonQueue, Sink
+from tests.support.jumping_loop import run_simulated
+from tests.support.processing.events import IDENTITY, event
+
+DRAIN_SECONDS = 4 * 3600.0
+
+
+class World:
+    """One run of a plan."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        parking: type[ModelParkingStore],
+        marking: Callable[[MarkStore, ParkingStore], Marks],
+        replicas: int,
+    ) -> None:
+        self.plan = plan
+        self.rng = Random(plan.seed)
+        self.hub = {
+            partition: [
+                event(
+                    number,
+                    key,
+                    source=Source(IDENTITY, partition),
+                    enqueued_ms=int((START + at) * 1000) + number,
+                )
+                for number, (key, at) in enumerate(zip(keys, plan.arrivals[partition], strict=True))
+            ]
+            for partition, keys in plan.keys.items()
+        }
+        limits = {
+            "most": plan.settings["parked_events_max"],
+            "most_events": plan.settings["deferred_events_max"],
+        }
+        self.cluster = Cluster(
+            self.rng,
+            parking,
+            limits,
+            replicas=replicas if plan.replica else 0,
+            lag=plan.lag if plan.replica else 0.0,
+        )
+        self.storage = Cluster(self.rng, ModelParkingStore, {}, replicas=0, lag=0.0)
+        self.circuit = MemoryCircuitStore("model", now_us=self._now_us)
+        self.sink = Sink(plan, self.hub, self.cluster)
+        self.queue = ModelPoisonQueue(self.sink)
+        self.reader = MemoryPoisonReader(self.queue)
+        self.claims = MemoryClaimChecks()
+        self.marks = MemoryMarkStore()
+        self.marking = marking
+        self.host = Host(self)
+        self._commands: set[asyncio.Task[None]] = set()
+
+    def _now_us(self) -> int:
+        return int((START + asyncio.get_running_loop().time()) * 1_000_000)
+
+    def arrived(self, partition: str) -> Sequence[Event]:
+        """Return the partition's events that are in the hub."""
+        now = asyncio.get_running_loop().time()
+        arrivals = self.plan.arrivals[partition]
+        if now >= arrivals[-1]:
+            return self.hub[partition]
+        return self.hub[partition][: sum(at <= now for at in arrivals)]
+
+    def check_checkpoint(self, partition: str, number: int, node: Node) -> None:
+        """Note the events that a checkpoint passes although they are nowhere."""
+        if self.cluster.losses:
+            return  # judged at the end
+        for each in self.hub[partition][: number + 1]:
+            place = (partition, each.sequence_number)
+            if (
+                not self.sink.handled[place]
+                and place not in self.queue.had
+                and not self.cluster.parking.holds(each, self.sink.list_of(each))
+            ):
+                self.sink.note(f"the checkpoint {number} passes event {place}", node)
+
+    async def run(self) -> None:
+        """Run the plan, heal everything, and drain."""
+        replica = asyncio.create_task(self.cluster.replicate())
+        await self.host.start_all()
+        for fault in self.plan.faults:
+            await asyncio.sleep(max(0, fault.at - asyncio.get_running_loop().time()))
+            task = asyncio.create_task(self._cause(fault))
+            self._commands.add(task)
+            task.add_done_callback(self._commands.discard)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(max(0, self.plan.horizon - loop.time()))
+        await asyncio.gather(*self._commands, return_exceptions=True)
+        await self._heal()
+        await self._drain()
+        self._check()
+        replica.cancel()
+        await self.host.stop_all()
+
+    async def _cause(self, fault: Fault) -> None:
+        host, kind = self.host, fault.kind
+        match kind:
+            case FaultKind.KILL:
+                host.kill_instance(fault.instance)
+                await asyncio.sleep(fault.seconds)
+                await host.start_instance(fault.instance)
+            case FaultKind.STOP:
+                with suppress(asyncio.CancelledError):  # it may be killed while it stops
+                    await host.stop_instance(fault.instance)
+                await asyncio.sleep(fault.seconds)
+                await host.start_instance(fault.instance)
+            case FaultKind.REBALANCE:
+                host.rebalance(fault.partition, fault.instance)
+            case FaultKind.FREEZE:
+                instance = host.instances[fault.instance]
+                if instance is not None:
+                    instance.node.freeze(fault.seconds)
+                    others = [n for n, each in enumerate(host.instances) if each is not None]
+                    for partition, owner in host.owners.items():
+                        if owner == fault.instance and self.rng.random() < 0.7:
+                            host.rebalance(partition, self.rng.choice(others))
+            case FaultKind.REDIS_DOWN:
+                self.cluster.go_down(fault.seconds)
+            case FaultKind.FAILOVER:
+                self.cluster.fail_over()
+            case FaultKind.EMPTY:
+                self.cluster.lose_data()
+                await asyncio.sleep(fault.seconds)
+                await self._rewind_to_marks()
+            case FaultKind.CLOCK:
+                self.cluster.jumped += fault.seconds
+            case FaultKind.REDRIVE:
+                await self._redrive(fault.key)
+            case FaultKind.REWIND:
+                await self._rewind(fault.partition, fault.number)
+
+    async def _redrive(self, key: str | None = None) -> None:
+        operator = Operator(self, "redrive")
+        redrive = operator.redrive(self)
+        with suppress(ProcessingError):
+            await operator.node.start(redrive.run(Selection(key=key)))
+
+    async def _rewind(self, partition: str, number: int) -> None:
+        """Rewind a partition to an event."""
+        checkpoint = self.host.checkpoints[partition]
+        if await self._rewind_with(lambda rewind: rewind.plan([partition], number)):
+            self._expect_repeats(partition, number, checkpoint)
+
+    async def _rewind_to_marks(self) -> None:
+        """Bring back what Redis has lost."""
+        await self._rewind_with(lambda rewind: rewind.plan_to_marks(None))
+
+    async def _rewind_with(self, plan: Callable[[Rewind], Awaitable[list[RewindStep]]]) -> bool:
+        """Stop the app, rewind, and start the app again; return whether there was a rewind."""
+        if self.host.paused:
+            return False
+        await self.host.stop_all()
+        operator = Operator(self, "rewind")
+        rewind = Rewind(
+            checkpoints=Checkpoints(self.host),
+            positions=Positions(self),
+            progress=operator.progress,
+            parking=operator.store,
+            marks=operator.marks,
+            identity=IDENTITY,
+        )
+
+        async def command() -> bool:
+            for _ in range(1000):
+                try:
+                    await rewind.run(await plan(rewind))
+                except RewindRefusedError:
+                    return False
+                except ProcessingError:
+                    await operator.node.wait(1)
+                else:
+                    return True
+            return False
+
+        done = await operator.node.start(command())
+        await self.host.start_all()
+        return done
+
+    def _expect_repeats(self, partition: str, first: int, checkpoint: int) -> None:
+        """Expect that the rewound events that wait in no list are handled again."""
+        for each in self.hub[partition][first : checkpoint + 1]:
+            place = (partition, each.sequence_number)
+            key = self.sink.list_of(each)
+            if (
+                self.sink.handled[place]
+                and place not in self.queue.had
+                and not self.cluster.parking.is_parked(each.source, key)
+            ):
+                self.sink.repeats.add(place)
+
+    async def _heal(self) -> None:
+        self.sink.healed = True
+        self.cluster.heal()
+        await self.host.stop_all()  # an old owner may write an old checkpoint until its end
+        await self.host.start_all()
+
+    async def _drain(self) -> None:
+        """Let everything finish, with an operator who redrives now and then."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + DRAIN_SECONDS
+        while loop.time() < until:
+            await asyncio.sleep(20)
+            if self._is_drained():
+                return
+            if any(isinstance(error, ParkedEventsLostError) for error in self._errors()):
+                await self._rewind_to_marks()
+            self.reader.expire_holds()  # of a redrive that lost its connection
+            await self._redrive()
+        ends = {each: len(events) - 1 for each, events in self.hub.items()}
+        errors = [repr(error) for error in self._errors()]
+        self.sink.note(
+            f"stuck: checkpoints {self.host.checkpoints} of {ends}, lists "
+            f"{[(str(s), k) for s, k in self.cluster.parking._lists]}, last errors {errors}"
+        )
+
+    def _errors(self) -> list[Exception]:
+        errors = [each.last_error for each in self.host.instances if each is not None]
+        return [error for error in errors if error is not None]
+
+    def _is_drained(self) -> bool:
+        return (
+            all(self.host.checkpoints[each] == len(events) - 1 for each, events in self.hub.items())
+            and not self.cluster.parking._lists
+            and all(self._is_over(place) for place in self._places())
+        )
+
+    def _is_over(self, place: Place) -> bool:
+        if self._is_bad_forever(place):
+            return place in self.queue.had
+        return self.sink.handled[place] > 0
+
+    def _is_bad_forever(self, place: Place) -> bool:
+        return FOREVER in (self.plan.poison.get(place), self.plan.broken.get(place))
+
+    def _places(self) -> list[Place]:
+        return [
+            (partition, each.sequence_number)
+            for partition, events in self.hub.items()
+            for each in events
+        ]
+
+    def _check(self) -> None:
+        lost = [place for place in self._places() if not self._is_over(place)]
+        if lost:
+            self.sink.note(f"lost: {lost}")
+        if self.sink.repeats:
+            self.sink.note(f"not handled again after a rewind: {sorted(self.sink.repeats)}")
+        if self.sink.duplicates and not self.plan.disruptions and not self.plan.network.lost:
+            self.sink.note(f"{self.sink.duplicates} duplicates without a reason")
+
+
+def run_model(
+    plan: Plan,
+    parking: type[ModelParkingStore] = ModelParkingStore,
+    *,
+    marking: Callable[[MarkStore, ParkingStore], Marks] = PartitionMarks,
+    replicas: int = 1,
+) -> list[str]:
+    """Run a plan in simulated time, and return what broke a promise.
+
+    Args:
+        plan: the plan.
+        parking: the type of the parking store.
+        marking: returns the marks of a process.
+        replicas: number of replicas that must confirm a write, if the plan has a replica.
+    """
+
+    async def run() -> list[str]:
+        loop = asyncio.get_running_loop()
+        with mock.patch("time.monotonic", loop.time):  # of budgets, and of tenacity
+            world = World(plan, parking, marking, replicas)
+            await world.run()
+            return world.sink.faults
+
+    logging.disable(logging.CRITICAL)
+    try:
+        return run_simulated(run())
+    finally:
+        logging.disable(logging.NOTSET)

@@ -1,0 +1,305 @@
+"""The replayer: which replays run at the same time, and the timer's run."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from processing.deferring.admission import MOST_REPLAYS
+from processing.deferring.heartbeat import MemoryHeartbeat
+from processing.errors import DependencyUnavailableError, StorageUnavailableError
+from processing.event import Event
+from processing.parking.store import DUE_KEYS, Claim
+from processing.progress.store import Progress
+from tests.support.processing.events import SOURCE
+from tests.unit.processing.deferring.rig import Rig, now, open_rig, simulated
+
+OTHER = replace(SOURCE, partition="1")
+DOWN = DependencyUnavailableError("down")
+
+
+async def defer_keys(rig: Rig, count: int) -> list[str]:
+    """Defer one event of each of several keys."""
+    keys = [f"k{number:03d}" for number in range(count)]
+    for number, key in enumerate(keys):
+        await rig.defer(number, key=key)
+    return keys
+
+
+@simulated
+async def test_at_most_sixteen_replays_run_and_the_others_follow() -> None:
+    """Replays share the instance with the lanes of its batches."""
+    async with open_rig() as rig:
+        running = most = 0
+
+        async def wait(_each: Event) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(1)
+            running -= 1
+
+        rig.before = wait
+        keys = await defer_keys(rig, 3 * MOST_REPLAYS)
+        await rig.replay(*keys)
+        assert most == MOST_REPLAYS
+        assert sorted(rig.handled) == list(range(len(keys)))
+
+
+@simulated
+async def test_key_that_is_being_replayed_is_not_started_again() -> None:
+    """Each batch's claim returns the key for as long as its replay runs."""
+    async with open_rig() as rig:
+        leases = 0
+        ask: Any = rig.store.lease
+
+        async def lease(*args: Any) -> Any:
+            nonlocal leases
+            leases += 1
+            return await ask(*args)
+
+        rig.store.lease = lease  # type: ignore[method-assign, assignment]
+        rig.before = lambda _each: asyncio.sleep(10)
+        await rig.defer(1)
+        with rig.replayer.invocation():
+            for _ in range(5):
+                rig.replayer.start(SOURCE, ["k"])
+                await asyncio.sleep(1)
+            await rig.replayer.wait_idle()
+        assert (rig.handled, leases) == ([1], 1)
+
+
+@simulated
+async def test_replay_runs_beside_the_invocation_that_started_it() -> None:
+    """A batch never waits for the call that a replay makes."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(50)
+        await rig.defer(1)
+        with rig.replayer.invocation():
+            rig.replayer.start(SOURCE, ["k"])
+            await asyncio.sleep(0.1)
+        assert asyncio.get_running_loop().time() < 1
+        assert rig.replayer.busy
+        await rig.replayer.wait_idle()
+        assert rig.handled == [1]
+
+
+@simulated
+async def test_waiting_keys_are_dropped_with_the_last_invocation() -> None:
+    """The next claim or the timer starts them; their time may have changed by then."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(5)
+        keys = await defer_keys(rig, MOST_REPLAYS + 1)
+        with rig.replayer.invocation():
+            rig.replayer.start(SOURCE, keys)
+            await asyncio.sleep(1)
+        await asyncio.sleep(10)
+        assert len(rig.handled) == MOST_REPLAYS
+        with rig.replayer.invocation():
+            await asyncio.sleep(10)
+        assert len(rig.handled) == MOST_REPLAYS
+
+
+@simulated
+async def test_stopped_replayer_starts_nothing() -> None:
+    """The instance is shutting down; a replay in flight finishes."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(5)
+        await rig.defer(1, 2)
+        await rig.defer(3, key="other")
+        with rig.replayer.invocation():
+            rig.replayer.start(SOURCE, ["k"])
+            await asyncio.sleep(1)
+            rig.replayer.stop()
+            rig.replayer.start(SOURCE, ["other"])
+            await rig.replayer.wait_idle()
+        assert rig.handled == [1]
+
+
+@simulated
+async def test_writing_is_true_while_an_outcome_is_written() -> None:
+    """A shutdown waits for writes longer than for handlers."""
+    async with open_rig() as rig:
+        finish: Any = rig.store.finish
+        seen = []
+
+        async def slow(*args: Any, **values: Any) -> Any:
+            await asyncio.sleep(5)
+            return await finish(*args, **values)
+
+        rig.store.finish = slow  # type: ignore[method-assign]
+
+        async def look(_each: Event) -> None:
+            seen.append(rig.replayer.writing)
+
+        rig.before = look
+        await rig.defer(1)
+        with rig.replayer.invocation():
+            rig.replayer.start(SOURCE, ["k"])
+            await asyncio.sleep(2)
+            seen.append(rig.replayer.writing)
+            await rig.replayer.wait_idle()
+        assert [*seen, rig.replayer.writing] == [False, True, False]
+
+
+@simulated
+async def test_timer_replays_the_due_keys_of_all_partitions() -> None:
+    """A partition without new events has no batch that replays its keys."""
+    async with open_rig() as rig:
+        await rig.defer(*range(250))
+        await rig.defer(1000, 1001, source=OTHER)
+        await rig.defer(2000, key="later")
+        rig.errors[2000] = DOWN
+        assert await rig.replayer.run_due(4) == 252
+        assert sorted(rig.handled) == [*range(250), 1000, 1001]
+        assert rig.started.count(2000) == 1
+        assert asyncio.get_running_loop().time() < 1
+
+
+@simulated
+async def test_timer_starts_more_keys_than_one_query_returns() -> None:
+    """The store returns few keys at a time."""
+    async with open_rig() as rig:
+        await defer_keys(rig, DUE_KEYS + 50)
+        assert await rig.replayer.run_due(4) == DUE_KEYS + 50
+
+
+@simulated
+async def test_timer_ends_in_time_and_waits_for_no_call() -> None:
+    """A dependency that hangs must not stop the timer's heartbeat."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(50)
+        await rig.defer(1, 2)
+        heartbeat = MemoryHeartbeat(now)
+        assert await rig.replayer.run_due(4, heartbeat) == 0
+        assert asyncio.get_running_loop().time() == pytest.approx(4, abs=0.3)
+        assert await heartbeat.age() == 0
+        await rig.replayer.wait_idle()
+        assert rig.handled == [1]
+
+
+@simulated
+async def test_timer_starts_no_event_after_its_time() -> None:
+    """An event that is in flight then finishes."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(1.5)
+        await rig.defer(*range(10))
+        finished = await rig.replayer.run_due(4)
+        await rig.replayer.wait_idle()
+        assert (finished, len(rig.handled)) == (2, 3)
+
+
+@simulated
+async def test_timer_asks_once_for_a_key_that_another_instance_replays() -> None:
+    """The key stays due while its replay runs; asking in a loop would burden Redis."""
+    async with open_rig() as rig:
+        await rig.defer(1)
+        await rig.defer(2, key="free")
+        await rig.store.lease(SOURCE, "k", "another", 600_000)
+        queries = 0
+        ask: Any = rig.store.due
+
+        async def due(*args: Any, **values: Any) -> Any:
+            nonlocal queries
+            queries += 1
+            return await ask(*args, **values)
+
+        rig.store.due = due  # type: ignore[method-assign]
+        assert await rig.replayer.run_due(4) == 1
+        assert queries == 2
+
+
+@simulated
+async def test_timer_makes_all_keys_due_after_a_closing() -> None:
+    """Their pauses have grown while the dependency was down."""
+    async with open_rig() as rig:
+        rig.errors[1] = DOWN
+        await rig.defer(1)
+        for _ in range(5):
+            await rig.replay()
+        await rig.open()
+        del rig.errors[1]
+        assert await rig.replayer.run_due(4) == 0
+        await rig.breaker.close_circuit(rig.breaker.circuit.generation, "test")
+        assert await rig.pause() > 10
+        assert await rig.replayer.run_due(4) == 1
+
+
+@simulated
+async def test_timer_follows_the_ramp() -> None:
+    """More replays start while the timer runs, without another claim."""
+    async with open_rig(rules={"ramp_seconds": 4}) as rig:
+        await defer_keys(rig, 8)
+        await rig.open()
+        await rig.breaker.close_circuit(rig.breaker.circuit.generation, "test")
+        assert await rig.replayer.run_due(4) == 8
+        assert asyncio.get_running_loop().time() > 0.2
+
+
+@simulated
+async def test_timer_with_an_open_circuit_beats_without_a_query() -> None:
+    """An open circuit is no standstill of the timer."""
+    async with open_rig() as rig:
+        await rig.defer(1)
+        await rig.open()
+
+        async def refuse(*_args: object, **_values: object) -> Any:
+            raise AssertionError("asked")
+
+        rig.store.due = refuse  # type: ignore[method-assign]
+        assert rig.replayer.heartbeat_age is None
+        assert await rig.replayer.run_due(4) == 0
+        await asyncio.sleep(7)
+        assert rig.replayer.heartbeat_age == pytest.approx(7)
+
+
+@simulated
+async def test_failed_run_of_the_timer_has_no_heartbeat() -> None:
+    """Health and the alarm see the age of the last successful run."""
+    async with open_rig() as rig:
+
+        async def away() -> Any:
+            raise StorageUnavailableError("away")
+
+        rig.store.sources = away  # type: ignore[method-assign]
+        heartbeat = MemoryHeartbeat(now)
+        with pytest.raises(StorageUnavailableError):
+            await rig.replayer.run_due(4, heartbeat)
+        assert await heartbeat.age() is None
+        assert rig.replayer.heartbeat_age is None
+
+
+@simulated
+async def test_failing_store_ends_only_the_replay_that_needs_it() -> None:
+    """The key stays deferred, and the other keys are replayed."""
+    async with open_rig() as rig:
+        entries: Any = rig.store.entries
+
+        async def sometimes(source: Any, key: Any, **values: Any) -> Any:
+            if key == "k":
+                raise StorageUnavailableError("away")
+            return await entries(source, key, **values)
+
+        rig.store.entries = sometimes  # type: ignore[method-assign]
+        await rig.defer(1)
+        await rig.defer(2, key="other")
+        await rig.replay("k", "other")
+        assert rig.handled == [2]
+        assert await rig.key() is not None
+
+
+@simulated
+async def test_lost_partition_has_no_waiting_keys() -> None:
+    """Its new owner replays them."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(5)
+        keys = await defer_keys(rig, MOST_REPLAYS + 5)
+        with rig.replayer.invocation():
+            rig.replayer.start(SOURCE, keys)
+            rig.replayer.note_claim(SOURCE, Claim(Progress()))
+            rig.replayer.forget(SOURCE)
+            await rig.replayer.wait_idle()
+        assert len(rig.handled) == MOST_REPLAYS

@@ -1,0 +1,55 @@
+"""The warning that the largest batch may not fit into the memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from processing.monitoring.batch_memory import (
+    EVENT_BYTES,
+    batch_memory_warning,
+    batch_size,
+    memory_bytes,
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> dict[str, str]:
+    """Return settings whose host.json has batches of 1,000 events."""
+    (tmp_path / "host.json").write_text(
+        '{"version": "2.0", "extensions": {"eventHubs": {"maxEventBatchSize": 1000}}}'
+    )
+    return {"AzureWebJobsScriptRoot": str(tmp_path)}
+
+
+def test_batch_above_half_of_the_memory_is_a_warning(settings: dict[str, str]) -> None:
+    """The warning says which value fits."""
+    assert batch_memory_warning(settings, 2000 * EVENT_BYTES) is None
+    warning = batch_memory_warning(settings, 1998 * EVENT_BYTES)
+    assert warning is not None
+    assert "maxEventBatchSize is 1000" in warning
+    assert "(1998 MB)" in warning
+    assert "to 999 or less" in warning
+
+
+@pytest.mark.parametrize("separator", ["__", ":"])
+def test_app_setting_replaces_the_option(settings: dict[str, str], separator: str) -> None:
+    """Azure compares the names without regard to case."""
+    name = "azurefunctionsjobhost__extensions__eventhubs__maxeventbatchsize"
+    assert batch_size(settings | {name.replace("__", separator): "5000"}) == 5000
+
+
+def test_missing_file_has_the_default(tmp_path: Path) -> None:
+    """Azure then uses the defaults of the extension."""
+    assert batch_size({"AzureWebJobsScriptRoot": str(tmp_path)}) == 100
+
+
+def test_limit_of_the_container_is_the_memory(tmp_path: Path) -> None:
+    """Without a limit the machine's memory counts."""
+    limit = tmp_path / "memory.max"
+    machine = memory_bytes(limit)
+    limit.write_text("1048576\n")
+    assert memory_bytes(limit) == 1048576
+    limit.write_text("max\n")
+    assert memory_bytes(limit) == machine
