@@ -121,7 +121,7 @@ class Replay:
     async def _handle(self, event: Event, permit: Permit) -> Failure | None:
         """Handle an event: one attempt if a dependency is down, else with the usual retries.
 
-        A key that is reported as running between its replays makes all retries. With one attempt for
+        A key that is reported as running between its replays makes all retries. With one attempt in
         each replay, an outage with one key in flight would not reach the standstill rule's ten.
         """
         try:
