@@ -268,6 +268,22 @@ async def test_failed_attempts_count_while_nothing_has_succeeded() -> None:
 
 
 @simulated
+async def test_key_that_is_reported_as_running_makes_all_retries() -> None:
+    """The standstill rule needs ten attempts soon, also if one key is all that is in flight."""
+    async with open_rig() as rig:
+        rig.errors[1] = DOWN
+        await rig.defer(1)
+        rig.replayer.note_deferred(SOURCE, "k", (await rig.deferral()).since)
+        await rig.replay()
+        assert rig.started == [1, 1, 1]
+        await asyncio.sleep(5)
+        await rig.succeed()
+        await rig.breaker.refresh()
+        await rig.replay()
+        assert rig.started == [1, 1, 1, 1]
+
+
+@simulated
 async def test_failed_attempts_do_not_count_once_another_key_has_succeeded() -> None:
     """A bad key must not open the circuit of all others."""
     async with open_rig() as rig:
