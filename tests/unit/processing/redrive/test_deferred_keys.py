@@ -138,10 +138,12 @@ async def test_redrive_without_its_lease_moves_no_event_to_the_queue() -> None:
     site.bad = {0}
 
     async def expire(_event: Event) -> None:
-        site.store._leases.clear()
+        loop = asyncio.get_running_loop()
+        later = loop.time() + 60
+        loop.time = lambda: later  # type: ignore[method-assign]
 
     site.before = expire
-    summary = await site.redrive(parks=False, lease_seconds=0.0).run(Selection(key="a"))
+    summary = await site.redrive(parks=False).run(Selection(key="a"))
     assert (summary.busy, site.queued, await site.lists()) == (1, [], {"a": ("deferred", 2)})
 
 
