@@ -13,8 +13,9 @@ from typing import Any
 from processing.errors import ProcessingError, StorageUnavailableError
 from processing.event import Event
 from processing.identity import Source
-from processing.parking.event import ListKey, is_reached, position_of
+from processing.parking.event import ListKey, Position, is_reached, position_of
 from processing.parking.memory import MemoryParkingStore, _List
+from processing.parking.store import Lease
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Progress
 
@@ -66,7 +67,42 @@ class ClockProgressStore(MemoryProgressStore):
 
 
 class ModelParkingStore(MemoryParkingStore):
-    """The real memory store, of which the model can see the lists."""
+    """The real memory store, of which the model can see the lists.
+
+    Attributes:
+        finished_late: called after a finish by a replay from before the latest rewind, with the
+            partition and the position.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.finished_late: Callable[[Source, Position], None] = lambda _source, _position: None
+        self._leased_in: dict[str, int] = {}
+
+    async def lease(
+        self, source: Source, key: ListKey, token: str, milliseconds: int
+    ) -> Lease | None:
+        """See `ParkingStore.lease`."""
+        lease = await super().lease(source, key, token, milliseconds)
+        if lease is not None:
+            self._leased_in[token] = lease.epoch
+        return lease
+
+    async def finish(
+        self,
+        source: Source,
+        key: ListKey,
+        token: str,
+        position: Position,
+        verdict: str = "",
+        *,
+        epoch: int = 0,
+    ) -> int:
+        """See `ParkingStore.finish`."""
+        left = await super().finish(source, key, token, position, verdict, epoch=epoch)
+        if self._leased_in.get(token, 0) < self.progress.epoch(source):
+            self.finished_late(source, position)
+        return left
 
     def holds(self, event: Event, key: ListKey) -> bool:
         """Return whether an event is in a list."""

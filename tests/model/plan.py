@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -169,6 +169,13 @@ def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: A
                 number=rng.randrange(len(keys[partition])),
             )
         )
+    if only is None or FaultKind.REDRIVE in only:
+        # Redrives that are under way when a partition is rewound.
+        faults += [
+            replace(each, at=max(0.0, each.at - rng.uniform(0, 3)), kind=FaultKind.REDRIVE)
+            for each in faults
+            if each.kind is FaultKind.REWIND and rng.random() < 0.5
+        ]
     faults.sort(key=lambda fault: fault.at)
     bad_network = (only is None or len(only) > 3) and rng.random() < 0.5
     return Plan(

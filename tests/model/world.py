@@ -14,6 +14,7 @@ from processing.errors import ParkedEventsLostError, ProcessingError
 from processing.event import Event
 from processing.identity import Source
 from processing.parking.batch import Marks
+from processing.parking.event import Position
 from processing.parking.marks import MarkStore
 from processing.parking.memory_marks import MemoryMarkStore
 from processing.parking.partition_marks import PartitionMarks
@@ -79,6 +80,8 @@ class World:
         self.marking = marking
         self.host = Host(self)
         self._commands: set[asyncio.Task[None]] = set()
+        self._handled_before: set[Place] = set()  # before the latest rewind
+        self.cluster.parking.finished_late = self._finished_late
 
     def _now_us(self) -> int:
         return int((START + asyncio.get_running_loop().time()) * 1_000_000)
@@ -206,15 +209,30 @@ class World:
         await self.host.start_all()
         return done
 
+    def _finished_late(self, source: Source, position: Position) -> None:
+        """Expect that an event is handled again if it was handled before the latest rewind."""
+        number = int(position.partition(":")[2])
+        each = self.hub[source.partition][number]
+        if (
+            (source.partition, number) in self._handled_before
+            and number > self.host.checkpoints[source.partition]
+            and not self.cluster.progress.is_finished(each)
+            and not self.cluster.losses
+        ):
+            self.sink.repeats.add((source.partition, number))
+
     def _expect_repeats(self, partition: str, first: int, checkpoint: int) -> None:
         """Expect that the rewound events that wait in no list are handled again."""
+        self.sink.rewound = True
+        self._handled_before = {place for place, count in self.sink.handled.items() if count}
+        self._handled_before -= self.queue.had
         for each in self.hub[partition][first : checkpoint + 1]:
             place = (partition, each.sequence_number)
             key = self.sink.list_of(each)
             if (
                 self.sink.handled[place]
                 and place not in self.queue.had
-                and not self.cluster.parking.is_parked(each.source, key)
+                and not self.cluster.parking.holds(each, key)
             ):
                 self.sink.repeats.add(place)
 
