@@ -103,16 +103,25 @@ class Plan:
         return sum(fault.kind not in quiet for fault in self.faults)
 
 
-def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: Any) -> Plan:
+def plan_for(
+    seed: int,
+    *,
+    only: frozenset[FaultKind] | None = None,
+    horizon: float | None = None,
+    most: bool = False,
+    **forced: Any,
+) -> Plan:
     """Return the plan of a seed.
 
     Args:
         seed: the same seed gives the same plan.
         only: the kinds of faults that the run has; None: all kinds.
+        horizon: time after which everything heals; None: drawn.
+        most: whether the run has as many faults as a run can have.
         forced: settings of `ProcessingSettings` that replace drawn ones.
     """
     rng = Random(seed)
-    horizon = rng.choice([20.0, 60.0, 60.0, 150.0])
+    horizon = horizon or rng.choice([20.0, 60.0, 60.0, 150.0])
     names: list[str | None] = ["a", "b", "c", "d"][: rng.randint(2, 4)]
     if rng.random() < 0.3:
         names.append(None)
@@ -156,7 +165,8 @@ def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: A
     instances = rng.randint(2, 3)
     kinds = sorted(FaultKind if only is None else only)
     faults: list[Fault] = []
-    for _ in range(rng.choice([0, 1, 3, 6, 10]) if kinds else 0):
+    count = 10 if most else rng.choice([0, 1, 3, 6, 10])
+    for _ in range(count if kinds else 0):
         partition = rng.choice(partitions)
         faults.append(
             Fault(

@@ -125,7 +125,7 @@ class Sink:
         if invocation is None:
             return
         latest = self._cluster.progress.owner(event.source)
-        if latest in (0, invocation.owner):
+        if latest <= invocation.owner:  # lower: a failover has lost this claim
             return
         key = self.list_of(event)
         invocation.starts[key] += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from random import Random
@@ -140,13 +141,7 @@ class World:
             case FaultKind.REBALANCE:
                 host.rebalance(fault.partition, fault.instance)
             case FaultKind.FREEZE:
-                instance = host.instances[fault.instance]
-                if instance is not None:
-                    instance.node.freeze(fault.seconds)
-                    others = [n for n, each in enumerate(host.instances) if each is not None]
-                    for partition, owner in host.owners.items():
-                        if owner == fault.instance and self.rng.random() < 0.7:
-                            host.rebalance(partition, self.rng.choice(others))
+                self._freeze(fault)
             case FaultKind.REDIS_DOWN:
                 self.cluster.go_down(fault.seconds)
             case FaultKind.FAILOVER:
@@ -161,6 +156,21 @@ class World:
                 await self._redrive(fault.key)
             case FaultKind.REWIND:
                 await self._rewind(fault.partition, fault.number)
+
+    def _freeze(self, fault: Fault) -> None:
+        """Let the partition's owner, or any instance, stand still; often it loses its partitions."""
+        host, number = self.host, fault.instance
+        owner = host.owners[fault.partition]
+        if owner is not None and self.rng.random() < 0.7:
+            number = owner
+        instance = host.instances[number]
+        if instance is None:
+            return
+        instance.node.freeze(fault.seconds)
+        others = [n for n, each in enumerate(host.instances) if each is not None and n != number]
+        for partition, owner in host.owners.items():
+            if others and owner == number and self.rng.random() < 0.7:
+                host.rebalance(partition, self.rng.choice(others))
 
     async def _redrive(self, key: str | None = None) -> None:
         operator = Operator(self, "redrive")
@@ -320,8 +330,11 @@ def run_model(
             await world.run()
             return world.sink.faults
 
+    state = random.getstate()
+    random.seed(plan.seed)  # of tenacity
     logging.disable(logging.CRITICAL)
     try:
         return run_simulated(run())
     finally:
         logging.disable(logging.NOTSET)
+        random.setstate(state)
