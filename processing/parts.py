@@ -13,7 +13,7 @@ from processing.circuit_wiring import instance_name
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
-from processing.monitoring.health import Health
+from processing.monitoring.health import Health, replicas_do_not_confirm
 from processing.monitoring.redis_vitals import RedisVitals
 from processing.monitoring.stall import Watch, held_by
 from processing.monitoring.stall_gauges import create_gauges
@@ -75,19 +75,26 @@ class Parts:
             if (warning := batch_memory_warning(settings, memory_bytes())) is not None:
                 warnings.append(warning)
                 logger.warning("%s", warning)
-            migration = wiring.migration()
+            migration, parking = wiring.migration(), await wiring.parking()
+
+            async def prepare() -> None:
+                await migration.ensure()
+                if not await parking.store.confirm():
+                    warnings.append(replicas_do_not_confirm(processing.parking_replicas))
+                    logger.error("%s", warnings[-1])
+
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
                 progress=wiring.progress(),
                 poison=await wiring.poison(),
-                parking=await wiring.parking(),
+                parking=parking,
                 settings=processing,
                 count_poison=breaking.count_poison,
                 instance=instance_name(),
                 telemetry=telemetry,
                 watch=watch,
-                prepare=migration.ensure,
+                prepare=prepare,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
