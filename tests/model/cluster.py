@@ -148,6 +148,7 @@ class Cluster:
         self._synced = asyncio.Event()
         self._late: set[asyncio.Task[None]] = set()
         self.term = 0
+        self.changed = False
         self.jumped = 0.0
         self.losses = 0
         self.progress = ClockProgressStore()
@@ -193,7 +194,8 @@ class Cluster:
         """Let the replica take over the state again and again."""
         while self._lag:
             await asyncio.sleep(self._rng.random() * self._lag)
-            self._replica = self._snapshot()
+            if self.changed:
+                self._replica, self.changed = self._snapshot(), False
             synced, self._synced = self._synced, asyncio.Event()
             synced.set()
 
@@ -226,6 +228,7 @@ class Cluster:
         if term == self.term:
             with suppress(ProcessingError):  # nobody gets the answer
                 await call()
+                self.changed = True
 
     def _end_connections(self) -> None:
         self.term += 1

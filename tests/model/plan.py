@@ -11,6 +11,8 @@ type Place = tuple[str, int]
 """Partition and sequence number of an event."""
 
 FOREVER = float("inf")
+STUMBLE_SECONDS = (2.0, 40.0, 100.0)
+"""The times for which a process may stand still; the watchdog ends it after 120 s."""
 
 
 class FaultKind(StrEnum):
@@ -77,6 +79,8 @@ class Plan:
         broken: events that raise an ordinary error until a time.
         horizon: time after which everything heals.
         replica: whether Redis has a replica, which lags by at most `lag` seconds.
+        handler_seconds: longest time of one call of the downstream.
+        stumbles: share of calls before which the process stands still.
     """
 
     seed: int
@@ -95,12 +99,18 @@ class Plan:
     lag: float = 0.0
     handler_seconds: float = 0.05
     breaker: dict[str, Any] = field(default_factory=dict)
+    stumbles: float = 0.0
 
     @property
-    def disruptions(self) -> int:
-        """The number of faults that allow duplicates."""
+    def is_quiet(self) -> bool:
+        """Whether nothing happens that allows duplicates."""
         quiet = (FaultKind.REDRIVE, FaultKind.STOP)
-        return sum(fault.kind not in quiet for fault in self.faults)
+        return not (
+            self.stumbles
+            or self.network.lost
+            or self.network.late
+            or any(fault.kind not in quiet for fault in self.faults)
+        )
 
 
 def plan_for(
@@ -117,7 +127,7 @@ def plan_for(
         seed: the same seed gives the same plan.
         only: the kinds of faults that the run has; None: all kinds.
         horizon: time after which everything heals; None: drawn.
-        most: whether the run has as many faults as a run can have.
+        most: whether the run has as many faults as a run can have, and many short outages.
         forced: settings of `ProcessingSettings` that replace drawn ones.
     """
     rng = Random(seed)
@@ -159,6 +169,9 @@ def plan_for(
         Outage(rng.choice(names), begin, begin + rng.uniform(0.5, horizon))
         for begin in (rng.uniform(0, horizon * 0.8) for _ in range(rng.randint(1, 4)))
     ]
+    if most:
+        begins = [rng.uniform(0, horizon) for _ in range(12)]
+        outages += [Outage(rng.choice(names), at, at + rng.uniform(0.5, 8)) for at in begins]
     if rng.random() < 0.15:
         begin = rng.uniform(0, horizon)
         outages.append(Outage(None, begin, begin + rng.uniform(5, 60), everything=True))
@@ -206,7 +219,8 @@ def plan_for(
         ),
         horizon=horizon,
         replica=any(fault.kind is FaultKind.FAILOVER for fault in faults),
-        lag=rng.choice([0.05, 0.5, 0.9]),
+        lag=rng.choice([0.3, 0.9]),
         handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]),
+        stumbles=rng.choice([0.0, 0.02, 0.1]) if FaultKind.FREEZE in kinds else 0.0,
         breaker={"recovery": "automatic", "break_seconds": 5.0, "count_poison": False},
     )

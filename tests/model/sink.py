@@ -15,6 +15,7 @@ from processing.identity import Source
 from processing.parking.event import ListKey, Lone, position_of
 from processing.poison.memory import MemoryPoisonQueue
 from processing.poison.message import PoisonMessage
+from tests.model.plan import STUMBLE_SECONDS
 
 if TYPE_CHECKING:
     from tests.model.cluster import Cluster
@@ -88,7 +89,9 @@ class Sink:
 
     async def handle(self, event: Event, node: Node) -> None:
         """Handle one event for a process."""
-        await node.wait(0)  # the process may freeze between its last check and the call
+        if not self.healed and node.rng.random() < self._plan.stumbles and node.stumbles:
+            node.freeze(node.rng.choice(STUMBLE_SECONDS))  # after its last check
+        await node.wait(0)
         self._start(event, node)
         seconds = node.rng.random() * self._plan.handler_seconds
         await node.wait(seconds / 2)

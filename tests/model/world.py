@@ -303,7 +303,7 @@ class World:
             self.sink.note(f"lost: {lost}")
         if self.sink.repeats:
             self.sink.note(f"not handled again after a rewind: {sorted(self.sink.repeats)}")
-        if self.sink.duplicates and not self.plan.disruptions and not self.plan.network.lost:
+        if self.sink.duplicates and self.plan.is_quiet:
             self.sink.note(f"{self.sink.duplicates} duplicates without a reason")
 
 
