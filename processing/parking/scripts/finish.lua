@@ -23,11 +23,9 @@ if redis.call('HDEL', documents, position) == 1 then
   add_totals(-removed, 1 - size)
 end
 if tonumber(redis.call('HGET', progress, 'since') or '0') == tonumber(ARGV[5]) then
-  local replayed = redis.call('HGET', replayed_positions, label)
-  if not replayed or replayed < position then
-    redis.call('HSET', replayed_positions, label, position)
-    redis.call('ZADD', replayed_at, position:sub(1, 15), label)
-  end
+  local range = extended(redis.call('HGET', replayed_positions, label) or '', position)
+  redis.call('HSET', replayed_positions, label, range)
+  redis.call('ZADD', replayed_at, range:sub(1, 15), label)
   redis.call('EXPIRE', replayed_positions, ARGV[6])
   redis.call('EXPIRE', replayed_at, ARGV[6])
 end
