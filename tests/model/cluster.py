@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -28,42 +27,12 @@ CONFIRM_SECONDS = 1.0
 type Snapshot = tuple[dict[str, Any], dict[str, Any]]
 
 
-class ClockProgressStore(MemoryProgressStore):
-    """A progress store whose tokens come from a clock, as Redis's do.
-
-    A token from before a loss of data is therefore older than all later tokens.
-    """
-
-    def __init__(self) -> None:
-        self._ticks = 0
-        super().__init__()
-
-    def clear(self) -> None:
-        """Lose all data, but not the time."""
-        ticks = self._ticks
-        super().clear()
-        self._ticks = ticks
-
-    def take(self, source: Source) -> tuple[Progress, int]:
-        """See `MemoryProgressStore.take`."""
-        self._advance(source)
-        progress, _ = super().take(source)
-        return progress, self._previous
-
-    async def reset(self, source: Source) -> Progress:
-        """See `ProgressStore.reset`."""
-        self._advance(source)
-        return await super().reset(source)
+class ModelProgressStore(MemoryProgressStore):
+    """The real memory store, of which the model can see the finished events."""
 
     def is_finished(self, event: Event) -> bool:
         """Return whether the progress says that the event is finished."""
         return bool(self._known.get(event.source, Progress()).finished_among([event]))
-
-    def _advance(self, source: Source) -> None:
-        self._previous = self.owner(source)
-        self._ticks = max(self._ticks, self._previous) + 1
-        known = self._known.get(source, Progress())
-        self._known[source] = replace(known, owner=self._ticks - 1)
 
 
 class ModelParkingStore(MemoryParkingStore):
@@ -151,7 +120,7 @@ class Cluster:
         self.changed = False
         self.jumped = 0.0
         self.losses = 0
-        self.progress = ClockProgressStore()
+        self.progress = ModelProgressStore(lambda: int(self.now() * 1000))
         self.parking = parking(self.progress, clock=self.now, **limits)
         self._replica = self._snapshot()
 
