@@ -62,7 +62,7 @@ class Replay:
             ShutdownError: the instance is shutting down.
             StorageUnavailableError: a store did not answer.
         """
-        if not self._context.may_start(self._place) or not await self._lease.acquire():
+        if not await self._lease.acquire():
             return False
         async with self._lease.held():
             if self._lease.deferral is None:  # released, or parked for an operator
