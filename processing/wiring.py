@@ -20,6 +20,7 @@ from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
 from processing.circuit_wiring import CircuitWiring
+from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.migration.migration import Migration
@@ -214,6 +215,7 @@ class Wiring(CircuitWiring):
             stall_seconds=self.processing.stall_seconds,
             held=held_by(breaker),
             circuit=lambda: breaker.circuit,
+            replays=RedisHeartbeat(self.redis, self.connections.identity).age,
         )
 
     async def partitions(self, *, breaker: CircuitBreaker, lease_seconds: float) -> Partitions:

@@ -16,6 +16,7 @@ import { showParked } from "./parked_view.js";
 import { showPartitions } from "./partitions_view.js";
 import { showPlots } from "./plots.js";
 import { showPoison } from "./poison_view.js";
+import { showStalls } from "./stalls_view.js";
 import { showTail } from "./tail_view.js";
 import { toast } from "./toast.js";
 
@@ -51,6 +52,7 @@ showApp({ model, actions });
 showPlots({ model });
 showHistory({ model });
 showPartitions({ model });
+showStalls({ model });
 showPoison({ model, api, actions, dialog });
 showParked({ model, api, actions });
 showTail({ model, live });

@@ -1,11 +1,13 @@
-// The partitions: owner, lease, position and lag of each.
+// The partitions: state, lag, owner, lease and position of each.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, count, figure } from "./format.js";
 
 const COLUMNS = [
   ["Partition", "", (row) => row.partition],
+  ["State", "state-cell", (row) => row.state ?? "–"],
   ["Lag", "number", (row) => count(row.lag)],
+  ["Parked", "number", (row) => count(row.parked)],
   ["Owner", "clip", (row) => row.owner || "none"],
   ["Lease", "number", (row) => lease(row.lease_seconds)],
   ["Checkpoint", "number", (row) => count(row.checkpoint)],
@@ -25,7 +27,8 @@ export function showPartitions({ model }) {
     const most = Math.max(1, ...rows.map((row) => row.lag ?? 0));
     fillRows(body, rows, make, (line, row) => {
       COLUMNS.forEach(([, , read], index) => setText(line.children[index], read(row)));
-      setAttribute(line.children[2], "title", row.owner);
+      setAttribute(line.children[4], "title", row.owner);
+      setAttribute(line, "data-standing", row.state);
       setAttribute(line, "data-orphan", !row.owner);
       line.style.setProperty("--share", `${Math.round(((row.lag ?? 0) / most) * 100)}%`);
     });

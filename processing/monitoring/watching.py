@@ -12,7 +12,7 @@ from processing.monitoring.fleet import OLD_SECONDS, REPORT_SECONDS, FleetStates
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.stall import Watch
 from processing.monitoring.stall_log import StallLog
-from processing.monitoring.survey import Sighting, Survey
+from processing.monitoring.survey import Sighting, Survey, worst
 from processing.partitions.lag import PartitionLag
 
 logger = logging.getLogger(__name__)
@@ -68,9 +68,12 @@ class Watching:
         own, sighting = self._own, self._sighting
         if sighting is None:
             return own
-        known = {each.partition for each in sighting.states if not each.deferred}
-        # The survey knows since when the whole fleet has seen an event.
-        return (*sighting.states, *(each for each in own if each.partition not in known))
+        # The survey knows since when the whole fleet has seen an event; the watch is fresher.
+        found = {(each.partition, each.deferred): each for each in sighting.states}
+        for each in own:
+            known = found.get((each.partition, False))
+            found[each.partition, False] = (known and worst((known, each))) or each
+        return tuple(found.values())
 
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Work until cancelled; a slow hub delays neither the judging nor the reports."""

@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from breaker import Circuit, CircuitBreaker
 from breaker.clock import ManualClock
+from processing.deferring.heartbeat import MemoryHeartbeat
 from processing.errors import StorageUnavailableError
 from processing.handlers.results import Results
 from processing.monitoring.fleet import REPORT_SECONDS, MemoryFleetStates
@@ -85,6 +86,7 @@ class WatchRig:
         fleet: the fleet's view, which other rigs may share.
         warnings: the warnings of the start.
         last_success: time of the fleet's last success.
+        timer_runs: whether the timer of the replays runs.
     """
 
     def __init__(
@@ -101,6 +103,8 @@ class WatchRig:
         self.progress = MemoryProgressStore()
         self.parking = MemoryParkingStore(self.progress, clock=clock.monotonic)
         self.fleet = fleet or AwayFleet(clock.monotonic)
+        self.heartbeat = MemoryHeartbeat(clock.monotonic)
+        self.timer_runs = True
         self.results = Results("my:handle")
         self.warnings: list[str] = []
         self.old: set[str] = set()
@@ -116,6 +120,7 @@ class WatchRig:
             stall_seconds=60.0,
             held=held,
             circuit=self.circuit,
+            replays=self.heartbeat.age,
         )
         self.watching = Watching(
             self.watch, self.fleet, self.survey, instance, clock=clock.monotonic
@@ -158,6 +163,8 @@ class WatchRig:
 
     async def work(self) -> None:
         """Do the background work once; a store that is away ends the round."""
+        if self.timer_runs:
+            await self.heartbeat.beat()
         for work in (self.watching.judge, self.watching.report, self.watching.survey):
             try:
                 await work()

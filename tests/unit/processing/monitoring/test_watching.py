@@ -290,16 +290,19 @@ async def test_deferred_key_is_not_reported_while_the_circuit_holds(rig: WatchRi
 
 async def test_missing_heartbeat_of_the_replays_is_a_problem(rig: WatchRig) -> None:
     """Without the timer the deferred keys of silent partitions do not return."""
-    rig.fleet.replays = False
-    assert (await rig.after(0)).problems == ()
-    assert rig.gauge("processing.replays_stopped") == {(): 0}
+    await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
+    await rig.after(5)
+    rig.timer_runs = False
     await defer(rig, "bad", 6)
+    assert (await rig.after(60)).problems == ()
+    assert rig.gauge("processing.replays_stopped") == {(): 0}
     report = await rig.after(5)
     assert rig.gauge("processing.replays_stopped") == {(): 1}
     assert report.status == "degraded"
-    assert (
-        "replay_deferred has not run for a minute, and 1 deferred keys wait" in report.problems[0]
-    )
+    text = "replay_deferred has not run for a minute, and 1 deferred keys wait"
+    assert text in report.problems[0]
+    rig.timer_runs = True
+    assert (await rig.after(0)).problems == ()
 
 
 async def test_lost_turn_ends_the_view_of_the_fleet(rig: WatchRig) -> None:
