@@ -38,13 +38,15 @@ from tests.support.processing.parking_stores import (
     at,
 )
 
+LATER_MS = 4_000_000_000_000
+"""A time after every rewind of a test."""
 LIMITS: dict[str, Any] = {"most": 3, "most_events": 5, "most_bytes": 40}
 ALL_KEYS: list[ListKey] = ["a", "b", None, Lone(at(2)), ""]
 
 SOURCES = st.sampled_from([SOURCE, SOURCE, SOURCE, OTHER])
 KEYS = st.sampled_from(ALL_KEYS)
 NUMBERS = st.integers(0, 5)
-POSITIONS = st.builds(at, NUMBERS, st.sampled_from([FIRST_MS, FIRST_MS, FIRST_MS + 50]))
+POSITIONS = st.builds(at, NUMBERS, st.sampled_from([FIRST_MS, FIRST_MS, FIRST_MS + 50, LATER_MS]))
 DOCUMENTS = st.sampled_from(["d", "täter", "x" * 12])
 PAUSES = st.sampled_from([-1.0, 0.0, 3600.0])
 MARKS = st.sampled_from(["", "", "m", "n"])
@@ -369,8 +371,8 @@ def test_both_stores_agree_on_random_operations(redis_url: str) -> None:
             run_state_machine_as_test(
                 TwoStores,
                 settings=settings(
-                    max_examples=max(15, settings().max_examples // 2),
-                    stateful_step_count=30,
+                    max_examples=max(12, settings().max_examples // 3),
+                    stateful_step_count=25,
                     deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),
