@@ -97,6 +97,7 @@ async def open_poison_head(settings: Mapping[str, str]) -> AsyncIterator[PoisonH
             checkpoint=(await wiring.checkpoints()).read,
             progress=wiring.progress(),
             parking=wiring.parking_store(),
+            reports=wiring.fleet().reports,
             identity=wiring.connections.identity,
         )
 

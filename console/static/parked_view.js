@@ -47,7 +47,7 @@ export function showParked({ model, api, actions }) {
 
   function redrive(index) {
     const { selection, state, event } = shown[index];
-    actions.redrive({ ...selection, label: `event ${event}`, deferred: state === "deferred" });
+    actions.redrive({ ...selection, label: `event ${shortId(event)}`, deferred: state === "deferred" });
   }
 
   function tick() {
@@ -87,6 +87,7 @@ function make(redrive) {
     ),
     el("td", { class: "end" }, again, el("small")),
   );
+  row.children[0].append(el("span"), el("small", { class: "clip mono" }));
   row.children[1].append(el("b"));
   row.children[3].append(el("b"), el("small", { class: "clip" }));
   return row;
@@ -95,7 +96,8 @@ function make(redrive) {
 function fill(row, parked, seconds, refused) {
   const [key, state, since, why, attempts, next, behind, partition, end] = row.children;
   const name = parked.key ?? `(no key) ${shortId(parked.event)}`;
-  setText(key, name);
+  setText(key.firstElementChild, parked.key ?? "(no key)");
+  setText(key.lastElementChild, shortId(parked.event));
   setAttribute(key, "title", `${name}; first event: ${parked.event}`);
   setAttribute(row, "data-state", parked.state);
   setText(state.firstElementChild, parked.state);

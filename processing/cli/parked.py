@@ -147,6 +147,7 @@ def _head_text(head: Head) -> str:
     return (
         f"First unfinished event of partition {head.source.partition}: {head.id}\n"
         f"  key {show_key(head.key)}, enqueued at {enqueued}\n"
+        f"  {printable(head.why) or 'no instance reports why the event waits'}\n"
         "Its owner will move the event to the poison queue, and the partition will continue. If "
         "the event\nfinishes before that, nothing happens."
     )

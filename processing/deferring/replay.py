@@ -62,7 +62,7 @@ class Replay:
             ShutdownError: the instance is shutting down.
             StorageUnavailableError: a store did not answer.
         """
-        if not self._context.may_start(self._place) or not await self._lease.acquire():
+        if not await self._lease.acquire():
             return False
         async with self._lease.held():
             if self._lease.deferral is None:  # released, or parked for an operator
@@ -119,18 +119,25 @@ class Replay:
         return await self._fail(entry, event, parked.claim_check, permit, failure)
 
     async def _handle(self, event: Event, permit: Permit) -> Failure | None:
-        """Handle an event: one attempt if a dependency is down, else with the usual retries."""
+        """Handle an event: one attempt if a dependency is down, else with the usual retries.
+
+        A key that is reported as running between its replays makes all retries. With one attempt in
+        each replay, an outage with one key in flight would not reach the standstill rule's ten.
+        """
         try:
             self._check_lease()
             return await self._retry.run(
                 self._parts.handle,
                 replace(event),  # a handler may replace the parts of its event
-                gives_up=lambda kind: kind.keeps,
+                gives_up=self._gives_up,
                 before_retry=self._before_retry,
             )
         except (LeaseLostError, ShutdownError):
             await self._parts.breaker.release(permit)
             raise
+
+    def _gives_up(self, kind: FailureKind) -> bool:
+        return kind.keeps and not self._context.keys.reports(self._place)
 
     async def _before_retry(self) -> None:
         self._check_lease()

@@ -46,7 +46,8 @@ class Replayer:
         self._invocations = 0
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._waiting: dict[Place, None] = {}
-        self._unfinished: set[Place] = set()  # places whose last replay ended with its turn
+        self._unfinished: set[Place] = set()  # places whose turn ended during the timer's run
+        self._timer_runs = False
         self._ended = asyncio.Event()
         self._admission = Admission(parts.breaker)
         self._keys = DeferredKeys(parts.breaker)
@@ -142,7 +143,7 @@ class Replayer:
         loop = asyncio.get_running_loop()
         deadline, finished = loop.time() + seconds, self._context.finished
         tried: set[Place] = set()
-        with self.invocation():
+        with self.invocation(), self._timer_running():
             while self._admission.admits and not self._stopping.is_set():
                 due = [place for place in await self._due(len(tried)) if place not in tried]
                 if not due or loop.time() >= deadline:
@@ -156,6 +157,16 @@ class Replayer:
             await heartbeat.beat()
         self._beat_at = loop.time()
         return self._context.finished - finished
+
+    @contextmanager
+    def _timer_running(self) -> Iterator[None]:
+        """Note the places whose turn ends during the block."""
+        self._timer_runs = True
+        try:
+            yield
+        finally:
+            self._timer_runs = False
+            self._unfinished.clear()
 
     async def _due(self, tried: int) -> list[Place]:
         circuit = self._breaker.circuit
@@ -195,9 +206,10 @@ class Replayer:
         return most >= MOST_REPLAYS or place in list(self._tasks)[:most]
 
     async def _replay(self, place: Place) -> None:
-        enter_invocation()  # the task outlives the invocation that started it
+        enter_invocation()  # a handler that cancels its own task cancels the inner task only
         try:
-            if await Replay(self._context, place).run():
+            more = await asyncio.create_task(Replay(self._context, place).run())
+            if more and self._timer_runs:
                 self._unfinished.add(place)
         except ShutdownError:
             pass

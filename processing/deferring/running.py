@@ -39,6 +39,10 @@ class DeferredKeys:
         last = self._breaker.circuit.last_success_at
         return last is None or last <= since
 
+    def reports(self, place: Place) -> bool:
+        """Return whether a key is reported as running between its replays."""
+        return place in self._since and self.counts(self._since[place])
+
     def note_claim(self, source: Source, latest: Mapping[ListKey, float]) -> None:
         """Take over the latest deferred keys of a partition from its claim."""
         if not latest and not self._since:

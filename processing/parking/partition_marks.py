@@ -30,7 +30,6 @@ class _Known:
 
     Attributes:
         claim: token of the latest claim of this instance.
-        since: token of the first claim of this instance after which no other instance has claimed.
         token: the token in Redis, or "".
         empty: whether the partition had no list at the claim, and this instance has parked nothing
             since.
@@ -38,7 +37,6 @@ class _Known:
     """
 
     claim: int
-    since: int
     token: str
     empty: bool
     stored: StoredMark | None = None
@@ -46,14 +44,10 @@ class _Known:
     def includes(self, bound: Oldest) -> bool:
         """Return whether events above a bound may be parked without another write of the mark.
 
-        The first event after a claim of another instance needs a write. Otherwise the earlier
-        owner could still raise the mark's bound above events that this instance parks. The first
-        event of an empty partition needs a write because the bound can rise.
+        The first event of an empty partition always needs a write. The bound can rise, and no
+        earlier owner can raise the bound any more after the write.
         """
-        if self.empty or self.stored is None:
-            return False
-        mark = self.stored.mark
-        return mark.owner >= self.since and mark.oldest.covers(bound)
+        return not self.empty and self.stored is not None and self.stored.mark.oldest.covers(bound)
 
 
 class PartitionMarks:
@@ -86,9 +80,9 @@ class PartitionMarks:
             before = self._known.get(source)
             if before is not None and before.claim > claim.owner:
                 raise claim_lost(source)
-            known = _Known(claim.owner, claim.owner, claim.mark, claim.events == 0)
+            known = _Known(claim.owner, claim.mark, claim.events == 0)
             if before and (before.claim, before.token) == (claim.previous, claim.mark):
-                known.since, known.stored = before.since, before.stored
+                known.stored = before.stored
             else:
                 known.stored = await self._marks.read(source)
                 if known.stored is not None:
@@ -120,9 +114,6 @@ class PartitionMarks:
                 known.stored = await self._written(source, claim, known, bound)
                 known.empty = False
             return WritingAs(claim.owner, known.token)
-
-    def confirmed(self, source: Source) -> None:
-        """Do nothing: `writing_as` has placed the token before it returns the right."""
 
     async def _written(
         self, source: Source, claim: Claim, known: _Known, bound: Oldest
@@ -165,9 +156,9 @@ class PartitionMarks:
 def _compare(claim: Claim, mark: ParkingMark, before: _Known | None) -> None:
     """Raise `ParkedEventsLostError` if the claim shows that Redis has lost parked events.
 
-    An instance writes the mark before it parks its first event after a claim of another instance.
-    So if the latest claim of this instance found no list, and the mark is not later than that
-    claim, Redis had no list to lose.
+    An owner that claims a partition without lists writes the mark before it parks an event. So if
+    the latest claim of this instance found no list, and the mark is not later than that claim,
+    Redis had no list to lose.
     """
     was_empty = before is not None and before.empty and mark.owner <= before.claim
     if claim.mark != mark.token and (claim.mark or not was_empty):

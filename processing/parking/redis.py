@@ -10,8 +10,8 @@ without a key, or `#<position>` for an event without a key that waits alone.
 - `documents:<label>`: hash, position to kind and JSON
 - `deferred`: hash, label to the time of the last try and the deferral
 - `due`, `deferred_since`: sorted sets of labels by time in microseconds since 1970
-- `replayed`: hash, label to the position up to which the key was replayed
-- `replayed_at`: sorted set of those labels by the enqueued time of that position
+- `replayed`: hash, label to the key's replayed positions, `<last>|<first>`
+- `replayed_at`: sorted set of those labels by the enqueued time of the last position
 - `verdicts`: sorted set of replayed poisonings
 - `state`: hash, the totals of the lists, the mark's token and single values
 - `lease:<label>`: string
@@ -99,6 +99,8 @@ class RedisParkingStore(RedisParkingQueries):
         super().__init__(client, calls, identity, query_timeout_seconds)
         self._limits = (most, most_events, most_bytes)
         self._ttl = ttl_seconds
+        same = (ttl_seconds, FORMAT, OLDEST_FORMAT, DUE_KEYS, LATEST_KEYS)
+        self._claim_args = [str(each).encode() for each in same]  # encoded once, not for each batch
         self._guard = MemoryGuard(client)
 
     async def confirm(self) -> bool:
@@ -110,8 +112,8 @@ class RedisParkingStore(RedisParkingQueries):
     ) -> Claim:
         """See `ParkingStore.claim`."""
         asked = list(keys)
-        args = [self._ttl, FORMAT, OLDEST_FORMAT, generation, DUE_KEYS, LATEST_KEYS]
-        reply = await self._calls.run("claim", claim_keys(source), [*args, keys_as_json(asked)])
+        args = [*self._claim_args, generation, keys_as_json(asked)]
+        reply = await self._calls.run("claim", claim_keys(source), args)
         if reply[0] in (b"newer", "newer"):
             raise newer_format(source, int(reply[1]))
         return replies.claim(asked, reply)

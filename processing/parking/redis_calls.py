@@ -9,7 +9,12 @@ from typing import Any
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.exceptions import NoPermissionError, NoScriptError, ResponseError
+from redis.exceptions import (
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    ResponseError,
+)
 
 from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
@@ -41,9 +46,12 @@ class RedisCalls:
         self._milliseconds = milliseconds
         self._scripts = {name: client.register_script(source_of(name)) for name in _SCRIPTS}
 
-    async def run(self, name: str, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    async def run(self, name: str, keys: Sequence[str | bytes], args: Sequence[Any]) -> Any:
         """Run a script and return its reply."""
-        return await reply_of(self._scripts[name](list(keys), list(args)))
+        try:
+            return await self._scripts[name](keys, args)
+        except FAILURES as error:
+            raise unavailable(error) from error
 
     async def write(
         self, name: str, source: Source, keys: Sequence[str], args: Sequence[Any]
@@ -160,7 +168,8 @@ def unavailable(error: Exception) -> StorageUnavailableError:
 
 
 def _refused(source: Source, error: Exception) -> StorageUnavailableError:
-    if "OOM " in str(error):
+    # Up to Redis 6.2 the code of a script's error stands inside the message.
+    if isinstance(error, OutOfMemoryError) or "-OOM " in str(error):
         return redis_full(source, "Redis has reached its maxmemory")
     return unavailable(error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 
 from processing.formats.keys import partition_prefix
 from processing.identity import Source
@@ -13,6 +14,7 @@ from processing.progress.redis import progress_keys
 _WITHOUT_KEY = ""
 _OF_KEY = "="
 _LONE = "#"
+_ENCODER = json.JSONEncoder(default=lambda lone: [lone.position], separators=(",", ":"))
 
 
 def label_of(key: ListKey) -> str:
@@ -36,7 +38,7 @@ def key_of(label: bytes | str) -> ListKey:
 
 def keys_as_json(keys: Sequence[ListKey]) -> str:
     """Return the names of lists as one argument for `claim.lua`, in ASCII."""
-    return json.dumps(keys, default=lambda lone: [lone.position], separators=(",", ":"))
+    return _ENCODER.encode(keys)
 
 
 def text_of(value: bytes | str) -> str:
@@ -60,9 +62,8 @@ def list_keys(source: Source, label: str) -> list[str]:
     ]
 
 
-def claim_keys(source: Source) -> list[str]:
+@lru_cache(maxsize=256)  # a claim is on the path of every batch
+def claim_keys(source: Source) -> tuple[bytes, ...]:
     """Return the keys of `scripts/claim.lua`."""
-    return [
-        *progress_keys(source),
-        *parking_keys(source, "keys", "replayed", "replayed_at", "due", "deferred_since", "state"),
-    ]
+    names = ("keys", "replayed", "replayed_at", "due", "deferred_since", "state")
+    return tuple(name.encode() for name in (*progress_keys(source), *parking_keys(source, *names)))

@@ -22,10 +22,13 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         asked: the keys of the batch; the reply names their places, counted from 1.
         reply: the reply of `scripts/claim.lua`.
     """
-    owner, previous, number, enqueued_ms, finished, parked, replayed, due, latest, *rest = reply
-    events, size, mark, poison_head = rest
+    owner, previous, number, enqueued_ms, finished, *lists = reply
+    progress = parsed(int(owner), number, enqueued_ms, finished)
+    if not lists:
+        return Claim(progress, int(previous))
+    parked, replayed, due, latest, events, size, mark, poison_head = lists
     return Claim(
-        parsed(int(owner), number, enqueued_ms, finished),
+        progress,
         int(previous),
         frozenset(asked[place - 1] for place in parked),
         {

@@ -40,7 +40,7 @@ class KeyAttempts:
 
     @property
     def is_deferred(self) -> bool:
-        """Whether the key was deferred when its lease was acquired."""
+        """Return whether the key was deferred when its lease was acquired."""
         return self._lease.deferral is not None
 
     def may_start(self) -> bool:

@@ -152,7 +152,7 @@ class ListReplay:
 
     @property
     def _continues(self) -> bool:
-        """Whether the key continues after a poisoned event."""
+        """Return whether the key continues after a poisoned event."""
         # Nothing waits behind an event that is deferred alone.
         parks = self._run.parks and not isinstance(self._place[1], Lone)
         return self._attempts.is_deferred and not parks

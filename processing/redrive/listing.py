@@ -19,7 +19,7 @@ INTERRUPTED = "redrive not finished"
 
 
 class ListState(StrEnum):
-    """Who continues with a key: the app by itself, or an operator."""
+    """The state of a list: the app continues a deferred key, an operator a parked key."""
 
     DEFERRED = "deferred"
     PARKED = "parked"

@@ -11,9 +11,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from processing.errors import ProcessingError
+from processing.errors import ProcessingError, StorageUnavailableError
 from processing.event import event_id
 from processing.identity import Identity, Source
+from processing.monitoring.partition_state import PartitionState
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.positions import HubPosition, HubRange
@@ -32,12 +33,17 @@ class Positions(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """The first unfinished event of a partition."""
+    """The first unfinished event of a partition.
+
+    Attributes:
+        why: why the event waits, as the partition's owner reports; "" if no owner reports.
+    """
 
     source: Source
     key: str | None
     sequence_number: int
     enqueued_ms: int
+    why: str = ""
 
     @property
     def id(self) -> str:
@@ -53,6 +59,7 @@ class PoisonHead:
         checkpoint: reads the host's checkpoint of a partition.
         progress: stores the finished events.
         parking: stores the decision.
+        reports: returns what the owners report of their partitions.
         identity: the app whose partitions are meant.
     """
 
@@ -63,12 +70,14 @@ class PoisonHead:
         checkpoint: Callable[[str], Awaitable[Checkpoint | None]],
         progress: ProgressStore,
         parking: ParkingStore,
+        reports: Callable[[], Awaitable[list[PartitionState]]],
         identity: Identity,
     ) -> None:
         self._positions = positions
         self._checkpoint = checkpoint
         self._progress = progress
         self._parking = parking
+        self._reports = reports
         self._identity = identity
 
     async def find(self, partition: str) -> Head:
@@ -94,9 +103,21 @@ class PoisonHead:
         while number < hub.end:
             found = await self._positions.find(partition, number)
             if progress.finished.get(found.sequence_number) != found.enqueued_ms:
-                return Head(source, found.key, found.sequence_number, found.enqueued_ms)
+                why = await self._why(partition, found.sequence_number)
+                return Head(source, found.key, found.sequence_number, found.enqueued_ms, why)
             number = found.sequence_number + 1
         raise ProcessingError(f"partition {partition}: every event in the hub is finished")
+
+    async def _why(self, partition: str, sequence_number: int) -> str:
+        try:
+            states = await self._reports()
+        except StorageUnavailableError:
+            return ""  # the decision does not need the reason
+        for state in states:
+            place = (state.partition, state.sequence_number, state.deferred)
+            if place == (partition, sequence_number, False):
+                return f"{state.state} for {state.seconds:.0f} s: {state.explanation}"
+        return ""
 
     async def poison(self, head: Head) -> None:
         """Store the decision; a later decision for the same partition replaces it.

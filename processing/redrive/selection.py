@@ -31,7 +31,7 @@ class Selection:
 
     @property
     def is_named(self) -> bool:
-        """Whether the operator names a key or an event; only then deferred keys are replayed."""
+        """Return whether a key or an event is named; only then deferred keys are replayed."""
         return self.key is not None or self.id is not None
 
     def matches(self, message: PoisonMessage) -> bool:

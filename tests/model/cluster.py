@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
-from dataclasses import replace
 from random import Random
 from typing import Any
 
 from processing.errors import ProcessingError, StorageUnavailableError
 from processing.event import Event
 from processing.identity import Source
-from processing.parking.event import ListKey, is_reached, position_of
+from processing.parking.event import ListKey, Position, is_reached, position_of
 from processing.parking.memory import MemoryParkingStore, _List
+from processing.parking.store import Lease
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Progress
 
@@ -27,46 +27,51 @@ CONFIRM_SECONDS = 1.0
 type Snapshot = tuple[dict[str, Any], dict[str, Any]]
 
 
-class ClockProgressStore(MemoryProgressStore):
-    """A progress store whose tokens come from a clock, as Redis's do.
-
-    A token from before a loss of data is therefore older than all later tokens.
-    """
-
-    def __init__(self) -> None:
-        self._ticks = 0
-        super().__init__()
-
-    def clear(self) -> None:
-        """Lose all data, but not the time."""
-        ticks = self._ticks
-        super().clear()
-        self._ticks = ticks
-
-    def take(self, source: Source) -> tuple[Progress, int]:
-        """See `MemoryProgressStore.take`."""
-        self._advance(source)
-        progress, _ = super().take(source)
-        return progress, self._previous
-
-    async def reset(self, source: Source) -> Progress:
-        """See `ProgressStore.reset`."""
-        self._advance(source)
-        return await super().reset(source)
+class ModelProgressStore(MemoryProgressStore):
+    """The real memory store, of which the model can see the finished events."""
 
     def is_finished(self, event: Event) -> bool:
         """Return whether the progress says that the event is finished."""
         return bool(self._known.get(event.source, Progress()).finished_among([event]))
 
-    def _advance(self, source: Source) -> None:
-        self._previous = self.owner(source)
-        self._ticks = max(self._ticks, self._previous) + 1
-        known = self._known.get(source, Progress())
-        self._known[source] = replace(known, owner=self._ticks - 1)
-
 
 class ModelParkingStore(MemoryParkingStore):
-    """The real memory store, of which the model can see the lists."""
+    """The real memory store, of which the model can see the lists.
+
+    Attributes:
+        finished_late: called after a finish by a replay from before the latest rewind, with the
+            partition and the position.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.finished_late: Callable[[Source, Position], None] = lambda _source, _position: None
+        self._leased_in: dict[str, int] = {}
+
+    async def lease(
+        self, source: Source, key: ListKey, token: str, milliseconds: int
+    ) -> Lease | None:
+        """See `ParkingStore.lease`."""
+        lease = await super().lease(source, key, token, milliseconds)
+        if lease is not None:
+            self._leased_in[token] = lease.epoch
+        return lease
+
+    async def finish(
+        self,
+        source: Source,
+        key: ListKey,
+        token: str,
+        position: Position,
+        verdict: str = "",
+        *,
+        epoch: int = 0,
+    ) -> int:
+        """See `ParkingStore.finish`."""
+        left = await super().finish(source, key, token, position, verdict, epoch=epoch)
+        if self._leased_in.get(token, 0) < self.progress.epoch(source):
+            self.finished_late(source, position)
+        return left
 
     def holds(self, event: Event, key: ListKey) -> bool:
         """Return whether an event is in a list."""
@@ -112,9 +117,10 @@ class Cluster:
         self._synced = asyncio.Event()
         self._late: set[asyncio.Task[None]] = set()
         self.term = 0
+        self.changed = False
         self.jumped = 0.0
         self.losses = 0
-        self.progress = ClockProgressStore()
+        self.progress = ModelProgressStore(lambda: int(self.now() * 1000))
         self.parking = parking(self.progress, clock=self.now, **limits)
         self._replica = self._snapshot()
 
@@ -157,7 +163,8 @@ class Cluster:
         """Let the replica take over the state again and again."""
         while self._lag:
             await asyncio.sleep(self._rng.random() * self._lag)
-            self._replica = self._snapshot()
+            if self.changed:
+                self._replica, self.changed = self._snapshot(), False
             synced, self._synced = self._synced, asyncio.Event()
             synced.set()
 
@@ -190,6 +197,7 @@ class Cluster:
         if term == self.term:
             with suppress(ProcessingError):  # nobody gets the answer
                 await call()
+                self.changed = True
 
     def _end_connections(self) -> None:
         self.term += 1

@@ -119,6 +119,10 @@ class Instance(Client):
 class Operator(Client):
     """An operator's command line."""
 
+    def __init__(self, world: World, name: str) -> None:
+        super().__init__(world, name)
+        self.node.stumbles = False
+
     def redrive(self, world: World) -> Redrive:
         """Return a redrive."""
         return Redrive(

@@ -28,6 +28,7 @@ class Node:
     """A process: an instance of the app, or an operator's command.
 
     Attributes:
+        stumbles: whether the process may stand still before a call; a command line does not.
         dead: no later step of the process happens.
         frozen_until: the process stands still until then, by the loop's clock.
     """
@@ -36,6 +37,7 @@ class Node:
         self.name = name
         self.rng = rng
         self.network = network
+        self.stumbles = True
         self.dead = False
         self.frozen_until = 0.0
 
@@ -128,6 +130,7 @@ class Remote:
         if chance < network.late + network.lost / 2:
             raise StorageUnavailableError("the request was lost")
         answer = await method(*args, **options)
+        cluster.changed = True
         if confirmed:
             await cluster.confirm()
         await node.travel()

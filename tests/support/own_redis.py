@@ -15,10 +15,16 @@ from tests.support.patience import HANG_SECONDS
 
 
 class Server:
-    """A Redis server of one test."""
+    """A Redis server of one test.
 
-    def __init__(self, directory: Path) -> None:
+    Args:
+        directory: the server's files.
+        program: path of a server binary; None for the one that all tests use.
+    """
+
+    def __init__(self, directory: Path, program: str | None = None) -> None:
         self.port = free_port()
+        self.program = program or find_redis_server()
         self.directory = directory
         self.process: subprocess.Popen[bytes] | None = None
         self.url = f"redis://127.0.0.1:{self.port}/0"
@@ -29,7 +35,7 @@ class Server:
                 file.unlink()
         with (self.directory / "redis.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [find_redis_server(), *redis_arguments(self.port, self.directory)],
+                [self.program, *redis_arguments(self.port, self.directory)],
                 stdout=log,
                 stderr=log,
             )

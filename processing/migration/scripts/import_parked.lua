@@ -4,8 +4,8 @@
 -- KEYS[1]  hash of parked keys: label -> when it was parked, microseconds since 1970
 -- KEYS[2]  sorted set of the key's entries: member position, score 0
 -- KEYS[3]  hash: position -> kind and document
--- KEYS[4]  hash: label -> position up to which a redrive has replayed the key
--- KEYS[5]  sorted set: label by the enqueued time of that position, milliseconds since 1970
+-- KEYS[4]  hash: label -> replayed positions of the key, "<last>|<first>" or "<last>"
+-- KEYS[5]  sorted set: label by the enqueued time of the last position, milliseconds since 1970
 -- KEYS[6]  hash: events and size of all lists
 -- ARGV[1]  the key's label
 -- ARGV[2]  when the key was parked, microseconds since 1970, or ""
@@ -13,19 +13,20 @@
 -- ARGV[4]  seconds until replayed positions expire
 -- ARGV[5…] position, kind and document of each entry
 -- Returns the number of entries that were added.
-local replayed = redis.call('HGET', KEYS[4], ARGV[1]) or ''
-if ARGV[3] > replayed then
-  redis.call('HSET', KEYS[4], ARGV[1], ARGV[3])
-  redis.call('ZADD', KEYS[5], ARGV[3]:sub(1, 15), ARGV[1])
+local last, first = (redis.call('HGET', KEYS[4], ARGV[1]) or ''):match('^([^|]*)|?(.*)$')
+if ARGV[3] ~= '' then
+  last, first = ARGV[3] > last and ARGV[3] or last, ''  -- an older version noted no first position
+  redis.call('HSET', KEYS[4], ARGV[1], last)
+  redis.call('ZADD', KEYS[5], last:sub(1, 15), ARGV[1])
   redis.call('EXPIRE', KEYS[4], ARGV[4])
   redis.call('EXPIRE', KEYS[5], ARGV[4])
-  replayed = ARGV[3]
 end
 local added = 0
 for i = 5, #ARGV - 1, 2 do
-  local reached = ARGV[i] <= replayed and ARGV[i]:sub(17) <= replayed:sub(17)  -- time and number
-  if not reached and redis.call('HSETNX', KEYS[3], ARGV[i], ARGV[i + 1]) == 1 then
-    redis.call('ZADD', KEYS[2], 0, ARGV[i])
+  local position = ARGV[i]
+  local reached = first <= position and position <= last and position:sub(17) <= last:sub(17)
+  if not reached and redis.call('HSETNX', KEYS[3], position, ARGV[i + 1]) == 1 then
+    redis.call('ZADD', KEYS[2], 0, position)
     added = added + 1
   end
 end

@@ -10,8 +10,8 @@
 --          score sequence
 -- KEYS[3]  string: the lowest version of the data's format that may process this partition
 -- KEYS[4]  hash of keys with a list: label -> when the list was created, microseconds since 1970
--- KEYS[5]  hash: label -> position up to which the key was replayed
--- KEYS[6]  sorted set: label by the enqueued time of that position, milliseconds since 1970
+-- KEYS[5]  hash: label -> replayed positions of the key, "<last>|<first>" or "<last>"
+-- KEYS[6]  sorted set: label by the enqueued time of the last position, milliseconds since 1970
 -- KEYS[7]  sorted set: label by the time of the next replay, microseconds since 1970
 -- KEYS[8]  sorted set: label by the time of the deferral, microseconds since 1970
 -- KEYS[9]  hash: events and size of all lists, generation of the circuit, token of the mark,
@@ -19,16 +19,18 @@
 -- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
 -- ARGV[2]  the version of the data's format that the caller reads and writes
 -- ARGV[3]  the lowest version that reads what the caller writes
--- ARGV[4]  the circuit's generation while the circuit is closed, else 0
--- ARGV[5]  the most due keys to return
--- ARGV[6]  the most latest deferred keys to return
+-- ARGV[4]  the most due keys to return
+-- ARGV[5]  the most latest deferred keys to return
+-- ARGV[6]  the circuit's generation while the circuit is closed, else 0
 -- ARGV[7]  JSON array of the batch's keys: a string, null (the events without a key) or an array of
 --          a position (an event that waits alone)
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
--- claim before (or 0), the watermark's sequence number and enqueued time (false for none), the finished
--- members, the places in ARGV[7] of keys with a list, places and positions of replayed keys, labels
--- that are due, latest deferred labels with their times, events, size, token, poison_head.
+-- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
+-- finished members; then, unless all of it is empty: the places in ARGV[7] of keys with a list, places
+-- and replayed positions of keys, labels that are due, latest deferred labels with their times, events,
+-- size, token, poison_head.
 -- include count
+-- include range
 local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')
 if lowest > tonumber(ARGV[2]) then
   return {'newer', lowest}
@@ -53,8 +55,8 @@ if not events then
   events, size = count(KEYS[4])  -- a new partition, or the lists of an older version
   redis.call('HSET', KEYS[9], 'events', events, 'size', size)
 end
-if tonumber(ARGV[4]) > tonumber(state[3] or '0') then
-  redis.call('HSET', KEYS[9], 'generation', ARGV[4])
+if tonumber(ARGV[6]) > tonumber(state[3] or '0') then
+  redis.call('HSET', KEYS[9], 'generation', ARGV[6])
   redis.call('ZUNIONSTORE', KEYS[7], 1, KEYS[7], 'WEIGHTS', 0)
 end
 
@@ -76,7 +78,7 @@ if replays > 0 then
     -- Progress covers these events. A few at each claim: one claim must not take long.
     local old = redis.call('ZRANGEBYSCORE', KEYS[6], '-inf', known[3], 'LIMIT', 0, 100)
     for _, label in ipairs(old) do
-      if (redis.call('HGET', KEYS[5], label) or '') <= watermark then
+      if last_of(redis.call('HGET', KEYS[5], label) or '') <= watermark then
         redis.call('HDEL', KEYS[5], label)
         redis.call('ZREM', KEYS[6], label)
       end
@@ -84,6 +86,10 @@ if replays > 0 then
   end
 end
 
+local reply = {owner, known[4] or '0', known[2], known[3], redis.call('ZRANGE', KEYS[2], 0, -1)}
+if lists == 0 and replays == 0 and not state[4] and not state[5] then
+  return reply
+end
 local parked, replayed = {}, {}
 if lists > 0 or replays > 0 then
   local keys = cjson.decode(ARGV[7])
@@ -102,10 +108,10 @@ if lists > 0 or replays > 0 then
       end
     end
     if replays > 0 then
-      for i, position in ipairs(redis.call('HMGET', KEYS[5], unpack(labels))) do
-        if position and position > watermark then
+      for i, range in ipairs(redis.call('HMGET', KEYS[5], unpack(labels))) do
+        if range and last_of(range) > watermark then
           replayed[#replayed + 1] = first + i - 1
-          replayed[#replayed + 1] = position
+          replayed[#replayed + 1] = range
         end
       end
     end
@@ -114,21 +120,10 @@ end
 local due, latest = {}, {}
 if lists > 0 then
   local until_now = string.format('%.0f', now)
-  due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', until_now, 'LIMIT', 0, ARGV[5])
-  latest = redis.call('ZREVRANGE', KEYS[8], 0, ARGV[6] - 1, 'WITHSCORES')
+  due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', until_now, 'LIMIT', 0, ARGV[4])
+  latest = redis.call('ZREVRANGE', KEYS[8], 0, ARGV[5] - 1, 'WITHSCORES')
 end
-return {
-  owner,
-  known[4] or '0',
-  known[2],
-  known[3],
-  redis.call('ZRANGE', KEYS[2], 0, -1),
-  parked,
-  replayed,
-  due,
-  latest,
-  events,
-  size,
-  state[4] or '',
-  state[5] or '',
-}
+for _, each in ipairs({parked, replayed, due, latest, events, size, state[4] or '', state[5] or ''}) do
+  reply[#reply + 1] = each
+end
+return reply

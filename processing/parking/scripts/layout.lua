@@ -6,8 +6,9 @@
 -- KEYS[2]   hash: events and size (bytes) of all lists, writes (a counter), generation (of the
 --           circuit), token (of the mark), poison_head (an event's id)
 -- KEYS[3]   hash of keys with a list: label -> when the list was created, microseconds since 1970
--- KEYS[4]   hash: label -> position up to which the key was replayed
--- KEYS[5]   sorted set: label by the enqueued time of that position, milliseconds since 1970
+-- KEYS[4]   hash: label -> replayed positions of the key, "<last>|<first>"; "<last>" was written by an
+--           older version, and has no first position
+-- KEYS[5]   sorted set: label by the enqueued time of the last position, milliseconds since 1970
 -- KEYS[6]   hash: label -> time of the last try, microseconds since 1970, a blank, JSON of a deferral
 -- KEYS[7]   sorted set: label by the time of the next replay, microseconds since 1970
 -- KEYS[8]   sorted set: label by the time of the deferral, microseconds since 1970
@@ -27,9 +28,19 @@ local function digits(number)
   return string.format('%.0f', number)
 end
 
--- Returns whether a replay up to a position included an event: by its time and by its number.
-local function is_reached(position, replayed)
-  return position <= replayed and position:sub(17) <= replayed:sub(17)
+-- Returns whether the replays of a key have included an event: by its time and by its number.
+local function is_reached(position, range)
+  local last, first = range:match('^([^|]*)|?(.*)$')
+  return first <= position and position <= last and position:sub(17) <= last:sub(17)
+end
+
+-- Returns the replayed positions after a replay of one more event.
+local function extended(range, position)
+  local last, first = range:match('^([^|]*)|?(.*)$')
+  if last == '' then
+    return position .. '|' .. position
+  end
+  return (last > position and last or position) .. '|' .. first
 end
 
 -- Adds to the totals of the partition. Totals that are missing are counted at the next claim.

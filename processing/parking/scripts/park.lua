@@ -6,7 +6,7 @@
 -- ARGV[8…] position, kind and document of each event, in order
 -- Returns "written" and a state for each event (0: replayed before; 1: in the list; 2: in the list as
 -- poisoned; 3: as 2, its message may not be in the poison queue), or "released" and the replayed
--- position or "", or "long", "many" or "large" (the list or the partition is full; the events that fit
+-- positionss or "", or "long", "many" or "large" (the list or the partition is full; the events that fit
 -- are in the list), or why nothing was written: "taken" or "unmarked".
 -- include layout
 -- include writer

@@ -87,7 +87,7 @@ async def test_claim_names_the_keys_of_the_batch_only(stores: Stores) -> None:
     await store.finish(SOURCE, "k3", "t", at(3))
     claim = await store.claim(SOURCE, [f"k{number}" for number in range(2500, 2, -1)])
     assert claim.parked == {"k4"}
-    assert claim.replayed == {"k3": at(3)}
+    assert claim.replayed == {"k3": f"{at(3)}|{at(3)}"}
     assert claim.events == 4
 
 
@@ -152,7 +152,7 @@ async def test_key_is_released_with_its_last_entry(stores: Stores) -> None:
     assert await store.finish(SOURCE, "k", "t", at(11)) == 1
     assert await store.finish(SOURCE, "k", "t", at(12)) == 0
     reply = await store.park(writing, SOURCE, "k", [(at(13), "e13")])
-    assert reply == ParkReply(released=True, replayed=at(12))
+    assert reply == ParkReply(released=True, replayed=f"{at(12)}|{at(10)}")
     assert await store.keys() == []
     assert await store.is_stale(SOURCE, "verdict")
     assert not await store.is_stale(SOURCE, "another")
@@ -167,7 +167,7 @@ async def test_finish_can_be_repeated(stores: Stores) -> None:
     assert await store.finish(SOURCE, "k", "t", at(10)) == 0
     await store.poison(writing, SOURCE, "k", at(14), "poison")
     assert await store.finish(SOURCE, "k", "t", at(10)) == 1
-    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": at(10)}
+    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": f"{at(10)}|{at(10)}"}
     assert (await store.summary(SOURCE)).events == 1
 
 
@@ -185,7 +185,8 @@ async def test_replayed_events_are_not_parked_again(stores: Stores) -> None:
         ParkState.PARKED,
         ParkState.PARKED,
     )
-    for number, replayed in ((9, {"k": at(11)}), (10, {"k": at(11)}), (11, {}), (12, {})):
+    known = {"k": f"{at(11)}|{at(10)}"}
+    for number, replayed in ((9, known), (10, known), (11, {}), (12, {})):
         await stores.progress.commit(SOURCE, writing.owner, Mark(number, FIRST_MS + number), [])
         claim = await store.claim(SOURCE, ["k", "j"])
         assert claim.replayed == replayed, f"progress has reached event {number}"
@@ -225,7 +226,7 @@ async def test_forget_removes_replayed_positions_behind_a_rewind(stores: Stores)
     await leased(store)
     await store.finish(SOURCE, "k", "t", at(10))
     await store.forget(SOURCE, at(10))
-    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": at(10)}
+    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": f"{at(10)}|{at(10)}"}
     await store.forget(SOURCE, at(9))
     assert (await store.claim(SOURCE, ["k"])).replayed == {}
 
@@ -241,7 +242,46 @@ async def test_finish_of_an_older_epoch_notes_no_replayed_position(stores: Store
     after = await leased(store)
     assert after.epoch > before.epoch
     assert await store.finish(SOURCE, "k", "t", at(11), epoch=after.epoch) == 0
-    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": at(11)}
+    assert (await store.claim(SOURCE, ["k"])).replayed == {}
+
+
+async def test_finish_after_a_rewind_notes_later_events_only(stores: Stores) -> None:
+    """A list may have gaps after a rewind, which the hub fills when it delivers events again."""
+    store = stores.parking
+    await stores.progress.reset(SOURCE)
+    later = at(12, 4_000_000_000_000)  # enqueued in 2096
+    writing = await park_key(store, "k", 11)
+    await store.park(writing, SOURCE, "k", [(later, "e12")])
+    lease = await leased(store)
+    for position in (at(10), at(11)):
+        await store.finish(SOURCE, "k", "t", position, epoch=lease.epoch)
+        assert (await store.claim(SOURCE, ["k"])).replayed == {}
+    await store.finish(SOURCE, "k", "t", later, epoch=lease.epoch)
+    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": f"{later}|{later}"}
+
+
+async def test_event_before_the_first_replayed_event_is_not_replayed(stores: Stores) -> None:
+    """After a rewind to an earlier position, events of a released key come again.
+
+    The replays began at event 10. What stood before it was handled in a batch, and a rewind wants
+    it to be handled again.
+    """
+    store = stores.parking
+    writing = await park_key(store, "k", 12)
+    await leased(store)
+    await store.finish(SOURCE, "k", "t", at(10))
+    reply = await store.park(writing, SOURCE, "k", [(at(n), "e") for n in (9, 10, 11)])
+    assert reply.states == (ParkState.PARKED, ParkState.REPLAYED, ParkState.PARKED)
+    assert await store.poison(writing, SOURCE, "k", at(8), "p") == "p"
+
+
+async def test_park_without_events_places_the_token_only(stores: Stores) -> None:
+    """The key may have no list."""
+    store = stores.parking
+    owner = (await store.claim(SOURCE)).owner
+    assert await store.park(WritingAs(owner, "m", creates=True), SOURCE, "k", []) == ParkReply()
+    claim = await store.claim(SOURCE)
+    assert (claim.mark, claim.events) == ("m", 0)
 
 
 async def test_events_of_a_recreated_hub_are_parked_last(stores: Stores) -> None:

@@ -1,1 +1,1 @@
-"""Tests of deferring."""
+"""Unit tests of processing/deferring."""

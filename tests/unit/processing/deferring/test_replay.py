@@ -13,10 +13,10 @@ from processing.deferring.replay import TURN_EVENTS
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
 from processing.parking.deferral import LONGEST_PAUSE_SECONDS
-from processing.parking.event import Lone
+from processing.parking.event import Lone, is_reached
 from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import open_rig, simulated
+from tests.support.processing.replay_rig import open_rig, simulated
 
 DOWN = DependencyUnavailableError("down")
 
@@ -289,7 +289,7 @@ async def test_large_event_is_replayed_whole_and_its_blob_removed() -> None:
 @simulated
 async def test_blob_stays_until_the_event_is_finished() -> None:
     """Otherwise an event whose finishing failed would have no body."""
-    async with open_rig(hold_seconds=1) as rig:
+    async with open_rig(hold_seconds=0) as rig:
 
         async def away(*_args: object, **_values: object) -> int:
             raise StorageUnavailableError("away")
@@ -414,14 +414,49 @@ async def test_keyless_event_that_waits_alone_is_replayed() -> None:
 
 
 @simulated
-async def test_unexpected_error_leaves_the_key_deferred() -> None:
-    """An error of our own must not lose the event, nor end the other replays."""
+async def test_finish_notes_the_replayed_position() -> None:
+    """The owner's next batch may contain the event again, and must skip it."""
+    async with open_rig() as rig:
+        await rig.defer(1)
+        (entry,) = await rig.store.entries(SOURCE, "k")
+        await rig.replay()
+        replayed = (await rig.store.claim(SOURCE, ["k"])).replayed["k"]
+        assert is_reached(entry.position, replayed)
+
+
+@simulated
+async def test_handler_that_cancels_its_own_task_has_failed() -> None:
+    """As in a batch; the replay continues with the next event."""
     async with open_rig() as rig:
 
-        async def broken(*_args: object, **_values: object) -> list[Any]:
-            raise AttributeError("broken")
+        async def cancel(each: Event) -> None:
+            task = asyncio.current_task()
+            if each.sequence_number == 1 and task is not None:
+                task.cancel()
+                await asyncio.sleep(1)
 
-        rig.store.entries = broken  # type: ignore[method-assign]
-        await rig.defer(1)
+        rig.before = cancel
+        await rig.defer(1, 2)
         await rig.replay()
-        assert await rig.key() is not None
+        assert rig.started == [1, 1, 1, 2]
+        assert (rig.poisoned, rig.handled) == ([1], [2])
+
+
+@simulated
+async def test_first_failure_of_the_next_event_is_no_round() -> None:
+    """The last success was that of the key's earlier event, and not of another key."""
+    async with open_rig() as rig:
+
+        async def slow(each: Event) -> None:
+            if each.sequence_number == 2:
+                await asyncio.sleep(9)  # the circuit learns of the first event's success
+
+        rig.before = slow
+        rig.errors[2] = DOWN
+        await rig.defer(1, 2)
+        await asyncio.sleep(50)
+        await rig.replay()
+        found = await rig.deferral()
+        assert rig.breaker.circuit.last_success_at is not None
+        assert rig.breaker.circuit.last_success_at > found.since + 10
+        assert (found.rounds, found.admitted_seconds, found.attempts) == (0, 0, 1)

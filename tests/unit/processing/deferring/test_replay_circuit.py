@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from breaker import CircuitState, Key
+from breaker import CircuitState, Key, Permit
 from processing.deferring.admission import MOST_REPLAYS
 from processing.errors import DependencyUnavailableError, LeaseLostError, PoisonEventError
 from processing.event import Event
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, open_rig, simulated
 from tests.unit.processing.deferring.test_replay_outcomes import ThrottledError
 
 DOWN = DependencyUnavailableError("down")
@@ -41,6 +41,7 @@ async def test_open_circuit_ends_a_replay_without_an_attempt(isolated: bool) -> 
         await asyncio.sleep(5)
         assert rig.started == []
         assert await rig.key() == before
+        assert rig.store._leases == {}
 
 
 @simulated
@@ -57,6 +58,42 @@ async def test_opening_stops_a_replay_before_its_next_event() -> None:
         await rig.replay()
         assert rig.handled == [1, 2]
         assert [number for _, number in await rig.waiting()] == [3]
+
+
+@simulated
+async def test_event_without_its_body_is_not_poisoned_while_the_circuit_is_open() -> None:
+    """No outcome is written while the circuit holds all events."""
+    async with open_rig() as rig:
+
+        async def trip(_each: Event) -> None:
+            await rig.open()
+
+        rig.before = trip
+        await rig.defer(1, 2, bodies={2: b"large"})
+        rig.claims.blobs.clear()
+        await rig.replay()
+        assert rig.poisoned == []
+        assert [number for _, number in await rig.waiting()] == [2]
+
+
+@simulated
+async def test_permit_that_comes_during_a_stop_is_returned() -> None:
+    """No event starts, and another instance can probe."""
+    async with open_rig() as rig:
+        acquire = rig.breaker.try_acquire
+
+        async def slow(key: Key | None = None) -> Permit:
+            permit = await acquire(key)
+            rig.replayer.stop()
+            return permit
+
+        await rig.defer(1)
+        await rig.half_open()
+        rig.breaker.try_acquire = slow  # type: ignore[method-assign]
+        await rig.replay()
+        rig.breaker.try_acquire = acquire  # type: ignore[method-assign]
+        assert rig.started == []
+        assert await free_permits(rig) == 2
 
 
 @simulated
@@ -184,6 +221,38 @@ async def test_replay_outside_the_ramps_share_starts_no_further_event() -> None:
 
 
 @simulated
+async def test_first_replay_continues_in_a_ramp_that_admits_one() -> None:
+    """The others end, and their keys stay due."""
+    async with open_rig(rules={"ramp_seconds": 16}) as rig:
+
+        async def reopen(each: Event) -> None:
+            await asyncio.sleep(0.5)
+            if each.sequence_number == 1:
+                await rig.open()
+                await rig.breaker.close_circuit(rig.breaker.circuit.generation, "test")
+            await asyncio.sleep(1.5)
+
+        rig.before = reopen
+        await rig.defer(1, 2, key="a")
+        await rig.defer(11, 12, key="b")
+        await rig.replay("a", "b")
+        assert sorted(rig.handled) == [1, 2, 11]
+
+
+@simulated
+async def test_time_of_a_half_open_circuit_does_not_count() -> None:
+    """Only few probes could have succeeded."""
+    async with open_rig() as rig:
+        rig.errors[1] = DOWN
+        await rig.defer(1)
+        await rig.half_open()
+        await asyncio.sleep(50)
+        await rig.replay()
+        assert rig.started == [1]
+        assert (await rig.deferral()).admitted_seconds == 0
+
+
+@simulated
 async def test_failed_attempts_count_while_nothing_has_succeeded() -> None:
     """An outage in which all keys are deferred opens the circuit, too."""
     async with open_rig() as rig:
@@ -196,6 +265,22 @@ async def test_failed_attempts_count_while_nothing_has_succeeded() -> None:
         await rig.breaker.refresh()
         assert rig.circuit.reports[-1].failed_attempts == 1
         assert rig.circuit.reports[-1].keys == (MINE,)
+
+
+@simulated
+async def test_key_that_is_reported_as_running_makes_all_retries() -> None:
+    """The standstill rule needs ten attempts soon, also if one key is all that is in flight."""
+    async with open_rig() as rig:
+        rig.errors[1] = DOWN
+        await rig.defer(1)
+        rig.replayer.note_deferred(SOURCE, "k", (await rig.deferral()).since)
+        await rig.replay()
+        assert rig.started == [1, 1, 1]
+        await asyncio.sleep(5)
+        await rig.succeed()
+        await rig.breaker.refresh()
+        await rig.replay()
+        assert rig.started == [1, 1, 1, 1]
 
 
 @simulated

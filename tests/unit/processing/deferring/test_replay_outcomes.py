@@ -20,7 +20,7 @@ from processing.parking.deferral import DeferralReason
 from processing.parking.event import Lone
 from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, open_rig, simulated
 
 DOWN = DependencyUnavailableError("down")
 P, U, E = EntryKind.POISON, EntryKind.UNANNOUNCED, EntryKind.EVENT
@@ -61,7 +61,7 @@ async def test_poison_goes_to_the_queue_and_the_key_continues(error: Exception) 
 @simulated
 async def test_poison_stays_in_the_list_until_the_queue_has_it() -> None:
     """The event must not be lost between the two."""
-    async with open_rig(hold_seconds=1) as rig:
+    async with open_rig(hold_seconds=0) as rig:
 
         async def away(_message: object) -> None:
             raise StorageUnavailableError("away")
@@ -92,7 +92,7 @@ async def test_poison_parks_the_key_for_an_operator() -> None:
 @simulated
 async def test_parked_poison_is_in_the_list_before_the_queue() -> None:
     """A redrive of the message alone would let the event overtake its key's earlier events."""
-    async with open_rig(poison_ordering="park", hold_seconds=1) as rig:
+    async with open_rig(poison_ordering="park", hold_seconds=0) as rig:
 
         async def away(_message: object) -> None:
             raise StorageUnavailableError("away")

@@ -12,10 +12,11 @@ from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat import MemoryHeartbeat
 from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
+from processing.monitoring.telemetry import key_hash
 from processing.parking.store import DUE_KEYS, Claim
 from processing.progress.store import Progress
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, now, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, now, open_rig, simulated
 
 OTHER = replace(SOURCE, partition="1")
 DOWN = DependencyUnavailableError("down")
@@ -98,9 +99,10 @@ async def test_waiting_keys_are_dropped_with_the_last_invocation() -> None:
             await asyncio.sleep(1)
         await asyncio.sleep(10)
         assert len(rig.handled) == MOST_REPLAYS
-        with rig.replayer.invocation():
-            await asyncio.sleep(10)
-        assert len(rig.handled) == MOST_REPLAYS
+        await rig.defer(1000, key="other")
+        await rig.replay("other")
+        assert len(rig.handled) == MOST_REPLAYS + 1
+        assert rig.handled[-1] == 1000
 
 
 @simulated
@@ -116,6 +118,8 @@ async def test_stopped_replayer_starts_nothing() -> None:
             rig.replayer.stop()
             rig.replayer.start(SOURCE, ["other"])
             await rig.replayer.wait_idle()
+            rig.replayer.start(SOURCE, ["other"])
+            assert not rig.replayer.busy
         assert rig.handled == [1]
 
 
@@ -213,6 +217,17 @@ async def test_timer_asks_once_for_a_key_that_another_instance_replays() -> None
 
 
 @simulated
+async def test_timer_reaches_keys_behind_those_that_others_replay() -> None:
+    """One query of the store returns few keys, and the busy ones stay due."""
+    async with open_rig() as rig:
+        for key in await defer_keys(rig, DUE_KEYS):
+            await rig.store.lease(SOURCE, key, "another", 600_000)
+        await asyncio.sleep(1)
+        await rig.defer(1000, key="free")
+        assert await rig.replayer.run_due(4) == 1
+
+
+@simulated
 async def test_timer_makes_all_keys_due_after_a_closing() -> None:
     """Their pauses have grown while the dependency was down."""
     async with open_rig() as rig:
@@ -272,15 +287,24 @@ async def test_failed_run_of_the_timer_has_no_heartbeat() -> None:
         assert rig.replayer.heartbeat_age is None
 
 
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (StorageUnavailableError("away"), "ended: StorageUnavailableError: away"),
+        (AttributeError("broken"), "failed"),
+    ],
+)
 @simulated
-async def test_failing_store_ends_only_the_replay_that_needs_it() -> None:
-    """The key stays deferred, and the other keys are replayed."""
+async def test_error_ends_only_its_own_replay(
+    error: Exception, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The key stays deferred, the other keys are replayed, and the log names the error."""
     async with open_rig() as rig:
         entries: Any = rig.store.entries
 
         async def sometimes(source: Any, key: Any, **values: Any) -> Any:
             if key == "k":
-                raise StorageUnavailableError("away")
+                raise error
             return await entries(source, key, **values)
 
         rig.store.entries = sometimes  # type: ignore[method-assign]
@@ -289,6 +313,8 @@ async def test_failing_store_ends_only_the_replay_that_needs_it() -> None:
         await rig.replay("k", "other")
         assert rig.handled == [2]
         assert await rig.key() is not None
+        place = f"The replay of partition {SOURCE}, key {key_hash('k')} "
+        assert f"{place}{says}; the key stays deferred" in caplog.text
 
 
 @simulated
@@ -303,3 +329,14 @@ async def test_lost_partition_has_no_waiting_keys() -> None:
             rig.replayer.forget(SOURCE)
             await rig.replayer.wait_idle()
         assert len(rig.handled) == MOST_REPLAYS
+
+
+@simulated
+async def test_replayer_forgets_the_keys_that_it_has_replayed() -> None:
+    """A hub has more keys than memory, and another instance may release a key."""
+    async with open_rig() as rig:
+        await rig.defer(*range(150))
+        await rig.replay()
+        await rig.replayer.run_due(4)
+        assert len(rig.handled) == 150
+        assert not (rig.replayer._tasks or rig.replayer._waiting or rig.replayer._unfinished)

@@ -14,18 +14,16 @@ from processing.parking.event import ListKey, Lone
 from processing.parking.store import LATEST_KEYS, Claim
 from processing.progress.store import Progress
 from tests.support.processing.events import SOURCE
-from tests.unit.processing.deferring.rig import Rig, now, open_rig, simulated
+from tests.support.processing.replay_rig import Rig, now, open_rig, simulated
 
 OTHER = replace(SOURCE, partition="1")
 
 
 async def running(rig: Rig) -> set[str]:
     """Return the tokens of the keys that the instance reports as running."""
-    await asyncio.sleep(1.1)
     before = len(rig.circuit.reports)
-    rig.breaker.note_failed_attempt(Key("asked"))
     await rig.breaker.refresh()
-    return set(rig.circuit.reports[before].running)
+    return {token for report in rig.circuit.reports[before:] for token in report.running}
 
 
 def tokens(*keys: str) -> set[str]:
@@ -33,7 +31,7 @@ def tokens(*keys: str) -> set[str]:
 
 
 def claim(**latest: float) -> Claim:
-    keys: dict[ListKey, float] = {**latest}
+    keys: dict[ListKey, float] = dict(latest.items())
     return Claim(Progress(), latest=keys)
 
 
@@ -46,6 +44,8 @@ async def test_deferred_key_is_reported_until_the_fleet_has_a_success() -> None:
         rig.replayer.forget(SOURCE)
         await rig.succeed()
         rig.replayer.note_deferred(SOURCE, "k", now())
+        assert await running(rig) == tokens("k")
+        await asyncio.sleep(5)
         assert await running(rig) == tokens("k")
         await rig.succeed()
         await asyncio.sleep(1)
@@ -79,6 +79,7 @@ async def test_key_deferred_before_the_last_success_is_not_reported() -> None:
 async def test_event_that_was_not_deferred_is_not_reported() -> None:
     """The store answers 0 as the time of such a deferral."""
     async with open_rig() as rig:
+        assert rig.breaker.circuit.last_success_at is None
         rig.replayer.note_deferred(SOURCE, "k", 0.0)
         assert await running(rig) == set()
 

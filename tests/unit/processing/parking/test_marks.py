@@ -394,6 +394,11 @@ async def test_deleted_mark_is_written_again() -> None:
     setup.marks.contents.clear()
     await Instance(setup).claim()
     assert await setup.oldest() == 40
+    claim = await instance.claim()
+    setup.marks.contents.clear()
+    early = event(50, enqueued_ms=1_700_000_000_001)
+    await instance.marks.writing_as(SOURCE, claim, early)
+    assert await setup.oldest() == 40, "the bound includes the lists"
 
 
 async def test_claim_after_a_later_claim_of_the_same_instance_is_refused() -> None:
@@ -407,6 +412,11 @@ async def test_claim_after_a_later_claim_of_the_same_instance_is_refused() -> No
     with pytest.raises(OwnershipLostError):
         await instance.marks.writing_as(SOURCE, slow, event(1))
     await instance.park(claim, 40)
+    await setup.redrive()
+    await instance.claim()
+    with pytest.raises(OwnershipLostError):
+        await instance.marks.writing_as(SOURCE, claim, event(90))
+    assert await setup.oldest() == 40
 
 
 class ConflictingMarks(MemoryMarkStore):

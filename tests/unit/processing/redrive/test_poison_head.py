@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
 import pytest
 
-from processing.errors import ProcessingError
+from processing.errors import ProcessingError, StorageUnavailableError
+from processing.monitoring.partition_state import PartitionState, State
 from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.positions import HubPosition, HubRange
@@ -32,15 +36,27 @@ class Hub:
         return HubPosition(number, found.offset, found.enqueued_ms, found.key)
 
 
-def heads(hub: Hub, store: MemoryParkingStore, checkpoint: Checkpoint | None = None) -> PoisonHead:
+STATE = PartitionState("events", "0", State.STALLED, 90.0, 1, reason="ConnectError: no route")
+
+
+def heads(
+    hub: Hub,
+    store: MemoryParkingStore,
+    checkpoint: Checkpoint | None = None,
+    reports: Callable[[], Awaitable[list[PartitionState]]] | None = None,
+) -> PoisonHead:
     async def read(_partition: str) -> Checkpoint | None:
         return checkpoint
+
+    async def none() -> list[PartitionState]:
+        return []
 
     return PoisonHead(
         positions=hub,
         checkpoint=read,
         progress=store.progress,
         parking=store,
+        reports=reports or none,
         identity=IDENTITY,
     )
 
@@ -99,3 +115,31 @@ async def test_unknown_partition_is_refused() -> None:
     """The error names the partitions that the hub has."""
     with pytest.raises(ProcessingError, match=r"no partition '9'; it has 0"):
         await heads(Hub(0), MemoryParkingStore()).find("9")
+
+
+async def test_head_shows_what_its_owner_reports() -> None:
+    """A report of another event, or of a deferred key, says nothing about this event."""
+
+    async def reports() -> list[PartitionState]:
+        return [
+            replace(STATE, sequence_number=9, reason="another event"),
+            replace(STATE, deferred=True, reason="a deferred key"),
+            replace(STATE, partition="1", reason="another partition"),
+            STATE,
+        ]
+
+    store = MemoryParkingStore()
+    await finish(store, 0)
+    head = await heads(Hub(*range(3)), store, reports=reports).find("0")
+    assert head.why.startswith("stalled for 90 s: ")
+    assert head.why.endswith("ConnectError: no route")
+
+
+async def test_head_is_found_without_reports() -> None:
+    """The decision does not depend on the owner's report."""
+
+    async def down() -> list[PartitionState]:
+        raise StorageUnavailableError("no answer")
+
+    head = await heads(Hub(0), MemoryParkingStore(), reports=down).find("0")
+    assert (head.sequence_number, head.why) == (0, "")

@@ -22,7 +22,7 @@ from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ListKey, ParkedEvent, event_key, position_of
 from processing.parking.memory import MemoryParkingStore
-from processing.parking.store import EntryKind, ParkedKey, WritingAs
+from processing.parking.store import EntryKind, ParkedKey, ParkingStore, WritingAs
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
 from tests.support.jumping_loop import run_simulated
@@ -69,12 +69,18 @@ class Rig:
         before: awaited in each attempt, with the event.
     """
 
-    def __init__(self, breaker: CircuitBreaker, circuit: RecordingStore, **settings: Any) -> None:
+    def __init__(
+        self,
+        breaker: CircuitBreaker,
+        circuit: RecordingStore,
+        store: ParkingStore | None = None,
+        **settings: Any,
+    ) -> None:
         self.breaker = breaker
         self.circuit = circuit
         self.store = MemoryParkingStore(clock=now)
         self.claims = MemoryClaimChecks()
-        self.parking = Parking(self.store, self.claims)
+        self.parking = Parking(store or self.store, self.claims)
         self.poison = MemoryPoisonQueue()
         self.started: list[int] = []
         self.handled: list[int] = []
@@ -109,7 +115,7 @@ class Rig:
         **deferral: Any,
     ) -> None:
         """Defer a key whose replay is due now, with its events."""
-        claim = await self.store.claim(source)
+        claim = await self.parking.store.claim(source)
         writing = WritingAs(claim.owner, "")
         documents = []
         for number in numbers:
@@ -122,11 +128,11 @@ class Rig:
             documents.append((position_of(parked.event), text))
         values: dict[str, Any] = {"reason": DeferralReason.DEPENDENCY, "attempts": 1} | deferral
         first, *others = documents
-        await self.store.defer(
+        await self.parking.store.defer(
             writing, source, key, first, deferral=Deferral(**values), pause_seconds=0.0
         )
         if others:
-            await self.store.park(writing, source, key, others)
+            await self.parking.store.park(writing, source, key, others)
 
     async def replay(self, *keys: ListKey, source: Source = SOURCE) -> None:
         """Replay keys, "k" by default, until their replays end."""
@@ -136,7 +142,7 @@ class Rig:
 
     async def key(self, key: ListKey = "k") -> ParkedKey | None:
         """Return what the store knows of a key."""
-        found = [each for each in await self.store.keys() if each.key == key]
+        found = [each for each in await self.parking.store.keys() if each.key == key]
         return found[0] if found else None
 
     async def deferral(self, key: ListKey = "k") -> Deferral:
@@ -155,7 +161,7 @@ class Rig:
 
     async def waiting(self, key: ListKey = "k") -> list[tuple[EntryKind, int]]:
         """Return kind and sequence number of a list's entries."""
-        entries = await self.store.entries(SOURCE, key, most=10_000)
+        entries = await self.parking.store.entries(SOURCE, key, most=10_000)
         return [(each.kind, int(each.position.rpartition(":")[2])) for each in entries]
 
     async def succeed(self) -> None:
@@ -183,14 +189,19 @@ class Rig:
 
 
 @asynccontextmanager
-async def open_rig(*, rules: dict[str, Any] | None = None, **settings: Any) -> AsyncIterator[Rig]:
-    """Open a replayer; by default the circuit has no ramp."""
+async def open_rig(
+    *,
+    rules: dict[str, Any] | None = None,
+    store: ParkingStore | None = None,
+    **settings: Any,
+) -> AsyncIterator[Rig]:
+    """Open a replayer; by default in memory, and with a circuit that has no ramp."""
     breaking = BreakerSettings(
         **({"half_open_permits": 2, "ramp_seconds": 0, "failure_threshold": 5} | (rules or {}))
     )
     circuit = RecordingStore()
     async with CircuitBreaker(circuit, breaking, clock=LoopClock()) as breaker:
-        rig = Rig(breaker, circuit, **settings)
+        rig = Rig(breaker, circuit, store, **settings)
         yield rig
         rig.replayer.stop()
         await rig.replayer.wait_idle()

@@ -1,0 +1,24 @@
+"""A handler that needs no Redis: it appends the number of each event to a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from processing.event import Event
+
+
+class AppendingHandler:
+    """A handler that appends `<key> <sequence number>` to the file of the setting HANDLED_FILE."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, str]) -> Self:
+        return cls(Path(settings["HANDLED_FILE"]))
+
+    async def __call__(self, event: Event) -> None:
+        with self._file.open("a") as file:
+            file.write(f"{event.key} {event.sequence_number}\n")
