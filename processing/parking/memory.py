@@ -341,7 +341,9 @@ class MemoryParkingStore:
         """See `ParkingStore.finish`."""
         await asyncio.sleep(0)
         self._check_lease(source, key, token)
-        if epoch == self.progress.epoch(source):
+        # Events from before a rewind are handled again when the hub delivers them again.
+        is_new = int(position[:15]) > self.progress.reset_ms(source)
+        if is_new and epoch == self.progress.epoch(source):
             self._replayed[source, key] = extended(self._replayed.get((source, key), ""), position)
         if verdict:
             self._verdicts.add((source, verdict))

@@ -147,8 +147,8 @@ class Lease:
     """A replay lease on one key.
 
     Attributes:
-        epoch: the partition's epoch; a rewind raises the epoch, and a finish of an older epoch
-            notes no replayed position.
+        epoch: the partition's epoch; a rewind raises the epoch. A finish of an older epoch, or of
+            an event that was enqueued before the last rewind, notes no replayed position.
         deferral: the key's deferral; None: the key is not deferred.
     """
 
