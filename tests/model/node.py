@@ -15,7 +15,7 @@ from processing.parking.store import Claim
 from tests.model.sink import INVOCATION
 
 if TYPE_CHECKING:
-    from tests.model.cluster import Cluster
+    from tests.model.cluster import Service
     from tests.model.plan import Network
 
 _NODE: ContextVar[Node | None] = ContextVar("node", default=None)
@@ -82,7 +82,7 @@ class Remote:
 
     Args:
         node: the process that calls.
-        cluster: the Redis that holds the store.
+        cluster: the server that holds the store.
         target: the store.
         confirmed: the names of the methods whose write a replica must confirm.
     """
@@ -90,7 +90,7 @@ class Remote:
     def __init__(
         self,
         node: Node,
-        cluster: Cluster,
+        cluster: Service,
         target: object,
         confirmed: frozenset[str] = frozenset(),
     ) -> None:

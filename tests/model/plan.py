@@ -81,6 +81,7 @@ class Plan:
         replica: whether Redis has a replica, which lags by at most `lag` seconds.
         handler_seconds: longest time of one call of the downstream.
         stumbles: share of calls before which the process stands still.
+        tick: factor of all pauses of the host and of the operators.
     """
 
     seed: int
@@ -100,6 +101,7 @@ class Plan:
     handler_seconds: float = 0.05
     breaker: dict[str, Any] = field(default_factory=dict)
     stumbles: float = 0.0
+    tick: float = 1.0
 
     @property
     def is_quiet(self) -> bool:
@@ -119,6 +121,7 @@ def plan_for(
     only: frozenset[FaultKind] | None = None,
     horizon: float | None = None,
     most: bool = False,
+    tick: float = 1.0,
     **forced: Any,
 ) -> Plan:
     """Return the plan of a seed.
@@ -128,6 +131,7 @@ def plan_for(
         only: the kinds of faults that the run has; None: all kinds.
         horizon: time after which everything heals; None: drawn.
         most: whether the run has as many faults as a run can have, and many short outages.
+        tick: factor of all pauses and of the faults' lengths.
         forced: settings of `ProcessingSettings` that replace drawn ones.
     """
     rng = Random(seed)
@@ -187,7 +191,7 @@ def plan_for(
                 kind=rng.choice(kinds),
                 instance=rng.randrange(instances),
                 partition=partition,
-                seconds=rng.choice([0.3, 2.0, 10.0, 40.0, 100.0]),
+                seconds=rng.choice([0.3, 2.0, 10.0, 40.0, 100.0]) * tick,
                 key=rng.choice([None, None, *names]),
                 number=rng.randrange(len(keys[partition])),
             )
@@ -220,7 +224,8 @@ def plan_for(
         horizon=horizon,
         replica=any(fault.kind is FaultKind.FAILOVER for fault in faults),
         lag=rng.choice([0.3, 0.9]),
-        handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]),
+        handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]) * tick,
         stumbles=rng.choice([0.0, 0.02, 0.1]) if FaultKind.FREEZE in kinds else 0.0,
+        tick=tick,
         breaker={"recovery": "automatic", "break_seconds": 5.0, "count_poison": False},
     )

@@ -13,7 +13,7 @@ from unittest import mock
 from breaker import MemoryCircuitStore
 from processing.errors import ParkedEventsLostError, ProcessingError
 from processing.event import Event
-from processing.identity import Source
+from processing.identity import Identity, Source
 from processing.parking.batch import Marks
 from processing.parking.event import Position
 from processing.parking.marks import MarkStore
@@ -23,7 +23,7 @@ from processing.parking.store import ParkingStore
 from processing.partitions.rewind import Rewind, RewindRefusedError, RewindStep
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
 from processing.redrive.selection import Selection
-from tests.model.cluster import START, Cluster, ModelParkingStore
+from tests.model.cluster import Cluster, MemoryCluster, ModelParkingStore, Service
 from tests.model.host import Host
 from tests.model.hub import Checkpoints, Positions
 from tests.model.instance import Operator
@@ -42,36 +42,27 @@ class World:
     def __init__(
         self,
         plan: Plan,
-        parking: type[ModelParkingStore],
-        marking: Callable[[MarkStore, ParkingStore], Marks],
-        replicas: int,
+        cluster: Cluster,
+        marking: Callable[[MarkStore, ParkingStore], Marks] = PartitionMarks,
+        identity: Identity = IDENTITY,
     ) -> None:
         self.plan = plan
-        self.rng = Random(plan.seed)
+        self.identity = identity
+        self.rng = cluster.rng
+        self.cluster = cluster
         self.hub = {
             partition: [
                 event(
                     number,
                     key,
-                    source=Source(IDENTITY, partition),
-                    enqueued_ms=int((START + at) * 1000) + number,
+                    source=Source(identity, partition),
+                    enqueued_ms=int((cluster.start + at) * 1000) + number,
                 )
                 for number, (key, at) in enumerate(zip(keys, plan.arrivals[partition], strict=True))
             ]
             for partition, keys in plan.keys.items()
         }
-        limits = {
-            "most": plan.settings["parked_events_max"],
-            "most_events": plan.settings["deferred_events_max"],
-        }
-        self.cluster = Cluster(
-            self.rng,
-            parking,
-            limits,
-            replicas=replicas if plan.replica else 0,
-            lag=plan.lag if plan.replica else 0.0,
-        )
-        self.storage = Cluster(self.rng, ModelParkingStore, {}, replicas=0, lag=0.0)
+        self.storage = Service(self.rng)
         self.circuit = MemoryCircuitStore("model", now_us=self._now_us)
         self.sink = Sink(plan, self.hub, self.cluster)
         self.queue = ModelPoisonQueue(self.sink)
@@ -82,10 +73,11 @@ class World:
         self.host = Host(self)
         self._commands: set[asyncio.Task[None]] = set()
         self._handled_before: set[Place] = set()  # before the latest rewind
-        self.cluster.parking.finished_late = self._finished_late
+        if isinstance(cluster, MemoryCluster):
+            cluster.parking.finished_late = self._finished_late
 
     def _now_us(self) -> int:
-        return int((START + asyncio.get_running_loop().time()) * 1_000_000)
+        return int((self.cluster.start + asyncio.get_running_loop().time()) * 1_000_000)
 
     def arrived(self, partition: str) -> Sequence[Event]:
         """Return the partition's events that are in the hub."""
@@ -104,7 +96,7 @@ class World:
             if (
                 not self.sink.handled[place]
                 and place not in self.queue.had
-                and not self.cluster.parking.holds(each, self.sink.list_of(each))
+                and not self.cluster.holds(each, self.sink.list_of(each))
             ):
                 self.sink.note(f"the checkpoint {number} passes event {place}", node)
 
@@ -200,7 +192,7 @@ class World:
             progress=operator.progress,
             parking=operator.store,
             marks=operator.marks,
-            identity=IDENTITY,
+            identity=self.identity,
         )
 
         async def command() -> bool:
@@ -226,7 +218,7 @@ class World:
         if (
             (source.partition, number) in self._handled_before
             and number > self.host.checkpoints[source.partition]
-            and not self.cluster.progress.is_finished(each)
+            and not self.cluster.is_finished(each)
             and not self.cluster.losses
         ):
             self.sink.repeats.add((source.partition, number))
@@ -242,7 +234,7 @@ class World:
             if (
                 self.sink.handled[place]
                 and place not in self.queue.had
-                and not self.cluster.parking.holds(each, key)
+                and not self.cluster.holds(each, key)
             ):
                 self.sink.repeats.add(place)
 
@@ -250,14 +242,15 @@ class World:
         self.sink.healed = True
         self.cluster.heal()
         await self.host.stop_all()  # an old owner may write an old checkpoint until its end
+        self.cluster.expire_leases()
         await self.host.start_all()
 
     async def _drain(self) -> None:
         """Let everything finish, with an operator who redrives now and then."""
         loop = asyncio.get_running_loop()
-        until = loop.time() + DRAIN_SECONDS
+        until = loop.time() + DRAIN_SECONDS * self.plan.tick
         while loop.time() < until:
-            await asyncio.sleep(20)
+            await asyncio.sleep(20 * self.plan.tick)
             if self._is_drained():
                 return
             if any(isinstance(error, ParkedEventsLostError) for error in self._errors()):
@@ -268,7 +261,7 @@ class World:
         errors = [repr(error) for error in self._errors()]
         self.sink.note(
             f"stuck: checkpoints {self.host.checkpoints} of {ends}, lists "
-            f"{[(str(s), k) for s, k in self.cluster.parking._lists]}, last errors {errors}"
+            f"{self.cluster.lists()}, last errors {errors}"
         )
 
     def _errors(self) -> list[Exception]:
@@ -278,7 +271,7 @@ class World:
     def _is_drained(self) -> bool:
         return (
             all(self.host.checkpoints[each] == len(events) - 1 for each, events in self.hub.items())
-            and not self.cluster.parking._lists
+            and not self.cluster.lists()
             and all(self._is_over(place) for place in self._places())
         )
 
@@ -326,7 +319,18 @@ def run_model(
     async def run() -> list[str]:
         loop = asyncio.get_running_loop()
         with mock.patch("time.monotonic", loop.time):  # of budgets, and of tenacity
-            world = World(plan, parking, marking, replicas)
+            limits = {
+                "most": plan.settings["parked_events_max"],
+                "most_events": plan.settings["deferred_events_max"],
+            }
+            cluster = MemoryCluster(
+                Random(plan.seed),
+                parking,
+                limits,
+                replicas=replicas if plan.replica else 0,
+                lag=plan.lag if plan.replica else 0.0,
+            )
+            world = World(plan, cluster, marking)
             await world.run()
             return world.sink.faults
 
