@@ -140,3 +140,29 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(seed: int) -> None
             return await fleet.problem()
 
     assert run_with_all_clocks(main()) is None
+
+
+@seeds(1, 50)
+def test_bursts_with_long_breaks_between(seed: int) -> None:
+    """In a break only the replays of the bad keys run, and all of them fail."""
+
+    async def main() -> str | None:
+        fleet = Fleet(Downstream(bad_keys=frozenset(BAD)), partitions=1 + seed % 4, seed=seed)
+        down, rng = fleet.downstream, fleet.rng
+        down.seconds = lambda: rng.uniform(0.01, 0.4)
+        async with running_fleet(fleet, 1 + seed // 2 % 2):
+            for _ in range(3):
+                burst_ends = fleet.now + rng.uniform(20, 40)
+                while fleet.now < burst_ends:
+                    fleet.send(rng.choice(GOOD))
+                    # The last events of a burst are healthy: without a success after a deferral,
+                    # the failed replays are an outage.
+                    if rng.random() < 0.3 and fleet.now < burst_ends - 15:
+                        fleet.send(rng.choice(BAD))
+                    await asyncio.sleep(rng.uniform(0.1, 0.5))
+                await asyncio.sleep(rng.uniform(200, 400))
+            if missing := fleet.missing(GOOD):
+                return f"{missing} events wait"
+            return await fleet.problem()
+
+    assert run_with_all_clocks(main()) is None
