@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from tests.support.jumping_loop import run_with_all_clocks
 from tests.unit.processing.simulation.fleet import Downstream, Fleet, names, running_fleet
 from tests.unit.processing.simulation.runs import seeds
@@ -90,6 +92,26 @@ def test_bad_keys_among_healthy_keys(seed: int) -> None:
 @seeds(1, 25)
 def test_one_bad_key_in_one_partition(seed: int) -> None:
     assert problem(seed, bad=BAD[:1], partitions=1) is None
+
+
+@seeds(1, 25)
+@pytest.mark.parametrize("bad", [1, 2, 5])
+def test_partition_continues_within_the_time_in_place(seed: int, bad: int) -> None:
+    """Several bad keys keep each other's batch from ending; a single one is deferred at once."""
+
+    async def main() -> tuple[float, float]:
+        keys = names(100)
+        fleet = Fleet(Downstream(bad_keys=frozenset(keys[:bad])), seed=seed)
+        fleet.downstream.seconds = lambda: 0.001
+        async with running_fleet(fleet):
+            while fleet.now < 90:
+                fleet.send(fleet.rng.choice(keys))
+                await asyncio.sleep(fleet.rng.uniform(0, 0.1))
+            assert fleet.missing(keys[bad:]) <= 1
+            return fleet.longest_pause, fleet.settings.defer_after_seconds
+
+    pause, in_place = run_with_all_clocks(main())
+    assert pause <= in_place + 2
 
 
 @seeds(1, 50)
