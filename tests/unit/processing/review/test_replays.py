@@ -25,7 +25,7 @@ async def test_unannounced_poison_of_replay_reaches_the_queue() -> None:
         async def away(_message: object) -> None:
             raise StorageUnavailableError("the queue is away")
 
-        rig.poison.put = away  # type: ignore[method-assign]
+        rig.poison.put = away  # type: ignore[method-assign, assignment]
         await rig.replay()
         assert await rig.waiting() == [(EntryKind.UNANNOUNCED, 1), (EntryKind.EVENT, 2)]
         rig.poison.put = put  # type: ignore[method-assign]
@@ -45,7 +45,7 @@ async def test_unexpected_error_of_a_store_does_not_repeat_the_handler_at_once()
         async def broken(_message: object) -> None:
             raise ValueError("cannot be stored")
 
-        rig.poison.put = broken  # type: ignore[method-assign]
+        rig.poison.put = broken  # type: ignore[method-assign, assignment]
         for _ in range(10):
             await rig.replayer.run_due(4)
         assert len(rig.started) == 1
