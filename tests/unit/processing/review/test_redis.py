@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +9,7 @@ from redis.asyncio import Redis
 
 from processing.parking.redis import RedisParkingStore
 from processing.parking.redis_names import parking_keys
-from processing.parking.store import ParkState, WritingAs
+from processing.parking.store import WritingAs
 from tests.support.processing.parking_stores import DEFERRAL, IDENTITY, SOURCE, at
 
 ODD_KEYS = (
