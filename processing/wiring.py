@@ -20,6 +20,7 @@ from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
 from processing.circuit_wiring import CircuitWiring
+from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
@@ -116,7 +117,8 @@ class Wiring(CircuitWiring):
         handler = load_handler(
             self.connections.event_handler,
             self._settings,
-            threads=self.processing.max_lanes,
+            # No batch waits for a thread that a replay uses.
+            threads=self.processing.max_lanes + min(MOST_REPLAYS, self.processing.max_lanes),
             timeout_seconds=self.processing.handler_timeout_seconds,
             late=late,
             faulty=faulty,

@@ -10,6 +10,7 @@ from breaker import Permit
 from processing.deferring import rounds
 from processing.deferring.context import ReplayContext
 from processing.deferring.parts import Place, circuit_key, error_text, list_name
+from processing.deferring.writes import UNAVAILABLE
 from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
 from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind
@@ -70,13 +71,23 @@ class Replay:
                 return False
             self._deferral = self._lease.deferral
             if not self._context.keys.counts(self._deferral.since):
-                return await self._replay_turn()
+                return await self._take_turn()
             breaker = self._parts.breaker
             breaker.enter(self._key)
             try:
-                return await self._replay_turn()
+                return await self._take_turn()
             finally:
                 breaker.leave(self._key)
+
+    async def _take_turn(self) -> bool:
+        """Replay the key's turn; after an unexpected error, the next replay follows a pause."""
+        try:
+            return await self._replay_turn()
+        except (LeaseLostError, ShutdownError, *UNAVAILABLE):
+            raise
+        except Exception as error:
+            await self._postpone_after(error)
+            raise
 
     async def _replay_turn(self) -> bool:
         """Replay up to `TURN_EVENTS` events; return whether all of them were finished."""
@@ -125,12 +136,12 @@ class Replay:
         each replay, an outage with one key in flight would not reach the standstill rule's ten.
         """
         try:
-            self._check_lease()
+            await self._check_lease()
             return await self._retry.run(
                 self._parts.handle,
                 replace(event),  # a handler may replace the parts of its event
                 gives_up=self._gives_up,
-                before_retry=self._before_retry,
+                before_retry=self._check_lease,
             )
         except (LeaseLostError, ShutdownError):
             await self._parts.breaker.release(permit)
@@ -139,10 +150,7 @@ class Replay:
     def _gives_up(self, kind: FailureKind) -> bool:
         return kind.keeps and not self._context.keys.reports(self._place)
 
-    async def _before_retry(self) -> None:
-        self._check_lease()
-
-    def _check_lease(self) -> None:
+    async def _check_lease(self) -> None:
         self._lease.check(self._call_seconds)
 
     def _note_failed_attempt(self, _event: Event, kind: FailureKind, error: Exception) -> None:
@@ -199,14 +207,19 @@ class Replay:
 
     async def _postpone_unread(self, entry: Entry, error: Exception) -> None:
         """Postpone a key whose first event cannot be read now; that is no failed attempt."""
-        deferral = replace(self._deferral, tries=self._deferral.tries + 1, error=error_text(error))
-        pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds)
-        await self._persist(self._postpone, deferral, pause)
+        pause = await self._postpone_after(error)
         logger.error(
             "The first event of %s (position %s) cannot be read: %s; its key waits, and the next "
             "replay is due in %g s",
             *(list_name(self._place), entry.position, error_text(error), pause),
         )
+
+    async def _postpone_after(self, error: Exception) -> float:
+        """Postpone a key after an error that is no failed attempt, and return the pause."""
+        deferral = replace(self._deferral, tries=self._deferral.tries + 1, error=error_text(error))
+        pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds)
+        await self._persist(self._postpone, deferral, pause)
+        return pause
 
     async def _poison_lost_body(
         self, entry: Entry, parked: ParkedEvent, error: BodyLostError
