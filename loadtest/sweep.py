@@ -83,7 +83,7 @@ class Outcome:
         options += ["--events", settings.events, "--rate", f"{settings.rate_per_second:.15g}"]
         if settings.app is not None:
             options += ["--app", settings.app]
-        defaults = default_app_settings(settings.scenario)
+        defaults = default_app_settings(settings.scenario, self.plan)
         for name, value in settings.app_settings.items():
             if defaults.get(name) != value:
                 options += ["--set", f"{name}={value}"]

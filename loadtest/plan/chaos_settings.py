@@ -6,7 +6,7 @@ import dataclasses
 from types import MappingProxyType
 from typing import Any
 
-from loadtest.plan.chaos import draw
+from loadtest.plan.chaos import ChaosPlan, draw
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
@@ -94,17 +94,13 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
             "scenario": scenario,
             "chaos": dataclasses.replace(plan, **shape, down=_within(plan.down, shape["keys"])),
             "app_settings": MappingProxyType(
-                {
-                    **default_app_settings(scenario),
-                    **({"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}),
-                    **chosen.get("app_settings", {}),
-                }
+                {**default_app_settings(scenario, plan), **chosen.get("app_settings", {})}
             ),
         }
     )
 
 
-def default_app_settings(scenario: Scenario) -> dict[str, str]:
+def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
     """Return the app settings of a run with faults, for which no others were chosen."""
     match scenario:
         case Scenario.SEED:
@@ -114,7 +110,8 @@ def default_app_settings(scenario: Scenario) -> dict[str, str]:
         case Scenario.DEAD_KEY:
             return _DEAD_KEY_APP_SETTINGS
         case Scenario.PARTIAL_OUTAGE:
-            return _PARTIAL_APP_SETTINGS
+            ordering = {"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}
+            return _PARTIAL_APP_SETTINGS | ordering
         case _:
             return _APP_SETTINGS
 
