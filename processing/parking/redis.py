@@ -257,7 +257,7 @@ class RedisParkingStore(RedisParkingQueries):
     ) -> tuple[str, list[Any]]:
         """Run a script that adds to a list, and raise the error of a refusal.
 
-        If Redis is nearly full, the limits are zero: what is in the list already is still found.
+        If Redis is nearly full, the limits are zero; entries that are in the list are still found.
         """
         full = await self._guard.is_full()
         limits = (0, 0, -1) if full else self._limits
