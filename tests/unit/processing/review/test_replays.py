@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import pytest
-
-from processing.errors import DependencyUnavailableError, PoisonEventError, StorageUnavailableError
+from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
-from processing.parking.store import EntryKind
 from tests.support.processing.replay_rig import Rig, open_rig, simulated
 
 
+<<<<<<< HEAD
 @pytest.mark.xfail(strict=True, reason="nothing announces it; see /tmp/h/review_found.md, 1")
 @simulated
 async def test_unannounced_poison_of_replay_reaches_the_queue() -> None:
@@ -35,6 +33,8 @@ async def test_unannounced_poison_of_replay_reaches_the_queue() -> None:
         assert rig.poisoned == [1]
 
 
+=======
+>>>>>>> e5dbc640fe992441f973af57454614b3a9816858
 @simulated
 async def test_unexpected_error_of_a_store_does_not_repeat_the_handler_at_once() -> None:
     """The next replay is due after a pause, as after any other failure."""
