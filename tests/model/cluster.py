@@ -125,9 +125,7 @@ class Service:
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    async def _execute(
-        self, call: Callable[[], Awaitable[Any]], seconds: float, term: int
-    ) -> None:
+    async def _execute(self, call: Callable[[], Awaitable[Any]], seconds: float, term: int) -> None:
         await asyncio.sleep(seconds)
         if term == self.term:
             with suppress(ProcessingError):  # nobody gets the answer
