@@ -147,6 +147,20 @@ async def test_poison_message_has_the_event_as_it_came() -> None:
 
 @pytest.mark.parametrize("ordering", ["skip", "park"])
 @simulated
+async def test_replayed_and_poisoned_events_are_counted(ordering: str) -> None:
+    """The alarm for poisoned events watches the metric that this counts."""
+    async with open_rig(poison_ordering=ordering) as rig:
+        rig.errors[3] = PoisonEventError("bad")
+        rig.errors[4] = DOWN
+        await rig.defer(1, 2, 3)
+        await rig.defer(4, key="other")
+        await rig.replay("k", "other")
+        counts = rig.vitals.drain()
+        assert (counts["replayed"], counts["poisoned"], counts["failures"]) == (2, 1, 2)
+
+
+@pytest.mark.parametrize("ordering", ["skip", "park"])
+@simulated
 async def test_event_without_its_body_is_poisoned_on_record(ordering: str) -> None:
     """An operator restores the blob or discards the event."""
     async with open_rig(poison_ordering=ordering) as rig:
