@@ -50,7 +50,7 @@ async def replay_deferred(timer: func.TimerRequest) -> None:
 
 @app.route(route="health", methods=["GET"], auth_level=func.AuthLevel.FUNCTION)
 async def health(req: func.HttpRequest) -> func.HttpResponse:
-    """Return the circuit's state and each partition's watermark and lag; no secrets."""
+    """Return the circuit's state, and each partition's state, watermark and lag; no secrets."""
     report = await breakwater.health()
     return func.HttpResponse(
         json.dumps(report.to_json(), indent=2),

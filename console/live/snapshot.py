@@ -9,6 +9,9 @@ from typing import Any
 
 from console.backplane.stream import LOG, Message
 
+COUNTERS = ("poison_count", "parked_keys", "deferred_keys")
+"""Counters in the rows of vitals; all keys with a list are parked keys, deferred ones, too."""
+
 LINES = 200
 VITALS = 600
 
@@ -66,7 +69,7 @@ class Snapshot:
         """Return the encoded message to a browser; `circuit` and `history` are JSON."""
         counters: dict[str, Any] = json.loads(self._vitals[-1]) if self._vitals else {}
         names = json.dumps({"cursor": cursor, "instance": instance})[1:-1]
-        counts = json.dumps({name: counters.get(name) for name in ("poison_count", "parked_keys")})
+        counts = json.dumps({name: counters.get(name) for name in COUNTERS})
         return (
             f'{{"type":"snapshot",{names},"data":{{"circuit":{circuit},"history":{history},'
             f'"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'

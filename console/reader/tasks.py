@@ -14,6 +14,7 @@ from console.backplane.coordination import Coordination
 from console.errors import BackplaneError, CoordinationError, NotReaderError, OperationsError
 from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
+from console.live.snapshot import COUNTERS
 from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.poison.redrive import REDRIVE
 from console.reader.election import Publish
@@ -62,7 +63,7 @@ class ReaderTasks:
         self._vitals = vitals
         self._operations = operations
         self._settings = settings
-        self._counters: dict[str, int | None] = {"poison_count": None, "parked_keys": None}
+        self._counters: dict[str, int | None] = dict.fromkeys(COUNTERS)
         self._partitions: Partitions | None = None
 
     async def vitals(self, publish: Publish) -> None:
@@ -166,9 +167,11 @@ class ReaderTasks:
             )
             partitions = self._partitions = await self._operations.enter(opening)
         lists = await self._operations.parking()
+        keys = await translate_errors(lists.store.keys())
         self._counters = {
             "poison_count": await partitions.poison_count(),
-            "parked_keys": len(await translate_errors(lists.store.keys())),
+            "parked_keys": len(keys),
+            "deferred_keys": sum(each.deferral is not None for each in keys),
         }
         return await translate_errors(partitions.table())
 

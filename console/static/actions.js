@@ -188,7 +188,8 @@ export function createActions({ api, model }) {
         facts: () => [
           ["Circuit", `${stateName(model.circuit.state)}, generation ${model.circuit.generation}`],
           ["In the poison queue", model.poisonCount === null ? "unknown" : plural(model.poisonCount, "event")],
-          ["Parked keys", count(model.parkedKeys)],
+          ["Parked keys", count(model.operatorKeys)],
+          ["Deferred keys", count(model.deferredKeys)],
         ],
         go: "Redrive",
         act: async () => {

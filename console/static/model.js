@@ -28,6 +28,7 @@ export class Model extends EventTarget {
     this.app = null;
     this.poisonCount = null;
     this.parkedKeys = null;
+    this.deferredKeys = null;
     this.instance = "";
     this.heardAt = null; // Date.now() of the last message
     this.skew = 0;
@@ -43,6 +44,11 @@ export class Model extends EventTarget {
     if (!this.partitions?.rows.length || this.isOld(this.partitions)) return null;
     const known = this.partitions.rows.filter((row) => row.lag !== null && row.lag !== undefined);
     return known.length ? known.reduce((sum, row) => sum + row.lag, 0) : null;
+  }
+
+  /** Return the number of keys that wait for an operator; null when unknown. */
+  get operatorKeys() {
+    return this.parkedKeys === null ? null : this.parkedKeys - this.deferredKeys;
   }
 
   /** Return whether a table or a row is too old to be shown as current. */
@@ -76,6 +82,7 @@ export class Model extends EventTarget {
     this.log = (data.log ?? []).slice(-LOG);
     this.poisonCount = data.poison_count ?? null;
     this.parkedKeys = data.parked_keys ?? null;
+    this.deferredKeys = data.deferred_keys ?? null;
     this.redrive = data.redrive ?? null;
     this.app = data.app ?? null;
     this.#notify("circuit", "history", "partitions", "vitals", "log", "poison", "redrive", "app");
@@ -86,7 +93,7 @@ export class Model extends EventTarget {
     switch (kind) {
       case "vitals":
         push(this.vitals, { window_failures: this.circuit?.failures, ...data }, VITALS);
-        this.#poison(data.poison_count, data.parked_keys);
+        this.#poison(data.poison_count, data.parked_keys, data.deferred_keys);
         this.#notify("vitals");
         break;
       case "partitions":
@@ -130,11 +137,13 @@ export class Model extends EventTarget {
     this.heardAt = Date.now();
   }
 
-  #poison(poisonCount, parkedKeys) {
-    const before = [this.poisonCount, this.parkedKeys];
+  #poison(poisonCount, parkedKeys, deferredKeys) {
+    const before = [this.poisonCount, this.parkedKeys, this.deferredKeys];
     this.poisonCount = poisonCount ?? this.poisonCount;
     this.parkedKeys = parkedKeys ?? this.parkedKeys;
-    if (before[0] !== this.poisonCount || before[1] !== this.parkedKeys) this.#notify("poison");
+    this.deferredKeys = deferredKeys ?? this.deferredKeys;
+    const after = [this.poisonCount, this.parkedKeys, this.deferredKeys];
+    if (before.some((count, index) => count !== after[index])) this.#notify("poison");
   }
 
   #notify(...topics) {

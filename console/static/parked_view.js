@@ -47,7 +47,7 @@ export function showParked({ model, api, actions }) {
 
   function redrive(index) {
     const { selection, state, event } = shown[index];
-    actions.redrive({ ...selection, label: `event ${event}`, deferred: state === "deferred" });
+    actions.redrive({ ...selection, label: `event ${shortId(event)}`, deferred: state === "deferred" });
   }
 
   function tick() {

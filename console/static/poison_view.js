@@ -61,7 +61,7 @@ export function showPoison({ model, api, actions, dialog }) {
     fillRows(body, shown, () => make(open, redrive), fill);
     const held = model.now() - asOf > HELD_MS ? `State of ${clock(asOf)}: another reader or a redrive holds the queue.` : "";
     setText(empty, [held, emptyText(shown.length, query.value.trim(), more)].filter(Boolean).join(" "));
-    setAttribute(all, "disabled", !shown.length && !model.parkedKeys);
+    setAttribute(all, "disabled", !shown.length && !model.operatorKeys);
   }
 
   const open = (index) => dialog.show(shown[index]);

@@ -20,7 +20,7 @@ export function showStalls({ model }) {
       const seconds = (model.now() - each.since) / 1000;
       setText(what.lastElementChild, `${each.event}, since ${clock(each.since)} (${duration(seconds)})`);
       setText(why.lastElementChild, each.why);
-      setText(todo.lastElementChild, each.todo);
+      setCommands(todo.lastElementChild, each.todo);
     });
   });
   model.addEventListener("partitions", render);
@@ -33,6 +33,13 @@ export function titleOf(stalled) {
   if (!names.length) return "";
   const are = names.length === 1 ? "is" : "are";
   return `${plural(names.length, "partition")} ${are} stalled: ${names.join(", ")}`;
+}
+
+/** Set a text whose commands stand between backticks; an equal text leaves the document untouched. */
+function setCommands(node, text) {
+  const parts = text.split("`");
+  if (node.textContent === parts.join("")) return;
+  node.replaceChildren(...parts.map((part, index) => (index % 2 ? el("code", {}, part) : part)));
 }
 
 function nameOf({ partition, deferred }) {

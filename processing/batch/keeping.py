@@ -16,7 +16,7 @@ from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import Deferral, DeferralReason
-from processing.parking.event import ListKey
+from processing.parking.event import ListKey, position_of
 from processing.parking.store import ParkState
 
 logger = logging.getLogger(__name__)
@@ -52,6 +52,7 @@ class Keeping:
         self._now = asyncio.get_running_loop().time
         self._began = 0.0
         self._failing_since: float | None = None
+        self._first_attempt = 0.0
         self._attempts = 0
         self._probes = False
 
@@ -59,6 +60,7 @@ class Keeping:
         """Note that an event begins, with its first attempt."""
         self._began = self._now()
         self._failing_since = None
+        self._first_attempt = 0.0
         self._attempts = 0
         self._probes = permit.probe_id is not None
 
@@ -81,6 +83,7 @@ class Keeping:
             event succeeded; and the permit of the last attempts.
         """
         self._attempts += failure.attempts
+        self._first_attempt = self._first_attempt or failure.first_attempt
         self._log(event, failure)
         self._parts.watch.waits(event.source, event, self._why(event, failure), failure.error)
         if self._is_poisoned_by_operator(event):
@@ -147,6 +150,8 @@ class Keeping:
             REASONS[failure.kind],
             error=error_text(failure.error),
             attempts=self._attempts,
+            head=position_of(event),
+            first_attempt=self._first_attempt,
             generation=self._parts.breaker.circuit.generation,
         ).clipped()
         pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds, failure.retry_after)

@@ -50,19 +50,12 @@ class FleetStates(Protocol):
         """Return whether this instance surveys the partitions for the fleet now."""
         ...
 
-    async def replays_run(self) -> bool:
-        """Return whether the timer of the replays has run in the last minute."""
-        ...
-
 
 class MemoryFleetStates:
     """A store of the fleet's view in this process; see `FleetStates`.
 
     Args:
         clock: returns seconds that never decrease.
-
-    Attributes:
-        replays: what `replays_run` returns.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +63,6 @@ class MemoryFleetStates:
         self._reports: dict[str, tuple[float, Sequence[PartitionState]]] = {}
         self._watermarks: dict[str, tuple[int | None, float, float]] = {}
         self._turn: tuple[str, float] = ("", 0.0)
-        self.replays = True
 
     async def report(self, instance: str, states: Sequence[PartitionState]) -> None:
         """See `FleetStates.report`."""
@@ -104,10 +96,6 @@ class MemoryFleetStates:
             return False
         self._turn = (instance, now + OLD_SECONDS)
         return True
-
-    async def replays_run(self) -> bool:
-        """See `FleetStates.replays_run`."""
-        return self.replays
 
 
 def aged(state: PartitionState, instance: str, seconds: float) -> PartitionState:

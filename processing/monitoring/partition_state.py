@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from processing.event import Event
 from processing.monitoring.reasons import Why, todo
@@ -24,8 +24,7 @@ GRAVITY = {state: number for number, state in enumerate(State)}
 """The order of the states; a later state is worse."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """The place of an event, without its content."""
 
     sequence_number: int

@@ -5,7 +5,6 @@ All keys have the prefix `breakwater:{<identity>}:`.
 - `reports`: hash, instance to the states that the instance reports
 - `watermarks`: hash, partition to its watermark, since when it has not changed, and when last seen
 - `survey`: string, the instance that surveys the partitions
-- `replays`: string, which the timer of the replays writes at each run; it expires after a minute
 """
 
 from __future__ import annotations
@@ -53,7 +52,6 @@ class RedisFleetStates:
         self._reports_key = f"{prefix}reports"
         self._watermarks_key = f"{prefix}watermarks"
         self._survey_key = f"{prefix}survey"
-        self._replays_key = f"{prefix}replays"
 
     async def report(self, instance: str, states: Sequence[PartitionState]) -> None:
         """See `FleetStates.report`."""
@@ -82,10 +80,6 @@ class RedisFleetStates:
         return bool(
             await _reply(self._take_turn(keys=[self._survey_key], args=[instance, _OLD_MS]))
         )
-
-    async def replays_run(self) -> bool:
-        """See `FleetStates.replays_run`."""
-        return bool(await _reply(self._client.exists(self._replays_key)))
 
 
 async def _reply(command: Awaitable[Any]) -> Any:

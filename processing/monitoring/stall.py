@@ -25,6 +25,9 @@ RETURN_SECONDS = 30.0
 UNLIMITED_SECONDS = 600.0
 """Time for which a call of a handler without a time limit is slow; then it is overdue."""
 
+_RANK = {Why.FAILING: -2, Why.KEPT: -1, Why.KEYLESS: -1, Why.FAULTY: -1}
+"""The reasons that a more exact reason of the same event outlasts."""
+
 type _Wait = tuple[Why, str]
 type Held = Callable[[], Why | None]
 """Function that returns the reason for which no event of the instance starts, or None."""
@@ -76,8 +79,10 @@ class _Partition:
             return self.whole or wait
         if self.whole is not None or self.failed is not None:
             return self.whole or self.failed
-        # The first event's lane may not have started, because other events keep all lanes.
-        return self.waits[min(self.waits)] if self.waits else None
+        # The first event's lane may not have started, because other events keep all lanes. Events
+        # that only fail do not: their attempts end soon.
+        kept = [each for each, (why, _) in self.waits.items() if why is not Why.FAILING]
+        return self.waits[min(kept)] if kept else None
 
 
 class Watch:
@@ -156,7 +161,11 @@ class Watch:
                 return
         if event is None:
             found.whole = (why, text_of(error))
-        else:
+        elif found.first is None or event.sequence_number >= found.first.sequence_number:
+            # An earlier event is finished; only a replay of a deferred event names one.
+            known = found.waits.get(event.sequence_number)
+            if known is not None and _RANK.get(why, 0) < _RANK.get(known[0], 0):
+                why = known[0]  # the attempts of a kept event fail, too
             found.waits[event.sequence_number] = (why, text_of(error))
 
     def settled(self, source: Source, event: Event | None) -> None:

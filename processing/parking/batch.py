@@ -54,10 +54,6 @@ class Marks(Protocol):
         """Return the right to park events from `oldest` on, after the mark is written."""
         ...
 
-    def confirmed(self, source: Source) -> None:
-        """Note that a write with the latest right has succeeded."""
-        ...
-
 
 class Parking:
     """The parked lists, the claim checks of their large events, and their marks outside Redis.
@@ -150,7 +146,6 @@ class BatchParking:
         document = await self._persist(
             self._store.poison, writing, self._source, message.key, position, small.to_json()
         )
-        self._confirm()
         if document is not None:
             self._parked.add(message.key)
             await self._announce(message.key, position, document, lambda _error: small)
@@ -184,7 +179,6 @@ class BatchParking:
         reply = await self._persist(write)
         if isinstance(reply, ParkingFullError):
             raise reply
-        self._confirm()
         if reply.state is not ParkState.REPLAYED:
             self._parked.add(key)
         return reply
@@ -202,7 +196,6 @@ class BatchParking:
         chunk = await self._chunk(events)
         writing = await self._writing_as()
         reply = await self._persist(self._store.park, writing, self._source, key, chunk)
-        self._confirm()
         if reply.released:
             self._parked.discard(key)
         place = self._source, key
@@ -219,10 +212,6 @@ class BatchParking:
         if self._marks is None:
             return WritingAs(self.claim.owner, "")
         return await self._persist(self._marks.writing_as, self._source, self.claim, self._oldest)
-
-    def _confirm(self) -> None:
-        if self._marks is not None:
-            self._marks.confirmed(self._source)
 
     async def _chunk(self, events: Sequence[Event]) -> list[tuple[Position, str]]:
         chunk: list[tuple[Position, str]] = []

@@ -161,6 +161,7 @@ class MemoryParkingStore:
         entry = parked and parked.entries.get(position)
         if parked and entry and entry.kind is EntryKind.UNANNOUNCED:
             parked.entries[position] = Entry(position, EntryKind.POISON, entry.document)
+            parked.deferral = None
 
     async def defer(
         self,
@@ -325,8 +326,11 @@ class MemoryParkingStore:
         self._check_lease(source, key, token)
         parked = self._lists.get((source, key))
         if parked and position in parked.entries:
-            parked.entries[position] = Entry(position, EntryKind(document[0]), document[1:])
-            parked.deferral = None
+            kind = EntryKind(document[0])
+            parked.entries[position] = Entry(position, kind, document[1:])
+            parked.due = self._clock()
+            if kind is not EntryKind.UNANNOUNCED:
+                parked.deferral = None
 
     async def finish(
         self,
@@ -341,7 +345,9 @@ class MemoryParkingStore:
         """See `ParkingStore.finish`."""
         await asyncio.sleep(0)
         self._check_lease(source, key, token)
-        if epoch == self.progress.epoch(source):
+        # Events from before a rewind are handled again when the hub delivers them again.
+        is_new = int(position[:15]) > self.progress.reset_ms(source)
+        if is_new and epoch == self.progress.epoch(source):
             self._replayed[source, key] = extended(self._replayed.get((source, key), ""), position)
         if verdict:
             self._verdicts.add((source, verdict))

@@ -115,9 +115,6 @@ class PartitionMarks:
                 known.empty = False
             return WritingAs(claim.owner, known.token)
 
-    def confirmed(self, source: Source) -> None:
-        """Do nothing: `writing_as` has placed the token before it returns the right."""
-
     async def _written(
         self, source: Source, claim: Claim, known: _Known, bound: Oldest
     ) -> StoredMark:

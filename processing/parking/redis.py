@@ -134,9 +134,8 @@ class RedisParkingStore(RedisParkingQueries):
 
     async def announced(self, source: Source, key: ListKey, position: Position) -> None:
         """See `ParkingStore.announced`."""
-        await self._calls.run(
-            "announced", parking_keys(source, f"documents:{label_of(key)}"), [position]
-        )
+        label = label_of(key)
+        await self._calls.run("announced", list_keys(source, label), [label, position])
 
     async def defer(
         self,

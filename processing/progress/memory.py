@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from processing.identity import Source
@@ -11,14 +12,24 @@ from processing.progress.store import Mark, Progress
 
 
 class MemoryProgressStore:
-    """A progress store in a dictionary, lost with the process."""
+    """A progress store in a dictionary, lost with the process.
 
-    def __init__(self) -> None:
+    Args:
+        now_ms: returns the time in milliseconds since 1970.
+    """
+
+    def __init__(self, now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._now_ms = now_ms
+        self._tokens: dict[Source, int] = {}
+        self.clear()
+
+    def clear(self) -> None:
+        """Lose all data, as a server does that is emptied; later tokens are still higher."""
         self._known: dict[Source, Progress] = {}
+        self._reset_ms: dict[Source, int] = {}
         self._since: dict[Source, int] = {}
         self._epochs: dict[Source, int] = {}
         self._claimed: dict[Source, int] = {}
-        self._tokens: dict[Source, int] = {}
 
     def take(self, source: Source) -> tuple[Progress, int]:
         """Make the caller a partition's owner; return the progress and the earlier owner."""
@@ -35,11 +46,9 @@ class MemoryProgressStore:
         """Return the partition's epoch."""
         return self._epochs.get(source, 0)
 
-    def clear(self) -> None:
-        """Lose all data, as a server does that is emptied; later tokens are still higher."""
-        tokens = self._tokens
-        self.__init__()  # type: ignore[misc]
-        self._tokens = tokens
+    def reset_ms(self, source: Source) -> int:
+        """Return the time of the partition's last reset, milliseconds since 1970, or 0."""
+        return self._reset_ms.get(source, 0)
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
@@ -73,6 +82,7 @@ class MemoryProgressStore:
         """See `ProgressStore.reset`."""
         owner = self._new_owner(source)
         self._since[source] = owner
+        self._reset_ms[source] = self._now_ms()
         self._epochs[source] = self.epoch(source) + 1
         self._known[source] = Progress(owner=owner)
         return self._known[source]

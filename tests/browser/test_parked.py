@@ -7,16 +7,20 @@ import re
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 from playwright.async_api import expect
 
+from processing.errors import PoisonEventError
 from processing.event import Event
+from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Source
 from processing.operations import open_parking
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ListKey, Lone, ParkedEvent, position_of
 from processing.parking.store import ParkingStore, WritingAs
+from processing.poison.message import PoisonMessage
 from processing.settings import ConnectionSettings
 from tests.support.console.site import Site
 
@@ -66,6 +70,19 @@ class Keys:
             await self._store.park(writing, self._source, name, behind)
         return events[0]
 
+    async def park(self, key: str) -> None:
+        """Park a key behind a poisoned event, whose message is not in the queue."""
+        event = self.event(key)
+        failure = Failure(FailureKind.POISON, PoisonEventError("no amount"), 1, 0.0, 0.0)
+        message = PoisonMessage.from_failure(
+            event, failure, handler="h", circuit_generation=0, instance="i"
+        )
+        writing = WritingAs((await self._store.claim(self._source)).owner, "")
+        await self._store.poison(
+            *(writing, self._source, key, position_of(event)),
+            replace(message, parked=True).to_json(),
+        )
+
     async def remove(self) -> None:
         """Finish the events of all keys that are left."""
         for parked in await self._store.keys():
@@ -101,9 +118,10 @@ async def test_deferred_keys_are_listed_and_redriven(site: Site) -> None:
     async with deferred_keys(site, run) as keys:
         await keys.defer(run, 3)
         alone = await keys.defer(None)
+        await keys.park(f"{run}-poisoned")
         await ada.page.click("#tab-parked")
         rows = ada.page.locator("#parked tr")
-        row = rows.filter(has_text=run)
+        row = rows.filter(has_text=re.compile(rf"{run}(?!-)"))
         await expect(row).to_contain_text("deferred")
         await expect(row).to_contain_text("dependency: bank")
         await expect(row).to_contain_text("ConnectError: no route")
@@ -112,12 +130,18 @@ async def test_deferred_keys_are_listed_and_redriven(site: Site) -> None:
         lone = rows.filter(has_text="(no key)")
         await expect(lone).to_contain_text("/".join(alone.id.split("/")[-3:]))
         await expect(lone.locator("button")).to_be_enabled()
+        parked = rows.filter(has_text=f"{run}-poisoned")
+        await expect(parked).to_contain_text("PoisonEventError: no amount")
+        await expect(parked.locator("td").nth(1)).to_have_text("parked")
+        await expect(parked.locator("td").nth(5)).to_have_text("waits for an operator")
         if path := os.environ.get("PICTURES"):
             await ada.page.locator(".at-poison").screenshot(path=f"{path}/parked.png")
 
         await site.open()
         await expect(row.locator("button")).to_be_disabled()
         await expect(row.locator("small").last).to_have_text("circuit is open")
+        if path := os.environ.get("PICTURES"):
+            await ada.page.locator(".at-poison").screenshot(path=f"{path}/open.png")
         await site.close()
         await expect(row.locator("button")).to_be_enabled()
 
@@ -125,6 +149,8 @@ async def test_deferred_keys_are_listed_and_redriven(site: Site) -> None:
         await expect(ada.page.locator("#confirm-title")).to_have_text(
             f"Redrive the deferred key {run}?"
         )
+        if path := os.environ.get("PICTURES"):
+            await ada.page.screenshot(path=f"{path}/dialog.png")
         await keys.free(run)
         await ada.page.click("#confirm-go")
         await expect(row).to_have_count(0)

@@ -53,7 +53,7 @@ class TwoStepStore(ModelParkingStore):
         last = parked is not None and set(parked.entries) <= {position}
         if not last:
             return await super().finish(source, key, token, position, verdict, epoch=epoch)
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.5)
         self._lists.pop((source, key), None)
         await super().finish(source, key, token, position, verdict, epoch=epoch)
         return 0

@@ -15,7 +15,7 @@ from processing.parking.store import Claim
 from tests.model.sink import INVOCATION
 
 if TYPE_CHECKING:
-    from tests.model.cluster import Cluster
+    from tests.model.cluster import Service
     from tests.model.plan import Network
 
 _NODE: ContextVar[Node | None] = ContextVar("node", default=None)
@@ -28,6 +28,7 @@ class Node:
     """A process: an instance of the app, or an operator's command.
 
     Attributes:
+        stumbles: whether the process may stand still before a call; a command line does not.
         dead: no later step of the process happens.
         frozen_until: the process stands still until then, by the loop's clock.
     """
@@ -36,6 +37,7 @@ class Node:
         self.name = name
         self.rng = rng
         self.network = network
+        self.stumbles = True
         self.dead = False
         self.frozen_until = 0.0
 
@@ -80,7 +82,7 @@ class Remote:
 
     Args:
         node: the process that calls.
-        cluster: the Redis that holds the store.
+        cluster: the server that holds the store.
         target: the store.
         confirmed: the names of the methods whose write a replica must confirm.
     """
@@ -88,7 +90,7 @@ class Remote:
     def __init__(
         self,
         node: Node,
-        cluster: Cluster,
+        cluster: Service,
         target: object,
         confirmed: frozenset[str] = frozenset(),
     ) -> None:
@@ -128,6 +130,7 @@ class Remote:
         if chance < network.late + network.lost / 2:
             raise StorageUnavailableError("the request was lost")
         answer = await method(*args, **options)
+        cluster.changed = True
         if confirmed:
             await cluster.confirm()
         await node.travel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -11,6 +11,8 @@ type Place = tuple[str, int]
 """Partition and sequence number of an event."""
 
 FOREVER = float("inf")
+STUMBLE_SECONDS = (2.0, 40.0, 100.0)
+"""The times for which a process may stand still; the watchdog ends it after 120 s."""
 
 
 class FaultKind(StrEnum):
@@ -77,6 +79,9 @@ class Plan:
         broken: events that raise an ordinary error until a time.
         horizon: time after which everything heals.
         replica: whether Redis has a replica, which lags by at most `lag` seconds.
+        handler_seconds: longest time of one call of the downstream.
+        stumbles: share of calls before which the process stands still.
+        tick: factor of all pauses of the host and of the operators.
     """
 
     seed: int
@@ -95,24 +100,42 @@ class Plan:
     lag: float = 0.0
     handler_seconds: float = 0.05
     breaker: dict[str, Any] = field(default_factory=dict)
+    stumbles: float = 0.0
+    tick: float = 1.0
 
     @property
-    def disruptions(self) -> int:
-        """The number of faults that allow duplicates."""
+    def is_quiet(self) -> bool:
+        """Whether nothing happens that allows duplicates."""
         quiet = (FaultKind.REDRIVE, FaultKind.STOP)
-        return sum(fault.kind not in quiet for fault in self.faults)
+        return not (
+            self.stumbles
+            or self.network.lost
+            or self.network.late
+            or any(fault.kind not in quiet for fault in self.faults)
+        )
 
 
-def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: Any) -> Plan:
+def plan_for(
+    seed: int,
+    *,
+    only: frozenset[FaultKind] | None = None,
+    horizon: float | None = None,
+    most: bool = False,
+    tick: float = 1.0,
+    **forced: Any,
+) -> Plan:
     """Return the plan of a seed.
 
     Args:
         seed: the same seed gives the same plan.
         only: the kinds of faults that the run has; None: all kinds.
+        horizon: time after which everything heals; None: drawn.
+        most: whether the run has as many faults as a run can have, and many short outages.
+        tick: factor of all pauses and of the faults' lengths.
         forced: settings of `ProcessingSettings` that replace drawn ones.
     """
     rng = Random(seed)
-    horizon = rng.choice([20.0, 60.0, 60.0, 150.0])
+    horizon = horizon or rng.choice([20.0, 60.0, 60.0, 150.0])
     names: list[str | None] = ["a", "b", "c", "d"][: rng.randint(2, 4)]
     if rng.random() < 0.3:
         names.append(None)
@@ -150,13 +173,17 @@ def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: A
         Outage(rng.choice(names), begin, begin + rng.uniform(0.5, horizon))
         for begin in (rng.uniform(0, horizon * 0.8) for _ in range(rng.randint(1, 4)))
     ]
+    if most:
+        begins = [rng.uniform(0, horizon) for _ in range(12)]
+        outages += [Outage(rng.choice(names), at, at + rng.uniform(0.5, 8)) for at in begins]
     if rng.random() < 0.15:
         begin = rng.uniform(0, horizon)
         outages.append(Outage(None, begin, begin + rng.uniform(5, 60), everything=True))
     instances = rng.randint(2, 3)
     kinds = sorted(FaultKind if only is None else only)
     faults: list[Fault] = []
-    for _ in range(rng.choice([0, 1, 3, 6, 10]) if kinds else 0):
+    count = 10 if most else rng.choice([0, 1, 3, 6, 10])
+    for _ in range(count if kinds else 0):
         partition = rng.choice(partitions)
         faults.append(
             Fault(
@@ -164,11 +191,18 @@ def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: A
                 kind=rng.choice(kinds),
                 instance=rng.randrange(instances),
                 partition=partition,
-                seconds=rng.choice([0.3, 2.0, 10.0, 40.0, 100.0]),
+                seconds=rng.choice([0.3, 2.0, 10.0, 40.0, 100.0]) * tick,
                 key=rng.choice([None, None, *names]),
                 number=rng.randrange(len(keys[partition])),
             )
         )
+    if only is None or FaultKind.REDRIVE in only:
+        # Redrives that are under way when a partition is rewound.
+        faults += [
+            replace(each, at=max(0.0, each.at - rng.uniform(0, 3)), kind=FaultKind.REDRIVE)
+            for each in faults
+            if each.kind is FaultKind.REWIND and rng.random() < 0.5
+        ]
     faults.sort(key=lambda fault: fault.at)
     bad_network = (only is None or len(only) > 3) and rng.random() < 0.5
     return Plan(
@@ -189,7 +223,9 @@ def plan_for(seed: int, *, only: frozenset[FaultKind] | None = None, **forced: A
         ),
         horizon=horizon,
         replica=any(fault.kind is FaultKind.FAILOVER for fault in faults),
-        lag=rng.choice([0.05, 0.5, 0.9]),
-        handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]),
+        lag=rng.choice([0.3, 0.9]),
+        handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]) * tick,
+        stumbles=rng.choice([0.0, 0.02, 0.1]) if FaultKind.FREEZE in kinds else 0.0,
+        tick=tick,
         breaker={"recovery": "automatic", "break_seconds": 5.0, "count_poison": False},
     )

@@ -15,6 +15,7 @@ from processing.identity import Source
 from processing.parking.event import ListKey, Lone, position_of
 from processing.poison.memory import MemoryPoisonQueue
 from processing.poison.message import PoisonMessage
+from tests.model.plan import STUMBLE_SECONDS
 
 if TYPE_CHECKING:
     from tests.model.cluster import Cluster
@@ -52,6 +53,7 @@ class Sink:
         repeats: events that a rewind wants to be handled again.
         faults: what broke a promise.
         duplicates: number of events that were handled again.
+        rewound: whether an operator has rewound a partition.
     """
 
     def __init__(self, plan: Plan, hub: Mapping[str, Sequence[Event]], cluster: Cluster) -> None:
@@ -65,13 +67,18 @@ class Sink:
         self.repeats: set[Place] = set()
         self.faults: list[str] = []
         self.duplicates = 0
+        self.rewound = False
         self._before: dict[Place, list[Place]] = {}
+        self._behind: dict[Place, list[Place]] = {}
         for partition, events in hub.items():
             earlier: dict[ListKey, list[Place]] = defaultdict(list)
             for event in events:
                 key = self.list_of(event)
                 place = (partition, event.sequence_number)
                 self._before[place] = list(earlier[key])
+                for each in earlier[key]:
+                    self._behind[each].append(place)
+                self._behind[place] = []
                 earlier[key].append(place)
 
     def list_of(self, event: Event) -> ListKey:
@@ -82,7 +89,9 @@ class Sink:
 
     async def handle(self, event: Event, node: Node) -> None:
         """Handle one event for a process."""
-        await node.wait(0)  # the process may freeze between its last check and the call
+        if not self.healed and node.rng.random() < self._plan.stumbles and node.stumbles:
+            node.freeze(node.rng.choice(STUMBLE_SECONDS) * self._plan.tick)  # after its last check
+        await node.wait(0)
         self._start(event, node)
         seconds = node.rng.random() * self._plan.handler_seconds
         await node.wait(seconds / 2)
@@ -111,24 +120,31 @@ class Sink:
             self.note(f"event {place} of {event.key} overtakes {missing}", node)
         if id(event) in self._own:
             self._start_from_hub(event, node)
-        elif self.handled[place] and not self._cluster.jumped and not self._cluster.losses:
-            # A replay: nobody else may have finished the event while the replay has the lease.
-            known = self._hub[place[0]][place[1]]
-            if not self._cluster.parking.holds(known, self.list_of(known)):
-                self.note(f"event {place} of {event.key} is replayed after it was finished", node)
+        elif not self._cluster.jumped and not self._cluster.losses:
+            self._start_from_list(self._hub[place[0]][place[1]], node)
 
     def _start_from_hub(self, event: Event, node: Node) -> None:
         invocation = INVOCATION.get()
         if invocation is None:
             return
-        latest = self._cluster.progress.owner(event.source)
-        if latest in (0, invocation.owner):
+        latest = self._cluster.owner(event.source)
+        if latest <= invocation.owner:  # lower: a failover has lost this claim
             return
         key = self.list_of(event)
         invocation.starts[key] += 1
         if invocation.starts[key] > 1:
             number = invocation.starts[key]
             self.note(f"event {place_of(event)}: start {number} of a stale owner", node)
+
+    def _start_from_list(self, event: Event, node: Node) -> None:
+        place = place_of(event)
+        key = self.list_of(event)
+        # Nobody else may have finished the event while the replay has the lease.
+        if self.handled[place] and not self._cluster.holds(event, key):
+            self.note(f"event {place} of {key} is replayed after it was finished", node)
+        behind = [each for each in self._behind[place] if self.handled[each]]
+        if behind and not self.rewound:
+            self.note(f"event {place} of {key} is replayed after {behind}", node)
 
     def _refuse(self, event: Event) -> None:
         now = asyncio.get_running_loop().time()

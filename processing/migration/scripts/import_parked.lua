@@ -16,7 +16,7 @@
 local last, first = (redis.call('HGET', KEYS[4], ARGV[1]) or ''):match('^([^|]*)|?(.*)$')
 if ARGV[3] ~= '' then
   last, first = ARGV[3] > last and ARGV[3] or last, ''  -- an older version noted no first position
-  redis.call('HSET', KEYS[4], ARGV[1], last .. '|')
+  redis.call('HSET', KEYS[4], ARGV[1], last)
   redis.call('ZADD', KEYS[5], last:sub(1, 15), ARGV[1])
   redis.call('EXPIRE', KEYS[4], ARGV[4])
   redis.call('EXPIRE', KEYS[5], ARGV[4])

@@ -7,7 +7,8 @@
 -- ARGV[2]   the key's label
 -- ARGV[3]   position
 -- ARGV[4]   the poisoned event's verdict, or ""
--- ARGV[5]   the epoch of the lease; after a rewind, no replayed position is noted
+-- ARGV[5]   the epoch of the lease: the time of the last rewind, microseconds since 1970; after a later
+--           rewind, no replayed position is noted
 -- ARGV[6]   seconds until replayed positions and verdicts expire
 -- Returns "written" and the number of entries that are left (0: released), or "expired" if the caller
 -- does not hold the lease.
@@ -22,7 +23,10 @@ local size = redis.call('HSTRLEN', documents, position)
 if redis.call('HDEL', documents, position) == 1 then
   add_totals(-removed, 1 - size)
 end
-if tonumber(redis.call('HGET', progress, 'since') or '0') == tonumber(ARGV[5]) then
+local since = tonumber(redis.call('HGET', progress, 'since') or '0')
+-- Events from before a rewind are handled again when the hub delivers them again. Between the finished
+-- events of a list there may be some that the rewind has not brought back yet.
+if since == tonumber(ARGV[5]) and tonumber(position:sub(1, 15)) * 1000 > since then
   local range = extended(redis.call('HGET', replayed_positions, label) or '', position)
   redis.call('HSET', replayed_positions, label, range)
   redis.call('ZADD', replayed_at, range:sub(1, 15), label)

@@ -242,7 +242,22 @@ async def test_finish_of_an_older_epoch_notes_no_replayed_position(stores: Store
     after = await leased(store)
     assert after.epoch > before.epoch
     assert await store.finish(SOURCE, "k", "t", at(11), epoch=after.epoch) == 0
-    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": f"{at(11)}|{at(11)}"}
+    assert (await store.claim(SOURCE, ["k"])).replayed == {}
+
+
+async def test_finish_after_a_rewind_notes_later_events_only(stores: Stores) -> None:
+    """A list may have gaps after a rewind, which the hub fills when it delivers events again."""
+    store = stores.parking
+    await stores.progress.reset(SOURCE)
+    later = at(12, 4_000_000_000_000)  # enqueued in 2096
+    writing = await park_key(store, "k", 11)
+    await store.park(writing, SOURCE, "k", [(later, "e12")])
+    lease = await leased(store)
+    for position in (at(10), at(11)):
+        await store.finish(SOURCE, "k", "t", position, epoch=lease.epoch)
+        assert (await store.claim(SOURCE, ["k"])).replayed == {}
+    await store.finish(SOURCE, "k", "t", later, epoch=lease.epoch)
+    assert (await store.claim(SOURCE, ["k"])).replayed == {"k": f"{later}|{later}"}
 
 
 async def test_event_before_the_first_replayed_event_is_not_replayed(stores: Stores) -> None:

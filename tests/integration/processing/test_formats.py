@@ -127,31 +127,73 @@ async def old(redis_url: str, app_settings: dict[str, str]) -> AsyncIterator[Res
         yield found
 
 
-async def test_finished_events_of_0_1_are_not_handled_again(old: Restored) -> None:
-    """The host delivers from its last checkpoint; 0.1 finished all but event 8 under two names."""
+@pytest.fixture
+async def two(redis_url: str, app_settings: dict[str, str]) -> AsyncIterator[Restored]:
+    async with restored("2", redis_url, app_settings) as found:
+        yield found
+
+
+@pytest.fixture(params=["0.1", "2"])
+async def each(
+    request: pytest.FixtureRequest, redis_url: str, app_settings: dict[str, str]
+) -> AsyncIterator[Restored]:
+    async with restored(request.param, redis_url, app_settings) as found:
+        yield found
+
+
+async def test_finished_events_are_not_handled_again(each: Restored) -> None:
+    """The host delivers from its last checkpoint; all but event 8 are finished, under two names."""
     keys = ["bob", "gone", "gone", "alice", "bob", "alice", "alice", "big", "dora", "erin"]
-    result = await old.process("EVENTS", *enumerate([*keys, "frank", "frank"]))
-    assert [event.id for event in old.handled] == ["127.0.0.1/events/0/8/1764400000008"]
+    result = await each.process("EVENTS", *enumerate([*keys, "frank", "frank"]))
+    assert [event.id for event in each.handled] == ["127.0.0.1/events/0/8/1764400000008"]
     assert (result.handled, result.skipped) == (1, 11)
 
 
-async def test_events_parked_by_0_1_are_not_overtaken(old: Restored) -> None:
+async def test_parked_events_are_not_overtaken(each: Restored) -> None:
     """New events of a parked key wait; a redrive replays old and new events in order."""
     new = [(12, "alice"), (13, "frank"), (14, "gone"), (15, "big"), (16, "alice")]
-    result = await old.process("eVents", *new)
+    result = await each.process("eVents", *new)
     assert (result.handled, result.parked) == (1, 4)
-    assert old.numbers("gone") == [14]
-    async with open_redrive(old.settings) as redrive:
+    assert each.numbers("gone") == [14]
+    async with open_redrive(each.settings) as redrive:
         summary = await redrive.run()
     assert (summary.failed, summary.left, summary.stopped) == ((), 0, "")
-    assert old.numbers("alice") == [3, 5, 6, 12, 16]
-    assert old.numbers("big") == [7, 15]
-    assert old.numbers("frank") == [10, 11, 13]
-    (large,) = [event for event in old.handled if event.sequence_number == 5]
+    assert each.numbers("alice") == [3, 5, 6, 12, 16]
+    assert each.numbers("big") == [7, 15]
+    assert each.numbers("frank") == [10, 11, 13]
+    (large,) = [event for event in each.handled if event.sequence_number == 5]
     assert (len(large.body), large.properties["number"]) == (37_000, 5)
-    assert [event.source.partition for event in old.handled if event.key is None] == ["1"]
-    async with open_parking(old.settings) as parking:
-        assert await parking.keys() == []
+    assert [event.source.partition for event in each.handled if event.key is None] == ["1"]
+    async with open_parking(each.settings) as parking:
+        assert await parking.store.keys() == []
+
+
+async def test_lists_of_format_2_are_counted_at_the_claim(two: Restored) -> None:
+    """The totals are known before the first write, and an instance of format 2 stops."""
+    parking = RedisParkingStore(two.redis, most=10, ttl_seconds=60, identity=IDENTITY)
+    before = await parking.summary(SOURCE)
+    assert (before.keys, before.deferred, before.events) == (3, 0, 6)
+    claim = await parking.claim(SOURCE, ["alice", "big", "frank", "gone", "hank"])
+    assert claim.parked == {"alice", "big", "frank"}
+    assert claim.replayed == {"hank": "001764400000031:00000000000000000031"}
+    assert (claim.events, claim.size) == (6, before.size)
+    documents = [
+        entry.document
+        for key in await parking.keys()
+        if key.source == SOURCE
+        for entry in await parking.entries(SOURCE, key.key)
+    ]
+    assert sum(map(len, documents)) == before.size
+    prefix = "breakwater:{127.0.0.1/events/$default/default/0}:"
+    assert await two.redis.get(f"{prefix}format") == "3"
+    assert await two.redis.zcard(f"{prefix}parking:replayed_at") == 1
+
+
+async def test_replayed_events_of_format_2_are_not_handled_again(two: Restored) -> None:
+    """The app may stop after a replay and before progress has recorded the events."""
+    await two.redis.delete("breakwater:{127.0.0.1/events/$default/default/0}:progress:finished")
+    await two.process("events", (30, "hank"), (31, "hank"), (32, "hank"))
+    assert two.numbers("hank") == [32]
 
 
 async def test_redriven_event_of_0_1_stays_redriven(old: Restored) -> None:
@@ -199,7 +241,7 @@ async def test_two_instances_may_migrate_at_the_same_time(old: Restored) -> None
     async with open_migration(old.settings) as migration:
         await migration.run()
     async with open_parking(old.settings) as parking:
-        assert await parking.keys() == []
+        assert await parking.store.keys() == []
     async with open_redrive(old.settings) as redrive:
         await redrive.run()
     assert len(old.handled) == handled
@@ -213,9 +255,9 @@ async def _everything(redis: Any) -> AsyncIterator[tuple[str, Any]]:
             yield key, await raw.dump(key)
 
 
-async def test_messages_of_0_1_name_their_event(old: Restored) -> None:
+async def test_messages_name_their_event(each: Restored) -> None:
     """The list shows one form of id for old and new messages."""
-    async with open_poison(old.settings) as storage:
+    async with open_poison(each.settings) as storage:
         found = {message.id for message in await browse(storage.reader)}
     assert found == {
         "127.0.0.1/events/0/3/1764400000003",

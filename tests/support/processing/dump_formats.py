@@ -120,9 +120,10 @@ async def write(settings: Mapping[str, str]) -> None:
                 batch(
                     *("events", "$default"),
                     *((8, "dora", "stop", 5), (9, "erin", "", 5), (10, "frank", "fail", 5)),
-                    (11, "frank", "", 5),
+                    *((11, "frank", "", 5), (30, "hank", "fail", 5), (31, "hank", "", 5)),
                 )
             )
+        await redrive(settings, "hank")  # progress has not passed these events
         # Another app on the same Redis.
         await process(batch("audit", "$Default", (0, "alice", "fail", 5)))
     finally:

@@ -14,6 +14,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from breaker import Circuit, CircuitBreaker
 from breaker.clock import ManualClock
+from processing.deferring.heartbeat import MemoryHeartbeat
 from processing.errors import StorageUnavailableError
 from processing.handlers.results import Results
 from processing.monitoring.fleet import REPORT_SECONDS, MemoryFleetStates
@@ -85,6 +86,8 @@ class WatchRig:
         fleet: the fleet's view, which other rigs may share.
         warnings: the warnings of the start.
         last_success: time of the fleet's last success.
+        checkpoints: the host's checkpoints; None: they cannot be read.
+        timer_runs: whether the timer of the replays runs.
     """
 
     def __init__(
@@ -93,6 +96,7 @@ class WatchRig:
         clock: ManualClock,
         *,
         fleet: AwayFleet | None = None,
+        from_start: bool = True,
         instance: str = INSTANCE,
     ) -> None:
         self.breaker = breaker
@@ -101,6 +105,9 @@ class WatchRig:
         self.progress = MemoryProgressStore()
         self.parking = MemoryParkingStore(self.progress, clock=clock.monotonic)
         self.fleet = fleet or AwayFleet(clock.monotonic)
+        self.heartbeat = MemoryHeartbeat(clock.monotonic)
+        self.timer_runs = True
+        self.checkpoints: dict[str, int] | None = {}
         self.results = Results("my:handle")
         self.warnings: list[str] = []
         self.old: set[str] = set()
@@ -116,6 +123,9 @@ class WatchRig:
             stall_seconds=60.0,
             held=held,
             circuit=self.circuit,
+            checkpoint=self.checkpoint,
+            from_start=from_start,
+            replays=self.heartbeat.age,
         )
         self.watching = Watching(
             self.watch, self.fleet, self.survey, instance, clock=clock.monotonic
@@ -143,6 +153,12 @@ class WatchRig:
         now = self.clock.monotonic()
         return replace(self.breaker.circuit, as_of=now, last_success_at=self.last_success)
 
+    async def checkpoint(self, partition: str) -> int | None:
+        """Return the checkpoint that the test set."""
+        if self.checkpoints is None:
+            raise StorageUnavailableError("the container cannot be read")
+        return self.checkpoints.get(partition)
+
     async def old_version_on(self, partitions: Iterable[str]) -> list[str]:
         return [each for each in partitions if each in self.old]
 
@@ -158,6 +174,8 @@ class WatchRig:
 
     async def work(self) -> None:
         """Do the background work once; a store that is away ends the round."""
+        if self.timer_runs:
+            await self.heartbeat.beat()
         for work in (self.watching.judge, self.watching.report, self.watching.survey):
             try:
                 await work()

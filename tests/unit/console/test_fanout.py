@@ -72,7 +72,9 @@ def test_snapshot_is_the_state_after_the_messages() -> None:
     for n in range(300):
         snapshot.apply(message(n))
     snapshot.apply(Message("2-0", "partitions", '{"rows":[]}'))
-    snapshot.apply(Message("2-1", "vitals", '{"poison_count":3,"parked_keys":null}'))
+    snapshot.apply(
+        Message("2-1", "vitals", '{"poison_count":3,"parked_keys":null,"deferred_keys":2}')
+    )
     snapshot.apply(Message("2-2", "tail", '{"never":"shown"}'))
     text = snapshot.encoded(cursor="2-2", instance='a"b', circuit="{}", history="[]")
     found = json.loads(text)
@@ -80,7 +82,8 @@ def test_snapshot_is_the_state_after_the_messages() -> None:
     data = found["data"]
     assert [line["n"] for line in data["log"]] == list(range(300 - LINES, 300))
     assert data["partitions"] == {"rows": []}
-    assert (data["poison_count"], data["parked_keys"], data["redrive"]) == (3, None, None)
+    counters = [data[name] for name in ("poison_count", "parked_keys", "deferred_keys")]
+    assert (counters, data["redrive"]) == ([3, None, 2], None)
     assert "never" not in text
 
 

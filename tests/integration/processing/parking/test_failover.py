@@ -1,4 +1,4 @@
-"""A switch to a replica of Redis: what survives, what is redelivered and what is lost.
+"""A switch to a replica of Redis: events that survive, are redelivered or are lost.
 
 Each case is a row of docs/guarantees.md. The replica of a cut link lags: it has no later write.
 """

@@ -202,6 +202,26 @@ def test_lanes_full_of_kept_events_are_the_reason(rig: Rig) -> None:
     assert rig.after(60).why is Why.KEPT
 
 
+def test_failing_event_of_another_lane_is_no_reason(rig: Rig) -> None:
+    """Its attempts end soon, so it keeps no lane from starting; its success needs no call."""
+    rig.watch.waits(SOURCE, event(9, "other"), Why.FAILING, TimeoutError("bank"))
+    assert rig.after(60).state is State.SLOW
+
+
+def test_failing_replay_of_an_earlier_event_is_no_reason(rig: Rig) -> None:
+    """A replay's event was deferred; it does not hold the partition."""
+    rig.watch.waits(SOURCE, event(3, "deferred"), Why.KEPT, TimeoutError("bank"))
+    assert rig.after(60).state is State.SLOW
+
+
+def test_full_lists_stay_the_reason_while_the_event_is_tried(rig: Rig) -> None:
+    """The attempts of an event that cannot be deferred fail, too; the error is the latest one."""
+    rig.watch.waits(SOURCE, event(7), Why.FULL, ParkingFullError("10000 events"))
+    rig.watch.waits(SOURCE, event(7), Why.FAILING, TimeoutError("bank"))
+    found = rig.after(60)
+    assert (found.why, found.reason) == (Why.FULL, "TimeoutError: bank")
+
+
 def test_redelivered_batch_begins_with_finished_events(rig: Rig) -> None:
     """The batch's first event was finished before; the time of the unfinished event continues."""
     rig.watch.moved(SOURCE, event(9))

@@ -121,6 +121,30 @@ async def test_event_that_nobody_receives_is_seen_everywhere_in_time(rig: WatchR
     assert "3 events wait" in state.reason
 
 
+async def test_checkpoint_behind_the_last_event_is_no_stall(rig: WatchRig) -> None:
+    """The progress of an idle partition has expired; the host's checkpoint has not."""
+    rig.checkpoints = {"0": 9}
+    assert (await rig.after(120)).states == ()
+    rig.checkpoints = {"0": 8}
+    assert [each.why for each in (await rig.after(0)).states] == [Why.NOT_HANDED_OVER]
+
+
+async def test_unreadable_checkpoint_hides_no_stall(rig: WatchRig) -> None:
+    """Without the storage no event is handled either."""
+    rig.checkpoints = None
+    assert [each.why for each in (await rig.after(60)).states] == [Why.NOT_HANDED_OVER]
+
+
+async def test_trigger_that_starts_at_the_end_has_no_stall_before_its_first_event(
+    breaker: CircuitBreaker,
+) -> None:
+    """Nobody will receive the retained events; with progress there is a first event."""
+    rig = WatchRig(breaker, ManualClock(), from_start=False)
+    assert (await rig.after(120)).states == ()
+    await rig.progress.commit(SOURCE, 0, Mark(6, 1), [])
+    assert [each.partition for each in (await rig.after(60)).states] == ["0"]
+
+
 async def test_crash_loop_is_seen_by_each_new_process(rig: WatchRig) -> None:
     """Each process lives for 20 s; the fleet remembers the watermark's age."""
     crashed = rig
@@ -290,16 +314,19 @@ async def test_deferred_key_is_not_reported_while_the_circuit_holds(rig: WatchRi
 
 async def test_missing_heartbeat_of_the_replays_is_a_problem(rig: WatchRig) -> None:
     """Without the timer the deferred keys of silent partitions do not return."""
-    rig.fleet.replays = False
-    assert (await rig.after(0)).problems == ()
-    assert rig.gauge("processing.replays_stopped") == {(): 0}
+    await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
+    await rig.after(5)
+    rig.timer_runs = False
     await defer(rig, "bad", 6)
+    assert (await rig.after(60)).problems == ()
+    assert rig.gauge("processing.replays_stopped") == {(): 0}
     report = await rig.after(5)
     assert rig.gauge("processing.replays_stopped") == {(): 1}
     assert report.status == "degraded"
-    assert (
-        "replay_deferred has not run for a minute, and 1 deferred keys wait" in report.problems[0]
-    )
+    text = "replay_deferred has not run for a minute, and 1 deferred keys wait"
+    assert text in report.problems[0]
+    rig.timer_runs = True
+    assert (await rig.after(0)).problems == ()
 
 
 async def test_lost_turn_ends_the_view_of_the_fleet(rig: WatchRig) -> None:

@@ -248,8 +248,8 @@ async def test_lane_handles_events_again_after_its_key_is_released(redelivered: 
         rig.bad = {0}
         await rig.processor().process(batch(keyed("a", "a")))
         rig.bad.clear()
-        if redelivered:
-            await rig.progress.reset(SOURCE)
+        if redelivered:  # the instance crashed before it wrote the progress
+            rig.progress._known.clear()
         claimed, resume = asyncio.Event(), asyncio.Event()
         claim = rig.store.claim
 
