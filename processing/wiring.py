@@ -20,10 +20,12 @@ from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
 from processing.circuit_wiring import CircuitWiring
+from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.migration.migration import Migration
+from processing.monitoring.host_options import reads_from_start
 from processing.monitoring.overview import Partitions
 from processing.monitoring.redis_fleet import RedisFleetStates
 from processing.monitoring.stall import held_by
@@ -116,7 +118,8 @@ class Wiring(CircuitWiring):
         handler = load_handler(
             self.connections.event_handler,
             self._settings,
-            threads=self.processing.max_lanes,
+            # No batch waits for a thread that a replay uses.
+            threads=self.processing.max_lanes + min(MOST_REPLAYS, self.processing.max_lanes),
             timeout_seconds=self.processing.handler_timeout_seconds,
             late=late,
             faulty=faulty,
@@ -207,6 +210,12 @@ class Wiring(CircuitWiring):
 
     async def survey(self, breaker: CircuitBreaker) -> Survey:
         """Return the survey of all partitions; the time in which the circuit holds is no stall."""
+        checkpoints = await self.checkpoints()
+
+        async def checkpoint(partition: str) -> int | None:
+            found = await checkpoints.read(partition)
+            return None if found is None else found.sequence_number
+
         return Survey(
             await self.lag(),
             self.fleet(),
@@ -215,6 +224,8 @@ class Wiring(CircuitWiring):
             stall_seconds=self.processing.stall_seconds,
             held=held_by(breaker),
             circuit=lambda: breaker.circuit,
+            checkpoint=checkpoint,
+            from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+
+from processing.parking.event import Position
 
 MINUTE_SECONDS = 60.0
 LARGEST_SHARE = 0.8
@@ -47,6 +49,9 @@ class TimeInPlace:
 class RefusedShare:
     """The share of one partition's events in the last minute that an open circuit refused.
 
+    A minute in which the share is reached lasts until further events come: the events that wait in
+    place, and come again with their batch, must not begin a new minute and be deferred in it.
+
     Args:
         now: returns monotonic time in seconds.
     """
@@ -55,11 +60,14 @@ class RefusedShare:
         self._now = now
         self._minute_ends = 0.0
         self._events = self._refused = 0
+        self._last: Position = ""
 
-    def note_events(self, count: int) -> None:
-        """Count events of a batch."""
+    def note_events(self, positions: Iterable[Position]) -> None:
+        """Count the events of a batch; an event that comes again in the same minute counts once."""
         self._begin_minute()
-        self._events += count
+        new = [each for each in positions if each > self._last]
+        self._events += len(new)
+        self._last = max(new, default=self._last)
 
     def note_refused(self, count: int) -> None:
         """Count events that join a key which was deferred by a refusal."""
@@ -73,14 +81,20 @@ class RefusedShare:
             Whether the event was counted, and may be deferred.
         """
         self._begin_minute()
-        most = LARGEST_SHARE * self._events
-        if self._events >= FEWEST_EVENTS and self._refused + 1 > most:
+        if self._is_reached:
             return False
         self._refused += 1
         return True
 
+    @property
+    def _is_reached(self) -> bool:
+        return self._events >= FEWEST_EVENTS and self._refused + 1 > LARGEST_SHARE * self._events
+
     def _begin_minute(self) -> None:
         now = self._now()
-        if now >= self._minute_ends:
-            self._minute_ends = now + MINUTE_SECONDS
+        if now < self._minute_ends:
+            return
+        self._minute_ends = now + MINUTE_SECONDS
+        if not self._is_reached:
             self._events = self._refused = 0
+            self._last = ""

@@ -138,7 +138,7 @@ class Keeping:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether only this event keeps the batch from ending."""
+        """Return whether only this event keeps the batch from ending."""
         return self._run.one_lane_left.is_set()
 
     async def _defer(self, event: Event, key: ListKey, failure: Failure) -> ParkState | None:
@@ -168,6 +168,8 @@ class Keeping:
         if reply.state is ParkState.PARKED:
             if failure.kind is FailureKind.REFUSED:
                 self._run.budgets.refused_keys.add(key)
+            else:  # an earlier deferral of the key may have been a refusal
+                self._run.budgets.refused_keys.discard(key)
             self._run.note_deferred(self._run.source, key, reply.since)
             logger.warning(
                 "Event %s is deferred with its key: %s; the first replay follows in %g s",

@@ -198,7 +198,9 @@ class BatchProcessor:
                 persist=run.persist,
                 poison=self.parts.poison,
             )
-        run.budgets.refused.note_events(len(pending))
+        run.budgets.refused.note_events(map(position_of, pending))
+        if not claim.events:
+            run.budgets.refused_keys.clear()  # replays have released all keys
         moved = partial(self.parts.watch.moved, batch.source)
         moved(pending[0] if pending else None)
         run.progress = progress = BatchProgress(

@@ -15,10 +15,15 @@ class Admission:
 
     Args:
         breaker: the circuit.
+        most_lanes: number of lanes of one batch that run at the same time; replays are no more.
+
+    Attributes:
+        limit: number of replays that may run on this instance without a ramp.
     """
 
-    def __init__(self, breaker: CircuitBreaker) -> None:
+    def __init__(self, breaker: CircuitBreaker, most_lanes: int) -> None:
         self._breaker = breaker
+        self.limit = min(MOST_REPLAYS, most_lanes)
 
     @property
     def admits(self) -> bool:
@@ -35,7 +40,7 @@ class Admission:
         """
         if not self.admits:
             return 0
-        return int(self._breaker.ramp_share * MOST_REPLAYS)
+        return int(self._breaker.ramp_share * self.limit)
 
     async def permit(self, key: Key, may_start: Callable[[], bool]) -> Permit | None:
         """Return a permit to start an event of a key now, or None; does not wait.

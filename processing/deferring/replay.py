@@ -10,6 +10,7 @@ from breaker import Permit
 from processing.deferring import rounds
 from processing.deferring.context import ReplayContext
 from processing.deferring.parts import Place, circuit_key, error_text, list_name
+from processing.deferring.writes import UNAVAILABLE
 from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
 from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind
@@ -21,6 +22,7 @@ from processing.parking.event import Lone, ParkedEvent, with_body
 from processing.parking.store import Entry, EntryKind
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.redrive.key_lease import KeyLease
+from processing.redrive.selection import id_at
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +72,34 @@ class Replay:
                 return False
             self._deferral = self._lease.deferral
             if not self._context.keys.counts(self._deferral.since):
-                return await self._replay_turn()
+                return await self._take_turn()
             breaker = self._parts.breaker
             breaker.enter(self._key)
             try:
-                return await self._replay_turn()
+                return await self._take_turn()
             finally:
                 breaker.leave(self._key)
+
+    async def _take_turn(self) -> bool:
+        """Replay the key's turn; after an unexpected error, the next replay follows a pause."""
+        try:
+            return await self._replay_turn()
+        except (LeaseLostError, ShutdownError, *UNAVAILABLE):
+            raise
+        except Exception as error:
+            pause = await self._postpone_after(error)
+            logger.exception(
+                "The replay of %s failed; the key stays deferred, and its next replay is due in "
+                "%g s",
+                *(self._head_name, pause),
+            )
+            return False
+
+    @property
+    def _head_name(self) -> str:
+        """The name of the list's first event in a log line, or of the list."""
+        place, head = self._place, self._deferral.head
+        return f"{list_name(place)}, event {id_at(place[0], head)}" if head else list_name(place)
 
     async def _replay_turn(self) -> bool:
         """Replay up to `TURN_EVENTS` events; return whether all of them were finished."""
@@ -95,16 +118,19 @@ class Replay:
 
     async def _replay_entry(self, entry: Entry) -> bool:
         """Replay one entry; return whether to replay the next one."""
-        if entry.kind is not EntryKind.EVENT or not self._context.may_start(self._place):
+        if not self._context.may_start(self._place):
             return False
         self._deferral = rounds.of_head(self._deferral, entry.position)
+        if entry.kind is not EntryKind.EVENT:
+            await self._announce_again(entry)
+            return False
         try:
             parked = ParkedEvent.from_json(entry.document)
             event = (await with_body(parked, self._claims)).event
         except BodyLostError as error:
             return await self._poison_lost_body(entry, parked, error)
         except (StorageUnavailableError, ValueError) as error:
-            await self._postpone_unread(entry, error)
+            await self._postpone_unread(error)
             return False
         may_start = partial(self._context.may_start, self._place)
         permit = await self._context.admission.permit(self._key, may_start)
@@ -125,12 +151,12 @@ class Replay:
         each replay, an outage with one key in flight would not reach the standstill rule's ten.
         """
         try:
-            self._check_lease()
+            await self._check_lease()
             return await self._retry.run(
                 self._parts.handle,
                 replace(event),  # a handler may replace the parts of its event
                 gives_up=self._gives_up,
-                before_retry=self._before_retry,
+                before_retry=self._check_lease,
             )
         except (LeaseLostError, ShutdownError):
             await self._parts.breaker.release(permit)
@@ -139,10 +165,7 @@ class Replay:
     def _gives_up(self, kind: FailureKind) -> bool:
         return kind.keeps and not self._context.keys.reports(self._place)
 
-    async def _before_retry(self) -> None:
-        self._check_lease()
-
-    def _check_lease(self) -> None:
+    async def _check_lease(self) -> None:
         self._lease.check(self._call_seconds)
 
     def _note_failed_attempt(self, _event: Event, kind: FailureKind, error: Exception) -> None:
@@ -197,16 +220,21 @@ class Replay:
     async def _postpone(self, deferral: Deferral, pause: float) -> None:
         await self._store.postpone(*self._place, self._lease.token, deferral, pause)
 
-    async def _postpone_unread(self, entry: Entry, error: Exception) -> None:
+    async def _postpone_unread(self, error: Exception) -> None:
         """Postpone a key whose first event cannot be read now; that is no failed attempt."""
+        pause = await self._postpone_after(error)
+        logger.error(
+            "The replay of %s ended, because the event cannot be read: %s; the next replay is due "
+            "in %g s",
+            *(self._head_name, error_text(error), pause),
+        )
+
+    async def _postpone_after(self, error: Exception) -> float:
+        """Postpone a key after an error that is no failed attempt, and return the pause."""
         deferral = replace(self._deferral, tries=self._deferral.tries + 1, error=error_text(error))
         pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds)
         await self._persist(self._postpone, deferral, pause)
-        logger.error(
-            "The first event of %s (position %s) cannot be read: %s; its key waits, and the next "
-            "replay is due in %g s",
-            *(list_name(self._place), entry.position, error_text(error), pause),
-        )
+        return pause
 
     async def _poison_lost_body(
         self, entry: Entry, parked: ParkedEvent, error: BodyLostError
@@ -238,37 +266,71 @@ class Replay:
         why: str,
     ) -> bool:
         """Poison the first event; return whether to replay the next one."""
-        queue = self._parts.poison
         # Nothing waits behind an event that is deferred alone.
         parks = self._parts.settings.poison_ordering == "park"
         if parks and not isinstance(self._place[1], Lone):
             message = await self._persist(self._claims.shrink, replace(message, parked=True))
-            document = EntryKind.UNANNOUNCED + message.to_json()
-            place = (*self._place, self._lease.token, entry.position)
-            # The list first: a message in the queue alone could be redriven out of order.
-            await self._persist(self._store.replace, *place, document)
-            self._context.keys.released(self._place)
-            await self._persist(queue.put, message)
-            await self._persist(self._store.announced, *self._place, entry.position)
-            await self._remove_blob(check)
-            continues = False
-        else:
-            await self._persist(queue.put, message)
-            continues = await self._finish(entry, event, check)
+            self._deferral = replace(self._deferral, tries=0)  # of the message from now on
+            await self._announce(entry, message, check, why)
+            return False
+        await self._persist(self._parts.poison.put, message)
+        self._log_poisoned(message, why)
+        return await self._finish(entry, event, check, "poisoned")
+
+    async def _announce_again(self, entry: Entry) -> None:
+        """Announce a poisoned event whose replay ended before the poison queue had its message."""
+        try:
+            message = PoisonMessage.from_json(entry.document)
+        except ValueError as error:
+            await self._postpone_unread(error)
+            return
+        await self._announce(entry, message, None, "an earlier replay has not announced it")
+
+    async def _announce(
+        self, entry: Entry, message: PoisonMessage, check: ClaimCheck | None, why: str
+    ) -> None:
+        """Park the key behind its poisoned event, and put the event's message into the queue.
+
+        While the queue does not take the message, the key stays deferred, and each replay of the
+        key tries once, so that the messages of many keys do not take the turns of the other keys.
+        """
+        document = EntryKind.UNANNOUNCED + message.to_json()
+        place = (*self._place, self._lease.token, entry.position)
+        # The list first: a message in the queue alone could be redriven out of order.
+        await self._persist(self._store.replace, *place, document)
+        self._context.keys.released(self._place)
+        await self._remove_blob(check)
+        try:
+            await self._parts.poison.put(message)
+        except StorageUnavailableError as error:
+            pause = await self._postpone_after(error)
+            logger.warning(
+                "Event %s is poisoned, but its message is not in the poison queue: %s; the next "
+                "replay of its key tries again in %g s",
+                *(message.id, error_text(error), pause),
+            )
+            return
+        await self._persist(self._store.announced, *self._place, entry.position)
+        self._parts.telemetry.replay_ended(self._place[0], "poisoned")
+        self._log_poisoned(message, why)
+
+    def _log_poisoned(self, message: PoisonMessage, why: str) -> None:
         logger.warning(
             "Event %s went to the poison queue from a replay (attempts: %s): %s; %s",
             *(message.id, message.attempts, message.error.type, why),
-            extra=log_fields(event),
+            extra=log_fields(message),
         )
-        return continues
 
-    async def _finish(self, entry: Entry, event: Event, check: ClaimCheck | None) -> bool:
+    async def _finish(
+        self, entry: Entry, event: Event, check: ClaimCheck | None, outcome: str = "replayed"
+    ) -> bool:
         """Finish an entry; return whether entries are left."""
         finish = partial(self._store.finish, epoch=self._lease.epoch)
         place = (*self._place, self._lease.token, entry.position)
         left = await self._persist(finish, *place)
         self._context.finished += 1
         self._parts.telemetry.event_finished(event)
+        self._parts.telemetry.replay_ended(self._place[0], outcome)
         if left == 0:
             self._context.keys.released(self._place)
         await self._remove_blob(check)

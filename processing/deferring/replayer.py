@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
-from processing.deferring.admission import MOST_REPLAYS, Admission
+from processing.deferring.admission import Admission
 from processing.deferring.context import ReplayContext
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.parts import Place, ReplayParts, list_name
@@ -49,7 +49,7 @@ class Replayer:
         self._unfinished: set[Place] = set()  # places whose turn ended during the timer's run
         self._timer_runs = False
         self._ended = asyncio.Event()
-        self._admission = Admission(parts.breaker)
+        self._admission = Admission(parts.breaker, parts.settings.max_lanes)
         self._keys = DeferredKeys(parts.breaker)
         self._writes = Writes(parts.settings.hold_seconds, self._pause)
         self._context = ReplayContext(
@@ -82,7 +82,7 @@ class Replayer:
     def start(self, source: Source, keys: Collection[ListKey]) -> None:
         """Start a replay for each key that is not being replayed here.
 
-        At most `MOST_REPLAYS` replays run; further keys wait for the end of one.
+        At most `Admission.most` replays run; further keys wait for the end of one.
         """
         if not keys or self._stopping.is_set():
             return
@@ -146,12 +146,13 @@ class Replayer:
         with self.invocation(), self._timer_running():
             while self._admission.admits and not self._stopping.is_set():
                 due = [place for place in await self._due(len(tried)) if place not in tried]
-                if not due or loop.time() >= deadline:
+                if loop.time() >= deadline or not (due or self._are_busy(tried)):
                     break
                 for source, key in due:
                     self.start(source, (key,))
-                await self._settle(due, deadline)
                 tried.update(due)
+                # A call that hangs must not delay the keys that no look has returned yet.
+                await self._settle(tried, deadline, all_of_them=len(due) < DUE_KEYS)
                 tried -= self._unfinished
         if heartbeat is not None:
             await heartbeat.beat()
@@ -177,10 +178,24 @@ class Replayer:
             places += [(source, key) for key in keys]
         return places
 
-    async def _settle(self, places: Collection[Place], deadline: float) -> None:
-        """Wait until no place runs or waits, or until the deadline."""
+    def _are_busy(self, places: Collection[Place]) -> bool:
+        return any(place in self._tasks or place in self._waiting for place in places)
+
+    async def _settle(
+        self, places: Collection[Place], deadline: float, *, all_of_them: bool
+    ) -> None:
+        """Wait until no place waits and another replay may start, or until the deadline.
+
+        Args:
+            places: the places.
+            deadline: the time at which the waiting ends.
+            all_of_them: whether to wait until no place runs, either, or has ended with its turn.
+        """
         loop = asyncio.get_running_loop()
-        while any(place in self._tasks or place in self._waiting for place in places):
+        while self._are_busy(places):
+            free = not self._waiting and len(self._tasks) < self._admission.most
+            if free and (self._unfinished or not all_of_them):
+                return
             if (remaining := deadline - loop.time()) <= 0 or self._stopping.is_set():
                 return
             self._ended.clear()
@@ -203,7 +218,7 @@ class Replayer:
             return False
         most = self._admission.most
         # In a ramp the replays that began first continue.
-        return most >= MOST_REPLAYS or place in list(self._tasks)[:most]
+        return most >= self._admission.limit or place in list(self._tasks)[:most]
 
     async def _replay(self, place: Place) -> None:
         enter_invocation()  # a handler that cancels its own task cancels the inner task only

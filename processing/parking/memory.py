@@ -161,6 +161,7 @@ class MemoryParkingStore:
         entry = parked and parked.entries.get(position)
         if parked and entry and entry.kind is EntryKind.UNANNOUNCED:
             parked.entries[position] = Entry(position, EntryKind.POISON, entry.document)
+            parked.deferral = None
 
     async def defer(
         self,
@@ -325,8 +326,11 @@ class MemoryParkingStore:
         self._check_lease(source, key, token)
         parked = self._lists.get((source, key))
         if parked and position in parked.entries:
-            parked.entries[position] = Entry(position, EntryKind(document[0]), document[1:])
-            parked.deferral = None
+            kind = EntryKind(document[0])
+            parked.entries[position] = Entry(position, kind, document[1:])
+            parked.due = self._clock()
+            if kind is not EntryKind.UNANNOUNCED:
+                parked.deferral = None
 
     async def finish(
         self,

@@ -247,7 +247,10 @@ class ParkingStore(Protocol):
         ...
 
     async def announced(self, source: Source, key: ListKey, position: Position) -> None:
-        """Record that the poisoned event's message is in the poison queue."""
+        """Record that the poisoned event's message is in the poison queue.
+
+        A key that `replace` has left deferred is parked from now on.
+        """
         ...
 
     async def defer(
@@ -352,7 +355,9 @@ class ParkingStore(Protocol):
     ) -> None:
         """Replace an entry by a poisoned entry; the letter of its kind comes first.
 
-        A deferred key is parked from now on: its replays wait for an operator.
+        A deferred key is parked from now on: its replays wait for an operator. With the kind
+        UNANNOUNCED, this follows with `announced`: until then the key stays deferred, and its next
+        replay is due, so that a replay announces the event if this caller cannot.
 
         Raises:
             LeaseLostError: this token does not hold the lease.

@@ -1,11 +1,16 @@
--- Records that the message of a poisoned entry is in the poison queue.
+-- Records that the message of a poisoned entry is in the poison queue. A deferred key is parked from now
+-- on.
 --
--- KEYS[1]  hash: position -> kind and document
--- ARGV[1]  position
+-- KEYS     see layout.lua
+-- ARGV[1]  the key's label
+-- ARGV[2]  position
 -- Returns 1.
-local known = redis.call('HGET', KEYS[1], ARGV[1])
+-- include layout
+local label, position = ARGV[1], ARGV[2]
+local known = redis.call('HGET', documents, position)
 if known and known:sub(1, 1) == 'U' then
-  redis.call('HDEL', KEYS[1], ARGV[1])  -- a full Redis permits a write once memory is freed
-  redis.call('HSET', KEYS[1], ARGV[1], 'P' .. known:sub(2))
+  redis.call('HDEL', documents, position)  -- a full Redis permits a write once memory is freed
+  redis.call('HSET', documents, position, 'P' .. known:sub(2))
+  end_deferral(label)
 end
 return 1

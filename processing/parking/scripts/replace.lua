@@ -1,5 +1,6 @@
 -- Replaces an entry by a poisoned entry if the caller holds the key's replay lease. A deferred key is
--- parked from now on.
+-- parked from now on; but while the message may not be in the poison queue yet (kind U), the key stays
+-- deferred, and its next replay is due, because only a replay announces the event.
 --
 -- KEYS     see layout.lua
 -- ARGV[1]  the caller's token of the lease
@@ -17,7 +18,11 @@ if redis.call('HEXISTS', documents, position) == 1 then
   redis.call('HDEL', documents, position)  -- a full Redis permits a write once memory is freed
   redis.call('HSET', documents, position, document)
   add_totals(0, #document - size)
-  end_deferral(label)
+  if document:sub(1, 1) ~= 'U' then
+    end_deferral(label)
+  elseif redis.call('HEXISTS', deferred, label) == 1 then
+    redis.call('ZADD', due, digits(now_us()), label)
+  end
 end
 count_write()
 return {'written'}

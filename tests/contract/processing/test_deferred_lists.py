@@ -228,17 +228,53 @@ async def test_deferred_key_with_a_poisoned_event_is_parked(stores: Stores, by: 
     writing = await defer_key(store, "k", 11)
     if by == "replay":
         await leased(store)
-        await store.replace(SOURCE, "k", "t", at(10), "Upoisoned")
+        await store.replace(SOURCE, "k", "t", at(10), "Ppoisoned")
     else:
         assert await store.poison(writing, SOURCE, "k", at(10), "poisoned") == "poisoned"
+    await check_parked(stores, EntryKind.POISON if by == "replay" else EntryKind.UNANNOUNCED)
+
+
+async def test_unannounced_event_of_a_replay_keeps_its_key_deferred(stores: Stores) -> None:
+    """Only a replay announces the event: the checkpoint has passed it, so no lane will."""
+    store = stores.parking
+    await defer_key(store, "k", 11)
+    since = (await only_key(stores)).since
+    await leased(store)
+    await store.postpone(SOURCE, "k", "t", replace(DEFERRAL, tries=7), 1000)
+    for _ in range(2):  # a repeat changes nothing
+        await store.replace(SOURCE, "k", "t", at(10), "Upoisoned")
+        found = await only_key(stores)
+        assert found.deferral is not None
+        assert (found.deferral.since, found.deferral.tries) == (pytest.approx(since), 7)
+        assert await store.due(SOURCE, most=10) == ["k"]
+    await store.announced(SOURCE, "k", at(11))  # an event that is not poisoned
+    assert (await only_key(stores)).deferral is not None
+    for _ in range(2):
+        await store.announced(SOURCE, "k", at(10))
+        await check_parked(stores, EntryKind.POISON)
+
+
+async def test_unannounced_event_of_a_redrive_defers_no_key(stores: Stores) -> None:
+    """A parked key waits for an operator, who has seen that the redrive failed."""
+    store = stores.parking
+    await park_key(store, "k", 11)
+    await leased(store)
+    await store.replace(SOURCE, "k", "t", at(10), "Upoisoned")
+    await check_parked(stores, EntryKind.UNANNOUNCED)
+
+
+async def check_parked(stores: Stores, kind: EntryKind) -> None:
+    """Check that nothing is left of the deferral of a key with two events."""
+    store = stores.parking
     found = await only_key(stores)
     assert (found.entries, found.deferral, found.due) == (2, None, None)
-    assert await in_list(store, "k", 10) == Entry(at(10), EntryKind.UNANNOUNCED, "poisoned")
+    assert await in_list(store, "k", 10) == Entry(at(10), kind, "poisoned")
     claim = await store.claim(SOURCE, ["k"], generation=9)
     assert claim.parked == {"k"}
     assert claim.due == ()
     assert claim.latest == {}
     assert (claim.events, claim.size) == (2, len("poisoned") + len("e11"))
+    assert (await store.summary(SOURCE)).deferred == 0
 
 
 async def test_finished_deferred_key_is_released(stores: Stores) -> None:
