@@ -281,9 +281,10 @@ class MemoryCluster(Cluster):
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a store's data: its dictionaries and sets."""
     found = {name: copy(value) for name, value in state.items() if isinstance(value, dict | set)}
-    if "_lists" in found:
+    lists = found.get("_lists")
+    if isinstance(lists, dict):
         found["_lists"] = {
             place: _List(each.since, dict(each.entries), each.deferral, each.due)
-            for place, each in found["_lists"].items()
+            for place, each in lists.items()
         }
     return found
