@@ -19,7 +19,7 @@ async def test_unexpected_error_of_a_store_does_not_repeat_the_handler_at_once()
         async def broken(_message: object) -> None:
             raise ValueError("cannot be stored")
 
-        rig.poison.put = broken  # type: ignore[method-assign]
+        rig.poison.put = broken  # type: ignore[method-assign, assignment]
         for _ in range(10):
             await rig.replayer.run_due(4)
         assert len(rig.started) == 1
