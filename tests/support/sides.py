@@ -33,6 +33,7 @@ _PATHS = {
     "e2e/test_interruption.py": LOCAL,
     "e2e/test_sweep.py": LOCAL,
     "integration/test_run.py": LOCAL,
+    "model/": APP,
     "unit/test_": APP,
 }
 """Beginnings of paths below tests/; the longest one that fits decides."""
