@@ -25,6 +25,7 @@ from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.migration.migration import Migration
+from processing.monitoring.host_options import reads_from_start
 from processing.monitoring.overview import Partitions
 from processing.monitoring.redis_fleet import RedisFleetStates
 from processing.monitoring.stall import held_by
@@ -209,6 +210,12 @@ class Wiring(CircuitWiring):
 
     async def survey(self, breaker: CircuitBreaker) -> Survey:
         """Return the survey of all partitions; the time in which the circuit holds is no stall."""
+        checkpoints = await self.checkpoints()
+
+        async def checkpoint(partition: str) -> int | None:
+            found = await checkpoints.read(partition)
+            return None if found is None else found.sequence_number
+
         return Survey(
             await self.lag(),
             self.fleet(),
@@ -217,6 +224,8 @@ class Wiring(CircuitWiring):
             stall_seconds=self.processing.stall_seconds,
             held=held_by(breaker),
             circuit=lambda: breaker.circuit,
+            checkpoint=checkpoint,
+            from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
         )
 

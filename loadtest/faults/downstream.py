@@ -22,7 +22,7 @@ from loadtest.plan.workload import Workload
 _POLL_SECONDS = 0.2
 _MOST_OPENINGS = 3
 _OTHERS_SECONDS = 60.0
-"""The longest time in which the events that do not wait for the dead key must be handled."""
+"""The longest time in which the events of all keys but the dead one must be handled."""
 
 
 class Downstream:
@@ -74,8 +74,8 @@ class DyingDownstream(Downstream):
     """A downstream that comes back for all keys but one: the first key that calls is dead.
 
     Therefore the first probe after the approval fails for good, and its event is the first
-    unfinished event of a partition. The key heals when all events have been handled that need not
-    wait for the key: those of the other partitions.
+    unfinished event of a partition. The dead key is deferred, and heals when all events of the
+    other keys have been handled.
 
     Args:
         print_line: called with the name of the dead key.
@@ -120,44 +120,24 @@ class DyingDownstream(Downstream):
             return
         self._print_line(f"the circuit closed although {key} is dead")
         give_up_at = time.monotonic() + _OTHERS_SECONDS
-        while (missing := await self._missing_elsewhere(key)) != 0:
-            if missing is None:
-                self.problem = (
-                    f"the partition of the dead {key} is unknown, because no event of {key} was "
-                    "handled before it died; start the outage later (--outage-after)"
-                )
-                return
+        while missing := await self._missing_besides(key):
             if time.monotonic() >= give_up_at:
-                self.problem = f"{missing} events of other partitions waited for the dead {key}"
+                self.problem = f"{missing} events of other keys waited for the dead {key}"
                 return
             await asyncio.sleep(_POLL_SECONDS)
 
-    async def _missing_elsewhere(self, dead: str) -> int | None:
-        """Return the number of unhandled events of the keys on other partitions.
-
-        None if the partition of the dead key is unknown; such a key has no handled event.
-        """
+    async def _missing_besides(self, dead: str) -> int:
+        """Return the number of unhandled events of all keys but the dead one."""
         workload, keys = Workload.from_settings(self._settings), self.target.keys
         async with retrying_client(self.target.endpoints) as client:
             pipeline = client.pipeline(transaction=False)
             for name in workload.key_names:
                 pipeline.llen(keys.ledger(f"key:{name}"))
-                pipeline.lindex(keys.ledger(f"key:{name}"), 0)
-            answers = await pipeline.execute()
-        handled = dict(zip(workload.key_names, answers[::2], strict=True))
-        # The second word of a ledger's entry is the partition.
-        partitions = {
-            name: entry.split(b" ")[1] if entry else None
-            for name, entry in zip(workload.key_names, answers[1::2], strict=True)
-        }
-        if partitions[dead] is None:
-            return None
-        missing: int = sum(
-            workload.count(index) - handled[name]
-            for index, name in enumerate(workload.key_names)
-            if partitions[name] != partitions[dead]
+            handled = await pipeline.execute()
+        counts = zip(
+            workload.key_names, map(workload.count, range(workload.keys)), handled, strict=True
         )
-        return missing
+        return sum(count - found for name, count, found in counts if name != dead)
 
 
 class PartialDownstream(Downstream):

@@ -138,7 +138,7 @@ class Keeping:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether only this event keeps the batch from ending."""
+        """Return whether only this event keeps the batch from ending."""
         return self._run.one_lane_left.is_set()
 
     async def _defer(self, event: Event, key: ListKey, failure: Failure) -> ParkState | None:

@@ -6,14 +6,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from breaker.configuration.errors import HostJsonError
-from breaker.configuration.host_json import read_host_json
-from breaker.configuration.host_options import HostJson
+from processing.monitoring.host_options import batch_size
 
 EVENT_BYTES = 1_048_576
 """Greatest size of one event (1 MB)."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
-_OPTION = "AzureFunctionsJobHost__extensions__eventHubs__maxEventBatchSize"
 
 
 def memory_bytes(limit: Path = CGROUP_LIMIT) -> int:
@@ -23,18 +20,6 @@ def memory_bytes(limit: Path = CGROUP_LIMIT) -> int:
         return min(machine, int(limit.read_text()))
     except (OSError, ValueError):  # no cgroup, or "max"
         return machine
-
-
-def batch_size(settings: Mapping[str, str]) -> int:
-    """Return maxEventBatchSize: the app setting that replaces the option, or that of host.json."""
-    for name, value in settings.items():
-        if name.replace(":", "__").lower() == _OPTION.lower() and value.strip().isdecimal():
-            return int(value)
-    path = Path(settings.get("AzureWebJobsScriptRoot") or ".") / "host.json"
-    try:
-        return read_host_json(path).event_hubs.max_event_batch_size
-    except (FileNotFoundError, HostJsonError):  # Azure then uses the defaults
-        return HostJson().event_hubs.max_event_batch_size
 
 
 def batch_memory_warning(settings: Mapping[str, str], memory: int) -> str | None:

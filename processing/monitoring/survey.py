@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from breaker import Circuit
+from processing.errors import StorageUnavailableError
 from processing.identity import Identity
 from processing.monitoring.fleet import FleetStates
 from processing.monitoring.partition_state import GRAVITY, PartitionState, State
@@ -63,6 +64,8 @@ class Survey:
         stall_seconds: time after which a partition that does not move is stalled.
         held: returns the reason for which no event starts.
         circuit: returns the app's circuit.
+        checkpoint: returns the sequence number of a partition's checkpoint; None: there is none.
+        from_start: whether a partition without a checkpoint is read from its first event.
         replays: returns the age of the last run of the timer of the replays, or None if there was
             no run in a day.
     """
@@ -77,6 +80,8 @@ class Survey:
         stall_seconds: float,
         held: Held,
         circuit: Callable[[], Circuit],
+        checkpoint: Callable[[str], Awaitable[int | None]],
+        from_start: bool,
         replays: Callable[[], Awaitable[float | None]],
     ) -> None:
         self._lag = lag
@@ -86,6 +91,8 @@ class Survey:
         self._stall_seconds = stall_seconds
         self._held = held
         self._circuit = circuit
+        self._checkpoint = checkpoint
+        self._from_start = from_start
         self._replays = replays
         # The deferred keys, and the numbers of the partitions' lists when the keys were read.
         self._keys: list[ParkedKey] = []
@@ -114,7 +121,7 @@ class Survey:
         reports: defaultdict[str, list[PartitionState]] = defaultdict(list)
         for each in [*found, *own]:
             reports[each.partition].append(each)
-        states = [
+        found_states = [
             judged(
                 lag,
                 worst(reports[lag.partition]),
@@ -125,15 +132,35 @@ class Survey:
             )
             for lag in lags
         ]
+        states = [
+            state
+            for lag, state in zip(lags, found_states, strict=True)
+            if state is not None
+            and not (state.why is Why.NOT_HANDED_OVER and await self._is_passed(lag))
+        ]
         states += await self._deferred(lags)
         deferred = sum(each.deferred for each in lags)
         stopped = deferred > 0 and await self._replays_stopped()
         return Sighting(
             tuple(lags),
-            tuple(each for each in states if each is not None and each.state is not State.OK),
+            tuple(each for each in states if each.state is not State.OK),
             (replays_have_stopped(deferred),) if stopped else (),
             stopped,
         )
+
+    async def _is_passed(self, lag: PartitionLag) -> bool:
+        """Return whether the platform will not pass any of the partition's events to the app.
+
+        The progress of an idle partition expires, and the checkpoint remains. A trigger that starts
+        at the partition's end has neither before the first new event.
+        """
+        try:
+            checkpoint = await self._checkpoint(lag.partition)
+        except (StorageUnavailableError, ValueError):
+            return False
+        if checkpoint is None:
+            return lag.watermark is None and not self._from_start
+        return lag.last_enqueued is not None and checkpoint >= lag.last_enqueued
 
     async def _replays_stopped(self) -> bool:
         age = await self._replays()

@@ -65,5 +65,5 @@ def list_keys(source: Source, label: str) -> list[str]:
 @lru_cache(maxsize=256)  # a claim is on the path of every batch
 def claim_keys(source: Source) -> tuple[bytes, ...]:
     """Return the keys of `scripts/claim.lua`."""
-    names = ("keys", "replayed", "replayed_at", "due", "deferred_since", "state")
+    names = ("keys", "replayed", "replayed_at", "due", "deferred_since", "state", "owner")
     return tuple(name.encode() for name in (*progress_keys(source), *parking_keys(source, *names)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from copy import copy
@@ -12,11 +13,11 @@ from typing import Any
 from processing.errors import ProcessingError, StorageUnavailableError
 from processing.event import Event
 from processing.identity import Source
-from processing.parking.event import ListKey, Position, is_reached, position_of
+from processing.parking.event import ListKey, Position, position_of
 from processing.parking.memory import MemoryParkingStore, _List
-from processing.parking.store import Lease
+from processing.parking.store import Lease, ParkingStore
 from processing.progress.memory import MemoryProgressStore
-from processing.progress.store import Progress
+from processing.progress.store import Progress, ProgressStore
 
 START = 1_800_000_000.0
 """The time at the beginning of a run, in seconds since 1970."""
@@ -78,17 +79,103 @@ class ModelParkingStore(MemoryParkingStore):
         parked = self._lists.get((event.source, key))
         return parked is not None and position_of(event) in parked.entries
 
-    def is_replayed(self, event: Event, key: ListKey) -> bool:
-        """Return whether a replay of the event is noted."""
-        return is_reached(position_of(event), self._replayed.get((event.source, key), ""))
-
-    def is_parked(self, source: Source, key: ListKey) -> bool:
-        """Return whether a key has a list."""
-        return (source, key) in self._lists
+    def lists(self) -> list[str]:
+        """Return the names of all lists."""
+        return [f"{source}: {key}" for source, key in self._lists]
 
 
-class Cluster:
-    """One Redis with at most one replica.
+class Service:
+    """A server that can be down, and that may execute requests late.
+
+    Attributes:
+        jumped: seconds by which the server's clock has jumped.
+        losses: number of times that the server has lost data.
+        changed: whether data may have changed since the replica's last copy.
+    """
+
+    def __init__(self, rng: Random) -> None:
+        self.rng = rng
+        self.jumped = 0.0
+        self.losses = 0
+        self.changed = False
+        self.term = 0
+        self._down_until = 0.0
+        self._late: set[asyncio.Task[None]] = set()
+
+    def check(self) -> None:
+        """Raise `StorageUnavailableError` while the server is down."""
+        if asyncio.get_running_loop().time() < self._down_until:
+            raise StorageUnavailableError("Redis does not answer")
+
+    def go_down(self, seconds: float) -> None:
+        """Answer nobody for some time."""
+        until = asyncio.get_running_loop().time() + seconds
+        self._down_until = max(self._down_until, until)
+
+    def heal(self) -> None:
+        """Answer again."""
+        self._down_until = 0.0
+
+    async def confirm(self) -> None:
+        """Return once the replicas have all writes until now."""
+
+    def execute_late(self, call: Callable[[], Awaitable[Any]], seconds: float) -> None:
+        """Execute a request later, if the server still has its connection."""
+        task = asyncio.get_running_loop().create_task(self._execute(call, seconds, self.term))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _execute(self, call: Callable[[], Awaitable[Any]], seconds: float, term: int) -> None:
+        await asyncio.sleep(seconds)
+        if term == self.term:
+            with suppress(ProcessingError):  # nobody gets the answer
+                await call()
+                self.changed = True
+
+
+class Cluster(Service, ABC):
+    """A Redis, as the model sees it.
+
+    Attributes:
+        start: the time at the beginning of the run, in seconds since 1970.
+    """
+
+    progress: ProgressStore
+    parking: ParkingStore
+    start = START
+
+    @abstractmethod
+    def owner(self, source: Source) -> int:
+        """Return the token of a partition's latest owner."""
+
+    @abstractmethod
+    def is_finished(self, event: Event) -> bool:
+        """Return whether the progress says that the event is finished."""
+
+    @abstractmethod
+    def holds(self, event: Event, key: ListKey) -> bool:
+        """Return whether an event is in a list."""
+
+    @abstractmethod
+    def lists(self) -> list[str]:
+        """Return the names of all lists."""
+
+    @abstractmethod
+    def lose_data(self) -> None:
+        """Lose all data."""
+
+    def expire_leases(self) -> None:
+        """Let all leases end."""
+
+    def fail_over(self) -> None:
+        """Continue with the replica's state."""
+
+    async def replicate(self) -> None:
+        """Let the replica take over the state again and again."""
+
+
+class MemoryCluster(Cluster):
+    """The memory stores, with at most one replica.
 
     The replica takes over the primary's state from time to time. `confirm` is what WAIT does: it
     returns once the replica has all writes until now.
@@ -110,37 +197,33 @@ class Cluster:
         replicas: int,
         lag: float,
     ) -> None:
-        self._rng = rng
+        super().__init__(rng)
         self._replicas = replicas
         self._lag = lag
-        self._down_until = 0.0
         self._synced = asyncio.Event()
-        self._late: set[asyncio.Task[None]] = set()
-        self.term = 0
-        self.changed = False
-        self.jumped = 0.0
-        self.losses = 0
-        self.progress = ModelProgressStore(lambda: int(self.now() * 1000))
-        self.parking = parking(self.progress, clock=self.now, **limits)
+        self.progress: ModelProgressStore = ModelProgressStore(lambda: int(self.now() * 1000))
+        self.parking: ModelParkingStore = parking(self.progress, clock=self.now, **limits)
         self._replica = self._snapshot()
 
     def now(self) -> float:
         """Return Redis's time in seconds since 1970."""
         return START + asyncio.get_running_loop().time() + self.jumped
 
-    def check(self) -> None:
-        """Raise `StorageUnavailableError` while Redis is down."""
-        if asyncio.get_running_loop().time() < self._down_until:
-            raise StorageUnavailableError("Redis does not answer")
+    def owner(self, source: Source) -> int:
+        """See `Cluster.owner`."""
+        return self.progress.owner(source)
 
-    def go_down(self, seconds: float) -> None:
-        """Answer nobody for some time."""
-        until = asyncio.get_running_loop().time() + seconds
-        self._down_until = max(self._down_until, until)
+    def is_finished(self, event: Event) -> bool:
+        """See `Cluster.is_finished`."""
+        return self.progress.is_finished(event)
 
-    def heal(self) -> None:
-        """Answer again."""
-        self._down_until = 0.0
+    def holds(self, event: Event, key: ListKey) -> bool:
+        """See `Cluster.holds`."""
+        return self.parking.holds(event, key)
+
+    def lists(self) -> list[str]:
+        """See `Cluster.lists`."""
+        return self.parking.lists()
 
     async def confirm(self) -> None:
         """Return once the replica has all writes until now.
@@ -160,47 +243,34 @@ class Cluster:
             raise StorageUnavailableError("the connection was lost")
 
     async def replicate(self) -> None:
-        """Let the replica take over the state again and again."""
+        """See `Cluster.replicate`."""
         while self._lag:
-            await asyncio.sleep(self._rng.random() * self._lag)
+            await asyncio.sleep(self.rng.random() * self._lag)
             if self.changed:
                 self._replica, self.changed = self._snapshot(), False
-            synced, self._synced = self._synced, asyncio.Event()
-            synced.set()
+            self._end_waits()
 
     def fail_over(self) -> None:
-        """Continue with the replica's state."""
-        self.losses += 1
+        """See `Cluster.fail_over`."""
         self._end_connections()
         stores = self.parking, self.progress
         for store, known in zip(stores, self._replica, strict=True):
             vars(store).update(_copied(known))
-        self.go_down(self._rng.random() * 3)
 
     def lose_data(self) -> None:
         """Lose all data, the replica's included."""
-        self.losses += 1
         self._end_connections()
         self.progress.clear()
         self.parking.clear()
         self._replica = self._snapshot()
-        self.go_down(self._rng.random() * 3)
-
-    def execute_late(self, call: Callable[[], Awaitable[Any]], seconds: float) -> None:
-        """Execute a request later, if Redis still has its connection."""
-        task = asyncio.get_running_loop().create_task(self._execute(call, seconds, self.term))
-        self._late.add(task)
-        task.add_done_callback(self._late.discard)
-
-    async def _execute(self, call: Callable[[], Awaitable[Any]], seconds: float, term: int) -> None:
-        await asyncio.sleep(seconds)
-        if term == self.term:
-            with suppress(ProcessingError):  # nobody gets the answer
-                await call()
-                self.changed = True
 
     def _end_connections(self) -> None:
+        self.losses += 1
         self.term += 1
+        self._end_waits()
+        self.go_down(self.rng.random() * 3)
+
+    def _end_waits(self) -> None:
         synced, self._synced = self._synced, asyncio.Event()
         synced.set()
 
@@ -211,9 +281,10 @@ class Cluster:
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a store's data: its dictionaries and sets."""
     found = {name: copy(value) for name, value in state.items() if isinstance(value, dict | set)}
-    if "_lists" in found:
+    lists = found.get("_lists")
+    if isinstance(lists, dict):
         found["_lists"] = {
             place: _List(each.since, dict(each.entries), each.deferral, each.due)
-            for place, each in found["_lists"].items()
+            for place, each in lists.items()
         }
     return found

@@ -12,7 +12,6 @@ from processing.event import EventBatch
 from processing.identity import Source
 from tests.model.instance import Instance
 from tests.model.sink import INVOCATION, Invocation
-from tests.support.processing.events import IDENTITY
 
 if TYPE_CHECKING:
     from tests.model.world import World
@@ -122,9 +121,9 @@ class Host:
             count = self._rng.randint(1, world.plan.batch)
             events = world.arrived(partition)[position : position + count]
             if not events:
-                await node.wait(0.5)
+                await node.wait(0.5 * world.plan.tick)
                 continue
-            batch = EventBatch(Source(IDENTITY, partition), events)
+            batch = EventBatch(Source(world.identity, partition), events)
             if not await self._invoke(instance, batch, term):
                 return
             if self.terms[partition] != term and self._rng.random() < 0.5:
@@ -153,4 +152,4 @@ class Host:
                 return False
             if self.terms[partition] != term and self._rng.random() < 0.7:
                 return False
-            await instance.node.wait(self._rng.uniform(0.5, 3))
+            await instance.node.wait(self._rng.uniform(0.5, 3) * self._world.plan.tick)

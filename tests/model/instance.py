@@ -102,7 +102,7 @@ class Instance(Client):
     async def _replay_now_and_then(self) -> None:
         """Replay what is due, as the app's timer does."""
         while not self.stopping:
-            await self.node.wait(self.node.rng.uniform(5, 15))
+            await self.node.wait(self.node.rng.uniform(5, 15) * self._world.plan.tick)
             with suppress(ProcessingError):
                 await self.processor.replayer.run_due(REPLAY_SECONDS)
 

@@ -15,7 +15,7 @@ from processing.parking.store import Claim
 from tests.model.sink import INVOCATION
 
 if TYPE_CHECKING:
-    from tests.model.cluster import Cluster
+    from tests.model.cluster import Service
     from tests.model.plan import Network
 
 _NODE: ContextVar[Node | None] = ContextVar("node", default=None)
@@ -61,8 +61,10 @@ class Node:
             raise asyncio.CancelledError
 
     def freeze(self, seconds: float) -> None:
-        """Let the process stand still."""
-        self.frozen_until = asyncio.get_running_loop().time() + seconds
+        """Let the process stand still, unless it does already."""
+        now = asyncio.get_running_loop().time()
+        if now >= self.frozen_until:
+            self.frozen_until = now + seconds
 
     def kill(self) -> None:
         """End the process: its tasks are cancelled, and none of their steps has an effect."""
@@ -82,7 +84,7 @@ class Remote:
 
     Args:
         node: the process that calls.
-        cluster: the Redis that holds the store.
+        cluster: the server that holds the store.
         target: the store.
         confirmed: the names of the methods whose write a replica must confirm.
     """
@@ -90,7 +92,7 @@ class Remote:
     def __init__(
         self,
         node: Node,
-        cluster: Cluster,
+        cluster: Service,
         target: object,
         confirmed: frozenset[str] = frozenset(),
     ) -> None:

@@ -16,7 +16,7 @@ STUMBLE_SECONDS = (2.0, 40.0, 100.0)
 
 
 class FaultKind(StrEnum):
-    """What goes wrong, or what an operator does, at one moment of a run."""
+    """A kind of fault, or of an operator's command, at one moment of a run."""
 
     KILL = "kill"  # an instance dies; the host starts it again after `seconds`
     STOP = "stop"  # an instance shuts down, and starts again after `seconds`
@@ -81,6 +81,7 @@ class Plan:
         replica: whether Redis has a replica, which lags by at most `lag` seconds.
         handler_seconds: longest time of one call of the downstream.
         stumbles: share of calls before which the process stands still.
+        tick: factor of all pauses of the host and of the operators.
     """
 
     seed: int
@@ -100,10 +101,11 @@ class Plan:
     handler_seconds: float = 0.05
     breaker: dict[str, Any] = field(default_factory=dict)
     stumbles: float = 0.0
+    tick: float = 1.0
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing happens that allows duplicates."""
+        """True if nothing happens that allows duplicates."""
         quiet = (FaultKind.REDRIVE, FaultKind.STOP)
         return not (
             self.stumbles
@@ -119,6 +121,7 @@ def plan_for(
     only: frozenset[FaultKind] | None = None,
     horizon: float | None = None,
     most: bool = False,
+    tick: float = 1.0,
     **forced: Any,
 ) -> Plan:
     """Return the plan of a seed.
@@ -128,11 +131,12 @@ def plan_for(
         only: the kinds of faults that the run has; None: all kinds.
         horizon: time after which everything heals; None: drawn.
         most: whether the run has as many faults as a run can have, and many short outages.
+        tick: factor of all pauses and of the faults' lengths.
         forced: settings of `ProcessingSettings` that replace drawn ones.
     """
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 - no secret
     horizon = horizon or rng.choice([20.0, 60.0, 60.0, 150.0])
-    names: list[str | None] = ["a", "b", "c", "d"][: rng.randint(2, 4)]
+    names: list[str | None] = [*"abcd"[: rng.randint(2, 4)]]
     if rng.random() < 0.3:
         names.append(None)
     partitions = [str(number) for number in range(rng.choice([1, 1, 1, 2]))]
@@ -160,7 +164,8 @@ def plan_for(
         "deferred_events_max": rng.choice([3, 10_000, 10_000, 10_000]),
         "parked_events_max": rng.choice([4, 100, 100, 100]),
     } | forced
-    poison, broken = {}, {}
+    poison: dict[Place, float] = {}
+    broken: dict[Place, float] = {}
     for place in rng.sample(places, min(len(places), rng.choice([0, 0, 1, 2, 4]))):
         lasting = FOREVER if settings["poison_ordering"] == "skip" else horizon
         until = rng.choice([lasting, rng.uniform(0, horizon)])
@@ -187,7 +192,7 @@ def plan_for(
                 kind=rng.choice(kinds),
                 instance=rng.randrange(instances),
                 partition=partition,
-                seconds=rng.choice([0.3, 2.0, 10.0, 40.0, 100.0]),
+                seconds=rng.choice([0.3, 2.0, 10.0, 40.0, 100.0]) * tick,
                 key=rng.choice([None, None, *names]),
                 number=rng.randrange(len(keys[partition])),
             )
@@ -220,7 +225,8 @@ def plan_for(
         horizon=horizon,
         replica=any(fault.kind is FaultKind.FAILOVER for fault in faults),
         lag=rng.choice([0.3, 0.9]),
-        handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]),
+        handler_seconds=rng.choice([0.0, 0.05, 1.0, 10.0]) * tick,
         stumbles=rng.choice([0.0, 0.02, 0.1]) if FaultKind.FREEZE in kinds else 0.0,
+        tick=tick,
         breaker={"recovery": "automatic", "break_seconds": 5.0, "count_poison": False},
     )

@@ -90,7 +90,7 @@ class Sink:
     async def handle(self, event: Event, node: Node) -> None:
         """Handle one event for a process."""
         if not self.healed and node.rng.random() < self._plan.stumbles and node.stumbles:
-            node.freeze(node.rng.choice(STUMBLE_SECONDS))  # after its last check
+            node.freeze(node.rng.choice(STUMBLE_SECONDS) * self._plan.tick)  # after its last check
         await node.wait(0)
         self._start(event, node)
         seconds = node.rng.random() * self._plan.handler_seconds
@@ -127,7 +127,7 @@ class Sink:
         invocation = INVOCATION.get()
         if invocation is None:
             return
-        latest = self._cluster.progress.owner(event.source)
+        latest = self._cluster.owner(event.source)
         if latest <= invocation.owner:  # lower: a failover has lost this claim
             return
         key = self.list_of(event)
@@ -140,7 +140,7 @@ class Sink:
         place = place_of(event)
         key = self.list_of(event)
         # Nobody else may have finished the event while the replay has the lease.
-        if self.handled[place] and not self._cluster.parking.holds(event, key):
+        if self.handled[place] and not self._cluster.holds(event, key):
             self.note(f"event {place} of {key} is replayed after it was finished", node)
         behind = [each for each in self._behind[place] if self.handled[each]]
         if behind and not self.rewound:

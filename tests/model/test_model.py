@@ -14,7 +14,7 @@ import pytest
 
 from tests.model import mutants
 from tests.model.plan import FaultKind, Plan, plan_for
-from tests.model.world import run_model
+from tests.model.runs import run_model
 
 SHORT = 40
 LONG = 3000
@@ -69,9 +69,9 @@ MUTANTS = [
     Mutant("release in two steps", frozenset(), {"parking": mutants.TwoStepStore}),
     Mutant("no lease", frozenset({FaultKind.REDRIVE}), {"parking": mutants.UnleasedStore}),
     Mutant(
-        "no epoch",
+        "no end of replays at a rewind",
         frozenset({FaultKind.REWIND, FaultKind.REDRIVE}),
-        {"parking": mutants.EpochlessStore},
+        {"parking": mutants.UnrewoundStore},
     ),
 ]
 

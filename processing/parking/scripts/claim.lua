@@ -16,6 +16,7 @@
 -- KEYS[8]  sorted set: label by the time of the deferral, microseconds since 1970
 -- KEYS[9]  hash: events and size of all lists, generation of the circuit, token of the mark,
 --          poison_head
+-- KEYS[10] string: the claim of an instance of format 2, whose scripts know no other token
 -- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
 -- ARGV[2]  the version of the data's format that the caller reads and writes
 -- ARGV[3]  the lowest version that reads what the caller writes
@@ -40,6 +41,7 @@ end
 redis.call('EXPIRE', KEYS[2], ARGV[1])
 if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
+  redis.call('DEL', KEYS[10])  -- that instance still runs its batch, and must not park any more
 end
 local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed')
 local time = redis.call('TIME')

@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from local.services.ports import free_port
 from processing.errors import StorageUnavailableError
-from processing.monitoring.fleet import FleetStates, MemoryFleetStates
+from processing.monitoring.fleet import FleetStates, MemoryFleetStates, states_to_json
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.reasons import Why
 from processing.monitoring.redis_fleet import RedisFleetStates
@@ -89,7 +89,7 @@ async def test_old_report_is_left_out_and_deleted(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client:
         fleet = RedisFleetStates(client, IDENTITY)
         key = f"breakwater:{{{IDENTITY}}}:reports"
-        await client.hset(key, "dead:1", "1000:[]")
+        await client.hset(key, "dead:1", f"1000:{states_to_json([STALLED])}")
         await client.hset(key, "odd:1", "x")
         assert await fleet.reports() == []
         await fleet.report("a:1", [STALLED])

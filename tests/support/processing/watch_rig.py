@@ -86,6 +86,7 @@ class WatchRig:
         fleet: the fleet's view, which other rigs may share.
         warnings: the warnings of the start.
         last_success: time of the fleet's last success.
+        checkpoints: the host's checkpoints; None: they cannot be read.
         timer_runs: whether the timer of the replays runs.
     """
 
@@ -95,6 +96,7 @@ class WatchRig:
         clock: ManualClock,
         *,
         fleet: AwayFleet | None = None,
+        from_start: bool = True,
         instance: str = INSTANCE,
     ) -> None:
         self.breaker = breaker
@@ -105,6 +107,7 @@ class WatchRig:
         self.fleet = fleet or AwayFleet(clock.monotonic)
         self.heartbeat = MemoryHeartbeat(clock.monotonic)
         self.timer_runs = True
+        self.checkpoints: dict[str, int] | None = {}
         self.results = Results("my:handle")
         self.warnings: list[str] = []
         self.old: set[str] = set()
@@ -120,6 +123,8 @@ class WatchRig:
             stall_seconds=60.0,
             held=held,
             circuit=self.circuit,
+            checkpoint=self.checkpoint,
+            from_start=from_start,
             replays=self.heartbeat.age,
         )
         self.watching = Watching(
@@ -147,6 +152,12 @@ class WatchRig:
         """Return the circuit with the test's time and last success."""
         now = self.clock.monotonic()
         return replace(self.breaker.circuit, as_of=now, last_success_at=self.last_success)
+
+    async def checkpoint(self, partition: str) -> int | None:
+        """Return the checkpoint that the test set."""
+        if self.checkpoints is None:
+            raise StorageUnavailableError("the container cannot be read")
+        return self.checkpoints.get(partition)
 
     async def old_version_on(self, partitions: Iterable[str]) -> list[str]:
         return [each for each in partitions if each in self.old]

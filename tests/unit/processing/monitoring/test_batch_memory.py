@@ -9,7 +9,6 @@ import pytest
 from processing.monitoring.batch_memory import (
     EVENT_BYTES,
     batch_memory_warning,
-    batch_size,
     memory_bytes,
 )
 
@@ -31,18 +30,6 @@ def test_batch_above_half_of_the_memory_is_a_warning(settings: dict[str, str]) -
     assert "maxEventBatchSize is 1000" in warning
     assert "(1998 MB)" in warning
     assert "to 999 or less" in warning
-
-
-@pytest.mark.parametrize("separator", ["__", ":"])
-def test_app_setting_replaces_the_option(settings: dict[str, str], separator: str) -> None:
-    """Azure compares the names without regard to case."""
-    name = "azurefunctionsjobhost__extensions__eventhubs__maxeventbatchsize"
-    assert batch_size(settings | {name.replace("__", separator): "5000"}) == 5000
-
-
-def test_missing_file_has_the_default(tmp_path: Path) -> None:
-    """Azure then uses the defaults of the extension."""
-    assert batch_size({"AzureWebJobsScriptRoot": str(tmp_path)}) == 100
 
 
 def test_limit_of_the_container_is_the_memory(tmp_path: Path) -> None:

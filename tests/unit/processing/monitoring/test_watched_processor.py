@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -33,7 +33,8 @@ from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
 from processing.settings import ProcessingSettings
-from tests.support.processing.events import batch, event
+from tests.support.patience import HANG_SECONDS
+from tests.support.processing.events import SOURCE, batch, event
 
 SETTINGS: dict[str, Any] = {
     "retry_initial_seconds": 0.0,
@@ -71,6 +72,29 @@ class AwayProgress(MemoryProgressStore):
         raise StorageUnavailableError("Redis does not answer")
 
 
+@asynccontextmanager
+async def opened(
+    behaviour: Behaviour,
+    watch: Watch,
+    progress: MemoryProgressStore,
+    parking: MemoryParkingStore | None = None,
+    **settings: Any,
+) -> AsyncIterator[BatchProcessor]:
+    """Open a processor whose circuit stays closed, although each attempt fails for it."""
+    rules = BreakerSettings(name="c", failure_threshold=1000, standstill_failures=0)
+    parking = parking or MemoryParkingStore(progress)
+    async with CircuitBreaker(MemoryCircuitStore("c"), rules) as breaker:
+        yield BatchProcessor(
+            LoadedHandler("tests:handler", behaviour),
+            breaker=breaker,
+            progress=progress,
+            poison=MemoryPoisonQueue(),
+            parking=Parking(parking, MemoryClaimChecks()),
+            settings=ProcessingSettings(**(SETTINGS | settings)),
+            watch=watch,
+        )
+
+
 async def state_after(
     behaviour: Behaviour,
     *events: Event,
@@ -78,22 +102,11 @@ async def state_after(
     parking: Callable[[MemoryProgressStore], MemoryParkingStore] = MemoryParkingStore,
     **settings: Any,
 ) -> list[PartitionState]:
-    """Return the states a minute after a batch, which fails and runs again in between."""
+    """Return the states 80 s after a batch has begun, which runs again every 20 s."""
     clock = ManualClock()
     watch = Watch(clock=clock.monotonic)
     progress = progress or MemoryProgressStore()
-    # Each attempt also fails for the circuit; here the circuit stays closed.
-    rules = BreakerSettings(name="c", failure_threshold=1000, standstill_failures=0)
-    async with CircuitBreaker(MemoryCircuitStore("c"), rules) as breaker:
-        processor = BatchProcessor(
-            LoadedHandler("tests:handler", behaviour),
-            breaker=breaker,
-            progress=progress,
-            poison=MemoryPoisonQueue(),
-            parking=Parking(parking(progress), MemoryClaimChecks()),
-            settings=ProcessingSettings(**(SETTINGS | settings)),
-            watch=watch,
-        )
+    async with opened(behaviour, watch, progress, parking(progress), **settings) as processor:
         for _ in range(4):
             with suppress(ProcessingError):
                 await processor.process(batch(events))
@@ -125,6 +138,14 @@ async def test_kept_event_is_a_stall() -> None:
     assert state.reason == "DependencyUnavailableError: the bank is down"
 
 
+async def test_finished_event_at_the_front_of_a_batch_is_not_named() -> None:
+    """An earlier owner has finished the batch's first event."""
+    progress = MemoryProgressStore()
+    await progress.commit(SOURCE, 0, Mark(1, event(1).enqueued_ms), [])
+    (state,) = await state_after(refuse, event(1), event(2), progress=progress)
+    assert (state.why, state.sequence_number) == (Why.KEPT, 2)
+
+
 async def test_keyless_event_is_a_stall_that_an_operator_can_end() -> None:
     """The response names the command."""
     (state,) = await state_after(refuse, event(1, None), deferred_events_max=10_000)
@@ -152,6 +173,18 @@ async def test_store_that_is_away_is_a_stall() -> None:
     (state,) = await state_after(accept, event(1), progress=AwayProgress())
     assert (state.state, state.why) == (State.STALLED, Why.STORAGE)
     assert "Redis does not answer" in state.reason
+
+
+async def test_store_is_the_reason_while_its_call_is_retried() -> None:
+    """The invocation has not ended yet; `hold_seconds` may be an hour."""
+    watch, progress = Watch(), AwayProgress()
+    async with opened(accept, watch, progress, hold_seconds=3600.0) as processor:
+        running = asyncio.create_task(processor.process(batch([event(1)])))
+        async with asyncio.timeout(HANG_SECONDS):
+            while [each.why for each in watch.states()] != [Why.STORAGE]:
+                await asyncio.sleep(0)
+        processor.stop()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_lost_parked_events_are_a_stall() -> None:
@@ -185,17 +218,7 @@ async def test_running_call_is_no_stall() -> None:
         entered.set()
         await leave.wait()
 
-    progress = MemoryProgressStore()
-    async with CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c")) as breaker:
-        processor = BatchProcessor(
-            LoadedHandler("tests:handler", wait),
-            breaker=breaker,
-            progress=progress,
-            poison=MemoryPoisonQueue(),
-            parking=Parking(MemoryParkingStore(progress), MemoryClaimChecks()),
-            settings=ProcessingSettings(**SETTINGS),
-            watch=watch,
-        )
+    async with opened(wait, watch, MemoryProgressStore()) as processor:
         running = asyncio.create_task(processor.process(batch([event(1), event(2)])))
         await entered.wait()
         clock.advance(60)

@@ -121,6 +121,30 @@ async def test_event_that_nobody_receives_is_seen_everywhere_in_time(rig: WatchR
     assert "3 events wait" in state.reason
 
 
+async def test_checkpoint_behind_the_last_event_is_no_stall(rig: WatchRig) -> None:
+    """The progress of an idle partition has expired; the host's checkpoint has not."""
+    rig.checkpoints = {"0": 9}
+    assert (await rig.after(120)).states == ()
+    rig.checkpoints = {"0": 8}
+    assert [each.why for each in (await rig.after(0)).states] == [Why.NOT_HANDED_OVER]
+
+
+async def test_unreadable_checkpoint_hides_no_stall(rig: WatchRig) -> None:
+    """Without the storage no event is handled either."""
+    rig.checkpoints = None
+    assert [each.why for each in (await rig.after(60)).states] == [Why.NOT_HANDED_OVER]
+
+
+async def test_trigger_that_starts_at_the_end_has_no_stall_before_its_first_event(
+    breaker: CircuitBreaker,
+) -> None:
+    """Nobody will receive the retained events; with progress there is a first event."""
+    rig = WatchRig(breaker, ManualClock(), from_start=False)
+    assert (await rig.after(120)).states == ()
+    await rig.progress.commit(SOURCE, 0, Mark(6, 1), [])
+    assert [each.partition for each in (await rig.after(60)).states] == ["0"]
+
+
 async def test_crash_loop_is_seen_by_each_new_process(rig: WatchRig) -> None:
     """Each process lives for 20 s; the fleet remembers the watermark's age."""
     crashed = rig

@@ -100,6 +100,7 @@ class Fleet:
     Attributes:
         handled: the events in the order in which the handler finished them, by key.
         attempts: the number of the handler's calls.
+        longest_pause: the longest time between two handled events, in seconds.
     """
 
     def __init__(
@@ -123,6 +124,8 @@ class Fleet:
         self.partitions = [Partition(Source(IDENTITY, str(number))) for number in range(partitions)]
         self.handled: dict[str | None, list[int]] = defaultdict(list)
         self.attempts = 0
+        self.longest_pause = 0.0
+        self._handled_at = 0.0
         self._sent: dict[str | None, int] = defaultdict(int)
         self._left: set[asyncio.Task[None]] = set()
 
@@ -246,6 +249,8 @@ class Fleet:
             await asyncio.sleep(self.downstream.down_seconds())
             raise DownError("down")
         await asyncio.sleep(self.downstream.seconds())
+        self.longest_pause = max(self.longest_pause, self.now - self._handled_at)
+        self._handled_at = self.now
         counter = each.properties["counter"]
         if counter not in self.handled[each.key]:  # an atomic sink, as the ledger
             self.handled[each.key].append(counter)

@@ -9,6 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import pytest
+
 from tests.support.jumping_loop import run_with_all_clocks
 from tests.unit.processing.simulation.fleet import Downstream, Fleet, names, running_fleet
 from tests.unit.processing.simulation.runs import seeds
@@ -92,6 +94,26 @@ def test_one_bad_key_in_one_partition(seed: int) -> None:
     assert problem(seed, bad=BAD[:1], partitions=1) is None
 
 
+@seeds(1, 25)
+@pytest.mark.parametrize("bad", [1, 2, 5])
+def test_partition_continues_within_the_time_in_place(seed: int, bad: int) -> None:
+    """Several bad keys keep each other's batch from ending; a single one is deferred at once."""
+
+    async def main() -> tuple[float, float]:
+        keys = names(100)
+        fleet = Fleet(Downstream(bad_keys=frozenset(keys[:bad])), seed=seed)
+        fleet.downstream.seconds = lambda: 0.001
+        async with running_fleet(fleet):
+            while fleet.now < 90:
+                fleet.send(fleet.rng.choice(keys))
+                await asyncio.sleep(fleet.rng.uniform(0, 0.1))
+            assert fleet.missing(keys[bad:]) <= 1
+            return fleet.longest_pause, fleet.settings.defer_after_seconds
+
+    pause, in_place = run_with_all_clocks(main())
+    assert pause <= in_place + 2
+
+
 @seeds(1, 50)
 def test_bad_keys_come_back_in_order(seed: int) -> None:
     assert problem(seed, bad=BAD[:3], heals=True) is None
@@ -136,6 +158,32 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(seed: int) -> None
                 fleet.send(fleet.rng.choice(keys))
             await asyncio.sleep(60)
             if missing := fleet.missing(keys[1:]):
+                return f"{missing} events wait"
+            return await fleet.problem()
+
+    assert run_with_all_clocks(main()) is None
+
+
+@seeds(1, 50)
+def test_bursts_with_long_breaks_between(seed: int) -> None:
+    """In a break only the replays of the bad keys run, and all of them fail."""
+
+    async def main() -> str | None:
+        fleet = Fleet(Downstream(bad_keys=frozenset(BAD)), partitions=1 + seed % 4, seed=seed)
+        down, rng = fleet.downstream, fleet.rng
+        down.seconds = lambda: rng.uniform(0.01, 0.4)
+        async with running_fleet(fleet, 1 + seed // 2 % 2):
+            for _ in range(3):
+                burst_ends = fleet.now + rng.uniform(20, 40)
+                while fleet.now < burst_ends:
+                    fleet.send(rng.choice(GOOD))
+                    # The last events of a burst are healthy: without a success after a deferral,
+                    # the failed replays are an outage.
+                    if rng.random() < 0.3 and fleet.now < burst_ends - 15:
+                        fleet.send(rng.choice(BAD))
+                    await asyncio.sleep(rng.uniform(0.1, 0.5))
+                await asyncio.sleep(rng.uniform(200, 400))
+            if missing := fleet.missing(GOOD):
                 return f"{missing} events wait"
             return await fleet.problem()
 
