@@ -93,7 +93,8 @@ def merge(
         holding: for each instance the last reported share of time on hold.
         problems: for each instance what is wrong with its handler, or "".
     """
-    sums: dict[str, int] = dict.fromkeys(("handled", "poisoned", "parked", "failures"), 0)
+    names = ("handled", "poisoned", "parked", "replayed", "failures")
+    sums: dict[str, int] = dict.fromkeys(names, 0)
     latency: dict[int, int] = {}
     for entry in vitals:
         for name in sums:

@@ -56,9 +56,16 @@ class Keeping:
         self._attempts = 0
         self._probes = False
 
-    def begin(self, permit: Permit) -> None:
-        """Note that an event begins, with its first attempt."""
-        self._began = self._now()
+    def begin(self, began: float, permit: Permit) -> None:
+        """Take over an event after its first failed attempt; repeated calls change nothing.
+
+        Args:
+            began: the loop's time at which the event's first attempt began.
+            permit: the permit of the attempt.
+        """
+        if began == self._began:
+            return
+        self._began = began
         self._failing_since = None
         self._first_attempt = 0.0
         self._attempts = 0
@@ -138,7 +145,7 @@ class Keeping:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether only this event keeps the batch from ending."""
+        """Return whether only this event keeps the batch from ending."""
         return self._run.one_lane_left.is_set()
 
     async def _defer(self, event: Event, key: ListKey, failure: Failure) -> ParkState | None:

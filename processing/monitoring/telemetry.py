@@ -2,13 +2,16 @@
 
 | instrument | kind | meaning |
 |---|---|---|
-| processing.events | counter | events by `outcome`: handled, poisoned, parked, skipped |
+| processing.events | counter | events by `outcome`: see below |
 | processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
 | processing.handler.overdue | counter | calls over the limit; again after each further limit |
 | processing.handler.faulty | counter | calls whose result shows that their work was not done |
 | processing.lag | histogram, s | time from an event's enqueuing to its end |
 | processing.hold.duration | histogram, s | one wait of a lane at the gate |
 | processing.batch.duration | histogram, s | one invocation |
+
+Outcomes of events in a batch: handled, poisoned, parked, skipped. A deferred event has a second one
+in its replay: replayed or poisoned.
 
 If an event carries a trace context (application property `traceparent`, or `Diagnostic-Id` of
 Azure's SDKs), it is handled inside a span that continues that trace.
@@ -19,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from opentelemetry import metrics, trace
 from opentelemetry.propagate import extract
@@ -33,6 +36,22 @@ type Handle = Callable[[Event], Awaitable[None]]
 
 _OK = {"outcome": "ok"}
 _ERROR = {"outcome": "error"}
+
+
+class Named(Protocol):
+    """An object that names an event: the event or its poison message."""
+
+    @property
+    def id(self) -> str: ...  # noqa: D102
+
+    @property
+    def key(self) -> str | None: ...  # noqa: D102
+
+    @property
+    def source(self) -> Source: ...  # noqa: D102
+
+    @property
+    def sequence_number(self) -> int: ...  # noqa: D102
 
 
 class Telemetry:
@@ -110,7 +129,14 @@ class Telemetry:
     def batch_ended(self, source: Source, seconds: float, outcomes: Mapping[str, int]) -> None:
         """Record an ended invocation, its duration and the number of its events by outcome."""
         self._batch.record(seconds, {"partition": source.partition})
-        self._vitals.record_batch(outcomes)
+        self._count(source, outcomes)
+
+    def replay_ended(self, source: Source, outcome: str) -> None:
+        """Count an event that a replay has finished; the outcome is replayed or poisoned."""
+        self._count(source, {outcome: 1})
+
+    def _count(self, source: Source, outcomes: Mapping[str, int]) -> None:
+        self._vitals.record_outcomes(outcomes)
         for outcome, count in outcomes.items():
             if count:
                 self._events.add(count, {"outcome": outcome, "partition": source.partition})
@@ -135,12 +161,12 @@ class Telemetry:
             await handle(event)
 
 
-def log_fields(event: Event) -> dict[str, Any]:
+def log_fields(event: Named) -> dict[str, Any]:
     """Return the fields that identify an event in a log record; they contain no payload or key."""
     return {
         "event_id": event.id,
         "hub": event.source.hub,
-        "partition": event.partition,
+        "partition": event.source.partition,
         "sequence_number": event.sequence_number,
         "key_hash": key_hash(event.key),
     }

@@ -35,9 +35,9 @@ class VitalsEntry:
     Attributes:
         cursor: position in the stream.
         instance: name of the instance.
-        numbers: handled, poisoned, parked, failures, holding, and `latency`: by k, the number of
-            calls that took less than 2^k microseconds; also `problem`, a text, while the instance's
-            handler is faulty.
+        numbers: handled, poisoned, parked, replayed, failures, holding, and `latency`: by k, the
+            number of calls that took less than 2^k microseconds; also `problem`, a text, while the
+            instance's handler is faulty.
     """
 
     cursor: str
@@ -61,6 +61,7 @@ class Vitals:
         self._failures = 0
         self._poisoned = 0
         self._parked = 0
+        self._replayed = 0
         self._samples = 0
         self._holding_samples = 0
 
@@ -70,10 +71,11 @@ class Vitals:
         if failed:
             self._failures += 1
 
-    def record_batch(self, outcomes: Mapping[str, int]) -> None:
-        """Count the poisoned and parked events of an ended batch."""
+    def record_outcomes(self, outcomes: Mapping[str, int]) -> None:
+        """Count the poisoned, parked and replayed events of an ended batch or replay."""
         self._poisoned += outcomes.get("poisoned", 0)
         self._parked += outcomes.get("parked", 0)
+        self._replayed += outcomes.get("replayed", 0)
 
     def sample(self, holding: bool) -> None:
         """Count a sample of whether the instance is holding."""
@@ -89,6 +91,7 @@ class Vitals:
             "failures": self._failures,
             "poisoned": self._poisoned,
             "parked": self._parked,
+            "replayed": self._replayed,
             "holding": round(self._holding_samples / self._samples, 3) if self._samples else 0.0,
             "latency": latency,
         }

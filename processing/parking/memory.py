@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+from processing.errors import ParkingFullError
 from processing.identity import Source
 from processing.parking.deferral import Deferral
 from processing.parking.event import (
@@ -148,7 +149,8 @@ class MemoryParkingStore:
             return known.document
         if is_reached(position, self._replayed.get((source, key), "")):
             return None
-        self._check_room(source, document, deferred=False)
+        if (full := self._full_for(source, None, document)) is not None:
+            raise full
         parked = self._lists.setdefault((source, key), _List(self._clock()))
         parked.entries[position] = Entry(position, EntryKind.UNANNOUNCED, document)
         parked.deferral = None
@@ -182,7 +184,8 @@ class MemoryParkingStore:
             return DeferReply(_STATES[parked.entries[position].kind], parked.deferred_since)
         if is_reached(position, self._replayed.get((source, key), "")):
             return DeferReply(ParkState.REPLAYED)
-        self._check_room(source, document, deferred=True)
+        if (full := self._full_for(source, None, document, defers=True)) is not None:
+            raise full
         now = self._clock()
         if parked is None:
             parked = self._lists[source, key] = _List(now)
@@ -213,10 +216,11 @@ class MemoryParkingStore:
                 states.append(_STATES[parked.entries[position].kind])
             elif is_reached(position, replayed):
                 states.append(ParkState.REPLAYED)
-            elif len(parked.entries) >= self._limits[0]:
-                raise parked_list_full(source, self._limits[0])
             else:
-                self._check_room(source, document, deferred=parked.deferral is not None)
+                if (full := self._full_for(source, parked, document)) is not None:
+                    if states:
+                        break
+                    raise full
                 parked.entries[position] = Entry(position, EntryKind.EVENT, document)
                 states.append(ParkState.PARKED)
         return ParkReply(tuple(states))
@@ -406,17 +410,22 @@ class MemoryParkingStore:
                 raise mark_lost(source)
             self._marks[source] = writing.mark
 
-    def _check_room(self, source: Source, document: str, *, deferred: bool) -> None:
-        _, most_events, most_bytes = self._limits
+    def _full_for(
+        self, source: Source, parked: _List | None, document: str, *, defers: bool = False
+    ) -> ParkingFullError | None:
+        """Return the error if a document does not fit; `parked` is its list, if there is one."""
+        most, most_events, most_bytes = self._limits
         lists = self._of(source).values()
-        if deferred and sum(len(each.entries) for each in lists) >= most_events:
-            raise partition_full(source, f"{most_events} events", "PROCESSING_DEFERRED_EVENTS_MAX")
+        if parked is not None and len(parked.entries) >= most:
+            return parked_list_full(source, most)
+        joins_deferred = defers or (parked is not None and parked.deferral is not None)
+        if joins_deferred and sum(len(each.entries) for each in lists) >= most_events:
+            what = f"{most_events} events"
+            return partition_full(source, what, "PROCESSING_DEFERRED_EVENTS_MAX")
         if sum(each.size for each in lists) + len(document.encode()) > most_bytes:
-            raise partition_full(
-                source,
-                f"{most_bytes // 2**20} MB of events",
-                "PROCESSING_PARKED_MEGABYTES_MAX",
-            )
+            what = f"{most_bytes // 2**20} MB of events"
+            return partition_full(source, what, "PROCESSING_PARKED_MEGABYTES_MAX")
+        return None
 
     def _holder(self, source: Source, key: ListKey) -> str | None:
         token, until = self._leases.get((source, key), (None, 0.0))

@@ -55,11 +55,7 @@ from processing.parking.store import (
     ParkReply,
     ParkState,
     WritingAs,
-    claim_lost,
     lease_lost,
-    mark_lost,
-    parked_list_full,
-    partition_full,
 )
 from processing.progress.redis import progress_keys
 
@@ -256,7 +252,7 @@ class RedisParkingStore(RedisParkingQueries):
     ) -> tuple[str, list[Any]]:
         """Run a script that adds to a list, and raise the error of a refusal.
 
-        If Redis is nearly full, the limits are zero: what is in the list already is still found.
+        If Redis is nearly full, the limits are zero; entries that are in the list are still found.
         """
         full = await self._guard.is_full()
         limits = (0, 0, -1) if full else self._limits
@@ -270,23 +266,9 @@ class RedisParkingStore(RedisParkingQueries):
         )
         if outcome in ("long", "many", "large") and full:
             raise guard_full(source)
-        self._raise_refusal(source, outcome)
+        if (error := replies.refusal(source, outcome, self._limits)) is not None:
+            raise error
         return outcome, details
-
-    def _raise_refusal(self, source: Source, outcome: str) -> None:
-        most, events, size = self._limits
-        match outcome:
-            case "taken":
-                raise claim_lost(source)
-            case "unmarked":
-                raise mark_lost(source)
-            case "long":
-                raise parked_list_full(source, most)
-            case "many":
-                raise partition_full(source, f"{events} events", "PROCESSING_DEFERRED_EVENTS_MAX")
-            case "large":
-                what = f"{size // 2**20} MB of events"
-                raise partition_full(source, what, "PROCESSING_PARKED_MEGABYTES_MAX")
 
     async def _replay(
         self, name: str, source: Source, key: ListKey, token: str, *args: Any

@@ -29,6 +29,7 @@ _SCRIPTS = (
     *("postpone", "finish", "forget", "due", "summary", "drop_mark", "poison_head"),
 )
 WRITTEN = "written"
+_CLUSTER = "a cluster's client does not send a write and its WAIT on one connection"
 
 
 class RedisCalls:
@@ -62,6 +63,8 @@ class RedisCalls:
             ParkingFullError: Redis has no memory left for the write.
             StorageUnavailableError: Redis did not answer, or too few replicas confirmed in time.
         """
+        if self._replicas and isinstance(self._client, RedisCluster):
+            self._expect_none(_CLUSTER)
         try:
             if self._replicas:
                 reply, confirmed = await self._with_wait(name, keys, args)
@@ -89,7 +92,7 @@ class RedisCalls:
         if not self._replicas:
             return True
         if isinstance(self._client, RedisCluster):
-            return self._expect_none("this app cannot ask a cluster's nodes for confirmation")
+            return self._expect_none(_CLUSTER)
         try:
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.set(key, "confirm", px=60_000)

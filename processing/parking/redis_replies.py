@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from processing.errors import ProcessingError
 from processing.identity import Source
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, Position
 from processing.parking.redis_names import key_of, text_of
-from processing.parking.store import Claim, Entry, EntryKind, ParkedKey, PartitionLists
+from processing.parking.store import (
+    Claim,
+    Entry,
+    EntryKind,
+    ParkedKey,
+    PartitionLists,
+    claim_lost,
+    mark_lost,
+    parked_list_full,
+    partition_full,
+)
 from processing.progress.redis import parsed
 
 type Value = bytes | str
@@ -45,6 +56,31 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         text_of(mark),
         text_of(poison_head),
     )
+
+
+def refusal(source: Source, outcome: str, limits: tuple[int, int, int]) -> ProcessingError | None:
+    """Return the error for a refused write, or None if the write was not refused.
+
+    Args:
+        source: the partition.
+        outcome: the outcome of the script.
+        limits: the most entries of one key, and the limits of the partition: events and bytes.
+    """
+    most, events, size = limits
+    match outcome:
+        case "taken":
+            return claim_lost(source)
+        case "unmarked":
+            return mark_lost(source)
+        case "long":
+            return parked_list_full(source, most)
+        case "many":
+            return partition_full(source, f"{events} events", "PROCESSING_DEFERRED_EVENTS_MAX")
+        case "large":
+            what = f"{size // 2**20} MB of events"
+            return partition_full(source, what, "PROCESSING_PARKED_MEGABYTES_MAX")
+        case _:
+            return None
 
 
 def summary(reply: Sequence[Any]) -> PartitionLists:

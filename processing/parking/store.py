@@ -288,8 +288,8 @@ class ParkingStore(Protocol):
         Raises:
             OwnershipLostError: another owner has claimed the partition.
             ParkedEventsLostError: the mark's token is missing.
-            ParkingFullError: the key's list or the partition's lists are full; the events that fit
-                are parked.
+            ParkingFullError: the key's list or the partition's lists are full, and not even the
+                first event fits. If only some events fit, the reply has a state for each of these.
         """
         ...
 

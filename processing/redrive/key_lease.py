@@ -47,11 +47,19 @@ class KeyLease:
         return self._lease.deferral
 
     async def acquire(self) -> bool:
-        """Return whether the lease was acquired; False: another holder has the lease."""
+        """Return whether the lease was acquired; False: another holder has the lease.
+
+        Raises:
+            StorageUnavailableError: the store did not answer.
+        """
         # A holder that lost the lease without noticing must not pass for its next holder.
         self.token = secrets.token_hex(8)
         requested_at = asyncio.get_running_loop().time()
-        lease = await self._store.lease(*self._place, self.token, self._milliseconds)
+        try:
+            lease = await self._store.lease(*self._place, self.token, self._milliseconds)
+        except StorageUnavailableError:
+            await self._release()  # only the answer may be lost, and the next try has another token
+            raise
         if lease is None:
             return False
         self._lease = lease
@@ -77,8 +85,11 @@ class KeyLease:
             async with renewed(self._renew, self._seconds):
                 yield
         finally:
-            with suppress(StorageUnavailableError):  # the lease expires
-                await self._store.release(*self._place, self.token)
+            await self._release()
+
+    async def _release(self) -> None:
+        with suppress(StorageUnavailableError):  # the lease expires
+            await self._store.release(*self._place, self.token)
 
     async def _renew(self) -> bool:
         """Return whether to renew again; after an error the next round retries."""

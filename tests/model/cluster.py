@@ -125,9 +125,7 @@ class Service:
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
-    async def _execute(
-        self, call: Callable[[], Awaitable[Any]], seconds: float, term: int
-    ) -> None:
+    async def _execute(self, call: Callable[[], Awaitable[Any]], seconds: float, term: int) -> None:
         await asyncio.sleep(seconds)
         if term == self.term:
             with suppress(ProcessingError):  # nobody gets the answer
@@ -283,9 +281,10 @@ class MemoryCluster(Cluster):
 def _copied(state: dict[str, Any]) -> dict[str, Any]:
     """Return a copy of a store's data: its dictionaries and sets."""
     found = {name: copy(value) for name, value in state.items() if isinstance(value, dict | set)}
-    if "_lists" in found:
+    lists = found.get("_lists")
+    if isinstance(lists, dict):
         found["_lists"] = {
             place: _List(each.since, dict(each.entries), each.deferral, each.due)
-            for place, each in found["_lists"].items()
+            for place, each in lists.items()
         }
     return found

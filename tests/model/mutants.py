@@ -69,8 +69,8 @@ class UnleasedStore(ModelParkingStore):
         return
 
 
-class EpochlessStore(ModelParkingStore):
-    """A store in which a replay from before a rewind notes how far it came."""
+class UnrewoundStore(ModelParkingStore):
+    """A store that notes replays of events from before a rewind, so that they are not repeated."""
 
     async def finish(
         self,
@@ -82,6 +82,7 @@ class EpochlessStore(ModelParkingStore):
         *,
         epoch: int = 0,
     ) -> int:
-        """Finish an entry as if the lease were of the present epoch."""
+        """Finish an entry as if there had been no rewind."""
+        self.progress._reset_ms.clear()
         epoch = self.progress.epoch(source)
         return await super().finish(source, key, token, position, verdict, epoch=epoch)

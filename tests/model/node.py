@@ -61,8 +61,10 @@ class Node:
             raise asyncio.CancelledError
 
     def freeze(self, seconds: float) -> None:
-        """Let the process stand still."""
-        self.frozen_until = asyncio.get_running_loop().time() + seconds
+        """Let the process stand still, unless it does already."""
+        now = asyncio.get_running_loop().time()
+        if now >= self.frozen_until:
+            self.frozen_until = now + seconds
 
     def kill(self) -> None:
         """End the process: its tasks are cancelled, and none of their steps has an effect."""

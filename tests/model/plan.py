@@ -16,7 +16,7 @@ STUMBLE_SECONDS = (2.0, 40.0, 100.0)
 
 
 class FaultKind(StrEnum):
-    """What goes wrong, or what an operator does, at one moment of a run."""
+    """A kind of fault, or of an operator's command, at one moment of a run."""
 
     KILL = "kill"  # an instance dies; the host starts it again after `seconds`
     STOP = "stop"  # an instance shuts down, and starts again after `seconds`
@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether nothing happens that allows duplicates."""
+        """True if nothing happens that allows duplicates."""
         quiet = (FaultKind.REDRIVE, FaultKind.STOP)
         return not (
             self.stumbles
@@ -134,9 +134,9 @@ def plan_for(
         tick: factor of all pauses and of the faults' lengths.
         forced: settings of `ProcessingSettings` that replace drawn ones.
     """
-    rng = Random(seed)
+    rng = Random(seed)  # noqa: S311 - no secret
     horizon = horizon or rng.choice([20.0, 60.0, 60.0, 150.0])
-    names: list[str | None] = ["a", "b", "c", "d"][: rng.randint(2, 4)]
+    names: list[str | None] = [*"abcd"[: rng.randint(2, 4)]]
     if rng.random() < 0.3:
         names.append(None)
     partitions = [str(number) for number in range(rng.choice([1, 1, 1, 2]))]
@@ -164,7 +164,8 @@ def plan_for(
         "deferred_events_max": rng.choice([3, 10_000, 10_000, 10_000]),
         "parked_events_max": rng.choice([4, 100, 100, 100]),
     } | forced
-    poison, broken = {}, {}
+    poison: dict[Place, float] = {}
+    broken: dict[Place, float] = {}
     for place in rng.sample(places, min(len(places), rng.choice([0, 0, 1, 2, 4]))):
         lasting = FOREVER if settings["poison_ordering"] == "skip" else horizon
         until = rng.choice([lasting, rng.uniform(0, horizon)])

@@ -51,14 +51,14 @@ class RedisCluster(Cluster):
 
     def owner(self, source: Source) -> int:
         """See `Cluster.owner`."""
-        return int(self._looks.hget(progress_keys(source)[0], "owner") or 0)  # type: ignore[arg-type]
+        return int(self._looks.hget(progress_keys(source)[0], "owner") or 0)
 
     def is_finished(self, event: Event) -> bool:
         """See `Cluster.is_finished`."""
         watermark, finished, _ = progress_keys(event.source)
-        numbers = self._looks.hmget(watermark, "sequence_number", "enqueued_ms")
-        members = self._looks.zrange(finished, 0, -1)
-        return bool(parsed(0, *numbers, members).finished_among([event]))  # type: ignore[misc, arg-type]
+        number, enqueued_ms = self._looks.hmget(watermark, "sequence_number", "enqueued_ms")
+        members = [text_of(each) for each in self._looks.zrange(finished, 0, -1)]  # type: ignore[arg-type]
+        return bool(parsed(0, number, enqueued_ms, members).finished_among([event]))
 
     def holds(self, event: Event, key: ListKey) -> bool:
         """See `Cluster.holds`."""
@@ -70,7 +70,7 @@ class RedisCluster(Cluster):
         return [
             f"{source}: {text_of(label)}"
             for source in self._sources()
-            for label in self._looks.hkeys(parking_keys(source, "keys")[0])  # type: ignore[union-attr]
+            for label in self._looks.hkeys(parking_keys(source, "keys")[0])
         ]
 
     def lose_data(self) -> None:

@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from random import Random
-from unittest import mock
 
 from breaker import MemoryCircuitStore
-from processing.errors import ParkedEventsLostError, ProcessingError
+from processing.errors import ParkedEventsLostError
 from processing.event import Event
 from processing.identity import Identity, Source
 from processing.parking.batch import Marks
-from processing.parking.event import Position
 from processing.parking.marks import MarkStore
 from processing.parking.memory_marks import MemoryMarkStore
 from processing.parking.partition_marks import PartitionMarks
 from processing.parking.store import ParkingStore
-from processing.partitions.rewind import Rewind, RewindRefusedError, RewindStep
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonReader
-from processing.redrive.selection import Selection
-from tests.model.cluster import Cluster, MemoryCluster, ModelParkingStore, Service
+from tests.model.cluster import Cluster, MemoryCluster, Service
 from tests.model.host import Host
-from tests.model.hub import Checkpoints, Positions
-from tests.model.instance import Operator
 from tests.model.node import Node
+from tests.model.operators import Operators
 from tests.model.plan import FOREVER, Fault, FaultKind, Place, Plan
 from tests.model.sink import ModelPoisonQueue, Sink
-from tests.support.jumping_loop import run_simulated
 from tests.support.processing.events import IDENTITY, event
 
 DRAIN_SECONDS = 4 * 3600.0
@@ -72,9 +63,9 @@ class World:
         self.marking = marking
         self.host = Host(self)
         self._commands: set[asyncio.Task[None]] = set()
-        self._handled_before: set[Place] = set()  # before the latest rewind
+        self.operators = Operators(self)
         if isinstance(cluster, MemoryCluster):
-            cluster.parking.finished_late = self._finished_late
+            cluster.parking.finished_late = self.operators.finished_late
 
     def _now_us(self) -> int:
         return int((self.cluster.start + asyncio.get_running_loop().time()) * 1_000_000)
@@ -141,16 +132,16 @@ class World:
             case FaultKind.EMPTY:
                 self.cluster.lose_data()
                 await asyncio.sleep(fault.seconds)
-                await self._rewind_to_marks()
+                await self.operators.rewind_to_marks()
             case FaultKind.CLOCK:
                 self.cluster.jumped += fault.seconds
             case FaultKind.REDRIVE:
-                await self._redrive(fault.key)
+                await self.operators.redrive(fault.key)
             case FaultKind.REWIND:
-                await self._rewind(fault.partition, fault.number)
+                await self.operators.rewind(fault.partition, fault.number)
 
     def _freeze(self, fault: Fault) -> None:
-        """Let the partition's owner, or any instance, stand still; often it loses its partitions."""
+        """Let the owner, or any instance, stand still; often it loses its partitions."""
         host, number = self.host, fault.instance
         owner = host.owners[fault.partition]
         if owner is not None and self.rng.random() < 0.7:
@@ -163,80 +154,6 @@ class World:
         for partition, owner in host.owners.items():
             if others and owner == number and self.rng.random() < 0.7:
                 host.rebalance(partition, self.rng.choice(others))
-
-    async def _redrive(self, key: str | None = None) -> None:
-        operator = Operator(self, "redrive")
-        redrive = operator.redrive(self)
-        with suppress(ProcessingError):
-            await operator.node.start(redrive.run(Selection(key=key)))
-
-    async def _rewind(self, partition: str, number: int) -> None:
-        """Rewind a partition to an event."""
-        checkpoint = self.host.checkpoints[partition]
-        if await self._rewind_with(lambda rewind: rewind.plan([partition], number)):
-            self._expect_repeats(partition, number, checkpoint)
-
-    async def _rewind_to_marks(self) -> None:
-        """Bring back what Redis has lost."""
-        await self._rewind_with(lambda rewind: rewind.plan_to_marks(None))
-
-    async def _rewind_with(self, plan: Callable[[Rewind], Awaitable[list[RewindStep]]]) -> bool:
-        """Stop the app, rewind, and start the app again; return whether there was a rewind."""
-        if self.host.paused:
-            return False
-        await self.host.stop_all()
-        operator = Operator(self, "rewind")
-        rewind = Rewind(
-            checkpoints=Checkpoints(self.host),
-            positions=Positions(self),
-            progress=operator.progress,
-            parking=operator.store,
-            marks=operator.marks,
-            identity=self.identity,
-        )
-
-        async def command() -> bool:
-            for _ in range(1000):
-                try:
-                    await rewind.run(await plan(rewind))
-                except RewindRefusedError:
-                    return False
-                except ProcessingError:
-                    await operator.node.wait(1)
-                else:
-                    return True
-            return False
-
-        done = await operator.node.start(command())
-        await self.host.start_all()
-        return done
-
-    def _finished_late(self, source: Source, position: Position) -> None:
-        """Expect that an event is handled again if it was handled before the latest rewind."""
-        number = int(position.partition(":")[2])
-        each = self.hub[source.partition][number]
-        if (
-            (source.partition, number) in self._handled_before
-            and number > self.host.checkpoints[source.partition]
-            and not self.cluster.is_finished(each)
-            and not self.cluster.losses
-        ):
-            self.sink.repeats.add((source.partition, number))
-
-    def _expect_repeats(self, partition: str, first: int, checkpoint: int) -> None:
-        """Expect that the rewound events that wait in no list are handled again."""
-        self.sink.rewound = True
-        self._handled_before = {place for place, count in self.sink.handled.items() if count}
-        self._handled_before -= self.queue.had
-        for each in self.hub[partition][first : checkpoint + 1]:
-            place = (partition, each.sequence_number)
-            key = self.sink.list_of(each)
-            if (
-                self.sink.handled[place]
-                and place not in self.queue.had
-                and not self.cluster.holds(each, key)
-            ):
-                self.sink.repeats.add(place)
 
     async def _heal(self) -> None:
         self.sink.healed = True
@@ -254,9 +171,9 @@ class World:
             if self._is_drained():
                 return
             if any(isinstance(error, ParkedEventsLostError) for error in self._errors()):
-                await self._rewind_to_marks()
+                await self.operators.rewind_to_marks()
             self.reader.expire_holds()  # of a redrive that lost its connection
-            await self._redrive()
+            await self.operators.redrive()
         ends = {each: len(events) - 1 for each, events in self.hub.items()}
         errors = [repr(error) for error in self._errors()]
         self.sink.note(
@@ -298,47 +215,3 @@ class World:
             self.sink.note(f"not handled again after a rewind: {sorted(self.sink.repeats)}")
         if self.sink.duplicates and self.plan.is_quiet:
             self.sink.note(f"{self.sink.duplicates} duplicates without a reason")
-
-
-def run_model(
-    plan: Plan,
-    parking: type[ModelParkingStore] = ModelParkingStore,
-    *,
-    marking: Callable[[MarkStore, ParkingStore], Marks] = PartitionMarks,
-    replicas: int = 1,
-) -> list[str]:
-    """Run a plan in simulated time, and return what broke a promise.
-
-    Args:
-        plan: the plan.
-        parking: the type of the parking store.
-        marking: returns the marks of a process.
-        replicas: number of replicas that must confirm a write, if the plan has a replica.
-    """
-
-    async def run() -> list[str]:
-        loop = asyncio.get_running_loop()
-        with mock.patch("time.monotonic", loop.time):  # of budgets, and of tenacity
-            limits = {
-                "most": plan.settings["parked_events_max"],
-                "most_events": plan.settings["deferred_events_max"],
-            }
-            cluster = MemoryCluster(
-                Random(plan.seed),
-                parking,
-                limits,
-                replicas=replicas if plan.replica else 0,
-                lag=plan.lag if plan.replica else 0.0,
-            )
-            world = World(plan, cluster, marking)
-            await world.run()
-            return world.sink.faults
-
-    state = random.getstate()
-    random.seed(plan.seed)  # of tenacity
-    logging.disable(logging.CRITICAL)
-    try:
-        return run_simulated(run())
-    finally:
-        logging.disable(logging.NOTSET)
-        random.setstate(state)

@@ -39,7 +39,9 @@ for i = 8, #ARGV - 1, 2 do
     refused = length + more >= tonumber(ARGV[5]) and 'long'
       or overflow(events + more, size + bytes, document, joins_deferred)
     if refused then
-      reply = {refused}
+      if #reply == 1 then
+        reply = {refused}
+      end
       break
     end
     redis.call('ZADD', entries, 0, position)

@@ -27,8 +27,10 @@ async def test_full_list_refuses_events(stores: Stores) -> None:
     """The events that fit are parked; the caller must hold, because no event may be dropped."""
     store = stores.open(most=20)
     writing = await park_key(store)
+    reply = await store.park(writing, SOURCE, "k", [(at(n), "e") for n in range(11, 40)])
+    assert reply.states == (ParkState.PARKED,) * 19, "the caller finishes them, and no others"
     with pytest.raises(ParkingFullError, match="PROCESSING_PARKED_EVENTS_MAX"):
-        await store.park(writing, SOURCE, "k", [(at(n), "e") for n in range(11, 40)])
+        await store.park(writing, SOURCE, "k", [(at(n), "e") for n in range(30, 40)])
     assert len(await positions(store)) == 20
     assert (await store.summary(SOURCE)).events == 20
     again = await store.park(writing, SOURCE, "k", [(at(n), "e") for n in range(11, 30)])
@@ -79,11 +81,13 @@ async def test_size_limit_concerns_every_list(stores: Stores) -> None:
 
 
 async def test_events_that_fit_are_parked(stores: Stores) -> None:
-    """The caller repeats the call; the totals count each event once."""
+    """The caller passes the others again; the totals count each event once."""
     store = stores.open(most=10, most_bytes=10)
     writing = await park_key(store)
+    reply = await store.park(writing, SOURCE, "k", [(at(n), "ee") for n in (11, 12, 13)])
+    assert len(reply.states) == 2
     with pytest.raises(ParkingFullError):
-        await store.park(writing, SOURCE, "k", [(at(n), "ee") for n in (11, 12, 13)])
+        await store.park(writing, SOURCE, "k", [(at(13), "ee")])
     assert await positions(store) == [at(10), at(11), at(12)]
     assert (await store.summary(SOURCE)).size == 10
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,88 +19,40 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from processing.errors import ProcessingError
 from processing.identity import Source
-from processing.parking.event import ListKey, Lone, Position
-from processing.parking.memory import MemoryParkingStore
-from processing.parking.redis import RedisParkingStore
-from processing.parking.store import Claim, Lease, ParkedKey, ParkingStore, WritingAs
-from processing.progress.memory import MemoryProgressStore
-from processing.progress.redis import RedisProgressStore
-from processing.progress.store import Mark, ProgressStore
+from processing.parking.event import ListKey, Position
+from processing.parking.store import Lease
+from processing.progress.store import Mark
+from tests.support.processing.parking_pair import (
+    ALL_KEYS,
+    LATER_MS,
+    StorePair,
+    comparable,
+    timeless,
+)
 from tests.support.processing.parking_stores import (
     DEFERRAL,
     FIRST_MS,
-    IDENTITY,
     LEASE_MS,
     OTHER,
     SOURCE,
     at,
 )
 
-LATER_MS = 4_000_000_000_000
-"""A time after every rewind of a test."""
-LIMITS: dict[str, Any] = {"most": 3, "most_events": 5, "most_bytes": 40}
-ALL_KEYS: list[ListKey] = ["a", "b", None, Lone(at(2)), ""]
-
-SOURCES = st.sampled_from([SOURCE, SOURCE, SOURCE, OTHER])
+SOURCES = st.sampled_from([SOURCE] * 7 + [OTHER])
 KEYS = st.sampled_from(ALL_KEYS)
-NUMBERS = st.integers(0, 5)
-POSITIONS = st.builds(at, NUMBERS, st.sampled_from([FIRST_MS, FIRST_MS, FIRST_MS + 50, LATER_MS]))
+NUMBERS = st.integers(0, 3)
+POSITIONS = st.builds(at, NUMBERS, st.sampled_from([FIRST_MS] * 6 + [FIRST_MS + 50, LATER_MS]))
 DOCUMENTS = st.sampled_from(["d", "täter", "x" * 12])
 PAUSES = st.sampled_from([-1.0, 0.0, 3600.0])
-MARKS = st.sampled_from(["", "", "m", "n"])
+MARKS = st.sampled_from([""] * 7 + ["m", "n"])
 HOLDERS = st.sampled_from(["t", "t", "u"])
-RECENT = st.sampled_from([1, 1, 1, 1, 2])
+RECENT = st.sampled_from([1] * 7 + [2])
 GENERATIONS = st.integers(0, 3)
 
-type Pair = tuple[Any, Any]
 
-
-class TwoStores(RuleBasedStateMachine):
-    """A state machine that runs each operation on both stores.
-
-    Tokens of claims and epochs differ between the stores, so the machine keeps them in pairs. Each
-    key that a step creates is due at once or in an hour; so the clocks of the stores may differ.
-    """
-
-    loop: asyncio.AbstractEventLoop
-    client: Redis
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.loop.run_until_complete(self.client.flushdb())
-        progress = MemoryProgressStore()
-        self.memory = MemoryParkingStore(progress, **LIMITS)
-        shared = RedisParkingStore(self.client, ttl_seconds=3600, identity=IDENTITY, **LIMITS)
-        self.stores: tuple[ParkingStore, ParkingStore] = (self.memory, shared)
-        self.progress: tuple[ProgressStore, ProgressStore] = (
-            progress,
-            RedisProgressStore(self.client, ttl_seconds=3600),
-        )
-        self.claims: dict[Source, list[Pair]] = {SOURCE: [], OTHER: []}
-        self.epochs: list[Pair] = [(0, 0)]
-
-    def both(self, act: Callable[[int], Awaitable[Any]]) -> Pair:
-        """Run an operation on store 0 and on store 1; an error counts as its type."""
-
-        async def one(index: int) -> Any:
-            try:
-                return await act(index)
-            except ProcessingError as error:
-                return type(error), str(error)
-
-        return self.loop.run_until_complete(one(0)), self.loop.run_until_complete(one(1))
-
-    def same(self, act: Callable[[int], Awaitable[Any]]) -> Any:
-        """Run an operation whose results must be equal."""
-        memory, shared = self.both(act)
-        assert shared == memory, f"redis {shared}, memory {memory}"
-        return memory
-
-    def writing(self, index: int, source: Source, back: int, mark: str, creates: bool) -> WritingAs:
-        known = self.claims[source]
-        return WritingAs(known[-min(back, len(known))][index], mark, creates)
+class TwoStores(StorePair, RuleBasedStateMachine):
+    """A state machine that runs each operation on both stores."""
 
     @initialize()
     def own(self) -> None:
@@ -113,7 +65,7 @@ class TwoStores(RuleBasedStateMachine):
             lambda index: self.stores[index].claim(source, ALL_KEYS, generation=generation)
         )
         pair = (memory.owner, shared.owner)
-        assert _comparable(shared, [each[1] for each in self.claims[source]]) == _comparable(
+        assert comparable(shared, [each[1] for each in self.claims[source]]) == comparable(
             memory, [each[0] for each in self.claims[source]]
         )
         self.claims[source].append(pair)
@@ -138,6 +90,8 @@ class TwoStores(RuleBasedStateMachine):
         position: Position,
         document: str,
     ) -> None:
+        if creates:
+            position = self.place(source, key, position)
         self.same(
             lambda index: self.stores[index].poison(
                 self.writing(index, source, back, mark, creates), source, key, position, document
@@ -211,7 +165,7 @@ class TwoStores(RuleBasedStateMachine):
         )
         assert (memory is None) == (shared is None)
         if isinstance(memory, Lease):
-            assert _timeless(memory.deferral) == _timeless(shared.deferral)
+            assert timeless(memory.deferral) == timeless(shared.deferral)
             self.epochs.append((memory.epoch, shared.epoch))
 
     @rule(source=SOURCES, key=KEYS, holder=HOLDERS)
@@ -245,6 +199,7 @@ class TwoStores(RuleBasedStateMachine):
         document: str,
         kind: str,
     ) -> None:
+        position = self.place(source, key, position)
         self.same(
             lambda index: self.stores[index].replace(source, key, holder, position, kind + document)
         )
@@ -267,6 +222,7 @@ class TwoStores(RuleBasedStateMachine):
         back: int,
         fresh: bool,
     ) -> None:
+        position = self.place(source, key, position)
         if fresh:  # else most calls would find no lease
             self.lease(source, key, "t")
         epoch = self.epochs[-min(back, len(self.epochs))]
@@ -323,41 +279,7 @@ class TwoStores(RuleBasedStateMachine):
 
     @invariant()
     def agree(self) -> None:
-        async def content(index: int) -> Any:
-            store = self.stores[index]
-            found = sorted(await store.keys(), key=lambda each: repr((each.source, each.key)))
-            summaries = [
-                replace(summary, oldest=summary.oldest is not None)
-                for summary in [await store.summary(source) for source in (SOURCE, OTHER)]
-            ]
-            lists = [await store.entries(each.source, each.key, most=99) for each in found]
-            progress = [await self.progress[index].load(source) for source in (SOURCE, OTHER)]
-            owns = [
-                await self.progress[index].owns(source, claims[-1][index])
-                for source, claims in self.claims.items()
-                if claims
-            ]
-            stale = await store.is_stale(SOURCE, "v")
-            return [*map(_without_times, found)], summaries, lists, progress, owns, stale
-
-        self.same(content)
-
-
-def _comparable(claim: Claim, earlier: list[int]) -> Any:
-    """Return a claim without what differs between the stores: tokens and times."""
-    assert claim.owner > max(earlier, default=0)
-    previous = earlier.index(claim.previous) if claim.previous in earlier else None
-    progress = replace(claim.progress, owner=0)
-    same = replace(claim, progress=progress, previous=0, due=(), latest={})
-    return same, previous, set(claim.due), list(claim.latest)
-
-
-def _timeless(deferral: Any) -> Any:
-    return deferral and replace(deferral, since=0.0, last_try=0.0)
-
-
-def _without_times(key: ParkedKey) -> Any:
-    return key.source, key.key, key.entries, _timeless(key.deferral), key.due is None
+        self.check_content()
 
 
 @pytest.mark.property
@@ -371,8 +293,8 @@ def test_both_stores_agree_on_random_operations(redis_url: str) -> None:
             run_state_machine_as_test(
                 TwoStores,
                 settings=settings(
-                    max_examples=max(12, settings().max_examples // 3),
-                    stateful_step_count=25,
+                    max_examples=max(20, settings().max_examples // 2),
+                    stateful_step_count=30,
                     deadline=None,
                     database=None,
                     suppress_health_check=list(HealthCheck),

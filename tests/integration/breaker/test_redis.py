@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -34,7 +33,7 @@ from breaker.stores.base import Registration
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
-from local.services.redis import find_redis_server, redis_arguments
+from tests.support.own_cluster import running_cluster
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
@@ -381,28 +380,8 @@ async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None
 @pytest.fixture
 def cluster_url(tmp_path: Path) -> Iterator[str]:
     """Yield the address of a Redis Cluster with one node that owns all slots."""
-    # The cluster bus uses the port 10,000 higher, which must not be an ephemeral port.
-    port = next(port for port in iter(free_port, 0) if port < 22_000)
-    with (tmp_path / "log").open("wb") as log, redis.Redis(port=port) as client:
-        server = subprocess.Popen(
-            [find_redis_server(), *redis_arguments(port, tmp_path), "--cluster-enabled", "yes"],
-            stdout=log,
-            stderr=log,
-        )
-        try:
-            while True:
-                try:
-                    client.execute_command("CLUSTER ADDSLOTS", *range(16384))
-                    break
-                except redis.exceptions.ConnectionError:
-                    assert server.poll() is None, (tmp_path / "log").read_text()
-                    time.sleep(0.02)
-            while "ok" not in str(client.execute_command("CLUSTER INFO")["cluster_state"]):
-                time.sleep(0.02)
-            yield f"redis://127.0.0.1:{port}"
-        finally:
-            server.terminate()
-            server.wait(HANG_SECONDS)
+    with running_cluster(tmp_path) as url:
+        yield url
 
 
 async def test_cluster_runs_all_scripts(cluster_url: str) -> None:

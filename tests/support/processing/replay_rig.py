@@ -18,6 +18,7 @@ from processing.handlers.loading import LoadedHandler
 from processing.identity import Source
 from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
+from processing.monitoring.vitals import Vitals
 from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ListKey, ParkedEvent, event_key, position_of
@@ -82,6 +83,7 @@ class Rig:
         self.claims = MemoryClaimChecks()
         self.parking = Parking(store or self.store, self.claims)
         self.poison = MemoryPoisonQueue()
+        self.vitals = Vitals()
         self.started: list[int] = []
         self.handled: list[int] = []
         self.errors: dict[int, BaseException] = {}
@@ -91,7 +93,7 @@ class Rig:
             breaker=breaker,
             poison=self.poison,
             settings=ProcessingSettings(**(FAST | settings)),
-            telemetry=Telemetry(),
+            telemetry=Telemetry(vitals=self.vitals),
             watch=Watch(),
             instance="test:1",
             count_poison=True,

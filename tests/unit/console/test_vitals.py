@@ -17,13 +17,14 @@ def test_a_row_is_the_sum_of_all_instances() -> None:
     row = merge(
         [
             entry("a", handled=100, failures=1, latency={"10": 99}),
-            entry("b", handled=50, poisoned=2, parked=3, latency={"10": 50, "20": 1}),
+            entry("b", handled=50, poisoned=2, parked=3, replayed=4, latency={"10": 50, "20": 1}),
         ],
         seconds=2.0,
         instances=3,
         holding=[0.0, 0.5, 1.0],
     )
     assert (row["handled"], row["failures"], row["poisoned"], row["parked"]) == (150, 1, 2, 3)
+    assert row["replayed"] == 4  # the other record is of an older version
     assert (row["per_second"], row["holding"], row["instances"]) == (75.0, 0.5, 3)
     assert 0.5 <= row["p50_ms"] <= 1.024
     assert row["p99_ms"] <= 1.024

@@ -177,7 +177,7 @@ async def test_full_redis_refuses_only_what_adds_events(server: Server, client: 
 
 
 async def test_parking_stops_before_redis_is_full(server: Server, client: Any) -> None:
-    """Three quarters of maxmemory leave room for progress; what is in a list is still found."""
+    """Above three quarters of maxmemory no event is added; a repeat still finds its entry."""
     store = parking(client)
     writing = await park_key(store)
     used = (await client.info("memory"))["used_memory"]

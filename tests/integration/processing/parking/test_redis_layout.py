@@ -1,4 +1,4 @@
-"""What Redis keeps for parked lists, and for how long."""
+"""The keys that Redis keeps for parked lists, and their expiry."""
 
 from __future__ import annotations
 

@@ -341,7 +341,7 @@ def test_keyless_event_without_order_is_deferred_alone() -> None:
 
 
 def test_later_batches_append_to_a_deferred_key() -> None:
-    """No later event of the key starts before the deferred one, whoever owns the partition."""
+    """No later event of the key starts before the deferred one."""
 
     async def test() -> None:
         down = Downstream("a")

@@ -72,6 +72,7 @@ async def test_poison_stays_in_the_list_until_the_queue_has_it() -> None:
         await rig.replay()
         assert await rig.waiting() == [(E, 1), (E, 2)]
         assert rig.started == [1]
+        assert await rig.pause() > 1  # the handler is not called again at once
 
 
 @simulated
@@ -143,6 +144,20 @@ async def test_poison_message_has_the_event_as_it_came() -> None:
         await rig.replay()
         (message,) = rig.poison.messages
         assert (message.key, message.payload) == ("k", b"{}")
+
+
+@pytest.mark.parametrize("ordering", ["skip", "park"])
+@simulated
+async def test_replayed_and_poisoned_events_are_counted(ordering: str) -> None:
+    """The alarm for poisoned events watches the metric that this counts."""
+    async with open_rig(poison_ordering=ordering) as rig:
+        rig.errors[3] = PoisonEventError("bad")
+        rig.errors[4] = DOWN
+        await rig.defer(1, 2, 3)
+        await rig.defer(4, key="other")
+        await rig.replay("k", "other")
+        counts = rig.vitals.drain()
+        assert (counts["replayed"], counts["poisoned"], counts["failures"]) == (2, 1, 2)
 
 
 @pytest.mark.parametrize("ordering", ["skip", "park"])

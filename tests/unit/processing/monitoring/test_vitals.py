@@ -33,11 +33,14 @@ async def test_calls_and_batches_are_counted() -> None:
     for _ in range(3):
         await asyncio.gather(handle(event), return_exceptions=True)
     telemetry.batch_ended(SOURCE, 0.1, {"handled": 2, "poisoned": 1, "parked": 4})
+    for outcome in ("replayed", "replayed", "poisoned"):
+        telemetry.replay_ended(SOURCE, outcome)
     vitals.sample(holding=True)
     vitals.sample(holding=False)
     record = vitals.drain()
     assert sum(record.pop("latency").values()) == 3
-    assert record == {"handled": 2, "failures": 1, "poisoned": 1, "parked": 4, "holding": 0.5}
+    counts = {"handled": 2, "failures": 1, "poisoned": 2, "parked": 4, "replayed": 2}
+    assert record == counts | {"holding": 0.5}
     assert not any(vitals.drain().values())
 
 

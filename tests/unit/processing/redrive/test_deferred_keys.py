@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
+from processing.errors import StorageUnavailableError
 from processing.event import Event
 from processing.handlers.retry import RetryPolicy
 from processing.parking.event import Lone, position_of
@@ -161,6 +163,46 @@ async def test_poison_in_a_deferred_key_parks_the_key() -> None:
     site.bad.clear()
     assert (await site.redrive().run()).replayed == 2
     assert (site.handled, site.queued) == ([0, 1, 2], [])
+
+
+@pytest.mark.parametrize("deferred", [True, False])
+@pytest.mark.parametrize("fails", ["put", "replace"])
+async def test_redrive_that_ends_before_the_announcement(fails: str, *, deferred: bool) -> None:
+    """The app announces the event of a deferred key; the operator repeats a redrive that stopped.
+
+    A write that the replicas did not confirm in time has taken effect all the same.
+    """
+    site = Lists()
+    if deferred:
+        await site.defer(*events("a", 0, 1, 2))
+    else:
+        await site.park(*events("a", 0, 1, 2))
+    site.bad = {1}
+    put, write = site.queue.put, site.store.replace
+
+    async def away(_message: PoisonMessage) -> None:
+        raise StorageUnavailableError("away")
+
+    async def unconfirmed(*args: Any) -> None:
+        await write(*args)
+        raise StorageUnavailableError("0 of 1 replicas confirmed the write")
+
+    if fails == "put":
+        site.queue.put = away  # type: ignore[method-assign, assignment]
+    else:
+        site.store.replace = unconfirmed  # type: ignore[method-assign, assignment]
+    summary = await site.redrive(parks=True).run(Selection(key="a"))
+    assert not summary.complete
+    assert summary.stopped
+    state = "deferred" if deferred else "parked"
+    assert (await site.lists(), site.queued) == ({"a": (state, 2)}, [])
+    head, _ = await site.store.entries(SOURCE, "a")
+    assert head.kind is EntryKind.UNANNOUNCED
+    assert await site.store.due(SOURCE, most=10) == (["a"] if deferred else [])
+    site.queue.put, site.store.replace = put, write  # type: ignore[method-assign]
+    await site.redrive(parks=True).run(Selection(key="a"))
+    assert (site.handled, site.queued) == ([0], [1])
+    assert await site.lists() == {"a": ("parked", 2)}
 
 
 @pytest.mark.parametrize("parks", [False, True])

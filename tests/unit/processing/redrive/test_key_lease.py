@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from processing.errors import LeaseLostError
+from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import WritingAs
@@ -128,3 +129,26 @@ async def test_lease_names_the_deferral_and_the_epoch(clock: Clock) -> None:
     assert lease.deferral is not None
     assert lease.deferral.reason is DeferralReason.THROTTLED
     assert lease.epoch == store.progress.epoch(SOURCE)
+
+
+@pytest.mark.parametrize("releases", [True, False])
+async def test_lease_whose_answer_was_lost_is_released(clock: Clock, *, releases: bool) -> None:
+    """The next try has another token, and must not wait until this lease expires."""
+    store = MemoryParkingStore(clock=clock)
+    ask: Any = store.lease
+    release: Any = store.release
+
+    async def lost(*args: Any) -> Any:
+        await ask(*args)
+        raise StorageUnavailableError("the answer was lost")
+
+    async def away(*_args: Any) -> None:
+        raise StorageUnavailableError("away")
+
+    store.lease = lost  # type: ignore[method-assign, assignment]
+    if not releases:
+        store.release = away  # type: ignore[method-assign, assignment]
+    with pytest.raises(StorageUnavailableError, match="the answer was lost"):
+        await lease_of(store).acquire()
+    store.lease, store.release = ask, release  # type: ignore[method-assign]
+    assert await lease_of(store).acquire() is releases

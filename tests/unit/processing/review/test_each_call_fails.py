@@ -134,7 +134,7 @@ async def scenario(
                     break
                 await asyncio.sleep(0.1)
             else:
-                raise AssertionError(f"the batch never ends")
+                raise AssertionError("the batch never ends")
         running = None
         for _ in range(ROUNDS):
             await asyncio.sleep(1)

@@ -3,36 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
-import pytest
-
-from processing.errors import DependencyUnavailableError, PoisonEventError, StorageUnavailableError
+from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
-from processing.parking.store import EntryKind
 from tests.support.processing.replay_rig import Rig, open_rig, simulated
-
-
-@pytest.mark.xfail(strict=True, reason="nothing announces it; see /tmp/h/review_found.md, 1")
-@simulated
-async def test_unannounced_poison_of_replay_reaches_the_queue() -> None:
-    """Under `park` the list is written first; nothing else would ever send the message."""
-    async with open_rig(poison_ordering="park", hold_seconds=5) as rig:
-        rig.errors[1] = PoisonEventError("bad")
-        await rig.defer(1, 2)
-        put: Any = rig.poison.put
-
-        async def away(_message: object) -> None:
-            raise StorageUnavailableError("the queue is away")
-
-        rig.poison.put = away  # type: ignore[method-assign, assignment]
-        await rig.replay()
-        assert await rig.waiting() == [(EntryKind.UNANNOUNCED, 1), (EntryKind.EVENT, 2)]
-        rig.poison.put = put  # type: ignore[method-assign]
-        for _ in range(20):
-            await asyncio.sleep(60)
-            await rig.replayer.run_due(4)
-        assert rig.poisoned == [1]
 
 
 @simulated
