@@ -27,6 +27,7 @@ class Operators:
         self._handled_before: set[Place] = set()  # before the latest rewind
 
     async def redrive(self, key: str | None = None) -> None:
+        """Redrive one key, or everything."""
         operator = Operator(self._world, "redrive")
         redrive = operator.redrive(self._world)
         with suppress(ProcessingError):

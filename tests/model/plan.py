@@ -105,7 +105,7 @@ class Plan:
 
     @property
     def is_quiet(self) -> bool:
-        """True if nothing happens that allows duplicates."""
+        """The absence of all faults that allow duplicates."""
         quiet = (FaultKind.REDRIVE, FaultKind.STOP)
         return not (
             self.stumbles

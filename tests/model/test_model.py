@@ -16,7 +16,7 @@ from tests.model import mutants
 from tests.model.plan import FaultKind, Plan, plan_for
 from tests.model.runs import run_model
 
-SHORT = 40
+SHORT = 50
 LONG = 3000
 PART = 250
 MOST_SEEDS = 400

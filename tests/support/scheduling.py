@@ -31,6 +31,7 @@ _SINGLY = (
     "tests/chain/test_matrix.py",
     "tests/integration/",
     "tests/contract/local/event_hubs/",
+    "tests/model/",
 )
 _SPREAD = 0.8
 
