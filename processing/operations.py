@@ -12,7 +12,6 @@ from azure.eventhub.aio import EventHubConsumerClient
 from breaker import CircuitBreaker
 from breaker.stores.redis import FAILURES, Client, log_in
 from processing.circuit_wiring import instance_name, without_judging
-from processing.deferring.replay import LEAST_LEASE_SECONDS
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import parked_partitions_key
 from processing.identity import Identity
@@ -129,7 +128,7 @@ async def open_redrive(
             admits=lambda: breaker.circuit.admits,
             instance=instance_name(),
             # As in a replay of the app, so that no other holder starts an event during a call.
-            lease_seconds=max(2 * call_seconds, LEAST_LEASE_SECONDS),
+            lease_seconds=wiring.processing.lease_seconds,
             call_seconds=call_seconds,
             discard=discard,
             parks=wiring.processing.poison_ordering == "park",

@@ -67,6 +67,10 @@ class ProcessingSettings(Settings):
         defer_after_seconds: time in each minute for which a partition waits in place for events
             that fail; then such an event is deferred.
         defer_max_seconds: longest pause between two replays of a deferred key.
+        defer_rounds_max: number of failed replays, with successes of other keys between them,
+            after which an event is poisoned; 0: no limit.
+        replay_lease_seconds: time after which another instance may replay a deferred key whose
+            instance has died; at least one and a half handler timeouts.
         deferred_events_max: number of events in a partition's parked lists at which the partition
             defers no further event and holds; 0: no event is deferred.
         keep_max_seconds: time after which a deferred event is poisoned, without the time in which
@@ -96,10 +100,17 @@ class ProcessingSettings(Settings):
     parking_replicas: Annotated[int, Bounds(0, 5)] = 0
     defer_after_seconds: Annotated[float, Bounds(0, 60)] = 10.0
     defer_max_seconds: Annotated[float, Bounds(1, 24 * 3600)] = 600.0
+    defer_rounds_max: Annotated[int, Bounds(0, 1000)] = 10
+    replay_lease_seconds: Annotated[float, Bounds(5, 3600)] = 180.0
     deferred_events_max: Annotated[int, Bounds(0, 1_000_000)] = 10_000
     keep_max_seconds: Annotated[float, Bounds(0, 30 * 24 * 3600)] = 0.0
     stall_seconds: Annotated[float, Bounds(5, 3600)] = 60.0
     progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
+
+    @property
+    def lease_seconds(self) -> float:
+        """The duration of a replay's lease, which outlasts one call between two renewals."""
+        return max(self.replay_lease_seconds, 1.5 * self.handler_timeout_seconds)
 
     def check_together(self) -> None:
         """Refuse an error that one setting keeps and the other poisons."""

@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 TURN_EVENTS = 100
 """Number of events after which the next key gets its turn."""
-LEAST_LEASE_SECONDS = 60.0
 
 
 class Replay:
@@ -47,9 +46,7 @@ class Replay:
         self._place = place
         self._key = circuit_key(*place)
         self._call_seconds = parts.settings.handler_timeout_seconds
-        # Longer than one call, so that nobody else starts the event while the call runs.
-        seconds = max(2 * self._call_seconds, LEAST_LEASE_SECONDS)
-        self._lease = KeyLease(self._store, *place, seconds)
+        self._lease = KeyLease(self._store, *place, parts.settings.lease_seconds)
         self._list = HeldList(context, place, self._lease)
         self._retry = RetryPolicy.from_settings(
             parts.settings, sleep=context.pause, on_failed_attempt=self._note_failed_attempt

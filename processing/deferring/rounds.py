@@ -13,8 +13,6 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import Position
 from processing.settings import ProcessingSettings
 
-MOST_ROUNDS = 10
-"""An event that fails in so many rounds while its dependency serves other keys is poisoned."""
 _REASONS = {
     FailureKind.DEPENDENCY: DeferralReason.DEPENDENCY,
     FailureKind.THROTTLED: DeferralReason.THROTTLED,
@@ -73,8 +71,11 @@ def why_poisoned(deferral: Deferral, kind: FailureKind, settings: ProcessingSett
     """
     if kind is not FailureKind.DEPENDENCY:
         return ""
-    if deferral.rounds >= MOST_ROUNDS:
-        return f"it failed in {deferral.rounds} replays while other keys succeeded"
+    if 0 < settings.defer_rounds_max <= deferral.rounds:
+        return (
+            f"it failed in {deferral.rounds} replays while other keys succeeded "
+            "(PROCESSING_DEFER_ROUNDS_MAX)"
+        )
     most = settings.keep_max_seconds
     if most and deferral.admitted_seconds >= most:
         return f"it failed for {deferral.admitted_seconds:.0f} s (PROCESSING_KEEP_MAX_SECONDS)"

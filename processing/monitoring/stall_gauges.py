@@ -2,12 +2,14 @@
 
 | instrument | kind | meaning |
 |---|---|---|
-| processing.oldest_unfinished_seconds | gauge, s | time for which the first unfinished event, or a
-  deferred key, has not changed; 0: no event is unfinished; attributes `partition` and `state` |
+| processing.oldest_unfinished_seconds | gauge, s | age of the first unfinished event, see below |
 | processing.deferred_keys | gauge | deferred keys, by `partition` |
 | processing.deferred_events | gauge | events in parked lists, by `partition` |
-| processing.replays_stopped | gauge | 1: deferred keys wait, and the timer of the replays has not
-  run for a minute; else 0 |
+| processing.replays_stopped | gauge | 1: deferred keys wait, and their timer does not run |
+
+`processing.oldest_unfinished_seconds` is the time for which the first unfinished event, or a
+deferred key, has not changed; 0: no event is unfinished. Its attributes are `partition` and
+`state`. The timer counts as stopped after a minute.
 
 The instance whose turn it is to survey the fleet reports all partitions. Every instance reports its
 own partitions that are not `ok`, so that the alarm fires without Redis, too.

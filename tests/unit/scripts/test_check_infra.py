@@ -256,7 +256,12 @@ def test_alerts_query_metrics_that_the_app_records() -> None:
     """An alert on a renamed metric would never fire."""
     text = (ROOT / "infra" / "modules" / "alerts.bicep").read_text()
     queried = set(re.findall(r'Name == "([\w.]+)"', text))
-    sources = (ROOT / "breaker" / "metrics.py", ROOT / "processing" / "monitoring" / "telemetry.py")
+    monitoring = ROOT / "processing" / "monitoring"
+    sources = (
+        ROOT / "breaker" / "metrics.py",
+        monitoring / "telemetry.py",
+        monitoring / "stall_gauges.py",
+    )
     tables = "\n".join(file.read_text().partition('"""\n')[0] for file in sources)
     measured = set(re.findall(r"^\| ([a-z]+\.[\w.]+) \|", tables, re.MULTILINE))
     assert queried

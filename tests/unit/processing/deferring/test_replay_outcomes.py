@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pytest
 
 from breaker import CircuitOpenError
-from processing.deferring.rounds import MOST_ROUNDS
 from processing.errors import (
     DependencyUnavailableError,
     FaultyHandlerError,
@@ -24,6 +23,8 @@ from tests.support.processing.replay_rig import Rig, open_rig, simulated
 
 DOWN = DependencyUnavailableError("down")
 P, U, E = EntryKind.POISON, EntryKind.UNANNOUNCED, EntryKind.EVENT
+
+MOST_ROUNDS = 10
 
 
 @dataclass
