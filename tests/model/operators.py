@@ -36,7 +36,9 @@ class Operators:
     async def rewind(self, partition: str, number: int) -> None:
         """Rewind a partition to an event."""
         checkpoint = self._world.host.checkpoints[partition]
-        if await self._rewind_with(lambda rewind: rewind.plan([partition], number)):
+        losses = self._world.cluster.losses
+        done = await self._rewind_with(lambda rewind: rewind.plan([partition], number))
+        if done and losses == self._world.cluster.losses:
             self._expect_repeats(partition, number, checkpoint)
 
     async def rewind_to_marks(self) -> None:

@@ -129,6 +129,7 @@ class World:
                 self.cluster.go_down(fault.seconds)
             case FaultKind.FAILOVER:
                 self.cluster.fail_over()
+                self.sink.repeats.clear()  # no replica confirms a rewind
             case FaultKind.EMPTY:
                 self.cluster.lose_data()
                 await asyncio.sleep(fault.seconds)
