@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 
-from processing.parking.event import Position
+from processing.event import Event
+from processing.parking.event import Position, position_of
 
 MINUTE_SECONDS = 60.0
 LARGEST_SHARE = 0.8
@@ -62,12 +63,19 @@ class RefusedShare:
         self._events = self._refused = 0
         self._last: Position = ""
 
-    def note_events(self, positions: Iterable[Position]) -> None:
-        """Count the events of a batch; an event that comes again in the same minute counts once."""
+    def note_events(self, events: Sequence[Event]) -> None:
+        """Count the events of a batch, which are in order.
+
+        An event that comes again in the same minute counts once.
+        """
         self._begin_minute()
-        new = [each for each in positions if each > self._last]
-        self._events += len(new)
-        self._last = max(new, default=self._last)
+        if not events:
+            return
+        if self._last < position_of(events[0]):
+            self._events += len(events)
+        else:
+            self._events += sum(position_of(event) > self._last for event in events)
+        self._last = max(self._last, position_of(events[-1]))
 
     def note_refused(self, count: int) -> None:
         """Count events that join a key which was deferred by a refusal."""

@@ -56,9 +56,16 @@ class Keeping:
         self._attempts = 0
         self._probes = False
 
-    def begin(self, permit: Permit) -> None:
-        """Note that an event begins, with its first attempt."""
-        self._began = self._now()
+    def begin(self, began: float, permit: Permit) -> None:
+        """Take over an event after its first failed attempt; repeated calls change nothing.
+
+        Args:
+            began: the loop's time at which the event's first attempt began.
+            permit: the permit of the attempt.
+        """
+        if began == self._began:
+            return
+        self._began = began
         self._failing_since = None
         self._first_attempt = 0.0
         self._attempts = 0

@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cached_property
 
 from breaker import Permit
 from processing.batch.circuit_key import circuit_key
@@ -13,10 +14,12 @@ from processing.batch.keeping import Keeping
 from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
 from processing.event import Event
-from processing.handlers.retry import Failure
+from processing.handlers.retry import Failure, FailureKind
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
+
+_NO_PERMIT = Permit(generation=-1, probe_id=None)
 
 
 class Lane:
@@ -41,14 +44,11 @@ class Lane:
         ordered = first.key is not None or keeps_order
         self._parking = run.parking
         self._circuit_key = circuit_key(first)
-        self._outcome = Outcome(run, ordered=ordered)
-        self._keeping = Keeping(
-            run,
-            self._circuit_key,
-            self._outcome,
-            # All later events without a key would have to wait behind the deferred one.
-            defers=first.key is not None or not keeps_order,
-        )
+        self._ordered = ordered
+        # All later events without a key would have to wait behind the deferred one.
+        self._defers = first.key is not None or not keeps_order
+        self._began = 0.0  # the loop's time at which the event began
+        self._permit = _NO_PERMIT
         self.handled = 0
         self.poisoned = 0
         self.deferred = 0
@@ -70,12 +70,12 @@ class Lane:
         """Handle events, and return the events behind one that parked or deferred the key."""
         gate, hold, finish = self._parts.gate, self._run.hold, self._progress.finish
         handle, run = self._parts.handle, self._parts.retry.run
-        keeping, check_claim = self._keeping, self._run.check_claim
-        gives_up = keeping.gives_up
+        gives_up, check_claim = self._gives_up, self._run.check_claim
+        now = asyncio.get_running_loop().time
         finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
-            permit = gate.try_admit(hold) or await self._admit()
-            keeping.begin(permit)
+            self._permit = permit = gate.try_admit(hold) or await self._admit()
+            self._began = now()
             try:
                 failure = await run(handle, event, gives_up, check_claim)
             except BaseException:
@@ -93,6 +93,21 @@ class Lane:
             if self._is_parked():
                 return events[number:]
         return ()
+
+    @cached_property
+    def _outcome(self) -> Outcome:
+        """The outcomes of events that do not simply succeed."""
+        return Outcome(self._run, ordered=self._ordered)
+
+    @cached_property
+    def _keeping(self) -> Keeping:
+        """The waiting of kept events; most lanes have none."""
+        return Keeping(self._run, self._circuit_key, self._outcome, defers=self._defers)
+
+    def _gives_up(self, kind: FailureKind) -> bool:
+        """Return whether the attempts of the present event end, because its key is deferred."""
+        self._keeping.begin(self._began, self._permit)
+        return self._keeping.gives_up(kind)
 
     def _is_parked(self) -> bool:
         return self._parking is not None and self._parking.is_parked(self._list)
@@ -155,6 +170,7 @@ class Lane:
         if event.key is not self._key:  # the handler may have replaced the key of its event
             event = replace(event, key=self._key)
         outcome: Failure | ParkState | None = failure
+        self._keeping.begin(self._began, permit)
         while isinstance(outcome, Failure) and outcome.kind.keeps:
             outcome, permit = await self._keeping.keep(event, self._list, permit, outcome)
         self._parts.watch.settled(event.source, event)

@@ -198,7 +198,7 @@ class BatchProcessor:
                 persist=run.persist,
                 poison=self.parts.poison,
             )
-        run.budgets.refused.note_events(map(position_of, pending))
+        run.budgets.refused.note_events(pending)
         if not claim.events:
             run.budgets.refused_keys.clear()  # replays have released all keys
         moved = partial(self.parts.watch.moved, batch.source)

@@ -9,7 +9,8 @@ from functools import partial
 from breaker import Permit
 from processing.deferring import rounds
 from processing.deferring.context import ReplayContext
-from processing.deferring.parts import Place, circuit_key, error_text, list_name
+from processing.deferring.held_list import HeldList
+from processing.deferring.parts import Place, circuit_key, error_text
 from processing.deferring.writes import UNAVAILABLE
 from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
 from processing.event import Event
@@ -17,12 +18,10 @@ from processing.handlers.failures.kind import Failure, FailureKind
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import log_fields
-from processing.parking.deferral import Deferral
-from processing.parking.event import Lone, ParkedEvent, with_body
+from processing.parking.event import ParkedEvent, with_body
 from processing.parking.store import Entry, EntryKind
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.redrive.key_lease import KeyLease
-from processing.redrive.selection import id_at
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ class Replay:
         # Longer than one call, so that nobody else starts the event while the call runs.
         seconds = max(2 * self._call_seconds, LEAST_LEASE_SECONDS)
         self._lease = KeyLease(self._store, *place, seconds)
-        self._deferral: Deferral
+        self._list = HeldList(context, place, self._lease)
         self._retry = RetryPolicy.from_settings(
             parts.settings, sleep=context.pause, on_failed_attempt=self._note_failed_attempt
         )
@@ -70,8 +69,8 @@ class Replay:
             if self._lease.deferral is None:  # released, or parked for an operator
                 self._context.keys.released(self._place)
                 return False
-            self._deferral = self._lease.deferral
-            if not self._context.keys.counts(self._deferral.since):
+            self._list.deferral = self._lease.deferral
+            if not self._context.keys.counts(self._list.deferral.since):
                 return await self._take_turn()
             breaker = self._parts.breaker
             breaker.enter(self._key)
@@ -81,25 +80,22 @@ class Replay:
                 breaker.leave(self._key)
 
     async def _take_turn(self) -> bool:
-        """Replay the key's turn; after an unexpected error, the next replay follows a pause."""
+        """Replay the key's turn; after an error, the next replay follows a pause."""
         try:
             return await self._replay_turn()
-        except (LeaseLostError, ShutdownError, *UNAVAILABLE):
+        except (LeaseLostError, ShutdownError):
+            raise
+        except UNAVAILABLE as error:
+            await self._list.try_to_postpone_after(error)
             raise
         except Exception as error:
-            pause = await self._postpone_after(error)
             logger.exception(
-                "The replay of %s failed; the key stays deferred, and its next replay is due in "
-                "%g s",
-                *(self._head_name, pause),
+                "The replay of %s failed; the key stays deferred, and its next replay follows a "
+                "pause",
+                self._list.name,
             )
+            await self._list.postpone_after(error)
             return False
-
-    @property
-    def _head_name(self) -> str:
-        """The name of the list's first event in a log line, or of the list."""
-        place, head = self._place, self._deferral.head
-        return f"{list_name(place)}, event {id_at(place[0], head)}" if head else list_name(place)
 
     async def _replay_turn(self) -> bool:
         """Replay up to `TURN_EVENTS` events; return whether all of them were finished."""
@@ -113,16 +109,16 @@ class Replay:
                     return False
             left -= len(entries)
         # Behind the other due keys. The event at the head has not failed yet.
-        await self._persist(self._postpone, self._deferral, 0.0)
+        await self._list.postpone(0.0)
         return True
 
     async def _replay_entry(self, entry: Entry) -> bool:
         """Replay one entry; return whether to replay the next one."""
         if not self._context.may_start(self._place):
             return False
-        self._deferral = rounds.of_head(self._deferral, entry.position)
+        self._list.deferral = rounds.of_head(self._list.deferral, entry.position)
         if entry.kind is not EntryKind.EVENT:
-            await self._announce_again(entry)
+            await self._list.announce_again(entry)
             return False
         try:
             parked = ParkedEvent.from_json(entry.document)
@@ -130,7 +126,7 @@ class Replay:
         except BodyLostError as error:
             return await self._poison_lost_body(entry, parked, error)
         except (StorageUnavailableError, ValueError) as error:
-            await self._postpone_unread(error)
+            await self._list.postpone_unread(error)
             return False
         may_start = partial(self._context.may_start, self._place)
         permit = await self._context.admission.permit(self._key, may_start)
@@ -140,7 +136,7 @@ class Replay:
         if failure is None:
             if permit.probe_id is not None:
                 await self._persist(self._parts.breaker.record_successes, 1, permit)
-            return await self._finish(entry, event, parked.claim_check)
+            return await self._list.finish(entry, event, parked.claim_check)
         await self._report_probe(event, permit, failure)
         return await self._fail(entry, event, parked.claim_check, permit, failure)
 
@@ -169,7 +165,7 @@ class Replay:
         self._lease.check(self._call_seconds)
 
     def _note_failed_attempt(self, _event: Event, kind: FailureKind, error: Exception) -> None:
-        if kind.counts and self._context.keys.counts(self._deferral.since):
+        if kind.counts and self._context.keys.counts(self._list.deferral.since):
             self._parts.breaker.note_failed_attempt(self._key, error_text(error))
 
     async def _report_probe(self, event: Event, permit: Permit, failure: Failure) -> None:
@@ -193,17 +189,19 @@ class Replay:
     ) -> bool:
         """Postpone the key or poison the event; return whether to replay the next one."""
         settings = self._parts.settings
-        self._deferral = rounds.failed_again(self._deferral, failure, self._parts.breaker.circuit)
-        attempts, first = self._deferral.attempts, self._deferral.first_attempt
+        self._list.deferral = rounds.failed_again(
+            self._list.deferral, failure, self._parts.breaker.circuit
+        )
+        attempts, first = self._list.deferral.attempts, self._list.deferral.first_attempt
         failure = replace(failure, attempts=attempts, first_attempt=first)
         why = "its attempts ended"
         if failure.kind.keeps:
-            why = rounds.why_poisoned(self._deferral, failure.kind, settings)
+            why = rounds.why_poisoned(self._list.deferral, failure.kind, settings)
         if why:
             message = self._message(event, failure, permit.generation)
-            return await self._poison(entry, event, message, check, why=why)
-        pause = rounds.pause_seconds(self._deferral, failure, settings)
-        await self._persist(self._postpone, self._deferral, pause)
+            return await self._list.poison(entry, event, message, check, why=why)
+        pause = rounds.pause_seconds(self._list.deferral, failure, settings)
+        await self._list.postpone(pause)
         # Only the error's type is logged: the error's text may quote the event.
         faulty = failure.kind is FailureKind.FAULTY
         logger.warning(
@@ -217,35 +215,16 @@ class Replay:
         )
         return False
 
-    async def _postpone(self, deferral: Deferral, pause: float) -> None:
-        await self._store.postpone(*self._place, self._lease.token, deferral, pause)
-
-    async def _postpone_unread(self, error: Exception) -> None:
-        """Postpone a key whose first event cannot be read now; that is no failed attempt."""
-        pause = await self._postpone_after(error)
-        logger.error(
-            "The replay of %s ended, because the event cannot be read: %s; the next replay is due "
-            "in %g s",
-            *(self._head_name, error_text(error), pause),
-        )
-
-    async def _postpone_after(self, error: Exception) -> float:
-        """Postpone a key after an error that is no failed attempt, and return the pause."""
-        deferral = replace(self._deferral, tries=self._deferral.tries + 1, error=error_text(error))
-        pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds)
-        await self._persist(self._postpone, deferral, pause)
-        return pause
-
     async def _poison_lost_body(
         self, entry: Entry, parked: ParkedEvent, error: BodyLostError
     ) -> bool:
         """Poison an event whose body is lost, on record; an operator can restore its blob."""
         event = parked.event
-        failed = rounds.lost(self._deferral, error)
+        failed = rounds.lost(self._list.deferral, error)
         message = self._message(event, failed, self._parts.breaker.circuit.generation)
         if parked.claim_check is not None:
             message = message.with_claim_check(parked.claim_check)
-        return await self._poison(entry, event, message, None, why="its body is lost")
+        return await self._list.poison(entry, event, message, None, why="its body is lost")
 
     def _message(self, event: Event, failure: Failure, generation: int) -> PoisonMessage:
         return PoisonMessage.from_failure(
@@ -255,94 +234,3 @@ class Replay:
             circuit_generation=generation,
             instance=self._parts.instance,
         )
-
-    async def _poison(
-        self,
-        entry: Entry,
-        event: Event,
-        message: PoisonMessage,
-        check: ClaimCheck | None,
-        *,
-        why: str,
-    ) -> bool:
-        """Poison the first event; return whether to replay the next one."""
-        # Nothing waits behind an event that is deferred alone.
-        parks = self._parts.settings.poison_ordering == "park"
-        if parks and not isinstance(self._place[1], Lone):
-            message = await self._persist(self._claims.shrink, replace(message, parked=True))
-            self._deferral = replace(self._deferral, tries=0)  # of the message from now on
-            await self._announce(entry, message, check, why)
-            return False
-        await self._persist(self._parts.poison.put, message)
-        self._log_poisoned(message, why)
-        return await self._finish(entry, event, check, "poisoned")
-
-    async def _announce_again(self, entry: Entry) -> None:
-        """Announce a poisoned event whose replay ended before the poison queue had its message."""
-        try:
-            message = PoisonMessage.from_json(entry.document)
-        except ValueError as error:
-            await self._postpone_unread(error)
-            return
-        await self._announce(entry, message, None, "an earlier replay has not announced it")
-
-    async def _announce(
-        self, entry: Entry, message: PoisonMessage, check: ClaimCheck | None, why: str
-    ) -> None:
-        """Park the key behind its poisoned event, and put the event's message into the queue.
-
-        While the queue does not take the message, the key stays deferred, and each replay of the
-        key tries once, so that the messages of many keys do not take the turns of the other keys.
-        """
-        document = EntryKind.UNANNOUNCED + message.to_json()
-        place = (*self._place, self._lease.token, entry.position)
-        # The list first: a message in the queue alone could be redriven out of order.
-        await self._persist(self._store.replace, *place, document)
-        self._context.keys.released(self._place)
-        await self._remove_blob(check)
-        try:
-            await self._parts.poison.put(message)
-        except StorageUnavailableError as error:
-            pause = await self._postpone_after(error)
-            logger.warning(
-                "Event %s is poisoned, but its message is not in the poison queue: %s; the next "
-                "replay of its key tries again in %g s",
-                *(message.id, error_text(error), pause),
-            )
-            return
-        await self._persist(self._store.announced, *self._place, entry.position)
-        self._parts.telemetry.replay_ended(self._place[0], "poisoned")
-        self._log_poisoned(message, why)
-
-    def _log_poisoned(self, message: PoisonMessage, why: str) -> None:
-        logger.warning(
-            "Event %s went to the poison queue from a replay (attempts: %s): %s; %s",
-            *(message.id, message.attempts, message.error.type, why),
-            extra=log_fields(message),
-        )
-
-    async def _finish(
-        self, entry: Entry, event: Event, check: ClaimCheck | None, outcome: str = "replayed"
-    ) -> bool:
-        """Finish an entry; return whether entries are left."""
-        finish = partial(self._store.finish, epoch=self._lease.epoch)
-        place = (*self._place, self._lease.token, entry.position)
-        left = await self._persist(finish, *place)
-        self._context.finished += 1
-        self._parts.telemetry.event_finished(event)
-        self._parts.telemetry.replay_ended(self._place[0], outcome)
-        if left == 0:
-            self._context.keys.released(self._place)
-        await self._remove_blob(check)
-        return left > 0
-
-    async def _remove_blob(self, check: ClaimCheck | None) -> None:
-        """Remove the blob of an entry that does not need its blob any more."""
-        if check is None:
-            return
-        try:
-            await self._claims.delete(check)
-        except StorageUnavailableError as error:
-            logger.warning(
-                "The blob %s/%s of a replayed event stays: %s", check.container, check.blob, error
-            )

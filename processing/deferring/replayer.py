@@ -154,6 +154,7 @@ class Replayer:
                 # A call that hangs must not delay the keys that no look has returned yet.
                 await self._settle(tried, deadline, all_of_them=len(due) < DUE_KEYS)
                 tried -= self._unfinished
+                self._unfinished.clear()
         if heartbeat is not None:
             await heartbeat.beat()
         self._beat_at = loop.time()
@@ -209,7 +210,6 @@ class Replayer:
         while self._waiting and len(self._tasks) < self._admission.most:
             place = next(iter(self._waiting))
             del self._waiting[place]
-            self._unfinished.discard(place)
             self._tasks[place] = asyncio.create_task(self._replay(place))
 
     def _may_start(self, place: Place) -> bool:

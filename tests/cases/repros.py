@@ -23,6 +23,7 @@ from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Identity, Source
 from processing.parking.redis import RedisParkingStore
+from processing.parking.store import WritingAs
 from processing.poison.claim_checks import with_body
 from processing.poison.memory import MemoryClaimChecks
 from processing.poison.message import PoisonMessage
@@ -139,8 +140,8 @@ async def h22() -> None:
 async def h24() -> None:
     """Park 200 keys at once at default settings."""
     async with _redis() as url, _parking(url) as store:
-        claim = await store.claim(SOURCE, "me", "")
-        parked = (store.poison(claim, SOURCE, f"k{index}", "1:1", "{}") for index in range(200))
+        writing = WritingAs((await store.claim(SOURCE)).owner, "")
+        parked = (store.poison(writing, SOURCE, f"k{index}", "1:1", "{}") for index in range(200))
         found = await asyncio.gather(*parked, return_exceptions=True)
         errors = [each for each in found if isinstance(each, BaseException)]
         first = str(errors[0])[:80] if errors else ""
@@ -151,8 +152,9 @@ async def h27() -> None:
     """Look for a parked key under another spelling of hub and group."""
     async with _redis() as url, _parking(url) as store:
         other = Source(Identity("NS.example.net", "Events", "$default"), "0")
-        await store.poison(await store.claim(SOURCE, "me", ""), SOURCE, "alice", "1:1", "{}")
-        parked = set((await store.claim(other, "me", "")).parked)
+        writing = WritingAs((await store.claim(SOURCE)).owner, "")
+        await store.poison(writing, SOURCE, "alice", "1:1", "{}")
+        parked = set((await store.claim(other, ["alice"])).parked)
         _say("h27", f"parked under the other spelling: {parked or 'nothing'}")
 
 

@@ -160,8 +160,8 @@ async def test_parking_fetches_token_before_redis_timeout(
         await wait_longer_than_redis_timeout(endpoint)
         assert not opening.done()
         endpoint.answers.set()
-        store = await opening
-        assert await retry_timeouts(store.keys) == []
+        lists = await opening
+        assert await retry_timeouts(lists.store.keys) == []
     assert len(endpoint.asked) == 1
     endpoint.refuses = True
     with pytest.raises(StoreUnavailableError, match="no token for Redis"):

@@ -94,7 +94,7 @@ async def test_message_of_a_replay_that_died_reaches_the_queue() -> None:
         async def never(_message: object) -> None:
             await asyncio.Event().wait()
 
-        rig.poison.put = never  # type: ignore[method-assign]
+        rig.poison.put = never  # type: ignore[method-assign, assignment]
         with rig.replayer.invocation():
             rig.replayer.start(SOURCE, ["k"])
             await asyncio.sleep(1)

@@ -72,6 +72,7 @@ async def test_poison_stays_in_the_list_until_the_queue_has_it() -> None:
         await rig.replay()
         assert await rig.waiting() == [(E, 1), (E, 2)]
         assert rig.started == [1]
+        assert await rig.pause() > 1  # the handler is not called again at once
 
 
 @simulated

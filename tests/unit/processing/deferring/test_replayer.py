@@ -217,6 +217,30 @@ async def test_timer_asks_once_for_a_key_that_another_instance_replays() -> None
 
 
 @simulated
+async def test_timer_asks_seldom_while_a_call_hangs() -> None:
+    """Another instance may have taken a key whose turn ended here; the key is not due any more."""
+    async with open_rig() as rig:
+        await rig.defer(*range(150))
+        await rig.defer(1000, key="hangs")
+        queries = 0
+        ask: Any = rig.store.due
+
+        async def due(*args: Any, **values: Any) -> Any:
+            nonlocal queries
+            queries += 1
+            assert queries < 50
+            return [key for key in await ask(*args, **values) if key == "hangs" or queries == 1]
+
+        async def hang(each: Event) -> None:
+            if each.sequence_number == 1000:
+                await asyncio.sleep(60)
+
+        rig.store.due = due  # type: ignore[method-assign]
+        rig.before = hang
+        assert await rig.replayer.run_due(4) == 100
+
+
+@simulated
 async def test_timer_reaches_keys_behind_those_that_others_replay() -> None:
     """One query of the store returns few keys, and the busy ones stay due."""
     async with open_rig() as rig:

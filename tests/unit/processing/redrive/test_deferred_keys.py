@@ -188,9 +188,9 @@ async def test_redrive_that_ends_before_the_announcement(fails: str, *, deferred
         raise StorageUnavailableError("0 of 1 replicas confirmed the write")
 
     if fails == "put":
-        site.queue.put = away  # type: ignore[method-assign]
+        site.queue.put = away  # type: ignore[method-assign, assignment]
     else:
-        site.store.replace = unconfirmed  # type: ignore[method-assign]
+        site.store.replace = unconfirmed  # type: ignore[method-assign, assignment]
     summary = await site.redrive(parks=True).run(Selection(key="a"))
     assert not summary.complete
     assert summary.stopped

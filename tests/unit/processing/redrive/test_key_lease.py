@@ -135,7 +135,8 @@ async def test_lease_names_the_deferral_and_the_epoch(clock: Clock) -> None:
 async def test_lease_whose_answer_was_lost_is_released(clock: Clock, *, releases: bool) -> None:
     """The next try has another token, and must not wait until this lease expires."""
     store = MemoryParkingStore(clock=clock)
-    ask, release = store.lease, store.release
+    ask: Any = store.lease
+    release: Any = store.release
 
     async def lost(*args: Any) -> Any:
         await ask(*args)
@@ -144,9 +145,9 @@ async def test_lease_whose_answer_was_lost_is_released(clock: Clock, *, releases
     async def away(*_args: Any) -> None:
         raise StorageUnavailableError("away")
 
-    store.lease = lost  # type: ignore[method-assign]
+    store.lease = lost  # type: ignore[method-assign, assignment]
     if not releases:
-        store.release = away  # type: ignore[method-assign]
+        store.release = away  # type: ignore[method-assign, assignment]
     with pytest.raises(StorageUnavailableError, match="the answer was lost"):
         await lease_of(store).acquire()
     store.lease, store.release = ask, release  # type: ignore[method-assign]
