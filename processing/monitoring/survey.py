@@ -27,6 +27,8 @@ DEFERRED_SECONDS = 600.0
 """Time after which a deferred key is reported if its dependency serves other keys."""
 REPLAYS_SECONDS = 60.0
 """Age of the last run of the timer of the replays at which the timer counts as stopped."""
+KEYS_SECONDS = 60.0
+"""Least time between two listings of all keys; listing ten thousand keys takes a second."""
 RESTART_SECONDS = 15.0
 """Difference of two ages of an event from which the event was begun again in between."""
 
@@ -97,6 +99,7 @@ class Survey:
         # The deferred keys, and the numbers of the partitions' lists when the keys were read.
         self._keys: list[ParkedKey] = []
         self._keys_of: object = None
+        self._keys_until = 0.0  # by the clock of the circuit's store
 
     async def look(self, own: Sequence[PartitionState] = (), *, instance: str = "") -> Sighting:
         """Survey all partitions.
@@ -177,14 +180,21 @@ class Survey:
             each.oldest_deferred is not None and each.oldest_deferred < latest for each in lags
         ):
             return []
-        # A listing of many keys is large, so the keys are read again only after a change.
+        # A listing of many keys is large, so the keys are read again only after a change, and at
+        # most once in a while. A key that was deferred since then is not reported yet.
         numbers = [(each.deferred, each.oldest_deferred) for each in lags]
-        if numbers != self._keys_of:
+        if numbers != self._keys_of and now >= self._keys_until:
             self._keys = await self._parking.keys()
-            self._keys_of = numbers
+            self._keys_of, self._keys_until = numbers, now + KEYS_SECONDS
+        oldest = {each.partition: each.oldest_deferred for each in lags}
         keys: defaultdict[str, list[tuple[float, ParkedKey]]] = defaultdict(list)
         for key in self._keys:
-            if key.deferral is not None and key.deferral.since < latest:
+            first = oldest.get(key.source.partition)  # earlier keys have been released
+            if (
+                key.deferral is not None
+                and first is not None
+                and first <= key.deferral.since < latest
+            ):
                 keys[key.source.partition].append((key.deferral.since, key))
         return [
             deferred_state(min(found, key=lambda each: each[0])[1], len(found), now)

@@ -6,6 +6,7 @@ import asyncio
 
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
+from processing.parking.store import EntryKind
 from tests.support.processing.replay_rig import Rig, open_rig, simulated
 
 
@@ -47,3 +48,38 @@ async def test_one_hanging_call_does_not_delay_other_keys() -> None:
             await rig.replayer.run_due(4)
             await asyncio.sleep(1)
         assert len(rig.handled) == 999
+
+
+@simulated
+async def test_stop_during_a_replay_ends_it_after_its_event() -> None:
+    """The event in flight finishes, the next one does not start, and the lease is given back."""
+    async with open_rig() as rig:
+        rig.before = lambda _each: asyncio.sleep(10)
+        await rig.defer(1, 2)
+        running = asyncio.create_task(rig.replayer.run_due(60))
+        await asyncio.sleep(5)
+        rig.replayer.stop()
+        await running
+        await rig.replayer.wait_idle()
+        assert rig.handled == [1]
+        assert await rig.waiting() == [(EntryKind.EVENT, 2)]
+        assert not rig.store._leases
+        assert len(asyncio.all_tasks()) <= 3
+
+
+@simulated
+async def test_stop_during_a_pause_of_a_replay_leaves_the_event() -> None:
+    """A pause between two attempts ends at once; the event is neither poisoned nor finished."""
+    async with open_rig(retry_initial_seconds=30.0, retry_max_seconds=60.0) as rig:
+        rig.errors[1] = LookupError("x")
+        await rig.defer(1)
+        running = asyncio.create_task(rig.replayer.run_due(60))
+        await asyncio.sleep(5)
+        began = asyncio.get_running_loop().time()
+        rig.replayer.stop()
+        await running
+        await rig.replayer.wait_idle()
+        assert asyncio.get_running_loop().time() - began < 1
+        assert (rig.poisoned, len(rig.started)) == ([], 1)
+        assert await rig.waiting() == [(EntryKind.EVENT, 1)]
+        assert not rig.store._leases

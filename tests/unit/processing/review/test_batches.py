@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from breaker import (
     BreakerSettings,
     CircuitBreaker,
@@ -15,7 +17,11 @@ from breaker import (
     CircuitState,
     MemoryCircuitStore,
 )
-from processing.errors import DependencyUnavailableError
+from processing.errors import (
+    DependencyUnavailableError,
+    PoisonEventError,
+    StorageUnavailableError,
+)
 from processing.event import Event
 from tests.support.jumping_loop import run_simulated
 from tests.support.processing.events import batch, event
@@ -78,19 +84,21 @@ def test_held_batch_does_not_defer_everything_by_its_redeliveries() -> None:
 
     async def test() -> None:
         error = await refused()
+        is_open = True
 
         async def handle(_each: Event) -> None:
-            raise error
+            if is_open:
+                raise error
 
         events = keyed(*(f"k{n}" for n in range(100)))
         async with open_deferring(handle, hold_seconds=5.0) as rig:
-            for _ in range(8):
-                try:
+            for _ in range(15):  # more than a minute
+                with pytest.raises(DependencyUnavailableError):
                     await rig.processor.process(batch(events))
-                except DependencyUnavailableError:
-                    continue
-                break
             assert len(await rig.store.keys()) == 80
+            is_open = False
+            result = await rig.processor.process(batch(events))
+            assert (result.handled, result.deferred) == (20, 0)
 
     run_simulated(test())
 
@@ -122,5 +130,70 @@ def test_replays_run_no_more_calls_than_lanes_may() -> None:
             await rig.processor.replayer.run_due(60)
             assert await rig.store.keys() == []
             assert most == 2
+
+    run_simulated(test())
+
+
+def test_partition_with_lists_holds_and_recovers_when_deferring_is_turned_off() -> None:
+    """Events of a deferred key wait in place until replays have released the key."""
+
+    async def test() -> None:
+        down = True
+
+        async def handle(each: Event) -> None:
+            if down and each.key == "a":
+                raise DependencyUnavailableError("down")
+
+        async with open_deferring(handle) as rig:
+            await rig.processor.process(batch(keyed("a", "b", "a")))
+        async with open_deferring(handle, deferred_events_max=0, hold_seconds=5.0) as off:
+            off.store._lists = rig.store._lists
+            off.store._limits = (100, 0, 2**20)
+            events = [event(3, "a"), event(4, "b"), event(5, "a")]
+            errors = []
+            for _ in range(20):
+                try:
+                    await off.processor.process(batch(events))
+                except StorageUnavailableError as error:
+                    errors.append(error)
+                    if len(errors) == 2:
+                        down = False
+                else:
+                    break
+            assert len(errors) >= 2
+            await off.processor.replayer.run_due(4)
+            assert off.handled == [4, 0, 2, 3, 5]
+            assert await off.store.keys() == []
+
+    run_simulated(test())
+
+
+@pytest.mark.parametrize(("before", "then"), [("park", "skip"), ("skip", "park")])
+def test_changed_ordering_keeps_the_order_of_keys_with_lists(before: str, then: str) -> None:
+    """Later events join the list of their key, whatever the setting is now."""
+
+    async def test() -> None:
+        bad = {0}
+        down = {"d"}
+
+        async def handle(each: Event) -> None:
+            if each.sequence_number in bad:
+                raise PoisonEventError("bad")
+            if each.key in down:
+                raise DependencyUnavailableError("down")
+
+        async with open_deferring(handle, poison_ordering=before) as rig:
+            await rig.processor.process(batch(keyed("p", "d", "p", "d")))
+        async with open_deferring(handle, poison_ordering=then) as later:
+            later.store._lists = rig.store._lists
+            later.store._replayed = rig.store._replayed
+            events = [event(n, key) for n, key in enumerate(("p", "d", "x"), 4)]
+            await later.processor.process(batch(events))
+            down.clear()
+            await asyncio.sleep(5)
+            await later.processor.replayer.run_due(4)
+            of_d = [number for number in later.handled if number in (1, 3, 5)]
+            assert of_d == [1, 3, 5]
+            assert (4 in later.handled) == (before == "skip")
 
     run_simulated(test())
