@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from processing.errors import FormatError, ProcessingError
+from processing.errors import FormatError, ProcessingError, StorageUnavailableError
 from processing.identity import Identity, Source
 from processing.parking.event import position_of
 from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
@@ -127,7 +127,7 @@ class Rewind:
 
         Raises:
             RewindRefusedError: the app is running, and would overwrite the new checkpoint.
-            StorageUnavailableError: a store did not answer.
+            StorageUnavailableError: a store did not answer, or too few replicas confirm.
         """
         if not force:
             await self._refuse_while_owned({step.partition for step in steps})
@@ -138,6 +138,13 @@ class Rewind:
             await self._progress.reset(source)
             before = None if step.enqueued_ms is None else Mark(step.first - 1, step.enqueued_ms)
             await self._parking.forget(source, "" if before is None else position_of(before))
+            # Before the mark goes: a switch to a replica without the reset would skip the events.
+            if not await self._parking.confirm():
+                raise StorageUnavailableError(
+                    f"partition {step.partition} is rewound to event {step.first}, but fewer "
+                    "replicas than PROCESSING_PARKING_REPLICAS have confirmed that; a switch to a "
+                    "replica would undo the rewind. Run the command again when the replicas answer"
+                )
             if step.mark is not None:
                 await self._settle(step.mark)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processing.errors import ParkedEventsLostError
+from processing.errors import ParkedEventsLostError, StorageUnavailableError
 from processing.identity import Source
 from processing.parking.event import extended, position_of
 from processing.parking.marks import Oldest, ParkingMark
@@ -350,3 +350,23 @@ async def test_rewind_to_the_mark_can_be_repeated_after_an_error() -> None:
     failing.fails = False
     await setup.rewind.run(await setup.rewind.plan_to_marks(["0"]))
     assert setup.marks.contents == {}
+
+
+async def test_mark_stays_until_the_replicas_have_the_rewind() -> None:
+    """A switch to a replica without the reset would skip the events that the mark names."""
+    setup = RewindSetup()
+    await setup.park(40)
+    setup.parking.clear()
+    steps = await setup.rewind.plan_to_marks(["0"])
+
+    async def unconfirmed() -> bool:
+        return False
+
+    confirm = setup.parking.confirm
+    setup.parking.confirm = unconfirmed  # type: ignore[method-assign]
+    with pytest.raises(StorageUnavailableError, match="rewound to event 40"):
+        await setup.rewind.run(steps)
+    assert await setup.marks.read(SOURCE) is not None
+    setup.parking.confirm = confirm  # type: ignore[method-assign]
+    await setup.rewind.run(steps)
+    assert await setup.marks.read(SOURCE) is None
