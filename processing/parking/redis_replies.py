@@ -7,7 +7,7 @@ from typing import Any
 
 from processing.errors import ProcessingError
 from processing.identity import Source
-from processing.parking.deferral import Deferral
+from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ListKey, Position
 from processing.parking.redis_names import key_of, text_of
 from processing.parking.store import (
@@ -107,7 +107,11 @@ def deferral(stored: Value | None, since: Value | float | None) -> Deferral | No
     if stored is None or since is None:
         return None
     last_try, _, text = text_of(stored).partition(" ")
-    return Deferral.from_json(text, since=float(since) / 1e6, last_try=int(last_try) / 1e6)
+    times = {"since": float(since) / 1e6, "last_try": int(last_try) / 1e6}
+    try:
+        return Deferral.from_json(text, **times)
+    except ValueError as error:  # the key must come back although nobody knows its history
+        return Deferral(DeferralReason.DEPENDENCY, error=f"{error}", **times).clipped()
 
 
 def parked_keys(

@@ -1,4 +1,4 @@
-"""Suspicions about the parked lists in a real Redis."""
+"""Parked lists in a real Redis: odd keys, and what format 2 left behind."""
 
 from __future__ import annotations
 
@@ -52,3 +52,18 @@ async def test_owner_of_format_2_cannot_park_after_a_claim(client: Redis) -> Non
     await client.set(owner, "token of format 2")
     await opened(client).claim(SOURCE)
     assert await client.get(owner) is None
+
+
+async def test_deferral_that_cannot_be_read_does_not_keep_its_key(client: Redis) -> None:
+    """The key is replayed as if it had failed once; listings show why its history is unknown."""
+    store = opened(client)
+    claim = await store.claim(SOURCE, ["k"])
+    writing = WritingAs(claim.owner, "")
+    await store.defer(writing, SOURCE, "k", (at(1), "e1"), deferral=DEFERRAL, pause_seconds=0)
+    (deferred,) = parking_keys(SOURCE, "deferred")
+    await client.hset(deferred, "=k", "1700000000000000 {}")  # type: ignore[misc]
+    lease = await store.lease(SOURCE, "k", "token", 60_000)
+    assert lease is not None
+    assert lease.deferral is not None
+    assert "not a deferral" in lease.deferral.error
+    assert [each.key for each in await store.keys()] == ["k"]

@@ -1,1 +1,0 @@
-"""Faults that a review found, each with a test."""
