@@ -107,11 +107,12 @@ def deferral(stored: Value | None, since: Value | float | None) -> Deferral | No
     if stored is None or since is None:
         return None
     last_try, _, text = text_of(stored).partition(" ")
-    times = {"since": float(since) / 1e6, "last_try": int(last_try) / 1e6}
+    deferred_at, tried_at = float(since) / 1e6, int(last_try) / 1e6
     try:
-        return Deferral.from_json(text, **times)
+        return Deferral.from_json(text, since=deferred_at, last_try=tried_at)
     except ValueError as error:  # the key must come back although nobody knows its history
-        return Deferral(DeferralReason.DEPENDENCY, error=f"{error}", **times).clipped()
+        unread = Deferral(DeferralReason.DEPENDENCY, deferred_at, tried_at, error=f"{error}")
+        return unread.clipped()
 
 
 def parked_keys(

@@ -61,7 +61,7 @@ async def test_deferral_that_cannot_be_read_does_not_keep_its_key(client: Redis)
     writing = WritingAs(claim.owner, "")
     await store.defer(writing, SOURCE, "k", (at(1), "e1"), deferral=DEFERRAL, pause_seconds=0)
     (deferred,) = parking_keys(SOURCE, "deferred")
-    await client.hset(deferred, "=k", "1700000000000000 {}")  # type: ignore[misc]
+    await client.hset(deferred, "=k", "1700000000000000 {}")
     lease = await store.lease(SOURCE, "k", "token", 60_000)
     assert lease is not None
     assert lease.deferral is not None

@@ -146,7 +146,7 @@ def test_partition_with_lists_holds_and_recovers_when_deferring_is_turned_off() 
 
         async with open_deferring(handle) as rig:
             await rig.processor.process(batch(keyed("a", "b", "a")))
-        async with open_deferring(handle, deferred_events_max=0, hold_seconds=5.0) as off:
+        async with open_deferring(handle, deferred_events_max=0, hold_seconds=0.3) as off:
             off.store._lists = rig.store._lists
             off.store._limits = (100, 0, 2**20)
             events = [event(3, "a"), event(4, "b"), event(5, "a")]
