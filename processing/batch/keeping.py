@@ -32,6 +32,12 @@ REASONS = {
 }
 
 
+type Started = tuple[float, Permit]
+"""The start of one event: the loop's time, and the permit of its first attempt.
+
+A plain tuple, because a lane makes one for each event."""
+
+
 class Keeping:
     """The waiting of one lane's kept events.
 
@@ -50,22 +56,19 @@ class Keeping:
         self._outcome = outcome
         self._defers = defers and run.parts.settings.deferred_events_max > 0
         self._now = asyncio.get_running_loop().time
+        self._started: Started | None = None
         self._began = 0.0
         self._failing_since: float | None = None
         self._first_attempt = 0.0
         self._attempts = 0
         self._probes = False
 
-    def begin(self, began: float, permit: Permit) -> None:
-        """Take over an event after its first failed attempt; repeated calls change nothing.
-
-        Args:
-            began: the loop's time at which the event's first attempt began.
-            permit: the permit of the attempt.
-        """
-        if began == self._began:
+    def begin(self, started: Started) -> None:
+        """Take over an event after its first failed attempt; repeated calls change nothing."""
+        if started is self._started:
             return
-        self._began = began
+        self._started = started
+        self._began, permit = started
         self._failing_since = None
         self._first_attempt = 0.0
         self._attempts = 0

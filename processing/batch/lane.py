@@ -10,7 +10,7 @@ from functools import cached_property
 
 from breaker import Permit
 from processing.batch.circuit_key import circuit_key
-from processing.batch.keeping import Keeping
+from processing.batch.keeping import Keeping, Started
 from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
 from processing.event import Event
@@ -18,8 +18,6 @@ from processing.handlers.retry import Failure, FailureKind
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
-
-_NO_PERMIT = Permit(generation=-1, probe_id=None)
 
 
 class Lane:
@@ -47,8 +45,7 @@ class Lane:
         self._ordered = ordered
         # All later events without a key would have to wait behind the deferred one.
         self._defers = first.key is not None or not keeps_order
-        self._began = 0.0  # the loop's time at which the event began
-        self._permit = _NO_PERMIT
+        self._started: Started
         self.handled = 0
         self.poisoned = 0
         self.deferred = 0
@@ -74,8 +71,8 @@ class Lane:
         now = asyncio.get_running_loop().time
         finished = self._parts.telemetry.event_finished
         for number, event in enumerate(events, 1):
-            self._permit = permit = gate.try_admit(hold) or await self._admit()
-            self._began = now()
+            permit = gate.try_admit(hold) or await self._admit()
+            self._started = now(), permit
             try:
                 failure = await run(handle, event, gives_up, check_claim)
             except BaseException:
@@ -106,7 +103,7 @@ class Lane:
 
     def _gives_up(self, kind: FailureKind) -> bool:
         """Return whether the attempts of the present event end, because its key is deferred."""
-        self._keeping.begin(self._began, self._permit)
+        self._keeping.begin(self._started)
         return self._keeping.gives_up(kind)
 
     def _is_parked(self) -> bool:
@@ -125,7 +122,7 @@ class Lane:
 
     async def _park(self, events: Sequence[Event]) -> Sequence[Event]:
         """Park events while their key has a list, and return the events to handle."""
-        if self._parking is None:
+        if self._parking is None or not self._parking.concerns(self._list):
             return events
         budgets = self._run.budgets
         events = await self._skip_replayed(events, self._parking.replayed(self._list))
@@ -170,7 +167,7 @@ class Lane:
         if event.key is not self._key:  # the handler may have replaced the key of its event
             event = replace(event, key=self._key)
         outcome: Failure | ParkState | None = failure
-        self._keeping.begin(self._began, permit)
+        self._keeping.begin(self._started)
         while isinstance(outcome, Failure) and outcome.kind.keeps:
             outcome, permit = await self._keeping.keep(event, self._list, permit, outcome)
         self._parts.watch.settled(event.source, event)

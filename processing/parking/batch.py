@@ -121,6 +121,10 @@ class BatchParking:
         self._parked = set(claim.parked)
         self.claim = claim
 
+    def concerns(self, key: ListKey) -> bool:
+        """Return whether the key has a list, or replays may have handled some of its events."""
+        return key in self._parked or key in self.claim.replayed
+
     def is_parked(self, key: ListKey) -> bool:
         """Return whether the key has a list; a replay may have released the key since."""
         return key in self._parked

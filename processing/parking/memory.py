@@ -128,7 +128,7 @@ class MemoryParkingStore:
             progress,
             previous,
             frozenset(key for key in keys if key in lists),
-            {key: self._replayed[source, key] for key in keys if (source, key) in self._replayed},
+            self._replayed_among(source, keys),
             tuple(self._due(source, DUE_KEYS, generation)),
             {key: deferred[key].since for key in latest},
             sum(len(each.entries) for each in lists.values()),
@@ -388,6 +388,11 @@ class MemoryParkingStore:
         """See `ParkingStore.poison_head`."""
         await asyncio.sleep(0)
         self._poison_heads[source] = event_id
+
+    def _replayed_among(self, source: Source, keys: Collection[ListKey]) -> dict[ListKey, Replayed]:
+        if not self._replayed:
+            return {}
+        return {key: self._replayed[source, key] for key in keys if (source, key) in self._replayed}
 
     def _of(self, source: Source) -> dict[ListKey, _List]:
         return {key: each for (known, key), each in self._lists.items() if known == source}
