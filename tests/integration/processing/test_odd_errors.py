@@ -12,7 +12,6 @@ import pytest
 from redis.asyncio import Redis
 
 from processing.errors import (
-    DependencyUnavailableError,
     LeaseLostError,
     OwnershipLostError,
     ShutdownError,
@@ -20,7 +19,8 @@ from processing.errors import (
 from processing.event import Event, EventBatch
 from processing.frozen import frozen
 from processing.identity import Identity, Source
-from processing.operations import open_poison
+from processing.operations import open_parking, open_poison
+from processing.parking.deferral import DeferralReason
 from processing.parts import Parts
 from processing.poison.queue import browse
 from processing.progress.redis import RedisProgressStore
@@ -140,7 +140,7 @@ async def test_batch_ends_and_the_poison_queue_has_every_event(
 async def test_faulty_handler_keeps_its_events_and_is_named(
     redis_url: str, app_settings: dict[str, str]
 ) -> None:
-    """The batch fails and runs again; the checkpoint and the poison queue stay as they are."""
+    """The event waits with its key, and nothing goes to the poison queue."""
     settings = _settings(
         app_settings,
         redis_url,
@@ -152,8 +152,8 @@ async def test_faulty_handler_keeps_its_events_and_is_named(
     source = Source(Identity("127.0.0.1", settings["EVENT_HUB_NAME"], "$default"), "0")
     parts = await Parts.build(settings)
     try:
-        with pytest.raises(DependencyUnavailableError, match=r"event .* was kept for 0\.1 s"):
-            await parts.processor.process(EventBatch(source, [_event(0, "a", source)]))
+        result = await parts.processor.process(EventBatch(source, [_event(0, "a", source)]))
+        assert result.deferred == 1
         problems = (await parts.health.report()).problems
     finally:
         await parts.closing.aclose()
@@ -162,8 +162,11 @@ async def test_faulty_handler_keeps_its_events_and_is_named(
     )
     async with open_poison(settings) as storage:
         assert await browse(storage.reader) == []
-    async with Redis.from_url(redis_url, decode_responses=True) as redis:
-        assert (await RedisProgressStore(redis, ttl_seconds=60).load(source)).watermark is None
+    async with open_parking(settings) as lists:
+        (found,) = await lists.store.keys()
+        assert (found.key, found.entries) == ("a", 1)
+        assert found.deferral is not None
+        assert found.deferral.reason is DeferralReason.FAULTY
 
 
 def _event(number: int, key: str, source: Source) -> Event:
