@@ -241,6 +241,7 @@ module functionApp 'modules/function-app.bicep' = {
     eventHub: names.hub
     consumerGroup: eventHubs.outputs.consumerGroup
     redisUrl: redis.outputs.url
+    parkingReplicas: redisHighAvailability ? 1 : 0
     topicEndpoint: topic.outputs.endpoint
     consoleUrl: deployConsole ? consoleEnvironment!.outputs.consoleUrl : ''
     eventHandler: eventHandler
@@ -316,6 +317,7 @@ module console 'modules/console.bicep' = if (deployConsole) {
     consumerGroup: eventHubs.outputs.consumerGroup
     consoleConsumerGroup: eventHubs.outputs.consoleConsumerGroup
     redisUrl: redis.outputs.url
+    parkingReplicas: redisHighAvailability ? 1 : 0
     topicEndpoint: topic.outputs.endpoint
     eventHandler: eventHandler
     functionAppUrl: functionAppUrl

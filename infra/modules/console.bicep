@@ -24,6 +24,7 @@ param eventHub string
 param consumerGroup string
 param consoleConsumerGroup string
 param redisUrl string
+param parkingReplicas int
 param topicEndpoint string
 param eventHandler string
 param functionAppUrl string
@@ -43,6 +44,7 @@ var values = union(loadJsonContent('../settings.json'), loadJsonContent('../cons
   EVENT_HUB_NAME: eventHub
   EVENT_HUB_CONSUMER_GROUP: consumerGroup
   REDIS_URL: redisUrl
+  PROCESSING_PARKING_REPLICAS: string(parkingReplicas)
   BREAKER_REDIS_AUTH: 'entra'
   BREAKER_REDIS_CLIENT_ID: identityClientId
   EVENT_GRID_TOPIC_ENDPOINT: topicEndpoint

@@ -14,6 +14,7 @@ param eventHubNamespace string
 param eventHub string
 param consumerGroup string
 param redisUrl string
+param parkingReplicas int
 param topicEndpoint string
 param consoleUrl string
 param eventHandler string
@@ -134,6 +135,8 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
     EVENT_HUB_NAME: eventHub
     EVENT_HUB_CONSUMER_GROUP: consumerGroup
     REDIS_URL: redisUrl
+    // With two nodes, the second one confirms each parked and deferred event.
+    PROCESSING_PARKING_REPLICAS: string(parkingReplicas)
     BREAKER_REDIS_AUTH: 'entra'
     BREAKER_REDIS_CLIENT_ID: identityClientId
     EVENT_GRID_TOPIC_ENDPOINT: topicEndpoint
