@@ -26,7 +26,7 @@ from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import EntryKind, ParkedKey, ParkingStore, WritingAs
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue
 from processing.settings import ProcessingSettings
-from tests.support.jumping_loop import run_simulated
+from tests.support.jumping_loop import run_with_all_clocks
 from tests.support.processing.events import SOURCE, event
 
 START = 1_700_000_000.0
@@ -214,6 +214,6 @@ def simulated[**P](test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, 
 
     @functools.wraps(test)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        run_simulated(test(*args, **kwargs))
+        run_with_all_clocks(test(*args, **kwargs))
 
     return run

@@ -81,6 +81,7 @@ async def site(
             yield Site(wiring, await wiring.parking(), file, source)
 
 
+@pytest.mark.long
 async def test_first_unfinished_event_is_named_to_its_owner(site: Site) -> None:
     """Without a terminal the command needs --yes, and changes nothing without it."""
     positions = HubPositions(await site.wiring.hub())

@@ -28,7 +28,7 @@ from processing.event import Event
 from processing.parking.deferral import DeferralReason
 from processing.parking.event import Lone, position_of
 from processing.parking.store import ParkedKey, WritingAs
-from tests.support.jumping_loop import run_simulated
+from tests.support.jumping_loop import run_with_all_clocks
 from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import Rig, keyed, open_rig
 
@@ -73,7 +73,7 @@ def simulated(test: Callable[[], Awaitable[None]]) -> None:
     async def run() -> None:
         await test()
 
-    run_simulated(run())
+    run_with_all_clocks(run())
 
 
 def test_event_that_alone_keeps_its_batch_from_ending_is_deferred() -> None:

@@ -23,7 +23,7 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
-from tests.support.jumping_loop import run_simulated
+from tests.support.jumping_loop import run_with_all_clocks
 from tests.support.processing.events import batch, event
 from tests.support.processing.processor_rig import Rig, keyed, open_rig
 
@@ -76,7 +76,7 @@ def test_released_key_does_not_count_as_refused_later() -> None:
             assert running.done()
             await running
 
-    run_simulated(test())
+    run_with_all_clocks(test())
 
 
 def test_held_batch_does_not_defer_everything_by_its_redeliveries() -> None:
@@ -100,7 +100,7 @@ def test_held_batch_does_not_defer_everything_by_its_redeliveries() -> None:
             result = await rig.processor.process(batch(events))
             assert (result.handled, result.deferred) == (20, 0)
 
-    run_simulated(test())
+    run_with_all_clocks(test())
 
 
 def test_replays_run_no_more_calls_than_lanes_may() -> None:
@@ -131,7 +131,7 @@ def test_replays_run_no_more_calls_than_lanes_may() -> None:
             assert await rig.store.keys() == []
             assert most == 2
 
-    run_simulated(test())
+    run_with_all_clocks(test())
 
 
 def test_partition_with_lists_holds_and_recovers_when_deferring_is_turned_off() -> None:
@@ -165,7 +165,7 @@ def test_partition_with_lists_holds_and_recovers_when_deferring_is_turned_off() 
             assert off.handled == [4, 0, 2, 3, 5]
             assert await off.store.keys() == []
 
-    run_simulated(test())
+    run_with_all_clocks(test())
 
 
 @pytest.mark.parametrize(("before", "then"), [("park", "skip"), ("skip", "park")])
@@ -196,4 +196,4 @@ def test_changed_ordering_keeps_the_order_of_keys_with_lists(before: str, then: 
             assert of_d == [1, 3, 5]
             assert (4 in later.handled) == (before == "skip")
 
-    run_simulated(test())
+    run_with_all_clocks(test())

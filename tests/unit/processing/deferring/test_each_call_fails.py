@@ -17,7 +17,7 @@ from processing.errors import (
     StorageUnavailableError,
 )
 from processing.event import Event
-from tests.support.jumping_loop import run_simulated
+from tests.support.jumping_loop import run_with_all_clocks
 from tests.support.processing.events import batch, event
 from tests.support.processing.processor_rig import Rig, open_rig
 
@@ -181,7 +181,9 @@ def test_nothing_is_lost_or_overtaken_when_a_call_fails(
     first, count = 0, 2
     while True:
         try:
-            reached = run_simulated(check(first, count, fault, after=after, ordering=ordering))
+            reached = run_with_all_clocks(
+                check(first, count, fault, after=after, ordering=ordering)
+            )
         except BaseException as error:
             error.add_note(f"first failing call: {first}")
             raise
