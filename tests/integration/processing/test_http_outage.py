@@ -131,6 +131,9 @@ async def test_api_outage_poisons_nothing_and_keeps_the_order(
         operator = asyncio.create_task(approve_when_up(breaker, api))
         try:
             await deliver(processor, charges_before_refunds())
+            while await store.keys():  # as the timer function does
+                await processor.replayer.run_due(1)
+                await asyncio.sleep(0.1)
         finally:
             operator.cancel()
             await asyncio.gather(operator, return_exceptions=True)

@@ -84,17 +84,17 @@ async def settle(fleet: Fleet, keys: tuple[str, ...]) -> None:
         await asyncio.sleep(1)
 
 
-@seeds(2, 50)
+@seeds(2, 12)
 def test_bad_keys_among_healthy_keys(seed: int) -> None:
     assert problem(seed) is None
 
 
-@seeds(1, 25)
+@seeds(1, 8)
 def test_one_bad_key_in_one_partition(seed: int) -> None:
     assert problem(seed, bad=BAD[:1], partitions=1) is None
 
 
-@seeds(1, 25)
+@seeds(1, 8)
 @pytest.mark.parametrize("bad", [1, 2, 5])
 def test_partition_continues_within_the_time_in_place(seed: int, bad: int) -> None:
     """Several bad keys keep each other's batch from ending; a single one is deferred at once."""
@@ -114,12 +114,12 @@ def test_partition_continues_within_the_time_in_place(seed: int, bad: int) -> No
     assert pause <= in_place + 2
 
 
-@seeds(1, 50)
+@seeds(1, 12)
 def test_bad_keys_come_back_in_order(seed: int) -> None:
     assert problem(seed, bad=BAD[:3], heals=True) is None
 
 
-@seeds(1, 50)
+@seeds(1, 12)
 def test_deploy_restarts_the_instances_one_after_another(seed: int) -> None:
     """The keys that an instance deferred are replayed by its successor."""
 
@@ -134,7 +134,7 @@ def test_deploy_restarts_the_instances_one_after_another(seed: int) -> None:
     assert problem(seed, bad=BAD[:4], happening=deploy, heals=True) is None
 
 
-@seeds(1, 50)
+@seeds(1, 12)
 def test_rebalance_runs_batches_again(seed: int) -> None:
     async def rebalance(fleet: Fleet) -> None:
         for _ in range(5):
@@ -146,7 +146,7 @@ def test_rebalance_runs_batches_again(seed: int) -> None:
     assert problem(seed, bad=BAD[:4], instances=2, happening=rebalance, heals=True) is None
 
 
-@seeds(1, 50)
+@seeds(1, 12)
 def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(seed: int) -> None:
     async def main() -> str | None:
         keys = names(10)
@@ -164,7 +164,7 @@ def test_night_with_one_event_a_minute_and_one_bad_key_in_ten(seed: int) -> None
     assert run_with_all_clocks(main()) is None
 
 
-@seeds(1, 50)
+@seeds(1, 12)
 def test_bursts_with_long_breaks_between(seed: int) -> None:
     """In a break only the replays of the bad keys run, and all of them fail."""
 

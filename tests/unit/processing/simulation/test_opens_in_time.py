@@ -52,12 +52,12 @@ def seconds_to_open(
     return run_with_all_clocks(main())
 
 
-@seeds(1, 25)
+@seeds(1, 8)
 def test_hundred_keys_in_flight_open_within_five_seconds(seed: int) -> None:
     assert seconds_to_open(seed, names(100), most=COUNT_LIMIT + 1) <= COUNT_LIMIT
 
 
-@seeds(2, 25)
+@seeds(2, 8)
 @pytest.mark.parametrize(
     "keys", [names(4), names(3), names(2), names(1), KEYLESS], ids=["4", "3", "2", "1", "keyless"]
 )
@@ -68,7 +68,7 @@ def test_few_keys_in_flight_open_soon_after_the_window(
     assert seconds_to_open(seed, keys, most=limit + 1) <= limit
 
 
-@seeds(1, 25)
+@seeds(1, 8)
 @pytest.mark.parametrize("keys", [names(4), names(1), KEYLESS], ids=["4", "1", "keyless"])
 def test_calls_that_hang_add_their_own_time(keys: tuple[str | None, ...], seed: int) -> None:
     """The standstill rule needs ten attempts."""
