@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from breaker import CircuitState, Key, Permit
-from processing.batch.outcome import Outcome
+from processing.batch.outcome import BATCH_ERRORS, Outcome
 from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
 from processing.errors import DependencyUnavailableError, ParkingFullError, PoisonEventError
@@ -174,6 +174,15 @@ class Keeping:
                 extra=log_fields(event),
             )
             self._parts.watch.waits(event.source, event, Why.FULL, error)
+            return None
+        except BATCH_ERRORS:
+            raise
+        except Exception:  # of this event alone, for example parts that the handler replaced
+            logger.exception(
+                "Event %s cannot be stored in its parked list and keeps its place",
+                event.id,
+                extra=log_fields(event),
+            )
             return None
         if reply.state is ParkState.PARKED:
             if failure.kind is FailureKind.REFUSED:

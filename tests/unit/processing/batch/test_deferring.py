@@ -446,6 +446,25 @@ def test_replayed_event_is_skipped_when_the_answer_of_its_deferral_was_lost() ->
     simulated(test)
 
 
+def test_event_that_cannot_be_stored_keeps_its_place() -> None:
+    """A handler that replaces parts of its event must not break the lane; the batch runs again."""
+
+    async def test() -> None:
+        down = Downstream()
+        async with open_deferring(down, max_attempts=1, hold_seconds=3.0) as rig:
+
+            async def spoil(each: Event) -> None:
+                object.__setattr__(each, "body", object())
+                raise DependencyUnavailableError("down")
+
+            rig.processor.parts = replace(rig.processor.parts, handle=spoil)
+            with pytest.raises(DependencyUnavailableError, match="was kept for 3 s"):
+                await rig.processor.process(batch(keyed("a")))
+            assert await lists(rig) == {}
+
+    simulated(test)
+
+
 def test_poison_in_skip_mode_needs_no_list() -> None:
     """Poison is no reason to defer a key."""
 
