@@ -18,6 +18,8 @@ from processing.partitions.lag import PartitionLag
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 1.0
+END_SECONDS = 2.0
+"""Longest time for which a cancelled round may end its requests."""
 
 
 class Watching:
@@ -78,20 +80,27 @@ class Watching:
     async def run(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
         """Work until cancelled; a slow hub delays neither the judging nor the reports."""
 
-        async def repeat(work: Callable[[], Awaitable[None]], seconds: float) -> None:
+        async def once(work: Callable[[], Awaitable[None]]) -> None:
+            try:
+                await work()
+            except StorageUnavailableError as error:
+                logger.debug("A round of the watch failed; the next round retries: %s", error)
+            except Exception:
+                logger.exception("A round of the watch failed; the next round retries")
+
+        async def repeat(
+            work: Callable[[], Awaitable[None]], seconds: float, delay: float = 0.0
+        ) -> None:
+            await sleep(delay)
             while True:
-                try:
-                    await work()
-                except StorageUnavailableError as error:
-                    logger.debug("A round of the watch failed; the next round retries: %s", error)
-                except Exception:
-                    logger.exception("A round of the watch failed; the next round retries")
+                await _finish_when_cancelled(asyncio.ensure_future(once(work)))
                 await sleep(seconds)
 
         async with asyncio.TaskGroup() as group:
             group.create_task(repeat(self.judge, TICK_SECONDS))
             group.create_task(repeat(self.report, REPORT_SECONDS))
-            group.create_task(repeat(self.survey, REPORT_SECONDS))
+            # The first survey would compete with the first batches, and has nothing to compare.
+            group.create_task(repeat(self.survey, REPORT_SECONDS, REPORT_SECONDS))
 
     async def judge(self) -> None:
         """Judge this instance's partitions, and log the stalled ones."""
@@ -128,3 +137,17 @@ class Watching:
             return
         self._sighting = await self._survey.look(self._own, instance=self._instance)
         self._seen_at = self._clock()
+
+
+async def _finish_when_cancelled(round_: asyncio.Future[None]) -> None:
+    """Wait for a round; when cancelled, give the round `END_SECONDS` to end.
+
+    A request that is cancelled while it connects leaves its connection open.
+    """
+    try:
+        await asyncio.shield(round_)
+    finally:
+        if not round_.done():
+            await asyncio.wait({round_}, timeout=END_SECONDS)
+            round_.cancel()
+            await asyncio.gather(round_, return_exceptions=True)
