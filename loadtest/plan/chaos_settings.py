@@ -19,7 +19,11 @@ _FIGURES: dict[str, Any] = {
     "lease_seconds": 5.0,  # the partition leases of a killed host expire quickly
     "timeout_seconds": 240.0,
 }
-_APP_SETTINGS = {
+_LEASE = {
+    # A key whose replay was killed comes back before the run stops waiting.
+    "PROCESSING_REPLAY_LEASE_SECONDS": "10",
+}
+_APP_SETTINGS = _LEASE | {
     # So that a short outage opens the circuit. An event counts once, and if too few lanes are
     # active, the standstill rule opens the circuit, after ten windows at most.
     "BREAKER_FAILURE_THRESHOLD": "10",
@@ -30,7 +34,7 @@ _APP_SETTINGS = {
 }
 
 
-_TRICKLE_APP_SETTINGS = {
+_TRICKLE_APP_SETTINGS = _LEASE | {
     "BREAKER_WINDOW_SECONDS": "10",  # so that the standstill rule opens soon
     "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",
 }
@@ -39,7 +43,7 @@ _DEAD_KEY_APP_SETTINGS = _APP_SETTINGS | {
     "BREAKER_FAILURE_THRESHOLD": "2",
     "BREAKER_WINDOW_SECONDS": "10",
 }
-_PARTIAL_APP_SETTINGS = {
+_PARTIAL_APP_SETTINGS = _LEASE | {
     # So that keys are deferred and come back within the run, but fail in fewer than ten replays,
     # after which an event is poisoned.
     "PROCESSING_DEFER_AFTER_SECONDS": "2",
