@@ -7,15 +7,16 @@ import logging
 
 from breaker import CircuitState, Key, Permit
 from processing.batch.outcome import BATCH_ERRORS, Outcome
-from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
+from processing.deferring.parts import error_text
+from processing.deferring.rounds import REASONS
 from processing.errors import DependencyUnavailableError, ParkingFullError, PoisonEventError
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import log_fields
-from processing.parking.deferral import Deferral, DeferralReason
+from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, position_of
 from processing.parking.store import ParkState
 
@@ -23,13 +24,6 @@ logger = logging.getLogger(__name__)
 
 LEAST_PAUSE_SECONDS = 0.1
 """Least pause after a failure without fast retries, also if the setting is 0."""
-
-REASONS = {
-    FailureKind.DEPENDENCY: DeferralReason.DEPENDENCY,
-    FailureKind.THROTTLED: DeferralReason.THROTTLED,
-    FailureKind.REFUSED: DeferralReason.REFUSED,
-    FailureKind.FAULTY: DeferralReason.FAULTY,
-}
 
 
 type Started = tuple[float, Permit]
@@ -43,7 +37,6 @@ class Keeping:
 
     Args:
         run: the invocation.
-        key: the name of the parked list that the lane's events join; None with `defers` False.
         circuit_key: the key by which the circuit knows the lane's events.
         outcome: reports outcomes to the circuit.
         defers: whether the lane's key may be deferred.

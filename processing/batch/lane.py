@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import cached_property
 
 from breaker import Permit
-from processing.batch.circuit_key import circuit_key
 from processing.batch.keeping import Keeping, Started
 from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
+from processing.deferring.parts import circuit_key
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
@@ -41,7 +41,7 @@ class Lane:
             self._list = Lone(position_of(first))
         ordered = first.key is not None or keeps_order
         self._parking = run.parking
-        self._circuit_key = circuit_key(first)
+        self._circuit_key = circuit_key(first.source, first.key)
         self._ordered = ordered
         # All later events without a key would have to wait behind the deferred one.
         self._defers = first.key is not None or not keeps_order

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 
 from breaker import BreakerError, Permit
-from processing.batch.parts import error_text
 from processing.batch.run import BatchRun
+from processing.deferring.parts import error_text
 from processing.errors import ProcessingError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind

@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from breaker import CircuitBreaker
-from processing.batch.circuit_key import circuit_key
 from processing.batch.gate import Gate
+from processing.deferring.parts import circuit_key, error_text
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import FailureKind, RetryPolicy
 from processing.monitoring.reasons import Why
 from processing.monitoring.stall import Watch
@@ -68,7 +67,7 @@ class LaneParts:
         def note_failed_attempt(event: Event, kind: FailureKind, error: Exception) -> None:
             watch.waits(event.source, event, Why.FAILING, error)
             if kind.counts:
-                breaker.note_failed_attempt(circuit_key(event), error_text(error))
+                breaker.note_failed_attempt(circuit_key(event.source, event.key), error_text(error))
 
         return cls(
             handler=handler,
@@ -85,8 +84,3 @@ class LaneParts:
             instance=instance,
             count_poison=count_poison,
         )
-
-
-def error_text(error: Exception) -> str:
-    """Return the text of an error for the circuit: its type and message."""
-    return f"{type_name(error)}: {describe(error)}"

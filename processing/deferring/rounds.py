@@ -13,7 +13,7 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import Position
 from processing.settings import ProcessingSettings
 
-_REASONS = {
+REASONS = {
     FailureKind.DEPENDENCY: DeferralReason.DEPENDENCY,
     FailureKind.THROTTLED: DeferralReason.THROTTLED,
     FailureKind.REFUSED: DeferralReason.REFUSED,
@@ -53,7 +53,7 @@ def failed_again(deferral: Deferral, failure: Failure, circuit: Circuit) -> Defe
     admitted = closed_seconds_since(circuit, deferral.last_try) if failed_before else 0.0
     return replace(
         deferral,
-        reason=_REASONS.get(failure.kind, deferral.reason),
+        reason=REASONS.get(failure.kind, deferral.reason),
         error=error_text(failure.error),
         attempts=deferral.attempts + failure.attempts,
         tries=deferral.tries + 1,
