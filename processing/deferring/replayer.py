@@ -41,7 +41,6 @@ class Replayer:
     def __init__(self, parts: ReplayParts, parking: Parking) -> None:
         self._store = parking.store
         self._breaker = parts.breaker
-        self._beat_at: float | None = None
         self._stopping = asyncio.Event()
         self._invocations = 0
         self._tasks: dict[Place, asyncio.Task[None]] = {}
@@ -71,13 +70,6 @@ class Replayer:
     def writing(self) -> bool:
         """Return whether a write of an event's outcome is in progress."""
         return self._writes.writing
-
-    @property
-    def heartbeat_age(self) -> float | None:
-        """Seconds since this instance's last successful `run_due`; None before the first."""
-        if self._beat_at is None:
-            return None
-        return asyncio.get_running_loop().time() - self._beat_at
 
     def start(self, source: Source, keys: Collection[ListKey]) -> None:
         """Start a replay for each key that is not being replayed here.
@@ -157,7 +149,6 @@ class Replayer:
                 self._unfinished.clear()
         if heartbeat is not None:
             await heartbeat.beat()
-        self._beat_at = loop.time()
         return self._context.finished - finished
 
     @contextmanager
