@@ -26,12 +26,6 @@ LEAST_PAUSE_SECONDS = 0.1
 """Least pause after a failure without fast retries, also if the setting is 0."""
 
 
-type Started = tuple[float, Permit]
-"""The start of one event: the loop's time, and the permit of its first attempt.
-
-A plain tuple, because a lane makes one for each event."""
-
-
 class Keeping:
     """The waiting of one lane's kept events.
 
@@ -49,19 +43,24 @@ class Keeping:
         self._outcome = outcome
         self._defers = defers and run.parts.settings.deferred_events_max > 0
         self._now = asyncio.get_running_loop().time
-        self._started: Started | None = None
+        self._started: float | None = None
         self._began = 0.0
         self._failing_since: float | None = None
         self._first_attempt = 0.0
         self._attempts = 0
         self._probes = False
 
-    def begin(self, started: Started) -> None:
-        """Take over an event after its first failed attempt; repeated calls change nothing."""
-        if started is self._started:
+    def begin(self, started: float, permit: Permit) -> None:
+        """Take over an event after its first failed attempt; repeated calls change nothing.
+
+        Args:
+            started: the loop's time at the event's start, the same object in each call for an
+                event.
+            permit: the permit of the first attempt.
+        """
+        if started is self._started:  # two events can start at equal times
             return
-        self._started = started
-        self._began, permit = started
+        self._started = self._began = started
         self._failing_since = None
         self._first_attempt = 0.0
         self._attempts = 0

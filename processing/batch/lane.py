@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 
 from breaker import Permit
-from processing.batch.keeping import Keeping, Started
+from processing.batch.keeping import Keeping
 from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
 from processing.deferring.parts import circuit_key
@@ -18,6 +18,8 @@ from processing.handlers.retry import Failure, FailureKind
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
+
+_NO_PERMIT = Permit(generation=-1)
 
 
 class Lane:
@@ -45,7 +47,9 @@ class Lane:
         self._ordered = ordered
         # All later events without a key would have to wait behind the deferred one.
         self._defers = first.key is not None or not keeps_order
-        self._started: Started
+        # The start of the present event: the loop's time, and the permit of the first attempt.
+        self._began = 0.0
+        self._permit = _NO_PERMIT
         self.handled = 0
         self.poisoned = 0
         self.deferred = 0
@@ -65,30 +69,32 @@ class Lane:
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked or deferred the key."""
-        gate, hold, finish = self._parts.gate, self._run.hold, self._progress.finish
-        handle, run = self._parts.handle, self._parts.retry.run
+        # A batch has many lanes, and all live at the same time. So each object that lives as long as
+        # its lane, also a bound method, brings the next garbage collection nearer.
+        gate, hold, now = self._parts.gate, self._run.hold, self._run.now
+        handle, retry = self._parts.handle, self._parts.retry
         gives_up, check_claim = self._gives_up, self._run.check_claim
-        now = asyncio.get_running_loop().time
-        finished = self._parts.telemetry.event_finished
-        for number, event in enumerate(events, 1):
-            permit = gate.try_admit(hold) or await self._admit()
-            self._started = now(), permit
+        progress, telemetry = self._progress, self._parts.telemetry
+        remaining = iter(events)
+        for event in remaining:
+            permit = self._permit = gate.try_admit(hold) or await self._admit()
+            self._began = now()
             try:
-                failure = await run(handle, event, gives_up, check_claim)
+                failure = await retry.run(handle, event, gives_up, check_claim)
             except BaseException:
                 await gate.release(permit)
                 raise
             if failure is None and permit.probe_id is None:
                 self.handled += 1
-                await finish(event)
-                finished(event)
+                await progress.finish(event)
+                telemetry.event_finished(event)
                 continue
             if not await self._finish_outcome(event, permit, failure):
-                return events[number - 1 :]
-            await finish(event)
-            finished(event)
+                return [event, *remaining]
+            await progress.finish(event)
+            telemetry.event_finished(event)
             if self._is_parked():
-                return events[number:]
+                return list(remaining)
         return ()
 
     @cached_property
@@ -103,7 +109,7 @@ class Lane:
 
     def _gives_up(self, kind: FailureKind) -> bool:
         """Return whether the attempts of the present event end, because its key is deferred."""
-        self._keeping.begin(self._started)
+        self._keeping.begin(self._began, self._permit)
         return self._keeping.gives_up(kind)
 
     def _is_parked(self) -> bool:
@@ -167,7 +173,7 @@ class Lane:
         if event.key is not self._key:  # the handler may have replaced the key of its event
             event = replace(event, key=self._key)
         outcome: Failure | ParkState | None = failure
-        self._keeping.begin(self._started)
+        self._keeping.begin(self._began, self._permit)
         while isinstance(outcome, Failure) and outcome.kind.keeps:
             outcome, permit = await self._keeping.keep(event, self._list, permit, outcome)
         self._parts.watch.settled(event.source, event)

@@ -49,6 +49,7 @@ class BatchRun:
         deferred: called with each key that a lane defers, and the time of the deferral.
 
     Attributes:
+        now: returns the loop's time.
         lanes_left: number of lanes that have not ended.
         one_lane_left: set when only one lane has not ended.
     """
@@ -66,6 +67,7 @@ class BatchRun:
         self.source = source
         self.hold = Hold(parts.settings.hold_seconds, source.partition)
         self.budgets = budgets
+        self.now = asyncio.get_running_loop().time
         self.parking: BatchParking | None = None  # None: the partition is not claimed yet
         self.progress: BatchProgress | None = None  # None: the partition is not claimed yet
         self.lanes_left = 0
