@@ -93,6 +93,8 @@ class Gate:
         self._held = held
         self._stopping = asyncio.Event()
         self._permit = Permit(generation=-1, probe_id=None)
+        # The latest circuit that admitted an event with this permit; None during a shutdown.
+        self._admitting: Circuit | None = None
         self._ramping: set[Hold] = set()  # the invocations with lanes in a ramp
         self._partitions = 1
 
@@ -119,6 +121,7 @@ class Gate:
     def stop(self) -> None:
         """Stop admitting events, and end every wait."""
         self._stopping.set()
+        self._admitting = None
         for hold in self._ramping:
             if hold.turns is not None:
                 hold.turns.end_waits()
@@ -147,10 +150,13 @@ class Gate:
         The lane is the current task.
         """
         circuit = self._breaker.circuit
+        if circuit is self._admitting and hold.halted is None:
+            return self._permit  # a circuit never changes, so the checks below would pass again
         if not circuit.admits or hold.halted is not None or self._stopping.is_set():
             return None
         if circuit.generation != self._permit.generation:
             return self._try_ramp(circuit.generation, hold)
+        self._admitting = circuit
         return self._permit
 
     def _try_ramp(self, generation: int, hold: Hold) -> Permit | None:

@@ -69,8 +69,8 @@ class Lane:
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked or deferred the key."""
-        # A batch has many lanes, and all live at the same time. So each object that lives as long as
-        # its lane, also a bound method, brings the next garbage collection nearer.
+        # A batch has many lanes at the same time. So each object that lives as long as its lane,
+        # also a bound method, brings the next garbage collection nearer.
         gate, hold, now = self._parts.gate, self._run.hold, self._run.now
         handle, retry = self._parts.handle, self._parts.retry
         gives_up, check_claim = self._gives_up, self._run.check_claim

@@ -18,7 +18,7 @@ from processing.batch.run import BatchRun, Budgets
 from processing.batch.split import split_into_lanes
 from processing.deferring.replayer import Replayer
 from processing.errors import OwnershipLostError, ProcessingError
-from processing.event import EventBatch
+from processing.event import Event, EventBatch
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import enter_invocation
 from processing.identity import Source
@@ -150,12 +150,13 @@ class BatchProcessor:
         self._runs.add(run)
         self._idle.clear()
         error: BaseException | None = None
-        if batch.events:
-            first = min(batch.events, key=attrgetter("sequence_number"))
-            self.parts.watch.began(batch.source, first)
+        # The watermark would pass an unsorted event, so the order is not left to the sender.
+        events = sorted(batch.events, key=attrgetter("sequence_number"))
+        if events:
+            self.parts.watch.began(batch.source, events[0])
         try:
             with self.replayer.invocation():
-                return await self._process(run, batch)
+                return await self._process(run, batch, events)
         except BaseException as raised:
             error = raised
             if isinstance(raised, OwnershipLostError):
@@ -171,7 +172,7 @@ class BatchProcessor:
             if not self._runs:
                 self._idle.set()
 
-    async def _process(self, run: BatchRun, batch: EventBatch) -> BatchResult:
+    async def _process(self, run: BatchRun, batch: EventBatch, events: list[Event]) -> BatchResult:
         started = time.perf_counter()
         # A stopping instance must not take the partition from its new owner.
         self.parts.gate.check(run.hold)
@@ -183,12 +184,11 @@ class BatchProcessor:
         self.replayer.note_claim(batch.source, claim)
         self.replayer.start(batch.source, claim.due)
         # A client that reconnects may deliver an event twice, even within one batch.
-        unique = {event.sequence_number: event for event in batch.events}.values()
-        # The watermark would pass an unsorted event, so the order is not left to the sender.
-        events = sorted(unique, key=attrgetter("sequence_number"))
-        finished = known.finished_among(events)
-        skipped = {event.sequence_number for event in finished}
-        pending = [event for event in events if event.sequence_number not in skipped]
+        events = list({event.sequence_number: event for event in events}.values())
+        pending, finished = events, known.finished_among(events)
+        if finished:
+            skipped = {event.sequence_number for event in finished}
+            pending = [event for event in events if event.sequence_number not in skipped]
         if pending:
             run.parking = BatchParking(
                 self._parking,

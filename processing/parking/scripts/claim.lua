@@ -38,7 +38,7 @@ if lowest > tonumber(ARGV[2]) then
 end
 -- A batch may be held longer than the earlier expiry. EXPIRE comes first because it takes no memory: a
 -- full Redis permits a script to write once it has written.
-redis.call('EXPIRE', KEYS[2], ARGV[1])
+local finished = redis.call('EXPIRE', KEYS[2], ARGV[1])  -- 0: no event is finished
 if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[10])  -- that instance still runs its batch, and must not park any more
@@ -62,7 +62,10 @@ if tonumber(ARGV[6]) > tonumber(state[3] or '0') then
   redis.call('ZUNIONSTORE', KEYS[7], 1, KEYS[7], 'WEIGHTS', 0)
 end
 
-local lists, replays = redis.call('HLEN', KEYS[4]), redis.call('HLEN', KEYS[5])
+local lists, replays = 0, 0
+if redis.call('EXISTS', KEYS[4], KEYS[5]) > 0 then
+  lists, replays = redis.call('HLEN', KEYS[4]), redis.call('HLEN', KEYS[5])
+end
 local watermark = ''
 if replays > 0 then
   redis.call('EXPIRE', KEYS[5], ARGV[1])
@@ -88,7 +91,8 @@ if replays > 0 then
   end
 end
 
-local reply = {owner, known[4] or '0', known[2], known[3], redis.call('ZRANGE', KEYS[2], 0, -1)}
+finished = finished == 1 and redis.call('ZRANGE', KEYS[2], 0, -1) or {}
+local reply = {owner, known[4] or '0', known[2], known[3], finished}
 if lists == 0 and replays == 0 and not state[4] and not state[5] then
   return reply
 end

@@ -19,7 +19,7 @@ if token < tonumber(known[2] or '0') then
   return 0  -- the writer's events belong to a hub that was deleted
 end
 -- A full Redis permits a script to write once the script has written; EXPIRE takes no memory.
-redis.call('EXPIRE', KEYS[2], ttl)
+local exists = redis.call('EXPIRE', KEYS[1], ttl)
 local added, size = {}, 0
 for member, sequence in string.gmatch(ARGV[5], '((%d+):%d+)') do
   added[size + 1], added[size + 2] = sequence, member
@@ -38,12 +38,15 @@ if proposed and proposed > watermark then
   redis.call('HSET', KEYS[1], 'sequence_number', ARGV[3], 'enqueued_ms', ARGV[4])
   watermark = proposed
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', watermark)
+if redis.call('EXPIRE', KEYS[2], ttl) == 1 then
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', watermark)
+end
 -- A server that lost its data has no owner: the writer becomes the owner until a later token writes.
 local latest = tonumber(known[1] or '-1')
 if token > latest then
   redis.call('HSET', KEYS[1], 'owner', ARGV[2])
 end
-redis.call('EXPIRE', KEYS[1], ttl)
-redis.call('EXPIRE', KEYS[2], ttl)
+if exists == 0 then
+  redis.call('EXPIRE', KEYS[1], ttl)
+end
 return token < latest and 0 or 1
