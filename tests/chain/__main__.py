@@ -7,16 +7,16 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.chain.matrix import parts, try_part_alone
+from tests.chain.matrix import parts, try_alone
 from tests.chain.table import PAGE, render_page
 
 
 def main() -> int:
     """Try all cells, print the broken ones, and write the page; return the exit code."""
     began = time.monotonic()
-    titles = list(parts())
+    cells_of = parts()
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
-        verdicts = dict(zip(titles, pool.map(try_part_alone, titles), strict=True))
+        verdicts = dict(zip(cells_of, pool.map(try_alone, cells_of.values()), strict=True))
     cells = [each for part in verdicts.values() for each in part]
     broken = [(cell, verdict) for cell, verdict in cells if verdict.problems]
     for cell, verdict in broken:

@@ -39,6 +39,16 @@ def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
     return (Length.ONCE, Length.LONG)
 
 
+def is_in_sample(index: int) -> bool:
+    """Return whether a single cell is in the sample, by its index among the cells of its call.
+
+    The sample has half of the cells. Each outcome in each length, each happening, and both ways
+    with early callbacks are in the sample.
+    """
+    row, column = divmod(index, len(Happening))
+    return (row + column // 2) % 2 == 0
+
+
 def single_cells(call: Call) -> list[Cell]:
     """Return the cells of one call; every other cell refuses early callbacks."""
     rows = [(outcome, length) for outcome in Outcome for length in lengths(call, outcome)]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from tests.chain.alarms import template_alarms
-from tests.chain.cells import Cell, combined_cells, single_cells
+from tests.chain.cells import Cell, combined_cells, is_in_sample, single_cells
 from tests.chain.faults import Call
 from tests.chain.infra import DEFINITION
 from tests.chain.judge import Verdict, try_cell
@@ -32,17 +32,23 @@ def parts() -> dict[str, list[Cell]]:
     return single | mixed
 
 
-async def try_part(title: str, definition: Mapping[str, Any] = DEFINITION) -> Verdicts:
-    """Try the cells of a part."""
+def samples() -> dict[str, list[Cell]]:
+    """Return half of the cells of each part of `parts` that has one fault in each cell."""
+    return {
+        str(call): [cell for index, cell in enumerate(single_cells(call)) if is_in_sample(index)]
+        for call in Call
+    }
+
+
+async def try_cells(cells: Iterable[Cell], definition: Mapping[str, Any] = DEFINITION) -> Verdicts:
+    """Try cells one after another."""
     with quiet():
-        return [
-            (cell, await try_cell(definition, cell, template_alarms())) for cell in parts()[title]
-        ]
+        return [(cell, await try_cell(definition, cell, template_alarms())) for cell in cells]
 
 
-def try_part_alone(title: str) -> Verdicts:
-    """Try the cells of a part in an event loop of its own."""
-    return asyncio.run(try_part(title), loop_factory=SimulatedLoop)
+def try_alone(cells: Iterable[Cell]) -> Verdicts:
+    """Try cells in an event loop of their own."""
+    return asyncio.run(try_cells(cells), loop_factory=SimulatedLoop)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from tests.chain.matrix import Verdicts
 
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 BROKEN = "BROKEN"
+_EVERY = "every outcome"
 _COUNTS = re.compile(
     r"(\d+) cells: (\d+) started without help, (\d+) asked, (\d+) saved only by an alarm\."
 )
@@ -94,7 +95,7 @@ def _saved(verdicts: Verdicts) -> list[str]:
     for cell, verdict in verdicts:
         if len(cell.strikes) == 1:
             [strike] = cell.strikes
-            key = f"- `{_word(verdict)}`: {strike.outcome}, {strike.length}"
+            key = f"- `{_word(verdict)}`: {_row(strike)}"
             lines.setdefault(key, []).append(strike.happening)
         else:
             mixture = " + ".join(f"{each.call}: {_outcome(each)}" for each in cell.strikes)
@@ -117,7 +118,7 @@ def _table(verdicts: Verdicts) -> list[str]:
     words: dict[str, list[str]] = {}
     for cell, verdict in verdicts:
         [strike] = cell.strikes
-        words.setdefault(f"{strike.outcome}, {strike.length}", []).append(_word(verdict))
+        words.setdefault(_row(strike), []).append(_word(verdict))
     rows: dict[tuple[str, ...], list[str]] = {}
     for name, row in words.items():
         rows.setdefault(tuple(row), []).append(name)
@@ -126,9 +127,13 @@ def _table(verdicts: Verdicts) -> list[str]:
         f"|---{'|---' * len(Happening)}|",
     ]
     for cells, names in rows.items():
-        name = "every outcome" if len(rows) == 1 else "; ".join(names)
+        name = _EVERY if len(rows) == 1 else "; ".join(names)
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
+
+
+def _row(strike: Strike) -> str:
+    return f"{strike.outcome}, {strike.length}"
 
 
 def _word(verdict: Verdict) -> str:
@@ -138,7 +143,7 @@ def _word(verdict: Verdict) -> str:
 
 
 def _outcome(strike: Strike) -> str:
-    return f"{strike.outcome}, {strike.length} ({strike.happening})"
+    return f"{_row(strike)} ({strike.happening})"
 
 
 def committed_part(title: str) -> str:
@@ -146,3 +151,23 @@ def committed_part(title: str) -> str:
     _, _, rest = PAGE.read_text().partition(f"\n## {title.capitalize()}\n\n")
     body, _, _ = rest.partition("\n## ")
     return body
+
+
+def words_off_the_page(title: str, verdicts: Verdicts) -> list[str]:
+    """Return the cells of one fault each whose words in the committed part are other ones."""
+    rows = [
+        [each.strip() for each in line.strip("|").split("|")]
+        for line in committed_part(title).splitlines()
+        if line.startswith("| ")
+    ]
+    columns, words = rows[0][1:], {}
+    for names, *row in rows[1:]:
+        for name in names.split("; "):
+            words[name] = dict(zip(columns, row, strict=True))
+    found = []
+    for cell, verdict in verdicts:
+        [strike] = cell.strikes
+        row_words = words.get(_EVERY) or words[_row(strike)]
+        if row_words[strike.happening] != _word(verdict):
+            found.append(f"{cell}: {_word(verdict)}, not {row_words[strike.happening]}")
+    return found

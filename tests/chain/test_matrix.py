@@ -4,17 +4,54 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chain.matrix import parts, try_part_alone
-from tests.chain.table import PAGE, committed_part, head, render_part
+from tests.chain.faults import Call, Outcome
+from tests.chain.happenings import Happening
+from tests.chain.matrix import Verdicts, parts, samples, try_alone
+from tests.chain.table import PAGE, committed_part, head, render_part, words_off_the_page
+
+SHORT_RUN = {f"several faults, group {number}" for number in (1, 2, 3)}
+"""The parts of which the short run tries all cells; it tries half of the cells of other parts."""
 
 
-@pytest.mark.parametrize("title", list(parts()))
+def broken(verdicts: Verdicts) -> list[str]:
+    return [f"{cell}: {verdict.problems}" for cell, verdict in verdicts if verdict.problems]
+
+
+@pytest.mark.parametrize(
+    "title",
+    [
+        pytest.param(title, marks=[] if title in SHORT_RUN else pytest.mark.long)
+        for title in parts()
+    ],
+)
 def test_each_cell_keeps_the_promise_and_is_on_the_page(title: str) -> None:
     """`python -m tests.chain` writes the page."""
-    verdicts = try_part_alone(title)
-    broken = [f"{cell}: {verdict.problems}" for cell, verdict in verdicts if verdict.problems]
-    assert broken == []
+    verdicts = try_alone(parts()[title])
+    assert broken(verdicts) == []
     assert committed_part(title) == render_part(verdicts)
+
+
+@pytest.mark.parametrize("title", samples())
+def test_each_cell_of_the_sample_keeps_the_promise_and_is_on_the_page(title: str) -> None:
+    """The short run tries half of the cells, and the long run tries all of them."""
+    verdicts = try_alone(samples()[title])
+    assert broken(verdicts) == []
+    assert words_off_the_page(title, verdicts) == []
+
+
+def test_sample_has_each_outcome_in_each_length_and_each_happening() -> None:
+    """The sample of a call has half of its cells, both with and without early callbacks."""
+    for call in Call:
+        cells, chosen = parts()[str(call)], samples()[str(call)]
+        [rows, sampled] = [
+            {(cell.strikes[0].outcome, cell.strikes[0].length) for cell in some}
+            for some in (cells, chosen)
+        ]
+        assert sampled == rows
+        assert {outcome for outcome, _ in sampled} == set(Outcome)
+        assert {cell.strikes[0].happening for cell in chosen} == set(Happening)
+        assert {cell.accepts_early for cell in chosen} == {True, False}
+        assert abs(2 * len(chosen) - len(cells)) <= len(Happening)
 
 
 def test_page_has_each_part_and_their_sums() -> None:

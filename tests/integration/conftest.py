@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 import tests.support.event_hubs.fast_polling  # noqa: F401 - what it does when it is imported
+from tests.support.own_cluster import running_cluster
 from tests.support.processes import run_local
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Yield the address of a Redis Cluster with one node, which takes two seconds to start."""
+    with running_cluster(tmp_path_factory.mktemp("cluster")) as url:
+        yield url
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A Redis Cluster of one test, with one node that owns all slots."""
+"""A Redis Cluster of the tests of one process, with one node that owns all slots."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ _TOGETHER = {
     "tests/contract/local/event_hubs/test_fuzz.py": "fuzz",
     "tests/e2e/test_scenarios.py": "scenarios",
     "tests/integration/console/test_stack.py": "stack",
+    "tests/integration/processing/parking/test_cluster.py": "cluster",
     "tests/integration/local/test_partitions.py": "stack",
     "tests/integration/local/test_up.py": "stack",
     "tests/integration/processing/redrive/test_cli.py": "stack",

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from local.services.ports import free_port
 from processing.deferring.heartbeat import Heartbeat, MemoryHeartbeat
@@ -53,7 +55,7 @@ async def test_every_instance_of_the_app_sees_the_same_age(redis_url: str) -> No
 
 async def test_unreachable_redis_raises() -> None:
     """Health reports it."""
-    async with Redis(port=free_port()) as client:
+    async with Redis(port=free_port(), retry=Retry(NoBackoff(), 0)) as client:
         heartbeat = RedisHeartbeat(client, IDENTITY)
         with pytest.raises(StorageUnavailableError, match="heartbeat of the replays"):
             await heartbeat.beat()

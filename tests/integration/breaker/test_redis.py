@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from breaker.stores.base import Registration
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
-from tests.support.own_cluster import running_cluster
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
@@ -377,14 +376,7 @@ async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None
             client.acl_deluser("operator")
 
 
-@pytest.fixture
-def cluster_url(tmp_path: Path) -> Iterator[str]:
-    """Yield the address of a Redis Cluster with one node that owns all slots."""
-    with running_cluster(tmp_path) as url:
-        yield url
-
-
-async def test_cluster_runs_all_scripts(cluster_url: str) -> None:
+async def test_cluster_runs_all_scripts(redis_cluster: str) -> None:
     """With the OSS clustering policy all operations work and pushes arrive."""
     settings = BreakerSettings(
         name="c",
@@ -393,8 +385,8 @@ async def test_cluster_runs_all_scripts(cluster_url: str) -> None:
         poll_seconds=300,
         store_timeout_seconds=STORE_SECONDS,
     )
-    store = CountingStore.from_settings(cluster_url, settings)
-    one = CircuitBreaker(RedisCircuitStore.from_settings(cluster_url, settings), settings)
+    store = CountingStore.from_settings(redis_cluster, settings)
+    one = CircuitBreaker(RedisCircuitStore.from_settings(redis_cluster, settings), settings)
     two = CircuitBreaker(store, settings)
     async with one, two:
         await store.wait_until_watched()

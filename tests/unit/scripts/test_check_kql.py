@@ -34,6 +34,7 @@ def check(queries: object) -> subprocess.CompletedProcess[str]:
 
 
 @needs_kusto
+@pytest.mark.long  # `make lint` runs the same check of the same queries
 def test_queries_of_the_template_are_accepted() -> None:
     checked = check(QUERIES)
     assert checked.returncode == 0, checked.stderr
@@ -65,6 +66,7 @@ def test_only_the_queries_with_an_unknown_name_are_refused() -> None:
 
 
 @needs_kusto
+@pytest.mark.long  # the language service takes seconds to start
 def test_empty_list_of_queries_is_refused() -> None:
     checked = check({})
     assert checked.returncode == 1

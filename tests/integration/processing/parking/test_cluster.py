@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from processing.parking.redis import RedisParkingStore
 from processing.parking.store import WritingAs
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
-from tests.support.own_cluster import running_cluster
 from tests.support.processing.parking_stores import (
     DEFERRAL,
     IDENTITY,
@@ -29,10 +27,12 @@ from tests.support.processing.parking_stores import (
 
 
 @pytest.fixture
-async def client(tmp_path: Path) -> AsyncIterator[Any]:
-    with running_cluster(tmp_path) as url:
-        async with RedisCluster.from_url(url) as connected:
-            yield connected
+async def client(redis_cluster: str) -> AsyncIterator[Any]:
+    """Yield a client of the empty cluster, whose memory has no limit."""
+    async with RedisCluster.from_url(redis_cluster) as connected:
+        await connected.flushall(target_nodes=RedisCluster.PRIMARIES)
+        yield connected
+        await connected.config_set("maxmemory", 0, target_nodes=RedisCluster.PRIMARIES)
 
 
 async def test_cluster_runs_all_scripts(client: Any) -> None:

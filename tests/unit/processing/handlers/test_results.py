@@ -26,6 +26,15 @@ from tests.support.processing.processor_rig import keyed, open_rig
 done: list[str] = []
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _freeze_older_objects() -> None:
+    """Let the collections after the tests look only at objects that these tests made.
+
+    A collection of all objects of a process that has run other tests takes a second.
+    """
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _clear() -> Iterator[None]:
     done.clear()
