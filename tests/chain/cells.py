@@ -42,8 +42,8 @@ def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
 def is_in_sample(index: int) -> bool:
     """Return whether a single cell is in the sample, by its index among the cells of its call.
 
-    The sample has half of the cells. Each outcome in each length, each happening, and both ways
-    with early callbacks are in the sample.
+    The sample has half of the cells: some of each outcome in each length, of each happening, and
+    both with and without early callbacks.
     """
     row, column = divmod(index, len(Happening))
     return (row + column // 2) % 2 == 0

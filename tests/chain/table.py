@@ -21,7 +21,8 @@ _COUNTS = re.compile(
 _HEAD = """\
 # Fault matrix of the stop and the start
 
-This page is written by `python -m tests.chain`, and `make test` compares it with the matrix.
+This page is written by `python -m tests.chain`. `make test-long` compares it with the whole matrix,
+and `make test` with half of the single faults and half of the mixtures.
 
 An opening of the circuit lets the workflow stop the function app. Promise C17: whatever fails, an
 approval is asked for until somebody decides, or a metric alarm says that the app is left stopped.
@@ -154,7 +155,7 @@ def committed_part(title: str) -> str:
 
 
 def words_off_the_page(title: str, verdicts: Verdicts) -> list[str]:
-    """Return the cells of one fault each whose words in the committed part are other ones."""
+    """Return the cells whose word differs from the one on the page; each cell has one fault."""
     rows = [
         [each.strip() for each in line.strip("|").split("|")]
         for line in committed_part(title).splitlines()

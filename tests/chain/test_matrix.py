@@ -10,7 +10,7 @@ from tests.chain.matrix import Verdicts, parts, samples, try_alone
 from tests.chain.table import PAGE, committed_part, head, render_part, words_off_the_page
 
 SHORT_RUN = {f"several faults, group {number}" for number in (1, 2, 3)}
-"""The parts of which the short run tries all cells; it tries half of the cells of other parts."""
+"""The mixtures of faults that the short run tries; the long run tries the others, too."""
 
 
 def broken(verdicts: Verdicts) -> list[str]:
