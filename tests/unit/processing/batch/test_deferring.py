@@ -25,9 +25,11 @@ from processing.errors import (
     PoisonEventError,
 )
 from processing.event import Event
+from processing.handlers.failures.kind import Failure, FailureKind
 from processing.parking.deferral import DeferralReason
 from processing.parking.event import Lone, position_of
 from processing.parking.store import ParkedKey, WritingAs
+from processing.poison.message import PoisonMessage
 from tests.support.jumping_loop import run_with_all_clocks
 from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import Rig, keyed, open_rig
@@ -442,6 +444,29 @@ def test_replayed_event_is_skipped_when_the_answer_of_its_deferral_was_lost() ->
             await rig.store.finish(SOURCE, "a", "t", position_of(events[0]))
             result = await rig.processor.process(batch(events))
             assert (result.skipped, result.deferred) == (1, 0)
+
+    simulated(test)
+
+
+def test_event_that_its_list_has_as_poisoned_is_announced_instead_of_deferred() -> None:
+    """An earlier call has stored the poisoned event, but its answer was lost."""
+
+    async def test() -> None:
+        events = keyed("a", "a")
+        failure = Failure(FailureKind.POISON, PoisonEventError("x"), 1, 0.0, 0.0)
+        message = PoisonMessage.from_failure(
+            events[0], failure, handler="h", circuit_generation=0, instance="i"
+        )
+
+        async def store_and_fail(each: Event) -> None:
+            writing = WritingAs(rig.progress.owner(SOURCE), "")
+            place = writing, SOURCE, "a", position_of(each)
+            await rig.store.poison(*place, message.to_json())
+            raise DependencyUnavailableError("the bank is down")
+
+        async with open_rig(store_and_fail, settings=DEFERS | {"max_attempts": 1}) as rig:
+            result = await rig.processor.process(batch(events))
+            assert (result.poisoned, result.parked, result.deferred) == (1, 1, 0)
 
     simulated(test)
 
