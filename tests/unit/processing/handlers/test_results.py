@@ -27,12 +27,14 @@ done: list[str] = []
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _freeze_older_objects() -> None:
+def _freeze_older_objects() -> Iterator[None]:
     """Let the collections after the tests look only at objects that these tests made.
 
     A collection of all objects of a process that has run other tests takes a second.
     """
     gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
