@@ -151,7 +151,7 @@ class Gate:
         """
         circuit = self._breaker.circuit
         if circuit is self._admitting and hold.halted is None:
-            return self._permit  # a circuit never changes, so the checks below would pass again
+            return self._permit  # a `Circuit` is frozen, so the checks below would pass again
         if not circuit.admits or hold.halted is not None or self._stopping.is_set():
             return None
         if circuit.generation != self._permit.generation:

@@ -38,7 +38,7 @@ if lowest > tonumber(ARGV[2]) then
 end
 -- A batch may be held longer than the earlier expiry. EXPIRE comes first because it takes no memory: a
 -- full Redis permits a script to write once it has written.
-local finished = redis.call('EXPIRE', KEYS[2], ARGV[1])  -- 0: no event is finished
+local has_finished = redis.call('EXPIRE', KEYS[2], ARGV[1]) == 1
 if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[10])  -- that instance still runs its batch, and must not park any more
@@ -91,7 +91,7 @@ if replays > 0 then
   end
 end
 
-finished = finished == 1 and redis.call('ZRANGE', KEYS[2], 0, -1) or {}
+local finished = has_finished and redis.call('ZRANGE', KEYS[2], 0, -1) or {}
 local reply = {owner, known[4] or '0', known[2], known[3], finished}
 if lists == 0 and replays == 0 and not state[4] and not state[5] then
   return reply
