@@ -31,12 +31,17 @@ PARTITION = "7"
 
 
 class Keys:
-    """Deferred keys of one partition, whose leases keep the app from replaying them."""
+    """Deferred keys of one partition, whose leases keep the app from replaying them.
 
-    def __init__(self, store: ParkingStore, source: Source, run: str) -> None:
+    The keys are deferred in the circuit's present generation: the app makes keys of an earlier
+    generation due at once.
+    """
+
+    def __init__(self, store: ParkingStore, source: Source, run: str, generation: int) -> None:
         self._store = store
         self._source = source
         self._run = run
+        self._generation = generation
         self._token = f"test-{run}"
         self._number = 0
 
@@ -58,7 +63,7 @@ class Keys:
         events = [self.event(key) for _ in range(count)]
         first, *behind = [(position_of(each), ParkedEvent(each).to_json()) for each in events]
         name: ListKey = Lone(first[0]) if key is None else key
-        writing = WritingAs((await self._store.claim(self._source)).owner, "")
+        writing = await self._claim()
         assert await self._store.lease(self._source, name, self._token, 600_000)
         deferral = Deferral(
             DeferralReason.DEPENDENCY, dependency="bank", error="ConnectError: no route", attempts=4
@@ -77,7 +82,7 @@ class Keys:
         message = PoisonMessage.from_failure(
             event, failure, handler="h", circuit_generation=0, instance="i"
         )
-        writing = WritingAs((await self._store.claim(self._source)).owner, "")
+        writing = await self._claim()
         await self._store.poison(
             *(writing, self._source, key, position_of(event)),
             replace(message, parked=True).to_json(),
@@ -97,14 +102,20 @@ class Keys:
         """Let the app, or an operator, replay the key."""
         await self._store.release(self._source, name, self._token)
 
+    async def _claim(self) -> WritingAs:
+        claim = await self._store.claim(self._source, generation=self._generation)
+        return WritingAs(claim.owner, "")
+
 
 @asynccontextmanager
 async def deferred_keys(site: Site, run: str) -> AsyncIterator[Keys]:
     """Yield the deferred keys, and remove those that are left."""
     settings = site.endpoints.app_settings()
     source = Source(ConnectionSettings.from_mapping(settings).identity, PARTITION)
+    async with site.breaker() as breaker:
+        generation = (await breaker.refresh()).generation
     async with open_parking(settings) as lists:
-        keys = Keys(lists.store, source, run)
+        keys = Keys(lists.store, source, run, generation)
         try:
             yield keys
         finally:
