@@ -116,8 +116,9 @@ class Replayer:
 
     async def wait_idle(self) -> None:
         """Wait until no replay runs."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks.values()))
+        # A task that was cancelled before its first step has ended, but is still in `_tasks`.
+        while running := [task for task in self._tasks.values() if not task.done()]:
+            await asyncio.wait(running)
 
     async def run_due(self, seconds: float, heartbeat: Heartbeat | None = None) -> int:
         """Replay the due keys of all partitions, and return the number of finished events.

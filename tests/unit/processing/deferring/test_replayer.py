@@ -124,6 +124,22 @@ async def test_stopped_replayer_starts_nothing() -> None:
 
 
 @simulated
+async def test_replay_that_was_cancelled_before_its_first_step_does_not_prevent_a_stop() -> None:
+    """Its task has ended without a step that could remove it."""
+    async with open_rig() as rig:
+        await rig.defer(1)
+        others = asyncio.all_tasks()
+        with rig.replayer.invocation():
+            rig.replayer.start(SOURCE, ["k"])
+            for task in asyncio.all_tasks() - others:
+                task.cancel()
+            await asyncio.sleep(1)
+            rig.replayer.stop()
+            await rig.replayer.wait_idle()
+        assert rig.handled == []
+
+
+@simulated
 async def test_writing_is_true_while_an_outcome_is_written() -> None:
     """A shutdown waits for writes longer than for handlers."""
     async with open_rig() as rig:
