@@ -72,8 +72,9 @@ class Host:
         for number in range(len(self.instances)):
             with suppress(asyncio.CancelledError):
                 await self.stop_instance(number)
-        while self._pumps:
-            await asyncio.gather(*self._pumps, return_exceptions=True)
+        # `gather` does not suspend for tasks that have ended, so they could never leave the set.
+        while pumps := [each for each in self._pumps if not each.done()]:
+            await asyncio.gather(*pumps, return_exceptions=True)
 
     async def start_all(self) -> None:
         """Start the app again."""
