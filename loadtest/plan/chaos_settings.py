@@ -19,31 +19,31 @@ _FIGURES: dict[str, Any] = {
     "lease_seconds": 5.0,  # the partition leases of a killed host expire quickly
     "timeout_seconds": 240.0,
 }
-_LEASE = {
-    # A key whose replay was killed comes back before the run stops waiting.
+_SHORT_LEASE = {
+    # A key whose replay was killed comes back before the run stops waiting. A lease also lasts at
+    # least one and a half handler timeouts.
     "PROCESSING_REPLAY_LEASE_SECONDS": "10",
+    "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",  # hanging handlers time out, too
 }
-_APP_SETTINGS = _LEASE | {
+_APP_SETTINGS = _SHORT_LEASE | {
     # So that a short outage opens the circuit. An event counts once, and if too few lanes are
     # active, the standstill rule opens the circuit, after ten windows at most.
     "BREAKER_FAILURE_THRESHOLD": "10",
     "BREAKER_WINDOW_SECONDS": "2",
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.02",
     "PROCESSING_DEPENDENCY_PAUSE_SECONDS": "0.3",
-    "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",  # so that hanging handlers time out
 }
 
 
-_TRICKLE_APP_SETTINGS = _LEASE | {
+_TRICKLE_APP_SETTINGS = _SHORT_LEASE | {
     "BREAKER_WINDOW_SECONDS": "10",  # so that the standstill rule opens soon
-    "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",
 }
 _DEAD_KEY_APP_SETTINGS = _APP_SETTINGS | {
     # All keys open the circuit, also on few partitions; the dead key alone does not.
     "BREAKER_FAILURE_THRESHOLD": "2",
     "BREAKER_WINDOW_SECONDS": "10",
 }
-_PARTIAL_APP_SETTINGS = _LEASE | {
+_PARTIAL_APP_SETTINGS = _SHORT_LEASE | {
     # So that keys are deferred and come back within the run, but fail in fewer than ten replays,
     # after which an event is poisoned.
     "PROCESSING_DEFER_AFTER_SECONDS": "2",

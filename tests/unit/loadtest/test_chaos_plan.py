@@ -19,6 +19,7 @@ from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.settings import PLANNED, WITH_OUTAGE, Scenario, Settings
 from loadtest.plan.workload import Delay, Fault, Workload
 from loadtest.sweep import Outcome, Sweep, parse_scenarios, parse_seeds, tabulate, write_table
+from processing.settings import ProcessingSettings
 
 seeds = st.integers(0, 10_000)
 
@@ -275,3 +276,10 @@ def test_sweep_sends_few_events_to_a_slow_stream() -> None:
     assert [settings.events for settings in sweep] == [400, 1200]
     for settings in sweep:
         assert settings.events / settings.rate_per_second < 60
+
+
+@pytest.mark.parametrize("scenario", sorted(PLANNED))
+def test_lease_of_a_killed_replay_ends_before_the_run_stops_waiting(scenario: Scenario) -> None:
+    settings = chaos_settings({"seed": 1, "scenario": scenario, "events": 3_000})
+    processing = ProcessingSettings.from_mapping(settings.app_settings)
+    assert 2 * processing.lease_seconds < settings.stall_seconds
