@@ -22,7 +22,7 @@ from processing.handlers.loading import find_handler
 from processing.settings import ConnectionSettings, ProcessingSettings
 
 if TYPE_CHECKING:
-    from processing.batch.processor import BatchResult
+    from processing.batch.result import BatchResult
     from processing.monitoring.health import HealthReport
     from processing.parts import Parts
 

@@ -6,21 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from operator import attrgetter
 
 from breaker import CircuitBreaker, CircuitState
-from processing.batch.gate import Hold
 from processing.batch.lane import Lane
 from processing.batch.parts import LaneParts
+from processing.batch.result import BatchResult
 from processing.batch.run import BatchRun, Budgets
 from processing.batch.split import split_into_lanes
+from processing.batch.workers import run_lanes
 from processing.deferring.replayer import Replayer
 from processing.errors import OwnershipLostError, ProcessingError
 from processing.event import Event, EventBatch
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.raised import enter_invocation
 from processing.identity import Source
 from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
@@ -33,36 +32,6 @@ from processing.progress.store import ProgressStore
 from processing.settings import ProcessingSettings
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchResult:
-    """The number of a batch's events by outcome.
-
-    Attributes:
-        parked: events that wait behind a poisoned or deferred event of their key.
-        skipped: events that were finished before, or that the batch contained twice.
-        deferred: events whose dependency is down, and which wait for a replay.
-        seconds: duration of the batch.
-    """
-
-    handled: int
-    poisoned: int
-    parked: int
-    skipped: int
-    seconds: float
-    deferred: int = 0
-
-    @property
-    def outcomes(self) -> dict[str, int]:
-        """The number of events by outcome."""
-        return {
-            "handled": self.handled,
-            "poisoned": self.poisoned,
-            "deferred": self.deferred,
-            "parked": self.parked,
-            "skipped": self.skipped,
-        }
 
 
 class BatchProcessor:
@@ -217,7 +186,7 @@ class BatchProcessor:
             for lane in split_into_lanes(pending, self.parts.settings.keyless_order)
         ]
         run.begin_lanes(len(lanes))
-        await self._run_lanes(lanes, run.hold)
+        await run_lanes(lanes, run.hold, self.parts)
         handled = sum(lane.handled for lane in lanes)
         try:
             await progress.flush()
@@ -273,27 +242,3 @@ class BatchProcessor:
             now = asyncio.get_running_loop().time
             budgets = self._budgets[source] = Budgets(seconds, now)
         return budgets
-
-    async def _run_lanes(self, lanes: list[Lane], hold: Hold) -> None:
-        """Run at most `max_lanes` lanes at the same time.
-
-        An error of one lane stops the others before their next event. Events in flight finish:
-        cancelling a handler could leave its work half done.
-        """
-        waiting = iter(lanes)
-        enter_invocation()
-
-        async def work() -> None:
-            for lane in waiting:
-                if hold.halted is not None:
-                    return
-                try:
-                    await lane.run()
-                except Exception as error:
-                    hold.halt(error)
-
-        workers = min(self.parts.settings.max_lanes, len(lanes))
-        self.parts.gate.enter(hold, workers)
-        async with asyncio.TaskGroup() as group:
-            for _ in range(workers):
-                group.create_task(work())

@@ -11,7 +11,7 @@ from tenacity.wait import wait_random_exponential
 
 from breaker import StoreUnavailableError
 from processing.batch.budget import RefusedShare, TimeInPlace
-from processing.batch.gate import Hold
+from processing.batch.hold import Hold
 from processing.batch.parts import LaneParts
 from processing.errors import StorageUnavailableError
 from processing.identity import Source

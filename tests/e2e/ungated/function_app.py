@@ -9,7 +9,8 @@ import azure.functions as func
 
 from breaker import Permit
 from processing.batch import parts
-from processing.batch.gate import Gate, Hold
+from processing.batch.gate import Gate
+from processing.batch.hold import Hold
 from processing.bootstrap import Application
 from processing.event import EventBatch
 

@@ -16,7 +16,7 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
-from processing.batch.processor import BatchResult
+from processing.batch.result import BatchResult
 from processing.errors import FormatError
 from processing.event import Event
 from processing.formats.keys import FORMAT

@@ -21,7 +21,7 @@ from azure.storage.blob.aio import ContainerClient
 from redis.asyncio import Redis
 
 from local.services.child import REPOSITORY
-from processing.batch.processor import BatchResult
+from processing.batch.result import BatchResult
 from processing.event import Event, EventBatch
 from processing.identity import Identity, Source
 from processing.operations import open_parking

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
-from processing.batch.gate import Gate, Hold
+from processing.batch.gate import Gate
+from processing.batch.hold import Hold
 
 
 async def test_admitted_event_resets_the_hold_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from breaker import CircuitOpenError, CircuitState, ManualClock
-from processing.batch.gate import Hold
+from processing.batch.hold import Hold
 from processing.batch.ramp import Place, lanes_admitted, partition_number
 from processing.errors import ShutdownError
 from processing.event import Event
