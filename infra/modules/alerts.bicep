@@ -63,7 +63,7 @@ var metricAlerts = union([
 ], deployWorkflow ? [
   {
     name: 'circuit-opened'
-    description: 'A circuit opened. Processing holds until an operator decides.'
+    description: 'A circuit opened. The circuit of the app holds all processing until an operator decides. The circuit of a dependency holds the events that need the dependency.'
     severity: 1
     resourceId: topicId
     namespace: 'Microsoft.EventGrid/topics'
@@ -121,7 +121,7 @@ var metricAlerts = union([
   }
   {
     name: 'workflow-failed'
-    description: 'A workflow run failed. The app may be stopped without a pending approval.'
+    description: 'A workflow run failed. Nobody is asked about the circuit any more, and the app may be stopped.'
     severity: 1
     resourceId: workflowId
     namespace: 'Microsoft.Logic/workflows'

@@ -30,6 +30,8 @@ _DURATION = re.compile(r"P(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?
 _UNITS = {"Second", "Minute", "Hour", "Day", "Week", "Month"}
 _MOST_REPEATS = 5000
 """The most iterations of an Until in Logic Apps."""
+_MOST_NESTED = 8
+"""The greatest nesting depth of actions in Logic Apps."""
 _PARAMETER = re.compile(r"\bparameters\('([^']+)'\)")
 
 
@@ -54,6 +56,8 @@ def workflow_problems(file: Path) -> Iterator[str]:
         yield f"{name}: parameter {missing} is not declared"
     for unused in sorted(declared - used):
         yield f"{name}: parameter {unused} is never used"
+    if (depth := _depth(definition["actions"])) > _MOST_NESTED:
+        yield f"{name}: actions are nested {depth} deep; Logic Apps takes at most {_MOST_NESTED}"
     yield from _scope(definition["actions"], name)
     yield from _variables(definition["actions"], actions, name)
     for label, action in actions.items():
@@ -74,6 +78,12 @@ def _groups(action: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     for group in (action.get("actions"), action.get("else", {}).get("actions")):
         if group:
             yield group
+
+
+def _depth(actions: Mapping[str, Any]) -> int:
+    """Return the nesting depth; actions without inner actions have the depth 1."""
+    inner = [_depth(group) for action in actions.values() for group in _groups(action)]
+    return 1 + max(inner, default=0)
 
 
 def _scope(actions: Mapping[str, Any], name: str) -> Iterator[str]:

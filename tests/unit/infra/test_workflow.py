@@ -60,6 +60,7 @@ EVENT: dict[str, Any] = json.loads(
         }
     )
 )
+BANK = {"name": "breakwater/bank", "kind": "dependency", "dependency": "bank"}
 BINARY = {
     "$content-type": "application/cloudevents+json; charset=utf-8",
     "$content": base64.b64encode(json.dumps(EVENT).encode()).decode(),
@@ -87,7 +88,9 @@ class Chain:
     def __init__(self, **parameters: str) -> None:
         self.clock = SimulatedClock()
         self.requests: list[Request] = []
-        self.replies: dict[str, Reply] = {"breakwater": lambda: json_answer(OPEN)}
+        self.replies: dict[str, Reply] = dict.fromkeys(
+            ("breakwater", "breakwater%2Fbank"), lambda: json_answer(OPEN)
+        )
         settings = Settings(
             self, PARAMETERS | parameters, "https://callback", clock=self.clock, pick=max
         )
@@ -396,6 +399,87 @@ async def test_operator_is_mailed_while_the_approval_waits() -> None:
     text = mail.body["content"]["plainText"]
     assert "breakwater opened, generation 3" in text
     assert text.endswith("https://console/?circuit=breakwater&generation=3")
+
+
+def opening(**data: object) -> dict[str, Any]:
+    return EVENT | {"data": EVENT["data"] | data}
+
+
+@pytest.mark.parametrize("recovery", ["manual", "later", None])
+async def test_dependency_is_asked_for_without_a_stop_and_a_start(recovery: object) -> None:
+    """A dependency's circuit holds only the events that need the dependency."""
+    chain = Chain(mailTo="to@example.org")
+    run = chain.begin(opening(**BANK, recovery=recovery))
+    await chain.waits(run)
+    await chain.approve()
+    await chain.ends(run)
+    assert run.status is Status.SUCCEEDED
+    assert sorted(chain.calls) == ["approvals", "breakwater%2Fbank", "emails:send", "steps"]
+    [asked] = [each.body for each in chain.requests if chain.name(each) == "approvals"]
+    assert (asked["circuit"], asked["waitsFor"]) == ("breakwater/bank", "approval")
+    assert (asked["stop"], asked["start"]) == (None, None)
+    ended = chain.requests[-1].body
+    assert (ended["circuit"], ended["ended"], ended["start"]) == ("breakwater/bank", True, None)
+
+
+async def test_mail_about_a_dependency_claims_no_stop() -> None:
+    chain = Chain(mailTo="to@example.org")
+    await chain.waits(chain.begin(opening(**BANK, recovery="manual")))
+    [mail] = [request for request in chain.requests if request.uri.startswith("https://mail")]
+    content = mail.body["content"]
+    assert content["subject"] == "Circuit breakwater/bank opened and needs your approval"
+    assert "holds the events that need this dependency" in content["plainText"]
+    assert "does not stop the function app" in content["plainText"]
+    assert "all events" not in content["plainText"]
+    assert "accepted" not in content["plainText"]
+    assert content["plainText"].endswith("/?circuit=breakwater%2Fbank&generation=3")
+
+
+async def test_dependency_that_recovers_by_itself_ends_the_run_at_once() -> None:
+    chain = Chain(mailTo="to@example.org")
+    run = chain.begin(opening(**BANK, recovery="automatic"))
+    await chain.ends(run)
+    assert (run.status, chain.calls) == (Status.CANCELLED, [])
+
+
+@pytest.mark.parametrize("kind", [None, "", "app", "pipeline", 5])
+@pytest.mark.parametrize("recovery", ["manual", "automatic"])
+async def test_every_other_kind_is_treated_as_the_app(kind: object, recovery: str) -> None:
+    """A stop is safe for each kind. The app's own recovery makes no difference, as before."""
+    chain = Chain()
+    run = chain.begin(opening(kind=kind, recovery=recovery))
+    await chain.waits(run)
+    await chain.approve()
+    await chain.ends(run)
+    assert chain.calls == ["breakwater", "stop", "approvals", "breakwater", "start", "steps"]
+
+
+@pytest.mark.parametrize("state", ["half_open", "closed"])
+async def test_dependency_that_admits_again_is_not_asked_for(state: str) -> None:
+    chain = Chain()
+    chain.replies["breakwater%2Fbank"] = lambda: json_answer({"state": state, "generation": 3})
+    run = chain.begin(opening(**BANK, recovery="manual"))
+    await chain.ends(run)
+    assert (run.status, chain.calls) == (Status.CANCELLED, ["breakwater%2Fbank"])
+
+
+@pytest.mark.parametrize("reply", [lambda: Answer(404, {}, None), no_answer])
+async def test_dependency_is_asked_for_again_until_somebody_decides(reply: Reply) -> None:
+    """Neither a console that is away nor a lost callback ends the requests."""
+    chain = Chain()
+    chain.replies["breakwater%2Fbank"] = chain.replies["approvals"] = reply
+    run = chain.begin(opening(**BANK, recovery="manual"))
+    await chain.clock.advance(2 * 3600)
+    assert not run.status.is_final
+    del chain.replies["approvals"]
+    await chain.waits(run)
+    before = chain.calls.count("approvals")
+    await chain.clock.advance(3600 + 1)
+    assert chain.calls.count("approvals") == before + 2
+    await chain.approve()
+    await chain.ends(run)
+    assert run.status is Status.SUCCEEDED
+    assert not {"stop", "start"} & set(chain.calls)
 
 
 async def test_console_without_its_store_answers_503() -> None:

@@ -94,6 +94,23 @@ def test_loop_with_limits_is_accepted(tmp_path: Path) -> None:
     assert problems(tmp_path, lambda _: None) == []
 
 
+def nested(action: dict[str, Any], depth: int) -> dict[str, Any]:
+    """Return an action inside as many scopes as needed for a depth."""
+    for number in range(depth - 1):
+        action = {"type": "Scope", "actions": {f"Inner_{number}": action}, "runAfter": {}}
+    return action
+
+
+@pytest.mark.parametrize(("depth", "refused"), [(8, False), (9, True)])
+def test_actions_nest_at_most_eight_deep(tmp_path: Path, depth: int, refused: bool) -> None:
+    compose = {"type": "Compose", "inputs": 1, "runAfter": {}}
+    outer = nested(compose, depth) | {"runAfter": {"Rest": ["Skipped"]}}
+    found = problems(tmp_path, lambda it: it.update(Outer=outer))
+    assert [line for line in found if "nested" in line] == (
+        ["workflow.json: actions are nested 9 deep; Logic Apps takes at most 8"] if refused else []
+    )
+
+
 def ask(actions: Actions) -> dict[str, Any]:
     found: dict[str, Any] = actions["Again"]["actions"]["Ask"]
     return found
