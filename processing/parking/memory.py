@@ -37,6 +37,7 @@ from processing.parking.store import (
     parked_list_full,
     partition_full,
 )
+from processing.parking.waking import Waking
 from processing.progress.memory import MemoryProgressStore
 
 type Place = tuple[Source, ListKey]
@@ -103,6 +104,7 @@ class MemoryParkingStore:
         self._marks: dict[Source, str] = {}
         self._generations: dict[Source, int] = {}
         self._poison_heads: dict[Source, str] = {}
+        self._wakings: dict[tuple[Source, str], tuple[tuple[int, int], float]] = {}
 
     async def confirm(self) -> bool:
         """See `ParkingStore.confirm`."""
@@ -269,6 +271,25 @@ class MemoryParkingStore:
         """See `ParkingStore.due`."""
         await asyncio.sleep(0)
         return self._due(source, most, generation)
+
+    async def wake(self, source: Source, waking: Waking) -> int:
+        """See `ParkingStore.wake`."""
+        await asyncio.sleep(0)
+        now, place = self._clock(), (source, waking.dependency)
+        if waking.is_done(self._wakings.get(place), now):
+            return 0
+        self._wakings[place] = (waking.position, now)
+        lists = self._of(source)
+        waiting = {
+            key: each.deferral.attempts
+            for key, each in lists.items()
+            if each.deferral is not None and each.deferral.dependency == waking.dependency
+        }
+        chosen = waking.choose(waiting)
+        for number, key in enumerate(chosen):
+            # Far enough apart for the clock's precision, and never later than now.
+            lists[key].due = now - (len(chosen) - number) * 1e-6
+        return len(chosen)
 
     async def entries(
         self, source: Source, key: ListKey, *, after: Position = "", most: int = 100

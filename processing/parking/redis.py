@@ -13,7 +13,8 @@ without a key, or `#<position>` for an event without a key that waits alone.
 - `replayed`: hash, label to the key's replayed positions, `<last>|<first>`
 - `replayed_at`: sorted set of those labels by the enqueued time of the last position
 - `verdicts`: sorted set of replayed poisonings
-- `state`: hash, the totals of the lists, the mark's token and single values
+- `state`: hash, the totals of the lists, the mark's token and single values; `wake:<dependency>`:
+  the state of that dependency's circuit for which its keys were made due
 - `lease:<label>`: string
 
 Parked events, their totals and the mark's token never expire. The partition's progress has the same
@@ -57,6 +58,7 @@ from processing.parking.store import (
     WritingAs,
     lease_lost,
 )
+from processing.parking.waking import Waking
 from processing.progress.redis import progress_keys
 
 
@@ -168,6 +170,14 @@ class RedisParkingStore(RedisParkingQueries):
         """See `ParkingStore.due`."""
         keys = parking_keys(source, "state", "due")
         return [key_of(label) for label in await self._calls.run("due", keys, [most, generation])]
+
+    async def wake(self, source: Source, waking: Waking) -> int:
+        """See `ParkingStore.wake`."""
+        keys = parking_keys(source, "state", "deferred", "due")
+        generation, state = waking.position
+        limits = (waking.most, _us(waking.again_seconds), _us(waking.lost_seconds))
+        args = (waking.dependency, generation, state, *limits)
+        return int(await self._calls.run("wake", keys, args))
 
     async def lease(
         self, source: Source, key: ListKey, token: str, milliseconds: int

@@ -23,6 +23,7 @@ from processing.errors import (
 from processing.identity import Source
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, Position, Replayed
+from processing.parking.waking import Waking
 from processing.progress.store import Progress
 
 DUE_KEYS = 64
@@ -311,6 +312,17 @@ class ParkingStore(Protocol):
 
     async def due(self, source: Source, *, most: int, generation: int = 0) -> list[ListKey]:
         """Return keys whose next replay is due, those due first first; `generation` as `claim`."""
+        ...
+
+    async def wake(self, source: Source, waking: Waking) -> int:
+        """Make keys due that wait for a dependency, once for each state of its circuit.
+
+        They follow the keys that are due already; those with the fewest attempts come first. While
+        the circuit is half-open, a repeat after a while makes keys due again.
+
+        Returns:
+            The number of keys that became due; 0 also if another call has done so for this state.
+        """
         ...
 
     async def entries(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from processing.identity import Identity, Source
 from processing.parking.deferral import Deferral, DeferralReason
@@ -91,3 +91,13 @@ async def positions(store: ParkingStore, key: ListKey = "k") -> list[Position]:
 async def in_list(store: ParkingStore, key: ListKey, number: int) -> Entry | None:
     """Return the entry of the event with this number."""
     return await store.document(SOURCE, key, at(number))
+
+
+async def defer_for(
+    store: ParkingStore, writing: WritingAs, dependency: str, **attempts: int
+) -> None:
+    """Defer keys for a dependency, with these attempts; their replays are due in 1,000 s."""
+    for key, made in attempts.items():
+        deferral = replace(DEFERRAL, dependency=dependency, attempts=made)
+        event = (at(made), f"e{made}")
+        await store.defer(writing, SOURCE, key, event, deferral=deferral, pause_seconds=1000)

@@ -20,6 +20,7 @@ from processing.errors import ParkingFullError
 from processing.identity import Source
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import Entry, EntryKind, Lease, WritingAs
+from processing.parking.waking import Waking
 from processing.progress.redis import RedisProgressStore
 from processing.progress.store import Mark
 from processing.redrive.discard import Discard
@@ -156,6 +157,7 @@ async def test_full_redis_refuses_only_what_adds_events(server: Server, client: 
             lambda: store.announced(SOURCE, "k", at(10)),
             lambda: store.poison_head(SOURCE, "an/event"),
             lambda: store.due(SOURCE, most=10, generation=8),
+            lambda: store.wake(SOURCE, Waking(DEFERRAL.dependency, 1, closed=True, most=1)),
             take,
             lambda: store.postpone(SOURCE, "j", "t", DEFERRAL, 5),
             lambda: store.renew(SOURCE, "j", "t", LEASE_MS),
