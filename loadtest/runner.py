@@ -35,6 +35,7 @@ from loadtest.verify.judge import Judge, repetitions
 from loadtest.verify.metrics import measure
 from loadtest.verify.verdict import Verdict
 
+_WITH_DEFERRED_KEYS = frozenset({Scenario.PARTIAL_OUTAGE, Scenario.TWO_DEPENDENCIES})
 _TICK_SECONDS = 0.1
 _OPERATOR_SECONDS = 30.0
 """The time during which the operator of a chaos run retries an approval."""
@@ -107,7 +108,8 @@ class Run:
             self._endpoints,
             self._keys,
             self._limits.window_seconds,
-            watches_lists=self._settings.scenario is Scenario.PARTIAL_OUTAGE,
+            watches_lists=self._settings.scenario in _WITH_DEFERRED_KEYS,
+            dependencies=self._workload.dependencies,
         )
         async with observer:
             before = await observer.first()

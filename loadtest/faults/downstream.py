@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 from loadtest.faults.chaos import Target
 from loadtest.faults.outage import (
@@ -12,12 +13,15 @@ from loadtest.faults.outage import (
     dead_key,
     end_outage,
     retrying_client,
+    set_dependency_outage,
     set_outage,
     set_partial_outage,
 )
 from loadtest.observe.observer import Observer
 from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
 from loadtest.plan.workload import Workload
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.keys import Keys
 
 _POLL_SECONDS = 0.2
 _MOST_OPENINGS = 3
@@ -140,11 +144,11 @@ class DyingDownstream(Downstream):
         return sum(count - found for name, count, found in counts if name != dead)
 
 
-class PartialDownstream(Downstream):
-    """A downstream that is away for some keys, and comes back by itself after a while.
+class PassingDownstream(Downstream):
+    """A downstream that is away for some calls, and comes back by itself after a while.
 
     Args:
-        away: the keys.
+        go_away: makes the downstream refuse these calls.
         seconds: the duration of the outage.
     """
 
@@ -153,18 +157,18 @@ class PartialDownstream(Downstream):
         settings: Settings,
         observer: Observer,
         target: Target,
-        away: Sequence[str],
+        go_away: Callable[[Endpoints, Keys], Awaitable[None]],
         seconds: float,
     ) -> None:
         super().__init__(settings, observer, target)
-        self._away = away
+        self._go_away = go_away
         self._seconds = seconds
 
     async def run(self) -> None:
-        """Let the downstream refuse the calls of some keys for a while."""
+        """Let the downstream refuse some calls for a while."""
         after = self._settings.outage_after
         await self._observer.until(lambda sample: sample.handled >= after)
-        await set_partial_outage(self.target.endpoints, self.target.keys, self._away)
+        await self._go_away(self.target.endpoints, self.target.keys)
         self.target.release()
         await asyncio.sleep(self._seconds)
         await self.recover()
@@ -177,10 +181,14 @@ def downstream_of(
     """Return the downstream of the scenario."""
     if settings.scenario is Scenario.DEAD_KEY:
         return DyingDownstream(settings, observer, target, print_line)
-    if settings.scenario is Scenario.PARTIAL_OUTAGE and settings.chaos is not None:
-        names = Workload.from_settings(settings).key_names
-        away = [names[index] for index in settings.chaos.down]
-        return PartialDownstream(settings, observer, target, away, settings.chaos.down_seconds)
-    if settings.chaos is not None and settings.chaos.approves_early:
+    plan = settings.chaos
+    if plan is not None and (plan.away or plan.down):
+        if plan.away:
+            go_away = partial(set_dependency_outage, dependency=plan.away)
+        else:
+            names = Workload.from_settings(settings).key_names
+            go_away = partial(set_partial_outage, away=[names[index] for index in plan.down])
+        return PassingDownstream(settings, observer, target, go_away, plan.down_seconds)
+    if plan is not None and plan.approves_early:
         return LateDownstream(settings, observer, target)
     return Downstream(settings, observer, target)

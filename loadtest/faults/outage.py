@@ -29,7 +29,16 @@ async def set_outage(endpoints: Endpoints, keys: Keys, value: str = "1") -> None
 
 async def set_partial_outage(endpoints: Endpoints, keys: Keys, away: Sequence[str]) -> None:
     """Make the downstream refuse the calls of some keys."""
-    await set_outage(endpoints, keys, "".join(f"{line}\n" for line in ("keys:", *away)))
+    await set_outage(endpoints, keys, _lines("keys:", *away))
+
+
+async def set_dependency_outage(endpoints: Endpoints, keys: Keys, dependency: str) -> None:
+    """Make the downstream refuse the calls that need a dependency."""
+    await set_outage(endpoints, keys, _lines("needs:", dependency))
+
+
+def _lines(*lines: str) -> str:
+    return "".join(f"{line}\n" for line in lines)
 
 
 async def dead_key(endpoints: Endpoints, keys: Keys) -> str | None:

@@ -28,15 +28,16 @@ class Completion:
     _sampled_at: float | None = None
 
     def complete(self, sample: Sample, now: float, *, over: bool) -> bool:
-        """Return whether every event was sent and is accounted for and the circuit is closed.
+        """Return whether every event was sent and is accounted for and all circuits are closed.
 
-        If the last event opened the circuit, the circuit stays half-open because no event is left
-        to probe with. Such a run is complete after IDLE_SECONDS.
+        If the last event opened a circuit, the circuit stays half-open because no event is left to
+        probe with. Such a run is complete after IDLE_SECONDS.
         """
         accounted = over and sample.handled + sample.poisoned >= self.needed
-        if not accounted or sample.state != "half_open":
+        states = {sample.state, *sample.dependencies.values()}
+        if not accounted or "half_open" not in states or states - {"closed", "half_open"}:
             self._idle_since = None
-            return accounted and sample.state == "closed"
+            return accounted and states == {"closed"}
         if self._idle_since is None:
             self._idle_since = now
         return now - self._idle_since >= IDLE_SECONDS
@@ -56,6 +57,7 @@ class Completion:
             sample.state,
             sample.generation,
             sample.app_state,
+            sample.dependencies,
             acknowledged,
         )
         if figures != self._figures:
@@ -64,7 +66,7 @@ class Completion:
         so_far = (
             f"{sample.handled} handled, {sample.poisoned} poisoned, {missing} missing, "
             f"circuit {sample.state}, function app {sample.app_state}"
-        )
+        ) + "".join(f", circuit of {name} {each}" for name, each in sample.dependencies.items())
         if now - self._changed_at >= self.stall_seconds:
             return f"no progress for {self.stall_seconds:g} s: {so_far}"
         if now - self.began >= self.timeout_seconds:

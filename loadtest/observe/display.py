@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Self
 
@@ -50,6 +51,7 @@ class Display:
         self._began = time.monotonic()
         self._handled = 0
         self._acknowledged = 0
+        self._dependencies: Mapping[str, str] = {}
         self.failure_threshold = failure_threshold
         self._progress = Progress(
             TextColumn("{task.description:<9}"),
@@ -88,6 +90,7 @@ class Display:
         """Show the latest figures."""
         self._handled, self._acknowledged = sample.handled, acknowledged
         self.stage(stage)
+        self._print_dependencies(sample)
         if self._progress.disable:
             self._print_if_due(sample)
             return
@@ -102,6 +105,15 @@ class Display:
                 total = self.failure_threshold if name == "failures" else self._events
                 self._bars[name] = self._progress.add_task(name, total=total, note="")
             self._progress.update(self._bars[name], completed=values[name], note=note)
+
+    def _print_dependencies(self, sample: Sample) -> None:
+        """Print a line for each dependency whose circuit has changed its state."""
+        for name, state in sample.dependencies.items():
+            if state != self._dependencies.get(name, "closed"):
+                self.print_line(
+                    f"circuit of {name} {state.replace('_', '-')}  ({sample.handled:,} handled)"
+                )
+        self._dependencies = sample.dependencies
 
     def _print_if_due(self, sample: Sample) -> None:
         if (now := time.monotonic()) - self._line_at >= _LINE_SECONDS:

@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import httpx
 import redis.asyncio
@@ -34,7 +34,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The figures of one poll; `at_us` is microseconds by the Redis server's clock."""
+    """The figures of one poll; `at_us` is microseconds by the Redis server's clock.
+
+    `dependencies` has the state of the circuit of each dependency that the observer watches.
+    """
 
     at_us: int = 0
     handled: int = 0
@@ -47,6 +50,7 @@ class Sample:
     app_state: str = "Running"
     instances: int = 0
     deferred: frozenset[str] = frozenset()
+    dependencies: Mapping[str, str] = field(default_factory=dict)
 
 
 class Observer:
@@ -61,6 +65,7 @@ class Observer:
         keys: the names of the run's keys in Redis.
         window_seconds: the breaker's window.
         watches_lists: whether to look for deferred keys, which scans the names of all keys.
+        dependencies: the names of the dependencies whose circuits are watched, too.
     """
 
     def __init__(
@@ -70,8 +75,10 @@ class Observer:
         window_seconds: float,
         *,
         watches_lists: bool = False,
+        dependencies: Sequence[str] = (),
     ) -> None:
         self.watches_lists = watches_lists
+        self._dependencies = tuple(dependencies)
         self._endpoints = endpoints
         self._keys = keys
         self._window_us = int(window_seconds * 1e6)
@@ -175,9 +182,12 @@ class Observer:
         pipeline.zrange(keys.circuit("window"), 0, -1, withscores=True)
         pipeline.llen(keys.ledger("refused"))
         pipeline.get(keys.ledger("suppressed"))
+        for name in self._dependencies:
+            pipeline.hget(keys.dependency_circuit(name, "circuit"), "state")
         for key in keys.event_keys:
             pipeline.llen(keys.ledger(f"key:{key}"))
-        (seconds, micros), circuit, window, refused, suppressed, *lengths = await pipeline.execute()
+        (seconds, micros), circuit, window, refused, suppressed, *more = await pipeline.execute()
+        states, lengths = more[: len(self._dependencies)], more[len(self._dependencies) :]
         now_us = seconds * 1_000_000 + micros
         deferred = await deferred_keys(client) if self.watches_lists else frozenset()
         self.deferred |= deferred
@@ -193,6 +203,10 @@ class Observer:
             app_state=self._app_state,
             instances=self._instances,
             deferred=deferred,
+            dependencies={
+                name: (state or b"closed").decode()
+                for name, state in zip(self._dependencies, states, strict=True)
+            },
         )
 
     async def _watch_queue(self) -> None:

@@ -112,6 +112,8 @@ class ChaosPlan:
         starts: the number of times that the app starts; only counted in plans with few faults.
         down: the indices of the keys whose dependency is away, in a partial outage.
         down_seconds: the duration of a partial outage.
+        dependencies: the names of the dependencies that the keys need in turn; empty for none.
+        away: the dependency that is away for `down_seconds`; "" for none.
         parks: whether a poison event parks its key.
     """
 
@@ -128,6 +130,8 @@ class ChaosPlan:
     starts: int = 0
     down: tuple[int, ...] = ()
     down_seconds: float = 0.0
+    dependencies: tuple[str, ...] = ()
+    away: str = ""
     parks: bool = False
 
     @property

@@ -10,6 +10,7 @@ from loadtest.plan.chaos import ChaosPlan, draw
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
+from loadtest.plan.two_dependencies import BREAK_SECONDS, draw_two_dependencies
 from loadtest.plan.workload import SEED_FAULT_EVERY
 
 EVENTS = 20_000
@@ -49,10 +50,20 @@ _PARTIAL_APP_SETTINGS = _SHORT_LEASE | {
     "PROCESSING_DEFER_AFTER_SECONDS": "2",
     "PROCESSING_DEFER_MAX_SECONDS": "8",
 }
+_TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
+    # The circuits of app and bank open at the same number of failures; only the bank's may.
+    "BREAKER_FAILURE_THRESHOLD": "10",
+    "BREAKER_WINDOW_SECONDS": "10",
+    "BREAKER_BREAK_SECONDS": f"{BREAK_SECONDS:g}",
+    "BREAKER_RAMP_SECONDS": "2",
+    "PROCESSING_DEFER_AFTER_SECONDS": "2",
+    "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
+}
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
     Scenario.PARTIAL_OUTAGE: {"events": 4_000, "rate_per_second": 80.0, "events_per_batch": 1},
+    Scenario.TWO_DEPENDENCIES: {"events": 3_600, "rate_per_second": 80.0, "events_per_batch": 1},
 }
 """The streams that are slower than their faults, in which each event is a batch of its own.
 
@@ -63,14 +74,15 @@ _DRAWS = {
     Scenario.TRICKLE_OUTAGE: draw_trickle,
     Scenario.DEAD_KEY: draw_dead_key,
     Scenario.PARTIAL_OUTAGE: draw_partial,
+    Scenario.TWO_DEPENDENCIES: draw_two_dependencies,
 }
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
 """The `seed` scenario has one failing event in a hundred, and few events here."""
 _OUTAGE_AFTER = 0.4
 """Share of the events that are handled before a scenario's own outage begins."""
-_PARTIAL_OUTAGE_AFTER = 0.2
-"""The same share in `partial-outage`, whose outage ends before the last events are sent."""
+_EARLY_OUTAGE_AFTER = {Scenario.PARTIAL_OUTAGE: 0.2, Scenario.TWO_DEPENDENCIES: 0.15}
+"""The same share in scenarios whose outage ends before the last events are sent."""
 
 
 def chaos_settings(chosen: dict[str, Any]) -> Settings:
@@ -116,6 +128,8 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
         case Scenario.PARTIAL_OUTAGE:
             ordering = {"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}
             return _PARTIAL_APP_SETTINGS | ordering
+        case Scenario.TWO_DEPENDENCIES:
+            return _TWO_DEPENDENCIES_APP_SETTINGS
         case _:
             return _APP_SETTINGS
 
@@ -132,7 +146,7 @@ def _within(indices: tuple[int, ...], keys: int) -> tuple[int, ...]:
 
 
 def _outage_share(scenario: Scenario) -> float:
-    return _PARTIAL_OUTAGE_AFTER if scenario is Scenario.PARTIAL_OUTAGE else _OUTAGE_AFTER
+    return _EARLY_OUTAGE_AFTER.get(scenario, _OUTAGE_AFTER)
 
 
 def _most_keys(scenario: Scenario, events: int) -> int:

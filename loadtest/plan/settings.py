@@ -25,14 +25,27 @@ class Scenario(StrEnum):
     TRICKLE_OUTAGE = "trickle-outage"
     DEAD_KEY = "dead-key"
     PARTIAL_OUTAGE = "partial-outage"
+    TWO_DEPENDENCIES = "two-dependencies"
 
 
 WITH_OUTAGE = frozenset(
-    {Scenario.OUTAGE, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY, Scenario.PARTIAL_OUTAGE}
+    {
+        Scenario.OUTAGE,
+        Scenario.TRICKLE_OUTAGE,
+        Scenario.DEAD_KEY,
+        Scenario.PARTIAL_OUTAGE,
+        Scenario.TWO_DEPENDENCIES,
+    }
 )
 """The scenarios with an outage of their own, which begins at `outage_after`."""
 PLANNED = frozenset(
-    {Scenario.CHAOS, Scenario.TRICKLE_OUTAGE, Scenario.DEAD_KEY, Scenario.PARTIAL_OUTAGE}
+    {
+        Scenario.CHAOS,
+        Scenario.TRICKLE_OUTAGE,
+        Scenario.DEAD_KEY,
+        Scenario.PARTIAL_OUTAGE,
+        Scenario.TWO_DEPENDENCIES,
+    }
 )
 """The scenarios that always have a chaos plan."""
 
@@ -182,6 +195,7 @@ class AppLimits:
     window_seconds: float
     max_attempts: int
     max_lanes: int
+    defer_after_seconds: float = 10.0
 
     @classmethod
     def from_values(cls, values: Mapping[str, str]) -> AppLimits:
@@ -209,4 +223,5 @@ class AppLimits:
             window_seconds=number("BREAKER_WINDOW_SECONDS", 30.0),
             max_attempts=int(number("PROCESSING_MAX_ATTEMPTS", 4)),
             max_lanes=int(number("PROCESSING_MAX_LANES", 128)),
+            defer_after_seconds=number("PROCESSING_DEFER_AFTER_SECONDS", 10.0),
         )

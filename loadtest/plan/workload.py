@@ -7,8 +7,8 @@ processes, so that the verifier does not depend on the producer's account.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 
@@ -64,6 +64,8 @@ class Workload:
         poison_every, slow_every, hang_every: one such event in this many, 0 for none.
         hot_key: whether the first key has half of all events.
         down: the indices of the keys whose dependency is away, in a partial outage.
+        dependencies: the names of the dependencies that the keys need in turn; empty for none.
+        away: the dependency that is away for a while; "" for none.
         parks: whether a poison event parks its key, so that its later events are not handled.
     """
 
@@ -76,6 +78,8 @@ class Workload:
     slow_every: int = 0
     hang_every: int = 0
     down: tuple[int, ...] = ()
+    dependencies: tuple[str, ...] = ()
+    away: str = ""
     parks: bool = False
 
     @classmethod
@@ -93,6 +97,8 @@ class Workload:
             slow_every=0 if plan is None else plan.slow_every,
             hang_every=0 if plan is None else plan.hang_every,
             down=() if settings.chaos is None else settings.chaos.down,
+            dependencies=() if settings.chaos is None else settings.chaos.dependencies,
+            away="" if settings.chaos is None else settings.chaos.away,
             parks=settings.chaos is not None and settings.chaos.parks,
         )
 
@@ -111,6 +117,11 @@ class Workload:
             return each + (key_index - 1 < remainder)
         each, remainder = divmod(self.events, self.keys)
         return each + (key_index < remainder)
+
+    def needs(self, key_index: int) -> str:
+        """Return the name of the dependency that all events of a key need; "" for none."""
+        names = self.dependencies
+        return names[key_index % len(names)] if names else ""
 
     def fault(self, key_index: int, counter: int) -> Fault | None:
         """Return the event's fault, or None."""
@@ -249,6 +260,9 @@ class Expectation:
         most_seconds_to_open: the longest time from the first refused call to the first opening,
             None for no limit.
         least_deferred: the least number of deferred keys, below which the run has tested nothing.
+        dependency_openings: the number of openings of each dependency's circuit.
+        most_late_seconds: the longest time until an event is handled that does not need the
+            dependency that is away; None for no limit.
     """
 
     least_openings: int
@@ -257,17 +271,23 @@ class Expectation:
     poison_repeats: bool = False
     most_seconds_to_open: float | None = None
     least_deferred: int = 0
+    dependency_openings: Mapping[str, int] = field(default_factory=dict)
+    most_late_seconds: float | None = None
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
         """Return the scenario's expectation.
 
-        An outage opens the circuit once; an outage of some keys defers them instead. The `seed`
-        scenario opens the circuit at least once if it has enough failing events. Each closing
-        empties the window, so the circuit may open again.
+        An outage opens the circuit once; an outage of some keys defers them instead. An outage of
+        a dependency opens that dependency's circuit only. The `seed` scenario opens the circuit at
+        least once if it has enough failing events. Each closing empties the window, so the circuit
+        may open again.
         """
         if workload.scenario is Scenario.PARTIAL_OUTAGE:
             return cls(0, 0, least_deferred=1)
+        if workload.scenario is Scenario.TWO_DEPENDENCIES:
+            openings = {name: int(name == workload.away) for name in workload.dependencies}
+            return cls(0, 0, least_deferred=1, dependency_openings=openings)
         if workload.scenario in WITH_OUTAGE:
             return cls(1, 1)
         if workload.scenario is Scenario.SEED:

@@ -45,6 +45,7 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
             table.append(("circuit at the end", "half-open, no event left to probe with", None))
     else:
         table.append(("circuit opened", "never", None))
+    table += _dependencies(report)
     if report.kills:
         table.append(("hosts killed (SIGKILL)", str(report.kills), None))
     if report.faults:
@@ -76,6 +77,22 @@ def _deferred(report: Report) -> list[tuple[str, str, bool | None]]:
     if not deferred:
         return []
     return [("keys deferred", f"{deferred:,}, came back: {back:,}", back == deferred)]
+
+
+def _dependencies(report: Report) -> list[tuple[str, str, bool | None]]:
+    """Return one row for each dependency's circuit, and one for the keys that need another."""
+    found: list[tuple[str, str, bool | None]] = []
+    for name, circuit in report.verdict.dependencies.items():
+        opened = f"opened {_times(circuit.opened)}" if circuit.opened else "never opened"
+        state = circuit.state.replace("_", "-")
+        is_closed = circuit.state == "closed" if circuit.opened else None
+        found.append((f"circuit of {name}", f"{opened}, {state} at the end", is_closed))
+    if (others := report.verdict.others) is not None:
+        longest = _milliseconds(others.longest_ms)
+        found.append(
+            ("keys that need others", f"late: {others.late:,}, longest {longest}", others.late == 0)
+        )
+    return found
 
 
 def _times(count: int) -> str:

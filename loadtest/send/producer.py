@@ -72,7 +72,8 @@ class Order:
         values: dict[str, Any] = json.loads(text)
         workload = values.pop("workload")
         workload["scenario"] = Scenario(workload["scenario"])
-        workload["down"] = tuple(workload["down"])
+        for name in ("down", "dependencies"):
+            workload[name] = tuple(workload[name])
         return cls(workload=Workload(**workload), **values | {"holds": tuple(values["holds"])})
 
 
@@ -94,6 +95,8 @@ def event(order: Order, key_index: int, counter: int) -> EventData:
     body = {"run": order.run, "key": key, "counter": counter, "sent_at": sent_at}
     data = EventData(json.dumps(body))
     properties: dict[str | bytes, Any] = {"run": order.run, "key": key, "counter": counter}
+    if needs := workload.needs(key_index):
+        properties["needs"] = needs
     if fault := workload.fault(key_index, counter):
         properties["simulate"] = fault.value
     elif delay := workload.delay(key_index, counter):

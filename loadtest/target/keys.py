@@ -19,5 +19,9 @@ class Keys:
         return f"ledger:{{{self.run}}}:{name}"
 
     def circuit(self, name: str) -> str:
-        """Return the name of a key of the circuit."""
+        """Return the name of a key of the app's circuit."""
         return f"breaker:{{{self.circuit_name}}}:{name}"
+
+    def dependency_circuit(self, dependency: str, name: str) -> str:
+        """Return the name of a key of a dependency's circuit, in the slot of the app's."""
+        return f"breaker:{{{self.circuit_name}}}/{dependency}:{name}"

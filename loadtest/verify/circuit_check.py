@@ -40,6 +40,7 @@ class Opening:
     generation: int
     opened_us: int
     ended_us: int | None = None
+    dependency: str = ""
 
     def forbids(self, at_us: int) -> bool:
         """Return whether no event may start at a time."""
@@ -55,15 +56,16 @@ class Opening:
     def age_text(self, at_us: int) -> str:
         """Return the time since the opening as text."""
         after_ms = (at_us - self.opened_us) / 1000
-        return f"{after_ms:,.0f} ms after generation {self.generation} opened"
+        of = f" of {self.dependency}" if self.dependency else ""
+        return f"{after_ms:,.0f} ms after generation {self.generation}{of} opened"
 
 
-def openings_of(history: Iterable[Transition]) -> list[Opening]:
+def openings_of(history: Iterable[Transition], dependency: str = "") -> list[Opening]:
     """Return the openings in a history, oldest first."""
     openings: list[Opening] = []
     for transition in history:
         if transition.event == "opened":
-            openings.append(Opening(transition.generation, transition.at_us))
+            openings.append(Opening(transition.generation, transition.at_us, dependency=dependency))
         elif transition.event in {"half_opened", "closed"} and openings:
             latest = openings[-1]
             if latest.ended_us is None:
@@ -81,12 +83,20 @@ def _attempts_end_us(opening: Opening, redis_away: Sequence[tuple[int, int]]) ->
 
 
 class CircuitCheck:
-    """A check that receives each start, call and handled event once and then returns a verdict."""
+    """A check that receives each start, call and handled event once and then returns a verdict.
+
+    Args:
+        dependency: the dependency whose circuit is checked, "" for the app's circuit.
+    """
 
     def __init__(
-        self, history: Sequence[Transition], diff: Diff, redis_away: Sequence[tuple[int, int]] = ()
+        self,
+        history: Sequence[Transition],
+        diff: Diff,
+        redis_away: Sequence[tuple[int, int]] = (),
+        dependency: str = "",
     ) -> None:
-        self._openings = openings_of(history)
+        self._openings = openings_of(history, dependency)
         self._attempts_end_us = [_attempts_end_us(each, redis_away) for each in self._openings]
         self._diff = diff
         self._first_refused_us: int | None = None
@@ -159,7 +169,7 @@ class CircuitCheck:
 
 
 def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list[str]:
-    """Return one line for each promise or expectation that the circuit broke."""
+    """Return one line for each promise or expectation that the app's circuit broke."""
     broken: list[str] = []
     least, most = expectation.least_openings, expectation.most_openings
     if circuit.opened < least or (most is not None and circuit.opened > most):
@@ -171,6 +181,12 @@ def broken_by_circuit(circuit: CircuitVerdict, expectation: Expectation) -> list
             f"the circuit opened {took:.1f} s after the first refused call, "
             f"expected within {longest:g} s"
         )
+    return broken + broken_rules(circuit)
+
+
+def broken_rules(circuit: CircuitVerdict) -> list[str]:
+    """Return one line for each promise about any circuit that the circuit broke."""
+    broken: list[str] = []
     if circuit.alerts != circuit.opened:
         broken.append(
             f"alerts with distinct ids: {circuit.alerts}, expected one for each of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -49,9 +49,17 @@ def read_refused(client: redis.Redis, keys: Keys) -> list[RefusedCall]:
     return [RefusedCall.parse(str(text)) for text in client.lrange(keys.ledger("refused"), 0, -1)]
 
 
-def read_history(client: redis.Redis, keys: Keys, after_generation: int) -> list[Transition]:
-    """Return the circuit's transitions of generations above `after_generation`, oldest first."""
-    entries: Any = client.xrange(keys.circuit("history"))
+def read_history(
+    client: redis.Redis, keys: Keys, after_generation: int, dependency: str = ""
+) -> list[Transition]:
+    """Return a circuit's transitions of generations above `after_generation`, oldest first.
+
+    The circuit is that of `dependency`, or the app's without one.
+    """
+    if dependency:
+        entries: Any = client.xrange(keys.dependency_circuit(dependency, "history"))
+    else:
+        entries = client.xrange(keys.circuit("history"))
     transitions = [
         Transition(
             fields["event"],
@@ -82,6 +90,8 @@ def read_accepted_alerts(client: redis.Redis, keys: Keys, after_generation: int)
 async def read_alerts(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:
     """Return the alerts about generations above `after_generation` that Event Grid received.
 
+    Alerts about a dependency's circuit have generations of their own, and are all returned.
+
     The local topic endpoint takes events at `…/api/events` and lists them at `…/events`. Azure's
     topic endpoint cannot list events, so that the outbox is read instead.
     """
@@ -94,10 +104,14 @@ async def read_alerts(endpoints: Endpoints, keys: Keys, after_generation: int) -
         )
         answer.raise_for_status()
     alerts = [
-        Alert(event["id"], event["type"], int((event.get("data") or {}).get("generation", 0)))
+        _alert(event["id"], event["type"], event.get("data") or {})
         for event in answer.json()["events"]
     ]
-    return [alert for alert in alerts if alert.generation > after_generation]
+    return [alert for alert in alerts if alert.dependency or alert.generation > after_generation]
+
+
+def _alert(id_: str, type_: str, data: Mapping[str, Any]) -> Alert:
+    return Alert(id_, type_, int(data.get("generation", 0)), str(data.get("dependency") or ""))
 
 
 def _accepted(endpoints: Endpoints, keys: Keys, after_generation: int) -> list[Alert]:

@@ -65,11 +65,27 @@ class Transition(NamedTuple):
 
 
 class Alert(NamedTuple):
-    """An event that reached the Event Grid topic."""
+    """An event that reached the Event Grid topic; `dependency` is "" for the app's circuit."""
 
     id: str
     type: str
     generation: int
+    dependency: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitEvidence:
+    """The evidence about one circuit.
+
+    Attributes:
+        history: the circuit's transitions of this run, oldest first.
+        alerts: the circuit's alerts that reached the Event Grid topic during this run.
+        state: the circuit's state at the end.
+    """
+
+    history: Sequence[Transition] = ()
+    alerts: Sequence[Alert] = ()
+    state: str = "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +111,8 @@ class Evidence:
         deferred: the keys that were deferred at some time of the run.
         still_deferred: the keys that are deferred at the end.
         redis_away: the times at which Redis was restarted or paused, as (start, end).
+        dependencies: the evidence about the circuit of each dependency.
+        killed_us: the times at which a host was killed.
     """
 
     workload: Workload
@@ -114,3 +132,5 @@ class Evidence:
     deferred: frozenset[str] = frozenset()
     still_deferred: frozenset[str] = frozenset()
     redis_away: Sequence[tuple[int, int]] = ()
+    dependencies: Mapping[str, CircuitEvidence] = field(default_factory=dict)
+    killed_us: Sequence[int] = ()

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
-from loadtest.plan.chaos import REDIS_AWAY, ChaosPlan, FaultKind
+from loadtest.plan.chaos import KILLS, REDIS_AWAY, ChaosPlan, FaultKind
 from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Expectation, Workload
 from loadtest.send.process import SendProgress
@@ -16,7 +16,7 @@ from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
 from loadtest.target.lists import waiting_events
 from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
-from loadtest.verify.evidence import Evidence
+from loadtest.verify.evidence import CircuitEvidence, Evidence
 from loadtest.verify.poison_queue import read_poison_queue
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
@@ -27,6 +27,9 @@ STANDSTILL_GRACE_SECONDS = 5.0
 
 TAKEOVER_SECONDS = 15.0
 """The longest time from the death of a host until another process handles its partitions."""
+
+LATE_GRACE_SECONDS = 3.0
+"""The time that an event may wait in addition to the wait in place of its partition."""
 
 
 class Judge:
@@ -79,7 +82,18 @@ class Judge:
                         deferred=observer.deferred,
                         still_deferred=observer.latest.deferred,
                         history=read_history(client, self._keys, after_generation),
-                        alerts=alerts,
+                        alerts=[alert for alert in alerts if not alert.dependency],
+                        dependencies={
+                            name: CircuitEvidence(
+                                read_history(client, self._keys, 0, name),
+                                [alert for alert in alerts if alert.dependency == name],
+                                observer.latest.dependencies.get(name, "closed"),
+                            )
+                            for name in workload.dependencies
+                        },
+                        killed_us=[
+                            fault.began_us for fault in injection.faults if fault.kind in KILLS
+                        ],
                         max_attempts=self._limits.max_attempts,
                         kills=injection.kills,
                         suppressed=observer.latest.suppressed,
@@ -119,6 +133,14 @@ class Judge:
             )
         if scenario is Scenario.PARTIAL_OUTAGE:
             return of_partial_outage(own, faulty, plan)
+        if scenario is Scenario.TWO_DEPENDENCIES:
+            return replace(
+                faulty,
+                most_openings=own.most_openings,
+                least_deferred=own.least_deferred,
+                dependency_openings=own.dependency_openings,
+                most_late_seconds=self._limits.defer_after_seconds + LATE_GRACE_SECONDS,
+            )
         return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
 
 

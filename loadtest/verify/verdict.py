@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 LINES_PER_FINDING = 20
@@ -51,12 +52,36 @@ class CircuitVerdict:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OthersVerdict:
+    """The figures of the events that do not need the dependency that was away.
+
+    Attributes:
+        judged: the events of these keys that were enqueued from the first refused call on, and
+            were not delayed by a killed host.
+        while_open: those of them that were handled while the dependency's circuit was open.
+        late: those of them that were handled too late.
+        longest_ms: the longest time from enqueueing to handling; None if no event was judged.
+        p99_ms: the 99th percentile of the same time.
+        before_p99_ms: the same percentile before the first refused call.
+    """
+
+    judged: int = 0
+    while_open: int = 0
+    late: int = 0
+    longest_ms: float | None = None
+    p99_ms: float | None = None
+    before_p99_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The outcome of the events that were sent.
 
     `handled`, `poisoned` and `parked` count distinct events. `deferred` counts the keys that were
     deferred at some time, and `came_back` those of them that no longer were at the end. `broken`
     has one line for each broken promise or expectation. `diff` names the affected events.
+    `dependencies` has the figures of the circuit of each dependency. `others` is None unless a
+    dependency was away.
     """
 
     sent: int
@@ -75,6 +100,8 @@ class Verdict:
     deferred: int = 0
     came_back: int = 0
     circuit: CircuitVerdict
+    dependencies: Mapping[str, CircuitVerdict] = field(default_factory=dict)
+    others: OthersVerdict | None = None
     broken: tuple[str, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
 

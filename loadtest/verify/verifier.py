@@ -17,21 +17,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from loadtest.verify.circuit_check import CircuitCheck, broken_by_circuit
+from loadtest.verify.circuits import Circuits
 from loadtest.verify.evidence import Evidence, LedgerEntry
+from loadtest.verify.others import Others
 from loadtest.verify.poison_check import identify, problems
-from loadtest.verify.verdict import CircuitVerdict, Diff, Verdict
+from loadtest.verify.verdict import Diff, Verdict
 
 
 class _Verification:
     def __init__(self, evidence: Evidence) -> None:
         self.evidence = evidence
         self.diff = Diff()
-        self.circuit = CircuitCheck(evidence.history, self.diff, evidence.redis_away)
+        self.circuits = Circuits(evidence, self.diff)
+        self.others = Others(evidence, self.diff)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
-            self.circuit.refused(call.at_us)
+            self.circuits.refused(call)
             self.note_call(call.key, call.counter, call.at_us)
             event = (call.partition, call.sequence)
             known = self.refused_first.get(event)
@@ -43,12 +45,12 @@ class _Verification:
     def note_start(self, key: str, counter: int, at_us: int) -> None:
         """Record a start in the circuit's check, unless the handler hung and hid the start."""
         if (key, counter) not in self.evidence.workload.hanging:
-            self.circuit.started(key, counter, at_us)
+            self.circuits.started(key, counter, at_us)
 
     def note_call(self, key: str, counter: int, at_us: int) -> None:
         """Record a call in the circuit's check, unless the handler had hung before the call."""
         if (key, counter) not in self.evidence.workload.hanging:
-            self.circuit.called(key, counter, at_us)
+            self.circuits.called(key, counter, at_us)
 
     def read_poison(self) -> None:
         for message in self.evidence.poison:
@@ -111,7 +113,8 @@ class _Verification:
             )
             self.note_start(key, counter, started_us)
             self.note_call(key, counter, entry.appended_us)
-            self.circuit.handled(entry.appended_us)
+            self.circuits.handled(key, entry.appended_us)
+            self.others.handled(key, entry)
         self.handled[key] = set(found)
 
     def find_missing(self) -> None:
@@ -131,9 +134,10 @@ class _Verification:
             self.note_start(key, counter, at_us)
         sent = self.evidence.sent
         count = self.diff.count
-        circuit = self.circuit.verdict(
-            self.evidence.alerts, self.evidence.circuit_state, missing=count("lost") > 0
-        )
+        missing = count("lost") > 0
+        circuit = self.circuits.app(missing=missing)
+        dependencies = self.circuits.dependencies(missing=missing)
+        others = self.others.verdict()
         deferred, still = self.evidence.deferred, self.evidence.still_deferred
         return Verdict(
             sent=sum(sent.values()),
@@ -155,11 +159,17 @@ class _Verification:
             deferred=len(deferred | still),
             came_back=len(deferred - still),
             circuit=circuit,
-            broken=tuple(self._broken(circuit)),
+            dependencies=dependencies,
+            others=others,
+            broken=(
+                *self._broken(),
+                *self.circuits.broken(circuit, dependencies, self.evidence.expectation),
+                *self.others.broken(others),
+            ),
             diff=self.diff.lines(),
         )
 
-    def _broken(self, circuit: CircuitVerdict) -> list[str]:
+    def _broken(self) -> list[str]:
         count = self.diff.count
         sent, wanted = sum(self.evidence.sent.values()), self.evidence.workload.events
         broken = [] if sent == wanted else [f"{sent} events were sent, expected {wanted}"]
@@ -186,7 +196,7 @@ class _Verification:
                 f"{suppressed} handled events reached the ledger again, expected at most {most}, "
                 "which is the number in flight when processes were killed or connections cut"
             )
-        return broken + broken_by_circuit(circuit, expectation)
+        return broken
 
 
 def verify(evidence: Evidence) -> Verdict:

@@ -3,7 +3,8 @@
 The load test verifies this list, the ledger. One script appends the event and records that it was
 appended. Therefore an event that is delivered twice is in the ledger once: an *atomic sink*. The
 handler also shows the errors that a handler may raise, if the event's application property
-`simulate` or the downstream asks for an error.
+`simulate` or the downstream asks for an error. The property `needs` names the dependency that an
+event's append needs; a simulated outage may hit one dependency only.
 """
 
 from __future__ import annotations
@@ -117,7 +118,8 @@ class LedgerHandler:
             key = event.key or ""
             keys += (f"{prefix}key:{key}", f"{prefix}seen:{key}")
             counter = event.properties.get("counter", -1)
-            args.append(f"{counter} {event.partition} {event.sequence_number} {event.enqueued_ms}")
+            text = f"{counter} {event.partition} {event.sequence_number} {event.enqueued_ms}"
+            args.append(f"{text}\t{needs}" if (needs := _needs(event)) else text)
         replies: Sequence[int] = await self._append(keys, args)
         return replies
 
@@ -125,3 +127,9 @@ class LedgerHandler:
 def _run(event: Event) -> str:
     # Never empty: an empty name is not a hash tag, and a cluster refuses keys in several slots.
     return str(event.properties.get("run") or "default")
+
+
+def _needs(event: Event) -> str:
+    """Return the name of the dependency that the event needs; "" for none."""
+    needs = event.properties.get("needs")
+    return needs if isinstance(needs, str) and needs.split() == [needs] else ""

@@ -3,7 +3,8 @@
 -- KEYS[1]    string: exists during a simulated outage, in which the downstream refuses all appends;
 --            with the name of a key's ledger, the appends of that key only; with "first", those of
 --            the first key that appends, whose ledger's name the script then stores here; with
---            "keys:", then each key between line breaks, the appends of those keys
+--            "keys:", then each key between line breaks, the appends of those keys; with "needs:",
+--            then each dependency between line breaks, the appends that need those dependencies
 -- KEYS[2]    list: refused appends, "<key>\t<counter>\t<partition>\t<sequence>\t<µs>"
 -- KEYS[3]    number: repeated appends, which changed nothing
 -- KEYS[4, 5] and so on, a pair for each event:
@@ -12,7 +13,8 @@
 -- ARGV[1]    seconds until an idle ledger expires
 -- ARGV[2]    most refused appends that are stored
 -- ARGV[3]    and so on, one text for each event, because encoding more arguments would be slow for
---            the client: "<counter> <partition> <sequence> <enqueued ms since 1970>"
+--            the client: "<counter> <partition> <sequence> <enqueued ms since 1970>"; an event that
+--            needs a dependency has a tab and the dependency's name after that
 -- Returns, for each event, 1: appended, 0: already in the ledger, -1: refused.
 local time = redis.call('TIME')
 local now = time[1] .. string.format('%06d', time[2])
@@ -21,11 +23,16 @@ local events = (#KEYS - 3) / 2
 local replies = {}
 local outage = redis.call('GET', KEYS[1])
 local some = outage and string.sub(outage, 1, 5) == 'keys:'
+local some_needs = outage and string.sub(outage, 1, 6) == 'needs:'
 local refused = false
 local before_key = #KEYS[1] - #'outage' + #'key:'  -- both names have the same prefix
 for n = 1, events do
   local event, ledger, seen = ARGV[n + 2], KEYS[2 * n + 2], KEYS[2 * n + 3]
-  local counter, partition, sequence, enqueued = string.match(event, '^(.*) (%S+) (%S+) (%S+)$')
+  local counter, partition, sequence, enqueued, needs =
+    string.match(event, '^(.*) (%S+) (%S+) (%d+)\t?(%S*)$')
+  if needs ~= '' then
+    event = string.sub(event, 1, -2 - #needs)
+  end
   if outage == 'first' then
     outage = ledger
     redis.call('SET', KEYS[1], ledger)
@@ -34,6 +41,8 @@ for n = 1, events do
   local is_away = outage == ledger or outage and string.sub(outage, 1, 7) ~= 'ledger:'
   if some then
     is_away = string.find(outage, '\n' .. key .. '\n', 1, true)
+  elseif some_needs then
+    is_away = string.find(outage, '\n' .. needs .. '\n', 1, true)
   end
   if is_away then
     refused = true

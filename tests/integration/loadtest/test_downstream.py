@@ -129,6 +129,28 @@ async def test_partial_outage_hits_some_keys_and_ends_by_itself(
     assert not await client.exists(OUTAGE)
 
 
+async def test_outage_of_a_dependency_ends_by_itself(
+    target: Target, client: redis.asyncio.Redis
+) -> None:
+    settings = chaos_settings({"scenario": Scenario.TWO_DEPENDENCIES, "events": 9, "keys": 3})
+    assert settings.chaos is not None
+    observer = Seen(target.endpoints)
+    plan = replace(settings.chaos, down_seconds=3600)
+    lasting = downstream_of(replace(settings, chaos=plan), observer, target, print)
+    task = asyncio.create_task(lasting.run())
+    observer.see(Sample(handled=1))
+    while not await client.exists(OUTAGE):
+        await asyncio.sleep(0)
+    assert await client.get(OUTAGE) == "needs:\nbank\n"
+    task.cancel()
+    await asyncio.wait({task})
+    plan = replace(plan, down_seconds=0)
+    ending = downstream_of(replace(settings, chaos=plan), observer, target, print)
+    await ending.run()
+    assert ending.over
+    assert not await client.exists(OUTAGE)
+
+
 async def test_dead_key_heals_after_all_events_of_the_other_keys(
     target: Target, client: redis.asyncio.Redis
 ) -> None:

@@ -37,6 +37,22 @@ def test_half_open_circuit_without_events_is_complete_after_the_idle_time() -> N
     assert it.complete(idle, 2 * IDLE_SECONDS + 1, over=True)
 
 
+def test_run_waits_for_the_circuits_of_dependencies() -> None:
+    it = completion()
+    done = Sample(handled=99, poisoned=1)
+    for state, now, complete in (
+        ("open", 1.0, False),
+        ("half_open", 2.0, False),
+        ("half_open", 2.0 + IDLE_SECONDS, True),
+        ("closed", 9.0, True),
+    ):
+        sample = replace(done, dependencies={"bank": state, "mail": "closed"})
+        assert it.complete(sample, now, over=True) is complete
+    assert "circuit of bank open" in str(
+        it.reason_to_give_up(replace(done, dependencies={"bank": "open"}), 100, 900.0)
+    )
+
+
 def test_time_of_a_person_does_not_count() -> None:
     it = completion()
     sample = Sample(handled=40, state="open")
@@ -108,6 +124,20 @@ def test_each_stage_is_one_line_without_a_terminal() -> None:
     assert len(lines) == 2
     assert lines[0].endswith("handling  (1 handled)")
     assert lines[1].endswith("circuit open, processing is held  (7 handled)")
+
+
+def test_change_of_a_dependencys_circuit_is_one_line() -> None:
+    text = StringIO()
+    with Display(Console(file=text, width=100), events=10) as display:
+        for state in ("closed", "open", "open", "half_open", "closed"):
+            display.update(Sample(handled=7, dependencies={"bank": state}), 10, Stage.HANDLING)
+    lines = [line.partition("s  ")[2] for line in text.getvalue().splitlines()]
+    assert lines == [
+        "handling  (7 handled)",
+        "circuit of bank open  (7 handled)",
+        "circuit of bank half-open  (7 handled)",
+        "circuit of bank closed  (7 handled)",
+    ]
 
 
 def test_terminal_shows_bars() -> None:

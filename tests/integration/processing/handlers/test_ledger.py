@@ -146,6 +146,26 @@ async def test_outage_of_some_keys_refuses_these_keys_only(
     assert refused == ["k-10", "k-2"]
 
 
+async def test_outage_of_a_dependency_refuses_the_events_that_need_it(
+    ledger: LedgerHandler, redis: Any
+) -> None:
+    """An event that needs nothing, or another dependency, is appended."""
+    await redis.set("ledger:{r}:outage", "needs:\nbank\n")
+    with pytest.raises(DependencyUnavailableError, match="refuses"):
+        await ledger(event(5, "k", properties=counted(1, needs="bank")))
+    for number, needs in enumerate(("", "ban", "a b", 3), start=1):
+        await ledger(event(number, "other", properties=counted(number, needs=needs)))
+    assert await redis.lrange("ledger:{r}:refused", 0, -1) != []
+    await redis.delete("ledger:{r}:outage")
+    await ledger(event(5, "k", properties=counted(1, needs="bank")))
+    lines = await redis.lrange("ledger:{r}:key:k", 0, -1)
+    lines += await redis.lrange("ledger:{r}:key:other", 0, -1)
+    assert [line.split(" ")[:4] for line in lines] == [
+        ["1", "0", "5", "1700000000005"],
+        *[[str(number), "0", str(number), f"170000000000{number}"] for number in range(1, 5)],
+    ]
+
+
 async def test_simulate_property_makes_an_event_fail(ledger: LedgerHandler) -> None:
     """The handler raises PoisonEventError or another error."""
     with pytest.raises(PoisonEventError):

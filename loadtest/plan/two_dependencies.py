@@ -1,0 +1,60 @@
+"""The plan of the scenario `two-dependencies`, a pure function of the seed.
+
+Half of the keys need the bank, the others the mail. The bank is away for a while. The bank's
+circuit opens, waits for its break, and closes by itself. One host is killed soon after the outage
+has begun, and one at about the time of the probes. Between the two kills the other keys must not be
+late.
+"""
+
+from __future__ import annotations
+
+import random
+
+from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
+
+DEPENDENCIES = ("bank", "mail")
+AWAY = "bank"
+LEAST_SECONDS, MOST_SECONDS = 8.0, 16.0
+"""The least and greatest duration of the outage, shorter than the break: no probe fails."""
+BREAK_SECONDS = 25.0
+"""The setting `BREAKER_BREAK_SECONDS` of these runs."""
+EARLY_SECONDS = (0.5, 3.0)
+"""The time of the first kill, from the first refused call."""
+LATE_SECONDS = (24.0, 30.0)
+"""The time of the second kill, from the first refused call: before, in and after the probes."""
+
+
+def draw_two_dependencies(seed: int, events: int) -> ChaosPlan:
+    """Return a plan of many keys, so that each partition has enough keys that need the mail.
+
+    A partition holds if more than four fifths of its events need a dependency that is away.
+    """
+    del events
+    dice = random.Random(f"breakwater/two-dependencies/{seed}")  # noqa: S311 - must be reproducible
+    partitions, instances, keys = dice.randint(2, 4), dice.randint(2, 3), dice.randint(160, 240)
+    seconds = round(dice.uniform(LEAST_SECONDS, MOST_SECONDS), 1)
+    return ChaosPlan(
+        seed=seed,
+        partitions=partitions,
+        instances=instances,
+        keys=keys,
+        hot_key=False,
+        poison_every=0,
+        slow_every=0,
+        hang_every=0,
+        faults=tuple(_kill(dice, *times) for times in (EARLY_SECONDS, LATE_SECONDS)),
+        starts=1,
+        down_seconds=seconds,
+        dependencies=DEPENDENCIES,
+        away=AWAY,
+    )
+
+
+def _kill(dice: random.Random, earliest: float, latest: float) -> PlannedFault:
+    return PlannedFault(
+        FaultKind.HOST_KILLED,
+        0,
+        choice=round(dice.random(), 3),
+        after_refused=1,
+        delay_seconds=round(dice.uniform(earliest, latest), 1),
+    )

@@ -1,0 +1,92 @@
+"""The checks of all circuits: the app's, and one for each dependency.
+
+A start or a call counts for the app's circuit, and for the circuit of the dependency that the key
+needs.
+"""
+
+from __future__ import annotations
+
+from loadtest.plan.workload import Expectation
+from loadtest.verify.circuit_check import CircuitCheck, broken_by_circuit, broken_rules
+from loadtest.verify.evidence import Evidence, RefusedCall
+from loadtest.verify.verdict import CircuitVerdict, Diff
+
+
+class Circuits:
+    """The checks of all circuits of a run."""
+
+    def __init__(self, evidence: Evidence, diff: Diff) -> None:
+        self._evidence = evidence
+        self._app = CircuitCheck(evidence.history, diff, evidence.redis_away)
+        self._dependencies = {
+            name: CircuitCheck(circuit.history, diff, evidence.redis_away, name)
+            for name, circuit in evidence.dependencies.items()
+        }
+        workload = evidence.workload
+        needs = {key: workload.needs(index) for index, key in enumerate(workload.key_names)}
+        self._checks = {
+            key: [self._app, self._dependencies[name]]
+            for key, name in needs.items()
+            if name in self._dependencies
+        }
+
+    def _of(self, key: str) -> list[CircuitCheck]:
+        return self._checks.get(key, [self._app])
+
+    def refused(self, call: RefusedCall) -> None:
+        """Record a call that the downstream refused."""
+        for check in self._of(call.key):
+            check.refused(call.at_us)
+
+    def called(self, key: str, counter: int, at_us: int) -> None:
+        """Record a downstream call."""
+        for check in self._of(key):
+            check.called(key, counter, at_us)
+
+    def started(self, key: str, counter: int, at_us: int) -> None:
+        """Record an event's first downstream call."""
+        for check in self._of(key):
+            check.started(key, counter, at_us)
+
+    def handled(self, key: str, at_us: int) -> None:
+        """Record the time at which an event was handled."""
+        for check in self._of(key):
+            check.handled(at_us)
+
+    def app(self, *, missing: bool) -> CircuitVerdict:
+        """Return the figures of the app's circuit; `missing` is whether events were lost."""
+        evidence = self._evidence
+        return self._app.verdict(evidence.alerts, evidence.circuit_state, missing=missing)
+
+    def dependencies(self, *, missing: bool) -> dict[str, CircuitVerdict]:
+        """Return the figures of each dependency's circuit."""
+        return {
+            name: check.verdict(circuit.alerts, circuit.state, missing=missing)
+            for (name, circuit), check in zip(
+                self._evidence.dependencies.items(), self._dependencies.values(), strict=True
+            )
+        }
+
+    def broken(
+        self, app: CircuitVerdict, dependencies: dict[str, CircuitVerdict], wanted: Expectation
+    ) -> list[str]:
+        """Return one line for each promise or expectation that a circuit broke."""
+        lines = broken_by_circuit(app, wanted)
+        for name, circuit in dependencies.items():
+            lines += [f"{name}: {line}" for line in broken_rules(circuit)]
+            lines += self._broken_openings(name, circuit, wanted.dependency_openings.get(name))
+        return lines
+
+    def _broken_openings(
+        self, name: str, circuit: CircuitVerdict, expected: int | None
+    ) -> list[str]:
+        if expected is None:
+            return []
+        lines = []
+        if circuit.opened != expected:
+            lines.append(f"{name}: the circuit opened {circuit.opened} times, expected {expected}")
+        history = self._evidence.dependencies[name].history
+        if approved := [each for each in history if each.event == "approved" or each.by]:
+            who = approved[0].by or "nobody"
+            lines.append(f"{name}: {who} moved the circuit ({approved[0].event}), expected nobody")
+        return lines
