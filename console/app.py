@@ -24,6 +24,7 @@ from console.backplane.stream import Backplane, MemoryBackplane
 from console.circuit.actions import ActionsApi
 from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.circuit.approvals import ApprovalsApi
+from console.circuit.circuits import Circuits, Dependencies
 from console.circuit.site import SiteApi
 from console.live.circuit_feed import feed_circuit
 from console.live.fanout import Fanout
@@ -49,6 +50,7 @@ def create_app(
     breaker: CircuitBreaker,
     settings: ConsoleSettings,
     *,
+    dependencies: Dependencies | None = None,
     coordination: Coordination | None = None,
     backplane: Backplane | None = None,
     vitals: VitalsSource | None = None,
@@ -61,6 +63,7 @@ def create_app(
     Args:
         breaker: the circuit.
         settings: the console's settings.
+        dependencies: the circuits of the app's dependencies; default: none.
         coordination: shared by all instances; default: in memory, for a single instance.
         backplane: shared by all instances; default: in memory, for a single instance.
         vitals: source of the function app's vitals; default: none.
@@ -68,6 +71,7 @@ def create_app(
         app_settings: the function app's settings, which name its hub, storage and handler.
         close: called at the end; closes the clients of coordination, backplane and vitals.
     """
+    circuits = Circuits(breaker, dependencies)
     coordination = coordination or MemoryCoordination()
     backplane = backplane or MemoryBackplane(coordination)
     fanout = Fanout(backplane, instance=instance_name())
@@ -105,7 +109,7 @@ def create_app(
             running = start(
                 revoked=revoked.follow,
                 delivery=lambda: deliver_remaining_alerts(
-                    breaker, SystemClock(), settings.delivery_seconds, settings.repeat_seconds
+                    circuits, SystemClock(), settings.delivery_seconds, settings.repeat_seconds
                 ),
                 fanout=fanout.run,
                 beat=fanout.beat,
@@ -132,8 +136,8 @@ def create_app(
         routes=[
             Route("/healthz", healthz, methods=["GET"]),
             *Login(settings, sessions, revoked, coordination, breaker.name).routes(),
-            *ActionsApi(breaker, log).routes(),
-            *ApprovalsApi(breaker, settings).routes(),
+            *ActionsApi(circuits, log).routes(),
+            *ApprovalsApi(circuits, settings).routes(),
             *SiteApi(breaker, watch, log).routes(),
             *PoisonApi(operations, catalogue).routes(),
             *redrive.routes(),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -20,6 +20,7 @@ from breaker import (
 )
 from breaker.duration import format_duration, parse_duration
 from console.access.auth import operator_of
+from console.circuit.circuits import PATH, Circuits, name_and_action
 from console.errors import BackplaneError
 from console.live.circuit_feed import circuit_document, history_text
 from console.live.incident_log import TEXT_CHARS, IncidentLog, LineKind
@@ -31,72 +32,98 @@ logger = logging.getLogger(__name__)
 HISTORY_MOST = 1_000
 
 
+class _Wanted(NamedTuple):
+    """An action that an operator asks for: the line of the log, in infinitive and past tense."""
+
+    breaker: CircuitBreaker
+    by: str
+    verb: str
+    kind: LineKind
+    what: str
+
+
+type _Handler = Callable[[Request, CircuitBreaker], Awaitable[ApiResponse]]
+
+
 class ActionsApi:
-    """Handlers over one circuit and its incident log.
+    """Handlers over the circuits and their incident log.
 
     Args:
-        breaker: the circuit, watched.
+        circuits: the circuits, watched.
         log: the incident log, which records the actions.
     """
 
-    def __init__(self, breaker: CircuitBreaker, log: IncidentLog) -> None:
-        self._breaker = breaker
+    def __init__(self, circuits: Circuits, log: IncidentLog) -> None:
+        self._circuits = circuits
         self._log = log
+        self._actions: Mapping[str, tuple[str, _Handler]] = {
+            "": ("GET", self.show),
+            "history": ("GET", self.history),
+            "approve": ("POST", self.approve),
+            "close": ("POST", self.close),
+            "isolate": ("POST", self.isolate),
+        }
 
     def routes(self) -> list[Route]:
         """Return the API's routes."""
-        circuit = "/api/circuits/{name}"
         return [
-            Route(circuit, self.show, methods=["GET"]),
-            Route(f"{circuit}/approve", self.approve, methods=["POST"]),
-            Route(f"{circuit}/close", self.close, methods=["POST"]),
-            Route(f"{circuit}/isolate", self.isolate, methods=["POST"]),
-            Route(f"{circuit}/history", self.history, methods=["GET"]),
+            Route(f"{PATH}{{path:path}}", self.act, methods=["GET", "POST"]),
             Route("/api/log", self.write, methods=["POST"]),
         ]
 
-    async def show(self, request: Request) -> ApiResponse:
+    async def act(self, request: Request) -> ApiResponse:
+        """Answer `/api/circuits/NAME` and `/api/circuits/NAME/ACTION`.
+
+        A dependency's circuit has the name `APP/DEPENDENCY`, whose `/` the path encodes as `%2F`.
+        """
+        name, action = name_and_action(request.scope, self._actions)
+        method, handler = self._actions[action]
+        if request.method not in {method, "HEAD" if method == "GET" else method}:
+            raise HTTPException(405, f"{request.url.path} takes {method}", {"Allow": method})
+        return await handler(request, self._circuits.named(name))
+
+    async def show(self, _: Request, breaker: CircuitBreaker) -> ApiResponse:
         """Return the current circuit, or 503 while the store does not answer.
 
         Workflows act on the state, so an outdated state is never returned.
         """
-        self._check_name(request)
-        circuit = await self._breaker.refresh()
+        circuit = await breaker.refresh()
         if circuit.degraded:
             raise StoreUnavailableError(f"the store of circuit {circuit.name!r} does not answer")
-        return self._answer(circuit)
+        return _answer(breaker, circuit)
 
-    async def history(self, request: Request) -> ApiResponse:
+    async def history(self, request: Request, breaker: CircuitBreaker) -> ApiResponse:
         """Return the latest changes, newest first."""
-        self._check_name(request)
         limit = number_in(request, "limit", default=100, most=HISTORY_MOST)
-        return ApiResponse({"history": json.loads(await history_text(self._breaker, limit))})
+        return ApiResponse({"history": json.loads(await history_text(breaker, limit))})
 
-    async def approve(self, request: Request) -> ApiResponse:
+    async def approve(self, request: Request, breaker: CircuitBreaker) -> ApiResponse:
         """Take {generation, by} and move that generation half-open; 409 if it is not current."""
-        generation, by = await self._generation_and_operator(request)
-        act = self._breaker.approve(generation, by)
-        return await self._done(act, "approved", by, "approve", f" generation {generation}")
+        generation, by = await _generation_and_operator(request)
+        act = breaker.approve(generation, by)
+        what = f"{self._of(breaker)} generation {generation}"
+        return await self._done(act, _Wanted(breaker, by, "approve", "approved", what))
 
-    async def close(self, request: Request) -> ApiResponse:
+    async def close(self, request: Request, breaker: CircuitBreaker) -> ApiResponse:
         """Take {generation, by} and close that generation without probes; 409 if not current."""
-        generation, by = await self._generation_and_operator(request)
-        act = self._breaker.close_circuit(generation, by)
-        return await self._done(act, "closed", by, "close", f" generation {generation}")
+        generation, by = await _generation_and_operator(request)
+        act = breaker.close_circuit(generation, by)
+        what = f"{self._of(breaker)} generation {generation}"
+        return await self._done(act, _Wanted(breaker, by, "close", "closed", what))
 
-    async def isolate(self, request: Request) -> ApiResponse:
+    async def isolate(self, request: Request, breaker: CircuitBreaker) -> ApiResponse:
         """Take {reason, by, for} and isolate the circuit; `for` may be missing.
 
         `for` is the length of the isolation, such as "2h"; without it the circuit stays isolated
         until an operator closes the circuit. See `CircuitBreaker.isolate`.
         """
-        self._check_name(request)
         document = await read_object(request)
         reason, by = text_in(document, "reason"), operator_of(request, document)
         seconds = _duration_in(document, "for")
-        act = self._breaker.isolate(by, reason, seconds)
+        act = breaker.isolate(by, reason, seconds)
         length = "" if seconds is None else f" for {format_duration(seconds)}"
-        return await self._done(act, "isolated", by, "isolate", f"{length}: {reason}")
+        what = f"{self._of(breaker)}{length}: {reason}"
+        return await self._done(act, _Wanted(breaker, by, "isolate", "isolated", what))
 
     async def write(self, request: Request) -> ApiResponse:
         """Take {text, by} and write a line to the incident log."""
@@ -105,34 +132,32 @@ class ActionsApi:
         cursor = await self._log.write("said", operator_of(request, document), text)
         return ApiResponse({"cursor": cursor}, status_code=201)
 
-    async def _generation_and_operator(self, request: Request) -> tuple[int, str]:
-        self._check_name(request)
-        document = await read_object(request)
-        return generation_in(document), operator_of(request, document)
+    def _of(self, breaker: CircuitBreaker) -> str:
+        """Return the circuit's name for the log; the app's own circuit has none there."""
+        return "" if breaker is self._circuits.app else f" {breaker.name}"
 
-    async def _done(
-        self, act: Awaitable[Circuit], kind: LineKind, by: str, verb: str, what: str
-    ) -> ApiResponse:
-        wanted = f"{verb}{what}"
-        before = self._breaker.circuit
+    async def _done(self, act: Awaitable[Circuit], wanted: _Wanted) -> ApiResponse:
+        breaker, by = wanted.breaker, wanted.by
+        asked = f"{wanted.verb}{wanted.what}"
+        before = breaker.circuit
         try:
             circuit = await act
         except (StaleGenerationError, CircuitIsolatedError) as error:
             found = error.circuit
             is_now = f"it is {found.state} in generation {found.generation}"
-            await self._record("refused", by, f"{wanted}: refused, {is_now}")
+            await self._record("refused", by, f"{asked}: refused, {is_now}")
             now = {"state": found.state, "generation": found.generation}
             return ApiResponse({"error": str(error), **now}, status_code=409)
         except StoreUnavailableError as error:
-            logger.warning("%r %s: the outcome is unknown: %s", by, wanted, error)
+            logger.warning("%r %s: the outcome is unknown: %s", by, asked, error)
             raise
         # A repeated action is not recorded again, and another operator's is that operator's record.
         changed = (circuit.position, circuit.changed_at) != (before.position, before.changed_at)
         if changed and circuit.by == by:
-            await self._record(kind, by, f"{kind}{what}")
+            await self._record(wanted.kind, by, f"{wanted.kind}{wanted.what}")
         else:
-            logger.info("%r %s: already done by %r", by, wanted, circuit.by)
-        return self._answer(circuit)
+            logger.info("%r %s: already done by %r", by, asked, circuit.by)
+        return _answer(breaker, circuit)
 
     async def _record(self, kind: LineKind, by: str, line: str) -> None:
         logger.info("%r %s", by, line)
@@ -141,11 +166,14 @@ class ActionsApi:
         except BackplaneError as error:  # the circuit's history has the action as well
             logger.warning("the incident log lacks the line '%s %s': %s", by, line, error)
 
-    def _answer(self, circuit: Circuit) -> ApiResponse:
-        return ApiResponse(circuit_document(circuit, self._breaker.settings))
 
-    def _check_name(self, request: Request) -> None:
-        check_name(request.path_params["name"], self._breaker)
+async def _generation_and_operator(request: Request) -> tuple[int, str]:
+    document = await read_object(request)
+    return generation_in(document), operator_of(request, document)
+
+
+def _answer(breaker: CircuitBreaker, circuit: Circuit) -> ApiResponse:
+    return ApiResponse(circuit_document(circuit, breaker.settings))
 
 
 def _duration_in(document: dict[str, Any], name: str) -> int | None:
@@ -161,13 +189,3 @@ def _duration_in(document: dict[str, Any], name: str) -> int | None:
         return parse_duration(text_in(document, name))
     except ValueError as error:
         raise HTTPException(400, f"{name}: {error}") from None
-
-
-def check_name(name: str, breaker: CircuitBreaker) -> None:
-    """Refuse the name of another circuit.
-
-    Raises:
-        HTTPException: 404 if the name is not this console's circuit.
-    """
-    if name != breaker.name:
-        raise HTTPException(404, f"there is no circuit {name[:64]!r} in this console")

@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import CallbackRefusedError, CircuitBreaker, Step, StepKind, WaitsFor
+from breaker import CallbackRefusedError, Step, StepKind, WaitsFor
 from breaker.chain import run_name
-from console.circuit.actions import check_name
+from console.circuit.circuits import Circuits
 from console.settings import ConsoleSettings
 from console.web.requests import check_callback_host, generation_in, read_object, text_in, time_in
 from console.web.responses import ApiResponse
@@ -24,15 +24,15 @@ _CODES = range(100, 1_000)
 
 
 class ApprovalsApi:
-    """Handlers over one circuit.
+    """Handlers over the circuits.
 
     Args:
-        breaker: the circuit, watched.
+        circuits: the circuits, watched.
         settings: names the allowed callback hosts.
     """
 
-    def __init__(self, breaker: CircuitBreaker, settings: ConsoleSettings) -> None:
-        self._breaker = breaker
+    def __init__(self, circuits: Circuits, settings: ConsoleSettings) -> None:
+        self._circuits = circuits
         self._settings = settings
 
     def routes(self) -> list[Route]:
@@ -52,12 +52,13 @@ class ApprovalsApi:
         `report`; an invalid one is ignored. Repeating a registration is harmless.
         """
         document = await read_object(request)
-        check_name(text_in(document, "circuit"), self._breaker)
+        name = _circuit_in(document)
         generation, opened_at = generation_in(document), time_in(document, "openedAt")
         url = text_in(document, "callbackUrl", URL_CHARS)
         check_callback_host(url, self._settings.callback_hosts)
         run, waits_for = _run_in(document), _waits_for_in(document)
-        approvals = self._breaker.approvals
+        breaker = await self._circuits.of_opening(name)
+        approvals = breaker.approvals
         try:
             for step in _steps_in(document, generation, run):
                 await approvals.report(step)
@@ -71,7 +72,7 @@ class ApprovalsApi:
             raise HTTPException(409, str(error)) from error
         status = "passed" if passed else "waiting"
         return ApiResponse(
-            {"circuit": self._breaker.name, "generation": generation, "status": status},
+            {"circuit": breaker.name, "generation": generation, "status": status},
             status_code=200 if passed else 202,
         )
 
@@ -84,13 +85,17 @@ class ApprovalsApi:
         the answer or null, and the time of the call in ISO 8601.
         """
         document = await read_object(request)
-        check_name(text_in(document, "circuit"), self._breaker)
+        breaker = self._circuits.named(_circuit_in(document))
         generation, run = generation_in(document), _run_in(document)
         for step in _steps_in(document, generation, run):
-            await self._breaker.approvals.report(step)
+            await breaker.approvals.report(step)
         if document.get("ended") is True and run:
-            await self._breaker.approvals.forget(run)
-        return ApiResponse({"circuit": self._breaker.name, "generation": generation})
+            await breaker.approvals.forget(run)
+        return ApiResponse({"circuit": breaker.name, "generation": generation})
+
+
+def _circuit_in(document: dict[str, Any]) -> str:
+    return text_in(document, "circuit")
 
 
 def _run_in(document: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from breaker.alerts.base import AlertPublisher
 from breaker.approvals import Caller
 from console.app import create_app
 from console.circuit.alert_delivery import deliver_remaining_alerts
+from console.circuit.circuits import Circuits
 from console.settings import ConsoleSettings
 from local.workflow.runs.requests import Answer
 from processing.site.client import Site
@@ -115,7 +116,7 @@ class ConsoleProcess:
             caller=self._caller,
         )
         delivery = deliver_remaining_alerts(
-            breaker,
+            Circuits(breaker),
             ConsoleClock(self._pulse, breaker),
             self.settings.delivery_seconds,
             self.settings.repeat_seconds,

@@ -71,7 +71,7 @@ async def test_api_needs_the_token(console: httpx.AsyncClient, header: str | Non
         (b"{}", 400, "circuit is missing"),
         (b'{"circuit": 5}', 400, "circuit is missing, blank or not a text"),
         (
-            b'{"circuit": "other", "generation": 1}',
+            b'{"circuit": "other", "generation": 1, "callbackUrl": "http://localhost/"}',
             404,
             "there is no circuit 'other' in this console",
         ),
