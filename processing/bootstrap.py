@@ -16,6 +16,7 @@ from breaker.configuration.host_checks import check_host_json
 from breaker.stores.redis_url import check_url
 from processing import trigger
 from processing.batch import shutdown
+from processing.batch.time_budget import TimeBudget
 from processing.errors import SettingsError
 from processing.event import EventBatch
 from processing.handlers.loading import find_handler
@@ -49,11 +50,12 @@ class Application:
         """Check the settings and import the handler, without connecting to anything.
 
         Raises:
-            SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`.
+            SettingsError, breaker.SettingsError, HandlerLoadError: as `Parts.build`; a setting may
+                also not fit into functionTimeout.
             HostJsonError: with the options of host.json the app would lose or repeat events.
         """
         connections = ConnectionSettings.from_mapping(self._settings)
-        ProcessingSettings.from_mapping(self._settings)
+        processing = ProcessingSettings.from_mapping(self._settings)
         BreakerSettings.from_mapping(self._settings)
         if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
             # The operator's tools have a default group; the trigger needs the setting.
@@ -66,6 +68,7 @@ class Application:
             check_endpoint(endpoint, connections.event_grid_topic_key)
         find_handler(connections.event_handler)
         check_host_json(self._settings)
+        TimeBudget.from_mapping(self._settings, processing)
 
     async def process(self, batch: EventBatch) -> BatchResult:
         """See `BatchProcessor.process`."""

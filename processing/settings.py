@@ -52,7 +52,8 @@ class ProcessingSettings(Settings):
         poison_errors: dotted names of exceptions that mean the event can never succeed.
         dependency_pause_seconds: pause before a kept event is retried.
         handler_timeout_seconds: time limit of one call of an async handler, and of an awaitable
-            that a plain handler returns. A timeout counts as a dependency outage. 0: no limit.
+            that a plain handler returns. A timeout counts as a dependency outage. 0: no limit,
+            which the app refuses.
         hold_seconds: longest time that an invocation waits for the circuit before it fails.
         keyless_order: `partition`: events without a key keep their order; `none`: they run
             independently.
@@ -70,7 +71,7 @@ class ProcessingSettings(Settings):
         defer_rounds_max: number of failed replays, with successes of other keys between them,
             after which an event is poisoned; 0: no limit.
         replay_lease_seconds: time after which another instance may replay a deferred key whose
-            instance has died; at least one and a half handler timeouts.
+            instance has died; at least `watchdog_seconds` and one and a half handler timeouts.
         deferred_events_max: number of events in a partition's parked lists at which the partition
             defers no further event and holds; 0: no event is deferred.
         keep_max_seconds: time after which a deferred event is poisoned, without the time in which
@@ -78,6 +79,7 @@ class ProcessingSettings(Settings):
         stall_seconds: time after which a partition is reported whose first unfinished event has
             not changed.
         progress_ttl_seconds: time after which an idle partition's progress is deleted.
+        watchdog_seconds: time after which a process ends whose event loop stands still; 0: never.
     """
 
     PREFIX: ClassVar[str] = "PROCESSING_"
@@ -106,11 +108,17 @@ class ProcessingSettings(Settings):
     keep_max_seconds: Annotated[float, Bounds(0, 30 * 24 * 3600)] = 0.0
     stall_seconds: Annotated[float, Bounds(5, 3600)] = 60.0
     progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
+    watchdog_seconds: Annotated[float, Bounds(0, 3600)] = 120.0
 
     @property
     def lease_seconds(self) -> float:
-        """The duration of a replay's lease, which outlasts one call between two renewals."""
-        return max(self.replay_lease_seconds, 1.5 * self.handler_timeout_seconds)
+        """The duration of a replay's lease.
+
+        The lease outlasts an event loop that stands still until the watchdog ends its process, and
+        one call after that: no other instance may replay a key whose call still runs.
+        """
+        stands_still = self.watchdog_seconds
+        return max(self.replay_lease_seconds, stands_still + 1.5 * self.handler_timeout_seconds)
 
     def check_together(self) -> None:
         """Refuse an error that one setting keeps and the other poisons."""

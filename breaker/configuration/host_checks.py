@@ -10,15 +10,13 @@ from pathlib import Path
 from breaker.configuration.errors import HostJsonError
 from breaker.configuration.host_json import read_host_json
 from breaker.configuration.host_options import HostJson
+from breaker.configuration.overrides import PREFIX
 
 FIRST_BUNDLE = (4, 28, 0)
 """The first extension bundle with the Event Hubs extension 6."""
 
 _FREQUENCY = "extensions.eventHubs.batchCheckpointFrequency"
 _BUNDLE = "extensionBundle.version"
-_OVERRIDE = "AzureFunctionsJobHost__"
-"""Azure reads an app setting such as `AzureFunctionsJobHost__a__b` as the option `a.b`."""
-
 _RANGE = re.compile(r"\s*[\[(]?\s*(\d+)(?:\.(\d+|\*))?(?:\.(\d+|\*))?\s*(?:[,\])].*)?")
 
 
@@ -59,7 +57,7 @@ def _override_problems(settings: Mapping[str, str]) -> Iterator[str]:
     by_lower = {name.lower().replace(":", "__"): name for name in settings}
 
     def found(option: str) -> tuple[str, str]:
-        name = by_lower.get((_OVERRIDE + option.replace(".", "__")).lower(), "")
+        name = by_lower.get((PREFIX + option.replace(".", "__")).lower(), "")
         return f"the app setting {name}", settings.get(name, "").strip()
 
     where, frequency = found(_FREQUENCY)

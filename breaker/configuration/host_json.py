@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -19,22 +19,33 @@ from breaker.configuration.host_options import (
 )
 from breaker.configuration.host_values import count, one_of, span, text, utc
 from breaker.configuration.json_file import read_json_file
+from breaker.configuration.overrides import SettingText, overrides, with_overrides
 
 
-def read_host_json(path: Path) -> HostJson:
+def read_host_json(path: Path, settings: Mapping[str, str] | None = None) -> HostJson:
     """Read and check a host.json.
 
+    Args:
+        path: the file.
+        settings: app settings; those named `AzureFunctionsJobHost__…` replace options.
+
     Raises:
-        FileNotFoundError: the file does not exist; Azure then uses the defaults, `HostJson()`.
+        FileNotFoundError: the file does not exist, and no app setting replaces an option; Azure
+            then uses the defaults, `HostJson()`.
         HostJsonError: the file is not JSON, or an option has a value that is not accepted.
     """
+    settings = settings or {}
     try:
         document = read_json_file(path)
+    except FileNotFoundError:
+        if not any(overrides(settings)):
+            raise
+        document = {"version": "2.0"}
     except ConfigurationError as error:
         raise HostJsonError(str(error)) from None
     if not isinstance(document, dict):
         raise HostJsonError(f"{path} takes a JSON object, not {type(document).__name__}")
-    return _Reader(str(path)).read(document)
+    return _Reader(str(path)).read(with_overrides(document, settings))
 
 
 class _Reader:
@@ -85,7 +96,10 @@ class _Reader:
             if option is None:
                 near = nearest(name, known, cutoff=0.75)
                 hint = f"; did you mean {near!r}?" if near else ""
-                self._unknown.append(f"{self._source}: unknown option {path!r} is ignored{hint}")
+                where = self._source
+                if isinstance(value, SettingText):
+                    where = f"the app setting {value.setting}"
+                self._unknown.append(f"{where}: unknown option {path!r} is ignored{hint}")
                 continue
             below = known.get(option)
             path = f"{where}.{option}".lstrip(".")
@@ -165,6 +179,10 @@ class _Reader:
             raise self._error(path, value, str(error)) from None
 
     def _error(self, path: str, value: object, accepted: str) -> HostJsonError:
+        if isinstance(value, SettingText):
+            return HostJsonError(
+                f"the app setting {value.setting} is {json.dumps(value)}; it takes {accepted}"
+            )
         return HostJsonError(
             f"{self._source}: {path} is {json.dumps(value, default=str)}; it takes {accepted}"
         )

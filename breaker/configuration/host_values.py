@@ -6,11 +6,14 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from breaker.configuration.overrides import SettingText
 from breaker.configuration.timespan import parse_timespan
 
 
 def count(value: Any) -> int:
     """Return a whole number of at least 1."""
+    if isinstance(value, SettingText) and value.isdecimal():
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError("a whole number from 1")
     return value

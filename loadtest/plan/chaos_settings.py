@@ -21,10 +21,11 @@ _FIGURES: dict[str, Any] = {
     "timeout_seconds": 240.0,
 }
 _SHORT_LEASE = {
-    # A key whose replay was killed comes back before the run stops waiting. A lease also lasts at
-    # least one and a half handler timeouts.
+    # A key whose replay was killed comes back before the run stops waiting. A lease also outlasts
+    # the watchdog's time and one and a half handler timeouts.
     "PROCESSING_REPLAY_LEASE_SECONDS": "10",
     "PROCESSING_HANDLER_TIMEOUT_SECONDS": "3",  # hanging handlers time out, too
+    "PROCESSING_WATCHDOG_SECONDS": "5",
 }
 _APP_SETTINGS = _SHORT_LEASE | {
     # So that a short outage opens the circuit. An event counts once, and if too few lanes are

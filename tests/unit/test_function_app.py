@@ -110,13 +110,15 @@ def test_event_function_is_retried_forever(functions: dict[str, Any]) -> None:
     assert str(retry["max_retry_count"]) == "-1"
 
 
-def test_hold_ends_before_the_function_timeout() -> None:
-    """An invocation that holds must end before the host ends it."""
-    host = json.loads((ROOT / "host.json").read_text())
-    hours, minutes, seconds = map(int, host["functionTimeout"].split(":"))
-    from processing.settings import ProcessingSettings
-
-    assert ProcessingSettings().hold_seconds < hours * 3600 + minutes * 60 + seconds
+@pytest.mark.parametrize(
+    "setting", ["PROCESSING_HOLD_SECONDS", "PROCESSING_HANDLER_TIMEOUT_SECONDS"]
+)
+def test_setting_beyond_the_function_timeout_is_refused_at_start(setting: str) -> None:
+    """The app does not start, and the error names both settings (case H61)."""
+    timeout = {"AzureFunctionsJobHost__functionTimeout": "00:10:00"}
+    with pytest.raises(SettingsError, match=f"{setting} is 900, but the app setting AzureFunc"):
+        Application(SETTINGS | timeout | {setting: "900"}).check()
+    Application(SETTINGS | timeout | {setting: "90"}).check()
 
 
 @pytest.mark.parametrize(

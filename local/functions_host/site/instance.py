@@ -90,7 +90,7 @@ class Instance:
             load_settings_file(options.settings, os.environ)
         os.environ["AzureWebJobsScriptRoot"] = str(self._app)  # noqa: SIM112 - its name
         os.environ.setdefault("AZURE_FUNCTIONS_ENVIRONMENT", "Development")
-        host_json = load_host_json(self._app / "host.json")
+        host_json = load_host_json(self._app / "host.json", os.environ)
         apply_log_levels(host_json.log_levels)
         lifeline = await watch_stdin(self._stop.set) if options.lifeline else None
         listener = bind(options.port)

@@ -229,10 +229,15 @@ def test_an_idle_host_stops_on_a_signal_and_withdraws_its_announcement(
 def test_a_function_that_exceeds_the_function_timeout_ends_the_host(
     hosts: Hosts, tmp_path: Path
 ) -> None:
-    """A running function cannot be interrupted, so the host ends, as Azure's worker does."""
+    """A running function cannot be interrupted, so the host ends, as Azure's worker does.
+
+    An app setting replaces the option of host.json, as on Azure.
+    """
     code = _SIGNALLED.replace("while not stopping", "while True")
-    app = _app(tmp_path, code, '{"version": "2.0", "functionTimeout": "00:00:01"}')
-    host = hosts.start(app, "--grace", "0.2", STARTED=str(tmp_path / "s")).wait_started()
+    app = _app(tmp_path, code, '{"version": "2.0", "functionTimeout": "01:00:00"}')
+    settings = {"AzureFunctionsJobHost__functionTimeout": "00:00:01"}
+    started = str(tmp_path / "s")
+    host = hosts.start(app, "--grace", "0.2", STARTED=started, **settings).wait_started()
     with ThreadPoolExecutor() as pool:
         request = pool.submit(httpx.get, f"{host.url}/api/waits", timeout=60)
         assert host.process.wait(60) == 1

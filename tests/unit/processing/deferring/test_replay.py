@@ -18,6 +18,11 @@ from processing.parking.store import EntryKind
 from tests.support.processing.events import SOURCE
 from tests.support.processing.replay_rig import open_rig, simulated
 
+LEASE_OF_120: dict[str, Any] = {
+    "handler_timeout_seconds": 60,
+    "replay_lease_seconds": 120,
+    "watchdog_seconds": 30,
+}
 DOWN = DependencyUnavailableError("down")
 
 
@@ -181,7 +186,7 @@ async def _lose_lease(rig: Any) -> None:
 @simulated
 async def test_replay_that_lost_its_lease_starts_no_further_event() -> None:
     """The event that ran is not finished, because the next holder may have started it."""
-    async with open_rig(handler_timeout_seconds=60) as rig:
+    async with open_rig(**LEASE_OF_120) as rig:
         rig.before = lambda _each: _lose_lease(rig)
         await rig.defer(1, 2)
         await rig.replay()
@@ -192,7 +197,7 @@ async def test_replay_that_lost_its_lease_starts_no_further_event() -> None:
 @simulated
 async def test_replay_that_lost_its_lease_makes_no_further_attempt() -> None:
     """The lease is checked before each attempt, also between the retries of one event."""
-    async with open_rig(handler_timeout_seconds=60, replay_lease_seconds=120) as rig:
+    async with open_rig(**LEASE_OF_120) as rig:
         rig.before = lambda _each: _lose_lease(rig)
         rig.errors[1] = LookupError("x")
         await rig.defer(1)
@@ -204,7 +209,7 @@ async def test_replay_that_lost_its_lease_makes_no_further_attempt() -> None:
 @simulated
 async def test_call_that_might_outlast_the_lease_is_not_started() -> None:
     """While no renewal succeeds, the next holder may start the same event when the lease ends."""
-    async with open_rig(handler_timeout_seconds=60, replay_lease_seconds=120) as rig:
+    async with open_rig(**LEASE_OF_120) as rig:
 
         async def away(*_args: object) -> bool:
             raise StorageUnavailableError("away")
@@ -250,7 +255,9 @@ async def test_each_replay_takes_the_lease_with_its_own_token() -> None:
         await rig.replay()
         await rig.replay()
         assert len({token for token, _ in tokens}) == 2
-        assert {milliseconds for _, milliseconds in tokens} == {180_000}
+        assert {milliseconds for _, milliseconds in tokens} == {
+            210_000
+        }  # the watchdog's 120 s, and one and a half calls
 
 
 @simulated
