@@ -31,6 +31,11 @@ def replays_key(identity: Identity) -> str:
     return f"breakwater:{{{identity}}}:replays"
 
 
+def alive_key(identity: Identity, process: str) -> str:
+    """Return the key that exists while a process of the app is alive."""
+    return f"breakwater:{{{identity}}}:alive:{process}"
+
+
 def newer_format(source: Source, lowest: int) -> FormatError:
     """Return the error for data of a newer version of the app."""
     return FormatError(

@@ -72,7 +72,12 @@ class Parking:
         self.marks = marks
 
     async def claim(
-        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+        self,
+        source: Source,
+        keys: Collection[ListKey] = (),
+        *,
+        generation: int = 0,
+        opening: str = "",
     ) -> Claim:
         """Claim a partition; see `ParkingStore.claim`.
 
@@ -80,7 +85,7 @@ class Parking:
             ParkedEventsLostError: Redis has lost the partition's parked events.
             StorageUnavailableError: a store did not answer.
         """
-        claim = await self.store.claim(source, keys, generation=generation)
+        claim = await self.store.claim(source, keys, generation=generation, opening=opening)
         if self.marks is not None:
             await self.marks.check(source, claim)
         return claim

@@ -21,6 +21,7 @@ from processing.parking.event import (
 from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
+    OPENINGS,
     Claim,
     DeferReply,
     Entry,
@@ -39,6 +40,7 @@ from processing.parking.store import (
 )
 from processing.parking.waking import Waking
 from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Progress
 
 type Place = tuple[Source, ListKey]
 
@@ -105,6 +107,7 @@ class MemoryParkingStore:
         self._generations: dict[Source, int] = {}
         self._poison_heads: dict[Source, str] = {}
         self._wakings: dict[tuple[Source, str], tuple[tuple[int, int], float]] = {}
+        self._openings: dict[Source, list[str]] = {}
 
     async def confirm(self) -> bool:
         """See `ParkingStore.confirm`."""
@@ -112,7 +115,12 @@ class MemoryParkingStore:
         return True
 
     async def claim(
-        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+        self,
+        source: Source,
+        keys: Collection[ListKey] = (),
+        *,
+        generation: int = 0,
+        opening: str = "",
     ) -> Claim:
         """See `ParkingStore.claim`."""
         await asyncio.sleep(0)
@@ -137,6 +145,7 @@ class MemoryParkingStore:
             sum(each.size for each in lists.values()),
             self._marks.get(source, ""),
             self._poison_heads.get(source, ""),
+            self._opened(source, progress, opening),
         )
 
     async def poison(
@@ -409,6 +418,27 @@ class MemoryParkingStore:
         """See `ParkingStore.poison_head`."""
         await asyncio.sleep(0)
         self._poison_heads[source] = event_id
+
+    def close_opening(self, source: Source, process: str) -> None:
+        """Remove a process's opening; see `processing.crashes.store.CrashStore.close`."""
+        openings = self._openings.get(source, [])
+        self._openings[source] = [each for each in openings if each.split(" ")[1] != process]
+
+    def _opened(self, source: Source, progress: Progress, opening: str) -> tuple[str, ...]:
+        """Record an opening, and return those of other processes whose batch is unfinished."""
+        known = self._openings.get(source, [])
+        if not opening:
+            return tuple(known)
+        watermark = -1 if progress.watermark is None else progress.watermark.sequence_number
+        others = [
+            line
+            for line, (token, process, _, last, *_) in [(each, each.split(" ")) for each in known]
+            if process != opening.split(" ", maxsplit=1)[0]
+            and int(last) > watermark
+            and int(token) >= self.progress.since(source)
+        ][1 - OPENINGS :]
+        self._openings[source] = [*others, f"{progress.owner} {opening}"]
+        return tuple(others)
 
     def _replayed_among(self, source: Source, keys: Collection[ListKey]) -> dict[ListKey, Replayed]:
         if not self._replayed:

@@ -49,6 +49,7 @@ from processing.parking.redis_queries import RedisParkingQueries
 from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
+    OPENINGS,
     Claim,
     DeferReply,
     EntryKind,
@@ -106,11 +107,16 @@ class RedisParkingStore(RedisParkingQueries):
         return await self._calls.confirm(f"{self._partitions}:confirm")
 
     async def claim(
-        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+        self,
+        source: Source,
+        keys: Collection[ListKey] = (),
+        *,
+        generation: int = 0,
+        opening: str = "",
     ) -> Claim:
         """See `ParkingStore.claim`."""
         asked = list(keys)
-        args = [*self._claim_args, generation, keys_as_json(asked)]
+        args = [*self._claim_args, generation, keys_as_json(asked), opening, OPENINGS]
         reply = await self._calls.run("claim", claim_keys(source), args)
         if reply[0] in (b"newer", "newer"):
             raise newer_format(source, int(reply[1]))

@@ -33,10 +33,11 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         asked: the keys of the batch; the reply names their places, counted from 1.
         reply: the reply of `scripts/claim.lua`.
     """
-    owner, previous, number, enqueued_ms, finished, *lists = reply
+    owner, previous, number, enqueued_ms, finished, opening, *lists = reply
     progress = parsed(int(owner), number, enqueued_ms, finished)
+    openings = tuple(text_of(opening).split("\n")) if opening else ()
     if not lists:
-        return Claim(progress, int(previous))
+        return Claim(progress, int(previous), openings=openings)
     parked, replayed, due, latest, events, size, mark, poison_head = lists
     return Claim(
         progress,
@@ -55,6 +56,7 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         int(size),
         text_of(mark),
         text_of(poison_head),
+        openings,
     )
 
 

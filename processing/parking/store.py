@@ -30,6 +30,8 @@ DUE_KEYS = 64
 """Greatest number of due keys that one claim returns."""
 LATEST_KEYS = 2
 """Number of latest deferred keys that a claim returns; the standstill rule needs no more."""
+OPENINGS = 10
+"""Greatest number of openings of a partition that are kept; careful mode needs fewer."""
 
 
 class EntryKind(StrEnum):
@@ -80,6 +82,8 @@ class Claim:
         mark: the token that stands beside the lists; "": the partition has no mark, or Redis has
             lost it.
         poison_head: id of the event that an operator wants to poison, or "".
+        openings: the openings of other processes whose batch is unfinished; see
+            `processing.crashes.records.Opening`.
     """
 
     progress: Progress
@@ -92,6 +96,7 @@ class Claim:
     size: int = 0
     mark: str = ""
     poison_head: str = ""
+    openings: tuple[str, ...] = ()
 
     @property
     def owner(self) -> int:
@@ -212,7 +217,12 @@ class ParkingStore(Protocol):
         ...
 
     async def claim(
-        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+        self,
+        source: Source,
+        keys: Collection[ListKey] = (),
+        *,
+        generation: int = 0,
+        opening: str = "",
     ) -> Claim:
         """Claim a partition, which ends all earlier claims on the partition.
 
@@ -223,6 +233,8 @@ class ParkingStore(Protocol):
             keys: the keys of the batch.
             generation: the circuit's generation while the circuit is closed, else 0. At the first
                 claim of a generation all deferred keys become due.
+            opening: the caller's process and batch, which are recorded with the claim; see
+                `processing.crashes.records.opening_text`. "": nothing is recorded.
         """
         ...
 

@@ -46,6 +46,10 @@ class MemoryProgressStore:
         """Return the partition's epoch."""
         return self._epochs.get(source, 0)
 
+    def since(self, source: Source) -> int:
+        """Return the first token that may write: the token of the partition's last reset, or 0."""
+        return self._since.get(source, 0)
+
     def reset_ms(self, source: Source) -> int:
         """Return the time of the partition's last reset, milliseconds since 1970, or 0."""
         return self._reset_ms.get(source, 0)

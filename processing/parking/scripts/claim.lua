@@ -15,7 +15,8 @@
 -- KEYS[7]  sorted set: label by the time of the next replay, microseconds since 1970
 -- KEYS[8]  sorted set: label by the time of the deferral, microseconds since 1970
 -- KEYS[9]  hash: events and size of all lists, generation of the circuit, token of the mark,
---          poison_head
+--          poison_head; opening, a line for each process that has claimed the partition and has not
+--          ended its batch: "<token> <process> <first> <last> <instance>"
 -- KEYS[10] string: the claim of an instance of format 2, whose scripts know no other token
 -- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
 -- ARGV[2]  the version of the data's format that the caller reads and writes
@@ -25,9 +26,11 @@
 -- ARGV[6]  the circuit's generation while the circuit is closed, else 0
 -- ARGV[7]  JSON array of the batch's keys: a string, null (the events without a key) or an array of
 --          a position (an event that waits alone)
+-- ARGV[8]  the caller's opening without its token, or "" to record none
+-- ARGV[9]  the most openings to keep
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
 -- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
--- finished members; then, unless all of it is empty: the places in ARGV[7] of keys with a list, places
+-- finished members, the openings of other processes; then, unless all of it is empty: the places in ARGV[7] of keys with a list, places
 -- and replayed positions of keys, labels that are due, latest deferred labels with their times, events,
 -- size, token, poison_head.
 -- include count
@@ -43,7 +46,7 @@ if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[10])  -- that instance still runs its batch, and must not park any more
 end
-local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed')
+local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed', 'since')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- Tokens come from the clock, so that a token from before a loss of data is older than later tokens.
@@ -51,7 +54,9 @@ local owner = string.format('%.0f', math.max(now, tonumber(known[1] or '0') + 1)
 redis.call('HSET', KEYS[1], 'owner', owner, 'claimed', owner)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 
-local state = redis.call('HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head')
+local state = redis.call(
+  'HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head', 'opening'
+)
 local events, size = state[1], state[2]
 if not events then
   events, size = count(KEYS[4])  -- a new partition, or the lists of an older version
@@ -60,6 +65,24 @@ end
 if tonumber(ARGV[6]) > tonumber(state[3] or '0') then
   redis.call('HSET', KEYS[9], 'generation', ARGV[6])
   redis.call('ZUNIONSTORE', KEYS[7], 1, KEYS[7], 'WEIGHTS', 0)
+end
+
+local opening = state[6] or ''
+if ARGV[8] ~= '' then
+  local mine, others = string.match(ARGV[8], '^%S+'), {}
+  for line in string.gmatch(opening, '[^\n]+') do
+    local token, process, last = string.match(line, '^(%d+) (%S+) %d+ (%d+)')
+    -- An earlier batch of the caller has ended. A batch that progress covers has ended well. A batch
+    -- from before a rewind, or of a hub that was recreated, means other events.
+    if token and process ~= mine and tonumber(last) > tonumber(known[2] or '-1')
+        and tonumber(token) >= tonumber(known[5] or '0') then
+      others[#others + 1] = line
+    end
+  end
+  others = {unpack(others, math.max(1, #others - tonumber(ARGV[9]) + 2))}
+  opening = table.concat(others, '\n')
+  others[#others + 1] = owner .. ' ' .. ARGV[8]
+  redis.call('HSET', KEYS[9], 'opening', table.concat(others, '\n'))
 end
 
 local lists, replays = 0, 0
@@ -92,7 +115,7 @@ if replays > 0 then
 end
 
 local finished = has_finished and redis.call('ZRANGE', KEYS[2], 0, -1) or {}
-local reply = {owner, known[4] or '0', known[2], known[3], finished}
+local reply = {owner, known[4] or '0', known[2], known[3], finished, opening}
 if lists == 0 and replays == 0 and not state[4] and not state[5] then
   return reply
 end

@@ -58,7 +58,12 @@ class EmptiedStore(MemoryParkingStore):
     """A store that has lost the mark of each partition."""
 
     async def claim(
-        self, source: Source, keys: Collection[ListKey] = (), *, generation: int = 0
+        self,
+        source: Source,
+        keys: Collection[ListKey] = (),
+        *,
+        generation: int = 0,
+        opening: str = "",
     ) -> Claim:
         raise ParkedEventsLostError("Redis has lost the parked events of this partition")
 

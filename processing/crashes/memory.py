@@ -1,0 +1,87 @@
+"""The in-memory store of crash loops, for unit tests and experiments."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from processing.crashes.process import ProcessName
+from processing.crashes.records import AloneRun
+from processing.crashes.store import SILENT_SECONDS
+from processing.identity import Source
+from processing.parking.event import Position
+from processing.parking.memory import MemoryParkingStore
+
+MOST_RUNS = 20
+"""Greatest number of runs of one partition that are kept."""
+
+
+class MemoryCrashStore:
+    """A store of crash loops in memory.
+
+    Args:
+        parking: the store whose claims record the openings.
+        clock: returns seconds since 1970.
+    """
+
+    def __init__(self, parking: MemoryParkingStore, clock: Callable[[], float] = time.time) -> None:
+        self._parking = parking
+        self._clock = clock
+        self._runs: dict[Source, list[AloneRun]] = {}
+        self._beats: dict[ProcessName, float] = {}
+
+    async def close(self, source: Source, process: ProcessName) -> None:
+        """See `CrashStore.close`."""
+        await asyncio.sleep(0)
+        self._parking.close_opening(source, str(process))
+
+    async def runs(self, source: Source, position: Position) -> Sequence[AloneRun]:
+        """See `CrashStore.runs`."""
+        await asyncio.sleep(0)
+        return [run for run in self._runs.get(source, []) if run.position == position]
+
+    async def begin(self, source: Source, process: ProcessName, position: Position) -> None:
+        """See `CrashStore.begin`."""
+        await asyncio.sleep(0)
+        now = self._now_us()
+        others = self._others(source, process)
+        self._runs[source] = [*others, AloneRun(position, process, now, now)][-MOST_RUNS:]
+
+    async def still_runs(self, source: Source, process: ProcessName, position: Position) -> None:
+        """See `CrashStore.still_runs`."""
+        await asyncio.sleep(0)
+        now = self._now_us()
+        self._runs[source] = [
+            replace(run, alive=now) if (run.process, run.position) == (process, position) else run
+            for run in self._runs.get(source, [])
+        ]
+
+    async def end(self, source: Source, process: ProcessName, position: Position = "") -> None:
+        """See `CrashStore.end`."""
+        await asyncio.sleep(0)
+        others = self._others(source, process)
+        self._runs[source] = [run for run in others if run.position != position]
+
+    async def beat(self, process: ProcessName) -> None:
+        """See `CrashStore.beat`."""
+        await asyncio.sleep(0)
+        self._beats[process] = self._clock()
+
+    async def is_silent(self, process: ProcessName) -> bool:
+        """See `CrashStore.is_silent`."""
+        await asyncio.sleep(0)
+        last = self._beats.get(process)
+        return last is None or self._clock() - last >= SILENT_SECONDS
+
+    async def leave(self, process: ProcessName) -> None:
+        """See `CrashStore.leave`."""
+        await asyncio.sleep(0)
+        self._beats.pop(process, None)
+
+    def _others(self, source: Source, process: ProcessName) -> list[AloneRun]:
+        return [run for run in self._runs.get(source, []) if run.process != process]
+
+    def _now_us(self) -> int:
+        return round(self._clock() * 1e6)

@@ -1,0 +1,108 @@
+"""The store of crash loops in Redis.
+
+Openings and events that run alone stand in the hash `state` of their partition's parked lists:
+`opening` and `alone`. A version that does not know these fields leaves them as they are.
+`breakwater:{<identity>}:alive:<process>` exists while a process is alive.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+
+from breaker.stores.redis import FAILURES
+from processing.crashes.memory import MOST_RUNS
+from processing.crashes.process import ProcessName
+from processing.crashes.records import AloneRun, parsed
+from processing.crashes.store import SILENT_SECONDS
+from processing.errors import StorageUnavailableError
+from processing.formats.keys import alive_key
+from processing.identity import Identity, Source
+from processing.parking.event import Position
+from processing.parking.redis_names import parking_keys, text_of
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+
+
+class RedisCrashStore:
+    """A store of crash loops in Redis; see `CrashStore`.
+
+    Args:
+        client: a redis.asyncio client; the caller closes it.
+        identity: the app whose processes have a heartbeat.
+    """
+
+    def __init__(self, client: Redis | RedisCluster, identity: Identity) -> None:
+        self._client: Any = client
+        self._identity = identity
+        self._close = client.register_script(_source("close"))
+        self._alone = client.register_script(_source("alone"))
+
+    async def close(self, source: Source, process: ProcessName) -> None:
+        """See `CrashStore.close`."""
+        await _reply(self._close(_state(source), [str(process)]))
+
+    async def runs(self, source: Source, position: Position) -> Sequence[AloneRun]:
+        """See `CrashStore.runs`."""
+        found = await _reply(self._client.hget(*_state(source), "alone"))
+        lines = text_of(found or "").splitlines()
+        return [run for run in parsed(AloneRun, lines) if run.position == position]
+
+    async def begin(self, source: Source, process: ProcessName, position: Position) -> None:
+        """See `CrashStore.begin`."""
+        await self._run(source, "begin", process, position)
+
+    async def still_runs(self, source: Source, process: ProcessName, position: Position) -> None:
+        """See `CrashStore.still_runs`."""
+        await self._run(source, "alive", process, position)
+
+    async def end(self, source: Source, process: ProcessName, position: Position = "") -> None:
+        """See `CrashStore.end`."""
+        await self._run(source, "end", process, position)
+
+    async def beat(self, process: ProcessName) -> None:
+        """See `CrashStore.beat`."""
+        milliseconds = round(SILENT_SECONDS * 1000)
+        await _reply(self._client.set(self._alive(process), b"1", px=milliseconds))
+
+    async def is_silent(self, process: ProcessName) -> bool:
+        """See `CrashStore.is_silent`."""
+        return not await _reply(self._client.exists(self._alive(process)))
+
+    async def leave(self, process: ProcessName) -> None:
+        """See `CrashStore.leave`."""
+        await _reply(self._client.delete(self._alive(process)))
+
+    async def _run(
+        self, source: Source, what: str, process: ProcessName, position: Position
+    ) -> None:
+        await _reply(self._alone(_state(source), [what, str(process), position, MOST_RUNS]))
+
+    def _alive(self, process: ProcessName) -> str:
+        return alive_key(self._identity, str(process))
+
+
+def _state(source: Source) -> list[str]:
+    return parking_keys(source, "state")
+
+
+@cache
+def _source(name: str) -> str:
+    text = (_SCRIPTS / f"{name}.lua").read_text("utf-8")
+    return _INCLUDE.sub(lambda part: (_SCRIPTS / f"{part[1]}.lua").read_text("utf-8"), text)
+
+
+async def _reply(command: Awaitable[Any]) -> Any:
+    try:
+        return await command
+    except FAILURES as error:
+        raise StorageUnavailableError(
+            f"store of crash loops: {type(error).__name__}: {error}"
+        ) from error

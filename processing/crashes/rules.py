@@ -1,0 +1,55 @@
+"""The rules of crash loops, as plain functions.
+
+docs/adr/0028-careful-mode.md gives the reasons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+from processing.crashes.records import AloneRun
+
+ALONE_DEATHS = 2
+"""Number of deaths alone in flight, with running times that agree, that poison an event."""
+ALONE_DEATHS_MAX = 8
+"""Number of deaths alone in flight that poison an event, whatever its running times."""
+SIGN_OF_LIFE_SECONDS = 0.5
+"""Pause between two signs of life of an event that runs alone; the error of a running time."""
+
+_LEAST = 1.0
+_GREATEST = 15.0
+_SHARE = 0.1
+
+
+def tolerance(seconds: float) -> float:
+    """Return the greatest difference of two running times that agree; `seconds`: the shorter."""
+    return min(_GREATEST, max(_LEAST, _SHARE * seconds))
+
+
+def agree(one: float, other: float) -> bool:
+    """Return whether two running times, in seconds, are those of a call that ends its process."""
+    return abs(one - other) <= tolerance(min(one, other))
+
+
+def ends_its_process(runs: Sequence[AloneRun]) -> bool:
+    """Return whether an event ends the process that handles it.
+
+    A deploy kills the process at any time of a slow event, but an event that kills its process does
+    so at one point of its handler. So two deaths count together only if the running times agree.
+
+    Args:
+        runs: the runs of one event at whose death it was alone in flight.
+    """
+    pairs = combinations([run.seconds for run in runs], ALONE_DEATHS)
+    return len(runs) >= ALONE_DEATHS_MAX or any(agree(*pair) for pair in pairs)
+
+
+def pause_seconds(runs: Sequence[AloneRun]) -> float:
+    """Return the pause before an event runs alone again.
+
+    A pipeline that kills each process at one age would otherwise find the event at the same running
+    time each time. Each run begins later than the run before, by more than the tolerance.
+    """
+    longest = max((run.seconds for run in runs), default=0.0)
+    return 2 * tolerance(longest) * len(runs)

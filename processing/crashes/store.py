@@ -1,0 +1,53 @@
+"""The store of crash loops: ended openings, events that run alone, and signs of life.
+
+The claim on a partition records its opening (`processing/parking/scripts/claim.lua`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from processing.crashes.process import ProcessName
+from processing.crashes.records import AloneRun
+from processing.identity import Source
+from processing.parking.event import Position
+
+SILENT_SECONDS = 15.0
+"""Time without a heartbeat after which a process on another machine counts as dead."""
+
+
+class CrashStore(Protocol):
+    """A store of crash loops. Each method raises `StorageUnavailableError` if the store fails."""
+
+    async def close(self, source: Source, process: ProcessName) -> None:
+        """Remove a process's opening of a partition, because the invocation has ended."""
+        ...
+
+    async def runs(self, source: Source, position: Position) -> Sequence[AloneRun]:
+        """Return the recorded runs of one event that did not end, the earliest first."""
+        ...
+
+    async def begin(self, source: Source, process: ProcessName, position: Position) -> None:
+        """Record that an event begins to run alone in a process."""
+        ...
+
+    async def still_runs(self, source: Source, process: ProcessName, position: Position) -> None:
+        """Record a sign of life of an event that runs alone."""
+        ...
+
+    async def end(self, source: Source, process: ProcessName, position: Position = "") -> None:
+        """Remove a process's run; with a position, also all earlier runs of that event."""
+        ...
+
+    async def beat(self, process: ProcessName) -> None:
+        """Record that a process is alive."""
+        ...
+
+    async def is_silent(self, process: ProcessName) -> bool:
+        """Return whether a process has not been alive for `SILENT_SECONDS`."""
+        ...
+
+    async def leave(self, process: ProcessName) -> None:
+        """Forget a process that ends."""
+        ...
