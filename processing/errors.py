@@ -3,6 +3,7 @@
 ProcessingError
 ├── PoisonEventError            raised by a handler: this event can never succeed
 ├── DependencyUnavailableError  raised by a handler: a dependency is down; keep the event
+│   └── DependencyRefusedError  the dependency's circuit is open; `dependency()` makes no call
 ├── UndecodableEventError       the event's body is not what the handler decodes; poison at once
 │   ├── EventTextError          the body is not UTF-8 (a UnicodeDecodeError)
 │   └── EventJSONError          the body is not JSON (a json.JSONDecodeError)
@@ -44,15 +45,32 @@ class DependencyUnavailableError(ProcessingError):
     """A handler's error for a dependency that is down; the event is kept and retried.
 
     Args:
-        message: names the dependency.
+        message: says what is down.
+        dependency: name of the dependency whose circuit counts the failure, as in `dependency()`.
+            None: the dependency of the block that the error leaves, or else the app's circuit.
         retry_after: pause until the next attempt, if known: seconds as a number or as text, an HTTP
             date (the value of a `Retry-After` header), or a timedelta. A value of 0 or below
             counts as None. A pause never lasts longer than the invocation's `hold_seconds`.
     """
 
-    def __init__(self, message: str, *, retry_after: float | str | timedelta | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        dependency: str | None = None,
+        retry_after: float | str | timedelta | None = None,
+    ) -> None:
         super().__init__(message)
+        self.dependency = dependency
         self.retry_after = retry_after
+
+
+class DependencyRefusedError(DependencyUnavailableError):
+    """An error of `dependency()`: the dependency's circuit is not closed, and no call was made.
+
+    The event's key is deferred at once, and no circuit counts the event. A handler may catch the
+    error and do without the dependency.
+    """
 
 
 class UndecodableEventError(ProcessingError, ValueError):

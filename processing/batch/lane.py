@@ -13,6 +13,7 @@ from processing.batch.keeping import Keeping
 from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
 from processing.deferring.parts import circuit_key
+from processing.dependencies.scope import Scope, enter_scope
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
@@ -29,6 +30,8 @@ class Lane:
         handled, poisoned, deferred, parked: number of events with this outcome.
         skipped: number of events that a replay had already handled.
     """
+
+    _ended = False
 
     def __init__(self, run: BatchRun, events: Sequence[Event], progress: BatchProgress) -> None:
         self._run = run
@@ -50,6 +53,7 @@ class Lane:
         # The start of the present event: the loop's time, and the permit of the first attempt.
         self._began = 0.0
         self._permit = _NO_PERMIT
+        self._scope: Scope | None = None
         self.handled = 0
         self.poisoned = 0
         self.deferred = 0
@@ -60,12 +64,31 @@ class Lane:
         """Finish every event, or raise at the first event that cannot be finished."""
         breaker, events = self._parts.breaker, self._events
         breaker.enter(self._circuit_key)
+        enter_scope(self)
         try:
             while events:
                 events = await self._handle(await self._park(events))
         finally:
             breaker.leave(self._circuit_key)
             self._run.end_lane()
+            self._ended = True
+            # A task that the handler has left behind may keep the lane, but not its batch.
+            del self._events, self._progress
+            if self._scope is not None:
+                await self._scope.close()
+
+    def scope(self) -> Scope | None:
+        """Return the dependencies of the present event; None if the app has no dependencies."""
+        circuits = self._parts.dependencies
+        if self._scope is None and circuits is not None and not self._ended:
+            self._scope = Scope(
+                circuits,
+                self._circuit_key,
+                self._run.loop,
+                probes=not (self._defers and self._parts.settings.deferred_events_max > 0),
+                successes=self._run.dependency_successes,
+            )
+        return self._scope
 
     async def _handle(self, events: Sequence[Event]) -> Sequence[Event]:
         """Handle events, and return the events behind one that parked or deferred the key."""
@@ -84,6 +107,8 @@ class Lane:
             except BaseException:
                 await gate.release(permit)
                 raise
+            if failure is None and self._scope is not None and self._scope.unsettled:
+                await self._scope.end()
             if failure is None and permit.probe_id is None:
                 self.handled += 1
                 await progress.finish(event)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, CircuitState
 from processing.batch.gate import Gate
 from processing.deferring.parts import circuit_key, error_text
+from processing.dependencies.circuits import Circuits
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.handlers.retry import FailureKind, RetryPolicy
+from processing.handlers.retry import RetryPolicy, Verdict
 from processing.monitoring.reasons import Why
 from processing.monitoring.stall import Watch
 from processing.monitoring.telemetry import Telemetry
@@ -34,6 +35,7 @@ class LaneParts:
         watch: notes which event of each partition is unfinished, and why.
         instance: this instance's name in poison messages.
         count_poison: whether a poison event counts as a failure in the circuit.
+        dependencies: the circuits of the app's dependencies; None: `dependency()` does nothing.
     """
 
     handler: LoadedHandler
@@ -47,6 +49,7 @@ class LaneParts:
     watch: Watch
     instance: str
     count_poison: bool
+    dependencies: Circuits | None = None
 
     @classmethod
     def assemble(
@@ -60,14 +63,23 @@ class LaneParts:
         watch: Watch,
         instance: str,
         count_poison: bool,
+        dependencies: Circuits | None = None,
     ) -> LaneParts:
         """Build the gate and the retry policy, and combine them with the given parts."""
         gate = Gate(breaker, telemetry.held)
 
-        def note_failed_attempt(event: Event, kind: FailureKind, error: Exception) -> None:
+        def note_failed_attempt(event: Event, verdict: Verdict, error: Exception) -> None:
             watch.waits(event.source, event, Why.FAILING, error)
-            if kind.counts:
-                breaker.note_failed_attempt(circuit_key(event.source, event.key), error_text(error))
+            if not verdict.kind.counts:
+                return
+            key, text = circuit_key(event.source, event.key), error_text(error)
+            circuit = None
+            if verdict.dependency and dependencies is not None:
+                circuit = dependencies.find(verdict.dependency)
+            if circuit is None or circuit.circuit.state is CircuitState.CLOSED:
+                breaker.note_failed_attempt(key, text)
+            if circuit is not None:
+                circuit.note_failed_attempt(key, text)
 
         return cls(
             handler=handler,
@@ -83,4 +95,5 @@ class LaneParts:
             watch=watch,
             instance=instance,
             count_poison=count_poison,
+            dependencies=dependencies,
         )

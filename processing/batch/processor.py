@@ -17,6 +17,7 @@ from processing.batch.run import BatchRun, Budgets
 from processing.batch.split import split_into_lanes
 from processing.batch.workers import run_lanes
 from processing.deferring.replayer import Replayer
+from processing.dependencies.circuits import Circuits
 from processing.errors import OwnershipLostError, ProcessingError
 from processing.event import Event, EventBatch
 from processing.handlers.loading import LoadedHandler
@@ -60,6 +61,7 @@ class BatchProcessor:
         telemetry: Telemetry | None = None,
         watch: Watch | None = None,
         prepare: Callable[[], Awaitable[None]] | None = None,
+        dependencies: Circuits | None = None,
     ) -> None:
         self._prepare = prepare
         self.parts = LaneParts.assemble(
@@ -71,6 +73,7 @@ class BatchProcessor:
             watch=watch or Watch(),
             instance=instance,
             count_poison=count_poison,
+            dependencies=dependencies,
         )
         self._progress = progress
         self._parking = parking

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from tenacity import AsyncRetrying, RetryError, retry_if_exception_type, stop_after_delay
 from tenacity.wait import wait_random_exponential
 
-from breaker import StoreUnavailableError
+from breaker import CircuitBreaker, Permit, StoreUnavailableError
 from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.batch.hold import Hold
 from processing.batch.parts import LaneParts
@@ -49,7 +50,9 @@ class BatchRun:
         deferred: called with each key that a lane defers, and the time of the deferral.
 
     Attributes:
+        loop: the event loop of the lanes.
         now: returns the loop's time.
+        dependency_successes: number of successes by dependency, for circuits with a failure ratio.
         lanes_left: number of lanes that have not ended.
         one_lane_left: set when only one lane has not ended.
     """
@@ -67,7 +70,9 @@ class BatchRun:
         self.source = source
         self.hold = Hold(parts.settings.hold_seconds, source.partition)
         self.budgets = budgets
-        self.now = asyncio.get_running_loop().time
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time
+        self.dependency_successes: Counter[str] = Counter()
         self.parking: BatchParking | None = None  # None: the partition is not claimed yet
         self.progress: BatchProgress | None = None  # None: the partition is not claimed yet
         self.lanes_left = 0
@@ -162,14 +167,23 @@ class BatchRun:
         return result
 
     async def report_successes(self, handled: int) -> None:
-        """Record a batch's successes in the circuit, for its failure ratio; once per batch."""
+        """Record a batch's successes in the circuits, for failure ratios; once per batch."""
         permit = self.parts.gate.permit(self.hold)
         if handled and permit is not None:
-            try:
-                await self.parts.breaker.record_successes(handled, permit)
-            except StoreUnavailableError as error:
-                logger.warning(
-                    "Partition %s: %s successes were not recorded in the circuit: %s: %s; "
-                    "they are missing in its failure ratio",
-                    *(self.source, handled, type(error).__name__, error),
-                )
+            await self._report_successes(self.parts.breaker, handled, permit)
+        for name, count in self.dependency_successes.items():
+            circuits = self.parts.dependencies
+            circuit = None if circuits is None else circuits.find(name)
+            if circuit is not None and circuit.circuit.admits:
+                permit = Permit(circuit.circuit.generation)
+                await self._report_successes(circuit, count, permit)
+
+    async def _report_successes(self, circuit: CircuitBreaker, count: int, permit: Permit) -> None:
+        try:
+            await circuit.record_successes(count, permit)
+        except StoreUnavailableError as error:
+            logger.warning(
+                "Partition %s: %s successes were not recorded in circuit %s: %s: %s; "
+                "they are missing in its failure ratio",
+                *(self.source, count, circuit.name, type(error).__name__, error),
+            )

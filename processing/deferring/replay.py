@@ -14,7 +14,7 @@ from processing.deferring.parts import Place, circuit_key, error_text
 from processing.deferring.writes import UNAVAILABLE
 from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
 from processing.event import Event
-from processing.handlers.failures.kind import Failure, FailureKind
+from processing.handlers.failures.kind import Failure, FailureKind, Verdict
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import log_fields
@@ -161,8 +161,8 @@ class Replay:
     async def _check_lease(self) -> None:
         self._lease.check(self._call_seconds)
 
-    def _note_failed_attempt(self, _event: Event, kind: FailureKind, error: Exception) -> None:
-        if kind.counts and self._context.keys.counts(self._list.deferral.since):
+    def _note_failed_attempt(self, _event: Event, verdict: Verdict, error: Exception) -> None:
+        if verdict.kind.counts and self._context.keys.counts(self._list.deferral.since):
             self._parts.breaker.note_failed_attempt(self._key, error_text(error))
 
     async def _report_probe(self, event: Event, permit: Permit, failure: Failure) -> None:

@@ -9,6 +9,7 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, cast
 
 from processing.errors import DependencyUnavailableError, HandlerLoadError
@@ -106,7 +107,8 @@ class LoadedHandler:
     def _submit(self, event: Event) -> concurrent.futures.Future[object]:
         assert self._pool is not None  # noqa: S101 - a plain handler has threads
         try:
-            return self._pool.submit(self._call, event)
+            # The thread runs in the lane's context, in which `dependency()` finds its scope.
+            return self._pool.submit(copy_context().run, self._call, event)
         except RuntimeError as error:  # the threads are shut down, or the system has no more
             raise DependencyUnavailableError(f"no thread can run the handler: {error}") from error
 

@@ -13,13 +13,13 @@ from tenacity.wait import wait_exponential_jitter
 from processing.errors import ShutdownError
 from processing.event import Event
 from processing.handlers.failures.classification import Classifier
-from processing.handlers.failures.kind import Failure, FailureKind
+from processing.handlers.failures.kind import Failure, FailureKind, Verdict
 from processing.handlers.raised import as_exception
 from processing.settings import ProcessingSettings
 
-__all__ = ["Failure", "FailureKind", "RetryPolicy"]
+__all__ = ["Failure", "FailureKind", "RetryPolicy", "Verdict"]
 
-type OnFailedAttempt = Callable[[Event, FailureKind, Exception], None]
+type OnFailedAttempt = Callable[[Event, Verdict, Exception], None]
 type GivesUp = Callable[[FailureKind], bool]
 type BeforeRetry = Callable[[], Awaitable[None]]
 
@@ -42,7 +42,7 @@ class RetryPolicy:
         dependency_errors: dotted names of further exceptions that count as a dependency outage.
         poison_errors: dotted names of exceptions that mean the event can never succeed.
         sleep: pauses between attempts.
-        on_failed_attempt: called after each failed attempt.
+        on_failed_attempt: called after each failed attempt, with what its error means.
         clock: returns the time in seconds since 1970.
     """
 
@@ -55,7 +55,7 @@ class RetryPolicy:
         dependency_errors: Iterable[str] = (),
         poison_errors: Iterable[str] = (),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        on_failed_attempt: OnFailedAttempt = lambda _event, _kind, _error: None,
+        on_failed_attempt: OnFailedAttempt = lambda _event, _verdict, _error: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._classifier = Classifier(
@@ -75,7 +75,7 @@ class RetryPolicy:
         cls,
         settings: ProcessingSettings,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        on_failed_attempt: OnFailedAttempt = lambda _event, _kind, _error: None,
+        on_failed_attempt: OnFailedAttempt = lambda _event, _verdict, _error: None,
     ) -> Self:
         """Return the policy that the settings describe."""
         return cls(
@@ -136,7 +136,7 @@ class RetryPolicy:
         gives_up, before_retry = hooks
         interruption: Exception | None = None
         verdict = self._classifier.judge(first_error)
-        self._on_failed_attempt(event, verdict.kind, first_error)
+        self._on_failed_attempt(event, verdict, first_error)
 
         async def attempt() -> None:
             nonlocal attempts, last_attempt, last_error, verdict, interruption
@@ -155,7 +155,7 @@ class RetryPolicy:
             except BaseException as error:
                 last_error = as_exception(error)
                 verdict = self._classifier.judge(last_error)
-                self._on_failed_attempt(event, verdict.kind, last_error)
+                self._on_failed_attempt(event, verdict, last_error)
                 if last_error is error:
                     raise
                 raise last_error from error
@@ -178,8 +178,15 @@ class RetryPolicy:
         except Exception as error:
             if isinstance(error, ShutdownError) and error is not last_error:
                 raise  # a shutdown ended the pause; the event has not failed
-            kind, retry_after = verdict.kind, verdict.retry_after
-            return Failure(kind, last_error, attempts, started, last_attempt, retry_after)
+            return Failure(
+                verdict.kind,
+                last_error,
+                attempts,
+                started,
+                last_attempt,
+                verdict.retry_after,
+                verdict.dependency,
+            )
         if interruption is not None:
             raise interruption
         return None

@@ -70,10 +70,12 @@ class TimeLimit:
                     await settle(result)
                 if task.cancelling():
                     await self._end_cancelled(task)
-            except CancelledError:
+            except CancelledError as cancelled:
                 if task not in overdue or task.cancelling() > 1:
                     raise
-                raise TimeoutError(f"the handler took longer than {self._seconds:g} s") from None
+                # The cause shows where the call hung, and in which dependency's block.
+                text = f"the handler took longer than {self._seconds:g} s"
+                raise TimeoutError(text) from cancelled
             finally:
                 del running[task]
                 if overdue and task in overdue:

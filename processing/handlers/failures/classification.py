@@ -11,6 +11,7 @@ from typing import Any
 
 from breaker import CircuitOpenError, StoreUnavailableError
 from processing.errors import (
+    DependencyRefusedError,
     DependencyUnavailableError,
     FaultyHandlerError,
     PoisonEventError,
@@ -27,6 +28,7 @@ from processing.handlers.failures.known_errors import (
     THROTTLING_ERRORS,
     WEBSOCKET_REFUSALS,
 )
+from processing.handlers.failures.named import dependency_behind, dependency_of
 from processing.handlers.failures.retry_after import seconds_of
 from processing.handlers.failures.store_answers import is_unavailable
 
@@ -87,6 +89,9 @@ class Classifier:
     ) -> Verdict | None:
         """Return the verdict of an error or of its nearest cause that has one.
 
+        A verdict names the dependency of the error that decided, of the errors behind that error,
+        or of an error that the handler raised because of that error, in this order.
+
         Args:
             error: the error.
             seen: the ids of the errors that were judged before; causes may form a cycle.
@@ -96,7 +101,17 @@ class Classifier:
         if depth > _MOST_DEEP or id(error) in seen:
             return None
         seen.add(id(error))
+        verdict = self._decide(error, seen, depth=depth, named=named)
+        if verdict is None or verdict.dependency or not verdict.kind.names_dependency:
+            return verdict
+        return replace(verdict, dependency=dependency_of(error))
+
+    def _decide(
+        self, error: BaseException, seen: set[int], *, depth: int, named: bool
+    ) -> Verdict | None:
         verdict = self._judge_alone(error)
+        if verdict is not None and verdict.kind.names_dependency:
+            verdict = replace(verdict, dependency=dependency_behind(error))
         if verdict is not None and verdict.kind is FailureKind.POISON and not named:
             return Verdict(FailureKind.EXHAUSTED)
         wrapper = isinstance(error, DependencyUnavailableError) and verdict is not None
@@ -110,8 +125,8 @@ class Classifier:
             behind = _strongest([each for each in members if each is not None])
         for each, is_named in causes(error):
             behind = behind or self._search(each, seen, depth=depth + 1, named=named and is_named)
-        if verdict is None:
-            return behind
+        if verdict is None or (behind and behind.kind is FailureKind.REFUSED):
+            return behind  # an error about a refusal says no more than the refusal
         return replace(verdict, retry_after=behind.retry_after) if behind else verdict
 
     def _judge_alone(self, error: BaseException) -> Verdict | None:
@@ -120,6 +135,8 @@ class Classifier:
             return Verdict(FailureKind.POISON)
         if isinstance(error, FaultyHandlerError):
             return Verdict(FailureKind.FAULTY)
+        if isinstance(error, DependencyRefusedError):
+            return self._kept(FailureKind.REFUSED, error.retry_after)
         if isinstance(error, DependencyUnavailableError):
             return self._kept(FailureKind.DEPENDENCY, error.retry_after)
         if isinstance(error, CircuitOpenError):
@@ -186,9 +203,10 @@ def _strongest(verdicts: list[Verdict]) -> Verdict | None:
     """Return the strongest verdict, with the longest pause that any of them names."""
     if not verdicts:
         return None
-    kind = min((each.kind for each in verdicts), key=_STRONGEST_FIRST.index)
+    strongest = min(verdicts, key=lambda each: _STRONGEST_FIRST.index(each.kind))
     pauses = [each.retry_after for each in verdicts if each.retry_after is not None]
-    return Verdict(kind, max(pauses, default=None) if kind.keeps else None)
+    pause = max(pauses, default=None) if strongest.kind.keeps else None
+    return replace(strongest, retry_after=pause)
 
 
 def _is_one_of(error: BaseException, names: Set[str], configured: Set[str]) -> bool:

@@ -27,6 +27,11 @@ class FailureKind(Enum):
         return self not in (FailureKind.POISON, FailureKind.THROTTLED, FailureKind.REFUSED)
 
     @property
+    def names_dependency(self) -> bool:
+        """Return whether the failure is that of a dependency, which an error may name."""
+        return self in (FailureKind.DEPENDENCY, FailureKind.THROTTLED, FailureKind.REFUSED)
+
+    @property
     def retries(self) -> bool:
         """Return whether a further attempt after a short pause may succeed."""
         return self not in (FailureKind.POISON, FailureKind.REFUSED, FailureKind.FAULTY)
@@ -40,10 +45,12 @@ class Verdict:
         kind: the kind of failure.
         retry_after: seconds until the next attempt makes sense, above 0 and possibly infinite; None
             if the error does not say.
+        dependency: name of the dependency that failed, in lower case; "" if the error names none.
     """
 
     kind: FailureKind
     retry_after: float | None = None
+    dependency: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +58,7 @@ class Failure:
     """The failure of an event after all its attempts; times in seconds since 1970.
 
     Attributes:
-        retry_after: see `Verdict.retry_after`.
+        retry_after, dependency: see `Verdict`.
     """
 
     kind: FailureKind
@@ -60,3 +67,4 @@ class Failure:
     first_attempt: float
     last_attempt: float
     retry_after: float | None = None
+    dependency: str = ""
