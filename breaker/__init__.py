@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from breaker.chain import ChainStatus, Step, StepKind, Waiting, WaitsFor
     from breaker.circuit import CircuitBreaker
     from breaker.clock import Clock, ManualClock, SystemClock
+    from breaker.dependencies.circuits import DependencyCircuits
+    from breaker.dependencies.settings import DependencySettings
     from breaker.errors import (
         AlertDeliveryError,
         BreakerError,
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from breaker.settings import BreakerSettings, Mode, Recovery, RedisAuth
     from breaker.state import Circuit, CircuitEvent, CircuitState, HistoryEntry, Permit
     from breaker.stores.base import CircuitStore
+    from breaker.stores.dependencies import DependencyStore
     from breaker.stores.memory import MemoryCircuitStore
-    from breaker.stores.redis import RedisCircuitStore
+    from breaker.stores.memory_dependencies import MemoryDependencyStore
+    from breaker.stores.redis import RedisCircuitStore, RedisDependencyStore
 
 __all__ = [
     "Alert",
@@ -49,10 +53,14 @@ __all__ = [
     "CircuitState",
     "CircuitStore",
     "Clock",
+    "DependencyCircuits",
+    "DependencySettings",
+    "DependencyStore",
     "HistoryEntry",
     "Key",
     "ManualClock",
     "MemoryCircuitStore",
+    "MemoryDependencyStore",
     "MemoryPublisher",
     "Mode",
     "OutboxStatus",
@@ -60,6 +68,7 @@ __all__ = [
     "Recovery",
     "RedisAuth",
     "RedisCircuitStore",
+    "RedisDependencyStore",
     "SettingsError",
     "StaleGenerationError",
     "Step",
@@ -97,6 +106,8 @@ _HOMES = {
             "ManualClock",
             "SystemClock",
         ),
+        "breaker.dependencies.circuits": ("DependencyCircuits",),
+        "breaker.dependencies.settings": ("DependencySettings",),
         "breaker.errors": (
             "AlertDeliveryError",
             "BreakerError",
@@ -122,8 +133,13 @@ _HOMES = {
             "Permit",
         ),
         "breaker.stores.base": ("CircuitStore",),
+        "breaker.stores.dependencies": ("DependencyStore",),
         "breaker.stores.memory": ("MemoryCircuitStore",),
-        "breaker.stores.redis": ("RedisCircuitStore",),
+        "breaker.stores.memory_dependencies": ("MemoryDependencyStore",),
+        "breaker.stores.redis": (
+            "RedisCircuitStore",
+            "RedisDependencyStore",
+        ),
     }.items()
     for name in names
 }

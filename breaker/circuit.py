@@ -118,6 +118,11 @@ class CircuitBreaker(CircuitView):
         return self._store.name
 
     @property
+    def is_watched(self) -> bool:
+        """Return whether pushes and polls update `circuit`."""
+        return self._watcher.running
+
+    @property
     def alert_age(self) -> float | None:
         """Age of the oldest undelivered alert in seconds, as of this instance's last delivery."""
         return self._alerts.oldest_age
@@ -214,7 +219,7 @@ class CircuitBreaker(CircuitView):
             CircuitOpenError: nothing may start; `retry_after` is the seconds until a retry makes
                 sense, if known.
         """
-        circuit = self.circuit if self._watcher.running else await self.refresh()
+        circuit = self.circuit if self.is_watched else await self.refresh()
         if circuit.admits:
             return Permit(circuit.generation)
         if circuit.state is CircuitState.HALF_OPEN and not circuit.holding:

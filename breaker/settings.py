@@ -12,6 +12,7 @@ from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds
 from breaker.configuration.settings import Settings
 from breaker.errors import SettingsError
+from breaker.names import dependency_name, split_name
 from breaker.state import Rules
 
 OUTBOX_LIMIT = 1_000
@@ -21,8 +22,8 @@ FRESH_SECONDS = 3.0
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-type _Count = Annotated[int, Bounds(1, 1_000_000)]
-type _Period = Annotated[float, Bounds(0.001, 7 * 86_400)]
+type Count = Annotated[int, Bounds(1, 1_000_000)]
+type Period = Annotated[float, Bounds(0.001, 7 * 86_400)]
 
 
 class Recovery(StrEnum):
@@ -79,6 +80,8 @@ class BreakerSettings(Settings):
         store_timeout_seconds: a slower answer of the store counts as an outage.
         poll_seconds: polling interval of the watcher, which replaces lost pushes.
         history_limit: greatest number of entries in the history.
+        max_dependencies: greatest number of dependencies with a circuit of their own; failures of
+            a further dependency count for the app's circuit.
         alert_lease_seconds: a deliverer's lease on the outbox; renewed with each alert.
         console_url: address of the operator console, which each alert links to; empty: no link.
         redis_auth: "url" or "entra".
@@ -91,22 +94,23 @@ class BreakerSettings(Settings):
 
     name: str = "breakwater"
     mode: Mode = Mode.ENFORCE
-    failure_threshold: _Count = 100
-    window_seconds: _Period = 30.0
+    failure_threshold: Count = 100
+    window_seconds: Period = 30.0
     standstill_failures: Annotated[int, Bounds(0, 1_000_000)] = 10
     failure_ratio: Annotated[float, Bounds(0.000_001, 1)] | None = None
-    minimum_throughput: _Count = 100
+    minimum_throughput: Count = 100
     recovery: Recovery = Recovery.MANUAL
-    break_seconds: _Period = 30.0
-    break_seconds_max: _Period = 600.0
-    half_open_permits: _Count = 10
+    break_seconds: Period = 30.0
+    break_seconds_max: Period = 600.0
+    half_open_permits: Count = 10
     ramp_seconds: Annotated[float, Bounds(0, 600)] = 10.0
-    permit_seconds: _Period = 120.0
+    permit_seconds: Period = 120.0
     count_poison: bool = True
     store_grace_seconds: Annotated[float, Bounds(0, 86_400)] = 30.0
     store_timeout_seconds: Annotated[float, Bounds(0.01, 300)] = 2.0
     poll_seconds: Annotated[float, Bounds(0.01, 300)] = 0.5
-    history_limit: _Count = 1_000
+    history_limit: Count = 1_000
+    max_dependencies: Annotated[int, Bounds(0, 100)] = 20
     alert_lease_seconds: Annotated[float, Bounds(1, 3_600)] = 30.0
     console_url: str = ""
     redis_auth: RedisAuth = RedisAuth.URL
@@ -159,6 +163,21 @@ def check_name(name: str) -> str:
             f"{BreakerSettings.variable('name')} is {name!r}: it takes 1 to 64 letters, digits, "
             "'.', '_' or '-', beginning with a letter or digit"
         )
+    return name
+
+
+def check_circuit_name(name: str) -> str:
+    """Return the name of an app's own circuit, or of a dependency's, if it fits into a Redis key.
+
+    Raises:
+        SettingsError: see `check_name`.
+        ValueError: the dependency's part of the name has other characters than
+            `dependency_name` accepts, or capitals.
+    """
+    app, dependency = split_name(name)
+    check_name(app)
+    if name != app and dependency_name(dependency) != dependency:
+        raise ValueError(f"the name of a dependency is {dependency!r}: it takes lower case")
     return name
 
 

@@ -15,41 +15,38 @@ from breaker.stores.base import CircuitStore
 logger = logging.getLogger(__name__)
 
 
-class Watcher:
-    """Two tasks: one subscribes to pushed states, the other polls every `poll_seconds`.
+class Watching:
+    """Two tasks: one listens to pushed states, the other polls every `poll_seconds`.
 
     A push arrives within milliseconds; the next poll replaces a lost push.
 
     Args:
-        store: the store that pushes states.
-        rules: the circuit's rules.
-        learn: called with each pushed state.
-        refresh: polls the store; handles a store that does not answer.
+        name: name of the circuit or circuits, for messages.
+        listen: handles pushed states until the subscription ends.
+        poll: polls the store.
         poll_seconds: the polling interval, and the pause before subscribing again.
         clock: sleeps between polls.
     """
 
     def __init__(
         self,
-        store: CircuitStore,
-        rules: Rules,
+        name: str,
         *,
-        learn: Callable[[Circuit], None],
-        refresh: Callable[[], Awaitable[object]],
+        listen: Callable[[], Coroutine[None, None, None]],
+        poll: Callable[[], Awaitable[object]],
         poll_seconds: float,
         clock: Clock,
     ) -> None:
-        self._store = store
-        self._rules = rules
-        self._learn = learn
-        self._refresh = refresh
+        self._name = name
+        self._listen = listen
+        self._poll = poll
         self._poll_seconds = poll_seconds
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def running(self) -> bool:
-        """Return whether the watcher was started and not closed."""
+        """Return whether the tasks were started and not closed."""
         return bool(self._tasks)
 
     def start(self) -> None:
@@ -57,7 +54,7 @@ class Watcher:
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._repeat(self._listen), name="breaker-push"),
-                asyncio.create_task(self._repeat(self._refresh_once), name="breaker-poll"),
+                asyncio.create_task(self._repeat(self._poll_once), name="breaker-poll"),
             ]
 
     async def aclose(self) -> None:
@@ -81,21 +78,55 @@ class Watcher:
             except Exception:
                 logger.exception(
                     "watching circuit %s failed; next attempt in %g s",
-                    self._store.name,
+                    self._name,
                     self._poll_seconds,
                 )
             if _is_cancelled():
                 return
             await self._clock.sleep(self._poll_seconds)
 
-    async def _refresh_once(self) -> None:
-        await self._refresh()
+    async def _poll_once(self) -> None:
+        await self._poll()
 
-    async def _listen(self) -> None:
+
+class Watcher(Watching):
+    """The tasks that watch one circuit.
+
+    Args:
+        store: the store that pushes states.
+        rules: the circuit's rules.
+        learn: called with each pushed state.
+        refresh: polls the store; handles a store that does not answer.
+        poll_seconds: the polling interval, and the pause before subscribing again.
+        clock: sleeps between polls.
+    """
+
+    def __init__(
+        self,
+        store: CircuitStore,
+        rules: Rules,
+        *,
+        learn: Callable[[Circuit], None],
+        refresh: Callable[[], Awaitable[object]],
+        poll_seconds: float,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._rules = rules
+        self._learn = learn
+        super().__init__(
+            store.name,
+            listen=self._learn_pushes,
+            poll=refresh,
+            poll_seconds=poll_seconds,
+            clock=clock,
+        )
+
+    async def _learn_pushes(self) -> None:
         async with aclosing(self._store.changes(self._rules)) as changes:
             async for circuit in changes:
                 if circuit is None:
-                    await self._refresh()
+                    await self._poll()
                 else:
                     self._learn(circuit)
 

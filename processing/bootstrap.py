@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from breaker import BreakerSettings
+from breaker import DependencySettings
 from breaker.alerts.endpoint import check_endpoint
 from breaker.configuration.host_checks import check_host_json
 from breaker.stores.redis_url import check_url
@@ -56,7 +56,7 @@ class Application:
         """
         connections = ConnectionSettings.from_mapping(self._settings)
         processing = ProcessingSettings.from_mapping(self._settings)
-        BreakerSettings.from_mapping(self._settings)
+        DependencySettings.from_mapping(self._settings)
         if not self._settings.get("EVENT_HUB_CONSUMER_GROUP"):
             # The operator's tools have a default group; the trigger needs the setting.
             raise SettingsError(
@@ -78,7 +78,12 @@ class Application:
     async def deliver_alerts(self) -> int:
         """Publish alerts that a dead instance left in Redis, and return their number."""
         parts = self._parts or await self._build()
-        return await parts.breaker.deliver_alerts()
+        try:
+            delivered = await parts.breaker.deliver_alerts()
+        finally:
+            # Also after an error: the alerts of one circuit do not wait for those of another.
+            of_dependencies = await parts.dependencies.deliver_alerts()
+        return delivered + of_dependencies
 
     async def replay_deferred(self) -> int:
         """Replay the deferred keys that are due, and return the number of finished events."""

@@ -13,7 +13,15 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, SettingsError
+from breaker import (
+    BreakerSettings,
+    CircuitBreaker,
+    DependencyCircuits,
+    DependencySettings,
+    RedisCircuitStore,
+    RedisDependencyStore,
+    SettingsError,
+)
 from breaker.alerts.base import AlertPublisher
 from breaker.stores.redis import Client, connect
 
@@ -51,6 +59,11 @@ class CircuitWiring:
     def breaking(self) -> BreakerSettings:
         """The settings of the circuit and of its connection to Redis."""
         return self._breaking or BreakerSettings.from_mapping(self._settings)
+
+    @cached_property
+    def depending(self) -> DependencySettings:
+        """The settings of the circuits of dependencies."""
+        return DependencySettings.from_mapping(self._settings, self.breaking)
 
     @property
     def redis_url(self) -> str:
@@ -99,6 +112,20 @@ class CircuitWiring:
         )
         return CircuitBreaker(store, self.breaking, publisher=publisher, instance=instance_name())
 
+    def new_dependencies(self, publisher: AlertPublisher | None = None) -> DependencyCircuits:
+        """Return the circuits of the app's dependencies, not yet started.
+
+        The circuits do not close the publisher. Without one their alerts stay in the outboxes.
+        """
+        store = RedisDependencyStore(
+            self.redis,
+            self.breaking.name,
+            timeout_seconds=self.breaking.store_timeout_seconds,
+        )
+        return DependencyCircuits(
+            store, self.depending, publisher=publisher, instance=instance_name()
+        )
+
     def site(self) -> Site | None:
         """Return the client of the function app; None without FUNCTION_APP_URL.
 
@@ -137,6 +164,13 @@ class CircuitWiring:
     async def breaker(self, publisher: AlertPublisher | None = None) -> CircuitBreaker:
         """Return the circuit of `new_breaker`, started; `opened` closes it."""
         return await self._opened.enter_async_context(self.new_breaker(publisher))
+
+    async def dependencies(self, publisher: AlertPublisher | None = None) -> DependencyCircuits:
+        """Return the circuits of `new_dependencies`, started; `opened` closes them.
+
+        A publisher that another part closes must be opened before.
+        """
+        return await self._opened.enter_async_context(self.new_dependencies(publisher))
 
 
 def without_judging(settings: Mapping[str, str]) -> BreakerSettings:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, DependencyCircuits
 from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
 from processing.deferring.heartbeat import Heartbeat
@@ -32,12 +32,14 @@ class Parts:
         self,
         *,
         breaker: CircuitBreaker,
+        dependencies: DependencyCircuits,
         processor: BatchProcessor,
         heartbeat: Heartbeat,
         health: Health,
         closing: AsyncExitStack,
     ) -> None:
         self.breaker = breaker
+        self.dependencies = dependencies
         self.processor = processor
         self.heartbeat = heartbeat
         self.health = health
@@ -63,6 +65,7 @@ class Parts:
                     "EVENT_GRID_TOPIC_ENDPOINT is not set; the circuit's alerts stay in Redis"
                 )
             breaker = await wiring.breaker(publisher)
+            dependencies = await wiring.dependencies(publisher)
             survey = await wiring.survey(breaker)
             watch = Watch(
                 processing.stall_seconds,
@@ -112,6 +115,7 @@ class Parts:
             logger.info("Built the app with handler %s and circuit %s", handler.name, breaker.name)
             return cls(
                 breaker=breaker,
+                dependencies=dependencies,
                 processor=processor,
                 heartbeat=RedisHeartbeat(wiring.redis, wiring.connections.identity),
                 health=Health(

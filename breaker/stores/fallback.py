@@ -51,6 +51,11 @@ class FallbackStore:
         """The latest state seen in the shared store."""
         return self._outage.known
 
+    @property
+    def away(self) -> bool:
+        """Return whether the shared store did not answer the last request."""
+        return self._outage.away
+
     def learn(self, circuit: Circuit) -> None:
         """Remember a pushed state of the shared store."""
         self._outage.learn(circuit)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 
 from breaker.alerts.base import Alert, AlertBatch, OutboxStatus, alert_of
 from breaker.chain import (
@@ -33,6 +33,7 @@ class MemoryCircuitStore(MemoryCircuit):
         name: name of the circuit.
         now_us: the store's clock, microseconds since the epoch.
         outbox: the outbox, with undelivered alerts of an earlier store; default an empty outbox.
+        pushed: also called with each pushed state.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class MemoryCircuitStore(MemoryCircuit):
         *,
         now_us: NowUs = system_now_us,
         outbox: MemoryOutbox | None = None,
+        pushed: Callable[[Circuit], None] = lambda _: None,
     ) -> None:
         super().__init__(name, now_us)
         self._history: deque[HistoryEntry] = deque()
         self._outbox = outbox or MemoryOutbox()
+        self._pushed = pushed
         self._callbacks = MemoryCallbacks()
         self._steps: dict[StepKind, Step] = {}
         self._repeats: tuple[int, int, int] = (0, 0, 0)  # generation, number, microseconds
@@ -202,6 +205,7 @@ class MemoryCircuitStore(MemoryCircuit):
             self._add_alert(rules, circuit, event, now - rules.window_us)
         for queue in self._watchers:
             queue.put_nowait(circuit)
+        self._pushed(circuit)
 
     def _add_alert(self, rules: Rules, circuit: Circuit, event: CircuitEvent, since: int) -> None:
         record = self._record

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from breaker.alerts.base import STATE_EVENTS
 from breaker.clock import NowUs
 from breaker.notes import Report
-from breaker.settings import check_name
+from breaker.settings import check_circuit_name
 from breaker.state import (
     SUCCESS_BUCKETS,
     SUCCESS_REPORTS,
@@ -51,7 +51,7 @@ class MemoryCircuit(ABC):
     """
 
     def __init__(self, name: str, now_us: NowUs) -> None:
-        self._name = check_name(name)
+        self._name = check_circuit_name(name)
         self._now_us = now_us
         self._record = Record()
         self._window = RollingWindow()

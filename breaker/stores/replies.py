@@ -67,6 +67,13 @@ def change(name: str, rules: Rules, reply: bytes | str) -> Change:
     )
 
 
+def push(message: bytes | str) -> tuple[str, bytes]:
+    """Return a dependency's name and a script's reply, which is empty for a registration."""
+    raw = message if isinstance(message, bytes) else message.encode()
+    name, _, reply = raw.partition(b" ")
+    return name.decode("utf-8", "replace"), reply
+
+
 def _split_end(rest: bytes) -> tuple[bytes, list[bytes]]:
     """Return the operator's name and the values behind it, which an earlier version omits."""
     by, line, end = rest.rpartition(b"\n")

@@ -20,6 +20,7 @@ BUILT_BY_WIRING = {
     "QueueClient",
     "QueueServiceClient",
     "RedisCircuitStore",
+    "RedisDependencyStore",
     "RedisParkingStore",
     "RedisProgressStore",
 }

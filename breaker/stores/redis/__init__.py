@@ -1,7 +1,8 @@
 """The Redis store of circuits; no other package of the breaker imports redis."""
 
 from breaker.stores.redis.client import Client, connect, log_in
+from breaker.stores.redis.dependencies import RedisDependencyStore
 from breaker.stores.redis.runner import FAILURES
 from breaker.stores.redis.store import RedisCircuitStore
 
-__all__ = ["FAILURES", "Client", "RedisCircuitStore", "connect", "log_in"]
+__all__ = ["FAILURES", "Client", "RedisCircuitStore", "RedisDependencyStore", "connect", "log_in"]

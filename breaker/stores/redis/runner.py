@@ -25,7 +25,7 @@ from redis.exceptions import TimeoutError as NoAnswerError
 from breaker.errors import StoreUnavailableError
 from breaker.state import Rules
 from breaker.stores import lua
-from breaker.stores.redis.client import Client
+from breaker.stores.redis.client import Client, log_in
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 
 type Argument = str | int | bytes
@@ -84,7 +84,7 @@ class ScriptRunner:
             StoreUnavailableError: the server did not answer in time, or answered with an error.
         """
         if rules is not self._rules:
-            self._rule_arguments = _rule_arguments(rules)
+            self._rule_arguments = rule_arguments(rules)
             self._packed_rules = b"".join(map(_packed, self._rule_arguments))
             self._rules = rules
         now: Argument = b"" if now_us is None else now_us
@@ -101,6 +101,23 @@ class ScriptRunner:
                     raise self._unavailable(error, self._timeout) from error
             given = (now, *self._rule_arguments, *arguments)
             return await self.ask(self._call_client(self._scripts[script], keys, given))
+
+    async def run_varied(
+        self, script: str, keys: tuple[bytes, ...], arguments: tuple[Argument, ...]
+    ) -> Any:
+        """Run a script whose keys differ from call to call, and return its reply.
+
+        Args:
+            script: name of the script.
+            keys: the keys.
+            arguments: all arguments, from ARGV[1] on.
+
+        Raises:
+            StoreUnavailableError: see `run`.
+        """
+        async with self._slots:
+            await log_in(self._client)
+            return await self.ask(self._call_client(self._scripts[script], keys, arguments))
 
     async def ask(self, awaitable: Awaitable[Any], timeout: float | None = None) -> Any:
         """Await a request within `timeout` seconds (default: the store's timeout).
@@ -212,7 +229,7 @@ def _packed(value: Argument) -> bytes:
     return b"$%d\r\n%b\r\n" % (len(data), data)
 
 
-def _rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
+def rule_arguments(rules: Rules) -> tuple[bytes, bytes]:
     """Return ARGV[2] and ARGV[3] of all scripts."""
     numbers = (
         rules.failure_threshold,

@@ -10,17 +10,17 @@ from typing import Any, Self
 from breaker.alerts.base import AlertBatch, OutboxStatus
 from breaker.chain import STEP_EVENTS, ChainStatus, Step, run_name
 from breaker.clock import NowUs
-from breaker.errors import StoreUnavailableError
+from breaker.names import split_name
 from breaker.notes import Report
-from breaker.settings import BreakerSettings, check_name
+from breaker.settings import BreakerSettings, check_circuit_name
 from breaker.state import Change, Circuit, HistoryEntry, Permit, Rules
 from breaker.stores import replies
 from breaker.stores.base import CALLBACK_LIMIT, Admission, Callback, Registration
 from breaker.stores.redis.client import Client, connect
 from breaker.stores.redis.runner import FAILURES, Argument, ScriptRunner
+from breaker.stores.redis.subscription import messages
 
 CALLBACK_LIFETIME_MS = 90 * 86_400_000
-PING_SECONDS = 5.0
 _KEYS = (
     "circuit",
     "window",
@@ -30,19 +30,29 @@ _KEYS = (
     "probed",
     "outbox",
     "history",
-    "changes",
 )
 
 
-class RedisCircuitStore:
-    """A shared store of one circuit, under the keys `breaker:{<name>}:*` with one hash tag.
+def prefix_of(app: str) -> str:
+    """Return the prefix of all keys of an app's circuits; its hash tag puts them into one slot."""
+    return f"breaker:{{{app}}}"
 
-    Each operation is one script and one round trip.
+
+def channel_of(app: str) -> str:
+    """Return the channel to which all circuits of an app's dependencies push their states."""
+    return f"{prefix_of(app)}/changes"
+
+
+class RedisCircuitStore:
+    """A shared store of one circuit, each operation one script and one round trip.
+
+    The keys are `breaker:{<name>}:*` or, for a dependency's circuit `<app>/<dependency>`,
+    `breaker:{<app>}/<dependency>:*`. All keys of an app's circuits share one hash tag.
 
     Args:
         client: an address, for which the store opens and closes a client; or the caller's client,
             which the caller closes.
-        name: name of the circuit.
+        name: name of the circuit; for a dependency's circuit `<app>/<dependency>`.
         timeout_seconds: a slower answer raises `StoreUnavailableError`.
         now_us: clock for tests; None uses the server's time.
     """
@@ -55,13 +65,17 @@ class RedisCircuitStore:
         timeout_seconds: float = 2.0,
         now_us: NowUs | None = None,
     ) -> None:
-        self._name = check_name(name)
+        self._name = check_circuit_name(name)
         self._owned = isinstance(client, str)
         self._client: Client = connect(client) if isinstance(client, str) else client
         self._timeout = timeout_seconds
         self._now_us = now_us
-        prefix = f"breaker:{{{name}}}:"
-        keys = [(prefix + key).encode() for key in _KEYS]
+        app, self._dependency = split_name(name)
+        prefix = (
+            f"{prefix_of(app)}/{self._dependency}:" if self._dependency else f"{prefix_of(app)}:"
+        )
+        self._channel = channel_of(app) if self._dependency else f"{prefix}changes"
+        keys = [*((prefix + key).encode() for key in _KEYS), self._channel.encode()]
         self._keys = tuple(keys)
         self._claim_keys = (*keys, f"{prefix}outbox_claim".encode())
         reports, probe_keys = f"{prefix}reports".encode(), f"{prefix}probe_keys".encode()
@@ -72,7 +86,7 @@ class RedisCircuitStore:
         self._acquire_keys = (*keys, probe_keys)
         self._approval_keys = (*keys, f"{prefix}approvals".encode())
         self._chain_keys = (*self._approval_keys, f"{prefix}chain".encode())
-        self._history_key, self._channel = prefix + "history", prefix + "changes"
+        self._history_key = prefix + "history"
         self._runner = ScriptRunner(self._client, name, timeout_seconds)
 
     @classmethod
@@ -96,17 +110,7 @@ class RedisCircuitStore:
 
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`."""
-        success_age, longest, attempts_age = report.ages_us
-        arguments = (
-            report.report_id,
-            f"{success_age} {longest}" if report.succeeded else "",
-            f"{report.failed_attempts} {attempts_age}",
-            report.generation,
-            " ".join(report.keys),
-            report.error,
-            " ".join(report.running),
-        )
-        reply = await self._run("report", rules, self._report_keys, *arguments)
+        reply = await self._run("report", rules, self._report_keys, *report_arguments(report))
         return replies.change(self._name, rules, reply)
 
     async def record_failure(
@@ -176,27 +180,21 @@ class RedisCircuitStore:
 
         A connection that answers neither pushes nor pings raises `StoreUnavailableError`.
         """
-        async with aclosing(self._client.pubsub()) as subscription:
-            await self._runner.ask(subscription.subscribe(self._channel))
-            pinged = False
-            while True:
-                message = await self._runner.ask(
-                    subscription.get_message(timeout=PING_SECONDS), PING_SECONDS + self._timeout
-                )
+        received = messages(
+            self._client,
+            self._channel,
+            self._runner,
+            circuit=self._name,
+            timeout_seconds=self._timeout,
+        )
+        async with aclosing(received):
+            async for message in received:
                 if message is None:
-                    if pinged:
-                        raise StoreUnavailableError(
-                            f"the Redis subscription of circuit {self._name!r} "
-                            "did not answer a ping"
-                        )
-                    await self._runner.ask(subscription.ping())
-                    pinged = True
-                    continue
-                pinged = False
-                if message["type"] == "subscribe":
                     yield None
-                elif message["type"] == "message":
-                    yield replies.change(self._name, rules, message["data"]).circuit
+                elif not self._dependency:
+                    yield replies.change(self._name, rules, message).circuit
+                elif (push := replies.push(message))[0] == self._dependency and push[1]:
+                    yield replies.change(self._name, rules, push[1]).circuit
 
     async def claim_alerts(
         self, rules: Rules, token: str, lease_seconds: float, limit: int
@@ -313,3 +311,17 @@ class RedisCircuitStore:
     ) -> Any:
         now = None if self._now_us is None else self._now_us()
         return await self._runner.run(script, keys, now, rules, *arguments)
+
+
+def report_arguments(report: Report) -> tuple[Argument, ...]:
+    """Return the arguments of report.lua from ARGV[4] on."""
+    success_age, longest, attempts_age = report.ages_us
+    return (
+        report.report_id,
+        f"{success_age} {longest}" if report.succeeded else "",
+        f"{report.failed_attempts} {attempts_age}",
+        report.generation,
+        " ".join(report.keys),
+        report.error,
+        " ".join(report.running),
+    )

@@ -13,7 +13,8 @@
 -- KEYS[6] probed     set: ids of the probes that succeeded
 -- KEYS[7] outbox     stream: alerts not yet published
 -- KEYS[8] history    stream: event, generation, by, at_us, reason, instance
--- KEYS[9] changes    channel: the new state at each transition
+-- KEYS[9] changes    channel: the new state at each transition; the circuits of all dependencies
+--                    share one, so the name of the dependency and a blank come before the state
 -- ARGV[1] now, microseconds; empty: the server's TIME
 -- ARGV[2] the rules, separated by blanks: failure threshold (failures), window (microseconds),
 --         failure ratio (0..1; 0: no rule), minimum throughput (outcomes), break (microseconds;

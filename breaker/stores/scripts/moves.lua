@@ -115,7 +115,8 @@ local function mover()
     end
     -- A user without rights on the channel must not see the written transition as failed; the
     -- other instances poll.
-    redis.pcall('PUBLISH', KEYS[9], reply('done'))
+    local dependency = string.match(KEYS[1], '^breaker:{[^}]*}/(.*):circuit$')
+    redis.pcall('PUBLISH', KEYS[9], (dependency and dependency .. ' ' or '') .. reply('done'))
   end
 
   -- Open the circuit in any mode.

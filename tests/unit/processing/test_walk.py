@@ -101,6 +101,7 @@ async def follow(app: ModuleType, stores: Rig, poison_ordering: str) -> tuple[Wa
     )
     app.breakwater._parts = Parts(
         breaker=stores.breaker,
+        dependencies=cast("Any", None),
         processor=processor,
         heartbeat=cast("Any", None),  # no event reads the others
         health=cast("Any", None),

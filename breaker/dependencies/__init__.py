@@ -1,0 +1,1 @@
+"""Circuits of an app's dependencies, one for each dependency, watched together."""

@@ -1,0 +1,87 @@
+"""The circuit of one dependency, which is watched together with the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from breaker.alerts.base import Alert, AlertPublisher
+from breaker.circuit import CircuitBreaker
+from breaker.clock import Clock
+from breaker.settings import BreakerSettings
+from breaker.state import Circuit, Rules
+from breaker.stores.base import CircuitStore
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import Meter
+
+
+class DependencyCircuit(CircuitBreaker):
+    """A circuit breaker without tasks of its own; its owner polls and subscribes for all.
+
+    Args:
+        store: the store of the circuit.
+        settings: the rules.
+        publisher: destination of alerts, which the caller closes.
+        clock: measures elapsed time and sleeps.
+        instance: name of this instance in history and alerts.
+        meter: receiver of the measurements.
+        watched: returns whether the owner watches the circuit.
+    """
+
+    def __init__(
+        self,
+        store: CircuitStore,
+        settings: BreakerSettings,
+        *,
+        publisher: AlertPublisher | None,
+        clock: Clock,
+        instance: str,
+        meter: Meter | None,
+        watched: Callable[[], bool],
+    ) -> None:
+        super().__init__(
+            store,
+            settings,
+            publisher=None if publisher is None else _Borrowed(publisher),
+            clock=clock,
+            instance=instance,
+            meter=meter,
+        )
+        self._watched = watched
+
+    @property
+    def is_watched(self) -> bool:
+        """Return whether pushes and polls update `circuit`."""
+        return self._watched()
+
+    @property
+    def rules(self) -> Rules:
+        """The circuit's rules in a store's units."""
+        return self._rules
+
+    async def start(self) -> None:
+        """Take a first snapshot; during a store outage, start on hold."""
+        await self.refresh()
+
+    async def receive(self, pushed: Circuit) -> None:
+        """Take a pushed state; in an outage the push only triggers a poll."""
+        if self._store.away:
+            await self.refresh()
+        else:
+            self._store.learn(pushed)
+            self._learn(pushed)
+
+
+class _Borrowed:
+    """A publisher that is closed by another owner."""
+
+    def __init__(self, publisher: AlertPublisher) -> None:
+        self._publisher = publisher
+
+    async def publish(self, alert: Alert) -> None:
+        """See `AlertPublisher.publish`."""
+        await self._publisher.publish(alert)
+
+    async def aclose(self) -> None:
+        """Do nothing."""

@@ -1,0 +1,75 @@
+-- Poll the circuits of an app's dependencies, and note which names are used.
+-- KEYS[1] registry  sorted set: name of a dependency -> microseconds of its last noted use
+-- KEYS[2] channel   the channel of all dependencies' circuits of the app
+-- KEYS[3..]         for each polled circuit the 12 keys of report.lua
+-- ARGV[1] now, microseconds; empty: the server's TIME   ARGV[2] instance, text
+-- ARGV[3] greatest number of names   ARGV[4] names that were used, separated by blanks
+-- ARGV[5] time after which an unused name is removed, microseconds
+-- ARGV[6] time for which the circuit of a name without a place is kept, milliseconds
+-- ARGV[7..] for each polled circuit its name, its rules (ARGV[2] of common.lua), and the arguments
+--           4 to 10 of report.lua; an empty report id: no report
+-- Returns {registered names, replies of the circuits}
+
+local KEYS_OF_ONE, ARGUMENTS_OF_ONE = 12, 9
+
+local now_us = ARGV[1]
+if now_us == '' then
+  local time = redis.call('TIME')
+  now_us = time[1] .. string.format('%06d', time[2])
+end
+
+local function snapshot(KEYS, ARGV)
+  -- include snapshot
+end
+
+local function report(KEYS, ARGV)
+  -- include report
+end
+
+-- Return the keys of a circuit that have no expiry of their own: circuit, outbox and history.
+local function lasting_keys(first)
+  return { KEYS[first], KEYS[first + 6], KEYS[first + 7] }
+end
+
+local oldest = string.format('(%.0f', tonumber(now_us) - tonumber(ARGV[5]))
+for _, name in ipairs(redis.call('ZRANGE', KEYS[1], '-inf', oldest, 'BYSCORE')) do
+  redis.call('ZREM', KEYS[1], name)
+end
+local added = {}
+for name in string.gmatch(ARGV[4], '%S+') do
+  local known = redis.call('ZSCORE', KEYS[1], name)
+  if known or redis.call('ZCARD', KEYS[1]) < tonumber(ARGV[3]) then
+    redis.call('ZADD', KEYS[1], now_us, name)
+    added[name] = not known
+  end
+end
+
+local replies = {}
+for index = 1, (#KEYS - 2) / KEYS_OF_ONE do
+  local first, start = 3 + (index - 1) * KEYS_OF_ONE, 7 + (index - 1) * ARGUMENTS_OF_ONE
+  local keys, name = {}, ARGV[start]
+  for i = 1, KEYS_OF_ONE do
+    keys[i] = KEYS[first + i - 1]
+  end
+  local arguments = { now_us, ARGV[start + 1], ARGV[2] }
+  for i = 1, 7 do
+    arguments[3 + i] = ARGV[start + 1 + i]
+  end
+  replies[index] = arguments[4] == '' and snapshot(keys, arguments) or report(keys, arguments)
+  if added[name] then
+    for _, key in ipairs(lasting_keys(first)) do
+      redis.call('PERSIST', key)
+    end
+  elseif not redis.call('ZSCORE', KEYS[1], name) then
+    for _, key in ipairs(lasting_keys(first)) do
+      redis.call('PEXPIRE', key, ARGV[6])
+    end
+  end
+end
+for name, is_new in pairs(added) do
+  if is_new then
+    -- A user without rights on the channel registers, too; the other instances poll.
+    redis.pcall('PUBLISH', KEYS[2], name .. ' ')
+  end
+end
+return { redis.call('ZRANGE', KEYS[1], 0, -1), replies }
