@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="events to send (100000; chaos: 20000; trickle-outage: 400; dead-key: 1200; "
-        "partial-outage: 4000; two-dependencies: 3600)",
+        "partial-outage: 4000; two-dependencies: 3600; crash-loop, blocked-loop: 1500)",
     )
     add(
         "--keys",
@@ -172,8 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         "--faults",
         action="store_true",
         default=None,
-        help="inject the faults that --seed draws (chaos, trickle-outage, dead-key, "
-        "partial-outage, two-dependencies: always)",
+        help=f"inject the faults that --seed draws ({', '.join(sorted(PLANNED))}: always)",
     )
     add(
         "--rate",
@@ -181,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         metavar="N",
         help="events sent per second (0: as fast as possible; chaos: 1000; trickle-outage: 10; "
-        "dead-key: 40; partial-outage, two-dependencies: 80)",
+        "dead-key: 40; partial-outage, two-dependencies: 80; crash-loop, blocked-loop: 60)",
     )
     add("--events-per-batch", type=int, metavar="N", help="events of one key per batch (40)")
     add(

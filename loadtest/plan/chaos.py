@@ -16,6 +16,9 @@ LEAST_KINDS, MOST_KINDS = 5, 8
 MOST_KILLS = 3
 """The most kills of all hosts; a supervisor gives up on an instance that ends too often."""
 
+MOST_DEATHS = 5
+"""The most deaths until the app poisons the event that causes them, if nothing else dies."""
+
 _EARLIEST, _LATEST = 0.03, 0.85
 
 
@@ -114,6 +117,8 @@ class ChaosPlan:
         down_seconds: the duration of a partial outage.
         dependencies: the names of the dependencies that the keys need in turn; empty for none.
         away: the dependency that is away for `down_seconds`; "" for none.
+        deadly: the fault of the one event that ends its process; "" without such an event.
+        blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key.
     """
 
@@ -132,6 +137,8 @@ class ChaosPlan:
     down_seconds: float = 0.0
     dependencies: tuple[str, ...] = ()
     away: str = ""
+    deadly: str = ""
+    blocks: int = 0
     parks: bool = False
 
     @property
@@ -154,11 +161,22 @@ class ChaosPlan:
 
         At each interruption every running lane may have a handled event without recorded progress.
         There is at most one lane per key, and `max_lanes` per partition. At a start of several
-        hosts the last host takes partitions from the first.
+        hosts the last host takes partitions from the first. A deadly event kills a host as often
+        as the app runs the event.
         """
         lanes = min(self.keys, max_lanes * self.partitions)
         shares = self.starts if self.instances > 1 else 0
+        kills = _REPEATS[FaultKind.HOST_KILLED]
+        shares += (self.most_deaths or 0) * kills
         return lanes * (shares + sum(_REPEATS.get(fault.kind, 0) for fault in self.faults))
+
+    @property
+    def most_deaths(self) -> int | None:
+        """The most calls with the deadly event until the app poisons it; None without one.
+
+        A host that is killed or terminated while it runs the event alone may hide a death.
+        """
+        return MOST_DEATHS + len(self.faults) if self.deadly else None
 
 
 def draw(seed: int, events: int) -> ChaosPlan:

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from loadtest.plan.chaos import ChaosPlan, draw
+from loadtest.plan.crashes import CRASH_HANDLER, draw_blocked_loop, draw_crash_loop
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
@@ -60,11 +61,17 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
     "PROCESSING_DEFER_AFTER_SECONDS": "2",
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
 }
+_CRASHES_APP_SETTINGS = _SHORT_LEASE | {
+    "EVENT_HANDLER": CRASH_HANDLER,
+    "BREAKER_STORE_TIMEOUT_SECONDS": "1",  # a blocked loop reads each answer later than this
+}
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
     Scenario.PARTIAL_OUTAGE: {"events": 4_000, "rate_per_second": 80.0, "events_per_batch": 1},
     Scenario.TWO_DEPENDENCIES: {"events": 3_600, "rate_per_second": 80.0, "events_per_batch": 1},
+    Scenario.CRASH_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
+    Scenario.BLOCKED_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
 }
 """The streams that are slower than their faults, in which each event is a batch of its own.
 
@@ -76,6 +83,8 @@ _DRAWS = {
     Scenario.DEAD_KEY: draw_dead_key,
     Scenario.PARTIAL_OUTAGE: draw_partial,
     Scenario.TWO_DEPENDENCIES: draw_two_dependencies,
+    Scenario.CRASH_LOOP: draw_crash_loop,
+    Scenario.BLOCKED_LOOP: draw_blocked_loop,
 }
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
@@ -131,6 +140,8 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             return _PARTIAL_APP_SETTINGS | ordering
         case Scenario.TWO_DEPENDENCIES:
             return _TWO_DEPENDENCIES_APP_SETTINGS
+        case Scenario.CRASH_LOOP | Scenario.BLOCKED_LOOP:
+            return _CRASHES_APP_SETTINGS
         case _:
             return _APP_SETTINGS
 

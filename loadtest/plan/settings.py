@@ -26,6 +26,8 @@ class Scenario(StrEnum):
     DEAD_KEY = "dead-key"
     PARTIAL_OUTAGE = "partial-outage"
     TWO_DEPENDENCIES = "two-dependencies"
+    CRASH_LOOP = "crash-loop"
+    BLOCKED_LOOP = "blocked-loop"
 
 
 WITH_OUTAGE = frozenset(
@@ -38,15 +40,7 @@ WITH_OUTAGE = frozenset(
     }
 )
 """The scenarios with an outage of their own, which begins at `outage_after`."""
-PLANNED = frozenset(
-    {
-        Scenario.CHAOS,
-        Scenario.TRICKLE_OUTAGE,
-        Scenario.DEAD_KEY,
-        Scenario.PARTIAL_OUTAGE,
-        Scenario.TWO_DEPENDENCIES,
-    }
-)
+PLANNED = frozenset(Scenario) - {Scenario.OUTAGE, Scenario.SEED, Scenario.STEADY}
 """The scenarios that always have a chaos plan."""
 
 

@@ -7,12 +7,12 @@ processes, so that the verifier does not depend on the producer's account.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 
-from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
+from loadtest.plan.settings import Scenario, Settings
 
 SEED_FAULT_EVERY = 100
 """In the `seed` scenario every 100th event of each key fails permanently, as in the original."""
@@ -29,11 +29,25 @@ HANG_MS = 15_000
 """The milliseconds that a hanging handler takes, unless a timeout cancels the handler."""
 
 
+BLOCK_MS = (1_200, 2_400)
+"""The least and most milliseconds for which a blocking handler blocks the event loop."""
+MARKED_PERCENT = (20, 40)
+"""The place of a deadly or blocking event among the events of its key."""
+
+
 class Fault(StrEnum):
     """The value of the application property `simulate` for failing events."""
 
     POISON = "poison"
     ERROR = "error"
+    KILL = "kill"
+    """The handler kills its process with SIGKILL."""
+    SEIZE = "seize"
+    """The handler holds the interpreter, so that no other thread of the process runs."""
+
+
+DEADLY = frozenset({Fault.KILL, Fault.SEIZE})
+"""The faults that end the process."""
 
 
 class Delay(StrEnum):
@@ -42,6 +56,12 @@ class Delay(StrEnum):
     SLOW = "slow"
     HANG = "hang"
     """Only the first attempt hangs; the retry succeeds."""
+    BLOCK = "block"
+    """The handler blocks the event loop of its process."""
+
+
+_WITH_PLANNED_EVENTS = frozenset({Scenario.CHAOS, Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP})
+"""The scenarios whose plan also has slow, hanging and poison events."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +86,8 @@ class Workload:
         down: the indices of the keys whose dependency is away, in a partial outage.
         dependencies: the names of the dependencies that the keys need in turn; empty for none.
         away: the dependency that is away for a while; "" for none.
+        deadly: the fault of the one event that ends its process; None without such an event.
+        blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key, so that its later events are not handled.
     """
 
@@ -80,13 +102,15 @@ class Workload:
     down: tuple[int, ...] = ()
     dependencies: tuple[str, ...] = ()
     away: str = ""
+    deadly: Fault | None = None
+    blocks: int = 0
     parks: bool = False
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Workload:
         """Return the workload that the settings describe."""
         # Another scenario keeps its own workload, and the plan only injects its faults.
-        plan = settings.chaos if settings.scenario is Scenario.CHAOS else None
+        plan = settings.chaos if settings.scenario in _WITH_PLANNED_EVENTS else None
         return cls(
             settings.scenario,
             settings.events,
@@ -99,6 +123,8 @@ class Workload:
             down=() if settings.chaos is None else settings.chaos.down,
             dependencies=() if settings.chaos is None else settings.chaos.dependencies,
             away="" if settings.chaos is None else settings.chaos.away,
+            deadly=_deadly(settings),
+            blocks=0 if settings.chaos is None else settings.chaos.blocks,
             parks=settings.chaos is not None and settings.chaos.parks,
         )
 
@@ -125,6 +151,8 @@ class Workload:
 
     def fault(self, key_index: int, counter: int) -> Fault | None:
         """Return the event's fault, or None."""
+        if (key_index, counter) == self._deadly_place:
+            return self.deadly
         if self.scenario is Scenario.SEED:
             return Fault.ERROR if counter % SEED_FAULT_EVERY == 0 else None
         if self.scenario is Scenario.OUTAGE:
@@ -132,7 +160,7 @@ class Workload:
             return Fault.POISON if ordinal in self._poison_ordinals else None
         if self.scenario is Scenario.PARTIAL_OUTAGE:
             return Fault.POISON if counter == self._poisoned_at(key_index) else None
-        if self.scenario is Scenario.CHAOS:
+        if self.scenario in _WITH_PLANNED_EVENTS:
             place = f"{key_index}/{counter}"
             if self._hit("poison", self.poison_every, place):
                 return Fault.ERROR if self._drawn(f"kind/{place}") % 2 else Fault.POISON
@@ -150,6 +178,28 @@ class Workload:
         return 1 + least + self._drawn(f"poisoned at/{key_index}") % max(1, most - least)
 
     @cached_property
+    def _deadly_place(self) -> tuple[int, int] | None:
+        """The key's index and the counter of the event that ends its process."""
+        return self._marked("deadly") if self.deadly is not None else None
+
+    @cached_property
+    def _blocking_places(self) -> frozenset[tuple[int, int]]:
+        return frozenset(self._marked(f"block/{number}") for number in range(self.blocks))
+
+    def _marked(self, what: str) -> tuple[int, int]:
+        """Return the place of an event, early enough that many events follow."""
+        key_index = self._drawn(f"{what} key") % self.keys
+        least, most = (self.count(key_index) * share // 100 for share in MARKED_PERCENT)
+        return key_index, 1 + least + self._drawn(f"{what} counter") % max(1, most - least)
+
+    @cached_property
+    def blocking(self) -> frozenset[tuple[str, int]]:
+        """The key and counter of each event that blocks the event loop."""
+        names = self.key_names
+        places = self._blocking_places - {self._deadly_place}
+        return frozenset((names[index], counter) for index, counter in places)
+
+    @cached_property
     def waiting(self) -> frozenset[tuple[str, int]]:
         """The key and counter of each event that waits in a parked list at the end of the run."""
         if not self.parks:
@@ -164,6 +214,9 @@ class Workload:
     def delay(self, key_index: int, counter: int) -> tuple[Delay, int] | None:
         """Return the event's delay and its milliseconds, or None."""
         place = f"{key_index}/{counter}"
+        if (key_index, counter) in self._blocking_places:
+            least, most = BLOCK_MS
+            return Delay.BLOCK, least + self._drawn(f"block ms/{place}") % (most - least + 1)
         if self._hit("hang", self.hang_every, place):
             return Delay.HANG, HANG_MS
         if self._hit("slow", self.slow_every, place):
@@ -248,49 +301,6 @@ class Workload:
         return counts
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """The openings and duplicates expected besides the delivery contract.
-
-    Attributes:
-        least_openings: the least number of openings, below which the run has tested nothing.
-        most_openings: the most openings, None for no limit.
-        most_suppressed: the most handled events that may reach the ledger again, None for no limit.
-        poison_repeats: whether an event may be in the poison queue twice.
-        most_seconds_to_open: the longest time from the first refused call to the first opening,
-            None for no limit.
-        least_deferred: the least number of deferred keys, below which the run has tested nothing.
-        dependency_openings: the number of openings of each dependency's circuit.
-        most_late_seconds: the longest time until an event is handled that does not need the
-            dependency that is away; None for no limit.
-    """
-
-    least_openings: int
-    most_openings: int | None
-    most_suppressed: int | None = None
-    poison_repeats: bool = False
-    most_seconds_to_open: float | None = None
-    least_deferred: int = 0
-    dependency_openings: Mapping[str, int] = field(default_factory=dict)
-    most_late_seconds: float | None = None
-
-    @classmethod
-    def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
-        """Return the scenario's expectation.
-
-        An outage opens the circuit once; an outage of some keys defers them instead. An outage of
-        a dependency opens that dependency's circuit only. The `seed` scenario opens the circuit at
-        least once if it has enough failing events. Each closing empties the window, so the circuit
-        may open again.
-        """
-        if workload.scenario is Scenario.PARTIAL_OUTAGE:
-            return cls(0, 0, least_deferred=1)
-        if workload.scenario is Scenario.TWO_DEPENDENCIES:
-            openings = {name: int(name == workload.away) for name in workload.dependencies}
-            return cls(0, 0, least_deferred=1, dependency_openings=openings)
-        if workload.scenario in WITH_OUTAGE:
-            return cls(1, 1)
-        if workload.scenario is Scenario.SEED:
-            failing = sum(len(counters) for counters in workload.faults.values())
-            return cls(1 if failing >= failure_threshold else 0, None)
-        return cls(0, 0)
+def _deadly(settings: Settings) -> Fault | None:
+    deadly = "" if settings.chaos is None else settings.chaos.deadly
+    return Fault(deadly) if deadly else None

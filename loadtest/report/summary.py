@@ -46,6 +46,8 @@ def rows(report: Report) -> list[tuple[str, str, bool | None]]:
     else:
         table.append(("circuit opened", "never", None))
     table += _dependencies(report)
+    if verdict.deaths:
+        table.append(("processes ended by one event", f"{verdict.deaths:,}", None))
     if report.kills:
         table.append(("hosts killed (SIGKILL)", str(report.kills), None))
     if report.faults:

@@ -31,7 +31,7 @@ from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import EventHubError
 
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Workload
+from loadtest.plan.workload import Fault, Workload
 from loadtest.send.producer_client import event_hub_producer
 
 _REPORT_SECONDS = 0.1
@@ -74,6 +74,8 @@ class Order:
         workload["scenario"] = Scenario(workload["scenario"])
         for name in ("down", "dependencies"):
             workload[name] = tuple(workload[name])
+        if workload["deadly"] is not None:
+            workload["deadly"] = Fault(workload["deadly"])
         return cls(workload=Workload(**workload), **values | {"holds": tuple(values["holds"])})
 
 

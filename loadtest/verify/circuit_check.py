@@ -24,8 +24,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from loadtest.plan.workload import Expectation
 from loadtest.verify.evidence import Alert, Transition
+from loadtest.verify.expectation import Expectation
 from loadtest.verify.verdict import CircuitVerdict, Diff
 
 GRACE_US = 1_000_000

@@ -6,9 +6,9 @@ needs.
 
 from __future__ import annotations
 
-from loadtest.plan.workload import Expectation
 from loadtest.verify.circuit_check import CircuitCheck, broken_by_circuit, broken_rules
 from loadtest.verify.evidence import Evidence, RefusedCall
+from loadtest.verify.expectation import Expectation
 from loadtest.verify.verdict import CircuitVerdict, Diff
 
 

@@ -49,6 +49,12 @@ def read_refused(client: redis.Redis, keys: Keys) -> list[RefusedCall]:
     return [RefusedCall.parse(str(text)) for text in client.lrange(keys.ledger("refused"), 0, -1)]
 
 
+def read_deaths(client: redis.Redis, keys: Keys) -> int:
+    """Return the number of calls with an event that ends its process."""
+    count: Any = client.get(keys.ledger("deaths"))
+    return int(count or 0)
+
+
 def read_history(
     client: redis.Redis, keys: Keys, after_generation: int, dependency: str = ""
 ) -> list[Transition]:

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from loadtest.plan.workload import Expectation, Workload
+from loadtest.plan.workload import Workload
+from loadtest.verify.expectation import Expectation
 
 
 class LedgerEntry(NamedTuple):
@@ -113,6 +114,7 @@ class Evidence:
         redis_away: the times at which Redis was restarted or paused, as (start, end).
         dependencies: the evidence about the circuit of each dependency.
         killed_us: the times at which a host was killed.
+        deaths: the calls with the deadly event, each of which ended its process.
     """
 
     workload: Workload
@@ -134,3 +136,4 @@ class Evidence:
     redis_away: Sequence[tuple[int, int]] = ()
     dependencies: Mapping[str, CircuitEvidence] = field(default_factory=dict)
     killed_us: Sequence[int] = ()
+    deaths: int = 0

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from loadtest.plan.workload import Fault
+from loadtest.plan.workload import DEADLY, Fault
 
 _TEXT_FIELDS = ("id", "partition", "enqueued_time", "handler", "instance")
 _TIME_FIELDS = ("enqueued_time", "first_attempt_time", "last_attempt_time")
@@ -46,7 +46,7 @@ def problems(
     error = message.get("error")
     if not isinstance(error, Mapping) or not error.get("type") or "message" not in error:
         found.append(f"error is {error!r}, expected type and message")
-    if fault is not None:
+    if fault is not None and fault not in DEADLY:
         expected = 1 if fault is Fault.POISON else max_attempts
         if message.get("attempts") != expected:
             found.append(f"attempts is {message.get('attempts')!r}, expected {expected}")

@@ -81,7 +81,7 @@ class Verdict:
     deferred at some time, and `came_back` those of them that no longer were at the end. `broken`
     has one line for each broken promise or expectation. `diff` names the affected events.
     `dependencies` has the figures of the circuit of each dependency. `others` is None unless a
-    dependency was away.
+    dependency was away. `deaths` counts the processes that the deadly event ended.
     """
 
     sent: int
@@ -102,6 +102,7 @@ class Verdict:
     circuit: CircuitVerdict
     dependencies: Mapping[str, CircuitVerdict] = field(default_factory=dict)
     others: OthersVerdict | None = None
+    deaths: int = 0
     broken: tuple[str, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
 

@@ -161,6 +161,7 @@ class _Verification:
             circuit=circuit,
             dependencies=dependencies,
             others=others,
+            deaths=self.evidence.deaths,
             broken=(
                 *self._broken(),
                 *self.circuits.broken(circuit, dependencies, self.evidence.expectation),
@@ -190,6 +191,12 @@ class _Verification:
             broken.append(f"{len(still)} keys are still deferred: {', '.join(sorted(still)[:5])}")
         if len(self.evidence.deferred) < expectation.least_deferred:
             broken.append("no key was deferred, so the run has not tested deferring")
+        deaths = self.evidence.deaths
+        if expectation.most_deaths is not None and not 1 <= deaths <= expectation.most_deaths:
+            broken.append(
+                f"the deadly event ended {deaths} processes, expected 1 to "
+                f"{expectation.most_deaths}"
+            )
         suppressed, most = self.evidence.suppressed, expectation.most_suppressed
         if most is not None and suppressed > most:
             broken.append(

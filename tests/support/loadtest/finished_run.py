@@ -10,10 +10,11 @@ from typing import Any
 from loadtest.observe.observer import Sample
 from loadtest.operator import Approval
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Expectation, Fault, Workload
+from loadtest.plan.workload import Fault, Workload
 from loadtest.report.report import Report
 from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import Alert, Evidence, LedgerEntry, RefusedCall, Transition
+from loadtest.verify.expectation import Expectation
 from loadtest.verify.metrics import measure
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify

@@ -13,9 +13,9 @@ from loadtest.plan.chaos import DRAWN, ChaosPlan, FaultKind
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.partial_outage import VARIANTS, draw_partial
 from loadtest.plan.settings import AppLimits, Scenario, Settings
-from loadtest.plan.workload import Expectation, Fault, Workload
+from loadtest.plan.workload import Fault, Workload
 from loadtest.verify.evidence import Evidence
-from loadtest.verify.judge import of_partial_outage
+from loadtest.verify.expectation import Expectation, of_partial_outage
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 from tests.support.loadtest.finished_run import entry, poison_messages

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Expectation, Fault, Workload
+from loadtest.plan.workload import Fault, Workload
+from loadtest.verify.expectation import Expectation
 
 workloads = st.builds(
     Workload,

@@ -15,7 +15,7 @@ from loadtest.plan.chaos import KILLS
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.settings import Scenario, Settings
 from loadtest.plan.two_dependencies import BREAK_SECONDS, draw_two_dependencies
-from loadtest.plan.workload import Expectation, Workload
+from loadtest.plan.workload import Workload
 from loadtest.send.producer import Order, event
 from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import (
@@ -26,6 +26,7 @@ from loadtest.verify.evidence import (
     RefusedCall,
     Transition,
 )
+from loadtest.verify.expectation import Expectation
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Expectation, Fault, Workload
+from loadtest.plan.workload import Fault, Workload
 from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
+from loadtest.verify.expectation import Expectation
 from tests.support.loadtest.finished_run import (
     ALERTS,
     CLOSED_US,

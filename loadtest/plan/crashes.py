@@ -1,0 +1,77 @@
+"""The plans of the scenarios `crash-loop` and `blocked-loop`, pure functions of the seed.
+
+In `crash-loop` one event kills its process each time, until the app has put the event into the
+poison queue. Half of the seeds also kill or terminate hosts in that time, as deployments do. In
+`blocked-loop` some events block the event loop of their process, and in half of the seeds one event
+holds the interpreter.
+"""
+
+from __future__ import annotations
+
+import random
+
+from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
+
+CRASH_HANDLER = "loadtest.handlers.harmful:HarmfulHandler"
+"""The setting `EVENT_HANDLER` of these runs."""
+CRASHES_SECONDS = 20.0
+"""A lower limit of the time that these deaths take."""
+
+_KILL, _SEIZE = "kill", "seize"
+_DEPLOYS = (FaultKind.HOST_KILLED, FaultKind.HOST_TERMINATED)
+_BEFORE_SHARE = 0.15
+"""The deadly event is behind this share of the events of its key."""
+
+
+def draw_crash_loop(seed: int, events: int) -> ChaosPlan:
+    """Return a plan with one event that kills its process, and perhaps with deployments."""
+    dice = random.Random(f"breakwater/crash-loop/{seed}")  # noqa: S311 - must be reproducible
+    partitions, instances, keys = dice.randint(2, 4), dice.randint(1, 3), dice.randint(20, 40)
+    deploys = dice.choice((0, 0, 1, 2))
+    faults = [_deploy(dice, events) for _ in range(deploys)]
+    return _plan(seed, partitions, instances, keys, faults, deadly=_KILL)
+
+
+def draw_blocked_loop(seed: int, events: int) -> ChaosPlan:
+    """Return a plan with events that block the loop, and perhaps one that holds the interpreter."""
+    del events
+    dice = random.Random(f"breakwater/blocked-loop/{seed}")  # noqa: S311 - must be reproducible
+    partitions, instances, keys = dice.randint(2, 4), dice.randint(2, 3), dice.randint(20, 40)
+    deadly = dice.choice(("", _SEIZE))
+    blocks = dice.randint(2, 5)
+    return _plan(seed, partitions, instances, keys, [], deadly=deadly, blocks=blocks)
+
+
+def _deploy(dice: random.Random, events: int) -> PlannedFault:
+    return PlannedFault(
+        dice.choice(_DEPLOYS),
+        int(events * _BEFORE_SHARE),
+        choice=round(dice.random(), 3),
+        delay_seconds=round(dice.uniform(0.0, CRASHES_SECONDS), 1),
+    )
+
+
+def _plan(
+    seed: int,
+    partitions: int,
+    instances: int,
+    keys: int,
+    faults: list[PlannedFault],
+    *,
+    deadly: str,
+    blocks: int = 0,
+) -> ChaosPlan:
+    return ChaosPlan(
+        seed=seed,
+        partitions=partitions,
+        instances=instances,
+        keys=keys,
+        hot_key=False,
+        poison_every=0,
+        slow_every=20,
+        hang_every=0,
+        faults=tuple(sorted(faults, key=lambda fault: fault.delay_seconds)),
+        starts=1,
+        deadly=deadly,
+        blocks=blocks,
+    )

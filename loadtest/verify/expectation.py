@@ -1,0 +1,124 @@
+"""The openings, duplicates and delays expected of a run besides the delivery contract."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from loadtest.plan.chaos import ChaosPlan, FaultKind
+from loadtest.plan.settings import WITH_OUTAGE, AppLimits, Scenario, Settings
+from loadtest.plan.workload import Workload
+
+STANDSTILL_GRACE_SECONDS = 5.0
+"""The time that the standstill rule may need in addition to the breaker's window."""
+
+
+TAKEOVER_SECONDS = 15.0
+"""The longest time from the death of a host until another process handles its partitions."""
+
+LATE_GRACE_SECONDS = 3.0
+"""The time that an event may wait in addition to the wait in place of its partition."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """The openings and duplicates expected besides the delivery contract.
+
+    Attributes:
+        least_openings: the least number of openings, below which the run has tested nothing.
+        most_openings: the most openings, None for no limit.
+        most_suppressed: the most handled events that may reach the ledger again, None for no limit.
+        poison_repeats: whether an event may be in the poison queue twice.
+        most_seconds_to_open: the longest time from the first refused call to the first opening,
+            None for no limit.
+        least_deferred: the least number of deferred keys, below which the run has tested nothing.
+        dependency_openings: the number of openings of each dependency's circuit.
+        most_late_seconds: the longest time until an event is handled that does not need the
+            dependency that is away; None for no limit.
+        most_deaths: the most calls with the deadly event; None without one.
+    """
+
+    least_openings: int
+    most_openings: int | None
+    most_suppressed: int | None = None
+    poison_repeats: bool = False
+    most_seconds_to_open: float | None = None
+    least_deferred: int = 0
+    dependency_openings: Mapping[str, int] = field(default_factory=dict)
+    most_late_seconds: float | None = None
+    most_deaths: int | None = None
+
+    @classmethod
+    def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
+        """Return the scenario's expectation.
+
+        An outage opens the circuit once; an outage of some keys defers them instead. An outage of
+        a dependency opens that dependency's circuit only. The `seed` scenario opens the circuit at
+        least once if it has enough failing events. Each closing empties the window, so the circuit
+        may open again.
+        """
+        if workload.scenario is Scenario.PARTIAL_OUTAGE:
+            return cls(0, 0, least_deferred=1)
+        if workload.scenario is Scenario.TWO_DEPENDENCIES:
+            openings = {name: int(name == workload.away) for name in workload.dependencies}
+            return cls(0, 0, least_deferred=1, dependency_openings=openings)
+        if workload.scenario in WITH_OUTAGE:
+            return cls(1, 1)
+        if workload.scenario is Scenario.SEED:
+            failing = sum(len(counters) for counters in workload.faults.values())
+            return cls(1 if failing >= failure_threshold else 0, None)
+        return cls(0, 0)
+
+
+def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expectation:
+    """Return the expectation of a run, with the faults of its plan if it has one."""
+    plan = settings.chaos
+    own = Expectation.of(workload, limits.failure_threshold)
+    if plan is None:
+        return own
+    most_repeats = plan.most_repeats(limits.max_lanes)
+    faulty = Expectation(
+        least_openings=max(own.least_openings, int(FaultKind.OUTAGE in plan.kinds)),
+        most_openings=None,
+        most_suppressed=most_repeats,
+        poison_repeats=most_repeats > 0,
+    )
+    scenario = settings.scenario
+    if scenario is Scenario.TRICKLE_OUTAGE:
+        openings = 1 + plan.approves_early
+        seconds = limits.window_seconds + STANDSTILL_GRACE_SECONDS
+        if any(fault.after_refused for fault in plan.faults):
+            seconds += TAKEOVER_SECONDS  # no attempt fails while the host restarts
+        return replace(
+            faulty,
+            least_openings=openings,
+            most_openings=openings,
+            most_seconds_to_open=seconds,
+        )
+    if scenario is Scenario.PARTIAL_OUTAGE:
+        return of_partial_outage(own, faulty, plan)
+    if scenario is Scenario.TWO_DEPENDENCIES:
+        return replace(
+            faulty,
+            most_openings=own.most_openings,
+            least_deferred=own.least_deferred,
+            dependency_openings=own.dependency_openings,
+            most_late_seconds=limits.defer_after_seconds + LATE_GRACE_SECONDS,
+        )
+    if scenario in {Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP}:
+        return replace(faulty, most_openings=0, most_deaths=plan.most_deaths)
+    return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
+
+
+def of_partial_outage(own: Expectation, faulty: Expectation, plan: ChaosPlan) -> Expectation:
+    """Return the expectation of a partial outage, whose failing keys do not open the circuit.
+
+    A full Redis refuses the ledger's appends of all keys, so that the circuit may open. A rewind
+    repeats all events behind the oldest lost one.
+    """
+    found = replace(faulty, most_openings=0, least_deferred=own.least_deferred)
+    if FaultKind.REDIS_FILLED in plan.kinds:
+        found = replace(found, most_openings=None)
+    if FaultKind.REDIS_EMPTIED in plan.kinds:
+        found = replace(found, most_suppressed=None, poison_repeats=True)
+    return found
