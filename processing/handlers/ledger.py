@@ -4,7 +4,7 @@ The load test verifies this list, the ledger. One script appends the event and r
 appended. Therefore an event that is delivered twice is in the ledger once: an *atomic sink*. The
 handler also shows the errors that a handler may raise, if the event's application property
 `simulate` or the downstream asks for an error. The property `needs` names the dependency that an
-event's append needs; a simulated outage may hit one dependency only.
+event's append needs, whose circuit counts the outcome; an outage may hit one dependency only.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from breaker import BreakerSettings
+from processing.dependencies import dependency
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from processing.handlers.group_calls import GroupedCalls
@@ -62,6 +63,7 @@ class LedgerHandler:
             PoisonEventError: the event has `simulate=poison`.
             RuntimeError: the event has `simulate=error`.
             DependencyUnavailableError: the downstream refuses, or Redis cannot be reached.
+            DependencyRefusedError: the circuit of the dependency that the event needs is open.
         """
         simulate = event.properties.get("simulate")
         if simulate == "poison":
@@ -71,10 +73,16 @@ class LedgerHandler:
         try:
             if simulate in {"slow", "hang"}:
                 await self._take_long(event, only_once=simulate == "hang")
-            outcome = await self._events.submit(event)
+            if needs := _needs(event):
+                async with dependency(needs):
+                    await self._append_event(event)
+            else:
+                await self._append_event(event)
         except self._failures as error:
             raise DependencyUnavailableError(f"the ledger's Redis: {error}") from error
-        if outcome == REFUSED:
+
+    async def _append_event(self, event: Event) -> None:
+        if await self._events.submit(event) == REFUSED:
             raise DependencyUnavailableError("the ledger refuses all appends (simulated outage)")
 
     async def _take_long(self, event: Event, *, only_once: bool) -> None:
