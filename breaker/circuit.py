@@ -24,6 +24,7 @@ from breaker.errors import (
 )
 from breaker.keys import Key
 from breaker.metrics import Instruments, default_meter
+from breaker.names import split_name
 from breaker.notes import Notes
 from breaker.settings import BreakerSettings
 from breaker.state import (
@@ -85,7 +86,7 @@ class CircuitBreaker(CircuitView):
         caller: Caller | None = None,
         meter: Meter | None = None,
     ) -> None:
-        self.settings = settings or BreakerSettings(name=store.name)
+        self.settings = settings or BreakerSettings(name=split_name(store.name)[0])
         self.instance = clip(instance or f"{socket.gethostname()}:{os.getpid()}")
         self._clock = clock or SystemClock()
         self._rules = self.settings.rules(self.instance)

@@ -13,14 +13,16 @@
 | breaker.refusals | counter | starts that this instance refused |
 | breaker.store.outages | counter | outages of the store that this instance saw |
 
-All instruments have the attribute `circuit`. Without opentelemetry-api nothing is measured.
+All instruments have the attribute `circuit`; the name of a dependency's circuit is
+`<app>/<dependency>`. Without opentelemetry-api nothing is measured.
 """
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakSet
 
 from breaker.state import Circuit, CircuitState
 
@@ -35,6 +37,7 @@ STATE_NUMBERS: Mapping[CircuitState, int] = {
 }
 
 
+@cache
 def default_meter() -> Meter | None:
     """Return the process's meter, or None if opentelemetry-api is not installed."""
     try:
@@ -54,10 +57,33 @@ class Instruments:
 
     def __init__(self, meter: Meter | None, source: Any) -> None:
         self._attributes = {"circuit": str(source.name)}
-        self._counters: dict[str, Any] = {}
-        self._source: Callable[[], Any] = weakref.ref(source)
-        if meter is None:
-            return
+        self._source = source
+        self._shared = None if meter is None else _shared_by(meter)
+        if self._shared is not None:
+            self._shared.sources.add(source)
+
+    def count(self, name: str) -> None:
+        """Add one to a counter, e.g. "refusals"."""
+        if self._shared is not None:
+            self._shared.counters[name].add(1, self._attributes)
+
+    def close(self) -> None:
+        """Stop reporting gauges; a meter offers no way to remove them."""
+        if self._shared is not None:
+            self._shared.sources.discard(self._source)
+
+
+class _Shared:
+    """The instruments of a meter; a meter accepts each name only once.
+
+    Attributes:
+        counters: the counters by the end of their names.
+        sources: the breakers that the gauges show.
+    """
+
+    def __init__(self, meter: Meter) -> None:
+        self.counters: dict[str, Any] = {}
+        self.sources: WeakSet[Any] = WeakSet()
         for name, description in (
             ("failures", "failures that this instance recorded"),
             ("openings", "openings that this instance made"),
@@ -65,7 +91,7 @@ class Instruments:
             ("refusals", "starts that this instance refused"),
             ("store.outages", "outages of the store that this instance saw"),
         ):
-            self._counters[name] = meter.create_counter(f"breaker.{name}", description=description)
+            self.counters[name] = meter.create_counter(f"breaker.{name}", description=description)
         gauges: tuple[tuple[str, str, str, Callable[[Any], float | None]], ...] = (
             ("state", "1", "0 closed, 1 half-open, 2 open, 3 isolated", _state),
             ("window.failures", "1", "failures inside the window", _failures),
@@ -81,30 +107,28 @@ class Instruments:
                 description=description,
             )
 
-    def count(self, name: str) -> None:
-        """Add one to a counter, e.g. "refusals"."""
-        if counter := self._counters.get(name):
-            counter.add(1, self._attributes)
-
-    def close(self) -> None:
-        """Stop reporting gauges; a meter offers no way to remove them."""
-        self._source = _nothing
-
     def _observer(
         self, read: Callable[[Any], float | None]
     ) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
             from opentelemetry.metrics import Observation  # noqa: PLC0415 - optional
 
-            source = self._source()
-            value = None if source is None else read(source)
-            return [] if value is None else [Observation(value, self._attributes)]
+            values = [(str(source.name), read(source)) for source in list(self.sources)]
+            return [
+                Observation(value, {"circuit": name}) for name, value in values if value is not None
+            ]
 
         return observe
 
 
-def _nothing() -> None:
-    return None
+_INSTRUMENTS: WeakKeyDictionary[Meter, _Shared] = WeakKeyDictionary()
+
+
+def _shared_by(meter: Meter) -> _Shared:
+    found = _INSTRUMENTS.get(meter)
+    if found is None:
+        found = _INSTRUMENTS[meter] = _Shared(meter)
+    return found
 
 
 def _circuit(source: Any) -> Circuit:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
+from breaker.names import split_name
 from breaker.state import CircuitEvent, CircuitState, Rules
 
 TYPE_PREFIX = "breakwater.circuit."
@@ -32,7 +33,8 @@ class Alert:
         name: the circuit.
         generation: the circuit's generation.
         at: time of the change, seconds since the epoch by the store's clock.
-        data: name, state, generation, failures, successes, failure_threshold, window_seconds,
+        data: kind ("app" or "dependency"), dependency (the dependency's name; only of that kind),
+            name, state, generation, failures, successes, failure_threshold, window_seconds,
             errors (up to 5), reason, by, instance, resume_at (seconds since the epoch: the end of a
             break or an isolation, or None), ends_as ("closed" or "open": the state that follows an
             isolation, or None); `link` is added when the alert is published.
@@ -145,6 +147,10 @@ def alert_of(
     entry: str = "",
 ) -> Alert:
     """Return the alert of an outbox entry; both stores build alerts with this function."""
+    _, dependency = split_name(name)
+    of_whom: dict[str, object] = (
+        {"kind": "dependency", "dependency": dependency} if dependency else {"kind": "app"}
+    )
     return Alert(
         id=f"{name}:{generation}:{event}",
         type=TYPE_PREFIX + event,
@@ -152,6 +158,7 @@ def alert_of(
         generation=generation,
         at=at_us / 1_000_000,
         data={
+            **of_whom,
             "name": name,
             "state": str(EVENT_STATES[event]),
             "generation": generation,

@@ -26,7 +26,7 @@ from breaker.stores.redis.store import (
 )
 from breaker.stores.redis.subscription import messages
 
-_NO_REPORT: tuple[Argument, ...] = ("",) * 7
+_NO_REPORT: tuple[Argument, ...] = (0, *("",) * 7)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -190,7 +190,7 @@ class _PolledStore(RedisCircuitStore):
 
     async def report(self, rules: Rules, report: Report) -> Change:
         """See `CircuitStore.report`."""
-        return await self._poll(rules, report_arguments(report))
+        return await self._poll(rules, (1, *report_arguments(report)))
 
     async def _poll(self, rules: Rules, report: tuple[Argument, ...]) -> Change:
         poll = _Poll(self._dependency, self._report_keys, rules, report)

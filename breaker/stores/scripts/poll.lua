@@ -6,11 +6,11 @@
 -- ARGV[3] greatest number of names   ARGV[4] names that were used, separated by blanks
 -- ARGV[5] time after which an unused name is removed, microseconds
 -- ARGV[6] time for which the circuit of a name without a place is kept, milliseconds
--- ARGV[7..] for each polled circuit its name, its rules (ARGV[2] of common.lua), and the arguments
---           4 to 10 of report.lua; an empty report id: no report
+-- ARGV[7..] for each polled circuit its name, its rules (ARGV[2] of common.lua), whether there is a
+--           report (1 or 0), and the arguments 4 to 10 of report.lua
 -- Returns {registered names, replies of the circuits}
 
-local KEYS_OF_ONE, ARGUMENTS_OF_ONE = 12, 9
+local KEYS_OF_ONE, ARGUMENTS_OF_ONE = 12, 10
 
 local now_us = ARGV[1]
 if now_us == '' then
@@ -53,9 +53,9 @@ for index = 1, (#KEYS - 2) / KEYS_OF_ONE do
   end
   local arguments = { now_us, ARGV[start + 1], ARGV[2] }
   for i = 1, 7 do
-    arguments[3 + i] = ARGV[start + 1 + i]
+    arguments[3 + i] = ARGV[start + 2 + i]
   end
-  replies[index] = arguments[4] == '' and snapshot(keys, arguments) or report(keys, arguments)
+  replies[index] = (ARGV[start + 2] == '1' and report or snapshot)(keys, arguments)
   if added[name] then
     for _, key in ipairs(lasting_keys(first)) do
       redis.call('PERSIST', key)

@@ -92,7 +92,7 @@ async def test_snapshot_has_all_fields(store: CircuitStore, clock: ManualClock) 
     await store.record_failure(rules, "a", "boom", Permit(0))
     clock.advance(4)
     assert (await store.snapshot(rules)).circuit == Circuit(
-        name="c",
+        name=store.name,
         state=CircuitState.OPEN,
         generation=1,
         failures=1,
@@ -114,14 +114,16 @@ async def test_each_transition_adds_one_alert_with_deterministic_id(store: Circu
     await store.close(RULES, 1, "ann", "fine")
     batch = await store.claim_alerts(RULES, "t", 30, 10)
     assert [(alert.id, alert.type) for alert in batch.alerts] == [
-        ("c:1:opened", "breakwater.circuit.opened"),
-        ("c:1:half_opened", "breakwater.circuit.half_opened"),
-        ("c:1:closed", "breakwater.circuit.closed"),
+        (f"{store.name}:1:opened", "breakwater.circuit.opened"),
+        (f"{store.name}:1:half_opened", "breakwater.circuit.half_opened"),
+        (f"{store.name}:1:closed", "breakwater.circuit.closed"),
     ]
     opened = batch.alerts[0]
     assert opened.at == 1000.0
-    assert opened.data == {
-        "name": "c",
+    is_app = store.name == "c"
+    of_whom = {"kind": "app"} if is_app else {"kind": "dependency", "dependency": "d"}
+    assert opened.data == of_whom | {
+        "name": store.name,
         "state": "open",
         "generation": 1,
         "failures": 2,
@@ -189,7 +191,7 @@ async def test_outbox_lease_excludes_others_until_it_expires(
     """A second deliverer gets the outbox once the first one's lease expires."""
     await open_it(store)
     first = await store.claim_alerts(RULES, "one", 30, 10)
-    assert [alert.id for alert in first.alerts] == ["c:1:opened"]
+    assert [alert.id for alert in first.alerts] == [f"{store.name}:1:opened"]
     clock.advance(10)
     assert await store.claim_alerts(RULES, "two", 30, 10) == AlertBatch(wait=20)
     again = await store.claim_alerts(RULES, "one", 30, 10)
@@ -217,7 +219,7 @@ async def test_settling_removes_alert_and_renews_lease(
     clock.advance(20)
     assert (await store.claim_alerts(RULES, "two", 30, 10)).wait == 10
     left = await store.claim_alerts(RULES, "one", 30, 10)
-    assert [alert.id for alert in left.alerts] == ["c:1:half_opened"]
+    assert [alert.id for alert in left.alerts] == [f"{store.name}:1:half_opened"]
     status = await store.outbox(RULES)
     assert (status.pending, status.oldest_age) == (1, 40.0)
 
@@ -239,7 +241,7 @@ async def test_deliverer_without_lease_still_removes_published_alert(
     assert (await store.claim_alerts(RULES, "third", 30, 10)).wait == 1
     await store.release_alerts(RULES, "new")
     left = await store.claim_alerts(RULES, "third", 30, 10)
-    assert [alert.id for alert in left.alerts] == ["c:1:half_opened"]
+    assert [alert.id for alert in left.alerts] == [f"{store.name}:1:half_opened"]
 
 
 async def test_claim_of_empty_outbox_holds_no_lease(store: CircuitStore) -> None:
@@ -259,7 +261,7 @@ async def test_restored_opening_adds_alert_with_same_id(store: CircuitStore) -> 
     change = await store.restore(RULES, known)
     assert (change.circuit.opened_at, change.circuit.reason) == (900.0, "why")
     alerts = (await store.claim_alerts(RULES, "t", 30, 10)).alerts
-    assert [(alert.id, alert.at) for alert in alerts] == [("c:7:opened", 900.0)]
+    assert [(alert.id, alert.at) for alert in alerts] == [(f"{store.name}:7:opened", 900.0)]
     await store.restore(RULES, Circuit("c", CircuitState.CLOSED, 8))
     assert len((await store.claim_alerts(RULES, "t", 30, 10)).alerts) == 1
     assert [(entry.event, entry.reason) for entry in await store.history(5)] == [

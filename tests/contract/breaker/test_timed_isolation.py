@@ -63,7 +63,10 @@ async def test_isolation_of_a_closed_circuit_ends_closed(
     assert (change.transitions, change.circuit.resume_at, change.circuit.ends_as) == (1, None, None)
     assert await history(store) == [("closed", 1, "timer"), ("isolated", 1, "ann")]
     batch: AlertBatch = await store.claim_alerts(RULES, "t", 30, 10)
-    assert [alert.id for alert in batch.alerts] == ["c:1:isolated", "c:1:closed"]
+    assert [alert.id for alert in batch.alerts] == [
+        f"{store.name}:1:isolated",
+        f"{store.name}:1:closed",
+    ]
     assert [alert.data["resume_at"] for alert in batch.alerts] == [1060.0, None]
     assert [alert.data["ends_as"] for alert in batch.alerts] == ["closed", None]
 
@@ -98,7 +101,11 @@ async def test_isolation_of_an_open_circuit_ends_as_a_new_opening(
         == "the isolation by ann is over, and the circuit was not closed before the isolation"
     )
     batch: AlertBatch = await store.claim_alerts(RULES, "t", 30, 10)
-    assert [alert.id for alert in batch.alerts] == ["c:1:opened", "c:2:isolated", "c:3:opened"]
+    assert [alert.id for alert in batch.alerts] == [
+        f"{store.name}:1:opened",
+        f"{store.name}:2:isolated",
+        f"{store.name}:3:opened",
+    ]
     assert (await store.approve(RULES, 3, "ann")).circuit.state is CircuitState.HALF_OPEN
 
 
@@ -162,7 +169,7 @@ async def test_isolating_again_replaces_the_end(
     assert (circuit.by, circuit.reason, circuit.ends_as) == ("bob", "longer", first.ends_as)
     assert (await history(store))[0] == ("isolated", generation, "bob")
     alerts: AlertBatch = await store.claim_alerts(RULES, "t", 30, 10)
-    assert alerts.alerts[-1].id == f"c:{generation}:isolated"
+    assert alerts.alerts[-1].id == f"{store.name}:{generation}:isolated"
     clock.advance(10)
     assert (await state(store))[0] == "isolated"
     clock.advance(90)

@@ -128,6 +128,7 @@ async def test_topic_receives_cloud_event_with_alert_data(redis_url: str, topic:
     assert event["type"] == "breakwater.circuit.opened"
     assert event["source"] == "/breakwater/circuits/c"
     assert event["data"] == {
+        "kind": "app",
         "name": "c",
         "state": "open",
         "generation": 1,

@@ -171,3 +171,24 @@ async def test_closed_breaker_reports_no_gauges(meter: MemoryMeter) -> None:
     assert meter.read() != {}
     await breaker.aclose()
     assert meter.read() == {}
+
+
+async def test_circuits_of_one_meter_share_its_gauges(meter: MemoryMeter) -> None:
+    """A meter that gets an instrument's name a second time logs a warning for each circuit."""
+    created: list[str] = []
+    create = meter.create_observable_gauge
+
+    def counting(name: str, **given: Any) -> None:
+        created.append(name)
+        create(name, **given)
+
+    meter.create_observable_gauge = counting  # type: ignore[assignment]
+    first = CircuitBreaker(MemoryCircuitStore("c"), meter=meter)  # type: ignore[arg-type]
+    second = CircuitBreaker(MemoryCircuitStore("c/bank"), BreakerSettings(name="c"), meter=meter)  # type: ignore[arg-type]
+    assert len(created) == len(set(created)) == 5
+    (observe,) = [meter.gauges["breaker.state"]]
+    seen = {each.attributes["circuit"] for each in observe(CallbackOptions())}
+    assert seen == {"c", "c/bank"}
+    await first.aclose()
+    assert [each.attributes for each in observe(CallbackOptions())] == [{"circuit": "c/bank"}]
+    await second.aclose()
