@@ -146,6 +146,7 @@ class MemoryParkingStore:
             self._marks.get(source, ""),
             self._poison_heads.get(source, ""),
             self._opened(source, progress, opening),
+            {key: deferred[key].dependency for key in latest if deferred[key].dependency},
         )
 
     async def poison(

@@ -66,4 +66,5 @@ def list_keys(source: Source, label: str) -> list[str]:
 def claim_keys(source: Source) -> tuple[bytes, ...]:
     """Return the keys of `scripts/claim.lua`."""
     names = ("keys", "replayed", "replayed_at", "due", "deferred_since", "state", "owner")
-    return tuple(name.encode() for name in (*progress_keys(source), *parking_keys(source, *names)))
+    found = (*progress_keys(source), *parking_keys(source, *names, "deferred"))
+    return tuple(name.encode() for name in found)

@@ -38,7 +38,8 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
     openings = tuple(text_of(opening).split("\n")) if opening else ()
     if not lists:
         return Claim(progress, int(previous), openings=openings)
-    parked, replayed, due, latest, events, size, mark, poison_head = lists
+    parked, replayed, due, latest, events, size, mark, poison_head, needs = lists
+    keys = [key_of(label) for label in latest[::2]]
     return Claim(
         progress,
         int(previous),
@@ -48,15 +49,13 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
             for place, position in zip(replayed[::2], replayed[1::2], strict=True)
         },
         tuple(map(key_of, due)),
-        {
-            key_of(label): float(since) / 1e6
-            for label, since in zip(latest[::2], latest[1::2], strict=True)
-        },
+        {key: float(since) / 1e6 for key, since in zip(keys, latest[1::2], strict=True)},
         int(events),
         int(size),
         text_of(mark),
         text_of(poison_head),
         openings,
+        {key: text_of(need) for key, need in zip(keys, needs, strict=True) if need},
     )
 
 

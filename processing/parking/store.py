@@ -84,6 +84,8 @@ class Claim:
         poison_head: id of the event that an operator wants to poison, or "".
         openings: the openings of other processes whose batch is unfinished; see
             `processing.crashes.records.Opening`.
+        latest_needs: the dependencies for which the keys in `latest` wait; without the keys whose
+            deferral names none.
     """
 
     progress: Progress
@@ -97,6 +99,7 @@ class Claim:
     mark: str = ""
     poison_head: str = ""
     openings: tuple[str, ...] = ()
+    latest_needs: Mapping[ListKey, str] = field(default_factory=dict)
 
     @property
     def owner(self) -> int:

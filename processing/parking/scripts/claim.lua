@@ -18,6 +18,7 @@
 --          poison_head; opening, a line for each process that has claimed the partition and has not
 --          ended its batch: "<token> <process> <first> <last> <instance>"
 -- KEYS[10] string: the claim of an instance of format 2, whose scripts know no other token
+-- KEYS[11] hash: label -> time of the last try, microseconds since 1970, a blank, JSON of a deferral
 -- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
 -- ARGV[2]  the version of the data's format that the caller reads and writes
 -- ARGV[3]  the lowest version that reads what the caller writes
@@ -30,9 +31,9 @@
 -- ARGV[9]  the most openings to keep
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
 -- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
--- finished members, the openings of other processes; then, unless all of it is empty: the places in ARGV[7] of keys with a list, places
--- and replayed positions of keys, labels that are due, latest deferred labels with their times, events,
--- size, token, poison_head.
+-- finished members, the openings of other processes; then, unless all of it is empty: the places in
+-- ARGV[7] of keys with a list, places and replayed positions of keys, labels that are due, latest deferred labels with their times, events,
+-- size, token, poison_head, the dependencies that the latest deferred labels wait for ("": unknown).
 -- include count
 -- include range
 local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')
@@ -146,13 +147,21 @@ if lists > 0 or replays > 0 then
     end
   end
 end
-local due, latest = {}, {}
+local due, latest, dependencies = {}, {}, {}
 if lists > 0 then
   local until_now = string.format('%.0f', now)
   due = redis.call('ZRANGEBYSCORE', KEYS[7], '-inf', until_now, 'LIMIT', 0, ARGV[4])
   latest = redis.call('ZREVRANGE', KEYS[8], 0, ARGV[5] - 1, 'WITHSCORES')
+  for i = 1, #latest, 2 do
+    local deferral = redis.call('HGET', KEYS[11], latest[i]) or ''
+    -- A quotation mark inside of a text follows a backslash, so no text matches.
+    dependencies[#dependencies + 1] = deferral:match('"dependency":"([^"]*)"') or ''
+  end
 end
-for _, each in ipairs({parked, replayed, due, latest, events, size, state[4] or '', state[5] or ''}) do
+local token, poison_head = state[4] or '', state[5] or ''
+for _, each in ipairs({
+  parked, replayed, due, latest, events, size, token, poison_head, dependencies,
+}) do
   reply[#reply + 1] = each
 end
 return reply

@@ -175,6 +175,20 @@ async def test_claim_returns_the_latest_deferred_keys(stores: Stores) -> None:
     assert latest == {key: pytest.approx(times[key]) for key in ("b", "c")}
 
 
+async def test_claim_names_the_dependencies_of_the_latest_deferred_keys(stores: Stores) -> None:
+    """A new owner reports each key to the circuit whose standstill rule it concerns."""
+    store = stores.parking
+    writing = await claimed(store)
+    quoting = replace(DEFERRAL, dependency="", error='"dependency":"quoted"')
+    events = [("a", DEFERRAL), ("b", quoting), ("c", replace(DEFERRAL, dependency="b.a-n_k"))]
+    for number, (key, deferral) in enumerate(events):
+        event = (at(number), "e")
+        await store.defer(writing, SOURCE, key, event, deferral=deferral, pause_seconds=1)
+    claim = await store.claim(SOURCE)
+    assert list(claim.latest) == ["c", "b"]
+    assert claim.latest_needs == {"c": "b.a-n_k"}
+
+
 async def test_postponed_key_keeps_the_time_of_its_deferral(stores: Stores) -> None:
     """`since` counts from the first failure; the last try and the pause are those of the replay."""
     store = stores.parking
