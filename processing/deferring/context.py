@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from processing.deferring.admission import Admission
+from processing.deferring.admission import Admission, Need
 from processing.deferring.parts import Place, ReplayParts
 from processing.deferring.running import DeferredKeys
 from processing.deferring.writes import Writes
@@ -18,6 +18,9 @@ class ReplayContext:
 
     Attributes:
         may_start: returns whether a place may start a further event now.
+        wait_for: notes the dependency that a place waits for, or None; returns whether the ramp of
+            the dependency's circuit admits the place.
+        postponed: called with each place that a dependency's circuit refused.
         pause: sleeps; raises `ShutdownError` while the instance shuts down.
         finished: number of finished events.
     """
@@ -28,5 +31,7 @@ class ReplayContext:
     keys: DeferredKeys
     writes: Writes
     may_start: Callable[[Place], bool]
+    wait_for: Callable[[Place, Need | None], bool]
+    postponed: Callable[[Place], None]
     pause: Callable[[float], Awaitable[None]]
     finished: int = 0

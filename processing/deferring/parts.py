@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from breaker import CircuitBreaker, Key
+from processing.dependencies.circuits import Circuits
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import describe, type_name
@@ -42,6 +43,9 @@ class ReplayParts(Protocol):
 
     @property
     def instance(self) -> str: ...  # noqa: D102
+
+    @property
+    def dependencies(self) -> Circuits | None: ...  # noqa: D102
 
 
 def circuit_key(source: Source, key: ListKey) -> Key:

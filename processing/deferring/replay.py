@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
 
 from breaker import Permit
 from processing.deferring import rounds
+from processing.deferring.admission import (
+    PROBE_PAUSE_SECONDS,
+    Need,
+    Refusal,
+    admits_replays,
+    refusal,
+)
 from processing.deferring.context import ReplayContext
 from processing.deferring.held_list import HeldList
 from processing.deferring.parts import Place, circuit_key, error_text
 from processing.deferring.writes import UNAVAILABLE
+from processing.dependencies.scope import Scope, enter_scope
 from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
 from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind, Verdict
@@ -45,6 +54,8 @@ class Replay:
         self._persist = context.writes.persist
         self._place = place
         self._key = circuit_key(*place)
+        self._scope: Scope | None = None
+        self._ended = False
         self._call_seconds = parts.settings.handler_timeout_seconds
         self._lease = KeyLease(self._store, *place, parts.settings.lease_seconds)
         self._list = HeldList(context, place, self._lease)
@@ -66,15 +77,27 @@ class Replay:
             if self._lease.deferral is None:  # released, or parked for an operator
                 self._context.keys.released(self._place)
                 return False
-            self._list.deferral = self._lease.deferral
-            if not self._context.keys.counts(self._list.deferral.since):
-                return await self._take_turn()
-            breaker = self._parts.breaker
-            breaker.enter(self._key)
+            self._list.deferral = deferral = self._lease.deferral
+            counting = self._context.keys.circuits(deferral.since, deferral.dependency)
+            for breaker in counting:
+                breaker.enter(self._key)
+            enter_scope(self)
             try:
                 return await self._take_turn()
             finally:
-                breaker.leave(self._key)
+                for breaker in counting:
+                    breaker.leave(self._key)
+                self._ended = True
+                if self._scope is not None:
+                    await self._scope.close()
+
+    def scope(self) -> Scope | None:
+        """Return the dependencies of the present event; None if the app has none."""
+        circuits = self._parts.dependencies
+        if self._scope is None and circuits is not None and not self._ended:
+            loop = asyncio.get_running_loop()
+            self._scope = Scope(circuits, self._key, loop, probes=True, runs=False)
+        return self._scope
 
     async def _take_turn(self) -> bool:
         """Replay the key's turn; after an error, the next replay follows a pause."""
@@ -96,20 +119,25 @@ class Replay:
 
     async def _replay_turn(self) -> bool:
         """Replay up to `TURN_EVENTS` events; return whether all of them were finished."""
+        need = await self._context.admission.need(self._list.deferral.dependency)
+        if not self._context.wait_for(self._place, need):
+            return await self._refuse(Refusal(PROBE_PAUSE_SECONDS))
+        if need is not None and not admits_replays(need.breaker.circuit):
+            return await self._refuse(refusal(need))  # before the store reads the list
         left = TURN_EVENTS
         while left > 0:
             entries = await self._store.entries(*self._place, most=left)
             if not entries:
                 return False
             for entry in entries:
-                if not await self._replay_entry(entry):
+                if not await self._replay_entry(entry, need):
                     return False
             left -= len(entries)
         # Behind the other due keys. The event at the head has not failed yet.
         await self._list.postpone(0.0)
         return True
 
-    async def _replay_entry(self, entry: Entry) -> bool:
+    async def _replay_entry(self, entry: Entry, need: Need | None) -> bool:
         """Replay one entry; return whether to replay the next one."""
         if not self._context.may_start(self._place):
             return False
@@ -126,16 +154,36 @@ class Replay:
             await self._list.postpone_unread(error)
             return False
         may_start = partial(self._context.may_start, self._place)
-        permit = await self._context.admission.permit(self._key, may_start)
-        if permit is None:
+        permits = await self._context.admission.permits(self._key, need, may_start)
+        if permits is None:
             return False
-        failure = await self._handle(event, permit)
+        if isinstance(permits, Refusal):
+            return await self._refuse(permits)
+        permit = permits.app
+        scope = self.scope()
+        if scope is not None and need is not None and permits.own is not None:
+            scope.hold(need.name, permits.own)
+        try:
+            failure = await self._handle(event, permit)
+            failing = await self._report_failure(event, permit, failure)
+        finally:
+            if scope is not None and scope.unsettled:
+                await scope.end()  # returns the permits that the event did not use
         if failure is None:
             if permit.probe_id is not None:
                 await self._persist(self._parts.breaker.record_successes, 1, permit)
             return await self._list.finish(entry, event, parked.claim_check)
-        await self._report_probe(event, permit, failure)
+        own = None if failing is None else failing.breaker.circuit
+        self._list.deferral = rounds.failed_again(
+            self._list.deferral, failure, self._parts.breaker.circuit, own
+        )
         return await self._fail(entry, event, parked.claim_check, permit, failure)
+
+    async def _refuse(self, refused: Refusal) -> bool:
+        """Postpone a key that its dependency's circuit does not admit; that is no failed replay."""
+        await self._list.postpone(refused.seconds)
+        self._context.postponed(self._place)
+        return False
 
     async def _handle(self, event: Event, permit: Permit) -> Failure | None:
         """Handle an event: one attempt if a dependency is down, else with the usual retries.
@@ -162,19 +210,39 @@ class Replay:
         self._lease.check(self._call_seconds)
 
     def _note_failed_attempt(self, _event: Event, verdict: Verdict, error: Exception) -> None:
-        if verdict.kind.counts and self._context.keys.counts(self._list.deferral.since):
-            self._parts.breaker.note_failed_attempt(self._key, error_text(error))
-
-    async def _report_probe(self, event: Event, permit: Permit, failure: Failure) -> None:
-        """Report a failure as a probe; any other failed replay counts for no rule."""
-        if permit.probe_id is None:
+        if not verdict.kind.counts:
             return
-        breaker = self._parts.breaker
-        if failure.kind.counts:
-            error = error_text(failure.error)
-            await self._persist(breaker.record_failure, event.id, error, permit)
-        else:
-            await self._persist(breaker.release, permit)
+        for breaker in self._context.keys.circuits(self._list.deferral.since, verdict.dependency):
+            breaker.note_failed_attempt(self._key, error_text(error))
+
+    async def _report_failure(
+        self, event: Event, permit: Permit, failure: Failure | None
+    ) -> Need | None:
+        """Report a failure as a probe; any other failed replay counts for no rule.
+
+        A failure that names a dependency is a failed probe of that dependency only.
+
+        Returns:
+            The dependency whose circuit counts the failure; None: the app's circuit does.
+        """
+        if failure is None:
+            return None
+        failing = await self._context.admission.need(failure.dependency)
+        scope = self.scope()
+        probes = [(self._parts.breaker, permit)]
+        if failing is not None and scope is not None:
+            own = failing.breaker
+            probes.append((own, scope.take_permit(failing.name, own)))
+        counting = probes[-1][0]
+        for breaker, each in probes:
+            if each.probe_id is None:
+                continue
+            if failure.kind.counts and breaker is counting:
+                error = error_text(failure.error)
+                await self._persist(breaker.record_failure, event.id, error, each)
+            else:
+                await self._persist(breaker.release, each)
+        return failing
 
     async def _fail(
         self,
@@ -186,9 +254,6 @@ class Replay:
     ) -> bool:
         """Postpone the key or poison the event; return whether to replay the next one."""
         settings = self._parts.settings
-        self._list.deferral = rounds.failed_again(
-            self._list.deferral, failure, self._parts.breaker.circuit
-        )
         attempts, first = self._list.deferral.attempts, self._list.deferral.first_attempt
         failure = replace(failure, attempts=attempts, first_attempt=first)
         why = "its attempts ended"

@@ -7,12 +7,13 @@ import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
-from processing.deferring.admission import Admission
+from processing.deferring.admission import Admission, Need
 from processing.deferring.context import ReplayContext
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.parts import Place, ReplayParts, list_name
 from processing.deferring.replay import Replay
 from processing.deferring.running import DeferredKeys
+from processing.deferring.wakings import Wakings
 from processing.deferring.writes import UNAVAILABLE, Writes
 from processing.errors import LeaseLostError, ShutdownError
 from processing.handlers.raised import enter_invocation
@@ -46,10 +47,14 @@ class Replayer:
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._waiting: dict[Place, None] = {}
         self._unfinished: set[Place] = set()  # places whose turn ended during the timer's run
+        self._refused: set[Place] = set()  # places that a dependency's circuit refused in that run
         self._timer_runs = False
         self._ended = asyncio.Event()
-        self._admission = Admission(parts.breaker, parts.settings.max_lanes)
-        self._keys = DeferredKeys(parts.breaker)
+        self._needs: dict[Place, Need | None] = {}  # of the places that run
+        dependencies = parts.dependencies
+        self._admission = Admission(parts.breaker, parts.settings.max_lanes, dependencies)
+        self._keys = DeferredKeys(parts.breaker, self._admission.find)
+        self._wakings = Wakings(parking.store, dependencies)
         self._writes = Writes(parts.settings.hold_seconds, self._pause)
         self._context = ReplayContext(
             parts,
@@ -58,6 +63,8 @@ class Replayer:
             self._keys,
             self._writes,
             self._may_start,
+            self._wait_for,
+            self._refused.add,
             self._pause,
         )
 
@@ -96,15 +103,35 @@ class Replayer:
 
     def note_claim(self, source: Source, claim: Claim) -> None:
         """Take over the latest deferred keys of a partition, for the standstill rule's reports."""
-        self._keys.note_claim(source, claim.latest)
+        self._keys.note_claim(source, claim.latest, claim.latest_needs)
 
-    def note_deferred(self, source: Source, key: ListKey, since: float) -> None:
-        """Note a key that was deferred now; `since` is the answer of `ParkingStore.defer`."""
-        self._keys.note_deferred(source, key, since)
+    def note_deferred(
+        self, source: Source, key: ListKey, since: float, dependency: str = ""
+    ) -> None:
+        """Note a key that was deferred now.
+
+        Args:
+            source: the partition.
+            key: the key.
+            since: the answer of `ParkingStore.defer`.
+            dependency: name of the dependency that the key waits for; "" if it is not known.
+        """
+        self._keys.note_deferred(source, key, since, dependency)
+
+    async def wake(self, source: Source) -> None:
+        """Make the keys due whose dependency's circuit admits replays again.
+
+        The next claim returns them. Without a change of a circuit the method does no I/O.
+
+        Raises:
+            StorageUnavailableError: the store did not answer.
+        """
+        await self._wakings.ask(source)
 
     def forget(self, source: Source) -> None:
         """Forget a partition that another instance owns now."""
         self._keys.forget(source)
+        self._wakings.forget(source)
         for place in [each for each in self._waiting if each[0] == source]:
             del self._waiting[place]
 
@@ -146,8 +173,9 @@ class Replayer:
                 tried.update(due)
                 # A call that hangs must not delay the keys that no look has returned yet.
                 await self._settle(tried, deadline, all_of_them=len(due) < DUE_KEYS)
-                tried -= self._unfinished
+                tried -= self._unfinished | self._refused
                 self._unfinished.clear()
+                self._refused.clear()
         if heartbeat is not None:
             await heartbeat.beat()
         return self._context.finished - finished
@@ -161,12 +189,14 @@ class Replayer:
         finally:
             self._timer_runs = False
             self._unfinished.clear()
+            self._refused.clear()
 
     async def _due(self, tried: int) -> list[Place]:
         circuit = self._breaker.circuit
         generation = circuit.generation if circuit.admits else 0
         places: list[Place] = []
         for source in await self._store.sources():
+            await self._wakings.ask(source)
             keys = await self._store.due(source, most=DUE_KEYS + tried, generation=generation)
             places += [(source, key) for key in keys]
         return places
@@ -212,6 +242,14 @@ class Replayer:
         # In a ramp the replays that began first continue.
         return most >= self._admission.limit or place in list(self._tasks)[:most]
 
+    def _wait_for(self, place: Place, need: Need | None) -> bool:
+        """Note what a place waits for; return whether the dependency's ramp admits the place."""
+        self._needs[place] = need
+        if need is None or need.breaker.ramp_share >= 1:
+            return True
+        same = [each for each in self._tasks if self._needs.get(each) == need]
+        return place in same[: self._admission.most_of(need)]
+
     async def _replay(self, place: Place) -> None:
         enter_invocation()  # a handler that cancels its own task cancels the inner task only
         try:
@@ -231,6 +269,7 @@ class Replayer:
             logger.exception("The replay of %s failed; the key stays deferred", list_name(place))
         finally:
             del self._tasks[place]
+            self._needs.pop(place, None)
             self._ended.set()
             if self._invocations:
                 self._start_waiting()

@@ -39,21 +39,29 @@ def of_head(deferral: Deferral, head: Position) -> Deferral:
     )
 
 
-def failed_again(deferral: Deferral, failure: Failure, circuit: Circuit) -> Deferral:
+def failed_again(
+    deferral: Deferral, failure: Failure, app: Circuit, own: Circuit | None = None
+) -> Deferral:
     """Return the deferral after a failed replay of the first event.
 
     Args:
         deferral: the deferral before the replay; `of_head`.
         failure: the failure of the replay.
-        circuit: the circuit after the replay.
+        app: the app's circuit after the replay.
+        own: the circuit of the dependency that the failure names, after the replay; None: the
+            failure counts for the app's circuit.
     """
+    circuit = app if own is None else own
     failed_before = deferral.attempts > 0
     round_counts = failed_before and failure.kind is FailureKind.DEPENDENCY
     served = round_counts and has_served_since(circuit, deferral.last_try)
-    admitted = closed_seconds_since(circuit, deferral.last_try) if failed_before else 0.0
+    admitted = 0.0
+    if failed_before:
+        admitted = min(closed_seconds_since(each, deferral.last_try) for each in (app, circuit))
     return replace(
         deferral,
         reason=REASONS.get(failure.kind, deferral.reason),
+        dependency=failure.dependency,
         error=error_text(failure.error),
         attempts=deferral.attempts + failure.attempts,
         tries=deferral.tries + 1,

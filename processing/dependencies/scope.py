@@ -61,6 +61,7 @@ class Scope:
         loop: the owner's event loop.
         probes: whether a block may acquire a probe's permit while its circuit is half-open.
         reports: whether successes are noted for the circuits' rules.
+        runs: whether the key is noted as running in the circuits of its blocks.
         successes: receives the number of successes by name, for circuits with a failure ratio.
     """
 
@@ -72,6 +73,7 @@ class Scope:
         *,
         probes: bool,
         reports: bool = True,
+        runs: bool = True,
         successes: Counter[str] | None = None,
     ) -> None:
         self.loop = loop
@@ -80,6 +82,7 @@ class Scope:
         self._key = key
         self._may_probe = probes
         self._reports = reports
+        self._runs = runs and reports
         self._successes = successes
         self._running: dict[str, CircuitBreaker] = {}
         self._generations: dict[str, int] = {}  # of each circuit, when a block was last entered
@@ -116,7 +119,7 @@ class Scope:
     def begin(self, name: str, circuit: CircuitBreaker) -> None:
         """Note that a block starts, which `admitting` or `enter` admits."""
         self._generations[name] = circuit.circuit.generation
-        if name not in self._running and not self._closed and self._reports:
+        if name not in self._running and not self._closed and self._runs:
             self._running[name] = circuit
             circuit.enter(self._key)
 

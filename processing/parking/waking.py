@@ -43,6 +43,17 @@ class Waking:
         """The place of the state in the circuit's life; a later state has a greater one."""
         return (self.generation, 2 if self.closed else 1)
 
+    def is_asked(self, last: tuple[tuple[int, int], float] | None, now: float) -> bool:
+        """Return whether an instance has asked for this waking, and need not ask again.
+
+        Args:
+            last: position and time of the instance's last request.
+            now: the time by the same clock.
+        """
+        if last is None or last[0] != self.position:
+            return False
+        return self.closed or now - last[1] < self.again_seconds
+
     def is_done(self, last: tuple[tuple[int, int], float] | None, now: float) -> bool:
         """Return whether the keys of a partition have been woken for this state.
 

@@ -32,8 +32,8 @@
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
 -- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
 -- finished members, the openings of other processes; then, unless all of it is empty: the places in
--- ARGV[7] of keys with a list, places and replayed positions of keys, labels that are due, latest deferred labels with their times, events,
--- size, token, poison_head, the dependencies that the latest deferred labels wait for ("": unknown).
+-- ARGV[7] of keys with a list, places and replayed positions of keys, labels that are due, latest
+-- deferred labels with their times, events, size, token, poison_head, and the dependencies that the latest deferred labels wait for ("": unknown).
 -- include count
 -- include range
 local lowest = tonumber(redis.call('GET', KEYS[3]) or '0')

@@ -101,7 +101,7 @@ async def test_only_the_latest_keys_are_kept() -> None:
         keys = DeferredKeys(rig.breaker)
         for number in range(100):
             keys.note_deferred(SOURCE, f"k{number}", now() + 1000 + number)
-        assert len(keys._since) == LATEST_KEYS
+        assert len(keys._known) == LATEST_KEYS
         assert await running(rig) == tokens("k98", "k99")
         keys.clear()
         assert await running(rig) == set()
