@@ -27,6 +27,7 @@ from console.circuit.approvals import ApprovalsApi
 from console.circuit.circuits import Circuits, Dependencies
 from console.circuit.site import SiteApi
 from console.live.circuit_feed import feed_circuit
+from console.live.dependency_feed import feed_dependencies
 from console.live.fanout import Fanout
 from console.live.incident_log import IncidentLog
 from console.live.presence import Presence
@@ -114,6 +115,7 @@ def create_app(
                 fanout=fanout.run,
                 beat=fanout.beat,
                 circuit=lambda: feed_circuit(breaker, fanout),
+                dependencies=lambda: feed_dependencies(circuits, fanout),
                 presence=presence.announce,
                 election=election.run,
             )

@@ -24,28 +24,72 @@ _PASSING = ("as_of", "retry_after", "last_success_at")
 """Fields that differ between two reads of an unchanged circuit."""
 
 
-async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
-    """Show the circuit to all browsers until cancelled."""
-    shown: dict[str, Any] | None = None
-    history, position, read_at = "[]", None, 0.0
-    while True:
-        circuit = breaker.circuit
-        document = circuit_document(circuit, breaker.settings)
-        lasting = {name: value for name, value in document.items() if name not in _PASSING}
-        before, now = history, time.monotonic()
+class Reading:
+    """A circuit and its history as a page shows them, read again and again.
+
+    Args:
+        breaker: the circuit, watched.
+        entries: greatest number of entries of the history.
+
+    Attributes:
+        circuit: the circuit at the last read.
+        document: the circuit as the page receives it.
+        history: the history as JSON, newest first.
+    """
+
+    def __init__(self, breaker: CircuitBreaker, entries: int = ENTRIES) -> None:
+        self._breaker = breaker
+        self._entries = entries
+        self._position: object = None
+        self._read_at = 0.0
+        self._shown: dict[str, Any] | None = None
+        self.circuit = breaker.circuit
+        self.document: dict[str, Any] = {}
+        self.history = "[]"
+
+    async def read(self, *, pages: bool) -> bool:
+        """Read the circuit, and its history if that may have changed.
+
+        Args:
+            pages: whether a page is open, so that the chain's steps are shown soon.
+
+        Returns:
+            Whether a page should receive the circuit again.
+        """
+        circuit = self.circuit = self._breaker.circuit
+        self.document = circuit_document(circuit, self._breaker.settings)
+        lasting = {name: value for name, value in self.document.items() if name not in _PASSING}
+        before, now = self.history, time.monotonic()
         # The store writes history and circuit together, so a new state is in the history.
-        if circuit.position != position or (fanout.pages and now - read_at >= STEPS_SECONDS):
-            read_at = now
+        if circuit.position != self._position or (pages and now - self._read_at >= STEPS_SECONDS):
+            self._read_at = now
             try:
                 async with asyncio.timeout(HISTORY_SECONDS):
-                    history = await history_text(breaker)
-                position = circuit.position
+                    self.history = await history_text(self._breaker, self._entries)
+                self._position = circuit.position
             except (BreakerError, TimeoutError) as error:
-                logger.debug("the circuit's history cannot be read; retrying: %s", error)
-        if lasting != shown or circuit.position != position or history != before:
-            fanout.show_circuit(json.dumps(document, separators=(",", ":")), history)
-            shown = lasting
-        await breaker.wait_for_change(circuit, timeout=SECONDS)
+                logger.debug("a circuit's history cannot be read; retrying: %s", error)
+        changed = lasting != self._shown or circuit.position != self._position
+        self._shown = lasting
+        return changed or self.history != before
+
+    async def wait(self) -> None:
+        """Wait for the next change of the circuit's state, for `SECONDS` at most."""
+        await self._breaker.wait_for_change(self.circuit, timeout=SECONDS)
+
+
+async def feed_circuit(breaker: CircuitBreaker, fanout: Fanout) -> None:
+    """Show the circuit to all browsers until cancelled."""
+    reading = Reading(breaker)
+    while True:
+        if await reading.read(pages=bool(fanout.pages)):
+            fanout.show_circuit(encoded(reading.document), reading.history)
+        await reading.wait()
+
+
+def encoded(document: object) -> str:
+    """Return a document as JSON without spaces."""
+    return json.dumps(document, separators=(",", ":"))
 
 
 async def history_text(breaker: CircuitBreaker, limit: int = ENTRIES) -> str:
@@ -55,7 +99,7 @@ async def history_text(breaker: CircuitBreaker, limit: int = ENTRIES) -> str:
         StoreUnavailableError: the store does not answer.
     """
     entries = [asdict(entry) for entry in await breaker.history(limit)]
-    return json.dumps(entries, separators=(",", ":"))
+    return encoded(entries)
 
 
 def circuit_document(circuit: Circuit, settings: BreakerSettings) -> dict[str, Any]:

@@ -7,8 +7,10 @@ slow gets a snapshot instead of the missed messages, so that no queue fills the 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
+from collections.abc import Mapping, Sequence
 
 from console.backplane.stream import START, Backplane, order
 from console.errors import BackplaneError
@@ -41,6 +43,7 @@ class Fanout:
         circuit: the circuit as JSON.
         history: the circuit's history as JSON.
         circuit_version: rises when the circuit changes.
+        dependencies_version: rises when a dependency's circuit changes.
         beats: number of heartbeats.
         pages: number of connected browsers.
         wake: set when there is something new to send, and then replaced by an unset event.
@@ -50,13 +53,15 @@ class Fanout:
         self._backplane = backplane
         self._instance = instance
         self._most = most
-        self._snapshot_text: tuple[tuple[int, int, int], str] | None = None
+        self._snapshot_text: tuple[tuple[int, ...], str] | None = None
+        self._dependencies: dict[str, tuple[int, str]] = {}  # name: version, JSON
         self.ring = Ring(most)
         self.snapshot = Snapshot()
         self.epoch = 0
         self.circuit = "null"
         self.history = "[]"
         self.circuit_version = 0
+        self.dependencies_version = 0
         self.beats = 0
         self.pages = 0
         self.wake = asyncio.Event()
@@ -88,6 +93,25 @@ class Fanout:
         self.circuit_version += 1
         self._notify()
 
+    def show_dependencies(self, changed: Mapping[str, str], names: Sequence[str]) -> None:
+        """Show the circuits of dependencies to all browsers.
+
+        Args:
+            changed: each changed circuit with its history as JSON, by the dependency's name.
+            names: the names of all dependencies, in the order of the page.
+        """
+        self.dependencies_version += 1
+        latest = {name: (self.dependencies_version, text) for name, text in changed.items()}
+        found = self._dependencies | latest
+        self._dependencies = {name: found[name] for name in names}
+        self._notify()
+
+    def dependencies_text(self, version: int) -> str:
+        """Return the encoded message with the dependencies that changed after a version."""
+        items = [text for at, text in self._dependencies.values() if at > version]
+        names = json.dumps(list(self._dependencies))
+        return f'{{"type":"dependencies","names":{names},"items":[{",".join(items)}]}}'
+
     @property
     def circuit_text(self) -> str:
         """Encoded message with the circuit."""
@@ -101,13 +125,14 @@ class Fanout:
     @property
     def snapshot_text(self) -> str:
         """Encoded snapshot, cached while the state is the same."""
-        state = (self.epoch, self.ring.end, self.circuit_version)
+        state = (self.epoch, self.ring.end, self.circuit_version, self.dependencies_version)
         if self._snapshot_text is None or self._snapshot_text[0] != state:
             text = self.snapshot.encoded(
                 cursor=self.ring.cursor,
                 instance=self._instance,
                 circuit=self.circuit,
                 history=self.history,
+                dependencies=f"[{','.join(text for _, text in self._dependencies.values())}]",
             )
             self._snapshot_text = (state, text)
         return self._snapshot_text[1]

@@ -65,14 +65,22 @@ class Snapshot:
         found: dict[str, Any] | None = json.loads(self._redrive)
         return found
 
-    def encoded(self, *, cursor: str | None, instance: str, circuit: str, history: str) -> str:
-        """Return the encoded message to a browser; `circuit` and `history` are JSON."""
+    def encoded(
+        self,
+        *,
+        cursor: str | None,
+        instance: str,
+        circuit: str,
+        history: str,
+        dependencies: str = "[]",
+    ) -> str:
+        """Return the encoded message to a browser; the circuits and the history are JSON."""
         counters: dict[str, Any] = json.loads(self._vitals[-1]) if self._vitals else {}
         names = json.dumps({"cursor": cursor, "instance": instance})[1:-1]
         counts = json.dumps({name: counters.get(name) for name in COUNTERS})
         return (
             f'{{"type":"snapshot",{names},"data":{{"circuit":{circuit},"history":{history},'
-            f'"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
+            f'"dependencies":{dependencies},"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
             f'"log":[{",".join(self._log)}],"redrive":{self._redrive},"app":{self._app},'
             f"{counts[1:-1]}}}}}"
         )

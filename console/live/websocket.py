@@ -107,6 +107,7 @@ class Browser:
         self._caller = caller
         self._position: int | None = None
         self._epoch = self._circuit = -1
+        self._dependencies = 0
         self._beat = fanout.beats
 
     async def send_updates(self, cursor: str | None) -> None:
@@ -135,10 +136,14 @@ class Browser:
         if position is None or self._epoch != fanout.epoch or position < ring.first:
             self._position, self._epoch = ring.end, fanout.epoch
             self._circuit = fanout.circuit_version
+            self._dependencies = fanout.dependencies_version
             return fanout.snapshot_text
         if self._circuit != fanout.circuit_version:
             self._circuit = fanout.circuit_version
             return fanout.circuit_text
+        if self._dependencies != fanout.dependencies_version:
+            before, self._dependencies = self._dependencies, fanout.dependencies_version
+            return fanout.dependencies_text(before)
         while position < ring.end:
             text, position = ring.frame(position)
             self._position = position

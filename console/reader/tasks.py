@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
@@ -173,7 +174,10 @@ class ReaderTasks:
             "parked_keys": len(keys),
             "deferred_keys": sum(each.deferral is not None for each in keys),
         }
-        return await translate_errors(partitions.table())
+        waiting = Counter(
+            each.deferral.dependency for each in keys if each.deferral and each.deferral.dependency
+        )
+        return await translate_errors(partitions.table()) | {"waiting_keys": waiting}
 
     async def _tail(self, publish: Publish) -> None:
         async def show(sample: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 // The operator's actions. A dialog states the effect of each action and asks for confirmation.
 
 import { Confirm } from "./confirm.js";
+import { dependencyQuestions } from "./dependency_actions.js";
 import { clock, count, plural, stateName } from "./format.js";
 import { toast } from "./toast.js";
 
@@ -10,8 +11,10 @@ export function createActions({ api, model }) {
   let circuitName = "";
   let operator = "";
 
-  function path(action) {
-    return `/api/circuits/${encodeURIComponent(circuitName)}/${action}`;
+  /** Return the address of an action on a dependency's circuit, or on the app's without one. */
+  function path(action, dependency) {
+    const name = dependency ? `${circuitName}/${dependency}` : circuitName;
+    return `/api/circuits/${encodeURIComponent(name)}/${action}`;
   }
 
   /** Return the circuit's current facts; the open dialog shows them again after each change. */
@@ -56,13 +59,16 @@ export function createActions({ api, model }) {
     return by && by !== operator ? `${what}; ${by} acted first.` : `${what}.`;
   }
 
+  const aboutDependency = dependencyQuestions({ api, model, path, done });
+
   return {
     setSession(session) {
       circuitName = session.circuit;
       operator = session.operator;
     },
 
-    approve() {
+    approve(dependency) {
+      if (dependency) return ask(aboutDependency.approve(dependency));
       const { generation, half_open_permits: permits } = model.circuit;
       const probes = permits ? `up to ${permits} probe events` : "a few probe events";
       return ask({
@@ -78,7 +84,8 @@ export function createActions({ api, model }) {
       });
     },
 
-    close() {
+    close(dependency) {
+      if (dependency) return ask(aboutDependency.close(dependency));
       const { generation, state } = model.circuit;
       const ends = state === "isolated" ? "The isolation ends" : "The circuit closes";
       return ask({
@@ -96,7 +103,8 @@ export function createActions({ api, model }) {
       });
     },
 
-    isolate() {
+    isolate(dependency) {
+      if (dependency) return ask(aboutDependency.isolate(dependency));
       const { state, generation, ends_as: endsAs } = model.circuit;
       const again = state === "isolated";
       const closes = state === "closed" || endsAs === "closed";

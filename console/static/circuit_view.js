@@ -54,7 +54,7 @@ export function showCircuit({ model, actions }) {
     setAttribute(document.body, "data-state", circuit.state);
     setText(nodes.state, name);
     setAttribute(nodes.icon, "href", `/static/icons/${circuit.state}.svg`);
-    const title = circuit.state === "closed" ? name : name.toUpperCase();
+    const title = titleOf(circuit, model.dependencies);
     if (document.title !== `${title} · ${circuit.name}`) document.title = `${title} · ${circuit.name}`;
     setText(nodes.reason, reasonOf(circuit, model));
     nodes.mode.hidden = circuit.mode !== "observe";
@@ -106,7 +106,7 @@ export function showCircuit({ model, actions }) {
     renderSince(model.circuit);
     renderFacts(model.circuit);
   });
-  for (const topic of ["circuit", "partitions", "vitals", "poison", "app"]) {
+  for (const topic of ["circuit", "dependencies", "partitions", "vitals", "poison", "app"]) {
     model.addEventListener(topic, render);
   }
   setInterval(render, 1000);
@@ -137,8 +137,22 @@ function reasonOf(circuit, model) {
     const then = circuit.ends_as === "closed" ? "closes" : "opens again, and an approval is asked for";
     return `${circuit.reason}. At ${clock(circuit.resume_at * 1000)} the circuit ${then}.`;
   }
-  if (circuit.reason) return circuit.reason;
-  return circuit.state === "closed" ? workOf(model) : "";
+  if (circuit.state !== "closed") return circuit.reason;
+  return [circuit.reason || workOf(model), dependenciesNote(model)].filter(Boolean).join(" ");
+}
+
+/** Return which dependencies' circuits are not closed, as a sentence. */
+function dependenciesNote({ dependencies }) {
+  const down = dependencies.filter(({ state }) => state !== "closed");
+  const states = down.map((each) => `${each.dependency} is ${stateName(each.state).toLowerCase()}`);
+  return states.length ? `Dependencies: ${states.join(", ")}; their events wait.` : "";
+}
+
+/** Return the title's word: the app's state, or of a closed app the first dependency's outage. */
+function titleOf({ state }, dependencies) {
+  if (state !== "closed") return stateName(state).toUpperCase();
+  const down = dependencies.find((each) => each.state !== "closed");
+  return down ? `${down.dependency} ${stateName(down.state).toUpperCase()}` : stateName(state);
 }
 
 /** Return what the last reports say about the work while the circuit is closed. */

@@ -34,7 +34,7 @@ export class Confirm {
     this.dialog.addEventListener("keydown", (event) => {
       if (event.repeat && event.key === "Enter") event.preventDefault();
     });
-    for (const topic of ["circuit", "partitions", "poison", "app"]) {
+    for (const topic of ["circuit", "dependencies", "partitions", "poison", "app"]) {
       model.addEventListener(topic, () => this.#refresh());
     }
   }
@@ -43,8 +43,9 @@ export class Confirm {
    * Ask for confirmation. Return the result of `act`, or null when the operator cancelled. After a
    * refusal the dialog stays open and shows the error, so that no operator misses the refusal.
    *
-   * @param question {title, what, facts(), go, danger, reason, length, act(reason, length)};
-   *     with `length` the dialog also asks for a length of time, which may be empty.
+   * @param question {title, what, facts(), go, danger, reason, length, dependency, act(reason,
+   *     length)}; with `length` the dialog also asks for a length of time, which may be empty; with
+   *     `dependency` the question is about that dependency's circuit, not the app's.
    */
   ask(question) {
     const { title, what, field, reason, length, refused, cancel, go } = this.#nodes;
@@ -120,12 +121,12 @@ export class Confirm {
         setText(row.children[1], value);
       },
     );
-    const { circuit } = this.#model;
+    const circuit = this.#circuit();
     const moved = this.#state() !== this.#asked;
-    const by = circuit.by ? `, by ${circuit.by}` : "";
+    const by = circuit?.by ? `, by ${circuit.by}` : "";
     setText(
       this.#nodes.changed,
-      moved
+      moved && circuit
         ? `The circuit has changed since this dialog opened: it is now ` +
             `${stateName(circuit.state).toLowerCase()}, generation ${circuit.generation}${by}.`
         : "",
@@ -133,8 +134,13 @@ export class Confirm {
     setAttribute(this.dialog, "data-moved", moved);
   }
 
+  #circuit() {
+    return this.#model.circuitOf(this.#question.dependency);
+  }
+
   #state() {
-    return `${this.#model.circuit.state}/${this.#model.circuit.generation}`;
+    const circuit = this.#circuit();
+    return `${circuit?.state}/${circuit?.generation}`;
   }
 }
 

@@ -2,23 +2,22 @@
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, duration, instant, plural, timeOfDay } from "./format.js";
-import { openings } from "./model.js";
+import { timeline } from "./model.js";
 
 /** Update the list whenever the history or the circuit changes. */
 export function showHistory({ model }) {
   const list = byId("history");
   const total = byId("history-count");
-  const empty = el("li", { class: "empty" }, "The circuit has not opened yet.");
+  const empty = el("li", { class: "empty" }, "No circuit has opened yet.");
 
   const render = oncePerFrame(() => {
-    const found = openings(model.history);
+    const found = timeline(model);
     setText(total, found.length ? plural(found.length, "generation") : "");
     empty.remove();
     fillRows(list, found, make, (item, opening) => fill(item, opening, model));
     if (!found.length) list.append(empty);
   });
-  model.addEventListener("history", render);
-  model.addEventListener("circuit", render);
+  for (const topic of ["history", "circuit", "dependencies"]) model.addEventListener(topic, render);
   setInterval(render, 1000);
 }
 
@@ -37,16 +36,16 @@ function fill(item, opening, model) {
   const [head, cause, chain, ending] = item.children;
   const [number, time, length] = head.children;
   const from = opening.opened?.at;
-  setAttribute(item, "data-kind", kindOf(opening, model));
-  setText(number, opening.generation ? `#${opening.generation}` : "Before the first opening");
+  setAttribute(item, "data-kind", kindOf(opening));
+  setText(number, nameOf(opening));
   setText(time, from ? clock(from * 1000) : "");
   setAttribute(time, "datetime", instant((from ?? 0) * 1000));
-  const to = opening.closed?.at ?? (isCurrent(opening, model) ? model.now() / 1000 : null);
+  const to = opening.closed?.at ?? (isCurrent(opening) ? model.now() / 1000 : null);
   setText(length, from && to ? duration(to - from) : "");
   setText(cause, causeOf(opening));
   setAttribute(cause, "title", causeOf(opening));
   fillRows(chain, opening.chain, makeStep, fillStep);
-  setText(ending, opening.generation ? endingOf(opening, model) : "");
+  setText(ending, opening.generation ? endingOf(opening) : "");
 }
 
 const STEPS = {
@@ -79,13 +78,17 @@ function shortRun(by) {
   return by.replace(/^(workflow run \S{8})\S{4,}$/, "$1…");
 }
 
-function isCurrent(opening, model) {
-  return model.circuit?.generation === opening.generation && model.circuit.state !== "closed";
+function nameOf({ generation, circuit: { dependency } }) {
+  const number = generation ? `#${generation}` : "Before the first opening";
+  return dependency ? `${dependency} ${number}` : number;
 }
 
-function kindOf(opening, model) {
-  if (isCurrent(opening, model)) return model.circuit.state;
-  return "closed";
+function isCurrent({ generation, circuit }) {
+  return circuit.generation === generation && circuit.state !== "closed";
+}
+
+function kindOf(opening) {
+  return isCurrent(opening) ? opening.circuit.state : "closed";
 }
 
 function causeOf(opening) {
@@ -96,7 +99,7 @@ function causeOf(opening) {
   return [who, opened.reason].filter(Boolean).join(": ");
 }
 
-function endingOf(opening, model) {
+function endingOf(opening) {
   const parts = [];
   if (opening.approved) {
     parts.push(`approved by ${opening.approved.by} at ${timeOfDay(opening.approved.at * 1000)}`);
@@ -106,8 +109,9 @@ function endingOf(opening, model) {
   if (opening.closed) {
     const by = opening.closed.by && !opening.approved ? ` by ${opening.closed.by}` : "";
     parts.push(`closed${by} at ${timeOfDay(opening.closed.at * 1000)}`);
-  } else if (!isCurrent(opening, model)) {
+  } else if (!isCurrent(opening)) {
     parts.push("opened again");
   }
-  return parts.join(", ") || "not approved yet";
+  if (parts.length) return parts.join(", ");
+  return opening.circuit.recovery === "automatic" ? "" : "not approved yet";
 }

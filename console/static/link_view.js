@@ -4,6 +4,8 @@ import { byId, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, stateName } from "./format.js";
 import { openings } from "./model.js";
 
+const TOPICS = ["circuit", "history", "dependencies"];
+
 /** Return circuit and generation of the page's address, or null. */
 export function linkOf(search) {
   const query = new URLSearchParams(search);
@@ -24,8 +26,9 @@ export function showLink({ model, api }) {
   setText(text, `This link is about ${nameOf(link)}.`);
 
   const render = oncePerFrame(() => {
-    const { circuit, history } = model;
-    if (!circuit) return;
+    if (!model.circuit) return;
+    const circuit = model.circuitNamed(link.circuit) ?? model.circuit;
+    const history = model.historyOf(circuit);
     const known = (list) => openings(list).find((each) => each.generation === link.generation);
     const opening = known(history) ?? known(entries ?? []);
     const past = circuit.name === link.circuit && link.generation < circuit.generation;
@@ -33,7 +36,16 @@ export function showLink({ model, api }) {
     const said = sentenceOf(link, circuit, opening);
     setText(text, said.text);
     setAttribute(bar, "data-current", said.current);
+    if (circuit.dependency) showRow(circuit.name);
   });
+
+  /** Mark the row of the link's dependency, and scroll to the row once. */
+  function showRow(name) {
+    const row = [...byId("dependencies").children].find((each) => each.dataset.circuit === name);
+    if (!row || row.hasAttribute("data-linked")) return;
+    for (const each of byId("dependencies").children) setAttribute(each, "data-linked", each === row);
+    row.scrollIntoView({ block: "nearest" });
+  }
 
   async function load() {
     loading = true;
@@ -49,39 +61,46 @@ export function showLink({ model, api }) {
   function dismiss() {
     history.replaceState(null, "", location.pathname);
     setAttribute(bar, "hidden", true);
-    for (const topic of ["circuit", "history"]) model.removeEventListener(topic, render);
+    for (const topic of TOPICS) model.removeEventListener(topic, render);
+    for (const row of byId("dependencies").children) setAttribute(row, "data-linked", false);
     byId("circuit").focus({ preventScroll: true });
   }
 
   byId("link-close").addEventListener("click", dismiss);
-  for (const topic of ["circuit", "history"]) model.addEventListener(topic, render);
+  for (const topic of TOPICS) model.addEventListener(topic, render);
 }
 
 /** Return the sentence about a link, and whether its opening still waits for a decision. */
 export function sentenceOf(link, circuit, opening) {
   if (link.circuit !== circuit.name) {
-    const text = `This link is about circuit ${link.circuit}, but this console shows ${circuit.name}.`;
+    const text = link.circuit.startsWith(`${circuit.name}/`)
+      ? `This link is about circuit ${link.circuit}, which this console does not know.`
+      : `This link is about circuit ${link.circuit}, but this console shows ${circuit.name}.`;
     return { text, current: false };
   }
-  const now = `The circuit is now in generation ${circuit.generation}, ${stateName(circuit.state).toLowerCase()}.`;
+  const the = circuit.dependency ? `The circuit of ${circuit.dependency}` : "The circuit";
+  const now = `${the} is now in generation ${circuit.generation}, ${stateName(circuit.state).toLowerCase()}.`;
   if (link.generation > circuit.generation) {
     const text =
       `This link is about generation ${link.generation}, which is not on record. ` +
       `An instance without Redis may have opened it. ${now}`;
     return { text, current: false };
   }
-  const about = `This link is about generation ${link.generation}.`;
+  const of = circuit.dependency ? ` of ${circuit.dependency}` : "";
+  const about = `This link is about generation ${link.generation}${of}.`;
   if (link.generation === circuit.generation && circuit.state === "open") {
-    const text = `${about} It is the current opening and waits for an approval.`;
+    const text = circuit.resume_at
+      ? `${about} It is the current opening, and the circuit goes half-open by itself.`
+      : `${about} It is the current opening and waits for an approval.`;
     return { text, current: true };
   }
   if (link.generation === circuit.generation && circuit.state === "isolated") {
-    return { text: `${about} The circuit is isolated; only closing ends it.`, current: true };
+    return { text: `${about} ${the} is isolated; only closing ends it.`, current: true };
   }
   const ends = endOf(opening);
   const isNow =
     link.generation === circuit.generation
-      ? `The circuit is ${stateName(circuit.state).toLowerCase()}.`
+      ? `${the} is ${stateName(circuit.state).toLowerCase()}.`
       : now;
   return { text: [about, ends, isNow].filter(Boolean).join(" "), current: false };
 }

@@ -25,7 +25,7 @@ export function pause(attempt, random = Math.random()) {
 /**
  * A connection that reconnects. `status` is "connecting", "live", "stale", "down" or "refused".
  *
- * @param handlers {snapshot, message, circuit, beat, status, signedOut}
+ * @param handlers {snapshot, message, circuit, dependencies, beat, status, signedOut}
  */
 export class Live {
   #socket = null;
@@ -108,6 +108,9 @@ export class Live {
         break;
       case "circuit":
         this.handlers.circuit(message.data, message.history);
+        break;
+      case "dependencies":
+        this.handlers.dependencies(message.names, message.items);
         break;
       case "beat":
         this.handlers.beat(message.time);

@@ -5,6 +5,7 @@ import { Api } from "./api.js";
 import { showApp } from "./app_view.js";
 import { showCircuit } from "./circuit_view.js";
 import { showConnection } from "./connection_view.js";
+import { showDependencies } from "./dependencies_view.js";
 import { byId, setText } from "./dom.js";
 import { createEventDialog } from "./event_dialog.js";
 import { showHistory } from "./history_view.js";
@@ -37,6 +38,7 @@ const live = new Live({
   snapshot: noteMessage((message) => model.snapshot(message)),
   message: noteMessage((kind, data) => model.message(kind, data)),
   circuit: noteMessage((data, history) => model.setCircuit(data, history)),
+  dependencies: noteMessage((names, items) => model.setDependencies(names, items)),
   beat: noteMessage((time) => model.beat(time)),
   status: () => connection.status(),
   signedOut,
@@ -48,6 +50,7 @@ const dialog = createEventDialog({ api, actions });
 const connection = showConnection({ model, live });
 showLink({ model, api });
 showCircuit({ model, actions });
+showDependencies({ model, actions });
 showApp({ model, actions });
 showPlots({ model });
 showHistory({ model });

@@ -19,6 +19,8 @@ export class Model extends EventTarget {
     super();
     this.circuit = null;
     this.history = [];
+    this.dependencies = []; // the dependencies' circuits
+    this.histories = new Map(); // their histories, by the dependency's name
     this.partitions = null;
     this.vitals = [];
     this.log = [];
@@ -44,6 +46,28 @@ export class Model extends EventTarget {
     if (!this.partitions?.rows.length || this.isOld(this.partitions)) return null;
     const known = this.partitions.rows.filter((row) => row.lag !== null && row.lag !== undefined);
     return known.length ? known.reduce((sum, row) => sum + row.lag, 0) : null;
+  }
+
+  /** Return the number of keys that wait for a dependency; null when unknown. */
+  waitingKeys(dependency) {
+    const known = this.partitions && !this.partitions.problem && !this.isOld(this.partitions);
+    return known ? (this.partitions.waiting_keys?.[dependency] ?? 0) : null;
+  }
+
+  /** Return the circuit with a full name, such as breakwater/bank; undefined if there is none. */
+  circuitNamed(name) {
+    if (this.circuit?.name === name) return this.circuit;
+    return this.dependencies.find((each) => each.name === name);
+  }
+
+  /** Return the circuit of a dependency, or the app's without a dependency. */
+  circuitOf(dependency) {
+    return dependency ? this.dependencies.find((each) => each.dependency === dependency) : this.circuit;
+  }
+
+  /** Return the history of a circuit, oldest first. */
+  historyOf({ dependency }) {
+    return dependency ? (this.histories.get(dependency) ?? []) : this.history;
   }
 
   /** Return the number of keys that wait for an operator; null when unknown. */
@@ -77,6 +101,9 @@ export class Model extends EventTarget {
     this.instance = instance;
     this.circuit = data.circuit;
     this.history = byTime(data.history ?? []);
+    this.dependencies = [];
+    this.histories.clear();
+    this.#takeDependencies(data.dependencies ?? []);
     this.partitions = data.partitions ?? null;
     this.vitals = (data.vitals ?? []).slice(-VITALS);
     this.log = (data.log ?? []).slice(-LOG);
@@ -85,7 +112,7 @@ export class Model extends EventTarget {
     this.deferredKeys = data.deferred_keys ?? null;
     this.redrive = data.redrive ?? null;
     this.app = data.app ?? null;
-    this.#notify("circuit", "history", "partitions", "vitals", "log", "poison", "redrive", "app");
+    this.#notify("circuit", "dependencies", "history", "partitions", "vitals", "log", "poison", "redrive", "app");
   }
 
   /** Add one message of the backplane. */
@@ -125,6 +152,23 @@ export class Model extends EventTarget {
     this.circuit = data;
     if (history) this.history = byTime(history);
     this.#notify("circuit", "history");
+  }
+
+  /** Set the dependencies' circuits that have changed, and drop those that are not named. */
+  setDependencies(names, items) {
+    this.dependencies = this.dependencies.filter((each) => names.includes(each.dependency));
+    this.#takeDependencies(items);
+    this.dependencies.sort((a, b) => names.indexOf(a.dependency) - names.indexOf(b.dependency));
+    this.#notify("dependencies", "history");
+  }
+
+  #takeDependencies(items) {
+    for (const { data, history } of items) {
+      const index = this.dependencies.findIndex((each) => each.dependency === data.dependency);
+      if (index < 0) this.dependencies.push(data);
+      else this.dependencies[index] = data;
+      this.histories.set(data.dependency, byTime(history ?? []));
+    }
   }
 
   /** Set the offset to the server's clock. */
@@ -200,6 +244,21 @@ export function openings(history) {
     found.set(entry.generation, opening);
   }
   return [...found.values()].sort((a, b) => b.generation - a.generation);
+}
+
+/** Return the openings of several circuits, newest first, each with its circuit: [{..., circuit}]. */
+export function timeline(model) {
+  const circuits = [model.circuit, ...model.dependencies].filter(Boolean);
+  const found = circuits.flatMap((circuit) =>
+    openings(model.historyOf(circuit)).map((opening) => ({ ...opening, circuit })),
+  );
+  if (circuits.length < 2) return found;
+  return found.sort((a, b) => beganAt(b) - beganAt(a));
+}
+
+function beganAt({ opened, approved, halfOpened, closed, chain }) {
+  const known = [opened, approved, halfOpened, closed, ...chain].filter(Boolean);
+  return Math.min(...known.map(({ at }) => at));
 }
 
 function byTime(history) {
