@@ -37,11 +37,13 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     """
     opened = AsyncExitStack()
     wiring = CircuitWiring(values, opened)
-    breaker = wiring.new_breaker(wiring.publisher())
+    publisher = wiring.publisher()
+    breaker, dependencies = wiring.new_breaker(publisher), wiring.new_dependencies(publisher)
     client, seconds = wiring.redis, wiring.breaking.store_timeout_seconds
     return create_app(
         breaker,
         settings,
+        dependencies=dependencies,
         coordination=RedisCoordination(client, breaker.name, timeout_seconds=seconds),
         backplane=RedisBackplane(client, breaker.name, timeout_seconds=seconds),
         vitals=RedisVitals(client, breaker.name),

@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.routing import Route
 
-from breaker import CircuitBreaker, SystemClock
+from breaker import CircuitBreaker, DependencyCircuits, SystemClock
 from console.access.auth import Auth
 from console.access.login import Login
 from console.access.revoked_sessions import RevokedSessions
@@ -24,7 +24,7 @@ from console.backplane.stream import Backplane, MemoryBackplane
 from console.circuit.actions import ActionsApi
 from console.circuit.alert_delivery import deliver_remaining_alerts
 from console.circuit.approvals import ApprovalsApi
-from console.circuit.circuits import Circuits, Dependencies
+from console.circuit.circuits import Circuits
 from console.circuit.site import SiteApi
 from console.live.circuit_feed import feed_circuit
 from console.live.dependency_feed import feed_dependencies
@@ -51,7 +51,7 @@ def create_app(
     breaker: CircuitBreaker,
     settings: ConsoleSettings,
     *,
-    dependencies: Dependencies | None = None,
+    dependencies: DependencyCircuits | None = None,
     coordination: Coordination | None = None,
     backplane: Backplane | None = None,
     vitals: VitalsSource | None = None,
@@ -59,7 +59,7 @@ def create_app(
     app_settings: Mapping[str, str] | None = None,
     close: Callable[[], Awaitable[None]] | None = None,
 ) -> Starlette:
-    """Build the app; its lifespan starts and closes the breaker and the background tasks.
+    """Build the app; its lifespan starts and closes the circuits and the background tasks.
 
     Args:
         breaker: the circuit.
@@ -106,6 +106,8 @@ def create_app(
             if close is not None:
                 opened.push_async_callback(close)
             await opened.enter_async_context(breaker)  # closes before its client
+            if dependencies is not None:
+                await opened.enter_async_context(dependencies)
             await revoked.load()
             running = start(
                 revoked=revoked.follow,

@@ -37,7 +37,8 @@ class Alert:
             name, state, generation, failures, successes, failure_threshold, window_seconds,
             errors (up to 5), reason, by, instance, resume_at (seconds since the epoch: the end of a
             break or an isolation, or None), ends_as ("closed" or "open": the state that follows an
-            isolation, or None); `link` is added when the alert is published.
+            isolation, or None), recovery (of an opening "manual" or "automatic", else None); `link`
+            is added when the alert is published.
         entry: the entry's id in the outbox; never published.
     """
 
@@ -172,6 +173,17 @@ def alert_of(
             "instance": instance,
             "resume_at": resume_at_us / 1_000_000 if resume_at_us else None,
             "ends_as": str(ends_as) if ends_as else None,
+            "recovery": _recovery(event, resume_at_us),
         },
         entry=entry,
     )
+
+
+def _recovery(event: CircuitEvent, resume_at_us: int) -> str | None:
+    """Return what ends an opening; an opening that knows its end ends by itself.
+
+    So the alert has the recovery of the opener, whatever the settings of its deliverer.
+    """
+    if event is not CircuitEvent.OPENED:
+        return None
+    return "automatic" if resume_at_us else "manual"

@@ -3,34 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
 from urllib.parse import quote, unquote
 
 from starlette.exceptions import HTTPException
 from starlette.types import Scope
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, DependencyCircuits
+from breaker.names import SEPARATOR, split_name
 
 PATH = "/api/circuits/"
-SEPARATOR = "/"
-"""Stands between the app's name and the dependency's in the name of a dependency's circuit."""
-
-
-class Dependencies(Protocol):
-    """The circuits of the dependencies; see `breaker.dependencies.circuits`."""
-
-    @property
-    def circuits(self) -> Mapping[str, CircuitBreaker]:
-        """Every known circuit by its dependency's name, also those that other instances use."""
-        ...
-
-    async def use(self, name: str) -> CircuitBreaker | None:
-        """Return a dependency's circuit, registered if need be; None if the name has no place."""
-        ...
-
-    async def deliver_alerts(self) -> int:
-        """Publish the undelivered alerts and call the due callbacks; return the alerts' number."""
-        ...
 
 
 class Circuits:
@@ -47,7 +28,7 @@ class Circuits:
         app: as given.
     """
 
-    def __init__(self, app: CircuitBreaker, dependencies: Dependencies | None = None) -> None:
+    def __init__(self, app: CircuitBreaker, dependencies: DependencyCircuits | None = None) -> None:
         self.app = app
         self._dependencies = dependencies
 
@@ -102,7 +83,7 @@ class Circuits:
 
     def _dependency(self, name: str) -> str:
         """Return the dependency's name in a circuit's full name; empty if there is none."""
-        app, _, dependency = name.partition(SEPARATOR)
+        app, dependency = split_name(name)
         return dependency if app == self.app.name else ""
 
 

@@ -142,6 +142,7 @@ async def test_topic_receives_cloud_event_with_alert_data(redis_url: str, topic:
         "instance": breaker.instance,
         "resume_at": None,
         "ends_as": None,
+        "recovery": "manual",
         "link": "",
     }
 
