@@ -2,6 +2,7 @@
 
 ProcessingError
 ├── PoisonEventError            raised by a handler: this event can never succeed
+│   └── CrashLoopError          the event ends each process that handles it
 ├── DependencyUnavailableError  raised by a handler: a dependency is down; keep the event
 │   └── DependencyRefusedError  the dependency's circuit is open; `dependency()` makes no call
 ├── UndecodableEventError       the event's body is not what the handler decodes; poison at once
@@ -39,6 +40,10 @@ class PoisonEventError(ProcessingError):
 
     The event goes to the poison queue without a retry.
     """
+
+
+class CrashLoopError(PoisonEventError):
+    """An error for an event that ended the processes that handled it; no handler raises it."""
 
 
 class DependencyUnavailableError(ProcessingError):

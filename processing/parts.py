@@ -10,6 +10,8 @@ from contextlib import AsyncExitStack
 from breaker import CircuitBreaker, DependencyCircuits
 from processing.batch.processor import BatchProcessor
 from processing.circuit_wiring import instance_name
+from processing.crashes.careful import create_careful_gauge
+from processing.crashes.loops import CrashLoops
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
@@ -86,6 +88,17 @@ class Parts:
                     warnings.append(replicas_do_not_confirm(processing.parking_replicas))
                     logger.error("%s", warnings[-1])
 
+            crashes = CrashLoops(
+                wiring.crashes(),
+                careful_after=processing.careful_after,
+                hold_seconds=processing.hold_seconds,
+                circuit=lambda: breaker.circuit,
+                in_flight=lambda: handler.in_flight,
+                instance=instance_name(),
+            )
+            create_careful_gauge(crashes.careful)
+            beating = asyncio.create_task(crashes.beat(), name="processing-heartbeat")
+            opened.push_async_callback(_cancel, beating)
             processor = BatchProcessor(
                 handler,
                 breaker=breaker,
@@ -98,6 +111,7 @@ class Parts:
                 telemetry=telemetry,
                 watch=watch,
                 prepare=prepare,
+                crashes=crashes,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(
@@ -105,7 +119,7 @@ class Parts:
                     vitals,
                     writer.write,
                     lambda: processor.holding,
-                    problem=lambda: handler.results.problem,
+                    problem=lambda: crashes.problem or handler.results.problem,
                 ),
                 name="processing-vitals",
             )
@@ -124,6 +138,7 @@ class Parts:
                     watch,
                     migration.running,
                     handler.results,
+                    crash_loop=lambda: crashes.problem,
                     warnings=warnings,
                     instance=instance_name(),
                 ),

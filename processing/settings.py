@@ -76,6 +76,8 @@ class ProcessingSettings(Settings):
             defers no further event and holds; 0: no event is deferred.
         keep_max_seconds: time after which a deferred event is poisoned, without the time in which
             the circuit was not closed; 0: no limit.
+        careful_after: number of processes that died at one first unfinished event after which the
+            next process handles one event at a time.
         stall_seconds: time after which a partition is reported whose first unfinished event has
             not changed.
         progress_ttl_seconds: time after which an idle partition's progress is deleted.
@@ -106,6 +108,7 @@ class ProcessingSettings(Settings):
     replay_lease_seconds: Annotated[float, Bounds(5, 3600)] = 180.0
     deferred_events_max: Annotated[int, Bounds(0, 1_000_000)] = 10_000
     keep_max_seconds: Annotated[float, Bounds(0, 30 * 24 * 3600)] = 0.0
+    careful_after: Annotated[int, Bounds(1, 10)] = 3
     stall_seconds: Annotated[float, Bounds(5, 3600)] = 60.0
     progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
     watchdog_seconds: Annotated[float, Bounds(0, 3600)] = 120.0

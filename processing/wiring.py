@@ -20,6 +20,7 @@ from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
 from processing.circuit_wiring import CircuitWiring
+from processing.crashes.redis import RedisCrashStore
 from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
@@ -203,6 +204,10 @@ class Wiring(CircuitWiring):
         seconds = self.breaking.store_timeout_seconds
         parking = self.parking_store(query_timeout_seconds=seconds)
         return LagReader(await self.hub(), self.progress(), self.connections.identity, parking)
+
+    def crashes(self) -> RedisCrashStore:
+        """Return the store of crash loops."""
+        return RedisCrashStore(self.redis, self.connections.identity)
 
     def fleet(self) -> RedisFleetStates:
         """Return the states of the partitions that all instances report."""

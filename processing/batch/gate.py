@@ -19,6 +19,7 @@ from breaker import (
 )
 from processing.batch.hold import Hold
 from processing.batch.ramp import Place, Turns, lanes_admitted
+from processing.crashes.careful import CarefulMode
 from processing.errors import ShutdownError
 
 
@@ -30,11 +31,18 @@ class Gate:
     Args:
         breaker: the circuit.
         held: called after each wait with its duration in seconds.
+        careful: in careful mode a lane also waits until no other event of the process runs; None:
+            there is no careful mode.
     """
 
     def __init__(
-        self, breaker: CircuitBreaker, held: Callable[[float], None] = lambda _seconds: None
+        self,
+        breaker: CircuitBreaker,
+        held: Callable[[float], None] = lambda _seconds: None,
+        careful: CarefulMode | None = None,
     ) -> None:
+        self._careful = careful or CarefulMode(lambda: 0)
+        self._careful.subscribe(self._look_again)
         self._breaker = breaker
         self._held = held
         self._stopping = asyncio.Event()
@@ -63,6 +71,10 @@ class Gate:
         """Forget an invocation that has ended."""
         self._ramping.discard(hold)
         hold.turns = None  # it refers to the hold; the cycle would wait for a collection
+
+    def leave_turn(self) -> None:
+        """Give the current lane's turn of careful mode back, because the lane has ended."""
+        self._careful.leave()
 
     def stop(self) -> None:
         """Stop admitting events, and end every wait."""
@@ -98,12 +110,19 @@ class Gate:
         circuit = self._breaker.circuit
         if circuit is self._admitting and hold.halted is None:
             return self._permit  # a `Circuit` is frozen, so the checks below would pass again
+        return None if self._careful.on else self._try_admit(circuit, hold)
+
+    def _try_admit(self, circuit: Circuit, hold: Hold) -> Permit | None:
         if not circuit.admits or hold.halted is not None or self._stopping.is_set():
             return None
         if circuit.generation != self._permit.generation:
             return self._try_ramp(circuit.generation, hold)
-        self._admitting = circuit
+        self._admitting = None if self._careful.on else circuit
         return self._permit
+
+    def _look_again(self) -> None:
+        """Look at the circuit and at careful mode before the next event."""
+        self._admitting = None
 
     def _try_ramp(self, generation: int, hold: Hold) -> Permit | None:
         """Return a permit for a generation whose ramp was not over at the last call."""
@@ -147,7 +166,10 @@ class Gate:
     async def _wait_for_permit(self, hold: Hold, key: Key | None) -> Permit:
         while True:
             self.check(hold)
-            if permit := self.try_admit(hold):
+            if self._careful.on and not await self._careful.take_turn():
+                hold.reset()  # other events run
+                continue
+            if permit := self._try_admit(self._breaker.circuit, hold):
                 return permit
             known = self._breaker.circuit
             if known.admits:
@@ -200,6 +222,7 @@ class Gate:
                 pause: the event would use up its attempts and go to the poison queue.
             BaseException: the error that halted the invocation, if `hold` is given.
         """
+        self._careful.leave()
         if ends is None:
             await self._until_stopping(asyncio.sleep(seconds))
         else:
@@ -208,6 +231,7 @@ class Gate:
         self.check(hold or Hold(0))
 
     async def _wait_for_change(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:
+        self._careful.leave()
         remaining = hold.remaining()
         if remaining <= 0:
             hold.halt(error)
@@ -221,6 +245,7 @@ class Gate:
 
         The wait counts for the hold time only while no lane of the invocation runs.
         """
+        self._careful.leave()
         if hold.turns is not None and hold.turns.running:
             hold.reset()
         remaining = hold.remaining()

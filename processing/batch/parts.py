@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from breaker import CircuitBreaker, CircuitState
 from processing.batch.gate import Gate
+from processing.crashes.loops import CrashLoops
 from processing.deferring.parts import circuit_key, error_text
 from processing.dependencies.circuits import Circuits
 from processing.event import Event
@@ -64,9 +65,10 @@ class LaneParts:
         instance: str,
         count_poison: bool,
         dependencies: Circuits | None = None,
+        crashes: CrashLoops | None = None,
     ) -> LaneParts:
         """Build the gate and the retry policy, and combine them with the given parts."""
-        gate = Gate(breaker, telemetry.held)
+        gate = Gate(breaker, telemetry.held, None if crashes is None else crashes.careful)
 
         def note_failed_attempt(event: Event, verdict: Verdict, error: Exception) -> None:
             watch.waits(event.source, event, Why.FAILING, error)
@@ -83,7 +85,9 @@ class LaneParts:
 
         return cls(
             handler=handler,
-            handle=telemetry.measured(handler.handle, succeeded=breaker.note_success),
+            handle=telemetry.measured(
+                handler.handle, succeeded=breaker.note_success, guard=crashes
+            ),
             retry=RetryPolicy.from_settings(
                 settings, sleep=gate.pause, on_failed_attempt=note_failed_attempt
             ),

@@ -16,6 +16,7 @@ from processing.batch.result import BatchResult
 from processing.batch.run import BatchRun, Budgets
 from processing.batch.split import split_into_lanes
 from processing.batch.workers import run_lanes
+from processing.crashes.loops import CrashLoops
 from processing.deferring.replayer import Replayer
 from processing.dependencies.circuits import Circuits
 from processing.errors import OwnershipLostError, ProcessingError
@@ -62,8 +63,10 @@ class BatchProcessor:
         watch: Watch | None = None,
         prepare: Callable[[], Awaitable[None]] | None = None,
         dependencies: Circuits | None = None,
+        crashes: CrashLoops | None = None,
     ) -> None:
         self._prepare = prepare
+        self._crashes = crashes
         self.parts = LaneParts.assemble(
             handler,
             breaker=breaker,
@@ -74,6 +77,7 @@ class BatchProcessor:
             instance=instance,
             count_poison=count_poison,
             dependencies=dependencies,
+            crashes=crashes,
         )
         self._progress = progress
         self._parking = parking
@@ -87,6 +91,8 @@ class BatchProcessor:
         """Stop starting events; running invocations end with `ShutdownError`."""
         self.parts.gate.stop()
         self.replayer.stop()
+        if self._crashes is not None:
+            self._crashes.stop()
 
     async def wait_idle(self) -> None:
         """Wait until no invocation and no replay runs."""
@@ -135,6 +141,8 @@ class BatchProcessor:
                 self.replayer.forget(batch.source)
             raise
         finally:
+            if self._crashes is not None:
+                await self._crashes.ended(batch.source, error)
             self.parts.watch.ended(batch.source, error)
             del error  # it refers to this frame
             self._runs.discard(run)
@@ -170,6 +178,8 @@ class BatchProcessor:
                 persist=run.persist,
                 poison=self.parts.poison,
             )
+            if self._crashes is not None and claim.openings:
+                await self._crashes.judge(claim.openings, pending[0])
         run.budgets.refused.note_events(pending)
         if not claim.events:
             run.budgets.refused_keys.clear()  # replays have released all keys
@@ -219,7 +229,10 @@ class BatchProcessor:
         circuit = self.parts.breaker.circuit
         generation = circuit.generation if circuit.state is CircuitState.CLOSED else 0
         keys = self._list_keys(batch)
-        claim = await self._parking.claim(batch.source, keys, generation=generation)
+        opening = "" if self._crashes is None else self._crashes.opening(batch)
+        claim = await self._parking.claim(
+            batch.source, keys, generation=generation, opening=opening
+        )
         if not claim.progress.is_of_another_hub(batch.events):
             return claim
         logger.warning(
@@ -228,7 +241,7 @@ class BatchProcessor:
             claim.progress.watermark,
         )
         await self._progress.reset(batch.source)
-        return await self._parking.claim(batch.source, keys, generation=generation)
+        return await self._parking.claim(batch.source, keys, generation=generation, opening=opening)
 
     def _list_keys(self, batch: EventBatch) -> set[ListKey]:
         """Return the names of the parked lists that the batch's events may have to join."""

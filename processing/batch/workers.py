@@ -28,6 +28,8 @@ async def run_lanes(lanes: Sequence[Lane], hold: Hold, parts: LaneParts) -> None
                 await lane.run()
             except Exception as error:
                 hold.halt(error)
+            finally:
+                parts.gate.leave_turn()
 
     workers = min(parts.settings.max_lanes, len(lanes))
     parts.gate.enter(hold, workers)

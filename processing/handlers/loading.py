@@ -62,6 +62,7 @@ class LoadedHandler:
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
         self._limit = limit = TimeLimit(timeout_seconds, self._late) if timeout_seconds else None
+        self._unlimited = 0  # calls that run without a time limit
         overdue = (lambda: False) if limit is None else limit.is_overdue
         self.results = Results(name, overdue=overdue, faulty=faulty)
         self.handle: Callable[[Event], Awaitable[None]]
@@ -70,6 +71,11 @@ class LoadedHandler:
             self.handle = self._in_thread
         else:
             self.handle = self._bounded(cast("Callable[[Event], Awaitable[object]]", handler))
+
+    @property
+    def in_flight(self) -> int:
+        """Return the number of calls that run."""
+        return self._unlimited + (0 if self._limit is None else self._limit.running)
 
     def _bounded[Item](
         self, function: Callable[[Item], Awaitable[object]]
@@ -80,9 +86,13 @@ class LoadedHandler:
             return self._limit.limited(function, settle)
 
         async def call(item: Item) -> None:
-            result = await function(item)
-            if result is not None:
-                await settle(result)
+            self._unlimited += 1
+            try:
+                result = await function(item)
+                if result is not None:
+                    await settle(result)
+            finally:
+                self._unlimited -= 1
             if (task := asyncio.current_task()) is not None and task.cancelling():
                 await absorb_own_cancellation()
 
@@ -93,6 +103,7 @@ class LoadedHandler:
         began = loop.time()
         thread = self._submit(event)
         call = asyncio.wrap_future(thread)
+        self._unlimited += 1
         try:
             while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
                 outcome = "still runs in a thread; its key and its batch wait until it ends"
@@ -101,6 +112,8 @@ class LoadedHandler:
         except asyncio.CancelledError:
             thread.add_done_callback(close_lost)
             raise
+        finally:
+            self._unlimited -= 1
         if result is not None:
             await self._bounded(lambda _event: self.results.settle(result))(event)
 

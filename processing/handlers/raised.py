@@ -9,10 +9,16 @@ import traceback
 from asyncio import CancelledError, Task
 from contextvars import ContextVar
 
+from processing.errors import ShutdownError
+
 LONGEST_TEXT = 2_000
 LONGEST_TYPE = 200
 _RAISE = opcode.opmap["RAISE_VARARGS"]
 _invocation: ContextVar[Task[object] | None] = ContextVar("invocation", default=None)
+
+
+class NotStartedError(ShutdownError):
+    """An error for an event whose handler was not called; no handler raises it."""
 
 
 def enter_invocation() -> None:
@@ -31,9 +37,11 @@ def as_exception(error: BaseException) -> Exception:
     `BaseException`. Each of these is a failure of the event. Otherwise the first two would end the
     lane silently, the third would end the instance, and the last would cancel the other lanes, at
     every redelivery. The cancellation of the invocation, Ctrl-C and the closing of a coroutine are
-    raised again, because they are not failures.
+    raised again, because they are not failures. So is a shutdown before the handler was called.
     """
     if isinstance(error, KeyboardInterrupt | GeneratorExit) and not _is_raised(error):
+        raise error
+    if isinstance(error, NotStartedError):
         raise error
     if isinstance(error, CancelledError):
         if is_invocation_cancelled():

@@ -84,6 +84,11 @@ class TimeLimit:
 
         return call
 
+    @property
+    def running(self) -> int:
+        """The number of calls that run."""
+        return len(self._running)
+
     def is_overdue(self) -> bool:
         """Return whether the current task's call was cancelled because of the limit."""
         return current_task() in self._overdue

@@ -64,6 +64,7 @@ class Health:
         survey: reads the lag and the state of all partitions.
         watch: the states of this instance's partitions.
         old_version_on: returns those of the partitions that version 0.1 still processes.
+        crash_loop: names the reason of careful mode, or None while it is off.
         results: names what the handler forgot, if its last results show that.
         warnings: the warnings of the start; the owner of the list may add some.
         instance: the name of this instance.
@@ -77,6 +78,7 @@ class Health:
         old_version_on: Callable[[Iterable[str]], Awaitable[list[str]]],
         results: Results | None = None,
         *,
+        crash_loop: Callable[[], str | None] = lambda: None,
         warnings: Sequence[str] = (),
         instance: str = "",
     ) -> None:
@@ -85,6 +87,7 @@ class Health:
         self._watch = watch
         self._old_version_on = old_version_on
         self._results = results
+        self._crash_loop = crash_loop
         self._warnings = warnings
         self._instance = instance
 
@@ -94,6 +97,8 @@ class Health:
         problems = ["the circuit's store cannot be reached"] if circuit.degraded else []
         if self._results is not None and (problem := self._results.problem) is not None:
             problems.append(problem)
+        if (reason := self._crash_loop()) is not None:
+            problems.append(reason)
         own = self._watch.states()
         # Without Redis or the hub an instance still shows its own partitions.
         sighting = Sighting((), tuple(each for each in own if each.state is not State.OK))

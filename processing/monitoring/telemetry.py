@@ -22,6 +22,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opentelemetry import metrics, trace
@@ -54,6 +55,30 @@ class Named(Protocol):
     def sequence_number(self) -> int: ...  # noqa: D102
 
 
+@dataclass(slots=True)
+class Switch:
+    """A switch that each call of the handler looks at."""
+
+    on: bool = False
+
+
+class Guard(Protocol):
+    """The calls of the handler in careful mode; `processing.crashes.loops.CrashLoops` is one.
+
+    Attributes:
+        switch: on in careful mode.
+    """
+
+    switch: Switch
+
+    @property
+    def is_mine(self) -> bool: ...  # noqa: D102
+
+    async def run(self, handle: Handle, event: Event) -> None: ...  # noqa: D102
+
+    def failed(self, event: Event, error: BaseException) -> None: ...  # noqa: D102
+
+
 class Telemetry:
     """The instruments of one processor.
 
@@ -84,16 +109,22 @@ class Telemetry:
         handle: Handle,
         *,
         succeeded: Callable[[float], None] = lambda _seconds: None,
+        guard: Guard | None = None,
     ) -> Handle:
         """Return a handler that measures each call, and adds a span if the event has a trace.
 
         Args:
             handle: the handler.
             succeeded: called after each call that succeeded, with its duration in seconds.
+            guard: makes the calls in careful mode.
         """
         record, clock, called = self._handler.record, time.perf_counter, self._vitals.record_call
+        switch = Switch() if guard is None else guard.switch
 
         async def call(event: Event) -> None:
+            if switch.on and guard is not None and not guard.is_mine:
+                await guard.run(call, event)
+                return
             started = clock()
             outcome = _ERROR
             try:
@@ -102,6 +133,10 @@ class Telemetry:
                 else:
                     await handle(event)
                 outcome = _OK
+            except BaseException as error:
+                if guard is not None:
+                    guard.failed(event, error)
+                raise
             finally:
                 seconds = clock() - started
                 record(seconds, outcome)

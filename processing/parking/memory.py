@@ -420,6 +420,10 @@ class MemoryParkingStore:
         await asyncio.sleep(0)
         self._poison_heads[source] = event_id
 
+    def openings(self, source: Source) -> tuple[str, ...]:
+        """Return a partition's openings, without a claim."""
+        return tuple(self._openings.get(source, ()))
+
     def close_opening(self, source: Source, process: str) -> None:
         """Remove a process's opening; see `processing.crashes.store.CrashStore.close`."""
         openings = self._openings.get(source, [])

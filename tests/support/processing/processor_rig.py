@@ -16,6 +16,9 @@ from breaker import (
 )
 from breaker.clock import system_now_us
 from processing.batch.processor import BatchProcessor
+from processing.crashes.loops import CrashLoops
+from processing.crashes.memory import MemoryCrashStore
+from processing.crashes.store import CrashStore
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.parking.batch import Parking
@@ -42,6 +45,9 @@ class Rig:
         self.progress = progress
         self.store = MemoryParkingStore(progress)
         self.handled: list[int] = []
+        self.ended: list[int] = []
+        """Events whose handler had no memory left; a real process ends at the first one."""
+        self.crashes: CrashLoops
         self.processor: BatchProcessor
 
     @property
@@ -61,6 +67,7 @@ async def open_rig(
     progress: MemoryProgressStore | None = None,
     store: MemoryCircuitStore | None = None,
     clock: ManualClock | None = None,
+    crash_store: Callable[[MemoryParkingStore], CrashStore] = MemoryCrashStore,
 ) -> AsyncIterator[Rig]:
     """Open a processor on memory stores, by default without a ramp after closing."""
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
@@ -75,15 +82,27 @@ async def open_rig(
                 await behaviour(each)
             rig.handled.append(each.sequence_number)
 
+        loaded = LoadedHandler("tests:handler", handler)
+        processing = ProcessingSettings(**(FAST | (settings or {})))
+        rig.crashes = CrashLoops(
+            crash_store(rig.store),
+            careful_after=processing.careful_after,
+            hold_seconds=processing.hold_seconds,
+            circuit=lambda: breaker.circuit,
+            in_flight=lambda: loaded.in_flight,
+            instance="test:1",
+            end=lambda event, _error: rig.ended.append(event.sequence_number),
+        )
         rig.processor = BatchProcessor(
-            LoadedHandler("tests:handler", handler),
+            loaded,
             breaker=breaker,
             progress=rig.progress,
             poison=rig.poison,
             parking=Parking(rig.store, MemoryClaimChecks()),
-            settings=ProcessingSettings(**(FAST | (settings or {}))),
+            settings=processing,
             count_poison=rules.count_poison,
             instance="test:1",
+            crashes=rig.crashes,
         )
         yield rig
 

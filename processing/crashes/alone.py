@@ -1,0 +1,186 @@
+"""Calls of the handler in careful mode: each event runs alone, and is recorded before."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from breaker import Circuit, CircuitOpenError, CircuitState
+from processing.crashes.careful import CarefulMode
+from processing.crashes.process import ProcessName
+from processing.crashes.records import AloneRun
+from processing.crashes.rules import SIGN_OF_LIFE_SECONDS, ends_its_process, pause_seconds
+from processing.crashes.store import CrashStore
+from processing.errors import CrashLoopError, StorageUnavailableError
+from processing.event import Event
+from processing.handlers.raised import NotStartedError, is_invocation_cancelled
+from processing.identity import Source
+from processing.monitoring.telemetry import log_fields
+from processing.parking.event import Position, position_of
+
+logger = logging.getLogger(__name__)
+
+_RETRY_SECONDS = 0.5
+
+type Handle = Callable[[Event], Awaitable[None]]
+
+
+class AloneCalls:
+    """The calls of the handler in careful mode.
+
+    Args:
+        careful: whose turn it is.
+        store: has the record of each call.
+        process: the name of this process.
+        circuit: returns the app's circuit.
+        has_died: returns whether a process has died.
+        hold_seconds: longest time for which a store that does not answer delays a call.
+    """
+
+    def __init__(
+        self,
+        careful: CarefulMode,
+        store: CrashStore,
+        process: ProcessName,
+        *,
+        circuit: Callable[[], Circuit],
+        has_died: Callable[[ProcessName], Awaitable[bool]],
+        hold_seconds: float,
+    ) -> None:
+        self._careful = careful
+        self._store = store
+        self._process = process
+        self._circuit = circuit
+        self._has_died = has_died
+        self._hold_seconds = hold_seconds
+        self._stopping = asyncio.Event()
+        self._running: tuple[asyncio.Task[object] | None, Source] | None = None
+
+    @property
+    def is_mine(self) -> bool:
+        """Return whether the current task makes a call that is recorded."""
+        return self._running is not None and self._running[0] is asyncio.current_task()
+
+    async def stop(self) -> None:
+        """Start no further call, and remove the record of the call that runs."""
+        self._stopping.set()
+        if self._running is not None:
+            with suppress(StorageUnavailableError):
+                await self._store.end(self._running[1], self._process)
+
+    async def run(self, handle: Handle, event: Event) -> None:
+        """Handle an event alone, or poison an event that ends each process that handles it.
+
+        Raises:
+            CircuitOpenError: the circuit opened while the event waited for its turn.
+            CrashLoopError: the event ends its process.
+            NotStartedError: the instance is shutting down.
+            StorageUnavailableError: the store did not answer; the handler was not called.
+            BaseException: an error of the handler.
+        """
+        lent = not self._careful.has_turn
+        if lent:
+            await self._wait_for_turn()
+        try:
+            if self._careful.on:
+                await self._run(handle, event)
+            else:
+                await handle(event)
+        finally:
+            if lent:
+                self._careful.leave()
+
+    async def _wait_for_turn(self) -> None:
+        known = self._circuit()
+        while not await self._careful.take_turn():
+            self._check_stopping()
+        now = self._circuit()
+        halves = now.state is CircuitState.HALF_OPEN and not now.holding
+        if now.generation != known.generation or not (now.admits or halves):
+            self._careful.leave()
+            raise CircuitOpenError(now)
+
+    async def _run(self, handle: Handle, event: Event) -> None:
+        position = position_of(event)
+        deaths = await self._deaths(event, position)
+        if deaths:
+            self._check_stopping()
+            await self._judge(event, position, deaths)
+        await self._persist(self._store.begin, event.source, self._process, position)
+        self._running = (asyncio.current_task(), event.source)
+        signs = asyncio.create_task(self._show_life(event.source, position))
+        try:
+            await handle(event)
+        except asyncio.CancelledError:
+            # At the end of the process all tasks are cancelled; then the record stays.
+            if not is_invocation_cancelled():
+                await self._end(signs, event.source)
+            raise
+        except BaseException:
+            await self._end(signs, event.source)  # the event may still end its next process
+            raise
+        else:
+            await self._end(signs, event.source, position)
+        finally:
+            signs.cancel()
+            self._running = None
+
+    async def _end(
+        self, signs: asyncio.Task[None], source: Source, position: Position = ""
+    ) -> None:
+        signs.cancel()  # a late sign of life must not follow the end
+        await asyncio.gather(signs, return_exceptions=True)
+        with suppress(StorageUnavailableError):  # the record of the next event replaces this one
+            await self._store.end(source, self._process, position)
+
+    async def _deaths(self, event: Event, position: Position) -> list[AloneRun]:
+        """Return the event's earlier runs at whose end its process died."""
+        runs = await self._persist(self._store.runs, event.source, position)
+        others = [run for run in runs if run.process != self._process]
+        return [run for run in others if await self._has_died(run.process)]
+
+    async def _judge(self, event: Event, position: Position, deaths: list[AloneRun]) -> None:
+        """Raise the verdict on an event that ends its process, or pause before its next run."""
+        times = ", ".join(f"{run.seconds:.1f}" for run in deaths)
+        if ends_its_process(deaths):
+            await self._persist(self._store.end, event.source, self._process, position)
+            raise CrashLoopError(
+                f"the event was the only one in flight at the death of {len(deaths)} processes, "
+                f"which had run it for {times} s; it ends each process that handles it"
+            )
+        pause = min(pause_seconds(deaths), self._hold_seconds)
+        logger.warning(
+            "Event %s was alone in flight at the death of %s processes, after %s s; it runs again "
+            "after a pause of %.1f s",
+            *(event.id, len(deaths), times, pause),
+            extra=log_fields(event),
+        )
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), pause)
+        self._check_stopping()
+
+    async def _show_life(self, source: Source, position: Position) -> None:
+        while True:
+            await asyncio.sleep(SIGN_OF_LIFE_SECONDS)
+            with suppress(StorageUnavailableError):
+                await self._store.still_runs(source, self._process, position)
+
+    async def _persist[*Ts, T](self, call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
+        """Call the store until it answers: without a record, no event starts in careful mode."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._hold_seconds
+        while True:
+            try:
+                return await call(*args)
+            except StorageUnavailableError:
+                if now() >= deadline:
+                    raise
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), _RETRY_SECONDS)
+            self._check_stopping()
+
+    def _check_stopping(self) -> None:
+        if self._stopping.is_set():
+            raise NotStartedError("the instance is shutting down; the event was not started")

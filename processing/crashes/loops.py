@@ -1,0 +1,193 @@
+"""Crash loops as one instance sees them: its openings, its careful mode and its heartbeat."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Sequence
+
+from breaker import Circuit
+from processing.crashes.alone import AloneCalls
+from processing.crashes.careful import CarefulMode
+from processing.crashes.memory_errors import end_process, is_memory_error
+from processing.crashes.process import ProcessName
+from processing.crashes.records import Opening, opening_text, parsed
+from processing.crashes.store import CrashStore
+from processing.errors import StorageUnavailableError
+from processing.event import Event, EventBatch
+from processing.identity import Source
+from processing.monitoring.telemetry import log_fields
+
+logger = logging.getLogger(__name__)
+
+BEAT_SECONDS = 5.0
+"""Pause between two heartbeats; a process is silent after three."""
+
+CLOSE_SECONDS = 2.0
+"""Longest time for which the removal of a record delays the end of an invocation."""
+
+type Handle = Callable[[Event], Awaitable[None]]
+
+
+class CrashLoops:
+    """Crash loops as one instance sees them.
+
+    A crash is an opening of a batch whose invocation neither returned nor raised, and whose process
+    has died. After `careful_after` crashes at one first unfinished event, the whole process handles
+    one event at a time, until the invocation that began this has ended.
+    docs/adr/0028-careful-mode.md gives the reasons.
+
+    Args:
+        store: the records of all instances.
+        careful_after: number of crashes after which careful mode begins.
+        hold_seconds: longest time for which a store that does not answer delays a call.
+        circuit: returns the app's circuit.
+        in_flight: returns the number of calls of the handler that run.
+        instance: the name of this instance in logs.
+        process: the name of this process.
+        end: ends the process after an error of memory.
+    """
+
+    def __init__(
+        self,
+        store: CrashStore,
+        *,
+        careful_after: int,
+        hold_seconds: float,
+        circuit: Callable[[], Circuit],
+        in_flight: Callable[[], int],
+        instance: str = "",
+        process: ProcessName | None = None,
+        end: Callable[[Event, BaseException], None] = end_process,
+    ) -> None:
+        self._store = store
+        self._careful_after = careful_after
+        self._process = process or ProcessName.current()
+        self._instance = instance or f"-:{os.getpid()}"
+        self._end = end
+        self.careful = CarefulMode(in_flight)
+        self.switch = self.careful.switch
+        self._calls = AloneCalls(
+            self.careful,
+            store,
+            self._process,
+            circuit=circuit,
+            has_died=self._has_died,
+            hold_seconds=hold_seconds,
+        )
+        self._open: set[Source] = set()
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def problem(self) -> str | None:
+        """The reason for which careful mode is on, for health and console; None: it is off."""
+        if not self.careful.on:
+            return None
+        reasons = " ".join(self.careful.reasons)
+        return f"careful mode is on: this process handles one event at a time. {reasons}"
+
+    def opening(self, batch: EventBatch) -> str:
+        """Return the opening that the claim on a batch's partition records; "" without events."""
+        if not batch.events:
+            return ""
+        self._open.add(batch.source)
+        numbers = [event.sequence_number for event in batch.events]
+        return opening_text(self._process, min(numbers), max(numbers), self._instance)
+
+    async def judge(self, openings: Sequence[str], first: Event) -> None:
+        """Begin careful mode if processes have died again and again at one event.
+
+        Args:
+            openings: the openings of other processes, from the claim.
+            first: the first unfinished event of the batch.
+        """
+        known = [each for each in parsed(Opening, openings) if each.includes(first.sequence_number)]
+        crashes = [each for each in known if await self._has_died(each.process)]
+        if not crashes:
+            return
+        names = ", ".join(dict.fromkeys(each.instance for each in crashes))
+        text = (
+            f"{len(crashes)} processes ({names}) died while event {first.id} was unfinished and "
+            "the first of its partition."
+        )
+        if len(crashes) >= self._careful_after:
+            self.careful.begin(first.source, text)
+        else:
+            logger.warning(
+                "%s Careful mode begins after %s such deaths",
+                *(text, self._careful_after),
+                extra=log_fields(first),
+            )
+
+    async def ended(self, source: Source, error: BaseException | None) -> None:
+        """Note that an invocation has ended.
+
+        After a return, the progress of the partition covers the batch, so nothing is written. A
+        cancellation may be the end of the process, so the opening stays.
+        """
+        self.careful.end(source)
+        was_open = source in self._open
+        self._open.discard(source)
+        if was_open and isinstance(error, Exception):
+            await self._close(source)
+
+    def stop(self) -> None:
+        """Remove the records of this process, because the process was asked to stop."""
+        for source in self._open:
+            self._start(self._close(source))
+        self._start(self._calls.stop())
+
+    @property
+    def is_mine(self) -> bool:
+        """Return whether the current task makes a call that is recorded."""
+        return self._calls.is_mine
+
+    async def run(self, handle: Handle, event: Event) -> None:
+        """Handle an event alone; see `AloneCalls.run`."""
+        await self._calls.run(handle, event)
+
+    def failed(self, event: Event, error: BaseException) -> None:
+        """End the process if a call of the handler had no memory left."""
+        if is_memory_error(error):
+            self._end(event, error)
+
+    async def beat(self, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        """Record heartbeats until the task is cancelled; then forget the process."""
+        try:
+            while True:
+                try:
+                    await self._store.beat(self._process)
+                except StorageUnavailableError as error:
+                    logger.debug("A heartbeat was not recorded: %s", error)
+                await sleep(BEAT_SECONDS)
+        except asyncio.CancelledError:
+            await self._written(self._store.leave(self._process))
+            raise
+
+    async def _has_died(self, process: ProcessName) -> bool:
+        """Return whether a process has died; False as long as nobody knows."""
+        if process == self._process:
+            return False
+        if (died := process.has_died()) is not None:
+            return died
+        try:
+            return await self._store.is_silent(process)
+        except StorageUnavailableError:
+            return False
+
+    async def _close(self, source: Source) -> None:
+        await self._written(self._store.close(source, self._process))
+
+    @staticmethod
+    async def _written(write: Awaitable[None]) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await write
+        except (StorageUnavailableError, TimeoutError) as error:
+            logger.warning("The record of this process was not removed: %s", error or "no answer")
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._closing.add(task)  # the loop itself keeps no strong reference
+        task.add_done_callback(self._closing.discard)
