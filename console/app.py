@@ -117,7 +117,7 @@ def create_app(
                 fanout=fanout.run,
                 beat=fanout.beat,
                 circuit=lambda: feed_circuit(breaker, fanout),
-                dependencies=lambda: feed_dependencies(circuits, fanout),
+                dependencies=lambda: feed_dependencies(lambda: circuits.dependencies, fanout),
                 presence=presence.announce,
                 election=election.run,
             )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from console.circuit.circuits import Circuits
+from breaker import CircuitBreaker
 from console.live import circuit_feed
 from console.live.circuit_feed import Reading, encoded
 from console.live.fanout import Fanout
@@ -13,11 +13,18 @@ from console.live.fanout import Fanout
 ENTRIES = 20
 
 
-async def feed_dependencies(circuits: Circuits, fanout: Fanout) -> None:
-    """Show the circuits of all known dependencies to all browsers until cancelled."""
+async def feed_dependencies(
+    find: Callable[[], Mapping[str, CircuitBreaker]], fanout: Fanout
+) -> None:
+    """Show the circuits of all known dependencies to all browsers until cancelled.
+
+    Args:
+        find: returns the known circuits by their dependencies' names; does no I/O.
+        fanout: the browsers.
+    """
     readings: dict[str, Reading] = {}
     while True:
-        known = circuits.dependencies
+        known = find()
         gone = readings.keys() - known.keys()
         readings = {
             name: readings.get(name) or Reading(breaker, ENTRIES)

@@ -229,7 +229,7 @@ async def test_browsers_get_each_change_of_a_dependency(
     """A browser that has a version gets what changed after that version only."""
     monkeypatch.setattr(circuit_feed, "SECONDS", 0.002)
     fanout = Fanout(MemoryBackplane(MemoryCoordination()))
-    feeding = asyncio.create_task(feed_dependencies(Circuits(page.app, page.dependencies), fanout))
+    feeding = asyncio.create_task(feed_dependencies(lambda: page.dependencies.circuits, fanout))
     try:
         await page.dependencies.use("mail")
         await until(fanout, lambda text: '"dependency":"mail"' in text)
