@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from loadtest.errors import UsageError
 from loadtest.plan.chaos_settings import chaos_settings
+from loadtest.plan.second_act import APP_SETTINGS
 from loadtest.plan.settings import PLANNED, ApproveWith, Scenario, Settings, Target
 from loadtest.sweep import Sweep, parse_scenarios, parse_seeds
 
@@ -65,6 +66,8 @@ def _outage_app_settings(settings: Settings) -> Mapping[str, str]:
         "BREAKER_FAILURE_THRESHOLD": str(max(1, min(25, settings.keys // 2))),
         "BREAKER_WINDOW_SECONDS": "3",
     }
+    if settings.second_act:
+        defaults |= APP_SETTINGS
     return MappingProxyType(defaults | dict(settings.app_settings))
 
 
@@ -112,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="start the scenario's outage after N handled events (20000)",
+    )
+    add(
+        "--second-act",
+        action="store_true",
+        default=None,
+        help="scenario outage: then let a dependency of some keys be away",
     )
     add(
         "--approve-after",

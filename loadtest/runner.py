@@ -108,7 +108,8 @@ class Run:
             self._endpoints,
             self._keys,
             self._limits.window_seconds,
-            watches_lists=self._settings.scenario in _WITH_DEFERRED_KEYS,
+            watches_lists=self._settings.scenario in _WITH_DEFERRED_KEYS
+            or self._settings.second_act,
             dependencies=self._workload.dependencies,
         )
         async with observer:
@@ -153,6 +154,11 @@ class Run:
                 start_seconds=started - self._began,
                 send_seconds=progress.seconds,
                 seconds=seconds,
+                dependencies={
+                    name: tuple(read_history(client, self._keys, 0, name))
+                    for name in self._workload.dependencies
+                },
+                acts=tuple(downstream.acts),
             )
 
     def _operator(self, observer: Observer, generation: int, downstream: Downstream) -> Operator:

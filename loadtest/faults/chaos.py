@@ -145,14 +145,14 @@ class Chaos:
         await asyncio.sleep(fault.delay_seconds)
         lasting = f" for {fault.seconds:g} s" if fault.seconds else ""
         self._print_line(f"fault: {fault.kind}{lasting}")
-        began_us = _now_us()
+        began_us = now_us()
         try:
             detail = await self._actions[fault.kind](fault)
         except (httpx.HTTPError, RedisError, OSError) as error:
             raise StackError(
                 f"the fault '{fault.kind}' failed: {type(error).__name__}: {error}"
             ) from error
-        ended_us = _now_us() if fault.kind in LASTING or fault.kind in _TAKING_TIME else None
+        ended_us = now_us() if fault.kind in LASTING or fault.kind in _TAKING_TIME else None
         self.done.append(FaultDone(fault.kind, began_us, ended_us, detail))
 
     async def _kill_host(self, fault: PlannedFault) -> str:
@@ -269,5 +269,6 @@ def _named(host: HostInstance) -> str:
     return f"instance {host.instance} ({host.pid})"
 
 
-def _now_us() -> int:
+def now_us() -> int:
+    """Return this machine's time in microseconds, which the local Redis shares."""
     return time.time_ns() // 1000

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 
-from loadtest.faults.chaos import Target
+from loadtest.faults.chaos import Target, now_us
 from loadtest.faults.outage import (
     FIRST_KEY,
     dead_key,
@@ -18,6 +19,7 @@ from loadtest.faults.outage import (
     set_partial_outage,
 )
 from loadtest.observe.observer import Observer
+from loadtest.plan.second_act import AWAY, BEGINS_AFTER_PERCENT
 from loadtest.plan.settings import WITH_OUTAGE, Scenario, Settings
 from loadtest.plan.workload import Workload
 from loadtest.target.endpoints import Endpoints
@@ -29,10 +31,20 @@ _OTHERS_SECONDS = 60.0
 """The longest time in which the events of all keys but the dead one must be handled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Act:
+    """A time in which the downstream was away, by this machine's clock, as FaultDone."""
+
+    title: str
+    began_us: int
+    ended_us: int
+
+
 class Downstream:
     """The downstream, which is away from the start of the scenario's outage until an approval.
 
     Attributes:
+        acts: the acts that are over, of a scenario that has acts.
         target: the parts of the stack that faults hit.
         over: whether the outage has begun, if the scenario has one, and nothing more is to come.
         problem: a promise that only this object sees broken; None if none was.
@@ -44,6 +56,7 @@ class Downstream:
         self.target = target
         self.over = settings.scenario not in WITH_OUTAGE
         self.problem: str | None = None
+        self.acts: list[Act] = []
 
     async def run(self) -> None:
         """Start the outage once enough events have been handled."""
@@ -175,12 +188,63 @@ class PassingDownstream(Downstream):
         self.over = True
 
 
+class TwoActs(Downstream):
+    """A downstream that is away for all keys, and later for the keys that need the bank.
+
+    Args:
+        print_line: called at the beginning of each act.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        observer: Observer,
+        target: Target,
+        print_line: Callable[[str], None],
+    ) -> None:
+        super().__init__(settings, observer, target)
+        self._print_line = print_line
+        self._first_began_us = 0
+
+    async def run(self) -> None:
+        """Play the first act until an approval, and the second until the bank's circuit opens."""
+        generation = self._observer.latest.generation
+        await self._begin()
+        self._first_began_us = now_us()
+        self._print_line("first act: the downstream is away for all keys")
+        begins = self._settings.events * BEGINS_AFTER_PERCENT // 100
+        await self._observer.until(
+            lambda sample: (
+                sample.generation > generation
+                and sample.state == "closed"
+                and sample.handled >= begins
+            )
+        )
+        self._print_line(f"second act: the {AWAY} is away for some keys")
+        await set_dependency_outage(self.target.endpoints, self.target.keys, AWAY)
+        began_us = now_us()
+        await self._observer.until(lambda sample: sample.dependencies.get(AWAY) == "open")
+        await super().recover()
+        self.acts.append(Act(f"the {AWAY} is away for some keys", began_us, now_us()))
+        self.over = True
+
+    async def recover(self) -> None:
+        """End the first act."""
+        await super().recover()
+        if not self.acts:
+            self.acts.append(
+                Act("the downstream is away for all keys", self._first_began_us, now_us())
+            )
+
+
 def downstream_of(
     settings: Settings, observer: Observer, target: Target, print_line: Callable[[str], None]
 ) -> Downstream:
     """Return the downstream of the scenario."""
     if settings.scenario is Scenario.DEAD_KEY:
         return DyingDownstream(settings, observer, target, print_line)
+    if settings.second_act:
+        return TwoActs(settings, observer, target, print_line)
     plan = settings.chaos
     if plan is not None and (plan.away or plan.down):
         if plan.away:

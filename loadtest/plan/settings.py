@@ -75,6 +75,7 @@ class Settings:
     poison_every: int = 2_000
     outage_after: int = 20_000
     approve_after_seconds: float = 5.0
+    second_act: bool = False
     approve: ApproveWith = ApproveWith.CLI
     console: bool = True
     report: Path = Path("out/report.json")
@@ -141,6 +142,15 @@ class Settings:
                 raise UsageError(
                     f"--set {name!r} is invalid; it takes NAME=VALUE with an app setting's name"
                 )
+        if self.second_act and (
+            self.scenario is not Scenario.OUTAGE
+            or self.chaos is not None
+            or self.target is not Target.LOCAL
+        ):
+            raise UsageError(
+                "--second-act is only accepted with --scenario outage and --target local, without "
+                "--faults"
+            )
         if self.scenario in PLANNED and self.chaos is None:
             raise UsageError(f"--scenario {self.scenario} needs a chaos plan")
         if self.target is not Target.LOCAL and self.chaos is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import StrEnum
 from functools import cached_property
 
+from loadtest.plan.marks import BLOCK_MS, HANG_MS, SLOW_MS, Delay, Fault
+from loadtest.plan.second_act import AWAY, NEEDS_AFTER_PERCENT, NEEDS_EVERY
 from loadtest.plan.settings import Scenario, Settings
 
 SEED_FAULT_EVERY = 100
@@ -22,43 +23,8 @@ PARTIAL_POISON_EVERY = 10
 PARTIAL_POISON_PERCENT = (35, 70)
 """The place of that event among the events of its key: most of these arrive in the outage."""
 
-SLOW_MS = (5, 60)
-"""The least and most milliseconds that the handler of a slow event takes."""
-
-HANG_MS = 15_000
-"""The milliseconds that a hanging handler takes, unless a timeout cancels the handler."""
-
-
-BLOCK_MS = (1_200, 2_400)
-"""The least and most milliseconds for which a blocking handler blocks the event loop."""
 MARKED_PERCENT = (20, 40)
 """The place of a deadly or blocking event among the events of its key."""
-
-
-class Fault(StrEnum):
-    """The value of the application property `simulate` for failing events."""
-
-    POISON = "poison"
-    ERROR = "error"
-    KILL = "kill"
-    """The handler kills its process with SIGKILL."""
-    SEIZE = "seize"
-    """The handler holds the interpreter, so that no other thread of the process runs."""
-
-
-DEADLY = frozenset({Fault.KILL, Fault.SEIZE})
-"""The faults that end the process."""
-
-
-class Delay(StrEnum):
-    """The value of `simulate` for events that succeed after the property `milliseconds`."""
-
-    SLOW = "slow"
-    HANG = "hang"
-    """Only the first attempt hangs; the retry succeeds."""
-    BLOCK = "block"
-    """The handler blocks the event loop of its process."""
-
 
 _WITH_PLANNED_EVENTS = frozenset({Scenario.CHAOS, Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP})
 """The scenarios whose plan also has slow, hanging and poison events."""
@@ -85,6 +51,8 @@ class Workload:
         hot_key: whether the first key has half of all events.
         down: the indices of the keys whose dependency is away, in a partial outage.
         dependencies: the names of the dependencies that the keys need in turn; empty for none.
+        needs_every: one key in this many needs a dependency.
+        needs_after_percent: the share of a key's events that need nothing, before the others.
         away: the dependency that is away for a while; "" for none.
         deadly: the fault of the one event that ends its process; None without such an event.
         blocks: the number of events whose handler blocks the event loop.
@@ -101,6 +69,8 @@ class Workload:
     hang_every: int = 0
     down: tuple[int, ...] = ()
     dependencies: tuple[str, ...] = ()
+    needs_every: int = 1
+    needs_after_percent: int = 0
     away: str = ""
     deadly: Fault | None = None
     blocks: int = 0
@@ -111,6 +81,18 @@ class Workload:
         """Return the workload that the settings describe."""
         # Another scenario keeps its own workload, and the plan only injects its faults.
         plan = settings.chaos if settings.scenario in _WITH_PLANNED_EVENTS else None
+        if settings.second_act:
+            return cls(
+                settings.scenario,
+                settings.events,
+                settings.keys,
+                settings.poison_every,
+                settings.seed,
+                dependencies=(AWAY,),
+                needs_every=NEEDS_EVERY,
+                needs_after_percent=NEEDS_AFTER_PERCENT,
+                away=AWAY,
+            )
         return cls(
             settings.scenario,
             settings.events,
@@ -144,10 +126,14 @@ class Workload:
         each, remainder = divmod(self.events, self.keys)
         return each + (key_index < remainder)
 
-    def needs(self, key_index: int) -> str:
-        """Return the name of the dependency that all events of a key need; "" for none."""
+    def needs(self, key_index: int, counter: int) -> str:
+        """Return the name of the dependency that an event needs; "" for none."""
         names = self.dependencies
-        return names[key_index % len(names)] if names else ""
+        if not names or key_index % self.needs_every:
+            return ""
+        if counter * 100 <= self.count(key_index) * self.needs_after_percent:
+            return ""
+        return names[key_index // self.needs_every % len(names)]
 
     def fault(self, key_index: int, counter: int) -> Fault | None:
         """Return the event's fault, or None."""

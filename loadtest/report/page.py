@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from string import Template
 
 from loadtest.report.report import Report
-from loadtest.report.summary import fault_lines, headline, rows
+from loadtest.report.summary import act_lines, fault_lines, headline, rows
 from loadtest.report.timeline import svg
+from loadtest.verify.evidence import Transition
 
 _PAGE = Template("""\
 <!doctype html>
@@ -45,6 +47,7 @@ $broken
 <figure role="img" aria-label="Timeline of throughput, failures and the circuit's state">
 $picture
 </figure>
+$acts
 <h2>Figures</h2>
 <table>
 $figures
@@ -77,6 +80,7 @@ def render(report: Report) -> str:
             f"<td>{_MARKS[kept]}</td></tr>"
             for name, value, kept in rows(report)
         ),
+        acts=_acts(report),
         history=_history(report),
         faults=_faults(report),
         diff=(
@@ -98,16 +102,30 @@ def _list(lines: tuple[str, ...]) -> str:
     return "<ul>" + "".join(f"<li>{escape(line)}</li>" for line in lines) + "</ul>"
 
 
+def _acts(report: Report) -> str:
+    if not report.acts:
+        return ""
+    items = "".join(f"<li>{escape(line.partition(', ')[2])}</li>" for line in act_lines(report))
+    return f"<h2>Acts</h2><ol>{items}</ol>"
+
+
 def _history(report: Report) -> str:
-    if not report.history:
-        return "<p>The circuit stayed closed.</p>"
+    tables = [_transitions(report, report.history)]
+    for name, history in report.dependencies.items():
+        tables.append(f"<h3>Circuit of {escape(name)}</h3>{_transitions(report, history)}")
+    return "".join(tables)
+
+
+def _transitions(report: Report, history: Iterable[Transition]) -> str:
     lines = [
         f'<tr><td class="value">{report.offset(transition.at_us):.2f} s</td>'
         f"<td>{escape(transition.event.replace('_', '-'))}</td>"
         f"<td>generation {transition.generation}</td>"
         f"<td>{escape(transition.by)}</td></tr>"
-        for transition in report.history
+        for transition in history
     ]
+    if not lines:
+        return "<p>The circuit stayed closed.</p>"
     return '<table class="history">' + "".join(lines) + "</table>"
 
 

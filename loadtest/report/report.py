@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from loadtest.faults.chaos import FaultDone
+from loadtest.faults.downstream import Act
 from loadtest.observe.observer import Sample
 from loadtest.operator import Approval
 from loadtest.verify.evidence import Transition
@@ -22,6 +23,8 @@ class Report:
     """The results of one run; durations in seconds, `started_us` by the Redis server's clock.
 
     `owners` is partition → host instance at the end. `faults` are in the order in which they began.
+    `dependencies` has the transitions of each dependency's circuit, and `acts` the outages of a
+    scenario with acts.
     """
 
     run: str
@@ -46,6 +49,8 @@ class Report:
     start_seconds: float
     send_seconds: float
     seconds: float
+    dependencies: Mapping[str, tuple[Transition, ...]] = field(default_factory=dict)
+    acts: tuple[Act, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -56,11 +61,14 @@ class Report:
         """Return the seconds since the first sample."""
         return (at_us - self.started_us) / 1e6
 
+    def _transitions(self, history: Iterable[Transition]) -> list[dict[str, Any]]:
+        return [{**each._asdict(), "at_seconds": self.offset(each.at_us)} for each in history]
+
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON document."""
         verdict = dataclasses.asdict(self.verdict)
         broken, diff = verdict.pop("broken"), verdict.pop("diff")
-        circuit = verdict.pop("circuit")
+        circuit, dependencies = verdict.pop("circuit"), verdict.pop("dependencies")
         metrics = self.metrics
         return {
             "passed": self.passed,
@@ -90,12 +98,24 @@ class Report:
                 **circuit,
                 "failure_threshold": self.failure_threshold,
                 "window_seconds": self.window_seconds,
-                "history": [
-                    {**transition._asdict(), "at_seconds": self.offset(transition.at_us)}
-                    for transition in self.history
-                ],
+                "history": self._transitions(self.history),
                 "approvals": [dataclasses.asdict(approval) for approval in self.approvals],
             },
+            "dependencies": {
+                name: {
+                    **figures,
+                    "history": self._transitions(self.dependencies.get(name, ())),
+                }
+                for name, figures in dependencies.items()
+            },
+            "acts": [
+                {
+                    "title": act.title,
+                    "at_seconds": round(self.offset(act.began_us), 2),
+                    "until_seconds": round(self.offset(act.ended_us), 2),
+                }
+                for act in self.acts
+            ],
             "app": {
                 "stopped": [[round(start, 2), round(end, 2)] for start, end in stopped_spans(self)],
                 "least_instances_while_stopped": min(

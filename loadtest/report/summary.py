@@ -90,10 +90,11 @@ def _dependencies(report: Report) -> list[tuple[str, str, bool | None]]:
         is_closed = circuit.state == "closed" if circuit.opened else None
         found.append((f"circuit of {name}", f"{opened}, {state} at the end", is_closed))
     if (others := report.verdict.others) is not None:
-        longest = _milliseconds(others.longest_ms)
-        found.append(
-            ("keys that need others", f"late: {others.late:,}, longest {longest}", others.late == 0)
-        )
+        found.append(("others handled while open", f"{others.while_open:,}", others.while_open > 0))
+        if not report.acts:
+            longest = _milliseconds(others.longest_ms)
+            late = f"{others.late:,}, longest {longest}"
+            found.append(("others handled late", late, others.late == 0))
     return found
 
 
@@ -127,10 +128,19 @@ def summary(report: Report) -> RenderableType:
         table,
         Text(headline(report), "bold green" if report.passed else "bold red"),
     ]
-    parts += [Text(f"  {line}", "dim") for line in fault_lines(report)]
+    parts += [Text(f"  {line}", "dim") for line in act_lines(report) + fault_lines(report)]
     parts += [Text(f"  ✗ {line}", "red") for line in report.verdict.broken]
     parts += [Text(f"    {line}") for line in report.verdict.diff]
     return Group(*parts)
+
+
+def act_lines(report: Report) -> list[str]:
+    """Return one numbered line per act, with its time and title."""
+    lines = []
+    for number, act in enumerate(report.acts, start=1):
+        began, ended = report.offset(act.began_us), report.offset(act.ended_us)
+        lines.append(f"act {number}, {began:.1f} s to {ended:.1f} s: {act.title}")
+    return lines
 
 
 def fault_lines(report: Report) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +11,14 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from loadtest.report.report import Report, stopped_spans
+from loadtest.verify.evidence import Transition
 from loadtest.verify.metrics import BIN_US
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _STATE_COLORS = {"open": "#f4b6b0", "half_open": "#fbe2a8", "isolated": "#d9c3ea"}
+_DEPENDENCY_COLORS = {"open": "#d1495b", "half_open": "#e9a03b", "isolated": "#8a63b8"}
 _STATE_NAMES = {"open": "circuit open", "half_open": "half-open", "isolated": "isolated"}
 _ENTERED = {
     "opened": "open",
@@ -36,6 +38,7 @@ def draw(report: Report) -> Figure:
     _draw_throughput(throughput, report)
     _draw_failures(failures, report)
     _mark_faults(throughput, report)
+    _draw_dependencies(throughput, report, end)
     for axes in (throughput, failures):
         _shade(axes, report, end, named=axes is throughput)
         axes.set_xlim(0, end)
@@ -122,10 +125,12 @@ def _draw_failures(axes: Axes, report: Report) -> None:
     axes.set_ylim(0, max([report.failure_threshold, *counts]) * 1.15)
 
 
-def state_spans(report: Report, end: float) -> Iterator[tuple[str, float, float]]:
-    """Yield state, start and end, in seconds, of each period with the circuit not closed."""
+def state_spans(
+    report: Report, end: float, history: Iterable[Transition]
+) -> Iterator[tuple[str, float, float]]:
+    """Yield state, start and end, in seconds, of each period with a circuit not closed."""
     state, since = "closed", 0.0
-    for transition in report.history:
+    for transition in history:
         entered = _ENTERED.get(transition.event, state)
         if entered == state:
             continue
@@ -135,6 +140,22 @@ def state_spans(report: Report, end: float) -> Iterator[tuple[str, float, float]
         state, since = entered, at
     if state in _STATE_COLORS:
         yield state, since, end
+
+
+def _draw_dependencies(axes: Axes, report: Report, end: float) -> None:
+    """Draw a bar for each time in which a dependency's circuit was not closed."""
+    for number, (name, history) in enumerate(report.dependencies.items()):
+        height = 0.05 + 0.06 * number
+        for state, start, stop in state_spans(report, end, history):
+            axes.axvspan(
+                start,
+                stop,
+                ymin=height,
+                ymax=height + 0.04,
+                color=_DEPENDENCY_COLORS[state],
+                linewidth=0,
+                label=f"{name}: {_STATE_NAMES[state]}",
+            )
 
 
 def _mark_faults(axes: Axes, report: Report) -> None:
@@ -152,7 +173,7 @@ def _mark_faults(axes: Axes, report: Report) -> None:
 
 
 def _shade(axes: Axes, report: Report, end: float, *, named: bool) -> None:
-    for state, start, stop in state_spans(report, end):
+    for state, start, stop in state_spans(report, end, report.history):
         axes.axvspan(
             start,
             stop,

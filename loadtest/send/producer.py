@@ -30,8 +30,9 @@ from azure.core.exceptions import AzureError
 from azure.eventhub import EventData, EventDataBatch
 from azure.eventhub.exceptions import EventHubError
 
+from loadtest.plan.marks import Fault
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.send.producer_client import event_hub_producer
 
 _REPORT_SECONDS = 0.1
@@ -97,7 +98,7 @@ def event(order: Order, key_index: int, counter: int) -> EventData:
     body = {"run": order.run, "key": key, "counter": counter, "sent_at": sent_at}
     data = EventData(json.dumps(body))
     properties: dict[str | bytes, Any] = {"run": order.run, "key": key, "counter": counter}
-    if needs := workload.needs(key_index):
+    if needs := workload.needs(key_index, counter):
         properties["needs"] = needs
     if fault := workload.fault(key_index, counter):
         properties["simulate"] = fault.value

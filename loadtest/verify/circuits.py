@@ -1,6 +1,6 @@
 """The checks of all circuits: the app's, and one for each dependency.
 
-A start or a call counts for the app's circuit, and for the circuit of the dependency that the key
+A start or a call counts for the app's circuit, and for the circuit of the dependency that the event
 needs.
 """
 
@@ -22,35 +22,32 @@ class Circuits:
             name: CircuitCheck(circuit.history, diff, evidence.redis_away, name)
             for name, circuit in evidence.dependencies.items()
         }
-        workload = evidence.workload
-        needs = {key: workload.needs(index) for index, key in enumerate(workload.key_names)}
-        self._checks = {
-            key: [self._app, self._dependencies[name]]
-            for key, name in needs.items()
-            if name in self._dependencies
-        }
+        self._workload = evidence.workload
+        self._indices = {key: index for index, key in enumerate(self._workload.key_names)}
 
-    def _of(self, key: str) -> list[CircuitCheck]:
-        return self._checks.get(key, [self._app])
+    def _of(self, key: str, counter: int) -> list[CircuitCheck]:
+        index = self._indices.get(key)
+        name = "" if index is None else self._workload.needs(index, counter)
+        return [self._app, self._dependencies[name]] if name in self._dependencies else [self._app]
 
     def refused(self, call: RefusedCall) -> None:
         """Record a call that the downstream refused."""
-        for check in self._of(call.key):
+        for check in self._of(call.key, call.counter):
             check.refused(call.at_us)
 
     def called(self, key: str, counter: int, at_us: int) -> None:
         """Record a downstream call."""
-        for check in self._of(key):
+        for check in self._of(key, counter):
             check.called(key, counter, at_us)
 
     def started(self, key: str, counter: int, at_us: int) -> None:
         """Record an event's first downstream call."""
-        for check in self._of(key):
+        for check in self._of(key, counter):
             check.started(key, counter, at_us)
 
-    def handled(self, key: str, at_us: int) -> None:
+    def handled(self, key: str, counter: int, at_us: int) -> None:
         """Record the time at which an event was handled."""
-        for check in self._of(key):
+        for check in self._of(key, counter):
             check.handled(at_us)
 
     def app(self, *, missing: bool) -> CircuitVerdict:

@@ -53,17 +53,17 @@ class Expectation:
         """Return the scenario's expectation.
 
         An outage opens the circuit once; an outage of some keys defers them instead. An outage of
-        a dependency opens that dependency's circuit only. The `seed` scenario opens the circuit at
-        least once if it has enough failing events. Each closing empties the window, so the circuit
-        may open again.
+        a dependency, also as a second act, opens that dependency's circuit only. The `seed`
+        scenario opens the circuit at least once if it has enough failing events. Each closing
+        empties the window, so the circuit may open again.
         """
         if workload.scenario is Scenario.PARTIAL_OUTAGE:
             return cls(0, 0, least_deferred=1)
+        openings = {name: int(name == workload.away) for name in workload.dependencies}
         if workload.scenario is Scenario.TWO_DEPENDENCIES:
-            openings = {name: int(name == workload.away) for name in workload.dependencies}
             return cls(0, 0, least_deferred=1, dependency_openings=openings)
         if workload.scenario in WITH_OUTAGE:
-            return cls(1, 1)
+            return cls(1, 1, least_deferred=len(openings), dependency_openings=openings)
         if workload.scenario is Scenario.SEED:
             failing = sum(len(counters) for counters in workload.faults.values())
             return cls(1 if failing >= failure_threshold else 0, None)

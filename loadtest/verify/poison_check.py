@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from loadtest.plan.workload import DEADLY, Fault
+from loadtest.plan.marks import DEADLY, Fault
 
 _TEXT_FIELDS = ("id", "partition", "enqueued_time", "handler", "instance")
 _TIME_FIELDS = ("enqueued_time", "first_attempt_time", "last_attempt_time")

@@ -113,7 +113,7 @@ class _Verification:
             )
             self.note_start(key, counter, started_us)
             self.note_call(key, counter, entry.appended_us)
-            self.circuits.handled(key, entry.appended_us)
+            self.circuits.handled(key, counter, entry.appended_us)
             self.others.handled(key, entry)
         self.handled[key] = set(found)
 

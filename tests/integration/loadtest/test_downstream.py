@@ -151,6 +151,39 @@ async def test_outage_of_a_dependency_ends_by_itself(
     assert not await client.exists(OUTAGE)
 
 
+async def test_second_act_begins_when_the_first_is_over(
+    target: Target, client: redis.asyncio.Redis
+) -> None:
+    """The bank comes back when its circuit has opened."""
+    observer = Seen(target.endpoints)
+    settings = Settings(events=100, keys=2, outage_after=2, second_act=True)
+    lines: list[str] = []
+    downstream = downstream_of(settings, observer, target, lines.append)
+    task = asyncio.create_task(downstream.run())
+    observer.see(Sample(handled=2))
+    while not await client.exists(OUTAGE):
+        await asyncio.sleep(0)
+    assert await client.get(OUTAGE) == "1"
+    await downstream.recover()
+    for handled, state in ((64, "closed"), (65, "half_open")):
+        observer.see(Sample(handled=handled, generation=1, state=state))
+        await asyncio.wait({task}, timeout=0)
+        assert not await client.exists(OUTAGE)
+    observer.see(Sample(handled=65, generation=1))
+    while not await client.exists(OUTAGE):
+        await asyncio.sleep(0)
+    assert await client.get(OUTAGE) == "needs:\nbank\n"
+    observer.see(Sample(handled=65, generation=1, dependencies={"bank": "open"}))
+    await task
+    assert downstream.over
+    assert not await client.exists(OUTAGE)
+    assert [act.title for act in downstream.acts] == [
+        "the downstream is away for all keys",
+        "the bank is away for some keys",
+    ]
+    assert len(lines) == 2
+
+
 async def test_dead_key_heals_after_all_events_of_the_other_keys(
     target: Target, client: redis.asyncio.Redis
 ) -> None:

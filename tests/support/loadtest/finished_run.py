@@ -9,8 +9,9 @@ from typing import Any
 
 from loadtest.observe.observer import Sample
 from loadtest.operator import Approval
+from loadtest.plan.marks import Fault
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.report.report import Report
 from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import Alert, Evidence, LedgerEntry, RefusedCall, Transition

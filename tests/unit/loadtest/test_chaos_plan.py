@@ -16,8 +16,9 @@ from loadtest.arguments import parse
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import DRAWN, LASTING, MOST_KILLS, FaultKind, PlannedFault, draw
 from loadtest.plan.chaos_settings import chaos_settings
+from loadtest.plan.marks import Delay, Fault
 from loadtest.plan.settings import PLANNED, WITH_OUTAGE, Scenario, Settings
-from loadtest.plan.workload import Delay, Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.sweep import Outcome, Sweep, parse_scenarios, parse_seeds, tabulate, write_table
 from processing.settings import ProcessingSettings
 

@@ -12,8 +12,9 @@ from loadtest.arguments import parse
 from loadtest.plan.chaos import MOST_DEATHS, FaultKind
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.crashes import CRASH_HANDLER, draw_blocked_loop, draw_crash_loop
+from loadtest.plan.marks import Delay, Fault
 from loadtest.plan.settings import AppLimits, Scenario, Settings
-from loadtest.plan.workload import Delay, Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.send.producer import Order, event
 from loadtest.verify.evidence import Evidence
 from loadtest.verify.expectation import Expectation, expected

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from loadtest.arguments import parse
 from loadtest.plan.chaos import DRAWN, ChaosPlan, FaultKind
 from loadtest.plan.chaos_settings import chaos_settings
+from loadtest.plan.marks import Fault
 from loadtest.plan.partial_outage import VARIANTS, draw_partial
 from loadtest.plan.settings import AppLimits, Scenario, Settings
-from loadtest.plan.workload import Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.verify.evidence import Evidence
 from loadtest.verify.expectation import Expectation, of_partial_outage
 from loadtest.verify.verdict import Verdict

@@ -6,6 +6,7 @@ The tests import what draws, because matplotlib is slow to import in each proces
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -15,12 +16,14 @@ from rich.console import Console
 
 from loadtest.arguments import parse
 from loadtest.faults.chaos import FaultDone
+from loadtest.faults.downstream import Act
 from loadtest.plan.chaos import FaultKind
 from loadtest.plan.settings import Settings
 from loadtest.report.files import write
 from loadtest.report.report import stopped_spans
 from loadtest.report.summary import fault_lines, show
 from loadtest.verify.metrics import measure, percentile
+from loadtest.verify.verdict import CircuitVerdict, OthersVerdict
 from tests.support.loadtest.finished_run import (
     BASE_US,
     HISTORY,
@@ -186,9 +189,46 @@ def test_page_is_self_contained_and_escapes_names() -> None:
 def test_state_spans_come_from_the_history() -> None:
     from loadtest.report.timeline import state_spans
 
-    assert list(state_spans(report(), 12.0)) == [("open", 1.0, 9.0), ("half_open", 9.0, 9.5)]
-    assert list(state_spans(report(history=HISTORY[:1]), 12.0)) == [("open", 1.0, 12.0)]
+    found = list(state_spans(report(), 12.0, HISTORY))
+    assert found == [("open", 1.0, 9.0), ("half_open", 9.0, 9.5)]
+    assert list(state_spans(report(), 12.0, HISTORY[:1])) == [("open", 1.0, 12.0)]
     assert list(stopped_spans(report())) == [(1.5, 8.75)]
+
+
+def test_acts_and_dependencies_are_in_json_table_picture_and_page() -> None:
+    from loadtest.report.page import render
+    from loadtest.report.timeline import svg
+
+    acts = (
+        Act("all keys wait", BASE_US + 1_000_000, BASE_US + 9_000_000),
+        Act("the bank is away", BASE_US + 9_600_000, BASE_US + 9_900_000),
+    )
+    verdict = replace(
+        judge(),
+        dependencies={"bank": CircuitVerdict(opened=1, alerts=1, resumed=True)},
+        others=OthersVerdict(judged=9, while_open=7),
+    )
+    it = report(verdict=verdict, dependencies={"bank": HISTORY}, acts=acts)
+    document = it.to_dict()
+    assert document["acts"][1] == {
+        "title": "the bank is away",
+        "at_seconds": 9.6,
+        "until_seconds": 9.9,
+    }
+    assert document["dependencies"]["bank"]["opened"] == 1
+    assert [each["event"] for each in document["dependencies"]["bank"]["history"]] == [
+        each.event for each in HISTORY
+    ]
+    assert document["others"]["while_open"] == 7
+    text = StringIO()
+    show(it, Console(file=text, width=120))
+    assert "circuit of bank" in text.getvalue()
+    assert "opened once, closed at the end" in text.getvalue()
+    assert "act 1, 1.0 s to 9.0 s: all keys wait" in text.getvalue()
+    page = render(it)
+    assert "<h2>Acts</h2><ol><li>1.0 s to 9.0 s: all keys wait</li>" in page
+    assert "<h3>Circuit of bank</h3>" in page
+    assert "bank: circuit open" in svg(it)
 
 
 def test_metrics_come_from_the_times_in_the_ledgers() -> None:

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtest.plan.marks import Fault
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.verify.expectation import Expectation
 
 workloads = st.builds(

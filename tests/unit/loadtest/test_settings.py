@@ -95,6 +95,8 @@ def test_every_option_reaches_its_setting(tmp_path: Path) -> None:
         ("run --target running --set A=1", "--set is only accepted with --target local"),
         ("run --target running --instances 2", "--instances is only accepted with --target local"),
         ("run --target running --no-console", "--no-console is only accepted with --target local"),
+        ("run --second-act --scenario steady", "--second-act is only accepted with --scenario"),
+        ("run --second-act --faults", "--second-act is only accepted with --scenario outage"),
         ("run --no-console --approve console", "is not accepted with --approve console"),
     ],
 )

@@ -74,7 +74,7 @@ def test_circuit_closes_while_events_arrive(events: int, seed: int) -> None:
 def test_half_of_the_keys_need_each_dependency() -> None:
     settings = settings_of(3)
     workload = Workload.from_settings(settings)
-    counts = Counter(map(workload.needs, range(workload.keys)))
+    counts = Counter(workload.needs(index, 1) for index in range(workload.keys))
     assert set(counts) == {"bank", "mail"}
     assert abs(counts["bank"] - counts["mail"]) <= 1
     assert Workload.from_settings(settings_of(3)) == workload
@@ -98,7 +98,7 @@ def test_event_names_what_it_needs_on_both_sides_of_the_pipe() -> None:
 
 
 def test_events_of_other_scenarios_need_nothing() -> None:
-    assert Workload(Scenario.STEADY, 10, 2, 0, 0).needs(1) == ""
+    assert Workload(Scenario.STEADY, 10, 2, 0, 0).needs(1, 1) == ""
 
 
 def test_scenario_needs_no_option_for_its_faults() -> None:
@@ -223,7 +223,7 @@ def judged(
             enqueued_us = START_US - 2_000_000 + counter * 500_000
             took_us = 1000 * (took_ms or {}).get((key, counter), 10)
             at_us = enqueued_us + took_us
-            if planned.needs(index) == "bank" and OPENED_US - 400_000 < at_us < CLOSED_US:
+            if planned.needs(index, counter) == "bank" and OPENED_US - 400_000 < at_us < CLOSED_US:
                 at_us = CLOSED_US + counter
             entries.append(
                 LedgerEntry(counter, "0", counter * KEYS + index, enqueued_us // 1000, at_us)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from loadtest.plan.marks import Fault
 from loadtest.plan.settings import Scenario
-from loadtest.plan.workload import Fault, Workload
+from loadtest.plan.workload import Workload
 from loadtest.verify.circuit_check import OPENED_ALERT
 from loadtest.verify.evidence import Alert, LedgerEntry, RefusedCall, Transition
 from loadtest.verify.expectation import Expectation
