@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from breaker import CircuitState, Key, Permit
-from processing.batch.outcome import BATCH_ERRORS, Outcome
+from processing.batch.defer import defer
+from processing.batch.dependency import FailedDependency, failed_dependency
+from processing.batch.outcome import Outcome
 from processing.batch.run import BatchRun
-from processing.deferring.parts import error_text
-from processing.deferring.rounds import REASONS
-from processing.errors import DependencyUnavailableError, ParkingFullError, PoisonEventError
+from processing.dependencies.scope import Scope
+from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
 from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import log_fields
-from processing.parking.deferral import Deferral
-from processing.parking.event import ListKey, position_of
+from processing.parking.event import ListKey
 from processing.parking.store import ParkState
 
 logger = logging.getLogger(__name__)
@@ -33,14 +34,24 @@ class Keeping:
         run: the invocation.
         circuit_key: the key by which the circuit knows the lane's events.
         outcome: reports outcomes to the circuit.
+        scope: the dependencies of the lane's events; None if the app has none.
         defers: whether the lane's key may be deferred.
     """
 
-    def __init__(self, run: BatchRun, circuit_key: Key, outcome: Outcome, *, defers: bool) -> None:
+    def __init__(
+        self,
+        run: BatchRun,
+        circuit_key: Key,
+        outcome: Outcome,
+        scope: Scope | None,
+        *,
+        defers: bool,
+    ) -> None:
         self._run = run
         self._parts = run.parts
         self._circuit_key = circuit_key
         self._outcome = outcome
+        self._scope = scope
         self._defers = defers and run.parts.settings.deferred_events_max > 0
         self._now = asyncio.get_running_loop().time
         self._started: float | None = None
@@ -73,6 +84,8 @@ class Keeping:
         """
         if not (self._defers and kind.keeps) or self._probes:
             return False
+        if self._scope is not None and self._scope.is_probe:
+            return False
         return self._left() <= 0
 
     async def keep(
@@ -91,45 +104,73 @@ class Keeping:
         if self._is_poisoned_by_operator(event):
             await self._outcome.release(permit)
             return _poisoned(failure), Permit(permit.generation)
-        probed = permit.probe_id is not None
-        if failure.kind.counts:
-            await self._outcome.record_failure(event, permit, failure)
-        else:
-            await self._outcome.release(permit)
+        needed, failure = await failed_dependency(
+            self._run, self._scope, self._circuit_key, failure
+        )
+        probed = await self._report(event, permit, failure, needed)
         pause = self._pause_seconds(failure)
-        if self._must_defer(failure, pause, probed=probed):
-            state = await self._defer(event, key, failure)
-            if state is not None:
-                return state, permit
         known = self._parts.breaker.circuit
-        was_alone = self._is_alone
-        await self._wait(event, failure, pause)
-        # The other lanes have ended during the pause.
-        if not was_alone and self._is_alone and self._must_defer(failure, pause, probed=False):
-            state = await self._defer(event, key, failure)
-            if state is not None:
-                return state, Permit(permit.generation)
-        permit = await self._admit()
+        admitted = None
+        while admitted is None:
+            was_alone = self._is_alone
+            if self._must_defer(failure, pause, needed, probed=probed):
+                state = await self._defer(event, key, failure, needed)
+                if state is not None:
+                    return state, permit
+            permit, probed = Permit(permit.generation), False
+            await self._wait(event, failure, pause, needed)
+            # The other lanes have ended during the pause.
+            alone = not was_alone and self._is_alone
+            if alone and self._must_defer(failure, pause, needed, probed=False):
+                state = await self._defer(event, key, failure, needed)
+                if state is not None:
+                    return state, permit
+            admitted = await self._admit(needed)
         if not known.admits or self._parts.breaker.circuit.generation != known.generation:
             # Time in which the circuit was open does not count.
             self._began, self._failing_since = self._now(), None
         try:
-            self._probes = permit.probe_id is not None
+            self._probes = admitted.probe_id is not None
             run = self._parts.retry.run
             failed = await run(self._parts.handle, event, self.gives_up, self._run.check_claim)
         except BaseException:
-            await self._parts.gate.release(permit)
+            await self._parts.gate.release(admitted)
             raise
-        return failed, permit
+        return failed, admitted
 
-    def _must_defer(self, failure: Failure, pause: float, *, probed: bool) -> bool:
+    async def _report(
+        self, event: Event, permit: Permit, failure: Failure, needed: FailedDependency | None
+    ) -> bool:
+        """Report a failure to its circuit; return whether the event was a probe of a circuit.
+
+        A failure of a dependency says nothing about the app: a probe of the app's circuit gives its
+        permit back.
+        """
+        probed = permit.probe_id is not None
+        if needed is None and failure.kind.counts:
+            await self._outcome.record_failure(event, permit, failure)
+        else:
+            await self._outcome.release(permit)
+        if needed is not None and failure.kind.counts:
+            own = needed.take_permit()
+            probed = probed or own.probe_id is not None
+            await self._outcome.record_failure(event, own, failure, needed.circuit)
+        if self._scope is not None and self._scope.unsettled:
+            await self._scope.end()
+        return probed
+
+    def _must_defer(
+        self, failure: Failure, pause: float, needed: FailedDependency | None, *, probed: bool
+    ) -> bool:
         state = self._parts.breaker.circuit.state
         if not self._defers or state not in (CircuitState.CLOSED, CircuitState.HALF_OPEN):
             return False
-        if failure.kind is FailureKind.REFUSED:
+        if probed and failure.kind is not FailureKind.REFUSED:
+            return True
+        if _is_refused(failure, needed):
             return self._run.budgets.refused.admits()
         # A pause that outlasts the budget would end with one more attempt, too late.
-        return probed or self._left() <= pause
+        return self._left() <= pause
 
     def _left(self) -> float:
         """Return the seconds for which the event may still wait in place."""
@@ -143,53 +184,16 @@ class Keeping:
         """Return whether only this event keeps the batch from ending."""
         return self._run.one_lane_left.is_set()
 
-    async def _defer(self, event: Event, key: ListKey, failure: Failure) -> ParkState | None:
+    async def _defer(
+        self, event: Event, key: ListKey, failure: Failure, needed: FailedDependency | None
+    ) -> ParkState | None:
         """Defer the event's key; None if there is no room, so that the event waits in place."""
-        parking = self._run.parking
-        if parking is None:
-            return None
-        deferral = Deferral(
-            REASONS[failure.kind],
-            error=error_text(failure.error),
-            attempts=self._attempts,
-            head=position_of(event),
-            first_attempt=self._first_attempt,
-            generation=self._parts.breaker.circuit.generation,
-        ).clipped()
-        pause = deferral.pause_seconds(self._parts.settings.defer_max_seconds, failure.retry_after)
-        try:
-            reply = await parking.defer(key, event, deferral, pause)
-        except ParkingFullError as error:
-            logger.warning(
-                "Event %s cannot be deferred and keeps its place: %s",
-                *(event.id, error),
-                extra=log_fields(event),
-            )
-            self._parts.watch.waits(event.source, event, Why.FULL, error)
-            return None
-        except BATCH_ERRORS:
-            raise
-        except Exception:  # of this event alone, for example parts that the handler replaced
-            logger.exception(
-                "Event %s cannot be stored in its parked list and keeps its place",
-                event.id,
-                extra=log_fields(event),
-            )
-            return None
-        if reply.state is ParkState.PARKED:
-            if failure.kind is FailureKind.REFUSED:
-                self._run.budgets.refused_keys.add(key)
-            else:  # an earlier deferral of the key may have been a refusal
-                self._run.budgets.refused_keys.discard(key)
-            self._run.note_deferred(self._run.source, key, reply.since)
-            logger.warning(
-                "Event %s is deferred with its key: %s; the first replay follows in %g s",
-                *(event.id, type_name(failure.error), pause),
-                extra=log_fields(event),
-            )
-        return reply.state
+        failure = replace(failure, attempts=self._attempts, first_attempt=self._first_attempt)
+        return await defer(self._run, event, key, failure, refused=_is_refused(failure, needed))
 
-    async def _wait(self, event: Event, failure: Failure, pause: float) -> None:
+    async def _wait(
+        self, event: Event, failure: Failure, pause: float, needed: FailedDependency | None
+    ) -> None:
         """Pause while the circuit admits events; while the circuit is open, the gate waits."""
         gate, hold = self._parts.gate, self._run.hold
         # The first two failed probes leave the circuit half-open; they need a pause, too.
@@ -200,22 +204,31 @@ class Keeping:
                 f"event {event.id} was kept for "
                 f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
             ) from failure.error
+        if needed is not None and failure.kind is FailureKind.REFUSED:
+            await needed.wait_until_it_gives_permits()
+            return
         # A pause beyond the invocation's time would outlast the host's function timeout.
         seconds = max(0, min(pause, hold.keep_remaining()))
         ends = self._run.one_lane_left if self._defers and not self._is_alone else None
         await gate.pause(seconds, hold, ends)
+        if needed is not None:
+            await needed.wait_until_it_gives_permits()
 
-    async def _admit(self) -> Permit:
+    async def _admit(self, needed: FailedDependency | None) -> Permit | None:
+        """Return a permit of the app's circuit; None if the dependency's circuit gives none."""
         gate, hold = self._parts.gate, self._run.hold
         permit = gate.try_admit(hold)
         if permit is None:
             permit = await gate.admit(hold, self._circuit_key)
         try:
             await self._run.check_claim()
+            if needed is None or await needed.acquire():
+                return permit
         except BaseException:
             await gate.release(permit)
             raise
-        return permit
+        await gate.release(permit)
+        return None
 
     def _pause_seconds(self, failure: Failure) -> float:
         least = 0 if failure.kind.retries else LEAST_PAUSE_SECONDS
@@ -243,6 +256,11 @@ class Keeping:
             describe(failure.error) if faulty else type_name(failure.error),
             extra=log_fields(event),
         )
+
+
+def _is_refused(failure: Failure, needed: FailedDependency | None) -> bool:
+    """Return whether a circuit refuses the event, or would refuse its next attempt."""
+    return failure.kind is FailureKind.REFUSED or (needed is not None and not needed.admits)
 
 
 def _poisoned(failure: Failure) -> Failure:

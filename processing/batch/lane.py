@@ -116,6 +116,8 @@ class Lane:
                 continue
             if not await self._finish_outcome(event, permit, failure):
                 return [event, *remaining]
+            if self._scope is not None and self._scope.unsettled:
+                await self._scope.end()
             await progress.finish(event)
             telemetry.event_finished(event)
             if self._is_parked():
@@ -130,7 +132,8 @@ class Lane:
     @cached_property
     def _keeping(self) -> Keeping:
         """The waiting of kept events; most lanes have none."""
-        return Keeping(self._run, self._circuit_key, self._outcome, defers=self._defers)
+        outcome, scope = self._outcome, self.scope()
+        return Keeping(self._run, self._circuit_key, outcome, scope, defers=self._defers)
 
     def _gives_up(self, kind: FailureKind) -> bool:
         """Return whether the attempts of the present event end, because its key is deferred."""

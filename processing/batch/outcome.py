@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from breaker import BreakerError, Permit
+from breaker import BreakerError, CircuitBreaker, Permit
 from processing.batch.run import BatchRun
 from processing.deferring.parts import error_text
 from processing.errors import ProcessingError
@@ -56,9 +56,16 @@ class Outcome:
         if permit.probe_id is not None:
             await self._run.persist(self._parts.breaker.release, permit)
 
-    async def record_failure(self, event: Event, permit: Permit, failure: Failure) -> None:
-        """Count a failure in the circuit."""
-        record, error = self._parts.breaker.record_failure, error_text(failure.error)
+    async def record_failure(
+        self,
+        event: Event,
+        permit: Permit,
+        failure: Failure,
+        circuit: CircuitBreaker | None = None,
+    ) -> None:
+        """Count a failure in the circuit of its dependency, or else in the app's."""
+        record = (circuit or self._parts.breaker).record_failure
+        error = error_text(failure.error)
         try:
             await self._run.persist(record, event.id, error, permit)
         except BATCH_ERRORS:
