@@ -112,6 +112,7 @@ class Parts:
                 watch=watch,
                 prepare=prepare,
                 crashes=crashes,
+                dependencies=dependencies,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(

@@ -112,16 +112,17 @@ class Keeping:
         known = self._parts.breaker.circuit
         admitted = None
         while admitted is None:
-            was_alone = self._is_alone
+            was_alone, was_refused = self._is_alone, _is_refused(failure, needed)
             if self._must_defer(failure, pause, needed, probed=probed):
                 state = await self._defer(event, key, failure, needed)
                 if state is not None:
                     return state, permit
             permit, probed = Permit(permit.generation), False
             await self._wait(event, failure, pause, needed)
-            # The other lanes have ended during the pause.
+            # During the pause the other lanes have ended, or the dependency's circuit has opened.
             alone = not was_alone and self._is_alone
-            if alone and self._must_defer(failure, pause, needed, probed=False):
+            turned = alone or (not was_refused and _is_refused(failure, needed))
+            if turned and self._must_defer(failure, pause, needed, probed=False):
                 state = await self._defer(event, key, failure, needed)
                 if state is not None:
                     return state, permit
@@ -204,15 +205,14 @@ class Keeping:
                 f"event {event.id} was kept for "
                 f"{hold.seconds:g} s; the batch fails, and the event is redelivered with it"
             ) from failure.error
-        if needed is not None and failure.kind is FailureKind.REFUSED:
+        refused = failure.kind is FailureKind.REFUSED
+        if needed is not None and (refused or not (needed.admits or needed.is_half_open)):
             await needed.wait_until_it_gives_permits()
             return
         # A pause beyond the invocation's time would outlast the host's function timeout.
         seconds = max(0, min(pause, hold.keep_remaining()))
         ends = self._run.one_lane_left if self._defers and not self._is_alone else None
         await gate.pause(seconds, hold, ends)
-        if needed is not None:
-            await needed.wait_until_it_gives_permits()
 
     async def _admit(self, needed: FailedDependency | None) -> Permit | None:
         """Return a permit of the app's circuit; None if the dependency's circuit gives none."""

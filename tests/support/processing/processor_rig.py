@@ -11,6 +11,7 @@ from breaker import (
     BreakerSettings,
     CircuitBreaker,
     CircuitState,
+    DependencyCircuits,
     ManualClock,
     MemoryCircuitStore,
 )
@@ -68,6 +69,7 @@ async def open_rig(
     store: MemoryCircuitStore | None = None,
     clock: ManualClock | None = None,
     crash_store: Callable[[MemoryParkingStore], CrashStore] = MemoryCrashStore,
+    dependencies: DependencyCircuits | None = None,
 ) -> AsyncIterator[Rig]:
     """Open a processor on memory stores, by default without a ramp after closing."""
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
@@ -103,6 +105,7 @@ async def open_rig(
             count_poison=rules.count_poison,
             instance="test:1",
             crashes=rig.crashes,
+            dependencies=dependencies,
         )
         yield rig
 

@@ -9,7 +9,13 @@ from typing import Any
 
 import pytest
 
-from breaker import CircuitState, MemoryCircuitStore, Permit
+from breaker import (
+    CircuitState,
+    DependencyCircuits,
+    MemoryCircuitStore,
+    MemoryDependencyStore,
+    Permit,
+)
 from breaker.stores.base import Admission
 from processing.dependencies import dependency
 from processing.dependencies.scope import current_scope, enter_scope
@@ -23,16 +29,18 @@ from processing.handlers.failures.classification import Classifier
 from processing.handlers.failures.kind import FailureKind
 from processing.handlers.loading import LoadedHandler
 from tests.support.processing.dependency_rig import (
-    Dependencies,
     Owner,
     free_permits,
+    half_open,
+    loop_now_us,
     open_dependencies,
+    trip,
 )
 from tests.support.processing.events import event
 
 
 @asynccontextmanager
-async def event_of(*, probes: bool = False, **options: Any) -> AsyncIterator[Dependencies]:
+async def event_of(*, probes: bool = False, **options: Any) -> AsyncIterator[DependencyCircuits]:
     """Run the block of the test as the handler of an event; `current_scope` has its scope."""
     async with open_dependencies(**options) as dependencies:
         owner = Owner(dependencies, probes=probes)
@@ -65,13 +73,12 @@ async def test_block_outside_of_an_event_does_nothing() -> None:
     assert current_scope() is None
 
 
-async def test_first_block_registers_its_dependency_and_later_blocks_do_not() -> None:
+async def test_first_block_registers_its_dependency_in_lower_case() -> None:
     async with event_of() as dependencies:
         for _ in range(3):
             async with dependency("Bank"):
                 pass
         assert list(dependencies.circuits) == ["bank"]
-        assert dependencies.uses == 1
 
 
 @pytest.mark.parametrize("error", [ConnectionError("down"), TimeoutError()])
@@ -171,7 +178,8 @@ async def test_two_blocks_in_parallel_keep_their_errors_apart() -> None:
 async def test_time_limit_of_the_handler_around_or_in_a_block_belongs_to_it(
     limit_inside: bool,
 ) -> None:
-    async with event_of():
+    async with event_of() as dependencies:
+        await dependencies.use("bank")
         with pytest.raises(TimeoutError) as raised:
             if limit_inside:
                 async with dependency("bank"), asyncio.timeout(0):
@@ -195,7 +203,7 @@ async def test_time_limit_of_the_call_belongs_to_the_block_that_hangs() -> None:
 
 async def test_open_circuit_refuses_the_block_without_running_it() -> None:
     async with event_of(probes=True) as dependencies:
-        await dependencies.open("bank")
+        await trip(dependencies)
         with pytest.raises(DependencyRefusedError) as raised:
             async with dependency("bank"):
                 pytest.fail("the block ran")
@@ -208,7 +216,7 @@ async def test_open_circuit_refuses_the_block_without_running_it() -> None:
 
 async def test_half_open_circuit_refuses_an_owner_that_does_not_probe() -> None:
     async with event_of() as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         with pytest.raises(DependencyRefusedError):
             async with dependency("bank"):
                 pytest.fail("the block ran")
@@ -218,7 +226,7 @@ async def test_half_open_circuit_refuses_an_owner_that_does_not_probe() -> None:
 async def test_success_of_a_probe_counts_once_for_the_event() -> None:
     """A second block of the event needs no further permit."""
     async with event_of(probes=True) as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         async with dependency("bank"), dependency("bank"):
             pass
         async with dependency("bank"):
@@ -229,7 +237,7 @@ async def test_success_of_a_probe_counts_once_for_the_event() -> None:
 
 async def test_permit_of_the_owner_is_the_one_that_the_block_uses() -> None:
     async with event_of() as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         scope = current_scope()
         assert scope is not None
         scope.hold("bank", await circuit.try_acquire())
@@ -242,7 +250,7 @@ async def test_permit_of_the_owner_is_the_one_that_the_block_uses() -> None:
 
 async def test_failed_probe_keeps_its_permit_for_the_next_attempt() -> None:
     async with event_of(probes=True) as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         scope = current_scope()
         assert scope is not None
         for _ in range(2):
@@ -258,7 +266,7 @@ async def test_failed_probe_keeps_its_permit_for_the_next_attempt() -> None:
 async def test_permit_without_an_outcome_is_released_at_the_end_of_the_event() -> None:
     """A handler that catches the error, an ordinary error and a cancelled call use up none."""
     async with event_of(probes=True) as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         scope = current_scope()
         assert scope is not None
         for error in (ConnectionError(), ValueError(), asyncio.CancelledError()):
@@ -274,17 +282,17 @@ async def test_two_blocks_at_the_same_time_take_one_permit() -> None:
             await asyncio.sleep(0)
 
     async with event_of(probes=True) as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         await asyncio.gather(call(), call())
         assert (await circuit.refresh()).probe_successes == 1
         assert await free_permits(circuit) == 1
 
 
-class SlowStore(MemoryCircuitStore):
+class SlowCircuit(MemoryCircuitStore):
     """A store whose answer to `acquire` comes late."""
 
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
+    def __init__(self) -> None:
+        super().__init__("breakwater/bank", now_us=loop_now_us)
         self.asked, self.answer = asyncio.Event(), asyncio.Event()
 
     async def acquire(self, *args: Any) -> Admission:
@@ -299,21 +307,22 @@ async def test_probe_that_is_cancelled_before_the_answer_leaves_no_permit() -> N
         async with dependency("bank"):
             pytest.fail("the block ran")
 
-    async with event_of(probes=True) as dependencies:
-        store = SlowStore("bank")
-        dependencies.store = lambda _name: store
-        circuit = await dependencies.half_open("bank")
+    slow = SlowCircuit()
+    store = MemoryDependencyStore(now_us=loop_now_us)
+    store._circuits["bank"] = slow
+    async with event_of(probes=True, store=store) as dependencies:
+        circuit = await half_open(dependencies)
         task = asyncio.create_task(call())
-        await store.asked.wait()
+        await slow.asked.wait()
         task.cancel()
-        store.answer.set()
+        slow.answer.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert await free_permits(circuit) == 2
 
 
 async def test_name_beyond_the_limit_belongs_to_the_app() -> None:
-    async with event_of(most=1):
+    async with event_of(max_dependencies=1):
         async with dependency("bank"):
             pass
         assert judge(await fail("mail", ConnectionError())) == (FailureKind.DEPENDENCY, "")
@@ -415,7 +424,7 @@ async def test_block_in_a_thread_belongs_to_the_event(
             await in_thread(kind(error))
         assert judge(error) == (FailureKind.DEPENDENCY, "bank")
 
-        await dependencies.open("bank")
+        await trip(dependencies)
         with pytest.raises(DependencyRefusedError):
             await in_thread(kind())
         await circuit.approve(circuit.circuit.generation, "test")
@@ -425,7 +434,7 @@ async def test_block_in_a_thread_belongs_to_the_event(
 
 async def test_task_that_outlives_its_event_probes_nothing() -> None:
     async with event_of(probes=True) as dependencies:
-        circuit = await dependencies.half_open("bank")
+        circuit = await half_open(dependencies)
         scope = current_scope()
         assert scope is not None
         await scope.close()
@@ -439,7 +448,7 @@ async def test_late_outcome_has_the_generation_in_which_its_block_began() -> Non
     async with event_of() as dependencies:
         with pytest.raises(ConnectionError):
             async with dependency("bank"):
-                circuit = await dependencies.open("bank")
+                circuit = await trip(dependencies)
                 raise ConnectionError("down")
         scope = current_scope()
         assert scope is not None
