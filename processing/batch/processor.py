@@ -159,6 +159,7 @@ class BatchProcessor:
         if self._prepare is not None:
             await run.persist(self._prepare)
             self._prepare = None
+        await run.persist(self.replayer.wake, batch.source)
         claim = await run.persist(self._claim, batch)
         known = claim.progress
         self.replayer.note_claim(batch.source, claim)

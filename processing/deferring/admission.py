@@ -11,9 +11,10 @@ from processing.dependencies.circuits import Circuits
 MOST_REPLAYS = 16
 """Greatest number of replays that one instance runs at the same time."""
 OPEN_PAUSE_SECONDS = 60.0
-"""Longest pause of a key whose dependency's circuit is open.
+"""Pause of a key whose dependency's circuit is open.
 
-The circuit's change makes the key due, unless the change and this pause cross each other.
+A change of the circuit makes the keys due. The pause ends the wait of a key that was postponed at
+the same moment.
 """
 PROBE_PAUSE_SECONDS = 2.0
 """Pause of a key whose dependency's circuit has no permit for it, or is in its ramp."""
@@ -159,8 +160,5 @@ def admits_replays(circuit: Circuit) -> bool:
 
 def refusal(need: Need) -> Refusal:
     """Return the refusal by a dependency's circuit as it is now."""
-    circuit = need.breaker.circuit
-    if admits_replays(circuit):
-        return Refusal(PROBE_PAUSE_SECONDS)
-    left = circuit.retry_after or OPEN_PAUSE_SECONDS
-    return Refusal(max(PROBE_PAUSE_SECONDS, min(left, OPEN_PAUSE_SECONDS)))
+    admits = admits_replays(need.breaker.circuit)
+    return Refusal(PROBE_PAUSE_SECONDS if admits else OPEN_PAUSE_SECONDS)

@@ -181,7 +181,8 @@ class Replay:
 
     async def _refuse(self, refused: Refusal) -> bool:
         """Postpone a key that its dependency's circuit does not admit; that is no failed replay."""
-        await self._list.postpone(refused.seconds)
+        most = self._parts.settings.defer_max_seconds
+        await self._list.postpone(min(refused.seconds, most))
         self._context.postponed(self._place)
         return False
 

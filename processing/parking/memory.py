@@ -296,6 +296,10 @@ class MemoryParkingStore:
             if each.deferral is not None and each.deferral.dependency == waking.dependency
         }
         chosen = waking.choose(waiting)
+        if not waking.closed:
+            for key in waiting:  # the other keys must not take the permits of these
+                if lists[key].due <= now:
+                    lists[key].due = now + waking.again_seconds
         for number, key in enumerate(chosen):
             # Far enough apart for the clock's precision, and never later than now.
             lists[key].due = now - (len(chosen) - number) * 1e-6

@@ -332,11 +332,12 @@ class ParkingStore(Protocol):
     async def wake(self, source: Source, waking: Waking) -> int:
         """Make keys due that wait for a dependency, once for each state of its circuit.
 
-        They follow the keys that are due already; those with the fewest attempts come first. While
-        the circuit is half-open, a repeat after a while makes keys due again.
+        The keys follow those of others that are due already. While the circuit is half-open, only
+        the keys with the fewest attempts are due; a repeat after `again_seconds` chooses again.
 
         Returns:
-            The number of keys that became due; 0 also if another call has done so for this state.
+            The number of keys that were made due; 0 also if another call has done so for this
+            state.
         """
         ...
 

@@ -25,9 +25,10 @@ class Waking:
         dependency: name of the dependency.
         generation: the circuit's generation.
         closed: whether the circuit is closed; else it is half-open.
-        most: number of keys that become due while the circuit is half-open: those with the fewest
+        most: number of keys that are due while the circuit is half-open: those with the fewest
             attempts. A closed circuit makes all of them due.
-        again_seconds: least time between two wakings by one half-open circuit.
+        again_seconds: least time between two wakings by one half-open circuit; so long the other
+            keys are not due.
         lost_seconds: age of a waking from which an earlier state of the circuit is believed.
     """
 

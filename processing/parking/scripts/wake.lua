@@ -1,6 +1,6 @@
 -- Makes the keys due that wait for a dependency, once for each state of its circuit. While the circuit
--- is half-open, only the keys with the fewest attempts become due, and a repeat after a while makes the
--- next keys due.
+-- is half-open, only the keys with the fewest attempts are due, and a repeat after a while makes the next
+-- keys due.
 --
 -- KEYS[1]  hash: wake:<dependency> -> generation, state (1: half-open, 2: closed) and time of the last
 --          waking, microseconds since 1970
@@ -13,7 +13,7 @@
 -- ARGV[5]  least time between two wakings by a half-open circuit, microseconds
 -- ARGV[6]  age of the last waking from which an earlier state is a circuit whose data was lost,
 --          microseconds
--- Returns the number of keys that became due.
+-- Returns the number of keys that were made due.
 local field, name = 'wake:' .. ARGV[1], ARGV[1]
 local generation, state = tonumber(ARGV[2]), tonumber(ARGV[3])
 local time = redis.call('TIME')
@@ -61,14 +61,25 @@ local function insert(label, made)
   end
 end
 
-local found = redis.call('HGETALL', KEYS[2])
+local found, waiting = redis.call('HGETALL', KEYS[2]), {}
 for i = 1, #found, 2 do
   local label, deferral = found[i], found[i + 1]
   if deferral:find(needs, 1, true) then
+    waiting[label] = true
     if state == 1 then
       insert(label, tonumber(deferral:match('"attempts":(%d+)') or '0'))
     else
       chosen[#chosen + 1] = label
+    end
+  end
+end
+if state == 1 then
+  -- The other keys must not take the permits of these.
+  local later = string.format('%.0f', now + tonumber(ARGV[5]))
+  local due = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', string.format('%.0f', now))
+  for _, label in ipairs(due) do
+    if waiting[label] then
+      redis.call('ZADD', KEYS[3], later, label)
     end
   end
 end

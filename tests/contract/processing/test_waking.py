@@ -47,6 +47,20 @@ async def test_half_open_circuit_wakes_the_keys_with_the_fewest_attempts(stores:
     assert list((await store.claim(SOURCE)).due) == ["b", "d"]
 
 
+async def test_half_open_circuit_delays_the_due_keys_with_more_attempts(stores: Stores) -> None:
+    """Their pauses may end at the same time, and they would take the permits."""
+    store = stores.parking
+    writing = await claimed(store)
+    await defer_for(store, writing, "bank", a=90, b=7, c=100, d=8)
+    await defer_for(store, writing, "post", e=1)
+    await store.due(SOURCE, most=1, generation=7)  # the app's circuit has closed
+    assert len(await due(store)) == 5
+    assert await store.wake(SOURCE, BANK) == 2
+    assert await due(store) == ["e", "b", "d"]
+    assert await store.wake(SOURCE, CLOSED) == 4
+    assert len(await due(store)) == 5
+
+
 async def test_closed_circuit_wakes_all_of_its_keys(stores: Stores) -> None:
     """Nobody waits for the rest of a pause; keys of another dependency stay."""
     store = stores.parking

@@ -9,10 +9,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from breaker import BreakerSettings, CircuitBreaker, CircuitState, MemoryCircuitStore
+from breaker.dependencies.circuits import DependencyCircuits
+from breaker.dependencies.settings import DependencySettings, Overrides
 from breaker.notes import Report
 from breaker.state import Change, Rules
+from breaker.stores.memory_dependencies import MemoryDependencyStore
 from processing.batch.parts import LaneParts
 from processing.deferring.replayer import Replayer
+from processing.dependencies import dependency
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.identity import Source
@@ -67,6 +71,8 @@ class Rig:
         started: sequence numbers of the attempts, in order.
         handled: sequence numbers of the successful attempts, in order.
         errors: error by sequence number.
+        needs: dependency in whose block the call of an event runs, by sequence number.
+        dependencies: the circuits of dependencies.
         before: awaited in each attempt, with the event.
     """
 
@@ -75,9 +81,12 @@ class Rig:
         breaker: CircuitBreaker,
         circuit: RecordingStore,
         store: ParkingStore | None = None,
+        dependencies: DependencyCircuits | None = None,
         **settings: Any,
     ) -> None:
         self.breaker = breaker
+        self.needs: dict[int, str] = {}
+        self._dependencies = dependencies
         self.circuit = circuit
         self.store = MemoryParkingStore(clock=now)
         self.claims = MemoryClaimChecks()
@@ -97,16 +106,36 @@ class Rig:
             watch=Watch(),
             instance="test:1",
             count_poison=True,
+            dependencies=dependencies,
         )
         self.replayer = Replayer(self.parts, self.parking)
 
     async def _handle(self, each: Event) -> None:
+        if (name := self.needs.get(each.sequence_number)) is None:
+            await self._call(each)
+            return
+        async with dependency(name):
+            await self._call(each)
+
+    async def _call(self, each: Event) -> None:
         self.started.append(each.sequence_number)
         if self.before is not None:
             await self.before(each)
         if (error := self.errors.get(each.sequence_number)) is not None:
             raise error
         self.handled.append(each.sequence_number)
+
+    @property
+    def dependencies(self) -> DependencyCircuits:
+        """The circuits of the dependencies of a rig with dependencies."""
+        assert self._dependencies is not None
+        return self._dependencies
+
+    async def dependency(self, name: str = "bank") -> CircuitBreaker:
+        """Return the circuit of a dependency."""
+        found = await self.dependencies.use(name)
+        assert found is not None
+        return found
 
     async def defer(
         self,
@@ -166,23 +195,26 @@ class Rig:
         entries = await self.parking.store.entries(SOURCE, key, most=10_000)
         return [(each.kind, int(each.position.rpartition(":")[2])) for each in entries]
 
-    async def succeed(self) -> None:
-        """Report a success of another key."""
-        self.breaker.note_success(0.001)
+    async def succeed(self, breaker: CircuitBreaker | None = None) -> None:
+        """Report a success of another key to the app's circuit, or to another one."""
+        breaker = breaker or self.breaker
+        breaker.note_success(0.001)
         await asyncio.sleep(1.1)  # an instance reports once a second
-        await self.breaker.refresh()
+        await breaker.refresh()
 
-    async def open(self) -> None:
-        """Open the circuit by hand, without an isolation."""
-        for number in range(self.breaker.settings.failure_threshold):
-            permit = await self.breaker.try_acquire()
-            await self.breaker.record_failure(f"trip-{number}", "test", permit)
-        assert self.breaker.circuit.state is CircuitState.OPEN
+    async def open(self, breaker: CircuitBreaker | None = None) -> None:
+        """Open the app's circuit, or another one, by hand, without an isolation."""
+        breaker = breaker or self.breaker
+        for number in range(breaker.settings.failure_threshold):
+            permit = await breaker.try_acquire()
+            await breaker.record_failure(f"trip-{number}", "test", permit)
+        assert breaker.circuit.state is CircuitState.OPEN
 
-    async def half_open(self) -> None:
-        """Open the circuit, and approve the opening."""
-        await self.open()
-        await self.breaker.approve(self.breaker.circuit.generation, "test")
+    async def half_open(self, breaker: CircuitBreaker | None = None) -> None:
+        """Open the app's circuit, or another one, and approve the opening."""
+        breaker = breaker or self.breaker
+        await self.open(breaker)
+        await breaker.approve(breaker.circuit.generation, "test")
 
     @property
     def poisoned(self) -> list[int]:
@@ -195,15 +227,28 @@ async def open_rig(
     *,
     rules: dict[str, Any] | None = None,
     store: ParkingStore | None = None,
+    own: dict[str, Any] | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
-    """Open a replayer; by default in memory, and with a circuit that has no ramp."""
+    """Open a replayer; by default in memory, and with circuits that have no ramp.
+
+    Args:
+        rules: rules of the circuits.
+        store: the store of the lists.
+        own: rules of the dependency `bank`.
+        settings: settings of processing.
+    """
     breaking = BreakerSettings(
         **({"half_open_permits": 2, "ramp_seconds": 0, "failure_threshold": 5} | (rules or {}))
     )
-    circuit = RecordingStore()
-    async with CircuitBreaker(circuit, breaking, clock=LoopClock()) as breaker:
-        rig = Rig(breaker, circuit, store, **settings)
+    circuit, clock = RecordingStore(), LoopClock()
+    overrides = DependencySettings(breaking, {"BANK": Overrides(**(own or {}))})
+    names = MemoryDependencyStore(now_us=lambda: round(now() * 1_000_000))
+    async with (
+        CircuitBreaker(circuit, breaking, clock=clock) as breaker,
+        DependencyCircuits(names, overrides, clock=clock) as dependencies,
+    ):
+        rig = Rig(breaker, circuit, store, dependencies, **settings)
         yield rig
         rig.replayer.stop()
         await rig.replayer.wait_idle()
