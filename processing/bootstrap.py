@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from processing.monitoring.health import HealthReport
     from processing.parts import Parts
 
-REPLAY_SECONDS = 4.0
-"""Longest time for which one run of the timer starts replays; the timer's pause is longer."""
-
 
 class Application:
     """All objects of one instance of the function app, built at the first use.
@@ -88,7 +85,8 @@ class Application:
     async def replay_deferred(self) -> int:
         """Replay the deferred keys that are due, and return the number of finished events."""
         parts = self._parts or await self._build()
-        return await parts.processor.replayer.run_due(REPLAY_SECONDS, parts.heartbeat)
+        seconds = parts.processor.parts.budget.timer_seconds
+        return await parts.processor.replayer.run_due(seconds, parts.heartbeat)
 
     async def health(self) -> HealthReport:
         """Return the circuit's state and each partition's watermark and lag."""

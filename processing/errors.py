@@ -16,6 +16,7 @@ ProcessingError
 ├── OwnershipLostError          another instance owns the partition now
 ├── LeaseLostError              the replay lease expired; another redrive may replay the key
 ├── ShutdownError               the instance is shutting down; the batch is not finished
+│   └── OutOfTimeError          the invocation's time is used up; the batch runs again
 ├── MalformedBatchError         the trigger's metadata does not match its events
 ├── FormatError                 a newer version of the app wrote the data
 ├── HandlerLoadError            EVENT_HANDLER does not name a handler that can do its work
@@ -130,6 +131,14 @@ class ShutdownError(ProcessingError):
     """An error for a batch that a shutdown interrupts.
 
     The host writes no checkpoint, and another instance runs the unfinished events.
+    """
+
+
+class OutOfTimeError(ShutdownError):
+    """An error for a batch that is not finished when its invocation has used up its time.
+
+    As at a shutdown, running calls end, no event starts, and the host writes no checkpoint. The
+    batch runs again for its unfinished events.
     """
 
 

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 from breaker import CircuitBreaker, DependencyCircuits
 from processing.batch.processor import BatchProcessor
+from processing.batch.time_budget import TimeBudget
 from processing.circuit_wiring import instance_name
 from processing.crashes.careful import create_careful_gauge
 from processing.crashes.loops import CrashLoops
@@ -58,6 +59,7 @@ class Parts:
         async with AsyncExitStack() as opened:
             wiring = Wiring(settings, opened)
             _, processing, breaking = wiring.read()
+            budget = TimeBudget.from_mapping(settings, processing)
             vitals = Vitals()
             telemetry = Telemetry(vitals=vitals)
             handler = wiring.handler(telemetry.handler_late, telemetry.handler_faulty)
@@ -113,6 +115,7 @@ class Parts:
                 prepare=prepare,
                 crashes=crashes,
                 dependencies=dependencies,
+                budget=budget,
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(

@@ -210,11 +210,12 @@ class Gate:
     async def pause(
         self, seconds: float, hold: Hold | None = None, ends: asyncio.Event | None = None
     ) -> None:
-        """Sleep until the time is over or the instance shuts down.
+        """Sleep until the time is over, the invocation is halted, or the instance shuts down.
 
         Args:
             seconds: the time.
-            hold: the invocation; the pause raises the error that halted the invocation.
+            hold: the invocation; the pause ends when the invocation is halted, and raises the
+                error that halted the invocation.
             ends: ends the pause as well when it is set.
 
         Raises:
@@ -224,10 +225,10 @@ class Gate:
         """
         self._careful.leave()
         if ends is None:
-            await self._until_stopping(asyncio.sleep(seconds))
+            await self._until_stopping(asyncio.sleep(seconds), hold)
         else:
             with suppress(TimeoutError):
-                await self._until_stopping(asyncio.wait_for(ends.wait(), seconds))
+                await self._until_stopping(asyncio.wait_for(ends.wait(), seconds), hold)
         self.check(hold or Hold(0))
 
     async def _wait_for_change(self, known: Circuit, error: CircuitOpenError, hold: Hold) -> None:
@@ -238,7 +239,7 @@ class Gate:
             raise error
         # In HALF_OPEN all permits may be in use and no change may follow: poll after a timeout.
         timeout = min(remaining, error.retry_after or 1.0)
-        await self._until_stopping(self._breaker.wait_for_change(known, timeout=timeout))
+        await self._until_stopping(self._breaker.wait_for_change(known, timeout=timeout), hold)
 
     async def _wait_for_turn(self, known: Circuit, hold: Hold) -> None:
         """Wait for the lane's turn in a ramp; a stop, a halt and an opening end the wait.
@@ -256,14 +257,19 @@ class Gate:
         if hold.turns is not None:
             await hold.turns.wait(remaining)
 
-    async def _until_stopping(self, awaitable: Coroutine[Any, Any, Any]) -> None:
+    async def _until_stopping(
+        self, awaitable: Coroutine[Any, Any, Any], hold: Hold | None = None
+    ) -> None:
+        """Wait; a shutdown ends the wait, and a halt of the given invocation also ends it."""
         waiting = asyncio.ensure_future(awaitable)
-        stop = asyncio.ensure_future(self._stopping.wait())
+        waits: list[asyncio.Future[Any]] = [waiting, asyncio.ensure_future(self._stopping.wait())]
+        if hold is not None:
+            waits.append(hold.when_halted())
         try:
-            await asyncio.wait({waiting, stop}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             if waiting.done():
                 waiting.result()
         finally:
-            for task in (waiting, stop):
-                task.cancel()
-            await asyncio.gather(waiting, stop, return_exceptions=True)
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)

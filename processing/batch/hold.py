@@ -28,6 +28,7 @@ class Hold:
         self.halted: BaseException | None = None
         self._deadline: float | None = None
         self._keep_deadline: float | None = None
+        self._ends: set[asyncio.Future[None]] = set()
 
     def remaining(self) -> float:
         """Return the seconds that the invocation may still wait; the first call starts the time."""
@@ -60,3 +61,15 @@ class Hold:
         self.halted = self.halted or error
         if self.turns is not None:
             self.turns.end_waits()
+        for end in tuple(self._ends):
+            if not end.done():
+                end.set_result(None)
+
+    def when_halted(self) -> asyncio.Future[None]:
+        """Return a future that is done when the invocation is halted; the caller cancels it."""
+        end = asyncio.get_running_loop().create_future()
+        if self.halted is not None:
+            end.set_result(None)
+        self._ends.add(end)
+        end.add_done_callback(self._ends.discard)
+        return end

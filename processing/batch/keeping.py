@@ -132,8 +132,8 @@ class Keeping:
             self._began, self._failing_since = self._now(), None
         try:
             self._probes = admitted.probe_id is not None
-            run = self._parts.retry.run
-            failed = await run(self._parts.handle, event, self.gives_up, self._run.check_claim)
+            run, check, wait = self._parts.retry.run, self._run.check_claim, self._run.pause
+            failed = await run(self._parts.handle, event, self.gives_up, check, wait)
         except BaseException:
             await self._parts.gate.release(admitted)
             raise

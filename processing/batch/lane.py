@@ -96,14 +96,14 @@ class Lane:
         # also a bound method, brings the next garbage collection nearer.
         gate, hold, now = self._parts.gate, self._run.hold, self._run.now
         handle, retry = self._parts.handle, self._parts.retry
-        gives_up, check_claim = self._gives_up, self._run.check_claim
+        gives_up, check_claim, pause = self._gives_up, self._run.check_claim, self._run.pause
         progress, telemetry = self._progress, self._parts.telemetry
         remaining = iter(events)
         for event in remaining:
             permit = self._permit = gate.try_admit(hold) or await self._admit()
             self._began = now()
             try:
-                failure = await retry.run(handle, event, gives_up, check_claim)
+                failure = await retry.run(handle, event, gives_up, check_claim, pause)
             except BaseException:
                 await gate.release(permit)
                 raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from breaker import CircuitBreaker, CircuitState
 from processing.batch.gate import Gate
+from processing.batch.time_budget import DEFAULT_BUDGET, TimeBudget
 from processing.crashes.loops import CrashLoops
 from processing.deferring.parts import circuit_key, error_text
 from processing.dependencies.circuits import Circuits
@@ -37,6 +38,7 @@ class LaneParts:
         instance: this instance's name in poison messages.
         count_poison: whether a poison event counts as a failure in the circuit.
         dependencies: the circuits of the app's dependencies; None: `dependency()` does nothing.
+        budget: the time budget of each invocation.
     """
 
     handler: LoadedHandler
@@ -51,6 +53,7 @@ class LaneParts:
     instance: str
     count_poison: bool
     dependencies: Circuits | None = None
+    budget: TimeBudget = DEFAULT_BUDGET
 
     @classmethod
     def assemble(
@@ -66,6 +69,7 @@ class LaneParts:
         count_poison: bool,
         dependencies: Circuits | None = None,
         crashes: CrashLoops | None = None,
+        budget: TimeBudget | None = None,
     ) -> LaneParts:
         """Build the gate and the retry policy, and combine them with the given parts."""
         gate = Gate(breaker, telemetry.held, None if crashes is None else crashes.careful)
@@ -100,4 +104,5 @@ class LaneParts:
             instance=instance,
             count_poison=count_poison,
             dependencies=dependencies,
+            budget=budget or DEFAULT_BUDGET,
         )

@@ -15,11 +15,12 @@ from processing.batch.parts import LaneParts
 from processing.batch.result import BatchResult
 from processing.batch.run import BatchRun, Budgets
 from processing.batch.split import split_into_lanes
+from processing.batch.time_budget import TimeBudget
 from processing.batch.workers import run_lanes
 from processing.crashes.loops import CrashLoops
 from processing.deferring.replayer import Replayer
 from processing.dependencies.circuits import Circuits
-from processing.errors import OwnershipLostError, ProcessingError
+from processing.errors import OutOfTimeError, OwnershipLostError, ProcessingError
 from processing.event import Event, EventBatch
 from processing.handlers.loading import LoadedHandler
 from processing.identity import Source
@@ -64,6 +65,7 @@ class BatchProcessor:
         prepare: Callable[[], Awaitable[None]] | None = None,
         dependencies: Circuits | None = None,
         crashes: CrashLoops | None = None,
+        budget: TimeBudget | None = None,
     ) -> None:
         self._prepare = prepare
         self._crashes = crashes
@@ -78,6 +80,7 @@ class BatchProcessor:
             count_poison=count_poison,
             dependencies=dependencies,
             crashes=crashes,
+            budget=budget,
         )
         self._progress = progress
         self._parking = parking
@@ -114,6 +117,7 @@ class BatchProcessor:
 
         Raises:
             CircuitOpenError: the circuit stayed open for `hold_seconds`.
+            OutOfTimeError: the time budget is used up; the batch must run again for the rest.
             OwnershipLostError: another instance owns the partition now.
             ShutdownError: the instance is shutting down.
             StorageUnavailableError: progress or poison could not be written for `hold_seconds`.
@@ -133,7 +137,7 @@ class BatchProcessor:
         if events:
             self.parts.watch.began(batch.source, events[0])
         try:
-            with self.replayer.invocation():
+            with self.replayer.invocation(self.parts.budget.start_seconds):
                 return await self._process(run, batch, events)
         except BaseException as raised:
             error = raised
@@ -147,8 +151,7 @@ class BatchProcessor:
             del error  # it refers to this frame
             self._runs.discard(run)
             self.parts.gate.leave(run.hold)
-            # Both refer to `run`; the cycles would keep the events until a collection.
-            run.progress = run.parking = None
+            run.close()
             if not self._runs:
                 self._idle.set()
 
@@ -215,9 +218,13 @@ class BatchProcessor:
                 seconds=time.perf_counter() - started,
             )
             self.parts.telemetry.batch_ended(batch.source, result.seconds, result.outcomes)
-        if run.hold.halted is not None:
+        whole = sum(result.outcomes.values()) == len(batch.events)
+        # The last event may have finished after the deadline.
+        if run.hold.halted is not None and not (
+            whole and isinstance(run.hold.halted, OutOfTimeError)
+        ):
             raise run.hold.halted
-        if sum(result.outcomes.values()) != len(batch.events):
+        if not whole:
             raise ProcessingError(  # returning would checkpoint events without an outcome
                 f"the batch of {batch.source} has {len(batch.events)} events, but the outcomes are "
                 f"{result.outcomes}; the batch runs again"

@@ -12,6 +12,7 @@ from tenacity.wait import wait_random_exponential
 
 from breaker import CircuitBreaker, Permit, StoreUnavailableError
 from processing.batch.budget import RefusedShare, TimeInPlace
+from processing.batch.deadline import Deadline
 from processing.batch.hold import Hold
 from processing.batch.parts import LaneParts
 from processing.errors import StorageUnavailableError
@@ -69,6 +70,7 @@ class BatchRun:
         self.parts = parts
         self.source = source
         self.hold = Hold(parts.settings.hold_seconds, source.partition)
+        self.deadline = Deadline(parts.budget, self.hold, self._pass_deadline)
         self.budgets = budgets
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time
@@ -80,7 +82,6 @@ class BatchRun:
         self.note_deferred = deferred
         self._owns = owns
         self._check: asyncio.Future[bool] | None = None
-        self._writes = 0
 
     def begin_lanes(self, count: int) -> None:
         """Note the number of lanes."""
@@ -97,7 +98,16 @@ class BatchRun:
     @property
     def writing(self) -> bool:
         """Return whether a write that must not be lost is in progress or due."""
-        return self._writes > 0 or (self.progress is not None and self.progress.writing)
+        return self.deadline.writing or (self.progress is not None and self.progress.writing)
+
+    async def pause(self, seconds: float) -> None:
+        """Pause before a further attempt, until the deadline at the latest.
+
+        Raises:
+            ShutdownError: the instance is shutting down, or the invocation's time is used up.
+            BaseException: the error that halted the invocation.
+        """
+        await self.parts.gate.pause(seconds, self.hold)
 
     async def check_claim(self) -> None:
         """Check that no other instance has claimed the partition; lanes share a check.
@@ -121,17 +131,13 @@ class BatchRun:
             check.exception()  # the lane that asked may have been cancelled
 
     async def persist[*Ts, T](self, write: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Call `write` until it succeeds, for at most `hold_seconds`.
+        """Call `write` until it succeeds, for at most `hold_seconds`, and not beyond the budget.
 
         Raises:
             StorageUnavailableError: no call succeeded in that time.
             ShutdownError: the first call failed, and the instance is shutting down.
         """
-        self._writes += 1
-        try:
-            return await self._retry_write(write, args)
-        finally:
-            self._writes -= 1
+        return await self.deadline.write(self._retry_write, write, args)
 
     async def _retry_write[*Ts, T](
         self, write: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]
@@ -145,10 +151,11 @@ class BatchRun:
             )
             self.parts.watch.waits(self.source, None, error=error)
         gate = self.parts.gate
+        most = max(0.0, min(self.parts.settings.hold_seconds, self.deadline.write_left))
         retrying = AsyncRetrying(
             retry=retry_if_exception_type((StorageUnavailableError, StoreUnavailableError)),
             wait=wait_random_exponential(multiplier=0.1, max=2),
-            stop=stop_after_delay(self.parts.settings.hold_seconds),
+            stop=stop_after_delay(most),
             sleep=gate.pause,
         )
 
@@ -160,11 +167,20 @@ class BatchRun:
         except RetryError as error:
             cause = error.last_attempt.exception()
             raise StorageUnavailableError(
-                f"no call of the store succeeded for {self.parts.settings.hold_seconds:g} s; the "
-                f"batch fails and runs again; last error: {cause}"
+                f"no call of the store succeeded for {most:g} s; the batch "
+                f"fails and runs again; last error: {cause}"
             ) from cause
         self.parts.watch.settled(self.source, None)
         return result
+
+    def close(self) -> None:
+        """End the run, because the invocation has ended."""
+        self.deadline.close()
+        # Both refer to the run; the cycles would keep the events until a collection.
+        self.progress = self.parking = None
+
+    def _pass_deadline(self) -> None:
+        pass
 
     async def report_successes(self, handled: int) -> None:
         """Record a batch's successes in the circuits, for failure ratios; once per batch."""

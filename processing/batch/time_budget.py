@@ -20,6 +20,8 @@ WRITE_SHARE = 0.98
 """Share of functionTimeout after which no write is repeated."""
 RECORD_SHARE = 0.05
 """Share of functionTimeout that is kept for writes after the end of the last call."""
+TIMER_SECONDS = 4.0
+"""Longest time for which one run of the timer starts replays; the timer's pause is longer."""
 LATE = 1.1
 """A call ends at most a tenth of its time limit late."""
 
@@ -37,6 +39,11 @@ class TimeBudget:
     timeout: FunctionTimeout
     start_seconds: float
     write_seconds: float
+
+    @property
+    def timer_seconds(self) -> float:
+        """The time for which one run of the timer starts replays."""
+        return min(TIMER_SECONDS, self.start_seconds)
 
     @classmethod
     def of(cls, timeout: FunctionTimeout, handler_timeout_seconds: float) -> Self:
@@ -60,6 +67,10 @@ class TimeBudget:
         timeout = read_function_timeout(settings)
         check_fit(processing, timeout)
         return cls.of(timeout, processing.handler_timeout_seconds)
+
+
+DEFAULT_BUDGET = TimeBudget.of(FunctionTimeout(), ProcessingSettings().handler_timeout_seconds)
+"""The budget with the platform's default limit."""
 
 
 def check_fit(processing: ProcessingSettings, timeout: FunctionTimeout) -> None:

@@ -22,6 +22,8 @@ class ReplayContext:
             the dependency's circuit admits the place.
         postponed: called with each place that a dependency's circuit refused.
         pause: sleeps; raises `ShutdownError` while the instance shuts down.
+        out_of_time: returns whether the instance's invocations have used up their time, so that no
+            attempt starts.
         finished: number of finished events.
     """
 
@@ -34,4 +36,5 @@ class ReplayContext:
     wait_for: Callable[[Place, Need | None], bool]
     postponed: Callable[[Place], None]
     pause: Callable[[float], Awaitable[None]]
+    out_of_time: Callable[[], bool] = lambda: False
     finished: int = 0

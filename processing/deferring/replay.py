@@ -21,7 +21,13 @@ from processing.deferring.held_list import HeldList
 from processing.deferring.parts import Place, circuit_key, error_text
 from processing.deferring.writes import UNAVAILABLE
 from processing.dependencies.scope import Scope, enter_scope
-from processing.errors import BodyLostError, LeaseLostError, ShutdownError, StorageUnavailableError
+from processing.errors import (
+    BodyLostError,
+    LeaseLostError,
+    OutOfTimeError,
+    ShutdownError,
+    StorageUnavailableError,
+)
 from processing.event import Event
 from processing.handlers.failures.kind import Failure, FailureKind, Verdict
 from processing.handlers.raised import describe, type_name
@@ -208,6 +214,9 @@ class Replay:
         return kind.keeps and not self._context.keys.reports(self._place)
 
     async def _check_lease(self) -> None:
+        """Check that an attempt may start: in time, and under the lease."""
+        if self._context.out_of_time():
+            raise OutOfTimeError("the invocation's time is used up; the event stays deferred")
         self._lease.check(self._call_seconds)
 
     def _note_failed_attempt(self, _event: Event, verdict: Verdict, error: Exception) -> None:

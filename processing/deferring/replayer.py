@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
@@ -43,7 +44,7 @@ class Replayer:
         self._store = parking.store
         self._breaker = parts.breaker
         self._stopping = asyncio.Event()
-        self._invocations = 0
+        self._until: list[float] = []  # each invocation's time after which no event starts
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._waiting: dict[Place, None] = {}
         self._unfinished: set[Place] = set()  # places whose turn ended during the timer's run
@@ -66,6 +67,7 @@ class Replayer:
             self._wait_for,
             self._refused.add,
             self._pause,
+            out_of_time=self._is_out_of_time,
         )
 
     @property
@@ -91,14 +93,19 @@ class Replayer:
         self._start_waiting()
 
     @contextmanager
-    def invocation(self) -> Iterator[None]:
-        """Note that an invocation of this instance runs during the block."""
-        self._invocations += 1
+    def invocation(self, seconds: float = math.inf) -> Iterator[None]:
+        """Note that an invocation of this instance runs during the block.
+
+        Args:
+            seconds: time for which the invocation starts events.
+        """
+        until = asyncio.get_running_loop().time() + seconds
+        self._until.append(until)
         try:
             yield
         finally:
-            self._invocations -= 1
-            if not self._invocations:
+            self._until.remove(until)
+            if not self._until:
                 self._waiting.clear()
 
     def note_claim(self, source: Source, claim: Claim) -> None:
@@ -236,7 +243,7 @@ class Replayer:
 
     def _may_start(self, place: Place) -> bool:
         """Return whether a place's replay may start a further event."""
-        if self._stopping.is_set() or not self._invocations:
+        if self._stopping.is_set() or not self._until:
             return False
         most = self._admission.most
         # In a ramp the replays that began first continue.
@@ -249,6 +256,13 @@ class Replayer:
             return True
         same = [each for each in self._tasks if self._needs.get(each) == need]
         return place in same[: self._admission.most_of(need)]
+
+    def _is_out_of_time(self) -> bool:
+        """Return whether invocations run, and all of them have used up their time.
+
+        Between two invocations a replay may make the further attempts of its event.
+        """
+        return bool(self._until) and max(self._until) <= asyncio.get_running_loop().time()
 
     async def _replay(self, place: Place) -> None:
         enter_invocation()  # a handler that cancels its own task cancels the inner task only
@@ -271,7 +285,7 @@ class Replayer:
             del self._tasks[place]
             self._needs.pop(place, None)
             self._ended.set()
-            if self._invocations:
+            if self._until:
                 self._start_waiting()
 
     async def _pause(self, seconds: float) -> None:

@@ -22,6 +22,7 @@ __all__ = ["Failure", "FailureKind", "RetryPolicy", "Verdict"]
 type OnFailedAttempt = Callable[[Event, Verdict, Exception], None]
 type GivesUp = Callable[[FailureKind], bool]
 type BeforeRetry = Callable[[], Awaitable[None]]
+type Pause = Callable[[float], Awaitable[None]]
 
 
 def _never(_kind: FailureKind) -> bool:
@@ -94,6 +95,7 @@ class RetryPolicy:
         event: Event,
         gives_up: GivesUp = _never,
         before_retry: BeforeRetry = _nothing,
+        pause: Pause | None = None,
     ) -> Failure | None:
         """Handle the event, with retries; return its failure, or None if it succeeded.
 
@@ -107,9 +109,11 @@ class RetryPolicy:
                 attempts end.
             before_retry: awaited before each attempt but the first; its errors end the attempts and
                 are raised.
+            pause: pauses between two attempts, instead of the policy's own `sleep`.
 
         Raises:
-            ShutdownError: the instance shuts down before the next attempt; the event is unfinished.
+            ShutdownError: the instance shuts down, or the invocation's time is used up, before the
+                next attempt; the event is unfinished.
         """
         started = self._clock()
         try:
@@ -120,7 +124,9 @@ class RetryPolicy:
             return None
         # Outside of the `except` block: otherwise the errors of all later attempts would have the
         # first error as their context, and would be classified by it.
-        return await self._retry(handle, event, first_error, started, (gives_up, before_retry))
+        return await self._retry(
+            handle, event, first_error, started, (gives_up, before_retry, pause)
+        )
 
     async def _retry(
         self,
@@ -128,12 +134,12 @@ class RetryPolicy:
         event: Event,
         first_error: Exception,
         started: float,
-        hooks: tuple[GivesUp, BeforeRetry],
+        hooks: tuple[GivesUp, BeforeRetry, Pause | None],
     ) -> Failure | None:
         # tenacity is used only after a failure: on the healthy path it would cost more than all
         # other steps. tenacity's first attempt raises the error of the attempt that already failed.
         attempts, last_attempt, last_error = 0, started, first_error
-        gives_up, before_retry = hooks
+        gives_up, before_retry, pause = hooks
         interruption: Exception | None = None
         verdict = self._classifier.judge(first_error)
         self._on_failed_attempt(event, verdict, first_error)
@@ -174,7 +180,9 @@ class RetryPolicy:
             return gives_up(verdict.kind)
 
         try:
-            await self._retrying.copy(wait=pauses, retry=retries, stop=stops)(attempt)
+            await self._retrying.copy(
+                wait=pauses, retry=retries, stop=stops, sleep=pause or self._retrying.sleep
+            )(attempt)
         except Exception as error:
             if isinstance(error, ShutdownError) and error is not last_error:
                 raise  # a shutdown ended the pause; the event has not failed

@@ -17,6 +17,7 @@ from breaker import (
 )
 from breaker.clock import system_now_us
 from processing.batch.processor import BatchProcessor
+from processing.batch.time_budget import TimeBudget
 from processing.crashes.loops import CrashLoops
 from processing.crashes.memory import MemoryCrashStore
 from processing.crashes.store import CrashStore
@@ -70,6 +71,7 @@ async def open_rig(
     clock: ManualClock | None = None,
     crash_store: Callable[[MemoryParkingStore], CrashStore] = MemoryCrashStore,
     dependencies: DependencyCircuits | None = None,
+    budget: TimeBudget | None = None,
 ) -> AsyncIterator[Rig]:
     """Open a processor on memory stores, by default without a ramp after closing."""
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
@@ -106,6 +108,7 @@ async def open_rig(
             instance="test:1",
             crashes=rig.crashes,
             dependencies=dependencies,
+            budget=budget,
         )
         yield rig
 

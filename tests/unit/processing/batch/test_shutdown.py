@@ -14,6 +14,7 @@ from breaker import (
     Permit,
 )
 from processing.batch import shutdown
+from processing.batch.run import BatchRun
 from processing.batch.shutdown import wait_idle
 from processing.errors import (
     DependencyUnavailableError,
@@ -96,14 +97,16 @@ async def test_shutdown_returns_the_half_open_permit() -> None:
         assert (await rig.breaker.try_acquire()).probe_id
 
 
-async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
+async def test_shutdown_returns_the_permit_of_a_held_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """The event was kept, and its next attempt is a probe."""
     pauses = 0
 
     async def down(_each: Event) -> None:
         raise DependencyUnavailableError("down")
 
-    async def pause(seconds: float) -> None:
+    async def pause(run: BatchRun, seconds: float) -> None:
         nonlocal pauses
         pauses += 1
         if pauses == 1:
@@ -111,12 +114,14 @@ async def test_shutdown_returns_the_permit_of_a_held_event() -> None:
             await rig.breaker.approve(1, "op")
         else:
             rig.processor.stop()
-        await rig.processor.parts.gate.pause(seconds)
+        await wait(run, seconds)
 
+    wait = BatchRun.pause
+    monkeypatch.setattr(BatchRun, "pause", pause)
     async with open_rig(
         down, settings={"hold_seconds": 60.0}, breaker_settings={"half_open_permits": 1}
     ) as rig:
-        retry = RetryPolicy(max_attempts=2, initial_seconds=0, max_seconds=0, sleep=pause)
+        retry = RetryPolicy(max_attempts=2, initial_seconds=0, max_seconds=0)
         rig.processor.parts = replace(rig.processor.parts, retry=retry)
         with pytest.raises(ShutdownError):
             await rig.processor.process(batch(keyed("a")))

@@ -23,6 +23,11 @@ def test_attempts_start_in_four_fifths_of_the_time() -> None:
     assert 480 + 66 < budget.write_seconds < 600
 
 
+def test_run_of_the_timer_fits() -> None:
+    assert TimeBudget.of(FunctionTimeout(600), handler_timeout_seconds=60).timer_seconds == 4
+    assert TimeBudget.of(FunctionTimeout(4), handler_timeout_seconds=0.4).timer_seconds == 3.2
+
+
 def test_attempts_end_earlier_before_a_long_call() -> None:
     """A call that is cancelled a tenth late still leaves time for the writes of its outcome."""
     budget = TimeBudget.of(FunctionTimeout(100), handler_timeout_seconds=20)
