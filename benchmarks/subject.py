@@ -58,4 +58,5 @@ async def processor(
             poison=MemoryPoisonQueue(),
             parking=Parking(wiring.parking_store(), MemoryClaimChecks()),
             settings=settings,
+            dependencies=await wiring.dependencies(),
         )

@@ -132,6 +132,7 @@ async def open_redrive(
             call_seconds=call_seconds,
             discard=discard,
             parks=wiring.processing.poison_ordering == "park",
+            dependencies=await wiring.dependencies(),
         )
 
 

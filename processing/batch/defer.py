@@ -74,7 +74,7 @@ async def defer(
             run.budgets.refused_keys.add(key)
         else:  # an earlier deferral of the key may have been a refusal
             run.budgets.refused_keys.discard(key)
-        run.note_deferred(run.source, key, reply.since)
+        run.note_deferred(run.source, key, reply.since, failure.dependency)
         logger.warning(
             "Event %s is deferred with its key: %s; the first replay follows in %g s",
             *(event.id, type_name(failure.error), pause),

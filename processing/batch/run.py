@@ -48,7 +48,7 @@ class BatchRun:
         source: the batch's partition.
         budgets: the partition's budgets.
         owns: returns whether a token is the partition's latest.
-        deferred: called with each key that a lane defers, and the time of the deferral.
+        deferred: called with each key that a lane defers; see `Replayer.note_deferred`.
 
     Attributes:
         loop: the event loop of the lanes.
@@ -65,7 +65,7 @@ class BatchRun:
         budgets: Budgets,
         *,
         owns: Callable[[Source, int], Awaitable[bool]],
-        deferred: Callable[[Source, ListKey, float], None] = lambda _source, _key, _since: None,
+        deferred: Callable[[Source, ListKey, float, str], None] = lambda *_: None,
     ) -> None:
         self.parts = parts
         self.source = source

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
+from breaker import Key
+from processing.dependencies.scope import Scope, enter_scope
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import Failure, FailureKind
@@ -37,6 +40,18 @@ class KeyAttempts:
         self._run = run
         self._lease = lease
         self._counts = counts
+        self._scope: Scope | None = None
+
+    def scope(self) -> Scope | None:
+        """Return the dependencies of the present event; None if the redrive has no circuits.
+
+        A redrive obeys the circuits, but takes no permit and reports no outcome.
+        """
+        circuits = self._run.dependencies
+        if self._scope is None and circuits is not None:
+            loop = asyncio.get_running_loop()
+            self._scope = Scope(circuits, Key("redrive"), loop, probes=False, reports=False)
+        return self._scope
 
     @property
     def is_deferred(self) -> bool:
@@ -58,6 +73,14 @@ class KeyAttempts:
         Raises:
             LeaseLostError: the lease has expired before a further attempt.
         """
+        enter_scope(self)
+        try:
+            return await self._handle(event)
+        finally:
+            if self._scope is not None and self._scope.unsettled:
+                await self._scope.end()
+
+    async def _handle(self, event: Event) -> Failure | None:
         left = _THROTTLED_SECONDS
         while True:
             failure = await self._run.retry.run(
@@ -81,9 +104,15 @@ class KeyAttempts:
         self._lease.check(self._run.call_seconds)
 
     def end_for(self, event: Event, failure: Failure) -> None:
-        """End a deferred key alone, or the whole redrive, for a failure that keeps the event."""
+        """End the key, or the whole redrive, for a failure that keeps the event.
+
+        Other keys may not need the dependency of a deferred key, or the one that the failure names.
+        """
         if self.is_deferred:
             self._counts.count_still_deferred(event, failure.error)
+            return
+        if failure.dependency:
+            self._counts.count_kept(event, failure.error)
             return
         what = _REASONS.get(failure.kind, "a dependency is unavailable")
         self._run.stop(f"{what}: {type_name(failure.error)}: {describe(failure.error)}")

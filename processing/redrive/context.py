@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
+from processing.dependencies.circuits import Circuits
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
@@ -24,6 +25,7 @@ class RedriveRun:
     Attributes:
         call_seconds: longest time of one call of the handler; a lease must outlast the call.
         parks: whether a poisoned event parks its key; otherwise the key continues.
+        dependencies: the circuits of the app's dependencies; the redrive obeys them.
         stopped: the reason why no further event is started, or "".
     """
 
@@ -39,6 +41,7 @@ class RedriveRun:
     call_seconds: float
     parks: bool
     discard: Discard | None = None
+    dependencies: Circuits | None = None
     stopped: str = ""
     _stopping: asyncio.Event = field(default_factory=asyncio.Event)
 

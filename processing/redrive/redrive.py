@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Container
 
+from processing.dependencies.circuits import Circuits
 from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import enter_invocation
@@ -49,6 +50,7 @@ class Redrive:
         most_keys: most keys that are replayed at the same time.
         discard: an event that is recorded as discarded instead of being handled.
         parks: whether a poisoned event parks its key; otherwise a deferred key continues after it.
+        dependencies: the circuits of the app's dependencies; None: `dependency()` does nothing.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Redrive:
         most_keys: int = 16,
         discard: Discard | None = None,
         parks: bool = True,
+        dependencies: Circuits | None = None,
     ) -> None:
         if discard is not None:
             around = discard.wrap(handler.handle, parking.claims)
@@ -86,6 +89,7 @@ class Redrive:
             call_seconds=call_seconds,
             parks=parks,
             discard=discard,
+            dependencies=dependencies,
         )
 
     def stop(self, why: str = "interrupted") -> None:

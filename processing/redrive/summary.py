@@ -49,6 +49,10 @@ class RedriveCounts:
         """Count an event that cannot be read, for example because its blob is gone."""
         self._fail(name, key, type_name(error), describe(error))
 
+    def count_kept(self, event: Event, error: Exception) -> None:
+        """Count an event that keeps its place, because a dependency is down."""
+        self._fail(event.id, event.key, type_name(error), describe(error))
+
     def count_still_deferred(self, event: Event, error: Exception) -> None:
         """Count a deferred key whose first event cannot be handled yet."""
         self.still_deferred.append((event.id, event.key, type_name(error), describe(error)))
