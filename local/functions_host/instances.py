@@ -159,6 +159,7 @@ class Instances:
             foreground=True,
             ready_file=lambda pid: self._state_dir / "hosts" / f"{pid}.json",
             fatal_exit_code=1,  # the app could not be loaded; a retry would fail too
+            restarts_endlessly=True,  # one event that ends its process must not end the whole app
         )
 
     def _command(self, index: int) -> list[str]:

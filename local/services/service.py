@@ -27,6 +27,8 @@ class Service:
         fatal_exit_code: while the service was never ready, a start that ends with this exit code
             is not retried, because the next start would fail the same way; None: a failed first
             start is never retried.
+        restarts_endlessly: whether a service that was ready once is restarted however often it
+            ends; the log then names the crash loop.
     """
 
     name: str
@@ -38,3 +40,4 @@ class Service:
     foreground: bool = False
     ready_file: Callable[[int], Path] | None = None
     fatal_exit_code: int | None = None
+    restarts_endlessly: bool = False

@@ -82,7 +82,10 @@ class Supervisor:
         start_seconds: float | None = 30,
         stop_seconds: float = 5,
     ) -> None:
-        self._managed = {service.name: _Managed(service, RestartBudget()) for service in services}
+        self._managed = {
+            service.name: _Managed(service, RestartBudget(endless=service.restarts_endlessly))
+            for service in services
+        }
         self._logs = logs
         self._record = record
         self._on_give_up = on_give_up
@@ -149,6 +152,7 @@ class Supervisor:
         """Restart a service after each crash or failed start, within its restart budget."""
         name = managed.service.name
         while True:
+            ran = problem is None
             if problem is None and managed.child is not None:
                 problem = f"ended with {describe_exit(await managed.child.wait())}"
             while problem:
@@ -170,6 +174,8 @@ class Supervisor:
                     managed.budget.total,
                     delay,
                 )
+                self._report_loop(managed, "ends again and again" if ran else "does not start")
+                ran = False
                 await asyncio.sleep(delay)
                 problem = await self._start(managed)
                 if problem and managed.has_fatal_exit:
@@ -178,6 +184,18 @@ class Supervisor:
                     self._give_up(managed, f"{problem} before it was ever ready")
                     return
             _log.warning("%s is healthy again", name)
+
+    def _report_loop(self, managed: _Managed, what: str) -> None:
+        """Log the crash loop of a service that is restarted although its budget is used up."""
+        budget = managed.budget
+        if budget.recent > budget.limit:
+            where = "" if managed.service.foreground else f" ({self._log_of(managed.service)})"
+            _log.error(
+                "%s %s: %d restarts in %g s; last: %s. The restarts continue; the service's own "
+                "log%s has the cause",
+                *(managed.service.name, what, budget.recent, budget.window_seconds),
+                *(managed.problem, where),
+            )
 
     def _give_up(self, managed: _Managed, problem: str) -> None:
         managed.state, managed.problem = "failed", problem
