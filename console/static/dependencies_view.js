@@ -3,7 +3,7 @@
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, count, duration, figure, instant, plural, stateName } from "./format.js";
 
-const COLUMNS = ["Dependency", "State", "Since", "Failures in the window", "Keys waiting", "What happens next"];
+const COLUMNS = ["Dependency", "State", "Since", "Failures", "Keys waiting", "What happens next"];
 const NUMBERS = new Set([3, 4]);
 const ACTIONS = [
   ["approve", "Approve…"],
@@ -91,10 +91,13 @@ function fill(row, each, model) {
   const [name, state, since, failures, keys, next, buttons] = row.children;
   setAttribute(row, "data-circuit", each.name);
   setAttribute(row, "data-state", each.state);
+  const linked = each.name === model.linked;
+  if (linked && !row.hasAttribute("data-linked")) row.scrollIntoView({ block: "nearest" });
+  setAttribute(row, "data-linked", linked);
   setText(name, each.dependency);
   setAttribute(name, "title", each.name);
   setText(state.firstElementChild, stateName(each.state));
-  setText(state.lastElementChild, each.mode === "observe" ? "observe" : `recovers: ${each.recovery}`);
+  setText(state.lastElementChild, each.mode === "observe" ? "observe" : `recovery: ${each.recovery}`);
   const from = sinceOf(each);
   setText(since.firstElementChild, from ? clock(from * 1000) : "never opened");
   setText(since.lastElementChild, from ? duration(model.now() / 1000 - from) : "");
@@ -116,7 +119,8 @@ function fill(row, each, model) {
     setAttribute(button, "disabled", !hint);
     setAttribute(button, "title", hint ?? DISABLED_HINTS[action]?.[each.state] ?? "The state is not known");
     setAttribute(button, "aria-label", `${ACTIONS[index][1].replace("…", "")} ${each.dependency}`);
-    setAttribute(button, "data-first", (each.state === "open" && action === "approve" && each.recovery === "manual"));
+    const asked = each.state === "open" && !each.resume_at;
+    setAttribute(button, "data-first", asked && action === "approve");
   });
 }
 

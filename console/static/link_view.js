@@ -23,6 +23,7 @@ export function showLink({ model, api }) {
   let entries = null; // the whole history, if the page's part lacks the generation
   let loading = false;
   setAttribute(bar, "hidden", false);
+  model.setLinked(link.circuit);
   setText(text, `This link is about ${nameOf(link)}.`);
 
   const render = oncePerFrame(() => {
@@ -36,16 +37,7 @@ export function showLink({ model, api }) {
     const said = sentenceOf(link, circuit, opening);
     setText(text, said.text);
     setAttribute(bar, "data-current", said.current);
-    if (circuit.dependency) showRow(circuit.name);
   });
-
-  /** Mark the row of the link's dependency, and scroll to the row once. */
-  function showRow(name) {
-    const row = [...byId("dependencies").children].find((each) => each.dataset.circuit === name);
-    if (!row || row.hasAttribute("data-linked")) return;
-    for (const each of byId("dependencies").children) setAttribute(each, "data-linked", each === row);
-    row.scrollIntoView({ block: "nearest" });
-  }
 
   async function load() {
     loading = true;
@@ -62,7 +54,7 @@ export function showLink({ model, api }) {
     history.replaceState(null, "", location.pathname);
     setAttribute(bar, "hidden", true);
     for (const topic of TOPICS) model.removeEventListener(topic, render);
-    for (const row of byId("dependencies").children) setAttribute(row, "data-linked", false);
+    model.setLinked(null);
     byId("circuit").focus({ preventScroll: true });
   }
 

@@ -21,6 +21,7 @@ export class Model extends EventTarget {
     this.history = [];
     this.dependencies = []; // the dependencies' circuits
     this.histories = new Map(); // their histories, by the dependency's name
+    this.linked = null; // the name of the circuit that the page's link is about
     this.partitions = null;
     this.vitals = [];
     this.log = [];
@@ -160,6 +161,12 @@ export class Model extends EventTarget {
     this.#takeDependencies(items);
     this.dependencies.sort((a, b) => names.indexOf(a.dependency) - names.indexOf(b.dependency));
     this.#notify("dependencies", "history");
+  }
+
+  /** Set the circuit that the page's link is about; null for none. */
+  setLinked(name) {
+    this.linked = name;
+    this.#notify("dependencies");
   }
 
   #takeDependencies(items) {
