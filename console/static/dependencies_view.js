@@ -25,6 +25,7 @@ const HINTS = {
     isolated: "Change the reason and the end",
   },
 };
+const RECOVERY = { automatic: "recovers by itself", manual: "asks for approval" };
 const DISABLED_HINTS = {
   approve: {
     closed: "Nothing to approve",
@@ -97,9 +98,9 @@ function fill(row, each, model) {
   setText(name, each.dependency);
   setAttribute(name, "title", each.name);
   setText(state.firstElementChild, stateName(each.state));
-  setText(state.lastElementChild, each.mode === "observe" ? "observe" : `recovery: ${each.recovery}`);
+  setText(state.lastElementChild, each.mode === "observe" ? "observe" : RECOVERY[each.recovery]);
   const from = sinceOf(each);
-  setText(since.firstElementChild, from ? clock(from * 1000) : "never opened");
+  setText(since.firstElementChild, from ? clock(from * 1000) : "never");
   setText(since.lastElementChild, from ? duration(model.now() / 1000 - from) : "");
   setAttribute(since, "title", from ? instant(from * 1000) : null);
   setText(failures.firstElementChild, `${count(each.failures)} of ${count(each.failure_threshold)}`);
@@ -135,7 +136,7 @@ function sinceOf(circuit) {
 export function nextOf(circuit, model) {
   const { state, resume_at: at } = circuit;
   if (circuit.degraded) return "Redis does not answer; this is the last known state";
-  if (state === "closed") return "Events that need it run; failures are counted";
+  if (state === "closed") return "Calls are admitted; failures are counted";
   if (state === "half_open") {
     const goal = circuit.half_open_permits ? ` of ${circuit.half_open_permits}` : "";
     const failed = circuit.probe_failures ? `, ${circuit.probe_failures} of 3 failed` : "";
@@ -164,5 +165,5 @@ export function noteOf(dependencies) {
   const down = dependencies.filter(({ state }) => state !== "closed");
   if (!down.length) return `${plural(dependencies.length, "circuit")}, all closed`;
   const states = down.map((each) => `${each.dependency} ${stateName(each.state).toLowerCase()}`);
-  return `${states.join(", ")}: events that need ${down.length === 1 ? "it" : "them"} wait, all others run`;
+  return `${states.join(", ")}: events that need ${down.length === 1 ? "it" : "them"} wait`;
 }

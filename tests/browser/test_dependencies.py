@@ -91,14 +91,14 @@ async def test_operator_sees_an_outage_of_one_dependency_and_decides() -> None:
         await at.fail("bank", 2)
         bank, mail, ledger = at.row("bank"), at.row("mail"), at.row("ledger")
         await expect(bank).to_contain_text("Waits for an approval")
-        await expect(bank).to_contain_text("recovery: manual")
+        await expect(bank).to_contain_text("asks for approval")
         await expect(bank).to_contain_text("2 of 2")
         await expect(bank).to_contain_text("last error: HTTP 503")
         await expect(mail).to_contain_text("Half-open by itself in ")
         await expect(ledger).to_contain_text("Closed")
         await expect(ledger).to_contain_text("1 of 2")
         await expect(page.locator("#dependencies-note")).to_have_text(
-            "bank open, mail open: events that need them wait, all others run"
+            "bank open, mail open: events that need them wait"
         )
         await expect(page.locator("#state")).to_have_text("Closed")
         await expect(page.locator("#reason")).to_contain_text("bank is open, mail is open")
@@ -118,7 +118,7 @@ async def test_operator_sees_an_outage_of_one_dependency_and_decides() -> None:
         await expect(opening).to_contain_text("approved by ann")
         await bank.get_by_role("button", name="Close bank").click()
         await page.click("#confirm-go")
-        await expect(bank).to_contain_text("Events that need it run")
+        await expect(bank).to_contain_text("Calls are admitted")
         await mail.get_by_role("button", name="Isolate mail").click()
         await page.fill("#confirm-reason", "the provider moves")
         await page.click("#confirm-go")
