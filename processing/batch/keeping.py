@@ -118,6 +118,9 @@ class Keeping:
                 if state is not None:
                     return state, permit
             permit, probed = Permit(permit.generation), False
+            held = needed is not None and not needed.admits
+            if held:
+                self._parts.watch.waits(event.source, event, Why.DEPENDENCY, failure.error)
             await self._wait(event, failure, pause, needed)
             # During the pause the other lanes have ended, or the dependency's circuit has opened.
             alone = not was_alone and self._is_alone
@@ -127,6 +130,8 @@ class Keeping:
                 if state is not None:
                     return state, permit
             admitted = await self._admit(needed)
+            if held:  # the circuit does not explain what the next attempt does
+                self._parts.watch.settled(event.source, event)
         if not known.admits or self._parts.breaker.circuit.generation != known.generation:
             # Time in which the circuit was open does not count.
             self._began, self._failing_since = self._now(), None
@@ -243,7 +248,7 @@ class Keeping:
         if failure.kind is FailureKind.FAULTY:
             return Why.FAULTY
         if failure.kind is FailureKind.REFUSED:
-            return Why.CIRCUIT
+            return Why.DEPENDENCY if failure.dependency else Why.CIRCUIT
         return Why.KEPT if event.key is not None or self._defers else Why.KEYLESS
 
     def _log(self, event: Event, failure: Failure) -> None:

@@ -175,6 +175,8 @@ class Replay:
         finally:
             if scope is not None and scope.unsettled:
                 await scope.end()  # returns the permits that the event did not use
+        if failure is not None and failing is None and failure.dependency:
+            failure = replace(failure, dependency="")  # the name has no circuit
         if failure is None:
             if permit.probe_id is not None:
                 await self._persist(self._parts.breaker.record_successes, 1, permit)

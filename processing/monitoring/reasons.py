@@ -23,7 +23,8 @@ from processing.handlers.raised import describe, type_name
 class Why(StrEnum):
     """The reason for which the first unfinished event of a partition does not change."""
 
-    CIRCUIT = "circuit"  # a circuit is open or half-open: the app's or a dependency's
+    CIRCUIT = "circuit"  # a circuit is open or half-open: the app's, or one of the handler's own
+    DEPENDENCY = "dependency"  # the circuit of a dependency is open or half-open
     ISOLATED = "isolated"  # an operator isolated the circuit
     PAUSED = "paused"  # an operator paused the partition
     RAMP = "ramp"  # the circuit has just closed, and the lane waits for its turn
@@ -42,11 +43,15 @@ class Why(StrEnum):
     ERROR = "error"  # another error ended the invocation
 
 
-HOLDING = frozenset({Why.CIRCUIT, Why.ISOLATED, Why.PAUSED, Why.RAMP})
+HOLDING = frozenset({Why.CIRCUIT, Why.DEPENDENCY, Why.ISOLATED, Why.PAUSED, Why.RAMP})
 """The reasons that are no stall, however long they last."""
 
 RESPONSES: Mapping[Why, str] = {
     Why.CIRCUIT: "Decide about the circuit: approve the opening when its cause is gone.",
+    Why.DEPENDENCY: (
+        "Wait until the dependency answers: its circuit closes by itself, unless its recovery is "
+        "manual or the circuit is isolated."
+    ),
     Why.ISOLATED: "Close the circuit when the isolation may end.",
     Why.PAUSED: "Resume the partition when the pause may end.",
     Why.FAILING: "Correct the cause of the handler's error; the event is retried until then.",

@@ -15,7 +15,7 @@ from breaker import (
     ManualClock,
     MemoryCircuitStore,
 )
-from breaker.clock import system_now_us
+from breaker.clock import Clock, system_now_us
 from processing.batch.processor import BatchProcessor
 from processing.batch.time_budget import TimeBudget
 from processing.crashes.loops import CrashLoops
@@ -68,7 +68,7 @@ async def open_rig(
     breaker_settings: dict[str, Any] | None = None,
     progress: MemoryProgressStore | None = None,
     store: MemoryCircuitStore | None = None,
-    clock: ManualClock | None = None,
+    clock: Clock | None = None,
     crash_store: Callable[[MemoryParkingStore], CrashStore] = MemoryCrashStore,
     dependencies: DependencyCircuits | None = None,
     budget: TimeBudget | None = None,
@@ -77,7 +77,8 @@ async def open_rig(
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
     rules = BreakerSettings(**(defaults | (breaker_settings or {})))
     if store is None:
-        store = MemoryCircuitStore(rules.name, now_us=clock.now_us if clock else system_now_us)
+        now_us = clock.now_us if isinstance(clock, ManualClock) else system_now_us
+        store = MemoryCircuitStore(rules.name, now_us=now_us)
     async with CircuitBreaker(store, rules, clock=clock) as breaker:
         rig = Rig(breaker, progress or MemoryProgressStore())
 
