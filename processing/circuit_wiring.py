@@ -63,7 +63,9 @@ class CircuitWiring:
     @cached_property
     def depending(self) -> DependencySettings:
         """The settings of the circuits of dependencies."""
-        return DependencySettings.from_mapping(self._settings, self.breaking)
+        # Tools pass settings without a standstill rule, see `without_judging`.
+        judges = self._breaking is None or self._breaking.standstill_failures > 0
+        return DependencySettings.from_mapping(self._settings, self.breaking, judges=judges)
 
     @property
     def redis_url(self) -> str:

@@ -121,6 +121,7 @@ class DependencyCircuits:
         await asyncio.gather(*self._joining.values(), return_exceptions=True)
         circuits, self._circuits = self._circuits, {}
         await asyncio.gather(*(circuit.aclose() for circuit in circuits.values()))
+        await self._store.aclose()
 
     def find(self, name: str) -> CircuitBreaker | None:
         """Return the circuit of a dependency that is about to be used; does no I/O.

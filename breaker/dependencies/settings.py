@@ -60,10 +60,13 @@ class DependencySettings:
             dependency's circuit recovers by itself unless its own settings say otherwise.
         overrides: what differs, by the name of the dependency as its settings spell it: in
             capitals, with '_' for '-' and '.'.
+        judges: whether this instance judges the standstill rule. A tool does not, because it may
+            have other settings than the app.
     """
 
     app: BreakerSettings = field(default_factory=BreakerSettings)
     overrides: Mapping[str, Overrides] = MappingProxyType({})
+    judges: bool = True
 
     def __post_init__(self) -> None:
         for name in self.overrides:
@@ -71,7 +74,11 @@ class DependencySettings:
 
     @classmethod
     def from_mapping(
-        cls, mapping: Mapping[str, str], app: BreakerSettings | None = None
+        cls,
+        mapping: Mapping[str, str],
+        app: BreakerSettings | None = None,
+        *,
+        judges: bool = True,
     ) -> DependencySettings:
         """Build the settings from app settings or `os.environ`.
 
@@ -80,6 +87,7 @@ class DependencySettings:
         Args:
             mapping: the app settings.
             app: the settings of the app's own circuit; default those in `mapping`.
+            judges: see `DependencySettings`.
 
         Raises:
             SettingsError: a setting is unknown (the message has the nearest known name), or its
@@ -91,7 +99,9 @@ class DependencySettings:
                 name, _ = _split(variable)
                 found.setdefault(name, {})[variable] = mapping[variable]
         overrides = {name: _reader(name).from_mapping(values) for name, values in found.items()}
-        return cls(app or BreakerSettings.from_mapping(mapping), MappingProxyType(overrides))
+        return cls(
+            app or BreakerSettings.from_mapping(mapping), MappingProxyType(overrides), judges
+        )
 
     def of(self, dependency: str) -> BreakerSettings:
         """Return the settings of one dependency's circuit.
@@ -105,6 +115,8 @@ class DependencySettings:
         for each in FIELDS:
             if (value := getattr(own, each)) is not None:
                 values[each] = value
+        if not self.judges:
+            values["standstill_failures"] = 0
         longest = values.get("break_seconds_max", self.app.break_seconds_max)
         first = values.get("break_seconds", self.app.break_seconds)
         if longest < first:

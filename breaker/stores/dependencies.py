@@ -56,3 +56,7 @@ class DependencyStore(Protocol):
         yields None after subscribing, because pushes may be missed.
         """
         ...
+
+    async def aclose(self) -> None:
+        """Stop what the store runs; the caller's client stays open."""
+        ...

@@ -75,6 +75,9 @@ class MemoryDependencyStore:
         finally:
             self._watchers.discard(queue)
 
+    async def aclose(self) -> None:
+        """Do nothing: this store runs nothing."""
+
     def _push(self, push: _Push) -> None:
         for queue in self._watchers:
             queue.put_nowait(push)

@@ -121,6 +121,14 @@ class RedisDependencyStore:
         reply: bytes | str = await self._join(poll)
         return reply
 
+    async def aclose(self) -> None:
+        """Stop the requests that are sent now, and return the connections to the client's pool."""
+        sending = list(self._sending)
+        for task in sending:
+            task.cancel()
+        await asyncio.gather(*sending, return_exceptions=True)
+        await self._runner.aclose()
+
     async def _join(self, request: _Poll | _Registration) -> Any:
         """Add a request to the next script, and return its part of the reply.
 

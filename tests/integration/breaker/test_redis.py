@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from breaker import (
     BreakerSettings,
     CircuitBreaker,
     CircuitState,
+    DependencyCircuits,
+    DependencySettings,
     ManualClock,
     Permit,
     RedisCircuitStore,
+    RedisDependencyStore,
     SettingsError,
     Step,
     StepKind,
@@ -33,6 +37,7 @@ from breaker.stores.base import Registration
 from breaker.stores.redis import connect
 from breaker.stores.redis.runner import CONNECTIONS
 from local.services.ports import free_port
+from tests.support.breaker.unreliable_store import until
 from tests.support.patience import HANG_SECONDS, STORE_SECONDS
 
 SETTINGS = BreakerSettings(name="c", failure_threshold=3, half_open_permits=2, failure_ratio=0.9)
@@ -344,6 +349,25 @@ def documented_acl() -> list[str]:
     return shown[1].replace("NAME", "c").replace("PASSWORD", "secret").split()
 
 
+async def use_a_dependency(url: str) -> None:
+    """Register, open and close a dependency's circuit, and receive a push."""
+    client = connect(url)
+    store = RedisDependencyStore(client, "c", timeout_seconds=STORE_SECONDS)
+    settings = DependencySettings(replace(SETTINGS, failure_threshold=1))
+    async with (
+        DependencyCircuits(store, settings) as circuits,
+        DependencyCircuits(store, settings) as others,
+    ):
+        bank = await circuits.use("bank")
+        assert bank is not None
+        await until(lambda: "bank" in others.circuits)
+        await bank.record_failure("f", "down", Permit(0))
+        await until(lambda: others.circuits["bank"].circuit.state is CircuitState.OPEN)
+        await bank.close_circuit(1, "ann")
+        assert not bank.circuit.degraded
+    await client.aclose()
+
+
 async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None:
     """The documented ACL user can run all operations, and each command of the scripts."""
     words = documented_acl()
@@ -365,6 +389,7 @@ async def test_documented_acl_user_has_all_needed_rights(redis_url: str) -> None
                 await breaker.close_circuit(2, "ann")
                 assert len(await breaker.history()) == 7
                 assert not breaker.circuit.degraded
+            await use_a_dependency(url)
             refused = {str(entry["object"]).partition("|")[0] for entry in client.acl_log()}
             assert refused <= {"client"}  # CLIENT SETINFO, whose refusal redis-py ignores
             wrong = RedisCircuitStore(f"redis://operator:wrong@{address}", "c")

@@ -37,7 +37,7 @@ class UnreliableStore(MemoryCircuitStore):
 
     def lose_everything(self) -> None:
         watchers = self._watchers
-        MemoryCircuitStore.__init__(self, self.name, now_us=self._now_us)
+        MemoryCircuitStore.__init__(self, self.name, now_us=self._now_us, pushed=self._pushed)
         self._watchers = watchers
 
 
