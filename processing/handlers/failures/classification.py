@@ -43,9 +43,8 @@ _STRONGEST_FIRST = (
     FailureKind.REFUSED,
     FailureKind.EXHAUSTED,
 )
-# A MemoryError does not show whose memory was used up: another event's, or this event's. Until the
-# rules for crash loops find the event that kills its process, the event is kept and counted, so
-# that no event is poisoned for its neighbour, and no process dies of it again and again.
+# A MemoryError does not show whose memory was used up: another event's, or this event's. In the app
+# it ends the process (`processing.crashes.memory_errors`); in a redrive the event is kept.
 _OURS = (StorageUnavailableError, StoreUnavailableError, MemoryError)
 
 

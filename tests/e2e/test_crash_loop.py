@@ -1,0 +1,143 @@
+"""CASES E: an event that kills its process, on the whole stack with real hosts."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from azure.eventhub import EventData
+from azure.eventhub.aio import EventHubProducerClient
+
+from breaker.configuration.local_settings import read_local_settings
+from loadtest.target.hosts import host_instances
+from processing.operations import open_poison
+from processing.poison.queue import browse
+from tests.support.local.hosts import running_hosts
+from tests.support.processes import running_stack, wait_for
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+
+HANDLER = "tests.support.handlers.ending:handle"
+PATIENCE = 150.0
+
+
+class App:
+    """The app on a stack of its own.
+
+    Args:
+        endpoints: the stack's endpoints.json.
+        log: the file in which the handler notes its calls.
+    """
+
+    def __init__(self, endpoints: dict[str, Any], log: Path) -> None:
+        self.endpoints = endpoints
+        self.state = Path(endpoints["state_dir"])
+        self._log = log
+
+    def send(self, partition: str, *bodies: str) -> None:
+        """Send events without a key to a partition."""
+        asyncio.run(self._send(partition, bodies))
+
+    async def _send(self, partition: str, bodies: tuple[str, ...]) -> None:
+        async with EventHubProducerClient.from_connection_string(
+            self.endpoints["event_hub_connection"], eventhub_name=self.endpoints["event_hub_name"]
+        ) as client:
+            batch = await client.create_batch(partition_id=partition)
+            for body in bodies:
+                batch.add(EventData(body))
+            await client.send_batch(batch)
+
+    def calls(self, what: str) -> Counter[tuple[str, int]]:
+        """Return how often the handler's call of each event has started or ended."""
+        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        return Counter(
+            (partition, int(number))
+            for each, partition, number, _ in map(str.split, lines)
+            if each == what
+        )
+
+    def wait_until_handled(self, *events: tuple[str, int]) -> None:
+        """Wait until the handler's call of each event has ended."""
+        wait_for(lambda: set(events) <= set(self.calls("end")), self.hosts_log, PATIENCE)
+
+    def poisoned(self) -> dict[tuple[str, int], str]:
+        """Return the error of each poisoned event."""
+
+        async def read() -> dict[tuple[str, int], str]:
+            async with open_poison(settings) as storage:
+                return {
+                    (each.partition, each.sequence_number): each.error.message
+                    for each in await browse(storage.reader)
+                }
+
+        settings = read_local_settings(Path(self.endpoints["settings_file"]))
+        return asyncio.run(read())
+
+    def hosts_log(self) -> str:
+        return "\n".join(path.read_text() for path in self.state.glob("hosts-*.log"))
+
+    def pids(self) -> list[int]:
+        """Return the process ids of the hosts."""
+        return [each.pid for each in host_instances(self.state)]
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[App]:
+    """Run a stack with three partitions, without hosts."""
+    log = tmp_path / "calls"
+    monkeypatch.setenv("ENDING_LOG", str(log))
+    options = ("--no-console", "--partitions", "3", "--set", f"EVENT_HANDLER={HANDLER}")
+    with running_stack(tmp_path / "stack", *options) as endpoints:
+        yield App(endpoints, log)
+
+
+@pytest.mark.parametrize("instances", [1, 3])
+def test_event_that_kills_its_process_is_poisoned(app: App, instances: int) -> None:
+    """It starts at most five times, the slow event at the same deaths is handled, and all else."""
+    app.send("0", "kill", *["x"] * 25)
+    app.send("1", "slow:2", *["x"] * 25)
+    app.send("2", *["x"] * 25)
+    with running_hosts(app.endpoints, "--lease", "3", instances=instances):
+        app.wait_until_handled(*(("0", number) for number in range(1, 26)))
+        app.wait_until_handled(*(("1", number) for number in range(26)))
+        app.wait_until_handled(*(("2", number) for number in range(25)))
+        poisoned = app.poisoned()
+        starts = app.calls("start")
+        assert set(poisoned) == {("0", 0)}
+        assert "only one in flight at the death of 2 processes" in poisoned["0", 0]
+        assert starts["0", 0] <= 5
+        assert len(app.pids()) == instances
+    log = app.hosts_log()
+    assert "Careful mode begins" in log
+    assert "gave up" not in log
+
+
+def test_six_deploys_with_sigkill_poison_nothing(app: App) -> None:
+    """Each deploy kills all hosts while a slow event runs, at different times of its call."""
+    app.send("0", "slow:5", "x", "x")
+    app.send("1", "slow:5", "x", "x")
+    with running_hosts(app.endpoints, "--lease", "3", instances=3):
+        for deploy in range(6):
+            wait_for(lambda: app.calls("start").total() > deploy, app.hosts_log)  # noqa: B023
+            wait_for(lambda: alive_for(app, 1.2 * max(0, deploy - 3)), app.hosts_log)  # noqa: B023
+            for pid in app.pids():
+                os.kill(pid, signal.SIGKILL)
+        events = [(partition, number) for partition in "01" for number in range(3)]
+        app.wait_until_handled(*events)
+        assert app.poisoned() == {}
+
+
+def alive_for(app: App, seconds: float) -> bool:
+    """Return whether an event is known to have run alone for this time, or none runs alone."""
+    with redis.Redis.from_url(app.endpoints["redis_url"], decode_responses=True) as client:
+        states = [client.hget(key, "alone") for key in client.scan_iter("*:parking:state")]
+    lines = [str(text).splitlines()[-1].split() for text in states if text]
+    times = [(int(alive) - int(began)) / 1e6 for _, _, began, alive in lines]
+    return not times or max(times) >= seconds
