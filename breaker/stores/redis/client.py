@@ -16,6 +16,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from breaker.errors import SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
+from breaker.stores.redis.patience import make_patient, patient
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 from breaker.stores.redis_url import check_url, unknown_option, unusable
 
@@ -45,7 +46,9 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
         options["credential_provider"] = _entra(settings.redis_client_id)
     with _address_errors():
         if settings.redis_cluster:
-            return RedisCluster.from_url(url, **options)
+            cluster = RedisCluster.from_url(url, **options)
+            make_patient(cluster)
+            return cluster
         return Redis.from_pool(_pool(url, **options))
 
 
@@ -71,6 +74,7 @@ async def log_in(client: Client) -> None:
 
 def _pool(url: str, **options: Any) -> ConnectionPool:
     pool = ConnectionPool.from_url(url, **options)
+    pool.connection_class = patient(pool.connection_class)
     # This opens no connection, but checks the options that the first connection would check.
     pool.make_connection()  # type: ignore[no-untyped-call]
     return pool

@@ -26,6 +26,7 @@ from breaker.errors import StoreUnavailableError
 from breaker.state import Rules
 from breaker.stores import lua
 from breaker.stores.redis.client import Client, log_in
+from breaker.stores.redis.patience import PatientTimeout
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
 
 type Argument = str | int | bytes
@@ -127,7 +128,7 @@ class ScriptRunner:
         """
         limit = self._timeout if timeout is None else timeout
         try:
-            async with asyncio.timeout(limit):
+            async with PatientTimeout(limit):
                 return await awaitable
         except FAILURES as error:
             raise self._unavailable(error, limit) from error

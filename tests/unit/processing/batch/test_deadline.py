@@ -122,7 +122,7 @@ async def test_batch_that_ends_with_its_last_call_succeeds() -> None:
 async def test_no_retry_starts_after_the_deadline() -> None:
     """A pause ends at the deadline; the event is neither poisoned nor counted."""
     handler = Handler(error=LookupError("x"))
-    pauses = {"retry_initial_seconds": 30.0, "retry_max_seconds": 60.0}
+    pauses: dict[str, Any] = {"retry_initial_seconds": 30.0, "retry_max_seconds": 60.0}
     async with opened(handler, max_attempts=10, **pauses) as rig:
         error = await ends_in_time(rig, keyed("k"))
         assert isinstance(error, OutOfTimeError)

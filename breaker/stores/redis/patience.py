@@ -1,0 +1,128 @@
+"""Timeouts that a late event loop does not shorten.
+
+While a handler blocks the event loop, answers of Redis wait in their sockets and timers run late.
+An ordinary timeout would then fire although Redis has answered, and the circuit would report an
+outage of Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from types import TracebackType
+from typing import Any
+
+from redis.asyncio import RedisCluster
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as NoAnswerError
+
+LATE_SECONDS = 0.1
+"""A timer that fires later than this shows that the event loop stood still."""
+
+
+class PatientTimeout:
+    """A timeout, as `asyncio.timeout`, that starts again when its timer fires late.
+
+    Args:
+        seconds: the timeout.
+    """
+
+    __slots__ = ("_handle", "_loop", "_scope", "_seconds")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        self._scope = asyncio.timeout(None)
+        self._handle: asyncio.TimerHandle | None = None
+
+    async def __aenter__(self) -> None:
+        """Start the time."""
+        await self._scope.__aenter__()
+        self._start()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Raise `TimeoutError` if the time was over."""
+        if self._handle is not None:
+            self._handle.cancel()
+        await self._scope.__aexit__(kind, error, traceback)
+
+    def _start(self) -> None:
+        when = self._loop.time() + self._seconds
+        self._handle = self._loop.call_at(when, self._end, when)
+
+    def _end(self, when: float) -> None:
+        if self._loop.time() - when > LATE_SECONDS:
+            self._start()
+        else:
+            self._scope.reschedule(self._loop.time())
+
+
+class _Patience(AbstractConnection):
+    """A connection whose timeouts a late event loop does not shorten."""
+
+    async def _connect(self) -> None:
+        seconds, self.socket_connect_timeout = self.socket_connect_timeout, None
+        try:
+            if seconds is None:
+                await super()._connect()  # type: ignore[safe-super, no-untyped-call]
+                return
+            async with PatientTimeout(seconds):
+                await super()._connect()  # type: ignore[safe-super, no-untyped-call]
+        finally:
+            self.socket_connect_timeout = seconds
+
+    async def read_response(
+        self,
+        disable_decoding: bool = False,
+        timeout: float | None = None,
+        *,
+        disconnect_on_error: bool = True,
+        push_request: bool | None = False,
+    ) -> Any:
+        seconds = self.socket_timeout if timeout is None else timeout
+        read, push = super().read_response, push_request
+        if seconds is None or math.isinf(seconds) or seconds <= 0:
+            return await read(
+                disable_decoding,
+                timeout,
+                disconnect_on_error=disconnect_on_error,
+                push_request=push,
+            )
+        try:
+            async with PatientTimeout(seconds):
+                # After a given timeout the caller may read again.
+                return await read(
+                    disable_decoding,
+                    math.inf,
+                    disconnect_on_error=disconnect_on_error and timeout is None,
+                    push_request=push,
+                )
+        except TimeoutError:
+            if timeout is not None:
+                return None
+            raise NoAnswerError(f"Timeout reading from {self._host_error()}") from None
+        except (NoAnswerError, ResponseError):
+            raise
+        except BaseException:
+            if disconnect_on_error:
+                await self.disconnect(nowait=True)
+            raise
+
+
+def make_patient(cluster: RedisCluster) -> None:
+    """Give the connections of a cluster's client patient timeouts, before the first connection."""
+    options = cluster.nodes_manager.connection_kwargs
+    options["connection_class"] = patient(options["connection_class"])
+    for node in cluster.startup_nodes:
+        node.connection_class = patient(node.connection_class)
+
+
+def patient[C: AbstractConnection](connection_class: type[C]) -> type[C]:
+    """Return the class of connections with timeouts that a late event loop does not shorten."""
+    return type(f"Patient{connection_class.__name__}", (_Patience, connection_class), {})

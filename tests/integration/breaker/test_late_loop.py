@@ -1,0 +1,107 @@
+"""A late event loop is not taken for a silent Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from dataclasses import replace
+
+import pytest
+from redis.asyncio import RedisCluster
+
+from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUnavailableError
+from breaker.stores.redis import Client, connect
+from breaker.stores.redis.runner import ScriptRunner
+from tests.support.silent_server import SilentServer
+
+TIMEOUT = 0.1
+SETTINGS = BreakerSettings(name="c", store_timeout_seconds=TIMEOUT)
+
+
+async def block() -> None:
+    """Block the event loop for longer than the timeouts, while requests are under way."""
+    time.sleep(3 * TIMEOUT)  # noqa: ASYNC251 - as a handler that blocks
+
+
+async def connections(client: Client) -> int:
+    info = await client.info("stats")
+    return int(info["total_connections_received"])
+
+
+async def test_script_waits_for_its_answer_over_a_blocked_loop(redis_url: str) -> None:
+    """Each of the store's requests gets its whole timeout on a loop that runs."""
+    async with CircuitBreaker(RedisCircuitStore(redis_url, "c", timeout_seconds=TIMEOUT), SETTINGS):
+        store = RedisCircuitStore(redis_url, "c", timeout_seconds=TIMEOUT)
+        rules = SETTINGS.rules("here:1")
+        await store.snapshot(rules)
+        await asyncio.gather(store.snapshot(rules), store.history(5), block())
+        await store.aclose()
+
+
+async def test_blocked_loop_begins_no_outage(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The circuit stays closed and known, and the log does not ask whether Redis runs."""
+    settings = replace(SETTINGS, poll_seconds=0.1)
+    store = RedisCircuitStore(redis_url, "c", timeout_seconds=TIMEOUT)
+    with caplog.at_level(logging.WARNING):
+        async with CircuitBreaker(store, settings) as breaker:
+            for _ in range(2):
+                await asyncio.sleep(0.1)  # the poll's request is under way about now
+                await asyncio.gather(breaker.record_successes(1, await breaker.try_acquire()))
+                await block()
+                assert not breaker.circuit.degraded
+    assert "Redis" not in caplog.text
+
+
+async def test_command_of_a_client_waits_for_its_answer(redis_url: str) -> None:
+    """A client that gives up an answer opens another connection for its retry."""
+    client = connect(redis_url, SETTINGS)
+    try:
+        before = await connections(client)
+        await asyncio.gather(client.get("a"), block())
+        assert await connections(client) == before
+    finally:
+        await client.aclose()
+
+
+async def test_new_connection_waits_over_a_blocked_loop(redis_url: str) -> None:
+    """The connection of a new client is made once."""
+    other, client = connect(redis_url, SETTINGS), connect(redis_url, SETTINGS)
+    try:
+        before = await connections(other)
+        asking = asyncio.ensure_future(client.ping())
+        await asyncio.sleep(0)
+        await block()
+        assert await asking
+        assert await connections(other) == before + 1
+    finally:
+        await client.aclose()
+        await other.aclose()
+
+
+async def test_command_of_a_cluster_waits_for_its_answer(redis_cluster: str) -> None:
+    """The connections of a cluster's client have the same timeouts."""
+    client = connect(redis_cluster, replace(SETTINGS, redis_cluster=True))
+    assert isinstance(client, RedisCluster)
+    try:
+        await client.get("a")
+        node = client.get_node_from_key("a")
+        assert node is not None
+        before = await client.info("stats", target_nodes=node)
+        await asyncio.gather(client.get("a"), block())
+        after = await client.info("stats", target_nodes=node)
+        assert after["total_connections_received"] == before["total_connections_received"]
+    finally:
+        await client.aclose()
+
+
+async def test_silent_redis_is_noticed_on_a_loop_that_runs() -> None:
+    """Patience does not hide an outage."""
+    async with SilentServer().running() as url:
+        client = connect(url, SETTINGS)
+        runner = ScriptRunner(client, "c", TIMEOUT)
+        with pytest.raises(StoreUnavailableError):
+            await runner.ask(client.ping())
+        await client.aclose()
