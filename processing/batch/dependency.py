@@ -53,6 +53,10 @@ class FailedDependency:
         """Return the permit with which the failure is recorded; see `Scope.take_permit`."""
         return self._scope.take_permit(self.name, self.circuit)
 
+    async def succeeded(self) -> None:
+        """Record that the event has succeeded; see `Scope.succeeded`."""
+        await self._scope.succeeded(self.name)
+
     async def wait_until_it_gives_permits(self) -> None:
         """Wait until the circuit is closed or half-open, or the invocation keeps no more events."""
         while not (self.admits or self.is_half_open):

@@ -15,7 +15,7 @@ from processing.dependencies.scope import Scope
 from processing.errors import DependencyUnavailableError, PoisonEventError
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
-from processing.handlers.retry import Failure, FailureKind
+from processing.handlers.retry import Failure, FailureKind, Verdict
 from processing.monitoring.reasons import Why
 from processing.monitoring.telemetry import log_fields
 from processing.parking.event import ListKey
@@ -77,15 +77,17 @@ class Keeping:
         self._attempts = 0
         self._probes = permit.probe_id is not None
 
-    def gives_up(self, kind: FailureKind) -> bool:
+    def gives_up(self, verdict: Verdict) -> bool:
         """Return whether an event's attempts end after a failed one, because its key is deferred.
 
         A probe makes all its attempts.
         """
-        if not (self._defers and kind.keeps) or self._probes:
+        if not (self._defers and verdict.kind.keeps) or self._probes:
             return False
         if self._scope is not None and self._scope.is_probe:
             return False
+        if self._scope is not None and self._scope.is_away(verdict.dependency):
+            return True
         return self._left() <= 0
 
     async def keep(
@@ -142,6 +144,8 @@ class Keeping:
         except BaseException:
             await self._parts.gate.release(admitted)
             raise
+        if failed is None and needed is not None and failure.kind.counts:
+            await needed.succeeded()
         return failed, admitted
 
     async def _report(

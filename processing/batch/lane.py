@@ -15,7 +15,7 @@ from processing.batch.run import BatchRun
 from processing.deferring.parts import circuit_key
 from processing.dependencies.scope import Scope, enter_scope
 from processing.event import Event
-from processing.handlers.retry import Failure, FailureKind
+from processing.handlers.retry import Failure, Verdict
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
 from processing.parking.store import ParkState
 from processing.progress.group_commit import BatchProgress
@@ -135,10 +135,10 @@ class Lane:
         outcome, scope = self._outcome, self.scope()
         return Keeping(self._run, self._circuit_key, outcome, scope, defers=self._defers)
 
-    def _gives_up(self, kind: FailureKind) -> bool:
+    def _gives_up(self, verdict: Verdict) -> bool:
         """Return whether the attempts of the present event end, because its key is deferred."""
         self._keeping.begin(self._began, self._permit)
-        return self._keeping.gives_up(kind)
+        return self._keeping.gives_up(verdict)
 
     def _is_parked(self) -> bool:
         return self._parking is not None and self._parking.is_parked(self._list)

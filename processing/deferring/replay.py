@@ -33,6 +33,7 @@ from processing.handlers.failures.kind import Failure, FailureKind, Verdict
 from processing.handlers.raised import describe, type_name
 from processing.handlers.retry import RetryPolicy
 from processing.monitoring.telemetry import log_fields
+from processing.parking.deferral import DeferralReason
 from processing.parking.event import ParkedEvent, with_body
 from processing.parking.store import Entry, EntryKind
 from processing.poison.message import ClaimCheck, PoisonMessage
@@ -172,6 +173,8 @@ class Replay:
         try:
             failure = await self._handle(event, permit)
             failing = await self._report_failure(event, permit, failure)
+            if failure is None and need is not None and scope is not None and self._has_failed:
+                await scope.succeeded(need.name)
         finally:
             if scope is not None and scope.unsettled:
                 await scope.end()  # returns the permits that the event did not use
@@ -186,6 +189,12 @@ class Replay:
             self._list.deferral, failure, self._parts.breaker.circuit, own
         )
         return await self._fail(entry, event, parked.claim_check, permit, failure)
+
+    @property
+    def _has_failed(self) -> bool:
+        """Return whether the first event has failed because its dependency is down."""
+        deferral = self._list.deferral
+        return deferral.attempts > 0 and deferral.reason is DeferralReason.DEPENDENCY
 
     async def _refuse(self, refused: Refusal) -> bool:
         """Postpone a key that its dependency's circuit does not admit; that is no failed replay."""
@@ -212,8 +221,8 @@ class Replay:
             await self._parts.breaker.release(permit)
             raise
 
-    def _gives_up(self, kind: FailureKind) -> bool:
-        return kind.keeps and not self._context.keys.reports(self._place)
+    def _gives_up(self, verdict: Verdict) -> bool:
+        return verdict.kind.keeps and not self._context.keys.reports(self._place)
 
     async def _check_lease(self) -> None:
         """Check that an attempt may start: in time, and under the lease."""

@@ -171,6 +171,21 @@ class Scope:
         if permit is not None:
             await self.record_success(circuit, permit)
 
+    async def succeeded(self, name: str) -> None:
+        """Record the success of an event that had failed for a dependency, if it is a probe.
+
+        The block of the dependency has used the permit, unless the handler has no block and names
+        the dependency in its errors only.
+        """
+        circuit, permit = self._circuits.find(name), self._probes.pop(name, None)
+        if circuit is not None and permit is not None:
+            await self.record_success(circuit, permit)
+
+    def is_away(self, name: str) -> bool:
+        """Return whether a dependency has a circuit that is not closed."""
+        circuit = self._circuits.find(name) if name else None
+        return circuit is not None and not circuit.circuit.admits
+
     def take_permit(self, name: str, circuit: CircuitBreaker) -> Permit:
         """Return the permit with which a failure in a dependency is recorded.
 

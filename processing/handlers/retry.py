@@ -20,12 +20,12 @@ from processing.settings import ProcessingSettings
 __all__ = ["Failure", "FailureKind", "RetryPolicy", "Verdict"]
 
 type OnFailedAttempt = Callable[[Event, Verdict, Exception], None]
-type GivesUp = Callable[[FailureKind], bool]
+type GivesUp = Callable[[Verdict], bool]
 type BeforeRetry = Callable[[], Awaitable[None]]
 type Pause = Callable[[float], Awaitable[None]]
 
 
-def _never(_kind: FailureKind) -> bool:
+def _never(_verdict: Verdict) -> bool:
     return False
 
 
@@ -105,8 +105,8 @@ class RetryPolicy:
         Args:
             handle: the handler.
             event: the event.
-            gives_up: called after each failed attempt with the kind of failure; returns whether the
-                attempts end.
+            gives_up: called after each failed attempt with what its error means; returns whether
+                the attempts end.
             before_retry: awaited before each attempt but the first; its errors end the attempts and
                 are raised.
             pause: pauses between two attempts, instead of the policy's own `sleep`.
@@ -177,7 +177,7 @@ class RetryPolicy:
         def stops(state: RetryCallState) -> bool:
             if state.upcoming_sleep > self._max_seconds or self._stop(state):
                 return True
-            return gives_up(verdict.kind)
+            return gives_up(verdict)
 
         try:
             await self._retrying.copy(

@@ -113,9 +113,13 @@ class Parts:
 
 @asynccontextmanager
 async def open_parts(
-    *, rules: dict[str, Any] | None = None, of_bank: dict[str, Any] | None = None, **settings: Any
+    *,
+    downstream: Downstream | None = None,
+    rules: dict[str, Any] | None = None,
+    of_bank: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Parts]:
-    downstream = Downstream()
+    downstream = downstream or Downstream()
     app = {"standstill_failures": 0, "failure_threshold": 1000} | (rules or {})
     async with (
         open_dependencies(**(of_bank or {})) as circuits,
@@ -263,12 +267,64 @@ def test_other_error_in_a_block_is_the_apps(error: Exception, failures: tuple[in
     simulated(test)
 
 
-def test_call_that_exceeds_the_handlers_limit_counts_for_its_dependency() -> None:
+def test_name_in_an_error_alone_ends_the_attempts_once_the_circuit_is_open() -> None:
+    """Without a block the call is made; its key is deferred after one attempt."""
+
     async def test() -> None:
-        async with open_parts(of_bank={"failure_threshold": 100}) as parts:
-            parts.downstream.down = {"bank": TimeoutError()}
-            await parts.rig.processor.process(batch(keyed("bank")))
-            assert await parts.failures() == (0, 1)
+        async with open_parts(max_attempts=4) as parts:
+            await trip(parts.circuits)
+            parts.downstream.uses_blocks = False
+            error = DependencyUnavailableError("down", dependency="bank")
+            parts.downstream.down = {"bank": error}
+            parts.downstream.seconds = {"none": 30.0}
+            result = await parts.rig.processor.process(batch(keyed("bank", "none", "none:b")))
+            assert (result.deferred, parts.downstream.calls["bank"]) == (1, 1)
+
+    simulated(test)
+
+
+def test_name_in_an_error_alone_closes_the_circuit_again() -> None:
+    """The success of an event that had failed is the dependency's success."""
+
+    async def test() -> None:
+        rules = {"break_seconds": 5.0, "failure_threshold": 2}
+        async with open_parts(of_bank=rules, deferred_events_max=0) as parts:
+            downstream = parts.downstream
+            downstream.uses_blocks = False
+            downstream.down = {"bank": DependencyUnavailableError("down", dependency="bank")}
+            running = asyncio.create_task(parts.rig.processor.process(batch(many("bank", 3))))
+            await asyncio.sleep(4)
+            opened = parts.bank.circuit.state
+            downstream.down = {}
+            result = await running
+            assert opened is CircuitState.OPEN
+            assert result.handled == 3
+            assert parts.bank.circuit.state is CircuitState.CLOSED
+
+    simulated(test)
+
+
+class RaisesAgain(Downstream):
+    """A handler that catches an error in its first event, and raises the error in the second."""
+
+    error = ConnectionError("down")
+
+    async def __call__(self, each: Event) -> None:
+        if each.sequence_number:
+            raise self.error
+        try:
+            async with dependency("bank"):
+                raise self.error
+        except ConnectionError:
+            pass
+
+
+def test_error_of_an_earlier_event_does_not_name_its_dependency_again() -> None:
+    async def test() -> None:
+        async with open_parts(downstream=RaisesAgain()) as parts:
+            result = await parts.rig.processor.process(batch(keyed("bank", "bank")))
+            assert (result.handled, result.deferred) == (1, 1)
+            assert await parts.failures() == (1, 0)
 
     simulated(test)
 

@@ -79,6 +79,19 @@ async def test_replays_close_a_half_open_dependency() -> None:
 
 
 @simulated
+async def test_event_without_a_block_closes_the_dependency_that_had_failed_it() -> None:
+    """A handler may name the dependency in its errors only."""
+    async with open_rig(rules={"half_open_permits": 1}) as rig:
+        bank = await rig.dependency()
+        await rig.half_open(bank)
+        await defer(rig, 1, 2, needs="bank")
+        rig.needs.clear()
+        await rig.replay()
+        assert rig.handled == [1, 2]
+        assert bank.circuit.state is CircuitState.CLOSED
+
+
+@simulated
 async def test_both_half_open_circuits_take_their_probes() -> None:
     """One event is a probe of the app and of its dependency."""
     async with open_rig() as rig:
@@ -133,11 +146,11 @@ async def test_failed_probe_is_recorded_if_it_means_that_the_dependency_is_down(
 
 @simulated
 async def test_permit_that_the_event_did_not_use_is_returned() -> None:
-    """The event says nothing about the dependency."""
+    """An event that was only refused before says nothing about the dependency."""
     async with open_rig() as rig:
         bank = await rig.dependency()
         await rig.half_open(bank)
-        await defer(rig, 1)
+        await defer(rig, 1, reason=DeferralReason.REFUSED)
         rig.needs.clear()
         await rig.replay()
         assert rig.handled == [1]
