@@ -75,7 +75,7 @@ class DependencyCircuits:
         self._watching = Watching(
             f"{store.app}/*",
             listen=self._listen,
-            poll=self._poll,
+            poll=self.refresh,
             poll_seconds=settings.app.poll_seconds,
             clock=self._clock,
         )
@@ -108,7 +108,7 @@ class DependencyCircuits:
         During a store outage no name is known until its first use or the end of the outage.
         """
         try:
-            await self._poll()
+            await self.refresh()
         except StoreUnavailableError as error:
             logger.warning("%s; the dependencies of other instances are not known yet", error)
         self._watching.start()
@@ -190,6 +190,31 @@ class DependencyCircuits:
                 raise result
         return sum(result for result in results if isinstance(result, int))
 
+    async def refresh(self) -> None:
+        """Poll all circuits and the registry in one round trip.
+
+        New names of other instances take a second one.
+
+        Raises:
+            StoreUnavailableError: the store does not answer; the circuits hold as the app's own.
+        """
+        now = self._clock.monotonic()
+        used, self._used = self._used, set()
+        self._used_at.update(dict.fromkeys(used, now))
+        due = [name for name in self._used_at if self._note_is_due(name, now)]
+        results = await asyncio.gather(
+            self._store.register(due, self._most),
+            *(circuit.refresh() for circuit in self._circuits.values()),
+            return_exceptions=True,
+        )
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        registered = results[0]
+        assert isinstance(registered, frozenset)  # noqa: S101 - the result of `register`
+        self._noted_at.update(dict.fromkeys(due, now))
+        await self._follow(registered, now)
+
     async def _join(self, name: str) -> DependencyCircuit | None:
         """Register a name and return its circuit; None if no place is free."""
         circuit = self._new(name)
@@ -227,25 +252,6 @@ class DependencyCircuits:
             watched=lambda: self._watching.running,
         )
 
-    async def _poll(self) -> None:
-        """Poll all circuits and the registry, in one round trip."""
-        now = self._clock.monotonic()
-        used, self._used = self._used, set()
-        self._used_at.update(dict.fromkeys(used, now))
-        due = [name for name in self._used_at if self._note_is_due(name, now)]
-        results = await asyncio.gather(
-            self._store.register(due, self._most),
-            *(circuit.refresh() for circuit in self._circuits.values()),
-            return_exceptions=True,
-        )
-        for result in results:
-            if isinstance(result, BaseException):
-                raise result
-        registered = results[0]
-        assert isinstance(registered, frozenset)  # noqa: S101 - the result of `register`
-        self._noted_at.update(dict.fromkeys(due, now))
-        await self._follow(registered, now)
-
     def _note_is_due(self, name: str, now: float) -> bool:
         """Return whether the registry does not know a use of a name by this instance.
 
@@ -280,7 +286,7 @@ class DependencyCircuits:
             async for change in changes:
                 circuit = None if change is None else self._circuits.get(change[0])
                 if change is None or circuit is None or change[1] is None:
-                    await self._poll()
+                    await self.refresh()
                 else:
                     await circuit.receive(change[1])
 

@@ -13,7 +13,7 @@ import pytest
 import redis
 
 from breaker import CircuitBreaker
-from breaker.__main__ import build
+from breaker.cli.circuits import build
 from local.site import SiteState
 from tests.support.loadtest.runs import assert_kept, run
 from tests.support.local.hosts import running_hosts

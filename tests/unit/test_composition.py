@@ -28,7 +28,7 @@ MAY_BUILD = {
     "processing/wiring.py": "builds everything that needs Azure's SDKs",
     "processing/circuit_wiring.py": "builds the circuit and its Redis, without those SDKs",
     "processing/handlers/ledger.py": "a sample handler, which opens its own clients as users' do",
-    "breaker/__main__.py": "the breaker's own command line, which works without processing",
+    "breaker/cli/circuits.py": "the breaker's own command line, which works without processing",
     "breaker/alerts/event_grid.py": "an identity for a publisher that is used without processing",
     "breaker/stores/redis/client.py": "the login to Redis",
     "breaker/stores/redis/store.py": "a circuit store that is used without processing",

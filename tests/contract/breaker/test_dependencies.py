@@ -173,5 +173,5 @@ async def test_used_name_keeps_its_place(store: DependencyStore, clock: ManualCl
         for _ in range(4):
             clock.advance(10 * DAY)
             assert circuits.find("bank") is not None
-            await circuits._poll()
+            await circuits.refresh()
         assert await store.register((), 20) == {"bank"}

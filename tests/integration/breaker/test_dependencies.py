@@ -98,14 +98,14 @@ async def test_twenty_dependencies_cost_one_request_for_each_poll(redis_url: str
             found = [await used(circuits, name) for name in NAMES]
             await subscribed(client)
             assert subscribers(client) == 1
-            await circuits._poll()  # loads the script
+            await circuits.refresh()  # loads the script
             for number, circuit in enumerate(found):
                 circuit.enter(Key("k"))
                 circuit.note_success(0.1 * number)
                 circuit.note_failed_attempt(Key("k"), "down")
             client.config_resetstat()
             before = client.info("stats")["total_reads_processed"]
-            await circuits._poll()
+            await circuits.refresh()
             reads = client.info("stats")["total_reads_processed"] - before - 1  # this command
             assert requests(client) == {"evalsha": 1}
             # Redis reads up to 16 KiB at once.
@@ -173,7 +173,7 @@ async def test_dropped_name_keeps_its_circuit_for_a_time(redis_url: str) -> None
             assert client.pttl(key) == -1
         async with circuits_at(redis_url) as other:  # which has never used the name
             client.zrem("breaker:{app}/names", "bank")
-            await other._poll()
+            await other.refresh()
             assert not other.circuits
             days = client.pttl(key) / 86_400_000
             assert 89 < days <= 90
@@ -281,4 +281,4 @@ async def test_cluster_polls_and_pushes(redis_cluster: str) -> None:
         await opened(bank)
         await until(lambda: two.circuits["bank"].circuit.state is CircuitState.OPEN)
         bank.enter(Key("k"))
-        await one._poll()
+        await one.refresh()

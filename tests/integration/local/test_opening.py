@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from breaker import CircuitBreaker, CircuitState
-from breaker.__main__ import build
+from breaker.cli.circuits import build
 from local.site import SiteState
 from tests.support.processes import running_stack
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from breaker import CircuitBreaker, CircuitState
-from breaker.__main__ import build
+from breaker.cli.circuits import build
 from local.services import ports
 from local.services.cloud import cloud_service
 from local.services.console import console_service

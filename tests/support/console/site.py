@@ -19,7 +19,7 @@ from playwright.async_api import Browser, Locator, Page, ViewportSize, expect
 from redis.asyncio import Redis
 
 from breaker import CircuitBreaker, CircuitState
-from breaker.__main__ import build
+from breaker.cli.circuits import build
 from loadtest.target.endpoints import Endpoints
 from local.services.console import console_service
 from tests.support.console.chromium import WATCH, Complaints

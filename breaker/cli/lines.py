@@ -1,0 +1,117 @@
+"""The output of `python -m breaker`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from breaker.circuit import CircuitBreaker
+from breaker.duration import format_duration
+from breaker.names import split_name
+from breaker.settings import Mode, Recovery
+from breaker.state import PROBE_FAILURES, Circuit, CircuitState, HistoryEntry
+
+
+def as_json(
+    circuit: CircuitBreaker, dependencies: Mapping[str, CircuitBreaker] | None = None
+) -> str:
+    """Return a circuit as JSON; `dependencies`, if given, are those of the app's own circuit."""
+    document = _document(circuit)
+    if dependencies is not None:
+        document["dependencies"] = [
+            {"dependency": name} | _document(each) for name, each in sorted(dependencies.items())
+        ]
+    return json.dumps(document)
+
+
+def _document(breaker: CircuitBreaker) -> dict[str, Any]:
+    settings = breaker.settings
+    return asdict(breaker.circuit) | {"mode": settings.mode, "recovery": settings.recovery}
+
+
+def table(breaker: CircuitBreaker) -> str:
+    """Return a circuit's state as lines with a name and a value each."""
+    circuit = breaker.circuit
+    rows = {
+        "circuit": circuit.name,
+        "state": f"{circuit.state} (generation {circuit.generation})",
+        "reason": circuit.reason or "-",
+        "failures": f"{circuit.failures} of {circuit.failure_threshold} "
+        f"in {circuit.window_seconds:g} s",
+        "attempts": f"{circuit.failed_attempts} failed since the last success "
+        f"({_when(circuit.last_success_at)})",
+        "opened": _when(circuit.opened_at),
+        "changed": _when(circuit.changed_at) + (f" by {circuit.by}" if circuit.by else ""),
+    }
+    if breaker.settings.mode is Mode.OBSERVE:
+        rows["mode"] = "observe: no rule opens the circuit; the history says when one would have"
+    if circuit.retry_after is not None or circuit.state is CircuitState.ISOLATED:
+        rows["next state"] = next_state(breaker)
+    if circuit.state is CircuitState.HALF_OPEN:
+        failed = f"{circuit.probe_failures} of {PROBE_FAILURES} failed"
+        rows["probes"] = f"{circuit.probe_successes} succeeded, {failed}"
+    return "\n".join(f"{name:<10} {value}" for name, value in rows.items())
+
+
+def dependency_lines(dependencies: Mapping[str, CircuitBreaker]) -> list[str]:
+    """Return a heading and a line for each dependency's circuit; nothing without dependencies."""
+    if not dependencies:
+        return []
+    width = max(map(len, dependencies))
+    lines = ["", "dependencies (`status --dependency NAME` shows more):"]
+    for name, breaker in sorted(dependencies.items()):
+        circuit = breaker.circuit
+        observed = ", mode observe" if breaker.settings.mode is Mode.OBSERVE else ""
+        lines.append(
+            f"  {name:<{width}} {circuit.state} (generation {circuit.generation}{observed})"
+            f" since {_when(circuit.changed_at)}: {circuit.reason or '-'}"
+        )
+    return lines
+
+
+def next_state(breaker: CircuitBreaker) -> str:
+    """Return which state follows an open or isolated state, and when."""
+    circuit = breaker.circuit
+    _, dependency = split_name(circuit.name)
+    named = f"--dependency {dependency} " if dependency else ""
+    close = f"`close {named}--generation {circuit.generation}`"
+    if circuit.state is CircuitState.CLOSED:
+        return "closed"
+    if circuit.retry_after is None:
+        return f"{close} ends the isolation"
+    if circuit.state is not CircuitState.ISOLATED:
+        return f"half-open in {circuit.retry_after:.0f} s"
+    if circuit.ends_as is CircuitState.CLOSED:
+        after = "closed"
+    elif breaker.settings.recovery is Recovery.MANUAL:
+        after = "open, which asks for an approval,"
+    else:
+        after = "open, for a break,"
+    ends = f"in {format_duration(circuit.retry_after)} ({_when(circuit.resume_at)})"
+    return f"{after} {ends}; {close} ends the isolation earlier"
+
+
+def change_line(circuit: Circuit) -> str:
+    """Return a circuit's state as one line."""
+    degraded = " (Redis does not answer)" if circuit.degraded else ""
+    return (
+        f"{_when(circuit.as_of)}  {circuit.name}: {circuit.state}{degraded}, "
+        f"generation {circuit.generation}, "
+        f"{circuit.failures}/{circuit.failure_threshold} failures: {circuit.reason or '-'}"
+    )
+
+
+def history_line(entry: HistoryEntry) -> str:
+    """Return an entry of the history as one line."""
+    change = f"{entry.event} by {entry.by}" if entry.by else entry.event
+    why = f": {entry.reason}" if entry.reason not in {"", change} else ""
+    return f"{_when(entry.at)}  {entry.generation:>4}  {change}{why}  [{entry.instance}]"
+
+
+def _when(at: float | None) -> str:
+    if at is None:
+        return "-"
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
