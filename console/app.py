@@ -90,6 +90,7 @@ def create_app(
         operations,
         settings,
         breaker=breaker,
+        dependencies=lambda: circuits.dependencies,
     )
     election = Election(
         coordination,

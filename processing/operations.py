@@ -194,18 +194,30 @@ async def open_migration(settings: Mapping[str, str]) -> AsyncIterator[Migration
 
 @asynccontextmanager
 async def open_partitions(
-    settings: Mapping[str, str], *, breaker: CircuitBreaker, lease_seconds: float
+    settings: Mapping[str, str],
+    *,
+    breaker: CircuitBreaker,
+    dependencies: Callable[[], Mapping[str, CircuitBreaker]] = dict,
+    lease_seconds: float,
 ) -> AsyncIterator[Partitions]:
-    """Open the table of the hub's partitions; an ownership expires after `lease_seconds`.
+    """Open the table of the hub's partitions.
 
-    Partitions that the circuit of `breaker` holds are not shown as stalled.
+    Partitions that the app's circuit or a dependency's holds are not shown as stalled.
+
+    Args:
+        settings: the app settings.
+        breaker: the app's circuit.
+        dependencies: returns the circuits of the app's dependencies, by name.
+        lease_seconds: time after which an ownership expires.
 
     Raises:
         SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
-        yield await wiring.partitions(breaker=breaker, lease_seconds=lease_seconds)
+        yield await wiring.partitions(
+            breaker=breaker, dependencies=dependencies, lease_seconds=lease_seconds
+        )
 
 
 @asynccontextmanager

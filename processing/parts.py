@@ -70,7 +70,7 @@ class Parts:
                 )
             breaker = await wiring.breaker(publisher)
             dependencies = await wiring.dependencies(publisher)
-            survey = await wiring.survey(breaker)
+            survey = await wiring.survey(breaker, lambda: dependencies.circuits)
             watch = Watch(
                 processing.stall_seconds,
                 handler_seconds=processing.handler_timeout_seconds,
@@ -142,6 +142,7 @@ class Parts:
                     watch,
                     migration.running,
                     handler.results,
+                    dependencies=lambda: dependencies.circuits,
                     crash_loop=lambda: crashes.problem,
                     warnings=warnings,
                     instance=instance_name(),

@@ -26,6 +26,7 @@ from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
 from processing.migration.migration import Migration
+from processing.monitoring.dependency_states import Circuits
 from processing.monitoring.host_options import reads_from_start
 from processing.monitoring.overview import Partitions
 from processing.monitoring.redis_fleet import RedisFleetStates
@@ -213,8 +214,8 @@ class Wiring(CircuitWiring):
         """Return the states of the partitions that all instances report."""
         return RedisFleetStates(self.redis, self.connections.identity)
 
-    async def survey(self, breaker: CircuitBreaker) -> Survey:
-        """Return the survey of all partitions; the time in which the circuit holds is no stall."""
+    async def survey(self, breaker: CircuitBreaker, dependencies: Circuits) -> Survey:
+        """Return the survey of all partitions; the time in which a circuit holds is no stall."""
         checkpoints = await self.checkpoints()
 
         async def checkpoint(partition: str) -> int | None:
@@ -229,16 +230,18 @@ class Wiring(CircuitWiring):
             stall_seconds=self.processing.stall_seconds,
             held=held_by(breaker),
             circuit=lambda: breaker.circuit,
+            dependencies=dependencies,
             checkpoint=checkpoint,
             from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
         )
 
-    async def partitions(self, *, breaker: CircuitBreaker, lease_seconds: float) -> Partitions:
+    async def partitions(
+        self, *, breaker: CircuitBreaker, dependencies: Circuits, lease_seconds: float
+    ) -> Partitions:
         """Return the table of partitions; an ownership lasts `lease_seconds`."""
-        return Partitions(
-            await self.survey(breaker), await self.checkpoints(), await self.queue(), lease_seconds
-        )
+        survey = await self.survey(breaker, dependencies)
+        return Partitions(survey, await self.checkpoints(), await self.queue(), lease_seconds)
 
     async def queue(self) -> QueueClient:
         """Open the poison queue's client; the queue may not exist yet."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ class ReaderTasks:
         operations: open the hub and the storage.
         settings: the console's settings.
         breaker: the circuit.
+        dependencies: returns the circuits of the app's dependencies, by name.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class ReaderTasks:
         settings: ConsoleSettings,
         *,
         breaker: CircuitBreaker,
+        dependencies: Callable[[], Mapping[str, CircuitBreaker]] = dict,
     ) -> None:
         self._breaker = breaker
+        self._dependencies = dependencies
         self._coordination = coordination
         self._fanout = fanout
         self._vitals = vitals
@@ -164,6 +167,7 @@ class ReaderTasks:
             opening: AbstractAsyncContextManager[Partitions] = operations.open_partitions(
                 self._operations.settings,
                 breaker=self._breaker,
+                dependencies=self._dependencies,
                 lease_seconds=self._settings.lease_seconds,
             )
             partitions = self._partitions = await self._operations.enter(opening)

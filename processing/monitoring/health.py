@@ -9,6 +9,11 @@ from typing import Any, Literal
 from breaker import Circuit, CircuitBreaker, CircuitState, Mode
 from processing.errors import StorageUnavailableError
 from processing.handlers.results import Results
+from processing.monitoring.dependency_states import (
+    Circuits,
+    DependencyState,
+    dependency_states,
+)
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.stall import Watch
 from processing.monitoring.survey import Sighting, Survey, worst
@@ -27,6 +32,7 @@ class HealthReport:
             an operator paused a partition; `ramping`: the circuit has just closed, and not all
             lanes may run yet. The app's own circuit comes first, then `stalled` and `degraded`.
         states: the state of each partition that is not `ok`.
+        dependencies: the states of the app's dependencies, by name.
         problems: one text for each service that cannot be reached, and for each other fault.
         warnings: one text for each weakness of the deployment; they do not change the status.
         mode: `observe`: the rules are judged, but do not open the circuit; else `enforce`.
@@ -36,6 +42,7 @@ class HealthReport:
     circuit: Circuit
     partitions: tuple[PartitionLag, ...]
     states: tuple[PartitionState, ...]
+    dependencies: tuple[DependencyState, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     mode: Mode
@@ -65,6 +72,7 @@ class Health:
         watch: the states of this instance's partitions.
         old_version_on: returns those of the partitions that version 0.1 still processes.
         crash_loop: names the reason of careful mode, or None while it is off.
+        dependencies: returns the circuits of the app's dependencies.
         results: names what the handler forgot, if its last results show that.
         warnings: the warnings of the start; the owner of the list may add some.
         instance: the name of this instance.
@@ -78,6 +86,7 @@ class Health:
         old_version_on: Callable[[Iterable[str]], Awaitable[list[str]]],
         results: Results | None = None,
         *,
+        dependencies: Circuits = dict,
         crash_loop: Callable[[], str | None] = lambda: None,
         warnings: Sequence[str] = (),
         instance: str = "",
@@ -87,6 +96,7 @@ class Health:
         self._watch = watch
         self._old_version_on = old_version_on
         self._results = results
+        self._dependencies = dependencies
         self._crash_loop = crash_loop
         self._warnings = warnings
         self._instance = instance
@@ -101,7 +111,11 @@ class Health:
             problems.append(reason)
         own = self._watch.states()
         # Without Redis or the hub an instance still shows its own partitions.
-        sighting = Sighting((), tuple(each for each in own if each.state is not State.OK))
+        sighting = Sighting(
+            (),
+            tuple(each for each in own if each.state is not State.OK),
+            dependencies=dependency_states(self._dependencies(), {}),
+        )
         try:
             sighting = await self._survey.look(own, instance=self._instance)
             old = await self._old_version_on(each.partition for each in sighting.partitions)
@@ -116,6 +130,7 @@ class Health:
             circuit,
             sighting.partitions,
             sighting.states,
+            sighting.dependencies,
             (*stalled, *problems),
             tuple(self._warnings),
             self._breaker.settings.mode,
@@ -130,8 +145,10 @@ class Health:
             return "stalled"
         if problems:
             return "degraded"
-        if state in (State.HOLDING, State.PAUSED):
-            return "paused" if state is State.PAUSED else "holding"
+        if state is State.PAUSED:
+            return "paused"
+        if state is State.HOLDING or any(each.holds for each in sighting.dependencies):
+            return "holding"
         return "ramping" if self._breaker.ramp_share < 1 else "ok"
 
 

@@ -7,6 +7,7 @@ although their dependency serves other keys.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +15,12 @@ from dataclasses import dataclass, replace
 from breaker import Circuit
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
+from processing.monitoring.dependency_states import (
+    Circuits,
+    DependencyState,
+    WaitingKeys,
+    dependency_states,
+)
 from processing.monitoring.fleet import FleetStates
 from processing.monitoring.partition_state import GRAVITY, PartitionState, State
 from processing.monitoring.reasons import HOLDING, Why
@@ -42,12 +49,14 @@ class Sighting:
         states: the states other than `ok`, at most one for each partition and one for each
             partition's deferred keys.
         problems: one text for each further problem.
+        dependencies: the states of the app's dependencies, by name.
         replays_stopped: deferred keys wait, and the timer of the replays has not run for a minute.
     """
 
     partitions: tuple[PartitionLag, ...]
     states: tuple[PartitionState, ...]
     problems: tuple[str, ...] = ()
+    dependencies: tuple[DependencyState, ...] = ()
     replays_stopped: bool = False
 
     def state_of(self, partition: str) -> PartitionState | None:
@@ -66,6 +75,7 @@ class Survey:
         stall_seconds: time after which a partition that does not move is stalled.
         held: returns the reason for which no event starts.
         circuit: returns the app's circuit.
+        dependencies: returns the circuits of the app's dependencies.
         checkpoint: returns the sequence number of a partition's checkpoint; None: there is none.
         from_start: whether a partition without a checkpoint is read from its first event.
         replays: returns the age of the last run of the timer of the replays, or None if there was
@@ -82,6 +92,7 @@ class Survey:
         stall_seconds: float,
         held: Held,
         circuit: Callable[[], Circuit],
+        dependencies: Circuits,
         checkpoint: Callable[[str], Awaitable[int | None]],
         from_start: bool,
         replays: Callable[[], Awaitable[float | None]],
@@ -93,6 +104,8 @@ class Survey:
         self._stall_seconds = stall_seconds
         self._held = held
         self._circuit = circuit
+        self._dependencies = dependencies
+        self._waiting = WaitingKeys(parking, identity)
         self._checkpoint = checkpoint
         self._from_start = from_start
         self._replays = replays
@@ -113,17 +126,19 @@ class Survey:
         """
         lags = await self._lag.read()
         held = self._held()
-        # Time in which the fleet is held does not count; the ages start again afterwards.
-        behind = (
-            {}
-            if held in HOLDING
-            else {each.partition: each.watermark for each in lags if each.behind}
-        )
-        ages = await self._fleet.observe(behind)
         found = [each for each in await self._fleet.reports() if each.instance != instance]
         reports: defaultdict[str, list[PartitionState]] = defaultdict(list)
         for each in [*found, *own]:
             reports[each.partition].append(each)
+        # Time in which a circuit holds a partition does not count; the age starts again afterwards.
+        behind = {
+            lag.partition: lag.watermark
+            for lag in lags
+            if lag.behind
+            and held not in HOLDING
+            and not any(each.state is State.HOLDING for each in reports[lag.partition])
+        }
+        ages = await self._fleet.observe(behind)
         found_states = [
             judged(
                 lag,
@@ -148,6 +163,7 @@ class Survey:
             tuple(lags),
             tuple(each for each in states if each.state is not State.OK),
             (replays_have_stopped(deferred),) if stopped else (),
+            dependency_states(self._dependencies(), await self._waiting.count(lags)),
             stopped,
         )
 
@@ -170,12 +186,18 @@ class Survey:
         return age is None or age > REPLAYS_SECONDS
 
     async def _deferred(self, lags: Collection[PartitionLag]) -> list[PartitionState]:
-        """Return one state for each partition with keys that stay deferred without a reason."""
-        circuit = self._circuit()
-        now, success = circuit.as_of, circuit.last_success_at
-        if now is None or success is None or not circuit.admits:
+        """Return one state for each partition with keys that stay deferred without a reason.
+
+        A key waits without a reason if its dependency has served other keys since the deferral.
+        """
+        circuit, dependencies = self._circuit(), self._dependencies()
+        now = circuit.as_of
+        if now is None or not circuit.admits:
             return []
-        latest = min(now - DEFERRED_SECONDS, success)
+        limits = {"": _latest(circuit, now)}
+        for name, breaker in dependencies.items():
+            limits[name] = _latest(breaker.circuit, now)
+        latest = max(limits.values())
         if not any(
             each.oldest_deferred is not None and each.oldest_deferred < latest for each in lags
         ):
@@ -190,16 +212,25 @@ class Survey:
         keys: defaultdict[str, list[tuple[float, ParkedKey]]] = defaultdict(list)
         for key in self._keys:
             first = oldest.get(key.source.partition)  # earlier keys have been released
-            if (
-                key.deferral is not None
-                and first is not None
-                and first <= key.deferral.since < latest
-            ):
+            if key.deferral is None or first is None:
+                continue
+            limit = limits.get(key.deferral.dependency, limits[""])
+            if first <= key.deferral.since < limit:
                 keys[key.source.partition].append((key.deferral.since, key))
         return [
             deferred_state(min(found, key=lambda each: each[0])[1], len(found), now)
             for found in keys.values()
         ]
+
+
+def _latest(circuit: Circuit, now: float) -> float:
+    """Return the time before which a deferred key of a circuit was deferred for too long.
+
+    An open circuit holds its keys; then no time is returned that a key could be older than.
+    """
+    if not circuit.admits or circuit.last_success_at is None:
+        return -math.inf
+    return min(now - DEFERRED_SECONDS, circuit.last_success_at)
 
 
 def replays_have_stopped(deferred: int) -> str:

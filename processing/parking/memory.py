@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -262,6 +263,12 @@ class MemoryParkingStore:
         """See `ParkingStore.sources`."""
         await asyncio.sleep(0)
         return sorted({source for source, _ in self._lists}, key=str)
+
+    async def needs(self, source: Source) -> dict[str, int]:
+        """See `ParkingStore.needs`."""
+        await asyncio.sleep(0)
+        found = [each.deferral for each in self._of(source).values()]
+        return Counter(each.dependency for each in found if each is not None)
 
     async def summary(self, source: Source) -> PartitionLists:
         """See `ParkingStore.summary`."""

@@ -26,7 +26,17 @@ logger = logging.getLogger(__name__)
 
 _SCRIPTS = (
     *("claim", "poison", "defer", "park", "announced", "lease", "renew", "release", "replace"),
-    *("postpone", "finish", "forget", "due", "wake", "summary", "drop_mark", "poison_head"),
+    *(
+        "postpone",
+        "finish",
+        "forget",
+        "due",
+        "wake",
+        "needs",
+        "summary",
+        "drop_mark",
+        "poison_head",
+    ),
 )
 WRITTEN = "written"
 _CLUSTER = "a cluster's client does not send a write and its WAIT on one connection"

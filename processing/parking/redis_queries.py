@@ -63,6 +63,11 @@ class RedisParkingQueries:
         keys = parking_keys(source, "keys", "state", "deferred_since")
         return replies.summary(await self._query(self._calls.run("summary", keys, [])))
 
+    async def needs(self, source: Source) -> dict[str, int]:
+        """See `ParkingStore.needs`."""
+        reply = await self._query(self._calls.run("needs", parking_keys(source, "deferred"), []))
+        return {text_of(name): int(keys) for name, keys in batched(reply, 2, strict=True)}
+
     async def entries(
         self, source: Source, key: ListKey, *, after: Position = "", most: int = 100
     ) -> list[Entry]:

@@ -321,6 +321,13 @@ class ParkingStore(Protocol):
         """Return the partitions that may have parked lists."""
         ...
 
+    async def needs(self, source: Source) -> Mapping[str, int]:
+        """Return the number of a partition's deferred keys by the dependency they wait for.
+
+        The name "" stands for the keys whose dependency is not known.
+        """
+        ...
+
     async def summary(self, source: Source) -> PartitionLists:
         """Return the numbers of a partition's lists."""
         ...

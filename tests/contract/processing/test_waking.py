@@ -120,6 +120,18 @@ async def test_woken_keys_follow_the_keys_that_are_due(stores: Stores) -> None:
     assert await due(store) == ["z", "a"]
 
 
+async def test_deferred_keys_are_counted_by_dependency(stores: Stores) -> None:
+    """Health shows how many keys wait for each dependency."""
+    store = stores.parking
+    assert await store.needs(SOURCE) == {}
+    writing = await park_key(store, "parked")
+    await defer_for(store, writing, "bank", a=1, b=2)
+    await defer_for(store, writing, "post", c=1)
+    await defer_for(store, writing, "", d=1)
+    assert await store.needs(SOURCE) == {"bank": 2, "post": 1, "": 1}
+    assert await store.needs(OTHER) == {}
+
+
 async def test_released_and_parked_keys_are_not_woken(stores: Stores) -> None:
     """A parked key waits for an operator, and a released key has no list."""
     store = stores.parking

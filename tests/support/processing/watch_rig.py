@@ -86,6 +86,7 @@ class WatchRig:
         fleet: the fleet's view, which other rigs may share.
         warnings: the warnings of the start.
         last_success: time of the fleet's last success.
+        dependencies: the circuits of dependencies, by name.
         checkpoints: the host's checkpoints; None: they cannot be read.
         timer_runs: whether the timer of the replays runs.
     """
@@ -112,6 +113,7 @@ class WatchRig:
         self.warnings: list[str] = []
         self.old: set[str] = set()
         self.last_success: float | None = None
+        self.dependencies: dict[str, CircuitBreaker] = {}
         held = held_by(breaker)
         self.watch = Watch(60.0, handler_seconds=60.0, held=held, clock=clock.monotonic)
         client = cast("EventHubConsumerClient", self.hub)
@@ -123,6 +125,7 @@ class WatchRig:
             stall_seconds=60.0,
             held=held,
             circuit=self.circuit,
+            dependencies=lambda: self.dependencies,
             checkpoint=self.checkpoint,
             from_start=from_start,
             replays=self.heartbeat.age,
@@ -136,6 +139,7 @@ class WatchRig:
             self.watch,
             self.old_version_on,
             self.results,
+            dependencies=lambda: self.dependencies,
             warnings=self.warnings,
             instance=instance,
         )
