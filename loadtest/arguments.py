@@ -50,6 +50,8 @@ def parse(arguments: Sequence[str]) -> Settings | Sweep:
                 )
     if faults or chosen.get("scenario") in PLANNED:
         return chaos_settings({"scenario": Scenario.OUTAGE, **chosen})
+    if "down_seconds" in chosen:
+        raise UsageError("--down is only accepted with --scenario partial-outage, two-dependencies")
     settings = Settings(**chosen)
     if settings.target is not Target.LOCAL or settings.scenario is not Scenario.OUTAGE:
         return settings
@@ -115,6 +117,13 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         metavar="N",
         help="start the scenario's outage after N handled events (20000)",
+    )
+    add(
+        "--down",
+        dest="down_seconds",
+        type=float,
+        metavar="S",
+        help="partial-outage, two-dependencies: seconds of the outage (random)",
     )
     add(
         "--second-act",

@@ -6,6 +6,7 @@ import dataclasses
 from types import MappingProxyType
 from typing import Any
 
+from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan, draw
 from loadtest.plan.crashes import CRASH_HANDLER, draw_blocked_loop, draw_crash_loop
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
@@ -104,10 +105,19 @@ def chaos_settings(chosen: dict[str, Any]) -> Settings:
     Raises:
         UsageError: see `Settings`.
     """
+    chosen = dict(chosen)
+    down_seconds = chosen.pop("down_seconds", None)
     scenario = chosen.get("scenario", Scenario.CHAOS)
     figures = _FIGURES | {"events": EVENTS} | _SLOW_STREAMS.get(scenario, {})
     events = chosen.get("events", figures["events"])
     plan = _DRAWS.get(scenario, draw)(chosen.get("seed", 0), events)
+    if down_seconds is not None:
+        if not plan.down_seconds or not down_seconds > 0:
+            raise UsageError(
+                f"--down {down_seconds:g} is not accepted; it takes seconds above 0, with a "
+                "scenario whose outage ends by itself"
+            )
+        plan = dataclasses.replace(plan, down_seconds=down_seconds)
     shape = {name: chosen.get(name, getattr(plan, name)) for name in ("partitions", "instances")}
     shape["keys"] = chosen.get("keys", min(plan.keys, _most_keys(scenario, events)))
     return Settings(

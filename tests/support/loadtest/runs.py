@@ -31,7 +31,9 @@ def command(directory: Path, line: str) -> list[str]:
     return [*_RUN, "--report", str(report), *line.split()]
 
 
-def run(directory: Path, line: str, *, pictures: bool = False) -> Finished:
+def run(
+    directory: Path, line: str, *, pictures: bool = False, patience_seconds: float = 110
+) -> Finished:
     """Run to the end and assert that no process is left."""
     report = directory / "report.json"
     report.unlink(missing_ok=True)
@@ -40,7 +42,7 @@ def run(directory: Path, line: str, *, pictures: bool = False) -> Finished:
         options = line if pictures else f"{line} --json-only"
         process = Forked(*command(directory, options)[2:], output=output)
         try:
-            code = process.wait(110)
+            code = process.wait(patience_seconds)
         finally:
             process.send_signal(signal.SIGTERM)
         printed = output.read_text()

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.arguments import parse
+from loadtest.errors import UsageError
 from loadtest.plan.chaos import KILLS
 from loadtest.plan.chaos_settings import chaos_settings
 from loadtest.plan.settings import Scenario, Settings
@@ -106,6 +107,16 @@ def test_scenario_needs_no_option_for_its_faults() -> None:
     assert isinstance(settings, Settings)
     assert settings.chaos == draw_two_dependencies(3, settings.events)
     assert settings.app_settings["BREAKER_BREAK_SECONDS"] == "25"
+
+
+def test_outage_may_be_longer() -> None:
+    line = "run --scenario two-dependencies --down 60"
+    settings = parse(line.split())
+    assert isinstance(settings, Settings)
+    assert settings.chaos == replace(draw_two_dependencies(0, 1), down_seconds=60)
+    for wrong in ("dead-key --down 60", "two-dependencies --down 0", "steady --down 9"):
+        with pytest.raises(UsageError, match="--down"):
+            parse(["run", "--scenario", *wrong.split()])
 
 
 def test_only_the_circuit_of_the_bank_opens() -> None:
