@@ -134,7 +134,7 @@ async def test_partition_holds_if_all_its_events_need_the_bank(tmp_path: Path) -
             for index, key in enumerate(WORKLOAD.key_names)
         }
         assert history[-1].event == "closed"
-        assert {each.by for each in history} == {""}
+        assert {each.by for each in history} <= {"", "timer"}, "nobody approves"
 
 
 async def _until(stack: Stack, condition: Callable[[], Awaitable[bool]], what: str) -> None:

@@ -39,7 +39,7 @@ CLOSED_US = START_US + 26_500_000
 EACH, KEYS = 80, 4
 HISTORY = (
     Transition("opened", 1, OPENED_US),
-    Transition("half_opened", 1, HALF_OPEN_US),
+    Transition("half_opened", 1, HALF_OPEN_US, "timer"),
     Transition("closed", 1, CLOSED_US),
 )
 ALERTS = (Alert("breakwater/bank:1:opened", OPENED_ALERT, 1, "bank"),)
