@@ -29,7 +29,8 @@ def draw_crash_loop(seed: int, events: int) -> ChaosPlan:
     partitions, instances, keys = dice.randint(2, 4), dice.randint(1, 3), dice.randint(20, 40)
     deploys = dice.choice((0, 0, 1, 2))
     faults = [_deploy(dice, events) for _ in range(deploys)]
-    return _plan(seed, partitions, instances, keys, faults, deadly=_KILL)
+    hang_every = dice.choice((0, 300))  # events that are in flight at the deaths, too
+    return _plan(seed, partitions, instances, keys, faults, deadly=_KILL, hang_every=hang_every)
 
 
 def draw_blocked_loop(seed: int, events: int) -> ChaosPlan:
@@ -60,6 +61,7 @@ def _plan(
     *,
     deadly: str,
     blocks: int = 0,
+    hang_every: int = 0,
 ) -> ChaosPlan:
     return ChaosPlan(
         seed=seed,
@@ -69,7 +71,7 @@ def _plan(
         hot_key=False,
         poison_every=0,
         slow_every=20,
-        hang_every=0,
+        hang_every=hang_every,
         faults=tuple(sorted(faults, key=lambda fault: fault.delay_seconds)),
         starts=1,
         deadly=deadly,

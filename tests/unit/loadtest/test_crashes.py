@@ -71,6 +71,7 @@ def test_twenty_five_seeds_bring_every_variant() -> None:
         FaultKind.HOST_TERMINATED,
     }
     assert {plan.instances for plan in crashes} == {1, 2, 3}
+    assert {bool(plan.hang_every) for plan in crashes} == {True, False}
     assert {draw_blocked_loop(seed, 1_500).deadly for seed in range(1, 26)} == {"", "seize"}
 
 
