@@ -12,7 +12,7 @@ from loadtest.verify.expectation import Expectation
 from loadtest.verify.verdict import CircuitVerdict, Diff
 
 _BY_ITSELF = frozenset({"", "timer"})
-"""Who moves a circuit that opens and closes by itself, as its history says."""
+"""The names in the history of a circuit that opens and closes by itself."""
 
 
 class Circuits:
