@@ -12,6 +12,7 @@ from processing.batch.processor import BatchProcessor
 from processing.dependencies import dependency
 from processing.errors import DependencyUnavailableError, ProcessingError
 from processing.event import Event
+from processing.identity import Source
 from tests.support.processing.events import SOURCE, batch, event
 
 
@@ -61,11 +62,15 @@ class Partition:
 
     Args:
         processor: the processor.
+        source: the partition.
         most: greatest number of events in a batch.
     """
 
-    def __init__(self, processor: BatchProcessor, *, most: int = 100) -> None:
+    def __init__(
+        self, processor: BatchProcessor, source: Source = SOURCE, *, most: int = 100
+    ) -> None:
         self._processor = processor
+        self._source = source
         self._most = most
         self._events: list[Event] = []
         self._arrived: list[float] = []
@@ -81,7 +86,9 @@ class Partition:
         """Add one event for each key."""
         now = asyncio.get_running_loop().time()
         first = len(self._events)
-        self._events += [event(first + number, key) for number, key in enumerate(keys)]
+        self._events += [
+            event(first + number, key, source=self._source) for number, key in enumerate(keys)
+        ]
         self._arrived += [now] * len(keys)
         self._more.set()
 
@@ -102,7 +109,7 @@ class Partition:
                 await self._more.wait()
                 continue
             try:
-                await self._processor.process(batch(events, SOURCE))
+                await self._processor.process(batch(events, self._source))
             except (BreakerError, ProcessingError):
                 await asyncio.sleep(0.05)
                 continue
