@@ -117,6 +117,7 @@ class ChaosPlan:
         down_seconds: the duration of a partial outage.
         dependencies: the names of the dependencies that the keys need in turn; empty for none.
         away: the dependency that is away for `down_seconds`; "" for none.
+        probes_fail: whether that dependency is still away at the first probes.
         deadly: the fault of the one event that ends its process; "" without such an event.
         blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key.
@@ -137,6 +138,7 @@ class ChaosPlan:
     down_seconds: float = 0.0
     dependencies: tuple[str, ...] = ()
     away: str = ""
+    probes_fail: bool = False
     deadly: str = ""
     blocks: int = 0
     parks: bool = False

@@ -12,7 +12,11 @@ from loadtest.plan.crashes import CRASH_HANDLER, draw_blocked_loop, draw_crash_l
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
-from loadtest.plan.two_dependencies import BREAK_SECONDS, draw_two_dependencies
+from loadtest.plan.two_dependencies import (
+    BREAK_SECONDS,
+    SHORT_BREAK_SECONDS,
+    draw_two_dependencies,
+)
 from loadtest.plan.workload import SEED_FAULT_EVERY
 
 EVENTS = 20_000
@@ -57,7 +61,6 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
     # The circuits of app and bank open at the same number of failures; only the bank's may.
     "BREAKER_FAILURE_THRESHOLD": "10",
     "BREAKER_WINDOW_SECONDS": "10",
-    "BREAKER_BREAK_SECONDS": f"{BREAK_SECONDS:g}",
     "BREAKER_RAMP_SECONDS": "2",
     "PROCESSING_DEFER_AFTER_SECONDS": "2",
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
@@ -149,7 +152,11 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             ordering = {"PROCESSING_POISON_ORDERING": "park"} if plan.parks else {}
             return _PARTIAL_APP_SETTINGS | ordering
         case Scenario.TWO_DEPENDENCIES:
-            return _TWO_DEPENDENCIES_APP_SETTINGS
+            seconds = SHORT_BREAK_SECONDS if plan.probes_fail else BREAK_SECONDS
+            breaks = dict.fromkeys(("BREAKER_BREAK_SECONDS", "BREAKER_BREAK_SECONDS_MAX"), seconds)
+            return _TWO_DEPENDENCIES_APP_SETTINGS | {
+                name: f"{value:g}" for name, value in breaks.items()
+            }
         case Scenario.CRASH_LOOP | Scenario.BLOCKED_LOOP:
             return _CRASHES_APP_SETTINGS
         case _:

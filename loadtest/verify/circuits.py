@@ -78,13 +78,15 @@ class Circuits:
         return lines
 
     def _broken_openings(
-        self, name: str, circuit: CircuitVerdict, expected: int | None
+        self, name: str, circuit: CircuitVerdict, expected: tuple[int, int] | None
     ) -> list[str]:
         if expected is None:
             return []
         lines = []
-        if circuit.opened != expected:
-            lines.append(f"{name}: the circuit opened {circuit.opened} times, expected {expected}")
+        least, most = expected
+        if not least <= circuit.opened <= most:
+            wanted = f"{least}" if least == most else f"{least} to {most}"
+            lines.append(f"{name}: the circuit opened {circuit.opened} times, expected {wanted}")
         history = self._evidence.dependencies[name].history
         lines += [
             f"{name}: {each.by} moved the circuit ({each.event}), expected nobody"

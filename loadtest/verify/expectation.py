@@ -32,7 +32,7 @@ class Expectation:
         most_seconds_to_open: the longest time from the first refused call to the first opening,
             None for no limit.
         least_deferred: the least number of deferred keys, below which the run has tested nothing.
-        dependency_openings: the number of openings of each dependency's circuit.
+        dependency_openings: the least and most openings of each dependency's circuit.
         most_late_seconds: the longest time until an event is handled that does not need the
             dependency that is away; None for no limit.
         most_deaths: the most calls with the deadly event; None without one.
@@ -44,7 +44,7 @@ class Expectation:
     poison_repeats: bool = False
     most_seconds_to_open: float | None = None
     least_deferred: int = 0
-    dependency_openings: Mapping[str, int] = field(default_factory=dict)
+    dependency_openings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     most_late_seconds: float | None = None
     most_deaths: int | None = None
 
@@ -59,7 +59,9 @@ class Expectation:
         """
         if workload.scenario is Scenario.PARTIAL_OUTAGE:
             return cls(0, 0, least_deferred=1)
-        openings = {name: int(name == workload.away) for name in workload.dependencies}
+        openings = {
+            name: (1, 1) if name == workload.away else (0, 0) for name in workload.dependencies
+        }
         if workload.scenario is Scenario.TWO_DEPENDENCIES:
             return cls(0, 0, least_deferred=1, dependency_openings=openings)
         if workload.scenario in WITH_OUTAGE:
@@ -102,7 +104,10 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
             faulty,
             most_openings=own.most_openings,
             least_deferred=own.least_deferred,
-            dependency_openings=own.dependency_openings,
+            dependency_openings={
+                name: (least, most + (name == workload.away and plan.probes_fail))
+                for name, (least, most) in own.dependency_openings.items()
+            },
             most_late_seconds=limits.defer_after_seconds + LATE_GRACE_SECONDS,
         )
     if scenario in {Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP}:

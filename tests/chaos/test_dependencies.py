@@ -60,8 +60,9 @@ def test_half_of_the_keys_never_wait_for_a_bank_that_is_away_for_a_minute(tmp_pa
     """
     finished = run(
         tmp_path,
-        f"--scenario two-dependencies --seed 5 --events 10000 --keys 1000 --rate 105 --timeout 240 "
-        f"--down {DOWN_SECONDS} --set DEPENDENCY_BANK_BREAK_SECONDS={DOWN_SECONDS + 5}",
+        f"--scenario two-dependencies --seed 7 --events 10000 --keys 1000 --rate 105 --timeout 240 "
+        f"--down {DOWN_SECONDS} --set DEPENDENCY_BANK_BREAK_SECONDS={DOWN_SECONDS + 5} "
+        f"--set DEPENDENCY_BANK_BREAK_SECONDS_MAX={DOWN_SECONDS + 5}",
         patience_seconds=270,
     )
     assert_kept(finished, sent=10_000, poisoned=0)

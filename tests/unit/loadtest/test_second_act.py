@@ -39,7 +39,7 @@ def test_events_without_the_act_are_the_same() -> None:
 def test_both_circuits_open_once() -> None:
     expected = Expectation.of(Workload.from_settings(settings_of()), 25)
     assert (expected.least_openings, expected.most_openings) == (1, 1)
-    assert expected.dependency_openings == {"bank": 1}
+    assert expected.dependency_openings == {"bank": (1, 1)}
     assert expected.least_deferred == 1
     assert expected.most_late_seconds is None, "events of the first act wait"
 

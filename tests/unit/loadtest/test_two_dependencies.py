@@ -14,8 +14,12 @@ from loadtest.arguments import parse
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import KILLS
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.plan.settings import Scenario, Settings
-from loadtest.plan.two_dependencies import BREAK_SECONDS, draw_two_dependencies
+from loadtest.plan.settings import AppLimits, Scenario, Settings
+from loadtest.plan.two_dependencies import (
+    BREAK_SECONDS,
+    SHORT_BREAK_SECONDS,
+    draw_two_dependencies,
+)
 from loadtest.plan.workload import Workload
 from loadtest.send.producer import Order, event
 from loadtest.verify.circuit_check import OPENED_ALERT
@@ -28,6 +32,7 @@ from loadtest.verify.evidence import (
     Transition,
 )
 from loadtest.verify.expectation import Expectation
+from loadtest.verify.expectation import expected as expected_of
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 
@@ -51,15 +56,24 @@ def settings_of(seed: int, **chosen: object) -> Settings:
 
 
 @given(seed=seeds)
-def test_bank_is_away_for_less_than_the_break_while_two_hosts_die(seed: int) -> None:
-    """The break begins after the outage, so that the first probes succeed."""
+def test_bank_is_away_while_two_hosts_die(seed: int) -> None:
+    """The break is longer than the outage, or ends at least three seconds before the outage."""
     plan = draw_two_dependencies(seed, 3_000)
     assert plan == draw_two_dependencies(seed, 4_000)
-    assert 8 <= plan.down_seconds < BREAK_SECONDS
+    if plan.probes_fail:
+        assert SHORT_BREAK_SECONDS + 3 <= plan.down_seconds < 2 * SHORT_BREAK_SECONDS
+    else:
+        assert 8 <= plan.down_seconds < BREAK_SECONDS
     assert [fault.kind in KILLS for fault in plan.faults] == [True, True]
     early, late = (fault.delay_seconds for fault in plan.faults)
     assert late - early >= 20
     assert plan.instances >= 2, "one host is left"
+
+
+def test_twenty_five_seeds_bring_every_variant() -> None:
+    plans = [draw_two_dependencies(seed, 3_000) for seed in range(1, 26)]
+    assert {plan.probes_fail for plan in plans} == {True, False}
+    assert {plan.instances for plan in plans} == {2, 3}
 
 
 @pytest.mark.parametrize("events", [3_000, 3_600])
@@ -69,7 +83,9 @@ def test_circuit_closes_while_events_arrive(events: int, seed: int) -> None:
     assert settings.chaos is not None
     begins = settings.outage_after / settings.rate_per_second
     sent = settings.events / settings.rate_per_second
-    assert begins + BREAK_SECONDS + 5 <= sent
+    breaks = float(settings.app_settings["BREAKER_BREAK_SECONDS"])
+    breaks *= 1 + settings.chaos.probes_fail
+    assert begins + breaks + 5 <= sent
 
 
 def test_half_of_the_keys_need_each_dependency() -> None:
@@ -106,7 +122,7 @@ def test_scenario_needs_no_option_for_its_faults() -> None:
     settings = parse(["run", "--scenario", "two-dependencies", "--seed", "3"])
     assert isinstance(settings, Settings)
     assert settings.chaos == draw_two_dependencies(3, settings.events)
-    assert settings.app_settings["BREAKER_BREAK_SECONDS"] == "25"
+    assert settings.chaos.probes_fail == (settings.app_settings["BREAKER_BREAK_SECONDS"] == "12")
 
 
 def test_outage_may_be_longer() -> None:
@@ -122,8 +138,20 @@ def test_outage_may_be_longer() -> None:
 def test_only_the_circuit_of_the_bank_opens() -> None:
     expected = Expectation.of(Workload.from_settings(settings_of(1)), 100)
     assert (expected.least_openings, expected.most_openings) == (0, 0)
-    assert expected.dependency_openings == {"bank": 1, "mail": 0}
+    assert expected.dependency_openings == {"bank": (1, 1), "mail": (0, 0)}
     assert expected.least_deferred == 1
+
+
+def test_failed_probes_may_open_the_circuit_of_the_bank_again() -> None:
+    limits = AppLimits("breakwater", 10, 10.0, 4, 128, defer_after_seconds=2)
+    for seed in range(20):
+        settings = settings_of(seed)
+        assert settings.chaos is not None
+        found = expected_of(settings, Workload.from_settings(settings), limits)
+        most = 1 + settings.chaos.probes_fail
+        assert found.dependency_openings == {"bank": (1, most), "mail": (0, 0)}
+        assert (found.most_openings, found.least_deferred) == (0, 1)
+        assert found.most_late_seconds == 5
 
 
 def test_good_run_passes() -> None:
