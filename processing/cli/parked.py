@@ -7,7 +7,7 @@ import getpass
 import logging
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from processing.cli.output import in_seconds, printable, short_id, show_key, table, when
@@ -17,6 +17,7 @@ from processing.identity import Source
 from processing.monitoring.telemetry import key_hash
 from processing.operations import open_marks, open_parking, open_poison_head
 from processing.parking.marks import MarkUnreadableError, drop_mark
+from processing.parking.store import ParkedKey
 from processing.redrive.listing import ListedKey, listed
 from processing.redrive.poison_head import Head
 
@@ -41,6 +42,9 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         help="list parked and deferred keys, oldest first: why each key waits, and its next try",
     )
     listing.add_argument("--partition", metavar="P", help="list only the keys of this partition")
+    listing.add_argument(
+        "--dependency", metavar="NAME", help="list only the keys that wait for this dependency"
+    )
     listing.add_argument("--json", action="store_true", help="print one JSON object per line")
     listing.set_defaults(run=run_list)
     head = acts.add_parser(
@@ -69,10 +73,9 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 
 async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """List parked and deferred keys, each with the event that blocks it; return 0."""
-    only = arguments.partition
+    only, need = arguments.partition, (arguments.dependency or "").lower()
     async with open_parking(settings) as lists:
-        keys = [each for each in await lists.store.keys() if only in (None, each.source.partition)]
-        keys.sort(key=lambda each: each.since)
+        keys = select(await lists.store.keys(), only, need)
         found = [each async for each in listed(lists.store, keys)]
         now = await lists.now()
     if arguments.json:
@@ -81,8 +84,26 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
     elif found:
         print(table(HEADINGS, [row(each, now) for each in found]))
     else:
-        print("No parked keys" if only is None else f"No parked keys in partition {only}")
+        place = "" if only is None else f" in partition {only}"
+        print(f"No parked keys{place}" + (f" wait for dependency {need}" if need else ""))
     return 0
+
+
+def select(keys: Iterable[ParkedKey], partition: str | None, dependency: str) -> list[ParkedKey]:
+    """Return the keys to list, those that wait longest first.
+
+    Args:
+        keys: all keys.
+        partition: only the keys of this partition; None: of all partitions.
+        dependency: only the keys that wait for this dependency; "": all keys.
+    """
+    found = [
+        each
+        for each in keys
+        if partition in (None, each.source.partition)
+        and (not dependency or (each.deferral and each.deferral.dependency == dependency))
+    ]
+    return sorted(found, key=lambda each: each.since)
 
 
 async def run_poison_head(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
