@@ -224,7 +224,7 @@ class Scope:
         """Acquire a probe's permit, or refuse the block."""
         known = circuit.circuit
         half_open = known.state is CircuitState.HALF_OPEN and not known.holding
-        if not half_open or not self._may_probe or self._closed:
+        if not half_open or not self._may_probe:
             raise refusal(name, CircuitOpenError(known, known.retry_after))
         acquiring = asyncio.ensure_future(circuit.try_acquire(self._key))
         try:

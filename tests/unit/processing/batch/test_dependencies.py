@@ -364,6 +364,25 @@ def test_event_that_failed_meanwhile_does_not_wait_in_place() -> None:
     simulated(test)
 
 
+def test_event_whose_circuit_opened_during_its_pause_is_deferred() -> None:
+    """Also if the circuit is half-open by then: the lane makes no further call."""
+
+    async def test() -> None:
+        async with open_parts(max_attempts=1, dependency_pause_seconds=3.0) as parts:
+            parts.downstream.down = {"bank": ConnectionError("down")}
+            parts.downstream.seconds = {"none": 30.0}
+            running = asyncio.create_task(
+                parts.rig.processor.process(batch(keyed("bank", "none", "none:b")))
+            )
+            await asyncio.sleep(1)
+            circuit = await half_open(parts.circuits)
+            result = await running
+            assert (result.deferred, parts.downstream.calls["bank"]) == (1, 1)
+            assert await free_permits(circuit) == 2
+
+    simulated(test)
+
+
 def test_lane_that_can_defer_takes_no_permit() -> None:
     """While the circuit is half-open, the replays of deferred keys probe."""
 
