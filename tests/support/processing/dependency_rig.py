@@ -60,8 +60,9 @@ async def trip(circuits: DependencyCircuits, name: str = "bank") -> CircuitBreak
     circuit = await circuits.use(name)
     assert circuit is not None
     for number in range(circuit.settings.failure_threshold):
-        permit = await circuit.try_acquire()
-        await circuit.record_failure(f"trip-{number}", "test", permit)
+        if circuit.circuit.state is CircuitState.CLOSED:
+            permit = await circuit.try_acquire()
+            await circuit.record_failure(f"trip-{number}", "test", permit)
     assert circuit.circuit.state is CircuitState.OPEN
     return circuit
 

@@ -48,6 +48,7 @@ class Downstream:
         seconds: length of a call by dependency.
         swallows: whether the handler does without a dependency that is down.
         uses_blocks: whether the handler calls `dependency()`.
+        recovers_after: number of calls after which no dependency is down any more.
         in_parallel: whether an event calls all its dependencies at the same time.
     """
 
@@ -57,6 +58,7 @@ class Downstream:
         self.seconds: dict[str, float] = {}
         self.swallows = False
         self.uses_blocks = True
+        self.recovers_after = 1_000_000
         self.in_parallel = False
         self.started: list[int] = []
 
@@ -85,7 +87,8 @@ class Downstream:
     async def ask(self, name: str) -> None:
         self.calls[name] += 1
         await asyncio.sleep(self.seconds.get(name, 0.001))
-        if (error := self.down.get(name)) is not None:
+        error = self.down.get(name)
+        if error is not None and self.calls[name] <= self.recovers_after:
             raise error
 
 
@@ -417,6 +420,46 @@ def test_partition_holds_if_almost_all_its_events_need_the_open_dependency(ends:
             assert in_order(events, parts.rig.handled)
             assert circuit.circuit.state is CircuitState.CLOSED
             assert await parts.failures() == (0, 0)
+
+    simulated(test)
+
+
+def test_key_of_a_failed_probe_is_deferred_although_the_partition_holds() -> None:
+    """One dead key cannot take every permit; the others continue when the circuit closes."""
+
+    async def test() -> None:
+        rules = {"break_seconds": 5.0, "break_seconds_max": 5.0}
+        async with open_parts(of_bank=rules, max_lanes=200, max_attempts=1) as parts:
+            circuit = await trip(parts.circuits)
+            downstream = parts.downstream
+            downstream.down = {"bank": ConnectionError("down")}
+            running = asyncio.create_task(parts.rig.processor.process(batch(many("bank", 100))))
+            while circuit.circuit.generation < 2:
+                await asyncio.sleep(0.1)
+            downstream.down = {}
+            result = await running
+            assert 80 + 2 <= result.deferred <= 80 + 4
+            assert result.handled == 100 - result.deferred
+            assert circuit.circuit.state is CircuitState.CLOSED
+
+    simulated(test)
+
+
+def test_probe_in_place_makes_all_its_attempts() -> None:
+    """An event that keeps its batch from ending otherwise gives up after one attempt."""
+
+    async def test() -> None:
+        async with open_parts(of_bank={"break_seconds": 5.0}) as parts:
+            parts.rig.store._limits = (100, 1, 2**20)
+            circuit = await trip(parts.circuits)
+            downstream = parts.downstream
+            downstream.down = {"bank": ConnectionError("down")}
+            downstream.recovers_after = 1
+            result = await parts.rig.processor.process(batch(many("bank", 2)))
+            assert (result.deferred, result.handled) == (1, 1)
+            assert downstream.calls["bank"] == 2
+            known = await circuit.refresh()
+            assert (known.probe_failures, known.probe_successes) == (0, 1)
 
     simulated(test)
 
