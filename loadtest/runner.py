@@ -98,7 +98,14 @@ class Run:
         self._limits = AppLimits.from_values(app_settings)
         self._group = app_settings.get("EVENT_HUB_CONSUMER_GROUP", "$Default")
         self._keys = Keys(self._name, self._limits.breaker_name, self._workload.key_names)
-        self._judge = Judge(settings, endpoints, self._keys, self._workload, self._limits)
+        self._judge = Judge(
+            settings,
+            endpoints,
+            self._keys,
+            self._workload,
+            self._limits,
+            logs=lambda: [] if stack is None else stack.host_logs(),
+        )
         display.failure_threshold = self._limits.failure_threshold
 
     async def report(self) -> Report:

@@ -129,6 +129,10 @@ class Stack:
         for child in self._children:
             child.check()
 
+    def host_logs(self) -> list[str]:
+        """Return the text of the log of each host supervisor and its hosts."""
+        return [log.read_text(errors="replace") for log in self.directory.glob("host*.log")]
+
     def discard(self) -> None:
         """Remove the directory with the logs and data."""
         shutil.rmtree(self.directory, ignore_errors=True)

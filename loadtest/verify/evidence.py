@@ -115,6 +115,7 @@ class Evidence:
         dependencies: the evidence about the circuit of each dependency.
         killed_us: the times at which a host was killed.
         deaths: the calls with the deadly event, each of which ended its process.
+        log: the lines of the hosts' logs that `log_check` needs.
     """
 
     workload: Workload
@@ -137,3 +138,4 @@ class Evidence:
     dependencies: Mapping[str, CircuitEvidence] = field(default_factory=dict)
     killed_us: Sequence[int] = ()
     deaths: int = 0
+    log: Sequence[str] = ()

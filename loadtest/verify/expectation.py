@@ -36,6 +36,7 @@ class Expectation:
         most_late_seconds: the longest time until an event is handled that does not need the
             dependency that is away; None for no limit.
         most_deaths: the most calls with the deadly event; None without one.
+        names_blocks: whether the hosts' log must name the events that blocked their process.
     """
 
     least_openings: int
@@ -47,6 +48,7 @@ class Expectation:
     dependency_openings: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     most_late_seconds: float | None = None
     most_deaths: int | None = None
+    names_blocks: bool = False
 
     @classmethod
     def of(cls, workload: Workload, failure_threshold: int) -> Expectation:
@@ -111,7 +113,12 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
             most_late_seconds=limits.defer_after_seconds + LATE_GRACE_SECONDS,
         )
     if scenario in {Scenario.CRASH_LOOP, Scenario.BLOCKED_LOOP}:
-        return replace(faulty, most_openings=0, most_deaths=plan.most_deaths)
+        return replace(
+            faulty,
+            most_openings=0,
+            most_deaths=plan.most_deaths,
+            names_blocks=scenario is Scenario.BLOCKED_LOOP,
+        )
     return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
 
 

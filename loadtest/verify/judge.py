@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
 
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
@@ -24,13 +25,18 @@ from loadtest.verify.collector import (
 )
 from loadtest.verify.evidence import CircuitEvidence, Evidence
 from loadtest.verify.expectation import expected
+from loadtest.verify.log_check import read_lines
 from loadtest.verify.poison_queue import read_poison_queue
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 
 
 class Judge:
-    """A judge of one run, which collects new evidence for each verdict."""
+    """A judge of one run, which collects new evidence for each verdict.
+
+    Args:
+        logs: returns the text of each host's log.
+    """
 
     def __init__(
         self,
@@ -39,12 +45,15 @@ class Judge:
         keys: Keys,
         workload: Workload,
         limits: AppLimits,
+        *,
+        logs: Callable[[], Sequence[str]],
     ) -> None:
         self._settings = settings
         self._endpoints = endpoints
         self._keys = keys
         self._workload = workload
         self._limits = limits
+        self._logs = logs
 
     async def verdict(
         self,
@@ -89,6 +98,7 @@ class Judge:
                             for name in workload.dependencies
                         },
                         deaths=read_deaths(client, self._keys),
+                        log=read_lines(self._logs()),
                         killed_us=[
                             fault.began_us for fault in injection.faults if fault.kind in KILLS
                         ],

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from loadtest.verify.circuits import Circuits
 from loadtest.verify.evidence import Evidence, LedgerEntry
+from loadtest.verify.log_check import LogCheck
 from loadtest.verify.others import Others
 from loadtest.verify.poison_check import identify, problems
 from loadtest.verify.verdict import Diff, Verdict
@@ -30,6 +31,7 @@ class _Verification:
         self.diff = Diff()
         self.circuits = Circuits(evidence, self.diff)
         self.others = Others(evidence, self.diff)
+        self.log = LogCheck(evidence, self.diff)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
@@ -53,6 +55,7 @@ class _Verification:
             self.circuits.called(key, counter, at_us)
 
     def read_poison(self) -> None:
+        self.log.poisoned(self.evidence.poison)
         for message in self.evidence.poison:
             event = identify(message)
             if event is None:
@@ -115,6 +118,7 @@ class _Verification:
             self.note_call(key, counter, entry.appended_us)
             self.circuits.handled(key, counter, entry.appended_us)
             self.others.handled(key, entry)
+            self.log.handled(key, entry)
         self.handled[key] = set(found)
 
     def find_missing(self) -> None:
@@ -166,6 +170,7 @@ class _Verification:
                 *self._broken(),
                 *self.circuits.broken(circuit, dependencies, self.evidence.expectation),
                 *self.others.broken(others),
+                *self.log.broken(),
             ),
             diff=self.diff.lines(),
         )

@@ -18,6 +18,7 @@ from loadtest.plan.workload import Workload
 from loadtest.send.producer import Order, event
 from loadtest.verify.evidence import Evidence
 from loadtest.verify.expectation import Expectation, expected
+from loadtest.verify.log_check import read_lines
 from loadtest.verify.verdict import Verdict
 from loadtest.verify.verifier import verify
 from processing.handlers.loading import load_handler
@@ -34,15 +35,15 @@ def settings_of(seed: int, scenario: Scenario, **chosen: object) -> Settings:
 
 @given(seed=seeds, scenario=st.sampled_from(sorted(DRAWS)))
 def test_same_seed_draws_the_same_plan_and_events(seed: int, scenario: Scenario) -> None:
-    settings = settings_of(seed, scenario)
+    settings = settings_of(seed, scenario, events=200)
     assert settings.chaos == DRAWS[scenario](seed, settings.events)
-    one, two = (Workload.from_settings(settings_of(seed, scenario)) for _ in range(2))
+    one, two = (Workload.from_settings(settings) for _ in range(2))
     assert (one.faults, one.blocking) == (two.faults, two.blocking)
 
 
 @given(seed=seeds)
 def test_exactly_one_event_kills_and_many_events_follow_it(seed: int) -> None:
-    workload = Workload.from_settings(settings_of(seed, Scenario.CRASH_LOOP))
+    workload = Workload.from_settings(settings_of(seed, Scenario.CRASH_LOOP, events=600))
     [(key, counters)] = workload.faults.items()
     [(counter, fault)] = counters.items()
     assert fault is Fault.KILL
@@ -60,7 +61,7 @@ def test_blocking_events_succeed_and_at_most_one_event_seizes(seed: int) -> None
         delay = workload.delay(workload.key_names.index(key), counter)
         assert delay is not None
         assert delay[0] is Delay.BLOCK
-        assert 1_000 < delay[1] < 2_500, "longer than Redis may take, shorter than the time limit"
+        assert 2_000 < delay[1] < 3_000, "noticed for sure, and shorter than the time limit"
 
 
 def test_twenty_five_seeds_bring_every_variant() -> None:
@@ -141,6 +142,78 @@ def test_other_poisoned_event_is_found() -> None:
 def test_deadly_event_that_is_not_poisoned_is_missing() -> None:
     lines = judged(deaths=5, poison=[]).broken
     assert lines == ("1 events were lost", "1 faulty events are missing from the poison queue")
+
+
+def test_blocking_event_must_be_named_with_its_handler() -> None:
+    assert blocked().broken == ()
+    assert blocked(log=[]).broken == ("the log does not name 2 events that blocked their process",)
+    for wrong in ("Blocked loop: handler Other", "Slow: HarmfulHandler"):
+        lines = [f"{wrong}, event ns/events/0/{number}/1700" for number in range(40)]
+        assert blocked(log=lines).broken == blocked(log=[]).broken
+
+
+def test_event_that_seized_the_interpreter_must_be_named() -> None:
+    """The next process logs the events that the dead one ran."""
+    workload = blocked_workload(deadly=Fault.SEIZE, blocks=0)
+    [counter] = [counter for each in workload.faults.values() for counter in each]
+    assert blocked(log=[], deadly=Fault.SEIZE, blocks=0).broken == (
+        "the log does not name 1 events that blocked their process",
+    )
+    line = f"Blocked process: process 7 in handler HarmfulHandler ran event ns/e/0/{counter}/1"
+    assert blocked(log=[line], deadly=Fault.SEIZE, blocks=0).broken == ()
+
+
+def test_blocked_loop_is_not_taken_for_a_silent_redis() -> None:
+    line = "[1] ERROR: Redis at 127.0.0.1 does not answer; nothing starts for up to 30 s"
+    [found] = blocked(more=[line, line]).broken
+    assert found.startswith("2 times an instance took its blocked loop for a Redis that")
+
+
+def test_only_lines_of_the_check_are_kept() -> None:
+    text = "a\nBlocked loop: HarmfulHandler\nRedis; nothing starts for up to 30 s\nb\n"
+    assert len(read_lines([text, text])) == 4
+
+
+def blocked_workload(*, deadly: Fault | None = None, blocks: int = 2) -> Workload:
+    return Workload(
+        Scenario.BLOCKED_LOOP,
+        events=40,
+        keys=4,
+        poison_every=0,
+        seed=1,
+        deadly=deadly,
+        blocks=blocks,
+    )
+
+
+def blocked(
+    *, log: list[str] | None = None, more: list[str] | None = None, **changes: Any
+) -> Verdict:
+    """Return the verdict on a run whose log names all blocking events, unless `log` is given."""
+    workload = blocked_workload(**changes)
+    ledgers, lines = [], []
+    for index, key in enumerate(workload.key_names):
+        entries = [entry(index, n) for n in range(1, 11) if workload.fault(index, n) is None]
+        ledgers.append((key, entries))
+        lines += [
+            f"Blocked loop: stood still (handler x:HarmfulHandler, event ns/e/0/{each.sequence}/1)"
+            for each in entries
+            if (key, each.counter) in workload.blocking
+        ]
+    return verify(
+        Evidence(
+            workload=workload,
+            sent=dict.fromkeys(workload.key_names, 10),
+            ledgers=ledgers,
+            expectation=Expectation(0, 0, names_blocks=True),
+            poison=[
+                poison_message(key, counter, fault, 5)
+                for key, counters in workload.faults.items()
+                for counter, fault in counters.items()
+            ],
+            log=[*(lines if log is None else log), *(more or ())],
+        )
+    )
 
 
 def judged(*, deaths: int, also_poisoned: tuple[str, int] | None = None, **changes: Any) -> Verdict:
