@@ -39,6 +39,7 @@ class LaneParts:
         count_poison: whether a poison event counts as a failure in the circuit.
         dependencies: the circuits of the app's dependencies; None: `dependency()` does nothing.
         budget: the time budget of each invocation.
+        crashes: the crash loops of the app's processes; None: nobody looks for them.
     """
 
     handler: LoadedHandler
@@ -54,6 +55,7 @@ class LaneParts:
     count_poison: bool
     dependencies: Circuits | None = None
     budget: TimeBudget = DEFAULT_BUDGET
+    crashes: CrashLoops | None = None
 
     @classmethod
     def assemble(
@@ -104,5 +106,6 @@ class LaneParts:
             instance=instance,
             count_poison=count_poison,
             dependencies=dependencies,
+            crashes=crashes,
             budget=budget or DEFAULT_BUDGET,
         )

@@ -11,7 +11,6 @@ from contextlib import suppress
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from processing.identity import Source
 from processing.monitoring.telemetry import Switch
 
 logger = logging.getLogger(__name__)
@@ -34,7 +33,7 @@ class CarefulMode:
     def __init__(self, in_flight: Callable[[], int]) -> None:
         self.switch = Switch()
         self._in_flight = in_flight
-        self._reasons: dict[Source, str] = {}
+        self._reasons: dict[object, str] = {}
         self._turn = asyncio.Lock()
         self._holder: asyncio.Task[object] | None = None
         self._listeners: list[Callable[[], None]] = []
@@ -46,21 +45,21 @@ class CarefulMode:
 
     @property
     def reasons(self) -> Iterable[str]:
-        """One text for each partition for which careful mode is on."""
+        """One text for each batch and each replay for which careful mode is on."""
         return self._reasons.values()
 
     def subscribe(self, began: Callable[[], None]) -> None:
         """Call `began` whenever careful mode begins."""
         self._listeners.append(began)
 
-    def begin(self, source: Source, reason: str) -> None:
-        """Begin careful mode, which lasts until `end` was called for each such partition.
+    def begin(self, cause: object, reason: str) -> None:
+        """Begin careful mode, which lasts until `end` was called for each cause.
 
         Args:
-            source: the partition whose batch asks for careful mode.
+            cause: the partition of the batch, or the deferred key, that asks for careful mode.
             reason: the reason, for health and log.
         """
-        self._reasons[source] = reason
+        self._reasons[cause] = reason
         if self.on:
             return
         self.switch.on = True
@@ -68,11 +67,11 @@ class CarefulMode:
         for began in self._listeners:
             began()
 
-    def end(self, source: Source) -> None:
-        """End careful mode for a partition whose invocation has ended."""
-        if self._reasons.pop(source, None) is not None and not self._reasons:
+    def end(self, cause: object) -> None:
+        """End careful mode for a batch or a replay that has ended."""
+        if self._reasons.pop(cause, None) is not None and not self._reasons:
             self.switch.on = False
-            logger.warning("Careful mode ends: partition %s has no crash loop now", source)
+            logger.warning("Careful mode ends: what began careful mode has ended")
 
     async def take_turn(self, seconds: float = TURN_SECONDS) -> bool:
         """Wait until no other task has the turn and no call of the handler runs.

@@ -17,7 +17,8 @@ from processing.crashes.store import CrashStore
 from processing.errors import StorageUnavailableError
 from processing.event import Event, EventBatch
 from processing.identity import Source
-from processing.monitoring.telemetry import log_fields
+from processing.monitoring.telemetry import key_hash, log_fields
+from processing.parking.event import ListKey
 
 logger = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class CrashLoops:
             hold_seconds=hold_seconds,
         )
         self._open: set[Source] = set()
+        self._replays: set[tuple[Source, ListKey]] = set()
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -132,10 +134,42 @@ class CrashLoops:
         if was_open and isinstance(error, Exception):
             await self._close(source)
 
+    async def replay_begins(self, source: Source, key: ListKey) -> None:
+        """Record that a turn of replays of a deferred key begins with its first event.
+
+        A store that does not answer delays no replay: then this turn leaves no record.
+        """
+        place = (source, key)
+        self._replays.add(place)
+        try:
+            others = await self._store.open_replay(*place, self._process)
+        except StorageUnavailableError as error:
+            logger.debug("A replay is not recorded: %s", error)
+            return
+        crashes = [each for each in others if await self._has_died(each)]
+        if len(crashes) >= self._careful_after:
+            self.careful.begin(
+                place,
+                f"{len(crashes)} processes died while they replayed the deferred key with hash "
+                f"{key_hash(key if isinstance(key, str) else None) or '(none)'} of partition "
+                f"{source}.",
+            )
+
+    async def replay_ended(self, source: Source, key: ListKey, *, moved: bool) -> None:
+        """Note that a turn of replays has ended; `moved`: an event of the key was finished."""
+        place = (source, key)
+        self.careful.end(place)
+        if place in self._replays:
+            self._replays.discard(place)
+            await self._written(self._store.close_replay(*place, self._process, moved=moved))
+
     def stop(self) -> None:
         """Remove the records of this process, because the process was asked to stop."""
         for source in self._open:
             self._start(self._close(source))
+        for place in self._replays:
+            close = self._store.close_replay(*place, self._process, moved=False)
+            self._start(self._written(close))
         self._start(self._calls.stop())
 
     @property

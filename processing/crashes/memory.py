@@ -11,7 +11,7 @@ from processing.crashes.process import ProcessName
 from processing.crashes.records import AloneRun
 from processing.crashes.store import SILENT_SECONDS
 from processing.identity import Source
-from processing.parking.event import Position
+from processing.parking.event import ListKey, Position
 from processing.parking.memory import MemoryParkingStore
 
 MOST_RUNS = 20
@@ -30,6 +30,7 @@ class MemoryCrashStore:
         self._parking = parking
         self._clock = clock
         self._runs: dict[Source, list[AloneRun]] = {}
+        self._replays: dict[tuple[Source, ListKey], list[ProcessName]] = {}
         self._beats: dict[ProcessName, float] = {}
 
     async def close(self, source: Source, process: ProcessName) -> None:
@@ -63,6 +64,24 @@ class MemoryCrashStore:
         await asyncio.sleep(0)
         others = self._others(source, process)
         self._runs[source] = [run for run in others if run.position != position]
+
+    async def open_replay(
+        self, source: Source, key: ListKey, process: ProcessName
+    ) -> Sequence[ProcessName]:
+        """See `CrashStore.open_replay`."""
+        await asyncio.sleep(0)
+        others = [each for each in self._replays.get((source, key), []) if each != process]
+        self._replays[source, key] = [*others, process][-MOST_RUNS:]
+        return others
+
+    async def close_replay(
+        self, source: Source, key: ListKey, process: ProcessName, *, moved: bool
+    ) -> None:
+        """See `CrashStore.close_replay`."""
+        await asyncio.sleep(0)
+        known = self._replays.pop((source, key), [])
+        if not moved:
+            self._replays[source, key] = [each for each in known if each != process]
 
     async def beat(self, process: ProcessName) -> None:
         """See `CrashStore.beat`."""

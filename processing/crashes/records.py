@@ -81,7 +81,9 @@ def opening_text(process: ProcessName, first: int, last: int, instance: str) -> 
     return f"{process} {first} {last} {name}"
 
 
-def parsed[Record: (Opening, AloneRun)](kind: type[Record], lines: Iterable[str]) -> list[Record]:
+def parsed[Record: (Opening, AloneRun, ProcessName)](
+    kind: type[Record], lines: Iterable[str]
+) -> list[Record]:
     """Return the records; a line that a newer version wrote differently is left out."""
     found = []
     for line in lines:

@@ -2,11 +2,13 @@
 
 Openings and events that run alone stand in the hash `state` of their partition's parked lists:
 `opening` and `alone`. A version that does not know these fields leaves them as they are.
+`replaying:<hash of the key's label>` beside the lists has the processes that replay a deferred key.
 `breakwater:{<identity>}:alive:<process>` exists while a process is alive.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Awaitable, Sequence
 from functools import cache
@@ -20,12 +22,12 @@ from breaker.stores.redis import FAILURES
 from processing.crashes.memory import MOST_RUNS
 from processing.crashes.process import ProcessName
 from processing.crashes.records import AloneRun, parsed
-from processing.crashes.store import SILENT_SECONDS
+from processing.crashes.store import REPLAY_TTL_SECONDS, SILENT_SECONDS
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import alive_key
 from processing.identity import Identity, Source
-from processing.parking.event import Position
-from processing.parking.redis_names import parking_keys, text_of
+from processing.parking.event import ListKey, Position
+from processing.parking.redis_names import label_of, parking_keys, text_of
 
 _SCRIPTS = Path(__file__).parent / "scripts"
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
@@ -43,6 +45,7 @@ class RedisCrashStore:
         self._client: Any = client
         self._identity = identity
         self._close = client.register_script(_source("close"))
+        self._open_replay = client.register_script(_source("open_replay"))
         self._alone = client.register_script(_source("alone"))
 
     async def close(self, source: Source, process: ProcessName) -> None:
@@ -66,6 +69,23 @@ class RedisCrashStore:
     async def end(self, source: Source, process: ProcessName, position: Position = "") -> None:
         """See `CrashStore.end`."""
         await self._run(source, "end", process, position)
+
+    async def open_replay(
+        self, source: Source, key: ListKey, process: ProcessName
+    ) -> Sequence[ProcessName]:
+        """See `CrashStore.open_replay`."""
+        args: list[str | int] = [str(process), REPLAY_TTL_SECONDS, MOST_RUNS]
+        found = await _reply(self._open_replay(_replay(source, key), args))
+        return parsed(ProcessName, map(text_of, found))
+
+    async def close_replay(
+        self, source: Source, key: ListKey, process: ProcessName, *, moved: bool
+    ) -> None:
+        """See `CrashStore.close_replay`."""
+        keys = _replay(source, key)
+        await _reply(
+            self._client.delete(*keys) if moved else self._client.zrem(*keys, str(process))
+        )
 
     async def beat(self, process: ProcessName) -> None:
         """See `CrashStore.beat`."""
@@ -91,6 +111,11 @@ class RedisCrashStore:
 
 def _state(source: Source) -> list[str]:
     return parking_keys(source, "state")
+
+
+def _replay(source: Source, key: ListKey) -> list[str]:
+    digest = hashlib.sha256(label_of(key).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return parking_keys(source, f"replaying:{digest}")
 
 
 @cache

@@ -11,10 +11,14 @@ from typing import Protocol
 from processing.crashes.process import ProcessName
 from processing.crashes.records import AloneRun
 from processing.identity import Source
-from processing.parking.event import Position
+from processing.parking.event import ListKey, Position
 
 SILENT_SECONDS = 15.0
 """Time without a heartbeat after which a process on another machine counts as dead."""
+
+
+REPLAY_TTL_SECONDS = 24 * 3600
+"""Time after which a replay that did not end is forgotten."""
 
 
 class CrashStore(Protocol):
@@ -38,6 +42,26 @@ class CrashStore(Protocol):
 
     async def end(self, source: Source, process: ProcessName, position: Position = "") -> None:
         """Remove a process's run; with a position, also all earlier runs of that event."""
+        ...
+
+    async def open_replay(
+        self, source: Source, key: ListKey, process: ProcessName
+    ) -> Sequence[ProcessName]:
+        """Record a replay of a deferred key; return the processes whose replay did not end."""
+        ...
+
+    async def close_replay(
+        self, source: Source, key: ListKey, process: ProcessName, *, moved: bool
+    ) -> None:
+        """Remove a process's replay of a key, because the replay has ended.
+
+        Args:
+            source: the partition.
+            key: the deferred key.
+            process: the process.
+            moved: whether an event of the key was finished; then the replays of all processes are
+                removed, because their event is behind.
+        """
         ...
 
     async def beat(self, process: ProcessName) -> None:

@@ -35,6 +35,7 @@ class HeldList:
 
     Attributes:
         deferral: the key's deferral, with the numbers of its first event; set before any write.
+        finished: number of finished events.
     """
 
     deferral: Deferral
@@ -47,6 +48,7 @@ class HeldList:
         self._persist = context.writes.persist
         self._lease = lease
         self.place = place
+        self.finished = 0
 
     @property
     def name(self) -> str:
@@ -163,6 +165,7 @@ class HeldList:
         place = (*self.place, self._lease.token, entry.position)
         left = await self._persist(finish, *place)
         self._context.finished += 1
+        self.finished += 1
         self._parts.telemetry.event_finished(event)
         self._parts.telemetry.replay_ended(self.place[0], outcome)
         if left == 0:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from breaker import CircuitBreaker, Key
+from processing.crashes.loops import CrashLoops
 from processing.dependencies.circuits import Circuits
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
@@ -40,6 +41,9 @@ class ReplayParts(Protocol):
 
     @property
     def telemetry(self) -> Telemetry: ...  # noqa: D102
+
+    @property
+    def crashes(self) -> CrashLoops | None: ...  # noqa: D102
 
     @property
     def instance(self) -> str: ...  # noqa: D102

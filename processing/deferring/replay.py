@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from dataclasses import replace
 from functools import partial
 
@@ -62,6 +63,7 @@ class Replay:
         self._place = place
         self._key = circuit_key(*place)
         self._scope: Scope | None = None
+        self._is_recorded = False
         self._ended = False
         self._call_seconds = parts.settings.handler_timeout_seconds
         self._lease = KeyLease(self._store, *place, parts.settings.lease_seconds)
@@ -92,6 +94,8 @@ class Replay:
             try:
                 return await self._take_turn()
             finally:
+                if self._is_recorded and not isinstance(sys.exception(), asyncio.CancelledError):
+                    await self._end_record()
                 for breaker in counting:
                     breaker.leave(self._key)
                 self._ended = True
@@ -210,6 +214,7 @@ class Replay:
         each replay, an outage with one key in flight would not reach the standstill rule's ten.
         """
         try:
+            await self._record()
             await self._check_lease()
             return await self._retry.run(
                 self._parts.handle,
@@ -220,6 +225,17 @@ class Replay:
         except (LeaseLostError, ShutdownError):
             await self._parts.breaker.release(permit)
             raise
+
+    async def _record(self) -> None:
+        """Record, once in a turn, that this process replays the key."""
+        if self._parts.crashes is not None and not self._is_recorded:
+            self._is_recorded = True
+            await self._parts.crashes.replay_begins(*self._place)
+
+    async def _end_record(self) -> None:
+        if self._parts.crashes is not None:
+            moved = self._list.finished > 0
+            await self._parts.crashes.replay_ended(*self._place, moved=moved)
 
     def _gives_up(self, verdict: Verdict) -> bool:
         return verdict.kind.keeps and not self._context.keys.reports(self._place)

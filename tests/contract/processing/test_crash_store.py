@@ -15,9 +15,10 @@ from processing.crashes.memory import MOST_RUNS, MemoryCrashStore
 from processing.crashes.process import ProcessName
 from processing.crashes.records import Opening, opening_text, parsed
 from processing.crashes.redis import RedisCrashStore
-from processing.crashes.store import SILENT_SECONDS, CrashStore
+from processing.crashes.store import REPLAY_TTL_SECONDS, SILENT_SECONDS, CrashStore
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
+from processing.parking.event import Lone
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import OPENINGS, ParkingStore
@@ -180,6 +181,45 @@ async def test_runs_are_bounded(stores: Stores) -> None:
         await stores.crashes.begin(SOURCE, process(pid), at(7))
     found = await stores.crashes.runs(SOURCE, at(7))
     assert [run.process.pid for run in found] == list(range(5, MOST_RUNS + 5))
+
+
+async def test_replays_of_a_key_that_did_not_end_are_returned(stores: Stores) -> None:
+    """Each key and each partition has its own."""
+    crashes = stores.crashes
+    assert await crashes.open_replay(SOURCE, "k", process(1)) == []
+    assert await crashes.open_replay(SOURCE, "k", process(1)) == []
+    assert await crashes.open_replay(SOURCE, "k", process(2)) == [process(1)]
+    assert await crashes.open_replay(SOURCE, "k", process(3)) == [process(1), process(2)]
+    assert await crashes.open_replay(SOURCE, Lone(at(3)), process(3)) == []
+    assert await crashes.open_replay(SOURCE, None, process(3)) == []
+    assert await crashes.open_replay(OTHER, "k", process(3)) == []
+
+
+async def test_ended_replay_is_forgotten(stores: Stores) -> None:
+    """If an event of the key was finished, so are the replays that died before it."""
+    crashes = stores.crashes
+    await crashes.open_replay(SOURCE, "k", process(1))
+    await crashes.open_replay(SOURCE, "k", process(2))
+    await crashes.close_replay(SOURCE, "k", process(2), moved=False)
+    assert await crashes.open_replay(SOURCE, "k", process(3)) == [process(1)]
+    await crashes.close_replay(SOURCE, "k", process(3), moved=True)
+    assert await crashes.open_replay(SOURCE, "k", process(4)) == []
+
+
+async def test_replays_are_bounded(stores: Stores) -> None:
+    """The latest ones stay."""
+    for pid in range(MOST_RUNS + 5):
+        await stores.crashes.open_replay(SOURCE, "k", process(pid))
+    found = await stores.crashes.open_replay(SOURCE, "k", process(99))
+    assert [each.pid for each in found] == list(range(5, MOST_RUNS + 5))
+
+
+async def test_replays_in_redis_expire(redis_url: str) -> None:
+    """A key that an operator has released is never replayed again."""
+    async with Redis.from_url(redis_url) as client:
+        await RedisCrashStore(client, IDENTITY).open_replay(SOURCE, "k", process(1))
+        (key,) = [each async for each in client.scan_iter("*:replaying:*")]
+        assert 0 < await client.ttl(key) <= REPLAY_TTL_SECONDS
 
 
 async def test_process_is_silent_without_a_heartbeat(stores: Stores) -> None:

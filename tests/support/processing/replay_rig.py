@@ -15,6 +15,8 @@ from breaker.notes import Report
 from breaker.state import Change, Rules
 from breaker.stores.memory_dependencies import MemoryDependencyStore
 from processing.batch.parts import LaneParts
+from processing.crashes.loops import CrashLoops
+from processing.crashes.memory import MemoryCrashStore
 from processing.deferring.replayer import Replayer
 from processing.dependencies import dependency
 from processing.event import Event
@@ -97,16 +99,28 @@ class Rig:
         self.handled: list[int] = []
         self.errors: dict[int, BaseException] = {}
         self.before: Callable[[Event], Awaitable[None]] | None = None
+        handler = LoadedHandler("tests:handler", self._handle)
+        processing = ProcessingSettings(**(FAST | settings))
+        self.crash_store = MemoryCrashStore(self.store, now)
+        self.crashes = CrashLoops(
+            self.crash_store,
+            careful_after=processing.careful_after,
+            hold_seconds=processing.hold_seconds,
+            circuit=lambda: breaker.circuit,
+            in_flight=lambda: handler.in_flight,
+            instance="test:1",
+        )
         self.parts = LaneParts.assemble(
-            LoadedHandler("tests:handler", self._handle),
+            handler,
             breaker=breaker,
             poison=self.poison,
-            settings=ProcessingSettings(**(FAST | settings)),
+            settings=processing,
             telemetry=Telemetry(vitals=self.vitals),
             watch=Watch(),
             instance="test:1",
             count_poison=True,
             dependencies=dependencies,
+            crashes=self.crashes,
         )
         self.replayer = Replayer(self.parts, self.parking)
 
