@@ -23,6 +23,8 @@ from processing.monitoring.stall_gauges import create_gauges
 from processing.monitoring.telemetry import Telemetry
 from processing.monitoring.vitals import Vitals, write_vitals
 from processing.monitoring.watching import Watching
+from processing.watchdog.recorder import app_name
+from processing.watchdog.watchdog import Watchdog
 from processing.wiring import Wiring
 
 logger = logging.getLogger(__name__)
@@ -63,6 +65,16 @@ class Parts:
             vitals = Vitals()
             telemetry = Telemetry(vitals=vitals)
             handler = wiring.handler(telemetry.handler_late, telemetry.handler_faulty)
+            watchdog = Watchdog(
+                processing.watchdog_seconds,
+                handler=handler.name,
+                app=app_name(wiring.connections.identity),
+                find_event=handler.event_of,
+                blocked=telemetry.loop_blocked,
+            )
+            handler.recorder = watchdog.recorder
+            watchdog.start()
+            opened.push_async_callback(watchdog.aclose)
             publisher = wiring.publisher(wiring.credential)
             if publisher is None:
                 logger.warning(
@@ -145,6 +157,7 @@ class Parts:
                     dependencies=lambda: dependencies.circuits,
                     crash_loop=lambda: crashes.problem,
                     warnings=warnings,
+                    notice=lambda: watchdog.notice,
                     instance=instance_name(),
                 ),
                 closing=opened.pop_all(),

@@ -18,6 +18,8 @@ from processing.connection_strings import (
 from processing.errors import SettingsError
 from processing.identity import Identity, normal_name
 
+LEAST_WATCHDOG_SECONDS = 2.0
+
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,254}[A-Za-z0-9])?")
 
 type KeylessOrder = Literal["partition", "none"]
@@ -124,7 +126,13 @@ class ProcessingSettings(Settings):
         return max(self.replay_lease_seconds, stands_still + 1.5 * self.handler_timeout_seconds)
 
     def check_together(self) -> None:
-        """Refuse an error that one setting keeps and the other poisons."""
+        """Refuse an error that one setting keeps and the other poisons, and a hasty watchdog."""
+        if 0 < self.watchdog_seconds < LEAST_WATCHDOG_SECONDS:
+            raise SettingsError(
+                f"PROCESSING_WATCHDOG_SECONDS is {self.watchdog_seconds:g}: it takes 0 (never) or "
+                f"a number from {LEAST_WATCHDOG_SECONDS:g} to 3600; a shorter time would end "
+                "processes that are only busy"
+            )
         if both := sorted(set(self.dependency_errors) & set(self.poison_errors)):
             raise SettingsError(
                 f"PROCESSING_DEPENDENCY_ERRORS and PROCESSING_POISON_ERRORS both name "

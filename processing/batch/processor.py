@@ -134,8 +134,11 @@ class BatchProcessor:
         error: BaseException | None = None
         # The watermark would pass an unsorted event, so the order is not left to the sender.
         events = sorted(batch.events, key=attrgetter("sequence_number"))
+        recorder, slot = self.parts.handler.recorder, 0
         if events:
             self.parts.watch.began(batch.source, events[0])
+            first, last = events[0].sequence_number, events[-1].sequence_number
+            slot = recorder.begin("batch", f"{batch.source}: events {first} to {last}")
         try:
             with self.replayer.invocation(self.parts.budget.start_seconds):
                 return await self._process(run, batch, events)
@@ -152,6 +155,7 @@ class BatchProcessor:
             self._runs.discard(run)
             self.parts.gate.leave(run.hold)
             run.close()
+            recorder.end(slot)
             if not self._runs:
                 self._idle.set()
 

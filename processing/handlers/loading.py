@@ -18,6 +18,7 @@ from processing.handlers.raised import absorb_own_cancellation, as_failure, desc
 from processing.handlers.results import Results, close_lost
 from processing.handlers.shape import ACCEPTED, fault_of
 from processing.handlers.time_limit import TimeLimit
+from processing.watchdog.recording import NoRecorder, Recorder, call_fields
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class LoadedHandler:
 
     Attributes:
         results: what the handler returned; see `Results.settle`.
+        recorder: records each call in a thread, because such a call can hold the interpreter.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class LoadedHandler:
     ) -> None:
         self.name = name
         self._on_late = late
+        self.recorder: Recorder = NoRecorder()
         self._handler: Any = handler
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
@@ -127,6 +130,7 @@ class LoadedHandler:
 
     def _call(self, event: Event) -> object:
         """Call the handler in a thread; no error of it may end more than the event."""
+        slot = self.recorder.begin("call", *call_fields(event))
         try:
             return self._handler(event)
         except BaseException as error:
@@ -134,6 +138,13 @@ class LoadedHandler:
             if failure is error:
                 raise
             raise failure from error
+        finally:
+            self.recorder.end(slot)
+
+    def event_of(self, task: asyncio.Task[Any]) -> Event | None:
+        """Return the event of a task's call of an async handler; any thread may ask."""
+        item = None if self._limit is None else self._limit.item_of(task)
+        return item if isinstance(item, Event) else None
 
     def _late(self, event: Event, seconds: float, ended: bool) -> None:
         if ended:

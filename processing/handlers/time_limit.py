@@ -89,6 +89,11 @@ class TimeLimit:
         """The number of calls that run."""
         return len(self._running)
 
+    def item_of(self, task: Task[Any]) -> object:
+        """Return the item of a task's running call, or None; any thread may ask."""
+        call = self._running.get(task)
+        return None if call is None else call[1]
+
     def is_overdue(self) -> bool:
         """Return whether the current task's call was cancelled because of the limit."""
         return current_task() in self._overdue

@@ -75,6 +75,7 @@ class Health:
         dependencies: returns the circuits of the app's dependencies.
         results: names what the handler forgot, if its last results show that.
         warnings: the warnings of the start; the owner of the list may add some.
+        notice: returns a further warning, about the event loop, or None.
         instance: the name of this instance.
     """
 
@@ -89,6 +90,7 @@ class Health:
         dependencies: Circuits = dict,
         crash_loop: Callable[[], str | None] = lambda: None,
         warnings: Sequence[str] = (),
+        notice: Callable[[], str | None] = lambda: None,
         instance: str = "",
     ) -> None:
         self._breaker = breaker
@@ -99,6 +101,7 @@ class Health:
         self._dependencies = dependencies
         self._crash_loop = crash_loop
         self._warnings = warnings
+        self._notice = notice
         self._instance = instance
 
     async def report(self) -> HealthReport:
@@ -132,7 +135,7 @@ class Health:
             sighting.states,
             sighting.dependencies,
             (*stalled, *problems),
-            tuple(self._warnings),
+            (*self._warnings, *filter(None, [self._notice()])),
             self._breaker.settings.mode,
         )
 

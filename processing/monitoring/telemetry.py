@@ -6,6 +6,7 @@
 | processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
 | processing.handler.overdue | counter | calls over the limit; again after each further limit |
 | processing.handler.faulty | counter | calls whose result shows that their work was not done |
+| processing.loop.blocked | histogram, s | one standstill of the event loop |
 | processing.lag | histogram, s | time from an event's enqueuing to its end |
 | processing.hold.duration | histogram, s | one wait of a lane at the gate |
 | processing.batch.duration | histogram, s | one invocation |
@@ -100,6 +101,7 @@ class Telemetry:
         self._handler = meter.create_histogram("processing.handler.duration", unit="s")
         self._overdue = meter.create_counter("processing.handler.overdue")
         self._faulty = meter.create_counter("processing.handler.faulty")
+        self._blocked = meter.create_histogram("processing.loop.blocked", unit="s")
         self._lag = meter.create_histogram("processing.lag", unit="s")
         self._hold = meter.create_histogram("processing.hold.duration", unit="s")
         self._batch = meter.create_histogram("processing.batch.duration", unit="s")
@@ -156,6 +158,10 @@ class Telemetry:
     def handler_faulty(self) -> None:
         """Count a call of the handler whose result shows that its work was not done."""
         self._faulty.add(1)
+
+    def loop_blocked(self, seconds: float) -> None:
+        """Record a standstill of the event loop."""
+        self._blocked.record(seconds)
 
     def held(self, seconds: float) -> None:
         """Record a wait of a lane at the gate."""

@@ -14,6 +14,7 @@ import pytest
 import redis
 from redis import UsernamePasswordCredentialProvider
 from redis.asyncio import Redis
+from redis.asyncio.connection import SSLConnection
 
 from breaker import (
     BreakerSettings,
@@ -441,7 +442,7 @@ async def test_settings_configure_entra_and_tls() -> None:
     assert isinstance(client, Redis)
     options = client.connection_pool.connection_kwargs
     assert type(options["credential_provider"]).__name__ == "TokenLogin"
-    assert client.connection_pool.connection_class.__name__ == "SSLConnection"
+    assert issubclass(client.connection_pool.connection_class, SSLConnection)
     await client.aclose()
 
 

@@ -1,0 +1,102 @@
+"""The report about processes that have died, from the files that they have left."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from processing.watchdog.recorder import RECORDS_BYTES, SLOT_BYTES, SUFFIX
+
+logger = logging.getLogger(__name__)
+
+STACK_CHARS = 12_000
+MOST_CALLS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LastWords:
+    """The records and the stacks that a dead process has left.
+
+    Attributes:
+        pid: its process id.
+        handler: the name of its handler.
+        calls: the ids of the events whose calls ran; the last one to begin comes first.
+        batches: the batches that ran: partition, first and last sequence number.
+        stack: the stacks of its threads if the watchdog ended the process, else "".
+    """
+
+    pid: int
+    handler: str
+    calls: tuple[str, ...]
+    batches: tuple[str, ...]
+    stack: str
+
+    @property
+    def running(self) -> str:
+        """The calls that ran, or the batches if no call is known."""
+        if self.calls:
+            more = len(self.calls) - MOST_CALLS
+            shown = ", ".join(self.calls[:MOST_CALLS])
+            return f"event {shown}" + (f" and {more} more" if more > 0 else "")
+        return ", ".join(self.batches) or "no event"
+
+
+def take_last_words(folder: Path, app: str) -> list[LastWords]:
+    """Return the last words of the app's dead processes on this machine, and remove their files.
+
+    Each file goes to one caller. The file of a living process is locked and stays.
+    """
+    found = []
+    for path in sorted(folder.glob(f"{app}-*{SUFFIX}")):
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if not os.fstat(file).st_nlink:
+                continue  # another caller has taken the file
+            path.unlink()
+            found.append(_parse(os.pread(file, RECORDS_BYTES + 4 * STACK_CHARS, 0)))
+        except (OSError, ValueError):  # locked by its process, or not a file of this program
+            continue
+        finally:
+            os.close(file)
+    return found
+
+
+def report_last_words(words: LastWords, watchdog_seconds: float) -> None:
+    """Log what a dead process has left, if it left anything."""
+    if words.stack:
+        logger.error(
+            "Blocked process: process %d stood still for %g s (PROCESSING_WATCHDOG_SECONDS) in "
+            "handler %s and was ended; it ran %s. The batch is delivered again; if the event does "
+            "this again, it goes to the poison queue after five deaths at most. The stacks:\n%s",
+            *(words.pid, watchdog_seconds, words.handler, words.running, words.stack),
+        )
+    elif words.calls or words.batches:
+        logger.warning(
+            "Process %d ended without a word; handler %s ran %s",
+            *(words.pid, words.handler, words.running),
+        )
+
+
+def _parse(data: bytes) -> LastWords:
+    slots = [data[start : start + SLOT_BYTES] for start in range(0, RECORDS_BYTES, SLOT_BYTES)]
+    texts = [slot.partition(b"\0")[0].decode(errors="replace") for slot in slots]
+    head = json.loads(texts[0])
+    records = [text.split("\t") for text in texts[1:] if text]
+    records.sort(key=lambda record: float(record[1]), reverse=True)
+    late = [record[-1] for record in records if record[0] == "late"]
+    calls = [record[-1] for record in records if record[0] == "call"]
+    return LastWords(
+        int(head["pid"]),
+        str(head["handler"]),
+        tuple(dict.fromkeys(late + calls)),
+        tuple(f"batch {record[-1]}" for record in records if record[0] == "batch"),
+        data[RECORDS_BYTES:].decode(errors="replace").strip()[:STACK_CHARS],
+    )
