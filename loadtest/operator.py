@@ -117,8 +117,9 @@ class Operator:
             return None
         # Take the newest run: a skipped generation may be reported again, and an emptied store
         # counts generations from 1 again.
+        # Generations of a dependency's circuit, whose name has a slash, are another count.
         for run in reversed(answer.json()["runs"]):
-            if int(run["generation"]) == generation:
+            if int(run["generation"]) == generation and "/" not in str(run.get("circuit")):
                 return dict(run)
         return None
 

@@ -156,7 +156,7 @@ class Observer:
             while True:
                 began = time.monotonic()
                 try:
-                    self.latest = await self._read(client)
+                    self.latest = await self.read(client)
                     self._changed.set()
                     failing = False
                 except RedisError as error:
@@ -174,7 +174,8 @@ class Observer:
                 took = time.monotonic() - began
                 await asyncio.sleep(min(_MOST_POLL_SECONDS, max(_POLL_SECONDS, 4 * took)))
 
-    async def _read(self, client: redis.asyncio.Redis) -> Sample:
+    async def read(self, client: redis.asyncio.Redis) -> Sample:
+        """Return a sample of Redis, with the latest figures of queue and site."""
         keys = self._keys
         pipeline = client.pipeline(transaction=False)
         pipeline.time()

@@ -6,6 +6,7 @@ import base64
 import dataclasses
 import json
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,14 @@ from azure.storage.queue.aio import QueueClient
 
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
-from loadtest.verify.collector import connect, read_alerts, read_history, read_ledgers, read_refused
+from loadtest.verify.collector import (
+    connect,
+    read_alerts,
+    read_deaths,
+    read_history,
+    read_ledgers,
+    read_refused,
+)
 from loadtest.verify.evidence import LedgerEntry, RefusedCall, Transition
 from loadtest.verify.poison_queue import read_poison_queue
 
@@ -71,6 +79,20 @@ def test_refused_calls_and_history_are_those_of_this_run(redis_url: str) -> None
     with connect(somewhere(redis_url=redis_url)) as client:
         assert read_refused(client, KEYS) == [RefusedCall("a", 7, "3", 41, 1800)]
         assert read_history(client, KEYS, after_generation=1) == [Transition("opened", 2, 20)]
+
+
+def test_history_of_a_dependency_and_deaths_are_read(redis_url: str) -> None:
+    """The circuits of the app and of its dependencies share a slot, and have keys of their own."""
+    with redis.Redis.from_url(redis_url) as client:
+        fields: dict[Any, Any] = {"event": "closed", "generation": 1, "by": "timer", "at_us": 7}
+        client.xadd("breaker:{circuit-1}/bank:history", fields)
+        client.set("ledger:{run[1]}:deaths", 3)
+    with connect(somewhere(redis_url=redis_url)) as client:
+        found = read_history(client, KEYS, 0, "bank")
+        assert found == [Transition("closed", 1, 7, "timer")]
+        assert read_history(client, KEYS, 0) == read_history(client, KEYS, 0, "mail") == []
+        assert read_deaths(client, KEYS) == 3
+        assert read_deaths(client, replace(KEYS, run="run-2")) == 0
 
 
 def document(run: str, counter: int, **changes: Any) -> dict[str, Any]:

@@ -164,6 +164,7 @@ async def test_each_opening_is_approved_once_after_the_downstream_recovered(
     cloud.run(2, "WaitingForApproval")
     await observer.until(lambda sample: sample.state == "closed")
     cloud.run(3, "WaitingForApproval")
+    cloud.runs.append({"circuit": "breakwater/bank", "generation": 3, "state": "Failed"})
     await set_circuit(client, "open", 3)
     await observer.until(lambda sample: sample.state == "closed" and sample.generation == 3)
     async with asyncio.timeout(HANG_SECONDS):
