@@ -51,12 +51,17 @@ async def processor(
             breaking=breaking or BreakerSettings(),
             processing=settings,
         )
+        loaded = LoadedHandler(
+            "benchmark", handler, timeout_seconds=settings.handler_timeout_seconds
+        )
+        breaker = await wiring.breaker()
         yield BatchProcessor(
-            LoadedHandler("benchmark", handler, timeout_seconds=settings.handler_timeout_seconds),
-            breaker=await wiring.breaker(),
+            loaded,
+            breaker=breaker,
             progress=wiring.progress(),
             poison=MemoryPoisonQueue(),
             parking=Parking(wiring.parking_store(), MemoryClaimChecks()),
             settings=settings,
             dependencies=await wiring.dependencies(),
+            crashes=wiring.crash_loops(breaker, loaded),
         )

@@ -12,7 +12,6 @@ from processing.batch.processor import BatchProcessor
 from processing.batch.time_budget import TimeBudget
 from processing.circuit_wiring import instance_name
 from processing.crashes.careful import create_careful_gauge
-from processing.crashes.loops import CrashLoops
 from processing.deferring.heartbeat import Heartbeat
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.monitoring.batch_memory import batch_memory_warning, memory_bytes
@@ -102,14 +101,7 @@ class Parts:
                     warnings.append(replicas_do_not_confirm(processing.parking_replicas))
                     logger.error("%s", warnings[-1])
 
-            crashes = CrashLoops(
-                wiring.crashes(),
-                careful_after=processing.careful_after,
-                hold_seconds=processing.hold_seconds,
-                circuit=lambda: breaker.circuit,
-                in_flight=lambda: handler.in_flight,
-                instance=instance_name(),
-            )
+            crashes = wiring.crash_loops(breaker, handler)
             create_careful_gauge(crashes.careful)
             beating = asyncio.create_task(crashes.beat(), name="processing-heartbeat")
             opened.push_async_callback(_cancel, beating)

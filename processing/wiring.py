@@ -19,7 +19,8 @@ from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
-from processing.circuit_wiring import CircuitWiring
+from processing.circuit_wiring import CircuitWiring, instance_name
+from processing.crashes.loops import CrashLoops
 from processing.crashes.redis import RedisCrashStore
 from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
@@ -206,9 +207,16 @@ class Wiring(CircuitWiring):
         parking = self.parking_store(query_timeout_seconds=seconds)
         return LagReader(await self.hub(), self.progress(), self.connections.identity, parking)
 
-    def crashes(self) -> RedisCrashStore:
-        """Return the store of crash loops."""
-        return RedisCrashStore(self.redis, self.connections.identity)
+    def crash_loops(self, breaker: CircuitBreaker, handler: LoadedHandler) -> CrashLoops:
+        """Return the crash loops as this instance sees them."""
+        return CrashLoops(
+            RedisCrashStore(self.redis, self.connections.identity),
+            careful_after=self.processing.careful_after,
+            hold_seconds=self.processing.hold_seconds,
+            circuit=lambda: breaker.circuit,
+            in_flight=lambda: handler.in_flight,
+            instance=instance_name(),
+        )
 
     def fleet(self) -> RedisFleetStates:
         """Return the states of the partitions that all instances report."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from operator import attrgetter
 
@@ -167,7 +167,7 @@ class BatchProcessor:
             await run.persist(self._prepare)
             self._prepare = None
         await run.persist(self.replayer.wake, batch.source)
-        claim = await run.persist(self._claim, batch)
+        claim = await run.persist(self._claim, batch, events)
         known = claim.progress
         self.replayer.note_claim(batch.source, claim)
         self.replayer.start(batch.source, claim.due)
@@ -236,12 +236,12 @@ class BatchProcessor:
         logger.debug("Batch of %s ended: %s", batch.source, result)
         return result
 
-    async def _claim(self, batch: EventBatch) -> Claim:
+    async def _claim(self, batch: EventBatch, events: Sequence[Event]) -> Claim:
         """Claim the batch's partition; reset the progress first if the hub was recreated."""
         circuit = self.parts.breaker.circuit
         generation = circuit.generation if circuit.state is CircuitState.CLOSED else 0
         keys = self._list_keys(batch)
-        opening = "" if self._crashes is None else self._crashes.opening(batch)
+        opening = "" if self._crashes is None else self._crashes.opening(batch.source, events)
         claim = await self._parking.claim(
             batch.source, keys, generation=generation, opening=opening
         )

@@ -15,7 +15,7 @@ from processing.crashes.process import ProcessName
 from processing.crashes.records import Opening, opening_text, parsed
 from processing.crashes.store import CrashStore
 from processing.errors import StorageUnavailableError
-from processing.event import Event, EventBatch
+from processing.event import Event
 from processing.identity import Source
 from processing.monitoring.telemetry import key_hash, log_fields
 from processing.parking.event import ListKey
@@ -89,13 +89,18 @@ class CrashLoops:
         reasons = " ".join(self.careful.reasons)
         return f"careful mode is on: this process handles one event at a time. {reasons}"
 
-    def opening(self, batch: EventBatch) -> str:
-        """Return the opening that the claim on a batch's partition records; "" without events."""
-        if not batch.events:
+    def opening(self, source: Source, events: Sequence[Event]) -> str:
+        """Return the opening that the claim on a batch's partition records; "" without events.
+
+        Args:
+            source: the partition.
+            events: the events, sorted by their sequence numbers.
+        """
+        if not events:
             return ""
-        self._open.add(batch.source)
-        numbers = [event.sequence_number for event in batch.events]
-        return opening_text(self._process, min(numbers), max(numbers), self._instance)
+        self._open.add(source)
+        first, last = events[0].sequence_number, events[-1].sequence_number
+        return opening_text(self._process, first, last, self._instance)
 
     async def judge(self, openings: Sequence[str], first: Event) -> None:
         """Begin careful mode if processes have died again and again at one event.
