@@ -170,7 +170,7 @@ async def test_used_name_keeps_its_place(store: DependencyStore, clock: ManualCl
     """A use that finds the circuit is noted, too, at most once an hour."""
     async with circuits_of(store, clock) as circuits:
         await circuits.use("bank")
-        for _ in range(4):
+        for _ in range(6):
             clock.advance(10 * DAY)
             assert circuits.find("bank") is not None
             await circuits.refresh()

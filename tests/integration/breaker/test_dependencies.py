@@ -75,7 +75,8 @@ async def opened(circuit: CircuitBreaker) -> None:
 
 
 def subscribers(client: redis.Redis) -> int:
-    return sum(count for _, count in client.pubsub_numsub("breaker:{app}/changes"))
+    """Return the number of connections that subscribe to anything."""
+    return len(client.client_list(_type="pubsub"))
 
 
 async def subscribed(client: redis.Redis, number: int = 1) -> None:
@@ -129,6 +130,22 @@ async def test_healthy_events_of_known_dependencies_cost_no_command(redis_url: s
                 circuit.note_success(0.001)
                 await circuit.record_successes(1, permit)
             assert requests(client) == {}
+
+
+async def test_push_has_the_new_state(redis_url: str) -> None:
+    """The other instances need no request to learn of an opening."""
+    with redis.Redis.from_url(redis_url) as client:
+        async with circuits_at(redis_url) as one, circuits_at(redis_url, instance="two") as two:
+            bank, mail = await used(one, "bank"), await used(one, "mail")
+            await subscribed(client, 2)
+            await until(lambda: two.circuits.keys() == {"bank", "mail"})
+            await mail.record_failure("f0", "down", Permit(0))  # loads the script
+            await one.refresh()
+            await two.refresh()
+            client.config_resetstat()
+            await opened(bank)
+            await until(lambda: two.circuits["bank"].circuit.state is CircuitState.OPEN)
+            assert requests(client) == {"evalsha": 2}  # the two failures
 
 
 async def test_keys_of_all_dependencies_are_in_the_slot_of_the_app(redis_url: str) -> None:
@@ -203,11 +220,13 @@ async def test_alerts_of_dead_instances_are_delivered_for_each_dependency(redis_
     publisher.refused = "app/bank"
     async with circuits_at(redis_url, publisher=publisher, instance="two") as circuits:
         async with circuits_at(redis_url) as dead:  # without a publisher, as if it had died
-            for name in ("bank", "mail"):
-                await opened(await used(dead, name))
+            bank, mail = await used(dead, "bank"), await used(dead, "mail")
             await used(dead, "healthy")
-        await until(lambda: circuits.circuits.keys() == {"bank", "mail", "healthy"})
-        known = circuits.circuits
+            known = circuits.circuits
+            await until(lambda: known.keys() == {"bank", "mail", "healthy"})
+            await circuits.refresh()  # ends a poll that would deliver in the background
+            await opened(bank)
+            await opened(mail)
         await until(lambda: all(known[name].circuit.generation for name in ("bank", "mail")))
         with pytest.raises(AlertDeliveryError, match="app/bank:1:opened"):
             await circuits.deliver_alerts()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
 from breaker import (
+    Circuit,
     CircuitOpenError,
     CircuitState,
     DependencyCircuits,
@@ -15,7 +17,7 @@ from breaker import (
     Permit,
 )
 from tests.support.breaker.unreliable_dependencies import UnreliableDependencies
-from tests.support.breaker.unreliable_store import pass_time, settle
+from tests.support.breaker.unreliable_store import UnreliableStore, pass_time, settle
 
 SETTINGS = DependencySettings.from_mapping(
     {
@@ -129,7 +131,24 @@ async def test_lost_names_and_states_are_restored(
 async def test_push_in_an_outage_changes_no_state(
     circuits: DependencyCircuits, store: UnreliableDependencies, clock: ManualClock
 ) -> None:
-    """The state that this instance decides alone is not replaced before it is reconciled."""
+    """Redis may push while its answers come too late; the instance holds until one is in time."""
+    bank = await circuits.use("bank")
+    assert bank is not None
+    behind = store.circuit("bank")
+    behind.away = True
+    await pass_time(clock, 2)
+    store._push(("bank", Circuit("app/bank", CircuitState.OPEN, 3)))
+    await settle()
+    assert (bank.circuit.holding, bank.circuit.generation) == (True, 0)
+    behind.away = False
+    await pass_time(clock, 2)
+    assert bank.circuit.admits
+
+
+async def test_state_of_an_outage_is_restored_after_it(
+    circuits: DependencyCircuits, store: UnreliableDependencies, clock: ManualClock
+) -> None:
+    """The store gets the opening that this instance decided alone."""
     bank = await circuits.use("bank")
     assert bank is not None
     store.go_away()
@@ -139,6 +158,29 @@ async def test_push_in_an_outage_changes_no_state(
     assert (bank.circuit.state, bank.circuit.degraded) == (CircuitState.OPEN, True)
     store.come_back()
     await pass_time(clock, 3)
-    assert (bank.circuit.state, bank.circuit.generation) == (CircuitState.OPEN, 1)
     assert not bank.circuit.degraded
-    await settle()
+    stored = await store.circuit("bank").snapshot(SETTINGS.of("bank").rules("other"))
+    assert (stored.circuit.state, stored.circuit.generation) == (CircuitState.OPEN, 1)
+
+
+class CountingDependencies(UnreliableDependencies):
+    """Stores that count the circuits that were asked for."""
+
+    asked = 0
+
+    def circuit(self, dependency: str) -> UnreliableStore:
+        self.asked += 1
+        return super().circuit(dependency)
+
+
+async def test_first_uses_at_the_same_time_share_one_request(clock: ManualClock) -> None:
+    """Also if the event of one of them is cancelled."""
+    store = CountingDependencies("app", now_us=clock.now_us)
+    async with DependencyCircuits(store, SETTINGS, clock=clock) as circuits:
+        uses = [asyncio.create_task(circuits.use("bank")) for _ in range(50)]
+        await asyncio.sleep(0)
+        uses[0].cancel()
+        found = await asyncio.gather(*uses, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert {id(each) for each in found[1:]} == {id(circuits.circuits["bank"])}
+        assert store.asked == 1
