@@ -8,7 +8,7 @@ from typing import Any
 
 from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan, draw
-from loadtest.plan.crashes import CRASH_HANDLER, draw_blocked_loop, draw_crash_loop
+from loadtest.plan.crashes import draw_blocked_loop, draw_crash_loop, handler_of
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
@@ -66,7 +66,6 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
     "PROCESSING_RETRY_INITIAL_SECONDS": "0.1",
 }
 _CRASHES_APP_SETTINGS = _SHORT_LEASE | {
-    "EVENT_HANDLER": CRASH_HANDLER,
     "BREAKER_STORE_TIMEOUT_SECONDS": "1",  # a blocked loop reads each answer later than this
 }
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
@@ -158,7 +157,7 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
                 name: f"{value:g}" for name, value in breaks.items()
             }
         case Scenario.CRASH_LOOP | Scenario.BLOCKED_LOOP:
-            return _CRASHES_APP_SETTINGS
+            return _CRASHES_APP_SETTINGS | {"EVENT_HANDLER": handler_of(plan)}
         case _:
             return _APP_SETTINGS
 

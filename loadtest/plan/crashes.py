@@ -2,8 +2,8 @@
 
 In `crash-loop` one event kills its process each time, until the app has put the event into the
 poison queue. Half of the seeds also kill or terminate hosts in that time, as deployments do. In
-`blocked-loop` some events block the event loop of their process, and in half of the seeds one event
-holds the interpreter.
+`blocked-loop` some events block the event loop of their process, or one event of a plain handler
+holds the interpreter until the watchdog ends the process.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import random
 
 from loadtest.plan.chaos import ChaosPlan, FaultKind, PlannedFault
 
-CRASH_HANDLER = "loadtest.handlers.harmful:HarmfulHandler"
-"""The setting `EVENT_HANDLER` of these runs."""
+HANDLER = "loadtest.handlers.harmful:HarmfulHandler"
+PLAIN_HANDLER = "loadtest.handlers.harmful:PlainHarmfulHandler"
+"""The setting `EVENT_HANDLER` of these runs; the plain one if an event holds the interpreter."""
 CRASHES_SECONDS = 20.0
 """A lower limit of the time that these deaths take."""
 
@@ -34,13 +35,17 @@ def draw_crash_loop(seed: int, events: int) -> ChaosPlan:
 
 
 def draw_blocked_loop(seed: int, events: int) -> ChaosPlan:
-    """Return a plan with events that block the loop, and perhaps one that holds the interpreter."""
+    """Return a plan with events that block the loop, or one that holds the interpreter."""
     del events
     dice = random.Random(f"breakwater/blocked-loop/{seed}")  # noqa: S311 - must be reproducible
     partitions, instances, keys = dice.randint(2, 4), dice.randint(2, 3), dice.randint(20, 40)
-    deadly = dice.choice(("", _SEIZE))
-    blocks = dice.randint(2, 5)
+    deadly, blocks = dice.choice((("", dice.randint(2, 5)), (_SEIZE, 0)))
     return _plan(seed, partitions, instances, keys, [], deadly=deadly, blocks=blocks)
+
+
+def handler_of(plan: ChaosPlan) -> str:
+    """Return the setting `EVENT_HANDLER` for a plan."""
+    return PLAIN_HANDLER if plan.deadly == _SEIZE else HANDLER
 
 
 def _deploy(dice: random.Random, events: int) -> PlannedFault:

@@ -11,21 +11,27 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from loadtest.handlers.harmful import HarmfulHandler
+from loadtest.handlers.harmful import HarmfulHandler, PlainHarmfulHandler
 from tests.support.patience import HANG_SECONDS
 from tests.support.processing.events import event
 
 _processes = multiprocessing.get_context("forkserver")
 
 
-def handle(redis_url: str, simulate: str) -> None:
+def handle(redis_url: str, simulate: str, *, plain: bool = False) -> None:
     """Handle one event, and exit with 0."""
+    properties = {"run": "r", "counter": 1, "simulate": simulate, "milliseconds": 1}
+    received = event(1, "k", properties=properties)
 
     async def once() -> None:
-        handler = HarmfulHandler.from_settings({"REDIS_URL": redis_url})
-        properties = {"run": "r", "counter": 1, "simulate": simulate, "milliseconds": 1}
-        await handler(event(1, "k", properties=properties))
-        await handler.aclose()
+        if plain:
+            in_threads = PlainHarmfulHandler.from_settings({"REDIS_URL": redis_url})
+            await asyncio.to_thread(in_threads, received)
+            await in_threads.aclose()
+        else:
+            handler = HarmfulHandler.from_settings({"REDIS_URL": redis_url})
+            await handler(received)
+            await handler.aclose()
 
     asyncio.run(once())
 
@@ -36,17 +42,19 @@ async def redis(redis_url: str) -> AsyncIterator[Any]:
         yield client
 
 
-async def ended(redis_url: str, simulate: str) -> int | None:
+async def ended(redis_url: str, simulate: str, *, plain: bool = False) -> int | None:
     """Return the exit code of a process that handled one event."""
-    process = _processes.Process(target=handle, args=(redis_url, simulate))
+    process = _processes.Process(target=handle, args=(redis_url, simulate), kwargs={"plain": plain})
     process.start()
     await asyncio.to_thread(process.join, HANG_SECONDS)
     return process.exitcode
 
 
-@pytest.mark.parametrize("simulate", ["block", "slow", ""])
-async def test_harmless_event_is_appended(redis_url: str, redis: Any, simulate: str) -> None:
-    assert await ended(redis_url, simulate) == 0
+@pytest.mark.parametrize(("simulate", "plain"), [("block", False), ("slow", True)])
+async def test_harmless_event_is_appended(
+    redis_url: str, redis: Any, simulate: str, plain: bool
+) -> None:
+    assert await ended(redis_url, simulate, plain=plain) == 0
     assert await redis.llen("ledger:{r}:key:k") == 1
     assert not await redis.exists("ledger:{r}:deaths")
 
@@ -61,7 +69,7 @@ async def test_killing_event_ends_its_process_each_time(redis_url: str, redis: A
 
 async def test_seizing_event_holds_the_interpreter(redis_url: str, redis: Any) -> None:
     """The event is never handled, and the call never ends."""
-    process = _processes.Process(target=handle, args=(redis_url, "seize"))
+    process = _processes.Process(target=handle, args=(redis_url, "seize"), kwargs={"plain": True})
     process.start()
     try:
         async with asyncio.timeout(HANG_SECONDS):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from loadtest.arguments import parse
 from loadtest.plan.chaos import MOST_DEATHS, FaultKind
 from loadtest.plan.chaos_settings import chaos_settings
-from loadtest.plan.crashes import CRASH_HANDLER, draw_blocked_loop, draw_crash_loop
+from loadtest.plan.crashes import HANDLER, PLAIN_HANDLER, draw_blocked_loop, draw_crash_loop
 from loadtest.plan.marks import Delay, Fault
 from loadtest.plan.settings import AppLimits, Scenario, Settings
 from loadtest.plan.workload import Workload
@@ -53,9 +53,17 @@ def test_exactly_one_event_kills_and_many_events_follow_it(seed: int) -> None:
 
 
 @given(seed=seeds)
-def test_blocking_events_succeed_and_at_most_one_event_seizes(seed: int) -> None:
-    workload = Workload.from_settings(settings_of(seed, Scenario.BLOCKED_LOOP))
-    assert {fault for each in workload.faults.values() for fault in each.values()} <= {Fault.SEIZE}
+def test_events_block_the_loop_or_one_holds_the_interpreter(seed: int) -> None:
+    """A plain handler runs in threads, so that its events block no loop."""
+    settings = settings_of(seed, Scenario.BLOCKED_LOOP, events=600)
+    workload = Workload.from_settings(settings)
+    if workload.faults:
+        [faults] = workload.faults.values()
+        assert list(faults.values()) == [Fault.SEIZE]
+        assert not workload.blocking
+        assert settings.app_settings["EVENT_HANDLER"] == PLAIN_HANDLER
+        return
+    assert settings.app_settings["EVENT_HANDLER"] == HANDLER
     assert 1 <= len(workload.blocking) <= 5
     for key, counter in workload.blocking:
         delay = workload.delay(workload.key_names.index(key), counter)
@@ -77,11 +85,16 @@ def test_twenty_five_seeds_bring_every_variant() -> None:
 
 
 @pytest.mark.parametrize("scenario", sorted(DRAWS))
-def test_scenario_runs_the_harmful_handler(scenario: Scenario) -> None:
+def test_scenario_needs_no_option_for_its_faults(scenario: Scenario) -> None:
     settings = parse(["run", "--scenario", scenario, "--seed", "3"])
     assert isinstance(settings, Settings)
-    assert settings.app_settings["EVENT_HANDLER"] == CRASH_HANDLER
-    load_handler(CRASH_HANDLER, {"REDIS_URL": "redis://127.0.0.1:1"})
+    assert settings.chaos == DRAWS[scenario](3, settings.events)
+
+
+@pytest.mark.parametrize("name", [HANDLER, PLAIN_HANDLER])
+async def test_app_loads_the_harmful_handlers(name: str) -> None:
+    handler = load_handler(name, {"REDIS_URL": "redis://127.0.0.1:1"})
+    await handler.aclose()
 
 
 def test_other_scenarios_run_the_deployed_handler() -> None:
