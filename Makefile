@@ -35,8 +35,8 @@ node_modules/.dev-installed: node_modules/.installed
 setup: .venv/.installed node_modules/.installed ## Install all requirements into this folder (other targets do this as needed)
 
 .PHONY: demo
-demo: setup ## Send 100,000 ordered events through an outage and verify that none is lost
-	@$(PY) -m loadtest run --scenario outage --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
+demo: setup ## Send 100,000 ordered events through two outages and verify that none is lost
+	@$(PY) -m loadtest run --scenario outage --second-act --report out/report.json $(if $(filter console,$(APPROVE)),--approve person) $(ARGS)
 
 # Without .pyc files each of the many processes would compile everything again.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(PY) -m pytest -n $(WORKERS)
