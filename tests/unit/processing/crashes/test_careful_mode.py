@@ -421,3 +421,17 @@ async def test_other_errors_end_no_process() -> None:
     async with open_rig(handle, settings={"max_attempts": 1}) as rig:
         await rig.processor.process(batch(keyed("a")))
         assert (rig.ended, rig.poisoned) == ([], [0])
+
+
+async def test_shutdown_before_an_event_runs_alone_again_is_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The event waits for its second run alone, and its handler is never called."""
+    async with rig_with_deaths(1, 0.0, settings={"max_attempts": 1}) as rig:
+        running = asyncio.create_task(rig.processor.process(batch([event(1, "b")])))
+        await until(lambda: "runs again after a pause" in caplog.text)
+        rig.processor.stop()
+        with pytest.raises(ShutdownError):
+            await running
+        assert (rig.handled, rig.poisoned) == ([], [])
+        assert (await rig.breaker.refresh()).failures == 0
