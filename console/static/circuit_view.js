@@ -160,7 +160,7 @@ function workOf({ vital, instances }) {
   const open = "The circuit lets events through";
   if (!vital) return `${open}; the app's reports are not known.`;
   if (!instances) return `${open}, but no instance reports.`;
-  if (vital.problem) return `The handler is at fault: ${vital.problem}.`;
+  if (vital.problem) return `An instance reports: ${vital.problem}.`;
   if (vital.per_second) return "Events are handled; failures are counted.";
   return `${open}; no event was handled in the last second.`;
 }

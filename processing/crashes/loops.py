@@ -86,7 +86,7 @@ class CrashLoops:
         """The reason for which careful mode is on, for health and console; None: it is off."""
         if not self.careful.on:
             return None
-        reasons = " ".join(self.careful.reasons)
+        reasons = " ".join(self.careful.reasons).rstrip(".")
         return f"careful mode is on: this process handles one event at a time. {reasons}"
 
     def opening(self, source: Source, events: Sequence[Event]) -> str:

@@ -37,7 +37,7 @@ class VitalsEntry:
         instance: name of the instance.
         numbers: handled, poisoned, parked, replayed, failures, holding, and `latency`: by k, the
             number of calls that took less than 2^k microseconds; also `problem`, a text, while the
-            instance's handler is faulty.
+            instance's handler is faulty or careful mode is on.
     """
 
     cursor: str
@@ -113,7 +113,7 @@ async def write_vitals(
         write: writes a record (JSON).
         holding: returns whether the instance is holding its events.
         sleep: pauses.
-        problem: returns what is wrong with the instance's handler, if anything is.
+        problem: returns what is wrong with the instance or its handler, if anything is.
     """
     idle = IDLE_SECONDS  # the first record is always written: it shows a new instance
     while True:
