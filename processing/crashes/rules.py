@@ -14,12 +14,14 @@ ALONE_DEATHS = 2
 """Number of deaths alone in flight, with running times that agree, that poison an event."""
 ALONE_DEATHS_MAX = 8
 """Number of deaths alone in flight that poison an event, whatever its running times."""
-SIGN_OF_LIFE_SECONDS = 0.5
+SIGN_OF_LIFE_SECONDS = 0.1
 """Pause between two signs of life of an event that runs alone; the error of a running time."""
 
-_LEAST = 1.0
+# A wrong "no" costs a few more deaths, but a wrong "yes" poisons an event that deploys have killed.
+_LEAST = 0.25
 _GREATEST = 15.0
-_SHARE = 0.1
+_SHARE = 0.05
+_LEAST_PAUSE = 1.0
 
 
 def tolerance(seconds: float) -> float:
@@ -52,4 +54,4 @@ def pause_seconds(runs: Sequence[AloneRun]) -> float:
     time each time. Each run begins later than the run before, by more than the tolerance.
     """
     longest = max((run.seconds for run in runs), default=0.0)
-    return 2 * tolerance(longest) * len(runs)
+    return max(_LEAST_PAUSE, 2 * tolerance(longest)) * len(runs)
