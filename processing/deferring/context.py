@@ -20,7 +20,6 @@ class ReplayContext:
         may_start: returns whether a place may start a further event now.
         wait_for: notes the dependency that a place waits for, or None; returns whether the ramp of
             the dependency's circuit admits the place.
-        postponed: called with each place that a dependency's circuit refused.
         pause: sleeps; raises `ShutdownError` while the instance shuts down.
         out_of_time: returns whether the instance's invocations have used up their time, so that no
             attempt starts.
@@ -34,7 +33,6 @@ class ReplayContext:
     writes: Writes
     may_start: Callable[[Place], bool]
     wait_for: Callable[[Place, Need | None], bool]
-    postponed: Callable[[Place], None]
     pause: Callable[[float], Awaitable[None]]
     out_of_time: Callable[[], bool] = lambda: False
     finished: int = 0

@@ -204,7 +204,6 @@ class Replay:
         """Postpone a key that its dependency's circuit does not admit; that is no failed replay."""
         most = self._parts.settings.defer_max_seconds
         await self._list.postpone(min(refused.seconds, most))
-        self._context.postponed(self._place)
         return False
 
     async def _handle(self, event: Event, permit: Permit) -> Failure | None:

@@ -48,7 +48,6 @@ class Replayer:
         self._tasks: dict[Place, asyncio.Task[None]] = {}
         self._waiting: dict[Place, None] = {}
         self._unfinished: set[Place] = set()  # places whose turn ended during the timer's run
-        self._refused: set[Place] = set()  # places that a dependency's circuit refused in that run
         self._timer_runs = False
         self._ended = asyncio.Event()
         self._needs: dict[Place, Need | None] = {}  # of the places that run
@@ -65,7 +64,6 @@ class Replayer:
             self._writes,
             self._may_start,
             self._wait_for,
-            self._refused.add,
             self._pause,
             out_of_time=self._is_out_of_time,
         )
@@ -138,7 +136,6 @@ class Replayer:
     def forget(self, source: Source) -> None:
         """Forget a partition that another instance owns now."""
         self._keys.forget(source)
-        self._wakings.forget(source)
         for place in [each for each in self._waiting if each[0] == source]:
             del self._waiting[place]
 
@@ -180,9 +177,8 @@ class Replayer:
                 tried.update(due)
                 # A call that hangs must not delay the keys that no look has returned yet.
                 await self._settle(tried, deadline, all_of_them=len(due) < DUE_KEYS)
-                tried -= self._unfinished | self._refused
+                tried -= self._unfinished
                 self._unfinished.clear()
-                self._refused.clear()
         if heartbeat is not None:
             await heartbeat.beat()
         return self._context.finished - finished
@@ -196,7 +192,6 @@ class Replayer:
         finally:
             self._timer_runs = False
             self._unfinished.clear()
-            self._refused.clear()
 
     async def _due(self, tried: int) -> list[Place]:
         circuit = self._breaker.circuit

@@ -53,10 +53,6 @@ class Wakings:
             now = asyncio.get_running_loop().time()
             asked[waking.dependency] = (waking.position, now)
 
-    def forget(self, source: Source) -> None:
-        """Forget a partition that another instance owns now."""
-        self._asked.pop(source, None)
-
 
 def _waking(name: str, breaker: CircuitBreaker) -> Waking | None:
     """Return the waking by a circuit; None if it has never opened, or admits no replay."""

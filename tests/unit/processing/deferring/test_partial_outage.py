@@ -13,13 +13,21 @@ from breaker import (
     CircuitBreaker,
     CircuitState,
     DependencyCircuits,
+    Key,
     MemoryCircuitStore,
     Recovery,
 )
+from processing.monitoring.partition_state import State
+from processing.monitoring.reasons import Why
 from tests.support.jumping_loop import run_with_all_clocks
-from tests.support.processing.dependency_rig import LoopClock, loop_now_us, open_dependencies
+from tests.support.processing.dependency_rig import (
+    LoopClock,
+    loop_now_us,
+    open_dependencies,
+)
+from tests.support.processing.events import batch, event
 from tests.support.processing.partial_outage import Downstream, Partition, running
-from tests.support.processing.processor_rig import Rig, open_rig
+from tests.support.processing.processor_rig import Rig, keyed, open_rig
 
 DEFERS: dict[str, Any] = {
     "deferred_events_max": 10_000,
@@ -79,10 +87,12 @@ async def open_world(rules: dict[str, Any] | None = None, **settings: Any) -> As
         yield World(rig, circuits, downstream)
 
 
-def simulated(test: Callable[[World], Coroutine[Any, Any, None]], **options: Any) -> None:
+def simulated(
+    test: Callable[[World], Coroutine[Any, Any, None]], *, timer: bool = True, **options: Any
+) -> None:
     async def run() -> None:
         async with open_world(**options) as world:
-            async with running(world.partition):
+            async with running(world.partition, pause=5.0 if timer else 1e9):
                 await test(world)
             world.rig.processor.stop()
             await world.rig.processor.wait_idle()
@@ -207,3 +217,50 @@ def test_dead_key_does_not_keep_a_dependency_open() -> None:
         world.downstream.check_order()
 
     simulated(test)
+
+
+def test_next_batch_replays_what_waited_for_the_dependency() -> None:
+    """The claim returns the keys that the closing has made due; the timer may be late."""
+
+    async def test(world: World) -> None:
+        process = world.rig.processor.process
+        world.downstream.down = {"bank"}
+        await process(batch(keyed("bank", "none")))
+        assert set(world.bank._notes._running) == {Key("bank")}
+        await world.bank.isolate("test")
+        world.downstream.down = set()
+        await world.bank.close_circuit(world.bank.circuit.generation, "test")
+        await process(batch([event(2, "none")]))
+        await world.rig.processor.wait_idle()
+        assert await world.rig.store.keys() == []
+
+    simulated(test, timer=False, defer_after_seconds=0, defer_max_seconds=600)
+
+
+def test_partition_is_holding_while_the_dependency_holds_it_and_not_longer() -> None:
+    """An open circuit has an alarm of its own; a dependency that fails although closed has not."""
+
+    async def test(world: World) -> None:
+        watch = world.rig.processor.parts.watch
+        watch._clock = asyncio.get_running_loop().time
+        world.downstream.down = {"bank"}
+        world.partition.send(["bank"])
+        await asyncio.sleep(1)
+        await world.bank.isolate("test")
+        for second in range(300):
+            await asyncio.sleep(1)
+            (state,) = watch.states()
+            if second > 5:
+                assert (state.state, state.why) == (State.HOLDING, Why.DEPENDENCY)
+        await world.bank.close_circuit(world.bank.circuit.generation, "test")
+        for _ in range(65):
+            await asyncio.sleep(1)
+            watch.states()
+        (state,) = watch.states()
+        assert (state.state, state.why) == (State.STALLED, Why.KEPT)
+        world.downstream.down = set()
+        await asyncio.sleep(5)
+        assert watch.states() == []
+
+    rules = {"recovery": Recovery.MANUAL, "failure_threshold": 3, "standstill_failures": 0}
+    simulated(test, rules=rules, deferred_events_max=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from breaker import CircuitBreaker, CircuitState, Key
+from breaker import CircuitBreaker, CircuitState, Key, Permit, StoreUnavailableError
 from processing.deferring.admission import MOST_REPLAYS, OPEN_PAUSE_SECONDS, PROBE_PAUSE_SECONDS
 from processing.errors import DependencyUnavailableError, LeaseLostError, PoisonEventError
 from processing.event import Event
@@ -160,6 +160,36 @@ async def test_permit_that_the_event_did_not_use_is_returned() -> None:
 
 
 @simulated
+async def test_unused_permit_of_one_event_serves_the_next_one() -> None:
+    """A turn of many events needs one permit at a time."""
+    async with open_rig() as rig:
+        bank = await rig.dependency()
+        await rig.half_open(bank)
+        await defer(rig, *range(6), reason=DeferralReason.REFUSED)
+        rig.needs.clear()
+        await rig.replay()
+        assert rig.handled == list(range(6))
+
+
+@simulated
+async def test_permit_of_the_app_is_returned_if_the_other_store_does_not_answer() -> None:
+    """The key stays deferred, and others can probe the app."""
+    async with open_rig() as rig:
+        bank = await rig.dependency()
+
+        async def away(_key: Key | None = None) -> Permit:
+            raise StoreUnavailableError("no answer")
+
+        await rig.half_open(bank)
+        await rig.half_open()
+        bank.try_acquire = away  # type: ignore[method-assign,assignment]
+        await defer(rig, 1)
+        await rig.replay()
+        assert rig.started == []
+        assert await free_permits(rig.breaker) == 2
+
+
+@simulated
 async def test_interrupted_probe_returns_its_permits() -> None:
     """Others can probe before the permits' leases expire."""
     async with open_rig() as rig:
@@ -251,10 +281,6 @@ async def test_closing_makes_all_keys_of_the_dependency_due_at_once() -> None:
 async def test_batch_wakes_the_keys_of_its_partition() -> None:
     """The claim returns the woken keys; without a change of a circuit there is no call."""
     async with open_rig(own=LONG) as rig:
-        bank = await rig.dependency()
-        await rig.open(bank)
-        await defer(rig, 1)
-        await rig.replayer.run_due(4)
         calls, wake = [], rig.store.wake
 
         async def counted(*args: Any) -> int:
@@ -262,6 +288,10 @@ async def test_batch_wakes_the_keys_of_its_partition() -> None:
             return await wake(*args)
 
         rig.store.wake = counted  # type: ignore[method-assign,assignment]
+        bank = await rig.dependency()
+        await rig.replayer.wake(SOURCE)
+        await rig.open(bank)
+        await defer(rig, 1)
         await rig.replayer.wake(SOURCE)
         assert calls == []
         await close(bank)
@@ -398,6 +428,26 @@ async def test_failed_attempts_count_for_the_dependency_and_while_closed_for_the
 
 
 @simulated
+async def test_replay_whose_attempts_do_not_count_is_not_reported_as_running() -> None:
+    """A bad key that runs all the time would look like a second key in an outage of one key."""
+    async with open_rig() as rig:
+        bank = await rig.dependency()
+        running: list[set[Key]] = []
+
+        async def look(_each: Event) -> None:
+            running.append(set(bank._notes._running))
+
+        rig.before = look
+        await defer(rig, 1)
+        await rig.replay()
+        await defer(rig, 2)
+        await asyncio.sleep(1)
+        await rig.succeed(bank)
+        await rig.replay()
+        assert running == [{Key("k")}, set()]
+
+
+@simulated
 async def test_outage_in_which_all_keys_of_a_dependency_are_deferred_opens_its_circuit() -> None:
     """The app's circuit stays closed while other keys succeed."""
     async with open_rig(rules={"failure_threshold": 100, "window_seconds": 30}) as rig:
@@ -423,9 +473,11 @@ async def test_key_of_a_name_without_a_circuit_is_admitted_by_the_app_alone() ->
     """Its failures count for the app's circuit."""
     async with open_rig(rules={"max_dependencies": 1}) as rig:
         await rig.dependency()
-        await defer(rig, 1, needs="post")
+        rig.errors[2] = DependencyUnavailableError("down", dependency="post")
+        await defer(rig, 1, 2, needs="post")
         await rig.replay()
-        assert rig.handled == [1]
+        assert (rig.handled, rig.started) == ([1], [1, 2])
+        assert (await rig.deferral()).dependency == ""
 
 
 @simulated
