@@ -9,6 +9,7 @@ ProcessingError
 │   ├── EventTextError          the body is not UTF-8 (a UnicodeDecodeError)
 │   └── EventJSONError          the body is not JSON (a json.JSONDecodeError)
 ├── FaultyHandlerError          the handler returned a result that nobody awaits
+├── OverdueEventError           a call of the event outlasted its invocation; it is not started
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
 │   └── ParkingFullError        the parked lists have reached a limit; their partition holds
 ├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
@@ -100,6 +101,14 @@ class FaultyHandlerError(ProcessingError):
     """An error for a handler whose result shows that its work was never done or awaited.
 
     The handler is at fault, not the event: the event is kept, and the handler must be corrected.
+    """
+
+
+class OverdueEventError(ProcessingError):
+    """An error for an event whose call had not ended at the end of an earlier invocation.
+
+    The platform may have ended a whole process for this event, so the event is deferred without
+    another call, and its partition continues.
     """
 
 

@@ -11,9 +11,11 @@ from functools import cached_property
 from breaker import Permit
 from processing.batch.keeping import Keeping
 from processing.batch.outcome import Outcome
+from processing.batch.overdue import settle_overdue
 from processing.batch.run import BatchRun
 from processing.deferring.parts import circuit_key
 from processing.dependencies.scope import Scope, enter_scope
+from processing.errors import OutOfTimeError
 from processing.event import Event
 from processing.handlers.retry import Failure, Verdict
 from processing.parking.event import ListKey, Lone, Replayed, is_reached, position_of
@@ -62,12 +64,16 @@ class Lane:
 
     async def run(self) -> None:
         """Finish every event, or raise at the first event that cannot be finished."""
-        breaker, events = self._parts.breaker, self._events
+        breaker, events, overdue = self._parts.breaker, self._events, self._run.overdue
         breaker.enter(self._circuit_key)
         enter_scope(self)
         try:
             while events:
-                events = await self._handle(await self._park(events))
+                events = await self._park(events)
+                if overdue and events and position_of(events[0]) in overdue:
+                    events = await self._settle_overdue(events)
+                else:
+                    events = await self._handle(events)
         finally:
             breaker.leave(self._circuit_key)
             self._run.end_lane()
@@ -104,8 +110,10 @@ class Lane:
             self._began = now()
             try:
                 failure = await retry.run(handle, event, gives_up, check_claim, pause)
-            except BaseException:
+            except BaseException as error:
                 await gate.release(permit)
+                if isinstance(error, OutOfTimeError):
+                    await self._run.mark_overdue(event)
                 raise
             if failure is None and self._scope is not None and self._scope.unsettled:
                 await self._scope.end()
@@ -190,7 +198,20 @@ class Lane:
     async def _finish_all(self, events: Sequence[Event]) -> None:
         await asyncio.gather(*map(self._progress.finish, events))  # they share a commit
 
-    async def _finish_outcome(self, event: Event, permit: Permit, failure: Failure | None) -> bool:
+    async def _settle_overdue(self, events: Sequence[Event]) -> Sequence[Event]:
+        """Settle the first event, whose call may still run, without a call."""
+        event, *others = events
+        defers = self._defers and self._parts.settings.deferred_events_max > 0
+        outcome = await settle_overdue(self._run, event, self._list, defers=defers)
+        if not await self._finish_outcome(event, _NO_PERMIT, outcome):
+            return events
+        await self._progress.finish(event)
+        self._parts.telemetry.event_finished(event)
+        return others
+
+    async def _finish_outcome(
+        self, event: Event, permit: Permit, failure: Failure | ParkState | None
+    ) -> bool:
         """Keep, defer or poison a failed event, and report the outcome to the circuit.
 
         A success without a probe permit never comes here.

@@ -15,10 +15,11 @@ from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.batch.deadline import Deadline
 from processing.batch.hold import Hold
 from processing.batch.parts import LaneParts
-from processing.errors import StorageUnavailableError
+from processing.errors import ShutdownError, StorageUnavailableError
+from processing.event import Event
 from processing.identity import Source
 from processing.parking.batch import BatchParking
-from processing.parking.event import ListKey
+from processing.parking.event import ListKey, Position
 from processing.parking.store import claim_lost
 from processing.progress.group_commit import BatchProgress
 
@@ -82,6 +83,7 @@ class BatchRun:
         self.note_deferred = deferred
         self._owns = owns
         self._check: asyncio.Future[bool] | None = None
+        self._marking: asyncio.Future[None] | None = None
 
     def begin_lanes(self, count: int) -> None:
         """Note the number of lanes."""
@@ -179,8 +181,29 @@ class BatchRun:
         # Both refer to the run; the cycles would keep the events until a collection.
         self.progress = self.parking = None
 
+    @property
+    def overdue(self) -> frozenset[Position]:
+        """The positions of the events that may still run for an earlier invocation."""
+        return frozenset() if self.parking is None else self.parking.claim.overdue
+
+    async def mark_overdue(self, *events: Event) -> None:
+        """Mark events that the next run must not start; an error is logged only."""
+        if self.parking is None or not events:
+            return
+        logger.warning(
+            "Partition %s: the invocation's time is used up, but these events still run: %s; if "
+            "they do not end, the next run defers them",
+            *(self.source, ", ".join(each.id for each in events)),
+        )
+        try:
+            await self.parking.mark_overdue(events)
+        except (StorageUnavailableError, ShutdownError) as error:
+            logger.warning("Overdue events could not be marked: %s", error)
+
     def _pass_deadline(self) -> None:
-        pass
+        running = [event for event in self.parts.handler.running if event.source == self.source]
+        if running:
+            self._marking = asyncio.ensure_future(self.mark_overdue(*running))
 
     async def report_successes(self, handled: int) -> None:
         """Record a batch's successes in the circuits, for failure ratios; once per batch."""

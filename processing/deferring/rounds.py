@@ -18,6 +18,7 @@ REASONS = {
     FailureKind.THROTTLED: DeferralReason.THROTTLED,
     FailureKind.REFUSED: DeferralReason.REFUSED,
     FailureKind.FAULTY: DeferralReason.FAULTY,
+    FailureKind.OVERDUE: DeferralReason.DEPENDENCY,  # an older instance knows no other reason
 }
 
 

@@ -61,6 +61,7 @@ class LoadedHandler:
         self.name = name
         self._on_late = late
         self.recorder: Recorder = NoRecorder()
+        self._in_threads: dict[asyncio.Future[object], Event] = {}
         self._handler: Any = handler
         self._timeout = timeout_seconds
         self._pool: ThreadPoolExecutor | None = None
@@ -107,6 +108,7 @@ class LoadedHandler:
         thread = self._submit(event)
         call = asyncio.wrap_future(thread)
         self._unlimited += 1
+        self._in_threads[call] = event
         try:
             while self._timeout and not (await asyncio.wait({call}, timeout=self._timeout))[0]:
                 outcome = "still runs in a thread; its key and its batch wait until it ends"
@@ -117,6 +119,7 @@ class LoadedHandler:
             raise
         finally:
             self._unlimited -= 1
+            del self._in_threads[call]
         if result is not None:
             await self._bounded(lambda _event: self.results.settle(result))(event)
 
@@ -140,6 +143,13 @@ class LoadedHandler:
             raise failure from error
         finally:
             self.recorder.end(slot)
+
+    @property
+    def running(self) -> list[Event]:
+        """The events whose calls run now, as far as the handler has a time limit."""
+        limited = [] if self._limit is None else self._limit.items
+        items = [*self._in_threads.values(), *limited]
+        return [item for item in items if isinstance(item, Event)]
 
     def event_of(self, task: asyncio.Task[Any]) -> Event | None:
         """Return the event of a task's call of an async handler; any thread may ask."""

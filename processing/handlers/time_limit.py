@@ -89,6 +89,11 @@ class TimeLimit:
         """The number of calls that run."""
         return len(self._running)
 
+    @property
+    def items(self) -> list[object]:
+        """The items of the running calls."""
+        return [item for _, item in self._running.values()]
+
     def item_of(self, task: Task[Any]) -> object:
         """Return the item of a task's running call, or None; any thread may ask."""
         call = self._running.get(task)

@@ -11,6 +11,7 @@ from processing.errors import (
     DependencyUnavailableError,
     FaultyHandlerError,
     FormatError,
+    OverdueEventError,
     OwnershipLostError,
     ParkedEventsLostError,
     ParkingFullError,
@@ -72,7 +73,9 @@ RESPONSES: Mapping[Why, str] = {
     ),
     Why.NEWER: "Deploy the newer version of the app to all instances.",
     Why.OVERDUE: (
-        "Find out why the handler does not return; restart the instance if the call never ends."
+        "Find out why the handler does not return; restart the instance if the call never ends. "
+        "An event that is not called again can be given up with "
+        "`python -m processing parked poison-head {partition}`."
     ),
     Why.RESTARTED: (
         "Look for crashes in the logs of the instances; the event may end the process that "
@@ -106,6 +109,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], Why | None], ...] = (
     (StoreUnavailableError, Why.STORAGE),
     (FormatError, Why.NEWER),
     (FaultyHandlerError, Why.FAULTY),
+    (OverdueEventError, Why.OVERDUE),
     (DependencyUnavailableError, Why.KEPT),
 )
 

@@ -217,6 +217,15 @@ class BatchParking:
                     await self._announce(key, position, entry.document, unread)
         return reply
 
+    async def mark_overdue(self, events: Sequence[Event]) -> None:
+        """Mark events that outlast the invocation, so that the next run defers them.
+
+        Raises:
+            StorageUnavailableError: the write failed.
+        """
+        positions = [position_of(event) for event in events]
+        await self._persist(self._store.mark_overdue, self._source, positions)
+
     async def _writing_as(self) -> WritingAs:
         if self._marks is None:
             return WritingAs(self.claim.owner, "")

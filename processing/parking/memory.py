@@ -23,6 +23,8 @@ from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
     OPENINGS,
+    OVERDUE_MARKS,
+    OVERDUE_SECONDS,
     Claim,
     DeferReply,
     Entry,
@@ -109,6 +111,7 @@ class MemoryParkingStore:
         self._poison_heads: dict[Source, str] = {}
         self._wakings: dict[tuple[Source, str], tuple[tuple[int, int], float]] = {}
         self._openings: dict[Source, list[str]] = {}
+        self._overdue: dict[Source, dict[Position, float]] = {}
 
     async def confirm(self) -> bool:
         """See `ParkingStore.confirm`."""
@@ -148,6 +151,11 @@ class MemoryParkingStore:
             self._poison_heads.get(source, ""),
             self._opened(source, progress, opening),
             {key: deferred[key].dependency for key in latest if deferred[key].dependency},
+            frozenset(
+                position
+                for position, expiry in self._overdue.get(source, {}).items()
+                if expiry > self._clock()
+            ),
         )
 
     async def poison(
@@ -425,6 +433,16 @@ class MemoryParkingStore:
         if self._marks.get(source) == mark and not self._of(source):
             del self._marks[source]
         return source not in self._marks
+
+    async def mark_overdue(self, source: Source, positions: Sequence[Position]) -> None:
+        """See `ParkingStore.mark_overdue`."""
+        await asyncio.sleep(0)
+        now = self._clock()
+        marks = {each: end for each, end in self._overdue.get(source, {}).items() if end > now}
+        for position in positions:
+            marks.pop(position, None)
+            marks[position] = now + OVERDUE_SECONDS
+        self._overdue[source] = dict(list(marks.items())[-OVERDUE_MARKS:])
 
     async def poison_head(self, source: Source, event_id: str) -> None:
         """See `ParkingStore.poison_head`."""

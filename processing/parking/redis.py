@@ -50,6 +50,8 @@ from processing.parking.store import (
     DUE_KEYS,
     LATEST_KEYS,
     OPENINGS,
+    OVERDUE_MARKS,
+    OVERDUE_SECONDS,
     Claim,
     DeferReply,
     EntryKind,
@@ -249,6 +251,11 @@ class RedisParkingStore(RedisParkingQueries):
         return bool(
             await self._calls.run("drop_mark", parking_keys(source, "keys", "state"), [mark])
         )
+
+    async def mark_overdue(self, source: Source, positions: Sequence[Position]) -> None:
+        """See `ParkingStore.mark_overdue`."""
+        args = [int(OVERDUE_SECONDS * 1e6), OVERDUE_MARKS, " ".join(positions)]
+        await self._calls.run("overdue", parking_keys(source, "state"), args)
 
     async def poison_head(self, source: Source, event_id: str) -> None:
         """See `ParkingStore.poison_head`."""

@@ -36,6 +36,7 @@ _SCRIPTS = (
         "summary",
         "drop_mark",
         "poison_head",
+        "overdue",
     ),
 )
 WRITTEN = "written"

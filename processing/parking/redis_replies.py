@@ -33,11 +33,12 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         asked: the keys of the batch; the reply names their places, counted from 1.
         reply: the reply of `scripts/claim.lua`.
     """
-    owner, previous, number, enqueued_ms, finished, opening, *lists = reply
+    owner, previous, number, enqueued_ms, finished, opening, overdue, *lists = reply
     progress = parsed(int(owner), number, enqueued_ms, finished)
     openings = tuple(text_of(opening).split("\n")) if opening else ()
+    marks = overdue_marks(int(owner), overdue)
     if not lists:
-        return Claim(progress, int(previous), openings=openings)
+        return Claim(progress, int(previous), openings=openings, overdue=marks)
     parked, replayed, due, latest, events, size, mark, poison_head, needs = lists
     keys = [key_of(label) for label in latest[::2]]
     return Claim(
@@ -56,7 +57,16 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         text_of(poison_head),
         openings,
         {key: text_of(need) for key, need in zip(keys, needs, strict=True) if need},
+        marks,
     )
+
+
+def overdue_marks(now_us: int, text: Value) -> frozenset[Position]:
+    """Return the positions of the marks that have not expired."""
+    if not text:
+        return frozenset()
+    marks = (line.split(" ") for line in text_of(text).splitlines())
+    return frozenset(position for expiry, position in marks if int(expiry) > now_us)
 
 
 def refusal(source: Source, outcome: str, limits: tuple[int, int, int]) -> ProcessingError | None:

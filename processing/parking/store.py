@@ -30,6 +30,10 @@ DUE_KEYS = 64
 """Greatest number of due keys that one claim returns."""
 LATEST_KEYS = 2
 """Number of latest deferred keys that a claim returns; the standstill rule needs no more."""
+OVERDUE_SECONDS = 600.0
+"""Time for which an event counts as overdue; then it is tried again."""
+OVERDUE_MARKS = 1000
+"""Greatest number of overdue events of a partition that are known."""
 OPENINGS = 10
 """Greatest number of openings of a partition that are kept; careful mode needs fewer."""
 
@@ -86,6 +90,8 @@ class Claim:
             `processing.crashes.records.Opening`.
         latest_needs: the dependencies for which the keys in `latest` wait; without the keys whose
             deferral names none.
+        overdue: positions of events that have outlasted an invocation and may still run; marked by
+            `mark_overdue`.
     """
 
     progress: Progress
@@ -100,6 +106,7 @@ class Claim:
     poison_head: str = ""
     openings: tuple[str, ...] = ()
     latest_needs: Mapping[ListKey, str] = field(default_factory=dict)
+    overdue: frozenset[Position] = frozenset()
 
     @property
     def owner(self) -> int:
@@ -440,6 +447,13 @@ class ParkingStore(Protocol):
 
         Returns:
             Whether the partition has no token now.
+        """
+        ...
+
+    async def mark_overdue(self, source: Source, positions: Sequence[Position]) -> None:
+        """Mark events that have outlasted their invocation, for `OVERDUE_SECONDS`.
+
+        Later claims return the marks; the owner defers these events instead of starting them.
         """
         ...
 

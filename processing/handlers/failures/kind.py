@@ -15,6 +15,7 @@ class FailureKind(Enum):
     THROTTLED = auto()  # a dependency limits the rate of calls; the event is kept
     REFUSED = auto()  # an open circuit refused the call; the event is kept
     FAULTY = auto()  # the handler returned a result that nobody awaits; the event is kept
+    OVERDUE = auto()  # an earlier run has not ended in time; the event is kept, without a call
 
     @property
     def keeps(self) -> bool:
@@ -24,7 +25,7 @@ class FailureKind(Enum):
     @property
     def counts(self) -> bool:
         """Return whether the circuit counts the failure; poison has a setting of its own."""
-        return self not in (FailureKind.POISON, FailureKind.THROTTLED, FailureKind.REFUSED)
+        return self in (FailureKind.EXHAUSTED, FailureKind.DEPENDENCY, FailureKind.FAULTY)
 
     @property
     def names_dependency(self) -> bool:
@@ -34,7 +35,7 @@ class FailureKind(Enum):
     @property
     def retries(self) -> bool:
         """Return whether a further attempt after a short pause may succeed."""
-        return self not in (FailureKind.POISON, FailureKind.REFUSED, FailureKind.FAULTY)
+        return self in (FailureKind.EXHAUSTED, FailureKind.DEPENDENCY, FailureKind.THROTTLED)
 
 
 @dataclass(frozen=True, slots=True)

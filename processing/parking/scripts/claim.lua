@@ -16,7 +16,8 @@
 -- KEYS[8]  sorted set: label by the time of the deferral, microseconds since 1970
 -- KEYS[9]  hash: events and size of all lists, generation of the circuit, token of the mark,
 --          poison_head; opening, a line for each process that has claimed the partition and has not
---          ended its batch: "<token> <process> <first> <last> <instance>"
+--          ended its batch: "<token> <process> <first> <last> <instance>"; overdue, a line for each
+--          event that outlasted its invocation: "<expiry, microseconds since 1970> <position>"
 -- KEYS[10] string: the claim of an instance of format 2, whose scripts know no other token
 -- KEYS[11] hash: label -> time of the last try, microseconds since 1970, a blank, JSON of a deferral
 -- ARGV[1]  seconds until an idle partition's progress and replayed positions expire
@@ -31,7 +32,7 @@
 -- ARGV[9]  the most openings to keep
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
 -- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
--- finished members, the openings of other processes; then, unless all of it is empty: the places in
+-- finished members, the openings of other processes, the overdue events; then, unless all of it is empty: the places in
 -- ARGV[7] of keys with a list, places and replayed positions of keys, labels that are due, latest
 -- deferred labels with their times, events, size, token, poison_head, and the dependencies that the latest deferred labels wait for ("": unknown).
 -- include count
@@ -56,7 +57,7 @@ redis.call('HSET', KEYS[1], 'owner', owner, 'claimed', owner)
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 
 local state = redis.call(
-  'HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head', 'opening'
+  'HMGET', KEYS[9], 'events', 'size', 'generation', 'token', 'poison_head', 'opening', 'overdue'
 )
 local events, size = state[1], state[2]
 if not events then
@@ -116,7 +117,7 @@ if replays > 0 then
 end
 
 local finished = has_finished and redis.call('ZRANGE', KEYS[2], 0, -1) or {}
-local reply = {owner, known[4] or '0', known[2], known[3], finished, opening}
+local reply = {owner, known[4] or '0', known[2], known[3], finished, opening, state[7] or ''}
 if lists == 0 and replays == 0 and not state[4] and not state[5] then
   return reply
 end

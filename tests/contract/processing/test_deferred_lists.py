@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from processing.errors import LeaseLostError, OwnershipLostError
+from processing.identity import Source
 from processing.parking.deferral import ERROR_CHARS
-from processing.parking.event import ListKey, Lone
+from processing.parking.event import ListKey, Lone, position_of
 from processing.parking.store import (
     DUE_KEYS,
     Entry,
@@ -19,6 +20,7 @@ from processing.parking.store import (
     PartitionLists,
     WritingAs,
 )
+from tests.support.processing.events import event
 from tests.support.processing.parking_stores import (
     DEFERRAL,
     SOURCE,
@@ -334,3 +336,37 @@ async def test_operator_names_the_event_to_poison(stores: Stores) -> None:
     assert (await store.claim(SOURCE)).poison_head == "ns/events/0/7/70"
     await store.poison_head(SOURCE, "")
     assert (await store.claim(SOURCE)).poison_head == ""
+
+
+async def test_overdue_events_are_returned_by_later_claims(stores: Stores) -> None:
+    """Marks add up; marking an event again changes nothing else."""
+    store = stores.parking
+    assert (await store.claim(SOURCE)).overdue == frozenset()
+    first, second = position_of(event(7)), position_of(event(8))
+    await store.mark_overdue(SOURCE, [first])
+    await store.mark_overdue(SOURCE, [second, first])
+    assert (await store.claim(SOURCE)).overdue == {first, second}
+    assert (await store.claim(SOURCE)).overdue == {first, second}
+    assert (await store.claim(Source(SOURCE.identity, "1"))).overdue == frozenset()
+
+
+async def test_overdue_marks_expire(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An event whose dependency has recovered is tried again."""
+    store = stores.parking
+    for module in ("memory", "redis"):
+        monkeypatch.setattr(f"processing.parking.{module}.OVERDUE_SECONDS", 0.0)
+    await store.mark_overdue(SOURCE, [position_of(event(7))])
+    assert (await store.claim(SOURCE)).overdue == frozenset()
+
+
+async def test_oldest_overdue_marks_are_dropped(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A handler that stands still for all events must not fill Redis."""
+    store = stores.parking
+    for module in ("memory", "redis"):
+        monkeypatch.setattr(f"processing.parking.{module}.OVERDUE_MARKS", 2)
+    positions = [position_of(event(number)) for number in range(5)]
+    await store.mark_overdue(SOURCE, positions[:2])
+    await store.mark_overdue(SOURCE, positions[2:])
+    assert (await store.claim(SOURCE)).overdue == set(positions[3:])

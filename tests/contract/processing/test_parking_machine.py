@@ -20,9 +20,10 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from processing.identity import Source
-from processing.parking.event import ListKey, Position
+from processing.parking.event import ListKey, Position, position_of
 from processing.parking.store import Lease
 from processing.progress.store import Mark
+from tests.support.processing.events import event
 from tests.support.processing.parking_pair import (
     ALL_KEYS,
     LATER_MS,
@@ -261,6 +262,11 @@ class TwoStores(StorePair, RuleBasedStateMachine):
     @rule(source=SOURCES, event_id=st.sampled_from(["", "id"]))
     def poison_head(self, source: Source, event_id: str) -> None:
         self.same(lambda index: self.stores[index].poison_head(source, event_id))
+
+    @rule(source=SOURCES, number=st.integers(0, 3))
+    def mark_overdue(self, source: Source, number: int) -> None:
+        positions = [position_of(event(number))]
+        self.same(lambda index: self.stores[index].mark_overdue(source, positions))
 
     @rule(source=SOURCES, generation=GENERATIONS)
     def due(self, source: Source, generation: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
 from pathlib import Path
 
 import pytest
@@ -129,13 +131,20 @@ async def test_close_removes_the_file_and_the_timer(tmp_path: Path) -> None:
 async def test_calls_of_a_plain_handler_are_recorded_while_they_run(tmp_path: Path) -> None:
     recorder = FlightRecorder(tmp_path, "app", "app:handle")
     seen: list[bytes] = []
+    looked = threading.Event()
 
     def handle(_each: Event) -> None:
+        assert looked.wait(30)
         seen.append(recorder.path.read_bytes())
 
     handler = LoadedHandler("app:handle", handle, timeout_seconds=60)
     handler.recorder = recorder
-    await handler.handle(event(3))
+    running = asyncio.ensure_future(handler.handle(event(3)))
+    await asyncio.sleep(0)
+    assert [each.id for each in handler.running] == [event(3).id]
+    looked.set()
+    await running
+    assert not handler.running
     assert event(3).id.encode() in seen[0]
     die(recorder)
     (words,) = take_last_words(tmp_path, "app")
