@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from console.settings import ConsoleSettings
 
 if TYPE_CHECKING:
     from processing.monitoring.overview import Partitions
+    from processing.parking.store import ParkedKey
 
 logger = logging.getLogger(__name__)
 
@@ -178,10 +179,7 @@ class ReaderTasks:
             "parked_keys": len(keys),
             "deferred_keys": sum(each.deferral is not None for each in keys),
         }
-        waiting = Counter(
-            each.deferral.dependency for each in keys if each.deferral and each.deferral.dependency
-        )
-        return await translate_errors(partitions.table()) | {"waiting_keys": waiting}
+        return await translate_errors(partitions.table()) | {"waiting_keys": waiting_keys(keys)}
 
     async def _tail(self, publish: Publish) -> None:
         async def show(sample: dict[str, Any]) -> None:
@@ -210,6 +208,13 @@ class ReaderTasks:
             return bool(await self._coordination.holder(name))
         except CoordinationError:
             return unknown
+
+
+def waiting_keys(keys: Iterable[ParkedKey]) -> Mapping[str, int]:
+    """Return the number of deferred keys that wait for each dependency, by its name."""
+    return Counter(
+        each.deferral.dependency for each in keys if each.deferral and each.deferral.dependency
+    )
 
 
 async def _publish_or_skip(publish: Publish, kind: str, data: dict[str, Any]) -> None:

@@ -158,6 +158,7 @@ async def test_link_of_a_mail_opens_the_dependency() -> None:
         )
 
 
+@pytest.mark.long
 async def test_panel_fits_a_phone() -> None:
     """Each dependency becomes a card, and nothing is wider than the screen."""
     async with desk(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as at:

@@ -17,9 +17,12 @@ from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
 from console.poison.lazy_operations import LazyOperations
 from console.reader import tasks as module
-from console.reader.tasks import ReaderTasks
+from console.reader.tasks import ReaderTasks, waiting_keys
 from console.reader.vitals import NoVitals
 from console.settings import ConsoleSettings
+from processing.parking.deferral import Deferral, DeferralReason
+from processing.parking.store import ParkedKey
+from tests.support.processing.events import SOURCE
 
 BREAKER = CircuitBreaker(MemoryCircuitStore("c"), BreakerSettings(name="c"))
 REAL = {
@@ -132,3 +135,14 @@ async def test_replaced_reader_stops_publishing_partitions() -> None:
     async with asyncio.timeout(10):
         with pytest.raises(NotReaderError):
             await tasks.partitions(publish)
+
+
+def test_keys_are_counted_by_the_dependency_that_they_wait_for() -> None:
+    """A parked key waits for an operator, and a deferral may name no dependency."""
+    deferrals = [
+        *(Deferral(DeferralReason.DEPENDENCY, dependency=name) for name in ("bank", "", "mail")),
+        Deferral(DeferralReason.REFUSED, dependency="bank"),
+        None,
+    ]
+    keys = [ParkedKey(SOURCE, f"key-{n}", 0.0, 1, each) for n, each in enumerate(deferrals)]
+    assert waiting_keys(keys) == {"bank": 2, "mail": 1}
