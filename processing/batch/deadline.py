@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from processing.batch.hold import Hold
 from processing.batch.time_budget import TimeBudget
@@ -39,8 +40,9 @@ class Deadline:
         """Return whether a write is in progress."""
         return bool(self._writing)
 
-    async def write[*Ts, T](self, write: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Call a write, and cancel the write if it has not ended in time.
+    @contextmanager
+    def limits_write(self) -> Iterator[None]:
+        """Cancel the write in the block if it has not ended in time.
 
         Raises:
             StorageUnavailableError: the write has not ended in time.
@@ -49,7 +51,7 @@ class Deadline:
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         self._writing.append(task)
         try:
-            return await write(*args)
+            yield
         except asyncio.CancelledError:
             if task not in self._cut:
                 raise

@@ -139,7 +139,8 @@ class BatchRun:
             StorageUnavailableError: no call succeeded in that time.
             ShutdownError: the first call failed, and the instance is shutting down.
         """
-        return await self.deadline.write(self._retry_write, write, args)
+        with self.deadline.limits_write():
+            return await self._retry_write(write, args)
 
     async def _retry_write[*Ts, T](
         self, write: Callable[[*Ts], Awaitable[T]], args: tuple[*Ts]
