@@ -176,9 +176,12 @@ class ChaosPlan:
     def most_deaths(self) -> int | None:
         """The most calls with the deadly event until the app poisons it; None without one.
 
-        A host that is killed or terminated while it runs the event alone may hide a death.
+        A host that is killed or terminated while it runs the event alone may hide a death. A
+        process that stands still loses its partitions before the watchdog ends it, so that the
+        next owner may run the event at the same time.
         """
-        return MOST_DEATHS + len(self.faults) if self.deadly else None
+        overlap = self.deadly == "seize"
+        return MOST_DEATHS + len(self.faults) + overlap if self.deadly else None
 
 
 def draw(seed: int, events: int) -> ChaosPlan:
