@@ -66,7 +66,9 @@ class RedisParkingQueries:
     async def needs(self, source: Source) -> dict[str, int]:
         """See `ParkingStore.needs`."""
         reply = await self._query(self._calls.run("needs", parking_keys(source, "deferred"), []))
-        return {text_of(name): int(keys) for name, keys in batched(reply, 2, strict=True)}
+        return {
+            text_of(name): int(keys) for name, keys in zip(reply[::2], reply[1::2], strict=True)
+        }
 
     async def entries(
         self, source: Source, key: ListKey, *, after: Position = "", most: int = 100

@@ -136,6 +136,7 @@ async def test_each_transition_adds_one_alert_with_deterministic_id(store: Circu
         "instance": "here:1",
         "resume_at": None,
         "ends_as": None,
+        "recovery": "manual",
     }
     assert batch.alerts[2].data["errors"] == []
 
