@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from breaker.alerts.base import Alert, AlertPublisher
+from breaker.approvals import Caller
 from breaker.circuit import CircuitBreaker
 from breaker.clock import Clock
 from breaker.settings import BreakerSettings
@@ -26,6 +27,7 @@ class DependencyCircuit(CircuitBreaker):
         clock: measures elapsed time and sleeps.
         instance: name of this instance in history and alerts.
         meter: receiver of the measurements.
+        caller: client that posts approval callbacks; None for HTTP.
         watched: returns whether the owner watches the circuit.
     """
 
@@ -38,6 +40,7 @@ class DependencyCircuit(CircuitBreaker):
         clock: Clock,
         instance: str,
         meter: Meter | None,
+        caller: Caller | None,
         watched: Callable[[], bool],
     ) -> None:
         super().__init__(
@@ -47,6 +50,7 @@ class DependencyCircuit(CircuitBreaker):
             clock=clock,
             instance=instance,
             meter=meter,
+            caller=caller,
         )
         self._watched = watched
 

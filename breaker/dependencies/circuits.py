@@ -12,6 +12,7 @@ from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from breaker.alerts.base import AlertPublisher
+from breaker.approvals import Caller
 from breaker.circuit import CircuitBreaker
 from breaker.clock import Clock, SystemClock
 from breaker.dependencies.circuit import DependencyCircuit
@@ -46,6 +47,7 @@ class DependencyCircuits:
         clock: measures elapsed time and sleeps; the store's clock decides about breaks and leases.
         instance: name of this instance in history and alerts; default "host:pid".
         meter: receiver of the measurements; default as for `CircuitBreaker`.
+        caller: client that posts approval callbacks, closed with each circuit; default HTTP.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class DependencyCircuits:
         clock: Clock | None = None,
         instance: str | None = None,
         meter: Meter | None = None,
+        caller: Caller | None = None,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -64,6 +67,7 @@ class DependencyCircuits:
         self._clock = clock or SystemClock()
         self._instance = clip(instance or f"{socket.gethostname()}:{os.getpid()}")
         self._meter = meter
+        self._caller = caller
         self._most = settings.app.max_dependencies
         self._circuits: dict[str, DependencyCircuit] = {}
         self._registered: frozenset[str] = frozenset()
@@ -249,6 +253,7 @@ class DependencyCircuits:
             clock=self._clock,
             instance=self._instance,
             meter=self._meter,
+            caller=self._caller,
             watched=lambda: self._watching.running,
         )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 
 from breaker import BreakerError, CircuitState, Clock
-from breaker.settings import Recovery
 from console.circuit.circuits import Circuits
 
 logger = logging.getLogger(__name__)
@@ -40,6 +39,7 @@ async def deliver_remaining_alerts(
 async def _repeat(circuits: Circuits, repeat_seconds: float) -> None:
     await circuits.app.repeat_opened(repeat_seconds)
     for breaker in list(circuits.dependencies.values()):
-        waits = breaker.settings.recovery is Recovery.MANUAL
-        if waits and breaker.circuit.state is CircuitState.OPEN:
+        circuit = breaker.circuit
+        # The opening itself says whether it ends by itself, whatever the console's settings say.
+        if circuit.state is CircuitState.OPEN and circuit.resume_at is None:
             await breaker.repeat_opened(repeat_seconds)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tests.chain.faults import Call, Length, Outcome, Strike
 from tests.chain.happenings import Happening
+from tests.chain.kinds import Kind
 
 PAIRS = 500
 TRIPLES = 50
+DEPENDENCY_PAIRS = 100
 _SEED = 23
 
 
@@ -21,13 +23,16 @@ class Cell:
     Attributes:
         strikes: the faults, each on another call.
         accepts_early: whether the workflow accepts callbacks before the subscription's answer.
+        kind: the kind of the circuit that opens.
     """
 
     strikes: tuple[Strike, ...]
     accepts_early: bool
+    kind: Kind = Kind.APP
 
     def __str__(self) -> str:
-        return " + ".join(str(strike) for strike in self.strikes)
+        faults = " + ".join(str(strike) for strike in self.strikes)
+        return faults if self.kind is Kind.APP else f"{self.kind}: {faults}"
 
 
 def lengths(call: Call, outcome: Outcome) -> tuple[Length, ...]:
@@ -49,25 +54,37 @@ def is_in_sample(index: int) -> bool:
     return (row + column // 2) % 2 == 0
 
 
-def single_cells(call: Call) -> list[Cell]:
+def is_in_small_sample(index: int) -> bool:
+    """Return whether a single cell of a dependency is in the small sample, by its index.
+
+    The sample has each happening and each outcome, in about a tenth of the cells.
+    """
+    row, column = divmod(index, len(Happening))
+    return column == (3 * row + 1) % len(Happening)
+
+
+def single_cells(call: Call, kind: Kind = Kind.APP) -> list[Cell]:
     """Return the cells of one call; every other cell refuses early callbacks."""
     rows = [(outcome, length) for outcome in Outcome for length in lengths(call, outcome)]
     return [
-        Cell((Strike(call, *row, happening),), (number + column) % 2 == 0)
+        Cell((Strike(call, *row, happening),), (number + column) % 2 == 0, kind)
         for number, row in enumerate(rows)
         for column, happening in enumerate(Happening)
     ]
 
 
-def combined_cells() -> list[Cell]:
+def combined_cells(kind: Kind = Kind.APP) -> list[Cell]:
     """Return the random pairs and triples, the same in each run."""
     choice = random.Random(_SEED)  # noqa: S311 - no secret
-    sizes = [2] * PAIRS + [3] * TRIPLES
-    return [Cell(tuple(_strikes(choice, size)), index % 2 == 0) for index, size in enumerate(sizes)]
+    sizes = [2] * PAIRS + [3] * TRIPLES if kind is Kind.APP else [2] * DEPENDENCY_PAIRS
+    return [
+        Cell(tuple(_strikes(choice, size, kind.calls)), index % 2 == 0, kind)
+        for index, size in enumerate(sizes)
+    ]
 
 
-def _strikes(choice: random.Random, size: int) -> Iterator[Strike]:
-    for call in choice.sample(list(Call), size):
+def _strikes(choice: random.Random, size: int, calls: Sequence[Call]) -> Iterator[Strike]:
+    for call in choice.sample(calls, size):
         outcome = choice.choice([each for each in Outcome if each is not Outcome.SUCCESS])
         length = choice.choice([Length.ONCE, Length.LONG])
         yield Strike(call, outcome, length, choice.choice(list(Happening)))

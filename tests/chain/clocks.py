@@ -33,25 +33,51 @@ class BreakerClock:
         await self._clock.sleep_until(self._clock.now() + max(seconds, _LEAST_SECONDS))
 
 
+class PollClock(BreakerClock):
+    """A clock whose polls come at the moments of the world, and whose other sleeps take their time.
+
+    Args:
+        pulse: the moments.
+        poll_seconds: the pause between two polls.
+    """
+
+    def __init__(self, pulse: Pulse, poll_seconds: float) -> None:
+        super().__init__(pulse.clock)
+        self._pulse = pulse
+        self._poll_seconds = poll_seconds
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds == self._poll_seconds:
+            await self._pulse.next()
+        else:
+            await super().sleep(seconds)
+
+
 class Background:
-    """Tasks of one process, which end with the process."""
+    """Tasks of one process, which end with the process; `aclose` raises the first error."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._errors: list[BaseException] = []
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
 
     async def aclose(self) -> None:
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):
-                raise result
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._errors:
+            raise self._errors[0]
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._errors.append(error)
 
 
 class Pulse:

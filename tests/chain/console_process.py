@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 
-from breaker import CircuitBreaker
+from breaker import CircuitBreaker, Waiting
 from breaker.alerts.base import AlertPublisher
 from breaker.approvals import Caller
 from console.app import create_app
@@ -18,11 +18,11 @@ from processing.site.client import Site
 from processing.site.reports import EntrySource
 from processing.site.watch import SiteWatch
 from tests.chain.asgi import request
+from tests.chain.circuits import ProcessCircuits
 from tests.chain.clocks import Background, BreakerClock, Pulse
 from tests.chain.faults import LostError
-from tests.chain.platform import SETTINGS
-from tests.chain.store import EmptiableStore
-from tests.support.local.simulated_clock import SimulatedClock
+from tests.chain.kinds import Kind
+from tests.chain.store import Stores
 
 TOKEN = "t" * 16
 CALLBACK_HOST = "callback"
@@ -51,6 +51,8 @@ class ConsoleProcess:
     runs, at moments that the world chooses; the watcher's poll runs at the same moments.
 
     Args:
+        kind: the kind of the circuit that opens.
+        stores: the stores of the circuits.
         pulse: the moments of the background tasks.
         site: the client of the app's management.
         reports: the reports of the app's instances.
@@ -58,8 +60,8 @@ class ConsoleProcess:
 
     def __init__(
         self,
-        store: EmptiableStore,
-        clock: SimulatedClock,
+        kind: Kind,
+        stores: Stores,
         *,
         publisher: AlertPublisher,
         caller: Caller,
@@ -68,24 +70,33 @@ class ConsoleProcess:
         reports: EntrySource,
     ) -> None:
         self._site, self._reports = site, reports
-        self._store = store
-        self._clock = BreakerClock(clock)
+        self.kind = kind
+        self._stores = stores
         self._publisher = publisher
         self._caller = caller
         self._pulse = pulse
         self._background = Background()
         self.settings = ConsoleSettings(token=TOKEN, callback_hosts=(CALLBACK_HOST,))
-        self.breaker, self._app = self._process()
+        self.circuits, self._app = self._process()
         self.away = False
+
+    async def start(self) -> None:
+        await self.circuits.start()
 
     async def go_away(self) -> None:
         self.away = True
         await self._background.aclose()
-        await self.breaker.aclose()
+        await self.circuits.aclose()
 
     async def come_back(self) -> None:
-        self.breaker, self._app = self._process()
+        self.circuits, self._app = self._process()
+        await self.circuits.start()
         self.away = False
+
+    async def waiting(self) -> tuple[Waiting, ...]:
+        """Return the runs of the workflow that wait for a decision about the circuit."""
+        circuit = self.circuits.own
+        return () if circuit is None else (await circuit.approvals.status()).waiting
 
     async def request(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -104,23 +115,25 @@ class ConsoleProcess:
     async def aclose(self) -> None:
         await self._background.aclose()
         if not self.away:
-            await self.breaker.aclose()
+            await self.circuits.aclose()
 
-    def _process(self) -> tuple[CircuitBreaker, Starlette]:
-        breaker = CircuitBreaker(
-            self._store,
-            SETTINGS,
+    def _process(self) -> tuple[ProcessCircuits, Starlette]:
+        own = ProcessCircuits(
+            self.kind,
+            self._stores,
+            self._pulse,
             publisher=self._publisher,
-            clock=self._clock,
-            instance="console-1",
             caller=self._caller,
+            instance="console-1",
         )
+        clock = ConsoleClock(self._pulse, own.app)
         delivery = deliver_remaining_alerts(
-            Circuits(breaker),
-            ConsoleClock(self._pulse, breaker),
+            Circuits(own.app, own.dependencies),
+            clock,
             self.settings.delivery_seconds,
             self.settings.repeat_seconds,
         )
         self._background.start(delivery)
-        watch = SiteWatch(breaker, self._site, self._reports, now=self._clock.monotonic)
-        return breaker, create_app(breaker, self.settings, watch=watch)
+        watch = SiteWatch(own.app, self._site, self._reports, now=clock.monotonic)
+        app = create_app(own.app, self.settings, dependencies=own.dependencies, watch=watch)
+        return own, app

@@ -9,12 +9,14 @@ from typing import Any
 from scripts.check_infra.alarms import Alarm
 from tests.chain.cells import Cell
 from tests.chain.clocks import DAY, HOUR
+from tests.chain.dependency_judge import ASKED, CLOSED, DECIDED, LEFT_OPEN, dependency_end, silence
 from tests.chain.faults import Call, Length
 from tests.chain.happenings import Happening
+from tests.chain.kinds import Kind
 from tests.chain.truth import is_silent, untruths, wrong_mails
 from tests.chain.world import World
 
-STARTED, ASKED, LEFT = "started", "asked", "left stopped"
+STARTED, LEFT = "started", "left stopped"
 _UNDER_WAY_SECONDS = 5.0
 
 
@@ -23,7 +25,8 @@ class Verdict:
     """The end of a cell.
 
     Attributes:
-        end: STARTED, ASKED, the name of the alarm that fired, or LEFT.
+        end: STARTED, ASKED, the name of the alarm that fired, or LEFT; for a dependency see
+            `dependency_judge`.
         problems: the broken promises.
     """
 
@@ -33,15 +36,26 @@ class Verdict:
 
 async def try_cell(definition: Mapping[str, Any], cell: Cell, alarms: Iterable[Alarm]) -> Verdict:
     """Run a cell and judge its end."""
-    world = World(definition, cell.strikes, accepts_early=cell.accepts_early)
+    alarms = list(alarms)
+    world = World(definition, cell.strikes, accepts_early=cell.accepts_early, kind=cell.kind)
     problems: list[str] = []
     try:
         await world.begin()
-        await world.reach_the_strikes()
+
+        async def before_help() -> None:
+            if cell.kind is Kind.MANUAL:
+                problems.extend(await silence(world, alarms))
+
+        await world.reach_the_strikes(before_help)
         problems += await _look(world)
-        await world.settle()
-        problems += await _look(world)
-        end = await _end(world, cell, list(alarms), problems)
+        if cell.kind is Kind.APP:
+            await world.settle()
+            problems += await _look(world)
+            end = await _end(world, cell, alarms, problems)
+        else:
+            end = await dependency_end(world, alarms, problems)
+            if end not in {DECIDED, CLOSED, ASKED, LEFT_OPEN} and all_working(cell):
+                problems.append(f"only the alarm {end} saves the cell, although all parts work")
         problems += await untruths(world)
     finally:
         await world.aclose()
@@ -60,7 +74,7 @@ async def _end(world: World, cell: Cell, alarms: list[Alarm], problems: list[str
     stopped = world.site.stopped_at
     if stopped is None:
         return STARTED
-    if (await world.console.breaker.approvals.status()).waiting:
+    if await world.console.waiting():
         if await _give(world):
             return ASKED
         problems.append("an operator gave what was asked for, and the app does not run")

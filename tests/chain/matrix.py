@@ -9,10 +9,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from tests.chain.alarms import template_alarms
-from tests.chain.cells import Cell, combined_cells, is_in_sample, single_cells
-from tests.chain.faults import Call
+from tests.chain.cells import (
+    Cell,
+    combined_cells,
+    is_in_sample,
+    is_in_small_sample,
+    single_cells,
+)
 from tests.chain.infra import DEFINITION
 from tests.chain.judge import Verdict, try_cell
+from tests.chain.kinds import Kind
 from tests.support.local.simulated_loop import SimulatedLoop
 
 _GROUPS = 6
@@ -22,21 +28,34 @@ type Verdicts = list[tuple[Cell, Verdict]]
 
 
 def parts() -> dict[str, list[Cell]]:
-    """Return the cells of each part by the part's title: one part per call, then the mixtures."""
-    single = {str(call): single_cells(call) for call in Call}
-    combined = combined_cells()
-    mixed = {
-        f"several faults, group {number + 1}": combined[number::_GROUPS]
-        for number in range(_GROUPS)
-    }
-    return single | mixed
+    """Return the cells of each part by its title: for each kind one per call, then the mixtures."""
+    found: dict[str, list[Cell]] = {}
+    for kind in Kind:
+        found |= {kind.heading(call): single_cells(call, kind) for call in kind.calls}
+        combined = combined_cells(kind) if kind is not Kind.AUTOMATIC else []
+        groups = _GROUPS if kind is Kind.APP else 1
+        before = "" if kind is Kind.APP else f"{kind}: "
+        found |= {
+            f"{before}several faults, group {number + 1}": combined[number::groups]
+            for number in range(groups)
+            if combined
+        }
+    return found
 
 
 def samples() -> dict[str, list[Cell]]:
-    """Return half of the cells of each part of `parts` that has one fault in each cell."""
+    """Return some cells of each part of `parts` that has one fault in each cell.
+
+    These are half of the cells of the app's circuit, and a tenth of those of a dependency's.
+    """
     return {
-        str(call): [cell for index, cell in enumerate(single_cells(call)) if is_in_sample(index)]
-        for call in Call
+        kind.heading(call): [
+            cell
+            for index, cell in enumerate(single_cells(call, kind))
+            if (is_in_sample if kind is Kind.APP else is_in_small_sample)(index)
+        ]
+        for kind in Kind
+        for call in kind.calls
     }
 
 

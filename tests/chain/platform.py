@@ -7,14 +7,11 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from breaker import BreakerError, BreakerSettings, CircuitBreaker, CircuitState
+from breaker import BreakerError, CircuitState
 from breaker.alerts.base import AlertPublisher
-from breaker.approvals import Caller
-from tests.chain.clocks import BreakerClock
-from tests.chain.store import EmptiableStore
+from tests.chain.circuits import ProcessCircuits
 from tests.support.local.simulated_clock import SimulatedClock
 
-SETTINGS = BreakerSettings(failure_threshold=1, half_open_permits=1)
 REPORT_SECONDS = 5.0
 DRAIN_SECONDS = 20.0
 
@@ -73,35 +70,35 @@ class FunctionApp:
 
     The instance holds while the circuit is not closed. In HALF_OPEN a probe succeeds. Like the
     app's timer function the instance delivers the alerts that nobody has delivered.
+
+    Args:
+        process: returns the circuits of a new process with a publisher of alerts.
+        publisher: the publisher of an instance that lives.
     """
 
     def __init__(
-        self,
-        store: EmptiableStore,
-        clock: SimulatedClock,
-        publisher: AlertPublisher,
-        caller: Caller,
+        self, process: Callable[[AlertPublisher | None], ProcessCircuits], publisher: AlertPublisher
     ) -> None:
-        self._store = store
-        self._clock = BreakerClock(clock)
+        self._process = process
         self._publisher = publisher
-        self._caller = caller
         self._failures = itertools.count(1)
-        self._breaker: CircuitBreaker | None = None
+        self._circuits: ProcessCircuits | None = None
 
     async def start(self) -> None:
-        if self._breaker is None:
-            self._breaker = self._instance(self._publisher)
+        if self._circuits is None:
+            self._circuits = self._process(self._publisher)
+            await self._circuits.start()
 
     async def stop(self) -> None:
-        breaker, self._breaker = self._breaker, None
-        if breaker is not None:
-            await breaker.aclose()
+        circuits, self._circuits = self._circuits, None
+        if circuits is not None:
+            await circuits.aclose()
 
     async def tick(self) -> None:
         """Do what an instance does now and then."""
-        if (breaker := self._breaker) is None:
+        if self._circuits is None:
             return
+        breaker = await self._circuits.use()
         circuit = await breaker.refresh()
         if circuit.state is CircuitState.HALF_OPEN:
             permit = await breaker.try_acquire()
@@ -111,18 +108,10 @@ class FunctionApp:
 
     async def open(self) -> None:
         """Open the circuit by a failure; an instance that is being stopped dies right after."""
-        breaker = self._breaker or self._instance(None)
+        circuits = self._circuits or self._process(None)
+        breaker = await circuits.use()
+        await breaker.refresh()
         permit = await breaker.try_acquire()
         await breaker.record_failure(f"event-{next(self._failures)}", "ConnectionError", permit)
-        if breaker is not self._breaker:
-            await breaker.aclose()
-
-    def _instance(self, publisher: AlertPublisher | None) -> CircuitBreaker:
-        return CircuitBreaker(
-            self._store,
-            SETTINGS,
-            publisher=publisher,
-            clock=self._clock,
-            instance="instance-1",
-            caller=self._caller,
-        )
+        if circuits is not self._circuits:
+            await circuits.aclose()

@@ -6,28 +6,42 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.chain.faults import Strike
+from tests.chain.dependency_judge import ASKED, CLOSED, DECIDED
+from tests.chain.faults import Call, Strike
 from tests.chain.happenings import Happening
-from tests.chain.judge import ASKED, STARTED, Verdict
+from tests.chain.judge import STARTED, Verdict
+from tests.chain.kinds import Kind
 from tests.chain.matrix import Verdicts
 
 PAGE = Path(__file__).parents[2] / "docs" / "fault-matrix.md"
 BROKEN = "BROKEN"
 _EVERY = "every outcome"
+_GOOD = {
+    Kind.APP: "started without help",
+    Kind.MANUAL: "decided",
+    Kind.AUTOMATIC: "closed without a decision or isolated",
+}
 _COUNTS = re.compile(
-    r"(\d+) cells: (\d+) started without help, (\d+) asked, (\d+) saved only by an alarm\."
+    rf"(\d+) cells: (\d+) (?:{'|'.join(_GOOD.values())}), (\d+) asked, "
+    r"(\d+) saved only by an alarm\."
 )
+_NEEDS_NO_HELP = {STARTED, DECIDED, CLOSED}
+_MIXTURES = "several faults"
 
 _HEAD = """\
 # Fault matrix of the stop and the start
 
 This page is written by `python -m tests.chain`. `make test-long` compares it with the whole matrix,
-and `make test` with half of the single faults and half of the mixtures.
+and `make test` with half of the single faults of the app's circuit, a tenth of those of a
+dependency's, and a third of the mixtures.
 
-An opening of the circuit lets the workflow stop the function app. Promise C17: whatever fails, an
-approval is asked for until somebody decides, or a metric alarm says that the app is left stopped.
-Each cell below is one run of the deployed chain with one or more faults: the real
-`infra/workflow.json`, console API, circuit and approvals, on a simulated platform and clock.
+An opening of the app's circuit lets the workflow stop the function app. Promise C17: whatever
+fails, an approval is asked for until somebody decides, or a metric alarm says that the app is left
+stopped. An opening of a dependency's circuit stops nothing: if the dependency is *manual*, an
+approval is asked for until somebody decides, or a metric alarm says that nobody is asked; if it is
+*automatic*, its circuit closes by itself, and the workflow makes no call. Each cell below is one
+run of the deployed chain with one or more faults: the real `infra/workflow.json`, console API,
+circuits and approvals, on a simulated platform and clock.
 
 **Rows.** One call of the chain, its outcome, and the duration of the outcome:
 
@@ -45,7 +59,7 @@ and opens again as a newer generation; Redis loses all its data; the console is 
 the workflow's process restarts; Event Grid delivers the opening twice, and then an older opening.
 After the time of the fault an operator approves or closes what the console shows.
 
-**Cells.** How the app ran again:
+**Cells of the app.** How the app ran again:
 
 - *starts*: the app ran at the end without further help.
 - *asks*: the app was stopped at the end, and a workflow run waited for an approval or a start. An
@@ -53,6 +67,16 @@ After the time of the fault an operator approves or closes what the console show
 - The name of an alarm: nothing was registered, and this metric alarm of
   `infra/modules/alerts.bicep` fired after the stop. Alarms by log query and the alarm
   `circuit-opened`, which fires at each opening, do not count.
+
+**Cells of a dependency.** What was there after the fault, before the operator decided:
+
+- *asks*: the circuit was open, and a workflow run waited for an approval.
+- *decided*: the circuit was not open any more, because of what had happened, or Redis had lost it.
+- *closes*: the circuit of an automatic dependency had closed by itself.
+- The name of an alarm: the circuit was open and nobody was asked, and this metric alarm had fired.
+
+Then an operator decided, the circuit closed, and every run of the workflow ended. No cell of a
+dependency has a stop or a start of the app.
 
 In each cell no run of an older opening starts the app while a newer one is open (a start that is
 under way when the circuit opens cannot be taken back; the history then shows that start), and what
@@ -67,24 +91,50 @@ def render_page(verdicts: Mapping[str, Verdicts]) -> str:
     """Return the whole page."""
     bodies = {title: render_part(cells) for title, cells in verdicts.items()}
     sections = "".join(f"\n## {title.capitalize()}\n\n{body}" for title, body in bodies.items())
-    return head("".join(bodies.values())) + sections
+    return head(sections) + sections
 
 
-def head(bodies: str) -> str:
-    """Return the page's beginning, with the sums of all parts."""
-    found = [tuple(map(int, counts)) for counts in _COUNTS.findall(bodies)]
-    cells, started, asked, alarmed = (sum(column) for column in zip(*found, strict=True))
-    return f"{_HEAD}In all, {_counts(cells, started, asked, alarmed)}\n"
+def head(sections: str) -> str:
+    """Return the page's beginning, with the counts of all parts in a column for each kind."""
+    counts: dict[str, tuple[int, int, int, int]] = {}
+    for section in sections.split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        found = _COUNTS.search(body)
+        assert found is not None, title
+        cells, good, asked, alarmed = (int(each) for each in found.groups())
+        counts[title] = (cells, good, asked, alarmed)
+    lines = [f"| cells with a fault of | {' | '.join(Kind)} |", f"|---{'|---' * len(Kind)}|"]
+    lines += [
+        f"| {name} | {' | '.join(_summary(counts, kind, name) for kind in Kind)} |"
+        for name in (*map(str, Call), _MIXTURES)
+    ]
+    total = sum(cells for cells, *_ in counts.values())
+    note = (
+        "Each cell of this table has the number of cells, and of those that ask or need an alarm."
+    )
+    return f"{_HEAD}In all, {total} cells. {note}\n\n" + "\n".join(lines) + "\n"
+
+
+def _summary(counts: Mapping[str, tuple[int, int, int, int]], kind: Kind, name: str) -> str:
+    """Return the sums of one kind over all parts whose title begins with a name."""
+    before = (name if kind is Kind.APP else f"{kind}: {name}").capitalize()
+    found = [each for title, each in counts.items() if title.startswith(before)]
+    if not found:
+        return "-"
+    cells, _, asked, alarmed = (sum(column) for column in zip(*found, strict=True))
+    return f"{cells}: {asked} ask, {alarmed} need an alarm"
 
 
 def render_part(verdicts: Verdicts) -> str:
     """Return the body of a part: its sums, its table, and the cells that only an alarm saves."""
     ends = [verdict.end for _, verdict in verdicts]
-    started, asked = ends.count(STARTED), ends.count(ASKED)
-    lines = [_counts(len(ends), started, asked, len(ends) - started - asked)]
+    good, asked = sum(end in _NEEDS_NO_HELP for end in ends), ends.count(ASKED)
+    word = _GOOD[verdicts[0][0].kind]
+    alarmed = len(ends) - good - asked
+    lines = [f"{len(ends)} cells: {good} {word}, {asked} asked, {alarmed} saved only by an alarm."]
     if all(len(cell.strikes) == 1 for cell, _ in verdicts):
         lines += ["", *_table(verdicts)]
-    saved = [(cell, verdict) for cell, verdict in verdicts if verdict.end not in {STARTED, ASKED}]
+    saved = [(cell, verdict) for cell, verdict in verdicts if not _is_saved(verdict)]
     if saved:
         lines += ["", "Saved only by an alarm:", "", *_saved(saved)]
     return "\n".join(lines) + "\n"
@@ -107,11 +157,8 @@ def _saved(verdicts: Verdicts) -> list[str]:
     ]
 
 
-def _counts(cells: int, started: int, asked: int, alarmed: int) -> str:
-    return (
-        f"{cells} cells: {started} started without help, {asked} asked, "
-        f"{alarmed} saved only by an alarm."
-    )
+def _is_saved(verdict: Verdict) -> bool:
+    return verdict.end in _NEEDS_NO_HELP | {ASKED}
 
 
 def _table(verdicts: Verdicts) -> list[str]:
@@ -140,7 +187,8 @@ def _row(strike: Strike) -> str:
 def _word(verdict: Verdict) -> str:
     if verdict.problems:
         return BROKEN
-    return {STARTED: "starts", ASKED: "asks"}.get(verdict.end, verdict.end)
+    words = {STARTED: "starts", ASKED: "asks", CLOSED: "closes"}
+    return words.get(verdict.end, verdict.end)
 
 
 def _outcome(strike: Strike) -> str:

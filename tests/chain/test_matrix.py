@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chain.faults import Call, Outcome
+from tests.chain.cells import Cell
+from tests.chain.faults import Call, Length, Outcome
 from tests.chain.happenings import Happening
+from tests.chain.kinds import Kind
 from tests.chain.matrix import Verdicts, parts, samples, try_alone
 from tests.chain.table import PAGE, committed_part, head, render_part, words_off_the_page
 
-SHORT_RUN = {f"several faults, group {number}" for number in (1, 2, 3)}
+SHORT_RUN = {f"several faults, group {number}" for number in (1, 2)}
 """The mixtures of faults that the short run tries; the long run tries the others, too."""
 
 
@@ -43,15 +45,27 @@ def test_sample_has_each_outcome_in_each_length_and_each_happening() -> None:
     """The sample of a call has half of its cells, both with and without early callbacks."""
     for call in Call:
         cells, chosen = parts()[str(call)], samples()[str(call)]
-        [rows, sampled] = [
-            {(cell.strikes[0].outcome, cell.strikes[0].length) for cell in some}
-            for some in (cells, chosen)
-        ]
-        assert sampled == rows
-        assert {outcome for outcome, _ in sampled} == set(Outcome)
+        assert rows(chosen) == rows(cells)
+        assert {outcome for outcome, _ in rows(chosen)} == set(Outcome)
         assert {cell.strikes[0].happening for cell in chosen} == set(Happening)
         assert {cell.accepts_early for cell in chosen} == {True, False}
         assert abs(2 * len(chosen) - len(cells)) <= len(Happening)
+
+
+def test_sample_of_a_dependency_has_each_outcome_in_each_length_and_each_happening() -> None:
+    """The sample of a call has a tenth of its cells, both with and without early callbacks."""
+    for kind in (Kind.MANUAL, Kind.AUTOMATIC):
+        for call in kind.calls:
+            cells, chosen = parts()[kind.heading(call)], samples()[kind.heading(call)]
+            assert rows(chosen) == rows(cells)
+            assert {cell.strikes[0].happening for cell in chosen} == set(Happening)
+            assert {cell.accepts_early for cell in chosen} == {True, False}
+            assert {cell.kind for cell in cells} == {kind}
+            assert len(chosen) * len(Happening) == len(cells)
+
+
+def rows(cells: list[Cell]) -> set[tuple[Outcome, Length]]:
+    return {(cell.strikes[0].outcome, cell.strikes[0].length) for cell in cells}
 
 
 def test_page_has_each_part_and_their_sums() -> None:

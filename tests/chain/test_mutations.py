@@ -12,6 +12,7 @@ from tests.chain.faults import Call, Length, Outcome, Strike
 from tests.chain.happenings import Happening
 from tests.chain.infra import DEFINITION
 from tests.chain.judge import STARTED, try_cell
+from tests.chain.kinds import Kind
 from tests.chain.matrix import quiet
 
 ISOLATED = Cell((Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.ISOLATED),), True)
@@ -19,6 +20,18 @@ EMPTIED = Cell(
     (Strike(Call.CALL_BACK, Outcome.REFUSED, Length.ONCE, Happening.REDIS_EMPTIED),), True
 )
 UNCALLED = Cell((Strike(Call.CALL_BACK, Outcome.REFUSED, Length.LONG, Happening.NOTHING),), True)
+BANK = Cell(
+    (Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.NOTHING),), True, Kind.MANUAL
+)
+EMPTIED_BANK = Cell(
+    (Strike(Call.MAIL, Outcome.SUCCESS, Length.ONCE, Happening.REDIS_EMPTIED),), True, Kind.MANUAL
+)
+REFUSED_BANK = Cell(
+    (Strike(Call.SUBSCRIBE, Outcome.FAILED, Length.ALWAYS, Happening.NOTHING),), True, Kind.MANUAL
+)
+MAIL = Cell(
+    (Strike(Call.DELIVER, Outcome.SUCCESS, Length.ONCE, Happening.NOTHING),), True, Kind.AUTOMATIC
+)
 REFUSED = Cell((Strike(Call.SUBSCRIBE, Outcome.FAILED, Length.ALWAYS, Happening.APPROVED),), True)
 
 
@@ -57,6 +70,7 @@ async def problems(
 
 async def test_the_deployed_definition_passes() -> None:
     assert await problems([ISOLATED, EMPTIED, UNCALLED, REFUSED]) == []
+    assert await problems([BANK, EMPTIED_BANK, REFUSED_BANK, MAIL]) == []
 
 
 async def test_a_run_that_ends_for_any_newer_generation_fails() -> None:
@@ -84,3 +98,42 @@ async def test_a_chain_without_the_alarm_of_failing_steps_fails() -> None:
     assert await problems([REFUSED], DEFINITION, *names)
     assert await problems([REFUSED]) == []
     assert STARTED not in names
+
+
+async def test_a_definition_that_does_not_know_kinds_fails() -> None:
+    """An opening of a dependency's circuit would stop the app."""
+    document = copy.deepcopy(DEFINITION)
+    action(document, "Kind")["inputs"] = "app"
+    found = await problems([BANK], document)
+    assert "a workflow run stops or starts the app for a dependency" in found
+    assert "a mail does not say that the app is not stopped for a dependency" in found
+
+
+async def test_a_definition_that_starts_the_app_for_a_dependency_fails() -> None:
+    document = copy.deepcopy(DEFINITION)
+    conditions = action(document, "Decided_for_the_app")["expression"]["and"]
+    assert conditions.pop(0) == {"equals": ["@outputs('Kind')", "app"]}
+    action(document, "Decided_for_the_dependency")["actions"] = {}
+    found = await problems([BANK], document)
+    assert "a workflow run stops or starts the app for a dependency" in found
+
+
+async def test_a_definition_that_asks_for_every_dependency_fails() -> None:
+    """The circuit of the dependency recovers by itself, so nobody should be woken."""
+    document = copy.deepcopy(DEFINITION)
+    action(document, "Check_recovery")["actions"] = {}
+    found = await problems([MAIL], document)
+    assert any("although nobody is to be asked" in problem for problem in found)
+
+
+async def test_a_run_that_does_not_ask_about_a_dependency_fails() -> None:
+    """The mail alone is no request: an approval is on the page, and calls the run back."""
+    document = copy.deepcopy(DEFINITION)
+    action(document, "Check_recovery")["expression"]["and"].pop()
+    found = await problems([BANK], document)
+    assert found == ["the circuit of a dependency is open, and nobody is asked"]
+
+
+async def test_chain_for_a_dependency_without_the_alarm_of_failing_steps_fails() -> None:
+    names = {alarm.name for alarm in template_alarms() if alarm.metric == "ActionsFailed"}
+    assert await problems([REFUSED_BANK], DEFINITION, *names)

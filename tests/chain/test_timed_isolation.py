@@ -21,7 +21,7 @@ def where(world: World) -> tuple[str, int]:
 async def test_end_of_an_isolation_stops_the_app_and_asks() -> None:
     """The run of the first opening starts the app; the run of the new opening stops it and asks."""
     world = World(DEFINITION, (), accepts_early=True)
-    approvals = world.console.breaker.approvals
+    approvals = world.console.circuits.app.approvals
 
     async def asked(generation: int) -> bool:
         return [run.generation for run in (await approvals.status()).waiting] == [generation]

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from breaker import CircuitState
-from breaker.alerts.base import Alert
+from breaker.alerts.base import Alert, AlertPublisher
 from breaker.state import Permit
 from local.workflow.runs.requests import Answer, Request
 from scripts.check_infra.alarms import Alarm
 from tests.chain.alarms import fired
+from tests.chain.circuits import ProcessCircuits
 from tests.chain.clocks import HOUR, Background, BreakerClock, Pulse
 from tests.chain.console_process import ConsoleProcess
 from tests.chain.event_grid import EventGrid
 from tests.chain.faults import Call, FaultLine, Length, Strike
 from tests.chain.happenings import Happening
+from tests.chain.kinds import DEPENDENCY, SETTINGS, Kind
 from tests.chain.management import ManagedSite, Reports
 from tests.chain.metrics import Metrics
 from tests.chain.operator import Operator
-from tests.chain.platform import SETTINGS, FunctionApp, Site
-from tests.chain.store import EmptiableStore
+from tests.chain.platform import FunctionApp, Site
+from tests.chain.store import EmptiableDependencyStore, EmptiableStore, Stores
 from tests.chain.workflow_process import Seen, WorkflowProcess
 from tests.support.local.simulated_clock import SimulatedClock
 
@@ -59,32 +61,45 @@ class World:
         definition: the workflow's definition.
         strikes: the faults, and what happens at their time.
         accepts_early: whether the workflow accepts callbacks before the subscription's answer.
+        kind: the kind of the circuit that opens.
     """
 
     def __init__(
-        self, definition: Mapping[str, Any], strikes: Sequence[Strike], *, accepts_early: bool
+        self,
+        definition: Mapping[str, Any],
+        strikes: Sequence[Strike],
+        *,
+        accepts_early: bool,
+        kind: Kind = Kind.APP,
     ) -> None:
+        self.kind = kind
         self.clock = SimulatedClock()
         self.background = Background()
         self.pulse = Pulse(self.clock)
         self.metrics = Metrics(self.clock)
         self.line = FaultLine(self.clock, strikes, self._happen, self.background)
-        self.store = EmptiableStore("breakwater", now_us=BreakerClock(self.clock).now_us)
+        now_us = BreakerClock(self.clock).now_us
+        self.stores = Stores(
+            EmptiableStore(SETTINGS.name, now_us=now_us),
+            EmptiableDependencyStore(SETTINGS.name, now_us=now_us),
+        )
+        is_app = kind is Kind.APP
+        self.store = self.stores.app if is_app else self.stores.dependencies.circuit(DEPENDENCY)
         self.site = Site(self.clock)
         self.workflow = WorkflowProcess(
             definition, self.line, self.metrics, self._receive, accepts_early=accepts_early
         )
         self.topic = EventGrid(self.line, self.metrics, self.background, self.workflow.trigger)
         self.console = ConsoleProcess(
-            self.store,
-            self.clock,
+            kind,
+            self.stores,
             publisher=self.topic,
             caller=self.workflow,
             pulse=self.pulse,
             site=ManagedSite(self.site, self.line),
             reports=Reports(self.site),
         )
-        self.app = FunctionApp(self.store, self.clock, self.topic, self.workflow)
+        self.app = FunctionApp(self._instance, self.topic)
         self.operator = Operator(self.console, self.clock)
         self.done_requests: list[Done] = []
         self.site.changed = self._site_changed
@@ -121,24 +136,29 @@ class World:
 
     async def begin(self) -> None:
         """Open the circuit, after an earlier opening that was closed by hand."""
-        rules = SETTINGS.rules("instance-0")
+        rules = self.kind.settings.rules("instance-0")
         await self.store.record_failure(rules, "earlier event", "ConnectionError", Permit(0))
         await self.store.close(rules, 1, "ann", "closed by ann")
         self._earlier = self.store.undelivered()[0]
         for alert in self.store.undelivered():
             await self.store.settle_alert(rules, "", alert.entry, 1.0)
+        await self.console.start()
         await self.app.start()
         self.background.start(self._run_app())
         await self.app.open()
 
-    async def reach_the_strikes(self) -> None:
+    async def reach_the_strikes(self, before_help: Callable[[], Awaitable[None]]) -> None:
         """Run until each strike has hit its call, and the faults but those for good have ended.
 
         A call that follows an approval is hit after an approval an hour after the opening.
+
+        Args:
+            before_help: called before the operator approves for that purpose.
         """
         line = self.line
         await self.until(lambda: line.all_struck, HOUR)
         if not line.all_struck:
+            await before_help()
             await self.done(self.operator.settle())
             await self.until(lambda: line.all_struck, 3 * HOUR)
         ends = [strike.seconds for strike in line.strikes if strike.length is Length.LONG]
@@ -176,6 +196,16 @@ class World:
         await self.app.stop()
         await self.console.aclose()
         await self.pulse.aclose()
+
+    def _instance(self, publisher: AlertPublisher | None) -> ProcessCircuits:
+        return ProcessCircuits(
+            self.kind,
+            self.stores,
+            self.pulse,
+            publisher=publisher,
+            caller=self.workflow,
+            instance="instance-1",
+        )
 
     async def _run_app(self) -> None:
         while True:
@@ -239,8 +269,9 @@ class World:
                 await self.operator.close()
                 await self.app.open()
             case Happening.REDIS_EMPTIED:
-                await self.console.breaker.refresh()
-                self.store.lose_everything()
+                if (circuit := self.console.circuits.own) is not None:
+                    await circuit.refresh()
+                self.stores.lose_everything()
             case Happening.CONSOLE_AWAY:
                 await self.console.go_away()
                 await self.clock.sleep_until(self.clock.now() + _AWAY_SECONDS)
@@ -254,7 +285,7 @@ class World:
 
     async def _half_open(self) -> None:
         """Do what the timer of a circuit with automatic recovery does."""
-        rules = SETTINGS.rules("timer")
+        rules = self.kind.settings.rules("timer")
         circuit = (await self.store.snapshot(rules)).circuit
         if circuit.state is CircuitState.OPEN:
             half_open = replace(
