@@ -6,6 +6,7 @@ import fcntl
 import json
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from processing.watchdog.recorder import RECORDS_BYTES, SLOT_BYTES, SUFFIX
 logger = logging.getLogger(__name__)
 
 STACK_CHARS = 12_000
+STALE_SECONDS = 7 * 24 * 3600.0
+"""Age at which the file of any app's dead process is removed unread."""
 MOST_CALLS = 20
 
 
@@ -48,11 +51,15 @@ class LastWords:
 def take_last_words(folder: Path, app: str) -> list[LastWords]:
     """Return the last words of the app's dead processes on this machine, and remove their files.
 
-    Each file goes to one caller. The file of a living process is locked and stays.
+    Each file goes to one caller. The file of a living process is locked and stays. Old files of
+    other apps' dead processes are also removed.
     """
     found = []
-    for path in sorted(folder.glob(f"{app}-*{SUFFIX}")):
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        is_own = path.name.startswith(f"{app}-")
         try:
+            if not is_own and time.time() - path.stat().st_mtime < STALE_SECONDS:
+                continue
             file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:
             continue
@@ -61,6 +68,8 @@ def take_last_words(folder: Path, app: str) -> list[LastWords]:
             if not os.fstat(file).st_nlink:
                 continue  # another caller has taken the file
             path.unlink()
+            if not is_own:
+                continue
             found.append(_parse(os.pread(file, RECORDS_BYTES + 4 * STACK_CHARS, 0)))
         except (OSError, ValueError):  # locked by its process, or not a file of this program
             continue

@@ -95,6 +95,19 @@ def test_each_file_is_taken_once_and_by_its_app(tmp_path: Path) -> None:
     assert take_last_words(tmp_path, "app") == []
 
 
+def test_old_files_of_other_apps_are_removed(tmp_path: Path) -> None:
+    """The folder does not grow where many apps come and go."""
+    dead, alive = (FlightRecorder(tmp_path, "other", "app:handle") for _ in range(2))
+    die(dead)
+    assert take_last_words(tmp_path, "app") == []
+    assert len(names(tmp_path)) == 2
+    for each in (dead, alive):
+        os.utime(each.path, (1, 1))
+    assert take_last_words(tmp_path, "app") == []
+    assert names(tmp_path) == [alive.path.name]
+    alive.close()
+
+
 def test_killed_process_is_reported_with_its_events(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
