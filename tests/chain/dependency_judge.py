@@ -32,7 +32,7 @@ async def dependency_end(world: World, alarms: Iterable[Alarm], problems: list[s
     world.line.repaired = True
     await world.settle()
     if not world.is_quiet:
-        problems.append(f"an operator decided, but the circuit is {world.state} or a run goes on")
+        problems.append(f"an operator decided, but the circuit is {world.state} or a run continues")
     if any(seen.call in {Call.STOP, Call.START} for seen in world.workflow.seen):
         problems.append("a workflow run stops or starts the app for a dependency")
     return end
