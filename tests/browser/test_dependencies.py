@@ -126,6 +126,7 @@ async def test_operator_sees_an_outage_of_one_dependency_and_decides() -> None:
         await expect(opening).to_contain_text("closed")
 
 
+@pytest.mark.long
 async def test_open_dialog_notices_that_another_operator_decided() -> None:
     async with desk() as at:
         bank = await at.fail("bank", 2)
