@@ -140,8 +140,10 @@ def test_six_deploys_with_sigkill_poison_nothing(app: App) -> None:
             if deploy >= 3:  # careful mode: the event is killed at three different running times
                 seconds = 0.2 + 1.2 * (deploy - 3)
                 wait_for(lambda: alive_for(app, seconds), app.hosts_log)  # noqa: B023
-            for pid in app.pids():
+            killed = app.pids()
+            for pid in killed:
                 os.kill(pid, signal.SIGKILL)
+            wait_for(lambda: not set(killed) & set(app.pids()), app.hosts_log)  # noqa: B023
         events = [(partition, number) for partition in "01" for number in range(3)]
         app.wait_until_handled(*events)
         assert app.poisoned() == {}
