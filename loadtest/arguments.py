@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
         "--second-act",
         action="store_true",
         default=None,
-        help="scenario outage: then let a dependency of some keys be away",
+        help="scenario outage: afterwards, a dependency of some keys fails for some seconds",
     )
     add(
         "--approve-after",

@@ -152,8 +152,8 @@ class AloneCalls:
             )
         pause = min(pause_seconds(deaths), self._hold_seconds)
         logger.warning(
-            "Event %s was alone in flight at the death of %s processes, after %s s; it runs again "
-            "after a pause of %.1f s",
+            "Event %s was alone in flight at the death of a process, %s times so far, after %s s; "
+            "the event runs again after a pause of %.1f s",
             *(event.id, len(deaths), times, pause),
             extra=log_fields(event),
         )

@@ -71,7 +71,7 @@ class CarefulMode:
         """End careful mode for a batch or a replay that has ended."""
         if self._reasons.pop(cause, None) is not None and not self._reasons:
             self.switch.on = False
-            logger.warning("Careful mode ends: what began careful mode has ended")
+            logger.warning("Careful mode ends: the batch or the replay that began it has ended")
 
     async def take_turn(self, seconds: float = TURN_SECONDS) -> bool:
         """Wait until no other task has the turn and no call of the handler runs.

@@ -47,7 +47,7 @@ class CrashLoops:
         in_flight: returns the number of calls of the handler that run.
         instance: the name of this instance in logs.
         process: the name of this process.
-        end: ends the process after an error of memory.
+        end: ends the process after a `MemoryError`.
     """
 
     def __init__(
@@ -115,7 +115,7 @@ class CrashLoops:
             return
         names = ", ".join(dict.fromkeys(each.instance for each in crashes))
         text = (
-            f"{len(crashes)} processes ({names}) died while event {first.id} was unfinished and "
+            f"{_processes(crashes)} ({names}) died while event {first.id} was unfinished and "
             "the first of its partition."
         )
         if len(crashes) >= self._careful_after:
@@ -155,7 +155,7 @@ class CrashLoops:
         if len(crashes) >= self._careful_after:
             self.careful.begin(
                 place,
-                f"{len(crashes)} processes died while they replayed the deferred key with hash "
+                f"{_processes(crashes)} died while replaying the deferred key with hash "
                 f"{key_hash(key if isinstance(key, str) else None) or '(none)'} of partition "
                 f"{source}.",
             )
@@ -224,9 +224,17 @@ class CrashLoops:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await write
         except (StorageUnavailableError, TimeoutError) as error:
-            logger.warning("The record of this process was not removed: %s", error or "no answer")
+            logger.warning(
+                "The record of this process's work was not removed (%s); if the process is killed "
+                "later, the record may count as one crash",
+                error or "no answer",
+            )
 
     def _start(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
         self._closing.add(task)  # the loop itself keeps no strong reference
         task.add_done_callback(self._closing.discard)
+
+
+def _processes(crashes: Sequence[object]) -> str:
+    return "1 process" if len(crashes) == 1 else f"{len(crashes)} processes"

@@ -42,7 +42,7 @@ def end_process(event: Event, error: BaseException) -> None:
     """
     logger.critical(
         "Event %s: its handler had no memory left. This process ends, and its events are "
-        "redelivered; the rules for crash loops find the event that needs too much memory",
+        "redelivered; if more processes die, careful mode finds the event that needs the memory",
         event.id,
         exc_info=error,
         extra=log_fields(event),

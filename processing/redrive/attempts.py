@@ -45,7 +45,8 @@ class KeyAttempts:
     def scope(self) -> Scope | None:
         """Return the dependencies of the present event; None if the redrive has no circuits.
 
-        A redrive obeys the circuits, but takes no permit and reports no outcome.
+        Open circuits refuse the calls of a redrive, but a redrive takes no permit and reports no
+        outcome.
         """
         circuits = self._run.dependencies
         if self._scope is None and circuits is not None:

@@ -25,7 +25,7 @@ class RedriveRun:
     Attributes:
         call_seconds: longest time of one call of the handler; a lease must outlast the call.
         parks: whether a poisoned event parks its key; otherwise the key continues.
-        dependencies: the circuits of the app's dependencies; the redrive obeys them.
+        dependencies: the circuits of the app's dependencies, which refuse calls while open.
         stopped: the reason why no further event is started, or "".
     """
 

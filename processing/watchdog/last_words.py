@@ -89,7 +89,8 @@ def report_last_words(words: LastWords, watchdog_seconds: float) -> None:
         )
     elif words.calls or words.batches:
         logger.warning(
-            "Process %d ended without a word; handler %s ran %s",
+            "Process %d died and left no stack, as after SIGKILL or without memory; its handler "
+            "%s ran %s, which is delivered again",
             *(words.pid, words.handler, words.running),
         )
 

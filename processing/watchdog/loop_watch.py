@@ -102,7 +102,7 @@ class LoopWatch:
         now = time.monotonic()
         block, self._block = self._block, None
         if block is None and now - self._beat_at >= self._most:
-            # The watching thread could not look, because a call held the interpreter.
+            # The watching thread could not run, because a call held the interpreter.
             block = Block(self._beat_at, None, "an unknown place, which held the interpreter")
         self._beat_at = now
         self._timer = self._loop.call_later(self._pause, self._beat)
@@ -131,7 +131,7 @@ class LoopWatch:
                 slot = self._recorder.begin("late", block.event.id)
             self._block = block
             if self._beat_at != began:
-                continue  # the loop has just gone on; its next beat reports
+                continue  # the loop runs again; its next beat logs the standstill
             logger.error("Blocked loop: %s", self._text(block, "stands still"))
         self._recorder.end(slot)
 

@@ -118,7 +118,8 @@ def test_killed_process_is_reported_with_its_events(
     with caplog.at_level(logging.WARNING):
         for words in take_last_words(tmp_path, "app"):
             report_last_words(words, 120)
-    assert f"ended without a word; handler app:handle ran event {event(3).id}" in caplog.text
+    assert "died and left no stack" in caplog.text
+    assert f"its handler app:handle ran event {event(3).id}, which" in caplog.text
 
 
 def test_more_calls_than_slots_are_not_recorded(tmp_path: Path) -> None:
