@@ -8,6 +8,7 @@ from processing.batch.outcome import BATCH_ERRORS
 from processing.batch.run import BatchRun
 from processing.deferring.parts import error_text
 from processing.deferring.rounds import REASONS
+from processing.dependencies.circuits import Circuits
 from processing.errors import ParkingFullError
 from processing.event import Event
 from processing.handlers.raised import type_name
@@ -17,6 +18,7 @@ from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, position_of
 from processing.parking.store import ParkState
+from processing.parking.waking import Seen, seen_of
 
 logger = logging.getLogger(__name__)
 
@@ -48,10 +50,11 @@ async def defer(
     ).clipped()
     most = parts.settings.defer_max_seconds
     pause = deferral.pause_seconds(most, failure.retry_after)
-    if refused and failure.dependency:
+    seen = _seen(parts.dependencies, failure.dependency) if refused else None
+    if seen is not None:
         pause = most
     try:
-        reply = await parking.defer(key, event, deferral, pause)
+        reply = await parking.defer(key, event, deferral, pause, seen)
     except ParkingFullError as error:
         logger.warning(
             "Event %s cannot be deferred and keeps its place: %s",
@@ -81,3 +84,9 @@ async def defer(
             extra=log_fields(event),
         )
     return reply.state
+
+
+def _seen(circuits: Circuits | None, name: str) -> Seen | None:
+    """Return what this instance knows of the circuit that refuses an event; None: no waking."""
+    circuit = circuits.find(name) if circuits is not None and name else None
+    return None if circuit is None else seen_of(name, circuit.circuit)

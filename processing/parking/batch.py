@@ -23,6 +23,7 @@ from processing.parking.store import (
     ParkState,
     WritingAs,
 )
+from processing.parking.waking import Seen
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.message import INLINE_BYTES, PoisonMessage
 from processing.poison.queue import PoisonQueue
@@ -160,9 +161,14 @@ class BatchParking:
             await self._announce(message.key, position, document, lambda _error: small)
 
     async def defer(
-        self, key: ListKey, event: Event, deferral: Deferral, pause_seconds: float
+        self,
+        key: ListKey,
+        event: Event,
+        deferral: Deferral,
+        pause_seconds: float,
+        seen: Seen | None = None,
     ) -> DeferReply:
-        """Defer a key with its failing event.
+        """Defer a key with its failing event; see `ParkingStore.defer`.
 
         Raises:
             OwnershipLostError: another instance owns the partition now.
@@ -181,6 +187,7 @@ class BatchParking:
                     (position_of(event), document),
                     deferral=deferral,
                     pause_seconds=pause_seconds,
+                    seen=seen,
                 )
             except ParkingFullError as error:  # repeating the write does not make room
                 return error

@@ -41,7 +41,7 @@ from processing.parking.store import (
     parked_list_full,
     partition_full,
 )
-from processing.parking.waking import Waking
+from processing.parking.waking import WOKEN_SECONDS, Seen, Waking
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Progress
 
@@ -195,6 +195,7 @@ class MemoryParkingStore:
         *,
         deferral: Deferral,
         pause_seconds: float,
+        seen: Seen | None = None,
     ) -> DeferReply:
         """See `ParkingStore.defer`."""
         await asyncio.sleep(0)
@@ -211,7 +212,7 @@ class MemoryParkingStore:
         if parked is None:
             parked = self._lists[source, key] = _List(now)
             parked.deferral = replace(deferral.clipped(), since=now, last_try=now)
-            parked.due = now + pause_seconds
+            parked.due = now + self._pause(source, pause_seconds, seen)
         parked.entries[position] = Entry(position, EntryKind.EVENT, document)
         return DeferReply(ParkState.PARKED, parked.deferred_since)
 
@@ -499,6 +500,13 @@ class MemoryParkingStore:
             if self._marks.get(source) or not writing.creates:
                 raise mark_lost(source)
             self._marks[source] = writing.mark
+
+    def _pause(self, source: Source, seconds: float, seen: Seen | None) -> float:
+        """Return the pause of a key, which is short if its waking is over."""
+        if seen is None:
+            return seconds
+        woken = self._wakings.get((source, seen.dependency))
+        return min(seconds, WOKEN_SECONDS) if seen.is_late(woken and woken[0]) else seconds
 
     def _full_for(
         self, source: Source, parked: _List | None, document: str, *, defers: bool = False

@@ -61,7 +61,7 @@ from processing.parking.store import (
     WritingAs,
     lease_lost,
 )
-from processing.parking.waking import Waking
+from processing.parking.waking import WOKEN_SECONDS, Seen, Waking
 from processing.progress.redis import progress_keys
 
 
@@ -152,11 +152,13 @@ class RedisParkingStore(RedisParkingQueries):
         *,
         deferral: Deferral,
         pause_seconds: float,
+        seen: Seen | None = None,
     ) -> DeferReply:
         """See `ParkingStore.defer`."""
         await self._list_partition(source)
         position, document = event
-        args = (position, EntryKind.EVENT + document, deferral.to_json(), _us(pause_seconds))
+        pause = (_us(pause_seconds), *_seen_args(seen))
+        args = (position, EntryKind.EVENT + document, deferral.to_json(), *pause)
         _, (state, since) = await self._add("defer", writing, source, key, *args)
         return DeferReply(ParkState(state), 0.0 if since is None else float(since) / 1e6)
 
@@ -307,3 +309,8 @@ class RedisParkingStore(RedisParkingQueries):
 
 def _us(seconds: float) -> int:
     return round(seconds * 1_000_000)
+
+
+def _seen_args(seen: Seen | None) -> tuple[str | int, ...]:
+    """Return the arguments of woken.lua."""
+    return ("",) if seen is None else (seen.dependency, *seen.place, _us(WOKEN_SECONDS))

@@ -23,7 +23,7 @@ from processing.errors import (
 from processing.identity import Source
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey, Position, Replayed
-from processing.parking.waking import Waking
+from processing.parking.waking import Seen, Waking
 from processing.progress.store import Progress
 
 DUE_KEYS = 64
@@ -285,10 +285,12 @@ class ParkingStore(Protocol):
         *,
         deferral: Deferral,
         pause_seconds: float,
+        seen: Seen | None = None,
     ) -> DeferReply:
         """Defer a key, with its failing event (position and document) as the first entry.
 
-        The next replay is due after `pause_seconds`. A repeat changes nothing.
+        The next replay is due after `pause_seconds`, or after `WOKEN_SECONDS` if the keys have been
+        woken since the state in `seen`. A repeat changes nothing.
 
         Raises:
             OwnershipLostError: another owner has claimed the partition.

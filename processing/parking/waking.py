@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from breaker import Circuit
+
 AGAIN_SECONDS = 5.0
 """Least time between two wakings of a partition's keys by one half-open circuit.
 
@@ -15,6 +17,46 @@ LOST_SECONDS = 60.0
 
 No instance's view is that old, so the circuit's data was lost, and its generations began again.
 """
+WOKEN_SECONDS = 1.0
+"""Longest pause of a key whose wait was decided before its dependency's keys were woken."""
+
+type Place = tuple[int, int]
+"""The generation of a circuit and the rank of its state; see `breaker.state.position_of`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """State of a dependency's circuit when a writer decided that a key waits for it.
+
+    A write may come later than the waking that it should wait for. Then nothing would wake its key.
+
+    Attributes:
+        dependency: name of the dependency.
+        place: the place of the circuit's state in its life.
+    """
+
+    dependency: str
+    place: Place
+
+    def is_late(self, woken: Place | None) -> bool:
+        """Return whether keys have been woken for a later state.
+
+        Args:
+            woken: the place of the partition's last waking for the dependency.
+        """
+        return woken is not None and woken > self.place
+
+
+def seen_of(dependency: str, circuit: Circuit) -> Seen | None:
+    """Return what a writer knows of the circuit that has just refused an event.
+
+    None: the circuit held without its store, so that no waking may follow. A circuit that has
+    closed since the refusal counts as half-open, because its waking may be over.
+    """
+    if circuit.holding or circuit.generation == 0:
+        return None
+    generation, rank = circuit.position
+    return Seen(dependency, (generation, min(rank, 1)))
 
 
 @dataclass(frozen=True, slots=True)

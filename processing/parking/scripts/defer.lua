@@ -7,12 +7,14 @@
 -- ARGV[9]   kind and document
 -- ARGV[10]  JSON of the deferral
 -- ARGV[11]  pause until the next replay, microseconds
+-- ARGV[12…] see woken.lua
 -- Returns "written", the state of the event (0: replayed before; 1: in the list; 2: in the list as
 -- poisoned; 3: as 2, its message may not be in the poison queue) and the time of the key's deferral in
 -- microseconds since 1970 (false: the key is not deferred), or why nothing was written: "taken",
 -- "unmarked", "many" or "large".
 -- include layout
 -- include writer
+-- include woken
 local position, document = ARGV[8], ARGV[9]
 local refused = refusal()
 if refused then
@@ -34,7 +36,7 @@ end
 local now = now_us()
 if redis.call('HSETNX', keys, label, digits(now)) == 1 then
   redis.call('HSET', deferred, label, digits(now) .. ' ' .. ARGV[10])
-  redis.call('ZADD', due, digits(now + tonumber(ARGV[11])), label)
+  redis.call('ZADD', due, digits(now + shortened(tonumber(ARGV[11]), 12)), label)
   redis.call('ZADD', deferred_since, digits(now), label)
 end
 redis.call('ZADD', entries, 0, position)

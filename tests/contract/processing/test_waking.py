@@ -7,17 +7,19 @@ from dataclasses import replace
 import pytest
 
 from processing.parking.store import ParkingStore
-from processing.parking.waking import Waking
+from processing.parking.waking import WOKEN_SECONDS, Seen, Waking
 from tests.support.processing.parking_stores import (
     DEFERRAL,
     OTHER,
     SOURCE,
     Stores,
+    at,
     claimed,
     defer,
     defer_for,
     leased,
     park_key,
+    pause_of,
 )
 
 BANK = Waking("bank", 3, closed=False, most=2)
@@ -180,3 +182,56 @@ async def test_earlier_state_is_believed_after_a_while(stores: Stores) -> None:
     await postpone(store, "a")
     assert await store.wake(SOURCE, CLOSED) == 0
     assert await store.wake(SOURCE, replace(CLOSED, lost_seconds=0)) == 1
+
+
+# The state that a writer had seen before the waking for generation 3, and whether it is late.
+SEEN = [
+    (False, Seen("bank", (3, 0)), True),
+    (True, Seen("bank", (3, 0)), True),
+    (True, Seen("bank", (3, 1)), True),
+    (True, Seen("bank", (2, 2)), True),
+    (False, Seen("bank", (2, 0)), True),
+    (False, Seen("bank", (3, 1)), False),  # a half-open circuit wakes its keys again
+    (True, Seen("bank", (3, 2)), False),
+    (True, Seen("bank", (4, 0)), False),
+    (True, Seen("post", (1, 0)), False),
+    (True, Seen("ban", (1, 0)), False),
+    (True, None, False),
+]
+
+
+@pytest.mark.parametrize(("closed", "seen", "is_late"), SEEN)
+async def test_key_that_is_deferred_after_its_waking_does_not_wait_for_another(
+    stores: Stores, *, closed: bool, seen: Seen | None, is_late: bool
+) -> None:
+    """The circuit refused the event before it closed; nothing would wake the key any more."""
+    store = stores.parking
+    writing = await claimed(store)
+    await store.wake(SOURCE, replace(BANK, closed=closed))
+    await store.defer(
+        writing, SOURCE, "k", (at(1), "e1"), deferral=DEFERRAL, pause_seconds=600, seen=seen
+    )
+    expected = WOKEN_SECONDS if is_late else 600
+    assert await pause_of(store, "k") == pytest.approx(expected, abs=0.01)
+
+
+async def test_shorter_pause_stays_after_a_late_waking(stores: Stores) -> None:
+    store = stores.parking
+    writing, seen = await claimed(store), Seen("bank", (1, 0))
+    await store.wake(SOURCE, CLOSED)
+    await store.defer(
+        writing, SOURCE, "k", (at(1), "e1"), deferral=DEFERRAL, pause_seconds=0.5, seen=seen
+    )
+    assert await pause_of(store, "k") == pytest.approx(0.5, abs=0.01)
+
+
+async def test_late_writer_is_awaited_in_its_own_partition_only(stores: Stores) -> None:
+    """The other partition's keys have not been woken yet."""
+    store = stores.parking
+    writing, seen = await claimed(store), Seen("bank", (3, 0))
+    await store.wake(OTHER, CLOSED)
+    await store.defer(
+        writing, SOURCE, "k", (at(1), "e1"), deferral=DEFERRAL, pause_seconds=600, seen=seen
+    )
+    assert await pause_of(store, "k") == pytest.approx(600, abs=0.01)
+    assert await store.wake(SOURCE, replace(CLOSED, dependency=DEFERRAL.dependency)) == 1

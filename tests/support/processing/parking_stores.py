@@ -93,6 +93,14 @@ async def in_list(store: ParkingStore, key: ListKey, number: int) -> Entry | Non
     return await store.document(SOURCE, key, at(number))
 
 
+async def pause_of(store: ParkingStore, key: ListKey) -> float:
+    """Return the seconds from a key's deferral or last failed replay to its next replay."""
+    (found,) = [each for each in await store.keys() if each.key == key]
+    assert found.due is not None
+    assert found.deferral is not None
+    return found.due - found.deferral.last_try
+
+
 async def defer_for(
     store: ParkingStore, writing: WritingAs, dependency: str, **attempts: int
 ) -> None:
