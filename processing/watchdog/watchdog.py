@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from processing.event import Event
-from processing.watchdog.last_words import report_last_words, take_last_words
+from processing.watchdog.death_reports import log_death_report, take_death_reports
 from processing.watchdog.loop_watch import LoopWatch
 from processing.watchdog.recorder import FlightRecorder, private_folder
 from processing.watchdog.recording import NoRecorder, Recorder
@@ -78,8 +78,8 @@ class Watchdog:
         """Report the dead processes of the app, and open this process's file."""
         try:
             folder = folder or private_folder()
-            for words in take_last_words(folder, app):
-                report_last_words(words, self._seconds)
+            for report in take_death_reports(folder, app):
+                log_death_report(report, self._seconds)
             return FlightRecorder(folder, app, handler)
         except OSError as error:
             logger.warning(

@@ -16,7 +16,7 @@ import pytest
 
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
-from processing.watchdog.last_words import report_last_words, take_last_words
+from processing.watchdog.death_reports import log_death_report, take_death_reports
 from processing.watchdog.recorder import FlightRecorder, private_folder
 from processing.watchdog.watchdog import Watchdog
 from tests.support.processing.events import event
@@ -61,12 +61,12 @@ def test_process_that_holds_the_interpreter_ends_and_names_handler_and_event(
     script = textwrap.dedent(BLOCKED)
     ended = subprocess.run([sys.executable, "-c", script, str(tmp_path)], timeout=120, check=False)
     assert ended.returncode == 1
-    (words,) = take_last_words(tmp_path, "app")
-    assert words.calls[0] == event(5).id
-    assert words.handler == "app:handle"
-    assert "in handle" in words.stack
-    assert "re/__init__.py" in words.stack
-    report_last_words(words, 0.4)
+    (report,) = take_death_reports(tmp_path, "app")
+    assert report.calls[0] == event(5).id
+    assert report.handler == "app:handle"
+    assert "in handle" in report.stack
+    assert "re/__init__.py" in report.stack
+    log_death_report(report, 0.4)
     assert f"in handler app:handle and was ended; it ran event {event(5).id}" in caplog.text
     assert names(tmp_path) == []
 
@@ -74,7 +74,7 @@ def test_process_that_holds_the_interpreter_ends_and_names_handler_and_event(
 def test_file_of_a_living_process_stays(tmp_path: Path) -> None:
     """Several processes of one app share the folder."""
     recorder = FlightRecorder(tmp_path, "app", "app:handle")
-    assert take_last_words(tmp_path, "app") == []
+    assert take_death_reports(tmp_path, "app") == []
     assert recorder.path.exists()
     recorder.close()
     assert names(tmp_path) == []
@@ -87,23 +87,23 @@ def test_each_file_is_taken_once_and_by_its_app(tmp_path: Path) -> None:
     recorder.begin("call", 1, event(3).id)
     recorder.begin("call", 2, event(4).id)
     die(recorder)
-    assert take_last_words(tmp_path, "other") == []
-    (words,) = take_last_words(tmp_path, "app")
-    assert words.calls == (event(4).id, event(3).id)
-    assert words.batches == ("batch ns/events/0: events 1 to 9",)
-    assert words.stack == ""
-    assert take_last_words(tmp_path, "app") == []
+    assert take_death_reports(tmp_path, "other") == []
+    (report,) = take_death_reports(tmp_path, "app")
+    assert report.calls == (event(4).id, event(3).id)
+    assert report.batches == ("batch ns/events/0: events 1 to 9",)
+    assert report.stack == ""
+    assert take_death_reports(tmp_path, "app") == []
 
 
 def test_old_files_of_other_apps_are_removed(tmp_path: Path) -> None:
     """The folder does not grow where many apps come and go."""
     dead, alive = (FlightRecorder(tmp_path, "other", "app:handle") for _ in range(2))
     die(dead)
-    assert take_last_words(tmp_path, "app") == []
+    assert take_death_reports(tmp_path, "app") == []
     assert len(names(tmp_path)) == 2
     for each in (dead, alive):
         os.utime(each.path, (1, 1))
-    assert take_last_words(tmp_path, "app") == []
+    assert take_death_reports(tmp_path, "app") == []
     assert names(tmp_path) == [alive.path.name]
     alive.close()
 
@@ -116,8 +116,8 @@ def test_killed_process_is_reported_with_its_events(
     recorder.begin("call", 1, event(3).id)
     die(recorder)
     with caplog.at_level(logging.WARNING):
-        for words in take_last_words(tmp_path, "app"):
-            report_last_words(words, 120)
+        for report in take_death_reports(tmp_path, "app"):
+            log_death_report(report, 120)
     assert "died and left no stack" in caplog.text
     assert f"its handler app:handle ran event {event(3).id}, which" in caplog.text
 
@@ -161,8 +161,8 @@ async def test_calls_of_a_plain_handler_are_recorded_while_they_run(tmp_path: Pa
     assert not handler.running
     assert event(3).id.encode() in seen[0]
     die(recorder)
-    (words,) = take_last_words(tmp_path, "app")
-    assert words.calls == ()
+    (report,) = take_death_reports(tmp_path, "app")
+    assert report.calls == ()
     await handler.aclose()
 
 

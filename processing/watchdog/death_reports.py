@@ -1,4 +1,4 @@
-"""The report about processes that have died, from the files that they have left."""
+"""Reports about processes that have died, from the files that they have left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_CALLS = 20
 
 
 @dataclass(frozen=True, slots=True)
-class LastWords:
+class DeathReport:
     """The records and the stacks that a dead process has left.
 
     Attributes:
@@ -48,8 +48,8 @@ class LastWords:
         return ", ".join(self.batches) or "no event"
 
 
-def take_last_words(folder: Path, app: str) -> list[LastWords]:
-    """Return the last words of the app's dead processes on this machine, and remove their files.
+def take_death_reports(folder: Path, app: str) -> list[DeathReport]:
+    """Return the reports of the app's dead processes on this machine, and remove their files.
 
     Each file goes to one caller. The file of a living process is locked and stays. Old files of
     other apps' dead processes are also removed.
@@ -78,24 +78,24 @@ def take_last_words(folder: Path, app: str) -> list[LastWords]:
     return found
 
 
-def report_last_words(words: LastWords, watchdog_seconds: float) -> None:
+def log_death_report(report: DeathReport, watchdog_seconds: float) -> None:
     """Log what a dead process has left, if it left anything."""
-    if words.stack:
+    if report.stack:
         logger.error(
             "Blocked process: process %d stood still for %g s (PROCESSING_WATCHDOG_SECONDS) in "
             "handler %s and was ended; it ran %s. The batch is delivered again; if the event does "
             "this again, it goes to the poison queue after five deaths at most. The stacks:\n%s",
-            *(words.pid, watchdog_seconds, words.handler, words.running, words.stack),
+            *(report.pid, watchdog_seconds, report.handler, report.running, report.stack),
         )
-    elif words.calls or words.batches:
+    elif report.calls or report.batches:
         logger.warning(
             "Process %d died and left no stack, as after SIGKILL or without memory; its handler "
             "%s ran %s, which is delivered again",
-            *(words.pid, words.handler, words.running),
+            *(report.pid, report.handler, report.running),
         )
 
 
-def _parse(data: bytes) -> LastWords:
+def _parse(data: bytes) -> DeathReport:
     slots = [data[start : start + SLOT_BYTES] for start in range(0, RECORDS_BYTES, SLOT_BYTES)]
     texts = [slot.partition(b"\0")[0].decode(errors="replace") for slot in slots]
     head = json.loads(texts[0])
@@ -103,7 +103,7 @@ def _parse(data: bytes) -> LastWords:
     records.sort(key=lambda record: float(record[1]), reverse=True)
     late = [record[-1] for record in records if record[0] == "late"]
     calls = [record[-1] for record in records if record[0] == "call"]
-    return LastWords(
+    return DeathReport(
         int(head["pid"]),
         str(head["handler"]),
         tuple(dict.fromkeys(late + calls)),
