@@ -84,7 +84,7 @@ def log_death_report(report: DeathReport, watchdog_seconds: float) -> None:
         logger.error(
             "Blocked process: process %d stood still for %g s (PROCESSING_WATCHDOG_SECONDS) in "
             "handler %s and was ended; it ran %s. The batch is delivered again; if the event does "
-            "this again, it goes to the poison queue after five deaths at most. The stacks:\n%s",
+            "this again, careful mode finds the event and poisons it. The stacks:\n%s",
             *(report.pid, watchdog_seconds, report.handler, report.running, report.stack),
         )
     elif report.calls or report.batches:
