@@ -110,6 +110,8 @@ class MemoryParkingStore:
         self._generations: dict[Source, int] = {}
         self._poison_heads: dict[Source, str] = {}
         self._wakings: dict[tuple[Source, str], tuple[tuple[int, int], float]] = {}
+        # The keys that the wakings for the present state have made due, and since when they are.
+        self._woken: dict[tuple[Source, str], dict[ListKey, float]] = {}
         self._openings: dict[Source, list[str]] = {}
         self._overdue: dict[Source, dict[Position, float]] = {}
 
@@ -304,6 +306,9 @@ class MemoryParkingStore:
         now, place = self._clock(), (source, waking.dependency)
         if waking.is_done(self._wakings.get(place), now):
             return 0
+        last = self._wakings.get(place)
+        if last is None or last[0] != waking.position:
+            self._woken[place] = {}
         self._wakings[place] = (waking.position, now)
         lists = self._of(source)
         waiting = {
@@ -311,6 +316,10 @@ class MemoryParkingStore:
             for key, each in lists.items()
             if each.deferral is not None and each.deferral.dependency == waking.dependency
         }
+        woken = self._woken[place]
+        for key, since in woken.items():
+            if key in waiting and lists[key].due == since:
+                del waiting[key]  # its replay has not ended; it may be a dead process's
         chosen = waking.choose(waiting)
         if not waking.closed:
             for key in waiting:  # the other keys must not take the permits of these
@@ -318,7 +327,7 @@ class MemoryParkingStore:
                     lists[key].due = now + waking.again_seconds
         for number, key in enumerate(chosen):
             # Far enough apart for the clock's precision, and never later than now.
-            lists[key].due = now - (len(chosen) - number) * 1e-6
+            lists[key].due = woken[key] = now - (len(chosen) - number) * 1e-6
         return len(chosen)
 
     async def entries(

@@ -349,7 +349,8 @@ class ParkingStore(Protocol):
         """Make keys due that wait for a dependency, once for each state of its circuit.
 
         The keys follow those of others that are due already. While the circuit is half-open, only
-        the keys with the fewest attempts are due; a repeat after `again_seconds` chooses again.
+        the keys with the fewest attempts are due. A repeat after `again_seconds` chooses among the
+        others: a key that is due since an earlier waking may have the lease of a dead process.
 
         Returns:
             The number of keys that were made due; 0 also if another call has done so for this

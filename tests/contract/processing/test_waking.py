@@ -235,3 +235,20 @@ async def test_late_writer_is_awaited_in_its_own_partition_only(stores: Stores) 
     )
     assert await pause_of(store, "k") == pytest.approx(600, abs=0.01)
     assert await store.wake(SOURCE, replace(CLOSED, dependency=DEFERRAL.dependency)) == 1
+
+
+async def test_repeated_waking_chooses_other_keys(stores: Stores) -> None:
+    """A process that died during its probes leaves keys whose leases expire minutes later."""
+    store = stores.parking
+    writing = await claimed(store)
+    await defer_for(store, writing, "bank", a=1, b=2, c=3, d=4, e=5)
+    again = replace(BANK, again_seconds=0)
+    assert await store.wake(SOURCE, again) == 2
+    assert await due(store) == ["a", "b"]
+    assert await store.wake(SOURCE, again) == 2
+    assert await due(store) == ["a", "b", "c", "d"]
+    await postpone(store, "b")
+    assert await store.wake(SOURCE, again) == 2
+    assert await due(store) == ["a", "c", "d", "b", "e"]
+    assert await store.wake(SOURCE, again) == 0
+    assert await store.wake(SOURCE, replace(again, generation=4)) == 2
