@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 
 from breaker import Permit
 from processing.batch.keeping import Keeping
@@ -72,6 +73,10 @@ class Lane:
                 events = await self._park(events)
                 if overdue and events and position_of(events[0]) in overdue:
                     events = await self._settle_overdue(events)
+                elif overdue:
+                    before = [*takewhile(lambda each: position_of(each) not in overdue, events)]
+                    behind = events[len(before) :]
+                    events = [*await self._handle(before), *behind]
                 else:
                     events = await self._handle(events)
         finally:

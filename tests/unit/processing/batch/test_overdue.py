@@ -182,3 +182,21 @@ async def test_overdue_event_waits_while_the_circuit_is_open() -> None:
         assert await lists(rig) == {}
         await rig.breaker.approve(1, "op")
         assert (await running).deferred == 1
+
+
+@simulated
+async def test_overdue_event_behind_an_unfinished_one_of_its_key_is_deferred() -> None:
+    """The process may have died before it wrote that the events before it were handled."""
+    calls: list[int] = []
+
+    async def hangs(each: Event) -> None:
+        calls.append(each.sequence_number)
+        if each.sequence_number == 1:
+            await asyncio.sleep(10_000)
+
+    async with opened(hangs) as rig:
+        events = list(keyed("a", "a", "a"))
+        await rig.store.mark_overdue(SOURCE, [position_of(events[1])])
+        result = await rig.processor.process(batch(events))
+        assert calls == [0]
+        assert (result.handled, result.deferred, result.parked) == (1, 1, 1)
