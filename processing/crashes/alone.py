@@ -37,6 +37,8 @@ class AloneCalls:
         circuit: returns the app's circuit.
         has_died: returns whether a process has died.
         hold_seconds: longest time for which a store that does not answer delays a call.
+        may_start: returns whether events of a partition may start; False: the partition's
+            invocation was halted, for example because its time is used up.
     """
 
     def __init__(
@@ -48,7 +50,9 @@ class AloneCalls:
         circuit: Callable[[], Circuit],
         has_died: Callable[[ProcessName], Awaitable[bool]],
         hold_seconds: float,
+        may_start: Callable[[Source], bool],
     ) -> None:
+        self._may_start = may_start
         self._careful = careful
         self._store = store
         self._process = process
@@ -76,13 +80,13 @@ class AloneCalls:
         Raises:
             CircuitOpenError: the circuit opened while the event waited for its turn.
             CrashLoopError: the event ends its process.
-            NotStartedError: the instance is shutting down.
+            NotStartedError: the instance is shutting down, or the invocation was halted.
             StorageUnavailableError: the store did not answer; the handler was not called.
             BaseException: an error of the handler.
         """
         lent = not self._careful.has_turn
         if lent:
-            await self._wait_for_turn()
+            await self._wait_for_turn(event.source)
         try:
             if self._careful.on:
                 await self._run(handle, event)
@@ -92,10 +96,13 @@ class AloneCalls:
             if lent:
                 self._careful.leave()
 
-    async def _wait_for_turn(self) -> None:
+    async def _wait_for_turn(self, source: Source) -> None:
         known = self._circuit()
         while not await self._careful.take_turn():
-            self._check_stopping()
+            self._check_start(source)
+        if not self._may_start(source):  # other calls may have used up the invocation's time
+            self._careful.leave()
+            self._check_start(source)
         now = self._circuit()
         halves = now.state is CircuitState.HALF_OPEN and not now.holding
         if now.generation != known.generation or not (now.admits or halves):
@@ -106,7 +113,7 @@ class AloneCalls:
         position = position_of(event)
         deaths = await self._deaths(event, position)
         if deaths:
-            self._check_stopping()
+            self._check_start(event.source)
             await self._judge(event, position, deaths)
         await self._persist(self._store.begin, event.source, self._process, position)
         self._running = (asyncio.current_task(), event.source)
@@ -159,7 +166,7 @@ class AloneCalls:
         )
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause)
-        self._check_stopping()
+        self._check_start(event.source)
 
     async def _show_life(self, source: Source, position: Position) -> None:
         while True:
@@ -179,8 +186,15 @@ class AloneCalls:
                     raise
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), _RETRY_SECONDS)
-            self._check_stopping()
+            if self._stopping.is_set():
+                raise _not_started()
 
-    def _check_stopping(self) -> None:
-        if self._stopping.is_set():
-            raise NotStartedError("the instance is shutting down; the event was not started")
+    def _check_start(self, source: Source) -> None:
+        if self._stopping.is_set() or not self._may_start(source):
+            raise _not_started()
+
+
+def _not_started() -> NotStartedError:
+    return NotStartedError(
+        "the instance is shutting down, or the invocation has ended; the event was not started"
+    )

@@ -76,7 +76,9 @@ class CrashLoops:
             circuit=circuit,
             has_died=self._has_died,
             hold_seconds=hold_seconds,
+            may_start=lambda source: not self._halted.get(source, bool)(),
         )
+        self._halted: dict[Source, Callable[[], bool]] = {}
         self._open: set[Source] = set()
         self._replays: set[tuple[Source, ListKey]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -88,6 +90,15 @@ class CrashLoops:
             return None
         reasons = " ".join(self.careful.reasons).rstrip(".")
         return f"careful mode is on: this process handles one event at a time. {reasons}"
+
+    def began(self, source: Source, is_halted: Callable[[], bool]) -> None:
+        """Note that an invocation begins.
+
+        Args:
+            source: the partition.
+            is_halted: returns whether the invocation starts no further event.
+        """
+        self._halted[source] = is_halted
 
     def opening(self, source: Source, events: Sequence[Event]) -> str:
         """Return the opening that the claim on a batch's partition records; "" without events.
@@ -134,6 +145,7 @@ class CrashLoops:
         cancellation may be the end of the process, so the opening stays.
         """
         self.careful.end(source)
+        self._halted.pop(source, None)
         was_open = source in self._open
         self._open.discard(source)
         if was_open and isinstance(error, Exception):

@@ -14,16 +14,19 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from breaker import CircuitState
+from breaker.configuration.function_timeout import FunctionTimeout
+from processing.batch.time_budget import TimeBudget
 from processing.crashes.careful import create_careful_gauge
 from processing.crashes.memory import MemoryCrashStore
 from processing.crashes.process import ProcessName
 from processing.crashes.records import Opening, opening_text, parsed
-from processing.errors import OwnershipLostError, ShutdownError
+from processing.errors import OutOfTimeError, OwnershipLostError, ShutdownError
 from processing.event import Event
 from processing.identity import Source
 from processing.parking.event import Position, position_of
 from tests.support.processing.events import IDENTITY, SOURCE, batch, event
 from tests.support.processing.processor_rig import Rig, keyed, open_rig, trip
+from tests.support.processing.replay_rig import simulated
 
 OTHER = Source(IDENTITY, "1")
 THIS = ProcessName.current()
@@ -435,3 +438,24 @@ async def test_shutdown_before_an_event_runs_alone_again_is_no_failure(
             await running
         assert (rig.handled, rig.poisoned) == ([], [])
         assert (await rig.breaker.refresh()).failures == 0
+
+
+@simulated
+async def test_no_retry_starts_in_careful_mode_after_the_deadline() -> None:
+    """Each of many lanes waits for its turn, and their calls one after another take too long."""
+    started: list[float] = []
+
+    async def fails(_each: Event) -> None:
+        started.append(asyncio.get_running_loop().time())
+        await asyncio.sleep(3.5)
+        raise LookupError("x")
+
+    budget = TimeBudget.of(FunctionTimeout(100.0), 4.0)
+    pauses = {"retry_initial_seconds": 0.1, "retry_max_seconds": 0.1, "max_attempts": 30}
+    async with open_rig(fails, settings=pauses, budget=budget) as rig:
+        began = asyncio.get_running_loop().time()
+        await crash(rig, 3)
+        with pytest.raises(OutOfTimeError):
+            await rig.processor.process(batch(keyed("a", "b", "c", "d")))
+        assert len(started) > 15
+        assert max(started) - began <= 80
