@@ -18,6 +18,8 @@ from breaker.errors import SettingsError
 
 type Parse = Callable[[str], object]
 
+LEAST_CONNECTIONS = 4
+"""Fewest connections of a client; with fewer, one slow command delays nearly all others."""
 _FALSE = frozenset({"0", "F", "FALSE", "N", "NO"})
 
 
@@ -103,9 +105,12 @@ def _port(text: str) -> str:
     return text  # a connection converts the text
 
 
-def _not_negative(text: str) -> int:
-    if (number := int(text)) < 0:
-        raise ValueError(text)
+def _connections(text: str) -> int:
+    if (number := int(text)) < LEAST_CONNECTIONS:
+        raise SettingsError(
+            f"REDIS_URL cannot be used: max_connections is {number}, which is too few for the "
+            f"commands of one instance; it takes {LEAST_CONNECTIONS} or more (default: 100)"
+        )
     return number
 
 
@@ -136,7 +141,7 @@ _COMMON: dict[str, Parse] = {
     "legacy_responses": _flag,
     "lib_name": str,
     "lib_version": str,
-    "max_connections": _not_negative,
+    "max_connections": _connections,
     "password": str,
     "protocol": _protocol,
     "retry_on_timeout": _flag,

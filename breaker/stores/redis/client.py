@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 from redis.exceptions import RedisError
@@ -18,6 +18,7 @@ from breaker.errors import SettingsError, StoreUnavailableError
 from breaker.settings import BreakerSettings, RedisAuth
 from breaker.stores.redis.patience import make_patient, patient
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
+from breaker.stores.redis.waiting import WaitingCluster, WaitingPool
 from breaker.stores.redis_url import check_url, unknown_option, unusable
 
 type Client = Redis | RedisCluster
@@ -35,6 +36,7 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
     check_url(url)
     settings = settings or BreakerSettings()
     options: dict[str, Any] = {
+        "wait_seconds": settings.store_timeout_seconds,
         "socket_timeout": settings.store_timeout_seconds,
         "socket_connect_timeout": settings.store_timeout_seconds,
         "retry": Retry(ExponentialWithJitterBackoff(base=0.01, cap=0.1), retries=3),
@@ -46,7 +48,7 @@ def connect(url: str, settings: BreakerSettings | None = None) -> Client:
         options["credential_provider"] = _entra(settings.redis_client_id)
     with _address_errors():
         if settings.redis_cluster:
-            cluster = RedisCluster.from_url(url, **options)
+            cluster = WaitingCluster.from_url(url, **options)
             make_patient(cluster)
             return cluster
         return Redis.from_pool(_pool(url, **options))
@@ -72,9 +74,10 @@ async def log_in(client: Client) -> None:
         raise StoreUnavailableError(reason) from error
 
 
-def _pool(url: str, **options: Any) -> ConnectionPool:
-    pool = ConnectionPool.from_url(url, **options)
+def _pool(url: str, **options: Any) -> WaitingPool:
+    pool = WaitingPool.from_url(url, **options)
     pool.connection_class = patient(pool.connection_class)
+    pool.subscriptions.connection_class = pool.connection_class
     # This opens no connection, but checks the options that the first connection would check.
     pool.make_connection()  # type: ignore[no-untyped-call]
     return pool

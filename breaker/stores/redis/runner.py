@@ -28,6 +28,7 @@ from breaker.stores import lua
 from breaker.stores.redis.client import Client, log_in
 from breaker.stores.redis.patience import PatientTimeout
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
+from breaker.stores.redis.waiting import WaitingPool
 
 type Argument = str | int | bytes
 
@@ -208,7 +209,8 @@ def _plain_pool(client: Client) -> ConnectionPool | None:
     if not isinstance(client, Redis) or client.single_connection_client:
         return None
     pool = client.connection_pool
-    return pool if type(pool) is ConnectionPool else None  # blocking and sentinel pools do more
+    # The blocking and sentinel pools of redis-py do more.
+    return pool if type(pool) in {ConnectionPool, WaitingPool} else None
 
 
 def _can_keep_connections(pool: ConnectionPool | None) -> bool:

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from breaker.errors import StoreUnavailableError
 from breaker.stores.redis.client import Client
 from breaker.stores.redis.runner import ScriptRunner
+from breaker.stores.redis.waiting import subscription_of
 
 PING_SECONDS = 5.0
 
@@ -27,7 +28,7 @@ async def messages(
     Raises:
         StoreUnavailableError: the connection answers neither messages nor pings.
     """
-    async with aclosing(client.pubsub()) as subscription:
+    async with aclosing(subscription_of(client)) as subscription:
         await runner.ask(subscription.subscribe(channel))
         pinged = False
         while True:

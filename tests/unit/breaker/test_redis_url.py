@@ -126,7 +126,7 @@ def compare(url: str) -> None:
         st.sampled_from(["h", "127.0.0.1", "[::1]", "a.redis.cache.windows.net"]),
         st.integers(1, 65535),
         st.integers(0, 15),
-        st.sampled_from(["", "?socket_timeout=2", "?health_check_interval=5&protocol=3"]),
+        st.sampled_from(["", "?max_connections=4", "?health_check_interval=5&protocol=3"]),
     )
 )
 def test_usual_addresses_are_accepted(url: str) -> None:
@@ -155,6 +155,8 @@ def test_each_option_of_redis_py_is_known(scheme: str) -> None:
         ("redis://:hush@h?a%20b=hush", "it has no option of that name"),
         ("redis://:hush@h?decode_responses=1", "it has no option 'decode_responses'"),
         ("redis://:hush@h:port", r"it takes redis://\[user"),
+        ("redis://:hush@h?max_connections=0", "max_connections is 0, .* it takes 4 or more"),
+        ("redis://:hush@h?max_connections=3", "max_connections is 3, .* it takes 4 or more"),
         ("redis://:hush@h?protocol=4", r"it takes redis://\[user"),
         ("http://:hush@h", r"it takes redis://\[user"),
         ("hush", r"it takes redis://\[user"),
