@@ -10,6 +10,7 @@ from processing.deferring.parts import Place, ReplayParts
 from processing.deferring.running import DeferredKeys
 from processing.deferring.writes import Writes
 from processing.parking.batch import Parking
+from processing.redrive.lease_returns import LeaseReturns
 
 
 @dataclass(slots=True)
@@ -23,6 +24,7 @@ class ReplayContext:
         pause: sleeps; raises `ShutdownError` while the instance shuts down.
         out_of_time: returns whether the instance's invocations have used up their time, so that no
             attempt starts.
+        returns: gives back the leases of replays at whose end the store did not answer.
         finished: number of finished events.
     """
 
@@ -31,6 +33,7 @@ class ReplayContext:
     admission: Admission
     keys: DeferredKeys
     writes: Writes
+    returns: LeaseReturns
     may_start: Callable[[Place], bool]
     wait_for: Callable[[Place, Need | None], bool]
     pause: Callable[[float], Awaitable[None]]

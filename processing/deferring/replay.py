@@ -66,7 +66,7 @@ class Replay:
         self._is_recorded = False
         self._ended = False
         self._call_seconds = parts.settings.handler_timeout_seconds
-        self._lease = KeyLease(self._store, *place, parts.settings.lease_seconds)
+        self._lease = KeyLease(self._store, *place, parts.settings.lease_seconds, context.returns)
         self._list = HeldList(context, place, self._lease)
         self._retry = RetryPolicy.from_settings(
             parts.settings, sleep=context.pause, on_failed_attempt=self._note_failed_attempt

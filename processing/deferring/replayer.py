@@ -22,6 +22,7 @@ from processing.identity import Source
 from processing.parking.batch import Parking
 from processing.parking.event import ListKey
 from processing.parking.store import DUE_KEYS, Claim
+from processing.redrive.lease_returns import LeaseReturns
 
 logger = logging.getLogger(__name__)
 
@@ -56,12 +57,14 @@ class Replayer:
         self._keys = DeferredKeys(parts.breaker, self._admission.find)
         self._wakings = Wakings(parking.store, dependencies)
         self._writes = Writes(parts.settings.hold_seconds, self._pause)
+        self._returns = LeaseReturns(parking.store)
         self._context = ReplayContext(
             parts,
             parking,
             self._admission,
             self._keys,
             self._writes,
+            self._returns,
             self._may_start,
             self._wait_for,
             self._pause,
@@ -144,6 +147,7 @@ class Replayer:
         self._stopping.set()
         self._waiting.clear()
         self._keys.clear()
+        self._returns.stop()
 
     async def wait_idle(self) -> None:
         """Wait until no replay runs."""

@@ -12,6 +12,7 @@ from processing.identity import Source
 from processing.parking.deferral import Deferral
 from processing.parking.event import ListKey
 from processing.parking.store import Lease, ParkingStore, lease_lost
+from processing.redrive.lease_returns import LeaseReturns
 from processing.redrive.renewal import renewed
 
 
@@ -22,15 +23,24 @@ class KeyLease:
         store: stores the lease.
         source, key: the partition and the key.
         seconds: time after which the lease expires if it is not renewed.
+        returns: gives the lease back later if the store does not answer; None: the lease expires.
 
     Attributes:
         token: names the holder; each acquisition has a token of its own.
     """
 
-    def __init__(self, store: ParkingStore, source: Source, key: ListKey, seconds: float) -> None:
+    def __init__(
+        self,
+        store: ParkingStore,
+        source: Source,
+        key: ListKey,
+        seconds: float,
+        returns: LeaseReturns | None = None,
+    ) -> None:
         self._store = store
         self._place = (source, key)
         self._seconds = seconds
+        self._returns = returns
         self._milliseconds = int(seconds * 1000)
         self._until = 0.0  # local time; counted from before the request, so never too late
         self._lease = Lease()
@@ -88,8 +98,12 @@ class KeyLease:
             await self._release()
 
     async def _release(self) -> None:
-        with suppress(StorageUnavailableError):  # the lease expires
+        try:
             await self._store.release(*self._place, self.token)
+        except StorageUnavailableError:
+            if self._returns is not None:
+                # The answer to the last renewal may be lost, so the whole time counts from now.
+                self._returns.add(*self._place, self.token, self._seconds)
 
     async def _renew(self) -> bool:
         """Return whether to renew again; after an error the next round retries."""

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from processing.errors import DependencyUnavailableError, PoisonEventError
+from processing.errors import (
+    DependencyUnavailableError,
+    PoisonEventError,
+    StorageUnavailableError,
+)
 from processing.event import Event
 from processing.parking.store import EntryKind
 from tests.support.processing.replay_rig import Rig, open_rig, simulated
@@ -83,3 +87,49 @@ async def test_stop_during_a_pause_of_a_replay_leaves_the_event() -> None:
         assert (rig.poisoned, len(rig.started)) == ([], 1)
         assert await rig.waiting() == [(EntryKind.EVENT, 1)]
         assert not rig.store._leases
+
+
+@simulated
+async def test_key_does_not_wait_for_a_lease_of_before_an_outage() -> None:
+    """The replay that the store ended gives its lease back when the store answers again."""
+    async with open_rig(hold_seconds=10.0) as rig:
+        names = ("finish", "postpone", "release", "renew")
+        answering = {name: getattr(rig.store, name) for name in names}
+
+        async def away(*_args: object, **_options: object) -> None:
+            raise StorageUnavailableError("away")
+
+        async def lose(_event: Event) -> None:
+            for name in names:
+                setattr(rig.store, name, away)
+
+        rig.before = lose
+        await rig.defer(1)
+        await rig.replayer.run_due(60)
+        await rig.replayer.wait_idle()
+        assert rig.store._leases
+        rig.before = None
+        for name, method in answering.items():
+            setattr(rig.store, name, method)
+        await asyncio.sleep(2)
+        assert not rig.store._leases
+        await rig.replayer.run_due(4)
+        assert (rig.handled, await rig.waiting()) == ([1, 1], [])
+
+
+@simulated
+async def test_stop_leaves_the_leases_of_an_outage_to_expire() -> None:
+    """A stopping instance leaves no task behind, and waits for no store."""
+    async with open_rig() as rig:
+
+        async def away(*_args: object) -> None:
+            raise StorageUnavailableError("away")
+
+        rig.store.release = away  # type: ignore[method-assign, assignment]
+        await rig.defer(1)
+        await rig.replayer.run_due(4)
+        await rig.replayer.wait_idle()
+        tasks = asyncio.all_tasks()
+        rig.replayer.stop()
+        await asyncio.sleep(0)
+        assert len(tasks - asyncio.all_tasks()) == 1

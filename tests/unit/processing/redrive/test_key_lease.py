@@ -13,6 +13,7 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import WritingAs
 from processing.redrive.key_lease import KeyLease
+from processing.redrive.lease_returns import LeaseReturns
 from tests.support.processing.events import SOURCE
 from tests.support.processing.parking_rig import turns
 
@@ -152,3 +153,56 @@ async def test_lease_whose_answer_was_lost_is_released(clock: Clock, *, releases
         await lease_of(store).acquire()
     store.lease, store.release = ask, release  # type: ignore[method-assign]
     assert await lease_of(store).acquire() is releases
+
+
+class AwayStore(MemoryParkingStore):
+    """A store that does not answer releases while it is away."""
+
+    away = True
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock=clock)
+        self.asked = 0
+
+    async def release(self, *args: Any) -> None:
+        self.asked += 1
+        if self.away:
+            raise StorageUnavailableError("away")
+        await super().release(*args)
+
+
+async def test_late_return_leaves_the_lease_of_a_later_holder(clock: Clock) -> None:
+    """And a write that the earlier holder sent before is refused when it arrives late."""
+    store = AwayStore(clock)
+    returns = LeaseReturns(store)
+    lease = KeyLease(store, SOURCE, "k", SECONDS, returns)
+    await lease.acquire()
+    async with lease.held():
+        pass
+    await MemoryParkingStore.release(store, SOURCE, "k", lease.token)
+    later = KeyLease(store, SOURCE, "k", SECONDS)
+    assert await later.acquire()
+    await turns(5)
+    asked, store.away = store.asked, False
+    await clock.forward(2)
+    assert store.asked == asked + 1
+    with pytest.raises(LeaseLostError):
+        await store.finish(SOURCE, "k", lease.token, "1")
+    await store.finish(SOURCE, "k", later.token, "1")
+
+
+async def test_lease_that_has_expired_is_not_returned(clock: Clock) -> None:
+    """The requests to a store that is away end with the lease."""
+    store = AwayStore(clock)
+    returns = LeaseReturns(store)
+    lease = KeyLease(store, SOURCE, "k", SECONDS, returns)
+    await lease.acquire()
+    async with lease.held():
+        pass
+    await turns(5)
+    await clock.forward(SECONDS / 2)
+    asked = store.asked
+    assert asked > 2
+    await clock.forward(SECONDS)
+    assert store.asked == asked
+    assert not returns._leases
