@@ -132,7 +132,7 @@ class BatchProcessor:
         self._runs.add(run)
         self._idle.clear()
         if self._crashes is not None:
-            self._crashes.began(batch.source, lambda: run.hold.halted is not None)
+            self._crashes.began(batch.source, run)
         error: BaseException | None = None
         # The watermark would pass an unsorted event, so the order is not left to the sender.
         events = sorted(batch.events, key=attrgetter("sequence_number"))

@@ -15,7 +15,7 @@ from processing.batch.budget import RefusedShare, TimeInPlace
 from processing.batch.deadline import Deadline
 from processing.batch.hold import Hold
 from processing.batch.parts import LaneParts
-from processing.errors import ShutdownError, StorageUnavailableError
+from processing.errors import ProcessingError, ShutdownError, StorageUnavailableError
 from processing.event import Event
 from processing.identity import Source
 from processing.parking.batch import BatchParking
@@ -126,6 +126,18 @@ class BatchRun:
             self._check.add_done_callback(self._end_check)
         if not await asyncio.shield(self._check):
             raise claim_lost(self.source)
+
+    @property
+    def is_halted(self) -> bool:
+        """Return whether the invocation starts no further event."""
+        return self.hold.halted is not None
+
+    async def check_after_wait(self) -> None:
+        """Check the claim; halt the invocation if it is lost, or if the store does not answer."""
+        try:
+            await self.check_claim()
+        except ProcessingError as error:
+            self.hold.halt(error)
 
     def _end_check(self, check: asyncio.Future[bool]) -> None:
         self._check = None

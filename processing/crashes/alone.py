@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from typing import Protocol
 
 from breaker import Circuit, CircuitOpenError, CircuitState
 from processing.crashes.careful import CarefulMode
@@ -27,6 +28,17 @@ _RETRY_SECONDS = 0.5
 type Handle = Callable[[Event], Awaitable[None]]
 
 
+class Invocation(Protocol):
+    """An invocation, as the calls in careful mode see it."""
+
+    @property
+    def is_halted(self) -> bool:
+        """Return whether the invocation starts no further event."""
+
+    async def check_after_wait(self) -> None:
+        """Halt the invocation if another instance has claimed its partition."""
+
+
 class AloneCalls:
     """The calls of the handler in careful mode.
 
@@ -37,8 +49,7 @@ class AloneCalls:
         circuit: returns the app's circuit.
         has_died: returns whether a process has died.
         hold_seconds: longest time for which a store that does not answer delays a call.
-        may_start: returns whether events of a partition may start; False: the partition's
-            invocation was halted, for example because its time is used up.
+        find: returns the invocation of a partition, if one runs here.
     """
 
     def __init__(
@@ -50,9 +61,9 @@ class AloneCalls:
         circuit: Callable[[], Circuit],
         has_died: Callable[[ProcessName], Awaitable[bool]],
         hold_seconds: float,
-        may_start: Callable[[Source], bool],
+        find: Callable[[Source], Invocation | None],
     ) -> None:
-        self._may_start = may_start
+        self._find = find
         self._careful = careful
         self._store = store
         self._process = process
@@ -67,9 +78,12 @@ class AloneCalls:
         """Return whether the current task makes a call that is recorded."""
         return self._running is not None and self._running[0] is asyncio.current_task()
 
-    async def stop(self) -> None:
-        """Start no further call, and remove the record of the call that runs."""
+    def stop(self) -> Awaitable[None]:
+        """Start no further call; the result removes the record of the call that runs."""
         self._stopping.set()
+        return self._remove_record()
+
+    async def _remove_record(self) -> None:
         if self._running is not None:
             with suppress(StorageUnavailableError):
                 await self._store.end(self._running[1], self._process)
@@ -85,9 +99,9 @@ class AloneCalls:
             BaseException: an error of the handler.
         """
         lent = not self._careful.has_turn
-        if lent:
-            await self._wait_for_turn(event.source)
         try:
+            if lent:
+                await self._wait_for_turn(event.source)
             if self._careful.on:
                 await self._run(handle, event)
             else:
@@ -100,13 +114,10 @@ class AloneCalls:
         known = self._circuit()
         while not await self._careful.take_turn():
             self._check_start(source)
-        if not self._may_start(source):  # other calls may have used up the invocation's time
-            self._careful.leave()
-            self._check_start(source)
+        await self._check_invocation(source)
         now = self._circuit()
         halves = now.state is CircuitState.HALF_OPEN and not now.holding
         if now.generation != known.generation or not (now.admits or halves):
-            self._careful.leave()
             raise CircuitOpenError(now)
 
     async def _run(self, handle: Handle, event: Event) -> None:
@@ -116,6 +127,10 @@ class AloneCalls:
             self._check_start(event.source)
             await self._judge(event, position, deaths)
         await self._persist(self._store.begin, event.source, self._process, position)
+        if self._stopping.is_set():  # since then; nobody else would remove the record
+            with suppress(StorageUnavailableError):
+                await self._store.end(event.source, self._process)
+            raise _not_started()
         self._running = (asyncio.current_task(), event.source)
         signs = asyncio.create_task(self._show_life(event.source, position))
         try:
@@ -166,7 +181,7 @@ class AloneCalls:
         )
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopping.wait(), pause)
-        self._check_start(event.source)
+        await self._check_invocation(event.source)
 
     async def _show_life(self, source: Source, position: Position) -> None:
         while True:
@@ -190,8 +205,19 @@ class AloneCalls:
                 raise _not_started()
 
     def _check_start(self, source: Source) -> None:
-        if self._stopping.is_set() or not self._may_start(source):
+        invocation = self._find(source)
+        if self._stopping.is_set() or (invocation is not None and invocation.is_halted):
             raise _not_started()
+
+    async def _check_invocation(self, source: Source) -> None:
+        """Check after a wait that the partition's invocation may start events.
+
+        Other calls may have used up its time, and a crash loop moves partitions.
+        """
+        self._check_start(source)
+        if (invocation := self._find(source)) is not None:
+            await invocation.check_after_wait()
+            self._check_start(source)
 
 
 def _not_started() -> NotStartedError:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Awaitable, Callable, Sequence
 
 from breaker import Circuit
-from processing.crashes.alone import AloneCalls
+from processing.crashes.alone import AloneCalls, Invocation
 from processing.crashes.careful import CarefulMode
 from processing.crashes.memory_errors import end_process, is_memory_error
 from processing.crashes.process import ProcessName
@@ -69,6 +69,7 @@ class CrashLoops:
         self._end = end
         self.careful = CarefulMode(in_flight)
         self.switch = self.careful.switch
+        self._invocations: dict[Source, Invocation] = {}
         self._calls = AloneCalls(
             self.careful,
             store,
@@ -76,9 +77,8 @@ class CrashLoops:
             circuit=circuit,
             has_died=self._has_died,
             hold_seconds=hold_seconds,
-            may_start=lambda source: not self._halted.get(source, bool)(),
+            find=self._invocations.get,
         )
-        self._halted: dict[Source, Callable[[], bool]] = {}
         self._open: set[Source] = set()
         self._replays: set[tuple[Source, ListKey]] = set()
         self._closing: set[asyncio.Task[None]] = set()
@@ -91,14 +91,9 @@ class CrashLoops:
         reasons = " ".join(self.careful.reasons).rstrip(".")
         return f"careful mode is on: this process handles one event at a time. {reasons}"
 
-    def began(self, source: Source, is_halted: Callable[[], bool]) -> None:
-        """Note that an invocation begins.
-
-        Args:
-            source: the partition.
-            is_halted: returns whether the invocation starts no further event.
-        """
-        self._halted[source] = is_halted
+    def began(self, source: Source, invocation: Invocation) -> None:
+        """Note that an invocation for a partition begins."""
+        self._invocations[source] = invocation
 
     def opening(self, source: Source, events: Sequence[Event]) -> str:
         """Return the opening that the claim on a batch's partition records; "" without events.
@@ -145,7 +140,7 @@ class CrashLoops:
         cancellation may be the end of the process, so the opening stays.
         """
         self.careful.end(source)
-        self._halted.pop(source, None)
+        self._invocations.pop(source, None)
         was_open = source in self._open
         self._open.discard(source)
         if was_open and isinstance(error, Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -459,3 +460,47 @@ async def test_no_retry_starts_in_careful_mode_after_the_deadline() -> None:
             await rig.processor.process(batch(keyed("a", "b", "c", "d")))
         assert len(started) > 15
         assert max(started) - began <= 80
+
+
+async def test_no_retry_starts_in_careful_mode_after_the_claim_was_lost() -> None:
+    """A crash loop moves partitions: the new owner may handle the event at the same time."""
+    release, started = asyncio.Event(), Counter[int]()
+
+    async def handle(each: Event) -> None:
+        started[each.sequence_number] += 1
+        if each.sequence_number == 0:
+            raise LookupError("x")
+        await release.wait()
+
+    pauses = {"retry_initial_seconds": 0.01, "retry_max_seconds": 0.01}
+    async with open_rig(handle, settings=pauses) as rig:
+        await crash(rig, 3)
+        others = batch([event(1, "b", source=OTHER)], OTHER)
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a"))))
+        await until(lambda: started[0])
+        other = asyncio.create_task(rig.processor.process(others))
+        await until(lambda: started[1])
+        await asyncio.sleep(0.1)  # the retry waits for its turn
+        await rig.store.claim(SOURCE)
+        release.set()
+        await other
+        with pytest.raises(OwnershipLostError):
+            await running
+        assert started == {0: 1, 1: 1}
+
+
+async def test_no_event_starts_in_careful_mode_if_the_process_stops_while_it_is_recorded() -> None:
+    """The process ends soon, and nobody would remove the record."""
+
+    class Stopping(MemoryCrashStore):
+        async def begin(self, source: Source, process: ProcessName, position: Position) -> None:
+            await super().begin(source, process, position)
+            rig.processor.stop()
+
+    async with busy_rig(crash_store=Stopping) as (rig, busy):
+        busy.release.set()
+        await crash(rig, 3)
+        with pytest.raises(ShutdownError):
+            await rig.processor.process(batch(keyed("a")))
+        assert busy.started == []
+        assert await rig.crashes._store.runs(SOURCE, position_of(event(0, "a"))) == []
