@@ -78,9 +78,21 @@ class RefusedShare:
         self._last = max(self._last, position_of(events[-1]))
 
     def note_refused(self, count: int) -> None:
-        """Count events that join a key which was deferred by a refusal."""
+        """Count events that join a deferred key; a negative number takes events back."""
         self._begin_minute()
+        self._refused = max(0, self._refused + count)
+
+    def take(self, count: int) -> int:
+        """Count as many of further refused events as stay within `LARGEST_SHARE`.
+
+        Returns:
+            The number of events that were counted, and may join their key.
+        """
+        self._begin_minute()
+        if self._events >= FEWEST_EVENTS:
+            count = max(0, min(count, int(LARGEST_SHARE * self._events) - self._refused))
         self._refused += count
+        return count
 
     def admits(self) -> bool:
         """Count one more refused event if the share stays within `LARGEST_SHARE`.

@@ -73,10 +73,10 @@ async def defer(
         )
         return None
     if reply.state is ParkState.PARKED:
-        if refused:
-            run.budgets.refused_keys.add(key)
+        if refused or failure.dependency:
+            run.budgets.waits_for[key] = failure.dependency
         else:  # an earlier deferral of the key may have been a refusal
-            run.budgets.refused_keys.discard(key)
+            run.budgets.waits_for.pop(key, None)
         run.note_deferred(run.source, key, reply.since, failure.dependency)
         logger.warning(
             "Event %s is deferred with its key: %s; the first replay follows in %g s",

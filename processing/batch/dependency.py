@@ -63,7 +63,7 @@ class FailedDependency:
             seconds = self._run.hold.keep_remaining()
             if seconds <= 0:
                 return
-            await self._wait_for_change(self.circuit.circuit, seconds)
+            await self.wait_for_change(self.circuit.circuit, seconds)
 
     async def acquire(self) -> bool:
         """Acquire a probe's permit for the event's next attempt, if the circuit is not closed.
@@ -78,11 +78,11 @@ class FailedDependency:
             self._scope.hold(self.name, await self.circuit.try_acquire(self._key))
         except CircuitOpenError as error:
             seconds = min(error.retry_after or LONGEST_LOOK_SECONDS, LONGEST_LOOK_SECONDS)
-            await self._wait_for_change(known, min(seconds, self._run.hold.keep_remaining()))
+            await self.wait_for_change(known, min(seconds, self._run.hold.keep_remaining()))
             return False
         return True
 
-    async def _wait_for_change(self, known: Circuit, seconds: float) -> None:
+    async def wait_for_change(self, known: Circuit, seconds: float) -> None:
         """Wait for another state; a shutdown and a halted invocation end the wait with an error."""
         if seconds <= 0:
             return

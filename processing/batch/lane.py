@@ -10,6 +10,7 @@ from functools import cached_property
 from itertools import takewhile
 
 from breaker import Permit
+from processing.batch.joining import Joining
 from processing.batch.keeping import Keeping
 from processing.batch.outcome import Outcome
 from processing.batch.overdue import settle_overdue
@@ -171,23 +172,27 @@ class Lane:
         """Park events while their key has a list, and return the events to handle."""
         if self._parking is None or not self._parking.concerns(self._list):
             return events
-        budgets = self._run.budgets
+        joining = Joining(self._run, self.scope(), self._circuit_key, self._list)
         events = await self._skip_replayed(events, self._parking.replayed(self._list))
         while events and self._parking.is_parked(self._list):
             # An open circuit holds the checkpoint.
             await self._parts.gate.wait_while_open(self._run.hold)
-            reply = await self._parking.park(self._list, events)
+            room, parked = await joining.take(events[0], len(events)), 0
+            if not room:
+                continue
+            try:
+                reply = await self._parking.park(self._list, events[:room])
+                parked = reply.states.count(ParkState.PARKED)
+            finally:
+                joining.joined(parked)
             stored, events = events[: len(reply.states)], events[len(reply.states) :]
             states = Counter(reply.states)
-            parked = states.pop(ParkState.PARKED, 0)
-            self.parked += parked
-            if self._list in budgets.refused_keys:
-                budgets.refused.note_refused(parked)
+            self.parked += states.pop(ParkState.PARKED, 0)
             self.skipped += states.pop(ParkState.REPLAYED, 0)
             self.poisoned += states.total()
             await self._finish_all(stored)
             if reply.released:
-                budgets.refused_keys.discard(self._list)
+                self._run.budgets.waits_for.pop(self._list, None)
                 events = await self._skip_replayed(events, reply.replayed)
         return events
 

@@ -192,7 +192,7 @@ class BatchProcessor:
                 await self._crashes.judge(claim.openings, pending[0])
         run.budgets.refused.note_events(pending)
         if not claim.events:
-            run.budgets.refused_keys.clear()  # replays have released all keys
+            run.budgets.waits_for.clear()  # replays have released all keys
         moved = partial(self.parts.watch.moved, batch.source)
         moved(pending[0] if pending else None)
         run.progress = progress = BatchProgress(

@@ -32,13 +32,17 @@ class Budgets:
     Attributes:
         in_place: the time for which the partition waits in place for failing events.
         refused: the share of the partition's events that an open circuit refused.
-        refused_keys: the lists that were deferred by a refusal.
+        waits_for: the name of the dependency that a deferred list waits for; "" if an open circuit
+            without a name refused the list's first event.
+        let_through: by the dependency's name, the generation and the claim of the latest batch
+            whose events joined their lists because the circuit was half-open.
     """
 
     def __init__(self, defer_after_seconds: float, now: Callable[[], float]) -> None:
         self.in_place = TimeInPlace(defer_after_seconds, now)
         self.refused = RefusedShare(now)
-        self.refused_keys: set[ListKey] = set()
+        self.waits_for: dict[ListKey, str] = {}
+        self.let_through: dict[str, tuple[int, int]] = {}
 
 
 class BatchRun:

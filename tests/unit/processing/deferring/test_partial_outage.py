@@ -152,8 +152,9 @@ def test_circuits_of_app_and_dependency_that_open_together_both_close(
     simulated(test, rules=rules, deferred_events_max=deferred_events_max)
 
 
-def test_dependency_of_all_traffic_holds_the_partition_and_all_returns_in_order() -> None:
-    """Above a share of refusals deferring would move all traffic into Redis."""
+@pytest.mark.parametrize("of", [450, 40])
+def test_dependency_of_all_traffic_holds_the_partition_and_all_returns_in_order(of: int) -> None:
+    """Deferring would move all traffic into Redis, also if each event has a deferred key."""
 
     async def test(world: World) -> None:
         most = 0
@@ -165,7 +166,7 @@ def test_dependency_of_all_traffic_holds_the_partition_and_all_returns_in_order(
                 assert world.partition.lag > 150
                 world.downstream.down = set()
             for number in range(4 * second, 4 * second + 4):
-                world.partition.send(keys("bank", number=number, of=450))
+                world.partition.send(keys("bank", number=number, of=of))
             await asyncio.sleep(1)
             if found := await world.rig.store.sources():
                 most = max(most, (await world.rig.store.summary(found[0])).events)
