@@ -28,7 +28,7 @@ from breaker.stores import lua
 from breaker.stores.redis.client import Client, log_in
 from breaker.stores.redis.patience import PatientTimeout
 from breaker.stores.redis.token_login import TOKEN_SECONDS, TokenLogin
-from breaker.stores.redis.waiting import WaitingPool
+from breaker.stores.redis.waiting import WaitingPool, first_in_turn
 
 type Argument = str | int | bytes
 
@@ -129,8 +129,9 @@ class ScriptRunner:
         """
         limit = self._timeout if timeout is None else timeout
         try:
-            async with PatientTimeout(limit):
-                return await awaitable
+            with first_in_turn():
+                async with PatientTimeout(limit):
+                    return await awaitable
         except FAILURES as error:
             raise self._unavailable(error, limit) from error
 

@@ -14,6 +14,7 @@ from redis.asyncio.connection import AbstractConnection
 
 from breaker import BreakerSettings, RedisCircuitStore
 from breaker.stores.redis import Client, connect
+from breaker.stores.redis.runner import CONNECTIONS
 from breaker.stores.redis.waiting import (
     NoFreeConnectionError,
     Places,
@@ -183,3 +184,15 @@ async def test_answers_prolong_the_waiting() -> None:
     assert not last.done()
     with pytest.raises(NoFreeConnectionError):
         await last
+
+
+async def test_circuit_does_not_wait_behind_other_commands(client: Client) -> None:
+    """A circuit's calls have one timeout each, which thousands of commands would use up."""
+    store = RedisCircuitStore(client, "c", timeout_seconds=STORE_SECONDS)
+    await store.snapshot(RULES)
+    others = [asyncio.ensure_future(client.incr("{n}")) for _ in range(COMMANDS)]
+    await asyncio.sleep(0)
+    await asyncio.gather(*(store.snapshot(RULES) for _ in range(CONNECTIONS)))
+    assert sum(each.done() for each in others) < COMMANDS / 2
+    await asyncio.gather(*others)
+    await store.aclose()
