@@ -19,22 +19,31 @@ from redis.exceptions import TimeoutError as NoAnswerError
 
 LATE_SECONDS = 0.1
 """A timer that fires later than this shows that the event loop stood still."""
+MOST_STARTS = 10
+"""Greatest number of times that one timeout starts.
+
+An answer is read before the timer of the same turn of the loop. So a loop that is late again and
+again does not hide a silent Redis for ever.
+"""
 
 
 class PatientTimeout:
     """A timeout, as `asyncio.timeout`, that starts again when its timer fires late.
 
+    It starts at most `MOST_STARTS` times.
+
     Args:
         seconds: the timeout.
     """
 
-    __slots__ = ("_handle", "_loop", "_scope", "_seconds")
+    __slots__ = ("_handle", "_loop", "_scope", "_seconds", "_starts")
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
         self._scope = asyncio.timeout(None)
         self._handle: asyncio.TimerHandle | None = None
+        self._starts = 0
 
     async def __aenter__(self) -> None:
         """Start the time."""
@@ -53,11 +62,12 @@ class PatientTimeout:
         await self._scope.__aexit__(kind, error, traceback)
 
     def _start(self) -> None:
+        self._starts += 1
         when = self._loop.time() + self._seconds
         self._handle = self._loop.call_at(when, self._end, when)
 
     def _end(self, when: float) -> None:
-        if self._loop.time() - when > LATE_SECONDS:
+        if self._loop.time() - when > LATE_SECONDS and self._starts < MOST_STARTS:
             self._start()
         else:
             self._scope.reschedule(self._loop.time())

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import RedisCluster
 
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUnavailableError
-from breaker.stores.redis import Client, connect
+from breaker.stores.redis import Client, connect, patience
+from breaker.stores.redis.patience import LATE_SECONDS, PatientTimeout
 from breaker.stores.redis.runner import ScriptRunner
 from tests.support.silent_server import SilentServer
 
@@ -105,3 +106,23 @@ async def test_silent_redis_is_noticed_on_a_loop_that_runs() -> None:
         with pytest.raises(StoreUnavailableError):
             await runner.ask(client.ping())
         await client.aclose()
+
+
+async def test_loop_that_is_always_late_does_not_hide_a_silent_redis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A handler that blocks the loop again and again would keep every command waiting for ever."""
+    monkeypatch.setattr(patience, "MOST_STARTS", 2)
+
+    async def block_again_and_again() -> None:
+        while True:
+            time.sleep(2 * LATE_SECONDS)  # noqa: ASYNC251 - the test's subject
+            await asyncio.sleep(0)
+
+    blocking = asyncio.create_task(block_again_and_again())
+    try:
+        with pytest.raises(TimeoutError):
+            async with PatientTimeout(0.001):
+                await asyncio.Event().wait()
+    finally:
+        blocking.cancel()
