@@ -150,16 +150,18 @@ class BatchProcessor:
                 self.replayer.forget(batch.source)
             raise
         finally:
-            if self._crashes is not None:
-                await self._crashes.ended(batch.source, error)
-            self.parts.watch.ended(batch.source, error)
-            del error  # it refers to this frame
-            self._runs.discard(run)
-            self.parts.gate.leave(run.hold)
-            run.close()
-            recorder.end(slot)
-            if not self._runs:
-                self._idle.set()
+            try:
+                if self._crashes is not None:
+                    await self._crashes.ended(batch.source, error)
+            finally:  # a cancellation can end the wait
+                self.parts.watch.ended(batch.source, error)
+                del error  # it refers to this frame
+                self._runs.discard(run)
+                self.parts.gate.leave(run.hold)
+                run.close()
+                recorder.end(slot)
+                if not self._runs:
+                    self._idle.set()
 
     async def _process(self, run: BatchRun, batch: EventBatch, events: list[Event]) -> BatchResult:
         started = time.perf_counter()

@@ -504,3 +504,23 @@ async def test_no_event_starts_in_careful_mode_if_the_process_stops_while_it_is_
             await rig.processor.process(batch(keyed("a")))
         assert busy.started == []
         assert await rig.crashes._store.runs(SOURCE, position_of(event(0, "a"))) == []
+
+
+async def test_invocation_that_is_cancelled_while_its_record_is_removed_ends() -> None:
+    """Otherwise the shutdown would wait for it, for as long as it waits for a handler."""
+    closing = asyncio.Event()
+
+    class Hanging(MemoryCrashStore):
+        async def close(self, source: Source, process: ProcessName) -> None:
+            closing.set()
+            await asyncio.Event().wait()
+
+    async with busy_rig(crash_store=Hanging) as (rig, busy):
+        running = asyncio.create_task(rig.processor.process(batch(keyed("a", "a"))))
+        await until(lambda: busy.running)
+        rig.processor.parts.gate.stop()
+        busy.release.set()
+        await closing.wait()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await asyncio.wait_for(rig.processor.wait_idle(), 1)
