@@ -23,7 +23,7 @@ MOST_STARTS = 10
 """Greatest number of times that one timeout starts.
 
 An answer is read before the timer of the same turn of the loop. So a loop that is late again and
-again does not hide a silent Redis for ever.
+again does not hide a silent Redis forever.
 """
 
 

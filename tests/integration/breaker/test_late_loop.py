@@ -111,7 +111,7 @@ async def test_silent_redis_is_noticed_on_a_loop_that_runs() -> None:
 async def test_loop_that_is_always_late_does_not_hide_a_silent_redis(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A handler that blocks the loop again and again would keep every command waiting for ever."""
+    """A handler that blocks the loop again and again would keep every command waiting forever."""
     monkeypatch.setattr(patience, "MOST_STARTS", 2)
 
     async def block_again_and_again() -> None:
