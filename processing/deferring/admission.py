@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from breaker import Circuit, CircuitBreaker, CircuitOpenError, CircuitState, Key, Permit
 from processing.dependencies.circuits import Circuits
+from processing.parking.waking import Place
 
 MOST_REPLAYS = 16
 """Greatest number of replays that one instance runs at the same time."""
@@ -90,6 +91,15 @@ class Admission:
     def find(self, dependency: str) -> CircuitBreaker | None:
         """Return the circuit of a dependency, without I/O; None if this instance knows none."""
         return None if self._dependencies is None else self._dependencies.find(dependency)
+
+    def places(self) -> dict[str, Place]:
+        """Return the places of the circuits in their lives, by the dependency's name.
+
+        A circuit that has never opened has none: a waking for it is older than a loss of its data.
+        """
+        known = {} if self._dependencies is None else self._dependencies.circuits
+        places = {name: breaker.circuit.position for name, breaker in known.items()}
+        return {name: place for name, place in places.items() if place[0] > 0}
 
     async def need(self, dependency: str) -> Need | None:
         """Return a dependency with its circuit.

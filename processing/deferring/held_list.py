@@ -16,6 +16,7 @@ from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import Deferral
 from processing.parking.event import Lone
 from processing.parking.store import Entry, EntryKind
+from processing.parking.waking import Seen
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.redrive.key_lease import KeyLease
 from processing.redrive.selection import id_at
@@ -56,10 +57,16 @@ class HeldList:
         place, head = self.place, self.deferral.head
         return f"{list_name(place)}, event {id_at(place[0], head)}" if head else list_name(place)
 
-    async def postpone(self, pause: float) -> None:
-        """Store the deferral; the next replay is due after the pause."""
+    async def postpone(self, pause: float, seen: Seen | None = None) -> None:
+        """Store the deferral; the next replay is due after the pause.
+
+        Args:
+            pause: seconds; less if the keys have been woken since the state in `seen`.
+            seen: the circuit of the dependency that has failed, when the attempt began.
+        """
         place = (*self.place, self._lease.token)
-        await self._persist(self._store.postpone, *place, self.deferral, pause)
+        postpone = partial(self._store.postpone, seen=seen)
+        await self._persist(postpone, *place, self.deferral, pause)
 
     async def postpone_after(self, error: Exception) -> float:
         """Postpone a key after an error that is no failed attempt, and return the pause."""

@@ -11,6 +11,7 @@ from functools import partial
 from breaker import Permit
 from processing.deferring import rounds
 from processing.deferring.admission import (
+    OPEN_PAUSE_SECONDS,
     PROBE_PAUSE_SECONDS,
     Need,
     Refusal,
@@ -37,6 +38,8 @@ from processing.monitoring.telemetry import log_fields
 from processing.parking.deferral import DeferralReason
 from processing.parking.event import ParkedEvent, with_body
 from processing.parking.store import Entry, EntryKind
+from processing.parking.waking import Place as CircuitPlace
+from processing.parking.waking import Seen
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.redrive.key_lease import KeyLease
 
@@ -63,6 +66,7 @@ class Replay:
         self._place = place
         self._key = circuit_key(*place)
         self._scope: Scope | None = None
+        self._places: dict[str, CircuitPlace] = {}  # at the start of the present event
         self._is_recorded = False
         self._ended = False
         self._call_seconds = parts.settings.handler_timeout_seconds
@@ -174,6 +178,7 @@ class Replay:
         scope = self.scope()
         if scope is not None and need is not None and permits.own is not None:
             scope.hold(need.name, permits.own)
+        self._places = self._context.admission.places()
         try:
             failure = await self._handle(event, permit)
             failing = await self._report_failure(event, permit, failure)
@@ -299,7 +304,12 @@ class Replay:
             message = self._message(event, failure, permit.generation)
             return await self._list.poison(entry, event, message, check, why=why)
         pause = rounds.pause_seconds(self._list.deferral, failure, settings)
-        await self._list.postpone(pause)
+        seen, place = None, self._places.get(failure.dependency)
+        if failure.kind is FailureKind.REFUSED and failure.dependency:
+            pause = min(pause, OPEN_PAUSE_SECONDS)  # no failed attempt; see `_refuse`
+        elif place is not None and not failure.retry_after:  # else the dependency asks for it
+            seen = Seen(failure.dependency, place)
+        await self._list.postpone(pause, seen)
         # Only the error's type is logged: the error's text may quote the event.
         faulty = failure.kind is FailureKind.FAULTY
         logger.warning(

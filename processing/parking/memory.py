@@ -371,6 +371,8 @@ class MemoryParkingStore:
         token: str,
         deferral: Deferral,
         pause_seconds: float,
+        *,
+        seen: Seen | None = None,
     ) -> None:
         """See `ParkingStore.postpone`."""
         await asyncio.sleep(0)
@@ -380,7 +382,7 @@ class MemoryParkingStore:
             now = self._clock()
             since = parked.deferral.since
             parked.deferral = replace(deferral.clipped(), since=since, last_try=now)
-            parked.due = now + pause_seconds
+            parked.due = now + self._pause(source, pause_seconds, seen)
 
     async def replace(
         self, source: Source, key: ListKey, token: str, position: Position, document: str

@@ -219,9 +219,11 @@ class RedisParkingStore(RedisParkingQueries):
         token: str,
         deferral: Deferral,
         pause_seconds: float,
+        *,
+        seen: Seen | None = None,
     ) -> None:
         """See `ParkingStore.postpone`."""
-        args = (deferral.to_json(), _us(pause_seconds))
+        args = (deferral.to_json(), _us(pause_seconds), *_seen_args(seen))
         await self._replay("postpone", source, key, token, *args)
 
     async def replace(

@@ -385,9 +385,12 @@ class ParkingStore(Protocol):
         token: str,
         deferral: Deferral,
         pause_seconds: float,
+        *,
+        seen: Seen | None = None,
     ) -> None:
         """Store the deferral after a failed replay; the next replay is due after the pause.
 
+        The pause is at most `WOKEN_SECONDS` if the keys have been woken since the state in `seen`.
         A key that is not deferred, or that has no list, stays as it is.
 
         Raises:

@@ -252,3 +252,19 @@ async def test_repeated_waking_chooses_other_keys(stores: Stores) -> None:
     assert await due(store) == ["a", "c", "d", "b", "e"]
     assert await store.wake(SOURCE, again) == 0
     assert await store.wake(SOURCE, replace(again, generation=4)) == 2
+
+
+@pytest.mark.parametrize(("closed", "seen", "is_late"), SEEN)
+async def test_replay_that_fails_after_a_waking_is_repeated_soon(
+    stores: Stores, *, closed: bool, seen: Seen | None, is_late: bool
+) -> None:
+    """The attempt began before the circuit closed; its failure must not undo the waking."""
+    store = stores.parking
+    writing = await claimed(store)
+    await defer_for(store, writing, "bank", k=1)
+    lease = await leased(store)
+    assert lease.deferral is not None
+    await store.wake(SOURCE, replace(BANK, closed=closed))
+    await store.postpone(SOURCE, "k", "t", lease.deferral, 600, seen=seen)
+    expected = WOKEN_SECONDS if is_late else 600
+    assert await pause_of(store, "k") == pytest.approx(expected, abs=0.01)

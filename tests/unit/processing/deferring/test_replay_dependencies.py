@@ -12,6 +12,7 @@ from processing.deferring.admission import MOST_REPLAYS, OPEN_PAUSE_SECONDS, PRO
 from processing.errors import DependencyUnavailableError, LeaseLostError, PoisonEventError
 from processing.event import Event
 from processing.parking.deferral import DeferralReason
+from processing.parking.waking import WOKEN_SECONDS, Waking
 from tests.support.processing.dependency_rig import free_permits
 from tests.support.processing.events import SOURCE
 from tests.support.processing.replay_rig import Rig, now, open_rig, simulated
@@ -224,6 +225,55 @@ async def test_refusal_by_another_dependency_counts_nowhere_and_moves_the_key() 
         assert (found.dependency, found.reason) == ("post", DeferralReason.REFUSED)
         assert await free_permits(bank) == 2
         assert (await rig.breaker.refresh()).failures == 0
+
+
+@simulated
+async def test_refusal_in_a_replay_never_pauses_its_key_for_long() -> None:
+    """The closing may come just before the write; a long pause would outlast it."""
+    async with open_rig(own={"break_seconds": 300.0}) as rig:
+        bank, post = await rig.dependency(), await rig.dependency("post")
+        await rig.open(post)
+        await rig.half_open(bank)
+        await defer(rig, 1, tries=20, attempts=20)
+        rig.needs[1] = "post"
+        await rig.replay()
+        assert rig.started == []
+        assert await rig.pause() <= OPEN_PAUSE_SECONDS
+
+
+@pytest.mark.parametrize("asks", [False, True])
+@simulated
+async def test_failure_of_a_call_that_began_before_the_closing_is_repeated_soon(
+    asks: bool,
+) -> None:
+    """Its key had been woken, and the end of the call must not put the key to sleep again."""
+    async with open_rig() as rig:
+        bank = await rig.dependency()
+        await rig.half_open(bank)
+        await defer(rig, 1, tries=20, attempts=20)
+        woken = Waking("bank", bank.circuit.generation, closed=True, most=1)
+
+        async def close_and_wake(_event: Event) -> None:
+            await close(bank)
+            await rig.store.wake(SOURCE, woken)
+
+        rig.before = close_and_wake
+        rig.errors[1] = DependencyUnavailableError("down", retry_after=500.0 if asks else None)
+        await rig.replay()
+        seconds = 600 if asks else WOKEN_SECONDS
+        assert await rig.pause() == pytest.approx(seconds, abs=0.1)
+
+
+@simulated
+async def test_waking_from_before_a_loss_of_the_circuit_shortens_no_pause() -> None:
+    """A dead key would be called each second, because no waking follows while all goes well."""
+    async with open_rig() as rig:
+        await rig.dependency()
+        await rig.store.wake(SOURCE, Waking("bank", 9, closed=True, most=1))
+        await defer(rig, 1, tries=20, attempts=20)
+        rig.errors[1] = DOWN
+        await rig.replay()
+        assert await rig.pause() == pytest.approx(600, abs=0.1)
 
 
 @simulated
