@@ -10,7 +10,6 @@ from typing import Self
 from tenacity import AsyncRetrying, RetryCallState, stop_after_attempt
 from tenacity.wait import wait_exponential_jitter
 
-from processing.errors import ShutdownError
 from processing.event import Event
 from processing.handlers.failures.classification import Classifier
 from processing.handlers.failures.kind import Failure, FailureKind, Verdict
@@ -114,6 +113,7 @@ class RetryPolicy:
         Raises:
             ShutdownError: the instance shuts down, or the invocation's time is used up, before the
                 next attempt; the event is unfinished.
+            BaseException: any other error that ended a pause; the event is unfinished.
         """
         started = self._clock()
         try:
@@ -184,8 +184,8 @@ class RetryPolicy:
                 wait=pauses, retry=retries, stop=stops, sleep=pause or self._retrying.sleep
             )(attempt)
         except Exception as error:
-            if isinstance(error, ShutdownError) and error is not last_error:
-                raise  # a shutdown ended the pause; the event has not failed
+            if error is not last_error:
+                raise  # the pause ended with an error of the invocation; the event has not failed
             return Failure(
                 verdict.kind,
                 last_error,

@@ -37,7 +37,7 @@ async def test_outage_is_shown_approved_and_resumed(site: Site) -> None:
     output = site.directory / "run.log"
     line = (
         "--scenario outage --events 1200 --keys 40 --outage-after 450 --poison-every 150 "
-        "--rate 4000 --approve person --approve-after 0.2 --json-only "
+        "--rate 800 --approve person --approve-after 0.2 --json-only "
         f"--target running --endpoints {site.endpoints_file}"
     )
     run = Forked(*command(site.directory, line)[2:], output=output)

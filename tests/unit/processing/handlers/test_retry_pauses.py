@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 
 from breaker import Circuit, CircuitOpenError, CircuitState
-from processing.errors import DependencyUnavailableError, FaultyHandlerError
+from processing.errors import (
+    DependencyUnavailableError,
+    FaultyHandlerError,
+    OwnershipLostError,
+    StorageUnavailableError,
+)
 from processing.event import Event
 from processing.handlers.failures.kind import FailureKind
 from processing.handlers.retry import RetryPolicy
@@ -104,3 +109,18 @@ async def test_attempt_is_not_classified_by_an_earlier_attempt() -> None:
     assert failure is not None
     assert (failure.kind, failure.attempts) == (FailureKind.EXHAUSTED, 4)
     assert failure.error.__context__ is None
+
+
+@pytest.mark.parametrize("error", [OwnershipLostError("taken"), StorageUnavailableError("away")])
+async def test_error_of_the_invocation_in_a_pause_is_no_failure_of_the_event(
+    error: Exception,
+) -> None:
+    """An invocation that another lane halts ends the pause: the event keeps its attempts."""
+
+    async def halted(_seconds: float) -> None:
+        raise error
+
+    retry = RetryPolicy(max_attempts=4, initial_seconds=1, max_seconds=30)
+    with pytest.raises(type(error)) as raised:
+        await retry.run(Failing(LookupError("once")), event(1), pause=halted)
+    assert raised.value is error
