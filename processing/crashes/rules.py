@@ -29,6 +29,11 @@ def tolerance(seconds: float) -> float:
     return min(_GREATEST, max(_LEAST, _SHARE * seconds))
 
 
+def are_apart(one: AloneRun, other: AloneRun) -> bool:
+    """Return whether two runs were not at the same time."""
+    return one.alive <= other.began or other.alive <= one.began
+
+
 def agree(one: float, other: float) -> bool:
     """Return whether two running times, in seconds, are those of a call that ends its process."""
     return abs(one - other) <= tolerance(min(one, other))
@@ -39,12 +44,16 @@ def ends_its_process(runs: Sequence[AloneRun]) -> bool:
 
     A deploy kills the process at any time of a slow event, but an event that kills its process does
     so at one point of its handler. So two deaths count together only if the running times agree.
+    Two owners of a partition may run the event at the same time, and one deploy kills both: these
+    deaths do not count together.
 
     Args:
         runs: the runs of one event at whose death it was alone in flight.
     """
-    pairs = combinations([run.seconds for run in runs], ALONE_DEATHS)
-    return len(runs) >= ALONE_DEATHS_MAX or any(agree(*pair) for pair in pairs)
+    pairs = combinations(runs, ALONE_DEATHS)
+    return len(runs) >= ALONE_DEATHS_MAX or any(
+        are_apart(one, other) and agree(one.seconds, other.seconds) for one, other in pairs
+    )
 
 
 def pause_seconds(runs: Sequence[AloneRun]) -> float:

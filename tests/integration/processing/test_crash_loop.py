@@ -169,7 +169,9 @@ async def test_deploys_that_kill_a_slow_event_poison_nothing(
         assert process.wait(20) == KILLED
     assert running.run() == 0, running.log()
     assert await running.poisoned() == {}
-    assert running.calls("end") == {("0", 0): 1, ("0", 1): 1}
+    ends = running.calls("end")
+    assert ends["0", 0] == 1
+    assert ends["0", 1] >= 1, "a kill may find it handled, but not yet recorded"
 
 
 @pytest.mark.long

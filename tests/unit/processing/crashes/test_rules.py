@@ -19,11 +19,14 @@ from processing.crashes.rules import (
 
 
 def runs(*seconds: float) -> list[AloneRun]:
-    """Return runs of one event with these running times."""
-    return [
-        AloneRun("p", ProcessName("m", pid, "1"), 1_000_000, round(1_000_000 + each * 1e6))
-        for pid, each in enumerate(seconds)
-    ]
+    """Return runs of one event, one after another, with these running times."""
+    return [run(pid, 1000.0 * pid, each) for pid, each in enumerate(seconds)]
+
+
+def run(pid: int, began: float, seconds: float) -> AloneRun:
+    """Return a run of one event; `began` is in seconds."""
+    at = round(began * 1e6)
+    return AloneRun("p", ProcessName("m", pid, "1"), at, at + round(seconds * 1e6))
 
 
 @pytest.mark.parametrize("seconds", [(), (0.0,), (30.0,)])
@@ -40,6 +43,14 @@ def test_two_deaths_at_one_running_time_blame_the_event(seconds: tuple[float, ..
 def test_slow_event_is_not_blamed_for_deploys() -> None:
     """A deploy finds the event at any time of its call."""
     assert not ends_its_process(runs(2.0, 9.0, 5.0, 14.0, 0.4, 19.0))
+
+
+def test_two_owners_that_die_together_blame_nobody() -> None:
+    """A deploy kills both owners of a partition while both run the event."""
+    together = [run(1, 10.0, 1.5), run(2, 10.1, 1.4)]
+    assert not ends_its_process(together)
+    assert not ends_its_process(list(reversed(together)))
+    assert ends_its_process([*together, run(3, 20.0, 1.5)])
 
 
 def test_event_that_never_survives_is_given_up() -> None:
