@@ -82,7 +82,8 @@ def test_held_interpreter_costs_its_partition_only(
             app.wait_until_handled(*(("1", number) for number in range(25)))
             app.wait_until_handled(*(("0", number) for number in range(1, 6)))
             assert set(app.poisoned()) == {("0", 0)}
-            assert app.calls("start")["0", 0] <= 5
+            # A host may take the partition over before its frozen owner ends; then both die.
+            assert app.calls("start")["0", 0] <= 6
         log = app.hosts_log()
         assert "Blocked process: process" in log
         assert "in handler tests.support.handlers.standing:handle_plain and was ended" in log
