@@ -30,8 +30,13 @@ def tolerance(seconds: float) -> float:
 
 
 def are_apart(one: AloneRun, other: AloneRun) -> bool:
-    """Return whether two runs were not at the same time."""
-    return one.alive <= other.began or other.alive <= one.began
+    """Return whether one run began after the death of the other.
+
+    A process that knows of a death pauses before it runs the event again. A run that began sooner
+    after the last sign of life of another run did not know of a death: both had been running.
+    """
+    least = round(_LEAST_PAUSE * 1e6)
+    return other.began - one.alive >= least or one.began - other.alive >= least
 
 
 def agree(one: float, other: float) -> bool:

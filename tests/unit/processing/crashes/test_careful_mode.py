@@ -232,6 +232,7 @@ class DeadRuns(MemoryCrashStore):
             await self.begin(SOURCE, dead(number), self._position)
             self.now += each
             await self.still_runs(SOURCE, dead(number), self._position)
+            self.now += 5.0  # the next run follows the death, and its pause
 
 
 @asynccontextmanager

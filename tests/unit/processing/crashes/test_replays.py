@@ -87,6 +87,7 @@ async def test_deferred_event_alone_at_two_deaths_is_poisoned() -> None:
         await crash(rig, 3)
         for number in range(2):
             await rig.crash_store.begin(SOURCE, dead(number), position_of(event(1)))
+            await asyncio.sleep(2)  # the next run follows the death, and its pause
         await rig.defer(1, 3)
         await rig.defer(2, key="other")
         await rig.replay("k", "other")

@@ -51,6 +51,7 @@ def test_two_owners_that_die_together_blame_nobody() -> None:
     assert not ends_its_process(together)
     assert not ends_its_process(list(reversed(together)))
     assert ends_its_process([*together, run(3, 20.0, 1.5)])
+    assert not ends_its_process([run(1, 10.0, 0.1), run(2, 10.9, 0.0)]), "the sign of life was late"
 
 
 def test_event_that_never_survives_is_given_up() -> None:
