@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
+from local.event_hubs.clock import BrokerClock
 from local.event_hubs.config import NamespaceConfig
 from local.event_hubs.connection.connection import ClientConnection
 from local.event_hubs.control.faults import Faults
@@ -45,7 +46,7 @@ class EventHubsServer:
         tls: TLS context for a server; clients then connect without `UseDevelopmentEmulator`, as
             they connect to the service.
         idle_limits: timeouts of unused connections and links.
-        now: clock in seconds since 1970; also used for enqueued times.
+        now: clock in seconds since 1970; also used for enqueued times. A fault can shift it.
     """
 
     def __init__(
@@ -62,9 +63,10 @@ class EventHubsServer:
         idle_limits: IdleLimits | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        clock = BrokerClock(now)
         self._service = Service(
-            namespace=Namespace(config, retention or Retention(), lambda: int(now() * 1000)),
-            now=now,
+            namespace=Namespace(config, retention or Retention(), lambda: int(clock() * 1000)),
+            now=clock,
             container=f"{config.name}-{uuid.uuid4().hex[:8]}",
             keys=dict(keys or {}),
             idle_timeout_seconds=idle_timeout_seconds,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from local.event_hubs.clock import BrokerClock
 from local.event_hubs.errors import AmqpError
 from local.event_hubs.hub.namespace import Namespace
 
@@ -43,7 +44,7 @@ class Service:
 
     Attributes:
         namespace: the hubs.
-        now: seconds since 1970.
+        now: the broker's clock, seconds since 1970.
         container: the AMQP container id that is announced to clients.
         keys: shared access keys by name; without keys every token is accepted.
         idle_timeout_seconds: AMQP idle timeout that is announced to clients.
@@ -55,7 +56,7 @@ class Service:
     """
 
     namespace: Namespace
-    now: Callable[[], float]
+    now: BrokerClock
     container: str
     keys: Mapping[str, str]
     idle_timeout_seconds: float

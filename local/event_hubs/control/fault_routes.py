@@ -12,6 +12,7 @@ POST /faults/slow-down  {"hub", "seconds": 5, "eventsPerSecond": 0}: the rate of
                         without an error, as the service limits egress
 POST /faults/lose-acknowledgements  {"hub", "publications": 1}
 POST /faults/redeliver  {"hub", "partition", "events": 100}
+POST /faults/shift-clock  {"seconds": -5}: sets the broker's clock back
 POST /faults/steal      {"hub", "partition", "consumerGroup": "$Default", "seconds": 0}
 """
 
@@ -47,6 +48,7 @@ class FaultRoutes:
                 ("slow-down", self._slow_down),
                 ("lose-acknowledgements", self._lose_acknowledgements),
                 ("redeliver", self._redeliver),
+                ("shift-clock", self._shift_clock),
                 ("steal", self._steal),
             )
         ]
@@ -103,6 +105,9 @@ class FaultRoutes:
             partition=json_body.partition(body),
         )
         return {"redelivered": count}
+
+    def _shift_clock(self, body: Body) -> Body:
+        return {"offset": self._faults.shift_clock(json_body.signed(body, "seconds"))}
 
     def _steal(self, body: Body) -> Body:
         partition = json_body.partition(body)

@@ -116,6 +116,10 @@ class Faults:
         """
         self._service.namespace.hub(hub).injected_faults.lose_acknowledgements(publications)
 
+    def shift_clock(self, seconds: float) -> float:
+        """Set the broker's clock forward, or back by a number below 0; return the new offset."""
+        return self._service.now.shift(seconds)
+
     def steal(
         self, hub: str, partition: int, *, group: str = "$Default", seconds: float = 0.0
     ) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import Any
 
 from starlette.requests import Request
@@ -36,6 +37,18 @@ def number(body: dict[str, Any], name: str, default: float) -> float:
     value = body.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         raise ConfigError(f"{name} must be a number of 0 or more, got {value!r}")
+    return value
+
+
+def signed(body: dict[str, Any], name: str) -> float:
+    """Read a number, which may be below 0.
+
+    Raises:
+        ConfigError: the value is missing or not a finite number.
+    """
+    value = body.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+        raise ConfigError(f"{name} must be a number, got {value!r}")
     return value
 
 

@@ -4,6 +4,7 @@ GET    /healthz
 GET    /hubs, /hubs/{name}
 PUT    /hubs/{name}     {"partitionCount": 4, "consumerGroups": ["cg1"]}: create an empty hub, or
                         recreate an existing hub
+PATCH  /hubs/{name}     {"retentionSeconds": 5}: from now on, also for the events that are there
 DELETE /hubs/{name}
 POST   /faults/...      see `fault_routes.py`
 """
@@ -21,7 +22,7 @@ from starlette.routing import Route
 from local.event_hubs.config import ConfigError, HubConfig
 from local.event_hubs.control.fault_routes import FaultRoutes
 from local.event_hubs.control.faults import Faults
-from local.event_hubs.control.json_body import integer, read_body
+from local.event_hubs.control.json_body import integer, read_body, signed
 from local.event_hubs.errors import NOT_FOUND, AmqpError
 from local.event_hubs.hub.hub import EventHub
 from local.event_hubs.service import Service
@@ -40,6 +41,7 @@ class ControlApp:
                 Route("/hubs", self._hubs),
                 Route("/hubs/{name}", self._hub),
                 Route("/hubs/{name}", self._create, methods=["PUT"]),
+                Route("/hubs/{name}", self._update, methods=["PATCH"]),
                 Route("/hubs/{name}", self._delete, methods=["DELETE"]),
                 *FaultRoutes(faults).routes,
             ],
@@ -67,15 +69,24 @@ class ControlApp:
         )
         return JSONResponse(describe(self._service.namespace.create(config)), status_code=201)
 
+    async def _update(self, request: Request) -> Response:
+        hub = self._service.namespace.hub(request.path_params["name"])
+        seconds = signed(await read_body(request), "retentionSeconds")
+        if not seconds > 0:
+            raise ConfigError(f"retentionSeconds must be greater than 0, got {seconds!r}")
+        hub.retain(seconds)
+        return JSONResponse(describe(hub))
+
     async def _delete(self, request: Request) -> Response:
         self._service.namespace.delete(request.path_params["name"])
         return Response(status_code=204)
 
 
 def describe(hub: EventHub) -> dict[str, Any]:
-    """Return a hub as JSON: name, number of links, and the kept range of each partition."""
+    """Return a hub as JSON: name, creation time (ms since 1970), links, and kept ranges."""
     return {
         "name": hub.name,
+        "created_at": hub.created_ms,
         "partitions": [
             {
                 "partition": str(log.partition),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 from local.event_hubs.config import DEFAULT_GROUP, HubConfig
@@ -139,6 +140,16 @@ class EventHub:
             if (error := reasons.get(id(link.claim))) is not None:
                 link.detach(error)
         self.links.add(newcomer)
+
+    def retain(self, seconds: float) -> None:
+        """Keep events for `seconds` from now on, and remove older events at once.
+
+        Raises:
+            ValueError: `seconds` is not above 0.
+        """
+        self._retention = replace(self._retention, max_age_seconds=seconds)
+        self._next_age_check_ms = 0
+        self.trim()
 
     def trim(self) -> None:
         """Remove the events that exceed retention; also called after each append."""

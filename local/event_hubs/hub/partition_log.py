@@ -15,7 +15,8 @@ class PartitionLog:
     """Events in order of arrival, with increasing sequence numbers and offsets.
 
     The offset is the position in bytes in the log, as in the service. Sequence number and offset
-    start at 0 in a new partition. Sequence numbers, offsets and enqueued times never decrease.
+    start at 0 in a new partition. Sequence numbers and offsets never decrease; enqueued times do if
+    the clock was set back.
     """
 
     def __init__(self, partition: int) -> None:
@@ -24,7 +25,7 @@ class PartitionLog:
         # Parallel columns. Trimmed events keep their entries, without bytes, until `_compact`.
         self._deliveries: list[bytes] = []
         self._offsets = array("q")
-        self._times = array("q")
+        self._latest = array("q")  # the latest enqueued time so far, which never decreases
         self._trimmed = 0
         self._first = 0
         self._end_offset = 0
@@ -57,8 +58,11 @@ class PartitionLog:
 
     @property
     def oldest_enqueued_ms(self) -> int | None:
-        """The enqueued time of the oldest kept event, in ms since 1970; None in an empty log."""
-        return self._times[self._trimmed] if len(self) else None
+        """The time by which the oldest kept event had been appended; None in an empty log.
+
+        In ms since 1970, and later than the event's enqueued time if the clock was set back before.
+        """
+        return self._latest[self._trimmed] if len(self) else None
 
     @property
     def size_bytes(self) -> int:
@@ -68,13 +72,14 @@ class PartitionLog:
     def append(self, events: Sequence[Published], now_ms: int) -> range:
         """Append events and wake the receivers; return the sequence numbers of the events."""
         start = self.last_sequence + 1
-        now_ms = self._last_time = max(now_ms, self._last_time)
+        self._last_time = now_ms
+        latest_ms = max(now_ms, self._latest[-1]) if self._latest else now_ms
         offset = self._end_offset
         for sequence, event in enumerate(events, start):
             delivery = deliverable(event, sequence, offset, now_ms)
             self._deliveries.append(delivery)
             self._offsets.append(offset)
-            self._times.append(now_ms)
+            self._latest.append(latest_ms)
             self._last_offset = offset
             offset += len(delivery)
         self._bytes += offset - self._end_offset
@@ -100,7 +105,7 @@ class PartitionLog:
 
     def sequence_at_time(self, enqueued_ms: int) -> int:
         """Return the sequence number of the first event appended at or after a time."""
-        return self._first + bisect_left(self._times, enqueued_ms, lo=self._trimmed)
+        return self._first + bisect_left(self._latest, enqueued_ms, lo=self._trimmed)
 
     def trim(self, count: int) -> None:
         """Remove the `count` oldest events."""
@@ -114,6 +119,6 @@ class PartitionLog:
     def _compact(self) -> None:
         del self._deliveries[: self._trimmed]
         del self._offsets[: self._trimmed]
-        del self._times[: self._trimmed]
+        del self._latest[: self._trimmed]
         self._first += self._trimmed
         self._trimmed = 0

@@ -18,7 +18,8 @@ class TokenBucket:
 
     def room(self, now_ms: int) -> float:
         """Return how many events are allowed now; below 0 after a batch larger than the room."""
-        gained = (now_ms - self._at_ms) * self._per_second / 1000
+        # A fault may set the clock back.
+        gained = max(0, now_ms - self._at_ms) * self._per_second / 1000
         self._room, self._at_ms = min(self._per_second, self._room + gained), now_ms
         return self._room
 

@@ -222,6 +222,7 @@ async def test_a_stolen_partition_displaces_its_owner(
         ("refuse", {"hub": HUB, "condition": 5}, 400, "condition must be an AMQP error condition"),
         ("refuse", {"hub": "nosuch"}, 404, "could not be found"),
         ("lose-acknowledgements", {"hub": HUB, "publications": True}, 400, "must be a number"),
+        ("shift-clock", {}, 400, "seconds must be a number, got None"),
     ],
 )
 async def test_an_invalid_fault_request_is_refused(
@@ -249,3 +250,23 @@ async def test_faults_of_a_missing_hub_are_not_found(server: EventHubsServer) ->
     ):
         with pytest.raises(AmqpError, match="not-found"):
             fault()
+
+
+async def test_clock_that_is_set_back_stamps_events_earlier(
+    server: EventHubsServer, clock: Clock
+) -> None:
+    """Sequence numbers and offsets still increase, and the offset of the clock stays."""
+    async with producer(server) as client:
+        await client.send_event(EventData(b"0"), partition_id="0")
+        clock.now += 1
+        assert await ask(server, "shift-clock", seconds=-5) == {"offset": -5}
+        for number in (1, 2):
+            await client.send_event(EventData(b"%d" % number), partition_id="0")
+        properties = await client.get_partition_properties("0")
+    events = await receive(server, 3)
+    assert bodies(events) == [b"0", b"1", b"2"]
+    times = [each.enqueued_time for each in events if each.enqueued_time is not None]
+    assert [(each - times[0]).total_seconds() for each in times] == [0, -4, -4]
+    assert properties["last_enqueued_time_utc"] == times[-1]
+    assert [each.sequence_number for each in events] == [0, 1, 2]
+    assert await ask(server, "shift-clock", seconds=2.5) == {"offset": -2.5}

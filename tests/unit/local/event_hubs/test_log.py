@@ -75,13 +75,18 @@ def test_appended_events_are_read() -> None:
     ]
 
 
-def test_enqueued_times_never_decrease() -> None:
-    """A clock that is set back does not change the order of enqueued times."""
+def test_clock_that_is_set_back_decreases_enqueued_times() -> None:
+    """Sequence numbers still increase, and a start by time misses no event of that time."""
     log = PartitionLog(0)
-    log.append([event()], 10)
-    log.append([event()], 4)
-    assert log.last_enqueued_ms == 10
-    assert log.sequence_at_time(5) == 0
+    for ms in (10, 4, 6, 12):
+        log.append([event()], ms)
+    assert [annotations_of(each)[b"x-opt-enqueued-time"] for each in log.read(0, 4)] == [
+        *(10, 4, 6, 12)
+    ]
+    assert log.last_enqueued_ms == 12
+    assert [log.sequence_at_time(ms) for ms in (4, 10, 11, 13)] == [0, 0, 3, 4]
+    log.trim(1)
+    assert log.oldest_enqueued_ms == 10, "the event expires with those before it"
 
 
 def test_listeners_are_woken() -> None:
@@ -280,7 +285,7 @@ def test_removed_events_leave_no_memory_behind() -> None:
         clock.ms += 1
         events.publish(BODY, 0, number % 2)
         for log in events.partitions:
-            largest = max(largest, len(log._deliveries), len(log._offsets), len(log._times))
+            largest = max(largest, len(log._deliveries), len(log._offsets), len(log._latest))
     assert largest <= 2 * 4096
     assert sum(len(log) for log in events.partitions) == 2_000
     kept = [data for log in events.partitions for data in log.read(log.begin_sequence, 2_000)]
