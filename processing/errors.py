@@ -13,6 +13,7 @@ ProcessingError
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
 │   └── ParkingFullError        the parked lists have reached a limit; their partition holds
 ├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
+├── RecreatedHubError           the hub was recreated; an operator must rewind
 ├── BodyLostError               the blob with an event's body was deleted or replaced
 ├── OwnershipLostError          another instance owns the partition now
 ├── LeaseLostError              the replay lease expired; another redrive may replay the key
@@ -122,6 +123,10 @@ class ParkingFullError(StorageUnavailableError):
 
 class ParkedEventsLostError(ProcessingError):
     """An error for a partition whose parked events are lost, because Redis lost its data."""
+
+
+class RecreatedHubError(ProcessingError):
+    """An error for a partition whose progress or checkpoint belongs to a hub that was deleted."""
 
 
 class BodyLostError(ProcessingError):

@@ -15,6 +15,7 @@ from processing.errors import (
     OwnershipLostError,
     ParkedEventsLostError,
     ParkingFullError,
+    RecreatedHubError,
     ShutdownError,
     StorageUnavailableError,
 )
@@ -36,6 +37,7 @@ class Why(StrEnum):
     FULL = "full"  # the parked lists of the partition have reached a limit
     STORAGE = "storage"  # Redis, the poison queue or a blob container does not answer
     LOST = "lost"  # Redis has lost the parked events of the partition
+    RECREATED = "recreated"  # the hub was recreated, and the checkpoint is beyond its first event
     NEWER = "newer"  # a newer version of the app wrote the partition's data
     OVERDUE = "overdue"  # a call of the handler runs longer than its time limit
     RESTARTED = "restarted"  # the event was begun again: a crash loop, or owners that change
@@ -71,6 +73,10 @@ RESPONSES: Mapping[Why, str] = {
         "Run `python -m processing rewind --to-mark --partition {partition}` to process the lost "
         "events again."
     ),
+    Why.RECREATED: (
+        "Stop the app and run `python -m processing rewind --partition {partition} --to-start`, so "
+        "that the events of the recreated hub are processed from the first one on."
+    ),
     Why.NEWER: "Deploy the newer version of the app to all instances.",
     Why.OVERDUE: (
         "Find out why the handler does not return; restart the instance if the call never ends. "
@@ -104,6 +110,7 @@ _BY_ERROR: tuple[tuple[type[BaseException], Why | None], ...] = (
     (OwnershipLostError, None),
     (CircuitOpenError, None),
     (ParkedEventsLostError, Why.LOST),
+    (RecreatedHubError, Why.RECREATED),
     (ParkingFullError, Why.FULL),
     (StorageUnavailableError, Why.STORAGE),
     (StoreUnavailableError, Why.STORAGE),

@@ -33,8 +33,8 @@ def claim(asked: Sequence[ListKey], reply: Sequence[Any]) -> Claim:
         asked: the keys of the batch; the reply names their places, counted from 1.
         reply: the reply of `scripts/claim.lua`.
     """
-    owner, previous, number, enqueued_ms, finished, opening, overdue, *lists = reply
-    progress = parsed(int(owner), number, enqueued_ms, finished)
+    owner, previous, number, enqueued_ms, finished, opening, overdue, created_ms, *lists = reply
+    progress = parsed(int(owner), number, enqueued_ms, finished, created_ms)
     openings = tuple(text_of(opening).split("\n")) if opening else ()
     marks = overdue_marks(int(owner), overdue)
     if not lists:

@@ -59,6 +59,18 @@ class HubPositions:
         except EventHubError as error:
             raise StorageUnavailableError(f"event hub: {error}") from error
 
+    async def created_ms(self) -> int:
+        """Return the time at which the hub was created, milliseconds since 1970.
+
+        Raises:
+            StorageUnavailableError: the hub did not answer.
+        """
+        try:
+            created = (await self._client.get_eventhub_properties())["created_at"]
+        except EventHubError as error:
+            raise StorageUnavailableError(f"event hub: {error}") from error
+        return int(created.timestamp() * 1000 + 0.5)
+
     async def range(self, partition: str) -> HubRange:
         """Return the range of events that a partition retains.
 

@@ -79,16 +79,24 @@ class MemoryProgressStore:
         above = dict(known.finished) | {mark.sequence_number: mark.enqueued_ms for mark in finished}
         if highest is not None:
             above = {seq: ms for seq, ms in above.items() if seq > highest.sequence_number}
-        self._known[source] = Progress(highest, above, max(known.owner, owner))
+        latest = max(known.owner, owner)
+        self._known[source] = Progress(highest, above, latest, known.created_ms)
         return known.owner <= owner
 
-    async def reset(self, source: Source) -> Progress:
+    async def note_created(self, source: Source, created_ms: int) -> None:
+        """See `ProgressStore.note_created`."""
+        await asyncio.sleep(0)
+        known = self._known.get(source, Progress())
+        if not known.created_ms:
+            self._known[source] = replace(known, created_ms=created_ms)
+
+    async def reset(self, source: Source, created_ms: int = 0) -> Progress:
         """See `ProgressStore.reset`."""
         owner = self._new_owner(source)
         self._since[source] = owner
         self._reset_ms[source] = self._now_ms()
         self._epochs[source] = self.epoch(source) + 1
-        self._known[source] = Progress(owner=owner)
+        self._known[source] = Progress(owner=owner, created_ms=created_ms)
         return self._known[source]
 
     def _new_owner(self, source: Source) -> int:

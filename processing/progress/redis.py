@@ -36,18 +36,20 @@ class RedisProgressStore:
         self._ttl = ttl_seconds
         self._reset = client.register_script((_SCRIPTS / "reset.lua").read_text())
         self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
+        note_created = (_SCRIPTS / "note_created.lua").read_text()
+        self._note_created = client.register_script(note_created)
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
         watermark_key, finished_key, _ = progress_keys(source)
         try:
             async with self._client.pipeline(transaction=True) as pipe:
-                pipe.hmget(watermark_key, "sequence_number", "enqueued_ms")
+                pipe.hmget(watermark_key, "sequence_number", "enqueued_ms", "hub_created_ms")
                 pipe.zrange(finished_key, 0, -1)
-                (sequence_number, enqueued_ms), members = await pipe.execute()
+                (sequence_number, enqueued_ms, created_ms), members = await pipe.execute()
         except FAILURES as error:
             raise _unavailable("load", source, error) from error
-        return parsed(0, sequence_number, enqueued_ms, members)
+        return parsed(0, sequence_number, enqueued_ms, members, created_ms)
 
     async def owns(self, source: Source, owner: int) -> bool:
         """See `ProgressStore.owns`."""
@@ -71,16 +73,23 @@ class RedisProgressStore:
         except FAILURES as error:
             raise _unavailable("commit", source, error) from error
 
-    async def reset(self, source: Source) -> Progress:
+    async def note_created(self, source: Source, created_ms: int) -> None:
+        """See `ProgressStore.note_created`."""
+        try:
+            await self._note_created(progress_keys(source)[:1], [self._ttl, created_ms])
+        except FAILURES as error:
+            raise _unavailable("note_created", source, error) from error
+
+    async def reset(self, source: Source, created_ms: int = 0) -> Progress:
         """See `ProgressStore.reset`."""
         try:
-            args: list[Any] = [self._ttl, FORMAT, OLDEST_FORMAT]
+            args: list[Any] = [self._ttl, FORMAT, OLDEST_FORMAT, created_ms]
             owner, *found = await self._reset(progress_keys(source), args)
         except FAILURES as error:
             raise _unavailable("reset", source, error) from error
         if owner in (b"newer", "newer"):
             raise newer_format(source, int(found[0]))
-        return Progress(owner=int(owner))
+        return Progress(owner=int(owner), created_ms=created_ms)
 
 
 def progress_keys(source: Source) -> list[str]:
@@ -94,12 +103,14 @@ def parsed(
     sequence_number: bytes | str | None,
     enqueued_ms: bytes | str | None,
     members: Sequence[bytes | str],
+    created_ms: bytes | str | None = None,
 ) -> Progress:
     """Return the progress that Redis has stored."""
     watermark = None
     if sequence_number is not None and enqueued_ms is not None:
         watermark = Mark(int(sequence_number), int(enqueued_ms))
-    return Progress(watermark, dict(_parse(member) for member in members), owner)
+    finished = dict(_parse(member) for member in members)
+    return Progress(watermark, finished, owner, int(created_ms or 0))
 
 
 def _parse(member: bytes | str) -> tuple[int, int]:

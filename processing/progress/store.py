@@ -33,11 +33,14 @@ class Progress:
         finished: the finished events above the watermark, enqueued_ms by sequence number.
         owner: token of the claim that read the progress; a later token makes this token stale. 0:
             the progress was only read.
+        created_ms: time at which the hub was created that the progress belongs to, milliseconds
+            since 1970; 0: not known.
     """
 
     watermark: Mark | None = None
     finished: Mapping[int, int] = field(default_factory=dict)
     owner: int = 0
+    created_ms: int = 0
 
     def finished_among(self, events: Iterable[Event]) -> list[Event]:
         """Return the events that are finished."""
@@ -88,6 +91,21 @@ class ProgressStore(Protocol):
         """
         ...
 
-    async def reset(self, source: Source) -> Progress:
-        """Delete a partition's progress, make the caller its owner, and raise the epoch."""
+    async def note_created(self, source: Source, created_ms: int) -> None:
+        """Store the time at which the partition's hub was created, unless a time is stored.
+
+        Args:
+            source: the partition.
+            created_ms: the hub's time of creation, milliseconds since 1970.
+        """
+        ...
+
+    async def reset(self, source: Source, created_ms: int = 0) -> Progress:
+        """Delete a partition's progress, make the caller its owner, and raise the epoch.
+
+        Args:
+            source: the partition.
+            created_ms: the hub's time of creation, which replaces the stored time; 0: not known,
+                so that the next batch stores the time.
+        """
         ...

@@ -5,7 +5,8 @@
 -- KEYS[1]  hash: sequence_number, enqueued_ms of the watermark; owner, the token of the latest
 --          claim, microseconds since 1970 or more; since, the first token that may write; claimed,
 --          as owner, but not written by a commit: a commit to an emptied server makes its writer
---          the owner, but is no claim
+--          the owner, but is no claim; hub_created_ms, the time of creation of the hub that the
+--          progress belongs to, milliseconds since 1970
 -- KEYS[2]  sorted set of finished events above the watermark: member "<sequence>:<enqueued ms>",
 --          score sequence
 -- KEYS[3]  string: the lowest version of the data's format that may process this partition
@@ -32,8 +33,8 @@
 -- ARGV[9]  the most openings to keep
 -- Returns "newer" and KEYS[3] if the caller's version is too low. Else the token of this claim, of the
 -- claim before (or 0), the watermark's sequence number and enqueued time (false for none), and the
--- finished members, the openings of other processes, the overdue events; then, unless all of it is empty: the places in
--- ARGV[7] of keys with a list, places and replayed positions of keys, labels that are due, latest
+-- finished members, the openings of other processes, the overdue events, the time of creation of
+-- the progress's hub ("0": not known); then, unless all of it is empty: the places in ARGV[7] of keys with a list, places and replayed positions of keys, labels that are due, latest
 -- deferred labels with their times, events, size, token, poison_head, and the dependencies that the latest deferred labels wait for ("": unknown).
 -- include count
 -- include range
@@ -48,7 +49,7 @@ if lowest < tonumber(ARGV[3]) then
   redis.call('SET', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[10])  -- that instance still runs its batch, and must not park any more
 end
-local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed', 'since')
+local known = redis.call('HMGET', KEYS[1], 'owner', 'sequence_number', 'enqueued_ms', 'claimed', 'since', 'hub_created_ms')
 local time = redis.call('TIME')
 local now = time[1] * 1000000 + time[2]
 -- Tokens come from the clock, so that a token from before a loss of data is older than later tokens.
@@ -117,7 +118,7 @@ if replays > 0 then
 end
 
 local finished = has_finished and redis.call('ZRANGE', KEYS[2], 0, -1) or {}
-local reply = {owner, known[4] or '0', known[2], known[3], finished, opening, state[7] or ''}
+local reply = {owner, known[4] or '0', known[2], known[3], finished, opening, state[7] or '', known[6] or '0'}
 if lists == 0 and replays == 0 and not state[4] and not state[5] then
   return reply
 end

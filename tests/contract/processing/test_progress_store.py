@@ -13,7 +13,7 @@ from local.services.ports import free_port
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.redis import RedisParkingStore
-from processing.progress.redis import RedisProgressStore
+from processing.progress.redis import RedisProgressStore, progress_keys
 from processing.progress.store import Mark, Progress, ProgressStore
 from tests.support.processing.parking_stores import IDENTITY, OTHER, SOURCE, Stores
 
@@ -233,3 +233,33 @@ async def test_unreachable_redis_raises_storage_unavailable() -> None:
             await store.commit(SOURCE, 0, Mark(1, 1), [])
         with pytest.raises(StorageUnavailableError, match="reset failed"):
             await store.reset(SOURCE)
+
+
+async def test_time_of_the_hubs_creation_is_stored_once(stores: Stores) -> None:
+    """The claim returns the time; only a reset replaces a stored time."""
+    store = stores.progress
+    assert (await claim(stores)).created_ms == 0
+    await store.note_created(SOURCE, 1_700_000_000_123)
+    await store.note_created(SOURCE, 1_800_000_000_000)
+    await store.commit(SOURCE, (await claim(stores)).owner, Mark(5, 50), [])
+    claimed = await claim(stores)
+    assert (claimed.watermark, claimed.created_ms) == (Mark(5, 50), 1_700_000_000_123)
+    assert (await store.load(SOURCE)).created_ms == 1_700_000_000_123
+    assert (await store.load(OTHER)).created_ms == 0
+
+
+async def test_reset_replaces_the_time_of_the_hubs_creation(stores: Stores) -> None:
+    """A reset that does not know the time leaves none, so that the next batch stores the time."""
+    store = stores.progress
+    await store.note_created(SOURCE, 1000)
+    assert (await store.reset(SOURCE, 2000)).created_ms == 2000
+    assert (await claim(stores)).created_ms == 2000
+    await store.reset(SOURCE)
+    assert (await claim(stores)).created_ms == 0
+
+
+async def test_noted_time_expires_with_the_progress(redis_url: str) -> None:
+    """A partition without progress does not keep its hash forever."""
+    async with Redis.from_url(redis_url) as client:
+        await RedisProgressStore(client, ttl_seconds=60).note_created(SOURCE, 1000)
+        assert 0 < await client.ttl(progress_keys(SOURCE)[0]) <= 60
