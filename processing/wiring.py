@@ -38,7 +38,7 @@ from processing.parking.mark_blobs import MarkBlobs
 from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
-from processing.partitions.lag import LagReader
+from processing.partitions.lag import LagReader, ReadCheckpoint
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
 from processing.progress.redis import RedisProgressStore
@@ -201,11 +201,26 @@ class Wiring(CircuitWiring):
             group=connections.event_hub_consumer_group,
         )
 
+    async def checkpoint_number(self) -> ReadCheckpoint:
+        """Return a function that reads the sequence number of a partition's checkpoint."""
+        checkpoints = await self.checkpoints()
+
+        async def read(partition: str) -> int | None:
+            found = await checkpoints.read(partition)
+            return None if found is None else found.sequence_number
+
+        return read
+
     async def lag(self) -> LagReader:
         """Return the lag of each partition, as the app's consumer group sees it."""
         seconds = self.breaking.store_timeout_seconds
-        parking = self.parking_store(query_timeout_seconds=seconds)
-        return LagReader(await self.hub(), self.progress(), self.connections.identity, parking)
+        return LagReader(
+            await self.hub(),
+            self.progress(),
+            self.connections.identity,
+            self.parking_store(query_timeout_seconds=seconds),
+            await self.checkpoint_number(),
+        )
 
     def crash_loops(self, breaker: CircuitBreaker, handler: LoadedHandler) -> CrashLoops:
         """Return the crash loops as this instance sees them."""
@@ -224,12 +239,6 @@ class Wiring(CircuitWiring):
 
     async def survey(self, breaker: CircuitBreaker, dependencies: Circuits) -> Survey:
         """Return the survey of all partitions; the time in which a circuit holds is no stall."""
-        checkpoints = await self.checkpoints()
-
-        async def checkpoint(partition: str) -> int | None:
-            found = await checkpoints.read(partition)
-            return None if found is None else found.sequence_number
-
         return Survey(
             await self.lag(),
             self.fleet(),
@@ -239,7 +248,7 @@ class Wiring(CircuitWiring):
             held=held_by(breaker),
             circuit=lambda: breaker.circuit,
             dependencies=dependencies,
-            checkpoint=checkpoint,
+            checkpoint=await self.checkpoint_number(),
             from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
         )

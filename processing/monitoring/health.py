@@ -14,6 +14,7 @@ from processing.monitoring.dependency_states import (
     DependencyState,
     dependency_states,
 )
+from processing.monitoring.expired import expired_problems
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.stall import Watch
 from processing.monitoring.survey import Sighting, Survey, worst
@@ -36,6 +37,8 @@ class HealthReport:
         problems: one text for each service that cannot be reached, and for each other fault.
         warnings: one text for each weakness of the deployment; they do not change the status.
         mode: `observe`: the rules are judged, but do not open the circuit; else `enforce`.
+        is_healthy: whether a monitor should get HTTP 200; else 503. Expired events are a problem
+            that no instance can solve, so they alone leave the answer at 200.
     """
 
     status: Status
@@ -46,11 +49,7 @@ class HealthReport:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
     mode: Mode
-
-    @property
-    def is_healthy(self) -> bool:
-        """Return whether a monitor should get HTTP 200; else 503."""
-        return self.status not in ("degraded", "stalled")
+    is_healthy: bool
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as a dictionary; each partition has its state."""
@@ -128,15 +127,18 @@ class Health:
             problems.append(str(error))
         problems += sighting.problems
         stalled = [each.line for each in sighting.states if each.state is State.STALLED]
+        lost = expired_problems(self._survey.hub, sighting.partitions)
+        status = self._status(circuit, sighting, [*problems, *lost])
         return HealthReport(
-            self._status(circuit, sighting, problems),
+            status,
             circuit,
             sighting.partitions,
             sighting.states,
             sighting.dependencies,
-            (*stalled, *problems),
+            (*stalled, *problems, *lost),
             (*self._warnings, *filter(None, [self._notice()])),
             self._breaker.settings.mode,
+            status != "stalled" and (status != "degraded" or not problems),
         )
 
     def _status(self, circuit: Circuit, sighting: Sighting, problems: Sequence[str]) -> Status:

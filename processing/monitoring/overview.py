@@ -66,6 +66,8 @@ class Partitions:
                     "lag": each.lag,
                     "parked": each.parked,
                     "deferred": each.deferred,
+                    "expired": each.expired,
+                    "recreated": each.recreated,
                     "state": str(_state(sighting.state_of(each.partition))),
                 }
             )

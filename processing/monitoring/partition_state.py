@@ -85,7 +85,11 @@ class PartitionState:
     @property
     def line(self) -> str:
         """One line for an operator: the event, the time, the reason and the response."""
-        subject = "a deferred key waits" if self.deferred else "its first unfinished event waits"
+        subject = "its first unfinished event waits"
+        if self.deferred:
+            subject = "a deferred key waits"
+        elif self.why is Why.RECREATED:  # the recreated hub may be empty
+            subject = "its recreated hub waits for a decision"
         return (
             f"Partition {self.partition} is {self.state}: {subject} for {self.seconds:.0f} s; "
             f"event {self.event}; {self.explanation}. {self.todo}"

@@ -5,6 +5,7 @@
 | processing.oldest_unfinished_seconds | gauge, s | age of the first unfinished event, see below |
 | processing.deferred_keys | gauge | deferred keys, by `partition` |
 | processing.deferred_events | gauge | events in parked lists, by `partition` |
+| processing.events_expired_pending | gauge | expired events that no batch has met, by `partition` |
 | processing.replays_stopped | gauge | 1: deferred keys wait, and their timer does not run |
 
 `processing.oldest_unfinished_seconds` is the time for which the first unfinished event, or a
@@ -64,6 +65,7 @@ def create_gauges(seen: Seen, meter: metrics.Meter | None = None) -> None:
     gauge("processing.oldest_unfinished_seconds", "s", "age of the first unfinished event", _ages)
     gauge("processing.deferred_keys", "1", "deferred keys", _deferred_keys)
     gauge("processing.deferred_events", "1", "events in parked lists", _events)
+    gauge("processing.events_expired_pending", "1", "expired events", _expired)
     gauge("processing.replays_stopped", "1", "1 while the timer does not run", _replays)
 
 
@@ -88,6 +90,10 @@ def _deferred_keys(seen: Seen) -> list[Observation]:
 
 def _events(seen: Seen) -> list[Observation]:
     return [Observation(each.parked, {"partition": each.partition}) for each in seen.partitions]
+
+
+def _expired(seen: Seen) -> list[Observation]:
+    return [Observation(each.expired, {"partition": each.partition}) for each in seen.partitions]
 
 
 def _replays(seen: Seen) -> list[Observation]:

@@ -114,6 +114,11 @@ class Survey:
         self._keys_of: object = None
         self._keys_until = 0.0  # by the clock of the circuit's store
 
+    @property
+    def hub(self) -> str:
+        """The hub's name."""
+        return self._identity.hub
+
     async def look(self, own: Sequence[PartitionState] = (), *, instance: str = "") -> Sighting:
         """Survey all partitions.
 
@@ -134,9 +139,12 @@ class Survey:
         behind = {
             lag.partition: lag.watermark
             for lag in lags
-            if lag.behind
-            and held not in HOLDING
-            and not any(each.state is State.HOLDING for each in reports[lag.partition])
+            if lag.recreated
+            or (
+                lag.behind
+                and held not in HOLDING
+                and not any(each.state is State.HOLDING for each in reports[lag.partition])
+            )
         }
         ages = await self._fleet.observe(behind)
         found_states = [
@@ -261,9 +269,20 @@ def judged(
         held: the reason for which no event of any partition starts.
         stall_seconds: time after which a partition that does not move is stalled.
     """
+    first = None if lag.last_enqueued is None else lag.last_enqueued + 1 - lag.behind
+    if lag.recreated:
+        # No circuit holds the partition: it waits for a decision about its checkpoint.
+        return PartitionState(
+            hub,
+            lag.partition,
+            State.STALLED,
+            age,
+            first,
+            why=Why.RECREATED,
+            reason=recreated_reason(lag),
+        )
     if not lag.behind:  # the report is older than the lag
         return None
-    first = None if lag.last_enqueued is None else lag.last_enqueued + 1 - lag.behind
     if held in (HOLDING - {Why.RAMP}):
         state = State.PAUSED if held is Why.PAUSED else State.HOLDING
         seconds = 0.0 if report is None else report.seconds
@@ -281,6 +300,12 @@ def judged(
         why = report.why if report.why is not None else Why.RESTARTED
         return replace(report, state=State.STALLED, seconds=round(age, 1), why=why)
     return report
+
+
+def recreated_reason(lag: PartitionLag) -> str:
+    """Return what shows that the hub of a partition was recreated."""
+    last = "is empty" if lag.last_enqueued is None else f"ends at event {lag.last_enqueued}"
+    return f"event {lag.watermark} is finished, and the hub {last}: the hub was recreated"
 
 
 def deferred_state(key: ParkedKey, keys: int, now: float) -> PartitionState:

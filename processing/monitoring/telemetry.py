@@ -3,6 +3,7 @@
 | instrument | kind | meaning |
 |---|---|---|
 | processing.events | counter | events by `outcome`: see below |
+| processing.events_expired | counter | events that expired unhandled, by `partition` |
 | processing.handler.duration | histogram, s | one call of the handler, by `outcome`: ok, error |
 | processing.handler.overdue | counter | calls over the limit; again after each further limit |
 | processing.handler.faulty | counter | calls whose result shows that their work was not done |
@@ -98,6 +99,7 @@ class Telemetry:
         meter = meter or metrics.get_meter("processing")
         self._tracer = tracer or trace.get_tracer("processing")
         self._events = meter.create_counter("processing.events", description="events by outcome")
+        self._expired = meter.create_counter("processing.events_expired")
         self._handler = meter.create_histogram("processing.handler.duration", unit="s")
         self._overdue = meter.create_counter("processing.handler.overdue")
         self._faulty = meter.create_counter("processing.handler.faulty")
@@ -150,6 +152,10 @@ class Telemetry:
     def event_finished(self, event: Event) -> None:
         """Record the lag of an event that is handled, poisoned or parked, and committed."""
         self._lag.record(max(0.0, time.time() - event.enqueued_ms / 1000))
+
+    def events_expired(self, source: Source, count: int) -> None:
+        """Count events that the hub has removed before they were handled."""
+        self._expired.add(count, {"partition": source.partition})
 
     def handler_late(self) -> None:
         """Count a call of the handler that exceeds its time limit."""

@@ -35,9 +35,10 @@ INSTANCE = "here:1"
 
 
 class Hub:
-    """An event hub whose partition 1 is empty; partitions 0 and 2 have the events 5 to `last`."""
+    """An event hub whose partition 1 is empty; the others have the events `first` to `last`."""
 
     away = False
+    first = 5
     last = 9
 
     async def get_partition_ids(self) -> list[str]:
@@ -47,8 +48,8 @@ class Hub:
 
     async def get_partition_properties(self, partition: str) -> dict[str, Any]:
         return {
-            "is_empty": partition == "1",
-            "beginning_sequence_number": 5,
+            "is_empty": partition == "1" or self.first > self.last,
+            "beginning_sequence_number": self.first,
             "last_enqueued_sequence_number": self.last,
         }
 
@@ -118,7 +119,7 @@ class WatchRig:
         self.watch = Watch(60.0, handler_seconds=60.0, held=held, clock=clock.monotonic)
         client = cast("EventHubConsumerClient", self.hub)
         self.survey = Survey(
-            LagReader(client, self.progress, IDENTITY, self.parking),
+            LagReader(client, self.progress, IDENTITY, self.parking, self.checkpoint),
             self.fleet,
             self.parking,
             IDENTITY,

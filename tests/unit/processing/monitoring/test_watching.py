@@ -165,7 +165,7 @@ async def test_crash_loop_is_seen_by_each_new_process(rig: WatchRig) -> None:
 async def test_progress_is_no_stall(rig: WatchRig) -> None:
     """A busy partition always has an unfinished event."""
     for number in range(6, 18):
-        rig.hub.last = number + 2
+        rig.hub.last = number + 4
         rig.watch.began(SOURCE, event(number))
         for source in (SOURCE, QUIET):
             await rig.progress.commit(source, 0, Mark(number - 1, 1), [])

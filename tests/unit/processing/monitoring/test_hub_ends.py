@@ -1,0 +1,115 @@
+"""What health, gauges and the console's table say of a recreated hub and of expired events."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+
+from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
+from breaker.clock import ManualClock
+from processing.monitoring.partition_state import State
+from processing.monitoring.reasons import Why
+from processing.progress.store import Mark
+from tests.support.processing.events import SOURCE, event
+from tests.support.processing.watch_rig import WatchRig
+
+
+@pytest.fixture
+async def rig() -> AsyncIterator[WatchRig]:
+    rules, clock = BreakerSettings(), ManualClock()
+    store = MemoryCircuitStore(rules.name, now_us=clock.now_us)
+    async with CircuitBreaker(store, rules, clock=clock) as breaker:
+        yield WatchRig(breaker, clock)
+
+
+async def test_recreated_hub_is_reported_at_once_with_its_command(rig: WatchRig) -> None:
+    """The platform passes no event from a checkpoint beyond the hub's end, so no batch shows it."""
+    await rig.progress.commit(SOURCE, 0, Mark(99, 1), [])
+    report = await rig.health.report()
+    assert (report.status, report.is_healthy) == ("stalled", False)
+    (state,) = report.states
+    assert (state.state, state.why, state.sequence_number) == (State.STALLED, Why.RECREATED, 5)
+    (problem,) = report.problems
+    assert "event 99 is finished, and the hub ends at event 9" in problem
+    assert "python -m processing rewind --partition 0 --to-start" in problem
+    assert report.partitions[0].lag == 5
+
+
+async def test_recreated_hub_that_is_empty_is_reported(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(99, 1), [])
+    rig.hub.first, rig.hub.last = 0, -1
+    (problem,) = (await rig.health.report()).problems
+    assert "its recreated hub waits for a decision" in problem
+    assert "the hub is empty" in problem
+
+
+async def test_open_circuit_does_not_hide_a_recreated_hub(rig: WatchRig) -> None:
+    """The partition does not continue when the circuit closes."""
+    await rig.progress.commit(SOURCE, 0, Mark(99, 1), [])
+    await rig.breaker.isolate("op", "test")
+    report = await rig.health.report()
+    assert report.status == "holding"
+    assert report.states[0].why is Why.RECREATED
+
+
+async def test_recreated_hub_sets_off_the_alarm_of_stalled_partitions(rig: WatchRig) -> None:
+    """The alarm wants an age above 0 with the state `stalled`."""
+    await rig.progress.commit(SOURCE, 0, Mark(99, 1), [])
+    await rig.after(15)
+    assert rig.gauge("processing.oldest_unfinished_seconds")["0", "stalled"] > 0
+    row, *_ = (await rig.table.table())["rows"]
+    assert (row["state"], row["recreated"], row["lag"]) == ("stalled", True, 5)
+
+
+async def test_rewound_partition_is_no_longer_stalled(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(99, 1), [])
+    await rig.after(15)
+    await rig.progress.reset(SOURCE)
+    assert (await rig.health.report()).states == ()
+
+
+async def test_expired_events_degrade_health_but_fail_no_probe(rig: WatchRig) -> None:
+    """No restart brings the events back, so a monitor of HTTP answers has nothing to do."""
+    await rig.progress.commit(SOURCE, 0, Mark(1, 1), [])
+    rig.hub.first, rig.hub.last = 52, 56
+    report = await rig.health.report()
+    assert (report.status, report.is_healthy) == ("degraded", True)
+    (problem,) = report.problems
+    assert problem.startswith("partition 0 of events: 50 events expired unhandled")
+    assert (report.partitions[0].lag, report.partitions[0].expired) == (5, 50)
+    found = json.loads(json.dumps(report.to_json()))
+    assert (found["is_healthy"], found["partitions"][0]["expired"]) == (True, 50)
+
+
+async def test_expired_events_of_an_empty_hub_are_reported(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
+    rig.hub.first, rig.hub.last = 11, 10
+    report = await rig.health.report()
+    assert report.problems[0].startswith("partition 0 of events: 1 event expired unhandled")
+    assert report.partitions[0].lag == 0
+
+
+async def test_another_problem_beside_expired_events_fails_the_probe(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(1, 1), [])
+    rig.old.add("2")
+    rig.hub.first, rig.hub.last = 52, 56
+    report = await rig.health.report()
+    assert (report.status, report.is_healthy, len(report.problems)) == ("degraded", False, 2)
+
+
+async def test_stalled_partition_beside_expired_events_is_stalled(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(1, 1), [])
+    rig.hub.first, rig.hub.last = 52, 56
+    rig.watch.began(SOURCE, event(52))
+    report = await rig.after(130)
+    assert (report.status, report.is_healthy) == ("stalled", False)
+
+
+async def test_expired_events_have_a_gauge_and_a_column(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(1, 1), [])
+    rig.hub.first, rig.hub.last = 52, 56
+    await rig.after(5)
+    assert rig.gauge("processing.events_expired_pending") == {("0",): 50, ("1",): 0, ("2",): 0}
+    assert [row["expired"] for row in (await rig.table.table())["rows"]] == [50, 0, 0]

@@ -1,0 +1,173 @@
+"""The lag of a partition, compared with the first and the last event that the hub retains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import pytest
+from azure.eventhub.aio import EventHubConsumerClient
+
+from processing.errors import StorageUnavailableError
+from processing.parking.deferral import Deferral, DeferralReason
+from processing.parking.event import position_of
+from processing.parking.memory import MemoryParkingStore
+from processing.parking.store import WritingAs
+from processing.partitions.lag import LagReader, PartitionLag
+from processing.progress.memory import MemoryProgressStore
+from processing.progress.store import Mark
+from tests.support.processing.events import IDENTITY, SOURCE, event
+
+
+class OnePartition:
+    """A hub's client; the only partition retains the events from `first` to `last`."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self.first, self.last = first, last
+
+    async def get_partition_ids(self) -> list[str]:
+        return ["0"]
+
+    async def get_partition_properties(self, _partition: str) -> Mapping[str, Any]:
+        return {
+            "is_empty": self.first > self.last,
+            # The service answers with numbers of no meaning when a partition is empty.
+            "beginning_sequence_number": min(self.first, self.last),
+            "last_enqueued_sequence_number": self.last,
+        }
+
+
+class Reading:
+    """The reading of one partition's lag."""
+
+    def __init__(self) -> None:
+        self.progress = MemoryProgressStore()
+        self.parking = MemoryParkingStore(self.progress)
+        self.checkpoint: int | None = None
+        self.checkpoints_away = False
+        self.checkpoints_read = 0
+
+    async def read_checkpoint(self, _partition: str) -> int | None:
+        self.checkpoints_read += 1
+        if self.checkpoints_away:
+            raise StorageUnavailableError("the container cannot be read")
+        return self.checkpoint
+
+    async def lag(self, first: int, last: int) -> PartitionLag:
+        """Return the lag while the hub retains the events from `first` to `last`."""
+        client = cast("EventHubConsumerClient", OnePartition(first, last))
+        reader = LagReader(client, self.progress, IDENTITY, self.parking, self.read_checkpoint)
+        (found,) = await reader.read()
+        return found
+
+
+@pytest.fixture
+def reading() -> Reading:
+    return Reading()
+
+
+async def finish(reading: Reading, watermark: int | None, *above: int) -> None:
+    mark = None if watermark is None else Mark(watermark, 1)
+    await reading.progress.commit(SOURCE, 0, mark, [Mark(each, 1) for each in above])
+
+
+async def test_watermark_beyond_the_end_is_that_of_an_earlier_hub(reading: Reading) -> None:
+    """All retained events of the recreated hub count, and the lag is not clipped to 0."""
+    await finish(reading, 99)
+    found = await reading.lag(0, 39)
+    assert (found.recreated, found.lag, found.behind, found.expired) == (True, 40, 40, 0)
+
+
+async def test_recreated_hub_without_events_is_seen(reading: Reading) -> None:
+    await finish(reading, 99)
+    found = await reading.lag(0, -1)
+    assert (found.recreated, found.lag) == (True, 0)
+
+
+async def test_finished_partition_is_not_recreated(reading: Reading) -> None:
+    """The watermark is the hub's last event: nothing is behind."""
+    await finish(reading, 39)
+    found = await reading.lag(0, 39)
+    assert (found.recreated, found.lag, found.expired) == (False, 0, 0)
+
+
+async def test_expired_events_are_no_lag(reading: Reading) -> None:
+    """Fifty events between the watermark and the hub's beginning are gone; five wait."""
+    await finish(reading, 1)
+    found = await reading.lag(52, 56)
+    assert (found.lag, found.expired, found.recreated) == (5, 50, False)
+
+
+async def test_empty_hub_does_not_hide_expired_events(reading: Reading) -> None:
+    await finish(reading, 9)
+    found = await reading.lag(60, 59)
+    assert (found.lag, found.last_enqueued, found.expired) == (0, None, 50)
+
+
+async def test_finished_events_have_not_expired_unread(reading: Reading) -> None:
+    await finish(reading, 9, 12, 13, 25)
+    assert (await reading.lag(20, 29)).expired == 8
+
+
+async def test_events_before_a_later_checkpoint_were_passed_over_on_purpose(
+    reading: Reading,
+) -> None:
+    await finish(reading, 9)
+    reading.checkpoint = 14
+    assert (await reading.lag(20, 29)).expired == 5
+    reading.checkpoint = 3
+    assert (await reading.lag(20, 29)).expired == 10
+    reading.checkpoints_away = True
+    assert (await reading.lag(20, 29)).expired == 10
+
+
+async def test_checkpoint_shows_expired_events_without_a_watermark(reading: Reading) -> None:
+    """The progress of an idle partition expires, and the checkpoint remains."""
+    reading.checkpoint = 14
+    found = await reading.lag(20, 29)
+    assert (found.lag, found.expired) == (10, 5)
+
+
+async def test_nothing_is_known_of_events_before_the_app_existed(reading: Reading) -> None:
+    assert (await reading.lag(20, 29)).expired == 0
+
+
+async def test_checkpoint_is_read_only_at_a_gap(reading: Reading) -> None:
+    """The survey reads the lag every few seconds, and the checkpoint is a blob."""
+    await reading.lag(0, 29)
+    await finish(reading, 9)
+    await reading.lag(10, 29)
+    await reading.lag(0, 5)
+    assert reading.checkpoints_read == 0
+
+
+async def test_deferred_events_count_beside_expired_ones(reading: Reading) -> None:
+    await finish(reading, 9)
+    owner = (await reading.parking.claim(SOURCE)).owner
+    deferral = Deferral(DeferralReason.DEPENDENCY, error="TimeoutError: bank")
+    entry = (position_of(event(3)), "{}")
+    await reading.parking.defer(
+        WritingAs(owner, ""), SOURCE, "k", entry, deferral=deferral, pause_seconds=1
+    )
+    found = await reading.lag(20, 24)
+    assert (found.lag, found.behind, found.parked, found.deferred) == (6, 5, 1, 1)
+
+
+async def test_event_that_is_finished_during_the_reading_is_no_recreated_hub(
+    reading: Reading,
+) -> None:
+    """The progress is read before the hub; a later watermark would lie beyond the hub's end."""
+
+    class Growing(OnePartition):
+        async def get_partition_properties(self, partition: str) -> Mapping[str, Any]:
+            found = await super().get_partition_properties(partition)
+            self.last += 1
+            await finish(reading, self.last)
+            return found
+
+    client = cast("EventHubConsumerClient", Growing(0, 9))
+    reader = LagReader(client, reading.progress, IDENTITY)
+    await finish(reading, 9)
+    for _ in range(3):
+        (found,) = await reader.read()
+        assert not found.recreated
