@@ -42,7 +42,6 @@ class Why(StrEnum):
     OVERDUE = "overdue"  # a call of the handler runs longer than its time limit
     RESTARTED = "restarted"  # the event was begun again: a crash loop, or owners that change
     NOT_HANDED_OVER = "not handed over"  # no instance has received the event
-    RECREATED = "recreated"  # the progress is that of an earlier hub of the same name
     DEFERRED = "deferred"  # a key is deferred although its dependency serves other keys
     ERROR = "error"  # another error ended the invocation
 
@@ -91,10 +90,6 @@ RESPONSES: Mapping[Why, str] = {
     Why.NOT_HANDED_OVER: (
         "Check whether the app runs, whether its processes crash, and whether its trigger reports "
         "errors; restart the app if the log shows nothing."
-    ),
-    Why.RECREATED: (
-        "Stop the app, and run `python -m processing rewind --partition {partition} --to-start` "
-        "to process all events of the recreated hub."
     ),
     Why.DEFERRED: (
         "Check the key's error: `python -m processing parked list` shows it; redrive the key by "

@@ -1,4 +1,4 @@
-"""What health, gauges and the console's table say of a recreated hub and of expired events."""
+"""Recreated hubs and expired events in health, in gauges and in the console's table."""
 
 from __future__ import annotations
 
