@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from contextlib import suppress
 from typing import Protocol
 
@@ -12,8 +12,15 @@ from breaker import Circuit, CircuitOpenError, CircuitState
 from processing.crashes.careful import CarefulMode
 from processing.crashes.process import ProcessName
 from processing.crashes.records import AloneRun
-from processing.crashes.rules import SIGN_OF_LIFE_SECONDS, ends_its_process, pause_seconds
+from processing.crashes.rules import (
+    ALONE_DEATHS_MAX,
+    SEEN_SECONDS,
+    SIGN_OF_LIFE_SECONDS,
+    ends_its_process,
+    pause_seconds,
+)
 from processing.crashes.store import CrashStore
+from processing.crashes.together import deaths_of_one
 from processing.errors import CrashLoopError, StorageUnavailableError
 from processing.event import Event
 from processing.handlers.raised import NotStartedError, is_invocation_cancelled
@@ -47,7 +54,7 @@ class AloneCalls:
         store: has the record of each call.
         process: the name of this process.
         circuit: returns the app's circuit.
-        has_died: returns whether a process has died.
+        find_dead: returns the processes that have died.
         hold_seconds: longest time for which a store that does not answer delays a call.
         find: returns the invocation of a partition, if one runs here.
     """
@@ -59,7 +66,7 @@ class AloneCalls:
         process: ProcessName,
         *,
         circuit: Callable[[], Circuit],
-        has_died: Callable[[ProcessName], Awaitable[bool]],
+        find_dead: Callable[[Iterable[ProcessName]], Awaitable[Collection[ProcessName]]],
         hold_seconds: float,
         find: Callable[[Source], Invocation | None],
     ) -> None:
@@ -68,7 +75,7 @@ class AloneCalls:
         self._store = store
         self._process = process
         self._circuit = circuit
-        self._has_died = has_died
+        self._find_dead = find_dead
         self._hold_seconds = hold_seconds
         self._stopping = asyncio.Event()
         self._running: tuple[asyncio.Task[object] | None, Source] | None = None
@@ -126,6 +133,8 @@ class AloneCalls:
         if deaths:
             self._check_start(event.source)
             await self._judge(event, position, deaths)
+        # A heartbeat now shows that this process did not die at an earlier death of the event.
+        await self._persist(self._store.beat, self._process)
         await self._persist(self._store.begin, event.source, self._process, position)
         if self._stopping.is_set():  # since then; nobody else would remove the record
             with suppress(StorageUnavailableError):
@@ -161,12 +170,13 @@ class AloneCalls:
         """Return the event's earlier runs at whose end its process died."""
         runs = await self._persist(self._store.runs, event.source, position)
         others = [run for run in runs if run.process != self._process]
-        return [run for run in others if await self._has_died(run.process)]
+        dead = await self._find_dead(run.process for run in others)
+        return [run for run in others if run.process in dead]
 
     async def _judge(self, event: Event, position: Position, deaths: list[AloneRun]) -> None:
         """Raise the verdict on an event that ends its process, or pause before its next run."""
         times = ", ".join(f"{run.seconds:.1f}" for run in deaths)
-        if ends_its_process(deaths):
+        if await self._is_to_blame(event, deaths):
             await self._persist(self._store.end, event.source, self._process, position)
             raise CrashLoopError(
                 f"the event was the only one in flight at the death of {len(deaths)} processes, "
@@ -179,9 +189,39 @@ class AloneCalls:
             *(event.id, len(deaths), times, pause),
             extra=log_fields(event),
         )
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), pause)
+        await self._pause(pause)
         await self._check_invocation(event.source)
+
+    async def _is_to_blame(self, event: Event, deaths: list[AloneRun]) -> bool:
+        """Return whether an event ends its process.
+
+        A death at which other processes died as well is a deploy. Whether they died is known some
+        seconds after a death, so this call may wait.
+        """
+        if len(deaths) >= ALONE_DEATHS_MAX or not ends_its_process(deaths):
+            return len(deaths) >= ALONE_DEATHS_MAX
+        now = asyncio.get_running_loop().time
+        deadline = now() + min(SEEN_SECONDS, self._hold_seconds)
+        while True:
+            args = (self._store, self._process, deaths)
+            counted, final = await self._persist(deaths_of_one, *args)
+            if ends_its_process(counted):
+                return True
+            if final or now() >= deadline:
+                break
+            await self._pause(_RETRY_SECONDS)
+            await self._check_invocation(event.source)
+        logger.warning(
+            "Event %s is not blamed yet: other processes died at the same time as at %s of its "
+            "deaths, as at a deploy",
+            *(event.id, len(deaths) - len(counted)),
+            extra=log_fields(event),
+        )
+        return False
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _show_life(self, source: Source, position: Position) -> None:
         while True:
@@ -199,8 +239,7 @@ class AloneCalls:
             except StorageUnavailableError:
                 if now() >= deadline:
                     raise
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), _RETRY_SECONDS)
+            await self._pause(_RETRY_SECONDS)
             if self._stopping.is_set():
                 raise _not_started()
 

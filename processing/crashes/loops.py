@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 
 from breaker import Circuit
 from processing.crashes.alone import AloneCalls, Invocation
@@ -13,6 +13,7 @@ from processing.crashes.careful import CarefulMode
 from processing.crashes.memory_errors import end_process, is_memory_error
 from processing.crashes.process import ProcessName
 from processing.crashes.records import Opening, opening_text, parsed
+from processing.crashes.rules import BEAT_SECONDS
 from processing.crashes.store import CrashStore
 from processing.errors import StorageUnavailableError
 from processing.event import Event
@@ -21,9 +22,6 @@ from processing.monitoring.telemetry import key_hash, log_fields
 from processing.parking.event import ListKey
 
 logger = logging.getLogger(__name__)
-
-BEAT_SECONDS = 5.0
-"""Pause between two heartbeats; a process is silent after three."""
 
 CLOSE_SECONDS = 2.0
 """Longest time for which the removal of a record delays the end of an invocation."""
@@ -75,7 +73,7 @@ class CrashLoops:
             store,
             self._process,
             circuit=circuit,
-            has_died=self._has_died,
+            find_dead=self._find_dead,
             hold_seconds=hold_seconds,
             find=self._invocations.get,
         )
@@ -116,7 +114,8 @@ class CrashLoops:
             first: the first unfinished event of the batch.
         """
         known = [each for each in parsed(Opening, openings) if each.includes(first.sequence_number)]
-        crashes = [each for each in known if await self._has_died(each.process)]
+        dead = await self._find_dead(each.process for each in known)
+        crashes = [each for each in known if each.process in dead]
         if not crashes:
             return
         names = ", ".join(dict.fromkeys(each.instance for each in crashes))
@@ -158,7 +157,7 @@ class CrashLoops:
         except StorageUnavailableError as error:
             logger.debug("A replay is not recorded: %s", error)
             return
-        crashes = [each for each in others if await self._has_died(each)]
+        crashes = await self._find_dead(others)
         if len(crashes) >= self._careful_after:
             self.careful.begin(
                 place,
@@ -211,6 +210,19 @@ class CrashLoops:
             await self._written(self._store.leave(self._process))
             raise
 
+    async def _find_dead(self, processes: Iterable[ProcessName]) -> Collection[ProcessName]:
+        """Return the processes that have died, and record that they were found dead now.
+
+        An event that runs alone from now on is not blamed together with them.
+        """
+        dead = [each for each in dict.fromkeys(processes) if await self._has_died(each)]
+        if dead:
+            try:
+                await self._store.found_dead(dead)
+            except StorageUnavailableError as error:
+                logger.debug("Dead processes were not recorded: %s", error)
+        return dead
+
     async def _has_died(self, process: ProcessName) -> bool:
         """Return whether a process has died; False as long as nobody knows."""
         if process == self._process:
@@ -243,5 +255,5 @@ class CrashLoops:
         task.add_done_callback(self._closing.discard)
 
 
-def _processes(crashes: Sequence[object]) -> str:
+def _processes(crashes: Collection[object]) -> str:
     return "1 process" if len(crashes) == 1 else f"{len(crashes)} processes"

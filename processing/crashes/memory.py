@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 from processing.crashes.process import ProcessName
-from processing.crashes.records import AloneRun
-from processing.crashes.store import SILENT_SECONDS
+from processing.crashes.records import AloneRun, LastSeen
+from processing.crashes.store import FORGET_SECONDS, MOST_PROCESSES, SILENT_SECONDS
 from processing.identity import Source
 from processing.parking.event import ListKey, Position
 from processing.parking.memory import MemoryParkingStore
@@ -32,6 +32,7 @@ class MemoryCrashStore:
         self._runs: dict[Source, list[AloneRun]] = {}
         self._replays: dict[tuple[Source, ListKey], list[ProcessName]] = {}
         self._beats: dict[ProcessName, float] = {}
+        self._found_dead: dict[ProcessName, float] = {}
 
     async def close(self, source: Source, process: ProcessName) -> None:
         """See `CrashStore.close`."""
@@ -86,7 +87,21 @@ class MemoryCrashStore:
     async def beat(self, process: ProcessName) -> None:
         """See `CrashStore.beat`."""
         await asyncio.sleep(0)
-        self._beats[process] = self._clock()
+        others = {each: at for each, at in self._beats.items() if each != process}
+        self._beats = self._kept(others | {process: self._clock()})
+
+    async def found_dead(self, processes: Collection[ProcessName]) -> None:
+        """See `CrashStore.found_dead`."""
+        await asyncio.sleep(0)
+        now = self._clock()
+        self._found_dead = self._kept(dict.fromkeys(processes, now) | self._found_dead)
+
+    async def last_seen(self, first: int, last: int, *, found_dead_before: int) -> LastSeen:
+        """See `CrashStore.last_seen`."""
+        await asyncio.sleep(0)
+        left_out = {each for each, at in self._found_dead.items() if _us(at) < found_dead_before}
+        found = [each for each, at in self._beats.items() if first <= _us(at) <= last]
+        return LastSeen(self._now_us(), [each for each in found if each not in left_out])
 
     async def is_silent(self, process: ProcessName) -> bool:
         """See `CrashStore.is_silent`."""
@@ -102,5 +117,15 @@ class MemoryCrashStore:
     def _others(self, source: Source, process: ProcessName) -> list[AloneRun]:
         return [run for run in self._runs.get(source, []) if run.process != process]
 
+    def _kept(self, times: dict[ProcessName, float]) -> dict[ProcessName, float]:
+        """Return the latest times that a store keeps."""
+        oldest = self._clock() - FORGET_SECONDS
+        latest = sorted(times.items(), key=lambda each: each[1])[-MOST_PROCESSES:]
+        return {each: at for each, at in latest if at > oldest}
+
     def _now_us(self) -> int:
-        return round(self._clock() * 1e6)
+        return _us(self._clock())
+
+
+def _us(seconds: float) -> int:
+    return round(seconds * 1e6)

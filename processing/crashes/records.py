@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -73,6 +73,19 @@ class AloneRun:
     def seconds(self) -> float:
         """The time for which the call is known to have run."""
         return max(0.0, (self.alive - self.began) / 1e6)
+
+
+@dataclass(frozen=True, slots=True)
+class LastSeen:
+    """The processes whose last heartbeat lies in a time.
+
+    Attributes:
+        now: the time of the answer, microseconds since 1970 by the store's clock.
+        processes: the processes.
+    """
+
+    now: int
+    processes: Sequence[ProcessName]
 
 
 def opening_text(process: ProcessName, first: int, last: int, instance: str) -> str:

@@ -3,14 +3,15 @@
 Openings and events that run alone stand in the hash `state` of their partition's parked lists:
 `opening` and `alone`. A version that does not know these fields leaves them as they are.
 `replaying:<hash of the key's label>` beside the lists has the processes that replay a deferred key.
-`breakwater:{<identity>}:alive:<process>` exists while a process is alive.
+`breakwater:{<identity>}:alive` has the last heartbeat of each process, and
+`breakwater:{<identity>}:found-dead` the time at which another process found a process dead.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,15 @@ from redis.asyncio.cluster import RedisCluster
 from breaker.stores.redis import FAILURES
 from processing.crashes.memory import MOST_RUNS
 from processing.crashes.process import ProcessName
-from processing.crashes.records import AloneRun, parsed
-from processing.crashes.store import REPLAY_TTL_SECONDS, SILENT_SECONDS
+from processing.crashes.records import AloneRun, LastSeen, parsed
+from processing.crashes.store import (
+    FORGET_SECONDS,
+    MOST_PROCESSES,
+    REPLAY_TTL_SECONDS,
+    SILENT_SECONDS,
+)
 from processing.errors import StorageUnavailableError
-from processing.formats.keys import alive_key
+from processing.formats.keys import alive_key, found_dead_key
 from processing.identity import Identity, Source
 from processing.parking.event import ListKey, Position
 from processing.parking.redis_names import label_of, parking_keys, text_of
@@ -43,10 +49,15 @@ class RedisCrashStore:
 
     def __init__(self, client: Redis | RedisCluster, identity: Identity) -> None:
         self._client: Any = client
-        self._identity = identity
+        self._alive = alive_key(identity)
+        self._dead = found_dead_key(identity)
         self._close = client.register_script(_source("close"))
         self._open_replay = client.register_script(_source("open_replay"))
         self._alone = client.register_script(_source("alone"))
+        self._beat = client.register_script(_source("beat"))
+        self._is_silent = client.register_script(_source("is_silent"))
+        self._found_dead = client.register_script(_source("found_dead"))
+        self._last_seen = client.register_script(_source("last_seen"))
 
     async def close(self, source: Source, process: ProcessName) -> None:
         """See `CrashStore.close`."""
@@ -89,24 +100,32 @@ class RedisCrashStore:
 
     async def beat(self, process: ProcessName) -> None:
         """See `CrashStore.beat`."""
-        milliseconds = round(SILENT_SECONDS * 1000)
-        await _reply(self._client.set(self._alive(process), b"1", px=milliseconds))
+        await _reply(self._beat([self._alive], [str(process), FORGET_SECONDS, MOST_PROCESSES]))
+
+    async def found_dead(self, processes: Collection[ProcessName]) -> None:
+        """See `CrashStore.found_dead`."""
+        args: list[str | int] = [FORGET_SECONDS, MOST_PROCESSES, *map(str, processes)]
+        await _reply(self._found_dead([self._dead], args))
+
+    async def last_seen(self, first: int, last: int, *, found_dead_before: int) -> LastSeen:
+        """See `CrashStore.last_seen`."""
+        args = [first, last, found_dead_before]
+        now, *found = await _reply(self._last_seen([self._alive, self._dead], args))
+        return LastSeen(int(now), parsed(ProcessName, map(text_of, found)))
 
     async def is_silent(self, process: ProcessName) -> bool:
         """See `CrashStore.is_silent`."""
-        return not await _reply(self._client.exists(self._alive(process)))
+        args: list[str | int] = [str(process), round(SILENT_SECONDS * 1e6)]
+        return bool(await _reply(self._is_silent([self._alive], args)))
 
     async def leave(self, process: ProcessName) -> None:
         """See `CrashStore.leave`."""
-        await _reply(self._client.delete(self._alive(process)))
+        await _reply(self._client.zrem(self._alive, str(process)))
 
     async def _run(
         self, source: Source, what: str, process: ProcessName, position: Position
     ) -> None:
         await _reply(self._alone(_state(source), [what, str(process), position, MOST_RUNS]))
-
-    def _alive(self, process: ProcessName) -> str:
-        return alive_key(self._identity, str(process))
 
 
 def _state(source: Source) -> list[str]:

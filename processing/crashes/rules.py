@@ -17,6 +17,13 @@ ALONE_DEATHS_MAX = 8
 SIGN_OF_LIFE_SECONDS = 0.1
 """Pause between two signs of life of an event that runs alone; the error of a running time."""
 
+BEAT_SECONDS = 5.0
+"""Pause between two heartbeats of a process; a process is silent after three."""
+SEEN_SECONDS = BEAT_SECONDS + 2.0
+"""Time in which a living process has certainly recorded a heartbeat."""
+_SPREAD_SECONDS = 0.5
+"""Time within which one deploy kills all processes."""
+
 # A wrong "no" costs a few more deaths, but a wrong "yes" poisons an event that deploys have killed.
 _LEAST = 0.25
 _GREATEST = 15.0
@@ -37,6 +44,15 @@ def are_apart(one: AloneRun, other: AloneRun) -> bool:
     """
     least = round(_LEAST_PAUSE * 1e6)
     return other.began - one.alive >= least or one.began - other.alive >= least
+
+
+def last_heartbeats(run: AloneRun) -> tuple[int, int]:
+    """Return the times between which a process recorded its last heartbeat if it died with a run.
+
+    Returns:
+        The first and the last time, in microseconds since 1970 by the store's clock.
+    """
+    return run.alive - round(SEEN_SECONDS * 1e6), run.alive + round(_SPREAD_SECONDS * 1e6)
 
 
 def agree(one: float, other: float) -> bool:

@@ -5,17 +5,22 @@ The claim on a partition records its opening (`processing/parking/scripts/claim.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from processing.crashes.process import ProcessName
-from processing.crashes.records import AloneRun
+from processing.crashes.records import AloneRun, LastSeen
 from processing.identity import Source
 from processing.parking.event import ListKey, Position
 
 SILENT_SECONDS = 15.0
 """Time without a heartbeat after which a process on another machine counts as dead."""
 
+FORGET_SECONDS = 24 * 3600
+"""Time after which a process without a heartbeat, or found dead, is forgotten."""
+
+MOST_PROCESSES = 300
+"""Greatest number of processes whose last heartbeat is kept."""
 
 REPLAY_TTL_SECONDS = 24 * 3600
 """Time after which a replay that did not end is forgotten."""
@@ -66,6 +71,20 @@ class CrashStore(Protocol):
 
     async def beat(self, process: ProcessName) -> None:
         """Record that a process is alive."""
+        ...
+
+    async def found_dead(self, processes: Collection[ProcessName]) -> None:
+        """Record that processes were found dead; only the first time of each process is kept."""
+        ...
+
+    async def last_seen(self, first: int, last: int, *, found_dead_before: int) -> LastSeen:
+        """Return the processes whose last heartbeat lies between two times.
+
+        Args:
+            first: the first time, in microseconds since 1970 by the store's clock.
+            last: the last time, in the same unit.
+            found_dead_before: a process that was found dead before this time is left out.
+        """
         ...
 
     async def is_silent(self, process: ProcessName) -> bool:

@@ -31,9 +31,14 @@ def replays_key(identity: Identity) -> str:
     return f"breakwater:{{{identity}}}:replays"
 
 
-def alive_key(identity: Identity, process: str) -> str:
-    """Return the key that exists while a process of the app is alive."""
-    return f"breakwater:{{{identity}}}:alive:{process}"
+def alive_key(identity: Identity) -> str:
+    """Return the key of the heartbeats of the app's processes."""
+    return f"breakwater:{{{identity}}}:alive"
+
+
+def found_dead_key(identity: Identity) -> str:
+    """Return the key of the processes of the app that others have found dead."""
+    return f"breakwater:{{{identity}}}:found-dead"
 
 
 def newer_format(source: Source, lowest: int) -> FormatError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -10,13 +11,16 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+import processing.crashes.memory as crashes_in_memory
+import processing.crashes.redis as crashes_in_redis
 from local.services.ports import free_port
 from processing.crashes.memory import MOST_RUNS, MemoryCrashStore
 from processing.crashes.process import ProcessName
 from processing.crashes.records import Opening, opening_text, parsed
 from processing.crashes.redis import RedisCrashStore
-from processing.crashes.store import REPLAY_TTL_SECONDS, SILENT_SECONDS, CrashStore
+from processing.crashes.store import FORGET_SECONDS, REPLAY_TTL_SECONDS, SILENT_SECONDS, CrashStore
 from processing.errors import StorageUnavailableError
+from processing.formats.keys import alive_key
 from processing.identity import Source
 from processing.parking.event import Lone
 from processing.parking.memory import MemoryParkingStore
@@ -232,8 +236,68 @@ async def test_process_is_silent_without_a_heartbeat(stores: Stores) -> None:
     assert await stores.crashes.is_silent(process(1))
 
 
+async def test_last_heartbeat_is_kept_with_its_time(stores: Stores) -> None:
+    """The time is the store's; a process that leaves has not died."""
+    crashes = stores.crashes
+    start = (await crashes.last_seen(0, 0, found_dead_before=0)).now
+    for pid in (1, 2, 3):
+        await crashes.beat(process(pid))
+    middle = (await crashes.last_seen(0, 0, found_dead_before=0)).now
+    await crashes.beat(process(1))
+    await crashes.leave(process(3))
+    end = (await crashes.last_seen(0, 0, found_dead_before=0)).now
+    assert 1_000_000 < start <= middle <= end
+
+    async def seen(first: int, last: int) -> set[ProcessName]:
+        return set((await crashes.last_seen(first, last, found_dead_before=0)).processes)
+
+    assert await seen(start, end) == {process(1), process(2)}
+    assert await seen(start, middle - 1) == {process(2)}
+    assert await seen(end + 1, end + 2) == set()
+
+
+async def test_process_that_was_found_dead_earlier_is_left_out(stores: Stores) -> None:
+    """The first time counts: a later owner of the partition finds the process dead again."""
+    crashes = stores.crashes
+    for pid in (1, 2):
+        await crashes.beat(process(pid))
+    await crashes.found_dead([process(1)])
+    between = (await crashes.last_seen(0, 0, found_dead_before=0)).now + 1
+    await asyncio.sleep(0.001)
+    await crashes.found_dead([process(1), process(2)])
+    seen = await crashes.last_seen(0, between, found_dead_before=between)
+    assert seen.processes == [process(2)]
+    seen = await crashes.last_seen(0, between, found_dead_before=0)
+    assert set(seen.processes) == {process(1), process(2)}
+
+
+async def test_heartbeats_are_bounded(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The latest ones stay."""
+    for module in (crashes_in_memory, crashes_in_redis):
+        monkeypatch.setattr(module, "MOST_PROCESSES", 3)
+    for pid in range(5):
+        await stores.crashes.beat(process(pid))
+        await asyncio.sleep(0.001)
+    assert [await stores.crashes.is_silent(process(pid)) for pid in range(5)] == [
+        *(True, True, False, False, False)
+    ]
+
+
+async def test_heartbeat_of_a_day_ago_is_forgotten(redis_url: str) -> None:
+    """Only processes without a heartbeat get so old."""
+    key = alive_key(IDENTITY)
+    async with Redis.from_url(redis_url) as client:
+        store = RedisCrashStore(client, IDENTITY)
+        now = (await store.last_seen(0, 0, found_dead_before=0)).now
+        old, young = (now - round((FORGET_SECONDS + more) * 1e6) for more in (1, -60))
+        await client.zadd(key, {str(process(1)): old, str(process(2)): young})
+        await store.beat(process(3))
+        assert await client.zrange(key, 0, -1) == [str(process(pid)).encode() for pid in (2, 3)]
+        assert 0 < await client.ttl(key) <= FORGET_SECONDS
+
+
 async def test_heartbeat_expires_in_memory() -> None:
-    """The limit is the one that Redis gets."""
+    """The limit is the one of Redis."""
     now = 1_000.0
     store = MemoryCrashStore(MemoryParkingStore(), lambda: now)
     await store.beat(process(1))
@@ -246,10 +310,12 @@ async def test_heartbeat_expires_in_memory() -> None:
 async def test_heartbeat_expires_in_redis(redis_url: str) -> None:
     """A dead process cannot remove its own heartbeat."""
     async with Redis.from_url(redis_url) as client:
-        await RedisCrashStore(client, IDENTITY).beat(process(1))
-        (key,) = [each async for each in client.scan_iter("*:alive:*")]
-        left = await client.pttl(key)
-    assert SILENT_SECONDS - 5 < left / 1000 <= SILENT_SECONDS
+        store = RedisCrashStore(client, IDENTITY)
+        for more, silent in ((-5, False), (0, True)):
+            now = (await store.last_seen(0, 0, found_dead_before=0)).now
+            last = now - round((SILENT_SECONDS + more) * 1e6)
+            await client.zadd(alive_key(IDENTITY), {str(process(1)): last})
+            assert await store.is_silent(process(1)) is silent
 
 
 async def test_lines_of_another_form_are_ignored(redis_url: str) -> None:

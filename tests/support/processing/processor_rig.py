@@ -51,6 +51,8 @@ class Rig:
         """Events whose handler had no memory left; a real process ends at the first one."""
         self.crashes: CrashLoops
         self.processor: BatchProcessor
+        self.behaviour: Behaviour | None = None
+        """Awaited in each call of the handler."""
 
     @property
     def poisoned(self) -> list[int]:
@@ -81,10 +83,11 @@ async def open_rig(
         store = MemoryCircuitStore(rules.name, now_us=now_us)
     async with CircuitBreaker(store, rules, clock=clock) as breaker:
         rig = Rig(breaker, progress or MemoryProgressStore())
+        rig.behaviour = behaviour
 
         async def handler(each: Event) -> None:
-            if behaviour is not None:
-                await behaviour(each)
+            if rig.behaviour is not None:
+                await rig.behaviour(each)
             rig.handled.append(each.sequence_number)
 
         loaded = LoadedHandler("tests:handler", handler)

@@ -1,0 +1,14 @@
+-- Records a heartbeat of a process.
+--
+-- KEYS[1]  sorted set: process by its last heartbeat, microseconds since 1970
+-- ARGV[1]  the process
+-- ARGV[2]  seconds after which a silent process is forgotten
+-- ARGV[3]  the most processes to keep
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local oldest = string.format('%.0f', now - ARGV[2] * 1000000)
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', oldest)  -- on a full Redis a first write must remove
+redis.call('ZADD', KEYS[1], string.format('%.0f', now), ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+return 1
