@@ -15,6 +15,7 @@ ProcessingError
 ├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
 ├── RecreatedHubError           the hub was recreated; an operator must rewind
 ├── BodyLostError               the blob with an event's body was deleted or replaced
+├── OtherAppError               the event belongs to another app; a tool leaves it alone
 ├── OwnershipLostError          another instance owns the partition now
 ├── LeaseLostError              the replay lease expired; another redrive may replay the key
 ├── ShutdownError               the instance is shutting down; the batch is not finished
@@ -131,6 +132,10 @@ class RecreatedHubError(ProcessingError):
 
 class BodyLostError(ProcessingError):
     """An error for an event whose blob was deleted or replaced; a retry does not help."""
+
+
+class OtherAppError(ProcessingError):
+    """An error for an action on an event that belongs to another app."""
 
 
 class OwnershipLostError(ProcessingError):

@@ -40,6 +40,12 @@ class Identity:
         return f"{self.namespace}/{self.hub}/{self.consumer_group}/{self.pipeline}"
 
     @property
+    def app(self) -> str:
+        """The app's name for operators, such as `events@ns.example.net/$default`."""
+        name = f"{self.hub}@{self.namespace}/{self.consumer_group}"
+        return name if self.pipeline == PIPELINE else f"{name}/{self.pipeline}"
+
+    @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that name the identity where its text cannot be used."""
         return hashlib.sha256(str(self).encode()).hexdigest()[:16]

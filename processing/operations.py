@@ -31,10 +31,15 @@ from processing.wiring import Wiring
 
 @dataclass(frozen=True, slots=True)
 class PoisonStorage:
-    """A reader of the poison queue, and the claim checks of its messages."""
+    """A reader of the poison queue, and the claim checks of its messages.
+
+    Attributes:
+        own: the app; the queue may also have messages of other apps.
+    """
 
     reader: PoisonReader
     claims: ClaimChecks
+    own: Identity
 
 
 @asynccontextmanager
@@ -46,7 +51,9 @@ async def open_poison(settings: Mapping[str, str]) -> AsyncIterator[PoisonStorag
     """
     async with AsyncExitStack() as opened:
         wiring = Wiring(settings, opened)
-        yield PoisonStorage(await wiring.poison_reader(), await wiring.claims())
+        yield PoisonStorage(
+            await wiring.poison_reader(), await wiring.claims(), wiring.connections.identity
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,7 @@ async def open_redrive(
         breaker = await wiring.breaker()
         await wiring.migration().ensure()
         yield Redrive(
+            own=wiring.connections.identity,
             reader=await wiring.poison_reader(),
             poison=await wiring.poison(),
             parking=await wiring.parking(),

@@ -199,7 +199,10 @@ class RedriveApi:
 
         storage = await self._operations.poison()
         return await Discard.decide(
-            *(storage.reader, storage.claims, job.selection["id"]), by=job.by, reason=job.reason
+            *(storage.reader, storage.claims, job.selection["id"]),
+            own=storage.own,
+            by=job.by,
+            reason=job.reason,
         )
 
     async def _renew_leases(self, job: Job) -> None:

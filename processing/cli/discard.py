@@ -47,6 +47,7 @@ async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int
     async with open_poison(settings) as storage:
         decision = await Discard.decide(
             *(storage.reader, storage.claims, arguments.id),
+            own=storage.own,
             by=arguments.by,
             reason=arguments.reason,
         )

@@ -15,6 +15,7 @@ from processing.formats import json_text
 from processing.operations import open_poison
 from processing.poison.claim_checks import BodyState, states, with_body
 from processing.poison.message import PoisonMessage
+from processing.poison.other_apps import is_own
 from processing.poison.queue import browse, find
 
 
@@ -41,14 +42,16 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 
 
 async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """List poison messages, without their bodies."""
+    """List poison messages, without their bodies; the column `app` shows whose they are."""
     async with open_poison(settings) as storage:
         messages = await browse(storage.reader)
-        bodies = await states(messages, storage.claims)
+        bodies = await states(messages, storage.claims, storage.own)
     if arguments.json:
         for message, state in zip(messages, bodies, strict=True):
-            print(json_text.dumps(_without_body(message) | {"body_state": state}))
+            whose = {"app": message.source.identity.app, "own": is_own(message, storage.own)}
+            print(json_text.dumps(_without_body(message) | {"body_state": state} | whose))
         return 0
+    several = not all(is_own(message, storage.own) for message in messages)
     rows = [
         (
             message.id,
@@ -60,21 +63,33 @@ async def run_list(settings: Mapping[str, str], arguments: argparse.Namespace) -
             state,
             message.error.type.rpartition(".")[2],
             message.error.message,
+            *([message.source.identity.app] if several else []),
         )
         for message, state in zip(messages, bodies, strict=True)
     ]
     headings = (
         *("id", "key", "last attempt", "attempts", "redrives", "parked", "body"),
         *("error", "message"),
+        *(["app"] if several else []),
     )
     print(table(headings, rows) if rows else "No poison messages")
     return 0
 
 
 async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Print one complete message, or write its body to a file; return 1 if the body is lost."""
+    """Print one complete message, or write its body to a file.
+
+    Returns:
+        0, or 1 if the body is lost or stored by another app.
+    """
     async with open_poison(settings) as storage:
-        message = await find(storage.reader, arguments.id)
+        message = await find(storage.reader, arguments.id, storage.own, to_read=True)
+        if not is_own(message, storage.own):
+            print(f"processing: {_whose(message)}", file=sys.stderr)
+            if message.claim_check is not None:
+                without_body = {"body": None, "body_state": BodyState.OTHER_APP}
+                print(json_text.dumps(message.to_dict() | without_body, indent=2))
+                return 1
         try:
             message = await with_body(message, storage.claims)
         except BodyLostError as error:
@@ -90,6 +105,13 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
     print(json_text.dumps(_without_body(message), indent=2))
     print(f"{len(payload):,} bytes written to {arguments.body}", file=sys.stderr)
     return 0
+
+
+def _whose(message: PoisonMessage) -> str:
+    text = f"{message.id} belongs to another app, {message.source.identity.app}"
+    if message.claim_check is None:
+        return text
+    return f"{text}, which stores the body; show it with the settings of that app"
 
 
 def _without_body(message: PoisonMessage) -> dict[str, Any]:

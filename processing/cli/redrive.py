@@ -14,6 +14,7 @@ from dataclasses import asdict
 from processing.cli.output import EXAMPLE_IDS, Bar, show_key, show_list, table
 from processing.operations import open_redrive
 from processing.parking.event import Lone, event_key
+from processing.poison.other_apps import left_alone
 from processing.redrive.redrive import Redrive
 from processing.redrive.selection import Place, Plan, Selection, id_at
 from processing.redrive.summary import RedriveSummary
@@ -122,6 +123,7 @@ def _plan(plan: Plan) -> str:
         left = _places(plan.left_alone)
         lines.append(table(("partition", "deferred key, left alone", "events"), left))
         lines.append(LEFT_ALONE.format(_count(len(left), "deferred key")))
+    lines += filter(None, [left_alone(plan.other_apps)])
     return "\n\n".join(lines)
 
 
@@ -133,6 +135,7 @@ def _plan_json(plan: Plan) -> str:
             "parked": _places_json(plan.parked),
             "deferred": _places_json(plan.deferred),
             "left_alone": _places_json(plan.left_alone),
+            "other_apps": dict(plan.other_apps),
         }
     )
 
@@ -175,6 +178,7 @@ def summary_text(summary: RedriveSummary) -> str:
         )
     if summary.deferred:
         lines.append(LEFT_ALONE.format(_count(summary.deferred, "deferred key")))
+    lines += filter(None, [left_alone(summary.other_apps)])
     if summary.stopped:
         lines.append(f"Stopped: {summary.stopped}")
     for heading, failures in (

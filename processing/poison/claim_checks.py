@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from processing.errors import BodyLostError, StorageUnavailableError
+from processing.identity import Identity
 from processing.poison.message import ClaimCheck, PoisonMessage
 
 MAX_CONCURRENT_READS = 16
@@ -29,6 +30,7 @@ class BodyState(StrEnum):
     BLOB = "blob"
     LOST = "lost"
     UNKNOWN = "unknown"  # the container did not answer
+    OTHER_APP = "other app"  # the blob is another app's, and is not looked up
 
 
 async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
@@ -96,13 +98,20 @@ def stored_content(check: ClaimCheck, data: bytes, expected: Placed) -> StoredCo
     return content
 
 
-async def states(messages: Sequence[PoisonMessage], claims: ClaimChecks) -> list[BodyState]:
-    """Return the state of each message's body, without reading the bodies."""
+async def states(
+    messages: Sequence[PoisonMessage], claims: ClaimChecks, own: Identity
+) -> list[BodyState]:
+    """Return the state of each message's body, without reading the bodies.
+
+    Another app's blob may be in a container that this app does not know, so it is not looked up.
+    """
     limit = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
     async def state(message: PoisonMessage) -> BodyState:
         if message.claim_check is None:
             return BodyState.QUEUE
+        if message.source.identity != own:
+            return BodyState.OTHER_APP
         async with limit:
             try:
                 exists = await claims.has(message.claim_check)

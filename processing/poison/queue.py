@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import Protocol
 
-from processing.errors import ProcessingError
+from processing.errors import ProcessingError, StorageUnavailableError
+from processing.identity import Identity
 from processing.poison.message import PoisonMessage
+from processing.poison.other_apps import is_own, refusal
+
+PUT_BACK_AT_ONCE = 32
 
 
 @dataclass(slots=True, eq=False)
@@ -54,7 +60,7 @@ class PoisonReader(Protocol):
         ...
 
     async def put_back(self, received: Received) -> None:
-        """End the visibility timeout, so that other readers receive the message."""
+        """End the visibility timeout, so that other readers receive the message unchanged."""
         ...
 
     async def remove(self, received: Received) -> None:
@@ -76,31 +82,58 @@ async def browse(reader: PoisonReader) -> list[PoisonMessage]:
         while some := await reader.receive():
             held += some
     finally:
-        for each in held:
-            await reader.put_back(each)
+        await put_back(reader, held)
     return oldest_first(each.message for each in held)
 
 
+async def put_back(reader: PoisonReader, held: Sequence[Received]) -> None:
+    """Put messages back; if the queue fails, their visibility timeouts expire."""
+
+    async def one(received: Received) -> None:
+        with suppress(StorageUnavailableError):
+            await reader.put_back(received)
+
+    for some in batched(held, PUT_BACK_AT_ONCE):
+        await asyncio.gather(*map(one, some))
+
+
 def oldest_first(messages: Iterable[PoisonMessage]) -> list[PoisonMessage]:
-    """Return one message per event, in the order in which the hub enqueued the events."""
-    unique = {message.id: message for message in messages}.values()
+    """Return one message per app and event, in the order in which the hub enqueued the events.
+
+    Two apps that read one hub may have poisoned the same event; its id is the same then.
+    """
+    unique = {(message.source, message.id): message for message in messages}.values()
     return sorted(unique, key=lambda message: (message.enqueued_ms, message.sequence_number))
 
 
-async def find(reader: PoisonReader, text: str) -> PoisonMessage:
-    """Return the message that has the id (see `has_id`); its claim check, if it is large.
+async def find(
+    reader: PoisonReader, text: str, own: Identity, *, to_read: bool = False
+) -> PoisonMessage:
+    """Return the app's message that has the id (see `has_id`); its claim check, if it is large.
+
+    Args:
+        reader: reads the queue.
+        text: the id, or the end of the id after a "/".
+        own: the app.
+        to_read: also return another app's message if the app itself has none with the id.
 
     Raises:
+        OtherAppError: only another app has a message with the id.
         ProcessingError: no message has the id, or several messages do.
         StorageUnavailableError: the queue cannot be read.
     """
-    found = [message for message in await browse(reader) if has_id(message, text)]
+    named = [message for message in await browse(reader) if has_id(message, text)]
+    found = [message for message in named if is_own(message, own)]
+    if named and not found:
+        if not to_read:
+            raise refusal(named[0], own)
+        found = named
     if not found:
         raise ProcessingError(
             f"no poison message with the id {text!r} is in the queue; `poison list` lists the ids"
         )
     if len(found) > 1:
-        ids = "".join(f"\n  {message.id}" for message in found)
+        ids = "".join(f"\n  {message.id} of {message.source.identity.app}" for message in found)
         raise ProcessingError(
             f"{len(found)} poison messages have an id that ends with {text!r}; give a longer part "
             f"of the id:{ids}"

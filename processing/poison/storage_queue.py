@@ -60,13 +60,14 @@ PAGE = 32  # the service's limit
 
 
 GONE = ("MessageNotFound", "PopReceiptMismatch", "QueueNotFound")
+MOST_WARNED = 1_000
 
 
 class StoragePoisonReader:
     """A reader of the storage queue; see `PoisonReader`.
 
-    A message that is not a poison message is left alone with a warning, and stays hidden for
-    `hold_seconds`.
+    A message that is not a poison message, or that a newer version wrote, is left alone with a
+    warning. The reader puts it back when it has read the whole queue.
 
     Args:
         queue: a client with `TextBase64EncodePolicy`, closed by the caller.
@@ -78,6 +79,8 @@ class StoragePoisonReader:
         self._queue = queue
         self._namespace = namespace
         self.hold_seconds: float = hold_seconds
+        self._unreadable: list[QueueMessage] = []
+        self._warned: set[str] = set()
 
     async def receive(self) -> list[Received]:
         """See `PoisonReader.receive`."""
@@ -90,8 +93,11 @@ class StoragePoisonReader:
                 )
                 found = [message async for message in pages]
                 received = [each for each in map(self._read, found) if each is not None]
-                if received or not found:
+                if received:
                     return received
+                if not found:
+                    await self._put_back_unreadable()
+                    return []
         except ResourceNotFoundError:  # the first poison message creates the queue
             return []
         except AzureError as error:
@@ -101,10 +107,18 @@ class StoragePoisonReader:
         """See `PoisonReader.renew`."""
         await self._update(received, self.hold_seconds)
 
+    async def _put_back_unreadable(self) -> None:
+        messages, self._unreadable = self._unreadable, []
+        for message in messages:
+            with suppress(AzureError):  # the visibility timeout expires
+                await self._queue.update_message(
+                    str(message.id), message.pop_receipt, visibility_timeout=0
+                )
+
     async def update(self, received: Received, message: PoisonMessage) -> None:
         """See `PoisonReader.update`."""
         received.message = message
-        await self._update(received, self.hold_seconds)
+        await self._update(received, self.hold_seconds, content=message.to_json())
 
     async def put_back(self, received: Received) -> None:
         """See `PoisonReader.put_back`."""
@@ -121,7 +135,10 @@ class StoragePoisonReader:
                 self._mark_gone(received, error)
             received.gone = True
 
-    async def _update(self, received: Received, seconds: float) -> None:
+    async def _update(
+        self, received: Received, seconds: float, *, content: str | None = None
+    ) -> None:
+        """Set the visibility timeout; without a content the queue keeps the message's."""
         async with received.lock:
             if received.gone:
                 return
@@ -129,8 +146,7 @@ class StoragePoisonReader:
                 updated = await self._queue.update_message(
                     received.name,
                     received.receipt,
-                    # Always sent: without a content, clients differ in what they store.
-                    content=received.message.to_json(),
+                    content=content,
                     visibility_timeout=int(seconds),
                 )
             except AzureError as error:
@@ -157,10 +173,19 @@ class StoragePoisonReader:
             text = base64.b64decode(message.content, validate=True)
             poison = PoisonMessage.from_json(text, namespace=self._namespace)
         except (binascii.Error, ValueError) as error:
-            logger.warning(
-                "Message %s in the poison queue is left alone, because it is not a poison "
-                "message: %s",
-                *(message.id, error),
-            )
+            self._unreadable.append(message)
+            self._warn(str(message.id), error)
             return None
         return Received(poison, str(message.id), str(message.pop_receipt))
+
+    def _warn(self, name: str, error: Exception) -> None:
+        """Log a warning, once for each message."""
+        if name in self._warned:
+            return
+        if len(self._warned) >= MOST_WARNED:
+            self._warned.clear()
+        self._warned.add(name)
+        logger.warning(
+            "Message %s in the poison queue is left alone, because it is not a poison message: %s",
+            *(name, error),
+        )

@@ -15,6 +15,7 @@ from typing import Self
 from processing.errors import BodyLostError, DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
 from processing.formats import json_text
+from processing.identity import Identity
 from processing.poison.claim_checks import ClaimChecks, with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PoisonReader, find
@@ -44,15 +45,23 @@ class Discard:
 
     @classmethod
     async def decide(
-        cls, reader: PoisonReader, claims: ClaimChecks, name: str, *, by: str, reason: str
+        cls,
+        reader: PoisonReader,
+        claims: ClaimChecks,
+        name: str,
+        *,
+        own: Identity,
+        by: str,
+        reason: str,
     ) -> Self:
-        """Return the decision on the message whose id is `name`, or ends with "/" and `name`.
+        """Return the decision on the app's message whose id is `name`, or ends with it after a "/".
 
         Raises:
+            OtherAppError: only another app has a message with that id.
             ProcessingError: no message has that id, or several messages do.
             StorageUnavailableError: the message cannot be read now; its body may still exist.
         """
-        message, body_lost_reason = await find(reader, name), ""
+        message, body_lost_reason = await find(reader, name, own), ""
         try:
             message = await with_body(message, claims)
         except BodyLostError as error:
@@ -88,7 +97,7 @@ class Discard:
 
     def concerns(self, event: Event | PoisonMessage) -> bool:
         """Return whether the decision concerns this event."""
-        return event.id == self.message.id
+        return (event.source, event.id) == (self.message.source, self.message.id)
 
     def wrap(
         self, handle: Callable[[Event], Awaitable[None]], claims: ClaimChecks

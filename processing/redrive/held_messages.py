@@ -6,30 +6,36 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 
 from processing.errors import StorageUnavailableError
+from processing.identity import Identity
 from processing.parking.store import ParkingStore
 from processing.poison.message import PoisonMessage
-from processing.poison.queue import PoisonReader, Received
+from processing.poison.other_apps import is_own
+from processing.poison.queue import PoisonReader, Received, put_back
 from processing.redrive.renewal import renewed
 
 
 class HeldMessages:
-    """The messages of the poison queue that one redrive holds.
+    """The app's messages of the poison queue that one redrive holds.
 
     Args:
         reader: reads the queue.
         store: returns which messages are stale.
+        own: the app.
 
     Attributes:
         received: the held messages, in the order of the queue.
+        of_others: the selected messages of other apps, which are not held.
     """
 
-    def __init__(self, reader: PoisonReader, store: ParkingStore) -> None:
+    def __init__(self, reader: PoisonReader, store: ParkingStore, own: Identity) -> None:
         self.received: list[Received] = []
+        self.of_others: list[PoisonMessage] = []
+        self._own = own
         self._reader = reader
         self._store = store
 
     async def collect(self, matches: Callable[[PoisonMessage], bool]) -> None:
-        """Hold the selected messages, and put all others back.
+        """Hold the app's selected messages, and put all others back.
 
         Raises:
             StorageUnavailableError: the queue cannot be read; no message is held.
@@ -38,12 +44,15 @@ class HeldMessages:
         try:
             while some := await self._reader.receive():
                 for each in some:
-                    (self.received if matches(each.message) else others).append(each)
+                    selected, own = matches(each.message), is_own(each.message, self._own)
+                    (self.received if selected and own else others).append(each)
+                    if selected and not own:
+                        self.of_others.append(each.message)
         except BaseException:
             await self.put_back()
             raise
         finally:
-            await self._put_back(others)
+            await put_back(self._reader, others)
 
     def renewed(self) -> AbstractAsyncContextManager[None]:
         """Renew the visibility timeouts of the held messages during the block."""
@@ -51,7 +60,7 @@ class HeldMessages:
 
     async def put_back(self) -> None:
         """End the visibility timeouts, so that other readers receive the messages."""
-        await self._put_back(self.received)
+        await put_back(self._reader, self.received)
 
     async def put_back_or_remove(self) -> int:
         """Put the messages back, remove stale ones, and return the number of stale ones.
@@ -67,11 +76,6 @@ class HeldMessages:
                 else:
                     await self._reader.put_back(each)
         return stale
-
-    async def _put_back(self, received: list[Received]) -> None:
-        for each in received:
-            with suppress(StorageUnavailableError):  # the visibility timeout expires
-                await self._reader.put_back(each)
 
     async def _renew(self) -> bool:
         for each in self.received:

@@ -18,10 +18,12 @@ from processing.errors import LeaseLostError, StorageUnavailableError
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.raised import enter_invocation
 from processing.handlers.retry import RetryPolicy
+from processing.identity import Identity
 from processing.monitoring.telemetry import key_hash
 from processing.parking.batch import Parking
 from processing.parking.event import ListKey, event_key, position_of
 from processing.poison.message import PoisonMessage
+from processing.poison.other_apps import counted, refusal
 from processing.poison.queue import PoisonQueue, PoisonReader, Received, oldest_first
 from processing.redrive.context import RedriveRun
 from processing.redrive.discard import Discard
@@ -34,9 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class Redrive:
-    """A replay of poison messages and parked keys.
+    """A replay of one app's poison messages and parked keys.
 
     Args:
+        own: the app; messages of other apps are left alone.
         reader: reads the poison queue.
         poison: stores the messages of parked events that fail in the redrive.
         parking: the parked lists.
@@ -56,6 +59,7 @@ class Redrive:
     def __init__(
         self,
         *,
+        own: Identity,
         reader: PoisonReader,
         poison: PoisonQueue,
         parking: Parking,
@@ -73,6 +77,7 @@ class Redrive:
         if discard is not None:
             around = discard.wrap(handler.handle, parking.claims)
             handler = LoadedHandler(handler.name, around)
+        self._own = own
         self._reader = reader
         self._parking = parking
         self._most_keys = most_keys
@@ -100,9 +105,10 @@ class Redrive:
         """Return the events that `run` would replay, without replaying them.
 
         Raises:
+            OtherAppError: the selected event belongs to another app.
             StorageUnavailableError: the queue or the parked lists cannot be read.
         """
-        held = HeldMessages(self._reader, self._parking.store)
+        held = HeldMessages(self._reader, self._parking.store, self._own)
         await held.collect(selection.matches)
         try:
             return await self._plan(selection, held)
@@ -121,11 +127,12 @@ class Redrive:
             progress: called after each event with the numbers of finished and of all events.
 
         Raises:
+            OtherAppError: the selected event belongs to another app; nothing is replayed.
             StorageUnavailableError: the queue or the parked lists cannot be read, before any event
                 is replayed. A later error stops the redrive; the summary's `stopped` contains it.
         """
         started = time.perf_counter()
-        held = HeldMessages(self._reader, self._parking.store)
+        held = HeldMessages(self._reader, self._parking.store, self._own)
         await held.collect(selection.matches)
         counts = RedriveCounts(progress)
         try:
@@ -152,6 +159,7 @@ class Redrive:
             stopped=self._run.stopped,
             seconds=time.perf_counter() - started,
             deferred=len(counts.left_alone),
+            other_apps=plan.other_apps,
             still_deferred=tuple(RedriveFailure(*each) for each in counts.still_deferred),
         )
 
@@ -192,13 +200,15 @@ class Redrive:
         lists = {(each.source, each.key): each for each in await self._parking.store.keys()}
         of_messages = {place_of(message, lists) for message in messages}
         loose = [await self._is_loose(message, lists) for message in messages]
-        plan = Plan(tuple(messages), {}, loose=sum(loose))
+        plan = Plan(*(tuple(messages), {}), loose=sum(loose), other_apps=counted(held.of_others))
         for place, each in lists.items():
             if each.deferral is not None and not selection.is_named:
                 plan.left_alone[place] = each.entries
             elif place in of_messages or await selects(selection, each, self._parking.store):
-                counted = plan.parked if each.deferral is None else plan.deferred
-                counted[place] = each.entries
+                counts = plan.parked if each.deferral is None else plan.deferred
+                counts[place] = each.entries
+        if selection.id is not None and held.of_others and not plan.events:
+            raise refusal(held.of_others[0], self._own)
         return plan
 
     async def _is_loose(self, message: PoisonMessage, lists: Container[Place]) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from processing.event import event_id
@@ -51,6 +51,7 @@ class Plan:
         deferred: number of events in the list of each deferred key that is selected by name.
         left_alone: number of events in the list of each deferred key that is not replayed.
         loose: number of poison messages whose event is in no list.
+        other_apps: number of selected messages of each other app, which are left alone.
     """
 
     messages: tuple[PoisonMessage, ...]
@@ -58,6 +59,7 @@ class Plan:
     deferred: dict[Place, int] = field(default_factory=dict)
     left_alone: dict[Place, int] = field(default_factory=dict)
     loose: int = 0
+    other_apps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def lists(self) -> dict[Place, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from processing.event import Event
@@ -86,6 +86,7 @@ class RedriveSummary:
         deferred: number of deferred keys that were left alone; the app replays them by itself.
         still_deferred: the event at which the replay of each deferred key ended, because its
             dependency failed again; the key stays deferred.
+        other_apps: number of selected messages of each other app, which were left alone.
         left: number of selected events that were not reached.
         stopped: reason for an early stop, or "".
         seconds: duration of the redrive.
@@ -101,6 +102,7 @@ class RedriveSummary:
     seconds: float
     deferred: int = 0
     still_deferred: tuple[RedriveFailure, ...] = ()
+    other_apps: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:

@@ -29,7 +29,6 @@ from processing.poison.memory import MemoryClaimChecks
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Received
 from processing.redrive.held_messages import HeldMessages
-from processing.redrive.selection import Selection
 
 IDENTITY = Identity("ns.example.net", "events", "$Default")
 SOURCE = Source(IDENTITY, "0")
@@ -158,16 +157,6 @@ async def h27() -> None:
         _say("h27", f"parked under the other spelling: {parked or 'nothing'}")
 
 
-async def h34() -> None:
-    """Select a poison message of another hub."""
-    failure = _failure(FailureKind.POISON, "x")
-    foreign = _message(
-        _event(source=Source(Identity("ns.example.net", "audit", "$Default"), "0")), failure
-    )
-    chosen = (Selection(key="alice").matches(foreign), Selection().matches(foreign))
-    _say("h34", f"a message of another hub is selected: {chosen}")
-
-
 class _SlowQueue:
     """A queue that takes longer to read than messages are held."""
 
@@ -191,7 +180,7 @@ class _SlowQueue:
 
 async def h35() -> None:
     """Read a queue whose holds expire while it is read."""
-    held = HeldMessages(cast("Any", _SlowQueue()), cast("Any", None))
+    held = HeldMessages(cast("Any", _SlowQueue()), cast("Any", None), IDENTITY)
     try:
         await asyncio.wait_for(held.collect(lambda _message: False), 3)
         _say("h35", "ended")
@@ -229,7 +218,7 @@ async def settings() -> None:
 
 
 REPROS: dict[str, Callable[[], Awaitable[None]]] = {
-    each.__name__: each for each in (h63, h21, h22, h24, h27, h34, h35, settings)
+    each.__name__: each for each in (h63, h21, h22, h24, h27, h35, settings)
 }
 
 

@@ -126,6 +126,7 @@ class Operator(Client):
     def redrive(self, world: World) -> Redrive:
         """Return a redrive."""
         return Redrive(
+            own=world.identity,
             reader=cast("Any", Remote(self.node, world.storage, world.reader)),
             poison=self.poison,
             parking=self.parking,

@@ -21,7 +21,7 @@ from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, Memor
 from processing.progress.memory import MemoryProgressStore
 from processing.redrive.redrive import Redrive
 from processing.settings import ProcessingSettings
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import IDENTITY, SOURCE, event
 
 FAST: dict[str, Any] = {
     "retry_initial_seconds": 0.0,
@@ -91,6 +91,7 @@ class Rig:
         """Return another operator's redrive."""
         retry = RetryPolicy(max_attempts=1, initial_seconds=0, max_seconds=0)
         parts: dict[str, Any] = {
+            "own": IDENTITY,
             "reader": self.reader,
             "poison": self.poison,
             "parking": self.parking,

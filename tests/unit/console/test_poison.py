@@ -30,7 +30,8 @@ from processing.poison.message import ClaimCheck, PoisonMessage
 from tests.support.processing.events import event
 from tests.unit.processing.redrive.lists import BANK_IS_DOWN, Lists
 
-SOURCE = Source(Identity("ns.example.net", "hub", "$Default"), "0")
+IDENTITY = Identity("ns.example.net", "hub", "$Default")
+SOURCE = Source(IDENTITY, "0")
 
 
 def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> PoisonMessage:
@@ -148,7 +149,7 @@ class Queue:
 
     async def open(self) -> PoisonStorage:
         self.opened += 1
-        return PoisonStorage(self.reader, self.claims)
+        return PoisonStorage(self.reader, self.claims, IDENTITY)
 
 
 async def test_browsing_puts_all_messages_back() -> None:

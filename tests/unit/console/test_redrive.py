@@ -34,7 +34,7 @@ from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, Memor
 from processing.redrive.discard import Discard
 from processing.redrive.redrive import Redrive
 from tests.support.processing.events import event as new_event
-from tests.unit.console.test_poison import message
+from tests.unit.console.test_poison import IDENTITY, message
 from tests.unit.processing.redrive.lists import Lists
 
 
@@ -54,7 +54,7 @@ class MemoryOperations(LazyOperations):
         self.gate.set()
 
     async def poison(self) -> PoisonStorage:
-        return PoisonStorage(MemoryPoisonReader(self.queue), self.claims)
+        return PoisonStorage(MemoryPoisonReader(self.queue), self.claims, IDENTITY)
 
     async def parking(self) -> ParkedLists:
         async def now() -> float:
@@ -73,6 +73,7 @@ class MemoryOperations(LazyOperations):
         @asynccontextmanager
         async def opened() -> AsyncIterator[Redrive]:
             yield Redrive(
+                own=IDENTITY,
                 reader=(await self.poison()).reader,
                 poison=self.queue,
                 parking=Parking(self.lists.store, self.claims),

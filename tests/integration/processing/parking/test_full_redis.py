@@ -230,7 +230,9 @@ async def test_full_redis_is_emptied_without_a_restart(
             await rig.store.park(await latest(rig), SOURCE, "k1", [(at(events), "e")])
 
         name = "0/0/1700000000000"
-        discard = await Discard.decide(rig.reader, rig.claims, name, by="op", reason="r")
+        discard = await Discard.decide(
+            *(rig.reader, rig.claims, name), own=IDENTITY, by="op", reason="r"
+        )
         summary = await rig.redrive(discard=discard).run(Selection(id=name))
         assert (summary.failed, summary.stopped, discard.recorded) == ((), "", True)
         summary = await rig.redrive().run()

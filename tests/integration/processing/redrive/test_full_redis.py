@@ -147,7 +147,10 @@ async def test_full_redis_is_emptied_by_redrive_and_discard(site: Site) -> None:
 
     async with open_poison(site.settings) as storage:
         decision = await Discard.decide(
-            *(storage.reader, storage.claims, discarded.id), by="ann", reason="a test"
+            *(storage.reader, storage.claims, discarded.id),
+            own=storage.own,
+            by="ann",
+            reason="a test",
         )
     async with open_redrive(site.settings, discard=decision) as redrive:
         assert (await redrive.run(Selection(id=discarded.id))).complete

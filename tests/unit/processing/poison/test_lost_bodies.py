@@ -13,7 +13,7 @@ from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.redrive.discard import Discard
 from processing.redrive.selection import Selection
 from processing.redrive.summary import RedriveSummary
-from tests.support.processing.events import batch, event
+from tests.support.processing.events import IDENTITY, batch, event
 from tests.support.processing.parking_rig import Rig, open_rig
 
 LARGE = bytes(100_000)
@@ -27,7 +27,9 @@ async def lose(rig: Rig, part: str) -> tuple[str, bytes]:
 
 async def discard(rig: Rig, number: int) -> tuple[Discard, RedriveSummary]:
     name = f"{number}/{event(number).enqueued_ms}"
-    decision = await Discard.decide(rig.reader, rig.claims, name, by="ann", reason="it is lost")
+    decision = await Discard.decide(
+        *(rig.reader, rig.claims, name), own=IDENTITY, by="ann", reason="it is lost"
+    )
     redrive = rig.redrive(discard=decision)
     return decision, await redrive.run(Selection(id=decision.message.id))
 
@@ -179,7 +181,7 @@ async def test_storage_outage_is_no_lost_body() -> None:
         with pytest.raises(StorageUnavailableError, match="no answer"):
             await discard(rig, 0)
         assert await rig.parked() == [0, 1, 2, 3, 4]
-        unknown = await states(rig.poison.messages, rig.claims)
+        unknown = await states(rig.poison.messages, rig.claims, IDENTITY)
         assert unknown == [BodyState.UNKNOWN] * 2
 
 
@@ -192,7 +194,7 @@ async def test_states_show_where_each_body_is() -> None:
         found = dict(
             zip(
                 [message.sequence_number for message in rig.poison.messages],
-                await states(rig.poison.messages, rig.claims),
+                await states(rig.poison.messages, rig.claims, IDENTITY),
                 strict=True,
             )
         )

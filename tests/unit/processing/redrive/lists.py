@@ -18,7 +18,7 @@ from processing.parking.store import WritingAs
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import PoisonMessage
 from processing.redrive.redrive import Redrive
-from tests.support.processing.events import SOURCE
+from tests.support.processing.events import IDENTITY, SOURCE
 
 BANK_IS_DOWN = "DependencyUnavailableError: bank is down"
 
@@ -55,6 +55,7 @@ class Lists:
     def redrive(self, **options: Any) -> Redrive:
         """Return an operator's redrive."""
         parts: dict[str, Any] = {
+            "own": IDENTITY,
             "reader": self.reader,
             "poison": self.queue,
             "parking": Parking(self.store, self.claims),

@@ -12,13 +12,15 @@ from processing.poison.message import ClaimCheck
 from processing.redrive.discard import Discard
 from processing.redrive.selection import Selection
 from processing.redrive.summary import RedriveSummary
-from tests.support.processing.events import batch, event
+from tests.support.processing.events import IDENTITY, batch, event
 from tests.support.processing.parking_rig import Rig, keyed, open_rig
 
 
 async def decide(rig: Rig, sequence_number: int) -> Discard:
     name = f"{sequence_number}/{1_700_000_000_000 + sequence_number}"
-    return await Discard.decide(rig.reader, rig.claims, name, by="ann", reason="can never be")
+    return await Discard.decide(
+        *(rig.reader, rig.claims, name), own=IDENTITY, by="ann", reason="can never be"
+    )
 
 
 async def carry_out(

@@ -16,7 +16,7 @@ from processing.poison.queue import Received, browse
 from processing.redrive.held_messages import HeldMessages
 from processing.redrive.redrive import Redrive
 from processing.redrive.selection import Selection
-from tests.support.processing.events import SOURCE, batch, event
+from tests.support.processing.events import IDENTITY, SOURCE, batch, event
 from tests.support.processing.parking_rig import Rig, keyed, of_key, open_rig, turns
 
 
@@ -309,7 +309,7 @@ async def test_held_message_that_another_redrive_replayed_is_removed() -> None:
     """Only the redrive that holds the message can remove it."""
     async with open_rig() as rig:
         await process_with_bad(rig, keyed("a", "a", "b"), 0, 2)
-        held = HeldMessages(rig.reader, rig.store)
+        held = HeldMessages(rig.reader, rig.store, IDENTITY)
         await held.collect(lambda _message: True)
         rig.bad = {2}
         assert (await rig.redrive().run(Selection(key="a"))).replayed == 2
