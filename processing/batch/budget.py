@@ -51,7 +51,9 @@ class RefusedShare:
     """The share of one partition's events in the last minute that an open circuit refused.
 
     A minute in which the share is reached lasts until further events come: the events that wait in
-    place, and come again with their batch, must not begin a new minute and be deferred in it.
+    place, and come again with their batch, must not begin a new minute and be deferred in it. Once
+    the share is reached, the events of a batch count when the batch is over. Otherwise four fifths
+    of each further batch could be deferred, before anybody knows what its events need.
 
     Args:
         now: returns monotonic time in seconds.
@@ -61,6 +63,7 @@ class RefusedShare:
         self._now = now
         self._minute_ends = 0.0
         self._events = self._refused = 0
+        self._present = 0  # events of the present batch that do not count yet
         self._last: Position = ""
 
     def note_events(self, events: Sequence[Event]) -> None:
@@ -72,9 +75,13 @@ class RefusedShare:
         if not events:
             return
         if self._last < position_of(events[0]):
-            self._events += len(events)
+            self._events += self._present  # the batch before is over
+            self._present = len(events)
         else:
-            self._events += sum(position_of(event) > self._last for event in events)
+            self._present += sum(position_of(event) > self._last for event in events)
+        if not self._is_reached:
+            self._events += self._present
+            self._present = 0
         self._last = max(self._last, position_of(events[-1]))
 
     def note_refused(self, count: int) -> None:
@@ -116,5 +123,5 @@ class RefusedShare:
             return
         self._minute_ends = now + MINUTE_SECONDS
         if not self._is_reached:
-            self._events = self._refused = 0
+            self._events = self._refused = self._present = 0
             self._last = ""
