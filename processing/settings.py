@@ -10,13 +10,10 @@ from typing import Annotated, ClassVar, Literal, Self
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.fields import Bounds, Each
 from breaker.configuration.settings import Settings
-from processing.connection_strings import (
-    ConnectionStringError,
-    EventHubsConnection,
-    StorageConnection,
-)
+from processing.connection_strings import ConnectionStringError, EventHubsConnection
 from processing.errors import SettingsError
 from processing.identity import Identity, normal_name
+from processing.storage.accounts import StorageAccount, app_account, host_account
 
 LEAST_WATCHDOG_SECONDS = 2.0
 
@@ -145,11 +142,10 @@ class ConnectionSettings:
     """Addresses and credentials of all services; `repr` does not show secrets.
 
     Attributes:
-        storage: connection string of the storage account; "": sign in with an identity.
-        storage_queue_uri, storage_blob_uri: endpoints of the account, used with an identity.
+        host_storage: the account of the host's checkpoints and leases.
+        app_storage: the account of the poison queue, the claim checks and the marks.
         event_hub: connection string of the namespace; "": sign in with an identity.
         namespace: host name of the namespace, with the port if the port is not the default.
-        client_id: client id of a user-assigned identity; "": the system-assigned identity.
     """
 
     event_handler: str
@@ -157,14 +153,12 @@ class ConnectionSettings:
     event_hub_consumer_group: str
     poison_queue: str
     redis_url: str = field(repr=False)
-    storage: str = field(repr=False)
-    storage_queue_uri: str
-    storage_blob_uri: str
+    host_storage: StorageAccount
+    app_storage: StorageAccount
     event_hub: str = field(repr=False)
     namespace: str
     event_grid_topic_endpoint: str
     event_grid_topic_key: str = field(repr=False)
-    client_id: str
 
     @property
     def identity(self) -> Identity:
@@ -188,17 +182,7 @@ class ConnectionSettings:
                 raise SettingsError(f"the app setting {name} is missing; it takes {accepted}")
             return value
 
-        storage = optional("AzureWebJobsStorage")
-        queue_uri = optional("AzureWebJobsStorage__queueServiceUri")
-        blob_uri = optional("AzureWebJobsStorage__blobServiceUri")
-        if not storage and not (queue_uri and blob_uri):
-            raise SettingsError(
-                "the app setting AzureWebJobsStorage is missing; it takes a connection string, or "
-                "set AzureWebJobsStorage__queueServiceUri and AzureWebJobsStorage__blobServiceUri "
-                "to use an identity"
-            )
-        if storage:
-            _check_storage(storage)
+        storage = host_account(settings)
         hub = optional("EventHubConnection")
         namespace = optional("EventHubConnection__fullyQualifiedNamespace")
         if not hub and not namespace:
@@ -216,14 +200,12 @@ class ConnectionSettings:
             event_hub_consumer_group=group,
             poison_queue=optional("POISON_QUEUE", "poison"),
             redis_url=required("REDIS_URL", "a URL such as redis://127.0.0.1:6379/0"),
-            storage=storage,
-            storage_queue_uri=queue_uri,
-            storage_blob_uri=blob_uri,
+            host_storage=storage,
+            app_storage=app_account(settings, storage),
             event_hub=hub,
             namespace=_endpoint(hub, hub_name) if hub else namespace,
             event_grid_topic_endpoint=optional("EVENT_GRID_TOPIC_ENDPOINT"),
             event_grid_topic_key=optional("EVENT_GRID_TOPIC_KEY"),
-            client_id=optional("AzureWebJobsStorage__clientId"),
         )
 
 
@@ -235,17 +217,6 @@ def _name(setting: str, value: str) -> str:
             "'_', with a letter or digit at both ends"
         )
     return value
-
-
-def _check_storage(connection: str) -> None:
-    try:
-        StorageConnection.parse(connection)
-    except ConnectionStringError as error:
-        raise SettingsError(
-            f"the app setting AzureWebJobsStorage {error}; it takes "
-            "DefaultEndpointsProtocol=https;AccountName=...;AccountKey=...;"
-            "EndpointSuffix=core.windows.net"
-        ) from None
 
 
 def _endpoint(connection: str, hub: str) -> str:

@@ -15,7 +15,6 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.identity.aio import DefaultAzureCredential
 from azure.storage.blob.aio import ContainerClient
-from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
@@ -35,17 +34,20 @@ from processing.monitoring.stall import held_by
 from processing.monitoring.survey import Survey
 from processing.parking.batch import Parking
 from processing.parking.mark_blobs import MarkBlobs
+from processing.parking.marks import MarkStore
 from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
+from processing.parking.two_accounts import MarksOfTwo
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
 from processing.partitions.lag import LagReader, ReadCheckpoint
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.poison.claim_checks import ClaimChecks
+from processing.poison.queue import PoisonReader
 from processing.poison.storage_queue import StoragePoisonQueue, StoragePoisonReader
+from processing.poison.two_accounts import ClaimChecksOfTwo, PoisonReaderOfTwo
 from processing.progress.redis import RedisProgressStore
 from processing.settings import ConnectionSettings, ProcessingSettings
-
-# The SDK's default first pause is 15 s; shorter pauses notice a recovery sooner.
-_RETRIES: dict[str, Any] = {"initial_backoff": 1, "increment_base": 2, "retry_total": 2}
+from processing.storage.clients import StorageClients
 
 
 class Wiring(CircuitWiring):
@@ -71,8 +73,8 @@ class Wiring(CircuitWiring):
     ) -> None:
         super().__init__(settings, opened, breaking=breaking)
         self._processing = processing
-        self._queue: QueueClient | None = None
-        self._containers: dict[str, ContainerClient] = {}
+        self._identities: dict[str, AsyncTokenCredential] = {}
+        self._storage = StorageClients(opened, self._identity)
 
     @cached_property
     def connections(self) -> ConnectionSettings:
@@ -100,13 +102,17 @@ class Wiring(CircuitWiring):
         topic_has_key = (
             connections.event_grid_topic_key or not connections.event_grid_topic_endpoint
         )
-        if connections.storage and connections.event_hub and topic_has_key:
+        if connections.host_storage.connection and connections.event_hub and topic_has_key:
             return None
-        client_id = connections.client_id
-        options = {"managed_identity_client_id": client_id} if client_id else {}
-        credential = DefaultAzureCredential(**options)
-        self._opened.push_async_callback(credential.close)
-        return credential
+        return self._identity(connections.host_storage.client_id)
+
+    def _identity(self, client_id: str) -> AsyncTokenCredential:
+        if client_id not in self._identities:
+            options = {"managed_identity_client_id": client_id} if client_id else {}
+            credential = DefaultAzureCredential(**options)
+            self._opened.push_async_callback(credential.close)
+            self._identities[client_id] = credential
+        return self._identities[client_id]
 
     def handler(
         self,
@@ -173,29 +179,32 @@ class Wiring(CircuitWiring):
         store = self.parking_store()
         return Parking(store, await self.claims(), PartitionMarks(await self.marks(), store))
 
-    async def marks(self) -> MarkBlobs:
+    async def marks(self) -> MarkStore:
         """Return the marks outside Redis of the parked events that only Redis has."""
-        return MarkBlobs(await self.container(self.connections.poison_queue))
+        app, *host = [MarkBlobs(each) for each in await self._containers()]
+        return MarksOfTwo(app, *host) if host else app
 
     async def poison(self) -> StoragePoisonQueue:
         """Return the poison queue to write to."""
         return StoragePoisonQueue(await self.queue(), await self.claims())
 
-    async def poison_reader(self) -> StoragePoisonReader:
+    async def poison_reader(self) -> PoisonReader:
         """Return the poison queue to read from."""
-        return StoragePoisonReader(
-            await self.queue(), namespace=self.connections.identity.namespace
-        )
+        namespace = self.connections.identity.namespace
+        queues = await self._queues()
+        app, *host = [StoragePoisonReader(each, namespace=namespace) for each in queues]
+        return PoisonReaderOfTwo(app, *host) if host else app
 
-    async def claims(self) -> ClaimCheckBlobs:
+    async def claims(self) -> ClaimChecks:
         """Return the claim checks of poison messages and parked events."""
-        return ClaimCheckBlobs(await self.container(self.connections.poison_queue))
+        app, *host = [ClaimCheckBlobs(each) for each in await self._containers()]
+        return ClaimChecksOfTwo(app, *host) if host else app
 
     async def checkpoints(self) -> HostCheckpoints:
         """Return the host's checkpoints of the hub."""
         connections = self.connections
         return HostCheckpoints(
-            await self.container(CONTAINER),
+            await self._storage.container(connections.host_storage, CONTAINER),
             namespace=connections.namespace,
             hub=connections.event_hub_name,
             group=connections.event_hub_consumer_group,
@@ -258,35 +267,29 @@ class Wiring(CircuitWiring):
     ) -> Partitions:
         """Return the table of partitions; an ownership lasts `lease_seconds`."""
         survey = await self.survey(breaker, dependencies)
-        return Partitions(survey, await self.checkpoints(), await self.queue(), lease_seconds)
+        return Partitions(survey, await self.checkpoints(), await self._queues(), lease_seconds)
 
     async def queue(self) -> QueueClient:
-        """Open the poison queue's client; the queue may not exist yet."""
-        if self._queue is None:
-            connections = self.connections
-            options = _RETRIES | {"message_encode_policy": TextBase64EncodePolicy()}
-            name = connections.poison_queue
-            if connections.storage:
-                client = QueueClient.from_connection_string(connections.storage, name, **options)
-            else:
-                uri = connections.storage_queue_uri
-                client = QueueClient(uri, name, self.credential, **options)
-            self._queue = await self._opened.enter_async_context(client)
-        return self._queue
+        """Open the poison queue's client in the app's account; the queue may not exist yet."""
+        return (await self._queues())[0]
 
     async def container(self, name: str) -> ContainerClient:
-        """Open a blob container's client; the container may not exist yet."""
-        if name not in self._containers:
-            connections = self.connections
-            if connections.storage:
-                client = ContainerClient.from_connection_string(
-                    connections.storage, name, **_RETRIES
-                )
-            else:
-                uri = connections.storage_blob_uri
-                client = ContainerClient(uri, name, self.credential, **_RETRIES)
-            self._containers[name] = await self._opened.enter_async_context(client)
-        return self._containers[name]
+        """Open a container's client in the app's account; the container may not exist yet."""
+        return await self._storage.container(self.connections.app_storage, name)
+
+    async def _queues(self) -> list[QueueClient]:
+        """Open the poison queue in the app's account, and in the host's if that is another one."""
+        app, host = self.connections.app_storage, self.connections.host_storage
+        accounts = [app] if app.has_queues_of(host) else [app, host]
+        name = self.connections.poison_queue
+        return [await self._storage.queue(each, name) for each in accounts]
+
+    async def _containers(self) -> list[ContainerClient]:
+        """Open the container of claim checks and marks, in the same accounts as the queue."""
+        app, host = self.connections.app_storage, self.connections.host_storage
+        accounts = [app] if app.has_blobs_of(host) else [app, host]
+        name = self.connections.poison_queue
+        return [await self._storage.container(each, name) for each in accounts]
 
     async def hub(self, *, group: str | None = None) -> EventHubConsumerClient:
         """Open the event hub's client, for the app's consumer group or another one."""

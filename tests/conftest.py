@@ -21,7 +21,12 @@ import pytest
 import redis
 
 from local.services import ports
-from local.services.azurite import azurite_service, storage_connection_string
+from local.services.azurite import (
+    ACCOUNT,
+    APP_ACCOUNT,
+    azurite_service,
+    storage_connection_string,
+)
 from local.services.event_hubs import event_hub_connection, event_hubs_service
 from local.services.redis import redis_service
 from local.services.redis import redis_url as url_of_port
@@ -129,6 +134,12 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     chosen = ports.PortChoice({}, ephemeral=True).resolve()
     with running_service(azurite_service(chosen, directory), directory):
         yield storage_connection_string(chosen)
+
+
+@pytest.fixture(scope="session")
+def second_account(azurite: str) -> str:
+    """Return the connection string of a second account in the shared Azurite."""
+    return azurite.replace(ACCOUNT, APP_ACCOUNT)
 
 
 @dataclass(frozen=True)

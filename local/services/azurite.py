@@ -12,6 +12,8 @@ from local.services.ports import LOOPBACK
 from local.services.service import Service
 
 ACCOUNT = "devstoreaccount1"
+APP_ACCOUNT = "breakwater"
+"""An account that the app can use as `BreakwaterStorage`, apart from the host's account."""
 # Azurite's documented key is not a secret: it is the same on every machine.
 ACCOUNT_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -47,15 +49,18 @@ def azurite_service(ports: Mapping[str, int], directory: Path) -> Service:
         name="azurite",
         command=azurite_command(ports, directory),
         ports={name: ports[name] for name in _NAMES},
+        environment={
+            "AZURITE_ACCOUNTS": ";".join(f"{name}:{ACCOUNT_KEY}" for name in (ACCOUNT, APP_ACCOUNT))
+        },
         probes=tuple(Probe("http-any", ports[name], f"/{ACCOUNT}") for name in _NAMES),
     )
 
 
-def storage_connection_string(ports: Mapping[str, int]) -> str:
-    """Return the value of `AzureWebJobsStorage`."""
+def storage_connection_string(ports: Mapping[str, int], account: str = ACCOUNT) -> str:
+    """Return the connection string of an account; the default one is `AzureWebJobsStorage`."""
     endpoints = "".join(
-        f"{name.capitalize()}Endpoint=http://{LOOPBACK}:{ports[name]}/{ACCOUNT};" for name in _NAMES
+        f"{name.capitalize()}Endpoint=http://{LOOPBACK}:{ports[name]}/{account};" for name in _NAMES
     )
     return (
-        f"DefaultEndpointsProtocol=http;AccountName={ACCOUNT};AccountKey={ACCOUNT_KEY};{endpoints}"
+        f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={ACCOUNT_KEY};{endpoints}"
     )

@@ -6,6 +6,7 @@ The module loads Azure's SDKs; the console imports it when an operator opens a p
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -18,14 +19,25 @@ from processing.partitions.checkpoints import HostCheckpoints
 
 
 class Partitions:
-    """A reader of the table of partitions."""
+    """A reader of the table of partitions.
+
+    Args:
+        survey: finds the state of each partition.
+        checkpoints: the host's checkpoints.
+        queues: the poison queues, in the app's account and in the account before it.
+        lease_seconds: time after which an ownership expires.
+    """
 
     def __init__(
-        self, survey: Survey, checkpoints: HostCheckpoints, queue: QueueClient, lease_seconds: float
+        self,
+        survey: Survey,
+        checkpoints: HostCheckpoints,
+        queues: Sequence[QueueClient],
+        lease_seconds: float,
     ) -> None:
         self._survey = survey
         self._checkpoints = checkpoints
-        self._queue = queue
+        self._queues = queues
         self._lease_seconds = lease_seconds
 
     async def table(self) -> dict[str, Any]:
@@ -84,14 +96,17 @@ class Partitions:
         }
 
     async def poison_count(self) -> int | None:
-        """Return the approximate number of poison messages; None if the queue cannot be read."""
-        try:
-            properties = await self._queue.get_queue_properties()
-        except ResourceNotFoundError:  # the first poison message creates the queue
-            return 0
-        except AzureError:
-            return None
-        return properties.approximate_message_count
+        """Return the approximate number of poison messages; None if a queue cannot be read."""
+        found = 0
+        for queue in self._queues:
+            try:
+                properties = await queue.get_queue_properties()
+            except ResourceNotFoundError:  # the first poison message creates the queue
+                continue
+            except AzureError:
+                return None
+            found += properties.approximate_message_count or 0
+        return found
 
 
 def _state(found: PartitionState | None) -> State:

@@ -17,7 +17,7 @@ from processing.poison.other_apps import is_own, refusal
 PUT_BACK_AT_ONCE = 32
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Received:
     """A held message, which no other reader receives until its visibility timeout expires.
 

@@ -17,7 +17,7 @@ from azure.storage.queue import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
-from processing.poison.claim_check_blobs import ClaimCheckBlobs
+from processing.poison.claim_checks import ClaimChecks
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Received
 
@@ -33,7 +33,7 @@ class StoragePoisonQueue:
         blobs: stores messages over 48 KiB; the queue then contains their claim checks.
     """
 
-    def __init__(self, queue: QueueClient, blobs: ClaimCheckBlobs) -> None:
+    def __init__(self, queue: QueueClient, blobs: ClaimChecks) -> None:
         self._queue = queue
         self._blobs = blobs
 

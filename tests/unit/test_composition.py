@@ -26,6 +26,7 @@ BUILT_BY_WIRING = {
 }
 MAY_BUILD = {
     "processing/wiring.py": "builds everything that needs Azure's SDKs",
+    "processing/storage/clients.py": "builds the clients of the storage accounts for the wiring",
     "processing/circuit_wiring.py": "builds the circuit and its Redis, without those SDKs",
     "processing/handlers/ledger.py": "a sample handler, which opens its own clients as users' do",
     "breaker/cli/circuits.py": "the breaker's own command line, which works without processing",

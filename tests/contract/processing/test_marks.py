@@ -22,6 +22,7 @@ from processing.parking.marks import (
     ParkingMark,
 )
 from processing.parking.memory_marks import MemoryMarkStore
+from processing.parking.two_accounts import MarksOfTwo
 from tests.support.processing.events import IDENTITY, SOURCE
 
 MARK = ParkingMark(SOURCE, "token", Oldest(40, 1_700_000_000_040, "4000"), 7)
@@ -44,39 +45,54 @@ class Setup(Protocol):
 
 @dataclass
 class MemorySetup:
-    store: MemoryMarkStore
+    store: MarkStore
+    app: MemoryMarkStore
+    first: MemoryMarkStore
+    """The store in which `put` places foreign content."""
 
     async def put(self, data: bytes) -> None:
-        self.store.contents[SOURCE] = (data, "e", 1_700_000_000.0)
+        self.first.contents[SOURCE] = (data, "e", 1_700_000_000.0)
 
     async def record(self, name: str) -> str:
-        return self.store.dropped[SOURCE, name]
+        return self.app.dropped[SOURCE, name]
 
 
 @dataclass
 class BlobSetup:
-    store: MarkBlobs
-    container: ContainerClient
+    store: MarkStore
+    app: ContainerClient
+    first: ContainerClient
+    """The container in which `put` places foreign content."""
 
     async def put(self, data: bytes) -> None:
-        await self.container.create_container()
+        await self.first.create_container()
         name = f"marks/{IDENTITY.digest}/{SOURCE.partition}.json"
-        await self.container.upload_blob(name, data, overwrite=True)
+        await self.first.upload_blob(name, data, overwrite=True)
 
     async def record(self, name: str) -> str:
         blob = f"marks/dropped/{IDENTITY.digest}/{SOURCE.partition}/{name}.json"
-        return (await (await self.container.download_blob(blob)).readall()).decode()
+        return (await (await self.app.download_blob(blob)).readall()).decode()
 
 
-@pytest.fixture(params=["memory", "blobs"])
+@pytest.fixture(params=["memory", "blobs", "two memories", "two accounts"])
 async def setup(request: pytest.FixtureRequest) -> AsyncIterator[Setup]:
     if request.param == "memory":
-        yield MemorySetup(MemoryMarkStore())
+        store = MemoryMarkStore()
+        yield MemorySetup(store, store, store)
+        return
+    if request.param == "two memories":
+        memories = MemoryMarkStore(), MemoryMarkStore()
+        yield MemorySetup(MarksOfTwo(*memories), *memories)
         return
     name = f"marks-{secrets.token_hex(4)}"
     azurite = request.getfixturevalue("azurite")
     async with ContainerClient.from_connection_string(azurite, name) as container:
-        yield BlobSetup(MarkBlobs(container), container)
+        if request.param == "blobs":
+            yield BlobSetup(MarkBlobs(container), container, container)
+            return
+        second = request.getfixturevalue("second_account")
+        async with ContainerClient.from_connection_string(second, name) as app:
+            yield BlobSetup(MarksOfTwo(MarkBlobs(app), MarkBlobs(container)), app, container)
 
 
 def document(**changes: Any) -> bytes:

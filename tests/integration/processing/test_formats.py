@@ -16,6 +16,7 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
+from local.services.azurite import ACCOUNT, APP_ACCOUNT
 from processing.batch.result import BatchResult
 from processing.errors import FormatError
 from processing.event import Event
@@ -72,6 +73,7 @@ class Restored:
 async def restored(
     version: str, redis_url: str, app_settings: Mapping[str, str]
 ) -> AsyncIterator[Restored]:
+    """Yield services with the dump of a version; its queue and blobs are in the host's account."""
     queue = f"poison-{secrets.token_hex(4)}"
     settings = dict(app_settings) | {
         "REDIS_URL": redis_url,
@@ -133,11 +135,15 @@ async def two(redis_url: str, app_settings: dict[str, str]) -> AsyncIterator[Res
         yield found
 
 
-@pytest.fixture(params=["0.1", "2"])
+@pytest.fixture(params=["0.1", "0.1, then an account of its own", "2"])
 async def each(
     request: pytest.FixtureRequest, redis_url: str, app_settings: dict[str, str]
 ) -> AsyncIterator[Restored]:
-    async with restored(request.param, redis_url, app_settings) as found:
+    version, _, own_account = request.param.partition(",")
+    async with restored(version, redis_url, app_settings) as found:
+        if own_account:
+            host = found.settings["AzureWebJobsStorage"]
+            found.settings["BreakwaterStorage"] = host.replace(ACCOUNT, APP_ACCOUNT)
         yield found
 
 

@@ -8,7 +8,6 @@ from typing import Any, cast
 
 from azure.eventhub.aio import EventHubConsumerClient
 from azure.eventhub.exceptions import ConnectError
-from azure.storage.queue.aio import QueueClient
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -147,7 +146,7 @@ class WatchRig:
         self.table = Partitions(
             self.survey,
             cast("HostCheckpoints", NoCheckpoints()),
-            cast("QueueClient", None),
+            queues=(),
             lease_seconds=60,
         )
         self.reader = InMemoryMetricReader()

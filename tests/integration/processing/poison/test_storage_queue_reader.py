@@ -10,27 +10,40 @@ import pytest
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from processing.poison.queue import browse
+from processing.poison.queue import PoisonReader, browse
 from processing.poison.storage_queue import StoragePoisonReader
+from processing.poison.two_accounts import PoisonReaderOfTwo
 from tests.integration.processing.poison.test_storage_queue import Rig, poisoned
 from tests.integration.processing.poison.test_storage_queue import rig as rig  # noqa: PLC0414 - a fixture
 from tests.support.processing.events import event
 
 
-@pytest.fixture
-async def reader(rig: Rig, azurite: str) -> AsyncIterator[StoragePoisonReader]:
-    async with QueueClient.from_connection_string(
-        azurite, rig.queue.queue_name, message_encode_policy=TextBase64EncodePolicy()
-    ) as queue:
-        yield StoragePoisonReader(queue)
+@pytest.fixture(params=["one account", "app's account", "host's account"])
+async def reader(
+    request: pytest.FixtureRequest, rig: Rig, azurite: str, second_account: str
+) -> AsyncIterator[PoisonReader]:
+    """Yield a reader of the rig's queue, alone or with a queue in another account."""
+    name, policy = rig.queue.queue_name, TextBase64EncodePolicy()
+    async with (
+        QueueClient.from_connection_string(azurite, name, message_encode_policy=policy) as queue,
+        QueueClient.from_connection_string(second_account, name) as other,
+    ):
+        ours, theirs = StoragePoisonReader(queue), StoragePoisonReader(other)
+        match request.param:
+            case "one account":
+                yield ours
+            case "app's account":
+                yield PoisonReaderOfTwo(ours, theirs)
+            case _:
+                yield PoisonReaderOfTwo(theirs, ours)
 
 
-async def test_missing_queue_has_no_messages(reader: StoragePoisonReader) -> None:
+async def test_missing_queue_has_no_messages(reader: PoisonReader) -> None:
     """The queue is created with the first poison message."""
     assert await reader.receive() == []
 
 
-async def test_browse_returns_all_pages_oldest_first(rig: Rig, reader: StoragePoisonReader) -> None:
+async def test_browse_returns_all_pages_oldest_first(rig: Rig, reader: PoisonReader) -> None:
     """A second browse finds the same messages."""
     for number in range(70, 0, -1):
         await rig.poison.put(poisoned(event(number)))
@@ -40,7 +53,7 @@ async def test_browse_returns_all_pages_oldest_first(rig: Rig, reader: StoragePo
 
 
 async def test_held_message_is_invisible_until_it_is_put_back(
-    rig: Rig, reader: StoragePoisonReader
+    rig: Rig, reader: PoisonReader
 ) -> None:
     """An update stays after the message is put back, and a removed message is gone."""
     await rig.poison.put(poisoned(event(1)))
@@ -58,9 +71,7 @@ async def test_held_message_is_invisible_until_it_is_put_back(
     assert await browse(reader) == []
 
 
-async def test_renewals_and_a_removal_wait_for_each_other(
-    rig: Rig, reader: StoragePoisonReader
-) -> None:
+async def test_renewals_and_a_removal_wait_for_each_other(rig: Rig, reader: PoisonReader) -> None:
     """Each call replaces the message's receipt, so that two calls must not overlap."""
     await rig.poison.put(poisoned(event(1)))
     (held,) = await reader.receive()
@@ -69,9 +80,7 @@ async def test_renewals_and_a_removal_wait_for_each_other(
     assert await browse(reader) == []
 
 
-async def test_message_whose_hold_expired_cannot_be_removed(
-    rig: Rig, reader: StoragePoisonReader
-) -> None:
+async def test_message_whose_hold_expired_cannot_be_removed(rig: Rig, reader: PoisonReader) -> None:
     """The removal marks the message as gone and raises no error."""
     await rig.poison.put(poisoned(event(1)))
     (held,) = await reader.receive()
@@ -86,7 +95,7 @@ async def test_message_whose_hold_expired_cannot_be_removed(
 
 
 async def test_text_that_is_no_poison_message_is_left_in_the_queue(
-    rig: Rig, reader: StoragePoisonReader, caplog: pytest.LogCaptureFixture
+    rig: Rig, reader: PoisonReader, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The reader logs a warning, and finds the poison message behind 40 such texts."""
     await rig.queue.create_queue()
@@ -98,7 +107,7 @@ async def test_text_that_is_no_poison_message_is_left_in_the_queue(
 
 
 async def test_text_that_is_not_base64_is_left_in_the_queue(
-    rig: Rig, reader: StoragePoisonReader, azurite: str, caplog: pytest.LogCaptureFixture
+    rig: Rig, reader: PoisonReader, azurite: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Text that was sent from the portal must not stop the other messages."""
     await rig.poison.put(poisoned(event(1)))

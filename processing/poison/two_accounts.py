@@ -1,0 +1,98 @@
+"""Poison messages and claim checks in two storage accounts, the app's and the host's.
+
+An app that had one account keeps finding the data that the app has stored in the host's account.
+New data goes to the app's account only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import MutableMapping
+from weakref import WeakKeyDictionary
+
+from processing.errors import BodyLostError
+from processing.poison.claim_checks import ClaimChecks
+from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.queue import PoisonReader, Received
+
+
+class PoisonReaderOfTwo:
+    """A reader of the poison queues of both accounts; see `PoisonReader`.
+
+    A message stays in the queue from which the reader received it.
+
+    Args:
+        app: reads the queue in the app's account, which is read first.
+        host: reads the queue in the host's account.
+    """
+
+    def __init__(self, app: PoisonReader, host: PoisonReader) -> None:
+        self._app = app
+        self._host = host
+        self._readers: MutableMapping[Received, PoisonReader] = WeakKeyDictionary()
+        self.hold_seconds = min(app.hold_seconds, host.hold_seconds)
+
+    async def receive(self) -> list[Received]:
+        """See `PoisonReader.receive`."""
+        for reader in (self._app, self._host):
+            if received := await reader.receive():
+                self._readers.update((each, reader) for each in received)
+                return received
+        return []
+
+    async def renew(self, received: Received) -> None:
+        """See `PoisonReader.renew`."""
+        await self._readers[received].renew(received)
+
+    async def update(self, received: Received, message: PoisonMessage) -> None:
+        """See `PoisonReader.update`."""
+        await self._readers[received].update(received, message)
+
+    async def put_back(self, received: Received) -> None:
+        """See `PoisonReader.put_back`."""
+        await self._readers[received].put_back(received)
+
+    async def remove(self, received: Received) -> None:
+        """See `PoisonReader.remove`."""
+        await self._readers[received].remove(received)
+
+
+class ClaimChecksOfTwo:
+    """The claim checks of both accounts; see `ClaimChecks`.
+
+    A blob is looked up in the app's account first, because a repeated write goes there.
+
+    Args:
+        app: the claim checks in the app's account.
+        host: the claim checks in the host's account.
+    """
+
+    def __init__(self, app: ClaimChecks, host: ClaimChecks) -> None:
+        self._app = app
+        self._host = host
+
+    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
+        """See `ClaimChecks.shrink`."""
+        return await self._app.shrink(message)
+
+    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
+        """See `ClaimChecks.put_bytes`."""
+        return await self._app.put_bytes(name, data)
+
+    async def get_bytes(self, check: ClaimCheck) -> bytes:
+        """See `ClaimChecks.get_bytes`."""
+        try:
+            return await self._app.get_bytes(check)
+        except BodyLostError:
+            return await self._host.get_bytes(check)
+
+    async def has(self, check: ClaimCheck) -> bool:
+        """See `ClaimChecks.has`."""
+        return await self._app.has(check) or await self._host.has(check)
+
+    async def delete(self, check: ClaimCheck) -> None:
+        """See `ClaimChecks.delete`; the blob's name is the event's, so both blobs are the event's.
+
+        The copy in the host's account is deleted first, because the other copy may be newer.
+        """
+        await self._host.delete(check)
+        await self._app.delete(check)

@@ -1,0 +1,1 @@
+"""The storage accounts of an app, and their clients."""
