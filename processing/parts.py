@@ -87,7 +87,13 @@ class Parts:
                 handler_seconds=processing.handler_timeout_seconds,
                 held=held_by(breaker),
             )
-            watching = Watching(watch, wiring.fleet(), survey, instance_name())
+            watching = Watching(
+                watch,
+                wiring.fleet(),
+                survey,
+                instance_name(),
+                created=await wiring.hub_created(),
+            )
             create_gauges(watching)
             warnings = []
             if (warning := batch_memory_warning(settings, memory_bytes())) is not None:

@@ -39,7 +39,10 @@ from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.parking.two_accounts import MarksOfTwo
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
+from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, ReadCheckpoint
+from processing.partitions.positions import HubPositions
+from processing.partitions.redis_gaps import RedisGapStore
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.queue import PoisonReader
@@ -75,6 +78,7 @@ class Wiring(CircuitWiring):
         self._processing = processing
         self._identities: dict[str, AsyncTokenCredential] = {}
         self._storage = StorageClients(opened, self._identity)
+        self._hub_created: HubCreated | None = None
 
     @cached_property
     def connections(self) -> ConnectionSettings:
@@ -210,6 +214,16 @@ class Wiring(CircuitWiring):
             group=connections.event_hub_consumer_group,
         )
 
+    def gaps(self) -> RedisGapStore:
+        """Return the store of the expired events that batches have noticed."""
+        return RedisGapStore(self.redis, ttl_seconds=self.processing.progress_ttl_seconds)
+
+    async def hub_created(self) -> HubCreated:
+        """Return the hub's time of creation, which all parts of the instance share."""
+        if self._hub_created is None:
+            self._hub_created = HubCreated(HubPositions(await self.hub()).created_ms)
+        return self._hub_created
+
     async def checkpoint_number(self) -> ReadCheckpoint:
         """Return a function that reads the sequence number of a partition's checkpoint."""
         checkpoints = await self.checkpoints()
@@ -228,7 +242,9 @@ class Wiring(CircuitWiring):
             self.progress(),
             self.connections.identity,
             self.parking_store(query_timeout_seconds=seconds),
-            await self.checkpoint_number(),
+            gaps=self.gaps(),
+            checkpoint=await self.checkpoint_number(),
+            created=await self.hub_created(),
         )
 
     def crash_loops(self, breaker: CircuitBreaker, handler: LoadedHandler) -> CrashLoops:

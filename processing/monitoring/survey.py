@@ -304,8 +304,16 @@ def judged(
 
 def recreated_reason(lag: PartitionLag) -> str:
     """Return what shows that the hub of a partition was recreated."""
-    last = "is empty" if lag.last_enqueued is None else f"ends at event {lag.last_enqueued}"
-    return f"event {lag.watermark} is finished, and the hub {last}: the hub was recreated"
+    if lag.watermark is None:
+        return "the checkpoint is that of an earlier hub: the hub was recreated"
+    if lag.last_enqueued is None:
+        return f"event {lag.watermark} is finished, and the hub is empty: the hub was recreated"
+    if lag.watermark <= lag.last_enqueued:
+        return f"event {lag.watermark} was finished in an earlier hub: the hub was recreated"
+    return (
+        f"event {lag.watermark} is finished, and the hub ends at event {lag.last_enqueued}: the "
+        "hub was recreated"
+    )
 
 
 def deferred_state(key: ParkedKey, keys: int, now: float) -> PartitionState:

@@ -13,6 +13,7 @@ from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.stall import Watch
 from processing.monitoring.stall_log import StallLog
 from processing.monitoring.survey import Sighting, Survey, worst
+from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import PartitionLag
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ class Watching:
         fleet: receives the states of this instance.
         survey: surveys all partitions when it is this instance's turn.
         instance: the name of this instance.
+        created: the hub's time of creation, which the processor compares with its progress.
         clock: returns seconds that never decrease.
     """
 
@@ -40,11 +42,13 @@ class Watching:
         survey: Survey,
         instance: str,
         *,
+        created: HubCreated | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._watch = watch
         self._survey = survey
         self._instance = instance
+        self._created = created
         self._fleet = fleet
         self._clock = clock
         self._log = StallLog()
@@ -101,6 +105,7 @@ class Watching:
             group.create_task(repeat(self.report, REPORT_SECONDS))
             # The first survey would compete with the first batches, and has nothing to compare.
             group.create_task(repeat(self.survey, REPORT_SECONDS, REPORT_SECONDS))
+            group.create_task(repeat(self.read_created, REPORT_SECONDS, REPORT_SECONDS))
 
     async def judge(self) -> None:
         """Judge this instance's partitions, and log the stalled ones."""
@@ -125,6 +130,15 @@ class Watching:
         if lasting or self._reported:
             await self._fleet.report(self._instance, lasting)
             self._reported = bool(lasting)
+
+    async def read_created(self) -> None:
+        """Read the hub's time of creation, unless the survey has read the time lately.
+
+        Raises:
+            StorageUnavailableError: the hub does not answer.
+        """
+        if self._created is not None:
+            await self._created.latest()
 
     async def survey(self) -> None:
         """Survey all partitions if it is this instance's turn.

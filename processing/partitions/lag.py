@@ -8,15 +8,16 @@ beside it: events that expired before they were handled, and a hub that was recr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from azure.eventhub.aio import EventHubConsumerClient
-from azure.eventhub.exceptions import EventHubError
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
 from processing.parking.store import ParkingStore, PartitionLists
+from processing.partitions.gaps import Gap, GapStore
+from processing.partitions.hub_created import HubCreated
 from processing.partitions.positions import HubPositions
 from processing.progress.store import Progress, ProgressStore
 
@@ -29,15 +30,16 @@ class PartitionLag:
         watermark: sequence number of the watermark; None: no event is finished.
         last_enqueued: sequence number of the hub's last event; None: the partition is empty.
         lag: number of retained events above the watermark, and of the events in parked lists.
-            Events removed by retention do not count. If the hub was recreated, all retained events
-            count.
+            Without a watermark the checkpoint counts. Events removed by retention do not count. If
+            the hub was recreated, all retained events count.
         parked: number of events in the partition's parked lists.
         deferred: number of deferred keys.
         oldest_deferred: time at which the longest deferred key was deferred, seconds since 1970 by
             the store's clock; None: no key is deferred.
         expired: number of events that the hub has removed although nobody has finished them, and
             that no batch has noticed yet.
-        recreated: the progress is that of an earlier hub of the same name.
+        recreated: progress or checkpoint is that of an earlier hub of the same name.
+        gaps: the expired events that batches have noticed, the latest gap first.
     """
 
     partition: str
@@ -49,6 +51,7 @@ class PartitionLag:
     oldest_deferred: float | None = None
     expired: int = 0
     recreated: bool = False
+    gaps: tuple[Gap, ...] = ()
 
     @property
     def behind(self) -> int:
@@ -72,7 +75,9 @@ class LagReader:
         progress: the store of finished events.
         identity: the app whose lag is read.
         parking: the store of parked lists; None: parked events do not count.
+        gaps: the store of the gaps that batches have noticed; None: there are none.
         checkpoint: returns the sequence number of a partition's checkpoint.
+        created: is given the hub's time of creation at each reading.
     """
 
     def __init__(
@@ -81,14 +86,18 @@ class LagReader:
         progress: ProgressStore,
         identity: Identity,
         parking: ParkingStore | None = None,
+        *,
+        gaps: GapStore | None = None,
         checkpoint: ReadCheckpoint = no_checkpoint,
+        created: HubCreated | None = None,
     ) -> None:
-        self._client = client
         self._positions = HubPositions(client)
         self._progress = progress
         self._parking = parking
+        self._gaps = gaps
         self._identity = identity
         self._checkpoint = checkpoint
+        self._created = created
 
     async def read(self) -> list[PartitionLag]:
         """Return the lag of all partitions, in the order of the hub's partition ids.
@@ -96,31 +105,45 @@ class LagReader:
         Raises:
             StorageUnavailableError: the hub or Redis did not answer.
         """
-        try:
-            partitions = await self._client.get_partition_ids()
-        except EventHubError as error:
-            raise StorageUnavailableError(f"event hub {self._identity.hub}: {error}") from error
-        return list(await asyncio.gather(*(self._partition(each) for each in partitions)))
-
-    async def _partition(self, partition: str) -> PartitionLag:
-        source = Source(self._identity, partition)
+        hub = await self._positions.describe()
+        sources = [Source(self._identity, each) for each in hub.partitions]
         # The progress is read before the hub: an event that is enqueued and finished between the
         # two reads must not look like the event of an earlier hub.
-        progress = await self._progress.load(source)
-        hub = await self._positions.range(partition)
+        known = await asyncio.gather(*map(self._progress.load, sources))
+        if any(is_of_earlier_hub(each, hub.created_ms) for each in known):
+            hub = await self._positions.describe()  # the progress may be the newer one
+        if self._created is not None:
+            self._created.note(hub.created_ms)
+        return list(
+            await asyncio.gather(
+                *(
+                    self._partition(source, progress, hub.created_ms)
+                    for source, progress in zip(sources, known, strict=True)
+                )
+            )
+        )
+
+    async def _partition(self, source: Source, progress: Progress, created_ms: int) -> PartitionLag:
+        hub = await self._positions.range(source.partition)
         lists = PartitionLists()
         if self._parking is not None:
             lists = await self._parking.summary(source)
+        gaps = [] if self._gaps is None else await self._gaps.gaps(source)
         watermark = progress.watermark.sequence_number if progress.watermark else None
-        recreated = watermark is not None and watermark >= hub.end
-        expired = 0
-        if not recreated and hub.first > (0 if watermark is None else watermark + 1):
-            expired = expired_events(progress, hub.first, await self._read_checkpoint(partition))
-        behind = hub.end - hub.first
-        if watermark is not None and not recreated:
-            behind = hub.end - 1 - max(watermark, hub.first - 1)
+        checkpoint = None
+        if (watermark is None and hub.end > 0) or hub.first > (watermark or 0) + 1:
+            checkpoint = await self._read_checkpoint(source.partition)
+        highest = checkpoint if watermark is None else watermark
+        recreated = (highest is not None and highest >= hub.end) or is_of_earlier_hub(
+            progress, created_ms
+        )
+        expired, behind = 0, hub.end - hub.first
+        if not recreated:
+            expired = expired_events(progress, hub.first, created_ms, checkpoint, gaps)
+            if highest is not None:
+                behind = hub.end - 1 - max(highest, hub.first - 1)
         return PartitionLag(
-            partition,
+            source.partition,
             watermark,
             None if hub.first == hub.end else hub.end - 1,
             lag=behind + lists.events,
@@ -129,6 +152,7 @@ class LagReader:
             oldest_deferred=lists.oldest,
             expired=expired,
             recreated=recreated,
+            gaps=tuple(gaps),
         )
 
     async def _read_checkpoint(self, partition: str) -> int | None:
@@ -138,18 +162,42 @@ class LagReader:
             return None  # then the watermark alone says what was read
 
 
-def expired_events(progress: Progress, first: int, checkpoint: int | None) -> int:
+def is_of_earlier_hub(progress: Progress, created_ms: int) -> bool:
+    """Return whether the progress belongs to an earlier hub than the hub of that creation time.
+
+    Progress of an older version of the app has no time of creation. Then the watermark's enqueued
+    time decides.
+    """
+    mark = progress.watermark
+    if mark is None:
+        return False
+    if progress.created_ms:
+        return progress.created_ms != created_ms
+    return created_ms > mark.enqueued_ms
+
+
+def expired_events(
+    progress: Progress,
+    first: int,
+    created_ms: int,
+    checkpoint: int | None,
+    gaps: Iterable[Gap] = (),
+) -> int:
     """Return the number of events that have expired although nobody has finished them.
 
-    Without a watermark and a checkpoint nothing is known about the events before `first`.
+    Without watermark, checkpoint and gap nothing is known about the events before `first`.
 
     Args:
         progress: the partition's progress.
         first: sequence number of the first event that the hub retains.
+        created_ms: time at which the hub was created, milliseconds since 1970.
         checkpoint: sequence number of the partition's checkpoint; None: there is none.
+        gaps: the partition's gaps, which batches have noticed; their events do not count.
     """
     mark = progress.watermark
-    known = [] if checkpoint is None else [checkpoint]
+    known = [each.last for each in gaps if each.created_ms == created_ms]
+    if checkpoint is not None:
+        known.append(checkpoint)
     if mark is not None:
         known.append(mark.sequence_number)
     if not known:

@@ -27,6 +27,19 @@ class HubRange:
 
 
 @dataclass(frozen=True, slots=True)
+class HubDescription:
+    """The parts of a hub that are common to its partitions.
+
+    Attributes:
+        created_ms: time at which the hub was created, milliseconds since 1970.
+        partitions: the partition ids, in the hub's order.
+    """
+
+    created_ms: int
+    partitions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class HubPosition:
     """The position of one event in its partition, and the event's key."""
 
@@ -48,16 +61,26 @@ class HubPositions:
         self._client = client
         self._seconds = seconds
 
+    async def describe(self) -> HubDescription:
+        """Return the hub's partitions and the time at which the hub was created, in one request.
+
+        Raises:
+            StorageUnavailableError: the hub did not answer.
+        """
+        try:
+            found = await self._client.get_eventhub_properties()
+        except EventHubError as error:
+            raise StorageUnavailableError(f"event hub: {error}") from error
+        created_ms = int(found["created_at"].timestamp() * 1000 + 0.5)
+        return HubDescription(created_ms, tuple(found["partition_ids"]))
+
     async def partitions(self) -> list[str]:
         """Return all partition ids, sorted.
 
         Raises:
             StorageUnavailableError: the hub did not answer.
         """
-        try:
-            return sorted(await self._client.get_partition_ids())
-        except EventHubError as error:
-            raise StorageUnavailableError(f"event hub: {error}") from error
+        return sorted((await self.describe()).partitions)
 
     async def created_ms(self) -> int:
         """Return the time at which the hub was created, milliseconds since 1970.
@@ -65,11 +88,7 @@ class HubPositions:
         Raises:
             StorageUnavailableError: the hub did not answer.
         """
-        try:
-            created = (await self._client.get_eventhub_properties())["created_at"]
-        except EventHubError as error:
-            raise StorageUnavailableError(f"event hub: {error}") from error
-        return int(created.timestamp() * 1000 + 0.5)
+        return (await self.describe()).created_ms
 
     async def range(self, partition: str) -> HubRange:
         """Return the range of events that a partition retains.

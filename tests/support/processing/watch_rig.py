@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from azure.eventhub.aio import EventHubConsumerClient
@@ -26,7 +27,10 @@ from processing.monitoring.survey import Survey
 from processing.monitoring.watching import Watching
 from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import HostCheckpoints
+from processing.partitions.gaps import MemoryGapStore
+from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader
+from processing.partitions.positions import HubPositions
 from processing.progress.memory import MemoryProgressStore
 from tests.support.processing.events import IDENTITY
 
@@ -37,13 +41,17 @@ class Hub:
     """An event hub whose partition 1 is empty; the others have the events `first` to `last`."""
 
     away = False
+    described = 0
     first = 5
     last = 9
 
-    async def get_partition_ids(self) -> list[str]:
+    created = datetime.fromtimestamp(0.001, UTC)
+
+    async def get_eventhub_properties(self) -> dict[str, Any]:
+        self.described += 1
         if self.away:
             raise ConnectError("no route")
-        return ["0", "1", "2"]
+        return {"created_at": self.created, "partition_ids": ["0", "1", "2"]}
 
     async def get_partition_properties(self, partition: str) -> dict[str, Any]:
         return {
@@ -104,6 +112,7 @@ class WatchRig:
         self.clock = clock
         self.hub = Hub()
         self.progress = MemoryProgressStore()
+        self.gaps = MemoryGapStore(lambda: int(clock.monotonic() * 1000))
         self.parking = MemoryParkingStore(self.progress, clock=clock.monotonic)
         self.fleet = fleet or AwayFleet(clock.monotonic)
         self.heartbeat = MemoryHeartbeat(clock.monotonic)
@@ -117,8 +126,17 @@ class WatchRig:
         held = held_by(breaker)
         self.watch = Watch(60.0, handler_seconds=60.0, held=held, clock=clock.monotonic)
         client = cast("EventHubConsumerClient", self.hub)
+        self.created = HubCreated(HubPositions(client).created_ms, clock=clock.monotonic)
         self.survey = Survey(
-            LagReader(client, self.progress, IDENTITY, self.parking, self.checkpoint),
+            LagReader(
+                client,
+                self.progress,
+                IDENTITY,
+                self.parking,
+                gaps=self.gaps,
+                checkpoint=self.checkpoint,
+                created=self.created,
+            ),
             self.fleet,
             self.parking,
             IDENTITY,
@@ -131,7 +149,12 @@ class WatchRig:
             replays=self.heartbeat.age,
         )
         self.watching = Watching(
-            self.watch, self.fleet, self.survey, instance, clock=clock.monotonic
+            self.watch,
+            self.fleet,
+            self.survey,
+            instance,
+            created=self.created,
+            clock=clock.monotonic,
         )
         self.health = Health(
             breaker,
@@ -180,7 +203,8 @@ class WatchRig:
         """Do the background work once; a store that is away ends the round."""
         if self.timer_runs:
             await self.heartbeat.beat()
-        for work in (self.watching.judge, self.watching.report, self.watching.survey):
+        watching = self.watching
+        for work in (watching.judge, watching.report, watching.survey, watching.read_created):
             try:
                 await work()
             except StorageUnavailableError:

@@ -113,3 +113,27 @@ async def test_expired_events_have_a_gauge_and_a_column(rig: WatchRig) -> None:
     await rig.after(5)
     assert rig.gauge("processing.events_expired_pending") == {("0",): 50, ("1",): 0, ("2",): 0}
     assert [row["expired"] for row in (await rig.table.table())["rows"]] == [50, 0, 0]
+
+
+async def test_instance_that_does_not_survey_reads_the_creation_every_fifteen_seconds(
+    rig: WatchRig,
+) -> None:
+    """Each instance's processor compares the time, and one instance surveys."""
+    await rig.fleet.take_turn("there:2")
+    other = WatchRig(rig.breaker, rig.clock, fleet=rig.fleet, instance="there:2")
+    await other.work()
+    for _ in range(12):
+        await rig.fleet.take_turn("there:2")
+        rig.clock.advance(5)
+        await rig.work()
+    assert rig.created.created_ms == 1
+    assert 3 <= rig.hub.described <= 4
+
+
+async def test_instance_that_surveys_sends_no_further_request_for_the_creation(
+    rig: WatchRig,
+) -> None:
+    for _ in range(12):
+        rig.clock.advance(5)
+        await rig.work()
+    assert rig.hub.described == 12

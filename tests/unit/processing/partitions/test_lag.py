@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 import pytest
@@ -13,20 +14,30 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import position_of
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import WritingAs
+from processing.partitions.gaps import MemoryGapStore
+from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, PartitionLag
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
 from tests.support.processing.events import IDENTITY, SOURCE, event
 
+CREATED = 1_700_000_000_000
+LATER = CREATED + 1_000
+
 
 class OnePartition:
     """A hub's client; the only partition retains the events from `first` to `last`."""
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, first: int, last: int, *created: int) -> None:
         self.first, self.last = first, last
+        self.created = list(created or [CREATED])
+        self.asked = 0
 
-    async def get_partition_ids(self) -> list[str]:
-        return ["0"]
+    async def get_eventhub_properties(self) -> Mapping[str, Any]:
+        self.asked += 1
+        created_ms = self.created.pop(0) if len(self.created) > 1 else self.created[0]
+        created_at = datetime.fromtimestamp(created_ms / 1000, UTC)
+        return {"created_at": created_at, "partition_ids": ["0"]}
 
     async def get_partition_properties(self, _partition: str) -> Mapping[str, Any]:
         return {
@@ -42,10 +53,13 @@ class Reading:
 
     def __init__(self) -> None:
         self.progress = MemoryProgressStore()
+        self.gaps = MemoryGapStore()
         self.parking = MemoryParkingStore(self.progress)
         self.checkpoint: int | None = None
         self.checkpoints_away = False
         self.checkpoints_read = 0
+        self.hub = OnePartition(0, -1)
+        self.created = HubCreated(self.ask)
 
     async def read_checkpoint(self, _partition: str) -> int | None:
         self.checkpoints_read += 1
@@ -53,12 +67,29 @@ class Reading:
             raise StorageUnavailableError("the container cannot be read")
         return self.checkpoint
 
-    async def lag(self, first: int, last: int) -> PartitionLag:
-        """Return the lag while the hub retains the events from `first` to `last`."""
-        client = cast("EventHubConsumerClient", OnePartition(first, last))
-        reader = LagReader(client, self.progress, IDENTITY, self.parking, self.read_checkpoint)
+    async def lag(self, first: int, last: int, *created: int) -> PartitionLag:
+        """Return the lag while the hub retains the events from `first` to `last`.
+
+        Args:
+            first: the first retained event.
+            last: the last retained event.
+            created: the hub's time of creation at each request; the last time stays.
+        """
+        self.hub = OnePartition(first, last, *created)
+        reader = LagReader(
+            cast("EventHubConsumerClient", self.hub),
+            self.progress,
+            IDENTITY,
+            self.parking,
+            gaps=self.gaps,
+            checkpoint=self.read_checkpoint,
+            created=self.created,
+        )
         (found,) = await reader.read()
         return found
+
+    async def ask(self) -> int:
+        return self.hub.created[0]
 
 
 @pytest.fixture
@@ -67,8 +98,8 @@ def reading() -> Reading:
 
 
 async def finish(reading: Reading, watermark: int | None, *above: int) -> None:
-    mark = None if watermark is None else Mark(watermark, 1)
-    await reading.progress.commit(SOURCE, 0, mark, [Mark(each, 1) for each in above])
+    mark = None if watermark is None else Mark(watermark, LATER)
+    await reading.progress.commit(SOURCE, 0, mark, [Mark(each, LATER) for each in above])
 
 
 async def test_watermark_beyond_the_end_is_that_of_an_earlier_hub(reading: Reading) -> None:
@@ -121,11 +152,17 @@ async def test_events_before_a_later_checkpoint_were_passed_over_on_purpose(
     assert (await reading.lag(20, 29)).expired == 10
 
 
-async def test_checkpoint_shows_expired_events_without_a_watermark(reading: Reading) -> None:
+async def test_checkpoint_stands_in_for_a_lost_watermark(reading: Reading) -> None:
     """The progress of an idle partition expires, and the checkpoint remains."""
     reading.checkpoint = 14
     found = await reading.lag(20, 29)
     assert (found.lag, found.expired) == (10, 5)
+    reading.checkpoint = 26
+    found = await reading.lag(20, 29)
+    assert (found.lag, found.expired) == (3, 0)
+    reading.checkpoint = 99
+    found = await reading.lag(20, 29)
+    assert (found.lag, found.recreated) == (10, True)
 
 
 async def test_nothing_is_known_of_events_before_the_app_existed(reading: Reading) -> None:
@@ -134,7 +171,7 @@ async def test_nothing_is_known_of_events_before_the_app_existed(reading: Readin
 
 async def test_checkpoint_is_read_only_at_a_gap(reading: Reading) -> None:
     """The survey reads the lag every few seconds, and the checkpoint is a blob."""
-    await reading.lag(0, 29)
+    await reading.lag(0, -1)
     await finish(reading, 9)
     await reading.lag(10, 29)
     await reading.lag(0, 5)
@@ -165,9 +202,67 @@ async def test_event_that_is_finished_during_the_reading_is_no_recreated_hub(
             await finish(reading, self.last)
             return found
 
-    client = cast("EventHubConsumerClient", Growing(0, 9))
+    hub = Growing(0, 9)
+    client = cast("EventHubConsumerClient", hub)
     reader = LagReader(client, reading.progress, IDENTITY)
     await finish(reading, 9)
     for _ in range(3):
         (found,) = await reader.read()
         assert not found.recreated
+    assert hub.last == 12
+
+
+async def test_hub_that_has_grown_past_the_watermark_is_recognized_by_its_creation(
+    reading: Reading,
+) -> None:
+    """Numbers cannot show it: the hub has more events than the earlier hub had."""
+    await reading.progress.note_created(SOURCE, CREATED)
+    await finish(reading, 99)
+    found = await reading.lag(0, 149, CREATED + 500)
+    assert (found.recreated, found.lag, found.expired) == (True, 150, 0)
+
+
+async def test_progress_without_a_creation_time_is_older_than_a_later_hub(
+    reading: Reading,
+) -> None:
+    """The progress of an older version of the app has the watermark's enqueued time only."""
+    await finish(reading, 99)
+    assert not (await reading.lag(0, 149, LATER)).recreated
+    assert (await reading.lag(0, 149, LATER + 1)).recreated
+
+
+async def test_progress_of_a_hub_that_is_recreated_during_the_reading_is_not_blamed(
+    reading: Reading,
+) -> None:
+    """The progress was reset between two requests; the hub is asked again before the verdict."""
+    owner = (await reading.progress.reset(SOURCE, LATER)).owner
+    await reading.progress.commit(SOURCE, owner, Mark(3, LATER), [])
+    found = await reading.lag(0, 9, CREATED, LATER)
+    assert (found.recreated, found.lag, reading.hub.asked) == (False, 6, 2)
+
+
+async def test_hub_is_described_once_per_reading(reading: Reading) -> None:
+    await finish(reading, 3)
+    await reading.lag(0, 9)
+    assert reading.hub.asked == 1
+
+
+async def test_reading_notes_the_creation_for_the_processor(reading: Reading) -> None:
+    await reading.lag(0, 9, LATER)
+    assert (reading.created.created_ms, await reading.created.latest()) == (LATER, LATER)
+    assert reading.hub.asked == 1
+
+
+async def test_gap_that_a_batch_has_noticed_is_not_pending(reading: Reading) -> None:
+    """The gap is recorded before the first event behind it is finished."""
+    await finish(reading, 1)
+    await reading.gaps.record(SOURCE, 2, 51, created_ms=CREATED, handled=())
+    found = await reading.lag(52, 56)
+    assert (found.expired, [each.events for each in found.gaps]) == (0, [50])
+    assert (await reading.lag(55, 56)).expired == 3
+
+
+async def test_gap_of_an_earlier_hub_hides_nothing(reading: Reading) -> None:
+    await finish(reading, 1)
+    await reading.gaps.record(SOURCE, 0, 99, created_ms=CREATED - 1, handled=())
+    assert (await reading.lag(52, 56)).expired == 50
