@@ -91,6 +91,8 @@ class MarksOfTwo:
             await self._refuse_other(self._app, source)
         if versions.host:
             await self._host.delete(source, versions.host)
+        else:
+            await self._refuse_other(self._host, source, known=versions.app)
         if versions.app:
             await self._app.delete(source, versions.app)
 
@@ -98,8 +100,8 @@ class MarksOfTwo:
         """See `MarkStore.record_drop`."""
         await self._app.record_drop(source, name, record)
 
-    async def _refuse_other(self, store: MarkStore, source: Source) -> None:
-        if (await _look(store, source)).etag:
+    async def _refuse_other(self, store: MarkStore, source: Source, *, known: str = "") -> None:
+        if (await _look(store, source)).etag not in {"", known}:
             raise MarkConflictError(f"the mark of partition {source} has changed")
 
 
