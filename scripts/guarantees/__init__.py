@@ -1,0 +1,1 @@
+"""The guarantees of docs/guarantees.md, checked and broken on purpose."""
