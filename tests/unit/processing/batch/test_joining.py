@@ -15,10 +15,10 @@ from processing.errors import DependencyUnavailableError, ShutdownError
 from processing.event import Event
 from processing.monitoring.partition_state import State
 from processing.monitoring.reasons import Why
+from tests.support.processing.dependency_parts import Parts, open_parts, simulated
 from tests.support.processing.dependency_rig import half_open, trip
 from tests.support.processing.events import SOURCE, batch, event
 from tests.support.processing.processor_rig import in_order
-from tests.unit.processing.batch.test_dependencies import Parts, open_parts, simulated
 
 LONG = {"break_seconds": 300.0}
 
