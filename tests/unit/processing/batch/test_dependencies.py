@@ -13,7 +13,7 @@ from processing.errors import (
 )
 from processing.event import Event
 from processing.parking.deferral import DeferralReason
-from tests.support.processing.dependency_parts import many, open_parts, simulated
+from tests.support.processing.dependency_parts import DEFERS, many, open_parts, simulated
 from tests.support.processing.dependency_rig import (
     free_permits,
     half_open,
