@@ -43,6 +43,7 @@ from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, ReadCheckpoint
 from processing.partitions.positions import HubPositions
 from processing.partitions.redis_gaps import RedisGapStore
+from processing.partitions.redis_hub_changes import RedisHubChanges
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.queue import PoisonReader
@@ -276,6 +277,12 @@ class Wiring(CircuitWiring):
             checkpoint=await self.checkpoint_number(),
             from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
+            created=await self.hub_created(),
+            changes=RedisHubChanges(
+                self.redis,
+                self.connections.identity,
+                ttl_seconds=self.processing.progress_ttl_seconds,
+            ),
         )
 
     async def partitions(

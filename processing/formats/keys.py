@@ -41,6 +41,12 @@ def found_dead_key(identity: Identity) -> str:
     return f"breakwater:{{{identity}}}:found-dead"
 
 
+def hub_keys(identity: Identity) -> list[str]:
+    """Return the keys of the hub that was last observed, and of the hub's changes."""
+    prefix = f"breakwater:{{{identity}}}:hub"
+    return [prefix, f"{prefix}-changes"]
+
+
 def newer_format(source: Source, lowest: int) -> FormatError:
     """Return the error for data of a newer version of the app."""
     return FormatError(

@@ -10,21 +10,33 @@ from collections.abc import Iterable
 
 from processing.partitions.lag import PartitionLag
 
+REPORTED_MS = 24 * 3600 * 1000
+"""Time for which a gap is a problem in reports, milliseconds."""
+NAMED_GAPS = 3
+"""Greatest number of gaps that a report names by their sequence numbers."""
 
-def expired_problems(hub: str, partitions: Iterable[PartitionLag]) -> list[str]:
-    """Return one text for each partition of which events have expired.
+
+def expired_problems(hub: str, partitions: Iterable[PartitionLag], now_ms: int) -> list[str]:
+    """Return one text for each partition of which events have expired lately.
 
     Args:
         hub: the hub's name.
         partitions: the lag of all partitions.
+        now_ms: the present time, milliseconds since 1970.
     """
-    return [
-        f"partition {each.partition} of {hub}: {events_text(each.expired)} expired unhandled, and "
-        "cannot be brought back. Raise the hub's retention time, or look for the "
-        "cause of the delay"
-        for each in partitions
-        if each.expired
-    ]
+    found = []
+    for each in partitions:
+        recent = [gap for gap in each.gaps if gap.seen_ms > now_ms - REPORTED_MS]
+        count = each.expired + sum(gap.events for gap in recent)
+        if not count:
+            continue
+        named = ", ".join(f"{gap.first} to {gap.last}" for gap in recent[:NAMED_GAPS])
+        found.append(
+            f"partition {each.partition} of {hub}: {events_text(count)} expired unhandled"
+            f"{f' ({named})' if named else ''}, and cannot be brought back. Raise the hub's "
+            "retention time, or look for the cause of the delay"
+        )
+    return found
 
 
 def events_text(count: int) -> str:

@@ -14,7 +14,6 @@ from processing.monitoring.dependency_states import (
     DependencyState,
     dependency_states,
 )
-from processing.monitoring.expired import expired_problems
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.stall import Watch
 from processing.monitoring.survey import Sighting, Survey, worst
@@ -127,16 +126,15 @@ class Health:
             problems.append(str(error))
         problems += sighting.problems
         stalled = [each.line for each in sighting.states if each.state is State.STALLED]
-        lost = expired_problems(self._survey.hub, sighting.partitions)
-        status = self._status(circuit, sighting, [*problems, *lost])
+        status = self._status(circuit, sighting, [*problems, *sighting.losses])
         return HealthReport(
             status,
             circuit,
             sighting.partitions,
             sighting.states,
             sighting.dependencies,
-            (*stalled, *problems, *lost),
-            (*self._warnings, *filter(None, [self._notice()])),
+            (*stalled, *problems, *sighting.losses),
+            (*self._warnings, *sighting.warnings, *filter(None, [self._notice()])),
             self._breaker.settings.mode,
             status != "stalled" and (status != "degraded" or not problems),
         )

@@ -13,9 +13,13 @@ from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
+from processing.monitoring.expired import events_text
 from processing.monitoring.partition_state import PartitionState, State
-from processing.monitoring.survey import Survey
+from processing.monitoring.survey import Sighting, Survey
 from processing.partitions.checkpoints import HostCheckpoints
+
+MOST_ENTRIES = 50
+"""Greatest number of entries about the hub on the page."""
 
 
 class Partitions:
@@ -87,6 +91,7 @@ class Partitions:
             "time": now,
             "rows": rows,
             "problem": problem or next(iter(sighting.problems), None),
+            "hub_history": hub_history(sighting),
             "stalled": [
                 each.to_json()
                 | {"since": now - round(each.seconds * 1000), "why": each.explanation}
@@ -107,6 +112,28 @@ class Partitions:
                 return None
             found += properties.approximate_message_count or 0
         return found
+
+
+def hub_history(sighting: Sighting) -> list[dict[str, Any]]:
+    """Return the expired events and the changes of the hub, for the page's list of what happened.
+
+    Each entry has its time `at` (milliseconds since 1970), a `kind`, and a `text`.
+    """
+    found: list[dict[str, Any]] = [
+        {
+            "at": gap.seen_ms,
+            "kind": "expired",
+            "text": f"Partition {each.partition}: {events_text(gap.events)} expired unhandled "
+            f"({gap.first} to {gap.last})",
+        }
+        for each in sighting.partitions
+        for gap in each.gaps
+    ]
+    found += [
+        {"at": each.seen_ms, "kind": each.kind.value, "text": each.text}
+        for each in sighting.changes
+    ]
+    return sorted(found, key=lambda each: each["at"], reverse=True)[:MOST_ENTRIES]
 
 
 def _state(found: PartitionState | None) -> State:

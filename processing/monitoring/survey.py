@@ -8,9 +8,10 @@ although their dependency serves other keys.
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from breaker import Circuit
 from processing.errors import StorageUnavailableError
@@ -21,13 +22,15 @@ from processing.monitoring.dependency_states import (
     WaitingKeys,
     dependency_states,
 )
+from processing.monitoring.expired import expired_problems
 from processing.monitoring.fleet import FleetStates
 from processing.monitoring.partition_state import GRAVITY, PartitionState, State
 from processing.monitoring.reasons import HOLDING, Why
 from processing.monitoring.stall import Held
-from processing.monitoring.telemetry import key_hash
-from processing.parking.event import Lone
+from processing.monitoring.verdicts import deferred_state, judged
 from processing.parking.store import ParkedKey, ParkingStore
+from processing.partitions.hub_changes import HubChange, HubChanges, moved_keys
+from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, PartitionLag
 
 DEFERRED_SECONDS = 600.0
@@ -36,8 +39,6 @@ REPLAYS_SECONDS = 60.0
 """Age of the last run of the timer of the replays at which the timer counts as stopped."""
 KEYS_SECONDS = 60.0
 """Least time between two listings of all keys; listing ten thousand keys takes a second."""
-RESTART_SECONDS = 15.0
-"""Difference of two ages of an event from which the event was begun again in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Sighting:
         problems: one text for each further problem.
         dependencies: the states of the app's dependencies, by name.
         replays_stopped: deferred keys wait, and the timer of the replays has not run for a minute.
+        losses: one text for each partition of which events have expired in the last 24 hours.
+        changes: the changes of the hub, the latest change first.
+        warnings: one text for each change that operators should know of.
     """
 
     partitions: tuple[PartitionLag, ...]
@@ -58,6 +62,9 @@ class Sighting:
     problems: tuple[str, ...] = ()
     dependencies: tuple[DependencyState, ...] = ()
     replays_stopped: bool = False
+    losses: tuple[str, ...] = ()
+    changes: tuple[HubChange, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def state_of(self, partition: str) -> PartitionState | None:
         """Return the worst state of a partition; None: the partition is `ok`."""
@@ -80,6 +87,9 @@ class Survey:
         from_start: whether a partition without a checkpoint is read from its first event.
         replays: returns the age of the last run of the timer of the replays, or None if there was
             no run in a day.
+        created: the hub's time of creation, which the reading of the lag notes.
+        changes: stores the hub's changes.
+        now_ms: returns the time in milliseconds since 1970.
     """
 
     def __init__(
@@ -96,6 +106,9 @@ class Survey:
         checkpoint: Callable[[str], Awaitable[int | None]],
         from_start: bool,
         replays: Callable[[], Awaitable[float | None]],
+        created: HubCreated,
+        changes: HubChanges,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._lag = lag
         self._fleet = fleet
@@ -109,15 +122,13 @@ class Survey:
         self._checkpoint = checkpoint
         self._from_start = from_start
         self._replays = replays
+        self._created = created
+        self._changes = changes
+        self._now_ms = now_ms
         # The deferred keys, and the numbers of the partitions' lists when the keys were read.
         self._keys: list[ParkedKey] = []
         self._keys_of: object = None
         self._keys_until = 0.0  # by the clock of the circuit's store
-
-    @property
-    def hub(self) -> str:
-        """The hub's name."""
-        return self._identity.hub
 
     async def look(self, own: Sequence[PartitionState] = (), *, instance: str = "") -> Sighting:
         """Survey all partitions.
@@ -167,12 +178,20 @@ class Survey:
         states += await self._deferred(lags)
         deferred = sum(each.deferred for each in lags)
         stopped = deferred > 0 and await self._replays_stopped()
+        changes = await self._changes.observe(
+            self._created.created_ms, len(lags), recreated=any(each.recreated for each in lags)
+        )
+        now_ms = self._now_ms()
+        moved = moved_keys(changes, now_ms)
         return Sighting(
             tuple(lags),
             tuple(each for each in states if each.state is not State.OK),
             (replays_have_stopped(deferred),) if stopped else (),
             dependency_states(self._dependencies(), await self._waiting.count(lags)),
             stopped,
+            tuple(expired_problems(self._identity.hub, lags, now_ms)),
+            tuple(changes),
+            () if moved is None else (moved,),
         )
 
     async def _is_passed(self, lag: PartitionLag) -> bool:
@@ -247,98 +266,6 @@ def replays_have_stopped(deferred: int) -> str:
         f"the timer function replay_deferred has not run for a minute, and {deferred} deferred "
         "keys wait; keys of partitions without new events are not replayed. Check that the app "
         "runs and that the function is not disabled"
-    )
-
-
-def judged(
-    lag: PartitionLag,
-    report: PartitionState | None,
-    *,
-    hub: str,
-    age: float,
-    held: Why | None,
-    stall_seconds: float,
-) -> PartitionState | None:
-    """Return the state of a partition; None: the partition has no unfinished event.
-
-    Args:
-        lag: the partition's lag.
-        report: the worst state that an instance reports.
-        hub: the hub's name.
-        age: time for which the watermark has not changed although events wait.
-        held: the reason for which no event of any partition starts.
-        stall_seconds: time after which a partition that does not move is stalled.
-    """
-    first = None if lag.last_enqueued is None else lag.last_enqueued + 1 - lag.behind
-    if lag.recreated:
-        # No circuit holds the partition: it waits for a decision about its checkpoint.
-        return PartitionState(
-            hub,
-            lag.partition,
-            State.STALLED,
-            age,
-            first,
-            why=Why.RECREATED,
-            reason=recreated_reason(lag),
-        )
-    if not lag.behind:  # the report is older than the lag
-        return None
-    if held in (HOLDING - {Why.RAMP}):
-        state = State.PAUSED if held is Why.PAUSED else State.HOLDING
-        seconds = 0.0 if report is None else report.seconds
-        return PartitionState(hub, lag.partition, state, seconds, first, why=held)
-    if report is None:
-        if age < stall_seconds:
-            return None
-        waiting = f"{lag.behind} events wait in the hub, and no instance reports the first of them"
-        return PartitionState(
-            hub, lag.partition, State.STALLED, age, first, why=Why.NOT_HANDED_OVER, reason=waiting
-        )
-    restarted = report.seconds + RESTART_SECONDS < age
-    if age >= stall_seconds and restarted and report.state in (State.OK, State.SLOW):
-        # The fleet has known the event for longer than the instance that runs the event now.
-        why = report.why if report.why is not None else Why.RESTARTED
-        return replace(report, state=State.STALLED, seconds=round(age, 1), why=why)
-    return report
-
-
-def recreated_reason(lag: PartitionLag) -> str:
-    """Return what shows that the hub of a partition was recreated."""
-    if lag.watermark is None:
-        return "the checkpoint is that of an earlier hub: the hub was recreated"
-    if lag.last_enqueued is None:
-        return f"event {lag.watermark} is finished, and the hub is empty: the hub was recreated"
-    if lag.watermark <= lag.last_enqueued:
-        return f"event {lag.watermark} was finished in an earlier hub: the hub was recreated"
-    return (
-        f"event {lag.watermark} is finished, and the hub ends at event {lag.last_enqueued}: the "
-        "hub was recreated"
-    )
-
-
-def deferred_state(key: ParkedKey, keys: int, now: float) -> PartitionState:
-    """Return the state of a partition whose longest deferred key is `key`.
-
-    Args:
-        key: the key.
-        keys: number of such keys in the partition.
-        now: time by the store's clock, seconds since 1970.
-    """
-    deferral = key.deferral
-    assert deferral is not None  # noqa: S101 - the caller chose deferred keys
-    lone = isinstance(key.key, Lone)
-    dependency = f"dependency {deferral.dependency}, " if deferral.dependency else ""
-    others = f"; {keys - 1} more such keys" if keys > 1 else ""
-    return PartitionState(
-        key.source.hub,
-        key.source.partition,
-        State.STALLED,
-        round(now - deferral.since, 1),
-        int(key.key.position[16:]) if isinstance(key.key, Lone) else None,
-        "" if lone or key.key is None else key_hash(str(key.key)),
-        Why.DEFERRED,
-        f"{dependency}{deferral.attempts} attempts: {deferral.error}{others}",
-        deferred=True,
     )
 
 

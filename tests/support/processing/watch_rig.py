@@ -28,6 +28,7 @@ from processing.monitoring.watching import Watching
 from processing.parking.memory import MemoryParkingStore
 from processing.partitions.checkpoints import HostCheckpoints
 from processing.partitions.gaps import MemoryGapStore
+from processing.partitions.hub_changes import MemoryHubChanges
 from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader
 from processing.partitions.positions import HubPositions
@@ -42,6 +43,7 @@ class Hub:
 
     away = False
     described = 0
+    partitions: tuple[str, ...] = ("0", "1", "2")
     first = 5
     last = 9
 
@@ -51,7 +53,7 @@ class Hub:
         self.described += 1
         if self.away:
             raise ConnectError("no route")
-        return {"created_at": self.created, "partition_ids": ["0", "1", "2"]}
+        return {"created_at": self.created, "partition_ids": self.partitions}
 
     async def get_partition_properties(self, partition: str) -> dict[str, Any]:
         return {
@@ -112,7 +114,8 @@ class WatchRig:
         self.clock = clock
         self.hub = Hub()
         self.progress = MemoryProgressStore()
-        self.gaps = MemoryGapStore(lambda: int(clock.monotonic() * 1000))
+        self.gaps = MemoryGapStore(self.now_ms)
+        self.changes = MemoryHubChanges(self.now_ms)
         self.parking = MemoryParkingStore(self.progress, clock=clock.monotonic)
         self.fleet = fleet or AwayFleet(clock.monotonic)
         self.heartbeat = MemoryHeartbeat(clock.monotonic)
@@ -147,6 +150,9 @@ class WatchRig:
             checkpoint=self.checkpoint,
             from_start=from_start,
             replays=self.heartbeat.age,
+            created=self.created,
+            changes=self.changes,
+            now_ms=self.now_ms,
         )
         self.watching = Watching(
             self.watch,
@@ -174,6 +180,10 @@ class WatchRig:
         )
         self.reader = InMemoryMetricReader()
         create_gauges(self.watching, MeterProvider([self.reader]).get_meter("t"))
+
+    def now_ms(self) -> int:
+        """Return the test's time, milliseconds since 1970."""
+        return int(self.clock.monotonic() * 1000)
 
     def circuit(self) -> Circuit:
         """Return the circuit with the test's time and last success."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 
 from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from breaker.clock import ManualClock
+from processing.identity import Source
 from processing.monitoring.partition_state import State
 from processing.monitoring.reasons import Why
 from processing.progress.store import Mark
-from tests.support.processing.events import SOURCE, event
+from tests.support.processing.events import IDENTITY, SOURCE, event
 from tests.support.processing.watch_rig import WatchRig
 
 
@@ -137,3 +139,58 @@ async def test_instance_that_surveys_sends_no_further_request_for_the_creation(
         rig.clock.advance(5)
         await rig.work()
     assert rig.hub.described == 12
+
+
+async def test_noticed_gap_is_a_problem_for_a_day(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(56, 1), [])
+    rig.hub.first, rig.hub.last = 52, 56
+    await rig.gaps.record(SOURCE, 2, 51, created_ms=1, handled=(7,))
+    report = await rig.health.report()
+    assert (report.status, report.is_healthy) == ("degraded", True)
+    (problem,) = report.problems
+    assert "49 events expired unhandled (2 to 51)" in problem
+    rig.clock.advance(24 * 3600)
+    assert (await rig.health.report()).status == "ok"
+
+
+async def test_gap_and_its_successor_count_together(rig: WatchRig) -> None:
+    """The later events have expired, too, and no batch has come since."""
+    await rig.progress.commit(SOURCE, 0, Mark(1, 1), [])
+    await rig.gaps.record(SOURCE, 2, 51, created_ms=1, handled=())
+    rig.hub.first, rig.hub.last = 54, 56
+    (problem,) = (await rig.health.report()).problems
+    assert "52 events expired unhandled (2 to 51)" in problem
+
+
+async def test_history_has_each_gap_and_each_recreation_once(rig: WatchRig) -> None:
+    await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
+    await rig.health.report()
+    rig.clock.advance(1)
+    await rig.gaps.record(SOURCE, 2, 51, created_ms=1, handled=())
+    rig.clock.advance(1)
+    rig.hub.created += timedelta(minutes=2)
+    for _ in range(3):
+        await rig.work()
+        await rig.health.report()
+    history = (await rig.table.table())["hub_history"]
+    assert [(each["kind"], each["text"]) for each in history] == [
+        ("recreated", "The hub was recreated at 1970-01-01 00:02 UTC"),
+        ("expired", "Partition 0: 50 events expired unhandled (2 to 51)"),
+    ]
+
+
+async def test_grown_hub_is_a_warning_for_a_week(rig: WatchRig) -> None:
+    """Keys come to other partitions; parked keys and the order need an operator's decision."""
+    await rig.progress.commit(SOURCE, 0, Mark(9, 1), [])
+    await rig.progress.commit(Source(IDENTITY, "2"), 0, Mark(9, 1), [])
+    assert (await rig.health.report()).warnings == ()
+    rig.hub.partitions = ("0", "1", "2", "3")
+    await rig.progress.commit(Source(IDENTITY, "3"), 0, Mark(9, 1), [])
+    report = await rig.health.report()
+    (warning,) = report.warnings
+    assert warning.startswith("the hub has 4 partitions and had 3 until 2023-11-14 22:13 UTC: ")
+    assert (report.status, report.is_healthy) == ("ok", True)
+    entry, *_ = (await rig.table.table())["hub_history"]
+    assert entry["text"] == "The number of partitions changed from 3 to 4"
+    rig.clock.advance(7 * 24 * 3600)
+    assert (await rig.health.report()).warnings == ()

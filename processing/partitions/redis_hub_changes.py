@@ -1,0 +1,55 @@
+"""The hub's changes in Redis: a hash of the hub that was last observed, and a sorted set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.cluster import RedisCluster
+
+from breaker.stores.redis import FAILURES
+from processing.errors import StorageUnavailableError
+from processing.formats.keys import hub_keys
+from processing.identity import Identity
+from processing.partitions.hub_changes import MOST_CHANGES, ChangeKind, HubChange
+
+_SCRIPTS = Path(__file__).parent / "scripts"
+
+
+class RedisHubChanges:
+    """A store of the hub's changes in Redis; see `HubChanges`.
+
+    Args:
+        client: a redis.asyncio client; the caller closes it.
+        identity: the app.
+        ttl_seconds: time after the last observation after which the changes expire.
+    """
+
+    def __init__(
+        self, client: Redis | RedisCluster, identity: Identity, *, ttl_seconds: int
+    ) -> None:
+        self._keys = hub_keys(identity)
+        self._ttl = ttl_seconds
+        self._observe: Any = client.register_script((_SCRIPTS / "observe_hub.lua").read_text())
+
+    async def observe(
+        self, created_ms: int, partitions: int, *, recreated: bool = False
+    ) -> list[HubChange]:
+        """See `HubChanges.observe`."""
+        args = [created_ms, partitions, int(recreated), self._ttl, MOST_CHANGES]
+        try:
+            found = await self._observe(keys=self._keys, args=args)
+        except FAILURES as error:
+            raise StorageUnavailableError(
+                f"changes of the hub: {type(error).__name__}: {error}"
+            ) from error
+        return [
+            _parsed(bytes(change).decode(), int(float(seen)))
+            for change, seen in zip(found[::2], found[1::2], strict=True)
+        ]
+
+
+def _parsed(text: str, seen_ms: int) -> HubChange:
+    kind, created_ms, before, after = text.split()
+    return HubChange(ChangeKind(kind), seen_ms, int(created_ms), int(before), int(after))
