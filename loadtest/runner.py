@@ -189,7 +189,14 @@ class Run:
             if self._stack is not None:
                 await self._stack.add_host()
 
-        return FaultTarget(self._endpoints, self._keys, self._group, add_host, sending.release)
+        return FaultTarget(
+            self._endpoints,
+            self._keys,
+            self._group,
+            add_host,
+            sending.release,
+            lambda: sending.progress.acknowledged,
+        )
 
     def _sending(self) -> Sending:
         settings = self._settings
@@ -266,6 +273,7 @@ class Run:
                     f"{progress.error}"
                 )
             over = progress.over and injection.over
+            completion.expired = injection.expired
             if completion.complete(sample, time.monotonic(), over=over):
                 return None
             if operator.waiting and self._settings.approve is ApproveWith.PERSON:

@@ -101,7 +101,7 @@ class Outcome:
             "keys": self.plan.keys,
             "faults": [fault.kind.value for fault in self.plan.faults],
             **{name: report.get(name) for name in FIGURES},
-            **{name: report.get(name) for name in ("parked", "deferred", "came_back")},
+            **{name: report.get(name) for name in ("parked", "deferred", "came_back", "expired")},
             "opened": report["circuit"]["opened"] if report else None,
             "seconds": report.get("seconds"),
             "passed": self.passed,

@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from loadtest.errors import LoadTestError, StackError
 from loadtest.faults import redis_data
 from loadtest.faults.hub import HubControl
+from loadtest.faults.hub_ends import HubEnds
 from loadtest.faults.outage import retrying_client, set_outage
 from loadtest.faults.services import Services
 from loadtest.observe.observer import Observer
@@ -30,6 +31,9 @@ _TAKING_TIME = frozenset(
         FaultKind.STORAGE_RESTARTED,
         FaultKind.OUTAGE,
         FaultKind.REDIS_EMPTIED,
+        FaultKind.HUB_RECREATED,
+        FaultKind.EXPIRED_WHILE_STOPPED,
+        FaultKind.EXPIRED_WHILE_ISOLATED,
     }
 )
 _MOST_REDELIVERED = 500
@@ -60,6 +64,7 @@ class Target:
     Attributes:
         add_host: starts another host instance.
         release: lets the sender continue at its next hold, because an outage has begun.
+        sent: returns the number of events that the hub has acknowledged.
     """
 
     endpoints: Endpoints
@@ -67,6 +72,7 @@ class Target:
     consumer_group: str
     add_host: Callable[[], Awaitable[None]]
     release: Callable[[], None]
+    sent: Callable[[], int]
 
 
 class Chaos:
@@ -75,6 +81,7 @@ class Chaos:
     Attributes:
         done: the finished faults, in the order in which they ended.
         over: whether all faults are finished.
+        hub_ends: the faults of the hub's ends.
     """
 
     def __init__(
@@ -89,6 +96,15 @@ class Chaos:
         self._services = Services(target.endpoints.state_dir)
         self._hub = HubControl(
             target.endpoints.event_hub_control_url, target.endpoints.event_hub_name
+        )
+        self.hub_ends = HubEnds(
+            plan,
+            observer,
+            target.endpoints,
+            target.keys,
+            target.consumer_group,
+            sent=target.sent,
+            release=target.release,
         )
         self._actions: Mapping[FaultKind, Callable[[PlannedFault], Awaitable[str]]] = {
             FaultKind.HOST_KILLED: self._kill_host,
@@ -108,6 +124,10 @@ class Chaos:
             FaultKind.OUTAGE: self._outage,
             FaultKind.REDIS_FILLED: self._fill_redis,
             FaultKind.REDIS_EMPTIED: self._empty_redis,
+            FaultKind.HUB_RECREATED: self.hub_ends.recreate,
+            FaultKind.EXPIRED_WHILE_STOPPED: self.hub_ends.expire,
+            FaultKind.EXPIRED_WHILE_ISOLATED: self.hub_ends.expire,
+            FaultKind.CLOCK_SET_BACK: self._set_clock_back,
         }
 
     @property
@@ -194,6 +214,9 @@ class Chaos:
         await self._hub.throttle(fault.seconds)
         await asyncio.sleep(fault.seconds)
         return f"reports busy for {fault.seconds:g} s"
+
+    async def _set_clock_back(self, fault: PlannedFault) -> str:
+        return f"its offset is {await self._hub.shift_clock(-fault.seconds):g} s"
 
     async def _redeliver(self, fault: PlannedFault) -> str:
         events = 1 + int(fault.choice * _MOST_REDELIVERED)

@@ -9,6 +9,7 @@ from typing import Self
 from loadtest.errors import OperatorError
 from loadtest.faults.chaos import Chaos, FaultDone
 from loadtest.faults.downstream import Downstream
+from loadtest.faults.hub_ends import HubEnds
 from loadtest.faults.outage import kill_host
 from loadtest.observe.observer import Observer
 from loadtest.operator import Operator
@@ -57,6 +58,16 @@ class FaultInjection:
     def faults(self) -> tuple[FaultDone, ...]:
         """The finished faults of a chaos run."""
         return () if self._chaos is None else self._chaos.faults
+
+    @property
+    def hub_ends(self) -> HubEnds | None:
+        """What became of the hub's ends in a chaos run."""
+        return None if self._chaos is None else self._chaos.hub_ends
+
+    @property
+    def expired(self) -> int:
+        """The number of events that the hub has lost unhandled, as far as the faults know."""
+        return 0 if self._chaos is None else self._chaos.hub_ends.expired
 
     def check(self) -> str | None:
         """Return why the operator failed, or None.

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import Any
 
-import httpx
 import redis.asyncio
 from redis.exceptions import OutOfMemoryError
 
 from loadtest.errors import StackError
+from loadtest.faults import site
 from loadtest.faults.outage import retrying_client
 from loadtest.target.endpoints import Endpoints
-from loadtest.target.hosts import host_instances
-from loadtest.target.stack import PROJECT
 
 APP_KEYS = "breakwater:*"
 """The keys of progress and parked lists; circuit and ledger have other names."""
@@ -23,8 +20,6 @@ _BALLAST = "loadtest:ballast"
 _ROOM = 8 * 2**20
 _CHUNKS = (2**20, 2**14, 2**8)
 _REFILL_SECONDS = 0.1
-_SITES_VERSION = "2025-03-01"
-_POLL_SECONDS, _STOP_SECONDS = 0.1, 60.0
 _NOTICE_SECONDS = 3.0
 """The time from the loss until the operator stops the app, in which the app must not go on."""
 
@@ -89,42 +84,14 @@ async def rewind_to_marks(endpoints: Endpoints) -> str:
         StackError: the rewind failed.
     """
     await asyncio.sleep(_NOTICE_SECONDS)
-    await _manage(endpoints, "stop")
+    options = ("--all", "--to-mark")
     try:
-        async with asyncio.timeout(_STOP_SECONDS):
-            while host_instances(endpoints.state_dir):  # noqa: ASYNC110 - other processes
-                await asyncio.sleep(_POLL_SECONDS)
-        code, text = await _rewind(endpoints)
+        await site.stop(endpoints)
+        code, text = await site.rewind(endpoints, *options)
         if code != 0 and "--force" in text:
-            code, text = await _rewind(endpoints, "--force")
-    except TimeoutError:
-        raise StackError(f"a host still runs {_STOP_SECONDS:g} s after the app's stop") from None
+            code, text = await site.rewind(endpoints, *options, "--force")
     finally:
-        await _manage(endpoints, "start")
+        await site.start(endpoints)
     if code != 0:
         raise StackError(f"`processing rewind --to-mark` ended with {code}: {text}")
     return text.rpartition("\n")[2]
-
-
-async def _rewind(endpoints: Endpoints, *options: str) -> tuple[int | None, str]:
-    """Rewind all partitions that have lost parked events; return exit code and output."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "processing", "rewind", "--all", "--to-mark", *options),
-        *("--settings", str(endpoints.settings_file)),
-        cwd=PROJECT,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT,
-        start_new_session=True,
-    )
-    output, _ = await process.communicate()
-    return process.returncode, output.decode(errors="replace").strip()
-
-
-async def _manage(endpoints: Endpoints, action: str) -> None:
-    """Stop or start the function app as `az functionapp` does."""
-    async with httpx.AsyncClient(timeout=60) as client:
-        answer = await client.post(
-            f"{endpoints.management_url}/{action}", params={"api-version": _SITES_VERSION}
-        )
-        answer.raise_for_status()

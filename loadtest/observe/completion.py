@@ -16,12 +16,14 @@ class Completion:
     Attributes:
         needed: handled and poisoned events that make the run complete; the runner increases the
             number when some counted entries are duplicates.
+        expired: events that the hub has lost, so that nobody can handle them.
     """
 
     needed: int
     timeout_seconds: float
     stall_seconds: float
     began: float
+    expired: int = 0
     _idle_since: float | None = None
     _changed_at: float = -1.0
     _figures: tuple[object, ...] = ()
@@ -33,7 +35,7 @@ class Completion:
         If the last event opened a circuit, the circuit stays half-open because no event is left to
         probe with. Such a run is complete after IDLE_SECONDS.
         """
-        accounted = over and sample.handled + sample.poisoned >= self.needed
+        accounted = over and sample.handled + sample.poisoned >= self.needed - self.expired
         states = {sample.state, *sample.dependencies.values()}
         if not accounted or "half_open" not in states or states - {"closed", "half_open"}:
             self._idle_since = None
@@ -62,7 +64,7 @@ class Completion:
         )
         if figures != self._figures:
             self._figures, self._changed_at = figures, now
-        missing = self.needed - sample.handled - sample.poisoned
+        missing = self.needed - self.expired - sample.handled - sample.poisoned
         so_far = (
             f"{sample.handled} handled, {sample.poisoned} poisoned, {missing} missing, "
             f"circuit {sample.state}, function app {sample.app_state}"

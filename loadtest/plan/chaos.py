@@ -42,10 +42,14 @@ class FaultKind(StrEnum):
     OUTAGE = "downstream outage"
     REDIS_FILLED = "Redis full"
     REDIS_EMPTIED = "Redis emptied"
+    HUB_RECREATED = "event hub recreated"
+    EXPIRED_WHILE_STOPPED = "events expired while the app was stopped"
+    EXPIRED_WHILE_ISOLATED = "events expired while the circuit was isolated"
+    CLOCK_SET_BACK = "broker's clock set back"
 
 
 DRAWN = tuple(FaultKind)[: tuple(FaultKind).index(FaultKind.OUTAGE) + 1]
-"""The faults that `draw` chooses from; the others belong to `partial-outage`."""
+"""The faults that `draw` chooses from; the others belong to one scenario each."""
 
 
 LASTING: dict[FaultKind, tuple[float, float]] = {
@@ -75,6 +79,7 @@ _REPEATS = {
     FaultKind.REDIS_FILLED: 3,
     FaultKind.STORAGE_RESTARTED: 1,  # the leases expire
     FaultKind.STORAGE_PAUSED: 1,
+    FaultKind.EXPIRED_WHILE_STOPPED: 1,  # the app starts again
 }
 """The number of times that a fault can interrupt each lane between handling an event and recording
 its progress. Reasons are a killed process, a new owner of the partition, or a lost Redis response.
@@ -121,6 +126,7 @@ class ChaosPlan:
         deadly: the fault of the one event that ends its process; "" without such an event.
         blocks: the number of events whose handler blocks the event loop.
         parks: whether a poison event parks its key.
+        holds: the numbers of sent events at which the sender waits until a fault lets it continue.
     """
 
     seed: int
@@ -142,6 +148,7 @@ class ChaosPlan:
     deadly: str = ""
     blocks: int = 0
     parks: bool = False
+    holds: tuple[int, ...] = ()
 
     @property
     def kinds(self) -> frozenset[FaultKind]:

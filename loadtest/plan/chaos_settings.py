@@ -10,6 +10,7 @@ from loadtest.errors import UsageError
 from loadtest.plan.chaos import ChaosPlan, draw
 from loadtest.plan.crashes import draw_blocked_loop, draw_crash_loop, handler_of
 from loadtest.plan.few_keys import draw_dead_key, draw_trickle
+from loadtest.plan.hub_ends import draw_clock_back, draw_expired, draw_recreated_hub
 from loadtest.plan.partial_outage import draw_partial
 from loadtest.plan.settings import Scenario, Settings
 from loadtest.plan.two_dependencies import (
@@ -68,6 +69,19 @@ _TWO_DEPENDENCIES_APP_SETTINGS = _SHORT_LEASE | {
 _CRASHES_APP_SETTINGS = _SHORT_LEASE | {
     "BREAKER_STORE_TIMEOUT_SECONDS": "1",  # a blocked loop reads each answer later than this
 }
+_HUB_ENDS_FIGURES: dict[str, Any] = {
+    "events": 3_000,
+    "rate_per_second": 300.0,
+    "events_per_batch": 10,
+    # Nothing is handled until health has named what happened, and the operator has acted.
+    "stall_seconds": 180.0,
+    "timeout_seconds": 420.0,
+}
+_EXPIRED_APP_SETTINGS = _SHORT_LEASE | {
+    # An app that holds has received few events, so that most of them expire unread.
+    "AzureFunctionsJobHost__extensions__eventHubs__prefetchCount": "10",
+    "AzureFunctionsJobHost__extensions__eventHubs__maxEventBatchSize": "10",
+}
 _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TRICKLE_OUTAGE: {"events": 400, "rate_per_second": 10.0, "events_per_batch": 1},
     Scenario.DEAD_KEY: {"events": 1_200, "rate_per_second": 40.0, "events_per_batch": 1},
@@ -75,8 +89,11 @@ _SLOW_STREAMS: dict[Scenario, dict[str, Any]] = {
     Scenario.TWO_DEPENDENCIES: {"events": 3_600, "rate_per_second": 80.0, "events_per_batch": 1},
     Scenario.CRASH_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
     Scenario.BLOCKED_LOOP: {"events": 1_500, "rate_per_second": 60.0, "events_per_batch": 1},
+    Scenario.RECREATED_HUB: _HUB_ENDS_FIGURES,
+    Scenario.EXPIRED: _HUB_ENDS_FIGURES,
+    Scenario.CLOCK_BACK: _HUB_ENDS_FIGURES,
 }
-"""The streams that are slower than their faults, in which each event is a batch of its own.
+"""The streams that are slower than their faults, in which batches are small.
 
 The outage of few keys begins after 12 s or more, because an instance notes a success once a second,
 and the standstill rule waits longer while it knows fewer than ten gaps between successes.
@@ -88,6 +105,9 @@ _DRAWS = {
     Scenario.TWO_DEPENDENCIES: draw_two_dependencies,
     Scenario.CRASH_LOOP: draw_crash_loop,
     Scenario.BLOCKED_LOOP: draw_blocked_loop,
+    Scenario.RECREATED_HUB: draw_recreated_hub,
+    Scenario.EXPIRED: draw_expired,
+    Scenario.CLOCK_BACK: draw_clock_back,
 }
 
 _SEED_APP_SETTINGS = {"BREAKER_FAILURE_THRESHOLD": "12", "BREAKER_WINDOW_SECONDS": "30"}
@@ -158,6 +178,10 @@ def default_app_settings(scenario: Scenario, plan: ChaosPlan) -> dict[str, str]:
             }
         case Scenario.CRASH_LOOP | Scenario.BLOCKED_LOOP:
             return _CRASHES_APP_SETTINGS | {"EVENT_HANDLER": handler_of(plan)}
+        case Scenario.RECREATED_HUB | Scenario.CLOCK_BACK:
+            return _SHORT_LEASE
+        case Scenario.EXPIRED:
+            return _EXPIRED_APP_SETTINGS
         case _:
             return _APP_SETTINGS
 

@@ -28,6 +28,9 @@ class Scenario(StrEnum):
     TWO_DEPENDENCIES = "two-dependencies"
     CRASH_LOOP = "crash-loop"
     BLOCKED_LOOP = "blocked-loop"
+    RECREATED_HUB = "recreated-hub"
+    EXPIRED = "expired"
+    CLOCK_BACK = "clock-back"
 
 
 WITH_OUTAGE = frozenset(
@@ -176,11 +179,13 @@ class Settings:
     def holds(self) -> tuple[int, ...]:
         """The numbers of sent events at which the sender waits, each until an outage has begun.
 
-        Half of the events that follow an outage are sent after the beginning of the outage, even
-        if the app handles events faster than the observer sees them.
+        Half of the events that follow an outage are sent after the beginning of the outage, even if
+        the app handles events faster than the observer sees them. A plan may name other numbers.
         """
         begins = [self.outage_after] if self.scenario in WITH_OUTAGE else []
         if self.chaos is not None:
+            if self.chaos.holds:
+                return self.chaos.holds
             begins += self.chaos.outages
         return tuple((begin + self.events) // 2 for begin in sorted(begins))
 

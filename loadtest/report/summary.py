@@ -12,13 +12,14 @@ from loadtest.report.report import Report
 def rows(report: Report) -> list[tuple[str, str, bool | None]]:
     """Return rows of name, value and whether the promise was kept (None without a promise)."""
     verdict, circuit, metrics = report.verdict, report.verdict.circuit, report.metrics
-    accounted = verdict.handled + verdict.poisoned + verdict.parked
+    accounted = verdict.handled + verdict.poisoned + verdict.parked + verdict.expired
     table: list[tuple[str, str, bool | None]] = [
         ("sent", f"{verdict.sent:,} events, {report.keys:,} keys", None),
         ("handled", f"{verdict.handled:,}", None),
         ("poisoned", f"{verdict.poisoned:,}", None),
         ("parked", f"{verdict.parked:,}", None),
         *_deferred(report),
+        *([("expired in the hub", f"{verdict.expired:,}", None)] if verdict.expired else []),
         ("accounted for", f"{accounted:,} of {verdict.sent:,}", accounted == verdict.sent),
         ("lost", f"{verdict.lost:,}", verdict.lost == 0),
         ("duplicates", f"{verdict.duplicates:,}", verdict.duplicates == 0),

@@ -212,9 +212,14 @@ def main() -> int:
         retry_total=order.retry_total,
         retry_backoff_max=2,
     )
+
+    def released() -> None:
+        print_report()  # a fault waits for the exact number
+        releases.acquire()
+
     try:
         with client:
-            send_all(order, client, report, released=releases.acquire)
+            send_all(order, client, report, released=released)
     except (EventHubError, AzureError, ValueError) as error:
         print_report(error=f"{type(error).__name__}: {error}")
         return 1

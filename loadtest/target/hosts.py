@@ -15,10 +15,11 @@ from loadtest.errors import StackError
 
 @dataclass(frozen=True, slots=True)
 class HostInstance:
-    """One running host process."""
+    """One running host process; `port` serves its HTTP functions."""
 
     pid: int
     instance: str
+    port: int = 0
 
 
 def host_instances(state_dir: Path) -> list[HostInstance]:
@@ -27,7 +28,8 @@ def host_instances(state_dir: Path) -> list[HostInstance]:
     for file in (state_dir / "hosts").glob("*.json"):
         try:
             values = json.loads(file.read_text())
-            instance = HostInstance(int(values["pid"]), str(values["instance"]))
+            port = int(values.get("port", 0))
+            instance = HostInstance(int(values["pid"]), str(values["instance"]), port)
         except (OSError, ValueError, KeyError):
             continue  # the instance is removing the file
         if psutil.pid_exists(instance.pid):

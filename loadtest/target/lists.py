@@ -1,4 +1,4 @@
-"""The app's parked lists in Redis, which hold the events of poisoned and deferred keys."""
+"""The app's lists in Redis: events of poisoned and deferred keys, and records of gaps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import redis.asyncio
 
 _DEFERRED = "breakwater:*:parking:deferred"
 _DOCUMENTS = "breakwater:*:parking:documents:*"
+_GAPS = "breakwater:*:gaps"
 _WAITS = b"E"
 """The kind of an event that waits; the other kinds are poisoned events."""
 _SCAN = 1_000
@@ -34,3 +35,15 @@ async def waiting_events(client: redis.asyncio.Redis, run: str) -> frozenset[tup
                 if properties.get("run") == run:
                     found.add((properties["key"], properties["counter"]))
     return frozenset(found)
+
+
+async def expired_events(client: redis.asyncio.Redis) -> dict[str, int]:
+    """Return partition → the number of expired events in the app's records of gaps."""
+    found: dict[str, int] = {}
+    async for name in client.scan_iter(match=_GAPS, count=_SCAN):
+        partition = name.decode().rpartition("}")[0].rpartition("/")[2]
+        gaps: Any = await client.lrange(name, 0, -1)
+        for gap in gaps:
+            first, last, _, handled, _ = map(int, gap.split())
+            found[partition] = found.get(partition, 0) + last - first + 1 - handled
+    return found

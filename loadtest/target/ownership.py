@@ -28,6 +28,23 @@ async def read_owners(endpoints: Endpoints, group: str) -> dict[str, str]:
     return dict(sorted(owners.items()))
 
 
+async def read_checkpoints(endpoints: Endpoints, group: str) -> dict[str, int]:
+    """Return partition → sequence number of the checkpoint, for the partitions that have one.
+
+    Raises:
+        AzureError: storage does not respond.
+    """
+    infix = f"/{endpoints.event_hub_name}/{group}/checkpoint/".lower()
+    numbers: dict[str, int] = {}
+    async with AsyncExitStack() as opened:
+        blobs = await blob_container(endpoints, CONTAINER, opened)
+        async for blob in blobs.list_blobs(include=["metadata"]):
+            _, found, partition = str(blob.name).rpartition(infix)
+            if found:
+                numbers[partition] = int((blob.metadata or {})["sequencenumber"])
+    return dict(sorted(numbers.items()))
+
+
 async def delete_checkpoints(endpoints: Endpoints, group: str) -> int:
     """Delete the checkpoints of a consumer group and return their number.
 

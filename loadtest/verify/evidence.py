@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from loadtest.faults.hub_ends import Expiry, Recreation
 from loadtest.plan.workload import Workload
 from loadtest.verify.expectation import Expectation
 
@@ -90,6 +91,21 @@ class CircuitEvidence:
 
 
 @dataclass(frozen=True, slots=True)
+class HubEvidence:
+    """The evidence about the hub's ends.
+
+    Attributes:
+        recreation: the hub that was recreated; None if it was not.
+        expiry: the events that expired; None if none did.
+        recorded: partition → the number of expired events in the app's records of gaps.
+    """
+
+    recreation: Recreation | None = None
+    expiry: Expiry | None = None
+    recorded: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """The evidence for the verdict.
 
@@ -116,6 +132,7 @@ class Evidence:
         killed_us: the times at which a host was killed.
         deaths: the calls with the deadly event, each of which ended its process.
         log: the lines of the hosts' logs that `log_check` needs.
+        hub: what became of the hub's ends.
     """
 
     workload: Workload
@@ -139,3 +156,4 @@ class Evidence:
     killed_us: Sequence[int] = ()
     deaths: int = 0
     log: Sequence[str] = ()
+    hub: HubEvidence = field(default_factory=HubEvidence)

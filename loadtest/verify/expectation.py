@@ -122,6 +122,11 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
             most_deaths=plan.most_deaths,
             names_blocks=scenario is Scenario.BLOCKED_LOOP,
         )
+    if scenario is Scenario.RECREATED_HUB:
+        # What the app handled before it noticed is repeated by the rewind.
+        return replace(faulty, most_openings=0, most_suppressed=None)
+    if scenario in {Scenario.EXPIRED, Scenario.CLOCK_BACK}:
+        return replace(faulty, most_openings=0)
     return replace(faulty, most_openings=1) if scenario is Scenario.DEAD_KEY else faulty
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from loadtest.faults.hub_ends import HubEnds
 from loadtest.faults.injection import FaultInjection
 from loadtest.observe.observer import Observer
 from loadtest.plan.chaos import KILLS, REDIS_AWAY
@@ -14,7 +15,7 @@ from loadtest.send.process import SendProgress
 from loadtest.target.clients import async_redis
 from loadtest.target.endpoints import Endpoints
 from loadtest.target.keys import Keys
-from loadtest.target.lists import waiting_events
+from loadtest.target.lists import expired_events, waiting_events
 from loadtest.verify.collector import (
     connect,
     read_alerts,
@@ -23,7 +24,7 @@ from loadtest.verify.collector import (
     read_ledgers,
     read_refused,
 )
-from loadtest.verify.evidence import CircuitEvidence, Evidence
+from loadtest.verify.evidence import CircuitEvidence, Evidence, HubEvidence
 from loadtest.verify.expectation import expected
 from loadtest.verify.log_check import read_lines
 from loadtest.verify.poison_queue import read_poison_queue
@@ -69,6 +70,7 @@ class Judge:
         if observer.watches_lists:
             async with async_redis(self._endpoints) as client:
                 parked = await waiting_events(client, self._keys.run)
+        hub = await self._hub_evidence(injection.hub_ends)
         workload, size = self._workload, self._settings.events_per_batch
         acknowledged = progress.acknowledged
 
@@ -99,6 +101,7 @@ class Judge:
                         },
                         deaths=read_deaths(client, self._keys),
                         log=read_lines(self._logs()),
+                        hub=hub,
                         killed_us=[
                             fault.began_us for fault in injection.faults if fault.kind in KILLS
                         ],
@@ -114,6 +117,12 @@ class Judge:
                 )
 
         return await asyncio.to_thread(judge)
+
+    async def _hub_evidence(self, ends: HubEnds | None) -> HubEvidence:
+        if ends is None:
+            return HubEvidence()
+        async with async_redis(self._endpoints) as client:
+            return HubEvidence(ends.recreation, ends.expiry, await expired_events(client))
 
 
 def repetitions(verdict: Verdict) -> int:

@@ -81,7 +81,8 @@ class Verdict:
     deferred at some time, and `came_back` those of them that no longer were at the end. `broken`
     has one line for each broken promise or expectation. `diff` names the affected events.
     `dependencies` has the figures of the circuit of each dependency. `others` is None unless a
-    dependency was away. `deaths` counts the processes that the deadly event ended.
+    dependency was away. `deaths` counts the processes that the deadly event ended. `expired` counts
+    the events that the hub has lost before the app could receive them.
     """
 
     sent: int
@@ -103,6 +104,7 @@ class Verdict:
     dependencies: Mapping[str, CircuitVerdict] = field(default_factory=dict)
     others: OthersVerdict | None = None
     deaths: int = 0
+    expired: int = 0
     broken: tuple[str, ...] = ()
     diff: tuple[str, ...] = field(default=(), repr=False)
 

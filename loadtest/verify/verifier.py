@@ -1,7 +1,7 @@
 """The verifier, a pure function that compares sent events with the evidence of a run.
 
 - *handled*: the event is in the ledger.
-- *lost*: the event was sent, but is neither handled, poisoned nor parked.
+- *lost*: the event was sent, but is neither handled, poisoned nor parked, and the hub has it.
 - *duplicate*: a ledger entry with the key, counter, partition and sequence number of an earlier
   entry.
 - *producer duplicate*: a ledger entry with the key and counter of an earlier entry, but a different
@@ -19,6 +19,7 @@ from collections.abc import Sequence
 
 from loadtest.verify.circuits import Circuits
 from loadtest.verify.evidence import Evidence, LedgerEntry
+from loadtest.verify.hub_check import HubCheck
 from loadtest.verify.log_check import LogCheck
 from loadtest.verify.others import Others
 from loadtest.verify.poison_check import identify, problems
@@ -32,6 +33,7 @@ class _Verification:
         self.circuits = Circuits(evidence, self.diff)
         self.others = Others(evidence, self.diff)
         self.log = LogCheck(evidence, self.diff)
+        self.hub = HubCheck(evidence.hub, self.diff)
         self.faults = evidence.workload.faults
         self.refused_first: dict[tuple[str, int], tuple[int, str, int]] = {}
         for call in evidence.refused:
@@ -119,6 +121,7 @@ class _Verification:
             self.circuits.handled(key, counter, entry.appended_us)
             self.others.handled(key, entry)
             self.log.handled(key, entry)
+            self.hub.handled(key, entry)
         self.handled[key] = set(found)
 
     def find_missing(self) -> None:
@@ -131,7 +134,8 @@ class _Verification:
                 if counter in faults and not poisoned:
                     self.diff.add("missing poison", f"{key} #{counter} is not in the poison queue")
                 if counter not in handled and not poisoned and not parked:
-                    self.diff.add("lost", f"{key} #{counter}")
+                    self.hub.missing(key, counter)
+        self.hub.close()
 
     def verdict(self) -> Verdict:
         for at_us, key, counter in self.refused_first.values():
@@ -166,11 +170,13 @@ class _Verification:
             dependencies=dependencies,
             others=others,
             deaths=self.evidence.deaths,
+            expired=self.hub.expired,
             broken=(
                 *self._broken(),
                 *self.circuits.broken(circuit, dependencies, self.evidence.expectation),
                 *self.others.broken(others),
                 *self.log.broken(),
+                *self.hub.broken(),
             ),
             diff=self.diff.lines(),
         )

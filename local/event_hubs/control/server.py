@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from local.event_hubs.config import ConfigError, HubConfig
+from local.event_hubs.config import DEFAULT_GROUP, ConfigError, HubConfig
 from local.event_hubs.control.fault_routes import FaultRoutes
 from local.event_hubs.control.faults import Faults
 from local.event_hubs.control.json_body import integer, read_body, signed
@@ -83,10 +83,14 @@ class ControlApp:
 
 
 def describe(hub: EventHub) -> dict[str, Any]:
-    """Return a hub as JSON: name, creation time (ms since 1970), links, and kept ranges."""
+    """Return a hub as JSON: name, creation time (ms since 1970), groups, links, and kept ranges.
+
+    The group `$Default`, which always exists, is left out.
+    """
     return {
         "name": hub.name,
         "created_at": hub.created_ms,
+        "consumer_groups": sorted(hub.groups - {DEFAULT_GROUP.lower()}),
         "partitions": [
             {
                 "partition": str(log.partition),

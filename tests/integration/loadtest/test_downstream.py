@@ -61,7 +61,9 @@ def target(redis_url: str, releases: list[str]) -> Target:
     async def add_host() -> None:
         """Start no host."""
 
-    return Target(endpoints, KEYS, "$Default", add_host, lambda: releases.append("released"))
+    return Target(
+        endpoints, KEYS, "$Default", add_host, lambda: releases.append("released"), lambda: 0
+    )
 
 
 @pytest.fixture

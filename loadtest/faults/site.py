@@ -1,0 +1,96 @@
+"""What an operator does to the app: stop, start, the command lines of circuit and rewind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import Any
+
+import httpx
+
+from loadtest.errors import StackError
+from loadtest.target.endpoints import Endpoints
+from loadtest.target.hosts import host_instances
+from loadtest.target.stack import PROJECT
+
+_SITES_VERSION = "2025-03-01"
+_POLL_SECONDS, _STOP_SECONDS = 0.1, 60.0
+
+
+async def stop(endpoints: Endpoints) -> None:
+    """Stop the function app, and wait until no host runs.
+
+    Raises:
+        StackError: a host still runs after 60 s.
+    """
+    await _manage(endpoints, "stop")
+    try:
+        async with asyncio.timeout(_STOP_SECONDS):
+            while host_instances(endpoints.state_dir):  # noqa: ASYNC110 - other processes
+                await asyncio.sleep(_POLL_SECONDS)
+    except TimeoutError:
+        raise StackError(f"a host still runs {_STOP_SECONDS:g} s after the app's stop") from None
+
+
+async def start(endpoints: Endpoints) -> None:
+    """Start the function app."""
+    await _manage(endpoints, "start")
+
+
+async def rewind(endpoints: Endpoints, *options: str) -> tuple[int | None, str]:
+    """Run `python -m processing rewind` and return its exit code and output."""
+    settings = ("--settings", str(endpoints.settings_file))
+    return await _run({}, "processing", "rewind", *options, *settings)
+
+
+async def isolate(endpoints: Endpoints) -> None:
+    """Isolate the app's circuit.
+
+    Raises:
+        StackError: the command failed.
+    """
+    await _breaker(endpoints, "isolate", "--reason", "the load test", "--by", "loadtest")
+
+
+async def close(endpoints: Endpoints, generation: int) -> None:
+    """Close the app's circuit.
+
+    Raises:
+        StackError: the command failed.
+    """
+    await _breaker(endpoints, "close", "--generation", str(generation), "--by", "loadtest")
+
+
+async def _breaker(endpoints: Endpoints, *arguments: str) -> None:
+    code, text = await _run(endpoints.app_settings(), "breaker", *arguments)
+    if code != 0:
+        raise StackError(f"`breaker {arguments[0]}` ended with {code}: {text}")
+
+
+async def _run(environment: dict[str, str], *command: Any) -> tuple[int | None, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *command),
+        cwd=PROJECT,
+        env={**os.environ, **environment},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        output, _ = await process.communicate()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    return process.returncode, output.decode(errors="replace").strip()
+
+
+async def _manage(endpoints: Endpoints, action: str) -> None:
+    """Stop or start the function app as `az functionapp` does."""
+    async with httpx.AsyncClient(timeout=60) as client:
+        answer = await client.post(
+            f"{endpoints.management_url}/{action}", params={"api-version": _SITES_VERSION}
+        )
+        answer.raise_for_status()
