@@ -89,6 +89,7 @@ def create_app(
         vitals or NoVitals(),
         operations,
         settings,
+        catalogue=catalogue,
         breaker=breaker,
         dependencies=lambda: circuits.dependencies,
     )

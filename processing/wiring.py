@@ -290,7 +290,11 @@ class Wiring(CircuitWiring):
     ) -> Partitions:
         """Return the table of partitions; an ownership lasts `lease_seconds`."""
         survey = await self.survey(breaker, dependencies)
-        return Partitions(survey, await self.checkpoints(), await self._queues(), lease_seconds)
+        return Partitions(
+            *(survey, await self.checkpoints(), await self._queues()),
+            own=self.connections.identity,
+            lease_seconds=lease_seconds,
+        )
 
     async def queue(self) -> QueueClient:
         """Open the poison queue's client in the app's account; the queue may not exist yet."""

@@ -9,8 +9,12 @@ from typing import Any
 
 from console.backplane.stream import LOG, Message
 
-COUNTERS = ("poison_count", "parked_keys", "deferred_keys")
-"""Counters in the rows of vitals; all keys with a list are parked keys, deferred ones, too."""
+COUNTERS = ("poison_count", "poison_of_others", "parked_keys", "deferred_keys")
+"""Counters in the rows of vitals.
+
+`poison_of_others` counts other apps' events in the same queue. All keys with a list are parked
+keys, deferred ones, too.
+"""
 
 LINES = 200
 VITALS = 600

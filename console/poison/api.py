@@ -48,10 +48,11 @@ class PoisonApi:
         query = request.query_params.get("query", "")[:QUERY_CHARS].strip().casefold()
         limit = number_in(request, "limit", default=100, most=MOST)
         messages, more = await self._catalogue.messages()
+        own = await self._catalogue.own()
         found = [message for message in messages if matches(message, query)]
         return ApiResponse(
             {
-                "messages": [summary(message) for message in found[:limit]],
+                "messages": [summary(message, own) for message in found[:limit]],
                 "more": more or len(found) > limit,
                 "seen": len(messages),
                 "as_of": round(self._catalogue.read_at * 1000),
@@ -59,21 +60,29 @@ class PoisonApi:
         )
 
     async def show(self, request: Request) -> ApiResponse:
-        """Return one message with the beginning of its body, or with the reason of its loss."""
-        wanted = request.path_params["id"]
+        """Return one message with the beginning of its body, or with the reason of its loss.
+
+        Two apps may have poisoned the same event: `?app=NAME` names one of them.
+        """
+        wanted, app = request.path_params["id"], request.query_params.get("app", "")
         messages, _ = await self._catalogue.messages()
-        message = next((each for each in messages if each.id == wanted), None)
-        if message is None:
+        own = await self._catalogue.own()
+        found = [
+            each for each in messages if each.id == wanted and app in ("", each.source.identity.app)
+        ]
+        if not found:
             raise HTTPException(404, "this event is not in the poison queue")
-        if message.claim_check is None:
-            return ApiResponse(full(message))
+        message = max(found, key=lambda each: each.source.identity == own)
+        is_elsewhere = message.claim_check is not None and message.source.identity != own
+        if message.claim_check is None or is_elsewhere:
+            return ApiResponse(full(message, own, elsewhere=is_elsewhere))
         from processing.poison.claim_checks import with_body  # noqa: PLC0415 - loaded by now
 
         storage = await self._operations.poison()
         try:
-            return ApiResponse(full(await with_body(message, storage.claims)))
+            return ApiResponse(full(await with_body(message, storage.claims), own))
         except BodyLostError as error:
-            return ApiResponse(full(message, lost=str(error)))
+            return ApiResponse(full(message, own, lost=str(error)))
         except ProcessingError as error:
             raise OperationsError(str(error)) from error
 

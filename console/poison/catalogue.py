@@ -6,15 +6,14 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from console.backplane.coordination import Coordination
 from console.errors import OperationsError
 from console.poison.lazy_operations import translate_errors
-from processing.errors import StorageUnavailableError
 
 if TYPE_CHECKING:
+    from processing.identity import Identity
     from processing.operations import PoisonStorage
     from processing.poison.message import PoisonMessage
     from processing.poison.queue import PoisonReader, Received
@@ -25,7 +24,6 @@ BROWSE_SECONDS = 30.0
 WAIT_SECONDS = 5.0
 FRESH_SECONDS = 2.0
 MOST = 1_000
-AT_ONCE = 32
 
 
 class Catalogue:
@@ -73,6 +71,10 @@ class Catalogue:
                 await self._read()
         return self._messages, self._more
 
+    async def own(self) -> Identity:
+        """Return the console's app; the queue may also have messages of other apps."""
+        return (await self._storage()).own
+
     async def _read(self) -> None:
         storage = await self._storage()
         token = secrets.token_hex(8)
@@ -100,6 +102,8 @@ async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], 
     Raises:
         StorageUnavailableError: the queue cannot be read.
     """
+    from processing.poison.queue import oldest_first, put_back  # noqa: PLC0415 - loaded by now
+
     held: list[Received] = []
     more = False
     try:
@@ -107,13 +111,5 @@ async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], 
             held += some
             more = len(held) >= most
     finally:
-        for start in range(0, len(held), AT_ONCE):
-            some = held[start : start + AT_ONCE]
-            await asyncio.gather(*(_put_back(reader, each) for each in some))
-    messages = {each.message.id: each.message for each in held}.values()
-    return sorted(messages, key=lambda each: (each.enqueued_ms, each.sequence_number)), more
-
-
-async def _put_back(reader: PoisonReader, received: Received) -> None:
-    with suppress(StorageUnavailableError):  # its visibility timeout expires
-        await reader.put_back(received)
+        await put_back(reader, held)
+    return oldest_first(each.message for each in held), more

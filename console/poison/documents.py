@@ -14,6 +14,7 @@ from processing.event import enqueued_time
 from processing.formats import json_text
 
 if TYPE_CHECKING:
+    from processing.identity import Identity
     from processing.poison.message import PoisonMessage
     from processing.redrive.listing import ListedKey
 
@@ -21,10 +22,18 @@ PREVIEW_CHARS = 200
 BODY_BYTES = 4_096
 
 
-def summary(message: PoisonMessage) -> dict[str, Any]:
-    """Return one row of the list; a large event's body is stored elsewhere, without a preview."""
+def summary(message: PoisonMessage, own: Identity) -> dict[str, Any]:
+    """Return one row of the list; a large event's body is stored elsewhere, without a preview.
+
+    Args:
+        message: the message.
+        own: the console's app; the page allows no action on a message of another app.
+    """
+    identity = message.source.identity
     return {
         "id": message.id,
+        "app": identity.app,
+        "own": identity == own,
         "key": message.key,
         "partition": message.partition,
         "sequence_number": message.sequence_number,
@@ -66,12 +75,21 @@ def parked_key(listed: ListedKey, now: float) -> dict[str, Any]:
     }
 
 
-def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
-    """Return all data of a message, with the beginning of its body or why the body is `lost`."""
+def full(
+    message: PoisonMessage, own: Identity, *, lost: str = "", elsewhere: bool = False
+) -> dict[str, Any]:
+    """Return all data of a message, with the beginning of its body.
+
+    Args:
+        message: the message.
+        own: the console's app.
+        lost: why the body is lost, or "".
+        elsewhere: whether another app stores the body.
+    """
     beginning = _beginning(message, BODY_BYTES)
     size = _size(message) or 0
     is_text = _decoded(beginning, cut=len(beginning) < size) is not None
-    return summary(message) | {
+    return summary(message, own) | {
         "error": asdict(message.error),
         "properties": json_text.dumps(message.properties, indent=2),
         "system_properties": json_text.dumps(message.system_properties, indent=2),
@@ -82,6 +100,7 @@ def full(message: PoisonMessage, *, lost: str = "") -> dict[str, Any]:
             "bytes": size,
             "truncated": len(beginning) < size,
             "lost": lost,
+            "elsewhere": elsewhere,
         },
         "handler": message.handler,
         "first_attempt_time": message.first_attempt_time,
@@ -97,6 +116,7 @@ def matches(message: PoisonMessage, query: str) -> bool:
         return True
     shown = (
         *(message.id, message.key or "", message.error.type, message.error.message),
+        message.source.identity.app,
         text_of(_beginning(message, BODY_BYTES)),
     )
     return any(query in each.casefold() for each in shown)

@@ -64,6 +64,7 @@ class Job:
             "failed": 0,
             "discarded": False,
             "deferred": 0,
+            "other_apps": "",
             "stopped": "",
             "done": False,
         } | result
@@ -92,6 +93,8 @@ class Job:
             more = len(summary.still_deferred) - 1
             stopped = f"the key stays deferred, because {first.type}: {first.message}"[:500]
             stopped += f"; {more} more keys stay deferred" if more else ""
+        from processing.poison.other_apps import left_alone  # noqa: PLC0415 - loaded by now
+
         reached = summary.replayed + len(summary.failed) + summary.left
         if "id" in self.selection and not (reached or stopped):
             stopped = "the event was replayed before" if summary.stale else GONE
@@ -102,6 +105,7 @@ class Job:
             failed=len(summary.failed),
             discarded=discarded,
             deferred=summary.deferred,
+            other_apps=left_alone(summary.other_apps),
             stopped=stopped,
             done=True,
             seconds=round(summary.seconds, 3),
@@ -113,6 +117,8 @@ class Job:
         end = f"{counts}, {result['left']} left"
         if result["deferred"]:
             end += f", {result['deferred']} deferred keys left alone"
+        if result["other_apps"]:
+            end += f"; {result['other_apps']}"
         if result["stopped"]:
             end += f"; stopped: {result['stopped']}"
         if not self.reason:

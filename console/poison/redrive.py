@@ -103,22 +103,28 @@ class RedriveApi:
         return ApiResponse({"job": job.id}, status_code=202)
 
     async def _check(self, job: Job) -> None:
-        """Refuse a job whose event has already left the queue and is the name of no list.
+        """Refuse a job whose event is another app's, or has left the queue and names no list.
 
         Raises:
-            HTTPException: 409 if the event is neither in the queue nor the name of a list.
+            HTTPException: 409 if the event is neither the app's nor the name of a list.
             OperationsError: the queue or the lists cannot be read.
         """
         if (wanted := job.selection.get("id")) is None:
             return
         has_id = (await self._operations.module("processing.poison.queue")).has_id
+        own = await self._catalogue.own()
         asked = time.time()
         for fresh in (False, True):  # the event may be newer than the cached list
             messages, more = await self._catalogue.messages(fresh=fresh)
-            if more or any(has_id(message, wanted) for message in messages):
+            named = [message for message in messages if has_id(message, wanted)]
+            if more or any(message.source.identity == own for message in named):
                 return
         if not job.reason and await self._names_list(wanted):
             return
+        if named:
+            refusal = (await self._operations.module("processing.poison.other_apps")).refusal
+            logger.info("%r %s: refused, another app's event", job.by, job.start_line)
+            raise HTTPException(409, str(refusal(named[0], own)))
         if self._catalogue.read_at >= asked:
             logger.info("%r %s: refused, %s", job.by, job.start_line, GONE)
             raise HTTPException(

@@ -16,6 +16,8 @@ from console.errors import BackplaneError, CoordinationError, NotReaderError, Op
 from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
 from console.live.snapshot import COUNTERS
+from console.poison.catalogue import Catalogue
+from console.poison.counts import PoisonCounts
 from console.poison.lazy_operations import LazyOperations, translate_errors
 from console.poison.redrive import REDRIVE
 from console.reader.election import Publish
@@ -46,6 +48,7 @@ class ReaderTasks:
         vitals: source of the app's vitals.
         operations: open the hub and the storage.
         settings: the console's settings.
+        catalogue: the messages of the poison queue.
         breaker: the circuit.
         dependencies: returns the circuits of the app's dependencies, by name.
     """
@@ -58,6 +61,7 @@ class ReaderTasks:
         operations: LazyOperations,
         settings: ConsoleSettings,
         *,
+        catalogue: Catalogue,
         breaker: CircuitBreaker,
         dependencies: Callable[[], Mapping[str, CircuitBreaker]] = dict,
     ) -> None:
@@ -70,6 +74,7 @@ class ReaderTasks:
         self._settings = settings
         self._counters: dict[str, int | None] = dict.fromkeys(COUNTERS)
         self._partitions: Partitions | None = None
+        self._poison_counts = PoisonCounts(catalogue)
 
     async def vitals(self, publish: Publish) -> None:
         """Publish a row each second, which begins where the previous reader's last row ended."""
@@ -174,8 +179,10 @@ class ReaderTasks:
             partitions = self._partitions = await self._operations.enter(opening)
         lists = await self._operations.parking()
         keys = await translate_errors(lists.store.keys())
+        own, of_others = await self._poison_counts.split(await partitions.poison_count())
         self._counters = {
-            "poison_count": await partitions.poison_count(),
+            "poison_count": own,
+            "poison_of_others": of_others,
             "parked_keys": len(keys),
             "deferred_keys": sum(each.deferral is not None for each in keys),
         }

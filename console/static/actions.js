@@ -196,6 +196,7 @@ export function createActions({ api, model }) {
         facts: () => [
           ["Circuit", `${stateName(model.circuit.state)}, generation ${model.circuit.generation}`],
           ["In the poison queue", model.poisonCount === null ? "unknown" : plural(model.poisonCount, "event")],
+          ...(model.poisonOfOthers ? [["Of other apps, left alone", plural(model.poisonOfOthers, "event")]] : []),
           ["Parked keys", count(model.operatorKeys)],
           ["Deferred keys", count(model.deferredKeys)],
         ],

@@ -97,7 +97,7 @@ export function showCircuit({ model, actions }) {
     setText(nodes.rate, figure(last?.per_second));
     setText(nodes["rate-note"], last ? instancesNote(model.instances) : oldNote(model.vitals.at(-1)));
     setText(nodes["poison-fact"], count(model.poisonCount));
-    setText(nodes["poison-note"], model.parkedKeys ? `${plural(model.parkedKeys, "key")} parked` : "");
+    setText(nodes["poison-note"], poisonNote(model));
   }
 
   const render = oncePerFrame(() => {
@@ -110,6 +110,11 @@ export function showCircuit({ model, actions }) {
     model.addEventListener(topic, render);
   }
   setInterval(render, 1000);
+}
+
+function poisonNote({ parkedKeys, poisonOfOthers }) {
+  const parts = [parkedKeys && `${plural(parkedKeys, "key")} parked`, poisonOfOthers && `and ${count(poisonOfOthers)} of other apps`];
+  return parts.filter(Boolean).join(", ");
 }
 
 /** Return when the state began; an open or isolated state counts from the opening. */

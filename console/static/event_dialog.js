@@ -50,11 +50,15 @@ export function createEventDialog({ api, actions }) {
     const body = message.body;
     setText(nodes["body-title"], bodyTitle(message, body));
     setText(nodes.body, body?.preview ?? message.preview);
-    setAttribute(nodes.body, "hidden", Boolean(body?.lost));
+    setAttribute(nodes.body, "hidden", Boolean(body?.lost || body?.elsewhere));
     // Both come as text: parsed numbers above 2^53 would be rounded.
     setText(nodes.properties, message.properties ?? "{}");
     setText(nodes.system, message.system_properties ?? "{}");
     setText(nodes.key, `Redrive key ${message.key}…`);
+    for (const name of ["key", "one", "discard"]) setAttribute(nodes[name], "disabled", message.own === false);
+    if (message.own === false) {
+      setText(nodes.refused, `The event belongs to the app ${message.app}. Redrive or discard it in the console of that app.`);
+    }
     setAttribute(nodes.key, "hidden", message.key === null);
   }
 
@@ -65,7 +69,8 @@ export function createEventDialog({ api, actions }) {
       fill(message);
       dialog.showModal();
       try {
-        const whole = await api.get(`/api/poison/${encodeURIComponent(message.id)}`);
+        const app = new URLSearchParams({ app: message.app });
+        const whole = await api.get(`/api/poison/${encodeURIComponent(message.id)}?${app}`);
         if (shown === message) fill({ ...message, ...whole });
       } catch (error) {
         setText(nodes.refused, `Cannot read the event: ${error.message}`);
@@ -82,6 +87,7 @@ function placeOf(message) {
 function factsOf(message) {
   return [
     ["Id", message.id],
+    ...(message.own === false ? [["App", message.app]] : []),
     ["Partition, sequence", `${message.partition} / ${count(message.sequence_number)}`],
     ["Enqueued", clock(asMilliseconds(message.enqueued_time))],
     ["Attempts", `${count(message.attempts)}, redriven ${count(message.redrives ?? 0)} times`],
@@ -90,6 +96,7 @@ function factsOf(message) {
 }
 
 function bodyTitle(message, body) {
+  if (body?.elsewhere) return `Body stored by the app ${message.app}`;
   if (body?.lost) return `Body lost: ${body.lost}`;
   const size = bytes(body?.bytes ?? message.size);
   const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";

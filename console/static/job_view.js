@@ -24,6 +24,7 @@ function textOf(job) {
   const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
   if (job.left) parts.push(`${count(job.left)} left`);
   if (job.deferred) parts.push(`${plural(job.deferred, "deferred key")} left alone`);
+  if (job.other_apps) parts.push(job.other_apps);
   if (job.stopped) parts.push(`stopped: ${job.stopped}`);
   return `Redrive of ${selected(job.selection)} by ${job.by} ${job.done ? "has ended" : "is running"}: ${parts.join(", ")}.`;
 }

@@ -30,6 +30,7 @@ export class Model extends EventTarget {
     this.redrive = null;
     this.app = null;
     this.poisonCount = null;
+    this.poisonOfOthers = null; // other apps' events in the same queue
     this.parkedKeys = null;
     this.deferredKeys = null;
     this.instance = "";
@@ -109,6 +110,7 @@ export class Model extends EventTarget {
     this.vitals = (data.vitals ?? []).slice(-VITALS);
     this.log = (data.log ?? []).slice(-LOG);
     this.poisonCount = data.poison_count ?? null;
+    this.poisonOfOthers = data.poison_of_others ?? null;
     this.parkedKeys = data.parked_keys ?? null;
     this.deferredKeys = data.deferred_keys ?? null;
     this.redrive = data.redrive ?? null;
@@ -121,7 +123,7 @@ export class Model extends EventTarget {
     switch (kind) {
       case "vitals":
         push(this.vitals, { window_failures: this.circuit?.failures, ...data }, VITALS);
-        this.#poison(data.poison_count, data.parked_keys, data.deferred_keys);
+        this.#poison(data);
         this.#notify("vitals");
         break;
       case "partitions":
@@ -188,13 +190,18 @@ export class Model extends EventTarget {
     this.heardAt = Date.now();
   }
 
-  #poison(poisonCount, parkedKeys, deferredKeys) {
-    const before = [this.poisonCount, this.parkedKeys, this.deferredKeys];
-    this.poisonCount = poisonCount ?? this.poisonCount;
-    this.parkedKeys = parkedKeys ?? this.parkedKeys;
-    this.deferredKeys = deferredKeys ?? this.deferredKeys;
-    const after = [this.poisonCount, this.parkedKeys, this.deferredKeys];
+  #poison(data) {
+    const before = this.#counts();
+    this.poisonCount = data.poison_count ?? this.poisonCount;
+    this.poisonOfOthers = data.poison_of_others ?? this.poisonOfOthers;
+    this.parkedKeys = data.parked_keys ?? this.parkedKeys;
+    this.deferredKeys = data.deferred_keys ?? this.deferredKeys;
+    const after = this.#counts();
     if (before.some((count, index) => count !== after[index])) this.#notify("poison");
+  }
+
+  #counts() {
+    return [this.poisonCount, this.poisonOfOthers, this.parkedKeys, this.deferredKeys];
   }
 
   #notify(...topics) {

@@ -15,7 +15,8 @@ const HIDDEN_MOST_MS = 90_000;
 /** An older list means that a redrive or another reader holds the messages. */
 const HELD_MS = 10_000;
 const LIMIT = 200;
-const COLUMNS = ["Key", "Error", "Attempts", "Enqueued", "Partition / seq.", "Size"];
+const COLUMNS = ["Key", "Error", "Attempts", "Enqueued", "Partition / seq.", "Size", "App"];
+const NUMBERS = new Set([2, 4, 5]);
 
 /** Update the list, its count and the running redrive whenever the model changes. */
 export function showPoison({ model, api, actions, dialog }) {
@@ -38,7 +39,7 @@ export function showPoison({ model, api, actions, dialog }) {
       if (own !== request) return;
       shown = found.messages;
       render(found.more, found.as_of);
-      retryForHidden(!found.more && found.seen < model.poisonCount);
+      retryForHidden(!found.more && found.seen < model.poisonCount + (model.poisonOfOthers ?? 0));
     } catch (error) {
       if (error.name !== "AbortError") setText(empty, `Cannot read the poison queue: ${error.message}`);
     }
@@ -58,10 +59,12 @@ export function showPoison({ model, api, actions, dialog }) {
   }
 
   function render(more, asOf) {
-    fillRows(body, shown, () => make(open, redrive), fill);
+    const several = shown.some(isOthers);
+    setAttribute(byId("poison-app"), "hidden", !several);
+    fillRows(body, shown, () => make(open, redrive), (row, message) => fill(row, message, several));
     const held = model.now() - asOf > HELD_MS ? `State of ${clock(asOf)}: another reader or a redrive holds the queue.` : "";
     setText(empty, [held, emptyText(shown.length, query.value.trim(), more)].filter(Boolean).join(" "));
-    setAttribute(all, "disabled", !shown.length && !model.operatorKeys);
+    setAttribute(all, "disabled", shown.every(isOthers) && !model.operatorKeys);
   }
 
   const open = (index) => dialog.show(shown[index]);
@@ -89,16 +92,17 @@ function make(open, redrive) {
   const key = el("button", { type: "button", class: "link mono clip", onclick: () => open(index()) });
   const again = el("button", { type: "button", class: "small", onclick: () => redrive(index()) }, "Redrive…");
   const cells = COLUMNS.map((label, column) =>
-    el("td", { "data-label": label, class: column === 2 || column > 3 ? "number" : "clip" }),
+    el("td", { "data-label": label, class: NUMBERS.has(column) ? "number" : "clip" }),
   );
   cells[0].append(key);
   cells[1].append(el("b"), " ", el("span"), el("small", { class: "mono" }));
-  row.append(...cells, el("td", { class: "end" }, again));
+  row.append(...cells, el("td", { class: "end" }, again, el("small")));
   return row;
 }
 
-function fill(row, message) {
-  const [key, error, attempts, enqueued, place, size] = row.children;
+/** @param several whether the queue has events of more than one app. */
+function fill(row, message, several) {
+  const [key, error, attempts, enqueued, place, size, app, end] = row.children;
   setText(key.firstElementChild, message.key ?? "no key");
   setAttribute(key.firstElementChild, "aria-label", `Show ${nameOf(message)}`);
   const [type, text, preview] = error.children;
@@ -111,7 +115,16 @@ function fill(row, message) {
   setText(enqueued, clock(asMilliseconds(message.enqueued_time)));
   setText(place, `${message.partition} / ${count(message.sequence_number)}`);
   setText(size, bytes(message.size));
+  setText(app, message.app);
+  setAttribute(app, "title", message.app);
+  setAttribute(app, "hidden", !several);
+  setAttribute(end.firstElementChild, "disabled", isOthers(message));
+  setText(end.lastElementChild, isOthers(message) ? "of another app" : "");
   setAttribute(row, "data-parked", message.parked);
+}
+
+function isOthers(message) {
+  return message.own === false;
 }
 
 function nameOf(message) {

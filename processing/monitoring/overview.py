@@ -9,12 +9,13 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
+from processing.identity import Identity
 from processing.monitoring.expired import events_text
 from processing.monitoring.partition_state import PartitionState, State
+from processing.monitoring.poison_count import PoisonCount, poison_count
 from processing.monitoring.survey import Sighting, Survey
 from processing.partitions.checkpoints import HostCheckpoints
 
@@ -29,6 +30,7 @@ class Partitions:
         survey: finds the state of each partition.
         checkpoints: the host's checkpoints.
         queues: the poison queues, in the app's account and in the account before it.
+        own: the app; other apps may use the same queues.
         lease_seconds: time after which an ownership expires.
     """
 
@@ -37,11 +39,13 @@ class Partitions:
         survey: Survey,
         checkpoints: HostCheckpoints,
         queues: Sequence[QueueClient],
+        own: Identity,
         lease_seconds: float,
     ) -> None:
         self._survey = survey
         self._checkpoints = checkpoints
         self._queues = queues
+        self._own = own
         self._lease_seconds = lease_seconds
 
     async def table(self) -> dict[str, Any]:
@@ -100,17 +104,13 @@ class Partitions:
             ],
         }
 
-    async def poison_count(self) -> int | None:
-        """Return the approximate number of poison messages; None if a queue cannot be read."""
-        found = 0
+    async def poison_count(self) -> PoisonCount | None:
+        """Return the number of poison messages; None if a queue cannot be read."""
+        found = PoisonCount(0)
         for queue in self._queues:
-            try:
-                properties = await queue.get_queue_properties()
-            except ResourceNotFoundError:  # the first poison message creates the queue
-                continue
-            except AzureError:
+            if (count := await poison_count(queue, self._own)) is None:
                 return None
-            found += properties.approximate_message_count or 0
+            found += count
         return found
 
 

@@ -176,6 +176,7 @@ class WatchRig:
             self.survey,
             cast("HostCheckpoints", NoCheckpoints()),
             queues=(),
+            own=IDENTITY,
             lease_seconds=60,
         )
         self.reader = InMemoryMetricReader()

@@ -20,6 +20,7 @@ from console.backplane.stream import MemoryBackplane
 from console.live import websocket as live
 from console.live.fanout import Fanout
 from console.live.websocket import Browser
+from console.poison.catalogue import Catalogue
 from console.poison.lazy_operations import LazyOperations
 from console.poison.redrive import REDRIVE
 from console.reader import tasks as tasks_module
@@ -166,7 +167,12 @@ async def test_redrive_of_a_dead_instance_is_announced_as_ended(
     coordination, fanout = MemoryCoordination(), Fanout(backplane)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     vitals, operations = NoVitals(), LazyOperations({})
-    tasks = ReaderTasks(coordination, fanout, vitals, operations, settings, breaker=BREAKER)
+    catalogue = Catalogue(operations.poison, coordination)
+    tasks = ReaderTasks(
+        *(coordination, fanout, vitals, operations, settings),
+        catalogue=catalogue,
+        breaker=BREAKER,
+    )
     published: list[Any] = []
 
     async def publish(kind: str, data: Any) -> None:

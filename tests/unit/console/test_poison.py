@@ -14,7 +14,7 @@ from starlette.requests import Request
 from console.backplane.coordination import MemoryCoordination
 from console.errors import OperationsError
 from console.poison.api import PoisonApi
-from console.poison.catalogue import AT_ONCE, BROWSE, Catalogue, browse
+from console.poison.catalogue import BROWSE, Catalogue, browse
 from console.poison.documents import full, matches, summary, text_of
 from console.poison.jobs import selection_in
 from console.poison.lazy_operations import LazyOperations
@@ -27,6 +27,7 @@ from processing.parking.store import Entry, WritingAs
 from processing.poison.error_detail import ErrorDetail
 from processing.poison.memory import MemoryClaimChecks, MemoryPoisonQueue, MemoryPoisonReader
 from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.queue import PUT_BACK_AT_ONCE
 from tests.support.processing.events import event
 from tests.unit.processing.redrive.lists import BANK_IS_DOWN, Lists
 
@@ -57,7 +58,7 @@ def message(number: int = 1, body: bytes | None = b"{}", **changes: Any) -> Pois
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 4, 200, 4_095, 4_096, 4_097, 50_000])
 def test_size_is_that_of_the_decoded_body(size: int) -> None:
     """The list does not decode the whole body."""
-    found = full(message(body=b"x" * size))
+    found = full(message(body=b"x" * size), IDENTITY)
     assert (found["size"], found["body"]["bytes"]) == (size, size)
     assert found["body"]["preview"] == "x" * min(size, 4_096)
     assert found["body"]["truncated"] is (size > 4_096)
@@ -81,16 +82,16 @@ def test_utf8_is_shown_as_text_and_other_bytes_as_hex(body: bytes, shown: str) -
 
 def test_whole_body_with_an_incomplete_character_is_hex() -> None:
     """The incomplete character is part of the body, not a result of the cut."""
-    found = full(message(body="é".encode()[:1]))["body"]
+    found = full(message(body="é".encode()[:1]), IDENTITY)["body"]
     assert (found["encoding"], found["preview"]) == ("hex", "c3")
-    found = full(message(body="é".encode() * 3_000))["body"]
+    found = full(message(body="é".encode() * 3_000), IDENTITY)["body"]
     assert (found["encoding"], found["preview"]) == ("text", "é" * 2_048)
-    assert full(message(body=b"x" + "é".encode() * 3_000))["body"]["encoding"] == "text"
+    assert full(message(body=b"x" + "é".encode() * 3_000), IDENTITY)["body"]["encoding"] == "text"
 
 
 def test_a_large_event_is_listed_without_its_body() -> None:
     """The body is in a blob, which the list does not fetch."""
-    row = summary(message(body=None, claim_check=ClaimCheck("c", "b")))
+    row = summary(message(body=None, claim_check=ClaimCheck("c", "b")), IDENTITY)
     assert (row["size"], row["preview"]) == (None, "")
 
 
@@ -154,14 +155,14 @@ class Queue:
 
 async def test_browsing_puts_all_messages_back() -> None:
     """A duplicate of a message is listed once."""
-    queue = Queue(3 * AT_ONCE)
+    queue = Queue(3 * PUT_BACK_AT_ONCE)
     queue.queue.messages.append(message(0))
     for _ in range(2):
         messages, more = await browse(queue.reader, 1_000)
-        assert [each.sequence_number for each in messages] == list(range(3 * AT_ONCE))
+        assert [each.sequence_number for each in messages] == list(range(3 * PUT_BACK_AT_ONCE))
         assert not more
-    messages, more = await browse(queue.reader, AT_ONCE)
-    assert (len(messages), more) == (AT_ONCE, True)
+    messages, more = await browse(queue.reader, PUT_BACK_AT_ONCE)
+    assert (len(messages), more) == (PUT_BACK_AT_ONCE, True)
 
 
 async def test_list_is_cached_until_a_redrive() -> None:
@@ -208,7 +209,7 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
     api = PoisonApi(QueueOperations(queue), Catalogue(queue.open, MemoryCoordination()))
 
     async def shown() -> dict[str, Any]:
-        scope = {"type": "http", "path_params": {"id": large.id}}
+        scope = {"type": "http", "path_params": {"id": large.id}, "query_string": b""}
         found: dict[str, Any] = json.loads(bytes((await api.show(Request(scope))).body))
         return found
 
@@ -273,7 +274,7 @@ class ParkingOperations(LazyOperations):
 def test_properties_are_passed_as_text() -> None:
     """A browser would round the number when it parses JSON, and would refuse NaN."""
     properties = {"order": 9_007_199_254_740_993, "ratio": float("nan")}
-    found = full(message(properties=properties, system_properties={"message-id": "m"}))
+    found = full(message(properties=properties, system_properties={"message-id": "m"}), IDENTITY)
     assert found["properties"] == '{\n  "order": 9007199254740993,\n  "ratio": "NaN"\n}'
     assert found["system_properties"] == '{\n  "message-id": "m"\n}'
 

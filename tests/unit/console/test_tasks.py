@@ -15,6 +15,7 @@ from console.backplane.stream import MemoryBackplane
 from console.errors import NotReaderError, OperationsError
 from console.live.fanout import Fanout
 from console.live.presence import PAGE, TAIL
+from console.poison.catalogue import Catalogue
 from console.poison.lazy_operations import LazyOperations
 from console.reader import tasks as module
 from console.reader.tasks import ReaderTasks, waiting_keys
@@ -50,7 +51,12 @@ async def running(
         await coordination.mark(name, 60)
     fanout = Fanout(MemoryBackplane(coordination))
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
-    tasks = ReaderTasks(coordination, fanout, NoVitals(), operations, settings, breaker=BREAKER)
+    catalogue = Catalogue(operations.poison, coordination)
+    tasks = ReaderTasks(
+        *(coordination, fanout, NoVitals(), operations, settings),
+        catalogue=catalogue,
+        breaker=BREAKER,
+    )
     published: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
 
     async def publish(kind: str, data: Mapping[str, Any]) -> None:
@@ -125,8 +131,12 @@ async def test_replaced_reader_stops_publishing_partitions() -> None:
     await coordination.mark(PAGE, 60)
     settings = ConsoleSettings(token="a-token-of-32-characters-for-test")
     fanout = Fanout(MemoryBackplane(coordination))
+    operations = LazyOperations({})
+    catalogue = Catalogue(operations.poison, coordination)
     tasks = ReaderTasks(
-        coordination, fanout, NoVitals(), LazyOperations({}), settings, breaker=BREAKER
+        *(coordination, fanout, NoVitals(), operations, settings),
+        catalogue=catalogue,
+        breaker=BREAKER,
     )
 
     async def publish(_kind: str, _data: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from breaker import BreakerSettings, CircuitBreaker, MemoryCircuitStore
 from processing.errors import ParkedEventsLostError, PoisonEventError
 from processing.event import Event
 from processing.identity import Source
+from processing.monitoring.poison_count import PoisonCount
 from processing.operations import open_marks, open_partitions, open_poison, open_redrive
 from processing.parking.batch import Parking
 from processing.parking.deferral import Deferral, DeferralReason
@@ -127,7 +128,7 @@ async def test_messages_of_both_accounts_are_listed_and_redriven(site: Site) -> 
     assert bodies == [BodyState.QUEUE, BodyState.BLOB, BodyState.BLOB]
     breaker = CircuitBreaker(MemoryCircuitStore(), BreakerSettings())
     async with open_partitions(site.after, breaker=breaker, lease_seconds=60) as partitions:
-        assert await partitions.poison_count() == 3
+        assert await partitions.poison_count() == PoisonCount(3)
 
     BROKEN.update({1, 2})
     async with open_redrive(site.after) as redrive:

@@ -1,0 +1,140 @@
+"""The poison pages beside another app's events in the same queue (C15)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from console.backplane.coordination import MemoryCoordination
+from console.errors import OperationsError
+from console.poison.api import PoisonApi
+from console.poison.catalogue import Catalogue
+from console.poison.counts import PoisonCounts
+from processing.identity import Identity, Source
+from processing.monitoring.poison_count import PoisonCount
+from processing.poison.message import PoisonMessage
+from processing.poison.queue import PUT_BACK_AT_ONCE
+from tests.unit.console.test_poison import IDENTITY, SOURCE, Queue, QueueOperations, message
+from tests.unit.console.test_redrive import Desk, MemoryOperations
+
+OTHER = Identity(IDENTITY.namespace, IDENTITY.hub, "audit")
+"""Another app that reads the same hub, so that its events have the same ids."""
+NAME = "hub@ns.example.net/audit"
+
+
+def of_other(number: int, **changes: Any) -> PoisonMessage:
+    """Return a message of the other app."""
+    return replace(message(number, **changes), source=Source(OTHER, SOURCE.partition))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    """Return a desk with one own event of key K0, and two of the other app: keys K0 and K1."""
+    found = Desk(MemoryOperations(1))
+    found.operations.queue.messages += [of_other(0, key="K0"), of_other(1, key="K1")]
+    return found
+
+
+def api(desk: Desk) -> PoisonApi:
+    return PoisonApi(desk.operations, desk.catalogue)
+
+
+async def ask(desk: Desk, handler: str, query: bytes = b"", **path: str) -> dict[str, Any]:
+    scope = {"type": "http", "path_params": path, "query_string": query}
+    found: dict[str, Any] = json.loads(
+        bytes((await getattr(api(desk), handler)(Request(scope))).body)
+    )
+    return found
+
+
+async def test_list_says_whose_each_event_is(desk: Desk) -> None:
+    """The same event of two apps stands in two rows, and an app's name can be searched."""
+    rows = (await ask(desk, "find"))["messages"]
+    found = [(each["sequence_number"], each["app"], each["own"]) for each in rows]
+    assert found == [(0, IDENTITY.app, True), (0, NAME, False), (1, NAME, False)]
+    rows = (await ask(desk, "find", b"query=AUDIT"))["messages"]
+    assert [each["app"] for each in rows] == [NAME, NAME]
+
+
+async def test_dialog_shows_the_event_of_the_named_app(desk: Desk) -> None:
+    """Without a name the console's own event is shown; another app's blob is not looked up."""
+    queue = desk.operations.queue.messages
+    other = await desk.operations.claims.shrink(of_other(2, body=bytes(100_000)))
+    queue.append(other)
+    assert (await ask(desk, "show", id=queue[0].id))["own"] is True
+    shown = await ask(desk, "show", f"app={NAME}".encode(), id=queue[0].id)
+    assert (shown["own"], shown["body"]["elsewhere"]) == (False, False)
+    shown = await ask(desk, "show", id=other.id)
+    assert (shown["body"]["elsewhere"], shown["body"]["lost"]) == (True, "")
+
+
+@pytest.mark.parametrize("act", [("redrive", {}), ("discard", {"reason": "r"})])
+async def test_action_on_another_apps_event_is_refused(
+    desk: Desk, act: tuple[str, dict[str, str]]
+) -> None:
+    """The refusal says whose the event is and what to do; no job starts."""
+    queue = desk.operations.queue.messages
+    before = list(queue)
+    with pytest.raises(HTTPException) as refused:
+        await desk.ask(act[0], id=queue[2].id, **act[1])
+    assert refused.value.status_code == 409
+    assert f"belongs to the app {NAME}" in refused.value.detail
+    assert "with the settings of that app" in refused.value.detail
+    assert (queue, desk.operations.handled, await desk.lines()) == (before, [], [])
+
+
+@pytest.mark.parametrize("what", ["redrive", "discard"])
+async def test_action_on_an_event_of_both_apps_takes_the_own_one(desk: Desk, what: str) -> None:
+    """Both apps read the hub, so that their events have the same id."""
+    queue = desk.operations.queue.messages
+    others = queue[1:]
+    assert await desk.ask(what, id=queue[0].id, reason="r") == 202
+    ended = await desk.ended()
+    assert (ended["replayed"], ended["discarded"]) == (what == "redrive", what == "discard")
+    assert queue == others
+
+
+async def test_redrive_of_everything_counts_the_events_of_other_apps(desk: Desk) -> None:
+    """The result on the page and the line in the log name the other app."""
+    others = desk.operations.queue.messages[1:]
+    assert await desk.ask("redrive", all=True) == 202
+    ended = await desk.ended()
+    assert (ended["replayed"], ended["failed"], ended["left"]) == (1, 0, 0)
+    assert ended["other_apps"] == f"2 messages of another app were left alone: {NAME}"
+    assert ended["other_apps"] in (await desk.lines())[-1][2]
+    assert desk.operations.queue.messages == others
+
+
+async def test_long_queue_is_read_only_if_it_has_events_of_other_apps() -> None:
+    """A reading hides the messages, so the first ones, which are peeked at, must give a reason."""
+    queue = Queue(40)
+    queue.queue.messages += [of_other(number) for number in range(40, 90)]
+    counts = PoisonCounts(Catalogue(queue.open, MemoryCoordination()))
+    assert await counts.split(None) == (None, None)
+    assert await counts.split(PoisonCount(90, 0, is_whole=False)) == (90, 0)
+    assert await counts.split(PoisonCount(20, 5)) == (15, 5)
+    assert queue.opened == 0
+    assert await counts.split(PoisonCount(90, 1, is_whole=False)) == (40, 50)
+
+
+async def test_unreadable_queue_leaves_the_count_of_the_first_messages() -> None:
+    """Another reader holds the queue; the number of others is then a lower bound."""
+
+    async def away() -> Any:
+        raise OperationsError("no answer")
+
+    counts = PoisonCounts(Catalogue(away, MemoryCoordination()))
+    assert await counts.split(PoisonCount(90, 3, is_whole=False)) == (87, 3)
+
+
+async def test_other_apps_messages_are_put_back_at_once() -> None:
+    """Another reader of the queue finds them right after the list was read."""
+    queue = Queue(0)
+    queue.queue.messages += [of_other(number) for number in range(PUT_BACK_AT_ONCE + 1)]
+    await Catalogue(QueueOperations(queue).poison, MemoryCoordination()).messages()
+    assert len(await queue.reader.receive()) == PUT_BACK_AT_ONCE
