@@ -16,6 +16,7 @@ ProcessingError
 ├── RecreatedHubError           the hub was recreated; an operator must rewind
 ├── BodyLostError               the blob with an event's body was deleted or replaced
 ├── OtherAppError               the event belongs to another app; a tool leaves it alone
+├── BodyMissingError            a message without its body must not overwrite its blob
 ├── OwnershipLostError          another instance owns the partition now
 ├── LeaseLostError              the replay lease expired; another redrive may replay the key
 ├── ShutdownError               the instance is shutting down; the batch is not finished
@@ -136,6 +137,10 @@ class BodyLostError(ProcessingError):
 
 class OtherAppError(ProcessingError):
     """An error for an action on an event that belongs to another app."""
+
+
+class BodyMissingError(ProcessingError):
+    """An error for a write that would replace an event's only copy by one without its body."""
 
 
 class OwnershipLostError(ProcessingError):

@@ -10,6 +10,7 @@ from itertools import chain
 from typing import Any, Protocol
 
 from processing.errors import EventJSONError, EventTextError, MalformedBatchError
+from processing.formats.cut import LONGEST_KEY, short_key
 from processing.frozen import EMPTY, FrozenDict, frozen
 from processing.identity import Identity, Source
 
@@ -38,7 +39,7 @@ class Event:
 
     Attributes:
         body: the payload, byte for byte; may be empty or binary.
-        key: the partition key, or None.
+        key: the partition key, or None; a key over `LONGEST_KEY` characters is a `short_key`.
         properties: application properties.
         source: the partition and the app that reads it.
         sequence_number: number of the event within its partition; the next event has one more.
@@ -198,7 +199,8 @@ def _event(
         enqueued_ms = times[time] = _milliseconds(time)
     event = _new(Event)
     _set_body(event, bound.get_body())
-    _set_key(event, system.get("PartitionKey"))
+    key = system.get("PartitionKey")
+    _set_key(event, key if key is None or len(key) <= LONGEST_KEY else short_key(key))
     _set_properties(event, FrozenDict(properties) if properties else EMPTY)
     _set_source(event, source)
     _set_sequence_number(event, int(system["SequenceNumber"]))

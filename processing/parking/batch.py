@@ -254,7 +254,7 @@ class BatchParking:
         text = parked.to_json()
         if len(text) <= INLINE_BYTES:
             return text
-        check = await self._persist(self._claims.put_bytes, parked.blob_name, text.encode())
+        check = await self._persist(self._claims.put, parked)
         return parked.with_claim_check(check).to_json()
 
     async def _announce(

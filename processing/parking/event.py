@@ -91,6 +91,11 @@ class ParkedEvent:
     claim_check: ClaimCheck | None = None
 
     @property
+    def has_body(self) -> bool:
+        """Return whether the event has its body; the body of a claim check is in its blob."""
+        return self.claim_check is None
+
+    @property
     def blob_name(self) -> str:
         """The blob's name for a large event."""
         event = self.event

@@ -8,11 +8,11 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from azure.storage.blob.aio import ContainerClient
 
 from processing.errors import StorageUnavailableError
-from processing.poison.claim_checks import body_lost
-from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.poison.claim_checks import ClaimChecks, body_lost
+from processing.poison.message import ClaimCheck
 
 
-class ClaimCheckBlobs:
+class ClaimCheckBlobs(ClaimChecks):
     """A store of complete poison messages and parked events in blobs.
 
     Args:
@@ -23,24 +23,8 @@ class ClaimCheckBlobs:
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
 
-    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """Return a small message unchanged; store a large message and return its claim check.
-
-        Raises:
-            StorageUnavailableError: a large message could not be stored.
-        """
-        return message.with_claim_check(await self.put(message)) if message.is_large else message
-
-    async def put(self, message: PoisonMessage) -> ClaimCheck:
-        """Store a message; a repeat for the same event overwrites the blob.
-
-        Raises:
-            StorageUnavailableError: the message could not be stored.
-        """
-        return await self.put_bytes(_blob_name(message), message.to_json().encode())
-
-    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
-        """See `ClaimChecks.put_bytes`."""
+    async def write(self, name: str, data: bytes) -> ClaimCheck:
+        """See `ClaimChecks.write`."""
         try:
             try:
                 await self._container.upload_blob(name, data, overwrite=True)
@@ -54,22 +38,15 @@ class ClaimCheckBlobs:
             ) from error
         return ClaimCheck(self._container.container_name, name)
 
-    async def get_bytes(self, check: ClaimCheck) -> bytes:
+    async def get_bytes(self, check: ClaimCheck, most: int | None = None) -> bytes:
         """See `ClaimChecks.get_bytes`."""
         try:
-            download = await self._container.download_blob(check.blob)
+            download = await self._container.download_blob(
+                check.blob, offset=None if most is None else 0, length=most
+            )
             return await download.readall()
         except ResourceNotFoundError:
             raise body_lost(check) from None
-        except AzureError as error:
-            raise StorageUnavailableError(
-                f"poison blob {check.container}/{check.blob}: {error}"
-            ) from error
-
-    async def has(self, check: ClaimCheck) -> bool:
-        """See `ClaimChecks.has`."""
-        try:
-            return await self._container.get_blob_client(check.blob).exists()
         except AzureError as error:
             raise StorageUnavailableError(
                 f"poison blob {check.container}/{check.blob}: {error}"
@@ -84,10 +61,3 @@ class ClaimCheckBlobs:
             raise StorageUnavailableError(
                 f"poison blob {check.container}/{check.blob}: {error}"
             ) from error
-
-
-def _blob_name(message: PoisonMessage) -> str:
-    """Return the blob's name; the identity is hashed, as names may contain any character."""
-    source = message.source
-    name = f"{message.sequence_number}-{message.enqueued_ms}.json"
-    return f"{source.identity.digest}/{source.partition}/{name}"

@@ -1,4 +1,7 @@
-"""Claim checks: reading large bodies from their blobs, and finding lost bodies.
+"""Claim checks: large bodies in blobs, and lost bodies.
+
+A claim check's blob is the only copy of its event's body once the hub has dropped the event. So a
+blob is written by a message or an event that has its body, and by nothing else.
 
 An operator or a lifecycle rule can delete a blob or its container. Then the event cannot be
 replayed. The operator either restores the blob or discards the event.
@@ -9,16 +12,22 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
-from processing.errors import BodyLostError, StorageUnavailableError
+from processing.errors import BodyLostError, BodyMissingError, StorageUnavailableError
+from processing.formats.cut import short_key
 from processing.identity import Identity
 from processing.poison.message import ClaimCheck, PoisonMessage
 
 MAX_CONCURRENT_READS = 16
+BEGINNING_BYTES = 4_096
+"""Size of a blob's part that nearly always contains the beginning of the body."""
+RECORDS = "discarded"
+"""Folder of the records of discarded events."""
 READABLE = frozenset({1, 2, 3})
 """The versions of stored poison messages (1 to 3) and of stored parked events (1 and 2)."""
 
@@ -33,6 +42,69 @@ class BodyState(StrEnum):
     OTHER_APP = "other app"  # the blob is another app's, and is not looked up
 
 
+class Whole(Protocol):
+    """An event or a message that a claim check's blob stores."""
+
+    @property
+    def has_body(self) -> bool: ...  # noqa: D102
+
+    @property
+    def blob_name(self) -> str: ...  # noqa: D102
+
+    def to_json(self) -> str: ...  # noqa: D102
+
+
+class ClaimChecks(ABC):
+    """A store of messages and events that are too large for the queue or for Redis.
+
+    Each method raises `StorageUnavailableError` if the store fails.
+    """
+
+    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
+        """Return a message that fits into the queue.
+
+        A small message stays as it is. A large message is stored, and its claim check is returned.
+        A message that is a claim check already only gets shorter texts: its blob does not change.
+        """
+        if message.claim_check is not None and not message.has_body:
+            return message.with_claim_check(message.claim_check)
+        return message.with_claim_check(await self.put(message)) if message.is_large else message
+
+    async def put(self, whole: Whole) -> ClaimCheck:
+        """Store a message or an event; a repeat for the same event overwrites the blob.
+
+        Raises:
+            BodyMissingError: the message has no body; its blob keeps what it contains.
+        """
+        if not whole.has_body:
+            raise BodyMissingError(
+                f"blob {whole.blob_name} is not written, because its message has no body"
+            )
+        return await self.write(whole.blob_name, whole.to_json().encode())
+
+    async def put_record(self, name: str, record: bytes) -> None:
+        """Store a record of a discarded event; `name` is in the folder `RECORDS`."""
+        if not name.startswith(f"{RECORDS}/"):
+            raise ValueError(f"{name!r} is not in the folder {RECORDS}")
+        await self.write(name, record)
+
+    @abstractmethod
+    async def write(self, name: str, data: bytes) -> ClaimCheck:
+        """Write or overwrite a blob; called by the methods above only."""
+
+    @abstractmethod
+    async def get_bytes(self, check: ClaimCheck, most: int | None = None) -> bytes:
+        """Return the bytes of a claim check, or the first `most` bytes.
+
+        Raises:
+            BodyLostError: the blob is gone.
+        """
+
+    @abstractmethod
+    async def delete(self, check: ClaimCheck) -> None:
+        """Delete the blob of a claim check, if it exists."""
+
+
 async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
     """Return the message with its body and its properties, read from the blob if necessary.
 
@@ -43,8 +115,12 @@ async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessag
     if (check := message.claim_check) is None:
         return message
     content = stored_content(check, await claims.get_bytes(check), message)
+    # The message of a claim check may have a cut key and a cut offset.
+    was_cut = content.key is not None and short_key(content.key) == message.key
     return replace(
         message,
+        key=content.key if was_cut else message.key,
+        offset=content.offset or message.offset,
         body=content.body,
         properties=content.properties,
         system_properties=content.system_properties,
@@ -53,11 +129,13 @@ async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessag
 
 @dataclass(frozen=True, slots=True)
 class StoredContent:
-    """The content of a claim check's blob: the body in base64, and the properties."""
+    """The content of a claim check's blob: the event's parts, with the body in base64."""
 
     body: str
     properties: Mapping[str, Any]
     system_properties: Mapping[str, Any]
+    key: str | None
+    offset: str  # "" if the blob has none
 
 
 class Placed(Protocol):
@@ -71,7 +149,7 @@ class Placed(Protocol):
 
 
 def stored_content(check: ClaimCheck, data: bytes, expected: Placed) -> StoredContent:
-    """Return the body and the properties of a stored poison message or parked event.
+    """Return the event's parts of a stored poison message or parked event.
 
     Both forms have the same keys; 0.1 stored no system properties. A parked event becomes a poison
     message if its blob is lost. When the blob is restored, it still contains the parked form.
@@ -87,8 +165,14 @@ def stored_content(check: ClaimCheck, data: bytes, expected: Placed) -> StoredCo
     try:
         found = json.loads(data)
         _check_stored(found, expected)
+        if found["body"] is None:
+            raise body_lost(check, "holds the event without its body")
         content = StoredContent(
-            found["body"], dict(found["properties"]), dict(found.get("system_properties", {}))
+            found["body"],
+            dict(found["properties"]),
+            dict(found.get("system_properties", {})),
+            _text(found, "key"),
+            _text(found, "offset") or "",
         )
         base64.b64decode(content.body, validate=True)
     except KeyError as error:
@@ -101,7 +185,7 @@ def stored_content(check: ClaimCheck, data: bytes, expected: Placed) -> StoredCo
 async def states(
     messages: Sequence[PoisonMessage], claims: ClaimChecks, own: Identity
 ) -> list[BodyState]:
-    """Return the state of each message's body, without reading the bodies.
+    """Return the state of each message's body; of a blob only the beginning is read.
 
     Another app's blob may be in a container that this app does not know, so it is not looked up.
     """
@@ -113,18 +197,37 @@ async def states(
         if message.source.identity != own:
             return BodyState.OTHER_APP
         async with limit:
-            try:
-                exists = await claims.has(message.claim_check)
-            except StorageUnavailableError:
-                return BodyState.UNKNOWN
-        return BodyState.BLOB if exists else BodyState.LOST
+            return await _blob_state(message, message.claim_check, claims)
 
     return list(await asyncio.gather(*map(state, messages)))
 
 
-def body_lost(check: ClaimCheck) -> BodyLostError:
-    """Return the error for a blob that does not exist."""
-    return BodyLostError(_describe(check, "is gone"))
+async def _blob_state(message: PoisonMessage, check: ClaimCheck, claims: ClaimChecks) -> BodyState:
+    try:
+        if not _begins_with_body(await claims.get_bytes(check, BEGINNING_BYTES), message):
+            # The blob of an earlier version, or one that has lost its body.
+            stored_content(check, await claims.get_bytes(check), message)
+    except StorageUnavailableError:
+        return BodyState.UNKNOWN
+    except BodyLostError:
+        return BodyState.LOST
+    return BodyState.BLOB
+
+
+def _begins_with_body(data: bytes, expected: Placed) -> bool:
+    """Return whether a blob certainly contains the event's body, by the blob's beginning."""
+    # No text can contain this separator, because JSON escapes a text's quotation marks.
+    fields, _, body = data.partition(b',"body":')
+    try:
+        _check_stored(json.loads(fields + b"}"), expected)
+    except (ValueError, KeyError, TypeError):
+        return False
+    return body.startswith(b'"')
+
+
+def body_lost(check: ClaimCheck, how: str = "is gone") -> BodyLostError:
+    """Return the error for a blob that does not contain its event's body."""
+    return BodyLostError(f"poison blob {check.container}/{check.blob} {how}")
 
 
 def _check_stored(found: Mapping[str, Any], expected: Placed) -> None:
@@ -135,36 +238,10 @@ def _check_stored(found: Mapping[str, Any], expected: Placed) -> None:
         raise ValueError(f"it is event {place[1]} of partition {place[0]}")
 
 
+def _text(found: Mapping[str, Any], name: str) -> str | None:
+    value = found.get(name)
+    return value if isinstance(value, str) else None
+
+
 def _holds_something_else(check: ClaimCheck, why: object) -> BodyLostError:
-    return BodyLostError(_describe(check, f"holds something else: {why}"))
-
-
-def _describe(check: ClaimCheck, problem: str) -> str:
-    return f"poison blob {check.container}/{check.blob} {problem}"
-
-
-class ClaimChecks(Protocol):
-    """A store of messages and events that are too large for the queue or for Redis.
-
-    Each method raises `StorageUnavailableError` if the store fails.
-    """
-
-    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """Return a small message unchanged; store a large message and return its claim check."""
-        ...
-
-    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
-        """Store bytes under a name; a repeat overwrites the blob."""
-        ...
-
-    async def get_bytes(self, check: ClaimCheck) -> bytes:
-        """Return the bytes of a claim check; raise `BodyLostError` if they are gone."""
-        ...
-
-    async def has(self, check: ClaimCheck) -> bool:
-        """Return whether the blob of a claim check exists."""
-        ...
-
-    async def delete(self, check: ClaimCheck) -> None:
-        """Delete the blob of a claim check, if it exists."""
-        ...
+    return body_lost(check, f"holds something else: {why}")

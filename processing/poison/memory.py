@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from processing.poison.claim_checks import body_lost
-from processing.poison.message import ClaimCheck, PoisonMessage
+from processing.errors import StorageUnavailableError
+from processing.poison.claim_checks import ClaimChecks, body_lost
+from processing.poison.message import INLINE_BYTES, ClaimCheck, PoisonMessage
 from processing.poison.queue import Received
 
 
@@ -41,10 +42,9 @@ class MemoryPoisonReader:
         """See `PoisonReader.update`."""
         await asyncio.sleep(0)
         if (index := self._index(received)) is not None:
-            self._queue.messages[index] = message
             self._release(received)
-            self._held.append(message)
-            received.message = message
+            self._queue.messages[index] = received.message = stored(message)
+            self._held.append(received.message)
 
     def expire_holds(self) -> None:
         """Expire all visibility timeouts."""
@@ -74,34 +74,22 @@ class MemoryPoisonReader:
         self._held = [held for held in self._held if held is not received.message]
 
 
-class MemoryClaimChecks:
+class MemoryClaimChecks(ClaimChecks):
     """A store of claim checks in a dictionary."""
 
     def __init__(self) -> None:
         self.blobs: dict[str, bytes] = {}
 
-    async def shrink(self, message: PoisonMessage) -> PoisonMessage:
-        """See `ClaimChecks.shrink`."""
-        if not message.is_large:
-            return message
-        return message.with_claim_check(
-            await self.put_bytes(message.id, message.to_json().encode())
-        )
-
-    async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
-        """See `ClaimChecks.put_bytes`."""
+    async def write(self, name: str, data: bytes) -> ClaimCheck:
+        """See `ClaimChecks.write`."""
         self.blobs[name] = data
         return ClaimCheck("memory", name)
 
-    async def get_bytes(self, check: ClaimCheck) -> bytes:
+    async def get_bytes(self, check: ClaimCheck, most: int | None = None) -> bytes:
         """See `ClaimChecks.get_bytes`."""
         if check.blob not in self.blobs:
             raise body_lost(check)
-        return self.blobs[check.blob]
-
-    async def has(self, check: ClaimCheck) -> bool:
-        """See `ClaimChecks.has`."""
-        return check.blob in self.blobs
+        return self.blobs[check.blob][:most]
 
     async def delete(self, check: ClaimCheck) -> None:
         """See `ClaimChecks.delete`."""
@@ -109,11 +97,30 @@ class MemoryClaimChecks:
 
 
 class MemoryPoisonQueue:
-    """A poison queue in a list."""
+    """A poison queue in a list, with the service's limit on a message's size.
 
-    def __init__(self) -> None:
+    Args:
+        claims: stores messages that are too large for the queue; None: a store of its own.
+    """
+
+    def __init__(self, claims: ClaimChecks | None = None) -> None:
         self.messages: list[PoisonMessage] = []
+        self._claims = claims or MemoryClaimChecks()
 
     async def put(self, message: PoisonMessage) -> None:
         """See `PoisonQueue.put`."""
-        self.messages.append(PoisonMessage.from_json(message.to_json()))
+        self.messages.append(stored(await self._claims.shrink(message)))
+
+
+def stored(message: PoisonMessage) -> PoisonMessage:
+    """Return the message as the queue stores it.
+
+    Raises:
+        StorageUnavailableError: the message is larger than the service's limit.
+    """
+    text = message.to_json()
+    if (size := len(text.encode())) > INLINE_BYTES:
+        raise StorageUnavailableError(
+            f"poison queue memory: a message of {size} bytes is too large"
+        )
+    return PoisonMessage.from_json(text)

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from processing.event import Event, enqueued_time, event_id
 from processing.formats import json_text
+from processing.formats.cut import beginning, short_key
 from processing.frozen import EMPTY, FrozenDict, frozen
 from processing.handlers.raised import describe, dotted_type
 from processing.handlers.retry import Failure
@@ -18,6 +19,8 @@ from processing.poison import message_json
 from processing.poison.error_detail import ErrorDetail
 
 INLINE_BYTES = 48 * 1024  # the service's limit is 64 KiB of base64, which is 48 KiB of data
+TEXT_BYTES = 1024
+"""Longest text of a claim check's message that names something, in JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,18 +155,34 @@ class PoisonMessage:
         """Return whether the message is too large for the queue."""
         return len(self.to_json().encode()) > INLINE_BYTES
 
-    def with_claim_check(self, check: ClaimCheck) -> Self:
-        """Return this message with a claim check instead of its body, properties and traceback.
+    @property
+    def has_body(self) -> bool:
+        """Return whether the message has its body; the message of a claim check has none."""
+        return self.body is not None
 
-        The result always fits into the queue: a key has at most 128 bytes, and the error is cut.
+    @property
+    def blob_name(self) -> str:
+        """The blob's name for a large message; the identity may contain any character."""
+        source = self.source
+        name = f"{self.sequence_number}-{self.enqueued_ms}.json"
+        return f"{source.identity.digest}/{source.partition}/{name}"
+
+    def with_claim_check(self, check: ClaimCheck) -> Self:
+        """Return this message with a claim check instead of its body and properties.
+
+        The result always fits into the queue: all its texts are cut, and the blob keeps the event's
+        whole key and offset.
         """
-        error = replace(self.error, traceback="")
         return replace(
             self,
+            key=None if self.key is None else short_key(self.key),
             body=None,
             properties=EMPTY,
             system_properties=EMPTY,
-            error=error,
+            offset=beginning(self.offset, TEXT_BYTES),
+            error=self.error.cut(),
+            handler=beginning(self.handler, TEXT_BYTES),
+            instance=beginning(self.instance, TEXT_BYTES),
             claim_check=check,
         )
 

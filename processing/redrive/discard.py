@@ -113,7 +113,7 @@ class Discard:
                 await handle(event)
                 return
             try:
-                await claims.put_bytes(self.blob, self.record)
+                await claims.put_record(self.blob, self.record)
             except StorageUnavailableError as error:
                 raise DependencyUnavailableError(str(error)) from error
             self.recorded = True

@@ -18,14 +18,11 @@ from benchmarks.services import redis_server
 from breaker import BreakerSettings, CircuitBreaker, RedisCircuitStore, StoreUnavailableError
 from breaker.stores.redis import connect
 from processing.bootstrap import Application
-from processing.errors import BodyLostError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Identity, Source
 from processing.parking.redis import RedisParkingStore
 from processing.parking.store import WritingAs
-from processing.poison.claim_checks import with_body
-from processing.poison.memory import MemoryClaimChecks
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Received
 from processing.redrive.held_messages import HeldMessages
@@ -90,19 +87,6 @@ async def _parking(url: str) -> AsyncIterator[RedisParkingStore]:
         yield RedisParkingStore(client, most=10, ttl_seconds=60, identity=IDENTITY)
     finally:
         await client.aclose()
-
-
-async def h63() -> None:
-    """Lose a large body when a redrive fails in vain with a long error."""
-    claims = MemoryClaimChecks()
-    event = _event(b"z" * 70_000, "k")
-    stub = await claims.shrink(_message(event, _failure(FailureKind.EXHAUSTED, "x")))
-    again = stub.failed_again(_failure(FailureKind.EXHAUSTED, "\U0001f600" * 5000))
-    try:
-        body = (await with_body(await claims.shrink(again), claims)).payload
-        _say("h63", f"body after a redrive in vain: {len(body)} bytes")
-    except BodyLostError as error:
-        _say("h63", f"body after a redrive in vain: LOST ({error})")
 
 
 async def h21() -> None:
@@ -218,7 +202,7 @@ async def settings() -> None:
 
 
 REPROS: dict[str, Callable[[], Awaitable[None]]] = {
-    each.__name__: each for each in (h63, h21, h22, h24, h27, h35, settings)
+    each.__name__: each for each in (h21, h22, h24, h27, h35, settings)
 }
 
 

@@ -47,11 +47,11 @@ class Rig:
 
     def __init__(self, breaker: CircuitBreaker) -> None:
         self.breaker = breaker
-        self.poison = MemoryPoisonQueue()
+        self.claims = MemoryClaimChecks()
+        self.poison = MemoryPoisonQueue(self.claims)
         self.reader = MemoryPoisonReader(self.poison)
         self.progress = MemoryProgressStore()
         self.store = MemoryParkingStore(self.progress)
-        self.claims = MemoryClaimChecks()
         self.parking = Parking(self.store, self.claims)
         self.handled: list[int] = []
         self.events: dict[int, Event] = {}

@@ -93,7 +93,7 @@ class Rig:
         self.store = MemoryParkingStore(clock=now)
         self.claims = MemoryClaimChecks()
         self.parking = Parking(store or self.store, self.claims)
-        self.poison = MemoryPoisonQueue()
+        self.poison = MemoryPoisonQueue(self.claims)
         self.vitals = Vitals()
         self.started: list[int] = []
         self.handled: list[int] = []
@@ -168,7 +168,7 @@ class Rig:
             parked = ParkedEvent(event(number, event_key(key), source=source, body=body))
             text = parked.to_json()
             if number in (bodies or {}):
-                check = await self.claims.put_bytes(parked.blob_name, text.encode())
+                check = await self.claims.put(parked)
                 text = parked.with_claim_check(check).to_json()
             documents.append((position_of(parked.event), text))
         values: dict[str, Any] = {"reason": DeferralReason.DEPENDENCY, "attempts": 1} | deferral

@@ -88,8 +88,7 @@ class App:
         behind = ParkedEvent(self.event(key, first + 1, body))
         if len(body) > 48 * 1024:
             claims = await self.wiring.claims()
-            data = behind.to_json().encode()
-            behind = behind.with_claim_check(await claims.put_bytes(behind.blob_name, data))
+            behind = behind.with_claim_check(await claims.put(behind))
         await store.park(writing, *place, [(position_of(behind.event), behind.to_json())])
         return message
 

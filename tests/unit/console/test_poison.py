@@ -142,10 +142,10 @@ class Queue:
     """A poison queue that counts how often it was opened."""
 
     def __init__(self, count: int) -> None:
-        self.queue = MemoryPoisonQueue()
+        self.claims = MemoryClaimChecks()
+        self.queue = MemoryPoisonQueue(self.claims)
         self.queue.messages += [message(number) for number in range(count)]
         self.reader = MemoryPoisonReader(self.queue)
-        self.claims = MemoryClaimChecks()
         self.opened = 0
 
     async def open(self) -> PoisonStorage:

@@ -43,9 +43,9 @@ class MemoryOperations(LazyOperations):
 
     def __init__(self, count: int) -> None:
         super().__init__({})
-        self.queue = MemoryPoisonQueue()
-        self.queue.messages += [message(number, key=f"K{number}") for number in range(count)]
         self.claims = MemoryClaimChecks()
+        self.queue = MemoryPoisonQueue(self.claims)
+        self.queue.messages += [message(number, key=f"K{number}") for number in range(count)]
         self.lists = Lists()
         self.down: set[int] = set()
         self.begun: list[int] = []

@@ -19,7 +19,7 @@ from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Source
 from processing.poison.claim_check_blobs import ClaimCheckBlobs
-from processing.poison.claim_checks import with_body
+from processing.poison.claim_checks import BodyState, states, with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.storage_queue import StoragePoisonQueue
 from tests.support.processing.events import IDENTITY, SOURCE, event
@@ -94,10 +94,10 @@ async def test_missing_blob_raises_body_lost(rig: Rig) -> None:
     await rig.poison.put(poisoned(event(1, body=bytes(100_000))))
     (claim,) = await rig.messages()
     assert claim.claim_check is not None
-    assert await rig.blobs.has(claim.claim_check)
+    assert await states([claim], rig.blobs, IDENTITY) == [BodyState.BLOB]
     await rig.blobs.delete(claim.claim_check)
     for _ in range(2):
-        assert not await rig.blobs.has(claim.claim_check)
+        assert await states([claim], rig.blobs, IDENTITY) == [BodyState.LOST]
         with pytest.raises(BodyLostError, match="is gone"):
             await with_body(claim, rig.blobs)
         if await rig.container.exists():
@@ -190,6 +190,5 @@ async def test_unreachable_storage_raises_storage_unavailable() -> None:
         with pytest.raises(StorageUnavailableError, match="poison blob poison/"):
             await poison.put(poisoned(event(1, body=bytes(100_000))))
         blobs, check = ClaimCheckBlobs(container), ClaimCheck("poison", "b")
-        for asked in (blobs.has(check), blobs.get_bytes(check)):
-            with pytest.raises(StorageUnavailableError, match="poison blob poison/b"):
-                await asked
+        with pytest.raises(StorageUnavailableError, match="poison blob poison/b"):
+            await blobs.get_bytes(check)

@@ -34,10 +34,10 @@ class Lists:
     """
 
     def __init__(self) -> None:
-        self.queue = MemoryPoisonQueue()
+        self.claims = MemoryClaimChecks()
+        self.queue = MemoryPoisonQueue(self.claims)
         self.reader = MemoryPoisonReader(self.queue)
         self.store = MemoryParkingStore()
-        self.claims = MemoryClaimChecks()
         self.handled: list[int] = []
         self.bad: set[int] = set()
         self.down: set[int] = set()
@@ -124,7 +124,7 @@ class Lists:
 
     async def _parked(self, event: Event) -> ParkedEvent:
         parked = ParkedEvent(event)
-        if len(text := parked.to_json()) <= 48 * 1024:
+        if len(parked.to_json()) <= 48 * 1024:
             return parked
-        check = await self.claims.put_bytes(parked.blob_name, text.encode())
+        check = await self.claims.put(parked)
         return parked.with_claim_check(check)

@@ -82,7 +82,7 @@ async def test_event_stays_when_its_discard_cannot_be_recorded() -> None:
     """The parked list and the poison queue are unchanged."""
 
     class Down(MemoryClaimChecks):
-        async def put_bytes(self, name: str, data: bytes) -> ClaimCheck:
+        async def write(self, name: str, data: bytes) -> ClaimCheck:
             raise StorageUnavailableError("no container")
 
     async with open_rig() as rig:

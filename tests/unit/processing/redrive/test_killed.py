@@ -52,6 +52,11 @@ class KillableProxy:
         return call
 
 
+def killable(target: Any, lifetime: Lifetime) -> Any:
+    """Return a proxy in the place of an object of any type."""
+    return KillableProxy(target, lifetime)
+
+
 EVENTS = [
     event(0, "a", body=bytes(37_000)),
     event(1, "a"),
@@ -83,7 +88,7 @@ async def kill_redrive_after(rig: Rig, steps: int) -> bool:
     All leases and holds have expired when the function returns.
     """
     lifetime = Lifetime(steps)
-    store, claims = KillableProxy(rig.store, lifetime), KillableProxy(rig.claims, lifetime)
+    store, claims = killable(rig.store, lifetime), killable(rig.claims, lifetime)
     redrive = rig.redrive(
         reader=KillableProxy(rig.reader, lifetime),
         poison=KillableProxy(rig.poison, lifetime),
@@ -142,9 +147,7 @@ async def test_redrive_of_a_deferred_key_killed_at_any_step_loses_no_event(parks
         proxies: dict[str, Any] = {
             "reader": KillableProxy(site.reader, lifetime),
             "poison": KillableProxy(site.queue, lifetime),
-            "parking": Parking(
-                KillableProxy(site.store, lifetime), KillableProxy(site.claims, lifetime)
-            ),
+            "parking": Parking(killable(site.store, lifetime), killable(site.claims, lifetime)),
         }
         with suppress(KilledError, BaseExceptionGroup):
             await site.redrive(**proxies, parks=parks).run(Selection(key="a"))
