@@ -101,6 +101,8 @@ class Outcome:
                 extra=log_fields(event),
             )
             await self._store(message.essence(error))
+        if self._parts.crashes is not None:
+            await self._parts.crashes.poisoned(event, failure.error)
         logger.warning(
             "Event %s went to the poison queue (attempts: %s): %s",
             *(event.id, failure.attempts, message.error.type),

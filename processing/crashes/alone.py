@@ -23,7 +23,7 @@ from processing.crashes.store import CrashStore
 from processing.crashes.together import deaths_of_one
 from processing.errors import CrashLoopError, StorageUnavailableError
 from processing.event import Event
-from processing.handlers.raised import NotStartedError, is_invocation_cancelled
+from processing.handlers.raised import NotRecordedError, NotStartedError, is_invocation_cancelled
 from processing.identity import Source
 from processing.monitoring.telemetry import log_fields
 from processing.parking.event import Position, position_of
@@ -102,7 +102,7 @@ class AloneCalls:
             CircuitOpenError: the circuit opened while the event waited for its turn.
             CrashLoopError: the event ends its process.
             NotStartedError: the instance is shutting down, or the invocation was halted.
-            StorageUnavailableError: the store did not answer; the handler was not called.
+            NotRecordedError: the store did not answer; the handler was not called.
             BaseException: an error of the handler.
         """
         lent = not self._careful.has_turn
@@ -116,6 +116,11 @@ class AloneCalls:
         finally:
             if lent:
                 self._careful.leave()
+
+    async def forget(self, event: Event) -> None:
+        """Forget the deaths of an event that has gone to the poison queue."""
+        with suppress(StorageUnavailableError):  # the records of later events replace these
+            await self._store.forget(event.source, position_of(event))
 
     async def _wait_for_turn(self, source: Source) -> None:
         known = self._circuit()
@@ -134,8 +139,8 @@ class AloneCalls:
             self._check_start(event.source)
             await self._judge(event, position, deaths)
         # A heartbeat now shows that this process did not die at an earlier death of the event.
-        await self._persist(self._store.beat, self._process)
-        await self._persist(self._store.begin, event.source, self._process, position)
+        await self._persist(event.source, self._store.beat, self._process)
+        await self._persist(event.source, self._store.begin, event.source, self._process, position)
         if self._stopping.is_set():  # since then; nobody else would remove the record
             with suppress(StorageUnavailableError):
                 await self._store.end(event.source, self._process)
@@ -168,7 +173,7 @@ class AloneCalls:
 
     async def _deaths(self, event: Event, position: Position) -> list[AloneRun]:
         """Return the event's earlier runs at whose end its process died."""
-        runs = await self._persist(self._store.runs, event.source, position)
+        runs = await self._persist(event.source, self._store.runs, event.source, position)
         others = [run for run in runs if run.process != self._process]
         dead = await self._find_dead(run.process for run in others)
         return [run for run in others if run.process in dead]
@@ -177,7 +182,6 @@ class AloneCalls:
         """Raise the verdict on an event that ends its process, or pause before its next run."""
         times = ", ".join(f"{run.seconds:.1f}" for run in deaths)
         if await self._is_to_blame(event, deaths):
-            await self._persist(self._store.end, event.source, self._process, position)
             raise CrashLoopError(
                 f"the event was the only one in flight at the death of {len(deaths)} processes, "
                 f"which had run it for {times} s; it ends each process that handles it"
@@ -204,7 +208,7 @@ class AloneCalls:
         deadline = now() + min(SEEN_SECONDS, self._hold_seconds)
         while True:
             args = (self._store, self._process, deaths)
-            counted, final = await self._persist(deaths_of_one, *args)
+            counted, final = await self._persist(event.source, deaths_of_one, *args)
             if ends_its_process(counted):
                 return True
             if final or now() >= deadline:
@@ -229,19 +233,29 @@ class AloneCalls:
             with suppress(StorageUnavailableError):
                 await self._store.still_runs(source, self._process, position)
 
-    async def _persist[*Ts, T](self, call: Callable[[*Ts], Awaitable[T]], *args: *Ts) -> T:
-        """Call the store until it answers: without a record, no event starts in careful mode."""
+    async def _persist[*Ts, T](
+        self, source: Source, call: Callable[[*Ts], Awaitable[T]], *args: *Ts
+    ) -> T:
+        """Call the store until it answers: without a record, no event starts in careful mode.
+
+        Args:
+            source: the partition whose invocation, if it ends, ends the repeats.
+            call: a call of the store.
+            args: its arguments.
+        """
         now = asyncio.get_running_loop().time
         deadline = now() + self._hold_seconds
         while True:
             try:
                 return await call(*args)
-            except StorageUnavailableError:
+            except StorageUnavailableError as error:
                 if now() >= deadline:
-                    raise
+                    raise NotRecordedError(
+                        f"an event runs alone only after a record, but for {self._hold_seconds:g} "
+                        f"s no call succeeded; last error: {error}"
+                    ) from error
             await self._pause(_RETRY_SECONDS)
-            if self._stopping.is_set():
-                raise _not_started()
+            self._check_start(source)
 
     def _check_start(self, source: Source) -> None:
         invocation = self._find(source)

@@ -15,7 +15,7 @@ from processing.crashes.process import ProcessName
 from processing.crashes.records import Opening, opening_text, parsed
 from processing.crashes.rules import BEAT_SECONDS
 from processing.crashes.store import CrashStore
-from processing.errors import StorageUnavailableError
+from processing.errors import CrashLoopError, StorageUnavailableError
 from processing.event import Event
 from processing.identity import Source
 from processing.monitoring.telemetry import key_hash, log_fields
@@ -191,6 +191,15 @@ class CrashLoops:
     async def run(self, handle: Handle, event: Event) -> None:
         """Handle an event alone; see `AloneCalls.run`."""
         await self._calls.run(handle, event)
+
+    async def poisoned(self, event: Event, error: BaseException) -> None:
+        """Note that the poison queue or a parked list has an event that failed with an error.
+
+        The deaths of an event that ends its process stay recorded until then. Otherwise the event
+        would end further processes after an outage of the queue.
+        """
+        if isinstance(error, CrashLoopError):
+            await self._calls.forget(event)
 
     def failed(self, event: Event, error: BaseException) -> None:
         """End the process if a call of the handler had no memory left."""

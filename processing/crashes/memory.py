@@ -66,6 +66,11 @@ class MemoryCrashStore:
         others = self._others(source, process)
         self._runs[source] = [run for run in others if run.position != position]
 
+    async def forget(self, source: Source, position: Position) -> None:
+        """See `CrashStore.forget`."""
+        await asyncio.sleep(0)
+        self._runs[source] = [run for run in self._runs.get(source, []) if run.position != position]
+
     async def open_replay(
         self, source: Source, key: ListKey, process: ProcessName
     ) -> Sequence[ProcessName]:

@@ -81,6 +81,10 @@ class RedisCrashStore:
         """See `CrashStore.end`."""
         await self._run(source, "end", process, position)
 
+    async def forget(self, source: Source, position: Position) -> None:
+        """See `CrashStore.forget`."""
+        await self._run(source, "end", "", position)
+
     async def open_replay(
         self, source: Source, key: ListKey, process: ProcessName
     ) -> Sequence[ProcessName]:
@@ -123,7 +127,7 @@ class RedisCrashStore:
         await _reply(self._client.zrem(self._alive, str(process)))
 
     async def _run(
-        self, source: Source, what: str, process: ProcessName, position: Position
+        self, source: Source, what: str, process: ProcessName | str, position: Position
     ) -> None:
         await _reply(self._alone(_state(source), [what, str(process), position, MOST_RUNS]))
 

@@ -49,6 +49,10 @@ class CrashStore(Protocol):
         """Remove a process's run; with a position, also all earlier runs of that event."""
         ...
 
+    async def forget(self, source: Source, position: Position) -> None:
+        """Remove all runs of one event, because the event has an outcome."""
+        ...
+
     async def open_replay(
         self, source: Source, key: ListKey, process: ProcessName
     ) -> Sequence[ProcessName]:

@@ -226,7 +226,7 @@ class Replay:
                 gives_up=self._gives_up,
                 before_retry=self._check_lease,
             )
-        except (LeaseLostError, ShutdownError):
+        except (LeaseLostError, ShutdownError, *UNAVAILABLE):
             await self._parts.breaker.release(permit)
             raise
 
@@ -302,7 +302,10 @@ class Replay:
             why = rounds.why_poisoned(self._list.deferral, failure.kind, settings)
         if why:
             message = self._message(event, failure, permit.generation)
-            return await self._list.poison(entry, event, message, check, why=why)
+            left = await self._list.poison(entry, event, message, check, why=why)
+            if self._parts.crashes is not None:
+                await self._parts.crashes.poisoned(event, failure.error)
+            return left
         pause = rounds.pause_seconds(self._list.deferral, failure, settings)
         seen, place = None, self._places.get(failure.dependency)
         if failure.kind is FailureKind.REFUSED and failure.dependency:

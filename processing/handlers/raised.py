@@ -9,7 +9,7 @@ import traceback
 from asyncio import CancelledError, Task
 from contextvars import ContextVar
 
-from processing.errors import ShutdownError
+from processing.errors import ShutdownError, StorageUnavailableError
 
 LONGEST_TEXT = 2_000
 LONGEST_TYPE = 200
@@ -19,6 +19,13 @@ _invocation: ContextVar[Task[object] | None] = ContextVar("invocation", default=
 
 class NotStartedError(ShutdownError):
     """An error for an event whose handler was not called; no handler raises it."""
+
+
+class NotRecordedError(StorageUnavailableError):
+    """An error for an event whose handler was not called, because a store of the app is silent.
+
+    No handler raises it. The batch or the replay runs again, as in each outage of such a store.
+    """
 
 
 def enter_invocation() -> None:
@@ -37,11 +44,12 @@ def as_exception(error: BaseException) -> Exception:
     `BaseException`. Each of these is a failure of the event. Otherwise the first two would end the
     lane silently, the third would end the instance, and the last would cancel the other lanes, at
     every redelivery. The cancellation of the invocation, Ctrl-C and the closing of a coroutine are
-    raised again, because they are not failures. So is a shutdown before the handler was called.
+    raised again, because they are not failures. So is an error that kept the handler from being
+    called: a shutdown, or an outage of a store of the app.
     """
     if isinstance(error, KeyboardInterrupt | GeneratorExit) and not _is_raised(error):
         raise error
-    if isinstance(error, NotStartedError):
+    if isinstance(error, NotStartedError | NotRecordedError):
         raise error
     if isinstance(error, CancelledError):
         if is_invocation_cancelled():

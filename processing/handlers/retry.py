@@ -168,7 +168,7 @@ class RetryPolicy:
 
         def retries(state: RetryCallState) -> bool:
             error = state.outcome.exception() if state.outcome is not None else None
-            return isinstance(error, Exception) and verdict.kind.retries
+            return error is last_error and verdict.kind.retries
 
         def pauses(state: RetryCallState) -> float:
             # A retry before the time that the error names would be in vain, and a burden.

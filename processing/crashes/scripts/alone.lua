@@ -3,7 +3,7 @@
 -- KEYS[1]  hash: alone, lines "<position> <process> <began> <alive>", the times in microseconds since
 --          1970
 -- ARGV[1]  begin: the event begins to run; alive: a sign of life; end: the event does not run any more
--- ARGV[2]  the process
+-- ARGV[2]  the process; for `end` also "": the event's runs in all processes end
 -- ARGV[3]  the event's position; for `end` also "": the earlier runs of the event stay
 -- ARGV[4]  the most lines to keep
 -- include lines

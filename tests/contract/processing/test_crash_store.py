@@ -171,6 +171,16 @@ async def test_runs_of_dead_processes_stay(stores: Stores) -> None:
     assert [run.process.pid for run in await stores.crashes.runs(SOURCE, at(8))] == [3]
 
 
+async def test_forgotten_event_has_no_runs(stores: Stores) -> None:
+    """The event that its process runs now keeps its record."""
+    await stores.crashes.begin(SOURCE, process(1), at(7))
+    await stores.crashes.begin(SOURCE, process(2), at(7))
+    await stores.crashes.begin(SOURCE, process(3), at(8))
+    await stores.crashes.forget(SOURCE, at(7))
+    assert await stores.crashes.runs(SOURCE, at(7)) == []
+    assert [run.process.pid for run in await stores.crashes.runs(SOURCE, at(8))] == [3]
+
+
 async def test_process_runs_one_event_alone(stores: Stores) -> None:
     """The next event of a process replaces the one before, whose end was not written."""
     await stores.crashes.begin(SOURCE, process(1), at(7))
