@@ -12,6 +12,8 @@ ProcessingError
 ├── OverdueEventError           a call of the event outlasted its invocation; it is not started
 ├── StorageUnavailableError     Redis, the poison queue or a blob container did not answer
 │   └── ParkingFullError        the parked lists have reached a limit; their partition holds
+├── CheckpointUnreadableError   a checkpoint's blob has no sequence number
+├── AppRunningError             a host owns the partition, and would overwrite its checkpoint
 ├── ParkedEventsLostError       Redis has lost parked events; an operator must rewind
 ├── RecreatedHubError           the hub was recreated; an operator must rewind
 ├── BodyLostError               the blob with an event's body was deleted or replaced
@@ -121,6 +123,17 @@ class StorageUnavailableError(ProcessingError):
 
 class ParkingFullError(StorageUnavailableError):
     """An error for parked lists that have reached a limit; replays or a redrive make room."""
+
+
+class CheckpointUnreadableError(ProcessingError, ValueError):
+    """An error for a checkpoint's blob without a sequence number.
+
+    `rewind --to-start` replaces the checkpoint.
+    """
+
+
+class AppRunningError(ProcessingError):
+    """An error for a checkpoint that a running host would overwrite; the app must be stopped."""
 
 
 class ParkedEventsLostError(ProcessingError):

@@ -22,6 +22,7 @@ from processing.parking.store import ParkingStore
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
 from processing.poison.claim_checks import ClaimChecks
+from processing.poison.discard_records import DiscardRecords
 from processing.poison.queue import PoisonReader
 from processing.redrive.discard import Discard
 from processing.redrive.poison_head import PoisonHead
@@ -182,6 +183,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             progress=wiring.progress(),
             parking=wiring.parking_store(),
             marks=await wiring.marks(),
+            discards=DiscardRecords(await wiring.claims()),
             identity=wiring.connections.identity,
         )
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 
-from processing.cli.output import table
+from processing.cli.output import printable, table
 from processing.operations import open_rewind
+from processing.partitions.rewind_plan import RewindPlan
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
@@ -52,30 +53,44 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 
 
 async def run(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
-    """Rewind partitions, or print the plan of a dry run; return 0."""
+    """Rewind partitions, or print the plan of a dry run.
+
+    Returns:
+        0; 1 if a partition is left as it is, because it cannot be rewound.
+    """
     partitions = None if arguments.all else [arguments.partition]
     async with open_rewind(settings) as rewind:
         if arguments.to_mark:
-            steps = await rewind.plan_to_marks(partitions, force=arguments.force)
+            plan = await rewind.plan_to_marks(partitions, force=arguments.force)
         else:
-            steps = await rewind.plan(partitions, arguments.to)
+            plan = await rewind.plan(partitions, arguments.to)
         if not arguments.dry_run:
-            await rewind.run(steps, force=arguments.force)
-    rows = [
-        (step.partition, "-" if step.before is None else step.before, step.first, step.events)
-        for step in steps
-    ]
-    headings = ("partition", "old checkpoint", "restart at", "events to repeat")
-    print(table(headings, rows))
-    for step in steps:
-        if step.note:
-            print(f"Partition {step.partition}: {step.note}.")
+            await rewind.run(plan.steps, force=arguments.force)
+    print(_plan_text(plan))
     if arguments.dry_run:
         print("Nothing was changed (--dry-run)")
     else:
-        partitions_text = "1 partition" if len(steps) == 1 else f"{len(steps)} partitions"
-        print(f"Rewound {partitions_text}; start the app to process the events again.")
-    return 0
+        print(f"Rewound {_partitions(len(plan.steps))}; start the app to process the events again.")
+    return 1 if plan.left_out else 0
+
+
+def _plan_text(plan: RewindPlan) -> str:
+    rows = [
+        (step.partition, "-" if step.before is None else step.before, step.first, step.events)
+        for step in plan.steps
+    ]
+    lines = [table(("partition", "old checkpoint", "restart at", "events to repeat"), rows)]
+    for step in plan.steps:
+        lines += [f"Partition {step.partition}: {printable(each.text)}." for each in step.warnings]
+    lines += [
+        f"Partition {each.partition} is left as it is: {printable(each.reason)}."
+        for each in plan.left_out
+    ]
+    return "\n".join(lines)
+
+
+def _partitions(number: int) -> str:
+    return "1 partition" if number == 1 else f"{number} partitions"
 
 
 def _check(parser: argparse.ArgumentParser, arguments: argparse.Namespace) -> None:

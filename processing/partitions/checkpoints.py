@@ -2,22 +2,30 @@
 
 A blob's name is `<namespace>/<hub>/<consumer group>/checkpoint|ownership/<partition>`, lower-cased.
 The blob's metadata contain the values.
+
+A host keeps its position in memory: it would overwrite a checkpoint that another process writes
+beside it. `HostCheckpoints.write` is the only writer of this project, and refuses while a host owns
+the partition.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob.aio import ContainerClient
 
-from processing.errors import StorageUnavailableError
+from processing.errors import AppRunningError, CheckpointUnreadableError, StorageUnavailableError
 
 CONTAINER = "azure-webjobs-eventhub"
 START_OF_STREAM = "-1"
+LEASE_SECONDS = 120.0
+"""The time after which the Event Hubs extension's ownership expires if it is not renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +33,8 @@ class Checkpoint:
     """A checkpoint: the last event that the host will not deliver again.
 
     Attributes:
-        offset: the service's opaque position; "-1": the host delivers from the first event.
+        offset: the service's opaque position; "-1": the host delivers from the first event; "": the
+            host delivers from the event after `sequence_number`.
     """
 
     sequence_number: int
@@ -38,12 +47,17 @@ class Ownership:
 
     Attributes:
         owner: id of the receiver.
-        age_seconds: time since the receiver's last renewal.
+        age_seconds: time since the receiver's last renewal, by the clock of the storage.
     """
 
     partition: str
     owner: str
     age_seconds: float
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether the receiver may still run."""
+        return self.age_seconds < LEASE_SECONDS
 
 
 class HostCheckpoints:
@@ -63,27 +77,59 @@ class HostCheckpoints:
 
         Raises:
             StorageUnavailableError: the container cannot be read.
-            ValueError: the blob exists but is not a checkpoint.
+            CheckpointUnreadableError: the blob exists but has no sequence number.
         """
         async with self._errors_mapped():
             blob = self._container.get_blob_client(self._name("checkpoint", partition))
             with suppress(ResourceNotFoundError):
                 metadata = (await blob.get_blob_properties()).metadata
                 try:
-                    return Checkpoint(int(metadata["sequencenumber"]), metadata["offset"])
+                    # As the extension reads it: an offset may be missing, a number may not.
+                    return Checkpoint(int(metadata["sequencenumber"]), metadata.get("offset", ""))
                 except (KeyError, ValueError):
-                    raise ValueError(
+                    raise CheckpointUnreadableError(
                         f"the checkpoint of partition {partition} has the metadata {metadata}; "
                         "it takes sequencenumber (a number) and offset"
                     ) from None
         return None
 
-    async def write(self, partition: str, checkpoint: Checkpoint) -> None:
-        """Set a partition's checkpoint.
+    async def refuse_while_owned(self, partitions: Collection[str]) -> None:
+        """Return if no host owns one of the partitions.
 
         Raises:
+            AppRunningError: a host owns a partition, or owned it less than `LEASE_SECONDS` ago.
+            StorageUnavailableError: the container cannot be read.
+        """
+        if fresh := await self.fresh_owners(partitions):
+            raise AppRunningError(_running(fresh))
+
+    async def fresh_owners(self, partitions: Collection[str]) -> list[Ownership]:
+        """Return the ownerships of the partitions that have not expired.
+
+        Raises:
+            StorageUnavailableError: the container cannot be read.
+        """
+        owners = await self.owners()
+        return [each for each in owners if each.partition in partitions and each.is_fresh]
+
+    async def write(self, partition: str, checkpoint: Checkpoint, *, force: bool = False) -> None:
+        """Set a partition's checkpoint while no host owns the partition.
+
+        Args:
+            partition: the partition's id.
+            checkpoint: the checkpoint.
+            force: write although a host seems to own the partition; the operator knows that no
+                host runs.
+
+        Raises:
+            AppRunningError: a host owns the partition, and would overwrite the checkpoint.
             StorageUnavailableError: the checkpoint could not be written.
         """
+        if not force:
+            await self.refuse_while_owned({partition})
+        await self._put(partition, checkpoint)
+
+    async def _put(self, partition: str, checkpoint: Checkpoint) -> None:
         metadata = {
             "offset": checkpoint.offset,
             "sequencenumber": str(checkpoint.sequence_number),
@@ -101,14 +147,24 @@ class HostCheckpoints:
             StorageUnavailableError: the container cannot be read.
         """
         found: list[Ownership] = []
+        now = datetime.now(UTC)
+
+        def note_time(response: Any) -> None:
+            # The storage's clock, because the clock of an operator's machine may be wrong.
+            nonlocal now
+            if date := response.http_response.headers.get("Date"):
+                now = parsedate_to_datetime(date)
+
         async with self._errors_mapped():
             with suppress(ResourceNotFoundError):
                 async for blob in self._container.list_blobs(
-                    name_starts_with=f"{self._prefix}/ownership/", include=["metadata"]
+                    name_starts_with=f"{self._prefix}/ownership/",
+                    include=["metadata"],
+                    raw_response_hook=note_time,
                 ):
                     owner = (blob.metadata or {}).get("ownerid", "")
                     if owner and blob.last_modified is not None:
-                        age = (datetime.now(UTC) - blob.last_modified).total_seconds()
+                        age = (now - blob.last_modified).total_seconds()
                         found.append(Ownership(blob.name.rpartition("/")[2], owner, age))
         return found
 
@@ -123,3 +179,13 @@ class HostCheckpoints:
             raise StorageUnavailableError(
                 f"container {self._container.container_name}: {error}"
             ) from error
+
+
+def _running(fresh: Sequence[Ownership]) -> str:
+    latest = min(fresh, key=lambda owned: owned.age_seconds)
+    partitions = ", ".join(owned.partition for owned in fresh)
+    return (
+        f"the app is running, or was {max(0.0, latest.age_seconds):.0f} s ago: it owns partition "
+        f"{partitions}. Stop the app, and wait up to {LEASE_SECONDS:.0f} s until its ownership "
+        "expires. Use --force only if the app has already stopped"
+    )

@@ -61,3 +61,16 @@ class ClaimCheckBlobs(ClaimChecks):
             raise StorageUnavailableError(
                 f"poison blob {check.container}/{check.blob}: {error}"
             ) from error
+
+    async def names(self, prefix: str) -> list[str]:
+        """See `ClaimChecks.names`."""
+        found: list[str] = []
+        try:
+            with suppress(ResourceNotFoundError):  # the first write creates the container
+                async for name in self._container.list_blob_names(name_starts_with=prefix):
+                    found.append(name)  # noqa: PERF401 - what was found before an error is not used
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"poison blobs {self._container.container_name}/{prefix}: {error}"
+            ) from error
+        return found

@@ -104,6 +104,10 @@ class ClaimChecks(ABC):
     async def delete(self, check: ClaimCheck) -> None:
         """Delete the blob of a claim check, if it exists."""
 
+    @abstractmethod
+    async def names(self, prefix: str) -> list[str]:
+        """Return the names of all blobs that begin with a prefix."""
+
 
 async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessage:
     """Return the message with its body and its properties, read from the blob if necessary.

@@ -95,6 +95,10 @@ class MemoryClaimChecks(ClaimChecks):
         """See `ClaimChecks.delete`."""
         self.blobs.pop(check.blob, None)
 
+    async def names(self, prefix: str) -> list[str]:
+        """See `ClaimChecks.names`."""
+        return [name for name in self.blobs if name.startswith(prefix)]
+
 
 class MemoryPoisonQueue:
     """A poison queue in a list, with the service's limit on a message's size.

@@ -88,3 +88,7 @@ class ClaimChecksOfTwo(ClaimChecks):
         """
         await self._host.delete(check)
         await self._app.delete(check)
+
+    async def names(self, prefix: str) -> list[str]:
+        """See `ClaimChecks.names`; a name that both accounts have is returned once."""
+        return sorted({*await self._app.names(prefix), *await self._host.names(prefix)})

@@ -17,10 +17,9 @@ from processing.event import Event
 from processing.formats import json_text
 from processing.identity import Identity
 from processing.poison.claim_checks import ClaimChecks, with_body
+from processing.poison.discard_records import record_name
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PoisonReader, find
-
-FOLDER = "discarded"
 
 
 @dataclass(slots=True)
@@ -73,8 +72,7 @@ class Discard:
     def blob(self) -> str:
         """The name of the record's blob; a repeat of the decision overwrites the record."""
         message = self.message
-        place = f"{message.source}/{message.sequence_number}/{message.enqueued_ms}"
-        return f"{FOLDER}/{place}.json"
+        return record_name(message.source, message.sequence_number, message.enqueued_ms)
 
     @property
     def record(self) -> bytes:

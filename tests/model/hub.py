@@ -25,8 +25,7 @@ class Checkpoints(HostCheckpoints):
         number = self._host.checkpoints[partition]
         return None if number < 0 else Checkpoint(number, str(number * 100))
 
-    async def write(self, partition: str, checkpoint: Checkpoint) -> None:
-        """See `HostCheckpoints.write`."""
+    async def _put(self, partition: str, checkpoint: Checkpoint) -> None:
         await asyncio.sleep(0)
         self._host.checkpoints[partition] = checkpoint.sequence_number
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 from processing.errors import ProcessingError
 from processing.identity import Source
 from processing.parking.event import Position
-from processing.partitions.rewind import Rewind, RewindRefusedError, RewindStep
+from processing.partitions.rewind import Rewind
+from processing.partitions.rewind_plan import RewindPlan, RewindRefusedError
+from processing.poison.discard_records import DiscardRecords
+from processing.poison.memory import MemoryClaimChecks
 from processing.redrive.selection import Selection
 from tests.model.hub import Checkpoints, Positions
 from tests.model.instance import Operator
@@ -45,7 +48,7 @@ class Operators:
         """Bring back what Redis has lost."""
         await self._rewind_with(lambda rewind: rewind.plan_to_marks(None))
 
-    async def _rewind_with(self, plan: Callable[[Rewind], Awaitable[list[RewindStep]]]) -> bool:
+    async def _rewind_with(self, plan: Callable[[Rewind], Awaitable[RewindPlan]]) -> bool:
         """Stop the app, rewind, and start the app again; return whether there was a rewind."""
         if self._world.host.paused:
             return False
@@ -57,13 +60,18 @@ class Operators:
             progress=operator.progress,
             parking=operator.store,
             marks=operator.marks,
+            discards=DiscardRecords(MemoryClaimChecks()),
             identity=self._world.identity,
         )
 
         async def command() -> bool:
             for _ in range(1000):
                 try:
-                    await rewind.run(await plan(rewind))
+                    found = await plan(rewind)
+                    if found.left_out:
+                        await operator.node.wait(1)
+                        continue
+                    await rewind.run(found.steps)
                 except RewindRefusedError:
                     return False
                 except ProcessingError:

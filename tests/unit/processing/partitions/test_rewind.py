@@ -4,95 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from processing.errors import ParkedEventsLostError, StorageUnavailableError
+from processing.errors import AppRunningError, ParkedEventsLostError, StorageUnavailableError
 from processing.identity import Source
 from processing.parking.event import extended, position_of
 from processing.parking.marks import Oldest, ParkingMark
 from processing.parking.memory import MemoryParkingStore
-from processing.parking.memory_marks import MemoryMarkStore
-from processing.parking.partition_marks import PartitionMarks
 from processing.parking.store import WritingAs
-from processing.partitions.checkpoints import Checkpoint, HostCheckpoints, Ownership
-from processing.partitions.positions import HubPosition, HubPositions, HubRange
-from processing.partitions.rewind import Rewind, RewindRefusedError
-from processing.progress.memory import MemoryProgressStore
+from processing.partitions.checkpoints import Checkpoint, Ownership
+from processing.partitions.positions import HubRange
+from processing.partitions.rewind_plan import RewindRefusedError, WarningKind
 from processing.progress.store import Mark, Progress
 from tests.support.processing.events import IDENTITY, SOURCE, event
-
-
-class Checkpoints(HostCheckpoints):
-    """Checkpoints in a dictionary."""
-
-    def __init__(self) -> None:
-        self.known: dict[str, Checkpoint] = {}
-        self.owned: list[Ownership] = []
-
-    async def read(self, partition: str) -> Checkpoint | None:
-        return self.known.get(partition)
-
-    async def write(self, partition: str, checkpoint: Checkpoint) -> None:
-        self.known[partition] = checkpoint
-
-    async def owners(self) -> list[Ownership]:
-        return self.owned
-
-
-class Positions(HubPositions):
-    """Positions of two partitions that keep the events 5 to 99."""
-
-    kept = HubRange(5, 100)
-    enqueued_ms = 0
-
-    def __init__(self) -> None:
-        pass
-
-    async def partitions(self) -> list[str]:
-        return ["0", "1"]
-
-    async def range(self, partition: str) -> HubRange:
-        return self.kept
-
-    async def find(self, partition: str, sequence_number: int) -> HubPosition:
-        each = event(sequence_number)
-        return HubPosition(sequence_number, each.offset, self.enqueued_ms or each.enqueued_ms)
-
-
-class RewindSetup:
-    """A rewind on in-memory stores, with partition 0 checkpointed at event 49."""
-
-    def __init__(self) -> None:
-        self.checkpoints = Checkpoints()
-        self.positions = Positions()
-        self.progress = MemoryProgressStore()
-        self.parking = MemoryParkingStore(self.progress)
-        self.marks = MemoryMarkStore()
-        self.rewind = Rewind(
-            checkpoints=self.checkpoints,
-            positions=self.positions,
-            progress=self.progress,
-            parking=self.parking,
-            marks=self.marks,
-            identity=IDENTITY,
-        )
-        self.checkpoints.known["0"] = Checkpoint(49, "4900")
-
-    async def run(self, partition: str, to: int | None, *, force: bool = False) -> None:
-        await self.rewind.run(await self.rewind.plan([partition], to), force=force)
-
-    async def park(self, *numbers: int, source: Source = SOURCE) -> PartitionMarks:
-        """Park events, each as the poisoned event of its own key; return the instance's marks."""
-        marks = PartitionMarks(self.marks, self.parking)
-        claim = await self.parking.claim(source)
-        await marks.check(source, claim)
-        for number in numbers:
-            each = event(number, source=source)
-            writing = await marks.writing_as(source, claim, each)
-            await self.parking.poison(writing, source, f"k{number}", position_of(each), "p")
-        return marks
-
-    def empty_redis(self) -> None:
-        self.parking.clear()
-        self.progress.clear()
+from tests.support.processing.rewind_rig import RewindSetup
 
 
 async def test_rewind_to_an_event_moves_the_checkpoint_and_clears_progress() -> None:
@@ -100,7 +23,7 @@ async def test_rewind_to_an_event_moves_the_checkpoint_and_clears_progress() -> 
     setup = RewindSetup()
     owner = (await setup.parking.claim(SOURCE)).owner
     await setup.progress.commit(SOURCE, owner, Mark(49, event(49).enqueued_ms), [])
-    (step,) = await setup.rewind.plan(["0"], 30)
+    (step,) = (await setup.rewind.plan(["0"], 30)).steps
     assert (step.first, step.before, step.events) == (30, 49, 20)
     assert setup.checkpoints.known["0"] == Checkpoint(49, "4900"), "a plan changes nothing"
     await setup.rewind.run([step])
@@ -120,7 +43,7 @@ async def test_rewind_to_the_start_uses_the_start_offset() -> None:
 async def test_plan_without_partitions_includes_all() -> None:
     """A partition without a checkpoint is included, as its progress may hold finished events."""
     setup = RewindSetup()
-    steps = await setup.rewind.plan(None, None)
+    steps = (await setup.rewind.plan(None, None)).steps
     assert [(step.partition, step.before, step.events) for step in steps] == [
         ("0", 49, 45),
         ("1", None, 0),
@@ -163,7 +86,7 @@ async def test_rewind_is_refused_while_an_instance_owns_the_partition() -> None:
     """Expired ownership and the ownership of another partition do not refuse the rewind."""
     setup = RewindSetup()
     setup.checkpoints.owned = [Ownership("0", "host", 3.0)]
-    with pytest.raises(RewindRefusedError, match="3 s ago: it owns partition 0"):
+    with pytest.raises(AppRunningError, match="3 s ago: it owns partition 0"):
         await setup.run("0", 30)
     assert setup.checkpoints.known["0"] == Checkpoint(49, "4900")
     await setup.run("0", 30, force=True)
@@ -198,7 +121,7 @@ async def test_rewind_to_the_mark_brings_back_what_redis_has_lost() -> None:
     # A batch that was in flight has committed events after the loss.
     late = (await setup.parking.claim(SOURCE)).owner
     await setup.progress.commit(SOURCE, late, Mark(49, event(49).enqueued_ms), [])
-    (step,) = await setup.rewind.plan_to_marks(None)
+    (step,) = (await setup.rewind.plan_to_marks(None)).steps
     assert (step.partition, step.first, step.before, step.events) == ("0", 40, 49, 10)
     assert step.note == ""
     assert SOURCE in setup.marks.contents, "a plan changes nothing"
@@ -217,7 +140,7 @@ async def test_rewind_to_the_mark_starts_at_the_first_retained_event_at_the_earl
     setup = RewindSetup()
     await setup.park(2)
     setup.empty_redis()
-    (step,) = await setup.rewind.plan_to_marks(["0"])
+    (step,) = (await setup.rewind.plan_to_marks(["0"])).steps
     assert (step.first, step.events) == (5, 45)
     assert "no longer retains the events 2 to 4. Up to 3 events" in step.note
     await setup.rewind.run([step])
@@ -229,7 +152,7 @@ async def test_rewind_to_a_mark_above_the_checkpoint_moves_nothing() -> None:
     setup = RewindSetup()
     await setup.park(60)
     setup.empty_redis()
-    (step,) = await setup.rewind.plan_to_marks(["0"])
+    (step,) = (await setup.rewind.plan_to_marks(["0"])).steps
     assert (step.first, step.events) == (50, 0)
     await setup.rewind.run([step])
     assert setup.checkpoints.known["0"] == Checkpoint(49, "4900")
@@ -245,7 +168,7 @@ async def test_rewind_to_the_mark_of_a_deleted_hub_repeats_nothing_unnecessary(
     await setup.park(5000)
     setup.empty_redis()
     setup.checkpoints.known["0"] = Checkpoint(checkpoint, "1")
-    (step,) = await setup.rewind.plan_to_marks(["0"])
+    (step,) = (await setup.rewind.plan_to_marks(["0"])).steps
     assert step.first == first
     assert "The hub was recreated and has no event 5000" in step.note
     await setup.rewind.run([step])
@@ -263,7 +186,7 @@ async def test_rewind_to_the_mark_is_refused_while_redis_has_the_token() -> None
         await setup.rewind.plan_to_marks(["1"], force=True)
     with pytest.raises(RewindRefusedError, match="no partition '7'"):
         await setup.rewind.plan_to_marks(["7"])
-    await setup.rewind.run(await setup.rewind.plan_to_marks(["0"], force=True), force=True)
+    await setup.rewind.run((await setup.rewind.plan_to_marks(["0"], force=True)).steps, force=True)
     assert setup.checkpoints.known["0"] == Checkpoint(39, "3900")
     assert (await setup.parking.summary(SOURCE)).mark
     assert SOURCE in setup.marks.contents
@@ -275,7 +198,7 @@ async def test_forced_rewind_drops_a_token_without_lists() -> None:
     await setup.park(40)
     await setup.parking.lease(SOURCE, "k40", "t", 1000)
     await setup.parking.finish(SOURCE, "k40", "t", position_of(event(40)))
-    await setup.rewind.run(await setup.rewind.plan_to_marks(["0"], force=True))
+    await setup.rewind.run((await setup.rewind.plan_to_marks(["0"], force=True)).steps)
     assert (await setup.parking.summary(SOURCE)).mark == ""
     assert setup.marks.contents == {}
 
@@ -287,7 +210,7 @@ async def test_rewind_of_all_partitions_to_their_marks_skips_those_that_lost_not
     await setup.park(40)
     setup.empty_redis()
     await setup.park(10, source=other)
-    assert [step.partition for step in await setup.rewind.plan_to_marks(None)] == ["0"]
+    assert [step.partition for step in (await setup.rewind.plan_to_marks(None)).steps] == ["0"]
 
 
 @pytest.mark.parametrize(
@@ -302,10 +225,10 @@ async def test_other_rewind_warns_while_parked_events_are_lost(to: int | None, s
     """The mark stays, and the warning names --to-mark."""
     setup = RewindSetup()
     await setup.park(40)
-    (step,) = await setup.rewind.plan(["0"], to)
-    assert step.note == ""
+    (step,) = (await setup.rewind.plan(["0"], to)).steps
+    assert [each.kind for each in step.warnings] == [WarningKind.LISTS]
     setup.empty_redis()
-    (step,) = await setup.rewind.plan(["0"], to)
+    (step,) = (await setup.rewind.plan(["0"], to)).steps
     assert says in step.note
     assert "--to-mark" in step.note
     await setup.rewind.run([step])
@@ -316,7 +239,7 @@ async def test_other_rewind_names_an_unreadable_mark() -> None:
     """The rewind works, because the mark does not matter for it."""
     setup = RewindSetup()
     setup.marks.contents[SOURCE] = (b"garbage", "e", 0.0)
-    (step,) = await setup.rewind.plan(["0"], 40)
+    (step,) = (await setup.rewind.plan(["0"], 40)).steps
     assert "is not the mark of partition" in step.note
 
 
@@ -333,22 +256,14 @@ async def test_rewind_to_the_mark_can_be_repeated_after_an_error() -> None:
 
     setup = RewindSetup()
     failing = FailingParking(setup.progress)
-    setup.parking = failing
-    setup.rewind = Rewind(
-        checkpoints=setup.checkpoints,
-        positions=setup.positions,
-        progress=setup.progress,
-        parking=failing,
-        marks=setup.marks,
-        identity=IDENTITY,
-    )
+    setup.use_parking(failing)
     mark = ParkingMark(SOURCE, "t", Oldest(40, event(40).enqueued_ms), 1)
     await setup.marks.write(mark, None)
     with pytest.raises(ParkedEventsLostError):
-        await setup.rewind.run(await setup.rewind.plan_to_marks(["0"]))
+        await setup.rewind.run((await setup.rewind.plan_to_marks(["0"])).steps)
     assert SOURCE in setup.marks.contents
     failing.fails = False
-    await setup.rewind.run(await setup.rewind.plan_to_marks(["0"]))
+    await setup.rewind.run((await setup.rewind.plan_to_marks(["0"])).steps)
     assert setup.marks.contents == {}
 
 
@@ -357,7 +272,7 @@ async def test_mark_stays_until_the_replicas_have_the_rewind() -> None:
     setup = RewindSetup()
     await setup.park(40)
     setup.parking.clear()
-    steps = await setup.rewind.plan_to_marks(["0"])
+    steps = (await setup.rewind.plan_to_marks(["0"])).steps
 
     async def unconfirmed() -> bool:
         return False

@@ -1,0 +1,256 @@
+"""The planner of rewinds: reads the hub, the checkpoints and the lists, and changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from processing.errors import (
+    CheckpointUnreadableError,
+    FormatError,
+    ProcessingError,
+    StorageUnavailableError,
+)
+from processing.identity import Identity, Source
+from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
+from processing.parking.store import ParkingStore
+from processing.partitions.checkpoints import START_OF_STREAM, Checkpoint, HostCheckpoints
+from processing.partitions.positions import HubPositions, HubRange
+from processing.partitions.rewind_plan import (
+    RewindPlan,
+    RewindRefusedError,
+    RewindStep,
+    RewindWarning,
+    WarningKind,
+    plan_of,
+)
+from processing.partitions.rewind_warnings import discarded, expired, lists, lost, unreadable
+from processing.poison.discard_records import DiscardRecords
+from processing.progress.store import ProgressStore
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """What is known of a partition before its rewind.
+
+    Attributes:
+        kept: the events that the hub retains.
+        before: the old checkpoint, or None.
+        highest: number of the highest start that skips no event.
+        warnings: about the hub and the checkpoint.
+    """
+
+    kept: HubRange
+    before: Checkpoint | None
+    highest: int
+    warnings: tuple[RewindWarning, ...] = ()
+
+
+class RewindPlanner:
+    """A planner of rewinds of one hub and consumer group."""
+
+    def __init__(
+        self,
+        *,
+        checkpoints: HostCheckpoints,
+        positions: HubPositions,
+        progress: ProgressStore,
+        parking: ParkingStore,
+        marks: MarkStore,
+        discards: DiscardRecords,
+        identity: Identity,
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._positions = positions
+        self._progress = progress
+        self._parking = parking
+        self._marks = marks
+        self._discards = discards
+        self._identity = identity
+
+    async def plan(
+        self, partitions: Sequence[str] | None, sequence_number: int | None
+    ) -> RewindPlan:
+        """See `Rewind.plan`."""
+        steps: list[RewindStep] = []
+        refused: list[tuple[str, Exception]] = []
+        for partition in await self._chosen(partitions):
+            try:
+                steps.append(await self._step(partition, sequence_number))
+            except ProcessingError as error:
+                refused.append((partition, error))
+        return plan_of(steps, refused)
+
+    async def plan_to_marks(
+        self, partitions: Sequence[str] | None, *, force: bool = False
+    ) -> RewindPlan:
+        """See `Rewind.plan_to_marks`."""
+        steps: list[RewindStep] = []
+        refused: list[tuple[str, Exception]] = []
+        reasons: list[str] = []
+        for partition in await self._chosen(partitions):
+            try:
+                stored = await self._marks.read(self._source(partition))
+                if stored is None:
+                    reasons.append(f"partition {partition} has no mark")
+                elif not force and await self.has_token(stored):
+                    reasons.append(f"Redis has the token of partition {partition}'s mark")
+                else:
+                    steps.append(await self._step_to_mark(partition, stored))
+            except ProcessingError as error:
+                refused.append((partition, error))
+        if reasons and not refused and (partitions or not steps):
+            raise RewindRefusedError(
+                f"Redis has lost no parked events: {'; '.join(reasons)}. --to takes a sequence "
+                "number, and --to-start rewinds to the first retained event"
+            )
+        return plan_of(steps, refused)
+
+    async def has_token(self, stored: StoredMark) -> bool:
+        """Return whether Redis has the token of a mark."""
+        return (await self._parking.summary(stored.mark.source)).mark == stored.mark.token
+
+    async def _chosen(self, partitions: Sequence[str] | None) -> Sequence[str]:
+        known = await self._positions.partitions()
+        for partition in partitions or ():
+            if partition not in known:
+                raise RewindRefusedError(
+                    f"the hub {self._identity.hub} has no partition {partition!r} (it has: "
+                    f"{', '.join(known)})"
+                )
+        return partitions or known
+
+    async def _step(self, partition: str, sequence_number: int | None) -> RewindStep:
+        to_start = sequence_number is None
+        place = await self._place(partition, replaces=to_start)
+        kept = place.kept
+        first = kept.first if sequence_number is None else sequence_number
+        if not kept.first <= first <= kept.end:
+            raise RewindRefusedError(
+                f"partition {partition} retains {_retained(kept)}; event {first} is not among them"
+            )
+        if first > place.highest:
+            raise RewindRefusedError(
+                f"{_position(partition, place)}; a start at {first} would skip "
+                f"{first - place.highest} events; the highest accepted sequence number is "
+                f"{place.highest}"
+            )
+        step = await self._step_at(partition, first, place)
+        return await self._with_warnings(step, kept, await self._lost(partition, first))
+
+    async def _step_to_mark(self, partition: str, stored: StoredMark) -> RewindStep:
+        place = await self._place(partition, replaces=False)
+        kept, oldest = place.kept, stored.mark.oldest.sequence_number
+        warnings: list[RewindWarning] = []
+        if oldest >= kept.end:
+            first = place.highest
+            text = (
+                f"The hub was recreated and has no event {oldest}. The events that only Redis had "
+                "are gone"
+            )
+            place = replace(place, warnings=(RewindWarning(WarningKind.RECREATED, text),))
+        else:
+            first = max(kept.first, min(oldest, place.highest))
+            if oldest < kept.first:
+                text = (
+                    f"The hub no longer retains the events {oldest} to {kept.first - 1}. Up to "
+                    f"{kept.first - oldest} events that only Redis had are gone"
+                )
+                warnings.append(RewindWarning(WarningKind.EXPIRED, text))
+        step = replace(await self._step_at(partition, first, place), mark=stored)
+        return await self._with_warnings(step, kept, warnings)
+
+    async def _place(self, partition: str, *, replaces: bool) -> _Place:
+        """Return what is known of a partition.
+
+        Args:
+            partition: the partition's id.
+            replaces: whether the rewind may replace a checkpoint that cannot be read, because it
+                starts at the first retained event and so skips nothing.
+        """
+        kept = await self._positions.range(partition)
+        try:
+            before = await self._checkpoints.read(partition)
+        except CheckpointUnreadableError as error:
+            if not replaces:
+                raise RewindRefusedError(f"{error}; --to-start replaces it") from error
+            return _Place(kept, None, kept.first, (unreadable(error),))
+        watermark = (await self._progress.load(self._source(partition))).watermark
+        reached = [("checkpoint", before), ("watermark", watermark)]
+        beyond = [
+            f"{name} {each.sequence_number}"
+            for name, each in reached
+            if each is not None and each.sequence_number >= kept.end
+        ]
+        if beyond:
+            # No event of the present hub is known to be handled, so no event may be skipped.
+            text = f"The hub was recreated: it ends before the {' and the '.join(beyond)}"
+            warnings = (RewindWarning(WarningKind.RECREATED, text),)
+            return _Place(kept, before, kept.first, warnings)
+        checkpointed = kept.first if before is None else before.sequence_number + 1
+        # Expired events cannot be skipped any more.
+        handled = checkpointed if watermark is None else watermark.sequence_number + 1
+        gone = kept.first - max(checkpointed, handled)
+        return _Place(kept, before, max(checkpointed, kept.first), expired(gone, kept.first))
+
+    async def _step_at(self, partition: str, first: int, place: _Place) -> RewindStep:
+        kept, before = place.kept, place.before
+        if first == kept.first:
+            checkpoint, enqueued_ms = Checkpoint(first - 1, START_OF_STREAM), None
+        else:
+            found = await self._positions.find(partition, first - 1)
+            checkpoint = Checkpoint(found.sequence_number, found.offset)
+            enqueued_ms = found.enqueued_ms
+        checkpointed = kept.first if before is None else before.sequence_number + 1
+        return RewindStep(
+            partition=partition,
+            first=first,
+            before=None if before is None else before.sequence_number,
+            events=max(0, min(checkpointed, kept.end) - first),
+            checkpoint=checkpoint,
+            enqueued_ms=enqueued_ms,
+            warnings=place.warnings,
+        )
+
+    async def _with_warnings(
+        self, step: RewindStep, kept: HubRange, more: Sequence[RewindWarning]
+    ) -> RewindStep:
+        """Add the warnings about events that an operator does not expect to come back."""
+        source = self._source(step.partition)
+        warnings = [*step.warnings, *more]
+        try:
+            places = await self._discards.places(source)
+            warnings += discarded(places, step.first, kept.end)
+            warnings += lists(await self._parking.summary(source))
+        except StorageUnavailableError as error:
+            text = (
+                "Whether discarded events come back, and whether keys are deferred, is not known: "
+                f"{error}"
+            )
+            warnings.append(RewindWarning(WarningKind.UNKNOWN, text))
+        return replace(step, warnings=tuple(warnings))
+
+    async def _lost(self, partition: str, first: int) -> list[RewindWarning]:
+        """Return a warning if Redis has lost parked events, because this rewind is not for them."""
+        try:
+            stored = await self._marks.read(self._source(partition))
+        except (MarkUnreadableError, FormatError) as error:
+            return [RewindWarning(WarningKind.MARK, str(error))]
+        if stored is None or await self.has_token(stored):
+            return []
+        return [lost(stored.mark.oldest.sequence_number, first)]
+
+    def _source(self, partition: str) -> Source:
+        return Source(self._identity, partition)
+
+
+def _retained(kept: HubRange) -> str:
+    if kept.first == kept.end:
+        return f"no event (the next one is {kept.end})"
+    return f"the events {kept.first} to {kept.end - 1}"
+
+
+def _position(partition: str, place: _Place) -> str:
+    if any(each.kind is WarningKind.RECREATED for each in place.warnings):
+        return f"the hub of partition {partition} was recreated"
+    return f"partition {partition} is checkpointed up to event {place.highest - 1}"
