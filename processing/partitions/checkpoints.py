@@ -56,7 +56,7 @@ class Ownership:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the receiver may still run."""
+        """True while the receiver may still run."""
         return self.age_seconds < LEASE_SECONDS
 
 

@@ -146,7 +146,7 @@ class Rewind:
         await self._checkpoints.write(step.partition, step.checkpoint, force=force)
         record.begun = step.partition
         source = Source(self._identity, step.partition)
-        await self._progress.reset(source)
+        await self._progress.reset(source, step.created_ms)
         before = None if step.enqueued_ms is None else Mark(step.first - 1, step.enqueued_ms)
         await self._parking.forget(source, "" if before is None else position_of(before))
         # Before the mark goes: a switch to a replica without the reset would skip the events.

@@ -53,6 +53,7 @@ class RewindStep:
         checkpoint: the new checkpoint.
         enqueued_ms: enqueued time of the event before `first`, milliseconds since 1970; None:
             `first` is the first retained event.
+        created_ms: time at which the hub was created, milliseconds since 1970; the run stores it.
         mark: the mark to which the partition is rewound; the run deletes the mark.
         warnings: what the operator must know before the rewind.
     """
@@ -63,6 +64,7 @@ class RewindStep:
     events: int
     checkpoint: Checkpoint
     enqueued_ms: int | None
+    created_ms: int = 0
     mark: StoredMark | None = None
     warnings: tuple[RewindWarning, ...] = ()
 

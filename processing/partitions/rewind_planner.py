@@ -24,14 +24,21 @@ from processing.partitions.rewind_plan import (
     WarningKind,
     plan_of,
 )
-from processing.partitions.rewind_warnings import discarded, expired, lists, lost, unreadable
+from processing.partitions.rewind_warnings import (
+    discarded,
+    expired,
+    lists,
+    lost,
+    recreated,
+    unreadable,
+)
 from processing.poison.discard_records import DiscardRecords
 from processing.progress.store import ProgressStore
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """What is known of a partition before its rewind.
+    """Facts about a partition before its rewind.
 
     Attributes:
         kept: the events that the hub retains.
@@ -74,9 +81,10 @@ class RewindPlanner:
         """See `Rewind.plan`."""
         steps: list[RewindStep] = []
         refused: list[tuple[str, Exception]] = []
-        for partition in await self._chosen(partitions):
+        chosen, created_ms = await self._chosen(partitions), await self._positions.created_ms()
+        for partition in chosen:
             try:
-                steps.append(await self._step(partition, sequence_number))
+                steps.append(await self._step(partition, sequence_number, created_ms))
             except ProcessingError as error:
                 refused.append((partition, error))
         return plan_of(steps, refused)
@@ -88,7 +96,8 @@ class RewindPlanner:
         steps: list[RewindStep] = []
         refused: list[tuple[str, Exception]] = []
         reasons: list[str] = []
-        for partition in await self._chosen(partitions):
+        chosen, created_ms = await self._chosen(partitions), await self._positions.created_ms()
+        for partition in chosen:
             try:
                 stored = await self._marks.read(self._source(partition))
                 if stored is None:
@@ -96,7 +105,7 @@ class RewindPlanner:
                 elif not force and await self.has_token(stored):
                     reasons.append(f"Redis has the token of partition {partition}'s mark")
                 else:
-                    steps.append(await self._step_to_mark(partition, stored))
+                    steps.append(await self._step_to_mark(partition, stored, created_ms))
             except ProcessingError as error:
                 refused.append((partition, error))
         if reasons and not refused and (partitions or not steps):
@@ -120,9 +129,10 @@ class RewindPlanner:
                 )
         return partitions or known
 
-    async def _step(self, partition: str, sequence_number: int | None) -> RewindStep:
-        to_start = sequence_number is None
-        place = await self._place(partition, replaces=to_start)
+    async def _step(
+        self, partition: str, sequence_number: int | None, created_ms: int
+    ) -> RewindStep:
+        place = await self._place(partition, created_ms, replaces=sequence_number is None)
         kept = place.kept
         first = kept.first if sequence_number is None else sequence_number
         if not kept.first <= first <= kept.end:
@@ -135,11 +145,13 @@ class RewindPlanner:
                 f"{first - place.highest} events; the highest accepted sequence number is "
                 f"{place.highest}"
             )
-        step = await self._step_at(partition, first, place)
+        step = await self._step_at(partition, first, place, created_ms)
         return await self._with_warnings(step, kept, await self._lost(partition, first))
 
-    async def _step_to_mark(self, partition: str, stored: StoredMark) -> RewindStep:
-        place = await self._place(partition, replaces=False)
+    async def _step_to_mark(
+        self, partition: str, stored: StoredMark, created_ms: int
+    ) -> RewindStep:
+        place = await self._place(partition, created_ms, replaces=False)
         kept, oldest = place.kept, stored.mark.oldest.sequence_number
         warnings: list[RewindWarning] = []
         if oldest >= kept.end:
@@ -157,14 +169,15 @@ class RewindPlanner:
                     f"{kept.first - oldest} events that only Redis had are gone"
                 )
                 warnings.append(RewindWarning(WarningKind.EXPIRED, text))
-        step = replace(await self._step_at(partition, first, place), mark=stored)
+        step = replace(await self._step_at(partition, first, place, created_ms), mark=stored)
         return await self._with_warnings(step, kept, warnings)
 
-    async def _place(self, partition: str, *, replaces: bool) -> _Place:
+    async def _place(self, partition: str, created_ms: int, *, replaces: bool) -> _Place:
         """Return what is known of a partition.
 
         Args:
             partition: the partition's id.
+            created_ms: the hub's time of creation, milliseconds since 1970.
             replaces: whether the rewind may replace a checkpoint that cannot be read, because it
                 starts at the first retained event and so skips nothing.
         """
@@ -175,25 +188,20 @@ class RewindPlanner:
             if not replaces:
                 raise RewindRefusedError(f"{error}; --to-start replaces it") from error
             return _Place(kept, None, kept.first, (unreadable(error),))
-        watermark = (await self._progress.load(self._source(partition))).watermark
-        reached = [("checkpoint", before), ("watermark", watermark)]
-        beyond = [
-            f"{name} {each.sequence_number}"
-            for name, each in reached
-            if each is not None and each.sequence_number >= kept.end
-        ]
-        if beyond:
+        progress = await self._progress.load(self._source(partition))
+        watermark = progress.watermark
+        if other := recreated(kept, before, progress, created_ms):
             # No event of the present hub is known to be handled, so no event may be skipped.
-            text = f"The hub was recreated: it ends before the {' and the '.join(beyond)}"
-            warnings = (RewindWarning(WarningKind.RECREATED, text),)
-            return _Place(kept, before, kept.first, warnings)
+            return _Place(kept, before, kept.first, other)
         checkpointed = kept.first if before is None else before.sequence_number + 1
         # Expired events cannot be skipped any more.
         handled = checkpointed if watermark is None else watermark.sequence_number + 1
         gone = kept.first - max(checkpointed, handled)
         return _Place(kept, before, max(checkpointed, kept.first), expired(gone, kept.first))
 
-    async def _step_at(self, partition: str, first: int, place: _Place) -> RewindStep:
+    async def _step_at(
+        self, partition: str, first: int, place: _Place, created_ms: int
+    ) -> RewindStep:
         kept, before = place.kept, place.before
         if first == kept.first:
             checkpoint, enqueued_ms = Checkpoint(first - 1, START_OF_STREAM), None
@@ -209,6 +217,7 @@ class RewindPlanner:
             events=max(0, min(checkpointed, kept.end) - first),
             checkpoint=checkpoint,
             enqueued_ms=enqueued_ms,
+            created_ms=created_ms,
             warnings=place.warnings,
         )
 
@@ -220,7 +229,7 @@ class RewindPlanner:
         warnings = [*step.warnings, *more]
         try:
             places = await self._discards.places(source)
-            warnings += discarded(places, step.first, kept.end)
+            warnings += discarded(places, step.first, kept.end, step.created_ms)
             warnings += lists(await self._parking.summary(source))
         except StorageUnavailableError as error:
             text = (

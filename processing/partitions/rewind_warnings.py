@@ -3,14 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from processing.parking.store import PartitionLists
+from processing.partitions.checkpoints import Checkpoint
+from processing.partitions.positions import HubRange
 from processing.partitions.rewind_plan import RewindWarning, WarningKind
+from processing.progress.store import Progress
 
 
 def unreadable(error: Exception) -> RewindWarning:
     """Return the warning about a checkpoint that the rewind replaces unread."""
     return RewindWarning(WarningKind.CHECKPOINT, f"The rewind replaces it: {error}")
+
+
+def recreated(
+    kept: HubRange, checkpoint: Checkpoint | None, progress: Progress, created_ms: int
+) -> tuple[RewindWarning, ...]:
+    """Return a warning if checkpoint or progress belong to a hub that was deleted.
+
+    Args:
+        kept: the events that the hub retains.
+        checkpoint: the partition's checkpoint, or None.
+        progress: the partition's progress.
+        created_ms: the hub's time of creation, milliseconds since 1970.
+    """
+    watermark = progress.watermark
+    beyond = [
+        f"{name} {each.sequence_number}"
+        for name, each in (("checkpoint", checkpoint), ("watermark", watermark))
+        if each is not None and each.sequence_number >= kept.end
+    ]
+    if beyond:
+        why = f"it ends before the {' and the '.join(beyond)}"
+    elif progress.created_ms and progress.created_ms != created_ms:
+        why = f"progress is of the hub that was created at {_time(progress.created_ms)}"
+    elif watermark is not None and not progress.created_ms and created_ms > watermark.enqueued_ms:
+        why = f"the watermark {watermark.sequence_number} was enqueued before that"
+    else:
+        return ()
+    text = f"The hub was recreated (created at {_time(created_ms)}): {why}"
+    return (RewindWarning(WarningKind.RECREATED, text),)
+
+
+def _time(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def lost(oldest: int, first: int) -> RewindWarning:
@@ -45,15 +82,22 @@ def expired(number: int, first: int) -> tuple[RewindWarning, ...]:
     return (RewindWarning(WarningKind.EXPIRED, text),)
 
 
-def discarded(places: Iterable[tuple[int, int]], first: int, end: int) -> list[RewindWarning]:
+def discarded(
+    places: Iterable[tuple[int, int]], first: int, end: int, created_ms: int
+) -> list[RewindWarning]:
     """Return a warning if discarded events are processed again.
 
     Args:
         places: sequence number and enqueued time of the partition's discarded events.
         first: sequence number of the first event to process again.
-        end: the hub's next sequence number; a higher number belongs to a deleted hub.
+        end: the hub's next sequence number.
+        created_ms: the hub's time of creation; earlier events belong to a deleted hub.
     """
-    again = sorted(number for number, _ in places if first <= number < end)
+    again = sorted(
+        number
+        for number, enqueued_ms in places
+        if first <= number < end and enqueued_ms >= created_ms
+    )
     if not again:
         return []
     events = "1 event" if len(again) == 1 else f"{len(again):,} events"

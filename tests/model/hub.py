@@ -44,6 +44,10 @@ class Positions(HubPositions):
         """See `HubPositions.partitions`."""
         return sorted(self._world.hub)
 
+    async def created_ms(self) -> int:
+        """See `HubPositions.created_ms`."""
+        return 1
+
     async def range(self, partition: str) -> HubRange:
         """See `HubPositions.range`."""
         return HubRange(0, len(self._world.arrived(partition)))

@@ -42,6 +42,7 @@ class Positions(HubPositions):
 
     kept = HubRange(5, 100)
     enqueued_ms = 0
+    created = event(0).enqueued_ms - 1
 
     def __init__(self) -> None:
         self.ranges: dict[str, HubRange] = {}
@@ -49,6 +50,9 @@ class Positions(HubPositions):
 
     async def partitions(self) -> list[str]:
         return ["0", "1"]
+
+    async def created_ms(self) -> int:
+        return self.created
 
     async def range(self, partition: str) -> HubRange:
         if partition in self.silent:

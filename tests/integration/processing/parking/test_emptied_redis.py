@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -191,7 +192,8 @@ async def test_rewind_to_the_mark_brings_back_the_events_of_an_emptied_redis(sit
 
     await site.redis.flushall()
     # A batch that is still in flight finishes other events, and commits them to the empty server.
-    await site.progress.commit(site.source("0"), claim.owner, Mark(49, 1_700_000_000_049), [])
+    now = time.time_ns() // 1_000_000  # a time after the hub's creation
+    await site.progress.commit(site.source("0"), claim.owner, Mark(49, now), [])
     with pytest.raises(ParkedEventsLostError, match="rewind --to-mark"):
         await site.defer(instance, claim, site.event(50))
     for each in (instance, site.instance()):

@@ -28,7 +28,7 @@ async def test_rewind_to_an_event_moves_the_checkpoint_and_clears_progress() -> 
     assert setup.checkpoints.known["0"] == Checkpoint(49, "4900"), "a plan changes nothing"
     await setup.rewind.run([step])
     assert setup.checkpoints.known["0"] == Checkpoint(29, "2900")
-    assert await setup.progress.load(SOURCE) == Progress()
+    assert await setup.progress.load(SOURCE) == Progress(created_ms=setup.positions.created)
 
 
 async def test_rewind_to_the_start_uses_the_start_offset() -> None:
@@ -128,7 +128,7 @@ async def test_rewind_to_the_mark_brings_back_what_redis_has_lost() -> None:
     epoch = setup.progress.epoch(SOURCE)
     await setup.rewind.run([step])
     assert setup.checkpoints.known["0"] == Checkpoint(39, "3900")
-    assert await setup.progress.load(SOURCE) == Progress()
+    assert await setup.progress.load(SOURCE) == Progress(created_ms=setup.positions.created)
     assert setup.progress.epoch(SOURCE) > epoch
     await marks.check(SOURCE, await setup.parking.claim(SOURCE))
     with pytest.raises(RewindRefusedError, match="partition 0 has no mark; partition 1 has no"):

@@ -109,10 +109,29 @@ async def test_recreated_hub_is_rewound_to_its_start_only(reached: str) -> None:
         await setup.rewind.plan(["0"], 20)
     plan = await setup.rewind.plan(["0"], None)
     text = warnings(plan)[WarningKind.RECREATED]
-    assert text == f"The hub was recreated: it ends before the {reached} 49"
+    assert text.endswith(f": it ends before the {reached} 49")
     await setup.rewind.run(plan.steps)
     assert setup.checkpoints.known["0"] == Checkpoint(-1, "-1")
     assert (await setup.progress.load(SOURCE)).watermark is None
+    assert warnings(await setup.rewind.plan(["0"], None)) == {}
+
+
+@pytest.mark.parametrize("stored", [True, False])
+async def test_recreated_hub_that_has_grown_is_rewound_to_its_start_only(stored: bool) -> None:
+    """Its time of creation differs from the stored one, or is later than the watermark."""
+    setup = RewindSetup()
+    owner = (await setup.parking.claim(SOURCE)).owner
+    await setup.progress.commit(SOURCE, owner, Mark(49, event(49).enqueued_ms), [])
+    if stored:
+        await setup.progress.note_created(SOURCE, setup.positions.created)
+    assert warnings(await setup.rewind.plan(["0"], 20)) == {}
+    setup.positions.created = event(50).enqueued_ms
+    with pytest.raises(RewindRefusedError, match="was recreated; a start at 20 would skip 15 ev"):
+        await setup.rewind.plan(["0"], 20)
+    plan = await setup.rewind.plan(["0"], None)
+    assert "The hub was recreated (created at 20" in warnings(plan)[WarningKind.RECREATED]
+    await setup.rewind.run(plan.steps)
+    assert (await setup.progress.load(SOURCE)).created_ms == setup.positions.created
     assert warnings(await setup.rewind.plan(["0"], None)) == {}
 
 
@@ -120,8 +139,12 @@ async def test_discarded_events_that_come_back_are_counted() -> None:
     """Records of other partitions, earlier events and other blobs do not count."""
     setup = RewindSetup()
     for number in (29, 30, 31):
-        await setup.claims.write(record_name(SOURCE, number, 7), b"")
-    await setup.claims.write(record_name(Source(IDENTITY, "1"), 40, 7), b"")
+        name = record_name(SOURCE, number, event(number).enqueued_ms)
+        await setup.claims.write(name, b"")
+    other = Source(IDENTITY, "1")
+    await setup.claims.write(record_name(other, 40, event(40).enqueued_ms), b"")
+    deleted_hub = setup.positions.created - 1
+    await setup.claims.write(record_name(SOURCE, 40, deleted_hub), b"")
     await setup.claims.write(f"discarded/{SOURCE}/odd.json", b"")
     found = warnings(await setup.rewind.plan(["0"], 30))
     assert found == {
