@@ -1,4 +1,5 @@
-// The openings, newest first: time, cause, duration, and the operator who ended each.
+// The openings, newest first: time, cause, duration, and the operator who ended each. Expired events
+// and changes of the hub stand among them.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
 import { clock, duration, instant, plural, timeOfDay } from "./format.js";
@@ -12,12 +13,13 @@ export function showHistory({ model }) {
 
   const render = oncePerFrame(() => {
     const found = timeline(model);
-    setText(total, found.length ? plural(found.length, "generation") : "");
+    const openings = found.filter(({ hub }) => !hub).length;
+    setText(total, openings ? plural(openings, "generation") : "");
     empty.remove();
-    fillRows(list, found, make, (item, opening) => fill(item, opening, model));
+    fillRows(list, found, make, (item, each) => (each.hub ? fillHub(item, each.hub) : fill(item, each, model)));
     if (!found.length) list.append(empty);
   });
-  for (const topic of ["history", "circuit", "dependencies"]) model.addEventListener(topic, render);
+  for (const topic of ["history", "circuit", "dependencies", "partitions"]) model.addEventListener(topic, render);
   setInterval(render, 1000);
 }
 
@@ -46,6 +48,21 @@ function fill(item, opening, model) {
   setAttribute(cause, "title", causeOf(opening));
   fillRows(chain, opening.chain, makeStep, fillStep);
   setText(ending, opening.generation ? endingOf(opening) : "");
+}
+
+/** Show expired events, or a change of the hub, which have a time and no end. */
+function fillHub(item, { at, kind, text }) {
+  const [head, cause, chain, ending] = item.children;
+  const [name, time, length] = head.children;
+  setAttribute(item, "data-kind", kind);
+  setText(name, "Hub");
+  setText(time, clock(at));
+  setAttribute(time, "datetime", instant(at));
+  setText(length, "");
+  setText(cause, text);
+  setAttribute(cause, "title", text);
+  fillRows(chain, [], makeStep, fillStep);
+  setText(ending, "");
 }
 
 const STEPS = {

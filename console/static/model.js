@@ -260,17 +260,22 @@ export function openings(history) {
   return [...found.values()].sort((a, b) => b.generation - a.generation);
 }
 
-/** Return the openings of several circuits, newest first, each with its circuit: [{..., circuit}]. */
+/**
+ * Return the openings of several circuits, each with its circuit, and what happened to the hub, newest
+ * first: [{..., circuit} or {hub: {at, kind, text}}].
+ */
 export function timeline(model) {
   const circuits = [model.circuit, ...model.dependencies].filter(Boolean);
   const found = circuits.flatMap((circuit) =>
     openings(model.historyOf(circuit)).map((opening) => ({ ...opening, circuit })),
   );
-  if (circuits.length < 2) return found;
-  return found.sort((a, b) => beganAt(b) - beganAt(a));
+  const hub = (model.partitions?.hub_history ?? []).map((entry) => ({ hub: entry }));
+  if (circuits.length < 2 && !hub.length) return found;
+  return [...found, ...hub].sort((a, b) => beganAt(b) - beganAt(a));
 }
 
-function beganAt({ opened, approved, halfOpened, closed, chain }) {
+function beganAt({ hub, opened, approved, halfOpened, closed, chain }) {
+  if (hub) return hub.at / 1000;
   const known = [opened, approved, halfOpened, closed, ...chain].filter(Boolean);
   return Math.min(...known.map(({ at }) => at));
 }

@@ -1,11 +1,11 @@
 // The partitions: state, lag, owner, lease and position of each.
 
 import { byId, el, fillRows, oncePerFrame, setAttribute, setText } from "./dom.js";
-import { clock, count, figure } from "./format.js";
+import { clock, count, figure, plural } from "./format.js";
 
 const COLUMNS = [
   ["Partition", "", (row) => row.partition],
-  ["State", "state-cell", (row) => row.state ?? "–"],
+  ["State", "state-cell", (row) => (row.recreated ? "recreated" : (row.state ?? "–"))],
   ["Lag", "number", (row) => count(row.lag)],
   ["Parked", "number", (row) => count(row.parked)],
   ["Owner", "clip", (row) => row.owner || "none"],
@@ -27,6 +27,7 @@ export function showPartitions({ model }) {
     const most = Math.max(1, ...rows.map((row) => row.lag ?? 0));
     fillRows(body, rows, make, (line, row) => {
       COLUMNS.forEach(([, , read], index) => setText(line.children[index], read(row)));
+      setAttribute(line.children[2], "data-expired", row.expired ? `${count(row.expired)} expired` : null);
       setAttribute(line.children[4], "title", row.owner);
       setAttribute(line, "data-standing", row.state);
       setAttribute(line, "data-orphan", !row.owner);
@@ -58,5 +59,7 @@ function noteOf(partitions, model) {
   if (!partitions) return "reading…";
   if (partitions.problem) return partitions.problem;
   if (model.isOld(partitions)) return `not read since ${clock(partitions.time)}`;
-  return `as of ${clock(partitions.time)}`;
+  const expired = partitions.rows.reduce((sum, row) => sum + (row.expired ?? 0), 0);
+  const lost = expired ? `${plural(expired, "event")} expired unhandled in 24 h; ` : "";
+  return `${lost}as of ${clock(partitions.time)}`;
 }

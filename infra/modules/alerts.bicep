@@ -202,6 +202,14 @@ var queryAlerts = union([
     query: 'union isfuzzy=true (print Name = ""), AppMetrics | where Name == "processing.oldest_unfinished_seconds" and Properties.state == "stalled" and Sum > 0'
   }
   {
+    // The counter has the gaps that a batch has met; the gauge has those of a partition without new
+    // events, for as long as no batch comes.
+    name: 'events-expired'
+    description: 'The hub removed events before they were handled. They are lost. Health and the console name the partition and the events.'
+    severity: 1
+    query: 'union isfuzzy=true (print Name = ""), AppMetrics | where (Name == "processing.events_expired" or Name == "processing.events_expired_pending") and Sum > 0'
+  }
+  {
     name: 'replays-stopped'
     description: 'The timer function replay_deferred has not run for a minute although deferred keys wait.'
     severity: 2

@@ -13,7 +13,7 @@ from azure.storage.queue.aio import QueueClient
 
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
-from processing.monitoring.expired import events_text
+from processing.monitoring.expired import events_text, expired_lately
 from processing.monitoring.partition_state import PartitionState, State
 from processing.monitoring.poison_count import PoisonCount, poison_count
 from processing.monitoring.survey import Sighting, Survey
@@ -86,7 +86,7 @@ class Partitions:
                     "lag": each.lag,
                     "parked": each.parked,
                     "deferred": each.deferred,
-                    "expired": each.expired,
+                    "expired": expired_lately(each, now),
                     "recreated": each.recreated,
                     "state": str(_state(sighting.state_of(each.partition))),
                 }
