@@ -10,11 +10,11 @@ import pytest
 from breaker import Circuit, CircuitState
 from processing.parking.store import DeferReply
 from processing.parking.waking import WOKEN_SECONDS, Seen, Waking, seen_of
+from tests.support.processing.dependency_parts import open_parts, simulated
 from tests.support.processing.dependency_rig import trip
 from tests.support.processing.events import SOURCE, batch
 from tests.support.processing.parking_stores import pause_of
 from tests.support.processing.processor_rig import keyed
-from tests.unit.processing.batch.test_dependencies import open_parts, simulated
 
 CIRCUIT = Circuit("app/bank", CircuitState.OPEN, generation=3)
 
