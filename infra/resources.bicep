@@ -40,6 +40,8 @@ var names = {
   workspace: 'log-${suffix}'
   insights: 'appi-${suffix}'
   storage: 'st${token}'
+  appStorage: 'stapp${token}'
+  packageContainer: 'app-package'
   poisonQueue: 'poison'
   deadLetterContainer: 'event-grid-dead-letters'
   eventHubs: 'evhns-${suffix}'
@@ -54,6 +56,7 @@ var names = {
 }
 var ids = {
   storage: resourceId('Microsoft.Storage/storageAccounts', names.storage)
+  appStorage: resourceId('Microsoft.Storage/storageAccounts', names.appStorage)
   eventHubs: resourceId('Microsoft.EventHub/namespaces', names.eventHubs)
   redis: resourceId('Microsoft.Cache/redisEnterprise', names.redis)
   topic: resourceId('Microsoft.EventGrid/topics', names.topic)
@@ -95,11 +98,34 @@ module network 'modules/network.bicep' = if (privateNetwork) {
   }
 }
 
+// The host's account: checkpoints, leases and the package. Its poison queue and container are those of an app
+// of one account, and are empty in a new deployment.
 module storage 'modules/storage.bicep' = {
   params: {
     name: names.storage
+    containers: [
+      names.packageContainer
+      names.poisonQueue
+    ]
     poisonQueue: names.poisonQueue
-    deadLetterContainer: names.deadLetterContainer
+    softDelete: false
+    location: location
+    tags: tags
+    privateNetwork: privateNetwork
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+// The app's account: poison queue, claim checks, marks, and the dead letters of Event Grid.
+module appStorage 'modules/storage.bicep' = {
+  params: {
+    name: names.appStorage
+    containers: [
+      names.poisonQueue
+      names.deadLetterContainer
+    ]
+    poisonQueue: names.poisonQueue
+    softDelete: true
     location: location
     tags: tags
     privateNetwork: privateNetwork
@@ -179,11 +205,11 @@ module topic 'modules/topic.bicep' = {
 module deadLetterAccess 'modules/dead-letter-access.bicep' = if (withWorkflow) {
   params: {
     principalId: topic.outputs.principalId
-    storageName: names.storage
+    storageName: names.appStorage
     container: names.deadLetterContainer
   }
   dependsOn: [
-    storage
+    appStorage
   ]
 }
 
@@ -195,12 +221,14 @@ module endpoints 'modules/private-endpoints.bicep' = if (privateNetwork) {
     networkId: privateNetwork ? network!.outputs.networkId : ''
     subnetId: privateNetwork ? network!.outputs.endpointSubnetId : ''
     storageId: ids.storage
+    appStorageId: ids.appStorage
     eventHubsId: ids.eventHubs
     redisId: ids.redis
     topicId: ids.topic
   }
   dependsOn: [
     storage
+    appStorage
     eventHubs
     redis
     topic
@@ -211,6 +239,7 @@ module functionAccess 'modules/function-access.bicep' = {
   params: {
     principalId: identities.outputs.functionPrincipalId
     storageName: names.storage
+    appStorageName: names.appStorage
     poisonQueue: names.poisonQueue
     namespaceName: names.eventHubs
     hubName: names.hub
@@ -220,6 +249,7 @@ module functionAccess 'modules/function-access.bicep' = {
   dependsOn: [
     monitoring
     storage
+    appStorage
     eventHubs
     topic
   ]
@@ -233,9 +263,12 @@ module functionApp 'modules/function-app.bicep' = {
     tags: tags
     identityId: identities.outputs.functionIdentityId
     identityClientId: identities.outputs.functionClientId
+    storageName: names.storage
     storageBlobUri: storage.outputs.blobUri
     storageQueueUri: storage.outputs.queueUri
-    packageContainer: storage.outputs.packageContainer
+    appStorageBlobUri: appStorage.outputs.blobUri
+    appStorageQueueUri: appStorage.outputs.queueUri
+    packageContainer: names.packageContainer
     poisonQueue: names.poisonQueue
     eventHubNamespace: eventHubs.outputs.hostName
     eventHub: names.hub
@@ -275,6 +308,7 @@ module consoleAccess 'modules/console-access.bicep' = if (deployConsole) {
   params: {
     principalId: identities.outputs.consolePrincipalId
     storageName: names.storage
+    appStorageName: names.appStorage
     poisonQueue: names.poisonQueue
     namespaceName: names.eventHubs
     hubName: names.hub
@@ -283,6 +317,7 @@ module consoleAccess 'modules/console-access.bicep' = if (deployConsole) {
   }
   dependsOn: [
     storage
+    appStorage
     eventHubs
     topic
     consoleEnvironment
@@ -311,6 +346,8 @@ module console 'modules/console.bicep' = if (deployConsole) {
     identityClientId: identities.outputs.consoleClientId
     storageBlobUri: storage.outputs.blobUri
     storageQueueUri: storage.outputs.queueUri
+    appStorageBlobUri: appStorage.outputs.blobUri
+    appStorageQueueUri: appStorage.outputs.queueUri
     poisonQueue: names.poisonQueue
     eventHubNamespace: eventHubs.outputs.hostName
     eventHub: names.hub
@@ -394,7 +431,7 @@ module topicSubscription 'modules/topic-subscription.bicep' = if (withWorkflow) 
     name: 'circuit-opened'
     topicName: names.topic
     workflowName: names.workflow
-    storageName: names.storage
+    storageName: names.appStorage
     deadLetterContainer: names.deadLetterContainer
   }
   dependsOn: [
@@ -408,12 +445,14 @@ module operatorAccess 'modules/operator-access.bicep' = if (!empty(operatorPrinc
     principalId: operatorPrincipalId
     principalType: operatorPrincipalType
     storageName: names.storage
+    appStorageName: names.appStorage
     namespaceName: names.eventHubs
     hubName: names.hub
     topicName: names.topic
   }
   dependsOn: [
     storage
+    appStorage
     eventHubs
     topic
   ]
@@ -448,8 +487,10 @@ output functionAppId string = functionApp.outputs.id
 output eventHubNamespace string = eventHubs.outputs.hostName
 output eventHub string = names.hub
 output consumerGroup string = eventHubs.outputs.consumerGroup
-output storageBlobUri string = storage.outputs.blobUri
-output storageQueueUri string = storage.outputs.queueUri
+output hostStorageBlobUri string = storage.outputs.blobUri
+output hostStorageQueueUri string = storage.outputs.queueUri
+output storageBlobUri string = appStorage.outputs.blobUri
+output storageQueueUri string = appStorage.outputs.queueUri
 output poisonQueue string = names.poisonQueue
 output redisUrl string = redis.outputs.url
 output topicEndpoint string = topic.outputs.endpoint

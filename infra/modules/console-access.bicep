@@ -2,6 +2,7 @@
 
 param principalId string
 param storageName string
+param appStorageName string
 param poisonQueue string
 param namespaceName string
 param hubName string
@@ -19,8 +20,32 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
 }
 
-resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+resource hostBlobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
   parent: account
+  name: 'default'
+}
+
+resource earlierContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+  parent: hostBlobs
+  name: poisonQueue
+}
+
+resource hostQueues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
+  parent: account
+  name: 'default'
+}
+
+resource earlierQueue 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' existing = {
+  parent: hostQueues
+  name: poisonQueue
+}
+
+resource appAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: appStorageName
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+  parent: appAccount
   name: 'default'
 }
 
@@ -30,7 +55,7 @@ resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/contain
 }
 
 resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
-  parent: account
+  parent: appAccount
   name: 'default'
 }
 
@@ -82,6 +107,28 @@ resource poisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
 resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(poisonContainer.id, principalId, blobDataContributor)
   scope: poisonContainer
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
+  }
+}
+
+// An app of one account left poison messages in the host's account; the console removes them there, too.
+resource earlierPoisonAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(earlierQueue.id, principalId, queueDataContributor)
+  scope: earlierQueue
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueDataContributor)
+  }
+}
+
+// The console deletes the claim checks and marks of that app, which are blobs.
+resource earlierClaimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(earlierContainer.id, principalId, blobDataContributor)
+  scope: earlierContainer
   properties: {
     principalId: principalId
     principalType: 'ServicePrincipal'

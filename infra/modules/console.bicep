@@ -18,6 +18,8 @@ param identityId string
 param identityClientId string
 param storageBlobUri string
 param storageQueueUri string
+param appStorageBlobUri string
+param appStorageQueueUri string
 param poisonQueue string
 param eventHubNamespace string
 param eventHub string
@@ -40,6 +42,9 @@ var values = union(loadJsonContent('../settings.json'), loadJsonContent('../cons
   AzureWebJobsStorage__blobServiceUri: storageBlobUri
   AzureWebJobsStorage__queueServiceUri: storageQueueUri
   AzureWebJobsStorage__clientId: identityClientId
+  BreakwaterStorage__blobServiceUri: appStorageBlobUri
+  BreakwaterStorage__queueServiceUri: appStorageQueueUri
+  BreakwaterStorage__clientId: identityClientId
   EventHubConnection__fullyQualifiedNamespace: eventHubNamespace
   EVENT_HUB_NAME: eventHub
   EVENT_HUB_CONSUMER_GROUP: consumerGroup

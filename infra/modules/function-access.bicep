@@ -2,6 +2,7 @@
 
 param principalId string
 param storageName string
+param appStorageName string
 param poisonQueue string
 param namespaceName string
 param hubName string
@@ -9,6 +10,8 @@ param topicName string
 param insightsName string
 
 var blobDataOwner = 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+var blobDataContributor = 'ba92f5b4-2d11-453d-a403-e96b0029c9fe'
+var tableDataContributor = '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
 var queueMessageSender = 'c6a89b2d-59bc-44d0-9896-0f6e12d7b80a'
 var eventHubsDataReceiver = 'a638d3c7-ab3a-418d-83e6-5f17a39d4fde'
 var eventGridDataSender = 'd5a91429-5739-47e2-a06b-3470a27159e7'
@@ -18,8 +21,22 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
 }
 
+resource appAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: appStorageName
+}
+
+resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' existing = {
+  parent: appAccount
+  name: 'default'
+}
+
+resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' existing = {
+  parent: blobs
+  name: poisonQueue
+}
+
 resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' existing = {
-  parent: account
+  parent: appAccount
   name: 'default'
 }
 
@@ -46,7 +63,8 @@ resource insights 'Microsoft.Insights/components@2020-02-02' existing = {
 }
 
 // The host creates its containers for leases, checkpoints and keys at run time, so the scope is the
-// account. Acquiring blob leases needs Owner. The host also reads the deployed package with this role.
+// account. Acquiring blob leases needs Owner. The host also reads the deployed package with this role,
+// and the app the claim checks and marks that an app of one account left here.
 resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, blobDataOwner)
   scope: account
@@ -54,6 +72,28 @@ resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
     principalId: principalId
     principalType: 'ServicePrincipal'
     roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataOwner)
+  }
+}
+
+// The host keeps its diagnostic events in a table, which it creates at run time.
+resource tableAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(account.id, principalId, tableDataContributor)
+  scope: account
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', tableDataContributor)
+  }
+}
+
+// The app writes, reads and deletes claim checks and marks, which are blobs.
+resource claimCheckAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(poisonContainer.id, principalId, blobDataContributor)
+  scope: poisonContainer
+  properties: {
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
   }
 }
 

@@ -6,8 +6,11 @@ param location string
 param tags object
 param identityId string
 param identityClientId string
+param storageName string
 param storageBlobUri string
 param storageQueueUri string
+param appStorageBlobUri string
+param appStorageQueueUri string
 param packageContainer string
 param poisonQueue string
 param eventHubNamespace string
@@ -125,10 +128,17 @@ resource settings 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'appsettings'
   properties: union(loadJsonContent('../settings.json'), {
+    // With addresses alone, the host may start without its keys (azure-functions-host, issue 11787).
+    AzureWebJobsStorage__accountName: storageName
     AzureWebJobsStorage__blobServiceUri: storageBlobUri
     AzureWebJobsStorage__queueServiceUri: storageQueueUri
     AzureWebJobsStorage__credential: 'managedidentity'
     AzureWebJobsStorage__clientId: identityClientId
+    // Poison queue, claim checks and marks; the host's account has neither soft delete nor other data.
+    BreakwaterStorage__blobServiceUri: appStorageBlobUri
+    BreakwaterStorage__queueServiceUri: appStorageQueueUri
+    BreakwaterStorage__credential: 'managedidentity'
+    BreakwaterStorage__clientId: identityClientId
     EventHubConnection__fullyQualifiedNamespace: eventHubNamespace
     EventHubConnection__credential: 'managedidentity'
     EventHubConnection__clientId: identityClientId

@@ -3,6 +3,7 @@
 param principalId string
 param principalType string
 param storageName string
+param appStorageName string
 param namespaceName string
 param hubName string
 param topicName string
@@ -15,6 +16,10 @@ var eventGridDataSender = 'd5a91429-5739-47e2-a06b-3470a27159e7'
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageName
+}
+
+resource appAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
+  name: appStorageName
 }
 
 resource namespace 'Microsoft.EventHub/namespaces@2024-01-01' existing = {
@@ -41,10 +46,33 @@ resource blobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   }
 }
 
-// `processing poison` and `processing redrive` read and remove poison messages.
+// `processing poison` and `processing redrive` also read and remove the poison messages that an app of one
+// account left in the host's account.
 resource queueAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
   name: guid(account.id, principalId, queueDataContributor)
   scope: account
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', queueDataContributor)
+  }
+}
+
+// `processing redrive` deletes claim checks, and `processing parked drop-mark` deletes a mark, which are blobs.
+resource appBlobAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(appAccount.id, principalId, blobDataContributor)
+  scope: appAccount
+  properties: {
+    principalId: principalId
+    principalType: principalType
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', blobDataContributor)
+  }
+}
+
+// `processing poison` and `processing redrive` read and remove poison messages.
+resource appQueueAccess 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(appAccount.id, principalId, queueDataContributor)
+  scope: appAccount
   properties: {
     principalId: principalId
     principalType: principalType

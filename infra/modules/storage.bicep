@@ -1,14 +1,27 @@
-// Checkpoints and leases, the deployed package, poison events, dead letters. No shared keys.
+// A storage account without shared keys. The deployment has two: the host's, with checkpoints, leases and the
+// deployed package, and the app's, with poison events, claim checks, marks and dead letters.
 
 param name string
+
+@description('Containers of the account; the container of the poison queue has its claim checks.')
+param containers array
+
 param poisonQueue string
-param deadLetterContainer string
+
+@description('Keep deleted blobs and containers for a week. Never for the host: its leases change many times a minute.')
+param softDelete bool
+
 param location string
 param tags object
 param privateNetwork bool
 param workspaceId string
 
-var packageContainerName = 'app-package'
+var retention = softDelete ? {
+  enabled: true
+  days: 7
+} : {
+  enabled: false
+}
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   // checkov:skip=CKV_AZURE_35:Deny with privateNetwork; otherwise only Entra tokens are taken, no keys and nothing anonymous
@@ -41,42 +54,21 @@ resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
 resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: account
   name: 'default'
+  // Written also where it is off, because an earlier deployment may have turned it on.
   properties: {
-    deleteRetentionPolicy: {
-      enabled: true
-      days: 7
-    }
-    containerDeleteRetentionPolicy: {
-      enabled: true
-      days: 7
-    }
+    isVersioningEnabled: false
+    deleteRetentionPolicy: retention
+    containerDeleteRetentionPolicy: retention
   }
 }
 
-resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
+resource blobContainers 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = [for container in containers: {
   parent: blobs
-  name: packageContainerName
+  name: container
   properties: {
     publicAccess: 'None'
   }
-}
-
-// Bodies of poison messages over 48 KiB; the queue has a claim check instead.
-resource poisonContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
-  parent: blobs
-  name: poisonQueue
-  properties: {
-    publicAccess: 'None'
-  }
-}
-
-resource deadLetters 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
-  parent: blobs
-  name: deadLetterContainer
-  properties: {
-    publicAccess: 'None'
-  }
-}
+}]
 
 resource queues 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
   parent: account
@@ -108,21 +100,14 @@ resource blobDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-previ
   }
 }
 
-// Logs of the removal of messages from the poison queue.
+// Logs of the removal of messages. Each look at a full queue is about a thousand reads and writes, so those are
+// not logged.
 resource queueDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'to-workspace'
   scope: queues
   properties: {
     workspaceId: workspaceId
     logs: [
-      {
-        category: 'StorageRead'
-        enabled: true
-      }
-      {
-        category: 'StorageWrite'
-        enabled: true
-      }
       {
         category: 'StorageDelete'
         enabled: true
@@ -139,4 +124,3 @@ resource queueDiagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-prev
 
 output blobUri string = account.properties.primaryEndpoints.blob
 output queueUri string = account.properties.primaryEndpoints.queue
-output packageContainer string = packageContainer.name

@@ -24,7 +24,9 @@ def read_azure_endpoints(file: Path) -> Endpoints:
     """Return the endpoints from a file of NAME="value" lines.
 
     Hub and storage are accessed by identity, or by connection string if the file has
-    BREAKWATER_EVENT_HUB_CONNECTION or BREAKWATER_STORAGE_CONNECTION.
+    BREAKWATER_EVENT_HUB_CONNECTION, BREAKWATER_STORAGE_CONNECTION (the app's account) or
+    BREAKWATER_HOST_STORAGE_CONNECTION. A file without a value of the host's account is of a
+    deployment with one account.
 
     Raises:
         UsageError: the file does not exist or lacks a value; the message says how to write it.
@@ -54,6 +56,8 @@ def read_azure_endpoints(file: Path) -> Endpoints:
         storage_connection_string=values.get("STORAGE_CONNECTION", ""),
         storage_queue_uri=values.get("STORAGE_QUEUE_URI", ""),
         storage_blob_uri=values.get("STORAGE_BLOB_URI", ""),
+        host_storage_connection_string=values.get("HOST_STORAGE_CONNECTION", ""),
+        host_storage_blob_uri=values.get("HOST_STORAGE_BLOB_URI", ""),
         event_hub_connection=values.get("EVENT_HUB_CONNECTION", ""),
         event_hub_namespace=values.get("EVENT_HUB_NAMESPACE", ""),
         event_hub_name=values["EVENT_HUB"],

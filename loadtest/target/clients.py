@@ -31,21 +31,27 @@ async def poison_queue(endpoints: Endpoints, opened: AsyncExitStack, **options: 
 
 
 async def blob_service(endpoints: Endpoints, opened: AsyncExitStack) -> BlobServiceClient:
-    """Return a client for the storage account's blobs, closed with `opened`."""
-    if endpoints.storage_connection_string:
-        client = BlobServiceClient.from_connection_string(endpoints.storage_connection_string)
-    else:
-        credential = await opened.enter_async_context(DefaultAzureCredential())
-        client = BlobServiceClient(endpoints.storage_blob_uri, credential)
-    return await opened.enter_async_context(client)
+    """Return a client for the blobs of the app's account, closed with `opened`."""
+    return await _blobs(endpoints.storage_connection_string, endpoints.storage_blob_uri, opened)
 
 
 async def blob_container(
     endpoints: Endpoints, name: str, opened: AsyncExitStack
 ) -> ContainerClient:
-    """Return a client for one container, closed with `opened`."""
-    service = await blob_service(endpoints, opened)
-    return service.get_container_client(name)
+    """Return a client for one container of the host's account, closed with `opened`."""
+    connection, uri = endpoints.host_storage_connection_string, endpoints.host_storage_blob_uri
+    if not connection and not uri:
+        connection, uri = endpoints.storage_connection_string, endpoints.storage_blob_uri
+    return (await _blobs(connection, uri, opened)).get_container_client(name)
+
+
+async def _blobs(connection: str, uri: str, opened: AsyncExitStack) -> BlobServiceClient:
+    if connection:
+        client = BlobServiceClient.from_connection_string(connection)
+    else:
+        credential = await opened.enter_async_context(DefaultAzureCredential())
+        client = BlobServiceClient(uri, credential)
+    return await opened.enter_async_context(client)
 
 
 def redis_options(endpoints: Endpoints) -> dict[str, Any]:

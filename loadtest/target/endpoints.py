@@ -34,6 +34,8 @@ class Endpoints:
     Attributes:
         event_hub_namespace, storage_queue_uri, storage_blob_uri: used with an identity if there is
             no connection string.
+        host_storage_connection_string, host_storage_blob_uri: the account of the checkpoints; both
+            are empty if the host and the app have one account.
         redis_by_identity: whether the Redis client authenticates with an identity.
         deployed_settings: the app's settings on Azure; None if the settings file has them.
     """
@@ -56,6 +58,8 @@ class Endpoints:
     event_hub_namespace: str = ""
     storage_queue_uri: str = ""
     storage_blob_uri: str = ""
+    host_storage_connection_string: str = field(default="", repr=False)
+    host_storage_blob_uri: str = ""
     redis_by_identity: bool = False
     deployed_settings: Mapping[str, str] | None = None
 

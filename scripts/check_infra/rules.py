@@ -21,7 +21,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Insights/metricAlerts": 1,
         "Microsoft.Insights/scheduledQueryRules": 1,
     },
-    "modules/console-access.bicep": {"Microsoft.Authorization/roleAssignments": 6},
+    "modules/console-access.bicep": {"Microsoft.Authorization/roleAssignments": 8},
     "modules/console-environment.bicep": {
         "Microsoft.App/managedEnvironments": 1,
         "Microsoft.ContainerRegistry/registries": 1,
@@ -36,7 +36,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.EventHub/namespaces/eventhubs/consumergroups": 2,
         "Microsoft.Insights/diagnosticSettings": 1,
     },
-    "modules/function-access.bicep": {"Microsoft.Authorization/roleAssignments": 5},
+    "modules/function-access.bicep": {"Microsoft.Authorization/roleAssignments": 7},
     "modules/function-app.bicep": {
         "Microsoft.Insights/diagnosticSettings": 1,
         "Microsoft.Web/serverfarms": 1,
@@ -63,7 +63,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
     },
     "modules/operate-access.bicep": {"Microsoft.Authorization/roleAssignments": 1},
     "modules/operate-role.bicep": {"Microsoft.Authorization/roleDefinitions": 1},
-    "modules/operator-access.bicep": {"Microsoft.Authorization/roleAssignments": 5},
+    "modules/operator-access.bicep": {"Microsoft.Authorization/roleAssignments": 7},
     "modules/private-endpoints.bicep": {
         "Microsoft.Network/privateDnsZones": 1,
         "Microsoft.Network/privateDnsZones/virtualNetworkLinks": 1,
@@ -82,7 +82,7 @@ EXPECTED: Mapping[str, Mapping[str, int]] = {
         "Microsoft.Insights/diagnosticSettings": 2,
         "Microsoft.Storage/storageAccounts": 1,
         "Microsoft.Storage/storageAccounts/blobServices": 1,
-        "Microsoft.Storage/storageAccounts/blobServices/containers": 3,
+        "Microsoft.Storage/storageAccounts/blobServices/containers": 1,
         "Microsoft.Storage/storageAccounts/queueServices": 1,
         "Microsoft.Storage/storageAccounts/queueServices/queues": 1,
     },

@@ -25,14 +25,14 @@ PREFIXES: dict[str, Any] = {
 CONNECTIONS = {
     *("AzureWebJobsStorage", "EventHubConnection", "EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP"),
     *("REDIS_URL", "EVENT_GRID_TOPIC_ENDPOINT", "EVENT_GRID_TOPIC_KEY", "POISON_QUEUE"),
-    *("EVENT_HANDLER", "FUNCTION_APP_URL"),
+    *("EVENT_HANDLER", "FUNCTION_APP_URL", "BreakwaterStorage"),
 }
 """Settings that `ConnectionSettings` and `SiteSettings` read.
 
 Connections by identity have several names each.
 """
 
-KEYS = {"AzureWebJobsStorage", "EventHubConnection", "EVENT_GRID_TOPIC_KEY"}
+KEYS = {"AzureWebJobsStorage", "BreakwaterStorage", "EventHubConnection", "EVENT_GRID_TOPIC_KEY"}
 """Settings that infra does not set, because its connections are by identity."""
 
 PLATFORM = {
@@ -128,6 +128,7 @@ def test_infra_sets_every_setting() -> None:
     assert in_infra().keys() - by_identity - PLATFORM == setting_names() - KEYS
     assert {name.partition("__")[0] for name in by_identity} == {
         "AzureWebJobsStorage",
+        "BreakwaterStorage",
         "EventHubConnection",
     }
 

@@ -20,8 +20,10 @@ CREATORS = {
     "workspace": "monitoring",
     "insights": "monitoring",
     "storage": "storage",
-    "poisonQueue": "storage",
-    "deadLetterContainer": "storage",
+    "appStorage": "appStorage",
+    "poisonQueue": "storage appStorage",
+    "deadLetterContainer": "appStorage",
+    "packageContainer": "storage",
     "eventHubs": "eventHubs",
     "hub": "eventHubs",
     "redis": "redis",
@@ -31,7 +33,7 @@ CREATORS = {
     "workflow": "workflow",
     "mail": "mail",
 }
-"""The module that creates the resource of each computed name."""
+"""The module or the modules that create the resource of each computed name."""
 
 
 @cache
@@ -59,7 +61,8 @@ def waits_for(module: str) -> set[str]:
 def test_module_waits_for_each_resource_that_the_module_names(module: str) -> None:
     """A computed name gives no order, unlike an output, so each module lists what must exist."""
     named = set(re.findall(r"\b(?:names|ids)\.(\w+)", MODULES[module]))
-    needed = {CREATORS[name] for name in named & CREATORS.keys()} - {module}
+    creators = [set(CREATORS[name].split()) for name in named & CREATORS.keys()]
+    needed = set().union(*(each for each in creators if module not in each))
     assert needed <= waits_for(module)
 
 
@@ -70,7 +73,7 @@ def test_modules_do_not_wait_for_each_other(module: str) -> None:
 
 def test_dead_letter_right_is_granted_long_before_the_subscription() -> None:
     """Azure takes minutes to apply a right; Redis, and so the app, takes longer."""
-    assert waits_for("deadLetterAccess") == {"topic", "storage", "monitoring"}
+    assert waits_for("deadLetterAccess") == {"topic", "appStorage", "monitoring"}
     assert {"deadLetterAccess", "redis", "functionApp"} <= waits_for("topicSubscription")
 
 
@@ -133,6 +136,72 @@ def test_event_grid_gives_up_after_an_hour() -> None:
     """An opening that is lost for a day would cause no alarm for a day."""
     code = files()["modules/topic-subscription.bicep"].code
     assert re.findall(r"eventTimeToLiveInMinutes: (\d+)", code) == ["60"]
+
+
+def test_only_the_apps_account_keeps_deleted_blobs() -> None:
+    """Azure does not support soft delete under the host's checkpoints and leases."""
+    assert "softDelete: false" in MODULES["storage"]
+    assert "softDelete: true" in MODULES["appStorage"]
+    blobs = files()["modules/storage.bicep"].resources()["blobs"]["config"]["properties"]
+    assert blobs["isVersioningEnabled"] is False
+    code = files()["modules/storage.bicep"].code
+    retention = (
+        r"var retention = softDelete \? \{\s+enabled: true\s+days: 7\s+\} : \{\s+enabled: false"
+    )
+    assert re.search(retention, code)
+    assert code.count("RetentionPolicy: retention") == 2
+
+
+def test_accounts_log_deletions_only() -> None:
+    """A look at a full poison queue is about a thousand reads and writes."""
+    code = files()["modules/storage.bicep"].code
+    assert re.findall(r"category: '(Storage\w+)'", code) == ["StorageDelete", "StorageDelete"]
+
+
+def test_data_of_the_app_is_in_its_own_account() -> None:
+    """The app and the console have both accounts; dead letters go to the app's."""
+    for name in ("functionApp", "console"):
+        assert "    storageBlobUri: storage.outputs.blobUri" in MODULES[name]
+        assert "    appStorageBlobUri: appStorage.outputs.blobUri" in MODULES[name]
+        assert "    appStorageQueueUri: appStorage.outputs.queueUri" in MODULES[name]
+    for name in ("deadLetterAccess", "topicSubscription"):
+        assert "storageName: names.appStorage" in MODULES[name]
+    for module in ("function-app", "console"):
+        code = files()[f"modules/{module}.bicep"].code
+        assert re.search(r"BreakwaterStorage__blobServiceUri: appStorageBlobUri", code)
+        assert re.search(r"BreakwaterStorage__queueServiceUri: appStorageQueueUri", code)
+        assert re.search(r"AzureWebJobsStorage__blobServiceUri: storageBlobUri", code)
+
+
+def test_host_has_the_name_of_its_account_and_its_table() -> None:
+    """By service addresses alone, the host's keys sometimes fail at the start (host#11787)."""
+    assert (
+        "AzureWebJobsStorage__accountName: storageName"
+        in files()["modules/function-app.bicep"].code
+    )
+    rights = files()["modules/function-access.bicep"].resources()
+    assert "tableAccess" in rights
+
+
+def test_each_service_has_a_private_endpoint_and_a_zone() -> None:
+    """Two endpoints of one kind share a zone, because a zone's name is unique in the group."""
+    code = files()["modules/private-endpoints.bicep"].code
+    found = re.findall(r"resourceId: (\w+)\s+group: '(\w+)'\s+zone: zoneNames\[(\d)\]", code)
+    assert found == [
+        ("storageId", "blob", "0"),
+        ("storageId", "queue", "1"),
+        ("storageId", "table", "2"),
+        ("appStorageId", "blob", "0"),
+        ("appStorageId", "queue", "1"),
+        ("eventHubsId", "namespace", "3"),
+        ("redisId", "redisEnterprise", "4"),
+        ("topicId", "topic", "5"),
+    ]
+    zones = code.partition("var zoneNames = [")[2].partition("]")[0].split()
+    assert [zone.strip("'").removeprefix("privatelink.").partition(".")[0] for zone in zones] == [
+        *("blob", "queue", "table"),
+        *("servicebus", "redis", "eventgrid"),
+    ]
 
 
 def test_guide_lists_the_templates_that_are_not_compiled() -> None:

@@ -21,7 +21,13 @@ from loadtest.errors import UsageError
 from loadtest.plan.settings import AppLimits, Settings, Target
 from loadtest.send.producer_client import event_hub_producer
 from loadtest.target.azure import PREFIX, REQUIRED, read_azure_endpoints
-from loadtest.target.clients import blob_container, management_headers, poison_queue, redis_options
+from loadtest.target.clients import (
+    blob_container,
+    blob_service,
+    management_headers,
+    poison_queue,
+    redis_options,
+)
 from loadtest.target.endpoints import Endpoints
 
 ROOT = Path(__file__).parents[3]
@@ -103,6 +109,25 @@ async def test_storage_by_identity(tmp_path: Path, token_requests: list[str]) ->
         with pytest.raises(AzureError):
             await blobs.get_container_properties(timeout=1, retry_total=0)
     assert token_requests == ["https://storage.azure.com"] * 2
+
+
+@pytest.mark.parametrize("form", ["URI", "CONNECTION"])
+async def test_checkpoints_are_in_the_hosts_account(tmp_path: Path, form: str) -> None:
+    """Claim checks are in the app's account; a file of one account names no other."""
+    one, two = ("https://one.example", "https://two.example")
+    if form == "CONNECTION":
+        one, two = (
+            f"BlobEndpoint={each};QueueEndpoint={each};SharedAccessSignature=sig=x"
+            for each in (one, two)
+        )
+    blob = "STORAGE_BLOB_URI" if form == "URI" else "STORAGE_CONNECTION"
+    for changes, account in (({}, "one"), ({f"HOST_{blob}": two}, "two")):
+        where = endpoints(tmp_path, **{blob: one}, **changes)
+        async with AsyncExitStack() as opened:
+            claims = await blob_service(where, opened)
+            assert claims.primary_hostname == "one.example"
+            checkpoints = await blob_container(where, "checkpoints", opened)
+            assert checkpoints.primary_hostname == f"{account}.example"
 
 
 async def test_management_by_identity(tmp_path: Path, token_requests: list[str]) -> None:
