@@ -154,14 +154,14 @@ class HubEnds:
                 begins = await self._lose(all_of_them=fault.choice < 0.5)
                 pending = None
                 if app_ran:
-                    pending = await _seconds_until(watch, lambda health: health.expired > 0)
+                    pending = await _seconds_until(watch, lambda health: bool(health.expired))
             returned = time.monotonic()
             self._release()
             await self._until_passed(begins)
             exact = await _seconds_until(
-                watch, lambda health: health.expired == self.expired, since=returned
+                watch, lambda health: sum(health.expired.values()) == self.expired, since=returned
             )
-            said = watch.latest.expired
+            said = sum(watch.latest.expired.values())
         self.expiry = Expiry(begins, app_ran, pending, exact, said)
         return f"{self.expired} events, health says {said}"
 

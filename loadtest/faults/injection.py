@@ -61,7 +61,7 @@ class FaultInjection:
 
     @property
     def hub_ends(self) -> HubEnds | None:
-        """What became of the hub's ends in a chaos run."""
+        """The faults of the hub's ends in a chaos run."""
         return None if self._chaos is None else self._chaos.hub_ends
 
     @property

@@ -1,4 +1,4 @@
-"""What an operator does to the app: stop, start, the command lines of circuit and rewind."""
+"""The operator's actions on the app: stop, start, and the commands of circuit and rewind."""
 
 from __future__ import annotations
 

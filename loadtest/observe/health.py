@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,48 +18,42 @@ from loadtest.target.hosts import host_instances
 
 _POLL_SECONDS = 1.0
 _PATIENCE_SECONDS = 10.0
+_EXPIRED = re.compile(r"^partition (\S+) of \S+: (\d+) events? expired unhandled")
 _RECREATED = "recreated"
 """The reason of a partition that does not continue because its hub was recreated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What one report says about the hub's ends.
+    """The part of a health report that is about the hub's ends.
 
     Attributes:
         at_us: the time of the report, microseconds by this machine's clock.
         status: the report's status.
         recreated: the partitions whose hub was recreated.
-        pending: partition → the expired events that no batch has met yet.
-        recorded: partition → the expired events that a batch has met.
+        expired: partition → the number of expired events that the report's problems name.
         problems: the report's problems.
     """
 
     at_us: int = 0
     status: str = ""
     recreated: frozenset[str] = frozenset()
-    pending: Mapping[str, int] = field(default_factory=dict)
-    recorded: Mapping[str, int] = field(default_factory=dict)
+    expired: Mapping[str, int] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
-
-    @property
-    def expired(self) -> int:
-        """The number of expired events, met by a batch or not."""
-        return sum(self.pending.values()) + sum(self.recorded.values())
 
     @classmethod
     def parse(cls, report: Mapping[str, Any], at_us: int) -> Self:
         """Read a report; fields that an older app does not have are empty."""
-        partitions = report["partitions"]
-        named = [each["partition"] for each in partitions if each.get("recreated")]
+        problems = tuple(map(str, report["problems"]))
+        expired = (_EXPIRED.search(each) for each in problems)
+        named = [each["partition"] for each in report["partitions"] if each.get("recreated")]
         named += [each["partition"] for each in report["states"] if each["why"] == _RECREATED]
         return cls(
             at_us=at_us,
             status=str(report["status"]),
             recreated=frozenset(map(str, named)),
-            pending={str(each["partition"]): int(each.get("expired", 0)) for each in partitions},
-            recorded={str(each["partition"]): int(each.get("lost", 0)) for each in partitions},
-            problems=tuple(map(str, report["problems"])),
+            expired={found[1]: int(found[2]) for found in expired if found},
+            problems=problems,
         )
 
 

@@ -123,7 +123,7 @@ def expected(settings: Settings, workload: Workload, limits: AppLimits) -> Expec
             names_blocks=scenario is Scenario.BLOCKED_LOOP,
         )
     if scenario is Scenario.RECREATED_HUB:
-        # What the app handled before it noticed is repeated by the rewind.
+        # A rewind repeats the events that were handled before the app noticed the new hub.
         return replace(faulty, most_openings=0, most_suppressed=None)
     if scenario in {Scenario.EXPIRED, Scenario.CLOCK_BACK}:
         return replace(faulty, most_openings=0)

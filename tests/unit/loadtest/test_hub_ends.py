@@ -213,14 +213,18 @@ def test_health_report_names_recreated_partitions_and_expired_events() -> None:
     report = {
         "status": "stalled",
         "partitions": [
-            {"partition": "0", "recreated": True, "expired": 0},
-            {"partition": "1", "expired": 5},
+            {"partition": "0", "recreated": True},
+            {"partition": "1"},
             {"partition": "2"},
         ],
         "states": [{"partition": "2", "why": "recreated"}, {"partition": "1", "why": None}],
-        "problems": ["a"],
+        "problems": [
+            "partition 1 of events: 5 events expired unhandled (3 to 7), and",
+            "partition 3 of events: 1 event expired unhandled, and cannot be brought back",
+            "Redis is away",
+        ],
     }
     health = Health.parse(report, 7)
     assert health.recreated == {"0", "2"}
-    assert health.expired == 5
-    assert (health.status, health.at_us, health.problems) == ("stalled", 7, ("a",))
+    assert health.expired == {"1": 5, "3": 1}
+    assert (health.status, health.at_us, len(health.problems)) == ("stalled", 7, 3)
