@@ -34,6 +34,7 @@ _TAKING_TIME = frozenset(
         FaultKind.HUB_RECREATED,
         FaultKind.EXPIRED_WHILE_STOPPED,
         FaultKind.EXPIRED_WHILE_ISOLATED,
+        FaultKind.CLOCK_SET_BACK,
     }
 )
 _MOST_REDELIVERED = 500
@@ -127,7 +128,7 @@ class Chaos:
             FaultKind.HUB_RECREATED: self.hub_ends.recreate,
             FaultKind.EXPIRED_WHILE_STOPPED: self.hub_ends.expire,
             FaultKind.EXPIRED_WHILE_ISOLATED: self.hub_ends.expire,
-            FaultKind.CLOCK_SET_BACK: self._set_clock_back,
+            FaultKind.CLOCK_SET_BACK: self.hub_ends.set_clock_back,
         }
 
     @property
@@ -214,9 +215,6 @@ class Chaos:
         await self._hub.throttle(fault.seconds)
         await asyncio.sleep(fault.seconds)
         return f"reports busy for {fault.seconds:g} s"
-
-    async def _set_clock_back(self, fault: PlannedFault) -> str:
-        return f"its offset is {await self._hub.shift_clock(-fault.seconds):g} s"
 
     async def _redeliver(self, fault: PlannedFault) -> str:
         events = 1 + int(fault.choice * _MOST_REDELIVERED)

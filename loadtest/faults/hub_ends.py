@@ -30,6 +30,8 @@ _PASSED_SECONDS, _CHECKPOINT_SECONDS = 120.0, 30.0
 _APART_SECONDS = 1.5
 """The time between the last event that expires and the first one that stays."""
 _SETTLE_SECONDS = 2.0
+_WATCHED_SECONDS = 20.0
+"""The time for which health is watched after a step of the clock; it asks the hub every 15 s."""
 _LONG_RETENTION_SECONDS = 86_400.0
 _REWIND = ("--all", "--to-start")
 
@@ -83,6 +85,7 @@ class HubEnds:
         recreation: what became of the recreated hub; None before.
         expiry: what became of the expired events; None before.
         expired: the number of events that the hub lost unhandled, as the ledger shows so far.
+        mistaken: the partitions whose hub health named as recreated after a step of the clock.
 
     Args:
         sent: returns the number of events that the hub has acknowledged.
@@ -103,6 +106,7 @@ class HubEnds:
         self.recreation: Recreation | None = None
         self.expiry: Expiry | None = None
         self.expired = 0
+        self.mistaken: frozenset[str] = frozenset()
         self._holds = plan.holds
         self._observer = observer
         self._endpoints = endpoints
@@ -144,6 +148,14 @@ class HubEnds:
                 code, output = await site.rewind(self._endpoints, *_REWIND, "--force")
             await site.start(self._endpoints)
         return code, output
+
+    async def set_clock_back(self, fault: PlannedFault) -> str:
+        """Set the broker's clock back, and watch health for a while."""
+        async with HealthWatch(self._endpoints.state_dir) as watch:
+            offset = await self._hub.shift_clock(-fault.seconds)
+            await asyncio.sleep(_WATCHED_SECONDS)
+            self.mistaken = frozenset(watch.recreated_us)
+        return f"its offset is {offset:g} s"
 
     async def expire(self, fault: PlannedFault) -> str:
         """Let events expire while the app is stopped, or while the circuit is isolated."""

@@ -98,11 +98,14 @@ class HubEvidence:
         recreation: the hub that was recreated; None if it was not.
         expiry: the events that expired; None if none did.
         recorded: partition → the number of expired events in the app's records of gaps.
+        mistaken: the partitions whose hub health named as recreated, although only the broker's
+            clock was set back.
     """
 
     recreation: Recreation | None = None
     expiry: Expiry | None = None
     recorded: Mapping[str, int] = field(default_factory=dict)
+    mistaken: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The check of the hub's ends in `recreated-hub` and `expired`.
+"""The check of the hub's ends in `recreated-hub`, `expired` and `clock-back`.
 
 - A recreated hub: health names each partition within a minute, the checkpoints stay where they were
   until the operator's command moves them, and the command succeeds.
 - *expired*: an event that was sent and is missing, as far as the hub has lost as many events of the
   event's partition. The hub's number is that of the sequence numbers before the first one that the
   hub kept, without those in the ledger. Of each key, consecutive events are missing.
+- A clock that was set back is no recreated hub in health.
 - The app's records of gaps, by partition, and health, within a minute, have exactly that number.
 """
 
@@ -67,7 +68,13 @@ class HubCheck:
 
     def broken(self) -> list[str]:
         """Return one line for each broken promise."""
-        return [*self._broken_by_recreation(), *self._broken_by_expiry()]
+        lines = [*self._broken_by_recreation(), *self._broken_by_expiry()]
+        if mistaken := self._hub.mistaken:
+            lines.append(
+                f"health named partition {', '.join(sorted(mistaken))} as that of a recreated hub, "
+                "but only the broker's clock was set back"
+            )
+        return lines
 
     def _broken_by_recreation(self) -> list[str]:
         recreation = self._hub.recreation

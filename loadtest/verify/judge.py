@@ -122,7 +122,8 @@ class Judge:
         if ends is None:
             return HubEvidence()
         async with async_redis(self._endpoints) as client:
-            return HubEvidence(ends.recreation, ends.expiry, await expired_events(client))
+            recorded = await expired_events(client)
+        return HubEvidence(ends.recreation, ends.expiry, recorded, ends.mistaken)
 
 
 def repetitions(verdict: Verdict) -> int:

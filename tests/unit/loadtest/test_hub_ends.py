@@ -204,6 +204,11 @@ def test_each_wrong_report_of_expired_events_is_found(hub: HubEvidence, line: st
     assert judged(hub, gone=range(3, 7)).broken == (line,)
 
 
+def test_clock_that_is_taken_for_a_recreated_hub_is_found() -> None:
+    [line] = judged(HubEvidence(mistaken=frozenset({"1"}))).broken
+    assert line.startswith("health named partition 1 as that of a recreated hub")
+
+
 def test_run_without_expired_events_has_tested_nothing() -> None:
     verdict = judged(expiry(begins=12, recorded=0))
     assert verdict.broken == ("no event expired unhandled, so the run has tested nothing",)
