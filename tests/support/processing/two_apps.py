@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 from azure.core.exceptions import ResourceNotFoundError
@@ -17,7 +17,8 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 from redis.asyncio import Redis
 
-from processing.errors import PoisonEventError
+from processing.__main__ import parser
+from processing.errors import PoisonEventError, ProcessingError
 from processing.event import Event
 from processing.handlers.retry import Failure, FailureKind
 from processing.identity import Identity, Source
@@ -25,10 +26,9 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import ParkedEvent, position_of
 from processing.parking.marks import Oldest, ParkingMark
 from processing.parking.store import WritingAs
+from processing.partitions.checkpoints import CONTAINER
 from processing.poison.message import PoisonMessage
 from processing.wiring import Wiring
-from tests.support.forked import run_module_async
-from tests.support.local.functions_host import clean_environment
 
 LARGE = b"x" * 60_000
 """A body that needs a claim check."""
@@ -124,12 +124,36 @@ class App:
             self.settings["AzureWebJobsStorage"], self.settings["POISON_QUEUE"]
         )
 
-    async def run(self, *arguments: str) -> CompletedProcess[str]:
-        """Run `python -m processing` with the app's settings."""
-        return await run_module_async(
-            *("processing", *arguments, "--settings", str(self.settings_file)),
-            environment=clean_environment(),
-        )
+    def of_version_1(self, key: str, number: int) -> str:
+        """Return a message as version 0.1 wrote it: it names no namespace."""
+        found: dict[str, Any] = json.loads(self.message(self.event(key, number)).to_json())
+        for name in ("namespace", "hub", "consumer_group", "pipeline", "system_properties"):
+            del found[name]
+        del found["redrives"], found["parked"]
+        names = (self.settings[f"EVENT_HUB_{name}"] for name in ("NAME", "CONSUMER_GROUP"))
+        place = f"0/{number}/{1_700_000_000_000 + number}"
+        return json.dumps(found | {"version": 1, "id": "/".join([*names, place])})
+
+    async def run(self, *arguments: str) -> Ended:
+        """Run `python -m processing` with the app's settings, in this process."""
+        parsed = parser().parse_args([*arguments, "--settings", str(self.settings_file)])
+        out, err = io.StringIO(), io.StringIO()
+        with redirect_stdout(out), redirect_stderr(err):
+            try:
+                code = await parsed.run(self.settings, parsed)
+            except (ProcessingError, ValueError) as error:  # as `main` does
+                code = 1
+                print(f"processing: {error}", file=err)
+        return Ended(code, out.getvalue(), err.getvalue())
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end of a command: its exit code and what it printed."""
+
+    code: int
+    out: str
+    err: str
 
 
 @dataclass(frozen=True)
@@ -149,6 +173,9 @@ class Snapshot:
     def changes(self, after: Snapshot, *, of: App) -> dict[str, Any]:
         """Return what has changed, without the keys of the app `of` and of its circuit."""
         own = (str(of.identity), of.settings["BREAKER_NAME"])
+        stream = ("EVENT_HUB_NAME", "EVENT_HUB_CONSUMER_GROUP")
+        names = [of.wiring.connections.namespace, *(of.settings[name] for name in stream)]
+        checkpoints = f"{CONTAINER}/{'/'.join(names)}/".lower()
         before_and_after = {
             "redis": (self.redis, after.redis),
             "messages": (self.messages, after.messages),
@@ -160,6 +187,7 @@ class Snapshot:
             for name in sorted({*before, *now})
             if before.get(name) != now.get(name)
             and not (kind == "redis" and any(each in name for each in own))
+            and not name.startswith(checkpoints)
         }
 
 
@@ -188,15 +216,15 @@ class TwoApps:
                         messages[place] = (each.content, str(each.inserted_on))
                 except ResourceNotFoundError:
                     pass
-            name = app.settings["POISON_QUEUE"]
-            async with ContainerClient.from_connection_string(
-                app.settings["AzureWebJobsStorage"], name
-            ) as container:
-                try:
-                    async for blob in container.list_blobs():
-                        blobs[f"{name}/{blob.name}"] = str(blob.etag)
-                except ResourceNotFoundError:
-                    pass
+            for name in (app.settings["POISON_QUEUE"], CONTAINER):
+                async with ContainerClient.from_connection_string(
+                    app.settings["AzureWebJobsStorage"], name
+                ) as container:
+                    try:
+                        async for blob in container.list_blobs():
+                            blobs[f"{name}/{blob.name}"] = str(blob.etag)
+                    except ResourceNotFoundError:
+                        pass
         return Snapshot(dumps, messages, blobs)
 
 
@@ -211,6 +239,7 @@ async def two_apps(
         for name, own in (("a", a), ("b", b)):
             settings = {
                 "EVENT_HUB_NAME": f"hub-{run}",
+                "EVENT_HUB_CONSUMER_GROUP": "$Default",
                 "POISON_QUEUE": f"poison-{run}",
                 "EVENT_HANDLER": "tests.support.handlers.appending:AppendingHandler",
                 "HANDLED_FILE": str(directory / f"{name}.txt"),
