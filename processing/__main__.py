@@ -1,4 +1,4 @@
-"""Operator CLI: poisoned and parked events, rewinds, and the app's stop and start.
+"""Operator CLI: poisoned and parked events, partitions, rewinds, and the app's stop and start.
 
 The CLI reads the app settings from the environment, or from the "Values" of a
 `local.settings.json`. Exit codes: 0 done; 1 a request was refused, an event failed again, or a
@@ -18,7 +18,7 @@ from pathlib import Path
 import breaker
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.local_settings import read_settings
-from processing.cli import app, migrate, parked, poison, redrive, rewind
+from processing.cli import app, migrate, parked, partitions, poison, redrive, rewind
 from processing.errors import HandlerLoadError, ProcessingError
 
 
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m processing", description=__doc__.partition("\n")[0]
     )
     commands = top.add_subparsers(dest="command", required=True)
-    for command in (redrive, poison, parked, rewind, migrate, app):
+    for command in (redrive, poison, parked, partitions, rewind, migrate, app):
         command.add(commands, common)
     return top
 

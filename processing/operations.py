@@ -19,6 +19,7 @@ from processing.migration.migration import Migration
 from processing.monitoring.overview import Partitions
 from processing.parking.marks import MarkStore
 from processing.parking.store import ParkingStore
+from processing.partitions.lag import LagReader
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind import Rewind
 from processing.poison.claim_checks import ClaimChecks
@@ -186,6 +187,32 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             discards=DiscardRecords(await wiring.claims()),
             identity=wiring.connections.identity,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class HubLag:
+    """A reader of the lag of a hub's partitions.
+
+    Attributes:
+        reader: reads the lag.
+        hub: the hub's name.
+    """
+
+    reader: LagReader
+    hub: str
+
+
+@asynccontextmanager
+async def open_lag(settings: Mapping[str, str]) -> AsyncIterator[HubLag]:
+    """Open the lag of the hub and the consumer group that the settings name.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
+    async with AsyncExitStack() as opened:
+        wiring = Wiring(settings, opened)
+        await wiring.migration().ensure()
+        yield HubLag(await wiring.lag(), wiring.connections.identity.hub)
 
 
 @asynccontextmanager

@@ -51,13 +51,14 @@ class HealthReport:
     is_healthy: bool
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as a dictionary; each partition has its state."""
+        """Return the report as a dictionary; partitions have their state, gaps their events."""
         sighting = Sighting(self.partitions, self.states)
         found = asdict(self)
         found["states"] = [each.to_json() for each in self.states]
-        for each in found["partitions"]:
-            state = sighting.state_of(each["partition"])
+        for each, lag in zip(found["partitions"], self.partitions, strict=True):
+            state = sighting.state_of(lag.partition)
             each["state"] = str(State.OK if state is None else state.state)
+            each["gaps"] = [asdict(gap) | {"events": gap.events} for gap in lag.gaps]
         return found
 
 

@@ -149,6 +149,8 @@ async def test_noticed_gap_is_a_problem_for_a_day(rig: WatchRig) -> None:
     assert (report.status, report.is_healthy) == ("degraded", True)
     (problem,) = report.problems
     assert "49 events expired unhandled (2 to 51)" in problem
+    gap, *_ = report.to_json()["partitions"][0]["gaps"]
+    assert (gap["first"], gap["last"], gap["events"]) == (2, 51, 49)
     rig.clock.advance(24 * 3600)
     assert (await rig.health.report()).status == "ok"
 
