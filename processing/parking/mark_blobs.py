@@ -18,6 +18,7 @@ from azure.storage.blob.aio import ContainerClient
 from processing.errors import StorageUnavailableError
 from processing.identity import Source
 from processing.parking.marks import MarkConflictError, ParkingMark, StoredMark, parse
+from processing.storage.creation import create_container
 
 
 class MarkBlobs:
@@ -87,8 +88,7 @@ class MarkBlobs:
         except ResourceNotFoundError:
             if "etag" in condition:
                 raise  # the blob was deleted
-            with suppress(ResourceExistsError):  # another lane or instance created it first
-                await self._container.create_container()
+            await create_container(self._container)
             return await blob.upload_blob(data, **condition)
 
     def _place(self, name: str) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.blob.aio import ContainerClient
 
 from processing.errors import StorageUnavailableError
 from processing.poison.claim_checks import ClaimChecks, body_lost
 from processing.poison.message import ClaimCheck
+from processing.storage.creation import create_container
 
 
 class ClaimCheckBlobs(ClaimChecks):
@@ -29,8 +30,7 @@ class ClaimCheckBlobs(ClaimChecks):
             try:
                 await self._container.upload_blob(name, data, overwrite=True)
             except ResourceNotFoundError:
-                with suppress(ResourceExistsError):  # another lane or instance created it first
-                    await self._container.create_container()
+                await create_container(self._container)
                 await self._container.upload_blob(name, data, overwrite=True)
         except AzureError as error:
             raise StorageUnavailableError(

@@ -10,7 +10,6 @@ from contextlib import suppress
 from azure.core.exceptions import (
     AzureError,
     HttpResponseError,
-    ResourceExistsError,
     ResourceNotFoundError,
 )
 from azure.storage.queue import QueueMessage
@@ -20,6 +19,7 @@ from processing.errors import StorageUnavailableError
 from processing.poison.claim_checks import ClaimChecks
 from processing.poison.message import PoisonMessage
 from processing.poison.queue import Received
+from processing.storage.creation import create_queue
 
 NEVER_EXPIRES = -1  # the service's default would drop messages after seven days
 
@@ -44,13 +44,10 @@ class StoragePoisonQueue:
             try:
                 await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
             except ResourceNotFoundError:
-                with suppress(ResourceExistsError):  # another lane or instance created it first
-                    await self._queue.create_queue()
+                await create_queue(self._queue)
                 await self._queue.send_message(text, time_to_live=NEVER_EXPIRES)
         except AzureError as error:
-            raise StorageUnavailableError(
-                f"poison queue {self._queue.queue_name}: {error}"
-            ) from error
+            raise _unavailable(self._queue, error) from error
 
 
 logger = logging.getLogger(__name__)
@@ -166,7 +163,7 @@ class StoragePoisonReader:
         raise self._unavailable(error) from error
 
     def _unavailable(self, error: AzureError) -> StorageUnavailableError:
-        return StorageUnavailableError(f"poison queue {self._queue.queue_name}: {error}")
+        return _unavailable(self._queue, error)
 
     def _read(self, message: QueueMessage) -> Received | None:
         try:
@@ -189,3 +186,9 @@ class StoragePoisonReader:
             "Message %s in the poison queue is left alone, because it is not a poison message: %s",
             *(name, error),
         )
+
+
+def _unavailable(queue: QueueClient, error: AzureError) -> StorageUnavailableError:
+    return StorageUnavailableError(
+        f"poison queue {queue.queue_name} in the storage account {queue.account_name}: {error}"
+    )
