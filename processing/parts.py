@@ -126,6 +126,7 @@ class Parts:
                 crashes=crashes,
                 dependencies=dependencies,
                 budget=budget,
+                ends=await wiring.hub_ends(telemetry.events_expired),
             )
             writer = RedisVitals(wiring.redis, breaker.name, instance_name())
             writing = asyncio.create_task(

@@ -18,6 +18,7 @@ from azure.storage.blob.aio import ContainerClient
 from azure.storage.queue.aio import QueueClient
 
 from breaker import BreakerSettings, CircuitBreaker
+from processing.batch.hub_ends import HubEnds
 from processing.circuit_wiring import CircuitWiring, instance_name
 from processing.crashes.loops import CrashLoops
 from processing.crashes.redis import RedisCrashStore
@@ -25,6 +26,7 @@ from processing.deferring.admission import MOST_REPLAYS
 from processing.deferring.heartbeat_redis import RedisHeartbeat
 from processing.handlers.loading import LoadedHandler, load_handler
 from processing.handlers.retry import RetryPolicy
+from processing.identity import Source
 from processing.migration.migration import Migration
 from processing.monitoring.dependency_states import Circuits
 from processing.monitoring.host_options import reads_from_start
@@ -39,6 +41,7 @@ from processing.parking.partition_marks import PartitionMarks
 from processing.parking.redis import RedisParkingStore
 from processing.parking.two_accounts import MarksOfTwo
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
+from processing.partitions.hub_answers import HubAnswers
 from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, ReadCheckpoint
 from processing.partitions.positions import HubPositions
@@ -80,6 +83,7 @@ class Wiring(CircuitWiring):
         self._identities: dict[str, AsyncTokenCredential] = {}
         self._storage = StorageClients(opened, self._identity)
         self._hub_created: HubCreated | None = None
+        self._hubs: dict[str, EventHubConsumerClient] = {}
 
     @cached_property
     def connections(self) -> ConnectionSettings:
@@ -248,6 +252,22 @@ class Wiring(CircuitWiring):
             created=await self.hub_created(),
         )
 
+    async def hub_ends(self, expired: Callable[[Source, int], None]) -> HubEnds:
+        """Return the checks of batches against the hub's ends; the hub is asked at first use.
+
+        Args:
+            expired: called with a partition and the number of its events that have expired.
+        """
+        answers = HubAnswers(HubPositions(await self.hub()), await self.hub_created())
+        self._opened.push_async_callback(answers.aclose)
+        return HubEnds(
+            answers,
+            progress=self.progress(),
+            gaps=self.gaps(),
+            checkpoint=(await self.checkpoints()).read,
+            expired=expired,
+        )
+
     def crash_loops(self, breaker: CircuitBreaker, handler: LoadedHandler) -> CrashLoops:
         """Return the crash loops as this instance sees them."""
         return CrashLoops(
@@ -321,16 +341,19 @@ class Wiring(CircuitWiring):
     async def hub(self, *, group: str | None = None) -> EventHubConsumerClient:
         """Open the event hub's client, for the app's consumer group or another one."""
         connections = self.connections
-        common: dict[str, Any] = {
-            "consumer_group": group or connections.event_hub_consumer_group,
-            "eventhub_name": connections.event_hub_name,
-        }
-        if connections.event_hub:
-            client = EventHubConsumerClient.from_connection_string(connections.event_hub, **common)
-        else:
-            client = EventHubConsumerClient(
-                connections.namespace,
-                credential=self.credential,  # type: ignore[arg-type]
-                **common,
-            )
-        return await self._opened.enter_async_context(client)
+        group = group or connections.event_hub_consumer_group
+        if group not in self._hubs:
+            common: dict[str, Any] = {
+                "consumer_group": group,
+                "eventhub_name": connections.event_hub_name,
+            }
+            if text := connections.event_hub:
+                client = EventHubConsumerClient.from_connection_string(text, **common)
+            else:
+                client = EventHubConsumerClient(
+                    connections.namespace,
+                    credential=self.credential,  # type: ignore[arg-type]
+                    **common,
+                )
+            self._hubs[group] = await self._opened.enter_async_context(client)
+        return self._hubs[group]

@@ -10,6 +10,7 @@ from functools import partial
 from operator import attrgetter
 
 from breaker import CircuitBreaker, CircuitState
+from processing.batch.hub_ends import HubEnds
 from processing.batch.lane import Lane
 from processing.batch.parts import LaneParts
 from processing.batch.result import BatchResult
@@ -66,8 +67,10 @@ class BatchProcessor:
         dependencies: Circuits | None = None,
         crashes: CrashLoops | None = None,
         budget: TimeBudget | None = None,
+        ends: HubEnds | None = None,
     ) -> None:
         self._prepare = prepare
+        self._ends = ends
         self._crashes = crashes
         self.parts = LaneParts.assemble(
             handler,
@@ -241,7 +244,7 @@ class BatchProcessor:
         return result
 
     async def _claim(self, batch: EventBatch, events: Sequence[Event]) -> Claim:
-        """Claim the batch's partition; reset the progress first if the hub was recreated."""
+        """Claim the batch's partition, again after a recreated hub has reset its progress."""
         circuit = self.parts.breaker.circuit
         generation = circuit.generation if circuit.state is CircuitState.CLOSED else 0
         keys = self._list_keys(batch)
@@ -249,14 +252,11 @@ class BatchProcessor:
         claim = await self._parking.claim(
             batch.source, keys, generation=generation, opening=opening
         )
-        if not claim.progress.is_of_another_hub(batch.events):
+        ends = self._ends
+        if ends is None or ends.accepts(batch.source, claim.progress, events):
             return claim
-        logger.warning(
-            "Partition %s: the hub was recreated; the old hub's progress up to %s is deleted",
-            batch.source,
-            claim.progress.watermark,
-        )
-        await self._progress.reset(batch.source)
+        if not await ends.settle(batch.source, claim.progress, events):
+            return claim
         return await self._parking.claim(batch.source, keys, generation=generation, opening=opening)
 
     def _list_keys(self, batch: EventBatch) -> set[ListKey]:

@@ -35,7 +35,7 @@ class Why(StrEnum):
     KEYLESS = "keyless"  # as KEPT; events without a key keep their order and are never deferred
     FAULTY = "faulty"  # the handler returned a result that nobody awaits
     FULL = "full"  # the parked lists of the partition have reached a limit
-    STORAGE = "storage"  # Redis, the poison queue or a blob container does not answer
+    STORAGE = "storage"  # Redis, the hub, the poison queue or a blob container does not answer
     LOST = "lost"  # Redis has lost the parked events of the partition
     RECREATED = "recreated"  # the hub was recreated, and the checkpoint is beyond its first event
     NEWER = "newer"  # a newer version of the app wrote the partition's data
@@ -68,7 +68,10 @@ RESPONSES: Mapping[Why, str] = {
         "Check why events are parked or deferred, then run `python -m processing redrive`; the "
         "partition continues when its lists have room."
     ),
-    Why.STORAGE: "Check the storage account and Redis; the partition continues when they answer.",
+    Why.STORAGE: (
+        "Check the storage account, Redis and the event hub; the partition continues when they "
+        "answer."
+    ),
     Why.LOST: (
         "Run `python -m processing rewind --to-mark --partition {partition}` to process the lost "
         "events again."

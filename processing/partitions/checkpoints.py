@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -35,10 +35,13 @@ class Checkpoint:
     Attributes:
         offset: the service's opaque position; "-1": the host delivers from the first event; "": the
             host delivers from the event after `sequence_number`.
+        written_ms: time of the write by the storage's clock in whole seconds, in milliseconds since
+            1970; 0: not known.
     """
 
     sequence_number: int
     offset: str
+    written_ms: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +85,13 @@ class HostCheckpoints:
         async with self._errors_mapped():
             blob = self._container.get_blob_client(self._name("checkpoint", partition))
             with suppress(ResourceNotFoundError):
-                metadata = (await blob.get_blob_properties()).metadata
+                found = await blob.get_blob_properties()
+                metadata, written = found.metadata, found.last_modified
+                written_ms = 0 if written is None else int(written.timestamp() * 1000)
                 try:
                     # As the extension reads it: an offset may be missing, a number may not.
-                    return Checkpoint(int(metadata["sequencenumber"]), metadata.get("offset", ""))
+                    number, offset = int(metadata["sequencenumber"]), metadata.get("offset", "")
+                    return Checkpoint(number, offset, written_ms)
                 except (KeyError, ValueError):
                     raise CheckpointUnreadableError(
                         f"the checkpoint of partition {partition} has the metadata {metadata}; "

@@ -7,6 +7,7 @@ partitions reads the time with every round; an instance that does not survey rea
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -39,6 +40,11 @@ class HubCreated:
     def created_ms(self) -> int:
         """The time that was last read, milliseconds since 1970; 0: the hub was not asked yet."""
         return self._created_ms
+
+    @property
+    def age(self) -> float:
+        """Seconds since the time was last read."""
+        return self._clock() - self._at if self._created_ms else math.inf
 
     def note(self, created_ms: int) -> None:
         """Note the time that another request to the hub has brought."""

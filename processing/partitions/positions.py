@@ -6,11 +6,15 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
+from azure.core.exceptions import AzureError
 from azure.eventhub import EventData
 from azure.eventhub.aio import EventHubConsumerClient, PartitionContext
 from azure.eventhub.exceptions import EventHubError
 
 from processing.errors import StorageUnavailableError
+
+FAILURES = (EventHubError, AzureError, OSError, TimeoutError)
+"""The errors of a hub that cannot be asked; an AzureError comes from the login."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class HubPositions:
         """
         try:
             found = await self._client.get_eventhub_properties()
-        except EventHubError as error:
+        except FAILURES as error:
             raise StorageUnavailableError(f"event hub: {error}") from error
         created_ms = int(found["created_at"].timestamp() * 1000 + 0.5)
         return HubDescription(created_ms, tuple(found["partition_ids"]))
@@ -98,7 +102,7 @@ class HubPositions:
         """
         try:
             found = await self._client.get_partition_properties(partition)
-        except EventHubError as error:
+        except FAILURES as error:
             raise StorageUnavailableError(f"event hub: {error}") from error
         end = int(found["last_enqueued_sequence_number"]) + 1
         return HubRange(end if found["is_empty"] else int(found["beginning_sequence_number"]), end)

@@ -53,19 +53,6 @@ class Progress:
             or enqueued(event.sequence_number) == event.enqueued_ms
         ]
 
-    def is_of_another_hub(self, events: Iterable[Event]) -> bool:
-        """Return whether one of the events comes from a hub that was recreated since.
-
-        Within one hub, sequence numbers and enqueued times rise together. If an event at or below
-        the watermark was enqueued after the watermark, the hub must have been recreated.
-        """
-        watermark = self.watermark
-        return watermark is not None and any(
-            event.sequence_number <= watermark.sequence_number
-            and event.enqueued_ms > watermark.enqueued_ms
-            for event in events
-        )
-
 
 class ProgressStore(Protocol):
     """A store of progress. Each method raises `StorageUnavailableError` if the store fails."""

@@ -16,6 +16,7 @@ from breaker import (
     MemoryCircuitStore,
 )
 from breaker.clock import Clock, system_now_us
+from processing.batch.hub_ends import HubEnds
 from processing.batch.processor import BatchProcessor
 from processing.batch.time_budget import TimeBudget
 from processing.crashes.loops import CrashLoops
@@ -74,6 +75,7 @@ async def open_rig(
     crash_store: Callable[[MemoryParkingStore], CrashStore] = MemoryCrashStore,
     dependencies: DependencyCircuits | None = None,
     budget: TimeBudget | None = None,
+    ends: HubEnds | None = None,
 ) -> AsyncIterator[Rig]:
     """Open a processor on memory stores, by default without a ramp after closing."""
     defaults = {"half_open_permits": 2, "ramp_seconds": 0}
@@ -113,6 +115,7 @@ async def open_rig(
             crashes=rig.crashes,
             dependencies=dependencies,
             budget=budget,
+            ends=ends,
         )
         yield rig
 

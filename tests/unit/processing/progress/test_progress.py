@@ -41,19 +41,6 @@ def test_finished_events_match_by_number_and_enqueued_time() -> None:
     assert Progress(None, progress.finished).finished_among(events) == [events[3]]
 
 
-def test_later_event_with_a_finished_number_comes_from_another_hub() -> None:
-    """A number at or below the watermark with a later enqueued time shows a recreated hub."""
-    progress = Progress(mark(5), {8: event(8).enqueued_ms})
-    later = event(0, enqueued_ms=mark(5).enqueued_ms + 1)
-    assert progress.is_of_another_hub([event(4), later])
-    assert not Progress().is_of_another_hub([later])
-
-
-def test_redelivered_events_come_from_the_same_hub() -> None:
-    """The same events may come again after a late or rewound checkpoint."""
-    assert not Progress(mark(5)).is_of_another_hub([event(4), event(5), event(6)])
-
-
 async def test_watermark_rises_over_finished_events_without_a_gap() -> None:
     """Finished events behind a gap are recorded one by one."""
     commits = Commits()
