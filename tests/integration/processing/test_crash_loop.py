@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from processing.operations import open_poison
 from processing.poison.queue import browse
+from tests.conftest import EventHubsEndpoint
 from tests.support.forked import Forked
 from tests.support.processes import wait_for
 
@@ -79,14 +80,13 @@ class App:
 
 
 @pytest.fixture
-def settings(redis_url: str, azurite: str, tmp_path: Path) -> dict[str, str]:
+def settings(
+    redis_url: str, azurite: str, event_hubs: EventHubsEndpoint, tmp_path: Path
+) -> dict[str, str]:
     return {
         "REDIS_URL": redis_url,
         "AzureWebJobsStorage": azurite,
-        "EventHubConnection": (
-            "Endpoint=sb://127.0.0.1:1/;SharedAccessKeyName=n;SharedAccessKey=a2V5;"
-            "UseDevelopmentEmulator=true;"
-        ),
+        "EventHubConnection": event_hubs.connection_string,
         "EVENT_HUB_NAME": "events",
         "EVENT_HUB_CONSUMER_GROUP": "$Default",
         "EVENT_HANDLER": "tests.support.handlers.ending:handle",

@@ -89,8 +89,7 @@ def app_settings(stack: dict[str, Any]) -> dict[str, str]:
 def _settings(stack_settings: dict[str, str], redis_url: str, **changes: str) -> dict[str, str]:
     own = {
         "REDIS_URL": redis_url,
-        "EVENT_HUB_NAME": f"events-{secrets.token_hex(4)}",
-        "EVENT_HUB_CONSUMER_GROUP": "$Default",
+        "EVENT_HUB_CONSUMER_GROUP": f"odd-{secrets.token_hex(4)}",
         "EVENT_HANDLER": f"{__name__}:handle",
         "POISON_QUEUE": f"poison-{secrets.token_hex(4)}",
         "PROCESSING_RETRY_INITIAL_SECONDS": "0",
@@ -111,7 +110,9 @@ async def test_batch_ends_and_the_poison_queue_has_every_event(
         PROCESSING_POISON_ORDERING=ordering,
         PROCESSING_HOLD_SECONDS="5",
     )
-    source = Source(Identity("127.0.0.1", settings["EVENT_HUB_NAME"], "$default"), "0")
+    source = Source(
+        Identity("127.0.0.1", settings["EVENT_HUB_NAME"], settings["EVENT_HUB_CONSUMER_GROUP"]), "0"
+    )
     bad = [_event(number, key, source) for number, key in enumerate(DEEDS)]
     good = [_event(len(bad) + number, key, source) for number, key in enumerate(DEEDS)]
     handled.clear()
@@ -144,12 +145,13 @@ async def test_faulty_handler_keeps_its_events_and_is_named(
     settings = _settings(
         app_settings,
         redis_url,
-        EVENT_HUB_NAME=app_settings["EVENT_HUB_NAME"],
         EVENT_HANDLER=f"{__name__}:forget",
         PROCESSING_HOLD_SECONDS="0.1",
         PROCESSING_DEPENDENCY_PAUSE_SECONDS="0.05",
     )
-    source = Source(Identity("127.0.0.1", settings["EVENT_HUB_NAME"], "$default"), "0")
+    source = Source(
+        Identity("127.0.0.1", settings["EVENT_HUB_NAME"], settings["EVENT_HUB_CONSUMER_GROUP"]), "0"
+    )
     parts = await Parts.build(settings)
     try:
         result = await parts.processor.process(EventBatch(source, [_event(0, "a", source)]))

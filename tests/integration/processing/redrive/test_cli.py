@@ -54,7 +54,7 @@ class Site:
     @property
     def source(self) -> Source:
         """The partition of all events."""
-        return Source(Identity("127.0.0.1", f"hub-{self.run}", "$Default"), "0")
+        return Source(Identity("127.0.0.1", "events", f"group-{self.run}"), "0")
 
     def event(self, key: str | None, properties: dict[str, Any], body: bytes = b"{}") -> Event:
         """Return the partition's next event."""
@@ -119,7 +119,7 @@ async def site(
 ) -> AsyncIterator[Site]:
     run = secrets.token_hex(4)
     values = _values(stack) | {
-        "EVENT_HUB_NAME": f"hub-{run}",
+        "EVENT_HUB_CONSUMER_GROUP": f"group-{run}",
         "POISON_QUEUE": f"poison-{run}",
         "EVENT_HANDLER": "tests.support.handlers.repairable:RepairableLedger",
         "PROCESSING_POISON_ORDERING": "park",
