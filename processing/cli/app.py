@@ -52,7 +52,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
         command = acts.add_parser(kind.value, parents=[common], help=text)
         command.add_argument(
             "--by",
-            default=_user(),
+            default=user(),
             metavar="NAME",
             help="name for the circuit's history (default: your user name)",
         )
@@ -65,7 +65,7 @@ def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -
 
 async def run_status(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """Print the statement; return 1 if the app's state or the record could not be read."""
-    async with _open(settings) as tools:
+    async with open_tools(settings) as tools:
         circuit = await tools.breaker.refresh()
         await tools.watch.read_state(attempts=2)
         seen = await tools.watch.look()
@@ -91,7 +91,7 @@ async def run_status(settings: Mapping[str, str], arguments: argparse.Namespace)
 async def run_act(settings: Mapping[str, str], arguments: argparse.Namespace) -> int:
     """Stop or start the app; return 1 if the call was refused or not answered."""
     kind: StepKind = arguments.kind
-    async with _open(settings) as tools:
+    async with open_tools(settings) as tools:
         if tools.site is None:
             raise SettingsError(NOT_SET)
         circuit = await tools.breaker.refresh()
@@ -128,7 +128,12 @@ async def run_act(settings: Mapping[str, str], arguments: argparse.Namespace) ->
 
 
 @asynccontextmanager
-async def _open(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
+async def open_tools(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
+    """Open the circuit and the function app that the settings name.
+
+    Raises:
+        SettingsError, breaker.SettingsError: a setting is missing, unknown or out of bounds.
+    """
     # The commands print what these loggers would log.
     for name in ("breaker.circuit", "breaker.stores.outage", "processing.site.acts"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -140,7 +145,8 @@ async def _open(settings: Mapping[str, str]) -> AsyncIterator[Tools]:
         yield Tools(breaker, site, watch)
 
 
-def _user() -> str:
+def user() -> str:
+    """Return the name of the user who runs the command."""
     try:
         return getpass.getuser()
     except (OSError, KeyError):

@@ -6,7 +6,7 @@ checkpoint. A rewind to a mark brings back the parked events that Redis has lost
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 from processing.errors import AppRunningError, StorageUnavailableError
@@ -14,7 +14,7 @@ from processing.identity import Identity, Source
 from processing.parking.event import position_of
 from processing.parking.marks import MarkStore, StoredMark
 from processing.parking.store import ParkingStore
-from processing.partitions.checkpoints import HostCheckpoints, Ownership
+from processing.partitions.checkpoints import LEASE_SECONDS, HostCheckpoints
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind_plan import RewindPlan, RewindStep
 from processing.partitions.rewind_planner import RewindPlanner
@@ -34,6 +34,25 @@ class RewindRecord:
 
     done: list[str] = field(default_factory=list)
     begun: str = ""
+
+
+def changes(steps: Sequence[RewindStep], record: RewindRecord) -> list[str]:
+    """Return sentences that say exactly what a run has changed, and what not."""
+    lines = []
+    if done := [step for step in steps if step.partition in record.done]:
+        places = ", ".join(f"partition {step.partition} to event {step.first}" for step in done)
+        lines.append(f"Rewound: {places}.")
+    if record.begun:
+        lines.append(
+            f"Half done: the checkpoint of partition {record.begun} is moved, but not all of its "
+            "progress is deleted, so some of its events are not handled again. Run the command "
+            "again."
+        )
+    touched = {*record.done, record.begun}
+    if left := [step.partition for step in steps if step.partition not in touched]:
+        word = "partition" if len(left) == 1 else "partitions"
+        lines.append(f"Not changed: {word} {', '.join(left)}.")
+    return lines or ["Nothing was changed."]
 
 
 class Rewind:
@@ -98,13 +117,14 @@ class Rewind:
         """
         return await self._planner.plan_to_marks(partitions, force=force)
 
-    async def fresh_owners(self, partitions: Sequence[str]) -> list[Ownership]:
-        """Return the ownerships of the partitions that have not expired.
+    async def owned_seconds(self, partitions: Collection[str]) -> float:
+        """Return the time until the last ownership of the partitions expires; 0.0 if none is left.
 
         Raises:
             StorageUnavailableError: the ownerships cannot be read.
         """
-        return await self._checkpoints.fresh_owners(set(partitions))
+        owners = await self._checkpoints.fresh_owners(partitions)
+        return max((LEASE_SECONDS - each.age_seconds for each in owners), default=0.0)
 
     async def run(
         self,

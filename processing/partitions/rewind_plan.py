@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from processing.errors import ProcessingError
 from processing.parking.marks import StoredMark
@@ -109,3 +110,22 @@ def plan_of(steps: Sequence[RewindStep], refused: Sequence[tuple[str, Exception]
         raise RewindRefusedError(f"no partition can be rewound: {reasons}")
     left_out = tuple(LeftOut(partition, str(error)) for partition, error in refused)
     return RewindPlan(tuple(steps), left_out)
+
+
+def plan_document(plan: RewindPlan) -> dict[str, Any]:
+    """Return a plan in the form of JSON."""
+    return {
+        "partitions": [
+            {
+                "partition": step.partition,
+                "old_checkpoint": step.before,
+                "restart_at": step.first,
+                "events": step.events,
+                "warnings": [{"kind": each.kind, "text": each.text} for each in step.warnings],
+            }
+            for step in plan.steps
+        ],
+        "left_out": [
+            {"partition": each.partition, "reason": each.reason} for each in plan.left_out
+        ],
+    }

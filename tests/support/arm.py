@@ -19,6 +19,7 @@ class Arm:
         url: address of the resource.
         state: what GET says; a successful stop or start changes it.
         stop, start, get: statuses of the next answers; empty: 200.
+        stays: how many GETs still say the state of before the last stop or start.
         said: code and message of the error in an answer.
         calls: method, operation, query and Authorization of each call.
     """
@@ -28,8 +29,11 @@ class Arm:
     get: list[int] = field(default_factory=list)
     stop: list[int] = field(default_factory=list)
     start: list[int] = field(default_factory=list)
+    stays: int = 0
     said: tuple[str, str] = ("Code", "the reason")
     calls: list[tuple[str, str, str, str]] = field(default_factory=list)
+    _before: str = ""
+    _left: int = 0
 
     async def answer(self, request: web.Request) -> web.Response:
         """Answer one call."""
@@ -44,9 +48,11 @@ class Arm:
             code, message = self.said
             return web.json_response({"error": {"code": code, "message": message}}, status=status)
         if operation:
+            self._before, self._left = self.state, self.stays
             self.state = {"stop": "Stopped", "start": "Running"}[operation]
             return web.Response()
-        return web.json_response({"id": PATH, "properties": {"state": self.state}})
+        self._left, says = max(0, self._left - 1), self._before if self._left else self.state
+        return web.json_response({"id": PATH, "properties": {"state": says}})
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Arm]:

@@ -1,0 +1,301 @@
+"""Stop, act, start: an act that needs a stopped app, as one action.
+
+The app is started again whatever happens to the act: an error, an interruption, a cancellation. An
+app that was stopped before stays stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from breaker import BreakerError, CircuitBreaker, StoreUnavailableError
+from breaker.chain import Step, StepKind
+from processing.errors import AppRunningError, ProcessingError, SiteError
+from processing.site.acts import Act, act
+from processing.site.client import Site
+from processing.site.statement import LATE_SECONDS, RUNNING, STOPPED
+
+POLL_SECONDS = 2.0
+STOP_SECONDS = 600.0
+"""Time limit until the stop is seen."""
+OWNED_SECONDS = 300.0
+"""Time limit until the ownerships have expired; a running host renews them."""
+RUN_SECONDS = 60.0
+"""Time limit until the start is seen; the start itself was accepted before."""
+STARTS = 3
+"""Attempts to start the app, each with the retries of `Site`."""
+
+type Stopping = Callable[[], bool]
+"""Returns whether the act must end at the next point at which nothing is half done."""
+
+
+class Stage(StrEnum):
+    """The stage of a restart."""
+
+    STOP = "stop"
+    """The stop is asked for, and the app is not seen stopped yet."""
+    EXPIRE = "expire"
+    """The app is stopped, and its ownerships have not expired."""
+    ACT = "act"
+    START = "start"
+    """The start is asked for, and the app is not seen running yet."""
+
+
+@dataclass(slots=True)
+class RestartReport:
+    """The calls of one restart, and their effects.
+
+    Attributes:
+        was_stopped: whether the app was stopped before, or somebody else had asked for that.
+        stop: the stop that was asked for; None: none was.
+        stop_seen: whether the app was seen stopped.
+        acted: whether the act ran to its end.
+        start: the last start that was asked for; None: none was.
+        start_seen: whether the app was seen running after the start.
+        left_stopped: why the app was not started again, or "".
+        error: the error of the stop, the waiting or the act, or "".
+        interrupted: why the action was interrupted, or "".
+        unrecorded: why a step is not on record in the circuit's history, or "".
+    """
+
+    was_stopped: bool = False
+    stop: Step | None = None
+    stop_seen: bool = False
+    acted: bool = False
+    start: Step | None = None
+    start_seen: bool = False
+    left_stopped: str = ""
+    error: str = ""
+    interrupted: str = ""
+    unrecorded: str = ""
+
+
+def _show_nothing(_stage: Stage, _seconds: float, _most: float) -> None:
+    pass
+
+
+@dataclass
+class Restart:
+    """One stop, act and start.
+
+    Args:
+        site: the function app.
+        breaker: the circuit whose history gets the stop and the start.
+        by: the operator.
+        reason: reason of the stop and the start, for the history.
+        owned_seconds: returns the time until the last ownership expires; 0.0: none is left.
+        show: called with the stage, its seconds so far and its time limit in seconds.
+        sleep: pauses between two reads.
+        now: returns the time, seconds since the epoch.
+        clock: returns a time that never steps, in seconds.
+        report: the calls and their effects.
+    """
+
+    site: Site
+    breaker: CircuitBreaker
+    by: str
+    reason: str
+    owned_seconds: Callable[[], Awaitable[float]]
+    show: Callable[[Stage, float, float], None] = _show_nothing
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    now: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.monotonic
+    report: RestartReport = field(default_factory=RestartReport)
+    _may_be_stopped: bool = field(default=False, init=False)
+    _asked_at: float = field(default=0.0, init=False)
+    _waiting: asyncio.Task[None] | None = field(default=None, init=False)
+    _acting: asyncio.Task[None] | None = field(default=None, init=False)
+
+    def interrupt(self, why: str) -> None:
+        """End the action early, and start the app again.
+
+        A first call ends a wait, or lets the act end at the next point at which nothing is half
+        done. A second call cancels the act. No call cancels the start.
+        """
+        if self.report.interrupted and self._acting is not None:
+            self._acting.cancel()
+        self.report.interrupted = self.report.interrupted or why
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    async def run(self, action: Callable[[Stopping], Awaitable[None]]) -> RestartReport:
+        """Stop the app, wait, act, and start the app; the report says what was done.
+
+        Args:
+            action: the act; an error or an interruption of it does not prevent the start.
+        """
+        try:
+            await self._stop()
+            await self._wait(self._until_stopped())
+            await self._wait(self._until_expired())
+            await self._act(action)
+        except (ProcessingError, BreakerError, OSError, ValueError) as error:
+            self.report.error = str(error) or type(error).__name__
+        except asyncio.CancelledError:
+            if not self.report.interrupted:
+                raise
+        finally:
+            if self._may_be_stopped:
+                await _finish(self._start())
+        return self.report
+
+    async def _stop(self) -> None:
+        state = await self.site.state()
+        self.report.was_stopped = state.lower() == STOPPED or await self._stops_already()
+        if self.report.was_stopped or self.report.interrupted:
+            return
+        self._may_be_stopped, self._asked_at = True, self.now()
+        done = await act(
+            StepKind.STOP, self.site, self.breaker, by=self.by, reason=self.reason, now=self.now
+        )
+        self.report.stop, self.report.unrecorded = done.step, done.unrecorded
+        if done.error is not None:
+            # A refusal has changed nothing; without an answer the app may be stopping.
+            self._may_be_stopped = not done.error.answered or "HTTP 5" in done.error.detail
+            raise done.error
+
+    async def _ask(self, kind: StepKind) -> Act:
+        done = await act(
+            *(kind, self.site, self.breaker), by=self.by, reason=self.reason, now=self.now
+        )
+        self.report.unrecorded = self.report.unrecorded or done.unrecorded
+        return done
+
+    async def _stops_already(self) -> bool:
+        """Return whether somebody else has asked for a stop that is not seen yet."""
+        try:
+            chain = await self.breaker.approvals.status()
+        except StoreUnavailableError:
+            return False
+        stop, start = chain.stop, chain.start
+        if stop is None or not stop.accepted or (start is not None and start.at >= stop.at):
+            return False
+        return self.now() - stop.at < LATE_SECONDS
+
+    async def _until_stopped(self) -> None:
+        last: SiteError | None = None
+        began = self.clock()
+        while (seconds := self.clock() - began) < STOP_SECONDS:
+            self.show(Stage.STOP, seconds, STOP_SECONDS)
+            try:
+                if (await self.site.state(attempts=1)).lower() == STOPPED:
+                    self.report.stop_seen = True
+                    return
+                last = None
+            except SiteError as error:
+                last = error
+            await self.sleep(POLL_SECONDS)
+        why = f"; the last answer was: {last}" if last else ""
+        raise SiteError(
+            f"the app was not seen stopped within {STOP_SECONDS:.0f} s{why}", detail="not seen"
+        )
+
+    async def _until_expired(self) -> None:
+        began, most = self.clock(), 0.0
+        while left := await self.owned_seconds():
+            seconds = self.clock() - began
+            if seconds >= OWNED_SECONDS:
+                raise AppRunningError(
+                    f"the app still owns its partitions {seconds:.0f} s after the stop was seen: a "
+                    "host that reads this consumer group still runs"
+                )
+            most = max(most, seconds + left)
+            self.show(Stage.EXPIRE, seconds, most)
+            await self.sleep(min(POLL_SECONDS, left))
+
+    async def _wait(self, waiting: Coroutine[Any, Any, None]) -> None:
+        if self.report.interrupted:
+            waiting.close()
+            return
+        self._waiting = asyncio.create_task(waiting)
+        try:
+            await self._waiting
+        finally:
+            self._waiting = None
+
+    async def _act(self, action: Callable[[Stopping], Awaitable[None]]) -> None:
+        if self.report.interrupted:
+            return
+        self.show(Stage.ACT, 0.0, 0.0)
+
+        async def acting() -> None:
+            await action(lambda: bool(self.report.interrupted))
+
+        self._acting = asyncio.create_task(acting())
+        try:
+            await self._acting
+        finally:
+            self._acting = None
+        self.report.acted = not self.report.interrupted
+
+    async def _start(self) -> None:
+        if why := await self._stopped_by_others():
+            self.report.left_stopped = why
+            return
+        self.show(Stage.START, 0.0, RUN_SECONDS)
+        for attempt in range(STARTS):
+            if attempt:
+                await self.sleep(POLL_SECONDS)
+            done = await act(
+                StepKind.START,
+                self.site,
+                self.breaker,
+                by=self.by,
+                reason=self.reason,
+                now=self.now,
+            )
+            self.report.start = done.step
+            self.report.unrecorded = self.report.unrecorded or done.unrecorded
+            self.report.left_stopped = "" if done.error is None else str(done.error)
+            if done.error is None:
+                await self._until_running()
+                return
+
+    async def _stopped_by_others(self) -> str:
+        """Return who has stopped the app during the act, for a reason of their own; "" if nobody.
+
+        An error of the store does not prevent the start.
+        """
+        try:
+            chain = await self.breaker.approvals.status()
+        except StoreUnavailableError:
+            return ""
+        stop, start = chain.stop, chain.start
+        if stop is None or not stop.accepted or stop.at <= self._asked_at or stop.by == self.by:
+            return ""
+        if start is not None and start.at >= stop.at:
+            return ""
+        return f"{stop.by or 'the workflow'} asked for a stop in the meantime"
+
+    async def _until_running(self) -> None:
+        began = self.clock()
+        while (seconds := self.clock() - began) < RUN_SECONDS:
+            self.show(Stage.START, seconds, RUN_SECONDS)
+            try:
+                if (await self.site.state(attempts=1)).lower() == RUNNING:
+                    self.report.start_seen = True
+                    return
+            except SiteError:
+                pass  # the start was accepted; the report says that it was not seen
+            await self.sleep(POLL_SECONDS)
+
+
+async def _finish(starting: Coroutine[Any, Any, None]) -> None:
+    """Wait until the app is started, also when the caller is cancelled."""
+    task = asyncio.create_task(starting)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled():
+                raise
+            cancelled = True
+    task.result()
+    if cancelled:
+        raise asyncio.CancelledError
