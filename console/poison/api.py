@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -9,6 +10,7 @@ from starlette.requests import Request
 from starlette.routing import Route
 
 from console.errors import OperationsError
+from console.poison.body_states import BodyStates
 from console.poison.catalogue import MOST, Catalogue
 from console.poison.documents import full, matches, parked_key, summary
 from console.poison.lazy_operations import LazyOperations, translate_errors
@@ -34,6 +36,7 @@ class PoisonApi:
     def __init__(self, operations: LazyOperations, catalogue: Catalogue) -> None:
         self._operations = operations
         self._catalogue = catalogue
+        self._states = BodyStates(operations.poison)
 
     def routes(self) -> list[Route]:
         """Return the API's routes."""
@@ -50,9 +53,13 @@ class PoisonApi:
         messages, more = await self._catalogue.messages()
         own = await self._catalogue.own()
         found = [message for message in messages if matches(message, query)]
+        shown = found[:limit]
+        states = await self._states.of(shown)
         return ApiResponse(
             {
-                "messages": [summary(message, own) for message in found[:limit]],
+                "messages": [
+                    summary(*each) for each in zip(shown, repeat(own), states, strict=False)
+                ],
                 "more": more or len(found) > limit,
                 "seen": len(messages),
                 "as_of": round(self._catalogue.read_at * 1000),

@@ -22,12 +22,13 @@ PREVIEW_CHARS = 200
 BODY_BYTES = 4_096
 
 
-def summary(message: PoisonMessage, own: Identity) -> dict[str, Any]:
+def summary(message: PoisonMessage, own: Identity, body_state: str = "") -> dict[str, Any]:
     """Return one row of the list; a large event's body is stored elsewhere, without a preview.
 
     Args:
         message: the message.
         own: the console's app; the page allows no action on a message of another app.
+        body_state: the `BodyState` of the message; "" if it was not looked up.
     """
     identity = message.source.identity
     return {
@@ -43,6 +44,7 @@ def summary(message: PoisonMessage, own: Identity) -> dict[str, Any]:
         "parked": message.parked,
         "redrives": message.redrives,
         "size": _size(message),
+        "body_state": body_state,
         "preview": text_of(_beginning(message, PREVIEW_CHARS * 4))[:PREVIEW_CHARS],
     }
 
@@ -89,7 +91,8 @@ def full(
     beginning = _beginning(message, BODY_BYTES)
     size = _size(message) or 0
     is_text = _decoded(beginning, cut=len(beginning) < size) is not None
-    return summary(message, own) | {
+    state = "queue" if message.claim_check is None else "blob"
+    return summary(message, own, "other app" if elsewhere else "lost" if lost else state) | {
         "error": asdict(message.error),
         "properties": json_text.dumps(message.properties, indent=2),
         "system_properties": json_text.dumps(message.system_properties, indent=2),

@@ -62,7 +62,9 @@ class Job:
             "replayed": self.done,
             "left": max(0, self.total - self.done),
             "failed": 0,
+            "lost": 0,
             "discarded": False,
+            "body_lost": "",
             "deferred": 0,
             "other_apps": "",
             "stopped": "",
@@ -104,6 +106,8 @@ class Job:
             left=summary.left,
             failed=len(summary.failed),
             discarded=discarded,
+            lost=summary.lost,
+            body_lost=decision.body_lost_reason if decision is not None else "",
             deferred=summary.deferred,
             other_apps=left_alone(summary.other_apps),
             stopped=stopped,
@@ -115,6 +119,8 @@ class Job:
         """Return the log line for the end of the job."""
         counts = f"{result['replayed']} handled, {result['failed']} failed again"
         end = f"{counts}, {result['left']} left"
+        if result["lost"]:
+            end += f", {result['lost']} of them without a body: it is lost"
         if result["deferred"]:
             end += f", {result['deferred']} deferred keys left alone"
         if result["other_apps"]:
@@ -124,7 +130,10 @@ class Job:
         if not self.reason:
             return f"redrive of {self.selection_text}: {end}"
         verdict = "discarded" if result["discarded"] else "did not discard"
-        return f"{verdict} {self.selection_text}: {self.reason}; events behind it: {end}"
+        lost = ""
+        if result["discarded"] and result["body_lost"]:
+            lost = f"; on record, without its body: it was lost: {result['body_lost']}"
+        return f"{verdict} {self.selection_text}: {self.reason}{lost}; events behind it: {end}"
 
 
 def selection_in(document: dict[str, Any]) -> dict[str, Any]:

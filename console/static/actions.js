@@ -208,14 +208,17 @@ export function createActions({ api, model }) {
       });
     },
 
-    /** @param event {id, label, key, error, parked}. */
-    discard({ id, label, key, error, parked }) {
+    /** @param event {id, label, key, error, parked, lost}; `lost`: whether the body is lost. */
+    discard({ id, label, key, error, parked, lost }) {
       return ask({
         title: `Discard ${label}?`,
         what:
-          "The handler will never see this event. The event leaves the poison queue. A full " +
-          "copy, with your name and your reason, is stored among the discarded events in the " +
-          "same storage account. " +
+          "The handler will never see this event. The event leaves the poison queue. " +
+          (lost
+            ? "Its body is lost: the record has your name and your reason, but not the body. If a backup " +
+              "of the blob exists, restore the blob and redrive the event instead. "
+            : "A full copy, with your name and your reason, is stored among the discarded events in the " +
+              "same storage account. ") +
           (parked
             ? "Its key is released, and the events parked behind it are handled now, in order. "
             : "Its key is not parked, so no other event changes. ") +
@@ -224,10 +227,11 @@ export function createActions({ api, model }) {
           ["Event", id],
           ["Key", key ?? "no key"],
           ["Error", error],
+          ...(lost ? [["Body", "lost"]] : []),
           ["Circuit", `${stateName(model.circuit.state)}, generation ${model.circuit.generation}`],
         ],
         reason: true,
-        go: "Discard",
+        go: lost ? "Discard without body" : "Discard",
         danger: true,
         act: async (reason) => {
           await api.post("/api/discard", { id, reason });

@@ -12,6 +12,7 @@ export function createEventDialog({ api, actions }) {
     ),
   );
   let shown = null;
+  let lost = false;
 
   byId("event-cancel").addEventListener("click", () => dialog.close());
   nodes.one.addEventListener("click", () => {
@@ -26,6 +27,7 @@ export function createEventDialog({ api, actions }) {
       key: shown.key,
       error: `${shortType(shown.error?.type)}: ${shown.error?.message}`,
       parked: shown.parked,
+      lost,
     });
   });
   nodes.key.addEventListener("click", () => {
@@ -48,9 +50,10 @@ export function createEventDialog({ api, actions }) {
     setText(nodes.error, error?.traceback || `${error?.type}: ${error?.message}`);
     nodes.error.scrollTop = nodes.error.scrollHeight; // the last lines of a traceback name the error
     const body = message.body;
+    lost = message.body_state === "lost";
     setText(nodes["body-title"], bodyTitle(message, body));
     setText(nodes.body, body?.preview ?? message.preview);
-    setAttribute(nodes.body, "hidden", Boolean(body?.lost || body?.elsewhere));
+    setAttribute(nodes.body, "hidden", lost || Boolean(body?.lost || body?.elsewhere));
     // Both come as text: parsed numbers above 2^53 would be rounded.
     setText(nodes.properties, message.properties ?? "{}");
     setText(nodes.system, message.system_properties ?? "{}");
@@ -98,6 +101,7 @@ function factsOf(message) {
 function bodyTitle(message, body) {
   if (body?.elsewhere) return `Body stored by the app ${message.app}`;
   if (body?.lost) return `Body lost: ${body.lost}`;
+  if (message.body_state === "lost") return "Body lost";
   const size = bytes(body?.bytes ?? message.size);
   const form = body?.encoding === "hex" ? ", not UTF-8, shown in hex" : "";
   return `Body (${size}${form}${body?.truncated ? ", beginning only" : ""})`;

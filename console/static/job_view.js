@@ -22,6 +22,7 @@ export function showJob({ model, changed }) {
 function textOf(job) {
   if (job.reason) return discardText(job);
   const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
+  if (job.lost) parts.push(`${count(job.lost)} of them without a body, because it is lost`);
   if (job.left) parts.push(`${count(job.left)} left`);
   if (job.deferred) parts.push(`${plural(job.deferred, "deferred key")} left alone`);
   if (job.other_apps) parts.push(job.other_apps);
@@ -35,7 +36,8 @@ function discardText(job) {
   const behind = [job.replayed && `${count(job.replayed)} handled`, job.failed && `${count(job.failed)} failed again`, job.left && `${count(job.left)} left`];
   const rest = behind.filter(Boolean).join(", ");
   const verdict = job.discarded ? `${job.by} has discarded ${what} (“${job.reason}”)` : `Not discarded: ${what}`;
-  return [verdict, rest && `events behind it: ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
+  const lost = job.discarded && job.body_lost && "on record, without its body: it was lost";
+  return [verdict, lost, rest && `events behind it: ${rest}`, job.stopped && `stopped: ${job.stopped}`].filter(Boolean).join("; ") + ".";
 }
 
 function selected(selection) {

@@ -114,7 +114,9 @@ function fill(row, message, several) {
   setAttribute(attempts, "title", message.redrives ? `redriven ${message.redrives} times without success` : null);
   setText(enqueued, clock(asMilliseconds(message.enqueued_time)));
   setText(place, `${message.partition} / ${count(message.sequence_number)}`);
-  setText(size, bytes(message.size));
+  const lost = message.body_state === "lost";
+  setText(size, lost ? "body lost" : bytes(message.size));
+  setAttribute(size, "title", lost ? "The event cannot be replayed: restore its blob, or discard the event." : null);
   setText(app, message.app);
   setAttribute(app, "title", message.app);
   setAttribute(app, "hidden", !several);

@@ -26,6 +26,11 @@ LEFT_ALONE = (
     "to replay it now"
 )
 
+LOST = (
+    "Body lost: {} cannot be replayed; restore the blob that the error names, or discard the event "
+    "with `poison discard`"
+)
+
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
     """Add the command `redrive`."""
@@ -179,6 +184,8 @@ def summary_text(summary: RedriveSummary) -> str:
     if summary.deferred:
         lines.append(LEFT_ALONE.format(_count(summary.deferred, "deferred key")))
     lines += filter(None, [left_alone(summary.other_apps)])
+    if summary.lost:
+        lines.append(LOST.format(_count(summary.lost, "event")))
     if summary.stopped:
         lines.append(f"Stopped: {summary.stopped}")
     for heading, failures in (

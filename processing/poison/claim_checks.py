@@ -21,13 +21,12 @@ from typing import Any, Protocol
 from processing.errors import BodyLostError, BodyMissingError, StorageUnavailableError
 from processing.formats.cut import short_key
 from processing.identity import Identity
+from processing.poison.discard_records import FOLDER
 from processing.poison.message import ClaimCheck, PoisonMessage
 
 MAX_CONCURRENT_READS = 16
 BEGINNING_BYTES = 4_096
 """Size of a blob's part that nearly always contains the beginning of the body."""
-RECORDS = "discarded"
-"""Folder of the records of discarded events."""
 READABLE = frozenset({1, 2, 3})
 """The versions of stored poison messages (1 to 3) and of stored parked events (1 and 2)."""
 
@@ -83,9 +82,9 @@ class ClaimChecks(ABC):
         return await self.write(whole.blob_name, whole.to_json().encode())
 
     async def put_record(self, name: str, record: bytes) -> None:
-        """Store a record of a discarded event; `name` is in the folder `RECORDS`."""
-        if not name.startswith(f"{RECORDS}/"):
-            raise ValueError(f"{name!r} is not in the folder {RECORDS}")
+        """Store a record of a discarded event; `name` is in the folder `discarded`."""
+        if not name.startswith(f"{FOLDER}/"):
+            raise ValueError(f"{name!r} is not in the folder {FOLDER}")
         await self.write(name, record)
 
     @abstractmethod
@@ -129,6 +128,29 @@ async def with_body(message: PoisonMessage, claims: ClaimChecks) -> PoisonMessag
         properties=content.properties,
         system_properties=content.system_properties,
     )
+
+
+async def first_with_body(
+    copies: Sequence[PoisonMessage], claims: ClaimChecks
+) -> tuple[PoisonMessage, BodyLostError | None]:
+    """Return the first message whose body is not lost, with its body.
+
+    If the body of each message is lost, the first message is returned without one, and the error.
+
+    Args:
+        copies: the messages of one event; at least one.
+        claims: the claim checks.
+
+    Raises:
+        StorageUnavailableError: a blob cannot be read now.
+    """
+    lost: BodyLostError | None = None
+    for message in copies:
+        try:
+            return await with_body(message, claims), None
+        except BodyLostError as error:
+            lost = lost or error
+    return copies[0], lost
 
 
 @dataclass(frozen=True, slots=True)

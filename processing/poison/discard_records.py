@@ -8,7 +8,8 @@ from typing import Protocol
 from processing.identity import Source
 
 FOLDER = "discarded"
-_PLACE = re.compile(r"(\d+)/(\d+)\.json")
+WITHOUT_BODY = "-without-body"
+_PLACE = re.compile(rf"(\d+)/(\d+)(?:{WITHOUT_BODY})?\.json")
 
 
 class RecordNames(Protocol):
@@ -23,9 +24,16 @@ class RecordNames(Protocol):
         ...
 
 
-def record_name(source: Source, sequence_number: int, enqueued_ms: int) -> str:
-    """Return the name of the record of one discarded event."""
-    return f"{_folder(source)}{sequence_number}/{enqueued_ms}.json"
+def record_name(
+    source: Source, sequence_number: int, enqueued_ms: int, *, has_body: bool = True
+) -> str:
+    """Return the name of the record of one discarded event.
+
+    A record without the event's body has a name of its own: the record of an earlier discard of the
+    same event may contain the body.
+    """
+    ending = "" if has_body else WITHOUT_BODY
+    return f"{_folder(source)}{sequence_number}/{enqueued_ms}{ending}.json"
 
 
 class DiscardRecords:
@@ -43,7 +51,7 @@ class DiscardRecords:
         folder = _folder(source)
         names = await self._store.names(folder)
         found = (_PLACE.fullmatch(name.removeprefix(folder)) for name in names)
-        return [(int(match[1]), int(match[2])) for match in found if match]
+        return sorted({(int(match[1]), int(match[2])) for match in found if match})
 
 
 def _folder(source: Source) -> str:

@@ -55,13 +55,15 @@ class MemoryPoisonReader:
         await asyncio.sleep(0)
         self._release(received)
 
-    async def remove(self, received: Received) -> None:
+    async def remove(self, received: Received) -> bool:
         """See `PoisonReader.remove`."""
         await asyncio.sleep(0)
-        if (index := self._index(received)) is not None:
-            del self._queue.messages[index]
-            self._release(received)
-            received.gone = True
+        if received.gone or (index := self._index(received)) is None:
+            return False
+        del self._queue.messages[index]
+        self._release(received)
+        received.gone = True
+        return True
 
     def _index(self, received: Received) -> int | None:
         for index, message in enumerate(self._queue.messages):

@@ -63,8 +63,12 @@ class PoisonReader(Protocol):
         """End the visibility timeout, so that other readers receive the message unchanged."""
         ...
 
-    async def remove(self, received: Received) -> None:
-        """Delete a message from the queue; the blob of its claim check stays."""
+    async def remove(self, received: Received) -> bool:
+        """Delete a message from the queue; the blob of its claim check stays.
+
+        Returns:
+            Whether the message was deleted now. Otherwise another reader may hold the message.
+        """
         ...
 
 
@@ -77,13 +81,22 @@ async def browse(reader: PoisonReader) -> list[PoisonMessage]:
     Raises:
         StorageUnavailableError: the queue cannot be read.
     """
+    return oldest_first(await browse_copies(reader))
+
+
+async def browse_copies(reader: PoisonReader) -> list[PoisonMessage]:
+    """Return all messages that no reader holds, also several messages of one event.
+
+    Raises:
+        StorageUnavailableError: the queue cannot be read.
+    """
     held: list[Received] = []
     try:
         while some := await reader.receive():
             held += some
     finally:
         await put_back(reader, held)
-    return oldest_first(each.message for each in held)
+    return [each.message for each in held]
 
 
 async def put_back(reader: PoisonReader, held: Sequence[Received]) -> None:
@@ -109,7 +122,16 @@ def oldest_first(messages: Iterable[PoisonMessage]) -> list[PoisonMessage]:
 async def find(
     reader: PoisonReader, text: str, own: Identity, *, to_read: bool = False
 ) -> PoisonMessage:
-    """Return the app's message that has the id (see `has_id`); its claim check, if it is large.
+    """Return the app's message that has the id (see `has_id`); see `find_copies`."""
+    return (await find_copies(reader, text, own, to_read=to_read))[0]
+
+
+async def find_copies(
+    reader: PoisonReader, text: str, own: Identity, *, to_read: bool = False
+) -> list[PoisonMessage]:
+    """Return all messages of the app's event that has the id (see `has_id`).
+
+    A large message is a claim check. An event that was poisoned again has several messages.
 
     Args:
         reader: reads the queue.
@@ -122,7 +144,8 @@ async def find(
         ProcessingError: no message has the id, or several messages do.
         StorageUnavailableError: the queue cannot be read.
     """
-    named = [message for message in await browse(reader) if has_id(message, text)]
+    copies = [message for message in await browse_copies(reader) if has_id(message, text)]
+    named = oldest_first(copies)
     found = [message for message in named if is_own(message, own)]
     if named and not found:
         if not to_read:
@@ -138,7 +161,8 @@ async def find(
             f"{len(found)} poison messages have an id that ends with {text!r}; give a longer part "
             f"of the id:{ids}"
         )
-    return found[0]
+    event = found[0].source, found[0].id
+    return [message for message in copies if (message.source, message.id) == event]
 
 
 def has_id(message: PoisonMessage, text: str) -> bool:

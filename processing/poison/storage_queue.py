@@ -121,16 +121,18 @@ class StoragePoisonReader:
         """See `PoisonReader.put_back`."""
         await self._update(received, 0)
 
-    async def remove(self, received: Received) -> None:
+    async def remove(self, received: Received) -> bool:
         """See `PoisonReader.remove`."""
         async with received.lock:
             if received.gone:
-                return
+                return False
             try:
                 await self._queue.delete_message(received.name, received.receipt)
             except AzureError as error:
                 self._mark_gone(received, error)
+                return False
             received.gone = True
+            return True
 
     async def _update(
         self, received: Received, seconds: float, *, content: str | None = None

@@ -51,9 +51,9 @@ class PoisonReaderOfTwo:
         """See `PoisonReader.put_back`."""
         await self._readers[received].put_back(received)
 
-    async def remove(self, received: Received) -> None:
+    async def remove(self, received: Received) -> bool:
         """See `PoisonReader.remove`."""
-        await self._readers[received].remove(received)
+        return await self._readers[received].remove(received)
 
 
 class ClaimChecksOfTwo(ClaimChecks):

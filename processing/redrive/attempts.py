@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from breaker import Key
 from processing.dependencies.scope import Scope, enter_scope
@@ -85,7 +86,9 @@ class KeyAttempts:
         left = _THROTTLED_SECONDS
         while True:
             failure = await self._run.retry.run(
-                self._run.handler.handle, event, before_retry=self._before_retry
+                self._run.handler.handle,
+                replace(event),  # a handler may replace the parts of its event
+                before_retry=self._before_retry,
             )
             if failure is None or failure.kind is not FailureKind.THROTTLED:
                 return failure
@@ -118,7 +121,7 @@ class KeyAttempts:
         what = _REASONS.get(failure.kind, "a dependency is unavailable")
         self._run.stop(f"{what}: {type_name(failure.error)}: {describe(failure.error)}")
 
-    async def remove(self, copies: Sequence[Received]) -> None:
-        """Remove copies of a message from the poison queue."""
-        for copy in copies:
-            await self._run.reader.remove(copy)
+    async def remove(self, copies: Sequence[Received]) -> bool:
+        """Remove copies of a message from the queue; return whether no other reader has one."""
+        removed = [await self._run.reader.remove(copy) for copy in copies]
+        return all(removed)

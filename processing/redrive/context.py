@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from processing.dependencies.circuits import Circuits
+from processing.errors import StorageUnavailableError
 from processing.event import Event
 from processing.handlers.loading import LoadedHandler
 from processing.handlers.retry import RetryPolicy
@@ -16,6 +18,8 @@ from processing.poison.claim_checks import ClaimChecks, with_body
 from processing.poison.message import ClaimCheck, PoisonMessage
 from processing.poison.queue import PoisonQueue, PoisonReader
 from processing.redrive.discard import Discard
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -73,7 +77,15 @@ class RedriveRun:
         return (await with_body(message, self.claims)).event
 
     async def remove_blob(self, check: ClaimCheck | None) -> None:
-        """Remove the blob of a finished event, unless a discard recorded its body as lost."""
-        recorded_as_lost = self.discard.lost_check if self.discard is not None else None
-        if check not in (None, recorded_as_lost):
+        """Remove the blob of a finished event, unless a discard recorded its body as lost.
+
+        An error of the store leaves the blob where it is, because nothing needs the blob any more.
+        """
+        if check is None or (self.discard is not None and check in self.discard.lost_checks):
+            return
+        try:
             await self.claims.delete(check)
+        except StorageUnavailableError as error:
+            logger.warning(
+                "The blob %s/%s of a finished event stays: %s", check.container, check.blob, error
+            )

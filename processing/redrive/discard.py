@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from processing.errors import BodyLostError, DependencyUnavailableError, StorageUnavailableError
+from processing.errors import DependencyUnavailableError, StorageUnavailableError
 from processing.event import Event
 from processing.formats import json_text
 from processing.identity import Identity
-from processing.poison.claim_checks import ClaimChecks, with_body
+from processing.poison.claim_checks import ClaimChecks, first_with_body
 from processing.poison.discard_records import record_name
 from processing.poison.message import ClaimCheck, PoisonMessage
-from processing.poison.queue import PoisonReader, find
+from processing.poison.queue import PoisonReader, find_copies
 
 
 @dataclass(slots=True)
@@ -32,6 +32,8 @@ class Discard:
         at: time of the decision, ISO 8601.
         reason: the operator's reason.
         body_lost_reason: why the body could not be read, or "".
+        lost_checks: the claim checks of a lost body. If their blobs are restored, they must not be
+            removed: the record does not contain the body.
         recorded: whether the record is written.
     """
 
@@ -40,6 +42,7 @@ class Discard:
     at: str
     reason: str
     body_lost_reason: str = ""
+    lost_checks: frozenset[ClaimCheck] = frozenset()
     recorded: bool = False
 
     @classmethod
@@ -60,19 +63,26 @@ class Discard:
             ProcessingError: no message has that id, or several messages do.
             StorageUnavailableError: the message cannot be read now; its body may still exist.
         """
-        message, body_lost_reason = await find(reader, name, own), ""
-        try:
-            message = await with_body(message, claims)
-        except BodyLostError as error:
-            body_lost_reason = str(error)
+        copies = await find_copies(reader, name, own)
+        message, lost = await first_with_body(copies, claims)
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(message, by, now, reason, body_lost_reason)
+        if lost is None:
+            return cls(message, by, now, reason)
+        checks = frozenset(copy.claim_check for copy in copies if copy.claim_check is not None)
+        return cls(message, by, now, reason, str(lost), checks)
 
     @property
     def blob(self) -> str:
-        """The name of the record's blob; a repeat of the decision overwrites the record."""
+        """The name of the record's blob; a repeat of the decision overwrites the record.
+
+        The record of a lost body has a name of its own: the record of an earlier discard of the
+        same event may contain the body.
+        """
         message = self.message
-        return record_name(message.source, message.sequence_number, message.enqueued_ms)
+        return record_name(
+            *(message.source, message.sequence_number, message.enqueued_ms),
+            has_body=not self.body_lost_reason,
+        )
 
     @property
     def record(self) -> bytes:
@@ -84,14 +94,6 @@ class Discard:
             "body_lost": self.body_lost_reason,
         }
         return json_text.dumps(decision | {"message": self.message.to_dict()}).encode()
-
-    @property
-    def lost_check(self) -> ClaimCheck | None:
-        """The claim check of a lost body, or None.
-
-        If the blob is restored, it must not be removed: the record does not contain the body.
-        """
-        return self.message.claim_check if self.body_lost_reason else None
 
     def concerns(self, event: Event | PoisonMessage) -> bool:
         """Return whether the decision concerns this event."""

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from processing.errors import BodyLostError, StorageUnavailableError
+from processing.event import Event
 from processing.parking.event import Position, position_of
 from processing.poison.queue import Received
 from processing.redrive.attempts import KeyAttempts
@@ -88,28 +89,43 @@ class KeyReplay:
 
     async def _replay_message(self, copies: Sequence[Received]) -> bool:
         """Replay one loose message, and return whether to replay the next one."""
-        message, *_ = (each.message for each in copies)
         try:
-            event = await self._run.event_of(message)
+            readable, event = await self._event_of(copies)
         except (BodyLostError, StorageUnavailableError, ValueError) as error:
+            message = copies[0].message
             self._counts.count_unreadable(message.id, message.key, error)
             return True
         if not self._attempts.may_start():
             return False
         failure = await self._attempts.handle(event)
         if failure is None:
-            await self._attempts.remove(copies)
-            await self._run.remove_blob(message.claim_check)
+            checks = {copy.message.claim_check for copy in copies}
+            if await self._attempts.remove(copies):  # else the holder of a copy needs the blob
+                for check in checks:
+                    await self._run.remove_blob(check)
             self._counts.count(replayed=1)
             return True
         if failure.kind.keeps:
             self._attempts.end_for(event, failure)
             return False
-        failed = await self._run.claims.shrink(message.failed_again(failure))
-        await self._run.reader.update(copies[0], failed)
-        await self._attempts.remove(copies[1:])
+        failed = await self._run.claims.shrink(readable.message.failed_again(failure))
+        await self._run.reader.update(readable, failed)
+        await self._attempts.remove([copy for copy in copies if copy is not readable])
         self._counts.count_failed(failed)
         return True
+
+    async def _event_of(self, copies: Sequence[Received]) -> tuple[Received, Event]:
+        """Return the first copy whose body is not lost, and its event.
+
+        Raises:
+            BodyLostError: the body of each copy is lost.
+        """
+        for copy in copies:
+            try:
+                return copy, await self._run.event_of(copy.message)
+            except BodyLostError as error:
+                lost = error
+        raise lost
 
     async def _renewed(self, copies: Sequence[Received]) -> list[Received]:
         """Renew the copies, and return those that this redrive still holds.

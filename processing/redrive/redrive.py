@@ -160,6 +160,7 @@ class Redrive:
             seconds=time.perf_counter() - started,
             deferred=len(counts.left_alone),
             other_apps=plan.other_apps,
+            lost=counts.lost,
             still_deferred=tuple(RedriveFailure(*each) for each in counts.still_deferred),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from processing.errors import BodyLostError
 from processing.event import Event
 from processing.handlers.raised import describe, type_name
 from processing.poison.message import PoisonMessage
@@ -20,6 +21,7 @@ class RedriveCounts:
         left_alone: the deferred keys that the redrive leaves alone.
         failed: id, key, error type and error message of each event that failed.
         still_deferred: the same of each event whose deferred key ends at it and stays deferred.
+        lost: number of the failed events whose body is lost.
     """
 
     progress: Callable[[int, int], None]
@@ -32,6 +34,8 @@ class RedriveCounts:
     left_alone: set[Place] = field(default_factory=set)
     failed: list[tuple[str, str | None, str, str]] = field(default_factory=list)
     still_deferred: list[tuple[str, str | None, str, str]] = field(default_factory=list)
+
+    lost: int = 0
 
     def count(self, *, replayed: int = 0, stale: int = 0) -> None:
         """Count replayed events, or stale copies of one message."""
@@ -47,6 +51,7 @@ class RedriveCounts:
 
     def count_unreadable(self, name: str, key: str | None, error: Exception) -> None:
         """Count an event that cannot be read, for example because its blob is gone."""
+        self.lost += isinstance(error, BodyLostError)
         self._fail(name, key, type_name(error), describe(error))
 
     def count_kept(self, event: Event, error: Exception) -> None:
@@ -88,6 +93,7 @@ class RedriveSummary:
             dependency failed again; the key stays deferred.
         other_apps: number of selected messages of each other app, which were left alone.
         left: number of selected events that were not reached.
+        lost: number of the failed events whose body is lost; they cannot be replayed.
         stopped: reason for an early stop, or "".
         seconds: duration of the redrive.
     """
@@ -103,6 +109,7 @@ class RedriveSummary:
     deferred: int = 0
     still_deferred: tuple[RedriveFailure, ...] = ()
     other_apps: Mapping[str, int] = field(default_factory=dict)
+    lost: int = 0
 
     @property
     def complete(self) -> bool:
