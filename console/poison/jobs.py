@@ -118,9 +118,9 @@ class Job:
     def end_line(self, result: dict[str, Any]) -> str:
         """Return the log line for the end of the job."""
         counts = f"{result['replayed']} handled, {result['failed']} failed again"
-        end = f"{counts}, {result['left']} left"
         if result["lost"]:
-            end += f", {result['lost']} of them without a body: it is lost"
+            counts += f" ({result['lost']} because the body is lost)"
+        end = f"{counts}, {result['left']} left"
         if result["deferred"]:
             end += f", {result['deferred']} deferred keys left alone"
         if result["other_apps"]:

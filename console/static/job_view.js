@@ -21,8 +21,8 @@ export function showJob({ model, changed }) {
 
 function textOf(job) {
   if (job.reason) return discardText(job);
-  const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again`];
-  if (job.lost) parts.push(`${count(job.lost)} of them without a body, because it is lost`);
+  const lost = job.lost ? ` (${count(job.lost)} because the body is lost)` : "";
+  const parts = [`${count(job.replayed)} handled`, `${count(job.failed)} failed again${lost}`];
   if (job.left) parts.push(`${count(job.left)} left`);
   if (job.deferred) parts.push(`${plural(job.deferred, "deferred key")} left alone`);
   if (job.other_apps) parts.push(job.other_apps);

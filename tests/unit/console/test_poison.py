@@ -213,11 +213,20 @@ async def test_a_lost_body_is_shown_as_lost() -> None:
         found: dict[str, Any] = json.loads(bytes((await api.show(Request(scope))).body))
         return found
 
+    async def listed() -> list[str]:
+        scope = {"type": "http", "query_string": b""}
+        found = json.loads(bytes((await api.find(Request(scope))).body))
+        return [each["body_state"] for each in found["messages"]]
+
+    queue.queue.messages.append(message(2))
     assert ((await shown())["body"]["bytes"], (await shown())["body"]["lost"]) == (100_000, "")
+    assert (await shown())["body_state"] == "blob"
     held = dict(queue.claims.blobs)
     queue.claims.blobs.clear()
     found = await shown()
     assert "is gone" in found["body"]["lost"]
+    assert found["body_state"] == "lost"
+    assert await listed() == ["lost", "queue"]
     assert (found["error"]["message"], found["key"]) == ("no good", "K")
     queue.claims.blobs.update(held)
 

@@ -157,6 +157,24 @@ async def test_discard_records_the_whole_event(desk: Desk) -> None:
     ]
 
 
+async def test_discard_of_a_lost_body_says_so(desk: Desk) -> None:
+    """A redrive before it counts the event as lost."""
+    operations = desk.operations
+    large = message(0, key="K0", body=bytes(100_000))
+    operations.queue.messages[0] = await operations.claims.shrink(large)
+    operations.claims.blobs.clear()
+    assert await desk.ask("redrive", id=large.id) == 202
+    ended = await desk.ended()
+    assert (ended["failed"], ended["lost"]) == (1, 1)
+    assert await desk.ask("discard", id=large.id, reason="never") == 202
+    ended = await desk.ended()
+    assert ended["discarded"]
+    assert "is gone" in ended["body_lost"]
+    texts = [text for _, _, text in await desk.lines()]
+    assert "0 handled, 1 failed again (1 because the body is lost), 0 left" in texts[1]
+    assert "on record, without its body: it was lost" in texts[3]
+
+
 @pytest.mark.parametrize("act", [("redrive", {}), ("discard", {"reason": "r"})])
 async def test_job_for_an_event_outside_the_queue_is_refused(
     desk: Desk, act: tuple[str, dict[str, str]]

@@ -15,6 +15,7 @@ from azure_functions_runtime.bindings.datumdef import Datum
 
 from processing.errors import MalformedBatchError
 from processing.event import Event, EventBatch
+from processing.formats.cut import short_key
 from processing.identity import Identity, Source
 from tests.support.processing.events import event
 
@@ -116,6 +117,14 @@ def test_offset_is_text_and_never_minus_one(changes: dict[str, Any], offset: str
     """`Offset` is -1 where the offset is not a number; `OffsetString` has the offset then."""
     (each,) = EventBatch.from_binding([bound(metadata(system(1, **changes)))]).events
     assert each.offset == offset
+
+
+def test_long_key_is_shortened() -> None:
+    """Event Hubs refuses such keys; one that came through would fit into no poison message."""
+    keys = ["k" * 128, "k" * 60_000 + "a", "k" * 60_000 + "b"]
+    meta = metadata(*(system(number, PartitionKey=key) for number, key in enumerate(keys)))
+    found = EventBatch.from_binding([bound(meta) for _ in keys]).events
+    assert [each.key for each in found] == [keys[0], *map(short_key, keys[1:])]
 
 
 def test_metadata_as_json_text_are_accepted() -> None:

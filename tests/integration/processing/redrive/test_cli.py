@@ -257,10 +257,12 @@ async def test_lost_body_is_listed_and_can_be_discarded(site: Site, tmp_path: Pa
     assert (shown["id"], shown["body"], shown["body_state"]) == (found["id"], None, "lost")
     assert not file.exists()
     await site.repair()
-    assert "BodyLostError" in await site.cli("redrive", code=1)
+    said = await site.cli("redrive", code=1)
+    assert "BodyLostError" in said
+    assert "Body lost: 1 event cannot be replayed; restore the blob" in said
     assert await site.ledger(KEY) == [1]
     said = await site.cli("poison", "discard", place, "--reason", "its blob is gone")
-    assert "The record does not contain the event's body" in said
+    assert "The event is on record, without its body: it was lost" in said
     assert await site.ledger(KEY) == [1, 3]
     assert "No poison messages" in await site.cli("poison", "list")
     assert "No parked keys" in await site.cli("parked", "list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from dataclasses import replace
@@ -11,7 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from processing.formats.cut import beginning, end, short_key
 from processing.handlers.retry import Failure, FailureKind
+from processing.poison.claim_checks import with_body
+from processing.poison.error_detail import ErrorDetail
+from processing.poison.memory import MemoryClaimChecks
 from processing.poison.message import ClaimCheck, PoisonMessage
 from tests.support.processing.events import SOURCE, event
 
@@ -185,6 +190,70 @@ def test_any_body_and_key_survive_a_round_trip(body: bytes, key: str | None) -> 
     assert read == sent
     assert read.payload == body
     assert read.key == key
+
+
+TEXTS = st.text() | st.builds(lambda part, times: part * times, st.text(), st.integers(0, 9_000))
+PARTS = st.dictionaries(TEXTS, TEXTS | st.integers() | st.floats() | st.none(), max_size=3)
+
+
+@given(
+    st.builds(
+        PoisonMessage,
+        source=st.just(SOURCE),
+        key=st.none() | TEXTS,
+        body=st.builds(lambda data: base64.b64encode(data).decode(), st.binary()),
+        properties=PARTS,
+        system_properties=PARTS,
+        sequence_number=st.integers(0, 2**63 - 1),
+        offset=TEXTS,
+        enqueued_ms=st.integers(0, 2**41),
+        error=st.builds(ErrorDetail, TEXTS, TEXTS, TEXTS),
+        attempts=st.integers(0, 2**63),
+        first_attempt_time=st.just("2023-11-14T22:13:21.500000+00:00"),
+        last_attempt_time=st.just("2023-11-14T22:13:21.500000+00:00"),
+        handler=TEXTS,
+        circuit_generation=st.integers(0, 2**63),
+        instance=TEXTS,
+        redrives=st.integers(0, 2**63),
+        parked=st.booleans(),
+    ),
+    st.builds(ErrorDetail, TEXTS, TEXTS, TEXTS),
+)
+async def test_any_message_fits_and_keeps_its_event(
+    whole: PoisonMessage, later: ErrorDetail
+) -> None:
+    """The claim check fits into the queue, and its blob has the whole event after any failure."""
+    claims = MemoryClaimChecks()
+    stub = whole.with_claim_check(await claims.put(whole))
+    blobs = dict(claims.blobs)
+    for small in (stub, await claims.shrink(replace(stub, error=later))):
+        assert not small.is_large
+        read = await with_body(PoisonMessage.from_json(small.to_json()), claims)
+        expected = PoisonMessage.from_json(whole.to_json())
+        for name in ("body", "key", "offset", "properties", "system_properties", "id"):
+            assert getattr(read, name) == getattr(expected, name)
+    assert claims.blobs == blobs
+
+
+@given(TEXTS, st.integers(0, 200))
+def test_text_is_cut_at_its_bytes(text: str, most: int) -> None:
+    """The cut text is as long as the limit allows, at either end."""
+    for cut, joined in (
+        (beginning(text, most), text.startswith),
+        (end(text, most), text.endswith),
+    ):
+        assert joined(cut)
+        assert len(json.dumps(cut)) - 2 <= most
+        assert cut == text or len(json.dumps(cut)) - 2 > most - 12
+
+
+def test_long_keys_stay_different() -> None:
+    """A key that Event Hubs accepts stays as it is."""
+    assert short_key("k" * 128) == "k" * 128
+    first, second = ("k" * 60_000 + last for last in "ab")
+    assert short_key(first) != short_key(second)
+    assert short_key(short_key(first)) == short_key(first)
+    assert len(short_key(first)) <= 256
 
 
 def test_properties_without_a_json_form_become_text() -> None:
