@@ -136,11 +136,14 @@ async def test_recreated_hub_that_has_grown_is_rewound_to_its_start_only(stored:
 
 
 async def test_discarded_events_that_come_back_are_counted() -> None:
-    """Records of other partitions, earlier events and other blobs do not count."""
+    """Records of other partitions, earlier events and other blobs do not count.
+
+    An event that was discarded twice, the second time without its body, counts once.
+    """
     setup = RewindSetup()
-    for number in (29, 30, 31):
-        name = record_name(SOURCE, number, event(number).enqueued_ms)
-        await setup.claims.write(name, b"")
+    for number, has_body in ((29, True), (30, True), (31, True), (31, False)):
+        place = SOURCE, number, event(number).enqueued_ms
+        await setup.claims.write(record_name(*place, has_body=has_body), b"")
     other = Source(IDENTITY, "1")
     await setup.claims.write(record_name(other, 40, event(40).enqueued_ms), b"")
     deleted_hub = setup.positions.created - 1
