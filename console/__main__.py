@@ -39,14 +39,14 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     wiring = CircuitWiring(values, opened)
     publisher = wiring.publisher()
     breaker, dependencies = wiring.new_breaker(publisher), wiring.new_dependencies(publisher)
-    client, seconds = wiring.redis, wiring.breaking.store_timeout_seconds
+    client, seconds, app = wiring.redis, wiring.breaking.store_timeout_seconds, wiring.app
     return create_app(
         breaker,
         settings,
         dependencies=dependencies,
-        coordination=RedisCoordination(client, breaker.name, timeout_seconds=seconds),
-        backplane=RedisBackplane(client, breaker.name, timeout_seconds=seconds),
-        vitals=RedisVitals(client, breaker.name),
+        coordination=RedisCoordination(client, breaker.name, app=app, timeout_seconds=seconds),
+        backplane=RedisBackplane(client, breaker.name, app=app, timeout_seconds=seconds),
+        vitals=RedisVitals(client, breaker.name, app),
         watch=SiteWatch(breaker, wiring.site(), wiring.vitals()),
         app_settings=values,
         close=opened.aclose,

@@ -23,7 +23,9 @@ from breaker import (
     SettingsError,
 )
 from breaker.alerts.base import AlertPublisher
+from breaker.configuration.errors import ConfigurationError
 from breaker.stores.redis import Client, connect
+from processing.settings import ConnectionSettings
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
@@ -149,7 +151,15 @@ class CircuitWiring:
         """Return the reader of the reports that the app's instances write."""
         from processing.monitoring.redis_vitals import RedisVitalsReader  # noqa: PLC0415
 
-        return RedisVitalsReader(self.redis, self.breaking.name)
+        return RedisVitalsReader(self.redis, self.breaking.name, self.app)
+
+    @cached_property
+    def app(self) -> str:
+        """The digest of the app's identity; "" if the settings do not name hub and storage."""
+        try:
+            return ConnectionSettings.from_mapping(self._settings).identity.digest
+        except ConfigurationError:
+            return ""
 
     def _operator_credential(self) -> AsyncTokenCredential:
         """Return the managed identity on Azure, and elsewhere the operator's own login."""

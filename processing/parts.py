@@ -128,7 +128,7 @@ class Parts:
                 budget=budget,
                 ends=await wiring.hub_ends(telemetry.events_expired),
             )
-            writer = RedisVitals(wiring.redis, breaker.name, instance_name())
+            writer = RedisVitals(wiring.redis, breaker.name, instance_name(), wiring.app)
             writing = asyncio.create_task(
                 write_vitals(
                     vitals,

@@ -10,6 +10,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 
 from console.backplane.coordination import MEMBERS_MAX
+from console.backplane.keys import tag_of
 from console.backplane.redis_errors import ask
 from console.errors import CoordinationError
 
@@ -22,15 +23,22 @@ class RedisCoordination:
     Args:
         client: Redis client, which the caller closes.
         circuit: the circuit's name.
+        app: names the app, see `tag_of`; with an app, members of sets without one also count.
         timeout_seconds: limit of each command, retries of the client included.
     """
 
     def __init__(
-        self, client: Redis | RedisCluster, circuit: str, *, timeout_seconds: float = 2.0
+        self,
+        client: Redis | RedisCluster,
+        circuit: str,
+        *,
+        app: str = "",
+        timeout_seconds: float = 2.0,
     ) -> None:
         self._client: Any = client
         self._timeout = timeout_seconds
-        self._tag = f"console:{{{circuit}}}"
+        self._tag = tag_of(circuit, app)
+        self._tags = {tag_of(circuit, ""), self._tag}
         self._acquire, self._release, self._increment, self._add = (
             client.register_script((_SCRIPTS / f"{name}.lua").read_text("utf-8"))
             for name in ("acquire", "release", "increment", "add")
@@ -69,9 +77,13 @@ class RedisCoordination:
     async def members(self, name: str) -> dict[str, float]:
         """See `Coordination.members`."""
         least = f"({time.time()}"
-        found = await self._answer(
-            self._client.zrangebyscore(self._key(name), least, "+inf", withscores=True)
-        )
+        found = [
+            each
+            for tag in sorted(self._tags)
+            for each in await self._answer(
+                self._client.zrangebyscore(f"{tag}:{name}", least, "+inf", withscores=True)
+            )
+        ]
         return {bytes(item).decode(): float(until) for item, until in found}
 
     def _key(self, name: str) -> str:

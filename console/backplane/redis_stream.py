@@ -9,6 +9,7 @@ from typing import Any
 from redis.asyncio import Redis, RedisCluster
 
 from console.backplane.coordination import READER
+from console.backplane.keys import tag_of
 from console.backplane.redis_errors import ask
 from console.backplane.stream import LOG, Document, Message, encode
 from console.errors import BackplaneError, NotReaderError
@@ -24,6 +25,7 @@ class RedisBackplane:
     Args:
         client: Redis client, which the caller closes.
         circuit: the circuit's name.
+        app: names the app, see `tag_of`; with an app, lines without one are also read.
         most: number of messages to keep, approximately.
         most_lines: number of log lines to keep, approximately.
         timeout_seconds: limit of `publish`, retries of the client included. Reads have no limit,
@@ -35,14 +37,16 @@ class RedisBackplane:
         client: Redis | RedisCluster,
         circuit: str,
         *,
+        app: str = "",
         most: int = 20_000,
         most_lines: int = 1_000,
         timeout_seconds: float = 2.0,
     ) -> None:
         self._client: Any = client  # redis-py's annotations know no stream replies
-        tag = f"console:{{{circuit}}}"
+        tag = tag_of(circuit, app)
         self._live, self._lines = f"{tag}:live", f"{tag}:log"
         self._keys = [self._live, self._lines, f"{tag}:{READER}"]
+        self._earlier_lines = f"{tag_of(circuit, '')}:log" if app else None
         self._limits = [most, most_lines, LIFETIME_SECONDS]
         self._timeout = timeout_seconds
         self._publish = client.register_script((_SCRIPTS / "publish.lua").read_text("utf-8"))
@@ -80,7 +84,12 @@ class RedisBackplane:
 
     async def log(self, before: str, count: int) -> list[Message]:
         """See `Backplane.log`."""
-        return await self._backwards(self._lines, f"({before}", count)
+        found = await self._backwards(self._lines, f"({before}", count)
+        if self._earlier_lines is None or len(found) >= count:
+            return found
+        before = found[0].cursor if found else before
+        older = await self._backwards(self._earlier_lines, f"({before}", count - len(found))
+        return older + found
 
     async def _backwards(self, key: str, end: str, count: int) -> list[Message]:
         found = await ask(self._client.xrevrange(key, max=end, count=count), _not_read)

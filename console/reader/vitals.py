@@ -56,10 +56,11 @@ class RedisVitals:
     Args:
         client: Redis client, which the caller closes.
         circuit: the circuit's name.
+        app: names the app, see `RedisVitalsReader`.
     """
 
-    def __init__(self, client: Redis | RedisCluster, circuit: str) -> None:
-        self._reader = RedisVitalsReader(client, circuit)
+    def __init__(self, client: Redis | RedisCluster, circuit: str, app: str = "") -> None:
+        self._reader = RedisVitalsReader(client, circuit, app)
 
     async def behind(self, cursor: str) -> list[VitalsEntry]:
         """See `VitalsSource.behind`."""

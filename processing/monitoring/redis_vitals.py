@@ -26,12 +26,17 @@ class RedisVitals:
         client: a redis.asyncio client; the caller closes it.
         circuit: the circuit's name, part of the stream's name.
         instance: this instance's name.
+        app: the digest of the app's identity; apps may share a circuit.
     """
 
-    def __init__(self, client: Redis | RedisCluster, circuit: str, instance: str) -> None:
+    def __init__(
+        self, client: Redis | RedisCluster, circuit: str, instance: str, app: str = ""
+    ) -> None:
         self._client = client
         self._key = vitals_key(circuit)
-        self._instance = instance
+        self._names: dict[Any, Any] = {"instance": instance}
+        if app:
+            self._names["app"] = app
 
     async def write(self, record: str) -> None:
         """Add a record (JSON).
@@ -43,7 +48,7 @@ class RedisVitals:
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.xadd(
                     self._key,
-                    {"instance": self._instance, "data": record},
+                    {**self._names, "data": record},
                     maxlen=RECORDS,
                     approximate=True,
                 )
@@ -54,31 +59,38 @@ class RedisVitals:
 
 
 class RedisVitalsReader:
-    """A reader of all instances' vitals.
+    """A reader of the vitals of all instances of an app.
 
     Args:
         client: a redis.asyncio client; the caller closes it.
         circuit: the circuit's name, part of the stream's name.
+        app: the digest of the app's identity: entries of other apps are left out, entries of a
+            version that names no app are not. "": all entries are returned.
     """
 
-    def __init__(self, client: Redis | RedisCluster, circuit: str) -> None:
+    def __init__(self, client: Redis | RedisCluster, circuit: str, app: str = "") -> None:
         self._client: Any = client
+        self._app = app.encode()
         self._key = vitals_key(circuit)
 
     async def behind(self, cursor: str) -> list[VitalsEntry]:
-        """Return up to `READ` entries after a cursor, oldest first.
+        """Return up to `READ` entries after a cursor, oldest first; empty only at the end.
 
         Raises:
             StorageUnavailableError: the entries could not be read.
         """
-        try:
-            found = await self._client.xrange(self._key, f"({cursor}", count=READ)
-        except FAILURES as error:
-            raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
-        return [
-            VitalsEntry(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
-            for id_, fields in found
-        ]
+        while True:
+            try:
+                found = await self._client.xrange(self._key, f"({cursor}", count=READ)
+            except FAILURES as error:
+                raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
+            own = [_entry(id_, fields) for id_, fields in found if self._is_own(fields)]
+            if own or not found:
+                return own
+            cursor = bytes(found[-1][0]).decode()
+
+    def _is_own(self, fields: Mapping[bytes, bytes]) -> bool:
+        return not self._app or fields.get(b"app", self._app) == self._app
 
     async def end(self) -> str:
         """Return the cursor of the last entry.
@@ -91,6 +103,10 @@ class RedisVitalsReader:
         except FAILURES as error:
             raise StorageUnavailableError(f"vitals: {type(error).__name__}: {error}") from error
         return bytes(found[0][0]).decode() if found else "0-0"
+
+
+def _entry(id_: bytes, fields: Mapping[bytes, bytes]) -> VitalsEntry:
+    return VitalsEntry(bytes(id_).decode(), bytes(fields[b"instance"]).decode(), _numbers(fields))
 
 
 def _numbers(fields: Mapping[bytes, bytes]) -> dict[str, Any]:

@@ -251,7 +251,10 @@ async def vital_row(live: ClientConnection, vitals: RedisVitals) -> dict[str, An
 async def elected(client: Any, name: str) -> bytes:
     """Return the token of the elected reader."""
     async with asyncio.timeout(HANG_SECONDS):
-        while (reader := await client.get(f"console:{{{name}}}:reader")) is None:
+        while (
+            not (keys := await client.keys(f"console:{{{name}/*}}:reader"))
+            or (reader := await client.get(keys[0])) is None
+        ):
             await asyncio.sleep(0.05)
     return bytes(reader)
 
