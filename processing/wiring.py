@@ -43,7 +43,7 @@ from processing.parking.two_accounts import MarksOfTwo
 from processing.partitions.checkpoints import CONTAINER, HostCheckpoints
 from processing.partitions.hub_answers import HubAnswers
 from processing.partitions.hub_created import HubCreated
-from processing.partitions.lag import LagReader, ReadCheckpoint
+from processing.partitions.lag import LagReader
 from processing.partitions.positions import HubPositions
 from processing.partitions.redis_gaps import RedisGapStore
 from processing.partitions.redis_hub_changes import RedisHubChanges
@@ -229,16 +229,6 @@ class Wiring(CircuitWiring):
             self._hub_created = HubCreated(HubPositions(await self.hub()).created_ms)
         return self._hub_created
 
-    async def checkpoint_number(self) -> ReadCheckpoint:
-        """Return a function that reads the sequence number of a partition's checkpoint."""
-        checkpoints = await self.checkpoints()
-
-        async def read(partition: str) -> int | None:
-            found = await checkpoints.read(partition)
-            return None if found is None else found.sequence_number
-
-        return read
-
     async def lag(self) -> LagReader:
         """Return the lag of each partition, as the app's consumer group sees it."""
         seconds = self.breaking.store_timeout_seconds
@@ -248,7 +238,7 @@ class Wiring(CircuitWiring):
             self.connections.identity,
             self.parking_store(query_timeout_seconds=seconds),
             gaps=self.gaps(),
-            checkpoint=await self.checkpoint_number(),
+            checkpoint=(await self.checkpoints()).read,
             created=await self.hub_created(),
         )
 
@@ -294,7 +284,7 @@ class Wiring(CircuitWiring):
             held=held_by(breaker),
             circuit=lambda: breaker.circuit,
             dependencies=dependencies,
-            checkpoint=await self.checkpoint_number(),
+            checkpoint=(await self.checkpoints()).read,
             from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
             created=await self.hub_created(),

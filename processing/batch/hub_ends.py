@@ -106,7 +106,7 @@ class HubEnds:
         checkpoint = None
         if base is None or (first > base + 1 and examines):
             checkpoint = await self._read_checkpoint(source)
-            if checkpoint is not None and not self._is_older(checkpoint, self._answers.created_ms):
+            if checkpoint is not None and not checkpoint.is_older_than(self._answers.created_ms):
                 base = max(checkpoint.sequence_number, -1 if base is None else base)
         gap = base is not None and first > base + 1 and examines
         odd = any(is_odd(progress, event) for event in events)
@@ -151,12 +151,6 @@ class HubEnds:
             logger.warning("Partition %s: %s", source, error)
             return None
 
-    @staticmethod
-    def _is_older(checkpoint: Checkpoint, created_ms: int) -> bool:
-        """Return whether a checkpoint was written before the hub was created."""
-        # The storage's clock has whole seconds; 0: the time of the write is not known.
-        return 0 < checkpoint.written_ms < created_ms - 1000
-
     def _verdict(
         self,
         source: Source,
@@ -174,7 +168,7 @@ class HubEnds:
         if (
             verdict is Verdict.SAME
             and checkpoint is not None
-            and self._is_older(checkpoint, hub.created_ms)
+            and checkpoint.is_older_than(hub.created_ms)
             and not progress.created_ms
             and progress.watermark is None
             and first > hub.kept.first

@@ -31,7 +31,7 @@ from processing.monitoring.verdicts import deferred_state, judged
 from processing.parking.store import ParkedKey, ParkingStore
 from processing.partitions.hub_changes import HubChange, HubChanges, moved_keys
 from processing.partitions.hub_created import HubCreated
-from processing.partitions.lag import LagReader, PartitionLag
+from processing.partitions.lag import LagReader, PartitionLag, ReadCheckpoint
 
 DEFERRED_SECONDS = 600.0
 """Time after which a deferred key is reported if its dependency serves other keys."""
@@ -83,7 +83,7 @@ class Survey:
         held: returns the reason for which no event starts.
         circuit: returns the app's circuit.
         dependencies: returns the circuits of the app's dependencies.
-        checkpoint: returns the sequence number of a partition's checkpoint; None: there is none.
+        checkpoint: returns a partition's checkpoint; None: there is none.
         from_start: whether a partition without a checkpoint is read from its first event.
         replays: returns the age of the last run of the timer of the replays, or None if there was
             no run in a day.
@@ -103,7 +103,7 @@ class Survey:
         held: Held,
         circuit: Callable[[], Circuit],
         dependencies: Circuits,
-        checkpoint: Callable[[str], Awaitable[int | None]],
+        checkpoint: ReadCheckpoint,
         from_start: bool,
         replays: Callable[[], Awaitable[float | None]],
         created: HubCreated,
@@ -206,7 +206,8 @@ class Survey:
             return False
         if checkpoint is None:
             return lag.watermark is None and not self._from_start
-        return lag.last_enqueued is not None and checkpoint >= lag.last_enqueued
+        last = lag.last_enqueued
+        return last is not None and checkpoint.sequence_number >= last
 
     async def _replays_stopped(self) -> bool:
         age = await self._replays()

@@ -43,6 +43,15 @@ class Checkpoint:
     offset: str
     written_ms: int = field(default=0, compare=False)
 
+    def is_older_than(self, created_ms: int) -> bool:
+        """Return whether the checkpoint was written before a hub was created.
+
+        Args:
+            created_ms: time at which the hub was created, milliseconds since 1970.
+        """
+        # The storage's clock has whole seconds; 0: the time of the write is not known.
+        return 0 < self.written_ms < created_ms - 1000
+
 
 @dataclass(frozen=True, slots=True)
 class Ownership:

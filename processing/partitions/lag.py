@@ -16,9 +16,11 @@ from azure.eventhub.aio import EventHubConsumerClient
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity, Source
 from processing.parking.store import ParkingStore, PartitionLists
+from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.gaps import Gap, GapStore
 from processing.partitions.hub_created import HubCreated
 from processing.partitions.positions import HubPositions
+from processing.partitions.recreated import is_other_hub
 from processing.progress.store import Progress, ProgressStore
 
 
@@ -59,8 +61,8 @@ class PartitionLag:
         return self.lag - self.parked
 
 
-type ReadCheckpoint = Callable[[str], Awaitable[int | None]]
-"""Function that returns the sequence number of a partition's checkpoint; None: there is none."""
+type ReadCheckpoint = Callable[[str], Awaitable[Checkpoint | None]]
+"""Function that returns a partition's checkpoint; None: there is none."""
 
 
 async def no_checkpoint(_partition: str) -> None:
@@ -76,7 +78,7 @@ class LagReader:
         identity: the app whose lag is read.
         parking: the store of parked lists; None: parked events do not count.
         gaps: the store of the gaps that batches have noticed; None: there are none.
-        checkpoint: returns the sequence number of a partition's checkpoint.
+        checkpoint: returns a partition's checkpoint.
         created: is given the hub's time of creation at each reading.
     """
 
@@ -110,7 +112,7 @@ class LagReader:
         # The progress is read before the hub: an event that is enqueued and finished between the
         # two reads must not look like the event of an earlier hub.
         known = await asyncio.gather(*map(self._progress.load, sources))
-        if any(is_of_earlier_hub(each, hub.created_ms) for each in known):
+        if any(is_other_hub(each, hub.created_ms) for each in known):
             hub = await self._positions.describe()  # the progress may be the newer one
         if self._created is not None:
             self._created.note(hub.created_ms)
@@ -133,13 +135,16 @@ class LagReader:
         checkpoint = None
         if (watermark is None and hub.end > 0) or hub.first > (watermark or 0) + 1:
             checkpoint = await self._read_checkpoint(source.partition)
-        highest = checkpoint if watermark is None else watermark
-        recreated = (highest is not None and highest >= hub.end) or is_of_earlier_hub(
-            progress, created_ms
-        )
+        read = None if checkpoint is None else checkpoint.sequence_number
+        highest = read if watermark is None else watermark
+        if watermark is not None:
+            other = is_other_hub(progress, created_ms)
+        else:
+            other = checkpoint is not None and checkpoint.is_older_than(created_ms)
+        recreated = other or (highest is not None and highest >= hub.end)
         expired, behind = 0, hub.end - hub.first
         if not recreated:
-            expired = expired_events(progress, hub.first, created_ms, checkpoint, gaps)
+            expired = expired_events(progress, hub.first, created_ms, read, gaps)
             if highest is not None:
                 behind = hub.end - 1 - max(highest, hub.first - 1)
         return PartitionLag(
@@ -155,25 +160,11 @@ class LagReader:
             gaps=tuple(gaps),
         )
 
-    async def _read_checkpoint(self, partition: str) -> int | None:
+    async def _read_checkpoint(self, partition: str) -> Checkpoint | None:
         try:
             return await self._checkpoint(partition)
         except (StorageUnavailableError, ValueError):
             return None  # then the watermark alone says what was read
-
-
-def is_of_earlier_hub(progress: Progress, created_ms: int) -> bool:
-    """Return whether the progress belongs to an earlier hub than the hub of that creation time.
-
-    Progress of an older version of the app has no time of creation. Then the watermark's enqueued
-    time decides.
-    """
-    mark = progress.watermark
-    if mark is None:
-        return False
-    if progress.created_ms:
-        return progress.created_ms != created_ms
-    return created_ms > mark.enqueued_ms
 
 
 def expired_events(

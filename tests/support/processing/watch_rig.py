@@ -26,7 +26,7 @@ from processing.monitoring.stall_gauges import create_gauges
 from processing.monitoring.survey import Survey
 from processing.monitoring.watching import Watching
 from processing.parking.memory import MemoryParkingStore
-from processing.partitions.checkpoints import HostCheckpoints
+from processing.partitions.checkpoints import Checkpoint, HostCheckpoints
 from processing.partitions.gaps import MemoryGapStore
 from processing.partitions.hub_changes import MemoryHubChanges
 from processing.partitions.hub_created import HubCreated
@@ -191,11 +191,12 @@ class WatchRig:
         now = self.clock.monotonic()
         return replace(self.breaker.circuit, as_of=now, last_success_at=self.last_success)
 
-    async def checkpoint(self, partition: str) -> int | None:
+    async def checkpoint(self, partition: str) -> Checkpoint | None:
         """Return the checkpoint that the test set."""
         if self.checkpoints is None:
             raise StorageUnavailableError("the container cannot be read")
-        return self.checkpoints.get(partition)
+        number = self.checkpoints.get(partition)
+        return None if number is None else Checkpoint(number, "")
 
     async def old_version_on(self, partitions: Iterable[str]) -> list[str]:
         return [each for each in partitions if each in self.old]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -61,6 +62,7 @@ class App:
 @pytest.fixture
 async def app(redis_url: str, azurite: str) -> AsyncIterator[App]:
     clock = Clock()
+    clock.now = time.time()  # the storage stamps the checkpoints by its own clock
     async with (
         AsyncExitStack() as opened,
         EventHubsServer(hub(1), control_port=0, now=clock) as server,

@@ -14,6 +14,7 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import position_of
 from processing.parking.memory import MemoryParkingStore
 from processing.parking.store import WritingAs
+from processing.partitions.checkpoints import Checkpoint
 from processing.partitions.gaps import MemoryGapStore
 from processing.partitions.hub_created import HubCreated
 from processing.partitions.lag import LagReader, PartitionLag
@@ -56,16 +57,19 @@ class Reading:
         self.gaps = MemoryGapStore()
         self.parking = MemoryParkingStore(self.progress)
         self.checkpoint: int | None = None
+        self.checkpoint_written_ms = LATER
         self.checkpoints_away = False
         self.checkpoints_read = 0
         self.hub = OnePartition(0, -1)
         self.created = HubCreated(self.ask)
 
-    async def read_checkpoint(self, _partition: str) -> int | None:
+    async def read_checkpoint(self, _partition: str) -> Checkpoint | None:
         self.checkpoints_read += 1
         if self.checkpoints_away:
             raise StorageUnavailableError("the container cannot be read")
-        return self.checkpoint
+        if self.checkpoint is None:
+            return None
+        return Checkpoint(self.checkpoint, "", self.checkpoint_written_ms)
 
     async def lag(self, first: int, last: int, *created: int) -> PartitionLag:
         """Return the lag while the hub retains the events from `first` to `last`.
@@ -163,6 +167,15 @@ async def test_checkpoint_stands_in_for_a_lost_watermark(reading: Reading) -> No
     reading.checkpoint = 99
     found = await reading.lag(20, 29)
     assert (found.lag, found.recreated) == (10, True)
+
+
+async def test_checkpoint_of_an_earlier_hub_passes_no_event_over(reading: Reading) -> None:
+    """Redis has lost the progress, and the new hub has grown past the old checkpoint."""
+    reading.checkpoint, reading.checkpoint_written_ms = 14, CREATED - 1001
+    found = await reading.lag(0, 29)
+    assert (found.lag, found.recreated, found.expired) == (30, True, 0)
+    reading.checkpoint_written_ms = CREATED - 1000
+    assert not (await reading.lag(0, 29)).recreated
 
 
 async def test_nothing_is_known_of_events_before_the_app_existed(reading: Reading) -> None:
