@@ -79,7 +79,8 @@ class ProcessingSettings(Settings):
             next process handles one event at a time.
         stall_seconds: time after which a partition is reported whose first unfinished event has
             not changed.
-        progress_ttl_seconds: time after which an idle partition's progress is deleted.
+        progress_ttl_seconds: time after which an idle partition's progress is deleted. The default
+            is longer than the longest retention of a hub (90 days).
         watchdog_seconds: time after which a process ends whose event loop stands still; 0: never.
     """
 
@@ -109,7 +110,7 @@ class ProcessingSettings(Settings):
     keep_max_seconds: Annotated[float, Bounds(0, 30 * 24 * 3600)] = 0.0
     careful_after: Annotated[int, Bounds(1, 10)] = 3
     stall_seconds: Annotated[float, Bounds(5, 3600)] = 60.0
-    progress_ttl_seconds: Annotated[int, Bounds(60, 365 * 24 * 3600)] = 7 * 24 * 3600
+    progress_ttl_seconds: Annotated[int, Bounds(24 * 3600, 365 * 24 * 3600)] = 100 * 24 * 3600
     watchdog_seconds: Annotated[float, Bounds(0, 3600)] = 120.0
 
     @property
