@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 30.0
 """Age of the known time of creation from which a batch waits for a new answer."""
+STEP_MS = 1000
+"""Least step back of the broker's clock that is reported; a failover moves the clock a little."""
 UNEXPLAINED_SECONDS = 15.0
 """Time after a gap without expired events in which no further gap is examined.
 
@@ -81,7 +83,11 @@ class HubEnds:
             self._answers.refresh()
         first, watermark = events[0].sequence_number, progress.watermark
         if watermark is not None and first == watermark.sequence_number + 1:
-            return True
+            times = [each.enqueued_ms for each in events]
+            if times[0] >= watermark.enqueued_ms and times == sorted(times):
+                return True
+            if _step_back(watermark, events)[0] < STEP_MS:
+                return True
         return self._checked.get(source) == (first, watermark)
 
     async def settle(self, source: Source, progress: Progress, events: Sequence[Event]) -> bool:
@@ -124,6 +130,14 @@ class HubEnds:
                         await self._progress.note_created(source, hub.created_ms)
                     if gap and base is not None:
                         await self._record(source, progress, hub, base + 1, first)
+        step, behind = _step_back(watermark, events)
+        if step >= STEP_MS:
+            await self._progress.note_step(source, step, behind)
+            logger.warning(
+                "Partition %s: event %s was enqueued %.1f s earlier than the event before it; the "
+                "broker's clock stepped back, and no event is lost",
+                *(source, behind, step / 1000),
+            )
         self._checked[source] = (first, watermark)
         return False
 
@@ -210,6 +224,18 @@ class HubEnds:
                 *(source, gap.events, gap.first, gap.last, hub.kept.first),
             )
             self._expired(source, gap.events)
+
+
+def _step_back(watermark: Mark | None, events: Sequence[Event]) -> tuple[int, int]:
+    """Return the largest step back of the enqueued times, in milliseconds, and its event."""
+    largest, behind = 0, 0
+    before = 0 if watermark is None else watermark.enqueued_ms
+    for each in events:
+        if watermark is None or each.sequence_number > watermark.sequence_number:
+            if before - each.enqueued_ms > largest:
+                largest, behind = before - each.enqueued_ms, each.sequence_number
+            before = each.enqueued_ms
+    return largest, behind
 
 
 def _time(milliseconds: int) -> str:

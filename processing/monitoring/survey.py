@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from breaker import Circuit
 from processing.errors import StorageUnavailableError
 from processing.identity import Identity
+from processing.monitoring.clock_steps import clock_warnings
 from processing.monitoring.dependency_states import (
     Circuits,
     DependencyState,
@@ -191,7 +192,10 @@ class Survey:
             stopped,
             tuple(expired_problems(self._identity.hub, lags, now_ms)),
             tuple(changes),
-            () if moved is None else (moved,),
+            (
+                *([] if moved is None else [moved]),
+                *clock_warnings(self._identity.hub, lags, now_ms),
+            ),
         )
 
     async def _is_passed(self, lag: PartitionLag) -> bool:

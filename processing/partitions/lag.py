@@ -21,7 +21,7 @@ from processing.partitions.gaps import Gap, GapStore
 from processing.partitions.hub_created import HubCreated
 from processing.partitions.positions import HubPositions
 from processing.partitions.recreated import is_other_hub
-from processing.progress.store import Progress, ProgressStore
+from processing.progress.store import ClockStep, Progress, ProgressStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,7 @@ class PartitionLag:
             that no batch has noticed yet.
         recreated: progress or checkpoint is that of an earlier hub of the same name.
         gaps: the expired events that batches have noticed, the latest gap first.
+        step: the latest step back of the broker's clock that a batch has noticed, or None.
     """
 
     partition: str
@@ -54,6 +55,7 @@ class PartitionLag:
     expired: int = 0
     recreated: bool = False
     gaps: tuple[Gap, ...] = ()
+    step: ClockStep | None = None
 
     @property
     def behind(self) -> int:
@@ -158,6 +160,7 @@ class LagReader:
             expired=expired,
             recreated=recreated,
             gaps=tuple(gaps),
+            step=progress.step,
         )
 
     async def _read_checkpoint(self, partition: str) -> Checkpoint | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from processing.identity import Source
-from processing.progress.store import Mark, Progress
+from processing.progress.store import ClockStep, Mark, Progress
 
 
 class MemoryProgressStore:
@@ -36,7 +36,7 @@ class MemoryProgressStore:
         known = self._known.get(source, Progress())
         previous = self._claimed.get(source, 0)
         self._known[source] = replace(known, owner=self._new_owner(source))
-        return self._known[source], previous
+        return replace(self._known[source], step=None), previous
 
     def owner(self, source: Source) -> int:
         """Return the token of the latest owner, or 0."""
@@ -80,7 +80,7 @@ class MemoryProgressStore:
         if highest is not None:
             above = {seq: ms for seq, ms in above.items() if seq > highest.sequence_number}
         latest = max(known.owner, owner)
-        self._known[source] = Progress(highest, above, latest, known.created_ms)
+        self._known[source] = replace(known, watermark=highest, finished=above, owner=latest)
         return known.owner <= owner
 
     async def note_created(self, source: Source, created_ms: int) -> None:
@@ -90,13 +90,20 @@ class MemoryProgressStore:
         if not known.created_ms:
             self._known[source] = replace(known, created_ms=created_ms)
 
+    async def note_step(self, source: Source, back_ms: int, sequence_number: int) -> None:
+        """See `ProgressStore.note_step`."""
+        await asyncio.sleep(0)
+        step = ClockStep(self._now_ms(), back_ms, sequence_number)
+        self._known[source] = replace(self._known.get(source, Progress()), step=step)
+
     async def reset(self, source: Source, created_ms: int = 0) -> Progress:
         """See `ProgressStore.reset`."""
+        step = self._known.get(source, Progress()).step
         owner = self._new_owner(source)
         self._since[source] = owner
         self._reset_ms[source] = self._now_ms()
         self._epochs[source] = self.epoch(source) + 1
-        self._known[source] = Progress(owner=owner, created_ms=created_ms)
+        self._known[source] = Progress(owner=owner, created_ms=created_ms, step=step)
         return self._known[source]
 
     def _new_owner(self, source: Source) -> int:

@@ -7,6 +7,7 @@ The claim on a partition reads the progress together with the state of the parke
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from breaker.stores.redis import FAILURES
 from processing.errors import StorageUnavailableError
 from processing.formats.keys import FORMAT, OLDEST_FORMAT, newer_format, partition_prefix
 from processing.identity import Source
-from processing.progress.store import Mark, Progress
+from processing.progress.store import ClockStep, Mark, Progress
 
 _SCRIPTS = Path(__file__).parent / "scripts"
+_LOADED = ("sequence_number", "enqueued_ms", "hub_created_ms", "clock_step")
 
 
 class RedisProgressStore:
@@ -38,18 +40,20 @@ class RedisProgressStore:
         self._commit = client.register_script((_SCRIPTS / "commit.lua").read_text())
         note_created = (_SCRIPTS / "note_created.lua").read_text()
         self._note_created = client.register_script(note_created)
+        self._note_step = client.register_script((_SCRIPTS / "note_step.lua").read_text())
 
     async def load(self, source: Source) -> Progress:
         """See `ProgressStore.load`."""
         watermark_key, finished_key, _ = progress_keys(source)
         try:
             async with self._client.pipeline(transaction=True) as pipe:
-                pipe.hmget(watermark_key, "sequence_number", "enqueued_ms", "hub_created_ms")
+                pipe.hmget(watermark_key, *_LOADED)
                 pipe.zrange(finished_key, 0, -1)
-                (sequence_number, enqueued_ms, created_ms), members = await pipe.execute()
+                (number, enqueued_ms, created_ms, step), members = await pipe.execute()
         except FAILURES as error:
             raise _unavailable("load", source, error) from error
-        return parsed(0, sequence_number, enqueued_ms, members, created_ms)
+        progress = parsed(0, number, enqueued_ms, members, created_ms)
+        return replace(progress, step=ClockStep(*map(int, step.split()))) if step else progress
 
     async def owns(self, source: Source, owner: int) -> bool:
         """See `ProgressStore.owns`."""
@@ -79,6 +83,14 @@ class RedisProgressStore:
             await self._note_created(progress_keys(source)[:1], [self._ttl, created_ms])
         except FAILURES as error:
             raise _unavailable("note_created", source, error) from error
+
+    async def note_step(self, source: Source, back_ms: int, sequence_number: int) -> None:
+        """See `ProgressStore.note_step`."""
+        try:
+            args = [self._ttl, back_ms, sequence_number]
+            await self._note_step(progress_keys(source)[:1], args)
+        except FAILURES as error:
+            raise _unavailable("note_step", source, error) from error
 
     async def reset(self, source: Source, created_ms: int = 0) -> Progress:
         """See `ProgressStore.reset`."""

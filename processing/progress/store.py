@@ -25,6 +25,21 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockStep:
+    """A step back of the broker's clock, as a batch has shown it.
+
+    Attributes:
+        seen_ms: time at which the step was noticed, milliseconds since 1970 by the store's clock.
+        back_ms: size of the step in milliseconds.
+        sequence_number: number of the first event behind the step.
+    """
+
+    seen_ms: int
+    back_ms: int
+    sequence_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """The progress of one partition.
 
@@ -35,12 +50,15 @@ class Progress:
             the progress was only read.
         created_ms: time at which the hub was created that the progress belongs to, milliseconds
             since 1970; 0: not known.
+        step: the latest step back of the broker's clock; None: none is known. A claim does not read
+            it.
     """
 
     watermark: Mark | None = None
     finished: Mapping[int, int] = field(default_factory=dict)
     owner: int = 0
     created_ms: int = 0
+    step: ClockStep | None = None
 
     def finished_among(self, events: Iterable[Event]) -> list[Event]:
         """Return the events that are finished."""
@@ -84,6 +102,16 @@ class ProgressStore(Protocol):
         Args:
             source: the partition.
             created_ms: the hub's time of creation, milliseconds since 1970.
+        """
+        ...
+
+    async def note_step(self, source: Source, back_ms: int, sequence_number: int) -> None:
+        """Store a step back of the broker's clock instead of an earlier one.
+
+        Args:
+            source: the partition in which the step was noticed.
+            back_ms: size of the step in milliseconds.
+            sequence_number: number of the first event behind the step.
         """
         ...
 

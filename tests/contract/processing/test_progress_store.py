@@ -263,3 +263,20 @@ async def test_noted_time_expires_with_the_progress(redis_url: str) -> None:
     async with Redis.from_url(redis_url) as client:
         await RedisProgressStore(client, ttl_seconds=60).note_created(SOURCE, 1000)
         assert 0 < await client.ttl(progress_keys(SOURCE)[0]) <= 60
+
+
+async def test_step_of_the_clock_is_stored_beside_the_progress(stores: Stores) -> None:
+    """The latest step replaces an earlier one and outlives a reset."""
+    store = stores.progress
+    await store.commit(SOURCE, 0, Mark(5, 50), [])
+    await store.note_step(SOURCE, 1000, 3)
+    await store.note_step(SOURCE, 5000, 7)
+    step = (await store.load(SOURCE)).step
+    assert step is not None
+    assert (step.back_ms, step.sequence_number) == (5000, 7)
+    assert step.seen_ms > 1_700_000_000_000
+    claimed = await claim(stores)
+    assert (claimed.step, claimed.watermark) == (None, Mark(5, 50))
+    await store.reset(SOURCE)
+    assert (await store.load(SOURCE)).step == step
+    assert (await store.load(OTHER)).step is None

@@ -12,6 +12,8 @@ import pytest
 
 from processing.errors import RecreatedHubError, StorageUnavailableError
 from processing.event import Event
+from processing.monitoring.clock_steps import clock_warnings
+from processing.partitions.lag import PartitionLag
 from processing.progress.memory import MemoryProgressStore
 from processing.progress.store import Mark
 from tests.support.processing.events import SOURCE, batch
@@ -95,6 +97,43 @@ def forget_creation(world: World) -> None:
     """Leave the progress as an older version writes it."""
     known = world.progress._known  # type: ignore[attr-defined]
     known[SOURCE] = replace(known[SOURCE], created_ms=0)
+
+
+@pytest.mark.parametrize("before", [5, 10], ids=["in a batch", "between batches"])
+async def test_step_back_of_the_clock_is_reported(
+    world: World, before: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The step is in the store for every instance's health, and each event is handled once."""
+    caplog.set_level(logging.WARNING)
+    async with world.instance() as rig:
+        first = world.hub.append(10)
+        await world.run(rig, first[:before])
+        world.hub.now_ms -= 5000
+        later = world.hub.append(10)
+        await world.run(rig, [*first[before:], *later])
+        await world.run(rig, world.hub.append(10))
+    step = (await world.progress.load(SOURCE)).step
+    assert step is not None
+    assert (step.back_ms, step.sequence_number) == (4999, 10)
+    assert caplog.text.count("stepped back") == 1
+    assert len(world.handled) == 30
+    (warning,) = clock_warnings("events", [PartitionLag("0", 29, 29, 0, step=step)], step.seen_ms)
+    assert "the clock of events stepped back by 5.0 s in partition 0 (latest: event 10" in warning
+    old = step.seen_ms + 25 * 3600 * 1000
+    assert clock_warnings("events", [PartitionLag("0", 29, 29, 0, step=step)], old) == []
+
+
+async def test_small_step_of_the_clock_is_not_reported(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failover of the broker moves its clock by some milliseconds."""
+    caplog.set_level(logging.WARNING)
+    async with world.instance() as rig:
+        await world.run(rig, world.hub.append(10))
+        world.hub.now_ms -= 900
+        await world.run(rig, world.hub.append(10))
+    assert (await world.progress.load(SOURCE)).step is None
+    assert caplog.text == ""
 
 
 # A recreated hub.
