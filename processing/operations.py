@@ -186,6 +186,7 @@ async def open_rewind(settings: Mapping[str, str]) -> AsyncIterator[Rewind]:
             marks=await wiring.marks(),
             discards=DiscardRecords(await wiring.claims()),
             identity=wiring.connections.identity,
+            changes=wiring.hub_changes(),
         )
 
 

@@ -223,6 +223,11 @@ class Wiring(CircuitWiring):
         """Return the store of the expired events that batches have noticed."""
         return RedisGapStore(self.redis, ttl_seconds=self.processing.progress_ttl_seconds)
 
+    def hub_changes(self) -> RedisHubChanges:
+        """Return the store of the hub's changes."""
+        ttl_seconds = self.processing.progress_ttl_seconds
+        return RedisHubChanges(self.redis, self.connections.identity, ttl_seconds=ttl_seconds)
+
     async def hub_created(self) -> HubCreated:
         """Return the hub's time of creation, which all parts of the instance share."""
         if self._hub_created is None:
@@ -288,11 +293,7 @@ class Wiring(CircuitWiring):
             from_start=reads_from_start(self._settings),
             replays=RedisHeartbeat(self.redis, self.connections.identity).age,
             created=await self.hub_created(),
-            changes=RedisHubChanges(
-                self.redis,
-                self.connections.identity,
-                ttl_seconds=self.processing.progress_ttl_seconds,
-            ),
+            changes=self.hub_changes(),
         )
 
     async def partitions(

@@ -263,6 +263,7 @@ def _plan_text(plan: RewindPlan) -> str:
     lines = [table(("partition", "old checkpoint", "restart at", "events to repeat"), rows)]
     for step in plan.steps:
         lines += [f"Partition {step.partition}: {printable(each.text)}." for each in step.warnings]
+    lines += [f"{printable(each.text)}." for each in plan.warnings]
     lines += [
         f"Partition {each.partition} is left as it is: {printable(each.reason)}."
         for each in plan.left_out

@@ -15,6 +15,7 @@ from processing.parking.event import position_of
 from processing.parking.marks import MarkStore, StoredMark
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import LEASE_SECONDS, HostCheckpoints
+from processing.partitions.hub_changes import HubChanges
 from processing.partitions.positions import HubPositions
 from processing.partitions.rewind_plan import RewindPlan, RewindStep
 from processing.partitions.rewind_planner import RewindPlanner
@@ -68,6 +69,7 @@ class Rewind:
         marks: MarkStore,
         discards: DiscardRecords,
         identity: Identity,
+        changes: HubChanges | None = None,
     ) -> None:
         self._checkpoints = checkpoints
         self._progress = progress
@@ -82,6 +84,7 @@ class Rewind:
             marks=marks,
             discards=discards,
             identity=identity,
+            changes=changes,
         )
 
     async def plan(

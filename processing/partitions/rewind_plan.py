@@ -29,6 +29,8 @@ class WarningKind(StrEnum):
     """Redis has lost parked events, and this rewind does not bring them all back."""
     DISCARDED = "discarded"
     """The handler gets events again that an operator has discarded."""
+    MOVED = "moved"
+    """The number of partitions changed, so that events of a key may be in two partitions."""
     LISTS = "lists"
     """Keys of the partition are deferred or parked."""
     UNKNOWN = "unknown"
@@ -90,13 +92,19 @@ class RewindPlan:
     Attributes:
         steps: the partitions that are rewound.
         left_out: the partitions that should be rewound and cannot be.
+        warnings: what the operator must know about the whole hub.
     """
 
     steps: tuple[RewindStep, ...]
     left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[RewindWarning, ...] = ()
 
 
-def plan_of(steps: Sequence[RewindStep], refused: Sequence[tuple[str, Exception]]) -> RewindPlan:
+def plan_of(
+    steps: Sequence[RewindStep],
+    refused: Sequence[tuple[str, Exception]],
+    warnings: Sequence[RewindWarning] = (),
+) -> RewindPlan:
     """Return the plan.
 
     Raises:
@@ -109,7 +117,7 @@ def plan_of(steps: Sequence[RewindStep], refused: Sequence[tuple[str, Exception]
         reasons = "; ".join(f"partition {partition}: {error}" for partition, error in refused)
         raise RewindRefusedError(f"no partition can be rewound: {reasons}")
     left_out = tuple(LeftOut(partition, str(error)) for partition, error in refused)
-    return RewindPlan(tuple(steps), left_out)
+    return RewindPlan(tuple(steps), left_out, tuple(warnings))
 
 
 def plan_document(plan: RewindPlan) -> dict[str, Any]:
@@ -125,6 +133,7 @@ def plan_document(plan: RewindPlan) -> dict[str, Any]:
             }
             for step in plan.steps
         ],
+        "warnings": [{"kind": each.kind, "text": each.text} for each in plan.warnings],
         "left_out": [
             {"partition": each.partition, "reason": each.reason} for each in plan.left_out
         ],

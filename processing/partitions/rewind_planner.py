@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from processing.errors import (
@@ -15,6 +16,7 @@ from processing.identity import Identity, Source
 from processing.parking.marks import MarkStore, MarkUnreadableError, StoredMark
 from processing.parking.store import ParkingStore
 from processing.partitions.checkpoints import START_OF_STREAM, Checkpoint, HostCheckpoints
+from processing.partitions.hub_changes import HubChanges, moved_keys
 from processing.partitions.positions import HubPositions, HubRange
 from processing.partitions.rewind_plan import (
     RewindPlan,
@@ -66,6 +68,8 @@ class RewindPlanner:
         marks: MarkStore,
         discards: DiscardRecords,
         identity: Identity,
+        changes: HubChanges | None = None,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
         self._checkpoints = checkpoints
         self._positions = positions
@@ -74,6 +78,8 @@ class RewindPlanner:
         self._marks = marks
         self._discards = discards
         self._identity = identity
+        self._changes = changes
+        self._now_ms = now_ms
 
     async def plan(
         self, partitions: Sequence[str] | None, sequence_number: int | None
@@ -87,7 +93,7 @@ class RewindPlanner:
                 steps.append(await self._step(partition, sequence_number, created_ms))
             except ProcessingError as error:
                 refused.append((partition, error))
-        return plan_of(steps, refused)
+        return plan_of(steps, refused, await self._hub_warnings(created_ms))
 
     async def plan_to_marks(
         self, partitions: Sequence[str] | None, *, force: bool = False
@@ -113,11 +119,25 @@ class RewindPlanner:
                 f"Redis has lost no parked events: {'; '.join(reasons)}. --to takes a sequence "
                 "number, and --to-start rewinds to the first retained event"
             )
-        return plan_of(steps, refused)
+        return plan_of(steps, refused, await self._hub_warnings(created_ms))
 
     async def has_token(self, stored: StoredMark) -> bool:
         """Return whether Redis has the token of a mark."""
         return (await self._parking.summary(stored.mark.source)).mark == stored.mark.token
+
+    async def _hub_warnings(self, created_ms: int) -> list[RewindWarning]:
+        """Return a warning if keys have come to other partitions lately."""
+        if self._changes is None:
+            return []
+        partitions = len(await self._positions.partitions())
+        try:
+            changes = await self._changes.observe(created_ms, partitions)
+        except StorageUnavailableError as error:
+            return [RewindWarning(WarningKind.UNKNOWN, f"The hub's changes are not known: {error}")]
+        moved = moved_keys(changes, self._now_ms())
+        if moved is None:
+            return []
+        return [RewindWarning(WarningKind.MOVED, f"{moved[0].upper()}{moved[1:]}")]
 
     async def _chosen(self, partitions: Sequence[str] | None) -> Sequence[str]:
         known = await self._positions.partitions()

@@ -9,6 +9,7 @@ from processing.parking.memory import MemoryParkingStore
 from processing.parking.memory_marks import MemoryMarkStore
 from processing.parking.partition_marks import PartitionMarks
 from processing.partitions.checkpoints import Checkpoint, HostCheckpoints, Ownership
+from processing.partitions.hub_changes import MemoryHubChanges
 from processing.partitions.positions import HubPosition, HubPositions, HubRange
 from processing.partitions.rewind import Rewind
 from processing.poison.discard_records import DiscardRecords
@@ -72,6 +73,7 @@ class RewindSetup:
         self.positions = Positions()
         self.progress = MemoryProgressStore()
         self.marks = MemoryMarkStore()
+        self.changes = MemoryHubChanges()
         self.claims = claims or MemoryClaimChecks()
         self.use_parking(MemoryParkingStore(self.progress))
         self.checkpoints.known["0"] = Checkpoint(49, "4900")
@@ -87,6 +89,7 @@ class RewindSetup:
             marks=self.marks,
             discards=DiscardRecords(self.claims),
             identity=IDENTITY,
+            changes=self.changes,
         )
 
     async def run(self, partition: str, to: int | None, *, force: bool = False) -> None:

@@ -10,8 +10,14 @@ from processing.parking.deferral import Deferral, DeferralReason
 from processing.parking.event import position_of
 from processing.parking.store import WritingAs
 from processing.partitions.checkpoints import Checkpoint
+from processing.partitions.hub_changes import MemoryHubChanges
 from processing.partitions.positions import HubRange
-from processing.partitions.rewind_plan import RewindPlan, RewindRefusedError, WarningKind
+from processing.partitions.rewind_plan import (
+    RewindPlan,
+    RewindRefusedError,
+    WarningKind,
+    plan_document,
+)
 from processing.poison.discard_records import record_name
 from processing.poison.memory import MemoryClaimChecks
 from processing.progress.store import Mark
@@ -186,3 +192,17 @@ async def test_warning_that_cannot_be_made_is_said() -> None:
     setup = RewindSetup(claims=Silent())
     found = warnings(await setup.rewind.plan(["0"], 30))
     assert "is not known: poison blobs discarded/" in found[WarningKind.UNKNOWN]
+
+
+async def test_rewind_of_a_grown_hub_warns_that_keys_have_moved() -> None:
+    """The events of one key come back from two partitions, without an order between them."""
+    setup = RewindSetup()
+    assert (await setup.rewind.plan(["0"], None)).warnings == ()
+    setup.changes = MemoryHubChanges()
+    setup.use_parking(setup.parking)
+    await setup.changes.observe(setup.positions.created, 1)
+    plan = await setup.rewind.plan(["0"], None)
+    (warning,) = plan.warnings
+    assert warning.kind is WarningKind.MOVED
+    assert warning.text.startswith("The hub has 2 partitions and had 1 until ")
+    assert plan_document(plan)["warnings"] == [{"kind": "moved", "text": warning.text}]
