@@ -20,6 +20,7 @@ from starlette.applications import Starlette
 from breaker.configuration.errors import ConfigurationError
 from breaker.configuration.local_settings import read_settings
 from console.app import create_app
+from console.backplane.keys import QUEUE
 from console.backplane.redis_coordination import RedisCoordination
 from console.backplane.redis_stream import RedisBackplane
 from console.reader.vitals import RedisVitals
@@ -40,12 +41,18 @@ def compose(values: Mapping[str, str], settings: ConsoleSettings) -> Starlette:
     publisher = wiring.publisher()
     breaker, dependencies = wiring.new_breaker(publisher), wiring.new_dependencies(publisher)
     client, seconds, app = wiring.redis, wiring.breaking.store_timeout_seconds, wiring.app
+    queue_coordination = None
+    if wiring.queue_digest:
+        queue_coordination = RedisCoordination(
+            client, QUEUE, app=wiring.queue_digest, timeout_seconds=seconds
+        )
     return create_app(
         breaker,
         settings,
         dependencies=dependencies,
         coordination=RedisCoordination(client, breaker.name, app=app, timeout_seconds=seconds),
         backplane=RedisBackplane(client, breaker.name, app=app, timeout_seconds=seconds),
+        queue_coordination=queue_coordination,
         vitals=RedisVitals(client, breaker.name, app),
         watch=SiteWatch(breaker, wiring.site(), wiring.vitals()),
         app_settings=values,

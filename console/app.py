@@ -53,6 +53,7 @@ def create_app(
     *,
     dependencies: DependencyCircuits | None = None,
     coordination: Coordination | None = None,
+    queue_coordination: Coordination | None = None,
     backplane: Backplane | None = None,
     vitals: VitalsSource | None = None,
     watch: SiteWatch | None = None,
@@ -66,6 +67,8 @@ def create_app(
         settings: the console's settings.
         dependencies: the circuits of the app's dependencies; default: none.
         coordination: shared by all instances; default: in memory, for a single instance.
+        queue_coordination: shared by all consoles over the poison queue, also by those of other
+            apps; default: `coordination`.
         backplane: shared by all instances; default: in memory, for a single instance.
         vitals: source of the function app's vitals; default: none.
         watch: collects what is seen of the function app; default: the circuit's record alone.
@@ -81,7 +84,11 @@ def create_app(
     sessions, revoked = Sessions(settings.token), RevokedSessions(coordination)
     log = IncidentLog(backplane)
     operations = LazyOperations(app_settings or {})
-    catalogue = Catalogue(operations.poison, coordination, lambda: fanout.snapshot.redrive_text)
+    catalogue = Catalogue(
+        operations.poison,
+        queue_coordination or coordination,
+        lambda: fanout.snapshot.redrive_text,
+    )
     redrive = RedriveApi(operations, coordination, backplane, log, catalogue)
     tasks = ReaderTasks(
         coordination,

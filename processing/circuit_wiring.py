@@ -25,6 +25,7 @@ from breaker import (
 from breaker.alerts.base import AlertPublisher
 from breaker.configuration.errors import ConfigurationError
 from breaker.stores.redis import Client, connect
+from processing.identity import digest
 from processing.settings import ConnectionSettings
 
 if TYPE_CHECKING:
@@ -156,10 +157,24 @@ class CircuitWiring:
     @cached_property
     def app(self) -> str:
         """The digest of the app's identity; "" if the settings do not name hub and storage."""
+        found = self._named
+        return "" if found is None else found.identity.digest
+
+    @cached_property
+    def queue_digest(self) -> str:
+        """Sixteen digits that name the poison queue; "" as for `app`.
+
+        Several apps may have one poison queue.
+        """
+        found = self._named
+        return "" if found is None else digest(f"{found.app_storage.queue}|{found.poison_queue}")
+
+    @cached_property
+    def _named(self) -> ConnectionSettings | None:
         try:
-            return ConnectionSettings.from_mapping(self._settings).identity.digest
+            return ConnectionSettings.from_mapping(self._settings)
         except ConfigurationError:
-            return ""
+            return None
 
     def _operator_credential(self) -> AsyncTokenCredential:
         """Return the managed identity on Azure, and elsewhere the operator's own login."""

@@ -48,7 +48,7 @@ class Identity:
     @property
     def digest(self) -> str:
         """Sixteen hexadecimal digits that name the identity where its text cannot be used."""
-        return hashlib.sha256(str(self).encode()).hexdigest()[:16]
+        return digest(str(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,11 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.identity}/{self.partition}"
+
+
+def digest(text: str) -> str:
+    """Return sixteen hexadecimal digits that stand for a text in the name of a key or a blob."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def normal_name(name: str) -> str:

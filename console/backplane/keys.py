@@ -15,3 +15,7 @@ def tag_of(circuit: str, app: str) -> str:
             are those that all consoles of the circuit shared before they knew their app.
     """
     return f"console:{{{circuit}/{app}}}" if app else f"console:{{{circuit}}}"
+
+
+QUEUE = "poison queue"
+"""Stands for the circuit in the keys that all consoles over one poison queue share."""

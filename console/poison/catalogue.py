@@ -34,10 +34,11 @@ class Catalogue:
 
     Args:
         storage: opens the queue.
-        coordination: holds the lease `BROWSE`.
+        coordination: holds the lease `BROWSE`; all consoles over the queue share it.
         version: changes when a redrive may have changed the queue.
 
     Attributes:
+        coordination: see above.
         read_at: when the messages were read, seconds since 1970; 0: never.
     """
 
@@ -48,7 +49,7 @@ class Catalogue:
         version: Callable[[], object] = lambda: None,
     ) -> None:
         self._storage = storage
-        self._coordination = coordination
+        self.coordination = coordination
         self._version = version
         self._read_for: object = None
         self._turn = asyncio.Lock()
@@ -79,7 +80,7 @@ class Catalogue:
         storage = await self._storage()
         token = secrets.token_hex(8)
         deadline = time.monotonic() + WAIT_SECONDS
-        while not await self._coordination.acquire(BROWSE, token, BROWSE_SECONDS):
+        while not await self.coordination.acquire(BROWSE, token, BROWSE_SECONDS):
             if self.read_at:
                 return  # keep the last result while another job holds the queue
             if time.monotonic() > deadline:
@@ -93,7 +94,7 @@ class Catalogue:
             self._read_for, self.read_at = version, now
             self._until = time.monotonic() + FRESH_SECONDS
         finally:
-            await self._coordination.release(BROWSE, token)
+            await self.coordination.release(BROWSE, token)
 
 
 async def browse(reader: PoisonReader, most: int) -> tuple[list[PoisonMessage], bool]:

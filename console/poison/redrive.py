@@ -58,6 +58,7 @@ class RedriveApi:
         self._backplane = backplane
         self._log = log
         self._catalogue = catalogue
+        self._queue = catalogue.coordination
         self._running: dict[Job, asyncio.Task[None]] = {}
 
     def routes(self) -> list[Route]:
@@ -157,13 +158,13 @@ class RedriveApi:
             task.cancel()
         await asyncio.gather(showing, keeping, return_exceptions=True)
         # Release before the announcement, because pages reload the queue when a job ends.
-        await self._release(BROWSE, job)
+        await self._release(BROWSE, job, self._queue)
         await self._announce(job, job.end_line(result), result)
         await self._release(REDRIVE, job)
 
-    async def _release(self, lease: str, job: Job) -> None:
+    async def _release(self, lease: str, job: Job, where: Coordination | None = None) -> None:
         try:
-            await self._coordination.release(lease, job.id)
+            await (where or self._coordination).release(lease, job.id)
         except CoordinationError as error:
             logger.warning("lease %s was not released; it expires: %s", lease, error)
 
@@ -172,7 +173,7 @@ class RedriveApi:
 
         # A reader holds the queue's messages, and a redrive would miss them.
         deadline = time.monotonic() + QUEUE_SECONDS
-        while not await self._coordination.acquire(BROWSE, job.id, LEASE_SECONDS):
+        while not await self._queue.acquire(BROWSE, job.id, LEASE_SECONDS):
             if time.monotonic() > deadline:
                 job.stop("another reader holds the poison queue")
             if job.stopping:
@@ -216,8 +217,8 @@ class RedriveApi:
             await asyncio.sleep(LEASE_SECONDS / 3)
             try:
                 held = [
-                    await self._coordination.acquire(lease, job.id, LEASE_SECONDS)
-                    for lease in (REDRIVE, BROWSE)
+                    await self._coordination.acquire(REDRIVE, job.id, LEASE_SECONDS),
+                    await self._queue.acquire(BROWSE, job.id, LEASE_SECONDS),
                 ]
             except CoordinationError as error:
                 logger.warning("the redrive's leases were not renewed; retrying: %s", error)

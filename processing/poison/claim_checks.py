@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from processing.errors import BodyLostError, BodyMissingError, StorageUnavailableError
 from processing.formats.cut import short_key
-from processing.identity import Identity
+from processing.identity import Identity, Source
 from processing.poison.discard_records import FOLDER
 from processing.poison.message import ClaimCheck, PoisonMessage
 
@@ -168,7 +168,7 @@ class Placed(Protocol):
     """An event or a message with its place in the hub."""
 
     @property
-    def partition(self) -> str: ...  # noqa: D102
+    def source(self) -> Source: ...  # noqa: D102
 
     @property
     def sequence_number(self) -> int: ...  # noqa: D102
@@ -260,8 +260,13 @@ def _check_stored(found: Mapping[str, Any], expected: Placed) -> None:
     if (version := found["version"]) not in READABLE:
         raise ValueError(f"it has version {version!r}")
     place = found["partition"], found["sequence_number"]
-    if place != (expected.partition, expected.sequence_number):
+    if place != (expected.source.partition, expected.sequence_number):
         raise ValueError(f"it is event {place[1]} of partition {place[0]}")
+    if "namespace" in found:  # 0.1 wrote no namespace; the names of its blobs name the app
+        names = ("namespace", "hub", "consumer_group", "pipeline")
+        app = Identity(*(str(found[name]) for name in names))
+        if app != expected.source.identity:
+            raise ValueError(f"it is an event of the app {app.app}")
 
 
 def _text(found: Mapping[str, Any], name: str) -> str | None:

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from console.backplane.keys import QUEUE
 from console.backplane.redis_coordination import RedisCoordination
 from console.backplane.redis_stream import RedisBackplane
 from console.backplane.stream import LOG
+from console.poison.catalogue import BROWSE
 from processing.circuit_wiring import CircuitWiring
 from processing.identity import Identity
 from processing.monitoring.redis_vitals import RedisVitals, RedisVitalsReader
@@ -84,6 +86,25 @@ async def test_lines_and_ended_sessions_of_before_are_kept(client: Any) -> None:
     await RedisCoordination(client, "c").add("ended", "session", time.time() + 60)
     assert "session" in await RedisCoordination(client, "c", app=A).members("ended")
     assert await RedisCoordination(client, "c", app=B).members("others") == {}
+
+
+async def test_consoles_over_one_queue_wait_for_each_other(client: Any) -> None:
+    """While one of them reads the queue's messages, the other would see only a part of them."""
+    both = [
+        CircuitWiring(NAMED | {"EVENT_HUB_NAME": hub}, None).queue_digest  # type: ignore[arg-type]
+        for hub in ("events", "audit")
+    ]
+    a, b = (RedisCoordination(client, QUEUE, app=each) for each in both)
+    assert await a.acquire(BROWSE, "a", 60)
+    assert not await b.acquire(BROWSE, "b", 60)
+    for other in (
+        {"POISON_QUEUE": "second"},
+        {"AzureWebJobsStorage": "AccountName=b;AccountKey=aw=="},
+    ):
+        wiring = CircuitWiring(NAMED | other, None)  # type: ignore[arg-type]
+        assert await RedisCoordination(client, QUEUE, app=wiring.queue_digest).acquire(
+            BROWSE, "c", 60
+        )
 
 
 def test_console_knows_its_app_by_the_settings() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,11 @@ from starlette.requests import Request
 
 from console.backplane.coordination import MemoryCoordination
 from console.errors import OperationsError
+from console.live.incident_log import IncidentLog
 from console.poison.api import PoisonApi
-from console.poison.catalogue import Catalogue
+from console.poison.catalogue import BROWSE, Catalogue
 from console.poison.counts import PoisonCounts
+from console.poison.redrive import RedriveApi
 from processing.identity import Identity, Source
 from processing.monitoring.poison_count import PoisonCount
 from processing.poison.message import PoisonMessage
@@ -130,6 +133,27 @@ async def test_unreadable_queue_leaves_the_count_of_the_first_messages() -> None
 
     counts = PoisonCounts(Catalogue(away, MemoryCoordination()))
     assert await counts.split(PoisonCount(90, 3, is_whole=False)) == (87, 3)
+
+
+async def test_redrive_holds_the_queue_for_the_consoles_of_all_apps() -> None:
+    """The lease of the queue is taken in the place that those consoles share."""
+    shared, operations = MemoryCoordination(), MemoryOperations(1)
+    desk = Desk(operations)
+    api = RedriveApi(
+        *(operations, desk.coordination, desk.backplane, IncidentLog(desk.backplane)),
+        Catalogue(operations.poison, shared),
+    )
+    desk.api = api
+    operations.gate.clear()
+    assert await desk.ask("redrive", all=True) == 202
+    async with asyncio.timeout(10):
+        while not operations.begun:
+            await asyncio.sleep(0)
+    assert await shared.holder(BROWSE)
+    assert not await desk.coordination.holder(BROWSE)
+    operations.gate.set()
+    await desk.ended()
+    assert not await shared.holder(BROWSE)
 
 
 async def test_other_apps_messages_are_put_back_at_once() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from processing.monitoring.poison_count import poison_count
 from processing.poison.message import PoisonMessage
 from tests.conftest import EventHubsEndpoint
 from tests.support.patience import STORE_SECONDS
@@ -163,6 +164,9 @@ async def test_lists_and_refusals_say_whose_an_event_is(shared: TwoApps) -> None
         refused = await a.run(*command, message.id)
         assert refused.code == 1
         assert f"belongs to the app {b.identity.app}, not to this app" in refused.err
+    count = await poison_count(await a.wiring.queue(), a.identity)
+    assert count is not None
+    assert (count.own, count.of_others, count.is_whole) == (1, 2, True)
     plan = json.loads((await a.run("redrive", "--dry-run", "--json")).out)
     assert (plan["events"], plan["other_apps"]) == (1, {b.identity.app: 2})
 

@@ -213,10 +213,13 @@ async def test_states_show_where_each_body_is() -> None:
         b'{"version": 3, "partition": "0", "sequence_number": 1, "body": "", "properties": {}}',
         b'{"version": 3, "partition": "1", "sequence_number": 0, "body": "", "properties": {}}',
         b'{"version": 3, "partition": "0", "sequence_number": 0, "body": "-", "properties": {}}',
+        b'{"version": 3, "namespace": "ns.example.net", "hub": "events", '
+        b'"consumer_group": "audit", "pipeline": "default", "partition": "0", '
+        b'"sequence_number": 0, "body": "", "properties": {}}',
     ],
 )
 async def test_blob_without_the_event_counts_as_lost(held: bytes) -> None:
-    """An empty body, another event's body or the body of a newer version is not replayed."""
+    """An empty body and the body of another event, app or version are not replayed."""
     async with open_rig() as rig:
         await park_behind_a_lost_body(rig)
         (message,) = [each for each in rig.poison.messages if each.key == "a"]
