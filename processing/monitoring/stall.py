@@ -234,7 +234,8 @@ class Watch:
             if why is not Why.RAMP:
                 state = State.PAUSED if why is Why.PAUSED else State.HOLDING
             error = "" if held else error
-        elif now - found.counted >= self.stall_seconds:
+        elif why is Why.RECREATED or now - found.counted >= self.stall_seconds:
+            # A recreated hub waits for an operator's command, however short the time is.
             state = State.STALLED
             if why is None and now - max(found.counted, found.progressed) < self._call_seconds:
                 state = State.SLOW

@@ -20,6 +20,7 @@ from processing.errors import (
     OwnershipLostError,
     ParkedEventsLostError,
     ParkingFullError,
+    RecreatedHubError,
     ShutdownError,
     StorageUnavailableError,
 )
@@ -28,6 +29,8 @@ from processing.monitoring.reasons import RESPONSES, Why
 from processing.monitoring.stall import RETURN_SECONDS, Watch, held_by
 from processing.monitoring.telemetry import key_hash
 from tests.support.processing.events import SOURCE, event
+
+RECREATED = RecreatedHubError("the hub was created at 12:00")
 
 
 class Rig:
@@ -310,3 +313,14 @@ def test_state_survives_json(rig: Rig) -> None:
     assert "events/0/7" in found.line
     with pytest.raises(ValueError, match="unknown"):
         PartitionState.from_json(found.to_json() | {"state": "unknown"})
+
+
+def test_recreated_hub_is_a_stall_at_once() -> None:
+    """No waiting continues the partition, so that its operator need not wait either."""
+    rig = Rig()
+    rig.watch.began(SOURCE, event(7))
+    assert rig.after(1).state is State.OK
+    rig.watch.ended(SOURCE, RECREATED)
+    state = rig.after(0)
+    assert (state.state, state.why) == (State.STALLED, Why.RECREATED)
+    assert "python -m processing rewind --partition 0 --to-start" in state.todo
