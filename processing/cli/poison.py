@@ -10,13 +10,12 @@ from typing import Any
 
 from processing.cli import discard
 from processing.cli.output import EXAMPLE_IDS, show_key, table
-from processing.errors import BodyLostError
 from processing.formats import json_text
 from processing.operations import open_poison
-from processing.poison.claim_checks import BodyState, states, with_body
+from processing.poison.claim_checks import BodyState, first_with_body, states
 from processing.poison.message import PoisonMessage
 from processing.poison.other_apps import is_own
-from processing.poison.queue import browse, find
+from processing.poison.queue import browse, find_copies
 
 
 def add(commands: argparse._SubParsersAction, common: argparse.ArgumentParser) -> None:  # type: ignore[type-arg]
@@ -83,19 +82,19 @@ async def run_show(settings: Mapping[str, str], arguments: argparse.Namespace) -
         0, or 1 if the body is lost or stored by another app.
     """
     async with open_poison(settings) as storage:
-        message = await find(storage.reader, arguments.id, storage.own, to_read=True)
+        copies = await find_copies(storage.reader, arguments.id, storage.own, to_read=True)
+        message = copies[0]
         if not is_own(message, storage.own):
             print(f"processing: {_whose(message)}", file=sys.stderr)
             if message.claim_check is not None:
                 without_body = {"body": None, "body_state": BodyState.OTHER_APP}
                 print(json_text.dumps(message.to_dict() | without_body, indent=2))
                 return 1
-        try:
-            message = await with_body(message, storage.claims)
-        except BodyLostError as error:
+        message, lost = await first_with_body(copies, storage.claims)
+        if lost is not None:
             without_body = {"body": None, "body_state": BodyState.LOST}
             print(json_text.dumps(message.to_dict() | without_body, indent=2))
-            print(f"processing: the body of {message.id} is lost: {error}", file=sys.stderr)
+            print(f"processing: the body of {message.id} is lost: {lost}", file=sys.stderr)
             return 1
     if arguments.body is None:
         print(json_text.dumps(message.to_dict(), indent=2))

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
+from processing.poison.claim_checks import with_body
+from processing.poison.message import INLINE_BYTES
 from processing.poison.queue import PoisonReader, browse
 from processing.poison.storage_queue import StoragePoisonReader
 from processing.poison.two_accounts import PoisonReaderOfTwo
@@ -69,6 +72,37 @@ async def test_held_message_is_invisible_until_it_is_put_back(
     assert again.gone
     await reader.put_back(again)
     assert await browse(reader) == []
+
+
+def old_message(size: int) -> str:
+    """Return a message of version 0.1 that has so many bytes."""
+    found = json.loads(poisoned(event(1, body=b"")).to_json())
+    for name in ("namespace", "hub", "consumer_group", "pipeline", "system_properties"):
+        del found[name]
+    found |= {"version": 2, "id": f"events/$Default/0/1/{event(1).enqueued_ms}", "properties": {}}
+    rest = size - len(json.dumps(found))
+    body = "A" * (rest // 4 * 4)
+    return json.dumps(found | {"body": body, "instance": found["instance"] + "i" * (rest % 4)})
+
+
+async def test_full_message_of_an_earlier_version_is_put_back_and_updated(
+    rig: Rig, reader: PoisonReader
+) -> None:
+    """The present form of the message is longer, and would not fit into the queue."""
+    await rig.queue.create_queue()
+    text = old_message(INLINE_BYTES)
+    assert len(text) == INLINE_BYTES
+    await rig.queue.send_message(text)
+    (held,) = await reader.receive()
+    assert held.message.is_large
+    await reader.renew(held)
+    await reader.put_back(held)
+    (held,) = await reader.receive()
+    payload = held.message.payload
+    await reader.update(held, await rig.blobs.shrink(held.message))
+    await reader.put_back(held)
+    (found,) = await browse(reader)
+    assert (await with_body(found, rig.blobs)).payload == payload
 
 
 async def test_renewals_and_a_removal_wait_for_each_other(rig: Rig, reader: PoisonReader) -> None:
