@@ -167,7 +167,7 @@ class CircuitWiring:
         Several apps may have one poison queue.
         """
         found = self._named
-        return "" if found is None else digest(f"{found.app_storage.queue}|{found.poison_queue}")
+        return "" if found is None else digest(f"{found.app_storage.queue}/{found.poison_queue}")
 
     @cached_property
     def _named(self) -> ConnectionSettings | None:
