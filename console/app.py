@@ -40,6 +40,8 @@ from console.reader.election import Election
 from console.reader.site import SiteTask
 from console.reader.tasks import ReaderTasks
 from console.reader.vitals import NoVitals, VitalsSource
+from console.rewind.api import RewindApi
+from console.rewind.lost import LostRewinds
 from console.settings import ConsoleSettings
 from console.web.headers import SecurityHeaders
 from console.web.pages import page_routes
@@ -90,6 +92,9 @@ def create_app(
         lambda: fanout.snapshot.redrive_text,
     )
     redrive = RedriveApi(operations, coordination, backplane, log, catalogue)
+    rewind = RewindApi(
+        operations, breaker, watch, coordination=coordination, backplane=backplane, log=log
+    )
     tasks = ReaderTasks(
         coordination,
         fanout,
@@ -106,6 +111,7 @@ def create_app(
         (
             *(tasks.vitals, tasks.partitions, tasks.tail, tasks.lost_redrives),
             SiteTask(coordination, watch).run,
+            LostRewinds(coordination, fanout, breaker, watch).run,
         ),
     )
 
@@ -133,7 +139,7 @@ def create_app(
             try:
                 yield
             finally:
-                await redrive.aclose()
+                await asyncio.gather(redrive.aclose(), rewind.aclose())
                 for task in running:
                     task.cancel()
                 await asyncio.gather(*running, return_exceptions=True)
@@ -154,6 +160,7 @@ def create_app(
             *SiteApi(breaker, watch, log).routes(),
             *PoisonApi(operations, catalogue).routes(),
             *redrive.routes(),
+            *rewind.routes(),
             *Live(fanout, presence, revoked, sockets_max=settings.sockets_max).routes(),
             *page_routes(),
         ],

@@ -8,7 +8,16 @@ from typing import Literal
 from console.backplane.stream import LOG, Backplane
 
 type LineKind = Literal[
-    "said", "approved", "closed", "isolated", "refused", "redrive", "discard", "stop", "start"
+    "said",
+    "approved",
+    "closed",
+    "isolated",
+    "refused",
+    "redrive",
+    "discard",
+    "stop",
+    "start",
+    "rewind",
 ]
 
 TEXT_CHARS = 2_000

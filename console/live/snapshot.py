@@ -31,6 +31,7 @@ class Snapshot:
         self._vitals: deque[str] = deque(maxlen=VITALS)
         self._partitions = "null"
         self._redrive = "null"
+        self._rewind = "null"
         self._app = "null"
 
     def apply(self, message: Message) -> None:
@@ -44,6 +45,8 @@ class Snapshot:
                 self._partitions = message.data
             case "redrive":
                 self._redrive = message.data
+            case "rewind":
+                self._rewind = message.data
             case "app":
                 self._app = message.data
 
@@ -69,6 +72,12 @@ class Snapshot:
         found: dict[str, Any] | None = json.loads(self._redrive)
         return found
 
+    @property
+    def rewind(self) -> dict[str, Any] | None:
+        """Last message about a rewind."""
+        found: dict[str, Any] | None = json.loads(self._rewind)
+        return found
+
     def encoded(
         self,
         *,
@@ -85,6 +94,6 @@ class Snapshot:
         return (
             f'{{"type":"snapshot",{names},"data":{{"circuit":{circuit},"history":{history},'
             f'"dependencies":{dependencies},"partitions":{self._partitions},"vitals":[{",".join(self._vitals)}],'
-            f'"log":[{",".join(self._log)}],"redrive":{self._redrive},"app":{self._app},'
+            f'"log":[{",".join(self._log)}],"redrive":{self._redrive},"rewind":{self._rewind},"app":{self._app},'
             f"{counts[1:-1]}}}}}"
         )

@@ -18,6 +18,7 @@ from processing.errors import ProcessingError
 
 if TYPE_CHECKING:
     from processing.operations import ParkedLists, PoisonStorage
+    from processing.partitions.rewind import Rewind
     from processing.redrive.discard import Discard
     from processing.redrive.redrive import Redrive
 
@@ -72,6 +73,12 @@ class LazyOperations:
         opening: AbstractAsyncContextManager[Redrive] = operations.open_redrive(
             self.settings, discard=discard
         )
+        return opening
+
+    async def rewind(self) -> AbstractAsyncContextManager[Rewind]:
+        """Return a rewind, which the caller opens and closes; see `open_rewind`."""
+        operations = await self.module("processing.operations")
+        opening: AbstractAsyncContextManager[Rewind] = operations.open_rewind(self.settings)
         return opening
 
     async def module(self, name: str) -> Any:

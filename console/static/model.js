@@ -28,6 +28,7 @@ export class Model extends EventTarget {
     this.tail = [];
     this.tailProblem = "";
     this.redrive = null;
+    this.rewind = null;
     this.app = null;
     this.poisonCount = null;
     this.poisonOfOthers = null; // other apps' events in the same queue
@@ -114,8 +115,9 @@ export class Model extends EventTarget {
     this.parkedKeys = data.parked_keys ?? null;
     this.deferredKeys = data.deferred_keys ?? null;
     this.redrive = data.redrive ?? null;
+    this.rewind = data.rewind ?? null;
     this.app = data.app ?? null;
-    this.#notify("circuit", "dependencies", "history", "partitions", "vitals", "log", "poison", "redrive", "app");
+    this.#notify("circuit", "dependencies", "history", "partitions", "vitals", "log", "poison", "redrive", "rewind", "app");
   }
 
   /** Add one message of the backplane. */
@@ -138,6 +140,10 @@ export class Model extends EventTarget {
         this.tailProblem = data.problem ?? "";
         if (!data.problem) push(this.tail, data, TAIL);
         this.#notify("tail");
+        break;
+      case "rewind":
+        this.rewind = data;
+        this.#notify("rewind");
         break;
       case "redrive":
         this.redrive = data;

@@ -60,6 +60,8 @@ class RestartReport:
         left_stopped: why the app was not started again, or "".
         error: the error of the stop, the waiting or the act, or "".
         interrupted: why the action was interrupted, or "".
+        stopped_at: time of the stop that no start has followed yet, seconds since the epoch; None:
+            there is none.
         unrecorded: why a step is not on record in the circuit's history, or "".
     """
 
@@ -72,7 +74,12 @@ class RestartReport:
     left_stopped: str = ""
     error: str = ""
     interrupted: str = ""
+    stopped_at: float | None = None
     unrecorded: str = ""
+
+
+async def _nothing() -> None:
+    pass
 
 
 def _show_nothing(_stage: Stage, _seconds: float, _most: float) -> None:
@@ -89,6 +96,7 @@ class Restart:
         by: the operator.
         reason: reason of the stop and the start, for the history.
         owned_seconds: returns the time until the last ownership expires; 0.0: none is left.
+        before_stop: called before the stop is asked for; an error prevents the stop.
         show: called with the stage, its seconds so far and its time limit in seconds.
         sleep: pauses between two reads.
         now: returns the time, seconds since the epoch.
@@ -101,13 +109,12 @@ class Restart:
     by: str
     reason: str
     owned_seconds: Callable[[], Awaitable[float]]
+    before_stop: Callable[[], Awaitable[None]] = _nothing
     show: Callable[[Stage, float, float], None] = _show_nothing
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], float] = time.time
     clock: Callable[[], float] = time.monotonic
     report: RestartReport = field(default_factory=RestartReport)
-    _may_be_stopped: bool = field(default=False, init=False)
-    _asked_at: float = field(default=0.0, init=False)
     _waiting: asyncio.Task[None] | None = field(default=None, init=False)
     _acting: asyncio.Task[None] | None = field(default=None, init=False)
 
@@ -140,8 +147,8 @@ class Restart:
             if not self.report.interrupted:
                 raise
         finally:
-            if self._may_be_stopped:
-                await _finish(self._start())
+            if self.report.stopped_at is not None:
+                await _finish(self._start(self.report.stopped_at))
         return self.report
 
     async def _stop(self) -> None:
@@ -149,14 +156,20 @@ class Restart:
         self.report.was_stopped = state.lower() == STOPPED or await self._stops_already()
         if self.report.was_stopped or self.report.interrupted:
             return
-        self._may_be_stopped, self._asked_at = True, self.now()
+        self.report.stopped_at = self.now()
+        try:
+            await self.before_stop()
+        except BaseException:
+            self.report.stopped_at = None
+            raise
         done = await act(
             StepKind.STOP, self.site, self.breaker, by=self.by, reason=self.reason, now=self.now
         )
         self.report.stop, self.report.unrecorded = done.step, done.unrecorded
         if done.error is not None:
             # A refusal has changed nothing; without an answer the app may be stopping.
-            self._may_be_stopped = not done.error.answered or "HTTP 5" in done.error.detail
+            if done.error.answered and not done.error.detail.startswith("HTTP 5"):
+                self.report.stopped_at = None
             raise done.error
 
     async def _ask(self, kind: StepKind) -> Act:
@@ -233,8 +246,8 @@ class Restart:
             self._acting = None
         self.report.acted = not self.report.interrupted
 
-    async def _start(self) -> None:
-        if why := await self._stopped_by_others():
+    async def _start(self, stopped_at: float) -> None:
+        if why := await stopped_by_others(self.breaker, stopped_at, self.by):
             self.report.left_stopped = why
             return
         self.show(Stage.START, 0.0, RUN_SECONDS)
@@ -253,24 +266,9 @@ class Restart:
             self.report.unrecorded = self.report.unrecorded or done.unrecorded
             self.report.left_stopped = "" if done.error is None else str(done.error)
             if done.error is None:
+                self.report.stopped_at = None
                 await self._until_running()
                 return
-
-    async def _stopped_by_others(self) -> str:
-        """Return who has stopped the app during the act, for a reason of their own; "" if nobody.
-
-        An error of the store does not prevent the start.
-        """
-        try:
-            chain = await self.breaker.approvals.status()
-        except StoreUnavailableError:
-            return ""
-        stop, start = chain.stop, chain.start
-        if stop is None or not stop.accepted or stop.at <= self._asked_at or stop.by == self.by:
-            return ""
-        if start is not None and start.at >= stop.at:
-            return ""
-        return f"{stop.by or 'the workflow'} asked for a stop in the meantime"
 
     async def _until_running(self) -> None:
         began = self.clock()
@@ -283,6 +281,28 @@ class Restart:
             except SiteError:
                 pass  # the start was accepted; the report says that it was not seen
             await self.sleep(POLL_SECONDS)
+
+
+async def stopped_by_others(breaker: CircuitBreaker, since: float, by: str) -> str:
+    """Return who has stopped the app for a reason of their own; "" if nobody has.
+
+    An error of the store counts as nobody, because a stop must end.
+
+    Args:
+        breaker: the circuit that has the stops on record.
+        since: time of the own stop, seconds since the epoch.
+        by: the operator of the own stop.
+    """
+    try:
+        chain = await breaker.approvals.status()
+    except StoreUnavailableError:
+        return ""
+    stop, start = chain.stop, chain.start
+    if stop is None or not stop.accepted or stop.at <= since or stop.by == by:
+        return ""
+    if start is not None and start.at >= stop.at:
+        return ""
+    return f"{stop.by or 'the workflow'} asked for a stop in the meantime"
 
 
 async def _finish(starting: Coroutine[Any, Any, None]) -> None:

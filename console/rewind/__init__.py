@@ -1,0 +1,1 @@
+"""Rewinds from the page: stop, rewind and start as one job."""
